@@ -16,11 +16,13 @@ import timm
 import torch
 from fakes.checkpoints import add_checkpoint
 from fakes.hub_server import HubServer
+from fakes.plugin_code import Install
 from safetensors.torch import save
 
 import zoo
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.manifest import Backbone, Head
+from zoo.lookup.runs import Run
 from zoo_timm import known
 
 HEAVY = ("torch", "timm", "torchvision", "safetensors", "sklearn", "PIL", "numpy")
@@ -179,6 +181,83 @@ def test_what_an_import_can_refuse_without_torch_it_refuses_at_once(tmp_path: Pa
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+TUNE = "finetune team/flowers --save team/x"
+REFUSED = (
+    "finetune team/flower --data . --save team/x",
+    f"{TUNE} --data nowhere",
+    f"{TUNE} --data registry.db",
+    f"{TUNE} --data . --task regression",
+    f"{TUNE} --data . --root photos",
+    f"{TUNE} --data tfds/mnist",
+    f"{TUNE} --data hfds/x?tomato=1",
+    f"{TUNE} --data . --freeze stage9",
+    f"{TUNE} --data . --strategy probe --at stage9",
+    f"{TUNE} --data . --strategy probe --epochs 3",
+    f"{TUNE} --data . --head linea",
+    f"{TUNE} --data . --log tensorbord",
+    f"{TUNE} --data . --log none",
+    f"{TUNE} --data . --recipe smal-data",
+    f"{TUNE} --data . --recipe nowhere.toml",
+    f"{TUNE} --data nowhere --seeds 2",
+    f"{TUNE} --data nowhere --launch 2",
+    f"{TUNE} --data . --launch two",
+    "finetune team/flowers --data nowhere --dry-run",
+    "finetune team/flowers --data nowhere --find-lr",
+    "finetune timm/resnet50.a1_in1k --data . --save timm/resnet50.a1_in1k",
+    "finetune --resume 2020",
+    "finetune --resume 1999",
+    "finetune --resume 2020 --launch 2",
+    "rerun team/flower --save team/x",
+    "rerun team/flowers --save team/x",
+    "evaluate team/flower .",
+    "evaluate team/flowers . --against team/flower",
+    "evaluate team/flowers nowhere",
+    "evaluate team/flowers . --out registry.db",
+    "features team/flower . --out x",
+    "features team/flowers nowhere --out x",
+)
+WRONG = f"""
+import json, sys
+from zoo_cli.main import main
+for line in json.loads(sys.argv[1]):
+    try:
+        main(line)
+    except SystemExit as left:
+        assert left.code == 1, (line, left.code)
+    heavy = [name for name in {HEAVY} if name in sys.modules]
+    assert not heavy, (line, heavy)
+"""
+
+
+def test_what_is_wrong_is_found_without_torch(
+    small: Path, install: Install, tmp_path: Path
+) -> None:
+    """All that can be: what a network or an image must be asked for comes later."""
+    needs = "acme_lib; extra == 'none'"
+    point = "none = acme_none:Plugin [none]"
+    install("acme_none", "zoo.trackers", point, "import torch", requires=needs)
+    folder = small / "runs/19991231-000000"
+    Run(
+        folder=folder,
+        base="team/flowers",
+        parent="",
+        save="team/x",
+        recipe={},
+        device="cpu",
+        started="",
+        status="done",
+    ).write()
+    before = _seconds()
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG, json.dumps([line.split() for line in REFUSED])],
+        cwd=small, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == len(REFUSED)
+    assert _seconds() - before < HELP_SECONDS * len(REFUSED)
 
 
 def test_help_is_quick() -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from zoo import plugins
-from zoo.contracts import Backbone, Backend, Catalog, Head
+from zoo.contracts import Backbone, Backend, Catalog, Head, Tracker
 from zoo.testing.backbones import BackboneSuite
 from zoo.testing.heads import HeadSuite
 from zoo.testing.remotes import BackendSuite, StoreSuite
 from zoo.testing.sources import SourceSuite
+from zoo.testing.trackers import Curve, TrackerSuite
 from zoo_cli.main import main
 
 PROJECT = Path(__file__).parent / "fixtures" / "zoo-acme"
@@ -58,7 +59,8 @@ def test_it_is_short_and_in_the_documents_word_for_word() -> None:
     files = [path for path in PROJECT.rglob("*.*") if path.suffix in (".py", ".toml")]
     lines = {path.name: len(path.read_text().splitlines()) for path in files}
     assert lines.pop("shelf.py") <= 80
-    assert sum(lines.values()) < 125
+    assert lines.pop("tracker.py") <= 30
+    assert sum(lines.values()) <= 125
     blocks = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE.read_text(), re.M | re.S))
     shown = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in files}
     assert blocks == {name: text for name, text in shown.items() if text}
@@ -88,6 +90,20 @@ class TestSource(SourceSuite):
     @pytest.fixture
     def locator(self) -> str:
         return "acme_small.safetensors"
+
+
+class TestTracker(TrackerSuite):
+    @pytest.fixture
+    def tracker(self, acme: None) -> Callable[[], Tracker]:
+        return lambda: plugins.tracker("acme")
+
+    @pytest.fixture
+    def curve(self) -> Curve:
+        def read(run: str, name: str) -> list[tuple[int, float]]:
+            lines = map(json.loads, Path("acme", f"{run}.jsonl").read_text().splitlines())
+            return [(line["step"], line[name]) for line in lines if name in line]
+
+        return read
 
 
 @pytest.fixture
@@ -133,7 +149,7 @@ def test_it_is_used_by_its_names_alone(
 
     zoo("init", tmp_path / "zoo", "--json")
     origins = {(each["group"], each["name"]): each for each in zoo("plugins", "--json")}
-    for group in ("zoo.backbones", "zoo.heads", "zoo.sources", "zoo.remotes"):
+    for group in ("zoo.backbones", "zoo.heads", "zoo.sources", "zoo.remotes", "zoo.trackers"):
         assert origins[group, "acme"]["origin"] == "zoo-acme 1.0"
         assert origins[group, "acme"]["problem"] is None
     assert zoo("index", "acme", "--deep", "--json")["traced"] == 2
@@ -141,9 +157,10 @@ def test_it_is_used_by_its_names_alone(
     assert zoo("tree", "acme/acme_small", "--json")["units"][0]["name"] == "stem"
     trained = zoo(
         "finetune", "acme/acme_small", "--data", images, "--freeze", "stem", "--head", "acme",
-        "--epochs", 8, "--save", "team/light", "--json",
+        "--epochs", 8, "--save", "team/light", "--log", "acme", "--json",
     )  # fmt: skip
     assert trained["metrics"]["accuracy"] == 1.0
+    assert '"finish": "done"' in Path("acme", f"{trained['run']}.jsonl").read_text()
     (answer,) = zoo("predict", "team/light", images / "light" / "0.png", "--json")
     assert answer["classes"][0] == "light"
     shelf = f"acme://{tmp_path}/team.db"

@@ -8,6 +8,7 @@ Conformance suites for each are in `zoo.testing`.
 | ``zoo.sources`` | `Catalog`, or `Source` where it also delivers files | ``zoo index timm`` |
 | ``zoo.heads`` | `Head` | ``--head linear`` |
 | ``zoo.remotes`` | `Backend` | the scheme of ``--to``; a plain path is ``folder`` |
+| ``zoo.trackers`` | `Tracker` | ``--log wandb`` |
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
@@ -854,7 +855,7 @@ class Zoo:
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
         from zoo.backbones.predict import predict, several
-        from zoo.finetune.dataset.dataset import Opening
+        from zoo.finetune.dataset.spec import Opening
         from zoo.finetune.dataset.table import listed_images
 
         opening = Opening(path_column=path_column, root=str(root))
@@ -946,7 +947,12 @@ class Zoo:
             Unsupported: The checkpoint has no head, or does not take such images.
             Conflict: The folder ``out`` has a report.
         """
-        from zoo.finetune.dataset.dataset import Opening
+        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.early import check_measured, check_report
+
+        asked, folder = Opening(**opening), Path(out) if out else None
+        check_report(folder, force=force)
+        check_measured(self.workspace, [name, *filter(None, [against])], str(data), asked)
         from zoo.finetune.evaluation import evaluate
 
         return evaluate(
@@ -956,9 +962,8 @@ class Zoo:
             against=against,
             split=split,
             skip_bad=skip_bad,
-            opening=Opening(**opening),
-            out=Path(out) if out else None,
-            force=force,
+            opening=asked,
+            out=folder,
             batch_size=batch_size,
             device=device,
             save=save,
@@ -993,7 +998,12 @@ class Zoo:
             force: Replace the file if it exists.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
-        from zoo.finetune.dataset.dataset import Opening
+        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.early import check_file, check_measured
+
+        asked = Opening(**opening)
+        check_file(Path(out), force=force)
+        check_measured(self.workspace, (name,), str(data), asked)
         from zoo.finetune.features.write import write_features
 
         return write_features(
@@ -1004,10 +1014,9 @@ class Zoo:
             at=at,
             task=task,
             skip_bad=skip_bad,
-            opening=Opening(**opening),
+            opening=asked,
             batch_size=batch_size,
             device=device,
-            force=force,
             progress=self.progress,
         )
 
@@ -1067,8 +1076,7 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        from zoo.finetune.run import finetune
-
+        self.check_finetune(recipe, base, save, log=log)
         if launch is not None:
             return self._launch(
                 ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
@@ -1076,6 +1084,8 @@ class Zoo:
                 log,
                 recipe,
             )
+        from zoo.finetune.run import finetune
+
         with self._runs_shared():
             return finetune(
                 self.workspace,
@@ -1088,6 +1098,17 @@ class Zoo:
                 progress=self.progress,
             )
 
+    def check_finetune(self, recipe: Recipe, base: str, save: str, *, log: Log = ()) -> None:
+        """See, within a moment, whether `run_recipe` could begin, as far as that shows without
+        torch: names, units, data, head and trackers. It does so by itself.
+
+        Raises:
+            ZooError: It could not.
+        """
+        from zoo.finetune.early import check_new
+
+        check_new(self.workspace, base, recipe, Reference.parse(save), log)
+
     def run_seeds(
         self,
         recipe: Recipe,
@@ -1098,32 +1119,28 @@ class Zoo:
         device: str = "auto",
         save_every: int = 0,
         log: Log = (),
+        launch: int | Path | str | None = None,
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
         Each is saved under a tag (``team/flowers:seed-3``), and ``save`` itself is then the one
         that did best on its validation images. The rest is as for `finetune`.
         """
+        self.check_finetune(recipe, base, save, log=log)
         from zoo.finetune.seeds import finetune_seeds
 
-        with self._runs_shared():
-            return finetune_seeds(
-                self.workspace,
-                base,
-                recipe,
-                Reference.parse(save),
-                seeds=seeds,
-                device=device,
-                save_every=save_every,
-                log=log,
-                progress=self.progress,
-            )
+        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        ref = Reference.parse(save)
+        return finetune_seeds(self.workspace, base, recipe, ref, seeds=seeds, run=run)
 
     def plan_finetune(self, recipe: Recipe, base: str, *, device: str = "auto") -> FinetunePlan:
         """What `run_recipe` would do and how long that may take; nothing is written.
 
         Raises as `finetune` does before anything is trained.
         """
+        from zoo.finetune.early import check_recipe
+
+        check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
 
         return plan_finetune(self.workspace, base, recipe, device=device, progress=self.progress)
@@ -1134,6 +1151,9 @@ class Zoo:
         Raises:
             InvalidOption: The recipe trains nothing; else as `finetune`.
         """
+        from zoo.finetune.early import check_recipe
+
+        check_recipe(self.workspace, base, recipe)
         from zoo.finetune.run import find_lr
 
         with caches(self.workspace) as folder:
@@ -1159,12 +1179,15 @@ class Zoo:
             Conflict: It is done, or going on.
             InvalidData: The images, or their split, are not those that it was trained on so far.
         """
-        from zoo.finetune.run import resume
+        from zoo.finetune.early import check_resumed
 
+        check_resumed(self.workspace, run, log)
         if launch is not None:
             on = ("--device", device) if device else ()
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
+        from zoo.finetune.run import resume
+
         with self._runs_shared():
             return resume(
                 self.workspace,
@@ -1196,12 +1219,17 @@ class Zoo:
             Unsupported: It is not the result of a fine-tune.
             InvalidData: The images, or their split, are not those that it was trained on.
         """
-        from zoo.finetune.run import rerun
+        from zoo.finetune.early import check_new, recorded
 
+        before = recorded(self.workspace, name, str(data) if data else None, str(root))
+        base = str(before.base.manifest)
+        check_new(self.workspace, base, before.recipe, Reference.parse(save), log)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             words = ("rerun", name, "--save", save, "--device", device, *given)
             return self._launch(words, launch, log)
+        from zoo.finetune.run import rerun
+
         with self._runs_shared():
             return rerun(
                 self.workspace,

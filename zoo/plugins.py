@@ -239,14 +239,15 @@ def installed() -> Iterator[Plugin]:
             yield Plugin(group=group, name=name, origin=origin, problem=problem)
 
 
-def check_packages(backbone: str) -> None:
-    """See that what a backbone needs for building networks is installed; nothing is imported.
+def check_packages(group: str, name: str) -> None:
+    """See that there is a plugin, and that the packages of its extra are installed; nothing is
+    imported.
 
     Raises:
         UnknownName, BrokenPlugin: There is no such plugin, or there are two.
         MissingPackage: A package is not installed.
     """
-    _check_extras(_claim("zoo.backbones", backbone), versions=False)
+    _check_extras(_claim(group, name), versions=False)
 
 
 def _check_extras(claim: EntryPoint, *, versions: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import many
-from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
+from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
 
@@ -49,7 +49,10 @@ INTERVALS = ("_low", "_high")
 )
 @device_option
 @flag("--no-save", help="Do not keep the figures in the zoo.")
-def evaluate(name: str, data: str, no_save: bool, as_json: bool, **options: Any) -> None:
+@quiet_option
+def evaluate(
+    name: str, data: str, no_save: bool, quiet: bool, as_json: bool, **options: Any
+) -> None:
     """Measure NAME on the labeled images in DATA, class by class.
 
     DATA is what zoo finetune takes. Classes are matched by name: images of a class that NAME does
@@ -61,7 +64,7 @@ def evaluate(name: str, data: str, no_save: bool, as_json: bool, **options: Any)
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
     """
-    done = open_zoo().evaluate(name, data, save=not no_save, **options)
+    done = open_zoo(quiet=quiet).evaluate(name, data, save=not no_save, **options)
     if as_json:
         print_json(done.to_json())
         return

@@ -42,6 +42,9 @@ def launch_processes(how: str, device: str) -> None:
     """
     from importlib.util import find_spec
 
+    count = int(how) if how.isdecimal() else 0
+    if not count and not Path(how).is_file():
+        raise InvalidOption(f"--launch takes a number of processes or a config file, not {how}")
     if find_spec("accelerate") is None:
         raise MissingPackage("accelerate", "pip install 'zoo-registry[accelerate]'")
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -50,12 +53,10 @@ def launch_processes(how: str, device: str) -> None:
     again = ["-m", "zoo_cli", *_without(sys.argv[1:], "--launch")]
     logging.disable(logging.ERROR)  # the launcher tells in lines of its own what was told
     try:
-        if how.isdecimal() and int(how) > 0:
-            _start(int(how), device, again)
-        elif Path(how).is_file():
-            _start_as_configured(Path(how), again)
+        if count:
+            _start(count, device, again)
         else:
-            raise InvalidOption(f"--launch takes a number of processes or a config file, not {how}")
+            _start_as_configured(Path(how), again)
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:

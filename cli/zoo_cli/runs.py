@@ -81,7 +81,7 @@ def show(run: str, as_json: bool) -> None:
     for path in sorted([*shown.folder.glob("*.png"), *shown.folder.glob("*.csv")]):
         click.echo(clean(path))
     if shown.resumable:
-        click.echo(f"resume it: zoo finetune --resume {shown.id}")
+        click.echo(f"{shown.kept}; resume it: zoo finetune --resume {shown.id}")
 
 
 def _outcome(result: Mapping[str, Any]) -> None:
@@ -169,7 +169,7 @@ def _probe(line: Json) -> str:
 def _result(run: Run) -> str:
     """What it showed, or how it ended without."""
     if not run.result:
-        return run.status
+        return ", ".join(filter(None, (run.status, run.kept)))
     score = SCORE.get(run.recipe.get("task", ""), "")
     metrics = run.result.get("metrics", {})
     if score not in metrics:

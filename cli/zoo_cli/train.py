@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -17,6 +17,8 @@ from zoo_cli.output import clean, count, note, print_json, result, scored, size,
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
+    from zoo import Zoo
+    from zoo.domain.recipe import Recipe
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.plan import FinetunePlan, PlannedPhase
     from zoo.finetune.run import Finetuned
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune", "rerun"]
 
+HOW = ("device", "save_every", "log", "launch")
+"""Options that a run which is resumed takes anew."""
+INSTEAD = ("find_lr", "dry_run")
+"""What is done instead of training."""
 SHOWN = 20
 """Classes whose images a plan counts one by one."""
 
@@ -82,20 +88,7 @@ FIRST = (
 @log_option
 @quiet_option
 def finetune(
-    base: str | None,
-    save: str | None,
-    source: str | None,
-    device: str,
-    save_every: int,
-    resume: str | None,
-    find_lr: bool,
-    dry_run: bool,
-    launch: str | None,
-    seeds: int | None,
-    log: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
-    **options: object,
+    base: str | None, resume: str | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Fine-tune BASE on your images, and keep the result.
 
@@ -117,37 +110,50 @@ def finetune(
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune --resume last
     """
-    if launch is not None:
-        launch_processes(launch, device)
-    zoo = open_zoo(quiet=quiet)
+    zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}
     if resume is not None:
-        changed = (base, save, source, find_lr or None, dry_run or None, seeds, *options.values())
-        if any(value not in (None, ()) for value in changed):
+        if any(value not in (None, (), False) for value in (base, *options.values())):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every, --log, "
                 "--quiet and --launch can be changed."
             )
-        done = zoo.resume(resume, device=_given("device"), save_every=save_every, log=log)
+        _resume(zoo, resume, how, as_json)
+    elif base is None:
+        raise click.UsageError("Missing argument 'BASE'.")
     else:
-        if base is None:
-            raise click.UsageError("Missing argument 'BASE'.")
-        recipe = recipe_from(source, options)
-        if find_lr:
-            _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
-            return
-        if dry_run:
-            _print_plan(zoo.plan_finetune(recipe, base, device=device), as_json)
-            return
-        if save is None:
-            raise click.UsageError("Missing option '--save'.")
-        if seeds is not None:
-            found = zoo.run_seeds(
-                recipe, base, save, seeds=seeds, device=device, save_every=save_every, log=log
-            )
-            _print_seeds(found, as_json)
-            return
-        done = zoo.run_recipe(recipe, base, save, device=device, save_every=save_every, log=log)
-    _print(done, as_json)
+        asked = {name: options.pop(name) for name in ("source", "save", "seeds", *INSTEAD)}
+        _begin(zoo, base, recipe_from(asked.pop("source"), options), asked, how, as_json)
+
+
+def _resume(zoo: Zoo, run: str, how: dict[str, Any], as_json: bool) -> None:
+    launch = how.pop("launch")
+    if launch is not None:
+        zoo.run(run)  # a name with a slip is refused before processes start
+        launch_processes(launch, how["device"])
+    _print(zoo.resume(run, **{**how, "device": _given("device")}), as_json)
+
+
+def _begin(
+    zoo: Zoo, base: str, recipe: Recipe, asked: dict[str, Any], how: dict[str, Any], as_json: bool
+) -> None:
+    """Train, with one seed or several; or say what that would do."""
+    save, seeds, only = asked["save"], asked["seeds"], any(asked[name] for name in INSTEAD)
+    device, launch = how["device"], how["launch"]
+    if save is None and not only:
+        raise click.UsageError("Missing option '--save'.")
+    if seeds is not None and not only:
+        _print_seeds(zoo.run_seeds(recipe, base, save, seeds=seeds, **how), as_json)
+        return
+    if launch is not None:
+        if not only:
+            zoo.check_finetune(recipe, base, save, log=how["log"])
+        launch_processes(launch, device)
+    if asked["find_lr"]:
+        _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
+    elif asked["dry_run"]:
+        _print_plan(zoo.plan_finetune(recipe, base, device=device), as_json)
+    else:
+        _print(zoo.run_recipe(recipe, base, save, **how), as_json)
 
 
 @command(extra="--save")
@@ -181,9 +187,10 @@ def rerun(
     Example:
       zoo rerun team/flowers --save team/flowers-again
     """
-    if launch is not None:
-        launch_processes(launch, device)
     zoo = open_zoo(quiet=quiet)
+    if launch is not None:
+        zoo.show(name)  # a name with a slip is refused before processes start
+        launch_processes(launch, device)
     done = zoo.rerun(name, save, data=data, root=root, device=device, log=log)
     _print(done, as_json)
 

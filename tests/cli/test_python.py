@@ -218,7 +218,8 @@ def test_a_figure_is_printed_with_its_interval() -> None:
          e.InvalidData, "x: no images"),
         ("error: process 1 was killed by SIGKILL", e.ZooError, "process 1 was killed by SIGKILL"),
         ("", e.ZooError, "it ended with the status 7"),
-        ('{"error": {"code": "interrupted", "message": "interrupted", "hint": null}}',
+        ('{"error": {"code": "interrupted", "message": "interrupted", "hint": "go on so"}}\n'
+         '{"error": {"code": "interrupted", "message": "interrupted", "hint": null}}',
          KeyboardInterrupt, ""),
     ],
 )  # fmt: skip
@@ -228,10 +229,13 @@ def test_what_fails_in_launched_processes_is_raised_here(
 ) -> None:  # fmt: skip
     code = f"import sys; sys.stderr.write({prints!r} + '\\n'); sys.exit(7)"
     monkeypatch.setattr(launched, "PROGRAM", (sys.executable, "-Sc", code))
+    monkeypatch.setattr("zoo.finetune.early.check_new", lambda *_: None)
     with pytest.raises(kind) as failed:
         opened.finetune("team/base", "x", "team/new", launch=2, epochs=3, freeze=2)
     assert str(failed.value) == said
     assert isinstance(failed.value, KeyboardInterrupt) or type(failed.value) is kind
+    if kind is KeyboardInterrupt:
+        assert failed.value.__notes__ == ["go on so"]
     assert '"error"' not in capfd.readouterr().err
 
 

@@ -14,6 +14,8 @@ from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 from zoo.facade import Zoo
+from zoo.finetune import launched
+from zoo.finetune.conclude import Finetuned
 
 TUNE = ("finetune", NET, "--strategy", "probe", "--image-size", 32, "--validation-share", 0.25)
 
@@ -38,6 +40,44 @@ def test_each_is_saved_and_the_name_is_the_best(small: Run, few: Path) -> None:
     assert columns[0]["metrics"]["accuracy"]["value"] == pytest.approx(spread["mean"])
     history = small("log", "team/x", "--json").json["history"]
     assert [entry["why"] for entry in history] == ["finetune: the best of 2 seeds"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_each_in_several_processes(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """Each seed is a command of its own, which the processes run; here one runs it at once."""
+    asked: list[list[str]] = []
+
+    def run(command: list[str], *, shown: bool) -> Finetuned:
+        assert shown
+        asked.append(command)
+        at = command.index("--launch")
+        line = [*command[3:at], *command[at + 2 :]]
+        done = Finetuned.from_json(small(*line).done().json)
+        if moved:
+            small("tag", asked[0][command.index("finetune") + 3], NET)
+        return done
+
+    monkeypatch.setattr(launched, "_run", run)
+    line = (*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x", "--json")
+    found = small(*line).done().json
+    assert [command[command.index("--launch") + 1] for command in asked] == ["2", "2"]
+    assert [one["ref"] for one in found["runs"]] == ["team/x:seed-0", "team/x:seed-1"]
+    assert len({one["parent"] for one in found["runs"]}) == 1
+    assert small("show", "team/x", "--json").json["manifest"] == found["manifest"]
+
+
+@pytest.mark.long
+def test_two_seeds_in_two_processes_each(small: Run, console: Run, few: Path) -> None:
+    line = (*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--device", "cpu")
+    done = console(*line, "--save", "team/x", cwd=Path.cwd())
+    assert done.code == 0, done.err
+    assert "mean ± standard deviation over 2 seeds" in done.out
+    assert done.err.count("\nprobe  accuracy ") == 2
+    for seed in (0, 1):
+        known = small("show", f"team/x:seed-{seed}", "--json").json
+        assert known["provenance"]["processes"] == "2"
 
 
 def test_what_it_prints(small: Run, few: Path) -> None:
@@ -80,5 +120,5 @@ def test_what_cannot_be(small: Run, few: Path, monkeypatch: pytest.MonkeyPatch) 
     assert small(*TUNE, "--data", few, "--seeds", 1, "--save", "team/x").code == 2
     assert small("finetune", "--resume", "last", "--seeds", 2).code == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
-    small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x").refused("leave --launch")
+    small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x").refused("--seeds 5 --launch 2")
     assert not small("runs", "--json").json

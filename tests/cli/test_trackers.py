@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.aim_runs import in_aim
 from fakes.plugin_code import Install
 
 import zoo
@@ -200,11 +201,24 @@ def test_wandb_offline(
 
 @pytest.mark.skipif(not importlib.util.find_spec("aim"), reason="aim is no part of [dev]")
 @pytest.mark.filterwarnings("default")
-def test_aim(small: Run, line: tuple[object, ...]) -> None:
+def test_aim(small: Run, line: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was cut off goes on in the one that it was there."""
     import aim
 
-    done = small(*line, "--log", "aim", "--json")
+    real = training.learn
+
+    def cut(*arguments: Any) -> Any:
+        for number, step in enumerate(real(*arguments)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "learn", cut)
+        assert small(*line, "--log", "aim", "--save-every", 1).code == 130
+    done = small("finetune", "--resume", "last", "--quiet", "--json").done()
     assert "is left out" not in done.err
-    # What else it has is found by an index, which a server of Aim's makes.
-    found = aim.Repo(".").query_runs(f"run.name == '{done.json['run']}'", report_mode=0)
-    assert [each.run.experiment for each in found.iter_runs()] == ["team/new"]
+    assert len(list(aim.Repo(str(Path.cwd())).list_all_runs())) == 1
+    noted = small("runs", "show", "last", "--json").json["lines"]
+    curve = dict(in_aim(done.json["run"], "step/loss"))
+    assert curve == {each["steps"]: each["loss"] for each in noted if each["kind"] == "step"}

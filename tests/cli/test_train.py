@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from PIL import Image
 
 import zoo
 from zoo.domain import presets
@@ -213,7 +214,7 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert re.search(probe, shown, re.MULTILINE)
     assert "curves.png" in shown
     lines = run("runs", "show", listed["id"][:12], "--json").json["lines"]
-    assert {line["kind"] for line in lines} == {"probe", "step", "epoch", "test"}
+    assert {line["kind"] for line in lines} == {"remark", "probe", "step", "saved", "epoch", "test"}
     done = run("runs", "show", "nosuch")
     assert done.code == 1
     assert listed["id"] in done.err
@@ -284,6 +285,53 @@ def test_an_interrupted_run_is_resumed(
     assert resumed["metrics"] == whole["metrics"]
     done = small("finetune", "--resume", "last")
     assert (done.code, "is done" in done.err) == (1, True)
+
+
+def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = training.learn, []
+
+    def cut(*arguments: Any) -> Any:
+        begun.append(1)
+        for number, step in enumerate(real(*arguments)):
+            if len(begun) == 2 and number == 1:
+                raise KeyboardInterrupt
+            yield step
+
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--freeze", "all", "--epochs", 3,
+            "--batch-size", 8, "--save", "team/cut", "--quiet")  # fmt: skip
+    for often, kept in (((), "epoch 1 of 3"), (("--save-every", 1), "step 5, in epoch 2 of 3")):
+        begun.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "learn", cut)
+            patch.setattr("zoo.finetune.loop.state.RARELY", 0)  # an epoch here is over at once
+            done = small(*tune, *often)
+        run = small("runs", "--json").json[0]
+        assert done.code == 130
+        assert f"kept up to {kept}; to go on: zoo finetune --resume {run['id']}\n" in done.err
+        assert run["kept"] == f"kept up to {kept}"
+        assert f"interrupted, kept up to {kept}  {run['id']}" in small("runs").out
+        assert f"kept up to {kept}; resume it: zoo finetune" in small("runs", "show", "last").out
+    small("finetune", "--resume", "last", "--quiet").done()
+    assert "kept up to epoch" in small("runs").out  # the other one
+    assert small("runs", "--json").json[0]["kept"] == ""
+
+
+def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
+    told = "note: 9 training images of a class are few: --recipe small-data, or a probe"
+    assert told in small(*tune).done().err
+    assert told in small("runs", "show", "last").out
+    assert told.removeprefix("note: ") in small(*tune, "--dry-run").done().out
+    assert small(*tune, "--quiet").done().err == ""
+    assert "are few" not in small(*tune[:-4], "--recipe", "small-data", *tune[-2:]).done().err
+    many = tmp_path / "many"
+    for kind in "12":
+        (many / kind).mkdir(parents=True)
+        for number in range(72):
+            Image.new("L", (8, 8), number).save(many / kind / f"{number}.png")
+    assert "are few" not in small(*tune, "--data", many, "--dry-run").done().out
 
 
 def test_learning_rates_are_tried(small: Run, recipe: Path, few: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from contextlib import suppress
 
 from zoo import plugins
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.outline import Outline
-from zoo.errors import DiskFull, Unavailable
+from zoo.errors import DiskFull, InvalidFreeze, Unavailable, UnknownName
 from zoo.registry import Registry
 
-__all__ = ["describe", "outline_of", "traced"]
+__all__ = ["describe", "outline_of", "traced", "unit_named"]
+
+LISTED = "zoo tree lists them"
 
 
 def describe(registry: Registry, plugin: str, architecture: str) -> Hierarchy:
@@ -51,3 +55,21 @@ def traced(plugin: str, architecture: str) -> Hierarchy:
         with on_meta():
             module = backbone.build(architecture)
         return backbone.hierarchy(architecture, module)
+
+
+def unit_named(hierarchy: Hierarchy, name: str, also: Sequence[str] = ()) -> int:
+    """The depth of a unit, or of the last one of a stage; read as a freeze spec is. What ``also``
+    could be asked for is suggested, too.
+
+    Raises:
+        UnknownName: There is none; near names are suggested.
+    """
+    kind = f"unit or stage of {hierarchy.architecture}"
+    try:
+        depth = hierarchy.boundary(name) - 1
+    except InvalidFreeze as error:
+        near = [*difflib.get_close_matches(name, also), *error.near]
+        raise UnknownName(kind, name, near, "" if near else LISTED) from error
+    if depth < 0:
+        raise UnknownName(kind, name, hint=LISTED)
+    return depth

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.dense import make_convolutional, replace_dense_head
+from zoo.backbones.describe import unit_named
 from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
 from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
@@ -22,11 +22,9 @@ from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.plain import Json
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, Surgery
-from zoo.errors import InvalidFreeze, UnknownName, Unsupported
+from zoo.errors import Unsupported
 
-__all__ = ["SurgeryBackbone", "backbone_of", "configured", "unit_named"]
-
-LISTED = "zoo tree lists them"
+__all__ = ["SurgeryBackbone", "backbone_of", "configured"]
 
 
 def backbone_of(manifest: Manifest) -> Backbone:
@@ -60,24 +58,6 @@ def configured(backbone: Backbone, surgery: Surgery) -> Backbone:
             f"{type(backbone).__name__} takes no such arguments"
         )
     return backbone.configured(dict(surgery.arguments))
-
-
-def unit_named(hierarchy: Hierarchy, name: str, also: Sequence[str] = ()) -> int:
-    """The depth of a unit, or of the last one of a stage; read as a freeze spec is. What ``also``
-    could be asked for is suggested, too.
-
-    Raises:
-        UnknownName: There is none; near names are suggested.
-    """
-    kind = f"unit or stage of {hierarchy.architecture}"
-    try:
-        depth = hierarchy.boundary(name) - 1
-    except InvalidFreeze as error:
-        near = [*difflib.get_close_matches(name, also), *error.near]
-        raise UnknownName(kind, name, near, "" if near else LISTED) from error
-    if depth < 0:
-        raise UnknownName(kind, name, hint=LISTED)
-    return depth
 
 
 class SurgeryBackbone:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Console", "Progress", "Task", "clean", "silent", "spoken"]
 
-EVERY = 60.0
+EVERY = 30.0
 """Seconds after which work without a bar says how far it is."""
 
 
@@ -64,7 +64,7 @@ silent: Progress = _Silent()
 
 class Console:
     """Lines on stderr, and a bar while work is going on: on a terminal, else a line whenever
-    nothing was said for a minute.
+    nothing was said for half a minute.
 
     Of several processes the first one speaks.
     """

@@ -171,7 +171,7 @@ def _release(location: Location, described: CatalogEntry | None) -> tuple[Source
     if not isinstance(source, Source):
         raise InvalidOption(f"the source '{location.source}' lists checkpoints but delivers none")
     if described:
-        plugins.check_packages(described.backbone)
+        plugins.check_packages("zoo.backbones", described.backbone)
     return source, source.resolve(location.locator)
 
 

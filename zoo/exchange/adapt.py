@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from zoo import plugins
 from zoo.backbones.adapt import misfits
+from zoo.backbones.describe import unit_named
 from zoo.backbones.load import build, check_fit, converted_state
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.save import save_state
-from zoo.backbones.surgery import backbone_of, unit_named
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import exact_unit
 from zoo.contracts import Backbone

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 from zoo.backbones.save import save_state
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, Task
@@ -68,6 +70,18 @@ class Finetuned(Result):
     skipped: int = field(metadata={"json": "skipped_images"})
     seconds: float
 
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Inverse of `to_json`."""
+        read: Mapping[str, Callable[[Any], Any]] = {
+            "ref": Reference.parse,
+            "manifest": Digest.parse,
+            "parent": Digest.parse,
+            "gained": lambda gained: gained and Gain.from_json(gained),
+        }
+        values = {each.name: data[each.metadata.get("json", each.name)] for each in fields(cls)}
+        return cls(**{k: read[k](v) if k in read else v for k, v in values.items()})
+
 
 def conclude(
     workspace: Workspace,
@@ -90,16 +104,14 @@ def conclude(
     metrics = dict(report.metrics)
     gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)
     warned = warning(prepared, [*journal.run.lines()], metrics)
-    said = {"gained": gained.text if gained else "", "warning": warned}
-    provenance = {**journal.run.provenance, **{name: text for name, text in said.items() if text}}
-    manifest = _manifest(prepared, state.best.name, metrics, provenance)
-    save = Reference.parse(journal.run.save)
-    digest = publish(workspace, prepared, manifest, save, report)
+    told = {"gained": gained.text if gained else "", "warning": warned}
+    manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
+    digest = publish(workspace, prepared, manifest, journal.run.save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
     result = {"manifest": str(digest), "metrics": metrics, "warning": warned}
     journal.done({**result, "gained": gained.to_json() if gained else None})
     return Finetuned(
-        ref=save,
+        ref=Reference.parse(journal.run.save),
         manifest=digest,
         parent=prepared.parent,
         run=journal.run.id,
@@ -114,8 +126,13 @@ def conclude(
 
 
 def _manifest(
-    prepared: Prepared, weights_name: str, metrics: dict[str, float], provenance: dict[str, str]
+    prepared: Prepared,
+    weights_name: str,
+    metrics: dict[str, float],
+    provenance: Mapping[str, str],
+    told: Mapping[str, str],
 ) -> Manifest:
+    """All but its files; what is ``told`` of the result goes with the provenance."""
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     return replace(
         prepared.network.planned.descending(prepared.known, parent),
@@ -126,20 +143,20 @@ def _manifest(
             "kept": weights_name,
         },
         metrics=metrics,
-        provenance=provenance,
+        provenance={**provenance, **{name: text for name, text in told.items() if text}},
         created=now(),
     )
 
 
 def publish(
-    workspace: Workspace, prepared: Prepared, manifest: Manifest, ref: Reference, report: Report
+    workspace: Workspace, prepared: Prepared, manifest: Manifest, save: str, report: Report
 ) -> Digest:
-    """Store the network's weights and a model card under ``manifest``, and name it ``ref``."""
-    with new_checkpoint(workspace, ref, "finetune") as new:
+    """Store the network's weights and a model card under ``manifest``, and name it ``save``."""
+    with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
         path, card = new.scratch / "model.safetensors", new.scratch / CARD
         save_state(prepared.model.state_dict(), path)
         bases = base_models(workspace, manifest)
-        text = model_card(str(ref), manifest, prepared.dataset, bases, report)
+        text = model_card(save, manifest, prepared.dataset, bases, report)
         card.write_text(text, "utf-8")
         whole = replace(
             manifest,

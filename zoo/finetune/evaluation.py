@@ -35,19 +35,20 @@ from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
 from zoo.domain.result import Result
 from zoo.domain.task import TASKS, Task
-from zoo.errors import Conflict, InvalidData, Unsupported, ZooError
+from zoo.errors import InvalidData, Unsupported, ZooError
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Opening, Sample, parts_digest
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, parts_digest
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
+from zoo.finetune.dataset.spec import Opening
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.paired import Paired, paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import dataset_of
-from zoo.lookup.runs import REPORT, caches
+from zoo.lookup.runs import caches
 from zoo.workspace import Workspace
 
 __all__ = ["Comparison", "Evaluation", "evaluate"]
@@ -173,17 +174,13 @@ def evaluate(
     skip_bad: bool,
     opening: Opening,
     out: Path | None,
-    force: bool,
     batch_size: int,
     device: str,
     save: bool,
     progress: Progress,
 ) -> Evaluation:
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
-    _check_free(out, force=force)
-    model, other = _model(workspace, name), _model(workspace, against) if against else None
-    if other and other.task != model.task:
-        raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
+    model, other = _models(workspace, name, against)
     device = pick_device(device)
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
     own = _own_split(workspace, model, dataset, opening, progress)
@@ -199,22 +196,8 @@ def evaluate(
         theirs = setting.answers(other, _own_split(workspace, other, dataset, opening, progress))
         remarks += [*_guessed(other), *theirs.seen]
         comparison = _compare(model, mine, other, theirs)
-    done = Evaluation(
-        name=name,
-        manifest=model.digest,
-        data=data,
-        data_digest=dataset.digest,
-        split=split,
-        report=mine.report,
-        skipped=len(dataset.skipped),
-        unknown=mine.matched.unknown,
-        absent=mine.matched.absent,
-        remarks=tuple(remarks),
-        against=comparison,
-        kept=mine.kept,
-    )
+    done = setting.evaluation(model, mine, remarks, comparison)
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         write_report(out, done.to_json(), mine.measured, dataset.images.read)
     return done
 
@@ -233,6 +216,10 @@ class _Setting(NamedTuple):
     def answers(self, model: Model, own: Dataset | None) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""
         matched = _matched(model, self.dataset)
+        images, part = len(matched.samples), "" if self.split == ALL else f", {self.split} split"
+        self.progress.say(
+            f"{model.name} on {images:,} images of {self.dataset.spec}{part}, on {self.device}"
+        )
         module = load(self.workspace.store, model.digest, device=self.device)
         measured = _outputs(model, matched, self.dataset, module, self.batch_size, self.progress)
         report = _report(model, measured)
@@ -244,13 +231,31 @@ class _Setting(NamedTuple):
         )
         return Answers(matched, measured, report, seen, kept)
 
+    def evaluation(
+        self, model: Model, mine: Answers, remarks: list[str], against: Comparison | None
+    ) -> Evaluation:
+        """All that was found."""
+        return Evaluation(
+            name=model.name,
+            manifest=model.digest,
+            data=self.dataset.spec,
+            data_digest=self.dataset.digest,
+            split=self.split,
+            report=mine.report,
+            skipped=len(self.dataset.skipped),
+            unknown=mine.matched.unknown,
+            absent=mine.matched.absent,
+            remarks=tuple(remarks),
+            against=against,
+            kept=mine.kept,
+        )
 
-def _check_free(out: Path | None, *, force: bool) -> None:
-    """See that a report can be written to a folder before anything is measured."""
-    if out and out.is_file():
-        raise Conflict(f"{out} is a file")
-    if out and (out / REPORT).exists() and not force:
-        raise Conflict(f"{out} has a report; --force replaces it")
+
+def _models(workspace: Workspace, name: str, against: str | None) -> tuple[Model, Model | None]:
+    model, other = _model(workspace, name), _model(workspace, against) if against else None
+    if other and other.task != model.task:
+        raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
+    return model, other
 
 
 def _model(workspace: Workspace, name: str) -> Model:

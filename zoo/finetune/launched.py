@@ -7,24 +7,21 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from zoo import errors
-from zoo.domain.digest import Digest
-from zoo.domain.plain import Json
 from zoo.domain.recipe import Recipe
-from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.finetune.conclude import Finetuned
-from zoo.finetune.results.paired import Gain, Paired
 from zoo.finetune.results.trackers import Log, named
 
 __all__ = ["launched", "recipe_file"]
 
+ERROR = '{"error"'
+"""How the line begins that a command fails with; whoever started it has one of its own after it."""
 PROGRAM = (sys.executable, "-m", "zoo_cli")
 
 
@@ -77,22 +74,27 @@ def _run(command: list[str], *, shown: bool) -> Finetuned:
         try:
             last = _follow(cast(IO[str], process.stderr), shown=shown)
             out = cast(IO[str], process.stdout).read()
-        except KeyboardInterrupt:  # a notebook interrupts this process alone
+        except KeyboardInterrupt as interrupt:  # a notebook interrupts this process alone
             process.send_signal(signal.SIGINT)
+            told = _failed(_follow(cast(IO[str], process.stderr), shown=shown), 130)
+            for text in getattr(told, "__notes__", ()):  # how to go on
+                interrupt.add_note(text)
             raise
     if process.returncode:
         raise _failed(last, process.returncode)
-    return _read(json.loads(out))
+    return Finetuned.from_json(json.loads(out))
 
 
 def _follow(lines: Iterable[str], *, shown: bool) -> str:
-    """Pass on lines while they come; the last one."""
-    last = ""
+    """Pass on lines while they come; the first that tells an error, else the last."""
+    told = ""
     for line in lines:
-        if shown and not line.startswith('{"error"'):
+        if told.startswith(ERROR):
+            continue
+        told = line.strip()
+        if shown and not told.startswith(ERROR):
             sys.stderr.write(line)
-        last = line.strip()
-    return last
+    return told
 
 
 def _failed(last: str, status: int) -> BaseException:
@@ -102,19 +104,10 @@ def _failed(last: str, status: int) -> BaseException:
     except (ValueError, KeyError, TypeError):
         return ZooError(last.removeprefix("error: ") or f"it ended with the status {status}")
     if told["code"] == "interrupted":
-        return KeyboardInterrupt()
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note(told["hint"] or "")
+        return interrupt
     kind = getattr(errors, name, ZooError)
     error: ZooError = kind.__new__(kind)
     ZooError.__init__(error, told["message"], hint=told["hint"] or "")
     return error
-
-
-def _read(data: Json) -> Finetuned:
-    keys = {field.name: field.metadata.get("json", field.name) for field in fields(Finetuned)}
-    known = {name: data[key] for name, key in keys.items()}
-    known |= {name: Digest.parse(known[name]) for name in ("manifest", "parent")}
-    known["ref"] = Reference.parse(known["ref"])
-    if gained := known["gained"]:
-        paired = Paired(**{field.name: gained.pop(field.name) for field in fields(Paired)})
-        known["gained"] = Gain(**gained, paired=paired)
-    return Finetuned(**known)

@@ -38,6 +38,7 @@ from zoo.finetune.features.loaders import (
 from zoo.finetune.loop.evaluate import evaluate
 from zoo.finetune.loop.learner import make_learner
 from zoo.finetune.loop.train import learn
+from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, truncated
 from zoo.finetune.strategies.probe import FITTED, probe_heads
@@ -133,9 +134,7 @@ def plan_finetune(
         seconds = {"checking the images": time.monotonic() - began}
         if prepared.recipe.at not in ("auto", HEAD):
             prepared = truncated(prepared, prepared.recipe.at)
-        boundaries = prepared.boundaries or (prepared.units,)
-        kept = [_kept(prepared, at, workspace.root / CACHE / "crossings") for at in boundaries]
-        phases = [_phase(prepared, at, *kept[at]) for at in range(len(boundaries))]
+        phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
             trial = _Trial(prepared, folder, seconds)
             for at, phase in enumerate(phases):
@@ -147,7 +146,7 @@ def plan_finetune(
         classes=_counted(data),
         split={part: len(samples) for part, samples in zip(PARTS, _parts(data), strict=True)},
         skipped=data.skipped,
-        remarks=data.remarks,
+        remarks=tuple(filter(None, (*data.remarks, too_few(prepared)))),
         strategy=prepared.recipe.strategy,
         device=str(prepared.device),
         units=prepared.units,
@@ -170,6 +169,12 @@ def _counted(data: Dataset) -> dict[str, int | None]:
         for at in [target] if isinstance(target, int) else (n for n, x in enumerate(target) if x):
             counts[at] += 1
     return dict(zip(data.classes, counts.values(), strict=True))
+
+
+def _phases(prepared: Prepared, folder: Path) -> list[PlannedPhase]:
+    boundaries = prepared.boundaries or (prepared.units,)
+    kept = [_kept(prepared, boundary, folder) for boundary in boundaries]
+    return [_phase(prepared, at, *each) for at, each in enumerate(kept)]
 
 
 def _kept(prepared: Prepared, boundary: int, folder: Path) -> tuple[Cached | None, str]:

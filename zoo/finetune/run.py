@@ -13,12 +13,12 @@ from pathlib import Path
 
 from zoo.backbones.devices import pick_device
 from zoo.backbones.freeze import freeze
-from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidOption, Unsupported
+from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
+from zoo.finetune.early import recorded, unfinished
 from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.loop.find_lr import LRCurve, search
@@ -27,6 +27,7 @@ from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
 from zoo.finetune.ranks.ranks import Ranks, join
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
+from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare
@@ -34,7 +35,7 @@ from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.probe import probe, probe_heads
 from zoo.lookup.alive import RunLock
-from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run, list_runs
+from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
@@ -61,15 +62,14 @@ def finetune(
         recipe: All options that decide the result.
         save: The result's name.
         device: See `pick_device`.
-        save_every: Steps after which the state is saved, to resume from; 0: see `State`.
+        save_every: Steps after which the state is saved; 0: see `State`.
         log: Trackers beside TensorBoard: names of plugins, or objects.
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
     Raises:
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: Nothing was trained.
-        Diverged: The loss is NaN or infinite, in training or on the test images; nothing was
-            saved.
+        Diverged: The loss, or a test figure, is NaN or infinite; nothing was saved.
     """
     began = time.monotonic()
     workspace.names.check_free(save)  # saving checks it, too: hours later
@@ -79,10 +79,7 @@ def finetune(
         prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
         earlier.check_data(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
-        with (
-            _locked(workspace, run, ranks),
-            Journal(run, trackers, writes=ranks.is_main, progress=progress) as journal,
-        ):
+        with _locked(workspace, run, ranks), _noted(run, prepared, trackers) as journal:
             journal.remark(earlier.remark(prepared))
             return _run(workspace, prepared, journal, None, save_every, began)
 
@@ -108,12 +105,12 @@ def resume(
         InvalidData: The images, or their split, are not those that it was trained on so far.
     """
     began = time.monotonic()
-    run = _unfinished(find_run(workspace, name))
+    run = find_run(workspace, name)
     trackers = Trackers(log or run.log)
     ranks, device = join(pick_device(device or run.device))
     with _locked(workspace, run, ranks):
-        # Again, now that it is locked: another process may have resumed it meanwhile.
-        run = _unfinished(Run.read(run.folder))
+        # Read now that it is locked: another process may have ended it meanwhile.
+        run = unfinished(Run.read(run.folder))
         earlier = Earlier(latest(run.provenance), "when the run began", run.base)
         with earlier.threads(device, ranks):
             recipe = Recipe.recorded(run.recipe)
@@ -123,23 +120,27 @@ def resume(
             path = run.folder / STATE
             # The main rank may write one before another has looked.
             saved = read_state(path) if ranks.on_main(path.exists) else None
-            # Without a state it begins anew.
-            before, steps = (run.provenance, saved.position.steps) if saved else ({}, 0)
-            provenance = continued(before, prepared)
-            run = replace(
-                run, device=str(prepared.device), provenance=provenance, log=named(log or run.log)
-            )
-            with Journal(
-                run, trackers, steps=steps, writes=ranks.is_main, progress=progress
-            ) as journal:
+            with _noted(_going_on(run, prepared, saved, log), prepared, trackers, saved) as journal:
                 journal.remark(earlier.remark(prepared) if saved else "")
                 return _run(workspace, prepared, journal, saved, save_every, began)
 
 
-def _unfinished(run: Run) -> Run:
-    if run.status == "done":
-        raise Conflict(f"the run {run.id} is done")
-    return run
+def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log) -> Run:
+    """The run as it is resumed; without a state it begins anew."""
+    provenance = continued(run.provenance if saved else {}, prepared)
+    device, log = str(prepared.device), named(log or run.log)
+    return replace(run, device=device, provenance=provenance, log=log)
+
+
+def _noted(run: Run, prepared: Prepared, trackers: Trackers, saved: Saved | None = None) -> Journal:
+    """The journal of a run, from what was ``saved`` on."""
+    return Journal(
+        run,
+        trackers,
+        steps=saved.position.steps if saved else 0,
+        writes=prepared.ranks.is_main,
+        progress=prepared.progress,
+    )
 
 
 @contextmanager
@@ -161,7 +162,7 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         if ranks.is_main and (now := Run.read(run.folder)).status != "done":
-            kept = "what is done is kept" if now.resumable else "nothing is kept yet, begin anew"
+            kept = f"{now.kept}; to go on" if now.kept else "nothing is kept yet, begin anew"
             error.add_note(
                 f"{kept}: zoo finetune --resume {run.id}\n"
                 f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
@@ -186,9 +187,10 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
+    journal.advise(too_few(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
-    ranks, state = prepared.ranks, State(prepared, journal.run.folder / STATE, save_every)
+    ranks, state = prepared.ranks, State(prepared, journal, save_every)
     loaders = phase_loaders(workspace.root / CACHE, prepared, journal.remark)
     # After the network was made: its head is the same in all ranks, its dropout is not.
     ranks.seed(prepared.recipe.seed)
@@ -268,33 +270,10 @@ def rerun(
 
     Other images or another split raise `InvalidData`; `InvalidOption`, if it was trained elsewhere.
     """
-    _, digest = workspace.names.resolve(name)
-    known = workspace.store.manifest(digest)
-    tuned = [parent for parent in known.parents if parent.relation == "finetune"]
-    if known.recipe is None or not tuned:
-        raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
-    moved = {"data": data, "root": root} if data else _data_of(workspace, name, digest)
-    recipe = Recipe.recorded({**known.recipe, **moved})
-    earlier = Earlier(known.provenance, f"when {name} was trained", tuned[0].ref)
-    base = str(tuned[0].manifest)
+    known, of, recipe = recorded(workspace, name, data, root)
+    earlier, base = Earlier(known.provenance, f"when {name} was trained", of.ref), str(of.manifest)
     return finetune(
         workspace, base, recipe, save, device=device, log=log, progress=progress, earlier=earlier
-    )
-
-
-def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
-    """Where the images are that a checkpoint was trained on: only its run here tells.
-
-    Raises:
-        InvalidOption: It has none: a recipe from elsewhere could name any folder of this machine.
-    """
-    for run in list_runs(workspace):
-        if run.result.get("manifest") == str(digest):
-            return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
-    data = (workspace.store.manifest(digest).recipe or {}).get("data")
-    raise InvalidOption(
-        f"no run of this zoo made {name}, so it is not known where its images ('{data}') lie here: "
-        f"name them, zoo rerun {name} --data FOLDER"
     )
 
 

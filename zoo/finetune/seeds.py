@@ -6,21 +6,17 @@ those that are done. The name itself moves once, at the end, to the best by its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from zoo import config
 from zoo.domain.digest import Digest
-from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.conclude import Finetuned
-from zoo.finetune.results.journal import Earlier
-from zoo.finetune.results.trackers import Log
-from zoo.finetune.run import finetune
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -66,43 +62,24 @@ def finetune_seeds(
     save: Reference,
     *,
     seeds: int,
-    device: str = "auto",
-    save_every: int = 0,
-    log: Log = (),
-    progress: Progress = silent,
+    run: Callable[[Recipe, str, str], Finetuned],
 ) -> Seeds:
     """Fine-tune ``base`` with so many ``seeds``, from the recipe's own on, and save each.
 
-    The rest is as for `zoo.finetune.run.finetune`.
+    ``run`` does it for one: a recipe, a base, and the name for the result.
 
     Raises:
-        InvalidOption: There are fewer than two, or several processes.
+        InvalidOption: There are fewer than two, or this is one of several processes.
     """
-    if seeds < 2:
-        raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
-    if config.processes() > 1:
-        raise InvalidOption("several seeds run in one process, one after another: leave --launch")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
     refs = [_tagged(save, number) for number in numbers]
-    for ref in (save, *refs):
-        workspace.names.check_free(ref)
-    known_as, digest = workspace.names.resolve(base)
-    # All from one checkpoint, whatever the name points at by then.
-    earlier = Earlier({}, "", base=str(known_as or base))
-    done = [
-        finetune(
-            workspace,
-            str(digest),
-            replace(recipe, seed=number),
-            ref,
-            device=device,
-            save_every=save_every,
-            log=log,
-            progress=progress,
-            earlier=earlier,
-        )
-        for number, ref in zip(numbers, refs, strict=True)
-    ]
+    _check(workspace, (save, *refs), seeds)
+    _, parent = workspace.names.resolve(base)
+    done: list[Finetuned] = []
+    for number, ref in zip(numbers, refs, strict=True):
+        # All from one checkpoint: the name may point at another one by now.
+        of = base if _points_at(workspace, base, parent) else str(parent)
+        done.append(run(replace(recipe, seed=number), of, str(ref)))
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
@@ -116,6 +93,25 @@ def finetune_seeds(
         runs=tuple(done),
         metrics=_spreads([each.metrics for each in done]),
     )
+
+
+def _check(workspace: Workspace, refs: Iterable[Reference], seeds: int) -> None:
+    if seeds < 2:
+        raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
+    if config.processes() > 1:
+        raise InvalidOption(
+            "several seeds are not for torchrun or accelerate launch: start one process, which "
+            "starts the others for each seed (zoo finetune --seeds 5 --launch 2)"
+        )
+    for ref in refs:
+        workspace.names.check_free(ref)
+
+
+def _points_at(workspace: Workspace, name: str, digest: Digest) -> bool:
+    try:
+        return workspace.names.resolve(name)[1] == digest
+    except UnknownName:
+        return False
 
 
 def _tagged(save: Reference, seed: int) -> Reference:

@@ -112,6 +112,15 @@ class Run(Result):
         """Whether it was cut off and left something to go on from."""
         return self.status in ("interrupted", "failed") and (self.folder / STATE).is_file()
 
+    @property
+    def kept(self) -> str:
+        """What it goes on from: ``kept up to epoch 1 of 12``; empty: there is nothing."""
+        if not self.resumable:
+            return ""
+        saved = [line["up_to"] for line in self.lines() if line.get("kind") == "saved"]
+        # Runs of older versions did not say.
+        return f"kept up to {saved[-1]}" if saved else "what is done is kept"
+
     def write(self) -> Self:
         """Keep it as ``run.json``."""
         data = {name: value for name, value in asdict(self).items() if name != "folder"}
@@ -182,6 +191,7 @@ class Run(Result):
             **{k: v for k, v in _fields(self).items() if k != "folder"},
             "folder": str(self.folder),
             "resumable": self.resumable,
+            "kept": self.kept,
         }
 
 

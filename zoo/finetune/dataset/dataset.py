@@ -16,13 +16,11 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images, state_of
 
 __all__ = [
-    "AS_IT_IS",
     "PARTS",
     "PART_NAMES",
     "Dataset",
     "Label",
     "Listing",
-    "Opening",
     "Row",
     "Sample",
     "Skipped",
@@ -62,24 +60,6 @@ class Skipped(NamedTuple):
 
     key: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """What a user says of the data beside where it is; see `zoo.domain.recipe.Recipe`."""
-
-    path_column: str = ""
-    label_column: str = ""
-    root: str = ""
-    max_pixels: int | None = None
-
-    @property
-    def of_tables(self) -> list[str]:
-        """The options that are given and mean nothing but for a table."""
-        return [name for name in ("path_column", "label_column", "root") if getattr(self, name)]
-
-
-AS_IT_IS = Opening()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,17 +21,12 @@ from zoo.backbones.image_files import SUFFIXES, image_files, not_own, own_in_wor
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
+from zoo.finetune.dataset.spec import LAYOUT
 
-__all__ = ["LAYOUT", "list_folders", "one_below"]
+__all__ = ["list_folders", "one_below"]
 
 OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
 """What people take for images, too."""
-LAYOUT = (
-    "put the images of each class in a folder of its own (DATA/daisy/1.jpg, DATA/rose/2.jpg),\n"
-    "or list them in a table (a CSV with the columns path and label) and give that: --data DATA.csv"
-)
-"""What to do where there are no class folders."""
-
 DEEPEST = 3
 LOOKED_AT = 1000
 """So many entries of a folder are looked at for an image: what is found is a hint only."""

@@ -25,18 +25,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, ZooError
 from zoo.finetune.dataset.dataset import Label, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import Images
+from zoo.finetune.dataset.spec import parse_named
 
 __all__ = [
     "ELSEWHERE",
     "Entry",
-    "Named",
-    "is_named",
     "list_entries",
     "list_named",
     "located",
@@ -46,37 +45,6 @@ __all__ = [
 ELSEWHERE = re.compile(r"[a-z0-9]+:")
 """How a location begins that is not on this machine."""
 
-SPLITS = ("train", "validation", "test")
-OPTIONS = {
-    "torch": ("root", *SPLITS, "download"),
-    "hfds": ("root", *SPLITS, "image", "label"),
-    "wds": ("root", *SPLITS, "image", "label"),
-}
-STREAMS = {
-    "hfids": "a stream has no order to draw from; hfds/… opens the same datasets",
-    "tfds": "it can only be read from end to end; write it to class folders or a table",
-}
-
-
-class Named(NamedTuple):
-    """A spec in its parts."""
-
-    spec: str
-    kind: str  # what opens it: torch, hfds or wds
-    name: str
-    options: dict[str, str]  # see the table above
-
-    @property
-    def splits(self) -> dict[str, str]:
-        """What the dataset calls our splits, as far as the user said so."""
-        return {part: self.options[part] for part in SPLITS if part in self.options}
-
-
-def is_named(spec: str) -> bool:
-    """Whether the spec has a prefix of named datasets; ``./wds/x`` is a folder."""
-    prefix, slash, _ = spec.partition("/")
-    return bool(slash) and prefix.lower() in {*OPTIONS, *STREAMS}
-
 
 def list_named(spec: str, task: Task | None) -> Listing:
     """List a named dataset.
@@ -85,7 +53,7 @@ def list_named(spec: str, task: Task | None) -> Listing:
         InvalidData: It cannot be opened, or has no random access.
         MissingPackage: What reads it is not installed.
     """
-    named = _parse(spec)
+    named = parse_named(spec)
     try:
         if named.kind == "torch":
             from zoo.finetune.dataset.timm_sets import list_torch
@@ -110,7 +78,7 @@ def located(spec: str) -> str:
 
     ``spec`` is one that was listed.
     """
-    _, kind, name, options = _parse(spec)
+    _, kind, name, options = parse_named(spec)
     if kind == "torch":
         options = {"root": ".", **options}
     elif kind == "wds":
@@ -127,7 +95,7 @@ def without_folders(spec: str) -> str:
 
     ``spec`` is what `located` gave.
     """
-    _, kind, name, options = _parse(spec)
+    _, kind, name, options = parse_named(spec)
     if Path(name).is_absolute():
         name = Path(name).name
     return _written(kind, name, {key: value for key, value in options.items() if key != "root"})
@@ -136,21 +104,6 @@ def without_folders(spec: str) -> str:
 def _written(kind: str, name: str, options: Mapping[str, str]) -> str:
     query = urlencode(options, safe="/{}|.:;,", quote_via=quote)
     return f"{kind}/{name}" + (f"?{query}" if query else "")
-
-
-def _parse(spec: str) -> Named:
-    address, _, query = spec.partition("?")
-    kind, _, name = address.partition("/")
-    kind = kind.lower()
-    if kind in STREAMS:
-        raise InvalidData(spec, [STREAMS[kind]])
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - set(OPTIONS[kind]))
-    if unknown or not name:
-        known = ", ".join(OPTIONS[kind])
-        problems = [f"{kind} has no option '{option}'; it has: {known}" for option in unknown]
-        raise InvalidData(spec, problems or [f"which dataset? {kind}/NAME"])
-    return Named(spec, kind, name, options)
 
 
 class Entry(NamedTuple):

@@ -22,22 +22,21 @@ from zoo.domain.task import Task
 from zoo.domain.words import many
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.dataset import (
-    AS_IT_IS,
     PARTS,
     Dataset,
     Listing,
-    Opening,
     Row,
     Sample,
     Skipped,
     content_digest,
     parts_digest,
 )
-from zoo.finetune.dataset.folders import LAYOUT, list_folders, one_below
+from zoo.finetune.dataset.folders import list_folders, one_below
 from zoo.finetune.dataset.images import Checked, check_images
-from zoo.finetune.dataset.named import is_named, list_named, located, without_folders
+from zoo.finetune.dataset.named import list_named, located, without_folders
+from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
 from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
-from zoo.finetune.dataset.table import TABLES, list_table
+from zoo.finetune.dataset.table import list_table
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
 
@@ -224,22 +223,10 @@ def without_folders_above(spec: str) -> str:
 
 def _list(spec: str, task: Task | None, group_by: str, opening: Opening) -> Listing:
     path = Path(spec).expanduser()
-    is_table = path.suffix.lower() in TABLES and not path.is_dir() and not is_named(spec)
-    if not is_table and (given := opening.of_tables):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InvalidOption(f"{options}: that is for tables (.csv, .tsv, .parquet), not for {spec}")
-    if is_named(spec):
-        listing = list_named(spec, task)
-    elif path.is_dir():
-        listing = list_folders(path)
-        if task not in (None, listing.task):
-            raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
-    elif not path.exists():
-        raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
-    elif not is_table:
-        raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
-    else:
+    if check_spec(spec, opening, task):
         listing = list_table(path, task, group_by, opening)
+    else:
+        listing = list_named(spec, task) if is_named(spec) else list_folders(path)
     if not group_by or any(row.group for row in listing.rows):
         return listing
     if not is_rule(group_by):

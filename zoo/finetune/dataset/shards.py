@@ -21,7 +21,8 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import EncodedImages
-from zoo.finetune.dataset.named import ELSEWHERE, Entry, Named, list_entries
+from zoo.finetune.dataset.named import ELSEWHERE, Entry, list_entries
+from zoo.finetune.dataset.spec import Named
 
 __all__ = ["list_shards"]
 

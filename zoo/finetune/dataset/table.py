@@ -36,20 +36,18 @@ from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.dataset import (
-    AS_IT_IS,
     PART_NAMES,
     Label,
     Listing,
-    Opening,
     Row,
     natural_sort,
 )
 from zoo.finetune.dataset.images import FileImages
+from zoo.finetune.dataset.spec import AS_IT_IS, TABLES, Opening
 from zoo.finetune.dataset.split import is_rule
 
-__all__ = ["TABLES", "list_table", "listed_images"]
+__all__ = ["list_table", "listed_images"]
 
-TABLES = frozenset({".csv", ".tsv", ".parquet"})
 PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
 CLASSES = ("label", "class", "class_name", "category")
 """What else a column of classes is called. The names here and in `PATHS` are so in any case."""

@@ -20,11 +20,11 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
 from zoo.domain.task import Task
-from zoo.errors import Conflict
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.dataset import Dataset, Opening
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_labeled
+from zoo.finetune.dataset.spec import Opening
 from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -67,7 +67,6 @@ def write_features(
     opening: Opening,
     batch_size: int,
     device: str,
-    force: bool,
     progress: Progress,
 ) -> Features:
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
@@ -76,8 +75,6 @@ def write_features(
     float32 (N, K) for labels and numbers. Rows are sorted by path, whatever split they are in. Its
     metadata has more: see `_about`, and for the options `Zoo.features`.
     """
-    if out.is_dir() or (out.exists() and not force):
-        raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))

@@ -22,7 +22,9 @@ from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
 from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
+from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared
+from zoo.lookup.runs import STATE
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
@@ -120,7 +122,9 @@ class Snapshots:
 
 
 class State:
-    """Where a training is, and how that is saved in the file ``path``.
+    """Where a training is, and how that is saved in the run's folder.
+
+    The journal notes how far what is saved is.
 
     After so many steps (``save_every``) and each epoch; 0: after an epoch, but where saving takes
     long no more often than costs a fiftieth of the time.
@@ -133,13 +137,15 @@ class State:
         snapshots: Weights that blends are made of.
     """
 
-    def __init__(self, prepared: Prepared, path: Path, save_every: int = 0) -> None:
+    def __init__(self, prepared: Prepared, journal: Journal, save_every: int = 0) -> None:
         self.live = live_tensors(prepared.model, prepared.hierarchy, prepared.lowest)
         self.ranks, self.measure = prepared.ranks, SCORE[prepared.task]
-        self.path, self.save_every = path, save_every
+        self.path, self.save_every = journal.run.folder / STATE, save_every
+        self.epochs = [phase.epochs for phase in prepared.recipe.plan()]
+        self._journal = journal
         self.position, self.best = Position(), Best()
         self.score: float | None = None
-        self.snapshots = Snapshots(path.parent / "weights")
+        self.snapshots = Snapshots(self.path.parent / "weights")
         self._saved: Saved | None = None
         self._next_save = 0.0
 
@@ -156,7 +162,16 @@ class State:
         if self.ranks.is_main:
             saved = Saved(self.position, self.best, snapshot(self.live), moving, random)
             write_state(saved, self.path)
+            self._journal.note("saved", self.position.steps, up_to=self._up_to())
             self._next_save = monotonic() + RARELY * (monotonic() - began)
+
+    def _up_to(self) -> str:
+        """Where it is, in words, to say what a run that is cut off has kept."""
+        at = self.position
+        done, whole = sum(self.epochs[: at.phase]) + at.epoch, sum(self.epochs)
+        if at.batch:
+            return f"step {at.steps}, in epoch {done + 1} of {whole}"
+        return f"epoch {done} of {whole}" if done else "the probe"
 
     def load(self, saved: Saved) -> None:
         """Go to where ``saved`` was taken; `restore` does the rest, when there is a learner."""

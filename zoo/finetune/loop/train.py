@@ -50,19 +50,7 @@ def train(
                         state.save(learner)
                 # Running statistics are those of each rank's images; the main one's are measured.
                 ranks.sync(dict(learner.model.named_buffers()))
-                name = f"epoch {count + 1}"
-                scores = _evaluate(prepared, parts, learner, state, journal, name, pace)
-                if recipe.blend == "soup":
-                    state.keep(name)
-                if learner.ema:
-                    with learner.ema.in_place():
-                        mean = _evaluate(
-                            prepared, parts, learner, state, journal, f"average of {name}"
-                        )
-                    scores |= {
-                        f"{measure} of the average": score for measure, score in mean.items()
-                    }
-                    ranks.collect(learner.model, state.live)  # what is trained, not its average
+                scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
                 journal.say(pace.line(count + 1, scores, prepared.device))
                 stop = state.best.end_epoch(score, recipe.patience)
                 state.end_epoch(last=stop or epoch + 1 == phase.epochs)
@@ -171,6 +159,29 @@ def _mass(loss: nn.Module, targets: Tensor) -> float:
     if isinstance(weight, Tensor) and targets.dim() == 1:
         return float(weight[targets].sum())
     return float(len(targets))
+
+
+def _scores(
+    prepared: Prepared,
+    parts: Loaders,
+    learner: Learner,
+    state: State,
+    journal: Journal,
+    epoch: int,
+    pace: Pace,
+) -> dict[str, float | None]:
+    """Measure the weights after an epoch, and their average if there is one; the scores by name."""
+    name = f"epoch {epoch}"
+    scores = _evaluate(prepared, parts, learner, state, journal, name, pace)
+    if prepared.recipe.blend == "soup":
+        state.keep(name)
+    if learner.ema:
+        with learner.ema.in_place():
+            mean = _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
+        scores |= {f"{measure} of the average": score for measure, score in mean.items()}
+        # What is trained, not its average.
+        prepared.ranks.collect(learner.model, state.live)
+    return scores
 
 
 def _evaluate(

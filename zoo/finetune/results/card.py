@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, with_intervals
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.dataset.named import is_named
+from zoo.finetune.dataset.spec import is_named
 from zoo.finetune.results.report import ByClass, Confusion, Report
 
 __all__ = ["model_card"]

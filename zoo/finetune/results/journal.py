@@ -136,6 +136,13 @@ class Journal:
             self.note("remark", 0, text=text)
             logging.getLogger("zoo").warning(text)
 
+    def advise(self, text: str) -> None:
+        """As `remark`, of what need not be known: whoever wants no progress is not told."""
+        if self.writes and text and text not in self._remarked:
+            self._remarked.add(text)
+            self.note("remark", 0, text=text)
+            self.say(f"note: {text}")
+
     def done(self, result: Mapping[str, object]) -> None:
         """The run ended; its saved state is no longer needed."""
         if self.writes:

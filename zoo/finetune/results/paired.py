@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,11 +23,17 @@ from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
 from zoo.finetune.results.report import PREDICTIONS, Measured
+from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.runs import Run
 from zoo.store.regular import open_regular
 
-__all__ = ["Gain", "Paired", "earlier_probe", "gain", "paired"]
+__all__ = ["Gain", "Paired", "earlier_probe", "gain", "paired", "too_few"]
 
+FEW = 50
+"""Training images of a class, on average, below which training loses to a probe: with 16 the
+default recipe had 0.62 and 0.60 on two sets, the preset small-data 0.91 and 0.80
+(docs/benchmarks.md). That is made for up to some fifty; where training begins to win was not
+measured."""
 LEVEL = 0.05
 """Below this p a difference is called one."""
 
@@ -82,6 +89,12 @@ class Gain(Result):
         data = Result.to_json(self)
         return {**data, **data.pop("paired")}
 
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Inverse of `to_json`."""
+        apart = {field.name: data[field.name] for field in fields(Paired)}
+        return cls(**{k: v for k, v in data.items() if k not in apart}, paired=Paired(**apart))
+
 
 def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kept: bool) -> Gain:
     """What training gained; ``scores`` are those of the two, ``kept``: the probe is what is saved,
@@ -94,6 +107,20 @@ def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kep
     else:
         text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
     return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
+
+
+def too_few(prepared: Prepared) -> str:
+    """Advice where so few images are trained on that a probe usually gives more; else empty."""
+    recipe, data = prepared.recipe, prepared.dataset
+    each = len(data.train) / len(data.classes)
+    if data.task != "classification" or each >= FEW:
+        return ""
+    if prepared.lowest == prepared.units or recipe.preset == "small-data":
+        return ""  # the head alone is trained, as a probe's is; and what is advised is no news
+    return (
+        f"{each:.0f} training images of a class are few: --recipe small-data, or a probe "
+        "(--strategy probe), usually gives more than training does"
+    )
 
 
 def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured | None:

@@ -365,6 +365,7 @@ def write_report(
     """
     from zoo.finetune.results.pictures import confusion_counts, draw_confusion, draw_sheet, save
 
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     _write(folder / REPORT, text)
     _write(folder / PREDICTIONS, as_csv(predicted(measured)))

@@ -11,7 +11,7 @@ from zoo import plugins
 from zoo.contracts import Tracker
 from zoo.errors import InvalidOption, ZooError
 
-__all__ = ["ALWAYS", "Log", "Trackers", "named"]
+__all__ = ["ALWAYS", "Log", "Trackers", "check_installed", "named"]
 
 ALWAYS = "tensorboard"
 """What is used unasked where it is installed."""
@@ -24,6 +24,20 @@ Log = Sequence[str | Tracker] | str | Tracker
 def named(log: Log) -> tuple[str, ...]:
     """The names among them, for a run that is resumed."""
     return tuple(each for each in _several(log) if isinstance(each, str))
+
+
+def check_installed(log: Log) -> None:
+    """See that trackers can be used, as far as that shows without importing them.
+
+    Raises:
+        UnknownName, MissingPackage, BrokenPlugin: One cannot.
+        InvalidOption: An object is no tracker.
+    """
+    for each in _several(log):
+        if isinstance(each, str):
+            plugins.check_packages("zoo.trackers", each)
+        else:
+            _checked(each)
 
 
 class Trackers:

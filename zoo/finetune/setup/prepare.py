@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,9 +11,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
+from zoo.backbones.describe import unit_named
 from zoo.backbones.predict import guessed_preprocessing
-from zoo.backbones.surgery import unit_named
-from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -24,11 +22,12 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import TASKS, Task
-from zoo.errors import DiskFull, InvalidOption, Unsupported
-from zoo.exchange.architecture import of_checkpoint
-from zoo.finetune.dataset.dataset import Dataset, Opening
+from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset, without_folders_above
+from zoo.finetune.dataset.spec import opening_of
 from zoo.finetune.ranks.ranks import ALONE, Ranks
+from zoo.finetune.setup.base import check_base
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
@@ -105,31 +104,23 @@ def prepare(
     progress: Progress,
     ranks: Ranks = ALONE,
     known_as: str = "",
-    *,
     folder: Path | None = None,
 ) -> Prepared:
-    """Load, read and check all that ``recipe`` needs; what is checked quickly comes first.
-
-    Caches lie in ``folder``, or in the zoo.
-    """
+    """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo."""
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
-    _check_base(workspace, known, recipe)
+    check_base(workspace, known, recipe)
     stated = ("image_size",) if recipe.image_size else ()
     if ranks.is_main and (guess := guessed_preprocessing(known, *stated)):
         LOG.warning("%s: %s", known_as or str(ref or base), guess)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
-    # Absolute: the run records it, and a rerun may begin in another folder.
-    root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
-    recipe = replace(recipe, task=dataset.task, data=absolute(recipe.data), root=root)
+    recipe = _absolute(replace(recipe, task=dataset.task))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    named = {"data": without_folders_above(recipe.data), "root": Path(root).name}
-    published = {**recipe.to_json(), **named}
-    network = replace(network, planned=replace(network.planned, recipe=published))
+    network = replace(network, planned=replace(network.planned, recipe=_published(recipe)))
     prepared = Prepared(
         base=known_as or str(ref or base),
         parent=parent,
@@ -149,17 +140,16 @@ def prepare(
     return prepared
 
 
-def _check_base(workspace: Workspace, base: m.Manifest, recipe: Recipe) -> None:
-    """Look for space, and for the units that the recipe names, before all images are read."""
-    # Before hours of training rather than after: the result, and the file it is stored from.
-    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
-        raise DiskFull(workspace.root)
-    # The base's own: a new head or image size changes no unit.
-    hierarchy = of_checkpoint(workspace.registry, base)
-    for phase in recipe.plan():
-        hierarchy.boundary(phase.freeze)
-    if recipe.at not in ("auto", HEAD):
-        unit_named(hierarchy, recipe.at, also=("head", "auto"))
+def _absolute(recipe: Recipe) -> Recipe:
+    """With absolute paths: the run records them, and a rerun may begin in another folder."""
+    root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
+    return replace(recipe, data=absolute(recipe.data), root=root)
+
+
+def _published(recipe: Recipe) -> dict[str, object]:
+    """The recipe for others, without the folders of this machine."""
+    named = {"data": without_folders_above(recipe.data), "root": Path(recipe.root).name}
+    return {**recipe.to_json(), **named}
 
 
 def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
@@ -177,11 +167,6 @@ def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
         cache=folder / "images",
         progress=progress,
     )
-
-
-def opening_of(recipe: Recipe) -> Opening:
-    """How the data of ``recipe`` is opened."""
-    return Opening(**{field.name: getattr(recipe, field.name) for field in fields(Opening)})
 
 
 def truncated(prepared: Prepared, unit: str) -> Prepared:

@@ -1,0 +1,129 @@
+"""What a user types for data, told apart by its form alone: without torch, before it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from zoo.domain.recipe import Recipe
+from zoo.domain.task import Task
+from zoo.errors import InvalidData, InvalidOption
+
+__all__ = [
+    "AS_IT_IS",
+    "LAYOUT",
+    "TABLES",
+    "Named",
+    "Opening",
+    "check_spec",
+    "is_named",
+    "opening_of",
+    "parse_named",
+]
+
+TABLES = frozenset({".csv", ".tsv", ".parquet"})
+LAYOUT = (
+    "put the images of each class in a folder of its own (DATA/daisy/1.jpg, DATA/rose/2.jpg),\n"
+    "or list them in a table (a CSV with the columns path and label) and give that: --data DATA.csv"
+)
+"""What to do where there are no class folders."""
+
+SPLITS = ("train", "validation", "test")
+OPTIONS = {
+    "torch": ("root", *SPLITS, "download"),
+    "hfds": ("root", *SPLITS, "image", "label"),
+    "wds": ("root", *SPLITS, "image", "label"),
+}
+STREAMS = {
+    "hfids": "a stream has no order to draw from; hfds/… opens the same datasets",
+    "tfds": "it can only be read from end to end; write it to class folders or a table",
+}
+
+
+class Named(NamedTuple):
+    """A spec in its parts."""
+
+    spec: str
+    kind: str  # what opens it: torch, hfds or wds
+    name: str
+    options: dict[str, str]  # see the table above
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """What the dataset calls our splits, as far as the user said so."""
+        return {part: self.options[part] for part in SPLITS if part in self.options}
+
+
+def is_named(spec: str) -> bool:
+    """Whether the spec has a prefix of named datasets; ``./wds/x`` is a folder."""
+    prefix, slash, _ = spec.partition("/")
+    return bool(slash) and prefix.lower() in {*OPTIONS, *STREAMS}
+
+
+def parse_named(spec: str) -> Named:
+    """The parts of a named dataset.
+
+    Raises:
+        InvalidData: It is a stream, or has an option that there is not.
+    """
+    address, _, query = spec.partition("?")
+    kind, _, name = address.partition("/")
+    kind = kind.lower()
+    if kind in STREAMS:
+        raise InvalidData(spec, [STREAMS[kind]])
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - set(OPTIONS[kind]))
+    if unknown or not name:
+        known = ", ".join(OPTIONS[kind])
+        problems = [f"{kind} has no option '{option}'; it has: {known}" for option in unknown]
+        raise InvalidData(spec, problems or [f"which dataset? {kind}/NAME"])
+    return Named(spec, kind, name, options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a user says of the data beside where it is; see `zoo.domain.recipe.Recipe`."""
+
+    path_column: str = ""
+    label_column: str = ""
+    root: str = ""
+    max_pixels: int | None = None
+
+    @property
+    def of_tables(self) -> list[str]:
+        """The options that are given and mean nothing but for a table."""
+        return [name for name in ("path_column", "label_column", "root") if getattr(self, name)]
+
+
+AS_IT_IS = Opening()
+
+
+def opening_of(recipe: Recipe) -> Opening:
+    """How the data of ``recipe`` is opened."""
+    return Opening(**{field.name: getattr(recipe, field.name) for field in fields(Opening)})
+
+
+def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
+    """See that there is what ``spec`` names, and that the options fit; whether it is a table.
+
+    Raises:
+        InvalidData: There is nothing, or no data for that task.
+        InvalidOption: An option is for tables, and it is none.
+    """
+    path, named = Path(spec).expanduser(), is_named(spec)
+    is_table = path.suffix.lower() in TABLES and not path.is_dir() and not named
+    if not is_table and (given := opening.of_tables):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InvalidOption(f"{options}: that is for tables (.csv, .tsv, .parquet), not for {spec}")
+    if named:
+        parse_named(spec)
+    elif path.is_dir():
+        if task not in (None, "classification"):
+            raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
+    elif not path.exists():
+        raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
+    elif not is_table:
+        raise InvalidData(spec, ["is a file, but no table (.csv, .tsv or .parquet)"], hint=LAYOUT)
+    return is_table

@@ -1,0 +1,148 @@
+"""Early: what can be refused before torch is imported, which takes seconds.
+
+`zoo.Zoo` asks here first. What needs torch is refused by `zoo.finetune.setup.prepare`, before
+anything is trained, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from zoo import plugins
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.domain.task import TASKS
+from zoo.errors import Conflict, InvalidOption, Unsupported
+from zoo.finetune.dataset.spec import Opening, check_spec, opening_of
+from zoo.finetune.results.trackers import Log, check_installed
+from zoo.finetune.setup.base import check_base
+from zoo.lookup.alive import taken
+from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.workspace import Workspace
+
+__all__ = [
+    "Recorded",
+    "check_file",
+    "check_measured",
+    "check_new",
+    "check_recipe",
+    "check_report",
+    "check_resumed",
+    "recorded",
+    "unfinished",
+]
+
+
+def check_new(
+    workspace: Workspace, base: str, recipe: Recipe, save: Reference, log: Log = ()
+) -> None:
+    """Before a run. Raises as `zoo.finetune.run.finetune`."""
+    workspace.names.check_free(save)
+    check_installed(log)
+    check_recipe(workspace, base, recipe)
+
+
+def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
+    """Before a run is planned, or rates are tried: base, head, units and data are there."""
+    _, parent = workspace.names.resolve(base)
+    plugins.check_packages("zoo.heads", recipe.head)
+    task = next((task for task in TASKS if task == recipe.task), None)
+    check_spec(recipe.data, opening_of(recipe), task)
+    # Last: a network that was never traced here is traced, with torch.
+    check_base(workspace, workspace.store.manifest(parent), recipe)
+
+
+def check_measured(workspace: Workspace, names: Iterable[str], data: str, opening: Opening) -> None:
+    """Before checkpoints run on images: both are there."""
+    for name in names:
+        workspace.names.resolve(name)
+    check_spec(data, opening, None)
+
+
+def check_report(out: Path | None, *, force: bool) -> None:
+    """Before anything is measured: a report can be written to the folder ``out``, if any.
+
+    Raises:
+        Conflict: There is one, or it is a file.
+    """
+    if out and out.is_file():
+        raise Conflict(f"{out} is a file")
+    if out and (out / REPORT).exists() and not force:
+        raise Conflict(f"{out} has a report; --force replaces it")
+
+
+def check_file(out: Path, *, force: bool) -> None:
+    """Before anything is computed: the file ``out`` can be written.
+
+    Raises:
+        Conflict: It is there, or is a folder.
+    """
+    if out.is_dir() or (out.exists() and not force):
+        raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
+
+
+def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> None:
+    """Before a run is resumed.
+
+    Raises:
+        UnknownName, InvalidOption: No such run, or several.
+        Conflict: It is done, or running.
+    """
+    run = unfinished(find_run(workspace, name))
+    if run.status == "running":
+        raise taken(run.folder)
+    check_installed(log or run.log)
+
+
+def unfinished(run: Run) -> Run:
+    """The run, unless it is done: `Conflict` then."""
+    if run.status == "done":
+        raise Conflict(f"the run {run.id} is done")
+    return run
+
+
+class Recorded(NamedTuple):
+    """How a checkpoint was trained: what it is, what it began with, and the recipe, with the images
+    where they are now.
+    """
+
+    known: Manifest
+    base: Parent
+    recipe: Recipe
+
+
+def recorded(workspace: Workspace, name: str, data: str | None, root: str) -> Recorded:
+    """How ``name`` was trained; on ``data``, if that is not where it was.
+
+    Raises:
+        UnknownName: There is no such checkpoint.
+        Unsupported: It is not the result of a fine-tune.
+        InvalidOption: It was trained elsewhere, and there is no ``data``.
+    """
+    _, digest = workspace.names.resolve(name)
+    known = workspace.store.manifest(digest)
+    tuned = [parent for parent in known.parents if parent.relation == "finetune"]
+    if known.recipe is None or not tuned:
+        raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
+    moved = {"data": data, "root": root} if data else _data_of(workspace, name, digest)
+    return Recorded(known, tuned[0], Recipe.recorded({**known.recipe, **moved}))
+
+
+def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
+    """Where the images are that a checkpoint was trained on: only its run here tells.
+
+    Raises:
+        InvalidOption: It has none: a recipe from elsewhere could name any folder of this machine.
+    """
+    for run in list_runs(workspace):
+        if run.result.get("manifest") == str(digest):
+            return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
+    data = (workspace.store.manifest(digest).recipe or {}).get("data")
+    raise InvalidOption(
+        f"no run of this zoo made {name}, so it is not known where its images ('{data}') lie here: "
+        f"name them, zoo rerun {name} --data FOLDER"
+    )

@@ -1,0 +1,32 @@
+"""What a recipe asks of its base: seen without torch, and before all images are read."""
+
+from __future__ import annotations
+
+import shutil
+
+from zoo.backbones.describe import unit_named
+from zoo.domain.manifest import Manifest
+from zoo.domain.recipe import Recipe
+from zoo.errors import DiskFull
+from zoo.exchange.architecture import of_checkpoint
+from zoo.workspace import Workspace
+
+__all__ = ["check_base"]
+
+
+def check_base(workspace: Workspace, base: Manifest, recipe: Recipe) -> None:
+    """Look for space, and for the units that the recipe names.
+
+    Raises:
+        DiskFull: There is none.
+        InvalidFreeze, UnknownName: No such unit.
+    """
+    # Before hours of training rather than after: the result, and the file it is stored from.
+    if shutil.disk_usage(workspace.root).free < 2 * base.logical_bytes:
+        raise DiskFull(workspace.root)
+    # The base's own: a new head or image size changes no unit.
+    hierarchy = of_checkpoint(workspace.registry, base)
+    for phase in recipe.plan():
+        hierarchy.boundary(phase.freeze)
+    if recipe.at not in ("auto", "head"):
+        unit_named(hierarchy, recipe.at, also=("head", "auto"))
