@@ -72,7 +72,7 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     for key, value in lines:
         click.echo(f"{key + ':':{width}} {value}")
     if len(lines) < len(known):
-        note(f"--all shows {many(len(known) - len(lines), 'more line')}")
+        note(f"--all shows {many(len(known) - len(lines), 'line more', 'lines more')}")
 
 
 def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
