@@ -172,7 +172,7 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
         done = run("import", tmp_path / file, "--architecture", "test_vit", "--as", "team/mine",
                    "--license", "mit", "--json")  # fmt: skip
         assert (done.code, done.err) == (0, "")
-        assert set(done.json) == {"ref", "manifest", "nan_tensors", "taken"}
+        assert set(done.json) == {"ref", "manifest", "nan_tensors", "taken", "moved_from"}
         manifests.add(done.json["manifest"])
     shown = run("show", "team/mine", "--json").json
     assert shown["manifest"] in manifests
@@ -187,7 +187,10 @@ def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digit
     assert f"zoo does: zoo import {folder} --as NAME" in done.err
     assert not run("export", TUNED, tmp_path / "plain").err
     back = run("import", folder, "--as", "team/back", "--json")
-    assert (back.code, set(back.json)) == (0, {"ref", "manifest", "nan_tensors", "taken"})
+    assert (back.code, set(back.json)) == (
+        0,
+        {"ref", "manifest", "nan_tensors", "taken", "moved_from"},
+    )
     logits = [run("predict", name, image, "--json").json[0]["logits"]
               for name in ("team/mlp", "team/back")]  # fmt: skip
     assert logits[0] == logits[1]

@@ -121,7 +121,7 @@ def test_a_prune_says_which_manifests_it_encodes_anew(bare: Run, mine: Path) -> 
     bare("push", "team/child", "--to", "lab").done()
     bare("delete", NAME, "--from", "lab", "--yes").done()
     line = ("prune", "lab", "--keep", "0", "--grace", "0")
-    assert "; 1 manifests that stay are encoded anew\n" in bare(*line).done().out
+    assert "; 1 manifest that stays is encoded anew\n" in bare(*line).done().out
     assert bare(*line, "--json").done().json["rebased"] == [child]
     assert bare(*line, "--yes", "--json").done().json["rebased"] == [child]
     assert bare(*line, "--json").done().json["rebased"] == []
