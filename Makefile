@@ -34,7 +34,8 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@$(BIN)/zoo demo build/demo
 
 test: $(VENV)/.dev  ## The test suite, for every commit (about 5 minutes on 2 quiet cores)
-	$(PYTEST) --dist loadfile --durations 10  # what the tests of a file share is made once
+	@# By file, for what the tests of one share is made once; three, for some wait for others.
+	$(PYTEST) --numprocesses 3 --dist loadfile --durations 10
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
 	$(PYTEST) -m 'long and not whole' --durations 10

@@ -186,10 +186,10 @@ def test_work_without_a_terminal_says_how_far_it_is(
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     with (console := Console())("pulling", 4e9, "B") as shown:
         for _ in range(3):
-            now[0] += 50
+            now[0] += 20
             shown.advance(1e9)
         console.say("half")
-        now[0] += 50
+        now[0] += 20
         shown.advance(1e9, note="soon")
     assert capsys.readouterr().err == "pulling: 2,000 of 4,000 MB\nhalf\n"
     with zoo.init(tmp_path / "zoo", progress=False) as silent:

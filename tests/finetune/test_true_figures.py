@@ -204,6 +204,6 @@ def test_an_image_that_changes_while_it_is_read_is_not_kept_as_another(tmp_path:
 
     with quick(), small_zoo(tmp_path) as made:
         made.progress = Draws()
-        with pytest.raises(InvalidData, match="1 images changed while they were read, such as"):
+        with pytest.raises(InvalidData, match="1 image changed while being read, such as"):
             tune(made, strategy="probe")
         assert list((made.root / "cache").rglob("description.json")) == []

@@ -137,7 +137,7 @@ class Dataset:
         files = ((key, self.images.file(key)) for key in self.states)
         changed = [key for key, file in files if file and state_of(file) != self.states[key]]
         if changed:
-            reason = f"{many(len(changed), 'image')} changed while they were read"
+            reason = f"{many(len(changed), 'image')} changed while being read"
             raise InvalidData(self.spec, [f"{reason}, such as '{changed[0]}'"])
 
 
