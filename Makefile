@@ -34,8 +34,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@$(BIN)/zoo demo build/demo
 
 test: $(VENV)/.dev  ## The test suite, for every commit (about 5 minutes on 2 quiet cores)
-	@# By file, for what the tests of one share is made once; three, for some wait for others.
-	$(PYTEST) --numprocesses 3 --dist loadfile --durations 10
+	$(PYTEST) --dist loadfile --durations 10  # what the tests of a file share is made once
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
 	$(PYTEST) -m 'long and not whole' --durations 10
