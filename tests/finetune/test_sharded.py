@@ -100,9 +100,10 @@ def few_cs() -> None:
     [
         # SGD sees how large gradients are.
         ("transformer", "blocks.3.mlp.fc1.weight", {"optimizer": "sgd", "clip_norm": 0.0}),
-        (
+        pytest.param(
             "transformer", "blocks.3.mlp.fc1.weight",
             {"cache": False, "mixup": 0.4, "accumulate": 2, "grad_checkpointing": True},
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "transformer", "cls_token",
@@ -134,6 +135,7 @@ def test_two_that_share_equal_one(
     assert not torch.allclose(one[moved], start[: len(one[moved])])
 
 
+@pytest.mark.long
 def test_each_has_half_and_goes_on_to_the_bit(
     workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
 ) -> None:
