@@ -594,3 +594,36 @@ def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:
     )  # fmt: skip
     run_of("made/odd", {f"epoch={n}.ckpt": each for n, each in enumerate(odd)})
     assert heads(empty) == {"team/odd": ("epoch=3.ckpt", "last")}
+
+
+def only_bees() -> None:
+    """Leave one file of the folder ``runs``, which is quick."""
+    for path in Path("runs").iterdir():
+        if path.name != "bees.safetensors":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_name_that_is_taken_after_the_plan_is_not_moved(at_runs: Run) -> None:
+    only_bees()
+    with zoo.open() as here:
+        plan = here.import_all("runs", "team/{stem}", dry_run=True)
+        save_file(weights(4, "test_resnet"), "other.safetensors")
+        theirs = here.import_file("other.safetensors", "team/bees", architecture="test_resnet")
+        (file,) = here.import_all("runs", "team/{stem}", plan=plan).files
+        now = here.workspace.names.resolve("team/bees")[1]
+    assert (file.status, now) == ("bad", theirs.manifest)
+    assert file.problem == (
+        "team/bees is here already, with other weights, since the import was planned"
+    )
+
+
+def test_a_file_that_changes_after_the_plan_is_not_taken_for_the_planned_one(at_runs: Run) -> None:
+    only_bees()
+    shutil.copy("runs/bees.safetensors", "runs/twin.safetensors")
+    with zoo.open() as here:
+        plan = here.import_all("runs", "team/{stem}", dry_run=True)
+        assert plan.files[1].duplicate_of == plan.files[0].path
+        save_file(weights(4, "test_resnet"), "runs/bees.safetensors")
+        bees, twin = here.import_all("runs", "team/{stem}", plan=plan).files
+        assert (bees.status, twin.status) == ("bad", "imported")
+    assert bees.problem == "has changed since the import was planned: plan it again"

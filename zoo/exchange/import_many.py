@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Unpack
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.progress import Progress, silent
+from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.import_names import check_name
 from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import Beside
 from zoo.exchange.planned import ImportPlan, PlannedFile
 from zoo.exchange.stated import completed, origin_of
 from zoo.lookup.parent import FoundParent
-from zoo.workspace import Workspace
+from zoo.workspace import Check, Workspace
 
 __all__ = ["carry_out"]
 
@@ -91,14 +94,25 @@ def _imported(
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
         for ref in file.refs:  # the first is there
-            workspace.names.check_free(ref)
-            workspace.move(ref, digest, "import")
+            workspace.move(ref, digest, "import", check=_checked(workspace, ref, file))
     except DiskFull:
         raise
     except (ZooError, OSError) as error:
         problem = getattr(error, "reason", "") or str(error)
         return replace(file, status="bad", problem=problem)
     return replace(file, status="imported", manifest=digest, notes=tuple(notes))
+
+
+def _checked(workspace: Workspace, ref: Reference, file: PlannedFile) -> Check:
+    """Raises where a name must not move to a file: between plan and import a user is asked, and
+    others work on.
+    """
+
+    def check(_: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+        check_name(workspace, ref, file.sha256)
+
+    return check
 
 
 def _beside(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> Beside:
@@ -122,7 +136,8 @@ def _complete(
     whole = completed(manifest, digest, origin_of(workspace, "file", stated, beside))
     if whole == manifest:
         return digest
-    with new_checkpoint(workspace, file.refs[0], "import") as new:
+    ref = file.refs[0]
+    with new_checkpoint(workspace, ref, "import", check=_checked(workspace, ref, file)) as new:
         return new.commit(whole)
 
 

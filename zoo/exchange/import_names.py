@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from zoo.domain.manifest import Manifest
+from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidReference, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.planned import Draft, PlannedFile
 from zoo.exchange.run_head import head_of
+from zoo.lookup.identify import hashes_of
 from zoo.workspace import Workspace
 
-__all__ = ["check_names", "hashes_of", "with_names"]
+__all__ = ["check_name", "check_names", "pointed_at", "with_names"]
 
 CLASHES = 5
 """Clashes of names that an error lists."""
@@ -35,12 +36,6 @@ def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[Pl
         except InvalidReference as error:
             for draft in members:
                 yield replace(draft.file, status="bad", problem=str(error))
-
-
-def hashes_of(manifest: Manifest) -> set[str]:
-    """Hashes of the files that a checkpoint was made of, and has: a pickle is kept rewritten."""
-    stored = {file.sha256.hex for file in manifest.weights}
-    return stored | {manifest.provenance.get("sha256", "")} - {""}
 
 
 def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
@@ -71,15 +66,35 @@ def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
         )
 
 
+def check_name(workspace: Workspace, ref: Reference, sha256: str) -> None:
+    """The same of one name, when it is given: it may have been taken since it was planned.
+
+    Raises:
+        Conflict: It was.
+    """
+    if problem := _why_taken(workspace, ref, sha256):
+        raise Conflict(f"{problem}, since the import was planned")
+
+
+def pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:
+    """The checkpoint that a name points at, if it was made of a file with that hash."""
+    entry = workspace.store.read_ref(ref)
+    if entry is None or entry.deleted:
+        return None
+    try:
+        manifest = workspace.store.manifest(entry.manifest)
+    except (ZooError, OSError):
+        return None
+    return entry.manifest if sha256 in hashes_of(manifest) else None
+
+
 def _why_taken(workspace: Workspace, ref: Reference, sha256: str) -> str:
     """Why a name cannot be given to what was made of the file of that hash; empty if it can."""
+    if pointed_at(workspace, ref, sha256):
+        return ""
     entry = workspace.store.read_ref(ref)
     if entry and not entry.deleted:
-        try:
-            same = sha256 in hashes_of(workspace.store.manifest(entry.manifest))
-        except (ZooError, OSError):
-            same = False
-        return "" if same else f"{ref} is here already, with other weights"
+        return f"{ref} is here already, with other weights"
     try:
         workspace.names.check_free(ref)
     except (Conflict, InvalidReference) as error:

@@ -22,7 +22,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
-from zoo.exchange.import_names import check_names, hashes_of, with_names
+from zoo.exchange.import_names import check_names, pointed_at, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.origin import stamp
@@ -32,7 +32,7 @@ from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, resembling, survey
 from zoo.exchange.told import figures
 from zoo.exchange.which_network import fitted, network_told
-from zoo.lookup.identify import Candidate, named
+from zoo.lookup.identify import Candidate, hashes_of, named
 from zoo.lookup.parent import LEAST
 from zoo.store.tensor_keys import object_key
 from zoo.workspace import Workspace
@@ -174,13 +174,14 @@ def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
         except (ZooError, OSError):  # verify tells
             continue
         for sha256 in hashes_of(here.manifest):
-            if sha256 not in known or _recorded(here) > _recorded(known[sha256]):
+            if sha256 not in known or _recorded(here.manifest) > _recorded(known[sha256].manifest):
                 known[sha256] = here
     return known
 
 
-def _recorded(here: _Here) -> tuple[bool, bool]:
-    return bool(here.manifest.metrics), bool(here.manifest.parents)
+def _recorded(manifest: Manifest) -> tuple[bool, bool]:
+    """How much is recorded of a checkpoint, to sort by."""
+    return bool(manifest.metrics), bool(manifest.parents)
 
 
 def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
@@ -252,7 +253,7 @@ def _resembling(
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
-        most = max(same, key=lambda one: (bool(one.manifest.metrics), bool(one.manifest.parents)))
+        most = max(same, key=lambda one: _recorded(one.manifest))
         name, _ = named(given.workspace, most.digest)
         planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
@@ -287,7 +288,7 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
     for file in files:
         if file.status == "new":
             twin = first.setdefault(file.sha256, file.path)
-            manifests = {_pointed_at(workspace, ref, file.sha256) for ref in file.refs}
+            manifests = {pointed_at(workspace, ref, file.sha256) for ref in file.refs}
             here = len(manifests) == 1 and None not in manifests
             file = replace(
                 file,
@@ -316,18 +317,6 @@ def _compared(workspace: Workspace, file: PlannedFile) -> PlannedFile:
         adds=tuple(adds),
         keeps=("metrics",) if other else (),
     )
-
-
-def _pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:
-    """The checkpoint that a name points at, if it was made of a file with that hash."""
-    entry = workspace.store.read_ref(ref)
-    if entry is None or entry.deleted:
-        return None
-    try:
-        manifest = workspace.store.manifest(entry.manifest)
-    except (ZooError, OSError):
-        return None
-    return entry.manifest if sha256 in hashes_of(manifest) else None
 
 
 def _order(file: PlannedFile) -> tuple[str, float, float, str]:

@@ -27,6 +27,7 @@ from zoo.errors import (
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.consent import named_by_user
 from zoo.exchange.fitted import Fitted, fit
+from zoo.exchange.import_names import check_name
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
@@ -231,6 +232,8 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportO
 
     def check(_: RefEntry | None) -> None:
         workspace.names.check_free(ref)
+        if planned := origin.beside.sha256:
+            check_name(workspace, ref, planned)
         if not stated.get("force"):
             workspace.names.check_network(ref, backbone)
 
@@ -310,6 +313,8 @@ def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, Impor
     # The digest that the publisher states is of the file as it came, not of what it became here.
     whole = sources == (path,)
     stated = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
+    if origin.beside.sha256 not in ("", stated):  # its name, network and metrics are the other's
+        raise InvalidWeights(path, "has changed since the import was planned: plan it again")
     manifest = replace(
         read.manifest,
         weights=weights,

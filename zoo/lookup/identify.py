@@ -183,6 +183,12 @@ def _complete(workspace: Workspace) -> None:
             registry.keep_keys(digest, checkpoint_keys(store, store.manifest(digest)))
 
 
+def hashes_of(manifest: Manifest) -> set[str]:
+    """Hashes of the files that a checkpoint was made of, and has: a pickle is kept rewritten."""
+    stored = {file.sha256.hex for file in manifest.weights}
+    return stored | {manifest.provenance.get("sha256", "")} - {""}
+
+
 def _keys(tensors: Iterable[FileTensor]) -> set[int]:
     keys: set[int] = set()
     for tensor in tensors:
@@ -196,8 +202,6 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
     units = units_of(workspace, one.manifest.backbone)
     differing = _differing(units, one.match)
     known = units.hierarchy is not None
-    files = {file.sha256.hex for file in one.manifest.weights}
-    files.add(one.manifest.provenance.get("sha256", ""))  # a pickle is kept rewritten
     name, refs = named(workspace, one.digest)
     return FileMatch(
         name=name,
@@ -207,7 +211,7 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
         architecture=one.manifest.backbone.architecture,
         verdict=one.match.verdict,
         share=one.match.share,
-        identical_file=sha256 in files,
+        identical_file=sha256 in hashes_of(one.manifest),
         prefix=one.match.prefix,
         casts=one.match.casts,
         missing=one.match.missing,
