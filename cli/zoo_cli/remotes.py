@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.words import many
 from zoo.errors import ZooError
 from zoo_cli.command import command, group, open_zoo
 from zoo_cli.errors import failure
@@ -132,7 +132,7 @@ def _report(
         return
     for name, fetched in fetched_by_name.items():
         click.echo(
-            f"{name}: {_count(fetched.refs, 'name')}, {_count(fetched.new, 'new checkpoint')}"
+            f"{name}: {many(len(fetched.refs), 'name')}, {many(len(fetched.new), 'new checkpoint')}"
         )
         _list("new", [f"{ref}  {fetched.refs[ref].short}" for ref in fetched.added])
         moved = fetched.moved.items()
@@ -144,10 +144,6 @@ def _report(
             note(clean(f"names in {folder} at {name} are left out: {problem}"))
     for name in [*failed][:-1]:  # the last one ends the command
         note(f"{name}: {failed[name]}")
-
-
-def _count(items: Collection[object], what: str) -> str:
-    return f"{len(items)} {what}" + ("" if len(items) == 1 else "s")
 
 
 def _list(what: str, lines: list[str]) -> None:

@@ -627,3 +627,40 @@ def test_a_file_that_changes_after_the_plan_is_not_taken_for_the_planned_one(at_
         bees, twin = here.import_all("runs", "team/{stem}", plan=plan).files
         assert (bees.status, twin.status) == ("bad", "imported")
     assert bees.problem == "has changed since the import was planned: plan it again"
+
+
+def test_a_folder_with_weights_in_several_files_is_imported_alone(empty: Run) -> None:
+    folder = Path("runs/moths")
+    folder.mkdir(parents=True)
+    config = {"architecture": NET, "num_classes": 3}
+    (folder / "config.json").write_text(json.dumps(config))
+    state = weights(1)
+    names = sorted(state)
+    weight_map = dict.fromkeys(names[::2], "a.safetensors") | dict.fromkeys(
+        names[1::2], "b.safetensors"
+    )
+    for file in ("a.safetensors", "b.safetensors"):
+        save_file({n: state[n] for n in names if weight_map[n] == file}, folder / file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    plan = empty(*ALL, "--json").json
+    assert plan["files"] == []
+    said = plan["left_out"]["moths"]
+    assert said.startswith("its weights are in several files")
+    command = said[said.index("zoo import") :].removesuffix("NAME").split()[1:]
+    assert empty(*command, "team/moths").code == 0
+
+
+def test_names_and_shapes_count_more_than_a_checkpoint_that_shares_tensors(empty: Run) -> None:
+    base, deeper = weights(1), weights(2, "test_vit2")
+    shared = {n: base[n] for n in base if n in deeper and base[n].shape == deeper[n].shape}
+    save_file(base, "base.safetensors")
+    empty("import", "base.safetensors", "--as", "team/base")
+    Path("runs").mkdir()
+    save_file(deeper | shared, "runs/deeper.safetensors")
+    (file,) = empty(*ALL, "--dry-run", "--json").json["files"]
+    assert (file["of"], file["share"] > 0.1) == ("team/base", True)
+    assert (file["architecture"], file["architecture_by"]) == (
+        "test_vit2",
+        "found by names and shapes",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,11 @@ def test_a_size_that_is_none(size: object) -> None:
 )
 def test_an_args_file_that_is_malformed(text: str, tmp_path: Path) -> None:
     (tmp_path / "args.yaml").write_text(text)
+    assert metadata_of_args(tmp_path / "w.pth", "test_resnet") is None
+
+
+def test_an_args_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "args.yaml")
     assert metadata_of_args(tmp_path / "w.pth", "test_resnet") is None
 
 

@@ -20,6 +20,7 @@ from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import Beside
 from zoo.exchange.planned import ImportPlan, PlannedFile
 from zoo.exchange.stated import completed, origin_of
+from zoo.exchange.survey import problem_of
 from zoo.lookup.parent import FoundParent
 from zoo.workspace import Check, Workspace
 
@@ -98,8 +99,7 @@ def _imported(
     except DiskFull:
         raise
     except (ZooError, OSError) as error:
-        problem = getattr(error, "reason", "") or str(error)
-        return replace(file, status="bad", problem=problem)
+        return replace(file, status="bad", problem=problem_of(error))
     return replace(file, status="imported", manifest=digest, notes=tuple(notes))
 
 

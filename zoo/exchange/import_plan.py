@@ -27,9 +27,8 @@ from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile, PlannedParent
-from zoo.exchange.run_names import root_name
 from zoo.exchange.run_records import RunRecord, read_record
-from zoo.exchange.survey import Surveyed, resembling, survey
+from zoo.exchange.survey import Surveyed, problem_of, resembling, survey
 from zoo.exchange.told import figures
 from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import Candidate, hashes_of, named
@@ -197,7 +196,7 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     metrics, by = figures(record.metrics(epoch, step), record, found, moment)
     planned = PlannedFile(
         path=met.path,
-        run="/".join([*run.parts, *filter(None, [base])]) or root_name(root),
+        run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(root),
         size=found.size,
         sha256=found.sha256,
         unchanged=found.unchanged,
@@ -272,12 +271,14 @@ def _of_network(
         return replace(planned, architecture=name, architecture_by=source)
     if stated:
         return replace(planned, architecture=stated, architecture_by="the options")
-    if planned.architecture or planned.manifest:
+    if planned.manifest:
         return planned
     try:
         name, source = fitted(planned.backbone, [found.path], found, record)
     except ZooError as error:
-        return replace(planned, status="bad", problem=getattr(error, "reason", "") or str(error))
+        if planned.architecture:
+            return planned
+        return replace(planned, status="bad", problem=problem_of(error))
     return replace(planned, architecture=name, architecture_by=source)
 
 

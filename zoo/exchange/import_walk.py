@@ -9,7 +9,7 @@ from pathlib import Path
 from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
-from zoo.exchange.layouts import CONFIG, read_layouts
+from zoo.exchange.layouts import CONFIG, INDEX, read_layouts
 from zoo.exchange.planned import Met
 from zoo.exchange.readings import weights_in
 from zoo.store.refs import MARKER
@@ -54,8 +54,12 @@ def _in_folder(
     below, taken = here.relative_to(root), set[str]()
     out = {name for name in files if _leads_out(root, here / name)}
     own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
-    if own:
-        taken = set(own)
+    taken |= set(own)
+    if own and own[0].endswith(INDEX):
+        # One hash tells a file of a plan from others, and all epochs of a run have equal indexes.
+        how = f"its weights are in several files, import it alone: zoo import {here} --as NAME"
+        left_out[str(below)] = how
+    elif own:
         moment = names.moment_of(here.name, steps=True) if below.parts else None
         run = names.run_path(below.parent if moment else below)
         yield Met(here, here / own[0], below, moment, (run, moment.base if moment else ""), network)

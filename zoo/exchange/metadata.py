@@ -7,19 +7,21 @@ malformed is nothing.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
 from zoo.domain.import_options import ImportOptions
-from zoo.domain.limits import ARGS_BYTES, CLASSES, HEADER_BYTES
+from zoo.domain.limits import CLASSES, HEADER_BYTES
+from zoo.domain.plain import finite
 from zoo.domain.preprocessing import FILTERS
 from zoo.errors import InvalidOption
+from zoo.exchange.run_records import read_arguments
 
 __all__ = [
     "OPTIONS",
+    "RECORDS",
     "Metadata",
     "metadata_of_args",
     "metadata_of_checkpoint",
@@ -90,15 +92,7 @@ def metadata_of_checkpoint(saved: Mapping[Any, Any], architecture: str) -> Metad
 
 def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
     """What ``args.yaml`` beside a file says, if it is of that very network."""
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        with (path.parent / ARGS).open("rb") as file:
-            data = file.read(ARGS_BYTES + 1)
-        # Texts, lists and mappings, and nothing else is made.
-        record = yaml.load(data, yaml.BaseLoader) if len(data) <= ARGS_BYTES else None  # noqa: S506
-    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError):
-        return None
+    record = read_arguments(path.parent / ARGS)
     if not isinstance(record, Mapping) or _model(record)[0] != architecture:
         return None
     said = {name: _first([("", record)], name)[1] for name in NAMES}
@@ -129,7 +123,7 @@ def metadata_of_options(stated: ImportOptions) -> Metadata:
 
 
 def _floats(option: str, values: Iterable[float] | None) -> tuple[float, ...]:
-    numbers = [_number(value) for value in values or ()]
+    numbers = [finite(value) for value in values or ()]
     if None in numbers:
         raise InvalidOption(f"{option} must be numbers")
     return tuple(number for number in numbers if number is not None)
@@ -236,21 +230,11 @@ def _is_text(name: str) -> bool:
     return bool(name.strip()) and not any("\ud800" <= char <= "\udfff" for char in name)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _numbers(value: object) -> tuple[float, ...]:
     """Of a mean or deviation on a 0..1 scale; what is on another is none."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 16:
         return ()
-    numbers = [_number(each) for each in value]
+    numbers = [finite(each) for each in value]
     fits = [number for number in numbers if number is not None and abs(number) <= 1]
     return tuple(fits) if len(fits) == len(numbers) else ()
 
@@ -272,7 +256,7 @@ READ = {
     "classes": _classes,
     "mean": _numbers,
     "std": _numbers,
-    "crop_pct": _number,
+    "crop_pct": finite,
     "interpolation": _filter,
     "image_size": _size,
 }

@@ -10,16 +10,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from zoo.domain.limits import ARGS_BYTES, RECORD_BYTES
+from zoo.domain.plain import finite
 from zoo.errors import ZooError
 from zoo.store.regular import open_regular
 
-__all__ = ["ARCHITECTURE", "RunRecord", "named_architecture", "named_metrics", "read_record"]
+__all__ = [
+    "ARCHITECTURE",
+    "RunRecord",
+    "named_architecture",
+    "named_metrics",
+    "read_arguments",
+    "read_record",
+]
 
 HPARAMS = ("args.yaml", "hparams.yaml")
 TABLES = ("summary.csv", "metrics.csv")
@@ -85,6 +92,17 @@ def read_record(*folders: Path) -> RunRecord:
     return record
 
 
+def read_arguments(path: Path) -> object:
+    """What a script was run with, as a small YAML file has it; None if there is none."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        # Texts, lists and mappings, and nothing else is made.
+        return yaml.load(_text(path, ARGS_BYTES), yaml.BaseLoader)  # noqa: S506
+    except (ValueError, OverflowError, RecursionError, yaml.YAMLError):
+        return None
+
+
 def named_architecture(record: object) -> str:
     """The network that a script's arguments name; empty if they name none."""
     if not isinstance(record, Mapping):
@@ -97,16 +115,8 @@ def named_architecture(record: object) -> str:
 
 
 def _with_hparams(record: RunRecord, folder: Path) -> RunRecord:
-    import yaml  # type: ignore[import-untyped]
-
-    for name in HPARAMS:
-        text = _text(folder / name, ARGS_BYTES)
-        try:
-            # Texts, lists and mappings, and nothing else is made.
-            found = named_architecture(yaml.load(text, yaml.BaseLoader))  # noqa: S506
-        except (ValueError, OverflowError, RecursionError, yaml.YAMLError):
-            continue
-        if found and not record.architecture:
+    for name in HPARAMS if not record.architecture else ():
+        if found := named_architecture(read_arguments(folder / name)):
             return replace(record, architecture=found, source=name)
     return record
 
@@ -171,24 +181,14 @@ def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
 def _metrics(row: Mapping[str, object]) -> dict[str, float]:
     found = {}
     for key, (name, scale) in KNOWN_METRICS.items():
-        number = _number(row.get(key))
+        number = finite(row.get(key))
         if number is not None:
             found[name] = number / scale
     return found
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _whole(value: object) -> int | None:
-    number = _number(value)
+    number = finite(value)
     if number is None or not 0 <= number < 2**53 or number != int(number):
         return None
     return int(number)

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256
-from zoo.errors import InvalidWeights, ZooError
+from zoo.errors import ZooError
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import stamp
 from zoo.exchange.told import Told, told_in
@@ -21,7 +21,7 @@ from zoo.store.regular import open_regular
 from zoo.store.tensor_keys import object_key, sample_keys
 from zoo.workspace import Workspace
 
-__all__ = ["Surveyed", "resembling", "survey", "with_digests"]
+__all__ = ["Surveyed", "problem_of", "resembling", "survey", "with_digests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +55,15 @@ def survey(path: Path) -> Surveyed:
     """Read a file once: its hash, and the digests of its tensors. Nothing of it stays open."""
     try:
         with open_regular(path, path) as file:
-            before, size = stamp(path), path.stat().st_size
-            if not size:
-                raise InvalidWeights(path, "the file is empty")
-            digest = sha256(file)
+            before, digest = stamp(path), sha256(file)
         tensors, read = read_tensors(path)
     except (ZooError, OSError) as error:
-        return Surveyed(path=path, problem=getattr(error, "reason", "") or str(error))
+        return Surveyed(path=path, problem=problem_of(error))
     digested = with_digests(tensors)
     large = {each.digest: len(each.data) for each in digested.values() if each.digest}
     return Surveyed(
         path=path,
-        size=size,
+        size=path.stat().st_size,
         sha256=digest,
         unchanged=before,
         weights=sum(len(each.data) for each in digested.values()),
@@ -75,6 +72,11 @@ def survey(path: Path) -> Surveyed:
         key=read.key if read else "",
         **asdict(told_in(read.saved if read else {})),
     )
+
+
+def problem_of(error: Exception) -> str:
+    """What is wrong with a file, without its path: that is told beside it."""
+    return getattr(error, "reason", "") or str(error)
 
 
 def resembling(workspace: Workspace, found: Surveyed) -> list[Candidate]:

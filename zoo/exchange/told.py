@@ -6,13 +6,14 @@ All of it is what anybody may have written; what is malformed is nothing.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from zoo.domain.plain import finite
+from zoo.exchange.metadata import RECORDS
 from zoo.exchange.run_names import Moment, moment_of, run_path, stem_of
 from zoo.exchange.run_records import (
     ARCHITECTURE,
@@ -24,7 +25,6 @@ from zoo.exchange.run_records import (
 
 __all__ = ["Told", "figures", "measured", "told_in", "written_beside"]
 
-RECORDS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
 LIGHTNING = "pytorch-lightning_version"
 METRICS = (
     *("accuracy", "acc", "acc1", "top1", "val_acc", "val_accuracy", "val_acc1", "test_acc"),
@@ -130,9 +130,8 @@ def figures(
 
 def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
     """The figure that Lightning's callback has of the very weights that it saves."""
-    callbacks = saved.get("callbacks")
-    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
-        name = state.get("monitor") if isinstance(state, Mapping) else None
+    for state in _callbacks(saved):
+        name = state.get("monitor")
         if isinstance(name, str) and MONITORED.fullmatch(name):
             value = _figure(state.get("current_score"))
             return {} if value is None else named_metrics({name: value})
@@ -141,12 +140,18 @@ def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
 
 def _best(saved: Mapping[str, Any]) -> str:
     """The file that Lightning's callback calls the best: of the path its last part alone."""
-    callbacks = saved.get("callbacks")
-    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
-        path = state.get("best_model_path") if isinstance(state, Mapping) else None
+    for state in _callbacks(saved):
+        path = state.get("best_model_path")
         if isinstance(path, str) and path:
             return PurePath(path.replace("\\", "/")).name
     return ""
+
+
+def _callbacks(saved: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The states of Lightning's callbacks."""
+    callbacks = saved.get("callbacks")
+    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    yield from (state for state in states if isinstance(state, Mapping))
 
 
 def _whole(value: object) -> int | None:
@@ -160,9 +165,6 @@ def _figure(value: Any) -> float | None:
     try:
         if callable(count := getattr(value, "numel", None)) and count() == 1:
             value = value.item()
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        number = float(value)
-    except (OverflowError, RuntimeError):  # not every dtype of torch has numbers
+    except RuntimeError:  # not every dtype of torch has numbers
         return None
-    return number if math.isfinite(number) else None
+    return None if isinstance(value, str) else finite(value)
