@@ -327,6 +327,7 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     other = weights(3, "test_resnet")
     says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
     imported(other, "test_resnet").refused(says, "--force")
+    imported(other, "test_resnet", "--dry-run").refused(says, "--force")
     assert len(empty("log", "team/x", "--json").json["history"]) == 2
     assert "moved; was" in imported(other, "test_resnet", "--force").done().out
 

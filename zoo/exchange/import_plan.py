@@ -29,7 +29,7 @@ from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile, PlannedParent
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, problem_of, resembling, survey
-from zoo.exchange.told import figures
+from zoo.exchange.told import figures, when_saved
 from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import Candidate, hashes_of, named
 from zoo.lookup.parent import LEAST
@@ -86,9 +86,7 @@ def plan_import(
             task.advance(found.size, note=each.path.name)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     if parent == AUTO:
-        search = Parents(workspace, files, {draft.file.path: draft for draft in drafts})
-        parents = {file.sha256: search.find(file) for file in files if not file.duplicate_of}
-        files = [replace(file, parent=parents.get(file.sha256)) for file in files]
+        files = _with_parents(workspace, files, drafts)
     elif stated:
         files = [replace(file, parent=stated) for file in files]
     files = [_compared(workspace, file) for file in files]
@@ -185,18 +183,13 @@ def _recorded(manifest: Manifest) -> tuple[bool, bool]:
 
 def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     """What a file is, as far as it and what lies beside it tell; without names."""
-    root, (run, base) = given.root, met.run
-    folder = root / met.below
-    near = [folder] if met.path.is_dir() else []
-    near += [folder.parent, root / run] if met.below.parts else []
-    record = read_record(*dict.fromkeys(near))
-    moment = met.moment
-    epoch = moment.epoch if moment and moment.epoch is not None else found.epoch
-    step = moment.step if moment and moment.step is not None else found.step
-    metrics, by = figures(record.metrics(epoch, step), record, found, moment)
+    run, base = met.run
+    record = _record(given.root, met)
+    epoch, step = when_saved(met.moment, found)
+    metrics, by = figures(record.metrics(epoch, step), record, found, met.moment)
     planned = PlannedFile(
         path=met.path,
-        run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(root),
+        run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(given.root),
         size=found.size,
         sha256=found.sha256,
         unchanged=found.unchanged,
@@ -225,6 +218,14 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
         same=frozenset(one.digest for one in alike if one.match.verdict == "same"),
         weights=hash(found.keys),
     )
+
+
+def _record(root: Path, met: Met) -> RunRecord:
+    """What is written down in the folder of a file, and in that of its run."""
+    folder = root / met.below
+    near = [folder] if met.path.is_dir() else []
+    near += [folder.parent, root / met.run[0]] if met.below.parts else []
+    return read_record(*dict.fromkeys(near))
 
 
 def _resembling(
@@ -299,6 +300,15 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
             )
         done.append(file)
     return done
+
+
+def _with_parents(
+    workspace: Workspace, files: Sequence[PlannedFile], drafts: Sequence[Draft]
+) -> list[PlannedFile]:
+    """With the parents that are found; what has the same bytes has the same one."""
+    search = Parents(workspace, files, {draft.file.path: draft for draft in drafts})
+    parents = {file.sha256: search.find(file) for file in files if not file.duplicate_of}
+    return [replace(file, parent=parents.get(file.sha256)) for file in files]
 
 
 def _compared(workspace: Workspace, file: PlannedFile) -> PlannedFile:

@@ -178,6 +178,10 @@ def plan_single(
     def planned(reading: Reading) -> PlannedImport:
         read = fit(reading)
         whole, taken = read.resolved()
+        # What the import itself would refuse at its end.
+        _check(workspace, ref, reading.origin, stated)(None)
+        if reading.origin.parent:
+            descending(whole, *reading.origin.parent)
         return PlannedImport(
             ref=ref,
             file=reading.path,

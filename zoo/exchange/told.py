@@ -23,7 +23,7 @@ from zoo.exchange.run_records import (
     read_record,
 )
 
-__all__ = ["Told", "figures", "measured", "told_in", "written_beside"]
+__all__ = ["Told", "figures", "measured", "told_in", "when_saved", "written_beside"]
 
 LIGHTNING = "pytorch-lightning_version"
 METRICS = (
@@ -107,11 +107,18 @@ def measured(path: Path, architecture: str, told: Told) -> tuple[Mapping[str, fl
     moment = moment_of(stem_of(path))
     if not moment or not moment.tag:  # the folder of transformers' Trainer is called for its step
         moment = moment_of(path.absolute().parent.name, steps=True) or moment
+    record = written_beside(path)
+    metrics: Mapping[str, float] = {}
+    if record.architecture in ("", architecture):
+        metrics = record.metrics(*when_saved(moment, told))
+    return figures(metrics, record, told, moment)
+
+
+def when_saved(moment: Moment | None, told: Told) -> tuple[int | None, int | None]:
+    """The epoch and the step of a file, as its name says, else as it tells."""
     epoch = moment.epoch if moment and moment.epoch is not None else told.epoch
     step = moment.step if moment and moment.step is not None else told.step
-    record = written_beside(path)
-    metrics = record.metrics(epoch, step) if record.architecture in ("", architecture) else {}
-    return figures(metrics, record, told, moment)
+    return epoch, step
 
 
 def figures(
