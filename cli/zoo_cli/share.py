@@ -23,6 +23,7 @@ from zoo_cli.output import note, on_terminal, print_json, result, size
 if TYPE_CHECKING:
     from zoo.domain.digest import Digest
     from zoo.exchange.exporting import Exported
+    from zoo.exchange.importing import Imported
     from zoo.exchange.sharing import Pulled
     from zoo.transfer.copy import Copied
 
@@ -372,12 +373,13 @@ def import_(
         done = zoo.import_file(
             file, name, architecture=architecture, backbone=plugin, key=key, **stated
         )
-    if as_json:
-        print_json(done.to_json())
-    else:
-        moved = _moved(done.ref, done.moved_from, done.manifest)
-        said = filter(None, [str(done.taken), done.taken.said])
-        result(done.ref, done.manifest, *moved, *said)
+    print_json(done.to_json()) if as_json else _show(done)
+
+
+def _show(done: Imported) -> None:
+    moved = _moved(done.ref, done.moved_from, done.manifest)
+    said = filter(None, [str(done.taken), done.taken.said])
+    result(done.ref, done.manifest, *moved, *said)
 
 
 def _import_all(

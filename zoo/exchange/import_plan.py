@@ -74,16 +74,9 @@ def plan_import(
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
     met = list(weights_below(folder, left_out))
-    known = _known(workspace, pattern)
+    known, sharing = _known(workspace, pattern), _Sharing(workspace)
     given = _Given(workspace, folder, known, backbone, architecture)
-    sharing, drafts = _Sharing(workspace), []
-    size = float(sum(each.weights.stat().st_size for each in met))
-    with progress("reading", size, "B") as task:
-        for each, found in zip(met, _surveyed(met), strict=True):
-            drafts.append(_draft(given, each, found))
-            if drafts[-1].file.status == "new":
-                sharing.count(found)
-            task.advance(found.size, note=each.path.name)
+    drafts = _drafts(given, met, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     if parent == AUTO:
         files = _with_parents(workspace, files, drafts)
@@ -106,6 +99,21 @@ def _stated(workspace: Workspace, parent: str | None) -> PlannedParent | None:
         return None
     ref, digest = workspace.names.resolve(str(parent))
     return PlannedParent(ref=str(ref or parent), how="stated", manifest=digest)
+
+
+def _drafts(
+    given: _Given, met: Sequence[Met], sharing: _Sharing, progress: Progress
+) -> list[Draft]:
+    """What each file is; those that are new are counted in ``sharing``."""
+    drafts = []
+    size = float(sum(each.weights.stat().st_size for each in met))
+    with progress("reading", size, "B") as task:
+        for each, found in zip(met, _surveyed(met), strict=True):
+            drafts.append(_draft(given, each, found))
+            if drafts[-1].file.status == "new":
+                sharing.count(found)
+            task.advance(found.size, note=each.path.name)
+    return drafts
 
 
 def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:

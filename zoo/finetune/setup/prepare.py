@@ -111,9 +111,9 @@ def prepare(
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
     check_base(workspace, known, recipe)
-    stated = ("image_size",) if recipe.image_size else ()
-    if ranks.is_main and (guess := guessed_preprocessing(known, *stated)):
-        LOG.warning("%s: %s", known_as or str(ref or base), guess)
+    name = known_as or str(ref or base)
+    if ranks.is_main:
+        _warn_of_guess(name, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
     recipe = _absolute(replace(recipe, task=dataset.task))
@@ -122,7 +122,7 @@ def prepare(
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     network = replace(network, planned=replace(network.planned, recipe=_published(recipe)))
     prepared = Prepared(
-        base=known_as or str(ref or base),
+        base=name,
         parent=parent,
         known=known,
         recipe=recipe,
@@ -138,6 +138,13 @@ def prepare(
     _check_effects(prepared)
     prepared.model.to(device)
     return prepared
+
+
+def _warn_of_guess(name: str, known: m.Manifest, recipe: Recipe) -> None:
+    """Say that the base's preprocessing is a guess, but for what the recipe says itself."""
+    stated = ("image_size",) if recipe.image_size else ()
+    if guess := guessed_preprocessing(known, *stated):
+        LOG.warning("%s: %s", name, guess)
 
 
 def _absolute(recipe: Recipe) -> Recipe:
