@@ -23,9 +23,9 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
 from zoo.exchange.import_report import ImportReport
+from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import Read, read_state
-from zoo.exchange.which_network import which_fits
 from zoo.lookup.match import prefix_of
 
 __all__ = ["Built", "built"]

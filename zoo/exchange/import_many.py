@@ -14,12 +14,12 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.complete_manifest import completed, origin_of
 from zoo.exchange.import_names import check_name
 from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import Beside
 from zoo.exchange.planned import ImportPlan, PlannedFile
-from zoo.exchange.stated import completed, origin_of
 from zoo.exchange.survey import problem_of
 from zoo.lookup.parent import FoundParent
 from zoo.workspace import Check, Workspace

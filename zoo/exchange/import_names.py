@@ -29,7 +29,7 @@ def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[Pl
         if draft.file.status == "bad":
             yield draft.file
         else:
-            runs[draft.met.run].append(draft)
+            runs[draft.walked.run].append(draft)
     for members in runs.values():
         try:
             yield from _of_run(members, pattern, root)
@@ -103,10 +103,10 @@ def _why_taken(workspace: Workspace, ref: Reference, sha256: str) -> str:
 
 
 def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
-    run, base = members[0].met.run
+    run, base = members[0].walked.run
     first = members[0]
     lone = len(members) == 1 and base
-    stem = names.stem_of(first.met.below) if lone else base or names.run_name(run, root)
+    stem = names.stem_of(first.walked.below) if lone else base or names.run_name(run, root)
     outer = [part for part in run.parts if part not in names.INNER]
     folder = "-".join(outer) or names.root_name(root)
     if names.is_exact(pattern):
@@ -121,8 +121,8 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
         tag = tags[id(draft)]
         alike = [each for each in members if tags[id(each)] == tag]
         if len({each.file.sha256 for each in alike}) > 1:
-            tag = names.safe_part(names.stem_of(draft.met.below))
-        numbered = draft.met.moment is not None and bool(draft.met.moment.tag)
+            tag = names.safe_part(names.stem_of(draft.walked.below))
+        numbered = draft.walked.moment is not None and bool(draft.walked.moment.tag)
         refs = [ref] if draft is head else []
         if draft is not head or numbered:
             refs.append(names.tagged(ref, tag))
@@ -130,10 +130,10 @@ def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[Plan
 
 
 def _tag(draft: Draft) -> str:
-    moment = draft.met.moment
-    if moment is None and draft.met.path.is_dir():
+    moment = draft.walked.moment
+    if moment is None and draft.walked.path.is_dir():
         return "final"  # what a script writes into the run's own folder when it is done
-    return (moment and (moment.tag or moment.role)) or names.stem_of(draft.met.below)
+    return (moment and (moment.tag or moment.role)) or names.stem_of(draft.walked.below)
 
 
 def _epoch(draft: Draft) -> str:

@@ -153,7 +153,7 @@ class Parents:
             return BEFORE
         if any(each.run == file.run for each in alike):
             return None
-        of_none = any(self._drafts[each.path].met.moment is None for each in alike)
+        of_none = any(self._drafts[each.path].walked.moment is None for each in alike)
         return SIBLING if of_none else None
 
     def _before(self, file: PlannedFile) -> tuple[PlannedFile, float] | None:
@@ -184,7 +184,7 @@ class Parents:
 
         backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
         units = units_of(self._workspace, backbone)
-        tensors, _ = read_tensors(self._drafts[file.path].met.weights)
+        tensors, _ = read_tensors(self._drafts[file.path].walked.weights)
         prefix = prefix_of(tensors, units.tensors)
 
         def matrices() -> Iterator[_Matrix]:

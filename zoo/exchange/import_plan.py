@@ -22,15 +22,15 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
+from zoo.exchange.file_record import figures, when_saved
 from zoo.exchange.import_names import check_names, pointed_at, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
+from zoo.exchange.infer_architecture import architecture_by_shapes, stated_architecture
 from zoo.exchange.origin import stamp
-from zoo.exchange.planned import Draft, ImportPlan, Met, PlannedFile, PlannedParent
+from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, problem_of, resembling, survey
-from zoo.exchange.told import figures, when_saved
-from zoo.exchange.which_network import fitted, network_told
 from zoo.lookup.identify import Candidate, hashes_of, named
 from zoo.lookup.parent import LEAST
 from zoo.store.tensor_keys import object_key
@@ -73,10 +73,10 @@ def plan_import(
     if not folder.is_dir():
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
-    met = list(weights_below(folder, left_out))
+    walked = list(weights_below(folder, left_out))
     known, sharing = _known(workspace, pattern), _Sharing(workspace)
-    given = _Given(workspace, folder, known, backbone, architecture)
-    drafts = _drafts(given, met, sharing, progress)
+    context = _Context(workspace, folder, known, backbone, architecture)
+    drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     if parent == AUTO:
         files = _with_parents(workspace, files, drafts)
@@ -102,29 +102,29 @@ def _stated(workspace: Workspace, parent: str | None) -> PlannedParent | None:
 
 
 def _drafts(
-    given: _Given, met: Sequence[Met], sharing: _Sharing, progress: Progress
+    context: _Context, walked: Sequence[WalkedFile], sharing: _Sharing, progress: Progress
 ) -> list[Draft]:
     """What each file is; those that are new are counted in ``sharing``."""
     drafts = []
-    size = float(sum(each.weights.stat().st_size for each in met))
+    size = float(sum(each.weights.stat().st_size for each in walked))
     with progress("reading", size, "B") as task:
-        for each, found in zip(met, _surveyed(met), strict=True):
-            drafts.append(_draft(given, each, found))
+        for each, found in zip(walked, _surveyed(walked), strict=True):
+            drafts.append(_draft(context, each, found))
             if drafts[-1].file.status == "new":
                 sharing.count(found)
             task.advance(found.size, note=each.path.name)
     return drafts
 
 
-def _surveyed(met: Sequence[Met]) -> Iterator[Surveyed]:
+def _surveyed(walked: Sequence[WalkedFile]) -> Iterator[Surveyed]:
     """Each file, read once; what goes by several names is not read again."""
-    inodes = [stamp(each.weights)[:2] for each in met]
+    inodes = [stamp(each.weights)[:2] for each in walked]
     left, first = Counter(inodes), dict[tuple[int, ...], Path]()
-    for each, inode in zip(met, inodes, strict=True):
+    for each, inode in zip(walked, inodes, strict=True):
         first.setdefault(inode, each.weights)
     known: dict[tuple[int, ...], Surveyed] = {}
     with closing(_ahead(list(first.values()))) as reading:
-        for each, inode in zip(met, inodes, strict=True):
+        for each, inode in zip(walked, inodes, strict=True):
             if inode not in known:
                 known[inode] = next(reading)
             left[inode] -= 1
@@ -154,7 +154,7 @@ class _Here(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _Context:
     """What a plan is made for: the names that are here already are ``known``, by the hash of the
     file that each was made of.
     """
@@ -189,21 +189,21 @@ def _recorded(manifest: Manifest) -> tuple[bool, bool]:
     return bool(manifest.metrics), bool(manifest.parents)
 
 
-def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
+def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
     """What a file is, as far as it and what lies beside it tell; without names."""
-    run, base = met.run
-    record = _record(given.root, met)
-    epoch, step = when_saved(met.moment, found)
-    metrics, by = figures(record.metrics(epoch, step), record, found, met.moment)
+    run, base = walked.run
+    record = _record(context.root, walked)
+    epoch, step = when_saved(walked.moment, found)
+    metrics, by = figures(record.metrics(epoch, step), record, found, walked.moment)
     planned = PlannedFile(
-        path=met.path,
-        run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(given.root),
+        path=walked.path,
+        run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(context.root),
         size=found.size,
         sha256=found.sha256,
         unchanged=found.unchanged,
         script=found.script or record.script,
         key=found.key,
-        backbone=given.backbone,
+        backbone=context.backbone,
         epoch=epoch,
         step=step,
         metrics=metrics,
@@ -213,13 +213,13 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     )
     alike: list[Candidate] = []
     if not found.problem:
-        planned, alike = _resembling(given, planned, found)
-        if met.path.is_dir():
-            planned = replace(planned, architecture=met.network, architecture_by="its folder")
+        planned, alike = _resembling(context, planned, found)
+        if walked.path.is_dir():
+            planned = replace(planned, architecture=walked.network, architecture_by="its folder")
         else:
-            planned = _of_network(planned, found, record, given.architecture)
+            planned = _of_network(planned, found, record, context.architecture)
     return Draft(
-        met,
+        walked,
         planned,
         found.best or record.best,
         shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
@@ -228,19 +228,19 @@ def _draft(given: _Given, met: Met, found: Surveyed) -> Draft:
     )
 
 
-def _record(root: Path, met: Met) -> RunRecord:
+def _record(root: Path, walked: WalkedFile) -> RunRecord:
     """What is written down in the folder of a file, and in that of its run."""
-    folder = root / met.below
-    near = [folder] if met.path.is_dir() else []
-    near += [folder.parent, root / met.run[0]] if met.below.parts else []
+    folder = root / walked.below
+    near = [folder] if walked.path.is_dir() else []
+    near += [folder.parent, root / walked.run[0]] if walked.below.parts else []
     return read_record(*dict.fromkeys(near))
 
 
 def _resembling(
-    given: _Given, planned: PlannedFile, found: Surveyed
+    context: _Context, planned: PlannedFile, found: Surveyed
 ) -> tuple[PlannedFile, list[Candidate]]:
     """With what `zoo identify` says of it; and the checkpoints here that share tensors with it."""
-    if here := given.known.get(found.sha256):
+    if here := context.known.get(found.sha256):
         return replace(
             planned,
             verdict="same",
@@ -251,18 +251,18 @@ def _resembling(
             architecture_by=f"{here.ref}, which it is",
         ), []
     try:
-        alike = resembling(given.workspace, found)
+        alike = resembling(context.workspace, found)
     except (ZooError, OSError):  # what is damaged here is for verify to tell
         return planned, []
     if not alike:
         return planned, []
     best, share = alike[0], alike[0].match.share
-    name, _ = named(given.workspace, best.digest)
+    name, _ = named(context.workspace, best.digest)
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
         most = max(same, key=lambda one: _recorded(one.manifest))
-        name, _ = named(given.workspace, most.digest)
+        name, _ = named(context.workspace, most.digest)
         planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
     if share < LEAST or backbone.plugin != planned.backbone:
@@ -275,7 +275,7 @@ def _of_network(
     planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
-    name, source = network_told(planned.backbone, found, record)
+    name, source = stated_architecture(planned.backbone, found, record)
     if name:
         return replace(planned, architecture=name, architecture_by=source)
     if stated:
@@ -283,7 +283,7 @@ def _of_network(
     if planned.manifest:
         return planned
     try:
-        name, source = fitted(planned.backbone, [found.path], found, record)
+        name, source = architecture_by_shapes(planned.backbone, [found.path], found, record)
     except ZooError as error:
         if planned.architecture:
             return planned

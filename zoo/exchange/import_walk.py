@@ -9,15 +9,15 @@ from pathlib import Path
 from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
+from zoo.exchange.import_candidates import weights_in
 from zoo.exchange.layouts import CONFIG, INDEX, read_layouts
-from zoo.exchange.planned import Met
-from zoo.exchange.readings import weights_in
+from zoo.exchange.planned import WalkedFile
 from zoo.store.refs import MARKER
 
 __all__ = ["weights_below"]
 
 
-def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
+def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[WalkedFile]:
     """All weights below a folder. No link is followed out of it, and no zoo is data.
 
     What is passed over is put in ``left_out``, by its path and with the reason.
@@ -50,7 +50,7 @@ def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[Met]:
 
 def _in_folder(
     root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
-) -> Iterator[Met]:
+) -> Iterator[WalkedFile]:
     below, taken = here.relative_to(root), set[str]()
     out = {name for name in files if _leads_out(root, here / name)}
     own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
@@ -62,7 +62,9 @@ def _in_folder(
     elif own:
         moment = names.moment_of(here.name, steps=True) if below.parts else None
         run = names.run_path(below.parent if moment else below)
-        yield Met(here, here / own[0], below, moment, (run, moment.base if moment else ""), network)
+        yield WalkedFile(
+            here, here / own[0], below, moment, (run, moment.base if moment else ""), network
+        )
     for name in files:
         path = below / name
         if name in taken or not name.lower().endswith(names.SUFFIXES):
@@ -78,7 +80,7 @@ def _in_folder(
         moment = names.moment_of(names.stem_of(path))
         run = names.run_path(below)
         base = moment.base if moment else names.stem_of(path)
-        yield Met(link, real, path, moment, (run, base))
+        yield WalkedFile(link, real, path, moment, (run, base))
 
 
 def _leads_out(root: Path, path: Path) -> bool:

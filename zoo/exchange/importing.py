@@ -24,16 +24,21 @@ from zoo.errors import (
     UnknownName,
     Unsupported,
 )
+from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
+from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
-from zoo.exchange.fitted import Fitted, fit
+from zoo.exchange.import_candidates import (
+    MAIN,
+    ImportCandidate,
+    candidates_of_file,
+    candidates_of_folder,
+)
 from zoo.exchange.import_names import check_name
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
 from zoo.exchange.origin import Beside, Origin
-from zoo.exchange.readings import MAIN, Reading, readings_of_file, readings_of_folder
-from zoo.exchange.stated import derived, descending
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -120,8 +125,8 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     workspace.names.check_free(ref)  # before anything is read
-    readings = readings_of_folder(workspace, folder, stated, beside)
-    return first_that_fits(readings, _keeper(workspace, ref, stated, progress))
+    candidates = candidates_of_folder(workspace, folder, stated, beside)
+    return first_that_fits(candidates, _keeper(workspace, ref, stated, progress))
 
 
 def import_weights(
@@ -145,7 +150,7 @@ def import_weights(
     """
     workspace.names.check_free(ref)
     with _nothing_imported():
-        readings = readings_of_file(
+        candidates = candidates_of_file(
             workspace,
             path,
             stated,
@@ -155,7 +160,7 @@ def import_weights(
             beside=beside,
         )
     with named_by_user(workspace.trust, architecture or ""):
-        return _described_or_plain(readings, _keeper(workspace, ref, stated, progress))
+        return _described_or_plain(candidates, _keeper(workspace, ref, stated, progress))
 
 
 def plan_single(
@@ -175,16 +180,16 @@ def plan_single(
     """
     workspace.names.check_free(ref)
 
-    def planned(reading: Reading) -> PlannedImport:
-        read = fit(reading)
-        whole, taken = read.resolved()
+    def planned(candidate: ImportCandidate) -> PlannedImport:
+        checked = check_weights(candidate)
+        whole, taken = checked.resolved()
         # What the import itself would refuse at its end.
-        _check(workspace, ref, reading.origin, stated)(None)
-        if reading.origin.parent:
-            descending(whole, *reading.origin.parent)
+        _check(workspace, ref, candidate.origin, stated)(None)
+        if candidate.origin.parent:
+            descending(whole, *candidate.origin.parent)
         return PlannedImport(
             ref=ref,
-            file=reading.path,
+            file=candidate.path,
             backbone=whole.backbone.plugin,
             architecture=whole.backbone.architecture,
             custom=whole.backbone.custom,
@@ -194,12 +199,12 @@ def plan_single(
         )
 
     if path.is_dir():
-        return first_that_fits(readings_of_folder(workspace, path, stated), planned)
-    readings = readings_of_file(
+        return first_that_fits(candidates_of_folder(workspace, path, stated), planned)
+    candidates = candidates_of_file(
         workspace, path, stated, architecture=architecture, backbone=backbone, key=key
     )
     with workspace.trust.asked(architecture or ""):
-        return _described_or_plain(readings, planned)
+        return _described_or_plain(candidates, planned)
 
 
 @contextmanager
@@ -213,17 +218,17 @@ def _nothing_imported() -> Iterator[None]:
 
 def _keeper(
     workspace: Workspace, ref: Reference, stated: ImportOptions, progress: Progress
-) -> Callable[[Reading], Imported]:
-    def keep(reading: Reading) -> Imported:
+) -> Callable[[ImportCandidate], Imported]:
+    def keep(candidate: ImportCandidate) -> Imported:
         return import_file(
             workspace,
-            reading.path,
+            candidate.path,
             ref,
-            reading.origin,
-            key=reading.key,
-            parts=reading.parts,
-            files=reading.files,
-            check=_check(workspace, ref, reading.origin, stated),
+            candidate.origin,
+            key=candidate.key,
+            parts=candidate.parts,
+            files=candidate.files,
+            check=_check(workspace, ref, candidate.origin, stated),
             progress=progress,
         )
 
@@ -244,14 +249,16 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportO
     return check
 
 
-def _described_or_plain(readings: Sequence[Reading], keep: Callable[[Reading], R]) -> R:
+def _described_or_plain(
+    candidates: Sequence[ImportCandidate], keep: Callable[[ImportCandidate], R]
+) -> R:
     """What ``keep`` makes of a file as a config.json beside it describes it, if it does. That may
     lie there by chance, of other weights: it is no reason to refuse.
     """
-    *described, plain = readings
-    for reading in described:
+    *described, plain = candidates
+    for candidate in described:
         with suppress(InvalidWeights, Unsupported):
-            return keep(reading)
+            return keep(candidate)
     return keep(plain)
 
 
@@ -285,9 +292,11 @@ def import_file(
     """
     before = workspace.store.read_ref(ref)
     with new_checkpoint(workspace, ref, why, check=check) as new:
-        reading = Reading(path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files))
+        candidate = ImportCandidate(
+            path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files)
+        )
         with _nothing_imported():
-            manifest, taken = _stored(new, fit(reading), progress)
+            manifest, taken = _stored(new, check_weights(candidate), progress)
         digest = new.commit(manifest)
     unusable = warn_of_not_finite(workspace.store, manifest)
     moved = before is not None and not before.deleted and before.manifest != digest
@@ -300,11 +309,11 @@ def import_file(
     )
 
 
-def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, ImportReport]:
+def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manifest, ImportReport]:
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
-    store, reading, origin = new.workspace.store, read.reading, read.reading.origin
-    path, network, taken = reading.path, read.network, read.taken
-    sources, names = read.sources, [source.name for source in reading.parts] or [MAIN]
+    store, candidate, origin = new.workspace.store, checked.candidate, checked.candidate.origin
+    path, network, taken = candidate.path, checked.network, checked.taken
+    sources, names = checked.sources, [source.name for source in candidate.parts] or [MAIN]
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out
     if network and (changed or not all(map(is_safetensors, sources))):
@@ -320,26 +329,26 @@ def _stored(new: New, read: Fitted, progress: Progress) -> tuple[Manifest, Impor
     if origin.beside.sha256 not in ("", stated):  # its name, network and metrics are the other's
         raise InvalidWeights(path, "has changed since the import was planned: plan it again")
     manifest = replace(
-        read.manifest,
+        checked.manifest,
         weights=weights,
-        provenance={**read.manifest.provenance, "file": path.name, "sha256": stated},
-        files=tuple(add_file(store, file, name=file.name) for file in reading.files),
+        provenance={**checked.manifest.provenance, "file": path.name, "sha256": stated},
+        files=tuple(add_file(store, file, name=file.name) for file in candidate.files),
     )
     if origin.parent:
         manifest = descending(manifest, *origin.parent)
-    read = replace(read, manifest=manifest)
-    return _completed(new.workspace, read) if origin.told else (manifest, taken)
+    checked = replace(checked, manifest=manifest)
+    return _completed(new.workspace, checked) if origin.metadata else (manifest, taken)
 
 
-def _completed(workspace: Workspace, read: Fitted) -> tuple[Manifest, ImportReport]:
+def _completed(workspace: Workspace, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
-    manifest, origin = read.manifest, read.reading.origin
-    whole, report = read.resolved()
+    manifest, origin = checked.manifest, checked.candidate.origin
+    whole, report = checked.resolved()
     if not (report.unknown or origin.find):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
-        whole, report = read.resolved_by((*read.told, *more))
+        whole, report = checked.resolved_with((*checked.metadata, *more))
     if origin.find is None:
         return whole, report
     found = origin.find(manifest, alike)

@@ -72,7 +72,7 @@ class Origin:
         layout: How their publisher describes the network, where that is what counts.
         published: Whether they are the weights that the architecture was published with, so that
             their outputs are the classes of these.
-        told: What else is said of imported weights, by the user first.
+        metadata: What else is said of imported weights, by the user first.
         image_size: Height and width that the user says it is built for.
         metrics: What the user says the weights were measured to have.
         parent: What the user says they were fine-tuned from, and its manifest.
@@ -88,7 +88,7 @@ class Origin:
     provenance: dict[str, str] = field(default_factory=dict)
     layout: Layout | None = None
     published: bool = False
-    told: tuple[Metadata, ...] = ()
+    metadata: tuple[Metadata, ...] = ()
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None

@@ -13,7 +13,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.exchange.run_names import Moment
 
-__all__ = ["Draft", "ImportPlan", "Met", "PlannedFile", "PlannedParent", "Status"]
+__all__ = ["Draft", "ImportPlan", "WalkedFile", "PlannedFile", "PlannedParent", "Status"]
 
 Status = Literal["new", "here", "bad", "imported"]
 
@@ -138,7 +138,7 @@ class ImportPlan(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class WalkedFile:
     """A file or folder of weights, where it lies and what its name says.
 
     Attributes:
@@ -163,7 +163,7 @@ class Draft:
     """A file of a plan that has no names yet, and what they and its parent are found by.
 
     Attributes:
-        met: Where it lies.
+        walked: Where it lies.
         file: What is known of it.
         best: Name of the file that is called the best of its run.
         shares: The share of its weights that are those of checkpoints here.
@@ -171,7 +171,7 @@ class Draft:
         weights: Tells its weights from others.
     """
 
-    met: Met
+    walked: WalkedFile
     file: PlannedFile
     best: str = ""
     shares: Mapping[Digest, float] = field(default_factory=dict)

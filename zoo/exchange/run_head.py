@@ -20,7 +20,7 @@ def head_of(members: Sequence[Draft]) -> tuple[Draft, str]:
     latest = max(members, key=when)
     best = latest.best or next((each.best for each in members if each.best), "")
     # What a script calls its best may be gone, or be nothing: then the next that tells counts.
-    named = [each for each in members if best and each.met.path.name == best]
+    named = [each for each in members if best and each.walked.path.name == best]
     named = named or [each for each in members if _role(each) == "best"]
     if named:
         return max(named, key=when), "best"
@@ -46,7 +46,7 @@ def _rank(draft: Draft, value: float) -> tuple[float, int, int, bool]:
 
 
 def _role(draft: Draft) -> str:
-    return draft.met.moment.role if draft.met.moment else ""
+    return draft.walked.moment.role if draft.walked.moment else ""
 
 
 def _metrics(members: Sequence[Draft]) -> Iterator[str]:

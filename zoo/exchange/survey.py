@@ -11,9 +11,9 @@ from blake3 import blake3
 from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256
 from zoo.errors import ZooError
+from zoo.exchange.file_record import FileRecord, file_record
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import stamp
-from zoo.exchange.told import Told, told_in
 from zoo.lookup.identify import Candidate, candidates
 from zoo.lookup.match import FileTensor
 from zoo.store.files import LARGE, group_of
@@ -25,7 +25,7 @@ __all__ = ["Surveyed", "problem_of", "resembling", "survey", "with_digests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surveyed(Told):
+class Surveyed(FileRecord):
     """What a file of weights is.
 
     Attributes:
@@ -70,7 +70,7 @@ def survey(path: Path) -> Surveyed:
         large=large,
         keys=frozenset(_keys(digested)),
         key=read.key if read else "",
-        **asdict(told_in(read.saved if read else {})),
+        **asdict(file_record(read.saved if read else {})),
     )
 
 

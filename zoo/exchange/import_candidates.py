@@ -10,28 +10,32 @@ from zoo import plugins
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.import_options import ImportOptions
 from zoo.errors import InvalidOption, InvalidWeights, ZooError
+from zoo.exchange.complete_manifest import origin_of
 from zoo.exchange.file_kind import check_kind
+from zoo.exchange.file_record import file_record, written_beside
 from zoo.exchange.identifying import read_tensors
+from zoo.exchange.infer_architecture import (
+    architecture_by_shapes,
+    check_listed,
+    stated_architecture,
+)
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.origin import Beside, Origin
 from zoo.exchange.run_names import SUFFIXES
-from zoo.exchange.stated import origin_of
 from zoo.exchange.survey import resembling, survey
-from zoo.exchange.told import told_in, written_beside
-from zoo.exchange.which_network import check_listed, fitted, network_told
 from zoo.lookup.identify import named
 from zoo.lookup.parent import LEAST
 from zoo.workspace import Workspace
 
-__all__ = ["MAIN", "Reading", "readings_of_file", "readings_of_folder", "weights_in"]
+__all__ = ["MAIN", "ImportCandidate", "candidates_of_file", "candidates_of_folder", "weights_in"]
 
 MAIN = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ImportCandidate:
     """A file of weights as those of one network.
 
     Attributes:
@@ -49,9 +53,9 @@ class Reading:
     files: tuple[Path, ...] = ()
 
 
-def readings_of_folder(
+def candidates_of_folder(
     workspace: Workspace, folder: Path, stated: ImportOptions, beside: Beside | None = None
-) -> list[Reading]:
+) -> list[ImportCandidate]:
     """What the files in ``folder`` say that it is.
 
     Raises:
@@ -64,20 +68,20 @@ def readings_of_folder(
     if not layouts:
         raise InvalidOption(_why_no_network(folder, there))
     origin = origin_of(workspace, "folder", stated, beside)
-    readings = []
+    candidates = []
     for layout in layouts:
         path, *several = weights_in(folder, there, layout)
         others = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
         architecture = layout.network.architecture
         mine = replace(origin, plugin=layout.plugin, layout=layout, architecture=architecture)
-        readings.append(
-            Reading(path=path, origin=mine, parts=tuple(several), files=tuple(kept)),
+        candidates.append(
+            ImportCandidate(path=path, origin=mine, parts=tuple(several), files=tuple(kept)),
         )
-    return readings
+    return candidates
 
 
-def readings_of_file(
+def candidates_of_file(
     workspace: Workspace,
     path: Path,
     stated: ImportOptions,
@@ -86,7 +90,7 @@ def readings_of_file(
     backbone: str,
     key: str | None = None,
     beside: Beside | None = None,
-) -> list[Reading]:
+) -> list[ImportCandidate]:
     """What a file of weights, or the index of several, is: of the network that the user says, else
     that which it or what lies beside it says, else the one that its names and shapes fit.
 
@@ -113,8 +117,10 @@ def readings_of_file(
     check_listed(backbone, known)
     origin = replace(origin, plugin=backbone, architecture=known, tag=tag, architecture_by=by)
     if args := metadata_of_args(path, known):
-        origin = replace(origin, told=(*origin.told, args))
-    whole = Reading(path=path, origin=origin, key=key, parts=tuple(several), files=tuple(files))
+        origin = replace(origin, metadata=(*origin.metadata, args))
+    whole = ImportCandidate(
+        path=path, origin=origin, key=key, parts=tuple(several), files=tuple(files)
+    )
     layout = _beside(path, origin)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
     return [*described, whole]
@@ -128,15 +134,15 @@ def _network_of(
     """
     path, record = sources[0], written_beside(sources[0])
     read = read_tensors(path, key)[1]
-    told = told_in(read.saved if read else {})
-    name, source = network_told(backbone, told, record)
+    inside = file_record(read.saved if read else {})
+    name, source = stated_architecture(backbone, inside, record)
     if name:
         return name, source
     for layout in _layouts(path, []):
         if layout.plugin == backbone and ":" not in layout.network.architecture:
             return layout.network.architecture, layout.file
     try:
-        return fitted(backbone, sources, told, record, key)
+        return architecture_by_shapes(backbone, sources, inside, record, key)
     except InvalidOption:
         alike = resembling(workspace, survey(path))
         if not alike or alike[0].match.share < LEAST or key:

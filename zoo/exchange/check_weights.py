@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.manifest import SETTINGS, Manifest
 from zoo.errors import InvalidOption
+from zoo.exchange.file_record import file_record, measured
+from zoo.exchange.import_candidates import MAIN, ImportCandidate
 from zoo.exchange.import_report import ImportReport
+from zoo.exchange.infer_architecture import BY_SHAPES
 from zoo.exchange.metadata import Metadata, metadata_of_checkpoint
 from zoo.exchange.origin import outlined
-from zoo.exchange.readings import MAIN, Reading
 from zoo.exchange.resolve_metadata import resolve_metadata
-from zoo.exchange.told import measured, told_in
-from zoo.exchange.which_network import BY_SHAPES
 
 if TYPE_CHECKING:
     from zoo.exchange.built import Built
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["CheckedWeights", "check_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class CheckedWeights:
     """A file that was read, and fits its network.
 
     Attributes:
-        reading: What was read.
+        candidate: What was read.
         sources: The files that hold the weights.
         manifest: What is known of them; without weights.
         network: The network, if it had to be built.
@@ -40,7 +40,7 @@ class Fitted:
         used: Keys of the file that tell the network and the metrics.
     """
 
-    reading: Reading
+    candidate: ImportCandidate
     sources: tuple[Path, ...]
     manifest: Manifest
     network: Built | None
@@ -48,14 +48,14 @@ class Fitted:
     used: tuple[str, ...] = ()
 
     @property
-    def told(self) -> tuple[Metadata, ...]:
+    def metadata(self) -> tuple[Metadata, ...]:
         """What is said of the weights, the user first; nothing of a pull, whose publisher says it
         all.
         """
-        saved, origin = self.network.saved if self.network else {}, self.reading.origin
-        if not origin.told:
+        saved, origin = self.network.saved if self.network else {}, self.candidate.origin
+        if not origin.metadata:
             return ()
-        return (*origin.told, metadata_of_checkpoint(saved, origin.architecture))
+        return (*origin.metadata, metadata_of_checkpoint(saved, origin.architecture))
 
     def resolved(self) -> tuple[Manifest, ImportReport]:
         """With what is told of the weights.
@@ -63,15 +63,17 @@ class Fitted:
         Raises:
             InvalidOption: The user says what cannot be.
         """
-        return self.resolved_by(self.told)
+        return self.resolved_with(self.metadata)
 
-    def resolved_by(self, told: Sequence[Metadata]) -> tuple[Manifest, ImportReport]:
-        """With what is ``told`` of the weights. What of the file tells it is not left out."""
-        if not told:
+    def resolved_with(self, metadata: Sequence[Metadata]) -> tuple[Manifest, ImportReport]:
+        """With ``metadata`` of the weights. Keys of the file that it is from are not left out."""
+        if not metadata:
             return self.manifest, self.taken
-        manifest, report = resolve_metadata(self.manifest, self.reading.origin, told, self.taken)
+        manifest, report = resolve_metadata(
+            self.manifest, self.candidate.origin, metadata, self.taken
+        )
         used = set(self.used)
-        for facts in told:
+        for facts in metadata:
             said = {"classes"} if report.classes == facts.source else set()
             said |= set(SETTINGS) if facts.source in report.preprocessing else set()
             used |= {key for what, key in facts.keys.items() if what in said}
@@ -79,7 +81,7 @@ class Fitted:
         return manifest, replace(report, left_out=left_out)
 
 
-def fit(reading: Reading) -> Fitted:
+def check_weights(candidate: ImportCandidate) -> CheckedWeights:
     """See that weights are of their network, and what is told of them.
 
     Raises:
@@ -87,9 +89,9 @@ def fit(reading: Reading) -> Fitted:
         InvalidOption: What the user says cannot be.
         UnknownName: The architecture is unknown.
     """
-    path, origin, key = reading.path, reading.origin, reading.key
-    sources = reading.parts or (path,)
-    _check_files(reading.files, [source.name for source in reading.parts])
+    path, origin, key = candidate.path, candidate.origin, candidate.key
+    sources = candidate.parts or (path,)
+    _check_files(candidate.files, [source.name for source in candidate.parts])
     # The header of a file tells what building tells, of most: torch takes seconds to import.
     manifest, network, taken = outlined(sources, origin), None, ImportReport()
     if manifest is None or key is not None:
@@ -101,31 +103,33 @@ def fit(reading: Reading) -> Fitted:
         by = origin.architecture_by
         by = by if by == BY_SHAPES else f"from {by}"
         taken = replace(taken, network=f"{origin.architecture} {by}")
-    if origin.told and (custom := manifest.backbone.custom):
+    if origin.metadata and (custom := manifest.backbone.custom):
         taken = replace(taken, network=f"a custom config of {origin.architecture} ({custom})")
-    read = Fitted(reading=reading, sources=sources, manifest=manifest, network=network, taken=taken)
-    read = _with_metrics(read)
-    read.resolved()  # a wrong number of class names, say, before anything large is stored
-    return read
+    checked = CheckedWeights(
+        candidate=candidate, sources=sources, manifest=manifest, network=network, taken=taken
+    )
+    checked = _with_metrics(checked)
+    checked.resolved()  # a wrong number of class names, say, before anything large is stored
+    return checked
 
 
-def _with_metrics(read: Fitted) -> Fitted:
+def _with_metrics(checked: CheckedWeights) -> CheckedWeights:
     """With the metrics that the user states, else those that the script of the weights has kept."""
-    path, origin, manifest = read.reading.path, read.reading.origin, read.manifest
+    path, origin, manifest = checked.candidate.path, checked.candidate.origin, checked.manifest
     provenance = {**manifest.provenance, **origin.provenance}
-    metrics, taken = origin.metrics or manifest.metrics, read.taken
-    told = told_in(read.network.saved if read.network else {})
-    used = [told.architecture_key] if told.architecture == origin.architecture else []
-    if origin.told and not metrics:
-        metrics, by = measured(path, origin.architecture, told)
+    metrics, taken = origin.metrics or manifest.metrics, checked.taken
+    record = file_record(checked.network.saved if checked.network else {})
+    used = [record.architecture_key] if record.architecture == origin.architecture else []
+    if origin.metadata and not metrics:
+        metrics, by = measured(path, origin.architecture, record)
         if metrics:
             provenance["metrics"] = f"from {by}, not measured here"
             figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             taken = replace(taken, metrics=f"{figures} from {by}")
-    if metrics == told.metrics:
-        used += told.metric_keys
+    if metrics == record.metrics:
+        used += record.metric_keys
     manifest = replace(manifest, metrics=metrics, provenance=provenance)
-    return replace(read, taken=taken, manifest=manifest, used=tuple(used))
+    return replace(checked, taken=taken, manifest=manifest, used=tuple(used))
 
 
 def _check_files(files: Sequence[Path], taken: Sequence[str]) -> None:

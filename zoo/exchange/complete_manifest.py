@@ -51,7 +51,7 @@ def origin_of(
         architecture="",
         license=stated.get("license"),
         provenance=provenance,
-        told=(metadata_of_options(stated),),
+        metadata=(metadata_of_options(stated),),
         image_size=stated.get("image_size"),
         metrics=metrics,
         parent=parent,

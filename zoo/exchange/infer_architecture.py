@@ -10,11 +10,18 @@ from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.domain.near import near_names
 from zoo.errors import InvalidOption, UnknownName, ZooError
+from zoo.exchange.file_record import FileRecord
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
-from zoo.exchange.told import Told
 
-__all__ = ["BY_SHAPES", "check_listed", "fitted", "fitting", "network_told", "which_fits"]
+__all__ = [
+    "BY_SHAPES",
+    "check_listed",
+    "architecture_by_shapes",
+    "fitting",
+    "stated_architecture",
+    "which_fits",
+]
 
 GROUP = "zoo.backbones"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -45,18 +52,22 @@ def check_listed(plugin: str, architecture: str) -> None:
     raise UnknownName(f"{plugin} architecture", architecture, near, hint)
 
 
-def network_told(plugin: str, told: Told, record: RunRecord) -> tuple[str, str]:
+def stated_architecture(plugin: str, inside: FileRecord, record: RunRecord) -> tuple[str, str]:
     """The architecture that a file names, or else what lies beside it, and who says so; empty if
     none does that the plugin has. What a file says is never an import path.
     """
-    for name, source in ((told.architecture, "the file"), (record.architecture, record.source)):
+    for name, source in ((inside.architecture, "the file"), (record.architecture, record.source)):
         if name and ":" not in name and _has(plugin, name):
             return name, source
     return "", ""
 
 
-def fitted(
-    plugin: str, sources: Sequence[Path], told: Told, record: RunRecord, key: str | None = None
+def architecture_by_shapes(
+    plugin: str,
+    sources: Sequence[Path],
+    inside: FileRecord,
+    record: RunRecord,
+    key: str | None = None,
 ) -> tuple[str, str]:
     """The one architecture that the weights in files fit by their names and shapes; who says so.
 
@@ -70,7 +81,7 @@ def fitted(
     fits = fitting(plugin, shapes)
     if len(fits) == 1:
         return fits[0], BY_SHAPES
-    says = told.architecture or record.architecture
+    says = inside.architecture or record.architecture
     what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
     if plugins.known(plugin) is not None:
         what += ", and its names and shapes are those of "

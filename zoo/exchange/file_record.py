@@ -23,7 +23,7 @@ from zoo.exchange.run_records import (
     read_record,
 )
 
-__all__ = ["Told", "figures", "measured", "told_in", "when_saved", "written_beside"]
+__all__ = ["FileRecord", "figures", "measured", "file_record", "when_saved", "written_beside"]
 
 LIGHTNING = "pytorch-lightning_version"
 METRICS = (
@@ -37,7 +37,7 @@ MONITORED = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]{0,60}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class FileRecord:
     """What a pickle tells beside its weights.
 
     Attributes:
@@ -61,7 +61,7 @@ class Told:
     best: str = ""
 
 
-def told_in(saved: Mapping[str, Any]) -> Told:
+def file_record(saved: Mapping[str, Any]) -> FileRecord:
     """What is ``saved`` beside weights."""
     own = {key: named_architecture({key: saved[key]}) for key in ARCHITECTURE if key in saved}
     own |= {key: named_architecture(saved[key]) for key in RECORDS if key in saved}
@@ -81,7 +81,7 @@ def told_in(saved: Mapping[str, Any]) -> Told:
         metrics, keys = {"accuracy": metric / 100}, ("metric",)
     if not metrics and (monitored := _monitored(saved)):
         metrics, keys = monitored, ()
-    return Told(
+    return FileRecord(
         script=script,
         architecture=architecture,
         architecture_key=key,
@@ -100,7 +100,7 @@ def written_beside(path: Path) -> RunRecord:
     return read_record(*dict.fromkeys((folder, *above, Path(run_path(folder)))))
 
 
-def measured(path: Path, architecture: str, told: Told) -> tuple[Mapping[str, float], str]:
+def measured(path: Path, architecture: str, inside: FileRecord) -> tuple[Mapping[str, float], str]:
     """What the weights in a file, which are of that network, were measured to have by their script;
     and who says so.
     """
@@ -110,27 +110,27 @@ def measured(path: Path, architecture: str, told: Told) -> tuple[Mapping[str, fl
     record = written_beside(path)
     metrics: Mapping[str, float] = {}
     if record.architecture in ("", architecture):
-        metrics = record.metrics(*when_saved(moment, told))
-    return figures(metrics, record, told, moment)
+        metrics = record.metrics(*when_saved(moment, inside))
+    return figures(metrics, record, inside, moment)
 
 
-def when_saved(moment: Moment | None, told: Told) -> tuple[int | None, int | None]:
+def when_saved(moment: Moment | None, inside: FileRecord) -> tuple[int | None, int | None]:
     """The epoch and the step of a file, as its name says, else as it tells."""
-    epoch = moment.epoch if moment and moment.epoch is not None else told.epoch
-    step = moment.step if moment and moment.step is not None else told.step
+    epoch = moment.epoch if moment and moment.epoch is not None else inside.epoch
+    step = moment.step if moment and moment.step is not None else inside.step
     return epoch, step
 
 
 def figures(
-    written: Mapping[str, float], record: RunRecord, told: Told, moment: Moment | None
+    written: Mapping[str, float], record: RunRecord, inside: FileRecord, moment: Moment | None
 ) -> tuple[Mapping[str, float], str]:
     """Metrics of a file by the best source, and which that is: what is ``written`` beside it, what
     it tells, what its name says.
     """
     if written:
         return written, record.metrics_file
-    if told.metrics:
-        return told.metrics, "the file"
+    if inside.metrics:
+        return inside.metrics, "the file"
     named = named_metrics(dict(moment.figures)) if moment else {}
     return named, "the file's name" if named else ""
 
