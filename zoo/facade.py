@@ -614,7 +614,7 @@ class Zoo:
         architecture: str | None = None,
         backbone: str = "timm",
         key: str | None = None,
-        **stated: Unpack[ImportOptions],
+        **options: Unpack[ImportOptions],
     ) -> Imported:
         """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint.
 
@@ -631,7 +631,7 @@ class Zoo:
             backbone: Plugin of the architecture.
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
-            stated: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
+            options: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
                 ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
                 ``metrics``, ``force`` (`zoo.domain.import_options.ImportOptions`).
 
@@ -650,20 +650,20 @@ class Zoo:
             backbone=backbone,
             key=key,
             progress=self.progress,
-            **stated,
+            **options,
         )
 
     def import_folder(
-        self, folder: Path | str, name: str, **stated: Unpack[ImportOptions]
+        self, folder: Path | str, name: str, **options: Unpack[ImportOptions]
     ) -> Imported:
         """Store what `export`, or another library, wrote; its files say what network it is.
 
-        ``stated`` is as for `import_file`.
+        ``options`` are those of `import_file`.
         """
         from zoo.exchange.importing import import_folder
 
         return import_folder(
-            self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **stated
+            self.workspace, Path(folder), Reference.parse(name), progress=self.progress, **options
         )
 
     def plan_import(
@@ -674,7 +674,7 @@ class Zoo:
         architecture: str | None = None,
         backbone: str = "timm",
         key: str | None = None,
-        **stated: Unpack[ImportOptions],
+        **options: Unpack[ImportOptions],
     ) -> PlannedImport:
         """What `import_file` or `import_folder` would make of ``path``, with nothing kept. A parent
         is not looked for.
@@ -690,7 +690,7 @@ class Zoo:
             architecture=architecture,
             backbone=backbone,
             key=key,
-            **stated,
+            **options,
         )
 
     def import_all(
@@ -702,7 +702,7 @@ class Zoo:
         backbone: str = "timm",
         dry_run: bool = False,
         plan: ImportPlan | None = None,
-        **stated: Unpack[ImportOptions],
+        **options: Unpack[ImportOptions],
     ) -> ImportPlan:
         """Store all weights below ``folder`` as checkpoints: runs of timm, Lightning and others.
 
@@ -718,7 +718,7 @@ class Zoo:
             dry_run: Only plan, and import nothing.
             plan: What a dry run has answered: the files are not read again for it, and its parents
                 are those that it found.
-            stated: As for `import_file`, of all of them.
+            options: Those of `import_file`, of all of them.
 
         Returns:
             The plan, with what came of each file. One that cannot be imported has the status
@@ -738,12 +738,12 @@ class Zoo:
                 pattern,
                 architecture=architecture,
                 backbone=backbone,
-                parent=stated.get("parent"),
+                parent=options.get("parent"),
                 progress=self.progress,
             )
         if dry_run:
             return plan
-        return carry_out(self.workspace, plan, progress=self.progress, **stated)
+        return carry_out(self.workspace, plan, progress=self.progress, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

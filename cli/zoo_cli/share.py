@@ -310,7 +310,7 @@ def import_(
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    **stated: Unpack[ImportOptions],
+    **options: Unpack[ImportOptions],
 ) -> None:
     """Keep a weights FILE as a checkpoint.
 
@@ -351,7 +351,7 @@ def import_(
         if key:
             raise click.UsageError("--key is for one file: leave it, or --recursive, out")
         ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
-        _import_all(file, name, architecture, backbone, dry_run, ask, as_json, stated)
+        _import_all(file, name, architecture, backbone, dry_run, ask, as_json, options)
         return
     if yes:
         raise click.UsageError("--yes is for an import with --recursive")
@@ -363,15 +363,15 @@ def import_(
     zoo, plugin = open_zoo(), backbone or "timm"
     if dry_run:
         planned = zoo.plan_import(
-            file, name, architecture=architecture, backbone=plugin, key=key, **stated
+            file, name, architecture=architecture, backbone=plugin, key=key, **options
         )
         print_json(planned.to_json()) if as_json else show_planned(planned)
         return
     if file.is_dir():
-        done = zoo.import_folder(file, name, **stated)
+        done = zoo.import_folder(file, name, **options)
     else:
         done = zoo.import_file(
-            file, name, architecture=architecture, backbone=plugin, key=key, **stated
+            file, name, architecture=architecture, backbone=plugin, key=key, **options
         )
     print_json(done.to_json()) if as_json else _show(done)
 
@@ -390,7 +390,7 @@ def _import_all(
     dry_run: bool,
     ask: bool,
     as_json: bool,
-    stated: ImportOptions,
+    options: ImportOptions,
 ) -> None:
     zoo = open_zoo()
     plan = zoo.import_all(
@@ -399,14 +399,14 @@ def _import_all(
         architecture=architecture,
         backbone=backbone or "timm",
         dry_run=True,
-        **stated,
+        **options,
     )
     if not as_json:
         show_plan(plan)
     if plan.having("new") and not dry_run:
         if ask:
             click.confirm("import?", abort=True)
-        plan = zoo.import_all(folder, pattern, plan=plan, **stated)
+        plan = zoo.import_all(folder, pattern, plan=plan, **options)
         if not as_json:
             show_imported(plan)
     if as_json:

@@ -10,7 +10,6 @@ from zoo import plugins
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.import_options import ImportOptions
 from zoo.errors import InvalidOption, InvalidWeights, ZooError
-from zoo.exchange.complete_manifest import origin_of
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.file_record import file_record, written_beside
 from zoo.exchange.identifying import read_tensors
@@ -21,7 +20,7 @@ from zoo.exchange.infer_architecture import (
 )
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
-from zoo.exchange.origin import Beside, Origin
+from zoo.exchange.origin import Beside, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import named
@@ -54,7 +53,7 @@ class ImportCandidate:
 
 
 def candidates_of_folder(
-    workspace: Workspace, folder: Path, stated: ImportOptions, beside: Beside | None = None
+    workspace: Workspace, folder: Path, options: ImportOptions, beside: Beside | None = None
 ) -> list[ImportCandidate]:
     """What the files in ``folder`` say that it is.
 
@@ -67,12 +66,12 @@ def candidates_of_folder(
     layouts = read_layouts(folder, [folder.resolve().name], there)
     if not layouts:
         raise InvalidOption(_why_no_network(folder, there))
-    origin = origin_of(workspace, "folder", stated, beside)
+    origin = origin_of(workspace, "folder", options, beside)
     candidates = []
     for layout in layouts:
         path, *several = weights_in(folder, there, layout)
         others = {folder / name for name in there} - {*(several or [path])}
-        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(stated)]
+        kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(options)]
         architecture = layout.network.architecture
         mine = replace(origin, plugin=layout.plugin, layout=layout, architecture=architecture)
         candidates.append(
@@ -84,7 +83,7 @@ def candidates_of_folder(
 def candidates_of_file(
     workspace: Workspace,
     path: Path,
-    stated: ImportOptions,
+    options: ImportOptions,
     *,
     architecture: str | None,
     backbone: str,
@@ -104,8 +103,8 @@ def candidates_of_file(
         Unsupported: The index is malformed, or names files that are not there.
     """
     check_kind(path)  # what is cheap comes first: torch takes seconds to import
-    origin = origin_of(workspace, "file", stated, beside)
-    several, files = list[Path](), _files(stated)
+    origin = origin_of(workspace, "file", options, beside)
+    several, files = list[Path](), _files(options)
     if path.name.endswith(INDEX):
         there = sorted(each.name for each in path.parent.iterdir())
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
@@ -169,8 +168,8 @@ def _why_no_network(folder: Path, there: Sequence[str]) -> str:
     )
 
 
-def _files(stated: ImportOptions) -> list[Path]:
-    return [Path(file) for file in stated.get("files", ())]
+def _files(options: ImportOptions) -> list[Path]:
+    return [Path(file) for file in options.get("files", ())]
 
 
 def _tagged(plugin: str, name: str) -> tuple[str, str | None]:

@@ -14,11 +14,11 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
-from zoo.exchange.complete_manifest import completed, origin_of
+from zoo.exchange.complete_manifest import completed
 from zoo.exchange.import_names import check_name
 from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
-from zoo.exchange.origin import Beside
+from zoo.exchange.origin import Beside, origin_of
 from zoo.exchange.planned import ImportPlan, PlannedFile
 from zoo.exchange.survey import problem_of
 from zoo.lookup.parent import FoundParent
@@ -32,7 +32,7 @@ def carry_out(
     plan: ImportPlan,
     *,
     progress: Progress = silent,
-    **stated: Unpack[ImportOptions],
+    **options: Unpack[ImportOptions],
 ) -> ImportPlan:
     """Import what ``plan`` lists as new; the plan, with what came of each file.
 
@@ -43,7 +43,7 @@ def carry_out(
         InvalidOption: The plan was made for another parent.
         DiskFull: No space left.
     """
-    if (stated.get("parent") or plan.parent) != plan.parent:
+    if (options.get("parent") or plan.parent) != plan.parent:
         raise InvalidOption("a plan has the parents of its files: give `parent` when it is made")
     made = _Made({file.path: file.sha256 for file in plan.files})
     done = []
@@ -51,7 +51,7 @@ def carry_out(
     with progress("importing", size, "B") as task:
         for file in plan.files:
             if file.status == "new":
-                file = _imported(workspace, file, made, stated)
+                file = _imported(workspace, file, made, options)
                 task.advance(file.size, note=file.path.name)
             done.append(file)
     return replace(plan, files=tuple(done))
@@ -77,7 +77,7 @@ class _Made:
 
 
 def _imported(
-    workspace: Workspace, file: PlannedFile, made: _Made, stated: ImportOptions
+    workspace: Workspace, file: PlannedFile, made: _Made, options: ImportOptions
 ) -> PlannedFile:
     notes = list[str]()
     try:
@@ -87,11 +87,11 @@ def _imported(
                 file = replace(file, parent=None)
             beside = _beside(workspace, file, parent)
             if file.manifest is None:
-                imported = _import(workspace, file, beside, stated)
+                imported = _import(workspace, file, beside, options)
                 digest, taken = imported.manifest, replace(imported.taken, parent="")
                 notes = [text for text in (str(taken), taken.said) if text]
             else:
-                digest = _complete(workspace, file, file.manifest, beside, stated)
+                digest = _complete(workspace, file, file.manifest, beside, options)
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
         for ref in file.refs:  # the first is there
@@ -129,11 +129,11 @@ def _beside(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> B
 
 
 def _complete(
-    workspace: Workspace, file: PlannedFile, digest: Digest, beside: Beside, stated: ImportOptions
+    workspace: Workspace, file: PlannedFile, digest: Digest, beside: Beside, options: ImportOptions
 ) -> Digest:
     """The checkpoint of the same bytes with what it lacks; its other names stay where they are."""
     manifest = workspace.store.manifest(digest)
-    whole = completed(manifest, digest, origin_of(workspace, "file", stated, beside))
+    whole = completed(manifest, digest, origin_of(workspace, "file", options, beside))
     if whole == manifest:
         return digest
     ref = file.refs[0]
@@ -142,11 +142,11 @@ def _complete(
 
 
 def _import(
-    workspace: Workspace, file: PlannedFile, beside: Beside, stated: ImportOptions
+    workspace: Workspace, file: PlannedFile, beside: Beside, options: ImportOptions
 ) -> Imported:
     ref = file.refs[0]
     if file.path.is_dir():
-        return import_folder(workspace, file.path, ref, beside=beside, **stated)
+        return import_folder(workspace, file.path, ref, beside=beside, **options)
     return import_weights(
         workspace,
         file.path,
@@ -154,5 +154,5 @@ def _import(
         architecture=file.architecture,
         backbone=file.backbone,
         beside=beside,
-        **stated,
+        **options,
     )

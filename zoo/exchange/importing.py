@@ -113,7 +113,7 @@ def import_folder(
     *,
     progress: Progress = silent,
     beside: Beside | None = None,
-    **stated: Unpack[ImportOptions],
+    **options: Unpack[ImportOptions],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
@@ -125,8 +125,8 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     workspace.names.check_free(ref)  # before anything is read
-    candidates = candidates_of_folder(workspace, folder, stated, beside)
-    return first_that_fits(candidates, _keeper(workspace, ref, stated, progress))
+    candidates = candidates_of_folder(workspace, folder, options, beside)
+    return first_that_fits(candidates, _keeper(workspace, ref, options, progress))
 
 
 def import_weights(
@@ -139,7 +139,7 @@ def import_weights(
     key: str | None = None,
     progress: Progress = silent,
     beside: Beside | None = None,
-    **stated: Unpack[ImportOptions],
+    **options: Unpack[ImportOptions],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
 
@@ -153,14 +153,14 @@ def import_weights(
         candidates = candidates_of_file(
             workspace,
             path,
-            stated,
+            options,
             architecture=architecture,
             backbone=backbone,
             key=key,
             beside=beside,
         )
     with named_by_user(workspace.trust, architecture or ""):
-        return _described_or_plain(candidates, _keeper(workspace, ref, stated, progress))
+        return _described_or_plain(candidates, _keeper(workspace, ref, options, progress))
 
 
 def plan_single(
@@ -171,7 +171,7 @@ def plan_single(
     architecture: str | None = None,
     backbone: str = "timm",
     key: str | None = None,
-    **stated: Unpack[ImportOptions],
+    **options: Unpack[ImportOptions],
 ) -> PlannedImport:
     """What `import_folder` or `import_weights` would make of ``path``; nothing is kept. What only
     the bytes of checkpoints here can tell, such as a parent, is not looked for.
@@ -184,7 +184,7 @@ def plan_single(
         checked = check_weights(candidate)
         whole, taken = checked.resolved()
         # What the import itself would refuse at its end.
-        _check(workspace, ref, candidate.origin, stated)(None)
+        _check(workspace, ref, candidate.origin, options)(None)
         if candidate.origin.parent:
             descending(whole, *candidate.origin.parent)
         return PlannedImport(
@@ -199,9 +199,9 @@ def plan_single(
         )
 
     if path.is_dir():
-        return first_that_fits(candidates_of_folder(workspace, path, stated), planned)
+        return first_that_fits(candidates_of_folder(workspace, path, options), planned)
     candidates = candidates_of_file(
-        workspace, path, stated, architecture=architecture, backbone=backbone, key=key
+        workspace, path, options, architecture=architecture, backbone=backbone, key=key
     )
     with workspace.trust.asked(architecture or ""):
         return _described_or_plain(candidates, planned)
@@ -217,7 +217,7 @@ def _nothing_imported() -> Iterator[None]:
 
 
 def _keeper(
-    workspace: Workspace, ref: Reference, stated: ImportOptions, progress: Progress
+    workspace: Workspace, ref: Reference, options: ImportOptions, progress: Progress
 ) -> Callable[[ImportCandidate], Imported]:
     def keep(candidate: ImportCandidate) -> Imported:
         return import_file(
@@ -228,14 +228,14 @@ def _keeper(
             key=candidate.key,
             parts=candidate.parts,
             files=candidate.files,
-            check=_check(workspace, ref, candidate.origin, stated),
+            check=_check(workspace, ref, candidate.origin, options),
             progress=progress,
         )
 
     return keep
 
 
-def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportOptions) -> Check:
+def _check(workspace: Workspace, ref: Reference, origin: Origin, options: ImportOptions) -> Check:
     """What raises where the name must not move to the weights of ``origin``."""
     backbone = Backbone(plugin=origin.plugin, architecture=origin.architecture)
 
@@ -243,7 +243,7 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, stated: ImportO
         workspace.names.check_free(ref)
         if planned := origin.beside.sha256:
             check_name(workspace, ref, planned)
-        if not stated.get("force"):
+        if not options.get("force"):
             workspace.names.check_network(ref, backbone)
 
     return check
@@ -325,13 +325,13 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     )
     # The digest that the publisher states is of the file as it came, not of what it became here.
     whole = sources == (path,)
-    stated = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
-    if origin.beside.sha256 not in ("", stated):  # its name, network and metrics are the other's
+    file_hash = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
+    if origin.beside.sha256 not in ("", file_hash):  # its name, network and metrics are the other's
         raise InvalidWeights(path, "has changed since the import was planned: plan it again")
     manifest = replace(
         checked.manifest,
         weights=weights,
-        provenance={**checked.manifest.provenance, "file": path.name, "sha256": stated},
+        provenance={**checked.manifest.provenance, "file": path.name, "sha256": file_hash},
         files=tuple(add_file(store, file, name=file.name) for file in candidate.files),
     )
     if origin.parent:

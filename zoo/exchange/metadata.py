@@ -99,26 +99,26 @@ def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
     return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **said)
 
 
-def metadata_of_options(stated: ImportOptions) -> Metadata:
+def metadata_of_options(options: ImportOptions) -> Metadata:
     """What the user says.
 
     Raises:
         InvalidOption: The file of class names is none, or a value is not of its kind.
     """
-    classes = stated.get("classes") or ()
+    classes = options.get("classes") or ()
     if isinstance(classes, str | Path):
         classes = _read_classes(Path(classes))
     if classes and not _names(tuple(classes)):
         raise InvalidOption("class names must be texts, each with more than spaces")
-    crop = stated.get("crop_pct")
+    crop = options.get("crop_pct")
     return Metadata(
         source=OPTIONS,
         classes=tuple(classes),
-        mean=_floats("mean", stated.get("mean")),
-        std=_floats("std", stated.get("std")),
+        mean=_floats("mean", options.get("mean")),
+        std=_floats("std", options.get("std")),
         crop_pct=None if crop is None else _floats("crop_pct", (crop,))[0],
-        interpolation=stated.get("interpolation"),
-        image_size=stated.get("image_size"),
+        interpolation=options.get("interpolation"),
+        image_size=options.get("image_size"),
     )
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
 from zoo.domain.hashes import sha256
+from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
-from zoo.errors import InvalidWeights
+from zoo.errors import InvalidOption, InvalidWeights
 from zoo.exchange.layouts import Layout
-from zoo.exchange.metadata import Metadata
+from zoo.exchange.metadata import Metadata, metadata_of_options
 from zoo.lookup.identify import Candidate
-from zoo.lookup.parent import FoundParent
+from zoo.lookup.parent import FoundParent, ParentFinder
 from zoo.store.header import is_safetensors, read_header
+from zoo.workspace import Workspace
 
-__all__ = ["Beside", "Find", "Origin", "outlined", "stamp"]
+__all__ = ["Beside", "Find", "Origin", "origin_of", "outlined", "stamp"]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
@@ -137,6 +140,49 @@ class Origin:
             weights=(),
             license=self.license,
         )
+
+
+def origin_of(
+    workspace: Workspace, source: str, options: ImportOptions, beside: Beside | None
+) -> Origin:
+    """What is said of weights by the user and beside them, before it is known of what network they
+    are.
+
+    Raises:
+        InvalidOption: A metric has no name, or no finite value.
+        UnknownName: The parent is not here.
+    """
+    beside = beside or Beside()
+    provenance, metrics = {"source": source}, dict(options.get("metrics") or {})
+    if dataset := options.get("dataset"):
+        provenance["dataset"] = dataset
+    if metrics:
+        provenance["metrics"] = "stated on import, not measured"
+    elif beside.metrics:
+        metrics = dict(beside.metrics)
+        provenance["metrics"] = f"from {beside.metrics_by}, not measured here"
+    if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
+        raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
+    parent = find = None
+    if (name := options.get("parent")) == AUTO:
+        find = beside.find or ParentFinder(workspace).find
+    elif name:
+        ref, digest = workspace.names.resolve(name)
+        stated_parent = m.Parent(manifest=digest, relation="finetune", ref=str(ref or name))
+        parent = (stated_parent, workspace.store.manifest(digest))
+        provenance["parent"] = "stated on import"
+    return Origin(
+        plugin="",
+        architecture="",
+        license=options.get("license"),
+        provenance=provenance,
+        metadata=(metadata_of_options(options),),
+        image_size=options.get("image_size"),
+        metrics=metrics,
+        parent=parent,
+        find=find,
+        beside=beside,
+    )
 
 
 def outlined(sources: Sequence[Path], origin: Origin) -> m.Manifest | None:
