@@ -465,6 +465,17 @@ def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
     assert [parent["manifest"] for parent in shown["parents"]] == [first]
 
 
+def test_the_parents_of_a_plan_are_taken_whoever_carries_it_out(at_runs: Run) -> None:
+    only_flowers(at_runs)
+    with zoo.open() as here:
+        plan = here.import_all("runs/flowers", "team/{stem}", dry_run=True, parent="auto")
+        assert here.import_all("runs/flowers", "team/{stem}", plan=plan).having("imported")
+    told = at_runs("show", "team/flowers", "--json").json["parents"]
+    assert [(parent["ref"], parent["relation"]) for parent in told] == [
+        ("team/flowers:epoch-0", "found")
+    ]
+
+
 def test_a_parent_belongs_to_the_plan(at_runs: Run) -> None:
     with zoo.open() as here:
         plan = here.import_all("runs/flowers", "team/{stem}", dry_run=True)

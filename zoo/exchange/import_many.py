@@ -45,6 +45,7 @@ def carry_out(
     """
     if (options.get("parent") or plan.parent) != plan.parent:
         raise InvalidOption("a plan has the parents of its files: give `parent` when it is made")
+    options["parent"] = plan.parent or None  # also where it is not said again
     made = _Made({file.path: file.sha256 for file in plan.files})
     done = []
     size = float(sum(file.size for file in plan.having("new")))
