@@ -948,7 +948,7 @@ class Zoo:
             Conflict: The folder ``out`` has a report.
         """
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.early import check_measured, check_report
+        from zoo.finetune.preflight import check_measured, check_report
 
         asked, folder = Opening(**opening), Path(out) if out else None
         check_report(folder, force=force)
@@ -999,7 +999,7 @@ class Zoo:
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.early import check_file, check_measured
+        from zoo.finetune.preflight import check_file, check_measured
 
         asked = Opening(**opening)
         check_file(Path(out), force=force)
@@ -1105,7 +1105,7 @@ class Zoo:
         Raises:
             ZooError: It could not.
         """
-        from zoo.finetune.early import check_new
+        from zoo.finetune.preflight import check_new
 
         check_new(self.workspace, base, recipe, Reference.parse(save), log)
 
@@ -1138,7 +1138,7 @@ class Zoo:
 
         Raises as `finetune` does before anything is trained.
         """
-        from zoo.finetune.early import check_recipe
+        from zoo.finetune.preflight import check_recipe
 
         check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
@@ -1151,7 +1151,7 @@ class Zoo:
         Raises:
             InvalidOption: The recipe trains nothing; else as `finetune`.
         """
-        from zoo.finetune.early import check_recipe
+        from zoo.finetune.preflight import check_recipe
 
         check_recipe(self.workspace, base, recipe)
         from zoo.finetune.run import find_lr
@@ -1179,7 +1179,7 @@ class Zoo:
             Conflict: It is done, or going on.
             InvalidData: The images, or their split, are not those that it was trained on so far.
         """
-        from zoo.finetune.early import check_resumed
+        from zoo.finetune.preflight import check_resumed
 
         check_resumed(self.workspace, run, log)
         if launch is not None:
@@ -1219,7 +1219,7 @@ class Zoo:
             Unsupported: It is not the result of a fine-tune.
             InvalidData: The images, or their split, are not those that it was trained on.
         """
-        from zoo.finetune.early import check_new, recorded
+        from zoo.finetune.preflight import check_new, recorded
 
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)

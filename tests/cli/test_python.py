@@ -229,7 +229,7 @@ def test_what_fails_in_launched_processes_is_raised_here(
 ) -> None:  # fmt: skip
     code = f"import sys; sys.stderr.write({prints!r} + '\\n'); sys.exit(7)"
     monkeypatch.setattr(launched, "PROGRAM", (sys.executable, "-Sc", code))
-    monkeypatch.setattr("zoo.finetune.early.check_new", lambda *_: None)
+    monkeypatch.setattr("zoo.finetune.preflight.check_new", lambda *_: None)
     with pytest.raises(kind) as failed:
         opened.finetune("team/base", "x", "team/new", launch=2, epochs=3, freeze=2)
     assert str(failed.value) == said

@@ -20,7 +20,7 @@ from zoo.exchange.infer_architecture import (
 )
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
-from zoo.exchange.origin import Beside, Origin, origin_of
+from zoo.exchange.origin import FromPlan, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import named
@@ -53,7 +53,7 @@ class ImportCandidate:
 
 
 def candidates_of_folder(
-    workspace: Workspace, folder: Path, options: ImportOptions, beside: Beside | None = None
+    workspace: Workspace, folder: Path, options: ImportOptions, from_plan: FromPlan | None = None
 ) -> list[ImportCandidate]:
     """What the files in ``folder`` say that it is.
 
@@ -66,7 +66,7 @@ def candidates_of_folder(
     layouts = read_layouts(folder, [folder.resolve().name], there)
     if not layouts:
         raise InvalidOption(_why_no_network(folder, there))
-    origin = origin_of(workspace, "folder", options, beside)
+    origin = origin_of(workspace, "folder", options, from_plan)
     candidates = []
     for layout in layouts:
         path, *several = weights_in(folder, there, layout)
@@ -88,7 +88,7 @@ def candidates_of_file(
     architecture: str | None,
     backbone: str,
     key: str | None = None,
-    beside: Beside | None = None,
+    from_plan: FromPlan | None = None,
 ) -> list[ImportCandidate]:
     """What a file of weights, or the index of several, is: of the network that the user says, else
     that which it or what lies beside it says, else the one that its names and shapes fit.
@@ -103,7 +103,7 @@ def candidates_of_file(
         Unsupported: The index is malformed, or names files that are not there.
     """
     check_kind(path)  # what is cheap comes first: torch takes seconds to import
-    origin = origin_of(workspace, "file", options, beside)
+    origin = origin_of(workspace, "file", options, from_plan)
     several, files = list[Path](), _files(options)
     if path.name.endswith(INDEX):
         there = sorted(each.name for each in path.parent.iterdir())

@@ -18,7 +18,7 @@ from zoo.exchange.complete_manifest import completed
 from zoo.exchange.import_names import check_name
 from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
-from zoo.exchange.origin import Beside, origin_of
+from zoo.exchange.origin import FromPlan, origin_of
 from zoo.exchange.planned import ImportPlan, PlannedFile
 from zoo.exchange.survey import problem_of
 from zoo.lookup.parent import FoundParent
@@ -86,13 +86,13 @@ def _imported(
         if digest is None:
             if (parent := made.parent(file)) is None:  # of those of the plan, it was bad
                 file = replace(file, parent=None)
-            beside = _beside(workspace, file, parent)
+            from_plan = _from_plan(workspace, file, parent)
             if file.manifest is None:
-                imported = _import(workspace, file, beside, options)
+                imported = _import(workspace, file, from_plan, options)
                 digest, taken = imported.manifest, replace(imported.taken, parent="")
                 notes = [text for text in (str(taken), taken.said) if text]
             else:
-                digest = _complete(workspace, file, file.manifest, beside, options)
+                digest = _complete(workspace, file, file.manifest, from_plan, options)
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
         for ref in file.refs:  # the first is there
@@ -116,11 +116,11 @@ def _checked(workspace: Workspace, ref: Reference, file: PlannedFile) -> Check:
     return check
 
 
-def _beside(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> Beside:
+def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> FromPlan:
     found: FoundParent | None = None
     if file.parent and parent:
         found = found_parent(file.parent, parent, workspace.store.manifest(parent))
-    return Beside(
+    return FromPlan(
         metrics=file.metrics,
         metrics_by=file.metrics_by,
         find=lambda *_: found,
@@ -130,11 +130,15 @@ def _beside(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> B
 
 
 def _complete(
-    workspace: Workspace, file: PlannedFile, digest: Digest, beside: Beside, options: ImportOptions
+    workspace: Workspace,
+    file: PlannedFile,
+    digest: Digest,
+    from_plan: FromPlan,
+    options: ImportOptions,
 ) -> Digest:
     """The checkpoint of the same bytes with what it lacks; its other names stay where they are."""
     manifest = workspace.store.manifest(digest)
-    whole = completed(manifest, digest, origin_of(workspace, "file", options, beside))
+    whole = completed(manifest, digest, origin_of(workspace, "file", options, from_plan))
     if whole == manifest:
         return digest
     ref = file.refs[0]
@@ -143,17 +147,17 @@ def _complete(
 
 
 def _import(
-    workspace: Workspace, file: PlannedFile, beside: Beside, options: ImportOptions
+    workspace: Workspace, file: PlannedFile, from_plan: FromPlan, options: ImportOptions
 ) -> Imported:
     ref = file.refs[0]
     if file.path.is_dir():
-        return import_folder(workspace, file.path, ref, beside=beside, **options)
+        return import_folder(workspace, file.path, ref, from_plan=from_plan, **options)
     return import_weights(
         workspace,
         file.path,
         ref,
         architecture=file.architecture,
         backbone=file.backbone,
-        beside=beside,
+        from_plan=from_plan,
         **options,
     )

@@ -38,7 +38,7 @@ from zoo.exchange.import_names import check_name
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
-from zoo.exchange.origin import Beside, Origin
+from zoo.exchange.origin import FromPlan, Origin
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -112,7 +112,7 @@ def import_folder(
     ref: Reference,
     *,
     progress: Progress = silent,
-    beside: Beside | None = None,
+    from_plan: FromPlan | None = None,
     **options: Unpack[ImportOptions],
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
@@ -125,7 +125,7 @@ def import_folder(
         Unsupported: It is a network that no plugin here builds.
     """
     workspace.names.check_free(ref)  # before anything is read
-    candidates = candidates_of_folder(workspace, folder, options, beside)
+    candidates = candidates_of_folder(workspace, folder, options, from_plan)
     return first_that_fits(candidates, _keeper(workspace, ref, options, progress))
 
 
@@ -138,7 +138,7 @@ def import_weights(
     backbone: str = "timm",
     key: str | None = None,
     progress: Progress = silent,
-    beside: Beside | None = None,
+    from_plan: FromPlan | None = None,
     **options: Unpack[ImportOptions],
 ) -> Imported:
     """Store a file of weights, or the index of several, as a checkpoint named ``ref``.
@@ -157,7 +157,7 @@ def import_weights(
             architecture=architecture,
             backbone=backbone,
             key=key,
-            beside=beside,
+            from_plan=from_plan,
         )
     with named_by_user(workspace.trust, architecture or ""):
         return _described_or_plain(candidates, _keeper(workspace, ref, options, progress))
@@ -241,7 +241,7 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, options: Import
 
     def check(_: RefEntry | None) -> None:
         workspace.names.check_free(ref)
-        if planned := origin.beside.sha256:
+        if planned := origin.from_plan.sha256:
             check_name(workspace, ref, planned)
         if not options.get("force"):
             workspace.names.check_network(ref, backbone)
@@ -325,8 +325,9 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     )
     # The digest that the publisher states is of the file as it came, not of what it became here.
     whole = sources == (path,)
-    file_hash = weights[0].sha256.hex if whole else origin.beside.hash_of(path)
-    if origin.beside.sha256 not in ("", file_hash):  # its name, network and metrics are the other's
+    file_hash = weights[0].sha256.hex if whole else origin.from_plan.hash_of(path)
+    if origin.from_plan.sha256 not in ("", file_hash):
+        # The name, the network and the metrics of the plan are those of other bytes.
         raise InvalidWeights(path, "has changed since the import was planned: plan it again")
     manifest = replace(
         checked.manifest,

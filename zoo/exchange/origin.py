@@ -21,7 +21,7 @@ from zoo.lookup.parent import FoundParent, ParentFinder
 from zoo.store.header import is_safetensors, read_header
 from zoo.workspace import Workspace
 
-__all__ = ["Beside", "Find", "Origin", "origin_of", "outlined", "stamp"]
+__all__ = ["FromPlan", "Find", "Origin", "origin_of", "outlined", "stamp"]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
@@ -30,8 +30,8 @@ Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """What whoever imports a file knows of it beside what the user says.
+class FromPlan:
+    """What the plan of an import of a folder knows of a file; nothing for a file alone.
 
     Attributes:
         metrics: What the weights were measured to have.
@@ -80,7 +80,7 @@ class Origin:
         metrics: What the user says the weights were measured to have.
         parent: What the user says they were fine-tuned from, and its manifest.
         find: Finds the parent; None if it is not looked for.
-        beside: What is known of the file beside.
+        from_plan: What the plan of an import of a folder knows of the file.
     """
 
     plugin: str
@@ -96,7 +96,7 @@ class Origin:
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None
     find: Find | None = None
-    beside: Beside = field(default_factory=Beside)
+    from_plan: FromPlan = field(default_factory=FromPlan)
 
     @property
     def surgery(self) -> Surgery:
@@ -143,7 +143,7 @@ class Origin:
 
 
 def origin_of(
-    workspace: Workspace, source: str, options: ImportOptions, beside: Beside | None
+    workspace: Workspace, source: str, options: ImportOptions, from_plan: FromPlan | None
 ) -> Origin:
     """What is said of weights by the user and beside them, before it is known of what network they
     are.
@@ -152,20 +152,20 @@ def origin_of(
         InvalidOption: A metric has no name, or no finite value.
         UnknownName: The parent is not here.
     """
-    beside = beside or Beside()
+    from_plan = from_plan or FromPlan()
     provenance, metrics = {"source": source}, dict(options.get("metrics") or {})
     if dataset := options.get("dataset"):
         provenance["dataset"] = dataset
     if metrics:
         provenance["metrics"] = "stated on import, not measured"
-    elif beside.metrics:
-        metrics = dict(beside.metrics)
-        provenance["metrics"] = f"from {beside.metrics_by}, not measured here"
+    elif from_plan.metrics:
+        metrics = dict(from_plan.metrics)
+        provenance["metrics"] = f"from {from_plan.metrics_by}, not measured here"
     if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
         raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
     parent = find = None
     if (name := options.get("parent")) == AUTO:
-        find = beside.find or ParentFinder(workspace).find
+        find = from_plan.find or ParentFinder(workspace).find
     elif name:
         ref, digest = workspace.names.resolve(name)
         stated_parent = m.Parent(manifest=digest, relation="finetune", ref=str(ref or name))
@@ -181,7 +181,7 @@ def origin_of(
         metrics=metrics,
         parent=parent,
         find=find,
-        beside=beside,
+        from_plan=from_plan,
     )
 
 

@@ -6,7 +6,7 @@ run          prepare, probe, train, blend, conclude; and resume where a run was 
 conclude     measure on the test images and publish
 strategies/  what comes before and after training: probes, the choice of a depth, blends
 loop/        train: forward, backward, step, average; evaluate, keep the best, save the state
-early        what can be refused before torch is imported
+preflight    what can be refused before torch is imported
 features/    cached activations at a cut, and loaders that give images or these
 results/     what a run leaves beside its checkpoint: journal, provenance, intervals, pictures, card
 setup/       recipe, base and data become a network, a loss and an optimizer

@@ -18,13 +18,13 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
-from zoo.finetune.early import recorded, unfinished
 from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
+from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.results.paired import too_few

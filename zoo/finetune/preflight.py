@@ -1,4 +1,4 @@
-"""Early: what can be refused before torch is imported, which takes seconds.
+"""Preflight: what can be refused before torch is imported, which takes seconds.
 
 `zoo.Zoo` asks here first. What needs torch is refused by `zoo.finetune.setup.prepare`, before
 anything is trained, too.
