@@ -57,7 +57,7 @@ class Names:
         return then[-1].manifest
 
     def reference(self, name: str) -> Reference:
-        """Read a reference; a name that is none, but resembles known ones, is met with those.
+        """Read a reference; a text that is none, but resembles known names, is answered with those.
 
         Raises:
             UnknownName: The text is not a reference, but near names are known.

@@ -676,3 +676,16 @@ def test_names_and_shapes_count_more_than_a_checkpoint_that_shares_tensors(empty
         "test_vit2",
         "found by names and shapes",
     )
+
+
+def test_a_stated_parent_is_the_one_that_was_planned(at_runs: Run) -> None:
+    only_bees()
+    save_file(weights(4, "test_resnet"), "base.safetensors")
+    save_file(weights(5, "test_resnet"), "other.safetensors")
+    with zoo.open() as here:
+        base = here.import_file("base.safetensors", "team/base", architecture="test_resnet")
+        plan = here.import_all("runs", "team/{stem}", dry_run=True, parent="team/base")
+        here.import_file("other.safetensors", "team/base", architecture="test_resnet")
+        here.import_all("runs", "team/{stem}", plan=plan)
+    (parent,) = at_runs("show", "team/bees", "--json").json["parents"]
+    assert (parent["manifest"], parent["relation"]) == (str(base.manifest), "finetune")

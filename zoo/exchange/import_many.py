@@ -124,6 +124,7 @@ def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -
         metrics=file.metrics,
         metrics_by=file.metrics_by,
         find=lambda *_: found,
+        parent=(file.parent.ref, parent) if file.parent and parent else None,
         sha256=file.sha256,
         unchanged=file.unchanged,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
+from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256
 from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
@@ -37,6 +38,7 @@ class FromPlan:
         metrics: What the weights were measured to have.
         metrics_by: Who says so.
         find: Says what the parent is, where it is to be found; None: it is looked for.
+        parent: Name and digest of the one that the user states: the name may have moved since.
         sha256: Of the file, as far as that is `unchanged`; empty if it is not known.
         unchanged: Its `stamp` when it was hashed.
     """
@@ -44,6 +46,7 @@ class FromPlan:
     metrics: Mapping[str, float] = field(default_factory=dict)
     metrics_by: str = ""
     find: Find | None = None
+    parent: tuple[str, Digest] | None = None
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
 
@@ -167,9 +170,9 @@ def origin_of(
     if (name := options.get("parent")) == AUTO:
         find = from_plan.find or ParentFinder(workspace).find
     elif name:
-        ref, digest = workspace.names.resolve(name)
-        stated_parent = m.Parent(manifest=digest, relation="finetune", ref=str(ref or name))
-        parent = (stated_parent, workspace.store.manifest(digest))
+        ref, digest = from_plan.parent or workspace.names.resolve(name)
+        stated = m.Parent(manifest=digest, relation="finetune", ref=str(ref or name))
+        parent = (stated, workspace.store.manifest(digest))
         provenance["parent"] = "stated on import"
     return Origin(
         plugin="",
