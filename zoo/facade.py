@@ -739,6 +739,7 @@ class Zoo:
                 architecture=architecture,
                 backbone=backbone,
                 parent=options.get("parent"),
+                force=options.get("force", False),
                 progress=self.progress,
             )
         if dry_run:

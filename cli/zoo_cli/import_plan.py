@@ -81,6 +81,8 @@ def _kept(file: PlannedFile) -> Iterator[str]:
         yield f"has the bytes of {file.of}, and what that lacked: {', '.join(file.adds)}"
     if file.keeps:
         yield f"has the bytes of {file.of}, whose {', '.join(file.keeps)} it keeps"
+    for name, before in file.moves.items():
+        yield f"{name} moved; was {before.short} (zoo log {name})"
 
 
 def _tell_bad(files: Iterable[PlannedFile]) -> None:
@@ -111,6 +113,7 @@ def _what(file: PlannedFile) -> str:
         parts.append(f"here already as {file.of}")
     elif file.of and file.share:
         parts.append(_resembles(file, file.of, file.share))
+    parts += [f"moves {name} from {before.short}" for name, before in file.moves.items()]
     if file.adds and not file.duplicate_of:
         parts.append(f"adds its {' and '.join(file.adds)}")
     if file.keeps:

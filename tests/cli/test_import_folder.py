@@ -205,6 +205,35 @@ def test_what_was_cut_off_goes_on_where_it_was(
     assert {*status.values()} == {"here", "imported"}
 
 
+def test_a_run_that_has_grown_is_imported_again(at_runs: Run) -> None:
+    runs, yes = Path("runs"), (*ALL, "--yes")
+    for other in set(runs.iterdir()) - {runs / "flowers", runs / "bees.safetensors"}:
+        shutil.rmtree(other) if other.is_dir() else other.unlink()
+    at_runs(*yes).done()
+    before = {ref["name"]: ref["manifest"] for ref in at_runs("ls", "--json").json}
+    saved = torch.load(runs / "flowers/last.pth.tar", weights_only=False)
+    saved["epoch"], saved["state_dict_ema"] = 2, moved(saved["state_dict"], 0.0002)
+    torch.save(saved, runs / "flowers/checkpoint-2.pth.tar")
+    for name in ("last", "model_best"):
+        shutil.copy(runs / "flowers/checkpoint-2.pth.tar", runs / f"flowers/{name}.pth.tar")
+    with (runs / "flowers/summary.csv").open("a") as table:
+        table.write("2,0,0.4,80.5,99\n")
+    was = before["team/flowers"].removeprefix("blake3:")[:12]
+    assert f"moves team/flowers from {was}" in at_runs(*ALL, "--dry-run").done().out
+    done = at_runs(*yes).done()
+    assert f"team/flowers moved; was {was} (zoo log team/flowers)\n" in done.err
+    now = {ref["name"]: ref["manifest"] for ref in at_runs("ls", "--json").json}
+    assert now["team/flowers"] == now["team/flowers:epoch-2"] == now["team/flowers:last"]
+    kept = ("team/bees", "team/flowers:epoch-0", "team/flowers:epoch-1")
+    assert {name: now[name] for name in kept} == {name: before[name] for name in kept}
+    assert at_runs("best", "team/flowers", "team/flowers:epoch-1").out.startswith("team/flowers")
+    save_file(weights(3, "test_resnet"), runs / "bees.safetensors")
+    done = at_runs(*yes).refused("team/bees is here already, with other weights", "--force")
+    save_file(weights(3), runs / "bees.safetensors")
+    at_runs(*yes, "--force", "--architecture", NET).done()
+    assert at_runs("show", "team/bees", "--json").json["backbone"]["architecture"] == NET
+
+
 def test_a_clash_of_names_is_found_before_anything_is_imported(at_runs: Run) -> None:
     shutil.copytree("runs/birds", "runs/more/birds", symlinks=True)
     torch.save(moved(weights(1), 0.2), "runs/more/birds/flowers_best.pth")

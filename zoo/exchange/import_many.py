@@ -10,6 +10,7 @@ from typing import Unpack
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.import_options import ImportOptions
+from zoo.domain.manifest import Backbone
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
@@ -95,8 +96,9 @@ def _imported(
                 digest = _complete(workspace, file, file.manifest, from_plan, options)
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
+        network = None if stated.get("force") else workspace.store.manifest(digest).backbone
         for ref in file.refs:  # the first is there
-            workspace.move(ref, digest, "import", check=_checked(workspace, ref, file))
+            workspace.move(ref, digest, "import", check=_checked(workspace, ref, file, network))
     except DiskFull:
         raise
     except (ZooError, OSError) as error:
@@ -104,14 +106,18 @@ def _imported(
     return replace(file, status="imported", manifest=digest, notes=tuple(notes))
 
 
-def _checked(workspace: Workspace, ref: Reference, file: PlannedFile) -> Check:
+def _checked(
+    workspace: Workspace, ref: Reference, file: PlannedFile, network: Backbone | None
+) -> Check:
     """Raises where a name must not move to a file: between plan and import a user is asked, and
     others work on.
     """
 
     def check(_: RefEntry | None) -> None:
         workspace.names.check_free(ref)
-        check_name(workspace, ref, file.sha256)
+        check_name(workspace, ref, file.sha256, file.moves.get(str(ref)))
+        if network:
+            workspace.names.check_network(ref, network)
 
     return check
 
@@ -127,6 +133,7 @@ def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -
         parent=(file.parent.ref, parent) if file.parent and parent else None,
         sha256=file.sha256,
         unchanged=file.unchanged,
+        replaces=file.moves.get(str(file.refs[0])),
     )
 
 
@@ -142,8 +149,10 @@ def _complete(
     whole = completed(manifest, digest, origin_of(workspace, "file", options, from_plan))
     if whole == manifest:
         return digest
-    ref = file.refs[0]
-    with new_checkpoint(workspace, ref, "import", check=_checked(workspace, ref, file)) as new:
+    ref, network = file.refs[0], None if stated.get("force") else manifest.backbone
+    with new_checkpoint(
+        workspace, ref, "import", check=_checked(workspace, ref, file, network)
+    ) as new:
         return new.commit(whole)
 
 

@@ -16,7 +16,7 @@ from zoo.exchange.run_head import head_of
 from zoo.lookup.identify import hashes_of
 from zoo.workspace import Workspace
 
-__all__ = ["check_name", "check_names", "pointed_at", "with_names"]
+__all__ = ["check_name", "check_names", "pointed_at", "with_moves", "with_names"]
 
 CLASHES = 5
 """Clashes of names that an error lists."""
@@ -38,8 +38,48 @@ def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[Pl
                 yield replace(draft.file, status="bad", problem=str(error))
 
 
+def with_moves(
+    workspace: Workspace, files: Sequence[PlannedFile], pattern: str, *, force: bool
+) -> Iterator[PlannedFile]:
+    """The files, with the names that they take from other checkpoints here: those of runs that have
+    grown since they were imported, and with ``force`` any.
+    """
+    grown = set() if names.is_exact(pattern) else _grown(workspace, files)
+    for file in files:
+        moves = {}
+        for ref in file.refs:
+            entry = workspace.store.read_ref(ref)
+            taken = entry and not entry.deleted and not pointed_at(workspace, ref, file.sha256)
+            if entry and taken and (force or ref.path in grown):
+                moves[str(ref)] = entry.manifest
+        yield replace(file, moves=moves)
+
+
+def _grown(workspace: Workspace, files: Iterable[PlannedFile]) -> set[str]:
+    """The names of runs that are here, told by their bytes: a name, or a tag of it, is that of a
+    checkpoint that was made of one of the files that would get this name, or a tag of it.
+    """
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        for ref in file.refs:
+            hashes[ref.path].add(file.sha256)
+    here = [(ref.path, digest) for ref, digest, _ in workspace.registry.refs()]
+    return {
+        path
+        for path, digest in here
+        if path in hashes and hashes[path] & _hashes_here(workspace, digest)
+    }
+
+
+def _hashes_here(workspace: Workspace, digest: Digest) -> set[str]:
+    try:
+        return hashes_of(workspace.store.manifest(digest))
+    except (ZooError, OSError):  # verify tells
+        return set()
+
+
 def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
-    """See that each name is one checkpoint's, and no other's here.
+    """See that each name is one checkpoint's, and no other's here, but one that moves.
 
     Raises:
         Conflict: It is not; nothing was imported.
@@ -51,7 +91,7 @@ def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
             continue
         for ref in file.refs:
             wanted[str(ref).lower()].setdefault(file.sha256, file)
-            if problem := _why_taken(workspace, ref, file.sha256):
+            if problem := _why_taken(workspace, ref, file.sha256, file.moves.get(str(ref))):
                 clashes.append(problem)
     for name, by_hash in wanted.items():
         if len(by_hash) > 1:
@@ -62,17 +102,18 @@ def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
         raise Conflict(
             f"names clash: {'; '.join(clashes[:CLASHES])}{more}",
             hint="nothing was imported; {folder} in --as is the path of a run's folder, {epoch} "
-            "its epoch: --as 'team/{folder}'",
+            "its epoch: --as 'team/{folder}'; --force moves names that are here",
         )
 
 
-def check_name(workspace: Workspace, ref: Reference, sha256: str) -> None:
+def check_name(workspace: Workspace, ref: Reference, sha256: str, replaces: Digest | None) -> None:
     """The same of one name, when it is given: it may have been taken since it was planned.
+    ``replaces`` is the checkpoint that it may be taken from.
 
     Raises:
         Conflict: It was.
     """
-    if problem := _why_taken(workspace, ref, sha256):
+    if problem := _why_taken(workspace, ref, sha256, replaces):
         raise Conflict(f"{problem}, since the import was planned")
 
 
@@ -88,12 +129,12 @@ def pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | No
     return entry.manifest if sha256 in hashes_of(manifest) else None
 
 
-def _why_taken(workspace: Workspace, ref: Reference, sha256: str) -> str:
+def _why_taken(workspace: Workspace, ref: Reference, sha256: str, replaces: Digest | None) -> str:
     """Why a name cannot be given to what was made of the file of that hash; empty if it can."""
     if pointed_at(workspace, ref, sha256):
         return ""
     entry = workspace.store.read_ref(ref)
-    if entry and not entry.deleted:
+    if entry and not entry.deleted and entry.manifest != replaces:
         return f"{ref} is here already, with other weights"
     try:
         workspace.names.check_free(ref)

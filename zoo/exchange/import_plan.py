@@ -23,7 +23,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import figures, when_saved
-from zoo.exchange.import_names import check_names, pointed_at, with_names
+from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import architecture_by_shapes, stated_architecture
@@ -50,6 +50,7 @@ def plan_import(
     architecture: str | None = None,
     backbone: str = "timm",
     parent: str | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> ImportPlan:
     """Plan to import all weights below ``folder`` under names after ``pattern``.
@@ -61,6 +62,7 @@ def plan_import(
         architecture: What network those files are that do not say it.
         backbone: Plugin of the architectures.
         parent: The checkpoint here that all derive from; ``auto``: it is looked for.
+        force: Take names from other checkpoints here, of whatever architecture.
         progress: Told of each file that was read.
 
     Raises:
@@ -83,6 +85,7 @@ def plan_import(
     elif stated:
         files = [replace(file, parent=stated) for file in files]
     files = [_compared(workspace, file) for file in files]
+    files = list(with_moves(workspace, files, pattern, force=force))
     check_names(workspace, files)
     return ImportPlan(
         folder=folder,

@@ -242,7 +242,7 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, options: Import
     def check(_: RefEntry | None) -> None:
         workspace.names.check_free(ref)
         if planned := origin.from_plan.sha256:
-            check_name(workspace, ref, planned)
+            check_name(workspace, ref, planned, origin.from_plan.replaces)
         if not options.get("force"):
             workspace.names.check_network(ref, backbone)
 

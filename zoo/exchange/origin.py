@@ -41,6 +41,7 @@ class FromPlan:
         parent: Name and digest of the one that the user states: the name may have moved since.
         sha256: Of the file, as far as that is `unchanged`; empty if it is not known.
         unchanged: Its `stamp` when it was hashed.
+        replaces: The checkpoint that the name may be taken from, as a plan said.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class FromPlan:
     parent: tuple[str, Digest] | None = None
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
+    replaces: Digest | None = None
 
     def hash_of(self, path: Path) -> str:
         """The SHA-256 of the file, in hex; it is read if it is not known, or has changed since."""

@@ -71,6 +71,8 @@ class PlannedFile(Result):
         parent: The parent that it gets.
         adds: What it tells that the checkpoint here does not have, and gets: metrics, parent.
         keeps: What it tells otherwise than that checkpoint, which keeps its own: metrics.
+        moves: Names among ``refs`` that are another checkpoint's now: the run has grown, or the
+            user forces it.
         duplicate_of: Another file of the plan with the same bytes.
         manifest: The checkpoint that it is, once it is here.
         problem: Why it is not imported.
@@ -100,6 +102,7 @@ class PlannedFile(Result):
     parent: PlannedParent | None = None
     adds: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+    moves: Mapping[str, Digest] = field(default_factory=dict)
     duplicate_of: Path | None = None
     manifest: Digest | None = None
     problem: str = ""
