@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 import zoo
 import zoo_torch
 from zoo.errors import Diverged, UnknownName
+from zoo.finetune.results.paired import Paired
 from zoo.finetune.run import Finetuned
 from zoo.lookup.runs import find_run
 from zoo_cli.main import main
@@ -126,6 +127,12 @@ def test_a_training_without_gain_says_so(
         "nothing gained"
     )
     scripted(monkeypatch, (0.75, 0.6), (0.8, 0.9))
+    assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""
+    # The validation images see no difference, and the test images one: that is said alone.
+    scripted(monkeypatch, (0.75, 0.6), (0.75, 0.5))
+    assert "nothing gained" in said(small, capsys, "--freeze", "all", "--epochs", 1)
+    monkeypatch.setattr(Paired, "first_is_better", True)
+    scripted(monkeypatch, (0.75, 0.6), (0.75, 0.5))
     assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""
 
 

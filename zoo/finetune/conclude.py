@@ -103,7 +103,8 @@ def conclude(
     report = _test(prepared, measured, journal)
     metrics = dict(report.metrics)
     gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)
-    warned = warning(prepared, [*journal.run.lines()], metrics)
+    better = gained is not None and gained.paired.first_is_better
+    warned = warning(prepared, [*journal.run.lines()], metrics, gained=better)
     told = {"gained": gained.text if gained else "", "warning": warned}
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
     digest = publish(workspace, prepared, manifest, journal.run.save, report)

@@ -166,12 +166,20 @@ def r2s(outputs: Array, targets: Array, times: Array) -> Array:
     return np.where(varies, 1 - error / np.where(varies, spread, 1.0), 0.0)
 
 
-def warning(prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float]) -> str:
+def warning(
+    prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float], *, gained: bool
+) -> str:
     """Why the result is no better than no training; empty if it is better.
 
-    ``lines`` are those of the journal, ``metrics`` on the test split.
+    Args:
+        prepared: The run.
+        lines: Those of the journal.
+        metrics: On the test split.
+        gained: Whether the test images show that training is better than the probe before it:
+            then it does not matter that the validation images do not.
     """
-    reasons = (*_diverged(prepared, lines), *_chance(prepared, metrics), *_start(prepared, lines))
+    start = () if gained else _start(prepared, lines)
+    reasons = (*_diverged(prepared, lines), *_chance(prepared, metrics), *start)
     return "; ".join(reasons)
 
 

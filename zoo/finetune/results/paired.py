@@ -56,6 +56,11 @@ class Paired(Result):
     test: str
     p: float
 
+    @property
+    def first_is_better(self) -> bool:
+        """Whether the first is better by more than chance explains."""
+        return self.p < LEVEL and self.better > self.worse
+
     def in_words(self, first: str, other: str) -> str:
         """``3 of 93 images apart, p = 0.25: no difference can be seen``; after their names."""
         found = "no difference can be seen"
