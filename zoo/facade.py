@@ -1134,13 +1134,17 @@ class Zoo:
         ref = Reference.parse(save)
         return finetune_seeds(self.workspace, base, recipe, ref, seeds=seeds, run=run)
 
-    def plan_finetune(self, recipe: Recipe, base: str, *, device: str = "auto") -> FinetunePlan:
+    def plan_finetune(
+        self, recipe: Recipe, base: str, *, device: str = "auto", log: Log = ()
+    ) -> FinetunePlan:
         """What `run_recipe` would do and how long that may take; nothing is written.
 
         Raises as `finetune` does before anything is trained.
         """
         from zoo.finetune.preflight import check_recipe
+        from zoo.finetune.results.trackers import check_installed
 
+        check_installed(log)
         check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
 

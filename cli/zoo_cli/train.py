@@ -151,7 +151,9 @@ def _begin(
     if asked["find_lr"]:
         _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
     elif asked["dry_run"]:
-        _print_plan(zoo.plan_finetune(recipe, base, device=device), as_json)
+        _print_plan(zoo.plan_finetune(recipe, base, device=device, log=how["log"]), as_json)
+        if seeds is not None:
+            note(f"with --seeds {seeds} it is done {seeds} times")
     else:
         _print(zoo.run_recipe(recipe, base, save, **how), as_json)
 

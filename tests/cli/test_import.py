@@ -532,6 +532,8 @@ def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: St
     save_file(state, "net.safetensors")
     line = ("import", "net.safetensors", "--as", "team/net", "--architecture")
     empty(*line, "mobilenet_v3_small").refused("torchvision has it: --backbone torchvision")
+    said = "--backbone torchvision --architecture mobilenet_v3_small"
+    empty(*line, "torchvision/mobilenet_v3_small").refused(said)
     refused = empty(*line, "vit_tst")
     assert refused.err.splitlines()[-1].startswith("  did you mean test_vit")
 

@@ -323,7 +323,10 @@ def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     told = "note: 9 training images of a class are few: --recipe small-data, or a probe"
     assert told in small(*tune).done().err
     assert told in small("runs", "show", "last").out
-    assert told.removeprefix("note: ") in small(*tune, "--dry-run").done().out
+    dry = small(*tune, "--dry-run", "--seeds", 3).done()
+    assert told.removeprefix("note: ") in dry.out
+    assert "with --seeds 3 it is done 3 times\n" in dry.err
+    small(*tune, "--dry-run", "--log", "tensorbord").refused("tensorboard")
     assert "are few" not in small(*tune[:-4], "--recipe", "small-data", "--dry-run").done().out
     many = tmp_path / "many"
     for kind in "12":

@@ -46,6 +46,10 @@ def check_listed(plugin: str, architecture: str) -> None:
     listed = plugins.architectures(plugin)
     if architecture in listed:
         return
+    prefix, slash, name = architecture.partition("/")
+    if slash and prefix in plugins.names(GROUP):
+        hint: str | None = f"say it so: --backbone {prefix} --architecture {name}"
+        raise UnknownName(f"{plugin} architecture", architecture, (), hint)
     others = [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
     hint = f"{others[0]} has it: --backbone {others[0]}" if others else None
     near = () if others else near_names(architecture, listed)
