@@ -141,6 +141,8 @@ def test_a_folder_of_the_trainer(empty: Run, tmp_path: Path) -> None:
     assert done.out.endswith("class names from config.json; preprocessing from config.json\n")
     files = {file["name"] for file in empty("show", "x/f", "--json").json["files"]}
     assert files == {"config.json", "preprocessor_config.json"}
+    alone = empty("import", folder / "model.safetensors", "--as", "x/g")
+    alone.refused("config.json beside it is of a network of transformers", f"zoo import {folder}")
 
 
 def test_what_is_made_of_it_loads_in_transformers(empty: Run, tmp_path: Path) -> None:

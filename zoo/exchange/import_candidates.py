@@ -137,12 +137,18 @@ def _network_of(
     name, source = stated_architecture(backbone, inside, record)
     if name:
         return name, source
-    for layout in _layouts(path, []):
+    layouts = _layouts(path, [])
+    for layout in layouts:
         if layout.plugin == backbone and ":" not in layout.network.architecture:
             return layout.network.architecture, layout.file
     try:
         return architecture_by_shapes(backbone, sources, inside, record, key)
     except InvalidOption:
+        if layouts:
+            raise InvalidOption(
+                f"{layouts[0].file} beside it is of a network of {layouts[0].plugin}: import the "
+                f"folder (zoo import {path.parent} --as NAME), or give --architecture"
+            ) from None
         alike = resembling(workspace, survey(path))
         if not alike or alike[0].match.share < LEAST or key:
             raise
