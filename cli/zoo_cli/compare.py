@@ -74,7 +74,9 @@ def print_compared(found: Compared) -> None:
         if "@" not in name or name.partition("@")[0] in SCORE.values()
     ]
     side_by_side([_titled(column) for column in found.columns], [*recipes, *figures])
-    if not recipes:
+    if missing := [column.name for column in found.columns if column.recipe is None]:
+        note(f"no recipe is known of {', '.join(missing)}")
+    elif not recipes:
         note("recipes do not differ")
     if any(len(column.names) > 1 for column in found.columns):
         note("mean ± standard deviation over the seeds; (…): 95% interval of one")

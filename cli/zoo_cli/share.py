@@ -335,8 +335,8 @@ def import_(
     is skipped. The exit status is 1 if a file cannot be imported; all others are.
 
     FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
-    but its lineage comes back. So do the weights that timm or transformers saved in a folder, if
-    the config.json beside them says which network they are.
+    but its lineage, recipe and figures comes back. So do the weights that timm or transformers
+    saved in a folder, if the config.json beside them says which network they are.
 
     \b
     Examples:

@@ -16,6 +16,9 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
+from zoo.finetune import conclude
+from zoo.finetune.results.report import Measured
+
 A, B = PROBES
 
 
@@ -313,3 +316,19 @@ def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
     (home / "bad.png").write_bytes(b"text")
     run("predict", A, few / "1", "bad.png", "--out", "p.csv", "--force").refused("bad.png: is not")
     assert len(rows(home / "p.csv")) == 12
+
+
+def test_the_better_probe_counts(run: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of that which training began with, here all wrong, and ``team/a``, one of the same images."""
+    first = conclude._first
+
+    def wrong(*of: Any) -> Measured:
+        measured = first(*of)
+        assert measured
+        return measured._replace(outputs=-measured.outputs)
+
+    monkeypatch.setattr(conclude, "_first", wrong)
+    data = ("--data", few, "--image-size", 32, "--strategy", "lp-ft", "--freeze", "all")
+    run("finetune", NET, *data, "--lr", 0.5, "--epochs", 1, "--save", "team/t").done()
+    gained = run("runs", "show", "last", "--json").json["result"]["gained"]
+    assert gained["probe"] == run("show", A, "--json").json["metrics"]["accuracy"]

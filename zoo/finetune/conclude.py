@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import itemgetter
 from typing import Any, Self
 
 from zoo.backbones.save import save_state
@@ -208,17 +209,21 @@ def _gain(
     loader: Loader,
     measured: Measured,
 ) -> Gain | None:
-    """What training gained over the probe that it began with, or over that of an earlier run."""
-    kept, probe = state.best.name == PROBE, None
-    if prepared.recipe.strategy == "lp-ft":
-        probe = measured if kept else _first(prepared, state, loader)
-    elif prepared.recipe.strategy != "probe":
-        probe = earlier_probe(runs, run, measured)
-    if probe is None:
+    """What training gained over the better probe, of that which it began with and an earlier run's:
+    their batch norms have other statistics.
+    """
+    if prepared.recipe.strategy == "probe":
         return None
+    kept, probes = state.best.name == PROBE, [earlier_probe(runs, run, measured)]
+    if prepared.recipe.strategy == "lp-ft":
+        probes.append(measured if kept else _first(prepared, state, loader))
     measure = SCORE[prepared.task]
-    alone, reached = (_metrics(prepared, each)[measure] for each in (probe, measured))
-    return gain(probe, measured, (alone, reached), kept=kept)
+    scored = [(_metrics(prepared, each)[measure], each) for each in probes if each]
+    if not scored:
+        return None
+    alone, probe = max(scored, key=itemgetter(0))
+    reached = _metrics(prepared, measured)[measure]
+    return gain(probe, measured, (alone, reached), kept=probe is measured)
 
 
 def _first(prepared: Prepared, state: State, loader: Loader) -> Measured | None:
