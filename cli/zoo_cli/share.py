@@ -366,7 +366,7 @@ def import_(
             file, name, architecture=architecture, backbone=plugin, key=key, **options
         )
         print_json(planned.to_json()) if as_json else show_planned(planned)
-        if stated.get("parent") == "auto":
+        if options.get("parent") == "auto":
             note("--parent auto: the parent is looked for when FILE is imported")
         return
     if file.is_dir():

@@ -96,7 +96,7 @@ def _imported(
                 digest = _complete(workspace, file, file.manifest, from_plan, options)
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
-        network = None if stated.get("force") else workspace.store.manifest(digest).backbone
+        network = None if options.get("force") else workspace.store.manifest(digest).backbone
         for ref in file.refs:  # the first is there
             workspace.move(ref, digest, "import", check=_checked(workspace, ref, file, network))
     except DiskFull:
@@ -149,7 +149,7 @@ def _complete(
     whole = completed(manifest, digest, origin_of(workspace, "file", options, from_plan))
     if whole == manifest:
         return digest
-    ref, network = file.refs[0], None if stated.get("force") else manifest.backbone
+    ref, network = file.refs[0], None if options.get("force") else manifest.backbone
     with new_checkpoint(
         workspace, ref, "import", check=_checked(workspace, ref, file, network)
     ) as new:
