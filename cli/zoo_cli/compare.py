@@ -50,6 +50,8 @@ def compare(names: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
       zoo compare team/flowers:v1 team/flowers:v2 team/flowers
       zoo compare team/flowers team/probe --json
     """
+    if len(names) < 2:
+        raise click.UsageError("name two or more to compare; zoo show shows one")
     found = open_zoo().compare(*names, fold=not each_seed)
     if as_json:
         print_json(found.to_json())

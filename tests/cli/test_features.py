@@ -44,6 +44,8 @@ def test_a_misspelt_unit(run: Run, digits: Path, home: Path) -> None:
     assert (done.code, done.out) == (1, "")
     assert "did you mean" in done.err
     assert "blocks.1" in done.err
+    other = run("features", TUNED, digits, "--out", "features.npz")
+    other.refused("written as safetensors; name it features.safetensors")
     assert not (home / "features.safetensors").exists()
 
 

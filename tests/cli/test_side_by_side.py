@@ -55,6 +55,8 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     assert f"{A} (2 seeds)  team/svm" in said.out
     assert f"{fmean(values):.3f} ± {stdev(values):.3f}" in said.out
     assert "mean ± standard deviation over the seeds" in said.err
+    assert f"no recipe is known of {NET}\n" in said.err
+    assert run("compare", A).code == 2
     assert "team/svm: tested on other images than team/a" in said.err
     assert "each seed has test images of its own" in said.err
     rows = [line.split() for line in said.out.splitlines()]

@@ -88,6 +88,11 @@ def test_no_such_result(zoo: Workspace, how: dict[str, str], hint: str) -> None:
     assert hint in (caught.value.hint or "")
 
 
+def test_a_slip_in_the_name_of_data(zoo: Workspace) -> None:
+    with pytest.raises(UnknownName, match="there is data called digits"):
+        best(zoo, dataset="digit")
+
+
 def test_other_images_do_not_compare(zoo: Workspace) -> None:
     other = {"data_digest": "one", "split_digest": "two"}
     add(zoo, "team/e", 9, "/data/digits", {"accuracy": 0.8}, provenance=other)

@@ -76,11 +76,16 @@ def check_report(out: Path | None, *, force: bool) -> None:
 
 
 def check_file(out: Path, *, force: bool) -> None:
-    """Before anything is computed: the file ``out`` can be written.
+    """Before anything is computed: the file ``out`` can be written, as safetensors.
 
     Raises:
+        InvalidOption: Its name is that of another format.
         Conflict: It is there, or is a folder.
     """
+    if out.suffix not in ("", ".safetensors"):
+        raise InvalidOption(
+            f"{out}: features are written as safetensors; name it {out.with_suffix('.safetensors')}"
+        )
     if out.is_dir() or (out.exists() and not force):
         raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.near import near_names
 from zoo.domain.plain import Json
 from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.result import Result
@@ -24,6 +25,8 @@ __all__ = ["Best", "best"]
 
 BESIDE = 20
 """So many of the next best are looked at, whether they were measured on the same images."""
+MOST = 1000
+"""Checkpoints whose data is looked at for near names."""
 USUAL = ("accuracy", "top1")
 """What is ranked by where nothing is said: the first that anything has."""
 LOWER = ("loss", "error", "mae", "mse", "rmse")
@@ -99,6 +102,8 @@ def best(
     else:
         known = sorted({name for row, _ in rows for name in row.metrics if "@" not in name})
         hint = _hint(known, any_found=bool(rows))
+        if dataset and not rows and (near := _near_datasets(workspace, text, dataset)):
+            hint = f"nothing matches; there is data called {', '.join(near)}"
         asked = _asked(metric or USUAL[0], dataset, text)
         raise UnknownName("result", asked, known[:8], hint)
     first, others = ranked[0], ranked[1:]
@@ -239,6 +244,12 @@ def _having(workspace: Workspace, asked: Query, *fields: str) -> int:
 
 def _asked(metric: str, dataset: str | None, text: str) -> str:
     return " ".join(filter(None, [metric, dataset and f"dataset:{dataset}", text]))
+
+
+def _near_datasets(workspace: Workspace, text: str, dataset: str) -> list[str]:
+    """Names of data, near ``dataset``, that something which matches was trained on."""
+    rows = workspace.registry.search(Query.parse(text, limit=MOST))
+    return near_names(dataset, {name for row in rows for name in row.datasets})
 
 
 def _hint(known: list[str], *, any_found: bool) -> str:
