@@ -718,3 +718,72 @@ def test_a_stated_parent_is_the_one_that_was_planned(at_runs: Run) -> None:
         here.import_all("runs", "team/{stem}", plan=plan)
     (parent,) = at_runs("show", "team/bees", "--json").json["parents"]
     assert (parent["manifest"], parent["relation"]) == (str(base.manifest), "finetune")
+
+
+def metrics_of(run: Run) -> dict[str, dict[str, float]]:
+    """What each file of the folder ``made`` is said to have, alone and as one of the folder."""
+    plan = run("import", "made", *ALL[2:], "--dry-run", "--json").json
+    planned = {Path(file["path"]).relative_to("made").as_posix(): file for file in plan["files"]}
+    for name, file in planned.items():
+        line = ("import", f"made/{name}", "--as", "team/one", "--dry-run", "--json")
+        assert run(*line).json["metrics"] == file["metrics"], name
+    return {name: file["metrics"] for name, file in planned.items()}
+
+
+def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) -> None:
+    net, of_vit = weights(3, "test_resnet"), weights(4)
+    for folder in ("light", "timm", "hf/checkpoint-500"):
+        Path("made", folder).mkdir(parents=True)
+    Path("made/light/metrics.csv").write_text("epoch,val_acc\n3,0.97\n")
+    torch.save({"state_dict": net, "epoch": 3}, "made/light/someone_else.pth")
+    save_file(of_vit, "made/light/epoch_3.safetensors")
+    save_file(of_vit, "made/light/epoch=3-step=40.safetensors")
+    torch.save({"state_dict": of_vit, "epoch": 3}, "made/light/last-v1.ckpt")
+    Path("made/timm/args.yaml").write_text("model: test_resnet\n")
+    Path("made/timm/summary.csv").write_text("epoch,eval_top1\n2,70\n")
+    for name in ("downloaded.pth", "model_best.pth.tar"):
+        torch.save({"model": net, "epoch": 2}, f"made/timm/{name}")
+    for name in ("other_epoch2", "checkpoint-2"):
+        save_file(net, f"made/timm/{name}.safetensors")
+    history = json.dumps({"log_history": [{"step": 500, "eval_accuracy": 0.99}]})
+    for folder in (Path("made/hf"), Path("made/hf/checkpoint-500")):
+        (folder / "trainer_state.json").write_text(history)
+        (folder / "config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
+    for name in ("x-step=500", "model", "checkpoint-500/model"):
+        save_file(of_vit, f"made/hf/{name}.safetensors")
+    assert metrics_of(empty) == {
+        "hf": {},
+        "hf/checkpoint-500": {"accuracy": 0.99},
+        "hf/x-step=500.safetensors": {},
+        "light/epoch=3-step=40.safetensors": {"accuracy": 0.97},
+        "light/epoch_3.safetensors": {},
+        "light/last-v1.ckpt": {"accuracy": 0.97},
+        "light/someone_else.pth": {},
+        "timm/checkpoint-2.safetensors": {"accuracy": 0.7},
+        "timm/downloaded.pth": {},
+        "timm/model_best.pth.tar": {"accuracy": 0.7},
+        "timm/other_epoch2.safetensors": {},
+    }
+
+
+def test_no_accuracy_is_below_0_or_above_100(empty: Run) -> None:
+    net = weights(3, "test_resnet")
+    Path("made/run").mkdir(parents=True)
+    Path("made/run/metrics.csv").write_text("epoch,val_acc,val_loss\n1,-3,120\n2,101,0.5\n")
+    callback = {"monitor": "val_acc", "current_score": 9.2e18}
+    files: dict[str, dict[str, Any]] = {
+        "below.pth": {"acc": -5.0, "best_acc1": 72.5}, "above.pth": {"acc": 2**62},
+        "scored.ckpt": {"callbacks": {"ModelCheckpoint": callback}},
+        "named-epoch=1-val_acc=500.0.pth": {}, "run/epoch=1-step=1.ckpt": {},
+        "run/epoch=2-step=2.ckpt": {},
+    }  # fmt: skip
+    for name, more in files.items():
+        torch.save({"state_dict": net, **more}, f"made/{name}")
+    assert metrics_of(empty) == {
+        "above.pth": {},
+        "below.pth": {"best_acc1": 72.5},
+        "named-epoch=1-val_acc=500.0.pth": {},
+        "run/epoch=1-step=1.ckpt": {"loss": 120},
+        "run/epoch=2-step=2.ckpt": {"loss": 0.5},
+        "scored.ckpt": {},
+    }

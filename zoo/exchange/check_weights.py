@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.manifest import SETTINGS, Manifest
 from zoo.errors import InvalidOption
-from zoo.exchange.file_record import file_record, measured
+from zoo.exchange.file_record import file_record, measured, written_beside
 from zoo.exchange.import_candidates import MAIN, ImportCandidate
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import BY_SHAPES
@@ -121,7 +121,7 @@ def _with_metrics(checked: CheckedWeights) -> CheckedWeights:
     record = file_record(checked.network.saved if checked.network else {})
     used = [record.architecture_key] if record.architecture == origin.architecture else []
     if origin.metadata and not metrics:
-        metrics, by = measured(path, origin.architecture, record)
+        metrics, by = measured(path, origin.architecture, record, written_beside(path))
         if metrics:
             provenance["metrics"] = f"from {by}, not measured here"
             figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

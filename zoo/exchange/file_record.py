@@ -14,16 +14,17 @@ from typing import Any
 
 from zoo.domain.plain import finite
 from zoo.exchange.metadata import RECORDS
-from zoo.exchange.run_names import Moment, moment_of, run_path, stem_of
+from zoo.exchange.run_names import Moment, is_named_by_script, moment_of, run_path, stem_of
 from zoo.exchange.run_records import (
     ARCHITECTURE,
     RunRecord,
+    is_possible,
     named_architecture,
     named_metrics,
     read_record,
 )
 
-__all__ = ["FileRecord", "figures", "measured", "file_record", "when_saved", "written_beside"]
+__all__ = ["FileRecord", "measured", "file_record", "when_saved", "written_beside"]
 
 LIGHTNING = "pytorch-lightning_version"
 METRICS = (
@@ -73,7 +74,8 @@ def file_record(saved: Mapping[str, Any]) -> FileRecord:
     script = "Lightning" if LIGHTNING in saved else ""
     if not script and isinstance(saved.get("arch"), str) and "state_dict" in saved:
         script = "timm"
-    metrics = {name: number for name in METRICS if (number := _figure(saved.get(name))) is not None}
+    told = {name: _figure(saved.get(name)) for name in METRICS}
+    metrics = {n: x for n, x in told.items() if x is not None and is_possible(n, x)}
     keys = tuple(metrics)
     metric = saved.get("metric")
     top1 = script == "timm" and getattr(saved.get("args"), "eval_metric", "top1") == "top1"
@@ -100,18 +102,26 @@ def written_beside(path: Path) -> RunRecord:
     return read_record(*dict.fromkeys((folder, *above, Path(run_path(folder)))))
 
 
-def measured(path: Path, architecture: str, inside: FileRecord) -> tuple[Mapping[str, float], str]:
+def measured(
+    path: Path, architecture: str, inside: FileRecord, record: RunRecord
+) -> tuple[Mapping[str, float], str]:
     """What the weights in a file, which are of that network, were measured to have by their script;
-    and who says so.
+    and who says so: what is written beside it, what it tells, what its name says.
+
+    Any file can lie beside what a script wrote, with the same epoch and of the same network: only
+    one that is named as the script names its own gets the figures that are written there.
     """
     moment = moment_of(stem_of(path))
     if not moment or not moment.tag:  # the folder of transformers' Trainer is called for its step
         moment = moment_of(path.absolute().parent.name, steps=True) or moment
-    record = written_beside(path)
-    metrics: Mapping[str, float] = {}
-    if record.architecture in ("", architecture):
-        metrics = record.metrics(*when_saved(moment, inside))
-    return figures(metrics, record, inside, moment)
+    same = record.architecture in ("", architecture, architecture.partition(".")[0])
+    if same and is_named_by_script(path, record.metrics_file):
+        if written := record.metrics(*when_saved(moment, inside)):
+            return written, record.metrics_file
+    if inside.metrics:
+        return inside.metrics, "the file"
+    named = named_metrics(dict(moment.figures)) if moment else {}
+    return named, "the file's name" if named else ""
 
 
 def when_saved(moment: Moment | None, inside: FileRecord) -> tuple[int | None, int | None]:
@@ -119,20 +129,6 @@ def when_saved(moment: Moment | None, inside: FileRecord) -> tuple[int | None, i
     epoch = moment.epoch if moment and moment.epoch is not None else inside.epoch
     step = moment.step if moment and moment.step is not None else inside.step
     return epoch, step
-
-
-def figures(
-    written: Mapping[str, float], record: RunRecord, inside: FileRecord, moment: Moment | None
-) -> tuple[Mapping[str, float], str]:
-    """Metrics of a file by the best source, and which that is: what is ``written`` beside it, what
-    it tells, what its name says.
-    """
-    if written:
-        return written, record.metrics_file
-    if inside.metrics:
-        return inside.metrics, "the file"
-    named = named_metrics(dict(moment.figures)) if moment else {}
-    return named, "the file's name" if named else ""
 
 
 def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:

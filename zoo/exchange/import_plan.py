@@ -22,7 +22,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
-from zoo.exchange.file_record import figures, when_saved
+from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
@@ -197,7 +197,6 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
     run, base = walked.run
     record = _record(context.root, walked)
     epoch, step = when_saved(walked.moment, found)
-    metrics, by = figures(record.metrics(epoch, step), record, found, walked.moment)
     planned = PlannedFile(
         path=walked.path,
         run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(context.root),
@@ -209,8 +208,6 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         backbone=context.backbone,
         epoch=epoch,
         step=step,
-        metrics=metrics,
-        metrics_by=by,
         problem=found.problem,
         status="bad" if found.problem else "new",
     )
@@ -221,6 +218,9 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
             planned = replace(planned, architecture=walked.network, architecture_by="its folder")
         else:
             planned = _of_network(planned, found, record, context.architecture)
+    own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
+    metrics, by = measured(own, planned.architecture, found, record)
+    planned = replace(planned, metrics=metrics, metrics_by=by)
     return Draft(
         walked,
         planned,

@@ -20,10 +20,12 @@ __all__ = [
     "PLACEHOLDERS",
     "STATE",
     "SUFFIXES",
+    "TRAINER",
     "Moment",
     "check_pattern",
     "filled",
     "is_exact",
+    "is_named_by_script",
     "moment_of",
     "root_name",
     "run_name",
@@ -38,6 +40,7 @@ STATE = re.compile(
     r"(optimizer|scheduler|scaler|rng_state\w*|training_args)\.(pt|pth|bin|safetensors)", re.I
 )
 """What scripts keep beside weights to resume from."""
+TRAINER = "trainer_state.json"
 PLACEHOLDERS = ("stem", "folder", "epoch")
 NUMBER = re.compile(
     r"(?P<base>.*?)[-_. ]?(?P<word>epoch|ep|step|iter|checkpoint|ckpt|model|weights)[-_=. ]?"
@@ -62,6 +65,17 @@ INNER = frozenset(["checkpoints", "weights", "lightning_logs"])
 VERSION = re.compile(r"version_\d+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 LONGEST = 100
+
+OWN_FILES = {
+    "summary.csv": re.compile(r"checkpoint-\d{1,9}|last|model_best|best", re.I),
+    "metrics.csv": re.compile(
+        LIGHTNING.pattern + r"|last(-v\d{1,9})?|model_\d{1,9}|checkpoint", re.I
+    ),
+}
+"""What the scripts that write a table call their checkpoints: timm's; Lightning's and torchvision's.
+"""
+TRAINER_FOLDER = re.compile(r"checkpoint-\d{1,9}")
+TRAINER_FILES = ("model.", "pytorch_model.")
 
 Role = Literal["best", "last", ""]
 
@@ -142,6 +156,16 @@ def _role(base: str) -> tuple[Role, str]:
             rest,
         )
     )
+
+
+def is_named_by_script(path: Path, table: str) -> bool:
+    """Whether a file is called what the script that writes such a ``table`` of figures calls its
+    checkpoints.
+    """
+    if table == TRAINER:
+        own = path.name.startswith(TRAINER_FILES)
+        return own and bool(TRAINER_FOLDER.fullmatch(path.absolute().parent.name))
+    return table in OWN_FILES and bool(OWN_FILES[table].fullmatch(stem_of(path)))
 
 
 def run_path(folder: PurePath) -> PurePath:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -17,11 +18,13 @@ from pathlib import Path, PurePath
 from zoo.domain.limits import ARGS_BYTES, RECORD_BYTES
 from zoo.domain.plain import finite
 from zoo.errors import ZooError
+from zoo.exchange.run_names import TRAINER
 from zoo.store.regular import open_regular
 
 __all__ = [
     "ARCHITECTURE",
     "RunRecord",
+    "is_possible",
     "named_architecture",
     "named_metrics",
     "read_arguments",
@@ -30,7 +33,6 @@ __all__ = [
 
 HPARAMS = ("args.yaml", "hparams.yaml")
 TABLES = ("summary.csv", "metrics.csv")
-TRAINER = "trainer_state.json"
 ARCHITECTURE = ("model", "arch", "architecture", "model_name", "backbone")
 """What scripts call the network in what they keep."""
 ROWS = 100_000
@@ -47,6 +49,8 @@ KNOWN_METRICS: Mapping[str, tuple[str, float]] = {
 }
 """Figures of held-out images: what zoo calls them, and what they are to be divided by.
 timm's are percents."""
+SHARE = re.compile(r"acc(?!um)|top_?\d|prec", re.IGNORECASE)
+"""What a figure is called that is a share of images, or percents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +170,19 @@ def _rows(text: str) -> Iterator[Mapping[str, object]]:
         yield row
 
 
+def is_possible(name: str, value: float) -> bool:
+    """Whether a figure of that name can have that value: no accuracy is below 0 or above 100."""
+    return 0 <= value <= 100 or not SHARE.search(name)
+
+
 def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
     """Figures of held-out images under the names that zoo has for them, if they are on its scale;
     else as they are.
     """
     named = {}
     for name, value in figures.items():
+        if not is_possible(name, value):
+            continue
         own, scale = KNOWN_METRICS.get(name, (name, 1.0))
         fits = scale == 1.0 and (own != "accuracy" or 0 <= value <= 1)
         named[own if fits else name] = value
@@ -182,7 +193,7 @@ def _metrics(row: Mapping[str, object]) -> dict[str, float]:
     found = {}
     for key, (name, scale) in KNOWN_METRICS.items():
         number = finite(row.get(key))
-        if number is not None:
+        if number is not None and is_possible(name, number):
             found[name] = number / scale
     return found
 
