@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo.exchange.metadata import metadata_of_args
-from zoo.exchange.weights import WRAPPERS, read_state
+from zoo.exchange.weights import read_state
+from zoo.exchange.wrappers import WRAPPERS
 
 Run = Callable[..., Said]
 State = dict[str, torch.Tensor]
@@ -518,6 +519,31 @@ def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> No
     assert f"{several[-20:]} from team/net, which it resembles" in empty(
         "import", "net.safetensors", "--as", "team/again"
     ).done().out  # fmt: skip
+
+
+def test_a_file_of_two_networks_is_not_imported_by_guess(empty: Run, state: State) -> None:
+    vit = dict(timm.create_model("test_vit").state_dict())
+    save_file({**prefixed("a.", state), **prefixed("b.module.", vit)}, "two.safetensors")
+    two = f"{NET} (a.) or test_vit (b.module.)"
+    empty("import", "two.safetensors", *AS[2:]).refused(two, "give --architecture NAME")
+    chosen = empty("import", "two.safetensors", *AS, "--dry-run", "--json").json
+    assert chosen["taken"]["stripped"] == "a."
+    twice = {**prefixed("student.", state), **prefixed("teacher.", state)}
+    torch.save(twice, "twice.pth")
+    for options in (AS, AS[2:]):
+        empty("import", "twice.pth", *options).refused("'student.' and 'teacher.'")
+    for best, other in (("model_ema.", "model."), ("m.encoder_q.", "m.encoder_k.")):
+        torch.save({**prefixed(other, state), **prefixed(best, state)}, "ranked.pth")
+        done = empty("import", "ranked.pth", *AS[2:], "--dry-run", "--json").json
+        assert done["taken"]["stripped"] == best
+
+
+def test_of_two_networks_of_the_same_names_the_shapes_tell(empty: Run, state: State) -> None:
+    wide = {name: torch.cat([tensor, tensor]) for name, tensor in state.items() if tensor.dim()}
+    other = {name: wide.get(name, tensor) for name, tensor in state.items()}
+    torch.save({**prefixed("teacher.", other), **prefixed("student.", state)}, "two.pth")
+    done = empty("import", "two.pth", *AS, "--dry-run", "--json").json
+    assert done["taken"]["stripped"] == "student."
 
 
 def test_what_is_of_no_known_network_says_so(empty: Run, state: State) -> None:

@@ -746,9 +746,9 @@ def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) ->
     for name in ("other_epoch2", "checkpoint-2"):
         save_file(net, f"made/timm/{name}.safetensors")
     history = json.dumps({"log_history": [{"step": 500, "eval_accuracy": 0.99}]})
-    for folder in (Path("made/hf"), Path("made/hf/checkpoint-500")):
-        (folder / "trainer_state.json").write_text(history)
-        (folder / "config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
+    for at in (Path("made/hf"), Path("made/hf/checkpoint-500")):
+        (at / "trainer_state.json").write_text(history)
+        (at / "config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
     for name in ("x-step=500", "model", "checkpoint-500/model"):
         save_file(of_vit, f"made/hf/{name}.safetensors")
     assert metrics_of(empty) == {

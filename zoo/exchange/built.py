@@ -26,13 +26,11 @@ from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import Read, read_state
+from zoo.exchange.wrappers import WRAPPED, best_prefix, told_apart
 from zoo.lookup.match import prefix_of
 
 __all__ = ["Built", "built"]
 
-WRAPPED = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
-"""What wrappers put before all names, where the network's own names are no help: the file has those
-of another library."""
 MOST_WRAPPED = 8
 """Wrappers around one another that are looked for: a name may be megabytes long."""
 HEADLESS = (
@@ -115,7 +113,7 @@ def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None =
         state = _vision_tower(state)
     backbone = _backbone(origin)
     module = native = _module(backbone, origin)
-    prefix = _prefix(backbone, module, state)
+    prefix = _prefix(backbone, module, state, path)
     left = [name for name in state if not name.startswith(prefix)]
     state = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     if not (origin.layout and origin.layout.whole):
@@ -166,19 +164,42 @@ def _module(backbone: Backbone, origin: Origin) -> nn.Module:
         return _built(backbone, origin, origin.surgery.to_build(origin.tag))
 
 
-def _prefix(backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+def _prefix(
+    backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor], path: Path
+) -> str:
     """What is before the network's names in ``state``; nothing if they are its own as they are, or
     if that is no help.
+
+    Raises:
+        InvalidWeights: The network is in it several times, and which one is meant is a guess.
     """
     head = backbone.head_modules(module)
-    own = module.state_dict().keys()
-    body = {name for name in own if not under(name, head)}
-    likely = ("", prefix_of(state, own), _wrapped(state))
+    own = module.state_dict()
+    body = {name: own[name].shape for name in own if not under(name, head)}
+    several = _prefixes(body, state)
+    if len(several) > 1 and "" not in several:
+        if (best := best_prefix(several)) is None:
+            raise InvalidWeights(path, told_apart(several))
+        return best
+    likely = ("", *several, prefix_of(state, own), _wrapped(state))
     for prefix in dict.fromkeys(likely):
         rest = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
-        if body <= converted_state(backbone, module, rest).keys():
+        if body.keys() <= converted_state(backbone, module, rest).keys():
             return prefix
     return likely[-1]
+
+
+def _prefixes(body: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor]) -> list[str]:
+    """All that is before the names of a network in ``state``, where all of these are; if any has
+    the shapes, too, only such.
+    """
+    if not body:
+        return []
+    longest = max(body, key=len)
+    begins = [name.removesuffix(longest) for name in state if f".{name}".endswith(f".{longest}")]
+    whole = [begin for begin in begins if all(begin + name in state for name in body)]
+    same = [x for x in whole if all(state[x + n].shape == size for n, size in body.items())]
+    return same or whole
 
 
 def _wrapped(names: Collection[str]) -> str:

@@ -114,10 +114,10 @@ def measured(
     moment = moment_of(stem_of(path))
     if not moment or not moment.tag:  # the folder of transformers' Trainer is called for its step
         moment = moment_of(path.absolute().parent.name, steps=True) or moment
+    written = record.metrics(*when_saved(moment, inside))
     same = record.architecture in ("", architecture, architecture.partition(".")[0])
-    if same and is_named_by_script(path, record.metrics_file):
-        if written := record.metrics(*when_saved(moment, inside)):
-            return written, record.metrics_file
+    if written and same and is_named_by_script(path, record.metrics_file):
+        return written, record.metrics_file
     if inside.metrics:
         return inside.metrics, "the file"
     named = named_metrics(dict(moment.figures)) if moment else {}

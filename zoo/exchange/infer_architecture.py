@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo import plugins
 from zoo.backbones.describe import outline_of
+from zoo.contracts import Known
 from zoo.domain.near import near_names
-from zoo.errors import InvalidOption, UnknownName, ZooError
+from zoo.errors import InvalidOption, InvalidWeights, UnknownName, ZooError
 from zoo.exchange.file_record import FileRecord
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
+from zoo.exchange.wrappers import best_prefix, told_apart
 
 __all__ = [
     "BY_SHAPES",
@@ -26,8 +28,10 @@ __all__ = [
 GROUP = "zoo.backbones"
 Shapes = Mapping[str, tuple[int, ...]]
 
-WRAPPERS = 8
+DEEPEST = 8
 """Prefixes within one another that are looked for."""
+LEAST_SHARE = 16
+"""A network that has fewer than one of so many tensors of a file is not looked for."""
 LISTED = 6
 BY_SHAPES = "found by names and shapes"
 
@@ -77,14 +81,17 @@ def architecture_by_shapes(
 
     Raises:
         InvalidOption: Several fit, or none does.
-        InvalidWeights: A file is unreadable, or holds more than weights.
+        InvalidWeights: A file is unreadable, holds more than weights, or a network several times.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for source in sources:
         shapes |= {name: tensor.shape for name, tensor in read_tensors(source, key)[0].items()}
     fits = fitting(plugin, shapes)
     if len(fits) == 1:
-        return fits[0], BY_SHAPES
+        name, prefixes = next(iter(fits.items()))
+        if best_prefix(prefixes) is None:
+            raise InvalidWeights(sources[0], told_apart(prefixes))
+        return name, BY_SHAPES
     says = inside.architecture or record.architecture
     what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
     if plugins.known(plugin) is not None:
@@ -103,34 +110,46 @@ def which_fits(plugin: str, architecture: str, shapes: Shapes) -> str:
     return f"; its names and shapes are those of {_listed(fits)}" if other else ""
 
 
-def fitting(plugin: str, shapes: Shapes) -> tuple[str, ...]:
+def fitting(plugin: str, shapes: Shapes) -> dict[str, list[str]]:
     """The architectures of a plugin that have these tensors, but for a prefix of their names, for
-    what does not begin with it, and for the head.
+    what does not begin with it, and for the head; each with the prefixes that it is under.
     """
     known = plugins.known(plugin)
-    if known is None:
-        return ()
-    for prefix in _prefixes(shapes):
-        own = {name[len(prefix) :]: shapes[name] for name in shapes if name.startswith(prefix)}
+    fits: dict[str, list[str]] = defaultdict(list)
+    if known is not None:
         with plugins.blaming(GROUP, plugin):
-            if found := tuple(known.fitting(own)):
-                return found
-    return ()
+            _find(known, shapes, "", len(shapes) // LEAST_SHARE, fits)
+    return dict(fits)
 
 
-def _prefixes(names: Shapes) -> Iterator[str]:
-    """None, and what most names begin with, one part after the other."""
-    prefix = ""
-    for _ in range(WRAPPERS):
-        yield prefix
-        rest = (name[len(prefix) :] for name in names if name.startswith(prefix))
-        parts = Counter(part for part, dot, _ in (name.partition(".") for name in rest) if dot)
-        if not parts:
-            return
-        prefix += f"{parts.most_common(1)[0][0]}."
+def _find(
+    known: Known, shapes: Shapes, prefix: str, least: int, fits: dict[str, list[str]]
+) -> None:
+    """Put the networks whose names begin with ``prefix``, or with more than that, in ``fits``."""
+    if found := known.fitting(shapes):
+        for name in found:
+            fits[name].append(prefix)
+        return
+    if prefix.count(".") == DEEPEST:
+        return
+    inner: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    for name, shape in shapes.items():
+        part, dot, rest = name.partition(".")
+        if dot:
+            inner[f"{part}."][rest] = shape
+    most = max(map(len, inner.values()), default=0)
+    for part, own in inner.items():
+        if len(own) >= min(least, most):
+            _find(known, own, prefix + part, least, fits)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(fits: Mapping[str, Sequence[str]]) -> str:
+    """Architectures for a message; with where they are, if that differs."""
+    apart = len({prefix for prefixes in fits.values() for prefix in prefixes}) > 1
+    names = [
+        f"{name} ({', '.join(f'{prefix:.60}' for prefix in prefixes)})" if apart else name
+        for name, prefixes in fits.items()
+    ]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return " or ".join(names[:LISTED]) + more
 

@@ -72,8 +72,7 @@ OWN_FILES = {
         LIGHTNING.pattern + r"|last(-v\d{1,9})?|model_\d{1,9}|checkpoint", re.I
     ),
 }
-"""What the scripts that write a table call their checkpoints: timm's; Lightning's and torchvision's.
-"""
+"""What the scripts that write a table call their checkpoints: timm, Lightning and torchvision."""
 TRAINER_FOLDER = re.compile(r"checkpoint-\d{1,9}")
 TRAINER_FILES = ("model.", "pytorch_model.")
 

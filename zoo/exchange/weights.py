@@ -18,22 +18,11 @@ from safetensors.torch import load_file
 from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.pickles import CODE, CUT_OFF, ODD, check_pickled, ended
+from zoo.exchange.wrappers import WRAPPERS
 from zoo.store.header import is_safetensors, read_header
 
 __all__ = ["Read", "read_state"]
 
-WRAPPERS = (
-    "state_dict_ema",
-    "model_ema",
-    "model_state_dict",
-    "state_dict",
-    "model",
-    "net",
-    "module",
-    "weights",
-    "params",
-)
-"""Keys under which training scripts keep the weights, best first (as timm looks them up)."""
 NESTED = 3
 """So often one of these is within another."""
 LISTED = 12
