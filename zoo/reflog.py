@@ -8,7 +8,7 @@ from zoo import config
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Protected, UnknownName
+from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
 
 __all__ = [
@@ -30,15 +30,21 @@ def append_after(
     store: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
 ) -> RefEntry:
     """Move a ref of a store or remote on from ``current``, its newest entry; no new entry if that
-    points at ``digest`` already.
+    points at ``digest`` already, or somebody else has moved it there meanwhile.
 
     Raises:
-        Conflict: The ref is not at ``current`` any more, it is protected, or a prune is under way.
+        Conflict: The ref is at neither any more, it is protected, or a prune is under way.
     """
     if current and current.manifest == digest and not current.deleted:
         return current
     check_movable(ref, current)
-    return _append(store, ref, current, digest, why)
+    try:
+        return _append(store, ref, current, digest, why)
+    except Conflict:
+        newest = store.read_ref(ref)
+        if newest is None or newest.deleted or newest.manifest != digest:
+            raise
+        return newest  # somebody else has done the same meanwhile
 
 
 def append_deletion(store: Store, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:

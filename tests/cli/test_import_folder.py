@@ -20,6 +20,7 @@ from fakes.program import Said
 from safetensors.torch import save_file
 
 import zoo
+from zoo import reflog
 from zoo.errors import DiskFull, InvalidOption
 from zoo.exchange import import_many, import_walk
 from zoo.exchange.importing import import_weights
@@ -656,6 +657,33 @@ def test_a_name_that_is_taken_after_the_plan_is_not_moved(at_runs: Run) -> None:
     assert file.problem == (
         "team/bees is here already, with other weights, since the import was planned"
     )
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_that_import_a_folder_at_once(
+    at_runs: Run, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    only_bees()
+    Path("theirs").mkdir()
+    save_file(weights(2 if same else 4, "test_resnet"), "theirs/bees.safetensors")
+    found, real = list[Said](), reflog.now
+
+    def now() -> str:
+        """Just before the name is given, somebody else gives it."""
+        monkeypatch.setattr(reflog, "now", real)
+        found.append(at_runs("import", "theirs", *ALL[2:], "--json"))
+        return real()
+
+    monkeypatch.setattr(reflog, "now", now)
+    (mine,) = at_runs(*ALL, "--json").json["files"]
+    (theirs,) = found[0].done().json["files"]
+    assert at_runs("show", "team/bees", "--json").json["manifest"] == theirs["manifest"]
+    if same:
+        assert (mine["status"], mine["manifest"]) == ("imported", theirs["manifest"])
+        assert len(at_runs("log", "team/bees", "--json").json["history"]) == 1
+    else:
+        moved = f"team/bees was moved by someone else; it is now {theirs['manifest']}"
+        assert (mine["status"], mine["problem"]) == ("bad", moved)
 
 
 def test_a_file_that_changes_after_the_plan_is_not_taken_for_the_planned_one(at_runs: Run) -> None:
