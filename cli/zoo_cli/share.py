@@ -248,7 +248,8 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option(
     "--key",
     metavar="KEY",
-    help="The key of FILE that holds the weights, where it holds several sets (state_dict).",
+    help="The key of FILE that holds the weights, where it holds several sets (state_dict), or "
+    "what their names begin with (teacher).",
 )
 @click.option(
     "--parent",

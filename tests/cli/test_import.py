@@ -6,6 +6,7 @@ import re
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -529,9 +530,13 @@ def test_a_file_of_two_networks_is_not_imported_by_guess(empty: Run, state: Stat
     chosen = empty("import", "two.safetensors", *AS, "--dry-run", "--json").json
     assert chosen["taken"]["stripped"] == "a."
     twice = {**prefixed("student.", state), **prefixed("teacher.", state)}
-    torch.save(twice, "twice.pth")
-    for options in (AS, AS[2:]):
-        empty("import", "twice.pth", *options).refused("'student.' and 'teacher.'")
+    torch.save({"state_dict": twice}, "twice.pth")
+    save_file({name: tensor.clone() for name, tensor in twice.items()}, "twice.safetensors")
+    for file, options in product(("twice.pth", "twice.safetensors"), (AS, AS[2:])):
+        keys = ("'student.' and 'teacher.'", "--key student or --key teacher takes one")
+        empty("import", file, *options).refused(*keys)
+        one = empty("import", file, *options, "--key", "teacher", "--dry-run", "--json").json
+        assert one["taken"]["stripped"] == "teacher."
     for best, other in (("model_ema.", "model."), ("m.encoder_q.", "m.encoder_k.")):
         torch.save({**prefixed(other, state), **prefixed(best, state)}, "ranked.pth")
         done = empty("import", "ranked.pth", *AS[2:], "--dry-run", "--json").json

@@ -7,7 +7,8 @@ import pickle
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +57,23 @@ class Read:
 def read_state(path: Path, key: str | None = None) -> Read:
     """The tensors of a safetensors file or of a pickle, which is loaded weights-only.
 
-    Of several sets of weights in a pickle, that under ``key`` is taken, else the likeliest.
+    Of several sets of weights in a pickle, that under ``key`` is taken, else the likeliest. Where
+    there is no such key, it is what all names of a set of weights begin with.
 
     Raises:
         InvalidWeights: The file is missing, damaged, holds code, or holds no flat set of tensors.
     """
     check_kind(path)
     if is_safetensors(path):
-        read_header(path)
-        if key is not None:
+        begins = "" if key is None else f"{key}."
+        names = [entry.name for entry in read_header(path).entries]
+        if key is not None and not any(name.startswith(begins) for name in names):
             raise InvalidWeights(path, f"is safetensors, which has no keys: leave '{key:.60}' out")
         try:
             loaded: dict[str, torch.Tensor] = load_file(path)
         except (SafetensorError, OSError) as error:
             raise InvalidWeights(path, f"damaged: {error}") from error
-        return Read(tensors=loaded)
+        return Read(tensors={n: tensor for n, tensor in loaded.items() if n.startswith(begins)})
     check_pickled(path)
     read = _read(path, _unpickle(path), key)
     for name, tensor in read.tensors.items():
@@ -108,6 +111,8 @@ def _read(path: Path, saved: Any, key: str | None) -> Read:
     if not isinstance(saved, Mapping):
         raise InvalidWeights(path, f"holds a {type(saved).__name__}, not a set of named tensors")
     if key is not None and not isinstance(saved.get(key), Mapping):
+        if key not in saved and (under := _under(path, saved, f"{key}.")):
+            return under
         has = "holds no weights" if key in saved else "is not there"
         raise InvalidWeights(path, f"'{key:.60}' {has}; {_keys(saved)}")
     taken, found = ([key], saved[key]) if key is not None else ([], saved)
@@ -126,6 +131,15 @@ def _read(path: Path, saved: Any, key: str | None) -> Read:
         left_out=tuple(name for name in beside if name not in sets),
         saved=saved if taken else {},
     )
+
+
+def _under(path: Path, saved: Mapping[Any, Any], prefix: str) -> Read | None:
+    """Of the likeliest set of weights those whose names begin with ``prefix``, if there are any."""
+    with suppress(InvalidWeights):
+        read = _read(path, saved, None)
+        own = {name: each for name, each in read.tensors.items() if name.startswith(prefix)}
+        return replace(read, tensors=own) if own else None
+    return None
 
 
 def _wrapper(saved: Mapping[Any, Any]) -> str | None:

@@ -38,7 +38,5 @@ def best_prefix(prefixes: Sequence[str]) -> str | None:
 def told_apart(prefixes: Sequence[str]) -> str:
     """Why a file that holds a network under several prefixes is refused, and the way out."""
     under = " and ".join(f"'{prefix:.60}'" for prefix in prefixes[:4])
-    return (
-        f"the same network is in it {len(prefixes)} times, under {under}: save the tensors of one "
-        "in a file of their own, and import that"
-    )
+    keys = " or ".join(f"--key {prefix.removesuffix('.'):.60}" for prefix in prefixes[:4])
+    return f"the same network is in it {len(prefixes)} times, under {under}: {keys} takes one"
