@@ -210,8 +210,12 @@ def _console(example: Example, reader: Follower) -> None:
         line, _, shown = session.partition("\n")
         said = reader.type(line)
         wanted = ".*".join(map(re.escape, reader.mask(reader.put(shown)).split("…")))
-        # A page may show stderr first.
-        printed = [reader.mask(each) for each in (said.out + said.err, said.err + said.out)]
+        # Where lines of stderr came is not known: some before all of stdout, and some after it.
+        err = said.err.splitlines(keepends=True)
+        printed = [
+            reader.mask("".join((*err[:first], said.out, *err[first:])))
+            for first in range(len(err) + 1)
+        ]
         assert any(re.fullmatch(wanted, each, re.DOTALL) for each in printed), (line, printed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,7 +253,9 @@ def test_what_is_unusual_ends_as_it_does_where_the_network_is_built(
     ours, theirs = (
         pulled("team/x", "team/x", "--from", PLACE, outlined=each) for each in (True, False)
     )
-    assert ours == theirs
+    # Without outlines it is not known which network would fit.
+    err = re.sub(r"; its names and shapes are those of .*", "", ours.said.err)
+    assert replace(ours, said=replace(ours.said, err=err)) == theirs
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def scans(tmp_path: Path) -> Path:
 @pytest.mark.long  # two passes over 900 images
 def test_an_inner_unit_beats_the_last_features(run: Run, home: Path, scans: Path) -> None:
     probe = ("finetune", BASE, "--data", scans, "--strategy", "probe", "--image-size", 96,
-             "--validation-share", 0, "--device", "cpu", "--json")  # fmt: skip
+             "--validation-share", 0, "--device", "cpu", "--quiet", "--json")  # fmt: skip
     last = run(*probe, "--save", "team/last")
     assert (last.code, last.err) == (0, "")
     auto = run(*probe, "--save", "team/inner", "--at", "auto")

@@ -73,7 +73,7 @@ class Follower:
         """A text with this machine's places."""
         text = re.sub(r"(?:s3|gs|az)://([\w-]+)/", rf"{self.places}/\1-", text)
         if runs := sorted(each.name for each in Path("runs").glob("*-*")):
-            text = text.replace(" 20261127 ", f" {runs[0]} ")
+            text = re.sub(r" 20261127(-\d{6})? ", f" {runs[0]} ", text)
         text = text.replace("chgrp team", f"chgrp {os.getgid()}")
         return text.replace("/mnt/team", f"{self.places}/team")
 
