@@ -112,7 +112,7 @@ def finetune(
     """
     zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}
     if resume is not None:
-        if any(value not in (None, (), False) for value in (base, *options.values())):
+        if any(map(_is_given, ("base", *options))):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every, --log, "
                 "--quiet and --launch can be changed."
@@ -199,10 +199,13 @@ def rerun(
 
 def _given(option: str) -> str | None:
     """Its value, unless that is the default."""
-    context = click.get_current_context()
-    if context.get_parameter_source(option) is ParameterSource.DEFAULT:
-        return None
-    return str(context.params[option])
+    return str(click.get_current_context().params[option]) if _is_given(option) else None
+
+
+def _is_given(name: str) -> bool:
+    """Whether the command line has it, be it with the value that it has by default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
 
 
 def _print_rates(found: LRCurve, as_json: bool) -> None:

@@ -276,7 +276,11 @@ def test_an_interrupted_run_is_resumed(
     shown = small("runs", "show", "last").out
     assert "note: what is frozen runs in each epoch: images are changed anew" in shown
     assert "resume it: zoo finetune --resume" in shown
-    for more in (("--epochs", 3), ("--find-lr",)):
+    more: tuple[object, ...]
+    for more in (
+        ("--epochs", 3), ("--find-lr",), ("--seed", 1), ("--seed", 0), ("--weight-decay", 0),
+        ("--epochs", 0), ("--no-cache",), ("--save", ""), (NET,),
+    ):  # fmt: skip
         done = small("finetune", "--resume", "last", *more)
         assert (done.code, "takes the options of the run" in done.err) == (2, True)
     done = small("finetune", "--resume", "last", "--device", "nonsense")
