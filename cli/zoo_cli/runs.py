@@ -43,7 +43,7 @@ def runs(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([run.to_json() for run in found])
         return
-    rows = [(_result(run), run.id, run.save, run.base, run.started) for run in found]
+    rows = [(_result(run), run.id, _saved(run), run.base, run.started) for run in found]
     header = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
     table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
 
@@ -164,6 +164,11 @@ def _probe(line: Json) -> str:
             f"{accuracy:.4f} (k = {int(k)})" for k, accuracy in votes.items()
         )
     return text
+
+
+def _saved(run: Run) -> str:
+    """The name of its result; in parentheses where there is none yet."""
+    return run.save if run.status == "done" else f"({run.save})"
 
 
 def _result(run: Run) -> str:

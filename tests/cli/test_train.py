@@ -296,6 +296,9 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
 ) -> None:
     real, begun = training.learn, []
 
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     def cut(*arguments: Any) -> Any:
         begun.append(1)
         for number, step in enumerate(real(*arguments)):
@@ -317,8 +320,15 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
         assert run["kept"] == f"kept up to {kept}"
         assert f"interrupted, kept up to {kept}  {run['id']}" in small("runs").out
         assert f"kept up to {kept}; resume it: zoo finetune" in small("runs", "show", "last").out
+        assert re.search(rf"  {run['id']}  \(team/cut\)  ", small("runs").out)
+        with monkeypatch.context() as patch:  # after a kill, it says that it is running
+            patch.setattr(tuning, "prepare", interrupt)
+            replace(runs.Run.read(Path(run["folder"])), status="running").write()
+            done = small("finetune", "--resume", "last")
+        assert f"kept up to {kept}; to go on: zoo finetune --resume {run['id']}\n" in done.err
     small("finetune", "--resume", "last", "--quiet").done()
     assert "kept up to epoch" in small("runs").out  # the other one
+    assert re.search(rf"  {run['id']}  team/cut  ", small("runs").out)
     assert small("runs", "--json").json[0]["kept"] == ""
 
 

@@ -162,7 +162,9 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         if ranks.is_main and (now := Run.read(run.folder)).status != "done":
-            kept = f"{now.kept}; to go on" if now.kept else "nothing is kept yet, begin anew"
+            # It says that it is running where nothing has been noted since it was resumed.
+            left = replace(now, status="interrupted").kept
+            kept = f"{left}; to go on" if left else "nothing is kept yet, begin anew"
             error.add_note(
                 f"{kept}: zoo finetune --resume {run.id}\n"
                 f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
