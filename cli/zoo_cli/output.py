@@ -28,6 +28,7 @@ __all__ = [
     "brief",
     "clean",
     "count",
+    "moved",
     "note",
     "on_terminal",
     "paragraph",
@@ -163,6 +164,11 @@ def result(name: object, digest: Digest, *lines: str) -> None:
     click.echo(clean(f"{name}  {digest.short}"))
     for line in lines:
         paragraph(line, "  ")
+
+
+def moved(name: object, before: Digest | None) -> list[str]:
+    """That a name was another checkpoint's, in a line; none if it was not."""
+    return [f"moved; was {before.short} (zoo log {name})"] if before else []
 
 
 def paragraph(text: str, indent: str = "") -> None:

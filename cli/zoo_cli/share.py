@@ -18,10 +18,9 @@ from zoo.domain.words import many
 from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
-from zoo_cli.output import note, on_terminal, print_json, result, size
+from zoo_cli.output import moved, note, on_terminal, print_json, result, size
 
 if TYPE_CHECKING:
-    from zoo.domain.digest import Digest
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
     from zoo.exchange.sharing import Pulled
@@ -171,12 +170,7 @@ def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) ->
     if as_json:
         print_json({"ref": new, **entry.to_json()})
     else:
-        result(new, entry.manifest, *_moved(new, before, entry.manifest))
-
-
-def _moved(name: object, before: Digest | None, now: Digest) -> list[str]:
-    """That a name was another checkpoint's, in a line; none if it was not."""
-    return [f"moved; was {before.short} (zoo log {name})"] if before and before != now else []
+        result(new, entry.manifest, *moved(new, before if before != entry.manifest else None))
 
 
 @command()
@@ -380,9 +374,8 @@ def import_(
 
 
 def _show(done: Imported) -> None:
-    moved = _moved(done.ref, done.moved_from, done.manifest)
     said = filter(None, [str(done.taken), done.taken.said])
-    result(done.ref, done.manifest, *moved, *said)
+    result(done.ref, done.manifest, *moved(done.ref, done.moved_from), *said)
 
 
 def _import_all(

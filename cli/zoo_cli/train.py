@@ -13,7 +13,7 @@ from zoo.domain.task import SCORE
 from zoo.domain.words import many
 from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.launch import launch_processes
-from zoo_cli.output import clean, count, note, print_json, result, scored, size, table
+from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
 
 if TYPE_CHECKING:
@@ -274,6 +274,8 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
     result(
         found.ref,
         found.manifest,
+        *moved(found.ref, found.moved_from),
+        *(f"{one.ref} {line}" for one in found.runs for line in moved(one.ref, one.moved_from)),
         f"seed {found.best}, the best on its validation images"
         if found.validation[0] is not None
         else f"seed {found.best}, the first: there are no validation images to choose on",
@@ -300,6 +302,7 @@ def _print(done: Finetuned, as_json: bool) -> None:
     result(
         done.ref,
         done.manifest,
+        *moved(done.ref, done.moved_from),
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
         f"{many(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",

@@ -12,7 +12,7 @@ from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
 from zoo.domain.words import many
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
-from zoo_cli.output import clean, note, print_json, print_json_list, result, size
+from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
@@ -181,4 +181,9 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
         print_json(adapted.to_json())
     else:
         present = f"of which {size(adapted.shared)} already present"
-        result(adapted.ref, adapted.manifest, f"from {name}: {size(adapted.nbytes)}, {present}")
+        result(
+            adapted.ref,
+            adapted.manifest,
+            *moved(adapted.ref, adapted.moved_from),
+            f"from {name}: {size(adapted.nbytes)}, {present}",
+        )

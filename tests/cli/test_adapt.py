@@ -25,6 +25,10 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
     made = run("adapt", BASE, "team/gray", "--channels", 1, "--image-size", "64x96", "--json").json
     assert made["options"] == {"num_classes": 1000, "image_size": [64, 96], "channels": 1}
     assert 0 < made["bytes"] - made["shared_bytes"] < 10_000  # the first layer's weights
+    assert made["moved_from"] is None
+    again = run("adapt", BASE, "team/gray", "--channels", 2)
+    assert f"\n  moved; was {made['manifest'][7:19]} (zoo log team/gray)\n" in again.out
+    made = run("adapt", BASE, "team/gray", "--channels", 1, "--image-size", "64x96", "--json").json
     tree = run("tree", "team/shallow", "--json").json
     assert tree["units"][-1]["name"] == "blocks.4.2"
     assert tree["head"]["shape"] == [1, 3]

@@ -44,9 +44,9 @@ def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
     assert set(got) == {
         "ref", "manifest", "parent", "run", "freeze", "task", "metrics", "seconds",
-        "skipped_images", "gained", "warning",
+        "skipped_images", "gained", "warning", "moved_from",
     }  # fmt: skip
-    assert got["skipped_images"] == 0
+    assert (got["skipped_images"], got["moved_from"]) == (0, None)
     assert got["freeze"].pop("kept")
     assert got["freeze"] == {"frozen_units": 12, "trainable_units": 6, "boundary": "blocks.5.0"}
     assert got["ref"] == TUNED

@@ -89,6 +89,16 @@ def test_what_it_prints(small: Run, few: Path) -> None:
     assert small("show", "team/x:v1", "--json").done().json["recipe"]["seed"] in (0, 1)
 
 
+def test_names_that_move_are_told_of(small: Run, few: Path) -> None:
+    line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
+    first = small(*line, "--json").done().json
+    again = small(*line, "--skip-bad").done().out
+    for one in (first, *first["runs"]):
+        assert one["moved_from"] is None
+        was = f"moved; was {one['manifest'][7:19]} (zoo log {one['ref']})\n"
+        assert f"\n  {'' if one is first else one['ref'] + ' '}{was}" in again
+
+
 def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
     began: list[str] = []
 

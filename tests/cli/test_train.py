@@ -332,6 +332,28 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
     assert small("runs", "--json").json[0]["kept"] == ""
 
 
+def test_a_name_that_moves_is_told_of(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", "probe", "--quiet")
+    was = small("show", NET, "--json").json["manifest"]
+    small("tag", NET, "team/x")
+    told = "  moved; was {} (zoo log team/x)\n"
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "conclude", interrupt)
+        assert small(*tune, "--save", "team/x").code == 130
+    assert told.format(was[7:19]) in small("finetune", "--resume", "last").done().out
+    known = small("show", "team/x", "--json").json["manifest"]
+    done = small("rerun", "team/x", "--save", NET, "--json").done()
+    assert done.json["moved_from"] == was
+    again = small(*tune, "--seed", 1, "--save", "team/x").done().out
+    assert again.splitlines()[1] == told.format(known[7:19]).rstrip()
+
+
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
     told = "note: 9 training images of a class are few: --recipe small-data, or a probe"

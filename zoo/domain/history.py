@@ -15,7 +15,7 @@ from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import MALFORMED, InvalidManifest
 
-__all__ = ["PULLED", "RefEntry", "was_pulled"]
+__all__ = ["PULLED", "RefEntry", "moved_from", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
@@ -153,3 +153,10 @@ def was_pulled(history: Iterable[RefEntry], digest: Digest) -> bool:
             break
         why = entry.why
     return why.startswith(PULLED)
+
+
+def moved_from(before: RefEntry | None, manifest: Digest) -> Digest | None:
+    """What a name whose newest entry was ``before`` pointed at, if not at ``manifest`` already."""
+    if before is None or before.deleted or before.manifest == manifest:
+        return None
+    return before.manifest

@@ -21,6 +21,7 @@ from zoo.contracts import Backbone
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy, under
+from zoo.domain.history import moved_from
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
@@ -47,6 +48,7 @@ class Adapted(Result):
         manifest: The checkpoint.
         parent: What it derives from.
         options: What was done to the network, all in all.
+        moved_from: What the name pointed at before, if that was another checkpoint.
         nbytes: Size of its tensors.
         shared: How much of that its parent holds as well, and so is stored once.
     """
@@ -55,6 +57,7 @@ class Adapted(Result):
     manifest: Digest
     parent: Digest
     options: Mapping[str, object]
+    moved_from: Digest | None
     nbytes: int = field(metadata={"json": "bytes"})
     shared: int = field(metadata={"json": "shared_bytes"})
 
@@ -107,6 +110,7 @@ def _adapted(
         manifest=digest,
         parent=parent,
         options=planned.backbone.options,
+        moved_from=moved_from(new.before, digest),
         nbytes=sum(tensor.nbytes for tensor in weights.tensors),
         shared=sum(tensor.nbytes for tensor in weights.tensors if tensor.object in known),
     )

@@ -27,6 +27,7 @@ class New:
         ref: The name that it gets.
         why: What makes it, as the history of the name tells.
         check: Raises where the name must not move to it.
+        before: The newest entry of the name until then.
         scratch: A temporary folder on the store's disk.
     """
 
@@ -34,6 +35,7 @@ class New:
     ref: Reference
     why: str
     check: Check
+    before: RefEntry | None
     scratch: Path
 
     def commit(self, manifest: Manifest) -> Digest:
@@ -70,9 +72,12 @@ def new_checkpoint(
     check = check or is_free
     # Now, so that hours of training are not lost to a name; and by the store when the name moves,
     # as somebody may have published it meanwhile.
-    check(workspace.store.read_ref(ref))
+    before = workspace.store.read_ref(ref)
+    check(before)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        yield New(workspace=workspace, ref=ref, why=why, check=check, scratch=scratch)
+        yield New(
+            workspace=workspace, ref=ref, why=why, check=check, before=before, scratch=scratch
+        )
 
 
 def keep_hierarchy(workspace: Workspace, plugin: str, architecture: str) -> None:

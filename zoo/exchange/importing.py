@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RefEntry, moved_from
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
@@ -290,7 +290,6 @@ def import_file(
         UnknownName: The architecture is unknown.
         Conflict: Somebody else moved the ref meanwhile.
     """
-    before = workspace.store.read_ref(ref)
     with new_checkpoint(workspace, ref, why, check=check) as new:
         candidate = ImportCandidate(
             path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files)
@@ -299,11 +298,10 @@ def import_file(
             manifest, taken = _stored(new, check_weights(candidate), progress)
         digest = new.commit(manifest)
     unusable = warn_of_not_finite(workspace.store, manifest)
-    moved = before is not None and not before.deleted and before.manifest != digest
     return Imported(
         ref=ref,
         manifest=digest,
-        moved_from=before.manifest if before and moved else None,
+        moved_from=moved_from(new.before, digest),
         nan_tensors=tuple(unusable),
         taken=taken,
     )

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from zoo.backbones.save import save_state
 from zoo.domain.digest import Digest
+from zoo.domain.history import moved_from
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
@@ -47,6 +48,7 @@ class Finetuned(Result):
     Attributes:
         ref: The name it was saved under.
         manifest: The checkpoint.
+        moved_from: What the name pointed at before, if that was another checkpoint.
         parent: What it derives from.
         run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
@@ -61,6 +63,7 @@ class Finetuned(Result):
 
     ref: Reference
     manifest: Digest
+    moved_from: Digest | None
     parent: Digest
     run: str
     freeze: Mapping[str, object]
@@ -77,6 +80,7 @@ class Finetuned(Result):
         read: Mapping[str, Callable[[Any], Any]] = {
             "ref": Reference.parse,
             "manifest": Digest.parse,
+            "moved_from": lambda digest: digest and Digest.parse(digest),
             "parent": Digest.parse,
             "gained": lambda gained: gained and Gain.from_json(gained),
         }
@@ -108,13 +112,14 @@ def conclude(
     warned = warning(prepared, [*journal.run.lines()], metrics, gained=better)
     told = {"gained": gained.text if gained else "", "warning": warned}
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
-    digest = publish(workspace, prepared, manifest, journal.run.save, report)
+    digest, before = publish(workspace, prepared, manifest, journal.run.save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
     result = {"manifest": str(digest), "metrics": metrics, "warning": warned}
     journal.done({**result, "gained": gained.to_json() if gained else None})
     return Finetuned(
         ref=Reference.parse(journal.run.save),
         manifest=digest,
+        moved_from=before,
         parent=prepared.parent,
         run=journal.run.id,
         freeze=dict(manifest.freeze or {}),
@@ -152,8 +157,10 @@ def _manifest(
 
 def publish(
     workspace: Workspace, prepared: Prepared, manifest: Manifest, save: str, report: Report
-) -> Digest:
-    """Store the network's weights and a model card under ``manifest``, and name it ``save``."""
+) -> tuple[Digest, Digest | None]:
+    """Store the network's weights and a model card under ``manifest``, and name it ``save``; the
+    checkpoint, and what that name pointed at before, if it was another.
+    """
     with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
         path, card = new.scratch / "model.safetensors", new.scratch / CARD
         save_state(prepared.model.state_dict(), path)
@@ -165,7 +172,8 @@ def publish(
             weights=(add_weights(workspace.store, path, progress=prepared.progress),),
             files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
         )
-        return new.commit(whole)
+        digest = new.commit(whole)
+    return digest, moved_from(new.before, digest)
 
 
 def _measured(prepared: Prepared, loader: Loader) -> Measured:

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 
 from zoo import config
 from zoo.domain.digest import Digest
+from zoo.domain.history import moved_from
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.result import Result
@@ -38,6 +39,7 @@ class Seeds(Result):
     Attributes:
         ref: The name, which points at the best of them.
         manifest: That checkpoint.
+        moved_from: What the name pointed at before, if that was another checkpoint.
         seeds: All seeds, in order.
         best: The one whose candidate did best on its validation images; where there are none, the
             first.
@@ -48,6 +50,7 @@ class Seeds(Result):
 
     ref: Reference
     manifest: Digest
+    moved_from: Digest | None
     seeds: tuple[int, ...]
     best: int
     validation: tuple[float | None, ...]
@@ -83,10 +86,12 @@ def finetune_seeds(
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
+    before = workspace.store.read_ref(save)
     workspace.move(save, done[at].manifest, f"finetune: the best of {seeds} seeds")
     return Seeds(
         ref=save,
         manifest=done[at].manifest,
+        moved_from=moved_from(before, done[at].manifest),
         seeds=numbers,
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),
