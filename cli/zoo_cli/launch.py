@@ -17,6 +17,7 @@ import click
 
 from zoo import config
 from zoo.errors import InvalidOption, MissingPackage, ZooError
+from zoo_cli.errors import STATUS
 from zoo_cli.output import note
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def launch_processes(how: str, device: str) -> None:
         else:
             _start_as_configured(Path(how), again)
     except SignalException as error:
+        if error.sigval is signal.SIGINT:
+            sys.exit(STATUS["interrupted"])  # the first of them said so, and how to go on
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
         _exit_as(error.failures)

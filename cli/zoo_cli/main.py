@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import click
 
+from zoo import config
 from zoo.errors import DiskFull, ZooError
 from zoo_cli import (
     compare,
@@ -81,6 +82,15 @@ class Commands(click.Group):
         if ours := ELSEWHERE.get(args[0]):
             ctx.fail(f"No such command '{args[0]}'. Here it is: zoo {ours}")
         return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; of several processes that are interrupted the first one says so."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if config.rank():
+                sys.exit(STATUS["interrupted"])
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under the headings of `SECTIONS`."""

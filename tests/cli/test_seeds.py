@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import sys
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import fmean, stdev
+from subprocess import PIPE, Popen
 
 import pytest
 from fakes.prepared import NET, Run
@@ -66,6 +72,78 @@ def test_each_in_several_processes(
     assert [one["ref"] for one in found["runs"]] == ["team/x:seed-0", "team/x:seed-1"]
     assert len({one["parent"] for one in found["runs"]}) == 1
     assert small("show", "team/x", "--json").json["manifest"] == found["manifest"]
+
+
+HINT = json.dumps({"error": {"code": "interrupted", "message": "interrupted", "hint": "go on so"}})
+INTERRUPTED = f"""
+import os, signal, time
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+if FROM == "terminal" and os.getpgrp() == os.getpgid(os.getppid()):
+    os.kill(os.getpid(), signal.SIGINT)
+os.kill(os.getppid(), signal.SIGINT)
+while not got:
+    time.sleep(0.01)
+time.sleep(0.05)  # a second one would come meanwhile
+told = {HINT!r} if got == [1] else "twice"
+os.write(2, b"\\n" + told.encode() + b"\\n")
+"""
+"""A program that is interrupted with whoever started it, if that is of its group."""
+TERMINATED = """
+import os, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: open("left", "w").close())
+signal.alarm(5)
+os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+"""
+"""A program that terminates whoever started it."""
+
+
+@pytest.mark.parametrize("by", ["terminal", "notebook"])
+def test_processes_are_interrupted_once(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """By a terminal, which interrupts the whole group, and by what interrupts this process."""
+    program = (sys.executable, "-Sc", f"FROM = {by!r}{INTERRUPTED}")
+    monkeypatch.setattr(launched, "PROGRAM", program)
+    done = small(*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x")
+    assert (done.code, done.err) == (130, "\ninterrupted\n  go on so\n")
+
+
+def test_what_ends_this_process_ends_those_that_it_started(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(launched, "PROGRAM", (sys.executable, "-Sc", TERMINATED))
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(ArithmeticError):
+            small(*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x")
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not Path("left").exists()
+
+
+@pytest.mark.long
+def test_a_terminal_interrupts_two_processes(small: Run, few: Path) -> None:
+    line = (*TUNE[:2], "--image-size", 32, "--data", few, "--freeze", "all", "--epochs", 400)
+    of = ("--batch-size", 8, "--seeds", 2, "--launch", 2, "--device", "cpu", "--save", "team/x")
+    command = [sys.executable, "-m", "zoo_cli", *map(str, (*line, *of))]
+    process = Popen(command, stderr=PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not [*Path("runs").glob("*/state.pt")]:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    (run,) = small("runs", "--json").json
+    assert (process.returncode, run["status"]) == (130, "interrupted")
+    assert f"{run['kept']}; to go on: zoo finetune --resume {run['id']}\n" in said
+    assert said.count("interrupted") == 1
 
 
 @pytest.mark.long

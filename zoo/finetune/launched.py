@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import IO, cast
 
 from zoo import errors
@@ -22,6 +25,7 @@ __all__ = ["launched", "recipe_file"]
 
 ERROR = '{"error"'
 """How the line begins that a command fails with; whoever started it has one of its own after it."""
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PROGRAM = (sys.executable, "-m", "zoo_cli")
 
 
@@ -70,12 +74,19 @@ def recipe_file(recipe: Recipe) -> Iterator[Path]:
 
 
 def _run(command: list[str], *, shown: bool) -> Finetuned:
-    with Popen(command, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8") as process:
+    # A group of its own: a terminal interrupts all of this process's group, a notebook this process
+    # alone. So it is always interrupted from here, and once: a second time cuts its end short.
+    with (
+        Popen(
+            command, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8", process_group=0
+        ) as process,
+        _ended_with_this(process.pid),
+    ):
         try:
             last = _follow(cast(IO[str], process.stderr), shown=shown)
             out = cast(IO[str], process.stdout).read()
-        except KeyboardInterrupt as interrupt:  # a notebook interrupts this process alone
-            process.send_signal(signal.SIGINT)
+        except KeyboardInterrupt as interrupt:
+            _send(process.pid, signal.SIGINT)
             told = _failed(_follow(cast(IO[str], process.stderr), shown=shown), 130)
             for text in getattr(told, "__notes__", ()):  # how to go on
                 interrupt.add_note(text)
@@ -85,11 +96,37 @@ def _run(command: list[str], *, shown: bool) -> Finetuned:
     return Finetuned.from_json(json.loads(out))
 
 
+@contextmanager
+def _ended_with_this(group: int) -> Iterator[None]:
+    """While it is open, signals that end this process are sent to ``group``, too."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        _send(group, number)
+        signal.signal(number, before[number])
+        signal.raise_signal(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    here = current_thread() is main_thread()  # others set no handlers
+    handled = [number for number in ENDING if here and before[number] != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+def _send(group: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # all have ended
+        os.killpg(group, number)
+
+
 def _follow(lines: Iterable[str], *, shown: bool) -> str:
     """Pass on lines while they come; the first that tells an error, else the last."""
     told = ""
     for line in lines:
-        if told.startswith(ERROR):
+        if told.startswith(ERROR) or not line.strip():
             continue
         told = line.strip()
         if shown and not told.startswith(ERROR):
