@@ -80,6 +80,8 @@ def in_turn() -> Iterator[None]:
     """
     try:
         yield
+    except click.Abort:  # an interrupt comes to all
+        raise
     except Exception as error:
         own = isinstance(error, ZooError | click.ClickException | OSError)
         if config.processes() > 1:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from fakes.plugin_code import Install
 from fakes.prepared import Run
+from torch.distributed.elastic.multiprocessing import SignalException
 
 TUNE = ("finetune", "team/net", "--save", "team/new", "--image-size", "32", "--epochs", "1")
 RAISE = "raise ImportError('this is of ' + rank)"
@@ -45,6 +47,34 @@ def test_what_went_wrong_is_said_once(
     assert done.err.count("error: ") == 1
     for other in ("Traceback", "ChildFailed", "SIGTERM", "exitcode"):
         assert other not in done.err
+
+
+def test_of_several_that_are_interrupted_the_first_says_so(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def shut_down(*_: object) -> None:
+        raise SignalException("", sigval=sent)
+
+    monkeypatch.setattr("zoo_cli.launch._start", shut_down)
+    line = (*TUNE, "--data", few)
+    sent = signal.SIGINT
+    done = small(*line, "--launch", 2)
+    assert (done.code, done.err) == (130, "")
+    sent = signal.SIGTERM  # of which the others said nothing
+    done = small(*line, "--launch", 2)
+    assert (done.code, done.err) == (130, "\ninterrupted\n")
+    monkeypatch.setattr("zoo.finetune.preflight.check_new", interrupt)
+    monkeypatch.setattr(
+        "zoo_cli.launch.sleep", lambda _: pytest.fail("it waits")
+    )  # the launcher kills who is late
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("0", "\ninterrupted\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        done = small(*line)
+        assert (done.code, done.err) == (130, said)
 
 
 def test_a_configured_single_process_fails_as_any_other(
