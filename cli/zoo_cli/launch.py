@@ -128,7 +128,10 @@ def _start_as_configured(path: Path, again: list[str]) -> None:
             options.append("--multi_gpu")
     with _logs() as logs:
         given = ["--config_file", str(path), "--log_dir", logs, *options, *again]
-        launch_command(launch_command_parser().parse_args(given))
+        try:
+            launch_command(launch_command_parser().parse_args(given))
+        except KeyboardInterrupt:  # a terminal interrupts a single process, too, which says so
+            sys.exit(STATUS["interrupted"])
 
 
 def _logs() -> TemporaryDirectory[str]:

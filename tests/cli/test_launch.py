@@ -12,6 +12,10 @@ from fakes.prepared import Run
 from torch.distributed.elastic.multiprocessing import SignalException
 
 TUNE = ("finetune", "team/net", "--save", "team/new", "--image-size", "32", "--epochs", "1")
+ONE = (
+    "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nuse_cpu: true\n"
+    "num_processes: 1\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
+)
 RAISE = "raise ImportError('this is of ' + rank)"
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -81,10 +85,7 @@ def test_a_configured_single_process_fails_as_any_other(
     console: Run, small: Run, tmp_path: Path
 ) -> None:
     config = tmp_path / "one.yaml"
-    config.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nuse_cpu: true\n"
-        "num_processes: 1\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
-    )
+    config.write_text(ONE)
     done = console(
         *TUNE, "--data", "nowhere", "--device", "cpu", "--launch", config, cwd=Path.cwd()
     )
@@ -92,6 +93,19 @@ def test_a_configured_single_process_fails_as_any_other(
     assert done.err.count("error: ") == 1
     assert "no such folder" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_configured_single_process_says_that_it_is_interrupted(
+    small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = tmp_path / "one.yaml"
+    config.write_text(ONE)
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", interrupt)
+    done = small(*TUNE, "--data", few, "--launch", config)
+    assert (done.code, done.err) == (130, "")
 
 
 @pytest.mark.long
