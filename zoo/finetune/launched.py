@@ -102,7 +102,7 @@ def _ended_with_this(group: int) -> Iterator[None]:
 
     def end(number: int, _: FrameType | None) -> None:
         _send(group, number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         signal.raise_signal(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
