@@ -87,7 +87,9 @@ def finetune_seeds(
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
     before = workspace.store.read_ref(save)
-    workspace.move(save, done[at].manifest, f"finetune: the best of {seeds} seeds")
+    why = f"finetune: the best of {seeds} seeds"
+    # Again, hours later: by now it may be the name of what is published.
+    workspace.move(save, done[at].manifest, why, check=lambda _: workspace.names.check_free(save))
     return Seeds(
         ref=save,
         manifest=done[at].manifest,
