@@ -38,3 +38,27 @@ def test_a_fine_tune_says_nothing_of_the_weights_of_its_base(empty: Run, few: Pa
     (Path("probe") / "config.json").unlink()
     done = empty("import", "probe/model.safetensors", "--architecture", NET, "--as", "back/probe")
     assert "preprocessing from team/probe, which has 100.0% of the weights" in done.out, done
+
+
+def save_epoch(name: str, epoch: int, state: State, **more: object) -> None:
+    """What timm's script saves after an epoch."""
+    Path("runs/net").mkdir(parents=True, exist_ok=True)
+    saved = {"epoch": epoch, "arch": NET, "state_dict": state, "version": 2, **more}
+    torch.save(saved, f"runs/net/{name}.pth.tar")
+
+
+def test_the_name_of_a_parent_that_was_found_is_that_of_its_manifest(empty: Run) -> None:
+    state = weights()
+    moved = {name: tensor + 0.001 * torch.randn_like(tensor) for name, tensor in state.items()}
+    save_epoch("checkpoint-2", 2, state)
+    save_epoch("last", 2, state, metric=1.0)
+    save_epoch("model_best", 2, state, metric=2.0)
+    empty("import", "runs", "--recursive", "--as", "team/{stem}").done()
+    for name in ("last", "model_best"):
+        Path(f"runs/net/{name}.pth.tar").unlink()
+    save_epoch("checkpoint-3", 3, moved)
+    exact = ("import", "runs", "--recursive", "--as", "team/{stem}:e{epoch}", "--parent", "auto")
+    empty(*exact).done()
+    (parent,) = empty("show", "team/net:e3", "--json").json["parents"]
+    assert parent["ref"] == "team/net:e2"
+    assert parent["manifest"] == empty("show", "team/net:e2", "--json").json["manifest"]
