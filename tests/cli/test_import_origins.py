@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 import torch
 from fakes.program import Said
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 Run = Callable[..., Said]
 State = dict[str, torch.Tensor]
@@ -35,8 +35,8 @@ def test_a_fine_tune_says_nothing_of_the_weights_of_its_base(empty: Run, few: Pa
     assert "unknown: preprocessing" in done.out, done
     # Of the probe's own weights it is known: they were made with it.
     empty("export", "team/probe", "probe").done()
-    (Path("probe") / "config.json").unlink()
-    done = empty("import", "probe/model.safetensors", "--architecture", NET, "--as", "back/probe")
+    torch.save(load_file("probe/model.safetensors"), "probe.pth")
+    done = empty("import", "probe.pth", "--architecture", NET, "--as", "back/probe").done()
     assert "preprocessing from team/probe, which has 100.0% of the weights" in done.out, done
 
 
@@ -62,3 +62,32 @@ def test_the_name_of_a_parent_that_was_found_is_that_of_its_manifest(empty: Run)
     (parent,) = empty("show", "team/net:e3", "--json").json["parents"]
     assert parent["ref"] == "team/net:e2"
     assert parent["manifest"] == empty("show", "team/net:e2", "--json").json["manifest"]
+
+
+def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
+    save_epoch("checkpoint-0", 0, weights(2))
+    empty("import", "runs/net/checkpoint-0.pth.tar", "--as", "team/base").done()
+    save_epoch("checkpoint-1", 1, weights(), state_dict_ema=weights(3))
+    one = ("import", "runs/net/checkpoint-1.pth.tar")
+    first = ("--parent", "team/base", "--metric", "accuracy=0.5", "--license", "mit")
+    empty(*one, "--as", "team/one", *first).done()
+    manifest = empty("show", "team/one", "--json").json["manifest"]
+    planned = empty(*one, "--as", "team/two", "--dry-run", "--json").json
+    assert (planned["taken"]["here"], planned["metrics"]) == ("team/one", {"accuracy": 0.5})
+    done = empty(*one, "--as", "team/two").done()
+    assert "here already as team/one; test_vit from the file; unknown: classes" in done.out
+    assert empty("show", "team/two", "--json").json["manifest"] == manifest
+    # What is stated counts, and all else is what is here.
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    stated = ("--metric", "accuracy=0.6", "--classes", "names.txt", "--dataset", "insects")
+    done = empty(*one, "--as", "team/three", *stated).done()
+    assert "here already as team/" in done.out
+    assert "class names from the options; unknown: preprocessing" in done.out
+    three = empty("show", "team/three", "--json").json
+    assert (three["metrics"], three["license"]) == ({"accuracy": 0.6}, "mit")
+    assert (three["classes"], three["lineage"]) == (["ant", "bee", "wasp"], ["team/base"])
+    assert three["provenance"]["dataset"] == "insects"
+    # Other weights in the same file are another checkpoint.
+    done = empty(*one, "--as", "team/raw", "--key", "state_dict").done()
+    assert "here already" not in done.out
+    assert empty("show", "team/raw", "--json").json["lineage"] == []

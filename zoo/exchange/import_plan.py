@@ -22,6 +22,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
+from zoo.exchange.complete_manifest import recorded
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
@@ -182,14 +183,9 @@ def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
         except (ZooError, OSError):  # verify tells
             continue
         for sha256 in hashes_of(here.manifest):
-            if sha256 not in known or _recorded(here.manifest) > _recorded(known[sha256].manifest):
+            if sha256 not in known or recorded(here.manifest) > recorded(known[sha256].manifest):
                 known[sha256] = here
     return known
-
-
-def _recorded(manifest: Manifest) -> tuple[bool, bool]:
-    """How much is recorded of a checkpoint, to sort by."""
-    return bool(manifest.metrics), bool(manifest.parents)
 
 
 def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
@@ -264,7 +260,7 @@ def _resembling(
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
-        most = max(same, key=lambda one: _recorded(one.manifest))
+        most = max(same, key=lambda one: recorded(one.manifest))
         name, _ = named(context.workspace, most.digest)
         planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
