@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import timm
 import torch
+import torchvision
 from fakes.program import Said
 from safetensors.torch import load_file, save_file
 
@@ -91,3 +93,23 @@ def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     done = empty(*one, "--as", "team/raw", "--key", "state_dict").done()
     assert "here already" not in done.out
     assert empty("show", "team/raw", "--json").json["lineage"] == []
+
+
+def test_a_file_of_torchvision_s_script_is_of_torchvision(empty: Run) -> None:
+    network = "squeezenet1_1"
+    state = torchvision.models.get_model(network, num_classes=2).state_dict()
+    Path("runs").mkdir()
+    torch.save({"model": state, "args": Namespace(model=network), "epoch": 1}, "runs/net.pth")
+    assert "is no architecture of timm" in empty(
+        "import", "runs/net.pth", "--as", "team/net", "--backbone", "timm"
+    ).refused().err  # fmt: skip
+    done = empty("import", "runs/net.pth", "--as", "team/net").done()
+    assert f"{network} from the file, torchvision has it" in done.out
+    backbone = empty("show", "team/net", "--json").json["backbone"]
+    assert (backbone["plugin"], backbone["architecture"]) == ("torchvision", network)
+    state["classifier.1.bias"] += 1
+    torch.save({"model": state, "args": Namespace(model=network), "epoch": 2}, "runs/net.pth")
+    planned = empty("import", "runs", "--recursive", "--as", "x/{stem}", "--json").done().json
+    (file,) = planned["files"]
+    assert (file["backbone"], file["architecture"]) == ("torchvision", network)
+    assert file["status"] == "imported"

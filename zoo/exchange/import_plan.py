@@ -27,7 +27,12 @@ from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
-from zoo.exchange.infer_architecture import architecture_by_shapes, stated_architecture
+from zoo.exchange.infer_architecture import (
+    DEFAULT,
+    architecture_by_shapes,
+    stated_architecture,
+    stated_elsewhere,
+)
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -49,7 +54,7 @@ def plan_import(
     pattern: str,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     parent: str | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -61,7 +66,8 @@ def plan_import(
         folder: The folder.
         pattern: A reference with ``{stem}``, ``{folder}`` or ``{epoch}``.
         architecture: What network those files are that do not say it.
-        backbone: Plugin of the architectures.
+        backbone: Plugin of the architectures; None: timm, or the one other that has what a file
+            says it is.
         parent: The checkpoint here that all derive from; ``auto``: it is looked for.
         force: Take names from other checkpoints here, of whatever architecture.
         progress: Told of each file that was read.
@@ -166,7 +172,7 @@ class _Context:
     workspace: Workspace
     root: Path
     known: Mapping[str, _Here]
-    backbone: str
+    backbone: str | None
     architecture: str | None
 
 
@@ -201,7 +207,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         unchanged=found.unchanged,
         script=found.script or record.script,
         key=found.key,
-        backbone=context.backbone,
+        backbone=context.backbone or DEFAULT,
         epoch=epoch,
         step=step,
         problem=found.problem,
@@ -213,7 +219,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         if walked.path.is_dir():
             planned = replace(planned, architecture=walked.network, architecture_by="its folder")
         else:
-            planned = _of_network(planned, found, record, context.architecture)
+            planned = _of_network(context, planned, found, record)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -246,6 +252,7 @@ def _resembling(
             of=str(here.ref),
             share=1.0,
             manifest=here.digest,
+            backbone=here.manifest.backbone.plugin,
             architecture=here.manifest.backbone.architecture,
             architecture_by=f"{here.ref}, which it is",
         ), []
@@ -271,16 +278,20 @@ def _resembling(
 
 
 def _of_network(
-    planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
+    context: _Context, planned: PlannedFile, found: Surveyed, record: RunRecord
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
     name, source = stated_architecture(planned.backbone, found, record)
     if name:
         return replace(planned, architecture=name, architecture_by=source)
-    if stated:
+    if stated := context.architecture:
         return replace(planned, architecture=stated, architecture_by="the options")
     if planned.manifest:
         return planned
+    if context.backbone is None:
+        plugin, name, source = stated_elsewhere(planned.backbone, found)
+        if plugin:
+            return replace(planned, backbone=plugin, architecture=name, architecture_by=source)
     try:
         name, source = architecture_by_shapes(planned.backbone, [found.path], found, record)
     except ZooError as error:

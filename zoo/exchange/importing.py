@@ -138,7 +138,7 @@ def import_weights(
     ref: Reference,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     key: str | None = None,
     progress: Progress = silent,
     from_plan: FromPlan | None = None,
@@ -172,7 +172,7 @@ def plan_single(
     ref: Reference,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     key: str | None = None,
     **options: Unpack[ImportOptions],
 ) -> PlannedImport:

@@ -18,10 +18,12 @@ from zoo.exchange.wrappers import best_prefix, told_apart
 
 __all__ = [
     "BY_SHAPES",
+    "DEFAULT",
     "check_listed",
     "architecture_by_shapes",
     "fitting",
     "stated_architecture",
+    "stated_elsewhere",
     "which_fits",
 ]
 
@@ -34,6 +36,8 @@ LEAST_SHARE = 16
 """A network that has fewer than one of so many tensors of a file is not looked for."""
 LISTED = 6
 BY_SHAPES = "found by names and shapes"
+DEFAULT = "timm"
+"""The plugin whose architectures are meant where nobody says which."""
 
 
 def check_listed(plugin: str, architecture: str) -> None:
@@ -54,7 +58,7 @@ def check_listed(plugin: str, architecture: str) -> None:
     if slash and prefix in plugins.names(GROUP):
         hint: str | None = f"say it so: --backbone {prefix} --architecture {name}"
         raise UnknownName(f"{plugin} architecture", architecture, (), hint)
-    others = [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
+    others = _others(plugin, architecture)
     hint = f"{others[0]} has it: --backbone {others[0]}" if others else None
     near = () if others else near_names(architecture, listed)
     raise UnknownName(f"{plugin} architecture", architecture, near, hint)
@@ -68,6 +72,15 @@ def stated_architecture(plugin: str, inside: FileRecord, record: RunRecord) -> t
         if name and ":" not in name and _has(plugin, name):
             return name, source
     return "", ""
+
+
+def stated_elsewhere(plugin: str, inside: FileRecord) -> tuple[str, str, str]:
+    """The one other plugin that has the architecture which a file names, that architecture, and who
+    says so; empty if there is none, or several have it.
+    """
+    name = inside.architecture
+    others = _others(plugin, name) if name and ":" not in name else []
+    return (others[0], name, f"the file, {others[0]} has it") if len(others) == 1 else ("", "", "")
 
 
 def architecture_by_shapes(
@@ -152,6 +165,10 @@ def _listed(fits: Mapping[str, Sequence[str]]) -> str:
     ]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return " or ".join(names[:LISTED]) + more
+
+
+def _others(plugin: str, architecture: str) -> list[str]:
+    return [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
 
 
 def _has(plugin: str, architecture: str) -> bool:
