@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import timm
 import torch
 import torchvision
+import transformers
 from fakes.program import Said
 from safetensors.torch import load_file, save_file
 
@@ -113,3 +115,26 @@ def test_a_file_of_torchvision_s_script_is_of_torchvision(empty: Run) -> None:
     (file,) = planned["files"]
     assert (file["backbone"], file["architecture"]) == ("torchvision", network)
     assert file["status"] == "imported"
+
+
+def test_a_plan_tells_a_custom_config_and_that_there_is_no_head(empty: Run) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        image_size=32, patch_size=16, num_labels=2,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained("runs/custom")
+    save_file(prefixed(weights(outputs=0)), "runs/bare.safetensors")
+    save_file(prefixed(weights()), "runs/whole.safetensors")
+    plan = ("import", "runs", "--recursive", "--as", "team/{stem}", "--dry-run")
+    rows = {line.split()[0]: line for line in empty(*plan).done().out.splitlines()}
+    assert re.search(r" vit-base-patch16-224 \(custom config\) ", rows["team/custom"])
+    assert re.search(r" test_vit .* no head ", rows["team/bare"])
+    assert "no head" not in rows["team/whole"]
+    files = {Path(file["path"]).stem: file for file in empty(*plan, "--json").json["files"]}
+    assert "num_hidden_layers=1" in files["custom"]["custom"]
+    assert files["custom"]["backbone"] == "transformers"
+    assert [files[name]["headless"] for name in ("bare", "whole")] == [True, False]
+
+
+def prefixed(state: State) -> State:
+    return {f"module.{name}": tensor for name, tensor in state.items()}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.import_options import AUTO
 from zoo.domain.limits import IMPORT_FILES
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
@@ -30,9 +30,11 @@ from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import (
     DEFAULT,
     architecture_by_shapes,
+    lacks_head,
     stated_architecture,
     stated_elsewhere,
 )
+from zoo.exchange.layouts import Layout
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -216,10 +218,12 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
     alike: list[Candidate] = []
     if not found.problem:
         planned, alike = _resembling(context, planned, found)
-        if walked.path.is_dir():
-            planned = replace(planned, architecture=walked.network, architecture_by="its folder")
+        if walked.layout:
+            planned = _of_folder(planned, walked.layout)
         else:
             planned = _of_network(context, planned, found, record)
+            lacks = lacks_head(planned.backbone, planned.architecture, found.names)
+            planned = replace(planned, headless=lacks)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -254,6 +258,7 @@ def _resembling(
             manifest=here.digest,
             backbone=here.manifest.backbone.plugin,
             architecture=here.manifest.backbone.architecture,
+            custom=here.manifest.backbone.custom,
             architecture_by=f"{here.ref}, which it is",
         ), []
     try:
@@ -275,6 +280,20 @@ def _resembling(
         return planned, alike
     by = f"{name}, which it resembles"
     return replace(planned, architecture=backbone.architecture, architecture_by=by), alike
+
+
+def _of_folder(planned: PlannedFile, layout: Layout) -> PlannedFile:
+    """With the network that the files of a folder say that it is."""
+    network, options = layout.network, layout.network.surgery.to_options()
+    plain = Backbone(plugin=layout.plugin, architecture=network.architecture, options=options)
+    backbone = layout.whole.backbone if layout.whole else plain
+    return replace(
+        planned,
+        backbone=backbone.plugin,
+        architecture=backbone.architecture,
+        architecture_by="its folder",
+        custom=backbone.custom,
+    )
 
 
 def _of_network(

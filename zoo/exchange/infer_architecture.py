@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from zoo import plugins
@@ -15,6 +15,7 @@ from zoo.exchange.file_record import FileRecord
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
 from zoo.exchange.wrappers import best_prefix, told_apart
+from zoo.lookup.match import prefix_of
 
 __all__ = [
     "BY_SHAPES",
@@ -22,6 +23,7 @@ __all__ = [
     "check_listed",
     "architecture_by_shapes",
     "fitting",
+    "lacks_head",
     "stated_architecture",
     "stated_elsewhere",
     "which_fits",
@@ -133,6 +135,19 @@ def fitting(plugin: str, shapes: Shapes) -> dict[str, list[str]]:
         with plugins.blaming(GROUP, plugin):
             _find(known, shapes, "", len(shapes) // LEAST_SHARE, fits)
     return dict(fits)
+
+
+def lacks_head(plugin: str, architecture: str, names: Collection[str]) -> bool:
+    """Whether weights have all tensors of an architecture but for its head, as far as it is known
+    without its library.
+    """
+    outline = outline_of(plugin, architecture)
+    if outline is None or not outline.per_output:
+        return False
+    prefix, head = prefix_of(names, outline.shapes), outline.hierarchy.head
+    own = {name.removeprefix(prefix) for name in names}
+    body = outline.shapes.keys() - {*head.parameters, *head.buffers}
+    return body <= own and own.isdisjoint(outline.per_output)
 
 
 def _find(
