@@ -91,6 +91,12 @@ def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     assert (three["metrics"], three["license"]) == ({"accuracy": 0.6}, "mit")
     assert (three["classes"], three["lineage"]) == (["ant", "bee", "wasp"], ["team/base"])
     assert three["provenance"]["dataset"] == "insects"
+    # What its script wrote beside it since is taken where it is not known.
+    Path("runs/net/summary.csv").write_text("epoch,eval_top1\n0,60.0\n1,70.0\n")
+    done = empty("import", "runs/net/checkpoint-0.pth.tar", "--as", "team/told").done()
+    assert "here already as team/base; test_vit from the file; accuracy 0.6 from" in done.out
+    assert empty("show", "team/told", "--json").json["metrics"] == {"accuracy": 0.6}
+    assert empty("show", "team/base", "--json").json["metrics"] == {}
     # Other weights in the same file are another checkpoint.
     done = empty(*one, "--as", "team/raw", "--key", "state_dict").done()
     assert "here already" not in done.out

@@ -22,8 +22,8 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
-from zoo.exchange.complete_manifest import recorded
 from zoo.exchange.file_record import measured, when_saved
+from zoo.exchange.here_already import recorded
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below

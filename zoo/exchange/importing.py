@@ -23,12 +23,12 @@ from zoo.errors import (
     MissingPackage,
     UnknownName,
     Unsupported,
-    ZooError,
 )
 from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
-from zoo.exchange.complete_manifest import derived, descending, made_of, stated, with_stated
+from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.here_already import or_here, or_here_planned
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
@@ -40,8 +40,6 @@ from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
 from zoo.exchange.origin import FromPlan, Origin
-from zoo.exchange.survey import resembling, survey
-from zoo.lookup.identify import Candidate, named
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
@@ -185,7 +183,7 @@ def plan_single(
 
     def planned(candidate: ImportCandidate) -> PlannedImport:
         checked = check_weights(candidate)
-        whole, taken = _or_here_planned(workspace, ref, checked)
+        whole, taken = or_here_planned(workspace, ref, checked)
         # What the import itself would refuse at its end.
         _check(workspace, ref, candidate.origin, options)(None)
         if candidate.origin.parent:
@@ -356,57 +354,15 @@ def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportRepor
         whole, report = checked.resolved_with((*checked.metadata, *more))
     if alone:
         sha256 = manifest.provenance["sha256"]
-        whole, report = _or_here(workspace, new.ref, checked, sha256, alike, (whole, report))
+        whole, report = or_here(
+            workspace, new.ref, checked.candidate, sha256, alike, (whole, report)
+        )
     if origin.find is None:
         return whole, report
     found = None if whole.parents else origin.find(manifest, alike)
     whole = derived(whole, found) if found else whole
     parent = f"{found.ref}, {found}" if found else "" if whole.parents else NONE_FOUND
     return whole, replace(report, parent=parent)
-
-
-def _or_here(
-    workspace: Workspace,
-    ref: Reference,
-    checked: CheckedWeights,
-    sha256: str,
-    alike: Sequence[Candidate],
-    made: tuple[Manifest, ImportReport],
-) -> tuple[Manifest, ImportReport]:
-    """The checkpoint that is here with the bytes of the file, if one is, with what the user states:
-    a second one would lack its parent and its metrics. Else what was ``made``.
-    """
-    whole, report = made
-    entry = workspace.store.read_ref(ref)
-    current = entry.manifest if entry and not entry.deleted else None
-    here = made_of(sha256, whole, alike, current)
-    if here is None:
-        return whole, report
-    names = {*stated(checked.candidate.origin, files=bool(checked.candidate.files))}
-    known = with_stated(here.manifest, whole, names)
-    name, refs = named(workspace, here.digest)
-    return known, replace(
-        report,
-        here=str(ref) if str(ref) in refs else name,
-        metrics=report.metrics if "metrics" in names else "",
-        classes=report.classes if "classes" in names else "",
-        preprocessing=report.preprocessing if "preprocessing" in names else "",
-        unknown=known.unknown,
-    )
-
-
-def _or_here_planned(
-    workspace: Workspace, ref: Reference, checked: CheckedWeights
-) -> tuple[Manifest, ImportReport]:
-    """What is told of a file of which nothing is stored, or the checkpoint that is here with it."""
-    made, candidate = checked.resolved(), checked.candidate
-    if candidate.key or candidate.parts or candidate.origin.provenance["source"] != "file":
-        return made
-    try:
-        alike = resembling(workspace, found := survey(candidate.path))
-    except (ZooError, OSError):  # the import says what is wrong
-        return made
-    return _or_here(workspace, ref, checked, found.sha256, alike, made)
 
 
 def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:
