@@ -126,7 +126,7 @@ def test_a_file_of_torchvision_s_script_is_of_torchvision(empty: Run) -> None:
 def test_a_plan_tells_a_custom_config_and_that_there_is_no_head(empty: Run) -> None:
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        image_size=32, patch_size=16, num_labels=2,
+        image_size=32, patch_size=16, id2label={0: "ant", 1: "bee"},
     )  # fmt: skip
     transformers.ViTForImageClassification(config).save_pretrained("runs/custom")
     save_file(prefixed(weights(outputs=0)), "runs/bare.safetensors")
