@@ -612,7 +612,7 @@ class Zoo:
         name: str,
         *,
         architecture: str | None = None,
-        backbone: str = "timm",
+        backbone: str | None = None,
         key: str | None = None,
         **options: Unpack[ImportOptions],
     ) -> Imported:
@@ -628,7 +628,8 @@ class Zoo:
                 outputs are the classes of these weights. One that is an import path is trusted in
                 this zoo from then on. None: the one that the file or what lies beside it says, else
                 the one that its names and shapes fit.
-            backbone: Plugin of the architecture.
+            backbone: Plugin of the architecture; None: timm, or the one other that has what the
+                file says it is.
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             options: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
@@ -672,7 +673,7 @@ class Zoo:
         name: str,
         *,
         architecture: str | None = None,
-        backbone: str = "timm",
+        backbone: str | None = None,
         key: str | None = None,
         **options: Unpack[ImportOptions],
     ) -> PlannedImport:
@@ -699,7 +700,7 @@ class Zoo:
         pattern: str,
         *,
         architecture: str | None = None,
-        backbone: str = "timm",
+        backbone: str | None = None,
         dry_run: bool = False,
         plan: ImportPlan | None = None,
         **options: Unpack[ImportOptions],
@@ -714,7 +715,7 @@ class Zoo:
                 none, is called), ``{folder}`` or ``{epoch}``. Without ``{epoch}`` or a tag, the
                 best or last of a run gets the name, and others a tag.
             architecture: What network those files are that do not say it.
-            backbone: Plugin of the architectures.
+            backbone: Plugin of the architectures; None as of `import_file`.
             dry_run: Only plan, and import nothing.
             plan: What a dry run has answered: the files are not read again for it, and its parents
                 are those that it found.

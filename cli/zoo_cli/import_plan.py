@@ -27,7 +27,7 @@ def show_plan(plan: ImportPlan) -> None:
     rows = [
         (
             ", ".join(map(str, file.refs)),
-            file.architecture or "-",
+            f"{file.architecture}{_custom(file)}" if file.architecture else "-",
             size(file.size),
             _what(file),
             _parent(file),
@@ -60,11 +60,14 @@ def show_plan(plan: ImportPlan) -> None:
 
 def show_planned(planned: PlannedImport) -> None:
     """Print what the import of one file or folder would make."""
-    custom = " (custom config)" if planned.custom else ""
-    network = f"{planned.architecture}{custom}, {planned.outputs:,} outputs"
+    network = f"{planned.architecture}{_custom(planned)}, {planned.outputs:,} outputs"
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
     for line in filter(None, (str(planned.taken), planned.taken.said)):
         paragraph(line, "  ")
+
+
+def _custom(planned: PlannedImport | PlannedFile) -> str:
+    return " (custom config)" if planned.custom else ""
 
 
 def show_imported(plan: ImportPlan) -> None:
@@ -100,7 +103,7 @@ def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
 
 
 def _what(file: PlannedFile) -> str:
-    parts = [file.script, file.key if "ema" in file.key else ""]
+    parts = [file.script, file.key if "ema" in file.key else "", "no head" if file.headless else ""]
     if "accuracy" in file.metrics:
         parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
     if file.chosen and file.chosen != "best":

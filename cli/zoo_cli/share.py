@@ -238,7 +238,10 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @flag("--recursive", help="Import all weights in the folder FILE and below it.")
 @flag("--dry-run", help="Only show what would be imported.")
 @flag("--yes", help="With --recursive: do not ask.")
-@click.option("--backbone", help="Plugin of the architecture.  [default: timm]")
+@click.option(
+    "--backbone",
+    help="Plugin of the architecture.  [default: timm, or the one that has what the file says]",
+)
 @click.option(
     "--key",
     metavar="KEY",
@@ -355,10 +358,10 @@ def import_(
             "a folder says what network it is: leave --architecture, --backbone and --key out, or "
             "name the file in it"
         )
-    zoo, plugin = open_zoo(), backbone or "timm"
+    zoo = open_zoo()
     if dry_run:
         planned = zoo.plan_import(
-            file, name, architecture=architecture, backbone=plugin, key=key, **options
+            file, name, architecture=architecture, backbone=backbone, key=key, **options
         )
         print_json(planned.to_json()) if as_json else show_planned(planned)
         if options.get("parent") == "auto":
@@ -368,7 +371,7 @@ def import_(
         done = zoo.import_folder(file, name, **options)
     else:
         done = zoo.import_file(
-            file, name, architecture=architecture, backbone=plugin, key=key, **options
+            file, name, architecture=architecture, backbone=backbone, key=key, **options
         )
     print_json(done.to_json()) if as_json else _show(done)
 
@@ -393,7 +396,7 @@ def _import_all(
         folder,
         pattern,
         architecture=architecture,
-        backbone=backbone or "timm",
+        backbone=backbone,
         dry_run=True,
         **options,
     )

@@ -14,9 +14,11 @@ from zoo.exchange.file_kind import check_kind
 from zoo.exchange.file_record import file_record, written_beside
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.infer_architecture import (
+    DEFAULT,
     architecture_by_shapes,
     check_listed,
     stated_architecture,
+    stated_elsewhere,
 )
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
@@ -86,7 +88,7 @@ def candidates_of_file(
     options: ImportOptions,
     *,
     architecture: str | None,
-    backbone: str,
+    backbone: str | None,
     key: str | None = None,
     from_plan: FromPlan | None = None,
 ) -> list[ImportCandidate]:
@@ -110,11 +112,12 @@ def candidates_of_file(
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
     by = ""
+    plugin = backbone or DEFAULT
     if architecture is None:
-        architecture, by = _network_of(workspace, several or [path], backbone, key)
-    known, tag = _tagged(backbone, architecture)
-    check_listed(backbone, known)
-    origin = replace(origin, plugin=backbone, architecture=known, tag=tag, architecture_by=by)
+        plugin, architecture, by = _network_of(workspace, several or [path], backbone, key)
+    known, tag = _tagged(plugin, architecture)
+    check_listed(plugin, known)
+    origin = replace(origin, plugin=plugin, architecture=known, tag=tag, architecture_by=by)
     if args := metadata_of_args(path, known):
         origin = replace(origin, metadata=(*origin.metadata, args))
     whole = ImportCandidate(
@@ -126,23 +129,26 @@ def candidates_of_file(
 
 
 def _network_of(
-    workspace: Workspace, sources: Sequence[Path], backbone: str, key: str | None
-) -> tuple[str, str]:
-    """The network of a file for which the user names none, and who says so: as in an import of a
-    folder.
+    workspace: Workspace, sources: Sequence[Path], stated: str | None, key: str | None
+) -> tuple[str, str, str]:
+    """The network of a file for which the user names none, with its plugin, and who says so: as in
+    an import of a folder. ``stated`` is the plugin that the user names.
     """
+    backbone = stated or DEFAULT
     path, record = sources[0], written_beside(sources[0])
     read = read_tensors(path, key)[1]
     inside = file_record(read.saved if read else {})
     name, source = stated_architecture(backbone, inside, record)
     if name:
-        return name, source
+        return backbone, name, source
+    if stated is None and (elsewhere := stated_elsewhere(backbone, inside))[0]:
+        return elsewhere
     layouts = _layouts(path, [])
     for layout in layouts:
         if layout.plugin == backbone and ":" not in layout.network.architecture:
-            return layout.network.architecture, layout.file
+            return backbone, layout.network.architecture, layout.file
     try:
-        return architecture_by_shapes(backbone, sources, inside, record, key)
+        return backbone, *architecture_by_shapes(backbone, sources, inside, record, key)
     except InvalidOption:
         if layouts:
             raise InvalidOption(
@@ -155,7 +161,11 @@ def _network_of(
         best = alike[0].manifest.backbone
         if best.plugin != backbone:
             raise
-        return best.architecture, f"{named(workspace, alike[0].digest)[0]}, which it resembles"
+        return (
+            backbone,
+            best.architecture,
+            f"{named(workspace, alike[0].digest)[0]}, which it resembles",
+        )
 
 
 def _why_no_network(folder: Path, there: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,16 +96,15 @@ class Parents:
         before = self._before(file)
         if here and not (before and before[1] * ALIKE < here.apart):
             remark = self._remark(file, here.digest) or ""
-            alike = self._known.get(self._content(here.digest), ())
-            own = next((str(each.refs[0]) for each in alike if _is_before(each, file)), here.ref)
-            return PlannedParent(
-                ref=own,
+            found = PlannedParent(
+                ref=here.ref,
                 how=found_by(here.share, here.apart, remark),
                 manifest=here.digest,
                 share=here.share,
                 apart=here.apart,
                 remark=remark,
             )
+            return self._of_run(file, found, here.digest)
         if before is None:
             return None
         earlier, far = before
@@ -117,6 +116,18 @@ class Parents:
             apart=far,
             remark=BEFORE,
         )
+
+    def _of_run(self, file: PlannedFile, found: PlannedParent, digest: Digest) -> PlannedParent:
+        """The same as an earlier file of the run, if one has these weights: that has the name that
+        the run gives it, and where its bytes are others it is another checkpoint.
+        """
+        alike = self._known.get(self._content(digest), ())
+        earlier = [each for each in alike if _is_before(each, file)]
+        own = min(earlier, key=lambda each: each.manifest != digest, default=None)
+        if own is None:
+            return found
+        path = None if own.manifest else own.path
+        return replace(found, ref=str(own.refs[0]), manifest=own.manifest, file=path)
 
     def _is_open(self, digest: Digest) -> bool:
         """Whether a checkpoint here was imported, and nobody has said what it derives from."""

@@ -17,16 +17,24 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.import_options import AUTO
 from zoo.domain.limits import IMPORT_FILES
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
+from zoo.exchange.here_already import recorded
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
-from zoo.exchange.infer_architecture import architecture_by_shapes, stated_architecture
+from zoo.exchange.infer_architecture import (
+    DEFAULT,
+    architecture_by_shapes,
+    lacks_head,
+    stated_architecture,
+    stated_elsewhere,
+)
+from zoo.exchange.layouts import Layout
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -48,7 +56,7 @@ def plan_import(
     pattern: str,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     parent: str | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -60,7 +68,8 @@ def plan_import(
         folder: The folder.
         pattern: A reference with ``{stem}``, ``{folder}`` or ``{epoch}``.
         architecture: What network those files are that do not say it.
-        backbone: Plugin of the architectures.
+        backbone: Plugin of the architectures; None: timm, or the one other that has what a file
+            says it is.
         parent: The checkpoint here that all derive from; ``auto``: it is looked for.
         force: Take names from other checkpoints here, of whatever architecture.
         progress: Told of each file that was read.
@@ -165,7 +174,7 @@ class _Context:
     workspace: Workspace
     root: Path
     known: Mapping[str, _Here]
-    backbone: str
+    backbone: str | None
     architecture: str | None
 
 
@@ -182,14 +191,9 @@ def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
         except (ZooError, OSError):  # verify tells
             continue
         for sha256 in hashes_of(here.manifest):
-            if sha256 not in known or _recorded(here.manifest) > _recorded(known[sha256].manifest):
+            if sha256 not in known or recorded(here.manifest) > recorded(known[sha256].manifest):
                 known[sha256] = here
     return known
-
-
-def _recorded(manifest: Manifest) -> tuple[bool, bool]:
-    """How much is recorded of a checkpoint, to sort by."""
-    return bool(manifest.metrics), bool(manifest.parents)
 
 
 def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
@@ -205,7 +209,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         unchanged=found.unchanged,
         script=found.script or record.script,
         key=found.key,
-        backbone=context.backbone,
+        backbone=context.backbone or DEFAULT,
         epoch=epoch,
         step=step,
         problem=found.problem,
@@ -214,10 +218,12 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
     alike: list[Candidate] = []
     if not found.problem:
         planned, alike = _resembling(context, planned, found)
-        if walked.path.is_dir():
-            planned = replace(planned, architecture=walked.network, architecture_by="its folder")
+        if walked.layout:
+            planned = _of_folder(planned, walked.layout)
         else:
-            planned = _of_network(planned, found, record, context.architecture)
+            planned = _of_network(context, planned, found, record)
+            lacks = lacks_head(planned.backbone, planned.architecture, found.names)
+            planned = replace(planned, headless=lacks)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -250,7 +256,9 @@ def _resembling(
             of=str(here.ref),
             share=1.0,
             manifest=here.digest,
+            backbone=here.manifest.backbone.plugin,
             architecture=here.manifest.backbone.architecture,
+            custom=here.manifest.backbone.custom,
             architecture_by=f"{here.ref}, which it is",
         ), []
     try:
@@ -264,7 +272,7 @@ def _resembling(
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
-        most = max(same, key=lambda one: _recorded(one.manifest))
+        most = max(same, key=lambda one: recorded(one.manifest))
         name, _ = named(context.workspace, most.digest)
         planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
@@ -274,17 +282,35 @@ def _resembling(
     return replace(planned, architecture=backbone.architecture, architecture_by=by), alike
 
 
+def _of_folder(planned: PlannedFile, layout: Layout) -> PlannedFile:
+    """With the network that the files of a folder say that it is."""
+    network, options = layout.network, layout.network.surgery.to_options()
+    plain = Backbone(plugin=layout.plugin, architecture=network.architecture, options=options)
+    backbone = layout.whole.backbone if layout.whole else plain
+    return replace(
+        planned,
+        backbone=backbone.plugin,
+        architecture=backbone.architecture,
+        architecture_by="its folder",
+        custom=backbone.custom,
+    )
+
+
 def _of_network(
-    planned: PlannedFile, found: Surveyed, record: RunRecord, stated: str | None
+    context: _Context, planned: PlannedFile, found: Surveyed, record: RunRecord
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
     name, source = stated_architecture(planned.backbone, found, record)
     if name:
         return replace(planned, architecture=name, architecture_by=source)
-    if stated:
+    if stated := context.architecture:
         return replace(planned, architecture=stated, architecture_by="the options")
     if planned.manifest:
         return planned
+    if context.backbone is None:
+        plugin, name, source = stated_elsewhere(planned.backbone, found)
+        if plugin:
+            return replace(planned, backbone=plugin, architecture=name, architecture_by=source)
     try:
         name, source = architecture_by_shapes(planned.backbone, [found.path], found, record)
     except ZooError as error:

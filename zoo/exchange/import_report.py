@@ -30,6 +30,7 @@ class ImportReport(Result):
         preprocessing: Where the preprocessing is from; empty if it is unknown.
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
         parent: The parent that was found, and by what; empty if none was looked for.
+        here: The name of the checkpoint that is here with the same bytes; empty if none is.
     """
 
     key: str = ""
@@ -44,6 +45,7 @@ class ImportReport(Result):
     preprocessing: str = ""
     unknown: tuple[str, ...] = ()
     parent: str = ""
+    here: str = ""
 
     def __str__(self) -> str:
         """What was taken, in one line; empty if all of the file was, as it is."""
@@ -61,11 +63,12 @@ class ImportReport(Result):
 
     @property
     def said(self) -> str:
-        """Who says what its network, its metrics, its classes, its preprocessing and its parent
-        are, in one line.
+        """Whether it is here already, and who says what its network, its metrics, its classes, its
+        preprocessing and its parent are, in one line.
         """
         by = {"class names": self.classes, "preprocessing": self.preprocessing}
-        parts = [part for part in (self.network, self.metrics) if part]
+        here = f"here already as {self.here}" if self.here else ""
+        parts = [part for part in (here, self.network, self.metrics) if part]
         parts += [f"{what} from {source}" for what, source in by.items() if source]
         if self.unknown:
             named = (name.replace("_", " ") for name in self.unknown)

@@ -10,7 +10,7 @@ from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.import_candidates import weights_in
-from zoo.exchange.layouts import CONFIG, INDEX, read_layouts
+from zoo.exchange.layouts import CONFIG, INDEX, Layout, read_layouts
 from zoo.exchange.planned import WalkedFile
 from zoo.store.refs import MARKER
 
@@ -53,7 +53,7 @@ def _in_folder(
 ) -> Iterator[WalkedFile]:
     below, taken = here.relative_to(root), set[str]()
     out = {name for name in files if _leads_out(root, here / name)}
-    own, network = ([], "") if out else _own_weights(here, files, left_out, str(below))
+    own, layout = ([], None) if out else _own_weights(here, files, left_out, str(below))
     taken |= set(own)
     if own and own[0].endswith(INDEX):
         # One hash tells a file of a plan from others, and all epochs of a run have equal indexes.
@@ -63,7 +63,7 @@ def _in_folder(
         moment = names.moment_of(here.name, steps=True) if below.parts else None
         run = names.run_path(below.parent if moment else below)
         yield WalkedFile(
-            here, here / own[0], below, moment, (run, moment.base if moment else ""), network
+            here, here / own[0], below, moment, (run, moment.base if moment else ""), layout
         )
     for name in files:
         path = below / name
@@ -93,9 +93,9 @@ def _leads_out(root: Path, path: Path) -> bool:
 
 def _own_weights(
     here: Path, files: Sequence[str], left_out: dict[str, str], below: str
-) -> tuple[list[str], str]:
+) -> tuple[list[str], Layout | None]:
     """Names of the weights in a folder whose files say what network they are, the one first that is
-    hashed; and that network.
+    hashed; and what they say.
     """
     try:
         layouts = read_layouts(here, [here.name], files)
@@ -103,6 +103,5 @@ def _own_weights(
     except ZooError as error:
         if any(name.endswith((".safetensors", ".bin")) for name in files):
             left_out[str(Path(below) / CONFIG)] = str(error)
-        return [], ""
-    network = layouts[0].network.architecture if layouts else ""
-    return [path.name for path in own if not path.is_symlink()], network
+        return [], None
+    return [path.name for path in own if not path.is_symlink()], layouts[0] if layouts else None

@@ -28,6 +28,7 @@ from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
+from zoo.exchange.here_already import or_here, or_here_planned
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
@@ -135,7 +136,7 @@ def import_weights(
     ref: Reference,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     key: str | None = None,
     progress: Progress = silent,
     from_plan: FromPlan | None = None,
@@ -169,7 +170,7 @@ def plan_single(
     ref: Reference,
     *,
     architecture: str | None = None,
-    backbone: str = "timm",
+    backbone: str | None = None,
     key: str | None = None,
     **options: Unpack[ImportOptions],
 ) -> PlannedImport:
@@ -182,7 +183,7 @@ def plan_single(
 
     def planned(candidate: ImportCandidate) -> PlannedImport:
         checked = check_weights(candidate)
-        whole, taken = checked.resolved()
+        whole, taken = or_here_planned(workspace, ref, checked)
         # What the import itself would refuse at its end.
         _check(workspace, ref, candidate.origin, options)(None)
         if candidate.origin.parent:
@@ -336,23 +337,30 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     if origin.parent:
         manifest = descending(manifest, *origin.parent)
     checked = replace(checked, manifest=manifest)
-    return _completed(new.workspace, checked) if origin.metadata else (manifest, taken)
+    return _completed(new, checked) if origin.metadata else (manifest, taken)
 
 
-def _completed(workspace: Workspace, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
+def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
-    manifest, origin = checked.manifest, checked.candidate.origin
+    workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
+    alone = origin.provenance["source"] == "file" and not origin.from_plan.sha256
     whole, report = checked.resolved()
-    if not (report.unknown or origin.find):
+    if not (alone or report.unknown or origin.find):
         return whole, report
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
         whole, report = checked.resolved_with((*checked.metadata, *more))
+    if alone:
+        sha256 = manifest.provenance["sha256"]
+        whole, report = or_here(
+            workspace, new.ref, checked.candidate, sha256, alike, (whole, report)
+        )
     if origin.find is None:
         return whole, report
-    found = origin.find(manifest, alike)
+    found = None if whole.parents else origin.find(manifest, alike)
     whole = derived(whole, found) if found else whole
-    return whole, replace(report, parent=f"{found.ref}, {found}" if found else NONE_FOUND)
+    parent = f"{found.ref}, {found}" if found else "" if whole.parents else NONE_FOUND
+    return whole, replace(report, parent=parent)
 
 
 def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from zoo import plugins
@@ -15,13 +15,17 @@ from zoo.exchange.file_record import FileRecord
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
 from zoo.exchange.wrappers import best_prefix, told_apart
+from zoo.lookup.match import prefix_of
 
 __all__ = [
     "BY_SHAPES",
+    "DEFAULT",
     "check_listed",
     "architecture_by_shapes",
     "fitting",
+    "lacks_head",
     "stated_architecture",
+    "stated_elsewhere",
     "which_fits",
 ]
 
@@ -34,6 +38,8 @@ LEAST_SHARE = 16
 """A network that has fewer than one of so many tensors of a file is not looked for."""
 LISTED = 6
 BY_SHAPES = "found by names and shapes"
+DEFAULT = "timm"
+"""The plugin whose architectures are meant where nobody says which."""
 
 
 def check_listed(plugin: str, architecture: str) -> None:
@@ -54,7 +60,7 @@ def check_listed(plugin: str, architecture: str) -> None:
     if slash and prefix in plugins.names(GROUP):
         hint: str | None = f"say it so: --backbone {prefix} --architecture {name}"
         raise UnknownName(f"{plugin} architecture", architecture, (), hint)
-    others = [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
+    others = _others(plugin, architecture)
     hint = f"{others[0]} has it: --backbone {others[0]}" if others else None
     near = () if others else near_names(architecture, listed)
     raise UnknownName(f"{plugin} architecture", architecture, near, hint)
@@ -68,6 +74,15 @@ def stated_architecture(plugin: str, inside: FileRecord, record: RunRecord) -> t
         if name and ":" not in name and _has(plugin, name):
             return name, source
     return "", ""
+
+
+def stated_elsewhere(plugin: str, inside: FileRecord) -> tuple[str, str, str]:
+    """The one other plugin that has the architecture which a file names, that architecture, and who
+    says so; empty if there is none, or several have it.
+    """
+    name = inside.architecture
+    others = _others(plugin, name) if name and ":" not in name else []
+    return (others[0], name, f"the file, {others[0]} has it") if len(others) == 1 else ("", "", "")
 
 
 def architecture_by_shapes(
@@ -122,6 +137,19 @@ def fitting(plugin: str, shapes: Shapes) -> dict[str, list[str]]:
     return dict(fits)
 
 
+def lacks_head(plugin: str, architecture: str, names: Collection[str]) -> bool:
+    """Whether weights have all tensors of an architecture but for its head, as far as it is known
+    without its library.
+    """
+    outline = outline_of(plugin, architecture)
+    if outline is None or not outline.per_output:
+        return False
+    prefix, head = prefix_of(names, outline.shapes), outline.hierarchy.head
+    own = {name.removeprefix(prefix) for name in names}
+    body = outline.shapes.keys() - {*head.parameters, *head.buffers}
+    return body <= own and own.isdisjoint(outline.per_output)
+
+
 def _find(
     known: Known, shapes: Shapes, prefix: str, least: int, fits: dict[str, list[str]]
 ) -> None:
@@ -152,6 +180,10 @@ def _listed(fits: Mapping[str, Sequence[str]]) -> str:
     ]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return " or ".join(names[:LISTED]) + more
+
+
+def _others(plugin: str, architecture: str) -> list[str]:
+    return [each for each in plugins.names(GROUP) if each != plugin and _has(each, architecture)]
 
 
 def _has(plugin: str, architecture: str) -> bool:

@@ -19,19 +19,36 @@ def infer_metadata(
 
     Its preprocessing is that of the weights, which were trained on from it; its class names only
     where the tensors with a row for each class are the same. The one need not know the other.
+    Where a checkpoint has exactly these weights, none but such a one is asked.
     """
+    exact = [one for one in alike if one.match.verdict in ("same", "cast")]
+    asked = [(one, _unknown(one, alike)) for one in exact or alike]
     facts = []
-    if named_alike := next((one for one in alike if _classes(one, manifest)), None):
-        source = _source(workspace, named_alike)
-        facts.append(Metadata(source=source, classes=_classes(named_alike, manifest)))
-    best = next((one for one in alike if "preprocessing" not in one.manifest.unknown), None)
-    if best is None:
-        return facts
-    theirs = best.manifest.preprocessing
-    said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
-    said["image_size"] = theirs.input_size[1:]
-    known = {name: value for name, value in said.items() if name not in best.manifest.unknown}
-    return [*facts, Metadata(source=_source(workspace, best), **known)]
+    for one, unknown in asked:
+        if "classes" not in unknown and (classes := _classes(one, manifest)):
+            facts.append(Metadata(source=_source(workspace, one), classes=classes))
+            break
+    for one, unknown in asked:
+        if not unknown.issuperset(SETTINGS):
+            theirs = one.manifest.preprocessing
+            said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
+            said["image_size"] = theirs.input_size[1:]
+            known = {name: value for name, value in said.items() if name not in unknown}
+            return [*facts, Metadata(source=_source(workspace, one), **known)]
+    return facts
+
+
+def _unknown(one: Candidate, alike: Sequence[Candidate]) -> set[str]:
+    """What it cannot tell of a file: what is unknown of it, and of those it derives from that share
+    as much with the file. A fine-tune takes a guess where nothing is known of its base: that says
+    nothing of the weights of the base.
+    """
+    above = one.manifest.ancestry()
+    origins = [
+        each for each in alike if each.digest in above and each.match.share >= one.match.share
+    ]
+    names = {name for each in (one, *origins) for name in each.manifest.unknown}
+    return names | {*SETTINGS} if "preprocessing" in names else names
 
 
 def _source(workspace: Workspace, one: Candidate) -> str:

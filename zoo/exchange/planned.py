@@ -11,6 +11,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.exchange.layouts import Layout
 from zoo.exchange.run_names import Moment
 
 __all__ = ["Draft", "ImportPlan", "WalkedFile", "PlannedFile", "PlannedParent", "Status"]
@@ -61,6 +62,8 @@ class PlannedFile(Result):
         backbone: Plugin of the architecture.
         architecture: What network it is.
         architecture_by: Who says so.
+        custom: How its configuration differs from that of the published network of that name.
+        headless: Whether it has the tensors of that network but for the head.
         epoch: The epoch after which it was written.
         step: The step after which it was written.
         metrics: What it was measured to have, by its script.
@@ -92,6 +95,8 @@ class PlannedFile(Result):
     backbone: str = ""
     architecture: str = ""
     architecture_by: str = ""
+    custom: str = ""
+    headless: bool = False
     epoch: int | None = None
     step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -150,7 +155,7 @@ class WalkedFile:
         below: Its path below the folder that is imported.
         moment: Which moment of its run it is, as its name says.
         run: The folder of its run, and what its own name begins with.
-        network: The architecture that a folder says it is.
+        layout: What the files of a folder say that it is.
     """
 
     path: Path
@@ -158,7 +163,7 @@ class WalkedFile:
     below: Path
     moment: Moment | None
     run: tuple[PurePath, str]
-    network: str = ""
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)

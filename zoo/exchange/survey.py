@@ -34,7 +34,8 @@ class Surveyed(FileRecord):
         sha256: Of all of it, in hex.
         unchanged: What tells that it is still the same (`zoo.exchange.origin.stamp`).
         key: The key of it that holds the weights.
-        weights: Bytes of its tensors.
+        names: Names of its tensors.
+        weights: Bytes of them.
         large: Digests of its large tensors, with their bytes.
         keys: What `zoo.registry` finds those by that resemble it.
         problem: Why it cannot be read; empty if it can.
@@ -45,6 +46,7 @@ class Surveyed(FileRecord):
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
     key: str = ""
+    names: frozenset[str] = frozenset()
     weights: int = 0
     large: Mapping[Digest, int] = field(default_factory=dict)
     keys: frozenset[int] = frozenset()
@@ -66,6 +68,7 @@ def survey(path: Path) -> Surveyed:
         size=path.stat().st_size,
         sha256=digest,
         unchanged=before,
+        names=frozenset(tensors),
         weights=sum(len(each.data) for each in digested.values()),
         large=large,
         keys=frozenset(_keys(digested)),

@@ -23,7 +23,16 @@ from zoo.store.files import LARGE
 from zoo.store.tensor_keys import checkpoint_keys, object_key, sample_keys
 from zoo.workspace import Workspace
 
-__all__ = ["Candidate", "FileMatch", "Identified", "UnitMatch", "candidates", "identify", "named"]
+__all__ = [
+    "Candidate",
+    "FileMatch",
+    "Identified",
+    "UnitMatch",
+    "candidates",
+    "hashes_of",
+    "identify",
+    "named",
+]
 
 CANDIDATES = 8
 """So many of the checkpoints that share most keys are compared byte by byte."""
