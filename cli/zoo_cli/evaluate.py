@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
@@ -79,10 +79,10 @@ def _print(done: Evaluation) -> None:
     more = (f"{_words(name)} {value}" for name, value in figures.items() if name != score)
     part = "" if done.split == "all" else f", {done.split} split"
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
-    images = f"{many(done.report.images, 'image')} of {done.data}{part}{skipped}"
+    images = f"{plural(done.report.images, 'image')} of {done.data}{part}{skipped}"
     lines = [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
     if done.unknown:
-        counts = [f"{name} ({many(images, 'image')})" for name, images in done.unknown.items()]
+        counts = [f"{name} ({plural(images, 'image')})" for name, images in done.unknown.items()]
         left_out = " and left out" if done.report.task == "classification" else ""
         lines.append(f"not known to {done.name}{left_out}: {_listed(counts)}")
     if done.absent:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.output import clean, note, paragraph, size, table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def show_plan(plan: ImportPlan) -> None:
     )
     told = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
-    click.echo(f"{many(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
+    click.echo(f"{plural(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
 
 
 def show_planned(planned: PlannedImport) -> None:
@@ -75,7 +75,7 @@ def show_imported(plan: ImportPlan) -> None:
     done = plan.having("imported")
     _tell("", [(str(file.refs[0]), text) for file in done for text in [*file.notes, *_kept(file)]])
     _tell_bad([file for file in plan.having("bad") if file.refs])  # the plan told the others
-    click.echo(f"imported {len(done)} of {many(len(plan.files), 'file')}")
+    click.echo(f"imported {len(done)} of {plural(len(plan.files), 'file')}")
 
 
 def _kept(file: PlannedFile) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import UnknownName, how_to_update
 from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
@@ -72,7 +72,7 @@ def _tell(report: Report) -> None:
         click.echo(clean(f"{word}  {damage.kind} {damage.name}: {damage.problem}"))
         for name in damage.needed_by:
             click.echo(clean(f"         needed by {name}"))
-    click.echo(f"{many(report.files, 'file')}, {size(report.bytes)}: {_verdict(report)}")
+    click.echo(f"{plural(report.files, 'file')}, {size(report.bytes)}: {_verdict(report)}")
 
 
 def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
@@ -243,7 +243,7 @@ def prune(
     if as_json:
         print_json({"deleted": done, **plan.to_json()})
     elif done:
-        click.echo(f"deleted {many(len(plan.doomed), 'file')}, {size(plan.bytes)}")
+        click.echo(f"deleted {plural(len(plan.doomed), 'file')}, {size(plan.bytes)}")
     elif plan.doomed:
         note("nothing was deleted; --yes deletes")
 
@@ -253,11 +253,11 @@ def _show(plan: Plan) -> None:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
     spared = (
-        f"; {many(plan.young, 'file is', 'files are')} too young to delete" if plan.young else ""
+        f"; {plural(plan.young, 'file is', 'files are')} too young to delete" if plan.young else ""
     )
-    stay = many(len(plan.rebased), "manifest that stays is", "manifests that stay are")
+    stay = plural(len(plan.rebased), "manifest that stays is", "manifests that stay are")
     anew = f"; {stay} encoded anew" if plan.rebased else ""
-    click.echo(f"{many(len(plan.doomed), 'file')}, {size(plan.bytes)} to delete{spared}{anew}")
+    click.echo(f"{plural(len(plan.doomed), 'file')}, {size(plan.bytes)} to delete{spared}{anew}")
 
 
 @command()
@@ -286,7 +286,7 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
         if plan.pairs:
             _show_pairs(plan.pairs)
         click.echo(
-            f"{many(len(plan.pairs), 'checkpoint')}, {size(plan.bytes)}: about "
+            f"{plural(len(plan.pairs), 'checkpoint')}, {size(plan.bytes)}: about "
             f"{size(plan.estimate)} as differences"
         )
     if not plan.pairs or not _agreed("repack?", dry_run=dry_run, yes=yes, as_json=as_json):
@@ -302,7 +302,7 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
     for problem in done.left:
         note(f"left as it is: {problem}")
     before, after = size(done.bytes_before), size(done.bytes_after)
-    click.echo(f"encoded {many(done.objects, 'object')}: {before} before, {after} now")
+    click.echo(f"encoded {plural(done.objects, 'object')}: {before} before, {after} now")
 
 
 def _show_pairs(pairs: tuple[Pair, ...]) -> None:
@@ -333,7 +333,7 @@ def reindex(as_json: bool) -> None:
     if as_json:
         print_json(done.to_json())
         return
-    click.echo(f"{many(done.refs, 'name')}, {many(done.checkpoints, 'checkpoint')} indexed")
+    click.echo(f"{plural(done.refs, 'name')}, {plural(done.checkpoints, 'checkpoint')} indexed")
     if done.replaced:
         note("the index was rebuilt; to know again what remotes have: zoo fetch REMOTE")
 

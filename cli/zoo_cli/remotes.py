@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import ZooError
 from zoo_cli.command import command, group, open_zoo
 from zoo_cli.errors import failure
@@ -131,9 +131,8 @@ def _report(
         print_json([*(fetched.to_json() for fetched in fetched_by_name.values()), *errors])
         return
     for name, fetched in fetched_by_name.items():
-        click.echo(
-            f"{name}: {many(len(fetched.refs), 'name')}, {many(len(fetched.new), 'new checkpoint')}"
-        )
+        names, new = plural(len(fetched.refs), "name"), plural(len(fetched.new), "new checkpoint")
+        click.echo(f"{name}: {names}, {new}")
         _list("new", [f"{ref}  {fetched.refs[ref].short}" for ref in fetched.added])
         moved = fetched.moved.items()
         _list("moved", [f"{ref}  {old.short} to {new.short}" for ref, (old, new) in moved])

@@ -14,7 +14,7 @@ import click
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
@@ -69,7 +69,7 @@ def pull(
     else:
         result(done.ref, done.manifest, f"from {_whence(done)}")
     if done.copied and done.copied.healed:
-        healed = many(len(done.copied.healed), "object here was", "objects here were")
+        healed = plural(len(done.copied.healed), "object here was", "objects here were")
         note(f"{healed} damaged and replaced; look at the rest: zoo verify")
 
 
@@ -126,7 +126,7 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
         result(
             done.ref,
             copied.manifest,
-            f"to {to}: {size(copied.logical_bytes)}; {many(copied.shared_objects, 'object')} "
+            f"to {to}: {size(copied.logical_bytes)}; {plural(copied.shared_objects, 'object')} "
             f"already present, {copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
         )
     elif done.published:
@@ -138,7 +138,7 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
 def _tell_of_damage(copied: Copied, to: str) -> None:
     """What a push found and went around."""
     if copied.healed:
-        healed = many(len(copied.healed), "object there was", "objects there were")
+        healed = plural(len(copied.healed), "object there was", "objects there were")
         note(f"{healed} damaged and replaced; look at the rest: zoo verify {quote(to)}")
     for base in sorted(map(str, copied.damaged)):
         note(

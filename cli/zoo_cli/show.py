@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import FOUND, clean, count, note, print_json, scored, size, table
 
@@ -72,7 +72,7 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     for key, value in lines:
         click.echo(f"{key + ':':{width}} {value}")
     if len(lines) < len(known):
-        note(f"--all shows {many(len(known) - len(lines), 'line more', 'lines more')}")
+        note(f"--all shows {plural(len(known) - len(lines), 'line more', 'lines more')}")
 
 
 def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -120,7 +120,7 @@ def evaluated(found: Json) -> str:
     """What an evaluation found, in a line."""
     part = "" if found["split"] == "all" else f" ({found['split']} split)"
     figures = scored(found["task"], found["metrics"])
-    images = many(found["images"], "image")
+    images = plural(found["images"], "image")
     return f"{figures} on {images} of {found['data']}{part}, {found['at'][:10]}"
 
 

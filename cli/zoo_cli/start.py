@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo import config
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, table
 
@@ -112,7 +112,7 @@ def _forget(zoo: Zoo, source: str, query: dict[str, Any], as_json: bool) -> None
     if as_json:
         print_json({"source": source, "forgotten": forgotten})
     else:
-        listed = many(forgotten, "checkpoint is", "checkpoints are")
+        listed = plural(forgotten, "checkpoint is", "checkpoints are")
         click.echo(f"{source}: {listed} no longer listed")
 
 

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from zoo import config
 from zoo.domain.task import SCORE
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
@@ -257,7 +257,7 @@ def _planned(phase: PlannedPhase, units: int) -> Iterator[tuple[str, str]]:
     elif phase.uncached:
         yield "cached", f"nothing: {phase.uncached}"
     if phase.epochs:
-        yield "training", f"{many(phase.epochs, 'epoch')} of {phase.steps:,} steps"
+        yield "training", f"{plural(phase.epochs, 'epoch')} of {phase.steps:,} steps"
 
 
 def _print_seeds(found: Seeds, as_json: bool) -> None:
@@ -304,7 +304,7 @@ def _print(done: Finetuned, as_json: bool) -> None:
         done.manifest,
         *moved(done.ref, done.moved_from),
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
-        f"{many(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
+        f"{plural(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
         f"{plan['kept']}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),

@@ -10,7 +10,7 @@ import click
 
 from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
@@ -66,7 +66,9 @@ def predict(
         if as_json:
             print_json(written.to_json())
         else:
-            click.echo(f"{clean(out)}  {many(written.images, 'image')} by {written.manifest.short}")
+            click.echo(
+                f"{clean(out)}  {plural(written.images, 'image')} by {written.manifest.short}"
+            )
         _tell_bad(bad)
         return
     predictions = zoo.predictions(name, images, top=top, bad=bad, **opening)
@@ -140,7 +142,7 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
         print_json(written.to_json())
     else:
         number = f"{written.images} x {written.features} features"
-        skipped = f"; {many(written.skipped, 'bad image')} left out" if written.skipped else ""
+        skipped = f"; {plural(written.skipped, 'bad image')} left out" if written.skipped else ""
         of = f"{written.unit} of {written.manifest.short}{skipped}"
         click.echo(f"{clean(written.path)}  {number} at {of}")
 

@@ -228,6 +228,9 @@ def test_a_run_that_has_grown_is_imported_again(at_runs: Run) -> None:
     kept = ("team/bees", "team/flowers:epoch-0", "team/flowers:epoch-1")
     assert {name: now[name] for name in kept} == {name: before[name] for name in kept}
     assert at_runs("best", "team/flowers", "team/flowers:epoch-1").out.startswith("team/flowers")
+    at_runs("tag", "team/flowers:epoch-0", "team/flowers").done()  # what somebody chose stays
+    at_runs(*yes).refused("team/flowers is here already", "--force")
+    at_runs("tag", "team/flowers:epoch-2", "team/flowers").done()
     save_file(weights(3, "test_resnet"), runs / "bees.safetensors")
     done = at_runs(*yes).refused("team/bees is here already, with other weights", "--force")
     save_file(weights(3), runs / "bees.safetensors")

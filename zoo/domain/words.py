@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["many"]
+__all__ = ["plural"]
 
 
-def many(number: int, one: str, several: str = "") -> str:
+def plural(number: int, one: str, several: str = "") -> str:
     """``1 file``, ``3 files``; ``several`` is what does not just end in s."""
     return f"{number} {one if number == 1 else several or one + 's'}"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Unpack
 
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.manifest import Backbone
 from zoo.domain.progress import Progress, silent
@@ -16,7 +15,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import completed
-from zoo.exchange.import_names import check_name
+from zoo.exchange.import_names import IMPORT, name_check
 from zoo.exchange.import_parents import found_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import FromPlan, origin_of
@@ -98,7 +97,7 @@ def _imported(
         made.by_hash[file.sha256] = digest
         network = None if options.get("force") else workspace.store.manifest(digest).backbone
         for ref in file.refs:  # the first is there
-            workspace.move(ref, digest, "import", check=_checked(workspace, ref, file, network))
+            workspace.move(ref, digest, IMPORT, check=_check(workspace, ref, file, network))
     except DiskFull:
         raise
     except (ZooError, OSError) as error:
@@ -106,20 +105,11 @@ def _imported(
     return replace(file, status="imported", manifest=digest, notes=tuple(notes))
 
 
-def _checked(
+def _check(
     workspace: Workspace, ref: Reference, file: PlannedFile, network: Backbone | None
 ) -> Check:
-    """Raises where a name must not move to a file: between plan and import a user is asked, and
-    others work on.
-    """
-
-    def check(_: RefEntry | None) -> None:
-        workspace.names.check_free(ref)
-        check_name(workspace, ref, file.sha256, file.moves.get(str(ref)))
-        if network:
-            workspace.names.check_network(ref, network)
-
-    return check
+    moves = file.moves.get(str(ref))
+    return name_check(workspace, ref, network, sha256=file.sha256, replaces=moves)
 
 
 def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> FromPlan:
@@ -150,9 +140,7 @@ def _complete(
     if whole == manifest:
         return digest
     ref, network = file.refs[0], None if options.get("force") else manifest.backbone
-    with new_checkpoint(
-        workspace, ref, "import", check=_checked(workspace, ref, file, network)
-    ) as new:
+    with new_checkpoint(workspace, ref, IMPORT, check=_check(workspace, ref, file, network)) as new:
         return new.commit(whole)
 
 

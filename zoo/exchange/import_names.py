@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.manifest import Backbone
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidReference, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.planned import Draft, PlannedFile
 from zoo.exchange.run_head import head_of
 from zoo.lookup.identify import hashes_of
-from zoo.workspace import Workspace
+from zoo.workspace import Check, Workspace
 
-__all__ = ["check_name", "check_names", "pointed_at", "with_moves", "with_names"]
+__all__ = ["IMPORT", "check_names", "name_check", "pointed_at", "with_moves", "with_names"]
 
+IMPORT = "import"
+"""What a ref log says of a name that an import gave."""
 CLASHES = 5
 """Clashes of names that an error lists."""
 
@@ -41,8 +45,9 @@ def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[Pl
 def with_moves(
     workspace: Workspace, files: Sequence[PlannedFile], pattern: str, *, force: bool
 ) -> Iterator[PlannedFile]:
-    """The files, with the names that they take from other checkpoints here: those of runs that have
-    grown since they were imported, and with ``force`` any.
+    """The files, with the names that they take from other checkpoints here: with ``force`` any,
+    else those of runs that have grown since they were imported, where an import gave them last.
+    What somebody tagged since, or pulled, stays.
     """
     grown = set() if names.is_exact(pattern) else _grown(workspace, files)
     for file in files:
@@ -50,7 +55,7 @@ def with_moves(
         for ref in file.refs:
             entry = workspace.store.read_ref(ref)
             taken = entry and not entry.deleted and not pointed_at(workspace, ref, file.sha256)
-            if entry and taken and (force or ref.path in grown):
+            if entry and taken and (force or (ref.path in grown and entry.why == IMPORT)):
                 moves[str(ref)] = entry.manifest
         yield replace(file, moves=moves)
 
@@ -106,15 +111,33 @@ def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
         )
 
 
-def check_name(workspace: Workspace, ref: Reference, sha256: str, replaces: Digest | None) -> None:
-    """The same of one name, when it is given: it may have been taken since it was planned.
-    ``replaces`` is the checkpoint that it may be taken from.
+def name_check(
+    workspace: Workspace,
+    ref: Reference,
+    network: Backbone | None,
+    *,
+    sha256: str = "",
+    replaces: Digest | None = None,
+) -> Check:
+    """What raises `Conflict` where a name must not move: between a plan and its import a user is
+    asked, and others work on.
 
-    Raises:
-        Conflict: It was.
+    Args:
+        workspace: The zoo.
+        ref: The name.
+        network: That of the checkpoint which gets it; None: the user forces any.
+        sha256: Of the file that a plan gave it to, in hex; empty if there is no plan.
+        replaces: The checkpoint that the plan takes it from.
     """
-    if problem := _why_taken(workspace, ref, sha256, replaces):
-        raise Conflict(f"{problem}, since the import was planned")
+
+    def check(_: RefEntry | None) -> None:
+        workspace.names.check_free(ref)
+        if sha256 and (problem := _why_taken(workspace, ref, sha256, replaces)):
+            raise Conflict(f"{problem}, since the import was planned")
+        if network:
+            workspace.names.check_network(ref, network)
+
+    return check
 
 
 def pointed_at(workspace: Workspace, ref: Reference, sha256: str) -> Digest | None:

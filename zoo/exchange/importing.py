@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry, moved_from
+from zoo.domain.history import moved_from
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
@@ -35,7 +35,7 @@ from zoo.exchange.import_candidates import (
     candidates_of_file,
     candidates_of_folder,
 )
-from zoo.exchange.import_names import check_name
+from zoo.exchange.import_names import IMPORT, name_check
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
 from zoo.exchange.not_finite import warn_of_not_finite
@@ -118,7 +118,8 @@ def import_folder(
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
-    Of what ``zoo export`` wrote all comes back; of other folders, what explains the weights.
+    Of what ``zoo export`` wrote all but lineage, recipe and figures comes back; of other folders,
+    what explains the weights.
 
     Raises:
         InvalidOption: No file in it says what network it is.
@@ -238,16 +239,15 @@ def _keeper(
 
 def _check(workspace: Workspace, ref: Reference, origin: Origin, options: ImportOptions) -> Check:
     """What raises where the name must not move to the weights of ``origin``."""
-    backbone = Backbone(plugin=origin.plugin, architecture=origin.architecture)
-
-    def check(_: RefEntry | None) -> None:
-        workspace.names.check_free(ref)
-        if planned := origin.from_plan.sha256:
-            check_name(workspace, ref, planned, origin.from_plan.replaces)
-        if not options.get("force"):
-            workspace.names.check_network(ref, backbone)
-
-    return check
+    network = Backbone(plugin=origin.plugin, architecture=origin.architecture)
+    plan = origin.from_plan
+    return name_check(
+        workspace,
+        ref,
+        None if options.get("force") else network,
+        sha256=plan.sha256,
+        replaces=plan.replaces,
+    )
 
 
 def _described_or_plain(
@@ -272,7 +272,7 @@ def import_file(
     key: str | None = None,
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
-    why: str = "import",
+    why: str = IMPORT,
     check: Check | None = None,
     progress: Progress = silent,
 ) -> Imported:

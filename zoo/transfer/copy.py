@@ -13,7 +13,7 @@ from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import MissingObject
 from zoo.store import Store
 from zoo.store.manifests import read_manifest
@@ -182,7 +182,7 @@ def _move(
     progress: Callable[[float, str], AbstractContextManager[Task]],
 ) -> int:
     """Move all objects; the bytes that this took."""
-    objects = many(len(plan.shared), "object is", "objects are")
+    objects = plural(len(plan.shared), "object is", "objects are")
     stop, there = Event(), f"{objects} there already" if plan.shared else ""
     with progress(sum(plan.sizes.values()), "B") as task:
         task.advance(0, there)

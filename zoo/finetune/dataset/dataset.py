@@ -11,7 +11,7 @@ from blake3 import blake3
 from PIL import Image
 
 from zoo.domain.task import Task
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import Images, state_of
 
@@ -137,7 +137,7 @@ class Dataset:
         files = ((key, self.images.file(key)) for key in self.states)
         changed = [key for key, file in files if file and state_of(file) != self.states[key]]
         if changed:
-            reason = f"{many(len(changed), 'image')} changed while being read"
+            reason = f"{plural(len(changed), 'image')} changed while being read"
             raise InvalidData(self.spec, [f"{reason}, such as '{changed[0]}'"])
 
 

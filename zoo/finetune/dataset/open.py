@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
-from zoo.domain.words import many
+from zoo.domain.words import plural
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.dataset import (
     PARTS,
@@ -332,10 +332,10 @@ def _find_leaks(
     several = [each for each in copies.values() if len(each) > 1]
     if several:
         number = sum(len(each) - 1 for each in several)
-        copies_of = many(number, "image is a copy of another", "images are copies of others")
+        copies_of = plural(number, "image is a copy of another", "images are copies of others")
         yield f"{copies_of}, such as {_pair(several[0])}"
     if odd := [each for each in several if len({sample.target for _, sample in each}) > 1]:
-        have = many(len(odd), "image has copies", "images have copies")
+        have = plural(len(odd), "image has copies", "images have copies")
         yield f"{have} with another label, such as {_pair(odd[0])}"
     yield from _across(parts, several, groups)
 
@@ -353,7 +353,7 @@ def _across(
         if pairs:
             number = sum(len(pair) - 1 for pair in pairs)
             yield (
-                f"{number} of {many(len(samples), f'{part} image')} "
+                f"{number} of {plural(len(samples), f'{part} image')} "
                 f"{'is' if number == 1 else 'are'} trained on, too, such as {_pair(pairs[0])}: "
                 "figures on these say nothing about new images"
             )
@@ -362,7 +362,7 @@ def _across(
         )
         shared = (own_groups & train_groups) - {""}
         if shared and not pairs:
-            number_of = many(len(shared), "group is", "groups are")
+            number_of = plural(len(shared), "group is", "groups are")
             yield f"{number_of} in the {part} split and in that to train on"
 
 
