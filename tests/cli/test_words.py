@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import click
 import pytest
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete
 from fakes.prepared import BASE, TUNED, Run
+from safetensors.torch import save_file
 
 import zoo
 from zoo.domain.recipe import Recipe
@@ -192,6 +194,26 @@ def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -
     assert complete("zoo finetune --resume la") == ["last"]
     assert complete("zoo finetune --strategy pr") == ["probe"]
     assert complete("zoo trust te") == []
+
+
+@pytest.mark.parametrize("blocks", [3, 8])
+def test_the_units_are_those_of_the_checkpoint_itself(
+    empty: Run, tmp_path: Path, blocks: int
+) -> None:
+    """Its config has another depth than the published architecture, which has six blocks."""
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_vit", depth=blocks, num_classes=2)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "test_vit", "num_classes": 2, "model_args": {"depth": blocks}})
+    )
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    empty("import", tmp_path, "--as", "team/custom").done()
+    line = "zoo finetune team/custom --freeze b"
+    known = [f"blocks.{number}" for number in range(min(blocks, 6))]
+    assert complete(line) == ["blocks", *known]
+    units = [unit["name"] for unit in empty("tree", "team/custom", "--json").json["units"]]
+    assert complete(line)[1:] == [name for name in units if name.startswith("b")]
+    assert len(complete(line)) == 1 + blocks
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ What was found once is answered from the registry, without torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from zoo import plugins
 from zoo.backbones.describe import describe, outline_of
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import Hierarchy, Unit, under
 from zoo.domain.manifest import Manifest
 from zoo.domain.near import near_names
 from zoo.errors import (
@@ -64,16 +65,39 @@ def units_known(workspace: Workspace, name: str) -> list[str]:
     """
     plugin, architecture = "timm", name
     try:
-        backbone = workspace.store.manifest(workspace.names.resolve(name)[1]).backbone
-        plugin, architecture = backbone.plugin, backbone.architecture
+        return _names(_units_of(workspace, workspace.names.resolve(name)[1]))
     except (InvalidReference, UnknownName):
         if known := workspace.registry.entry(name):
             plugin, architecture = known.entry.backbone, known.entry.architecture
-    version = plugins.backbone_version(plugin)
-    hierarchy = workspace.registry.hierarchy(plugin, version, architecture)
+    return _names(_units_listed(workspace.registry, plugin, architecture))
+
+
+def _units_of(workspace: Workspace, digest: Digest) -> Iterable[Unit]:
+    """Of a checkpoint, which may be built with other arguments than its architecture has."""
+    manifest, registry = workspace.store.manifest(digest), workspace.registry
+    plugin, architecture = manifest.backbone.plugin, manifest.backbone.architecture
+    if known := registry.network(plugin, plugins.backbone_version(plugin), _network(manifest)):
+        return known.units
+    own = {tensor.name for tensor in manifest.tensors}
+    listed = _units_listed(registry, plugin, architecture)
+    return (unit for unit in listed if _is_in(unit, own))
+
+
+def _is_in(unit: Unit, tensors: set[str]) -> bool:
+    # By the module that it is named after: the last block, say, holds the final norm, too.
+    named = [name for name in unit.parameters if under(name, (unit.name,))] or unit.parameters
+    return not named or not tensors.isdisjoint(named)
+
+
+def _units_listed(registry: Registry, plugin: str, architecture: str) -> tuple[Unit, ...]:
+    """Of an architecture, as it is published."""
+    hierarchy = registry.hierarchy(plugin, plugins.backbone_version(plugin), architecture)
     if hierarchy is None and (outline := outline_of(plugin, architecture)):
         hierarchy = outline.hierarchy
-    units = hierarchy.units if hierarchy else ()
+    return hierarchy.units if hierarchy else ()
+
+
+def _names(units: Iterable[Unit]) -> list[str]:
     return list(dict.fromkeys(name for unit in units for name in (unit.stage, unit.name)))
 
 
