@@ -490,6 +490,12 @@ class Zoo:
 
         return restore(self.workspace, Reference.parse(name), remote)
 
+    def deleted(self, beginning: str = "") -> Iterator[str]:
+        """Names that begin so, were deleted here, and can be restored."""
+        from zoo.transfer.names import deleted
+
+        return map(str, deleted(self.workspace, beginning))
+
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""
         from zoo.transfer.names import protect

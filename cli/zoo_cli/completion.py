@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -58,6 +59,14 @@ def _names(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
     return (found.name for found in zoo.search(name=f"{incomplete}*", limit=MOST))
 
 
+def _to_delete(zoo: Zoo, ctx: click.Context, incomplete: str) -> Iterable[str]:
+    if not ctx.params.get("restore"):
+        return _names(zoo, ctx, incomplete)
+    if ctx.params.get("remote"):  # what was deleted there, only the remote knows
+        return ()
+    return islice(zoo.deleted(incomplete), MOST)
+
+
 def _units(zoo: Zoo, ctx: click.Context, _: str) -> Iterable[str]:
     # Behind an option without its value, click leaves what came before as it is.
     name = ctx.params.get("base") or ctx.params.get("name") or next(iter(ctx.args), None)
@@ -98,6 +107,7 @@ FILES = ("data", "location", "remote", "remotes", "root", "to")
 """What may be a path."""
 OTHERS: dict[tuple[str, str], Find | None] = {
     ("add", "name"): None,
+    ("delete", "name"): _to_delete,
     ("import", "name"): None,
     ("remove", "name"): _remotes,
     ("trust", "name"): None,

@@ -216,6 +216,18 @@ def test_the_units_are_those_of_the_checkpoint_itself(
     assert len(complete(line)) == 1 + blocks
 
 
+def test_what_was_deleted_is_offered_to_be_restored(toy: Run) -> None:
+    toy("tag", TUNED, "team/second").done()
+    toy("delete", TUNED).done()
+    assert complete("zoo delete --restore team/") == [TUNED]
+    assert complete("zoo delete team/") == ["team/base", "team/second"]
+    assert complete("zoo delete --restore --from x te") == []
+    toy("prune", "--keep", 0, "--grace", 0, "--yes").done()
+    toy("delete", "team/second").done()
+    toy("prune", "--keep", 0, "--grace", 0, "--yes").done()
+    assert complete("zoo delete --restore team/") == [], "a prune has taken it"
+
+
 @pytest.mark.parametrize(
     "line", ["zoo finetune --data ", f"zoo evaluate {TUNED} ", f"zoo push {TUNED} --to ",
              "zoo import ", "zoo finetune --recipe ", "zoo fetch ", "zoo verify --from ",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, MissingObject
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
+from zoo.store.manifests import has_all_of
 from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
-__all__ = ["delete", "entry", "protect", "rename", "restore"]
+__all__ = ["delete", "deleted", "entry", "protect", "rename", "restore"]
 
 
 def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
@@ -41,6 +44,16 @@ def delete(
     done = append_deletion(store, ref, of=of)
     workspace.remotes.note(remote, ref, done)
     return done
+
+
+def deleted(workspace: Workspace, beginning: str) -> Iterator[Reference]:
+    """Names here that were deleted, begin so, and can be restored."""
+    store = workspace.store
+    for ref in store.readable_refs()[0]:
+        if str(ref).startswith(beginning):
+            newest = store.read_ref(ref)
+            if newest and newest.deleted and has_all_of(store, newest.manifest):
+                yield ref
 
 
 def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
