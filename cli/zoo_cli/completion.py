@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from zoo.domain.presets import PRESETS
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -81,6 +82,14 @@ def _architectures(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]
     return (found.architecture for found in zoo.architectures(f"{incomplete}*").architectures)
 
 
+def _data(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
+    return zoo.workspace.registry.known_data(f"{incomplete}*")
+
+
+def _words(*words: str) -> Find:
+    return lambda _zoo, _ctx, _incomplete: words
+
+
 def _remotes(zoo: Zoo, _: click.Context, _incomplete: str) -> Iterable[str]:
     return zoo.remotes()
 
@@ -96,6 +105,8 @@ FINDS: dict[str, Find] = {
     **dict.fromkeys(("freeze", "at", "truncate", "without"), _units),
     **dict.fromkeys(("remote", "remotes", "to"), _remotes),
     **dict.fromkeys(("resume", "run", "ids"), _runs),
+    "dataset": _data,
+    "device": _words("auto", "cpu", "cuda", "mps"),
     "head": _plugins("zoo.heads"),
     "backbone": _plugins("zoo.backbones"),
     "log": _plugins("zoo.trackers"),
@@ -111,7 +122,7 @@ OTHERS: dict[tuple[str, str], Find | None] = {
     ("import", "name"): None,
     ("remove", "name"): _remotes,
     ("trust", "name"): None,
-    ("finetune", "source"): None,
+    ("finetune", "source"): _words(*PRESETS),
     ("list-arch", "pattern"): _architectures,
     ("verify", "source"): _remotes,
 }

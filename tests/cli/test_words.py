@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import closing
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import click
 import pytest
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete
+from fakes.checkpoints import add_checkpoint
 from fakes.prepared import BASE, TUNED, Run
 from safetensors.torch import save_file
 
@@ -226,6 +228,20 @@ def test_what_was_deleted_is_offered_to_be_restored(toy: Run) -> None:
     toy("delete", "team/second").done()
     toy("prune", "--keep", 0, "--grace", 0, "--yes").done()
     assert complete("zoo delete --restore team/") == [], "a prune has taken it"
+
+
+def test_recipes_devices_and_data_are_completed(toy: Run) -> None:
+    assert complete("zoo finetune --recipe s") == ["s", "small-data", "standard"]
+    assert complete("zoo evaluate --device c") == ["cpu", "cuda"]
+    assert complete("zoo finetune --device ") == ["auto", "cpu", "cuda", "mps"]
+    with closing(Workspace.find()) as workspace:
+        told = {
+            "provenance": {"dataset": "digits"},
+            "metrics": {"accuracy@other": 0.5, "loss": 1.0},
+        }
+        add_checkpoint(workspace, "team/told", **told)
+    assert complete("zoo best --dataset ") == ["digits", "other"]
+    assert complete("zoo best --dataset d") == ["digits"]
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,7 @@ class Registry:
     search = _reads(searches.search)
     count = _reads(searches.count)
     known_architectures = _reads(searches.known_architectures)
+    known_data = _reads(searches.known_data)
     make_terms = _writes(items.rebuild)
 
     checkpoint_licenses = _reads(checkpoints.licenses)

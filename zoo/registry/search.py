@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -29,9 +29,9 @@ from zoo.registry.items import (
     shown_name,
 )
 from zoo.registry.page import Page, Walk, count, read
-from zoo.registry.sql import Expression, among, like
+from zoo.registry.sql import Expression, among, each_of, like
 
-__all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "search"]
+__all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "known_data", "search"]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
 SAME = ("kind", "backbone", "architecture", "tag", "license", "num_classes", "params", "created",
@@ -312,3 +312,16 @@ def known_architectures(connection: Connection, pattern: str = "*") -> list[Know
         .order_by(ITEM.c.architecture, ITEM.c.backbone)
     )
     return [KnownArchitecture(**row._mapping) for row in connection.execute(statement)]
+
+
+def known_data(connection: Connection, pattern: str = "*") -> set[str]:
+    """Names of data that something was trained or evaluated on, and that fit ``pattern``."""
+    trained, measure = each_of(ITEM.c.datasets), schema.measure
+    listed = ITEM.join(trained, true())
+    on = (
+        select(trained.c.value).distinct().select_from(listed).where(like(trained.c.value, pattern))
+    )
+    names = select(measure.c.name).distinct().where(like(measure.c.name, f"*@{pattern}"))
+    return {*connection.scalars(on)} | {
+        name.partition("@")[2] for name in connection.scalars(names)
+    }
