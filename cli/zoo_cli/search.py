@@ -131,6 +131,9 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
     for word in Query.parse(asked).words:
         if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
             note(clean(f"nothing has {word}; did you mean {' or '.join(near)}?"))
+    for each in Query.parse(asked).filters:
+        if each.field == "classes" and str(each.value).isdigit():
+            note(f"{each} asks for a class of that name, num_classes={each.value} for so many")
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif of_params:

@@ -79,6 +79,14 @@ def test_words_that_nothing_has_get_near_names(run: Run) -> None:
     assert "nothing has in1k" not in said.err
 
 
+def test_a_number_of_classes_has_a_field_of_its_own(toy: Run) -> None:
+    said = toy("search", "classes:3").done()
+    assert said.out.splitlines()[1:] == []
+    assert "classes:3 asks for a class of that name, num_classes=3 for so many" in said.err
+    assert TUNED in toy("search", "num_classes=3").done().out
+    assert "num_classes" not in toy("search", "classes:rose").done().err
+
+
 def test_sorting(run: Run) -> None:
     assert names(run, "pulled:yes", "--sort", "-num_classes") == [BASE, TUNED]
     assert names(run, "pulled:yes", "--sort", "num_classes") == [TUNED, BASE]
