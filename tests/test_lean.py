@@ -215,6 +215,7 @@ REFUSED = (
     "evaluate team/flowers . --against team/flower",
     "evaluate team/flowers nowhere",
     "evaluate team/flowers . --out registry.db",
+    "evaluate team/flowers . --device mps",
     "features team/flower . --out x",
     "features team/flowers nowhere --out x",
 )

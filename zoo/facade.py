@@ -956,8 +956,9 @@ class Zoo:
             Conflict: The folder ``out`` has a report.
         """
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.preflight import check_measured, check_report
+        from zoo.finetune.preflight import check_device, check_measured, check_report
 
+        check_device(device)
         asked, folder = Opening(**opening), Path(out) if out else None
         check_report(folder, force=force)
         check_measured(self.workspace, [name, *filter(None, [against])], str(data), asked)
@@ -1007,8 +1008,9 @@ class Zoo:
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.preflight import check_file, check_measured
+        from zoo.finetune.preflight import check_device, check_file, check_measured
 
+        check_device(device)
         asked = Opening(**opening)
         check_file(Path(out), force=force)
         check_measured(self.workspace, (name,), str(data), asked)
@@ -1084,7 +1086,7 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        self.check_finetune(recipe, base, save, log=log)
+        self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             return self._launch(
                 ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
@@ -1106,16 +1108,18 @@ class Zoo:
                 progress=self.progress,
             )
 
-    def check_finetune(self, recipe: Recipe, base: str, save: str, *, log: Log = ()) -> None:
+    def check_finetune(
+        self, recipe: Recipe, base: str, save: str, *, device: str = "auto", log: Log = ()
+    ) -> None:
         """See, within a moment, whether `run_recipe` could begin, as far as that shows without
-        torch: names, units, data, head and trackers. It does so by itself.
+        torch: names, units, data, head, device and trackers. It does so by itself.
 
         Raises:
             ZooError: It could not.
         """
         from zoo.finetune.preflight import check_new
 
-        check_new(self.workspace, base, recipe, Reference.parse(save), log)
+        check_new(self.workspace, base, recipe, Reference.parse(save), log, device)
 
     def run_seeds(
         self,
@@ -1134,7 +1138,7 @@ class Zoo:
         Each is saved under a tag (``team/flowers:seed-3``), and ``save`` itself is then the one
         that did best on its validation images. The rest is as for `finetune`.
         """
-        self.check_finetune(recipe, base, save, log=log)
+        self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.seeds import finetune_seeds
 
         run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
@@ -1148,9 +1152,10 @@ class Zoo:
 
         Raises as `finetune` does before anything is trained.
         """
-        from zoo.finetune.preflight import check_recipe
+        from zoo.finetune.preflight import check_device, check_recipe
         from zoo.finetune.results.trackers import check_installed
 
+        check_device(device)
         check_installed(log)
         check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
@@ -1163,8 +1168,9 @@ class Zoo:
         Raises:
             InvalidOption: The recipe trains nothing; else as `finetune`.
         """
-        from zoo.finetune.preflight import check_recipe
+        from zoo.finetune.preflight import check_device, check_recipe
 
+        check_device(device)
         check_recipe(self.workspace, base, recipe)
         from zoo.finetune.run import find_lr
 
@@ -1191,8 +1197,9 @@ class Zoo:
             Conflict: It is done, or going on.
             InvalidData: The images, or their split, are not those that it was trained on so far.
         """
-        from zoo.finetune.preflight import check_resumed
+        from zoo.finetune.preflight import check_device, check_resumed
 
+        check_device(device or "auto")
         check_resumed(self.workspace, run, log)
         if launch is not None:
             on = ("--device", device) if device else ()
@@ -1235,7 +1242,7 @@ class Zoo:
 
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
-        check_new(self.workspace, base, before.recipe, Reference.parse(save), log)
+        check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             words = ("rerun", name, "--save", save, "--device", device, *given)

@@ -146,7 +146,7 @@ def _begin(
         return
     if launch is not None:
         if not only:
-            zoo.check_finetune(recipe, base, save, log=how["log"])
+            zoo.check_finetune(recipe, base, save, device=device, log=how["log"])
         launch_processes(launch, device)
     if asked["find_lr"]:
         _print_rates(zoo.find_lr(recipe, base, device=device), as_json)

@@ -11,6 +11,7 @@ import timm
 from fakes.prepared import BASE, TUNE, TUNED, Run
 from safetensors.torch import save_file
 
+from zoo.finetune import preflight
 from zoo_cli.main import ALIASES, ELSEWHERE, cli
 
 # Names
@@ -223,6 +224,36 @@ def test_a_device_that_holds_no_data(fails: Run, digits: Path) -> None:
 
 
 # Remotes
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("finetune", "team/base", "--data", "none", "--save", "team/x"),
+        ("finetune", "team/base", "--data", "none", "--save", "team/x", "--launch", "2"),
+        ("finetune", "team/base", "--data", "none", "--dry-run"),
+        ("finetune", "team/base", "--data", "none", "--find-lr"),
+        ("finetune", "--resume", "none"),
+        ("evaluate", "team/base", "none"),
+        ("features", "team/base", "none", "--out", "x"),
+    ],
+    ids=" ".join,
+)
+def test_a_device_that_cannot_be_here_is_refused_before_images_are_read(
+    toy: Run, line: tuple[str, ...], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_may_have_cuda", lambda: False)
+    toy(*line, "--device", device).refused(f"the device '{device}' cannot be used here: ", "cpu")
+
+
+def test_a_device_that_torch_must_be_asked_for_comes_before_weights_and_images(
+    toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "CUDA_FILES", ("null",))  # as if there were one
+    Path("images/a").mkdir(parents=True)
+    said = toy("evaluate", "team/base", "images", "--device", "cuda:99")
+    said.refused("the device 'cuda:99' cannot be used here; these can: auto, cpu")
 
 
 def test_remotes_that_are_not_there(fails: Run, files: Path, home: Path) -> None:

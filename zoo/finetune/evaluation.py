@@ -180,8 +180,8 @@ def evaluate(
     progress: Progress,
 ) -> Evaluation:
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
-    model, other = _models(workspace, name, against)
     device = pick_device(device)
+    model, other = _models(workspace, name, against)
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
     own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)

@@ -6,7 +6,9 @@ anything is trained, too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from ctypes import CDLL
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from zoo.workspace import Workspace
 
 __all__ = [
     "Recorded",
+    "check_device",
     "check_file",
     "check_measured",
     "check_new",
@@ -37,10 +40,47 @@ __all__ = [
 ]
 
 
+CUDA_FILES = ("nvidia*", "kfd", "dxg", "nvmap")
+"""What is in /dev with a GPU of NVIDIA, AMD, in WSL, on a Jetson."""
+
+
+def check_device(device: str) -> None:
+    """Before images are looked at: the device can be here at all, as far as that shows without
+    torch.
+
+    Raises:
+        InvalidOption: There is none such.
+    """
+    kind = device.partition(":")[0]
+    if kind == "mps" and sys.platform != "darwin":
+        lacks = "mps is of Macs"
+    elif kind == "cuda" and sys.platform == "linux" and not _may_have_cuda():
+        lacks = "this machine has no GPU of NVIDIA or AMD that its system shows"
+    else:
+        return
+    raise InvalidOption(f"the device '{device}' cannot be used here: {lacks}; auto and cpu can")
+
+
+def _may_have_cuda() -> bool:
+    if any(any(Path("/dev").glob(pattern)) for pattern in CUDA_FILES):
+        return True
+    try:
+        CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def check_new(
-    workspace: Workspace, base: str, recipe: Recipe, save: Reference, log: Log = ()
+    workspace: Workspace,
+    base: str,
+    recipe: Recipe,
+    save: Reference,
+    log: Log = (),
+    device: str = "auto",
 ) -> None:
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
+    check_device(device)
     workspace.names.check_free(save)
     check_installed(log)
     check_recipe(workspace, base, recipe)
