@@ -200,7 +200,7 @@ class InvalidReference(Invalid):
 
     usual = (
         "a reference looks like team/flowers or team/flowers:v3; a digest is blake3: and 64 hex "
-        "digits"
+        "digits, of which the first eight do"
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import OPEN
-from zoo.domain.digest import Digest
+from zoo.domain.digest import Digest, digits_of
 from zoo.domain.history import was_pulled
 from zoo.domain.manifest import Backbone
 from zoo.domain.reference import Reference
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
 
 __all__ = ["Names"]
-
-DIGEST = re.compile(r"(blake3:)?[0-9a-f]{8,64}")
 
 
 class Names:
@@ -74,14 +71,14 @@ class Names:
     def resolve(self, name: str) -> tuple[Reference | None, Digest]:
         """The checkpoint that a reference, or a digest, names.
 
-        The first eight or more digits of a digest will do, if no other begins with them.
+        The first digits of a digest will do (`digits_of`), if no other begins with them.
 
         Raises:
             UnknownName: Nothing here is called that; near names are suggested.
             InvalidReference: The text is neither.
         """
-        if DIGEST.fullmatch(name):
-            return None, self._by_digest(name)
+        if digits := digits_of(name):
+            return None, self._by_digest(name, digits)
         ref = self.reference(name)
         entry = self._store.read_ref(ref)
         if entry is None or entry.deleted:
@@ -96,8 +93,8 @@ class Names:
         known = self._registry().entry(ref.path) or self._registry().holders(ref)
         return f"zoo pull {ref}" if known else ""
 
-    def _by_digest(self, name: str) -> Digest:
-        digests = self._store.starting_with(name.removeprefix("blake3:"))
+    def _by_digest(self, name: str, digits: str) -> Digest:
+        digests = self._store.starting_with(digits)
         if len(digests) != 1:
             raise UnknownName("checkpoint", name, [str(digest) for digest in digests[:4]])
         return digests[0]

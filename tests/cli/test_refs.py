@@ -72,3 +72,18 @@ def test_a_name_of_another_network_moves_only_if_forced(toy: Any) -> None:
     assert "moved; was" in toy("tag", "team/other", TUNED, "--force").done().out
     toy("delete", TUNED).done()
     toy("tag", "team/base", TUNED).done()  # a name that was deleted is free
+
+
+def test_the_first_digits_of_a_digest_name_a_checkpoint(toy: Any) -> None:
+    base = manifest(toy, "team/base")
+    digits = base.removeprefix("blake3:")
+    for text in (base, base[:11], base[:20], digits[:8], digits):
+        assert manifest(toy, text) == base, text
+        assert toy("diff", text, "team/base", "--json").done().json["same"], text
+    for text in (base, base[:11], digits[:8]):
+        found = toy("search", f"parent:{text}", "--json").done().json
+        assert [row["name"] for row in found] == [TUNED], text
+    assert toy("search", "parent:blake3:0000", "--json").done().json == []
+    toy("show", base[:10]).refused("the first eight do")
+    toy("show", digits[:7]).refused("the first eight do")
+    toy("show", "blake3:0000").refused("unknown checkpoint 'blake3:0000'")

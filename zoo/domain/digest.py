@@ -7,9 +7,18 @@ from typing import Any, Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["Digest"]
+__all__ = ["Digest", "digits_of"]
 
 TEXT = re.compile(r"(?:blake3|sha256):[0-9a-f]{64}")
+BEGINNING = re.compile(r"blake3:([0-9a-f]{4,64})|([0-9a-f]{8,64})")
+
+
+def digits_of(text: str) -> str:
+    """The first digits of a BLAKE3 digest, as people write it: four or more behind the algorithm,
+    or eight or more alone, which could be a word else. Empty if ``text`` is neither.
+    """
+    match = BEGINNING.fullmatch(text)
+    return match[1] or match[2] if match else ""
 
 
 class Digest(str):

@@ -89,7 +89,12 @@ FIELDS: Mapping[str, Field] = {
         Field("license", Kind.TEXT, "license:apache-2.0", "license id"),
         Field("dataset", Kind.TEXT, "dataset:digits", "what it was trained on"),
         Field("classes", Kind.TEXT, "classes:espresso", "a class that it tells"),
-        Field("parent", Kind.TEXT, "parent:timm/resnet50*", "what it was fine-tuned from"),
+        Field(
+            "parent",
+            Kind.TEXT,
+            "parent:timm/resnet50*",
+            "what it was fine-tuned from, by name or digest",
+        ),
         Field("source", Kind.TEXT, "source:hub", "a source that lists it"),
         Field("pulled", Kind.FLAG, "pulled:yes", "whether it is here"),
         Field("params", Kind.NUMBER, "params<30M", "number of parameters"),

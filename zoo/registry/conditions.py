@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from zoo.domain.digest import digits_of
 from zoo.domain.limits import LARGEST
 from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
@@ -179,7 +180,9 @@ def _matches(field: str, value: str) -> Condition:
         of_item = table.c.manifest == ITEM.c.manifest
         return _has(of_item, like(table.c.name, terms.fold(value)))
     table = schema.parent
-    named = sa.or_(like(table.c.ref, value), table.c.parent == value)
+    digits = digits_of(value)
+    known = like(table.c.parent, f"blake3:{digits}*") if digits else sa.false()
+    named = sa.or_(like(table.c.ref, value), known)
     return _has(table.c.manifest == ITEM.c.manifest, named)
 
 
@@ -187,7 +190,7 @@ def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
     """The terms of a text that an item has; none for what the index of terms does not know."""
     if "*" not in value and field not in PARTS:
         yield [[terms.whole(value)]]
-    elif field != "classes" and not value.startswith("blake3:"):
+    elif field != "classes" and not (field == "parent" and digits_of(value)):
         for piece in value.split("*"):
             if found := terms.part(piece):
                 yield [*map(list, found)]
