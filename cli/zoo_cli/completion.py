@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from zoo.domain.license_ids import HUB
 from zoo.domain.presets import PRESETS
 from zoo.errors import ZooError
 
@@ -109,6 +110,7 @@ FINDS: dict[str, Find] = {
     "device": _words("auto", "cpu", "cuda", "mps"),
     "head": _plugins("zoo.heads"),
     "backbone": _plugins("zoo.backbones"),
+    "license": _words(*HUB),
     "log": _plugins("zoo.trackers"),
     "architecture": _architectures,
     "source": _plugins("zoo.sources"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain import license_ids
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
@@ -220,6 +221,12 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return metrics
 
 
+def _license(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    if value and not context.resilient_parsing and (told := license_ids.remark(value)):
+        note(told)
+    return value
+
+
 @command("import", extra="--as")
 @click.argument("file", type=PATH)
 @click.option(
@@ -281,7 +288,7 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option(
     "--image-size", callback=_size, metavar="SIZE", help="Height and width: 320, or 320x256."
 )
-@click.option("--license", help="License id (apache-2.0).")
+@click.option("--license", callback=_license, help="License id (apache-2.0).")
 @click.option("--dataset", help="What the weights were trained on; zoo best --dataset finds it.")
 @click.option(
     "--metric",

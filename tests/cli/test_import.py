@@ -276,23 +276,43 @@ def test_what_nobody_says_is_unknown(empty: Run, tmp_path: Path) -> None:
     assert f"unknown: preprocessing; that of {NET} is taken, a guess" in done.err
 
 
+@pytest.mark.parametrize(
+    ("license_", "says"),
+    [
+        ("Apache-2.0", ""),
+        ("llama3.1", ""),
+        ("MIT OR BSD-3-Clause-LBNL", ""),  # only SPDX has the second
+        ("LicenseRef-acme", ""),
+        ("apache2", "did you mean apache-2.0?"),
+        ("cc-by-nc", "did you mean cc-by-nc-"),
+        ("ours", "'ours' is no license id of the HF Hub or SPDX, and kept as it is\n"),
+    ],
+)
+def test_a_license_that_nobody_knows_is_told_of(toy: Run, license_: str, says: str) -> None:
+    """Before anything is read, and never as the reason of a refusal."""
+    said = toy("import", "none", *AS, "--license", license_)
+    assert ("license id" in said.err, says in said.err) == (bool(says), True)
+    assert "error: none: no such file" in said.err
+
+
 def test_the_user_says_what_nobody_wrote_down(empty: Run, state: State) -> None:
     save_file(state, "net.safetensors")
     Path("names.txt").write_text("ant\nbee\nwasp\n")
     done = empty(
         "import", "net.safetensors", *AS, "--classes", "names.txt", "--mean", "0.5",
         "--std", "0.2,0.3,0.4", "--crop", "1", "--interpolation", "bilinear", "--image-size", "64",
-        "--license", "mit", "--dataset", "hymenoptera", "--metric", "accuracy=0.91",
+        "--license", "mti", "--dataset", "hymenoptera", "--metric", "accuracy=0.91",
     )  # fmt: skip
     says = "class names from the options; preprocessing from the options"
     assert done.out.splitlines()[1:] == [f"  {says}"]
+    assert "'mti' is no license id" in done.err
     found = shown(empty)
     assert (found["classes"], found["unknown"]) == (["ant", "bee", "wasp"], [])
     assert found["preprocessing"] == {
         "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.2, 0.3, 0.4],
         "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center",
     }  # fmt: skip
-    assert (found["license"], found["metrics"]) == ("mit", {"accuracy": 0.91})
+    assert (found["license"], found["metrics"]) == ("mti", {"accuracy": 0.91})
     assert found["provenance"]["metrics"] == "stated on import, not measured"
     assert "team/net" in empty("best", "--dataset", "hymenoptera").out
     Image.new("RGB", (20, 20)).save("gray.png")
