@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -295,8 +295,7 @@ def _print(done: Finetuned, as_json: bool) -> None:
     if as_json:
         print_json(done.to_json())
         return
-    plan, metrics = done.freeze, done.metrics
-    frozen = int(str(plan["frozen_units"]))
+    metrics = done.metrics
     text = scored(done.task, metrics)
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     result(
@@ -304,8 +303,20 @@ def _print(done: Finetuned, as_json: bool) -> None:
         done.manifest,
         *moved(done.ref, done.moved_from),
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
-        f"{plural(frozen, 'unit')} frozen, trained from {plan['boundary']}, kept "
-        f"{plan['kept']}; {done.seconds:.0f} s",
+        f"{_trained(done.freeze)}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),
+    )
+
+
+def _trained(freeze: Mapping[str, object]) -> str:
+    """What was trained, and which weights are kept."""
+    boundary, kept = freeze["boundary"], freeze["kept"]
+    frozen = f"{plural(int(str(freeze['frozen_units'])), 'unit')} frozen"
+    if kept != "probe":
+        return f"{frozen}, trained from {boundary}, kept {kept}"
+    if boundary == "head":
+        return f"{frozen}, only the head is new: a probe, fitted in one go"
+    return (
+        f"{frozen}, trained from {boundary}, but no epoch was better than the probe: that is kept"
     )

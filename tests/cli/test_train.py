@@ -19,6 +19,7 @@ import zoo
 from zoo.domain import presets
 from zoo.domain.presets import PRESETS, purpose
 from zoo.finetune import run as tuning
+from zoo.finetune.conclude import Finetuned
 from zoo.finetune.loop import train as training
 from zoo.lookup import runs
 
@@ -69,9 +70,11 @@ def test_a_preset_is_recorded_and_options_beside_it_count_more(small: Run, few: 
     assert (recorded["preset"], recorded["strategy"]) == ("small-data", "probe")
     assert recorded["at"] == "head"
     assert "preset=small-data" in " ".join(small("runs", "show", "last").out.split())
-    again = small("rerun", "team/a", "--save", "team/b", "--quiet", "--json").done().json
+    said = small("rerun", "team/a", "--save", "team/b", "--quiet").done().out
+    assert "\n  7 units frozen, only the head is new: a probe, fitted in one go; " in said
+    again = small("show", "team/b", "--json").json
     assert again["metrics"] == done["metrics"]
-    assert small("show", "team/b", "--json").json["recipe"] == recorded
+    assert again["recipe"] == recorded
     with zoo.open(progress=False) as z:
         z.finetune(NET, few, "team/c", recipe="small-data", at="head", image_size=32)
         assert z.show("team/c").to_json()["recipe"] == recorded
@@ -81,6 +84,30 @@ def test_a_preset_is_recorded_and_options_beside_it_count_more(small: Run, few: 
     small(*line, "--epochs", 3, "--save", "team/d").refused(
         "the strategy probe does not use epochs"
     )
+
+
+def test_what_a_run_prints_reads_back(prepared: Any) -> None:
+    """As from Python with ``launch=2``, where another process has printed it."""
+    assert prepared.finetune["gained"]
+    assert "paired" not in prepared.finetune["gained"]
+    assert Finetuned.from_json(prepared.finetune).to_json() == prepared.finetune
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        ("epoch 2", "trained from layer3.0, kept epoch 2; "),
+        ("probe", "trained from layer3.0, but no epoch was better than the probe: that is kept; "),
+    ],
+)
+def test_a_run_says_which_weights_are_kept(
+    run: Run, prepared: Any, kept: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze = {"frozen_units": 5, "trainable_units": 2, "boundary": "layer3.0", "kept": kept}
+    done = Finetuned.from_json({**prepared.finetune, "freeze": freeze})
+    monkeypatch.setattr(zoo.Zoo, "run_recipe", lambda *_, **__: done)
+    said = run("finetune", TUNED, "--data", "x", "--save", "team/x").done().out
+    assert f"\n  5 units frozen, {says}" in said
 
 
 def test_each_preset_is_a_documented_file_and_in_the_help(small: Run) -> None:

@@ -77,7 +77,8 @@ class Comparison(Result):
     def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
-        return {**data, **data.pop("paired")}
+        apart: Json = data.pop("paired")
+        return {**data, **apart}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

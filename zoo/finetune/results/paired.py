@@ -92,7 +92,8 @@ class Gain(Result):
     def to_json(self) -> Json:
         """Plain data for JSON."""
         data = Result.to_json(self)
-        return {**data, **data.pop("paired")}
+        apart: Json = data.pop("paired")
+        return {**data, **apart}
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
