@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
+from pathlib import Path
 
 import click
 
@@ -54,6 +57,8 @@ def failure(error: BaseException) -> Failure:
         return Failure(code="interrupted", message="interrupted", hint="\n".join(notes))
     if isinstance(error, click.ClickException):
         return Failure(code="usage", message=error.format_message(), hint=_usage(error))
+    if isinstance(error, OSError) and error.errno == ENAMETOOLONG and error.filename:
+        return Failure(code="os_error", message=_too_long(os.fsdecode(error.filename)))
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return Failure(code="os_error", message=f"{error.strerror or error}{where}")
@@ -86,6 +91,16 @@ def _code(kind: type[e.ZooError]) -> str:
 def _usage(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{context.command_path} --help" if context else ""
+
+
+def _too_long(path: str) -> str:
+    """What is wrong with a path that no file can have."""
+    longest = max(Path(path).parts, key=len)
+    size, most, what = len(os.fsencode(longest)), 255, "name"
+    if size <= most:
+        size, most, what = len(os.fsencode(path)), 4095, "path"
+    said = f"'{path[:40]}…' cannot be a file or folder"
+    return f"{said}: a {what} has at most {most} bytes, and this one {size}"
 
 
 def _shown(error: e.ZooError) -> str:

@@ -226,6 +226,30 @@ def test_a_device_that_holds_no_data(fails: Run, digits: Path) -> None:
 # Remotes
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("finetune", "team/base", "--save", "team/x", "--data"),
+        ("evaluate", "team/base"),
+        ("features", "team/base", ".", "--out"),
+        ("import", "--as", "team/x"),
+        ("push", "team/base", "--to"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_too_long_for_a_path_is_said_to_be(toy: Run, line: tuple[str, ...]) -> None:
+    says = "xxx…' cannot be a file or folder: a name has at most 255 bytes, and this one 300\n"
+    assert len(toy(*line, "x" * 300).refused(says).err) < 200
+    says = "yyy…' cannot be a file or folder: a path has at most 4095 bytes, and this one 6029\n"
+    toy(*line, "/".join(["y" * 200] * 30)[:6029].rstrip("/")).refused(says)
+
+
+def test_a_recipe_whose_path_is_too_long(toy: Run) -> None:
+    line = ("finetune", "team/base", "--data", ".", "--save", "team/x", "--recipe")
+    said = toy(*line, "x" * 300 + ".toml").refused("cannot be read: File name too long\n")
+    assert "Errno" not in said.err
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 @pytest.mark.parametrize(
     "line",

@@ -40,7 +40,8 @@ def find(source: Path | str) -> tuple[str, str]:
     try:
         return "", Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"the recipe {name} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise InvalidOption(f"the recipe {name} cannot be read: {why}") from error
 
 
 def _text(name: str) -> str:
