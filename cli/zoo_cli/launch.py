@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
@@ -21,12 +21,15 @@ from zoo_cli.errors import STATUS
 from zoo_cli.output import note
 
 if TYPE_CHECKING:
+    from psutil import Process
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 __all__ = ["in_turn", "launch_processes"]
 
 PATIENCE = 20.0
 """Seconds in which a launcher notices that one process has ended, and ends the others."""
+HASTE = 2.0
+"""Seconds in which a process that the terminal has interrupted ends."""
 
 
 def launch_processes(how: str, device: str) -> None:
@@ -118,6 +121,7 @@ def _start(count: int, device: str, again: list[str]) -> None:
 def _start_as_configured(path: Path, again: list[str]) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import launch_command, launch_command_parser
+    from psutil import Process
 
     known = load_config_from_file(str(path))
     options: list[str] = []
@@ -126,12 +130,29 @@ def _start_as_configured(path: Path, again: list[str]) -> None:
         if known.num_processes > 1 and known.distributed_type != "FSDP":
             # Without this, accelerate starts a single process on a CPU, or leaves it to MPI.
             options.append("--multi_gpu")
+    others = Process().children()
     with _logs() as logs:
         given = ["--config_file", str(path), "--log_dir", logs, *options, *again]
         try:
             launch_command(launch_command_parser().parse_args(given))
-        except KeyboardInterrupt:  # a terminal interrupts a single process, too, which says so
+        except KeyboardInterrupt:  # accelerate's launcher of a single process leaves it alone
+            _interrupt(others)
             sys.exit(STATUS["interrupted"])
+
+
+def _interrupt(others: Sequence[Process]) -> None:
+    """See that all that was started, but ``others``, is interrupted, too, and has said so.
+
+    A terminal interrupts it itself; a ``kill -INT`` of the launcher alone does not.
+    """
+    from psutil import NoSuchProcess, Process, wait_procs
+
+    started = [each for each in Process().children() if each not in others]
+    _, left = wait_procs(started, timeout=HASTE)
+    for process in left:
+        with suppress(NoSuchProcess):
+            process.send_signal(signal.SIGINT)
+    wait_procs(left)
 
 
 def _logs() -> TemporaryDirectory[str]:

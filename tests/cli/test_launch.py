@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,33 @@ def test_a_configured_single_process_says_that_it_is_interrupted(
     monkeypatch.setattr("accelerate.commands.launch.launch_command", interrupt)
     done = small(*TUNE, "--data", few, "--launch", config)
     assert (done.code, done.err) == (130, "")
+
+
+def test_an_interrupt_of_the_launcher_alone_reaches_the_single_process(
+    small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would train on, and nobody would be told."""
+    reader, writer = os.pipe()
+    program = "import os, signal, time\nos.write({0}, b'on ')\ntry:\n    time.sleep(60)\n"
+    program += "except KeyboardInterrupt:\n    os.write({0}, b'interrupted')\n"
+
+    child: list[subprocess.Popen[bytes]] = []
+
+    def start(_: object) -> None:
+        line = [sys.executable, "-c", program.format(writer)]
+        child.append(subprocess.Popen(line, pass_fds=[writer]))
+        os.close(writer)
+        assert os.read(reader, 3) == b"on "
+        raise KeyboardInterrupt
+
+    config = tmp_path / "one.yaml"
+    config.write_text(ONE)
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", start)
+    monkeypatch.setattr("zoo_cli.launch.HASTE", 0.01)
+    assert small(*TUNE, "--data", few, "--launch", config).code == 130
+    with os.fdopen(reader, "rb") as said:
+        assert said.read() == b"interrupted"
+    child[0].wait(1)
 
 
 @pytest.mark.long
