@@ -393,6 +393,21 @@ class Zoo:
             progress=self.progress,
         )
 
+    def push_all_tags(
+        self, name: str, to: str, *, force: bool = False, smallest: bool = False
+    ) -> Table[Pushed]:
+        """`push` a name and all its tags that are here to a store, the name itself last.
+
+        Raises as `push` does; of what shows before, nothing is sent then.
+        """
+        from zoo.exchange.sharing import push_all_tags
+
+        return Table(
+            push_all_tags(
+                self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
+            )
+        )
+
     def fetch(self, remote: str) -> Fetched:
         """Learn what a remote that has a short name has now, without its weights.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from zoo_cli.output import moved, note, on_terminal, print_json, result, size
 if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported
-    from zoo.exchange.sharing import Pulled
+    from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
 __all__ = ["export", "import_", "mv", "pull", "push", "tag"]
@@ -91,6 +92,7 @@ def _whence(done: Pulled) -> str:
     "publishes.",
 )
 @flag("--force", help="Move the name even if it points at work that is not known here.")
+@flag("--all-tags", help="Send NAME with all its tags that are here; not to hf://.")
 @flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
     "--repack",
@@ -99,7 +101,9 @@ def _whence(done: Pulled) -> str:
     show_default=True,
     help="How differences are coded: max is smaller and slower.",
 )
-def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: bool) -> None:
+def push(
+    name: str, to: str, force: bool, all_tags: bool, private: bool, repack: str, as_json: bool
+) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
     What the remote has already is not sent again; of what changed, only the difference is. What is
@@ -113,27 +117,41 @@ def push(name: str, to: str, force: bool, private: bool, repack: str, as_json: b
     Examples:
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
+      zoo push team/flowers --all-tags --to lab
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
-    done = open_zoo().push(name, to, force=force, smallest=repack == "max", private=private)
-    if done.published:
-        _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
+    zoo, smallest = open_zoo(), repack == "max"
+    if all_tags and private:
+        raise click.UsageError("--private is for hf://, --all-tags for stores")
+    if all_tags:
+        every: Sequence[Pushed] = zoo.push_all_tags(name, to, force=force, smallest=smallest)
+    else:
+        every = [zoo.push(name, to, force=force, smallest=smallest, private=private)]
+    for done in every:
+        if not as_json:
+            _show_pushed(done, name)
+        if done.published:
+            _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
+        if done.copied:
+            _tell_of_damage(done.copied, to)
     if as_json:
-        print_json(done.to_json())
-    elif done.copied:
-        copied = done.copied
+        told = [done.to_json() for done in every]
+        print_json(told if all_tags else told[0])
+
+
+def _show_pushed(done: Pushed, name: str) -> None:
+    if copied := done.copied:
         unread = "" if copied.read else "; what was already present was compared by size only"
         result(
             done.ref,
             copied.manifest,
-            f"to {to}: {size(copied.logical_bytes)}; {plural(copied.shared_objects, 'object')} "
-            f"already present, {copied.sent_objects} sent in {size(copied.sent_bytes)}{unread}",
+            f"to {done.to}: {size(copied.logical_bytes)}; "
+            f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
+            f"sent in {size(copied.sent_bytes)}{unread}",
         )
     elif done.published:
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
-    if done.copied:
-        _tell_of_damage(done.copied, to)
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:

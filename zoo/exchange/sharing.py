@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.exchange.publishing import Published
     from zoo.transfer.copy import Copied
 
-__all__ = ["Pulled", "Pushed", "pull", "push"]
+__all__ = ["Pulled", "Pushed", "pull", "push", "push_all_tags"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -171,3 +171,21 @@ def push(
         raise InvalidOption("--private is for hf:// only")
     ref, copied = sync.push(workspace, name, to, force=force, smallest=smallest, progress=progress)
     return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
+
+
+def push_all_tags(
+    workspace: Workspace,
+    name: str,
+    to: str,
+    *,
+    force: bool = False,
+    smallest: bool = False,
+    progress: Progress = silent,
+) -> Iterator[Pushed]:
+    """Send ``name`` with all its tags to the store ``to``, as `zoo.Zoo.push_all_tags`."""
+    if hub_address(to):
+        raise InvalidOption(f"{to} takes one checkpoint at a time: all tags go to a store")
+    for ref, copied in sync.push_all_tags(
+        workspace, name, to, force=force, smallest=smallest, progress=progress
+    ):
+        yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)

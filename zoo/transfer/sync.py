@@ -21,7 +21,7 @@ from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
 from zoo.workspace import Workspace
 
-__all__ = ["holder", "lost", "present", "pull", "push"]
+__all__ = ["holder", "lost", "present", "pull", "push", "push_all_tags"]
 
 
 def push(
@@ -61,6 +61,35 @@ def push(
         entry = append_after(remote, current, ref, digest, "push")
     workspace.remotes.note(to, ref, entry)
     return ref, copied
+
+
+def push_all_tags(
+    workspace: Workspace,
+    name: str,
+    to: str,
+    *,
+    force: bool = False,
+    smallest: bool = False,
+    progress: Progress = silent,
+) -> list[tuple[Reference, Copied]]:
+    """`push` all that is here as ``name`` and under its tags, the name itself last.
+
+    Raises as `push`; of what shows before, nothing is sent then.
+    """
+    asked, store = workspace.names.reference(name), workspace.store
+    if ":" in name:
+        raise InvalidOption(f"all tags are those of a name: {asked.path}, not {name}")
+    newest = {ref: store.read_ref(ref) for ref in store.refs() if ref.path == asked.path}
+    here = {ref: entry.manifest for ref, entry in newest.items() if entry and not entry.deleted}
+    if not here:
+        workspace.names.resolve(name)
+    remote = workspace.remotes.connect(to, create=True)
+    for ref, digest in here.items():
+        check_push(store, remote.read_ref(ref), ref, digest, to, force=force)
+    return [
+        push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
+        for ref in sorted(here, key=lambda ref: (ref == asked, ref))
+    ]
 
 
 def pull(

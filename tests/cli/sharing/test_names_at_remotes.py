@@ -164,3 +164,50 @@ def test_a_name_here_that_moved_since_it_was_looked_at_stays(bare: Run, mine: Pa
             opened.delete(NAME, of=seen)
         assert opened.delete(NAME, of=opened.entry(NAME)).deleted
     assert bare("log", NAME, "--json").json["manifest"] == made
+
+
+def test_all_tags_of_a_name_are_pushed_in_one_command(bare: Run, mine: Path, theirs: Path) -> None:
+    first = digest_of(bare, NAME, mine)
+    second = grow(mine, f"{NAME}:e2", NAME, bias=1)
+    bare("tag", NAME, f"{NAME}:e1").done()
+    bare("tag", f"{NAME}:e2", f"{NAME}:gone").done()
+    bare("delete", f"{NAME}:gone").done()
+    grow(mine, "team/other")
+    line = ("push", NAME, "--all-tags", "--to", "lab")
+    done = bare(*line, "--json").done().json
+    assert [(each["ref"], each["manifest"]) for each in done] == [
+        (f"{NAME}:e1", first), (f"{NAME}:e2", second), (NAME, first),
+    ]  # fmt: skip
+    with zoo.open(theirs) as opened:
+        opened.fetch("origin")
+        assert {row.name for row in opened.search()} == {NAME, f"{NAME}:e1", f"{NAME}:e2"}
+    said = bare(*line).done().out
+    assert [text.split()[0] for text in said.splitlines()[::2]] == [
+        f"{NAME}:e1",
+        f"{NAME}:e2",
+        NAME,
+    ]
+
+
+def test_of_all_tags_none_is_pushed_if_one_would_hide_work(
+    bare: Run, mine: Path, theirs: Path
+) -> None:
+    bare("tag", NAME, f"{NAME}:e1").done()
+    move_at_lab(bare, theirs)
+    grow(mine, NAME, NAME, bias=3)
+    line = ("push", NAME, "--all-tags", "--to", "lab")
+    bare(*line).refused("push by tester")
+    bare("pull", f"{NAME}:e1", "--from", "lab").refused("unknown checkpoint")
+    assert len(bare(*line, "--force", "--json").done().json) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ((f"{NAME}:e1", "--to", "lab"), "all tags are those of a name: team/flowers, not"),
+        (("team/flowes", "--to", "lab"), f"did you mean {NAME}?"),
+        ((NAME, "--to", "hf://team/x"), "hf://team/x takes one checkpoint at a time"),
+    ],
+)
+def test_what_has_no_tags_to_push(bare: Run, mine: Path, line: tuple[str, ...], says: str) -> None:
+    bare("push", *line, "--all-tags").refused(says)
