@@ -28,7 +28,7 @@ __all__ = ["in_turn", "launch_processes"]
 
 PATIENCE = 20.0
 """Seconds in which a launcher notices that one process has ended, and ends the others."""
-HASTE = 2.0
+HASTE = 5.0
 """Seconds in which a process that the terminal has interrupted ends."""
 
 

@@ -235,11 +235,8 @@ def test_recipes_devices_and_data_are_completed(toy: Run) -> None:
     assert complete("zoo evaluate --device c") == ["cpu", "cuda"]
     assert complete("zoo finetune --device ") == ["auto", "cpu", "cuda", "mps"]
     with closing(Workspace.find()) as workspace:
-        told = {
-            "provenance": {"dataset": "digits"},
-            "metrics": {"accuracy@other": 0.5, "loss": 1.0},
-        }
-        add_checkpoint(workspace, "team/told", **told)
+        told = {"accuracy@other": 0.5, "loss": 1.0}
+        add_checkpoint(workspace, "team/told", provenance={"dataset": "digits"}, metrics=told)
     assert complete("zoo best --dataset ") == ["digits", "other"]
     assert complete("zoo best --dataset d") == ["digits"]
 
