@@ -420,6 +420,7 @@ def test_learning_rates_are_tried(small: Run, recipe: Path, few: Path) -> None:
     assert "try a smaller rate: --phases all:1@1e+29" in done.err
 
 
+@pytest.mark.long
 def test_processes_from_one_command(small: Run, console: Run, recipe: Path, tmp_path: Path) -> None:
     configured = tmp_path / "team.yaml"
     configured.write_text(

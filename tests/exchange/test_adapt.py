@@ -79,6 +79,7 @@ def images_of(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.long
 def test_it_is_the_same_in_a_fresh_process(
     workspace: Workspace, kept_as: Callable[..., torch.nn.Module], tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_only_what_changes_is_stored(
     assert 0 < gray.nbytes - gray.shared <= 20_000
 
 
+@pytest.mark.long
 def test_a_truncated_one_is_fine_tuned_and_exported(
     workspace: Workspace,
     kept_as: Callable[..., torch.nn.Module],

@@ -170,6 +170,7 @@ def churn(forks: Forks, folder: Path, told: Callable[[str], None], seconds: floa
     assert verify(zoo.store).damages == ()
 
 
+@pytest.mark.long
 def test_pushes_and_prunes_do_not_meet(
     forks: Forks, tmp_path: Path, told: Callable[[str], None]
 ) -> None:

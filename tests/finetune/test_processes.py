@@ -100,7 +100,12 @@ FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
         # The last batch has one image: one of the two processes has none.
         ("vit", "blocks.3.mlp.fc1.weight", {"cache": True, "batch_size": 13}),
         pytest.param("vit", "blocks.3.mlp.fc1.weight", {"cache": False}, marks=pytest.mark.long),
-        ("vit", "blocks.3.mlp.fc1.weight", {"mixup": 0.4, "cutmix": 1.0, "accumulate": 2}),
+        pytest.param(
+            "vit",
+            "blocks.3.mlp.fc1.weight",
+            {"mixup": 0.4, "cutmix": 1.0, "accumulate": 2},
+            marks=pytest.mark.long,
+        ),
         pytest.param(  # batch norm that is frozen
             "base", "fc.weight", {**FROZEN, "cache": False}, marks=pytest.mark.long
         ),
@@ -142,6 +147,7 @@ def test_batch_norm_that_each_process_trains_is_remarked_on(
     assert not_synced(prepared) == ""
 
 
+@pytest.mark.long
 def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
     workspace: Workspace, shapes: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +167,7 @@ def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+@pytest.mark.long
 def test_what_goes_on_in_other_processes_says_so(
     workspace: Workspace, base: str, shapes: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +203,7 @@ def test_rates_are_tried_together(
     assert json.loads(first) == pytest.approx(alone.losses[:15], rel=1e-3)
 
 
+@pytest.mark.long
 def test_long_work_is_waited_for_and_a_process_that_does_not_come_is_not(tmp_path: Path) -> None:
     assert run(tmp_path, 2, text=IMPATIENT) == ["noticed"]
 

@@ -321,6 +321,7 @@ def test_what_cannot_be_resumed(
         resume(workspace, cut.id)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_a_killed_process_is_resumed(workspace: Workspace, shapes: Path) -> None:
     options = {**QUICK, "strategy": "partial"}

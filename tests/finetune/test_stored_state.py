@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from zoo.backbones.load import load
@@ -19,6 +20,7 @@ KEPT = Path(__file__).parents[1] / "fixtures" / "cut-off-run"
 """Version 0.1.0, cut off in its second epoch: optimizer, schedule, average, best, generators."""
 
 
+@pytest.mark.long
 def test_a_state_that_version_0_1_wrote_gives_the_same_weights(
     workspace: Workspace, base: str, shapes: Path
 ) -> None:

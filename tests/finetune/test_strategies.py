@@ -182,6 +182,7 @@ CARRIED_OUT: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.long
 def test_options_are_carried_out(workspace: Workspace, run: Run) -> None:
     """Each beside the same run without it."""
 
@@ -298,6 +299,7 @@ def test_that_a_cache_leaves_nothing_to_compile_is_told(workspace: Workspace, ru
     assert lines(workspace, run("team/plain", freeze="all", epochs=1), "remark") == []
 
 
+@pytest.mark.long
 def test_compiled_the_result_is_the_same(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

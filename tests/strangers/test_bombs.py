@@ -24,8 +24,7 @@ from zoo.exchange.pickles import check_pickled
 from zoo.store import Store
 from zoo.store.header import read_header
 
-OFTEN = ("a size of 4,000 digits", "500 sizes of 4,000 digits", "an expanded tensor",
-         "a tensor of the device meta", "a compressed pickle", "tuples of tuples")  # fmt: skip
+OFTEN = ("500 sizes of 4,000 digits", "an expanded tensor", "a compressed pickle")
 """Weights that every run tries; a long one tries all."""
 
 

@@ -42,6 +42,7 @@ def of_base(home: Path) -> Preprocessing:
         return z.workspace.store.manifest(digest).preprocessing
 
 
+@pytest.mark.long
 def test_one_beyond_the_limits_is_refused_where_it_is_used(
     home: Path, images: Path, tmp_path: Path
 ) -> None:
