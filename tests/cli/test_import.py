@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
+from zoo.exchange.infer_architecture import TRIED
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.weights import read_state
 from zoo.exchange.wrappers import WRAPPERS
@@ -577,6 +578,17 @@ def test_what_is_of_no_known_network_says_so(empty: Run, state: State) -> None:
     refused.refused("nothing says it", "no architecture of timm", "--architecture NAME")
     torch.save({"arch": "os:system", "state_dict": {"a.weight": torch.ones(2, 2)}}, "net.pth")
     empty("import", "net.pth", *AS[2:]).refused("'os:system' is no architecture of timm")
+
+
+def test_names_of_a_stranger_do_not_make_the_search_long(
+    empty: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each name is a part of its own, with eight more inside."""
+    looked_at = []
+    monkeypatch.setattr("zoo_timm.known.fitting", lambda shapes: looked_at.append(shapes) or ())
+    save_file({f"{n}.a.b.c.d.e.f.g.h": torch.zeros(1) for n in range(300)}, "net.safetensors")
+    empty("import", "net.safetensors", "--as", "team/net").refused("those of no architecture")
+    assert 0 < len(looked_at) <= TRIED
 
 
 def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: State) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from zoo.lookup.match import prefix_of
 __all__ = [
     "BY_SHAPES",
     "DEFAULT",
+    "TRIED",
     "check_listed",
     "architecture_by_shapes",
     "fitting",
@@ -36,6 +37,8 @@ DEEPEST = 8
 """Prefixes within one another that are looked for."""
 LEAST_SHARE = 16
 """A network that has fewer than one of so many tensors of a file is not looked for."""
+TRIED = 256
+"""Parts of the names of a file that are looked at."""
 LISTED = 6
 BY_SHAPES = "found by names and shapes"
 DEFAULT = "timm"
@@ -130,11 +133,10 @@ def fitting(plugin: str, shapes: Shapes) -> dict[str, list[str]]:
     what does not begin with it, and for the head; each with the prefixes that it is under.
     """
     known = plugins.known(plugin)
-    fits: dict[str, list[str]] = defaultdict(list)
-    if known is not None:
-        with plugins.blaming(GROUP, plugin):
-            _find(known, shapes, "", len(shapes) // LEAST_SHARE, fits)
-    return dict(fits)
+    if known is None:
+        return {}
+    with plugins.blaming(GROUP, plugin):
+        return _find(known, shapes)
 
 
 def lacks_head(plugin: str, architecture: str, names: Collection[str]) -> bool:
@@ -150,25 +152,35 @@ def lacks_head(plugin: str, architecture: str, names: Collection[str]) -> bool:
     return body <= own and own.isdisjoint(outline.per_output)
 
 
-def _find(
-    known: Known, shapes: Shapes, prefix: str, least: int, fits: dict[str, list[str]]
-) -> None:
-    """Put the networks whose names begin with ``prefix``, or with more than that, in ``fits``."""
-    if found := known.fitting(shapes):
+def _find(known: Known, shapes: Shapes) -> dict[str, list[str]]:
+    """The networks that all names together are of, or those below a prefix; each with its prefixes.
+
+    Breadth first, and no more than `TRIED` parts: names of a stranger can fall into any number.
+    """
+    least = len(shapes) // LEAST_SHARE
+    fits: dict[str, list[str]] = defaultdict(list)
+    parts = deque([("", shapes)])
+    for _ in range(TRIED):
+        if not parts:
+            break
+        prefix, own = parts.popleft()
+        found = known.fitting(own)
         for name in found:
             fits[name].append(prefix)
-        return
-    if prefix.count(".") == DEEPEST:
-        return
+        if not found and prefix.count(".") < DEEPEST:
+            parts.extend((prefix + part, inner) for part, inner in _largest(own, least))
+    return dict(fits)
+
+
+def _largest(shapes: Shapes, least: int) -> list[tuple[str, Shapes]]:
+    """Tensors by the first part of their names: the parts with ``least`` of them, or with most."""
     inner: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, shape in shapes.items():
         part, dot, rest = name.partition(".")
         if dot:
             inner[f"{part}."][rest] = shape
-    most = max(map(len, inner.values()), default=0)
-    for part, own in inner.items():
-        if len(own) >= min(least, most):
-            _find(known, own, prefix + part, least, fits)
+    least = min(least, max(map(len, inner.values()), default=0))
+    return [(part, own) for part, own in inner.items() if len(own) >= least]
 
 
 def _listed(fits: Mapping[str, Sequence[str]]) -> str:
