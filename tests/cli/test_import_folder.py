@@ -818,3 +818,39 @@ def test_no_accuracy_is_below_0_or_above_100(empty: Run) -> None:
         "run/epoch=2-step=2.ckpt": {"loss": 0.5},
         "scored.ckpt": {},
     }
+
+
+def test_accuracies_in_percent_become_shares(empty: Run) -> None:
+    """The column tells, not the row: 0.5 is half a percent beside 72.5, and half beside 0.725."""
+    nets = [weights(seed, "test_resnet") for seed in range(3)]
+    tables = {"percent": (0.5, 72.5), "shares": (0.5, 1.0000001)}
+    for run, (first, second) in tables.items():
+        Path("made", run).mkdir(parents=True)
+        rows = f"epoch,val_acc,val_loss\n0,{first},72.5\n1,{second},0.5\n2,,0.4\n"
+        Path("made", run, "metrics.csv").write_text(rows)
+        for epoch, net in enumerate(nets):
+            save_file(net, f"made/{run}/epoch={epoch}-step=1.safetensors")
+    at = Path("made/hf/checkpoint-500")
+    at.mkdir(parents=True)
+    history = [{"step": 500, "eval_accuracy": 90.0}, {"step": 600, "eval_accuracy": 0.9}]
+    (at / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    save_file(nets[0], at / "model.safetensors")
+    planned = empty("import", "made", *ALL[2:], "--dry-run", "--json").json["files"]
+    found = {Path(file["path"]).relative_to("made").as_posix(): file["metrics"] for file in planned}
+    assert found == {
+        "hf/checkpoint-500/model.safetensors": {"accuracy": 0.9},
+        "percent/epoch=0-step=1.safetensors": {"accuracy": 0.005, "loss": 72.5},
+        "percent/epoch=1-step=1.safetensors": {"accuracy": 0.725, "loss": 0.5},
+        "percent/epoch=2-step=1.safetensors": {"loss": 0.4},
+        "shares/epoch=0-step=1.safetensors": {"accuracy": 0.5, "loss": 72.5},
+        "shares/epoch=1-step=1.safetensors": {"accuracy": 1.0000001, "loss": 0.5},
+        "shares/epoch=2-step=1.safetensors": {"loss": 0.4},
+    }
+    for epoch, by in ((1, "metrics.csv (in percent there)"), (2, "metrics.csv")):
+        file = f"made/percent/epoch={epoch}-step=1.safetensors"
+        assert empty("import", file, "--as", f"team/{epoch}").code == 0
+        told = empty("show", f"team/{epoch}", "--json").json["provenance"]["metrics"]
+        assert told == f"from {by}, not measured here"
+    assert empty("best", "--json").json["value"] == 0.725
+    stated = ("import", file, "--as", "team/net", "--metric", "accuracy=72.5")
+    empty(*stated).refused("accuracy=0.725")

@@ -117,7 +117,7 @@ def measured(
     written = record.metrics(*when_saved(moment, inside))
     same = record.architecture in ("", architecture, architecture.partition(".")[0])
     if written and same and is_named_by_script(path, record.metrics_file):
-        return written, record.metrics_file
+        return written, record.metrics_by(written)
     if inside.metrics:
         return inside.metrics, "the file"
     named = named_metrics(dict(moment.figures)) if moment else {}

@@ -154,7 +154,7 @@ def origin_of(
     are.
 
     Raises:
-        InvalidOption: A metric has no name, or no finite value.
+        InvalidOption: A metric has no name, or a value that it cannot have.
         UnknownName: The parent is not here.
     """
     from_plan = from_plan or FromPlan()
@@ -168,6 +168,10 @@ def origin_of(
         provenance["metrics"] = f"from {from_plan.metrics_by}, not measured here"
     if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
         raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
+    if not 0 <= (accuracy := metrics.get("accuracy", 0.0)) <= 1:
+        raise InvalidOption(
+            f"accuracy {accuracy:g}: it is a share of 1 (72.5 percent: accuracy=0.725)"
+        )
     parent = find = None
     if (name := options.get("parent")) == AUTO:
         find = from_plan.find or ParentFinder(workspace).find

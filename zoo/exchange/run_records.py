@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -49,6 +49,8 @@ KNOWN_METRICS: Mapping[str, tuple[str, float]] = {
 }
 """Figures of held-out images: what zoo calls them, and what they are to be divided by.
 timm's are percents."""
+ABOVE_ONE = 1.001
+"""From here on an accuracy is in percent: below, it may be a share of 1 that was rounded."""
 SHARE = re.compile(r"acc(?!um)|top_?\d|prec", re.IGNORECASE)
 """What a figure is called that is a share of images, or percents."""
 
@@ -63,6 +65,7 @@ class RunRecord:
         metrics_file: Where the metrics are from.
         by_epoch: Metrics after each epoch.
         by_step: Metrics after each step.
+        in_percent: Accuracies that are in percent there; the metrics are shares of 1 all the same.
         best: Name of the file or folder that the script calls its best.
     """
 
@@ -71,6 +74,7 @@ class RunRecord:
     metrics_file: str = ""
     by_epoch: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     by_step: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    in_percent: frozenset[str] = frozenset()
     best: str = ""
 
     @property
@@ -86,6 +90,11 @@ class RunRecord:
         """Those of a moment of the run; none if nothing is written down of it."""
         of_epoch = self.by_epoch.get(epoch, {}) if epoch is not None else {}
         return of_epoch or (self.by_step.get(step, {}) if step is not None else {})
+
+    def metrics_by(self, metrics: Mapping[str, float]) -> str:
+        """Where ``metrics`` are from, and whether they are in percent there."""
+        percent = self.in_percent.intersection(metrics)
+        return f"{self.metrics_file} (in percent there)" if percent else self.metrics_file
 
 
 def read_record(*folders: Path) -> RunRecord:
@@ -129,16 +138,16 @@ def _with_table(record: RunRecord, folder: Path) -> RunRecord:
     if record.metrics_file:
         return record
     for name in TABLES:
-        by_epoch: dict[int, dict[str, float]] = {}
+        text = _text(folder / name, RECORD_BYTES)
         try:
-            for row in _rows(_text(folder / name, RECORD_BYTES)):
-                epoch = _whole(row.get("epoch"))
-                if epoch is not None and (metrics := _metrics(row)):
-                    by_epoch.setdefault(epoch, {}).update(metrics)
+            percent = _in_percent(_rows(text))
+            by_epoch = _by_moment(_rows(text), "epoch", percent)
         except csv.Error:
             continue
         if by_epoch:
-            return replace(record, metrics_file=name, by_epoch=by_epoch)
+            return replace(
+                record, metrics_file=name, by_epoch=by_epoch, in_percent=_own_names(percent)
+            )
     return record
 
 
@@ -150,14 +159,15 @@ def _with_state(record: RunRecord, folder: Path) -> RunRecord:
     if not isinstance(state, Mapping):
         return record
     history = state.get("log_history")
-    by_step: dict[int, dict[str, float]] = {}
-    for row in history[:ROWS] if isinstance(history, list) else ():
-        step = _whole(row.get("step")) if isinstance(row, Mapping) else None
-        if step is not None and (metrics := _metrics(row)):
-            by_step.setdefault(step, {}).update(metrics)
+    listed = history[:ROWS] if isinstance(history, list) else ()
+    rows = [row for row in listed if isinstance(row, Mapping)]
+    percent = _in_percent(rows)
+    by_step = _by_moment(rows, "step", percent)
     best = state.get("best_model_checkpoint")
     if by_step and not record.metrics_file:
-        record = replace(record, metrics_file=TRAINER, by_step=by_step)
+        record = replace(
+            record, metrics_file=TRAINER, by_step=by_step, in_percent=_own_names(percent)
+        )
     if isinstance(best, str) and len(best) < ARGS_BYTES:
         record = replace(record, best=PurePath(best.replace("\\", "/")).name)
     return record
@@ -189,12 +199,39 @@ def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
     return named
 
 
-def _metrics(row: Mapping[str, object]) -> dict[str, float]:
+def _in_percent(rows: Iterable[Mapping[str, object]]) -> set[str]:
+    """The columns of accuracies that are in percent: one row alone may be below 1 percent."""
+    found = set()
+    for row in rows:
+        for key, (name, scale) in KNOWN_METRICS.items():
+            number = finite(row.get(key)) if scale == 1.0 and SHARE.search(name) else None
+            if number is not None and number > ABOVE_ONE and is_possible(name, number):
+                found.add(key)
+    return found
+
+
+def _own_names(columns: Iterable[str]) -> frozenset[str]:
+    return frozenset(KNOWN_METRICS[key][0] for key in columns)
+
+
+def _by_moment(
+    rows: Iterable[Mapping[str, object]], moment: str, percent: Collection[str]
+) -> dict[int, dict[str, float]]:
+    """Metrics by epoch or step, accuracies as shares of 1."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        number = _whole(row.get(moment))
+        if number is not None and (metrics := _metrics(row, percent)):
+            found.setdefault(number, {}).update(metrics)
+    return found
+
+
+def _metrics(row: Mapping[str, object], percent: Collection[str]) -> dict[str, float]:
     found = {}
     for key, (name, scale) in KNOWN_METRICS.items():
         number = finite(row.get(key))
         if number is not None and is_possible(name, number):
-            found[name] = number / scale
+            found[name] = number / (100.0 if key in percent else scale)
     return found
 
 
