@@ -67,6 +67,21 @@ def test_a_dry_run_shows_and_changes_nothing(
     assert run(*line, "--json").json["items"]
 
 
+def test_a_dry_run_writes_to_no_folder(toy: Any) -> None:
+    """It reads the clock of the file system off a file that has no name."""
+
+    def dates() -> dict[Path, int]:
+        folders = [path for path in Path.cwd().rglob("*") if path.is_dir()]
+        return {path: path.stat().st_mtime_ns for path in folders}
+
+    before = dates()
+    toy("delete", "team/digits", "--yes").done()
+    after_delete = dates()
+    assert before != after_delete
+    assert "to delete" in toy("prune", "--keep", 0, "--grace", 0, "--dry-run").done().out
+    assert dates() == after_delete
+
+
 def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> None:
     with earlier():
         run("delete", TUNED)

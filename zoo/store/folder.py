@@ -198,10 +198,23 @@ class FolderBackend:
     def now(self) -> datetime:
         """The time, by the clock of the file system, which may be another machine's."""
         try:
+            return _at(self._mtime_of_nameless())
+        except (AttributeError, OSError):  # only Linux has it, and not on every file system
+            pass
+        try:
             with self.disk.staged() as (file, _):
                 return _at(os.fstat(file.fileno()).st_mtime)
         except (ZooError, OSError):  # nothing can be written there
             return datetime.now(UTC)
+
+    def _mtime_of_nameless(self) -> float:
+        """The date of a new file that has no name, so that no folder changes by it."""
+        flags = os.O_TMPFILE | os.O_WRONLY | os.O_NOFOLLOW
+        file = os.open(self.disk.root / STAGING, flags, 0o600)
+        try:
+            return os.fstat(file).st_mtime
+        finally:
+            os.close(file)
 
 
 def _stored(key: str, status: os.stat_result) -> Stored:
