@@ -528,6 +528,16 @@ def test_names_and_shapes_tell_the_network(empty: Run, state: State) -> None:
     assert shown(empty)["backbone"]["architecture"] == NET
 
 
+def test_a_pickle_is_read_once(empty: Run, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To tell its network, and to store its weights."""
+    read = []
+    monkeypatch.setattr("zoo.exchange.weights.check_pickled", read.append)
+    torch.save({"model": state}, "net.pth")
+    empty("import", "net.pth", "--as", "team/net", "--key", "model").done()
+    assert_is(state)
+    assert [path.name for path in read] == ["net.pth"]
+
+
 def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> None:
     several = "test_efficientnet_gn or test_efficientnet_ln"
     save_file(timm.create_model("test_efficientnet_gn").state_dict(), "net.safetensors")

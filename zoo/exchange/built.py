@@ -97,8 +97,15 @@ class Built:
         )
 
 
-def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None = None) -> Built:
-    """The network of the weights in ``sources``, which fit it; ``path`` is what they are called.
+def built(
+    sources: Sequence[Path],
+    origin: Origin,
+    path: Path,
+    key: str | None = None,
+    read: Read | None = None,
+) -> Built:
+    """The network of the weights in ``sources``, which fit it; ``path`` is what they are called,
+    and ``read`` what is in them, if they were read already.
 
     A prefix of their names is stripped, and what does not begin with it left out. Weights without
     a head are of a network without outputs, if it can be built so.
@@ -107,7 +114,7 @@ def built(sources: Sequence[Path], origin: Origin, path: Path, key: str | None =
         InvalidWeights: They are unreadable, unsafe, or of another network.
         UnknownName: The architecture is unknown.
     """
-    read = _read(sources, key)
+    read = read or _read(sources, key)
     state = read.tensors
     if origin.layout and origin.layout.tower:
         state = _vision_tower(state)

@@ -97,7 +97,7 @@ def check_weights(candidate: ImportCandidate) -> CheckedWeights:
     if manifest is None or key is not None:
         from zoo.exchange.built import built
 
-        network = built(sources, origin, path, key)
+        network = built(sources, origin, path, key, candidate.read)
         manifest, taken = network.manifest(origin), network.taken
     if origin.architecture_by:
         by = origin.architecture_by

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.domain.file_names import fits_everywhere
@@ -26,8 +27,12 @@ from zoo.exchange.origin import FromPlan, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import named
+from zoo.lookup.match import FileTensor
 from zoo.lookup.parent import LEAST
 from zoo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.exchange.weights import Read
 
 __all__ = ["MAIN", "ImportCandidate", "candidates_of_file", "candidates_of_folder", "weights_in"]
 
@@ -45,6 +50,7 @@ class ImportCandidate:
         key: The key of a pickle that holds them.
         parts: The several files.
         files: What is kept beside them.
+        read: What a pickle holds, where it was read to tell the network.
     """
 
     path: Path
@@ -52,6 +58,7 @@ class ImportCandidate:
     key: str | None = None
     parts: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
+    read: Read | None = None
 
 
 def candidates_of_folder(
@@ -111,17 +118,24 @@ def candidates_of_file(
         there = sorted(each.name for each in path.parent.iterdir())
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
-    by = ""
+    by, read = "", None
     plugin = backbone or DEFAULT
     if architecture is None:
-        plugin, architecture, by = _network_of(workspace, several or [path], backbone, key)
+        tensors, read = read_tensors((several or [path])[0], key)
+        found = _network_of(workspace, several or [path], (tensors, read), backbone, key)
+        plugin, architecture, by = found
     known, tag = _tagged(plugin, architecture)
     check_listed(plugin, known)
     origin = replace(origin, plugin=plugin, architecture=known, tag=tag, architecture_by=by)
     if args := metadata_of_args(path, known):
         origin = replace(origin, metadata=(*origin.metadata, args))
     whole = ImportCandidate(
-        path=path, origin=origin, key=key, parts=tuple(several), files=tuple(files)
+        path=path,
+        origin=origin,
+        key=key,
+        parts=tuple(several),
+        files=tuple(files),
+        read=None if several else read,
     )
     layout = _beside(path, origin)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
@@ -129,14 +143,19 @@ def candidates_of_file(
 
 
 def _network_of(
-    workspace: Workspace, sources: Sequence[Path], stated: str | None, key: str | None
+    workspace: Workspace,
+    sources: Sequence[Path],
+    first: tuple[Mapping[str, FileTensor], Read | None],
+    stated: str | None,
+    key: str | None,
 ) -> tuple[str, str, str]:
     """The network of a file for which the user names none, with its plugin, and who says so: as in
-    an import of a folder. ``stated`` is the plugin that the user names.
+    an import of a folder. ``first`` is what is in the first source; ``stated`` is the plugin that
+    the user names.
     """
     backbone = stated or DEFAULT
     path, record = sources[0], written_beside(sources[0])
-    read = read_tensors(path, key)[1]
+    tensors, read = dict(first[0]), first[1]
     inside = file_record(read.saved if read else {})
     name, source = stated_architecture(backbone, inside, record)
     if name:
@@ -147,8 +166,10 @@ def _network_of(
     for layout in layouts:
         if layout.plugin == backbone and ":" not in layout.network.architecture:
             return backbone, layout.network.architecture, layout.file
+    for each in sources[1:]:
+        tensors |= read_tensors(each, key)[0]
     try:
-        return backbone, *architecture_by_shapes(backbone, sources, inside, record, key)
+        return backbone, *architecture_by_shapes(backbone, path, tensors, inside, record)
     except InvalidOption:
         if layouts:
             raise InvalidOption(

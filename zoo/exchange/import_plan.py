@@ -24,6 +24,7 @@ from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.here_already import recorded
+from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
@@ -312,7 +313,8 @@ def _of_network(
         if plugin:
             return replace(planned, backbone=plugin, architecture=name, architecture_by=source)
     try:
-        name, source = architecture_by_shapes(planned.backbone, [found.path], found, record)
+        tensors, _ = read_tensors(found.path)
+        name, source = architecture_by_shapes(planned.backbone, found.path, tensors, found, record)
     except ZooError as error:
         if planned.architecture:
             return planned

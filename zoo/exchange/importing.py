@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
@@ -44,6 +44,9 @@ from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
 from zoo.workspace import Check, Workspace
+
+if TYPE_CHECKING:
+    from zoo.exchange.weights import Read
 
 __all__ = [
     "MAIN",
@@ -230,6 +233,7 @@ def _keeper(
             key=candidate.key,
             parts=candidate.parts,
             files=candidate.files,
+            read=candidate.read,
             check=_check(workspace, ref, candidate.origin, options),
             progress=progress,
         )
@@ -272,6 +276,7 @@ def import_file(
     key: str | None = None,
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
+    read: Read | None = None,
     why: str = IMPORT,
     check: Check | None = None,
     progress: Progress = silent,
@@ -283,7 +288,8 @@ def import_file(
     exactly, but for a prefix of all names, and for a head that it may lack. ``key`` is the one of
     a pickle's that holds the weights. Where these are in several files, ``parts`` are these files,
     and ``path`` tells what they are called. Other ``files`` (a model card, a license text) are kept
-    byte for byte beside them, under their last names. ``check`` is that of `new_checkpoint`.
+    byte for byte beside them, under their last names. ``read`` is what is in a pickle, if it was
+    read already. ``check`` is that of `new_checkpoint`.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -293,7 +299,7 @@ def import_file(
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
         candidate = ImportCandidate(
-            path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files)
+            path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files), read=read
         )
         with _nothing_imported():
             manifest, taken = _stored(new, check_weights(candidate), progress)

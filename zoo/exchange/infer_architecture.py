@@ -12,10 +12,9 @@ from zoo.contracts import Known
 from zoo.domain.near import near_names
 from zoo.errors import InvalidOption, InvalidWeights, UnknownName, ZooError
 from zoo.exchange.file_record import FileRecord
-from zoo.exchange.identifying import read_tensors
 from zoo.exchange.run_records import RunRecord
 from zoo.exchange.wrappers import best_prefix, told_apart
-from zoo.lookup.match import prefix_of
+from zoo.lookup.match import FileTensor, prefix_of
 
 __all__ = [
     "BY_SHAPES",
@@ -90,25 +89,22 @@ def stated_elsewhere(plugin: str, inside: FileRecord) -> tuple[str, str, str]:
 
 def architecture_by_shapes(
     plugin: str,
-    sources: Sequence[Path],
+    path: Path,
+    tensors: Mapping[str, FileTensor],
     inside: FileRecord,
     record: RunRecord,
-    key: str | None = None,
 ) -> tuple[str, str]:
-    """The one architecture that the weights in files fit by their names and shapes; who says so.
+    """The one architecture that the weights in a file fit by their names and shapes; who says so.
 
     Raises:
         InvalidOption: Several fit, or none does.
-        InvalidWeights: A file is unreadable, holds more than weights, or a network several times.
+        InvalidWeights: The file holds a network several times.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for source in sources:
-        shapes |= {name: tensor.shape for name, tensor in read_tensors(source, key)[0].items()}
-    fits = fitting(plugin, shapes)
+    fits = fitting(plugin, {name: tensor.shape for name, tensor in tensors.items()})
     if len(fits) == 1:
         name, prefixes = next(iter(fits.items()))
         if best_prefix(prefixes) is None:
-            raise InvalidWeights(sources[0], told_apart(prefixes))
+            raise InvalidWeights(path, told_apart(prefixes))
         return name, BY_SHAPES
     says = inside.architecture or record.architecture
     what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"
