@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from fakes.clock import earlier
 from fakes.program import Said
 from safetensors.torch import load_file, save_file
 
@@ -42,6 +43,16 @@ def test_a_fine_tune_says_nothing_of_the_weights_of_its_base(empty: Run, few: Pa
     torch.save(load_file("probe/model.safetensors"), "probe.pth")
     done = empty("import", "probe.pth", "--architecture", NET, "--as", "back/probe").done()
     assert "preprocessing from team/probe, which has 100.0% of the weights" in done.out, done
+    # Where the base is gone, the fine-tune knows by itself that it took a guess.
+    with earlier():
+        for name in ("team/none", "back/none", "team/moved"):
+            empty("delete", name).done()
+    empty("prune", "--keep", 0, "--grace", 0, "--yes").done()
+    empty("delete", "--restore", "team/none").refused("a prune has deleted")
+    for name in ("net", "moved"):
+        file = (f"{name}.safetensors", "--architecture", NET, "--as", f"again/{name}")
+        done = empty("import", *file).done()
+        assert "unknown: preprocessing" in done.out, done
 
 
 def save_epoch(name: str, epoch: int, state: State, **more: object) -> None:

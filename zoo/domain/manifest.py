@@ -47,6 +47,9 @@ FOUND = "found"
 """The relation of a parent that nobody has declared: weights were found to derive from it."""
 UNKNOWN = "unknown"
 """What the provenance says of a preprocessing that nobody has stated."""
+GUESSED = "guessed"
+"""Under this, the provenance of a fine-tune names the settings that were unknown of its base: as it
+was trained with them, they are a fact of it, and a guess of the base."""
 SETTINGS = ("mean", "std", "interpolation", "crop_pct", "image_size")
 """What of a preprocessing can be unknown."""
 
@@ -268,6 +271,12 @@ class Manifest:
         elif stated.startswith(f"{UNKNOWN}: "):
             names += [name for name in SETTINGS if name in stated.partition(": ")[2].split(", ")]
         return tuple(names)
+
+    @property
+    def guessed(self) -> tuple[str, ...]:
+        """The settings of its preprocessing that were unknown of it, or of what it derives from."""
+        names = {*self.unknown, *self.provenance.get(GUESSED, "").split(", ")}
+        return SETTINGS if "preprocessing" in names else tuple(x for x in SETTINGS if x in names)
 
     @property
     def logical_bytes(self) -> int:

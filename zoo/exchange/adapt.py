@@ -135,6 +135,7 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         head, both = m.Head(kind="native", num_classes=0), replace(both, num_classes=None)
     stated = base.provenance.get("preprocessing", "")
     guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
+    guessed |= {key: text for key, text in base.provenance.items() if key == m.GUESSED}
     return replace(
         base,
         backbone=replace(base.backbone, options=both.to_options()),

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from zoo.domain.manifest import SETTINGS, Manifest
 from zoo.exchange.metadata import Metadata
 from zoo.lookup.identify import Candidate, named
+from zoo.store import Store
 from zoo.workspace import Workspace
 
 __all__ = ["infer_metadata"]
+
+EXACT = ("same", "cast")
+"""What the match is of a file that has exactly the weights of a checkpoint."""
 
 
 def infer_metadata(
@@ -21,8 +25,8 @@ def infer_metadata(
     where the tensors with a row for each class are the same. The one need not know the other.
     Where a checkpoint has exactly these weights, none but such a one is asked.
     """
-    exact = [one for one in alike if one.match.verdict in ("same", "cast")]
-    asked = [(one, _unknown(one, alike)) for one in exact or alike]
+    exact = [one for one in alike if one.match.verdict in EXACT]
+    asked = [(one, _unknown(workspace.store, one, alike)) for one in exact or alike]
     facts = []
     for one, unknown in asked:
         if "classes" not in unknown and (classes := _classes(one, manifest)):
@@ -34,20 +38,25 @@ def infer_metadata(
             said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
             said["image_size"] = theirs.input_size[1:]
             known = {name: value for name, value in said.items() if name not in unknown}
-            return [*facts, Metadata(source=_source(workspace, one), **known)]
+            guessed = tuple(name for name in one.manifest.guessed if name in known)
+            return [*facts, Metadata(source=_source(workspace, one), guessed=guessed, **known)]
     return facts
 
 
-def _unknown(one: Candidate, alike: Sequence[Candidate]) -> set[str]:
+def _unknown(store: Store, one: Candidate, alike: Sequence[Candidate]) -> set[str]:
     """What it cannot tell of a file: what is unknown of it, and of those it derives from that share
     as much with the file. A fine-tune takes a guess where nothing is known of its base: that says
-    nothing of the weights of the base.
+    nothing of the weights of the base. Where the base is not known, or not here, nobody can tell
+    how much of it that shares.
     """
     above = one.manifest.ancestry()
     origins = [
         each for each in alike if each.digest in above and each.match.share >= one.match.share
     ]
     names = {name for each in (one, *origins) for name in each.manifest.unknown}
+    whole = above and all(map(store.has_manifest, above))
+    if one.match.verdict not in EXACT and not whole:
+        names |= {*one.manifest.guessed}
     return names | {*SETTINGS} if "preprocessing" in names else names
 
 

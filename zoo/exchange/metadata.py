@@ -62,6 +62,7 @@ class Metadata:
         image_size: Height and width.
         as_default: Whether the training took what the architecture has for all that is not said.
         keys: Of a checkpoint, the key that each of these is under.
+        guessed: The settings that were a guess when the weights were trained with them.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Metadata:
     image_size: tuple[int, int] | None = None
     as_default: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
+    guessed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, each.name) for each in fields(self)[1:])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest, Preprocessing
+from zoo.domain.manifest import GUESSED, SETTINGS, UNKNOWN, Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.import_report import ImportReport
@@ -56,6 +56,9 @@ def resolve_metadata(
     provenance = dict(manifest.provenance)
     if unsaid or by != known:
         provenance["preprocessing"] = text if unsaid else by
+    told_by = {facts.source: facts.guessed for facts in told}
+    if still := [name for name, by in sources.items() if name in told_by.get(by, ())]:
+        provenance[GUESSED] = ", ".join(still)
     if who and who != origin.classes_by:
         provenance["classes"] = who
     manifest = replace(manifest, classes=classes, preprocessing=how, provenance=provenance)

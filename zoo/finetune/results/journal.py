@@ -21,6 +21,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from zoo.backbones.rgb import READING
+from zoo.domain.manifest import GUESSED
 from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidData, ZooError
 from zoo.finetune.dataset.dataset import parts_digest
@@ -174,9 +175,10 @@ class Journal:
 
 def provenance(prepared: Prepared) -> dict[str, str]:
     """Data, split, device, processes, threads (sums are taken in their order), how images are read
-    (`zoo.backbones.rgb`), how training goes, and versions.
+    (`zoo.backbones.rgb`), how training goes, versions, and what of the base's preprocessing was a
+    guess.
     """
-    dataset = prepared.dataset
+    dataset, guessed = prepared.dataset, ", ".join(prepared.known.guessed)
     return {
         "source": "finetune",
         "data_digest": dataset.digest,
@@ -190,6 +192,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "training": str(TRAINING),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
+        **({GUESSED: guessed} if guessed else {}),
     }
 
 
