@@ -8,13 +8,16 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.checkpoints import PREPROCESSING, add_checkpoint
 
 import zoo
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.manifest import Backbone
 from zoo.domain.progress import Console
 from zoo_cli.output import table
 
@@ -244,3 +247,29 @@ def test_the_shell_waits_but_a_moment(home: Path) -> None:
     # Importing torch alone takes 2 s more; a busy machine makes all of it slower.
     assert min(cpu_seconds("--help") for _ in range(3)) < 0.5
     assert min(cpu_seconds("search", "convnext params<30M") for _ in range(3)) < 1.0
+
+
+def test_a_fine_tune_has_the_macs_of_its_network_at_its_size(empty: Run) -> None:
+    """Not where it was made shallower, or is for images of another size."""
+    net, small = Backbone(plugin="timm", architecture="test_resnet"), (3, 8, 8)
+    how = replace(PREPROCESSING, input_size=(3, 16, 16))
+    cut = replace(net, options={"num_classes": 3, "truncate": "layer2"})
+    tuned = replace(net, options={"num_classes": 3})
+    entries = [
+        CatalogEntry(name=f"timm/{tag}", backbone="timm", architecture=net.architecture,
+                     input_size=small, metrics={"macs": macs, "top1": 40.0})
+        for tag, macs in (("in1k", 2_000_000.0), ("in21k", 2_500_000.0))
+    ]  # fmt: skip
+    with zoo.open() as here:
+        add_checkpoint(here.workspace, "team/early", backbone=tuned, license="mit")
+        here.workspace.registry.replace_entries("timm", "1", entries, "2026-01-01T00:00:00Z")
+        add_checkpoint(here.workspace, "team/tuned", backbone=tuned)
+        add_checkpoint(here.workspace, "team/cut", backbone=cut)
+        add_checkpoint(here.workspace, "team/larger", backbone=tuned, preprocessing=how)
+    found = {row["name"]: row["metrics"] for row in empty("ls", "--json").json}
+    same = {"macs": 2_000_000.0}
+    assert found == {"team/early": same, "team/tuned": same, "team/cut": {}, "team/larger": {}}
+    assert {*names(empty, "macs<3M", "pulled:yes")} == {"team/early", "team/tuned"}
+    assert "2.0M" in empty("ls", "tuned").out
+    published = {name: empty("show", name, "--json").json["published"] for name in found}
+    assert published == found

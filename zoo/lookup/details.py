@@ -36,7 +36,7 @@ class CheckpointDetails(Result):
         bytes: Size of its files.
         params: Number of parameter elements.
         sources: The sources that list it.
-        published: Figures that these publish of it.
+        published: Figures that these publish of it; of a fine-tune, what they say of its network.
         at_remotes: What remotes have under the name.
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
         evaluations: What `zoo evaluate` found here, newest first.
@@ -159,6 +159,8 @@ def details(workspace: Workspace, name: str) -> Details:
         raise
     manifest = workspace.store.manifest(digest)
     sources = _sources(workspace, ref, manifest, entry)
+    macs = workspace.registry.published_macs(manifest)
+    published = (entry.entry.metrics or {}) if entry and sources else {}
     return CheckpointDetails(
         name=str(ref or digest),
         manifest=digest,
@@ -166,7 +168,7 @@ def details(workspace: Workspace, name: str) -> Details:
         bytes=manifest.logical_bytes,
         params=(workspace.registry.summary(digest) or {}).get("params"),
         sources=sources,
-        published=(entry.entry.metrics or {}) if entry and sources else {},
+        published=published if macs is None else {"macs": macs, **published},
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
         evaluations=tuple(evaluations(workspace.store.disk, digest)),

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, select, update
 
 from zoo.domain.catalog import OPEN, CatalogEntry, Location
+from zoo.domain.manifest import Manifest
 from zoo.registry import index, items, schema, staging
 from zoo.registry.items import CATALOG, ITEM
-from zoo.registry.sql import Columns, among, put
+from zoo.registry.sql import Columns, among, insert, put
 
 __all__ = [
     "KnownEntry",
@@ -21,6 +22,7 @@ __all__ = [
     "forget_entries",
     "indexed_version",
     "input_size",
+    "published_macs",
     "replace_entries",
     "vector",
 ]
@@ -77,6 +79,7 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
+    _tell_macs(connection)
     # To settle takes as long as a tenth of all items take to index, so it must be worth it.
     if total > max(MANY, known):
         index.settle(connection)
@@ -89,6 +92,7 @@ def add_entries(connection: Connection, source: str, version: str, at: str) -> i
     params = _params(connection)
     for told in staging.changed(connection, source):
         _merge(connection, source, told, params)
+    _tell_macs(connection)
     total = _count(connection, source)
     _record(connection, source, version, total, at)
     return total
@@ -131,6 +135,27 @@ def entry(connection: Connection, name: str) -> KnownEntry | None:
         locations=tuple(dict.fromkeys(places)),
         params=row["params"],
     )
+
+
+def published_macs(connection: Connection, manifest: Manifest) -> float | None:
+    """Multiply-accumulates that entries of the same network and input size have; of several, which
+    differ in their heads, the least. None: no entry tells, or the network was changed.
+    """
+    backbone, measure = manifest.backbone, schema.measure
+    changed = backbone.options.keys() - {"num_classes", "image_size"}
+    columns, size = (
+        (ITEM.c.channels, ITEM.c.height, ITEM.c.width),
+        manifest.preprocessing.input_size,
+    )
+    same = (
+        ITEM.c.kind == CATALOG,
+        ITEM.c.backbone == backbone.plugin,
+        ITEM.c.architecture == backbone.architecture,
+        *(column == value for column, value in zip(columns, size, strict=True)),
+    )
+    statement = select(func.min(measure.c.value)).join(ITEM, ITEM.c.id == measure.c.item_id)
+    found = statement.where(measure.c.name == items.MACS, *same)
+    return None if changed else connection.scalar(found)
 
 
 def licenses(connection: Connection, names: Iterable[str]) -> dict[str, str | None]:
@@ -248,6 +273,29 @@ def _unlist(connection: Connection, source: str, gone: list[int]) -> None:
     left = select(LISTING.c.item_id).where(LISTING.c.item_id == ITEM.c.id).exists()
     items.drop(connection, items.read(connection, and_(among(ITEM.c.id, gone), ~left)))
     _refresh_named(connection, names)
+
+
+def _tell_macs(connection: Connection) -> None:
+    """Have the checkpoints read again of whose network an entry has the multiply-accumulates only
+    now. Whether they are of exactly that network, their manifests say.
+    """
+    checkpoint, measure, metric = schema.checkpoint, schema.measure, schema.metric
+    columns = ("backbone", "architecture", "channels", "height", "width")
+    told = (
+        select(*(ITEM.c[name] for name in columns))
+        .join(measure, measure.c.item_id == ITEM.c.id)
+        .where(ITEM.c.kind == CATALOG, measure.c.name == items.MACS)
+        .distinct()
+        .subquery()
+    )
+    known = select(metric.c.manifest).where(metric.c.name == items.MACS)
+    found = (
+        select(checkpoint.c.manifest)
+        .join(told, and_(*(told.c[name] == checkpoint.c[name] for name in columns)))
+        .where(checkpoint.c.manifest.not_in(known))
+    )
+    if rows := [{"manifest": each} for each in connection.scalars(found)]:
+        connection.execute(insert(connection, schema.unread).on_conflict_do_nothing(), rows)
 
 
 def _refresh_named(connection: Connection, names: set[str]) -> None:

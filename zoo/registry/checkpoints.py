@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.recipe import data_name
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
+from zoo.registry.catalog import published_macs
 from zoo.registry.hierarchies import any_hierarchy
+from zoo.registry.items import MACS
 from zoo.registry.sql import Columns, among, insert, put
 from zoo.registry.terms import fold, join
 
@@ -67,7 +69,8 @@ def described(connection: Connection, digest: Digest, manifest: Manifest) -> Des
     """Read off a manifest what `add_checkpoint` puts in."""
     known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
     row = _to_row(digest, manifest, _count_params(manifest, known))
-    return Described(row, _facts(str(digest), manifest))
+    macs = published_macs(connection, manifest)
+    return Described(row, _facts(str(digest), manifest, {} if macs is None else {MACS: macs}))
 
 
 def add_checkpoint(connection: Connection, known: Described) -> None:
@@ -77,6 +80,7 @@ def add_checkpoint(connection: Connection, known: Described) -> None:
         if rows:
             connection.execute(insert(connection, table).on_conflict_do_nothing(), rows)
     items.refresh(connection, items.of_manifest(known.row["manifest"]))
+    items.measure_again(connection, known.row["manifest"])
 
 
 def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Evaluated]) -> None:
@@ -330,7 +334,9 @@ def _frozen(manifest: Manifest) -> float | None:
     return frozen / (frozen + trained)
 
 
-def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[Columns]]]:
+def _facts(
+    digest: str, manifest: Manifest, published: Mapping[str, float]
+) -> list[tuple[Table, list[Columns]]]:
     of = {"manifest": digest}
     parents = [
         {**of, "parent": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
@@ -338,7 +344,7 @@ def _facts(digest: str, manifest: Manifest) -> list[tuple[Table, list[Columns]]]
     ]
     metrics = [
         {**of, "name": name, "value": float(value)}
-        for name, value in manifest.metrics.items()
+        for name, value in {**published, **manifest.metrics}.items()
         if isinstance(value, int | float) and math.isfinite(value)
     ]
     classes = [

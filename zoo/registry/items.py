@@ -24,6 +24,7 @@ __all__ = [
     "CHECKPOINT",
     "IS_NAMED",
     "ITEM",
+    "MACS",
     "OTHER",
     "OTHER_IS_NAMED",
     "REMOTE",
@@ -56,6 +57,8 @@ WHOLE = ("backbone", "architecture", "tag", "license", "head")
 """What is found as a whole value, beside the lines of the text."""
 NOT_SHOWN = ("bytes", "recipe", "license", "source", "locator")
 """What an item does not repeat of a checkpoint, or not as it is."""
+MACS = "macs"
+"""The metric that is no result: it says nothing of the weights."""
 BATCH = 5_000
 
 ITEM = schema.item
@@ -343,7 +346,9 @@ def _add_measures(connection: sa.Connection, rows: Rows) -> None:
     measures = []
     for row in rows:
         own = {each.name: each.value for each in metrics[row["manifest"]]}
-        found = {**(row["metrics"] or {}), **_evaluated(evaluations[row["manifest"]], own), **own}
+        results = {name: value for name, value in own.items() if name != MACS}
+        evaluated = _evaluated(evaluations[row["manifest"]], results)
+        found = {**(row["metrics"] or {}), **evaluated, **own}
         measures += [
             {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
         ]

@@ -225,6 +225,7 @@ class Registry:
     forget_entries = _writes(catalogs.forget_entries)
     entry = _reads(catalogs.entry)
     entry_licenses = _reads(catalogs.licenses)
+    published_macs = _reads(catalogs.published_macs)
 
     near = _reads(names.near)
     search = _reads(searches.search)
