@@ -10,10 +10,11 @@ import csv
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from zoo.errors import Unsupported
 from zoo_timm.config import read
 
 __all__ = [
+    "BODIES",
     "CATALOG",
     "OUTLINES",
     "architectures",
+    "by_body",
     "classes",
     "entries",
     "fitting",
@@ -41,7 +44,8 @@ __all__ = [
 
 OUTLINES = Path(__file__).with_name("outlines.zip")
 """Architectures in the order of their names, some in each member, which the first of them names."""
-CATALOG = "catalog.json"
+CATALOG, BODIES = "catalog.json", "bodies.json"
+"""What else is in it: the listing, and what `fitting` finds architectures by."""
 IMAGENET = 1000
 MOST_TENSORS = 10_000
 """No network of timm has as many: more are not compared."""
@@ -65,7 +69,7 @@ def made_for() -> str:
 def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
     with _archive() as archive:
-        names = [name for name in archive.namelist() if name != CATALOG] if archive else []
+        names = _members(archive) if archive else []
         # Members are sorted, each named by its first architecture: the last that is not behind.
         index = bisect_right(names, architecture)
         batch = json.loads(archive.read(names[index - 1])) if archive and index else {}
@@ -84,16 +88,40 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     """
     if len(shapes) > MOST_TENSORS:
         return ()
-    found = []
-    for heads, bodies in _by_body(OUTLINES, made_for()).items():
-        body = frozenset(item for item in shapes.items() if not item[0].startswith(heads))
-        for name in bodies.get(hash(body), ()):
+    found, hashes = [], {name: _hash(name, shape) for name, shape in shapes.items()}
+    for heads, bodies in _by_body(OUTLINES, made_for()):
+        for name in bodies.get(_sum(hashes, heads), ()):
             known = outline(name)
-            own = known.shapes.items() if known else ()
-            if known and body == {item for item in own if not item[0].startswith(heads)}:
+            if known and _body(shapes, heads) == _body(known.shapes, heads):
                 found.append((name, known.fits(shapes) is not None))
     whole = tuple(name for name, fits in found if fits)
     return tuple(sorted(whole or {name for name, _ in found}))
+
+
+def by_body(outlines: Mapping[str, Outline]) -> list[tuple[tuple[str, ...], dict[str, list[str]]]]:
+    """Architectures by what the names of their heads' tensors begin with, and a hash of all other
+    names and shapes.
+    """
+    found: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, known in outlines.items():
+        heads = tuple(dict.fromkeys(f"{each.rpartition('.')[0]}." for each in known.per_output))
+        hashes = {each: _hash(each, shape) for each, shape in known.shapes.items()}
+        found[heads][_sum(hashes, heads)].append(name)
+    return list(found.items())
+
+
+def _body(shapes: Mapping[str, tuple[int, ...]], heads: tuple[str, ...]) -> set[object]:
+    return {item for item in shapes.items() if not item[0].startswith(heads)}
+
+
+def _hash(name: str, shape: tuple[int, ...]) -> int:
+    text = f"{name} {tuple(shape)}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest())
+
+
+def _sum(hashes: Mapping[str, int], heads: tuple[str, ...]) -> str:
+    """A hash of all names but those of heads. It only finds: who has it is compared."""
+    return f"{sum(each for name, each in hashes.items() if not name.startswith(heads)):x}"
 
 
 @cache  # by file and version
@@ -102,29 +130,20 @@ def _names(_file: Path, _made_for: str) -> tuple[str, ...]:
 
 
 @cache
-def _by_body(_file: Path, _made_for: str) -> Mapping[tuple[str, ...], Mapping[int, list[str]]]:
-    """Architectures by what the names of their heads' tensors begin with, and the hash of all other
-    names and shapes.
-    """
-    found: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for batch in _batches():
-        for name, known in batch.items():
-            if known:
-                per_output = known["per_output"]
-                heads = tuple(dict.fromkeys(each.rpartition(".")[0] + "." for each in per_output))
-                own = ((each, tuple(shape)) for each, shape in known["shapes"].items())
-                body = frozenset(item for item in own if not item[0].startswith(heads))
-                found[heads][hash(body)].append(name)
-    return found
+def _by_body(
+    _file: Path, _made_for: str
+) -> tuple[tuple[tuple[str, ...], Mapping[str, Sequence[str]]], ...]:
+    with _archive() as archive:
+        found = json.loads(archive.read(BODIES)) if archive else []
+    return tuple((tuple(heads), bodies) for heads, bodies in found)
 
 
 def _batches() -> Iterator[dict[str, Any]]:
     """The outlines of all architectures, as JSON; None of those that have none."""
     with _archive() as archive:
         if archive is not None:
-            for member in archive.namelist():
-                if member != CATALOG:
-                    yield json.loads(archive.read(member))
+            for member in _members(archive):
+                yield json.loads(archive.read(member))
 
 
 def entries() -> list[CatalogEntry] | None:
@@ -140,6 +159,10 @@ def entries() -> list[CatalogEntry] | None:
         replace(entry, location=Location("hub", entry.hub_id)) if entry.hub_id else entry
         for entry in catalog
     ]
+
+
+def _members(archive: ZipFile) -> list[str]:
+    return [name for name in archive.namelist() if name not in (CATALOG, BODIES)]
 
 
 @contextmanager

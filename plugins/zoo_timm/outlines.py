@@ -27,7 +27,7 @@ from zoo.domain.surgery import BuildOptions
 from zoo.errors import Unsupported
 from zoo_timm.backbone import TimmBackbone, resolved
 from zoo_timm.heads import pool_of
-from zoo_timm.known import CATALOG, OUTLINES, made_for
+from zoo_timm.known import BODIES, CATALOG, OUTLINES, by_body, made_for
 
 __all__ = ["listed", "outlined", "write"]
 
@@ -125,9 +125,8 @@ def write(architectures: Iterable[str], path: Path) -> None:
     """Write the outlines of ``architectures``, those that have one."""
     with ZipFile(path, "w", ZIP_LZMA) as file:
         file.comment = made_for().encode()
-        names, params = sorted(architectures), dict[str, int]()
+        names, outlines = sorted(architectures), dict[str, Outline]()
         for first in range(0, len(names), TOGETHER):
-            outlines: dict[str, Outline] = {}
             for name in names[first : first + TOGETHER]:
                 try:
                     if outline := outlined(name):
@@ -139,8 +138,9 @@ def write(architectures: Iterable[str], path: Path) -> None:
                 for name in names[first : first + TOGETHER]
             }
             _put(file, names[first], together)
-            params |= {name: each.hierarchy.params for name, each in outlines.items()}
+        params = {name: each.hierarchy.params for name, each in outlines.items()}
         _put(file, CATALOG, [_row(entry, params.get(entry.architecture)) for entry in listed()])
+        _put(file, BODIES, by_body(outlines))
 
 
 def _put(file: ZipFile, name: str, data: object) -> None:

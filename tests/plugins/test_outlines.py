@@ -77,7 +77,31 @@ def test_outlines_are_written_with_the_parameters_in_the_listing(
     for name in ("test_vit", "test_convnext"):
         assert params[name] == traced("timm", name).params
     assert params["resnet18"] is None
+    outline = known.outline("test_vit")
+    assert outline
+    assert "test_vit" in known.fitting(outline.shapes)
     known.outline.cache_clear()
+
+
+@pytest.mark.parametrize("architecture", SAMPLE)
+def test_a_network_is_found_by_its_tensors_without_reading_all_outlines(
+    shipped: None, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    monkeypatch.setattr(known, "_batches", lambda: pytest.fail("all were read"))
+    outline = known.outline(architecture)
+    assert outline
+    assert architecture in known.fitting(outline.shapes)
+    body = {n: shape for n, shape in outline.shapes.items() if n not in outline.per_output}
+    assert architecture in known.fitting(body)
+    name, shape = next(iter(body.items()))
+    assert known.fitting({**body, name: (*shape, 1)}) == ()
+
+
+@pytest.mark.long
+def test_what_networks_are_found_by_is_of_all_outlines(shipped: None) -> None:
+    every = {name: known.outline(name) for name in known.architectures() or ()}
+    found = known.by_body({name: outline for name, outline in every.items() if outline})
+    assert found == [(heads, dict(bodies)) for heads, bodies in known._by_body(known.OUTLINES, "")]
 
 
 def test_classes_and_defaults_are_those_of_timm() -> None:
