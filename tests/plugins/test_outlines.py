@@ -14,6 +14,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from zoo import plugins
 from zoo.backbones.describe import traced
 from zoo.contracts import Known
+from zoo.domain.outline import Outline
 from zoo_timm import config, known, outlines
 from zoo_timm.names import own_names
 
@@ -99,8 +100,8 @@ def test_a_network_is_found_by_its_tensors_without_reading_all_outlines(
 
 @pytest.mark.long
 def test_what_networks_are_found_by_is_of_all_outlines(shipped: None) -> None:
-    every = {name: known.outline(name) for name in known.architectures() or ()}
-    found = known.by_body({name: outline for name, outline in every.items() if outline})
+    every = {name: each for batch in known._batches() for name, each in batch.items() if each}
+    found = known.by_body({name: Outline.from_json(each) for name, each in every.items()})
     assert found == [(heads, dict(bodies)) for heads, bodies in known._by_body(known.OUTLINES, "")]
 
 
