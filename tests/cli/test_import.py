@@ -530,7 +530,7 @@ def test_names_and_shapes_tell_the_network(empty: Run, state: State) -> None:
 
 def test_a_pickle_is_read_once(empty: Run, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """To tell its network, and to store its weights."""
-    read = []
+    read: list[Path] = []
     monkeypatch.setattr("zoo.exchange.weights.check_pickled", read.append)
     torch.save({"model": state}, "net.pth")
     empty("import", "net.pth", "--as", "team/net", "--key", "model").done()
@@ -594,8 +594,13 @@ def test_names_of_a_stranger_do_not_make_the_search_long(
     empty: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each name is a part of its own, with eight more inside."""
-    looked_at = []
-    monkeypatch.setattr("zoo_timm.known.fitting", lambda shapes: looked_at.append(shapes) or ())
+    looked_at: list[object] = []
+
+    def fitting(shapes: object) -> tuple[str, ...]:
+        looked_at.append(shapes)
+        return ()
+
+    monkeypatch.setattr("zoo_timm.known.fitting", fitting)
     save_file({f"{n}.a.b.c.d.e.f.g.h": torch.zeros(1) for n in range(300)}, "net.safetensors")
     empty("import", "net.safetensors", "--as", "team/net").refused("those of no architecture")
     assert 0 < len(looked_at) <= TRIED

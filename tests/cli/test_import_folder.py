@@ -852,5 +852,6 @@ def test_accuracies_in_percent_become_shares(empty: Run) -> None:
         told = empty("show", f"team/{epoch}", "--json").json["provenance"]["metrics"]
         assert told == f"from {by}, not measured here"
     assert empty("best", "--json").json["value"] == 0.725
+    assert empty("import", "made/shares", *ALL[2:]).code == 0
     stated = ("import", file, "--as", "team/net", "--metric", "accuracy=72.5")
     empty(*stated).refused("accuracy=0.725")

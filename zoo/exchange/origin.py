@@ -163,15 +163,13 @@ def origin_of(
         provenance["dataset"] = dataset
     if metrics:
         provenance["metrics"] = "stated on import, not measured"
+        if not 0 <= (share := metrics.get("accuracy", 0.0)) <= 1 and isfinite(share):
+            raise InvalidOption(f"accuracy {share:g}: a share of 1 is meant (accuracy=0.725)")
     elif from_plan.metrics:
         metrics = dict(from_plan.metrics)
         provenance["metrics"] = f"from {from_plan.metrics_by}, not measured here"
     if wrong := [name for name, value in metrics.items() if not name or not isfinite(value)]:
         raise InvalidOption(f"the metric '{wrong[0]}' needs a name and a finite number")
-    if not 0 <= (accuracy := metrics.get("accuracy", 0.0)) <= 1:
-        raise InvalidOption(
-            f"accuracy {accuracy:g}: it is a share of 1 (72.5 percent: accuracy=0.725)"
-        )
     parent = find = None
     if (name := options.get("parent")) == AUTO:
         find = from_plan.find or ParentFinder(workspace).find
