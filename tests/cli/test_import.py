@@ -18,7 +18,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
-from zoo.exchange.infer_architecture import TRIED
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.weights import read_state
 from zoo.exchange.wrappers import WRAPPERS
@@ -603,7 +602,7 @@ def test_names_of_a_stranger_do_not_make_the_search_long(
     monkeypatch.setattr("zoo_timm.known.fitting", fitting)
     save_file({f"{n}.a.b.c.d.e.f.g.h": torch.zeros(1) for n in range(300)}, "net.safetensors")
     empty("import", "net.safetensors", "--as", "team/net").refused("those of no architecture")
-    assert 0 < len(looked_at) <= TRIED
+    assert 0 < len(looked_at) <= 256  # of 2,701 parts
 
 
 def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: State) -> None:

@@ -19,7 +19,6 @@ from zoo.lookup.match import FileTensor, prefix_of
 __all__ = [
     "BY_SHAPES",
     "DEFAULT",
-    "TRIED",
     "check_listed",
     "architecture_by_shapes",
     "fitting",
