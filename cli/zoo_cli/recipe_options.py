@@ -71,4 +71,5 @@ def _option(field: Field[Any], default: object = None) -> Callable[[Command], Co
         return click.option(f"--{name}", field.name, multiple=True, help=text)
     one_of = field.metadata["one_of"]
     accepted = click.Choice(one_of) if one_of else TYPES[kind]
-    return click.option(f"--{name}", field.name, type=accepted, default=default, help=text)
+    spellings = [f"--{each}" for each in (name, field.metadata["also"]) if each]
+    return click.option(*spellings, field.name, type=accepted, default=default, help=text)

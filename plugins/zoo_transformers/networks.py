@@ -155,6 +155,8 @@ class _SwiGlu(nn.Module):
 
 # Functions of the module level: they are copied with a network, and refer to no other one.
 def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
+    if isinstance(output, Tensor):  # of a network that ends at one of its units
+        return output
     return cast(Tensor, output.logits if "logits" in output else output.pooler_output)
 
 

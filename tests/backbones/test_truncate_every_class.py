@@ -87,7 +87,7 @@ def test_truncated_is_tapped(
             state = backbone.fit_weights(backbone.build(architecture), whole.state_dict())
         module = assign(lambda: backbone.build(architecture), state, backbone, name=name)  # noqa: B023
         assert backbone._end is not None
-        tap = backbone._end.tap
+        (tap,) = backbone._end.taps
         wanted = tapped(whole, tap, images)
         with torch.no_grad():
             assert torch.equal(module(images), wanted), name

@@ -21,6 +21,7 @@ __all__ = [
     "PooledHead",
     "Shape",
     "add_pooled_head",
+    "averaged",
     "feature_dimension",
     "pool",
     "the_tensor",
@@ -59,8 +60,13 @@ def pool(features: Tensor, dimension: int) -> Tensor:
 
     All positions count alike, class and register tokens as any other.
     """
+    return averaged(features.float(), dimension)
+
+
+def averaged(features: Tensor, dimension: int) -> Tensor:
+    """As `pool`, in the precision that ``features`` have."""
     positions = [d for d in range(1, features.dim()) if d != dimension]
-    return features.float().mean(dim=positions) if positions else features.float()
+    return features.mean(dim=positions) if positions else features
 
 
 def the_tensor(output: object) -> Tensor | None:
@@ -99,8 +105,7 @@ class PooledHead(nn.Module):
             Unsupported: No dimension has the size of the features.
         """
         if self.dimension is not None:
-            positions = [d for d in range(1, features.dim()) if d != self.dimension]
-            features = features.mean(dim=positions) if positions else features
+            features = averaged(features, self.dimension)
         elif features.dim() == 4 and features.shape[1] == self.num_features:
             features = features.mean(dim=(2, 3))
         elif features.dim() >= 2 and features.shape[-1] == self.num_features:

@@ -13,6 +13,7 @@ from zoo.backbones.adapt import misfits
 from zoo.backbones.dense import make_convolutional, replace_dense_head
 from zoo.backbones.describe import unit_named
 from zoo.backbones.pooling import POOLED_HEAD, add_pooled_head
+from zoo.backbones.taps import HEAD
 from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
@@ -81,9 +82,7 @@ class SurgeryBackbone:
         # Here, because `build` may be called where tensors are made on the meta device and left
         # unfilled: networks that ran there would prove nothing.
         self._removed = _removed_units(*self._cache_key, architecture, surgery)
-        self._end = (
-            _end(*self._cache_key, architecture, surgery, None) if surgery.truncate else None
-        )
+        self._end = _end(*self._cache_key, architecture, surgery, None) if surgery.ends else None
 
     def architectures(self) -> Sequence[str]:
         """The only one."""
@@ -113,20 +112,20 @@ class SurgeryBackbone:
         self, architecture: str, module: nn.Module, *, input_size: InputSize | None = None
     ) -> Hierarchy:
         """The units that are left, at ``input_size`` or the native one."""
-        if not self.surgery.truncate:
+        if not self.surgery.ends:
             return self.inner.hierarchy(architecture, module, input_size=input_size)
         end = _end(*self._cache_key, architecture, self.surgery, input_size)
         return truncated_hierarchy(end, module, POOLED_HEAD)
 
     def head_modules(self, module: nn.Module) -> tuple[str, ...]:
-        """Where the head is, or the pooled head of a truncated network."""
-        return (POOLED_HEAD,) if self.surgery.truncate else self.inner.head_modules(module)
+        """Where the head is, or the pooled head of a network that was ended elsewhere."""
+        return (POOLED_HEAD,) if self.surgery.ends else self.inner.head_modules(module)
 
     def replace_head(
         self, module: nn.Module, num_outputs: int, build: Callable[[int], nn.Module]
     ) -> None:
         """Put ``build(num_features)`` in the place of the head."""
-        if self.surgery.truncate:
+        if self.surgery.ends:
             pooled = module.get_submodule(POOLED_HEAD)
             add_pooled_head(module, pooled.num_features, build, pooled.dimension)  # type: ignore[arg-type]
         elif self.surgery.convolutional:
@@ -140,8 +139,8 @@ class SurgeryBackbone:
         return self.inner.preprocessing(module)
 
     def classes(self, module: nn.Module) -> tuple[str, ...]:
-        """Those of the published weights; empty for a truncated network."""
-        return () if self.surgery.truncate else self.inner.classes(module)
+        """Those of the published weights; empty where its head is another."""
+        return () if self.surgery.ends else self.inner.classes(module)
 
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
         """As the plugin does."""
@@ -174,7 +173,7 @@ def _removed_units(
     """The units that ``surgery`` removes, each checked to be removable."""
     if not surgery.without:
         return ()
-    whole = replace(surgery, without=(), truncate=None, convolutional=False)
+    whole = replace(surgery, without=(), truncate=None, taps=(), convolutional=False)
     backbone = configured(plugin(), surgery)
     module = _built(plugin, version, architecture, whole)
     size = backbone.preprocessing(module).input_size
@@ -193,18 +192,17 @@ def _end(
     surgery: Surgery,
     input_size: InputSize | None,
 ) -> End:
-    """Where ``surgery`` truncates, with shapes at ``input_size`` or the native one."""
-    backbone, name = configured(plugin(), surgery), surgery.truncate
-    before = replace(surgery, truncate=None)
+    """Where ``surgery`` ends the network, with shapes at ``input_size`` or the native one."""
+    backbone = configured(plugin(), surgery)
+    before = replace(surgery, truncate=None, taps=())
     module = _built(plugin, version, architecture, before)
     size = input_size or backbone.preprocessing(module).input_size
     hierarchy = backbone.hierarchy(architecture, module, input_size=size)
-    if name is None:
-        raise ValueError("nothing is truncated")
+    last = len(hierarchy.units)
     return find_end(
         module,
         hierarchy,
-        unit_named(hierarchy, name),
+        [last if name == HEAD else unit_named(hierarchy, name) for name in surgery.ends],
         size,
         lambda image: _built(plugin, version, architecture, replace(before, image_size=image)),
     )

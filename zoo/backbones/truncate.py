@@ -1,5 +1,7 @@
 """Truncate a network: end it after one of its units, and pool what leaves that unit.
 
+Or after several: then what leaves each is pooled, and the head gets all of it beside each other.
+
 An activation that directly follows is part of what is kept, as it is of features.
 
 The run ends early, by an exception that the network itself catches, so that any network can be
@@ -9,75 +11,105 @@ of the rest stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from zoo.backbones.freeze import parametric
-from zoo.backbones.pooling import add_pooled_head, the_tensor
+from zoo.backbones.pooling import Shape, add_pooled_head, averaged, the_tensor
 from zoo.backbones.record import record
-from zoo.backbones.taps import Activation, HookPoint, Reached, Tap, taps_at
-from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, under
+from zoo.backbones.taps import HEAD, HookPoint, Reached, Tap, hook, taps_at
+from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, Unit, under
 from zoo.errors import Unsupported
 
 __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
+
+Hook = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """Where a network ends: the whole one's hierarchy, the depth of the last unit that is kept, and
-    the tap behind that.
+    the taps whose features the new head gets.
     """
 
     hierarchy: Hierarchy
     depth: int
-    tap: Tap
+    taps: tuple[Tap, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """Of what the head gets for one image: the output of one unit, or features of several."""
+        if len(self.taps) == 1:
+            return self.taps[0].shape
+        return (1, sum(tap.features for tap in self.taps))
+
+    @property
+    def dimension(self) -> int:
+        """Which dimension of it holds features."""
+        return self.taps[0].dimension if len(self.taps) == 1 else 1
+
+    def units(self) -> Iterator[Unit]:
+        """Those that are kept. Where features of one pass the later ones by, these begin at no cut
+        any more.
+        """
+        tapped = {tap.unit for tap in self.taps}
+        passed = False
+        for unit in self.hierarchy.units[: self.depth + 1]:
+            yield replace(unit, cut=unit.cut and not passed)
+            passed = passed or unit.name in tapped
 
 
 def find_end(
     module: nn.Module,
     hierarchy: Hierarchy,
-    depth: int,
+    depths: Sequence[int],
     input_size: InputSize,
     build: Callable[[tuple[int, int]], nn.Module],
 ) -> End:
-    """Look at what leaves unit ``depth`` of ``module``, which is on the meta device.
+    """Look at what leaves the units at ``depths`` of ``module``, which is on the meta device; one
+    more than there are units is before the head.
 
     ``module`` is not truncated yet, ``input_size`` (C, H, W) one that it takes; ``build`` gives the
     same network on the meta device for images of another height and width.
 
     Raises:
-        Unsupported: Its output cannot be pooled; the message says why.
+        Unsupported: One of them cannot be pooled; the message says why.
     """
-    path = _last_module(module, hierarchy, depth, input_size)
-    _check_last(module, hierarchy, depth, path, input_size)
-    unit = hierarchy.units[depth].name
+    points = dict(_point(module, hierarchy, depth, input_size) for depth in depths)
+    deepest = min(max(depths), len(hierarchy.units) - 1)
     images = torch.zeros(1, *input_size, device="meta")
-    points = {unit: HookPoint(path, at_input=False)}
-    tap = taps_at(module, hierarchy, points, images, build)[unit]
-    if isinstance(tap, str):
-        raise Unsupported(
-            f"{hierarchy.architecture} cannot be truncated at {unit}: its output {tap}"
-        )
-    return End(hierarchy, depth, tap)
+    _check_last(module, hierarchy, deepest, points, images)
+    taps = taps_at(module, hierarchy, points, images, build)
+    for unit, tap in taps.items():
+        if isinstance(tap, str):
+            raise Unsupported(
+                f"{hierarchy.architecture} cannot be truncated at {unit}: its output {tap}"
+            )
+    return End(hierarchy, deepest, tuple(cast(Mapping[str, Tap], taps).values()))
 
 
 def truncate(module: nn.Module, end: End) -> None:
-    """End ``module`` after the last unit: it gives the unit's output averaged over all positions.
+    """End ``module`` at the taps: it gives the unit's output averaged over all positions, or those
+    of several units beside each other.
 
     The head is put there by `zoo.backbones.pooling.add_pooled_head`.
     """
+    for tap in end.taps:
+        if tap.at_input:  # of the old head: in its place, what still is called
+            module.set_submodule(tap.path, nn.Identity())
     for path in _unneeded(module, end):
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, None)
     # On the instance, and copied and pickled with it.
-    tap = end.tap
-    module.forward = partial(_run_to, module, tap.path, activation=tap.activation)
-    add_pooled_head(module, tap.features, lambda _: nn.Identity(), tap.dimension)
+    module.forward = partial(_run_to, module, end.taps, tuple(module._forward_hooks.values()))
+    features = end.shape[end.dimension]
+    add_pooled_head(module, features, lambda _: nn.Identity(), end.dimension)
 
 
 def truncated_hierarchy(end: End, module: nn.Module, head: str) -> Hierarchy:
@@ -86,43 +118,69 @@ def truncated_hierarchy(end: End, module: nn.Module, head: str) -> Hierarchy:
     parameters = tuple(f"{head}.{name}" for name, _ in part.named_parameters())
     device = next(module.parameters()).device
     with torch.no_grad():
-        output = part.eval()(torch.zeros(end.tap.shape, device=device))
+        output = part.eval()(torch.zeros(end.shape, device=device))
     return Hierarchy(
         architecture=end.hierarchy.architecture,
-        units=end.hierarchy.units[: end.depth + 1],
+        units=tuple(end.units()),
         head=HeadPart(
             modules=(head,),
             parameters=parameters,
             buffers=tuple(f"{head}.{name}" for name, _ in part.named_buffers()),
             params=sum(parameter.numel() for parameter in part.parameters()),
             shape=tuple(output.shape),
-            cut=True,  # it gets what leaves the last unit, and nothing else
+            cut=True,  # it gets what the taps give, and nothing else
         ),
     )
 
 
-def _stop(_: nn.Module, __: object, output: object) -> None:
-    raise Reached(output)
-
-
 def _run_to(
-    module: nn.Module,
-    path: str,
-    *args: object,
-    activation: Activation | None = None,
-    **kwargs: object,
+    module: nn.Module, taps: Sequence[Tap], after: Sequence[Hook], *args: object, **kwargs: object
 ) -> Tensor | None:
-    """What leaves the module at ``path``, and ``activation``, in a run of ``module`` as its class
-    has it.
+    """What leaves the module at the one tap, and its activation, in a run of ``module`` as its
+    class has it, with the hooks that its plugin put ``after`` that; or the features at several,
+    (N, F).
     """
-    # The hook is set for each run, so that it comes after all others.
-    with module.get_submodule(path).register_forward_hook(_stop):
-        try:
-            type(module).forward(module, *args, **kwargs)
-        except Reached as reached:
-            output = the_tensor(reached.output)
-            return output if activation is None or output is None else activation(output)
-    raise RuntimeError(f"{type(module).__name__} did not reach {path}")
+    parts: dict[str, Tensor | None] = {}
+
+    def keep(tap: Tap, tensor: Tensor | None) -> None:
+        if tensor is not None and tap.activation:
+            tensor = tap.activation(tensor)
+        # At once, and a tensor of its own: what comes next may write into this one.
+        if tensor is not None and len(taps) > 1:
+            tensor = averaged(tensor, tap.dimension).clone()
+        parts[tap.unit] = tensor
+        if len(parts) == len(taps):
+            raise Reached
+
+    # The hooks are set for each run, so that they come after all others.
+    with ExitStack() as hooks, suppress(Reached):
+        for tap in taps:
+            if tap.path:
+                see = partial(keep, tap)
+                hooks.enter_context(hook(module, tap.path, tap.at_input, see))
+        output = type(module).forward(module, *args, **kwargs)
+        for change in after:
+            changed = change(module, args, output)
+            output = output if changed is None else changed
+        for tap in taps:
+            if not tap.path:  # an encoder's own output
+                keep(tap, the_tensor(output))
+        missing = next(tap for tap in taps if tap.unit not in parts)
+        raise RuntimeError(f"{type(module).__name__} did not reach {missing.path}")
+    if len(taps) == 1:
+        return parts[taps[0].unit]
+    return torch.cat([cast(Tensor, parts[tap.unit]) for tap in taps], dim=1)
+
+
+def _point(
+    module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: InputSize
+) -> tuple[str, HookPoint]:
+    """The unit at a depth, and where its features are."""
+    if depth < len(hierarchy.units):
+        path = _last_module(module, hierarchy, depth, input_size)
+        return hierarchy.units[depth].name, HookPoint(path, at_input=False)
+    head = hierarchy.head.modules
+    return HEAD, HookPoint(head[0], at_input=True) if head else HookPoint("", at_input=False)
 
 
 def _last_module(module: nn.Module, hierarchy: Hierarchy, depth: int, input_size: InputSize) -> str:
@@ -153,20 +211,35 @@ def _last_module(module: nn.Module, hierarchy: Hierarchy, depth: int, input_size
 
 @torch.no_grad()
 def _check_last(
-    module: nn.Module, hierarchy: Hierarchy, depth: int, path: str, input_size: InputSize
+    module: nn.Module,
+    hierarchy: Hierarchy,
+    depth: int,
+    points: Mapping[str, HookPoint],
+    images: Tensor,
 ) -> None:
-    """See that nothing of what is to go runs before the module at ``path`` returns."""
+    """See that nothing of what is to go, behind unit ``depth``, runs before the last of the points
+    is reached.
+    """
     entered: list[str] = []
+    left = list(points)
+
+    def reach(name: str, _: Tensor | None) -> None:
+        if left == [name]:
+            raise Reached
+        left[:] = [other for other in left if other != name]
+
     with ExitStack() as hooks, suppress(Reached):
-        for later in _later(hierarchy, depth):
-            child = module.get_submodule(later)
-            note = child.register_forward_pre_hook(lambda *_, path=later: entered.append(path))
+        for name, point in points.items():
+            see = partial(reach, name)
+            hooks.enter_context(hook(module, point.path, point.at_input, see))
+        for path in _later(hierarchy, depth):
+            child = module.get_submodule(path)
+            note = child.register_forward_pre_hook(lambda *_, path=path: entered.append(path))
             hooks.enter_context(note)
-        hooks.enter_context(module.get_submodule(path).register_forward_hook(_stop))
-        module.eval()(torch.zeros(1, *input_size, device="meta"))
+        module.eval()(images)
     if entered:
         raise Unsupported(
-            f"{hierarchy.architecture} cannot be truncated at {hierarchy.units[depth].name}: "
+            f"{hierarchy.architecture} cannot be truncated at {left[-1]}: "
             f"{entered[0]} runs before that ends"
         )
 
@@ -177,6 +250,7 @@ def _unneeded(module: nn.Module, end: End) -> Iterator[str]:
     """
     units = end.hierarchy.units[: end.depth + 1]
     paths = [path for unit in units for path in unit.modules]
+    paths += [tap.path for tap in end.taps if tap.path]
     names = {name for unit in units for name in (*unit.parameters, *unit.buffers)}
     later = _later(end.hierarchy, end.depth)
     unneeded: list[str] = []

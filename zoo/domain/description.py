@@ -48,6 +48,8 @@ def only_zoo_builds(manifest: Manifest) -> str | None:
     if manifest.head.kind not in PLAIN_HEADS:
         return f"its head is of the kind '{manifest.head.kind}'"
     surgery = Surgery.parse(manifest.backbone.options)
+    if surgery.taps:
+        return f"its head gets features of {', '.join(surgery.ends)}"
     if surgery.truncate:
         return f"it is truncated at {surgery.truncate}"
     if surgery.without:

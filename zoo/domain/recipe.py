@@ -61,10 +61,11 @@ def _option(
     must: str = "",
     check: Check | None = None,
     one_of: tuple[str, ...] = (),
+    also: str = "",
 ) -> Any:
     if one_of:
         must, check = "one of " + ", ".join(one_of), lambda value: value in one_of
-    metadata = {"help": text, "must": must, "check": check, "one_of": one_of}
+    metadata = {"help": text, "must": must, "check": check, "one_of": one_of, "also": also}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -180,7 +181,10 @@ class Recipe:
         one_of=("softmax", "svm"),
     )
     at: str = _option(
-        "head", "Unit whose activations a probe takes; auto: chosen by nested validation."
+        "head",
+        "Unit whose activations a probe takes, or several with commas between them, beside each "
+        "other; auto: one, chosen by nested validation; all: the end of every stage, and the head.",
+        also="features",
     )
 
     # how long and how fast
@@ -260,6 +264,8 @@ class Recipe:
             raise InvalidOption(f"the strategy {self.strategy} takes no freeze depth")
         if self.at != "head" and self.strategy != "probe":
             raise InvalidOption("activations of a unit are for the strategy probe")
+        if len(self.units) > 1 and {"all", "auto"} & set(self.units):
+            raise InvalidOption(f"at {self.at}: all and auto are not for a list of units")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()
@@ -297,6 +303,11 @@ class Recipe:
         if self.strategy != "auto":
             return self.strategy
         return "lp-ft" if self.head == "linear" else "partial"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The names in ``at``."""
+        return tuple(name.strip() for name in self.at.split(","))
 
     def plan(self) -> tuple[Phase, ...]:
         """The phases of training, in order; none for a probe."""

@@ -49,6 +49,8 @@ class Surgery:
         image_size: Height and width that it is built for; None: its native ones.
         channels: Channels of its input; None: its native ones.
         truncate: The last unit that is kept; None: all are, and the head.
+        taps: Units whose pooled features its head gets beside each other, in this order; ``head``:
+            what the head would get without. Nothing above them is kept.
         without: Units that were taken out of the middle.
         convolutional: Fully connected layers were made convolutions.
         arguments: Keyword arguments of its own library that it was built with, sorted, for what the
@@ -59,6 +61,7 @@ class Surgery:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     truncate: str | None = None
+    taps: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     convolutional: bool = False
     arguments: tuple[tuple[str, Argument], ...] = ()
@@ -114,10 +117,22 @@ class Surgery:
     @property
     def after_build(self) -> bool:
         """Whether something remains to be done after ``build``."""
-        return bool(self.truncate or self.without or self.convolutional)
+        return bool(self.ends or self.without or self.convolutional)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The units whose features its head gets; none where its own head gets what it always did.
+
+        Of a truncated network, ``head`` is the unit that it was truncated at.
+        """
+        if not self.truncate:
+            return self.taps
+        return tuple(dict.fromkeys(self.truncate if x == "head" else x for x in self.taps)) or (
+            self.truncate,
+        )
 
     def then(self, later: Self) -> Self:
-        """This one, and after it ``later``.
+        """This one, and after it ``later``: its units are those of what this one leaves.
 
         Raises:
             Unsupported: The two do not go together.
@@ -127,8 +142,15 @@ class Surgery:
             for field in fields(self)
             if getattr(later, field.name) not in (None, (), False)
         }
-        both = replace(self, **{**changes, "without": (*self.without, *later.without)})
-        if both.truncate and both.convolutional:
+        changes["without"] = (*self.without, *later.without)
+        if later.truncate:
+            changes["taps"] = later.taps
+        elif "head" in later.taps and self.taps:
+            at = later.taps.index("head")
+            taps = (*later.taps[:at], *self.taps, *later.taps[at + 1 :])
+            changes["taps"] = tuple(dict.fromkeys(taps))
+        both = replace(self, **changes)
+        if both.ends and both.convolutional:
             raise Unsupported(
                 "a truncated network has no fully connected layers to make convolutions of"
             )
@@ -201,6 +223,10 @@ def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
+def _is_taps(value: object) -> bool:
+    return _is_names(value) and isinstance(value, list) and len(set(value)) == len(value)
+
+
 def _is_scalar(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= ARGUMENT_LENGTH
@@ -227,6 +253,7 @@ CHECKS: dict[str, tuple[Fits, str]] = {
     "image_size": (_is_size, f"a height and a width, each from 1 to {IMAGE_SIDE}"),
     "channels": (whole(1, CHANNELS), f"from 1 to {CHANNELS}"),
     "truncate": (lambda value: isinstance(value, str) and bool(value), "the name of a unit"),
+    "taps": (_is_taps, "a list of different names of units, or head"),
     "without": (_is_names, "a list of names of units"),
     "convolutional": (switch, "true or false"),
     "arguments": (_is_arguments, "names with numbers, words, true, false, or lists of such"),

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 
 from zoo.backbones.devices import pick_device
 from zoo.backbones.freeze import freeze
-from zoo.backbones.taps import HEAD
 from zoo.config import cores
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
@@ -40,7 +39,8 @@ from zoo.finetune.loop.learner import make_learner
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
-from zoo.finetune.setup.prepare import Prepared, prepare, truncated
+from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.strategies.depths import at_units
 from zoo.finetune.strategies.probe import FITTED, probe_heads
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
@@ -132,8 +132,8 @@ def plan_finetune(
         folder = Path(name)
         prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
         seconds = {"checking the images": time.monotonic() - began}
-        if prepared.recipe.at not in ("auto", HEAD):
-            prepared = truncated(prepared, prepared.recipe.at)
+        if prepared.recipe.at != "auto":
+            prepared = at_units(prepared)
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
             trial = _Trial(prepared, folder, seconds)

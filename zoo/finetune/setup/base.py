@@ -28,5 +28,6 @@ def check_base(workspace: Workspace, base: Manifest, recipe: Recipe) -> None:
     hierarchy = of_checkpoint(workspace.registry, base)
     for phase in recipe.plan():
         hierarchy.boundary(phase.freeze)
-    if recipe.at not in ("auto", "head"):
-        unit_named(hierarchy, recipe.at, also=("head", "auto"))
+    for name in recipe.units:
+        if name not in ("all", "auto", "head"):
+            unit_named(hierarchy, name, also=("head", "auto"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo import plugins
 from zoo.backbones.describe import unit_named
 from zoo.backbones.predict import guessed_preprocessing
+from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -176,14 +178,22 @@ def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
     )
 
 
-def truncated(prepared: Prepared, unit: str) -> Prepared:
-    """The same with a network that ends after ``unit``, and a new head there.
+def truncated(prepared: Prepared, units: Sequence[str]) -> Prepared:
+    """The same with a network that ends after the last of ``units``, and a new head that gets the
+    features of all of them; ``head`` is where the old one is.
 
     Raises:
         UnknownName, Unsupported: It has no such unit, or cannot be truncated there.
     """
-    name = prepared.hierarchy.units[unit_named(prepared.hierarchy, unit)].name
-    surgery = Surgery(truncate=name)
+    known = prepared.hierarchy.units
+    names = [*(unit.name for unit in known), HEAD]
+    depths = {
+        len(known) if unit == HEAD else unit_named(prepared.hierarchy, unit) for unit in units
+    }
+    taps = tuple(names[depth] for depth in sorted(depths))
+    if taps == (HEAD,):
+        return prepared
+    surgery = Surgery(taps=taps) if len(taps) > 1 else Surgery(truncate=taps[0])
     network = altered(prepared.network, prepared.head, prepared.recipe.seed, surgery)
     network.model.to(prepared.device)
     return replace(prepared, network=network, hierarchy=_hierarchy(network))

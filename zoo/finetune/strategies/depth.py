@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.features import extract
-from zoo.backbones.taps import HEAD, Tap, find_taps
+from zoo.backbones.taps import Tap, find_taps
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
 from zoo.domain.task import Task
@@ -24,6 +24,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.strategies.depths import alike, at_units
 from zoo.finetune.strategies.linear import (
     Fitter,
     Kind,
@@ -98,7 +99,7 @@ def depth_curve(
     with progress("probing each unit", len(features_by_tap)) as bar:
         for at, (tap, features) in enumerate(features_by_tap):
             outputs = check_features(features, targets)
-            if at and _alike(features_by_tap[at - 1][1], features):
+            if at and alike(features_by_tap[at - 1][1], features):
                 points.append(replace(points[-1], unit=tap.unit))
                 scores.append(scores[-1])
             else:
@@ -111,12 +112,7 @@ def depth_curve(
                 points.append(Point(tap.unit, tap.features, mean, error, _nearest(parts, task)))
             bar.advance(note=tap.unit)
     last = features_by_tap[-1][1]
-    return Curve(tuple(points), _choose(scores, [_alike(c, last) for _, c in features_by_tap]))
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    # But for rounding: those behind the last unit and before the head often are the same.
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+    return Curve(tuple(points), _choose(scores, [alike(c, last) for _, c in features_by_tap]))
 
 
 def _scored(
@@ -169,15 +165,14 @@ def _standard_error(values: Tensor) -> float:
 
 
 def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
-    """The network ended at the unit that the recipe names, or at the one that does best.
+    """The network ended at the units that the recipe names, or at the one that does best.
 
     That one is found on training and validation images; the curve over all depths is written to
     the run's folder. Raises as `truncated`.
     """
-    at = prepared.recipe.at
-    if at == "auto":
-        at = prepared.ranks.on_main(lambda: _best_depth(prepared, journal))
-    return prepared if at == HEAD else truncated(prepared, at)
+    if prepared.recipe.at != "auto":
+        return at_units(prepared)
+    return truncated(prepared, [prepared.ranks.on_main(lambda: _best_depth(prepared, journal))])
 
 
 def _best_depth(prepared: Prepared, journal: Journal) -> str:

@@ -1,0 +1,150 @@
+"""zoo finetune --strategy probe --at UNIT,UNIT,head and --at all: several depths, one checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from fakes import warm
+from fakes.program import Said
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+import zoo
+from zoo.finetune.strategies.linear import Scaling
+
+Run = Callable[..., Said]
+SIDE = 32
+IMAGES = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
+LOADED = """
+import sys, torch, zoo
+from safetensors.torch import save_file
+with torch.no_grad():
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    save_file({"logits": zoo.open(sys.argv[1]).load("team/probe")(images)}, sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise in three shades, to train on and to test on."""
+    root, draw = tmp_path_factory.mktemp("shades"), np.random.default_rng(0)
+    for part, number in (("train", 8), ("test", 4)):
+        for label, level in (("dark", 90), ("gray", 110), ("light", 130)):
+            (root / part / label).mkdir(parents=True)
+            for at in range(number):
+                pixels = draw.normal(level, 40, (SIDE, SIDE, 3)).clip(0, 255).astype("uint8")
+                Image.fromarray(pixels).save(root / part / label / f"{at}.png")
+    return root
+
+
+def spread(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Its weights, moved: initial ones are alike from layer to layer."""
+    draw = torch.Generator().manual_seed(1)
+    return {
+        name: value + torch.rand(value.shape, generator=draw) / 50 if value.dim() else value
+        for name, value in module.state_dict().items()
+    }
+
+
+def keep_timm(run: Run, folder: Path, architecture: str) -> None:
+    torch.manual_seed(0)
+    save_file(spread(timm.create_model(architecture)), folder / "net.safetensors")
+    run(
+        "import", folder / "net.safetensors", "--architecture", architecture, "--as", "x/net"
+    ).done()
+
+
+def keep_torchvision(run: Run, folder: Path, architecture: str) -> None:
+    torch.manual_seed(0)
+    made = torchvision.models.get_model(architecture, num_classes=4)
+    save_file(spread(made), folder / "net.safetensors")
+    how = ("--backbone", "torchvision", "--architecture", architecture, "--as", "x/net")
+    run("import", folder / "net.safetensors", *how).done()
+
+
+def keep_transformers(run: Run, folder: Path, family: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40,
+        image_size=SIDE, patch_size=8,
+    )  # fmt: skip
+    getattr(transformers, f"{family}ForImageClassification")(config).save_pretrained(folder / "net")
+    run("import", folder / "net", "--as", "x/net").done()
+
+
+NETWORKS = {
+    "timm, convolutional": (keep_timm, "test_resnet", ("layer1", "layer3.0", "head")),
+    "timm, transformer": (keep_timm, "test_vit", ("patch_embed", "blocks.2", "blocks.4")),
+    "torchvision": (keep_torchvision, "shufflenet_v2_x0_5", ("stage2", "stage4.1", "head")),
+    "transformers": (keep_transformers, "ViT", ("vit.embeddings", "vit.layers.0", "head")),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def kept(request: pytest.FixtureRequest, empty: Run, tmp_path: Path) -> tuple[str, ...]:
+    """``team/net``, for images of 32 pixels; the units that are asked for."""
+    keep, name, units = NETWORKS[request.param]
+    keep(empty, tmp_path, name)
+    done = empty("adapt", "x/net", "team/net", "--image-size", SIDE)
+    if done.code:  # it is for this size already
+        empty("tag", "x/net", "team/net").done()
+    return units
+
+
+def probe(run: Run, data: Path, at: str, name: str = "team/probe", *more: object) -> Said:
+    return run("finetune", "team/net", "--data", data, "--strategy", "probe", "--at", at,
+               "--validation-share", 0, "--save", name, "--device", "cpu", "--quiet", *more)  # fmt: skip
+
+
+def logits(name: str, images: Tensor = IMAGES) -> Tensor:
+    with zoo.open() as here, torch.no_grad():
+        outputs: Tensor = here.load(name)(images)
+    return outputs
+
+
+def options_of(run: Run, name: str) -> dict[str, Any]:
+    options: dict[str, Any] = run("show", name, "--json").json["backbone"]["options"]
+    return options
+
+
+def test_it_is_a_regression_on_features_beside_each_other(
+    empty: Run, kept: tuple[str, ...], shades: Path, tmp_path: Path
+) -> None:
+    made = probe(empty, shades, ",".join(kept), "team/probe", "--json").json
+    notes = Path("runs", made["run"], "metrics.jsonl").read_text().splitlines()
+    (c,) = next(note["c"] for note in map(json.loads, notes) if "c" in note)
+
+    parts: dict[str, list[Tensor]] = {"train": [], "test": []}
+    for part, codes in parts.items():
+        for at, unit in enumerate(kept):
+            out = tmp_path / f"{part}{at}.safetensors"
+            empty("features", "team/net", shades / part, "--at", unit, "--out", out).done()
+            codes.append(load_file(out)["codes"])
+    labels = load_file(tmp_path / "train0.safetensors")["labels"]
+    train, test = (torch.cat(codes, dim=1) for codes in parts.values())
+    scaling = Scaling.of(train)
+    hand = LogisticRegression(C=c, tol=1e-10, max_iter=10_000)
+    hand.fit(scaling.apply(train), labels)
+    wanted = torch.tensor(hand.decision_function(scaling.apply(test)))
+
+    with zoo.open() as here, torch.no_grad():
+        model = here.load("team/probe")
+        files = sorted((shades / "test").glob("*/*.png"))
+        found = model(torch.stack([model.zoo.preprocess(file) for file in files])).double()
+    found = found - found.mean(1, keepdim=True)
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+    done = warm.run("-c", LOADED, Path.cwd(), tmp_path / "fresh.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(load_file(tmp_path / "fresh.safetensors")["logits"], logits("team/probe"))

@@ -1,0 +1,66 @@
+"""Several depths together: the units whose features a probe takes beside each other.
+
+Early units know edges and textures, late ones the classes of the pretraining; what an image set
+needs may lie between them (Evci et al., "Head2Toe", ICML 2022).
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from zoo.backbones.features import features_at
+from zoo.backbones.taps import HEAD, find_taps
+from zoo.domain.hierarchy import Hierarchy
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.setup.prepare import Prepared, truncated
+
+__all__ = ["alike", "at_units", "depths"]
+
+QUARTERS = 4
+
+
+def at_units(prepared: Prepared) -> Prepared:
+    """The network ended at the units that the recipe names, ``all`` resolved; raises as
+    `truncated`.
+    """
+    units = prepared.recipe.units
+    if units == ("all",):
+        units = prepared.ranks.on_main(lambda: _all(prepared))
+    return truncated(prepared, units)
+
+
+def depths(hierarchy: Hierarchy) -> list[str]:
+    """The last unit of each stage. Where one stage has most of the units, as the blocks of a
+    transformer, also those at its quarters.
+    """
+    found: list[str] = []
+    for _, units in groupby(hierarchy.units, lambda unit: unit.stage):
+        names = [unit.name for unit in units]
+        parts = QUARTERS if 2 * len(names) > len(hierarchy.units) else 1
+        ends = [len(names) * part // parts - 1 for part in range(1, parts + 1)]
+        found += [names[end] for end in ends if end >= 0]
+    return list(dict.fromkeys(found))
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether features are the same but for rounding, as often behind the last unit and before the
+    head.
+    """
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def _all(prepared: Prepared) -> tuple[str, ...]:
+    """`depths` and the head, without those that have no features, or those of a later one."""
+    images = next(image_loaders(prepared).plain.whole()).inputs
+    asked = {*depths(prepared.hierarchy), HEAD}
+    taps = find_taps(prepared.model, prepared.hierarchy, images)
+    taps = tuple(tap for tap in taps if tap.unit in asked)
+    features = features_at(prepared.model, taps, images)
+    return tuple(
+        tap.unit
+        for at, tap in enumerate(taps)
+        if not any(alike(features[at], later) for later in features[at + 1 :])
+    )
