@@ -1,9 +1,10 @@
-"""zoo finetune --strategy probe --at UNIT,UNIT,head and --at all: several depths, one checkpoint."""
+"""zoo finetune --strategy probe --at UNIT,UNIT,head, and --at all: one head on several depths."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import torch
 import torchvision
 from fakes import warm
 from fakes.program import Said
+from fakes.typed import card
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 import zoo
+from zoo.domain import surgery
 from zoo.finetune.strategies.linear import Scaling
 
 Run = Callable[..., Said]
@@ -103,8 +106,8 @@ def kept(request: pytest.FixtureRequest, empty: Run, tmp_path: Path) -> tuple[st
 
 
 def probe(run: Run, data: Path, at: str, name: str = "team/probe", *more: object) -> Said:
-    return run("finetune", "team/net", "--data", data, "--strategy", "probe", "--at", at,
-               "--validation-share", 0, "--save", name, "--device", "cpu", "--quiet", *more)  # fmt: skip
+    how = ("--strategy", "probe", "--at", at, "--validation-share", 0, "--device", "cpu", "--quiet")
+    return run("finetune", "team/net", "--data", data, *how, "--save", name, *more).done()
 
 
 def logits(name: str, images: Tensor = IMAGES) -> Tensor:
@@ -141,10 +144,109 @@ def test_it_is_a_regression_on_features_beside_each_other(
     with zoo.open() as here, torch.no_grad():
         model = here.load("team/probe")
         files = sorted((shades / "test").glob("*/*.png"))
-        found = model(torch.stack([model.zoo.preprocess(file) for file in files])).double()
+        found = model(torch.stack([card(model).preprocess(file) for file in files])).double()
     found = found - found.mean(1, keepdim=True)
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
     done = warm.run("-c", LOADED, Path.cwd(), tmp_path / "fresh.safetensors")
     assert done.returncode == 0, done.stderr
     assert torch.equal(load_file(tmp_path / "fresh.safetensors")["logits"], logits("team/probe"))
+
+
+@pytest.fixture
+def small_probe(small: Run, shades: Path) -> Run:
+    """In a zoo with ``team/net`` and ``team/probe``, of two of its units and the head."""
+    probe(small, shades, "layer1.0,layer3,head", "team/probe", "--image-size", SIDE)
+    return small
+
+
+def test_all_is_the_end_of_every_stage_and_the_head(small: Run, shades: Path) -> None:
+    """Under its second name; what is behind the last unit is what the head gets, and left out."""
+    how = ("--strategy", "probe", "--features", "all", "--image-size", SIDE, "--json", "--quiet")
+    done = small("finetune", "team/net", "--data", shades, *how, "--save", "team/probe").done()
+    # Before training, its first block gives back what enters it: the features of the stem.
+    assert options_of(small, "team/probe")["taps"] == ["layer1.0", "layer2.0", "layer3.0", "head"]
+    assert done.json["metrics"]["accuracy"] > 0.5
+
+
+def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Path) -> None:
+    run, wanted = small_probe, logits("team/probe")
+    tree = run("tree", "team/probe", "--json").json
+    assert [unit["name"] for unit in tree["units"]][-1] == "layer4.0"
+    assert tree["head"]["modules"] == ["zoo_head"]
+    images = sorted((shades / "test").glob("*/*.png"))
+    said = run("predict", "team/probe", *images, "--json").json
+    right = [one["classes"][0] == file.parent.name for one, file in zip(said, images, strict=True)]
+    tested = run("evaluate", "team/probe", shades / "test", "--json").json
+    assert tested["metrics"]["accuracy"] == sum(right) / len(right)
+    out = tmp_path / "codes.safetensors"
+    run("features", "team/probe", shades, "--out", out).done()
+    assert load_file(out)["codes"].shape[1] == tree["head"]["params"] // 3 - 1
+
+    told = run("export", "team/probe", tmp_path / "folder").done()
+    assert "its head gets features of layer1.0, layer3.0, head" in told.out + told.err
+    run("import", tmp_path / "folder", "--as", "team/back").done()
+    assert torch.equal(logits("team/back"), wanted)
+
+    run("push", "team/probe", "--to", tmp_path / "lab").done()
+    other = ("--home", tmp_path / "other")
+    run(*other, "init").done()
+    run(*other, "pull", "team/probe", "--from", tmp_path / "lab").done()
+    with zoo.open(tmp_path / "other") as theirs, torch.no_grad():
+        assert torch.equal(theirs.load("team/probe")(IMAGES), wanted)
+
+
+def test_an_earlier_version_says_what_it_does_not_know(
+    small_probe: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_taps(kind: type) -> list[Field[Any]]:
+        return [field for field in fields(kind) if field.name != "taps"]
+
+    small_probe("export", "team/probe", tmp_path / "folder").done()
+    monkeypatch.setattr(surgery, "fields", without_taps)
+    says = "the network was built with the option 'taps', which this version of zoo does not know"
+    small_probe("tree", "team/probe").refused(says)
+    small_probe("predict", "team/probe", tmp_path).refused(says)
+    small_probe("import", tmp_path / "folder", "--as", "team/back").refused(says)
+
+
+def test_it_is_trained_further(small_probe: Run, shades: Path) -> None:
+    """Frozen below a unit, from the probe it has; and with features of what it gathers."""
+    tune = ("finetune", "team/probe", "--data", shades, "--epochs", 1, "--quiet", "--save")
+    made = small_probe(*tune, "team/tuned", "--freeze", "layer2", "--json").done().json
+    assert made["freeze"]["boundary"] == "layer3.0"
+    taps = ["layer1.0", "layer3.0", "head"]
+    assert options_of(small_probe, "team/tuned")["taps"] == taps
+    with zoo.open() as here:
+        before, after = (here.load(name).state_dict() for name in ("team/probe", "team/tuned"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.partition(".")[0] for name in moved} == {"layer3", "layer4", "zoo_head"}
+    probe_of = (*tune[:4], "--strategy", "probe", "--quiet", "--save")
+    small_probe(*probe_of, "team/more", "--at", "layer2,head").done()
+    assert options_of(small_probe, "team/more")["taps"] == ["layer2.0", *taps]
+    small_probe(*probe_of, "team/less", "--at", "layer2").done()
+    assert options_of(small_probe, "team/less")["truncate"] == "layer2.0"
+    assert "taps" not in options_of(small_probe, "team/less")
+
+
+def test_it_is_planned(small: Run, shades: Path) -> None:
+    how = ("finetune", "team/net", "--data", shades, "--strategy", "probe", "--image-size", SIDE)
+    plan = small(*how, "--at", "all", "--dry-run", "--json").done().json
+    units = small("tree", "team/net", "--json").json["units"]
+    wide = sum(unit["shape"][1] for unit in units if unit["name"].startswith("layer"))
+    assert plan["phases"][0]["trained_parameters"] == 3 * (wide + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--strategy", "probe", "--at", "layer1,layer9"), "unit or stage of test_resnet 'layer9'"),
+        (("--strategy", "probe", "--at", "layer1,"), "unit or stage of test_resnet ''"),
+        (("--strategy", "probe", "--at", "layer1,all"), "all and auto are not for a list"),
+        (("--strategy", "partial", "--at", "layer1,head"), "are for the strategy probe"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    small: Run, shades: Path, options: tuple[str, ...], says: str
+) -> None:
+    small("finetune", "team/net", "--data", shades, *options, "--save", "team/no").refused(says)

@@ -143,12 +143,7 @@ def _run_to(
     parts: dict[str, Tensor | None] = {}
 
     def keep(tap: Tap, tensor: Tensor | None) -> None:
-        if tensor is not None and tap.activation:
-            tensor = tap.activation(tensor)
-        # At once, and a tensor of its own: what comes next may write into this one.
-        if tensor is not None and len(taps) > 1:
-            tensor = averaged(tensor, tap.dimension).clone()
-        parts[tap.unit] = tensor
+        parts[tap.unit] = _given(tap, tensor, pooled=len(taps) > 1)
         if len(parts) == len(taps):
             raise Reached
 
@@ -170,6 +165,15 @@ def _run_to(
     if len(taps) == 1:
         return parts[taps[0].unit]
     return torch.cat([cast(Tensor, parts[tap.unit]) for tap in taps], dim=1)
+
+
+def _given(tap: Tap, tensor: Tensor | None, *, pooled: bool) -> Tensor | None:
+    if tensor is not None and tap.activation:
+        tensor = tap.activation(tensor)
+    if tensor is None or not pooled:
+        return tensor
+    # A tensor of its own: what comes next in the network may write into the other.
+    return averaged(tensor, tap.dimension).clone()
 
 
 def _point(
