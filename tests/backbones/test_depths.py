@@ -88,6 +88,17 @@ def test_bits_are_those_of_the_taps(architecture: str) -> None:
     assert not any(name in module.state_dict() for name in known.head.parameters)
 
 
+def test_a_network_of_transformers_is_truncated() -> None:
+    """It gives something else than a tensor by itself."""
+    torch.manual_seed(1)
+    plugin, name = TransformersBackbone(), "vit-base-patch16-224"
+    whole, images = plugin.build(name).eval(), torch.randn(2, 3, 32, 32)
+    tap = find_tap(whole, plugin.hierarchy(name, whole), images, "vit.layers.1")
+    _, module = together(whole, plugin, name, Surgery(truncate="vit.layers.1"))
+    with torch.no_grad():
+        assert torch.equal(module(images), features_at(whole, [tap], images)[0])
+
+
 def test_a_cut_is_none_where_features_pass_it_by() -> None:
     """Proven by poison; and from the cut before the head the network runs on what was recorded."""
     whole, backbone, module = resnet("layer2.0", "layer3.0", HEAD)

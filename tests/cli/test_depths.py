@@ -94,7 +94,12 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=NETWORKS)
+LONG = ("timm, transformer", "torchvision")
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in NETWORKS]
+)
 def kept(request: pytest.FixtureRequest, empty: Run, tmp_path: Path) -> tuple[str, ...]:
     """``team/net``, for images of 32 pixels; the units that are asked for."""
     keep, name, units = NETWORKS[request.param]
