@@ -103,6 +103,7 @@ def full(made: Path) -> dict[str, Any]:
     }  # fmt: skip
     whole["backbone"]["options"] |= {"arguments": {"act_layer": "relu"}}
     whole["backbone"]["options"] |= {"truncate": "blocks.3", "without": ["blocks.2"],
+                                     "taps": ["blocks.1", "head"],
                                      "image_size": [160, 160], "channels": 3,
                                      "convolutional": False}  # fmt: skip
     return whole
