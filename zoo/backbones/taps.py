@@ -58,11 +58,7 @@ ACTIVATIONS = {getattr(functional, name) for name in NAMES.split()} | {
 
 
 class Reached(Exception):
-    """No error: it ends a run early, with what was reached."""
-
-    def __init__(self, output: object = None) -> None:
-        super().__init__()
-        self.output = output
+    """No error: it ends a run early."""
 
 
 @dataclass(frozen=True, slots=True)
