@@ -34,7 +34,7 @@ from zoo.finetune.strategies.probe import fit_probe
 from zoo_timm.backbone import TimmBackbone
 
 SIZE, TRAINED, DRAWS = 64, 400, 3
-COLUMNS = ("last features", "auto", "best single depth", "all depths")
+COLUMNS = ("last features", "auto", "best single depth", "all, unweighted", "all")
 Features = list[Tensor]
 """At the end of each stage and before the head."""
 
@@ -85,11 +85,12 @@ def scores(
     train: Features, labels: Tensor, test: Features, truth: Tensor, taps: Sequence[Tap], seed: int
 ) -> tuple[list[float], str]:
     """Of the last features, of the depth that cross-validation takes, of the best with hindsight,
-    and of all together; and which was the best.
+    and of all together, with the weight of each feature or of each depth the same; and which was
+    the best.
     """
 
-    def accuracy(one: Tensor, other: Tensor) -> float:
-        probe = fit_probe(one, labels, seed=seed)
+    def accuracy(one: Tensor, other: Tensor, parts: Sequence[int] = ()) -> float:
+        probe = fit_probe(one, labels, seed=seed, parts=parts)
         outputs = nn.functional.linear(other, probe.weight, probe.bias)
         return goodness(outputs, truth, "classification").mean().item()
 
@@ -98,9 +99,10 @@ def scores(
         list(zip(taps, train, strict=True)), labels, validation=None, task="classification",
         kind="softmax", seed=seed, progress=silent,
     )  # fmt: skip
-    together = accuracy(torch.cat(train, dim=1), torch.cat(test, dim=1))
+    parts = [tap.features for tap in taps]
+    together = [accuracy(torch.cat(train, 1), torch.cat(test, 1), each) for each in ((), parts)]
     best = max(range(len(single)), key=lambda at: single[at])
-    return [single[-1], single[curve.chosen], single[best], together], taps[best].unit
+    return [single[-1], single[curve.chosen], single[best], *together], taps[best].unit
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from torch import Tensor
 
 import zoo
 from zoo.domain import surgery
-from zoo.finetune.strategies.linear import Scaling
 
 Run = Callable[..., Said]
 SIDE = 32
@@ -126,6 +125,22 @@ def options_of(run: Run, name: str) -> dict[str, Any]:
     return options
 
 
+def scaled(train: list[Tensor], test: list[Tensor]) -> list[Tensor]:
+    """Both with a mean of 0 and a deviation of 1 on the training images, each depth as heavy as any
+    other; features that do not move are left out.
+    """
+    depths = []
+    mean = sum(each.shape[1] for each in train) / len(train)
+    for each, other in zip(train, test, strict=True):
+        middle, deviation = each.double().mean(0), each.double().std(0, correction=0)
+        heavy = (mean / each.shape[1]) ** 0.5
+        moving = deviation > 1e-5 * middle.abs()
+        depths.append(
+            [((x.double() - middle) / deviation * heavy)[:, moving] for x in (each, other)]
+        )
+    return [torch.cat(beside, dim=1) for beside in zip(*depths, strict=True)]
+
+
 def test_it_is_a_regression_on_features_beside_each_other(
     empty: Run, kept: tuple[str, ...], shades: Path, tmp_path: Path
 ) -> None:
@@ -140,11 +155,9 @@ def test_it_is_a_regression_on_features_beside_each_other(
             empty("features", "team/net", shades / part, "--at", unit, "--out", out).done()
             codes.append(load_file(out)["codes"])
     labels = load_file(tmp_path / "train0.safetensors")["labels"]
-    train, test = (torch.cat(codes, dim=1) for codes in parts.values())
-    scaling = Scaling.of(train)
-    hand = LogisticRegression(C=c, tol=1e-10, max_iter=10_000)
-    hand.fit(scaling.apply(train), labels)
-    wanted = torch.tensor(hand.decision_function(scaling.apply(test)))
+    train, test = scaled(parts["train"], parts["test"])
+    hand = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(train, labels)
+    wanted = torch.tensor(hand.decision_function(test))
 
     with zoo.open() as here, torch.no_grad():
         model = here.load("team/probe")

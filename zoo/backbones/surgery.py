@@ -84,6 +84,11 @@ class SurgeryBackbone:
         self._removed = _removed_units(*self._cache_key, architecture, surgery)
         self._end = _end(*self._cache_key, architecture, surgery, None) if surgery.ends else None
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """How many features the head gets of each tap; empty where nothing was ended."""
+        return tuple(tap.features for tap in self._end.taps) if self._end else ()
+
     def architectures(self) -> Sequence[str]:
         """The only one."""
         return (self._architecture,)

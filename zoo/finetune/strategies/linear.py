@@ -80,13 +80,18 @@ def kind_for(task: Task, asked: Literal["softmax", "svm"]) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Features to mean 0 and deviation 1; what does not move is left out."""
+    """Features to mean 0 and deviation 1; what does not move is left out.
+
+    Those of several depths are beside each other, ``parts`` says how many each has. They are
+    weighted so that each depth counts the same: with 16 features of an early unit beside 1280 of
+    the last one, a penalty on coefficients would leave little to the early ones.
+    """
 
     mean: Array
     scale: Array
 
     @classmethod
-    def of(cls, features: Tensor) -> Self:
+    def of(cls, features: Tensor, parts: Sequence[int] = ()) -> Self:
         """The scaling of features (N, F)."""
         values = features.numpy()
         mean = values.mean(axis=0, dtype=np.float64)
@@ -94,7 +99,9 @@ class Scaling:
         still = deviation <= STILL * np.abs(mean)
         moving = deviation[~still]
         floor = FLOOR * float(np.median(moving)) if moving.size else 0.0
-        return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)))
+        sizes = np.array(parts or [len(mean)])
+        share = np.repeat(np.sqrt(sizes / sizes.mean()), sizes)
+        return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)) * share)
 
     def apply(self, features: Tensor) -> Array:
         """Features (N, F), scaled, in float64."""
@@ -113,14 +120,21 @@ class Fitter:
 
     Features (N, F) get a scaling of their own; targets are class indices (N,), labels in 0..1
     (N, K), or numbers (N, K). ``exact`` converges to the optimum (`CONVERGED`), else far enough to
-    tell one C from another.
+    tell one C from another. ``parts`` are those of `Scaling`.
     """
 
     def __init__(
-        self, kind: Kind, features: Tensor, targets: Tensor, outputs: int, *, exact: bool = False
+        self,
+        kind: Kind,
+        features: Tensor,
+        targets: Tensor,
+        outputs: int,
+        *,
+        exact: bool = False,
+        parts: Sequence[int] = (),
     ) -> None:
         self.kind, self.outputs, self.exact = kind, outputs, exact
-        self.scaling = Scaling.of(features)
+        self.scaling = Scaling.of(features, parts)
         # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
         single = not exact and kind != "ridge"
         self.features = self.scaling.apply(features).astype(np.float32 if single else np.float64)
@@ -248,23 +262,28 @@ def _of_scipy() -> ThreadpoolController:
 
 
 def best_c(
-    kind: Kind, task: Task, parts: Sequence[tuple[Split, Split]], outputs: int
+    kind: Kind,
+    task: Task,
+    held_out: Sequence[tuple[Split, Split]],
+    outputs: int,
+    parts: Sequence[int] = (),
 ) -> tuple[float, dict[float, float]]:
-    """The C with the best score over all ``parts``, each to fit and to score on, and all scores.
+    """The C with the best score over all ``held_out``, each to fit and to score on, and all scores;
+    ``parts`` are those of `Scaling`.
 
     Of equal scores the smaller loss counts, where outputs are logits of probabilities, and else the
     smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
     score is often as good as any.)
     """
     # One for each part, from the smallest C up: each fit starts from the solution before.
-    paths = [Fitter(kind, features, targets, outputs) for (features, targets), _ in parts]
+    paths = [Fitter(kind, *fitted, outputs, parts=parts) for fitted, _ in held_out]
     scores: dict[float, float] = {}
     ranks: dict[float, tuple[float, float]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
         outcomes = [
             (nn.functional.linear(features, *path.fit(c)), targets)
-            for path, (_, (features, targets)) in zip(paths, parts, strict=True)
+            for path, (_, (features, targets)) in zip(paths, held_out, strict=True)
         ]
         scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
         ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)

@@ -13,6 +13,7 @@ from scipy.stats import mode
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
@@ -63,6 +64,7 @@ def fit_probe(
     validation: Split | None = None,
     seed: int = 0,
     groups: Sequence[str] = (),
+    parts: Sequence[int] = (),
 ) -> Probe:
     """Fit a linear head on features (N, F), with the C that does best on the validation split.
 
@@ -78,6 +80,7 @@ def fit_probe(
         validation: Features and targets to choose C by.
         seed: Seeds the folds.
         groups: Of each image; those of one stay in one fold.
+        parts: How many features each depth has; those of one are beside each other.
 
     Raises:
         InvalidOption, Unsupported: See `kind_for` and `check_features`.
@@ -85,10 +88,10 @@ def fit_probe(
     began = time.perf_counter()
     solver = kind_for(task, kind)
     outputs = check_features(features, targets)
-    parts = [((features, targets), validation)] if validation else []
-    parts = parts or splits(features, targets, folds(targets, FOLDS, seed, groups))
-    c, scores = best_c(solver, task, parts, outputs)
-    weight, bias = Fitter(solver, features, targets, outputs, exact=True).fit(c)
+    held_out = [((features, targets), validation)] if validation else []
+    held_out = held_out or splits(features, targets, folds(targets, FOLDS, seed, groups))
+    c, scores = best_c(solver, task, held_out, outputs, parts)
+    weight, bias = Fitter(solver, features, targets, outputs, exact=True, parts=parts).fit(c)
     seconds = time.perf_counter() - began
     return Probe(kind=solver, weight=weight, bias=bias, c=c, scores=scores, seconds=seconds)
 
@@ -177,7 +180,8 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
         validation = None
         if loaders.validation:
             validation = _head_inputs(prepared, loaders.validation, task.advance)
-    chosen = []
+    chosen, backbone = [], prepared.network.backbone
+    parts = backbone.parts if isinstance(backbone, SurgeryBackbone) else ()
     for at, head in enumerate(prepared.network.heads):
         fitted = fit_probe(
             train[at],
@@ -187,6 +191,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
             validation=(validation[0][at], validation[1]) if validation else None,
             seed=prepared.recipe.seed,
             groups=prepared.dataset.train_groups,
+            parts=parts,
         )
         install(fitted, head)
         chosen.append(fitted.c)
