@@ -4,8 +4,8 @@
 
 FOLDER has image sets, each with the parts ``train`` and ``test``. ImageNet weights, 64 x 64 pixels.
 In each of a few draws of training images every probe is fitted on the same ones, with C by
-cross-validation, and tested on all test images. Only accuracies are told, so that it may run beside
-other work.
+cross-validation, and tested on all test images. The solver stops as early as it does while C is
+chosen. Only accuracies are told, so that it may run beside other work.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,8 +30,8 @@ from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.strategies.depth import depth_curve
 from zoo.finetune.strategies.depths import alike, depths
-from zoo.finetune.strategies.linear import goodness
-from zoo.finetune.strategies.probe import fit_probe
+from zoo.finetune.strategies.linear import Fitter, best_c, folds, goodness, splits
+from zoo.finetune.strategies.probe import FOLDS
 from zoo_timm.backbone import TimmBackbone
 
 SIZE, TRAINED, DRAWS = 64, 400, 3
@@ -88,10 +89,13 @@ def scores(
     and of all together, with the weight of each feature or of each depth the same; and which was
     the best.
     """
+    classes = int(labels.max()) + 1
+    held_out = partial(splits, targets=labels, indices=folds(labels, FOLDS, seed))
 
     def accuracy(one: Tensor, other: Tensor, parts: Sequence[int] = ()) -> float:
-        probe = fit_probe(one, labels, seed=seed, parts=parts)
-        outputs = nn.functional.linear(other, probe.weight, probe.bias)
+        c, _ = best_c("softmax", "classification", held_out(one), classes, parts)
+        fitted = Fitter("softmax", one, labels, classes, parts=parts).fit(c)
+        outputs = nn.functional.linear(other, *fitted)
         return goodness(outputs, truth, "classification").mean().item()
 
     single = [accuracy(*pair) for pair in zip(train, test, strict=True)]
