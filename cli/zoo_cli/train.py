@@ -237,7 +237,8 @@ def _print_plan(plan: FinetunePlan, as_json: bool) -> None:
     rows.append(("split", ", ".join(f"{count:,} {part}" for part, count in split.items())))
     if len(plan.classes) <= SHOWN and plan.task != "regression":
         rows.append(("classes", ", ".join(f"{name} {n}" for name, n in plan.classes.items())))
-    rows.append(("strategy", f"{plan.strategy}, on {plan.device}"))
+    norms = "" if plan.batch_norm == "auto" else f", batch norm {plan.batch_norm}"
+    rows.append(("strategy", f"{plan.strategy}, on {plan.device}{norms}"))
     for phase in plan.phases:
         rows += _planned(phase, plan.units)
     told = ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())

@@ -143,6 +143,9 @@ def test_batch_norm_that_each_process_trains_is_remarked_on(
     prepared = replace(alone, ranks=Ranks(0, 2))
     assert "its own 4 images" in not_synced(prepared)
     assert not_synced(alone) == ""
+    prepared = replace(prepared, recipe=replace(prepared.recipe, batch_norm="frozen"))
+    prepared.freeze(0)
+    assert not_synced(prepared) == ""
     freeze(prepared.model, prepared.hierarchy, prepared.units)
     assert not_synced(prepared) == ""
 

@@ -18,10 +18,11 @@ from inspect import unwrap
 from types import CodeType
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.domain.hierarchy import Hierarchy
 
-__all__ = ["freeze", "frozen_paths", "parametric", "trainable_parameters"]
+__all__ = ["freeze", "frozen_paths", "parametric", "trainable_parameters", "trained_norms"]
 
 FROZEN = "zoo_frozen"
 """Attribute of a module, copied and pickled with it: names of its parameters that were frozen."""
@@ -31,8 +32,13 @@ IN_EVAL, HOOKS = "zoo_in_eval", "zoo_hooks"
 handles of hooks."""
 
 
-def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
+def freeze(
+    module: nn.Module, hierarchy: Hierarchy, boundary: int, *, statistics: bool = False
+) -> None:
     """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
+
+    With ``statistics`` the running statistics of all batch norms are frozen, too: those above the
+    boundary stay in eval mode, and only their weight and bias are trained.
 
     Thawed is what was frozen here: what a network itself never trains, such as a table of
     positions or whole numbers, stays as it is. Names are kept: the state dict is as it was.
@@ -43,16 +49,14 @@ def freeze(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:
         for unit in hierarchy.units[:boundary]
         for name in unit.parameters
     }
-    still = {
-        child
-        for path in frozen_paths(hierarchy, boundary)
-        for child in module.get_submodule(path).modules()
-    }
+    still = _still(module, hierarchy, boundary)
     for child in module.modules():
         if child in still:
             # On the instance: copied and pickled with its module, and then bound to the copy. (A
             # bound method is pickled by its name, which a module does not have.)
             child.train = partial(_stay_in_eval, child)  # type: ignore[method-assign]
+        elif statistics and _counts(child):
+            child.train = partial(_keep_statistics, child)  # type: ignore[method-assign]
         else:
             child.__dict__.pop("train", None)
     # All are thawed before any is frozen: a tensor may be tied into several modules.
@@ -83,6 +87,16 @@ def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:
     return {*below, *_ancestors(below)} - within
 
 
+def trained_norms(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, _BatchNorm]:
+    """Batch norms with running statistics that freezing ``boundary`` units leaves, by path."""
+    still = _still(module, hierarchy, boundary)
+    return {
+        path: child
+        for path, child in module.named_modules()
+        if isinstance(child, _BatchNorm) and _counts(child) and child not in still
+    }
+
+
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that are not frozen, each parameter once."""
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
@@ -107,6 +121,23 @@ def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
     for child in self.children():
         child.train(False)
     return self
+
+
+def _still(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> set[nn.Module]:
+    """All modules that are frozen as a whole."""
+    paths = frozen_paths(hierarchy, boundary)
+    return {child for path in paths for child in module.get_submodule(path).modules()}
+
+
+def _keep_statistics(self: nn.Module, mode: bool = True) -> nn.Module:
+    type(self).train(self, mode)
+    self.training = False
+    return self
+
+
+def _counts(child: nn.Module) -> bool:
+    """Whether it is a batch norm with running statistics."""
+    return isinstance(child, _BatchNorm) and child.track_running_stats
 
 
 def _keep_in_eval(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:

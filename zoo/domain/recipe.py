@@ -35,9 +35,9 @@ LP_FT_SHARE = 0.1
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
 IDLE: Mapping[str, str] = {
-    "probe": "augment views mixup cutmix freeze epochs accumulate optimizer lr backbone_lr_ratio "
-    "layer_decay schedule weight_decay clip_norm label_smoothing class_weights ema blend patience "
-    "grad_checkpointing",
+    "probe": "augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
+    "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
+    "ema blend patience grad_checkpointing",
     "partial": "probe",
     "full": "probe",
     "gradual": "probe epochs",
@@ -45,8 +45,12 @@ IDLE: Mapping[str, str] = {
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
-BEFORE: Mapping[str, object] = {"duplicates": "apart"}
+BEFORE: Mapping[str, object] = {"duplicates": "apart", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
+
+UNSAID = ("batch_norm", "preset")
+"""Options that are recorded only where they are not what they are by themselves, so that older
+versions read the record: no ``batch_norm``, where no batch norm is trained."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
@@ -173,6 +177,13 @@ class Recipe:
     )
     phases: tuple[str, ...] = _option(
         (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
+    )
+    batch_norm: str = _option(
+        "auto",
+        "Statistics of batch norms that are trained: frozen, those of the base; recalibrated, "
+        "taken from the training images before training, and kept; live, they follow the batches; "
+        "auto: live.",
+        one_of=("auto", "frozen", "live", "recalibrated"),
     )
     head: str = _option("linear", "Kind of the new head.")
     probe: str = _option(
@@ -374,12 +385,15 @@ class Recipe:
         Raises:
             InvalidOption: An option does not exist, or this version refuses it.
         """
-        return cls.from_json({**BEFORE, **data})
+        idle = IDLE.get(str(data.get("strategy", "")), "").split()
+        before = {name: value for name, value in BEFORE.items() if name not in idle}
+        return cls.from_json({**before, **data})
 
     def to_json(self) -> Json:
-        """Plain data for JSON; without a preset, nothing of one, as in older versions."""
+        """Plain data for JSON; what is `UNSAID` is left out, as in older versions."""
         data = {**asdict(self), "phases": list(self.phases)}
-        return data if self.preset else {k: v for k, v in data.items() if k != "preset"}
+        unsaid = [name for name in UNSAID if data[name] == DEFAULTS[name]]
+        return {name: value for name, value in data.items() if name not in unsaid}
 
 
 DEFAULTS: Mapping[str, Any] = {

@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from zoo.backbones.devices import pick_device
-from zoo.backbones.freeze import freeze
 from zoo.config import cores
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
@@ -41,7 +40,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.depths import at_units
-from zoo.finetune.strategies.probe import FITTED, probe_heads
+from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -94,6 +93,7 @@ class FinetunePlan(Result):
         skipped: Images that cannot be used, each with the reason.
         remarks: What is to be said of the data.
         strategy: The recipe's, ``auto`` decided.
+        batch_norm: Likewise; ``auto`` where none is trained.
         device: What it computes on.
         units: How many the network has.
         phases: One after the other.
@@ -108,6 +108,7 @@ class FinetunePlan(Result):
     skipped: tuple[Skipped, ...]
     remarks: tuple[str, ...]
     strategy: str
+    batch_norm: str
     device: str
     units: int
     phases: tuple[PlannedPhase, ...]
@@ -148,6 +149,7 @@ def plan_finetune(
         skipped=data.skipped,
         remarks=tuple(filter(None, (*data.remarks, too_few(prepared)))),
         strategy=prepared.recipe.strategy,
+        batch_norm=prepared.recipe.batch_norm,
         device=str(prepared.device),
         units=prepared.units,
         phases=tuple(phases),
@@ -178,7 +180,7 @@ def _phases(prepared: Prepared, folder: Path) -> list[PlannedPhase]:
 
 
 def _kept(prepared: Prepared, boundary: int, folder: Path) -> tuple[Cached | None, str]:
-    freeze(prepared.model, prepared.hierarchy, boundary)
+    prepared.freeze(boundary)
     try:
         return cached(prepared, boundary, folder), ""
     except Unsupported as error:
@@ -255,7 +257,7 @@ class _Trial:
         count, images = len(small.dataset.train), len(self.whole.dataset.train)
         evaluate(small, parts.plain)  # as the run has them then: read
         try:
-            each = _timed(lambda: probe_heads(small, parts)) / count
+            each = _timed(lambda: _fit(small, parts)) / count
         except (InvalidOption, Unsupported):  # not of all classes is an image there
             self.unknown.append("fitting the probe")
             return
@@ -303,6 +305,11 @@ class _Trial:
         workers = min(WORKERS, cores()) if reading > PAYS else 1
         taken = max(each, 0.0) * images * passes + reading / workers
         self.seconds[part] = self.seconds.get(part, 0.0) + taken
+
+
+def _fit(prepared: Prepared, parts: Loaders) -> None:
+    settle(prepared, lambda _: parts)
+    probe_heads(prepared, parts)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from zoo.backbones.devices import pick_device
-from zoo.backbones.freeze import freeze
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -33,7 +32,7 @@ from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth
-from zoo.finetune.strategies.probe import probe, probe_heads
+from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
 from zoo.store.rights import for_all_of
@@ -221,10 +220,12 @@ def _outline(prepared: Prepared) -> str:
     """What is about to be trained, in a line."""
     data = prepared.dataset
     counts = [f"{len(part):,}" for part in (data.train, data.validation, data.test)]
+    how = prepared.recipe.batch_norm
+    norms = f", batch norm {how}" if how != "auto" else ""
     return (
         f"{counts[0]} training, {counts[1]} validation and {counts[2]} test images; "
         f"{prepared.lowest} of {prepared.units} units frozen; {prepared.recipe.strategy} "
-        f"on {prepared.device}"
+        f"on {prepared.device}{norms}"
     )
 
 
@@ -244,7 +245,7 @@ def phase_loaders(
 
     @lru_cache(maxsize=1)
     def loaders(boundary: int) -> Loaders:
-        freeze(prepared.model, prepared.hierarchy, boundary)
+        prepared.freeze(boundary)
         parts = make_loaders(prepared, boundary, folder / "crossings")
         remark(parts.remark)
         remark(not_synced(prepared))
@@ -298,7 +299,9 @@ def find_lr(
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
-    parts = phase_loaders(folder, prepared, lambda _: None)(boundary)
+    loaders = phase_loaders(folder, prepared, lambda _: None)
+    settle(prepared, loaders)
+    parts = loaders(boundary)
     if prepared.recipe.strategy == "lp-ft":
         ranks.on_main(lambda: probe_heads(prepared, parts))
     ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))

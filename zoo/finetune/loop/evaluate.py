@@ -1,20 +1,20 @@
 """Passes without gradients: evaluate the network, and recalibrate its batch norms.
 
-A probe is fitted to what the network gives in eval mode; training runs batch norm on statistics of
-the batch. While eval mode has those of the images of pretraining, the two differ so much that the
-first epochs undo the probe: of ImageNet weights on digits an accuracy of 0.96 fell to 0.58. With
-statistics of the training images (Li et al., "Revisiting Batch Normalization For Practical Domain
-Adaptation", 2016) both see the same.
+A probe is fitted to what the network gives in eval mode; live batch norms run on statistics of the
+batch in training. While eval mode has those of the images of pretraining, the two differ so much
+that the first epochs undo the probe: of ImageNet weights on digits an accuracy of 0.96 fell to
+0.58. With statistics of the training images (Li et al., "Revisiting Batch Normalization For
+Practical Domain Adaptation", 2016) both see the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo.backbones.freeze import trained_norms
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
@@ -63,35 +63,30 @@ def not_synced(prepared: Prepared) -> str:
     None of them sees the whole batch, and the main rank's running statistics are kept.
     """
     count = prepared.ranks.world_size
-    if count == 1 or not any(_trained(prepared.model)):
+    model = prepared.model.train()
+    norms = trained_norms(model, prepared.hierarchy, 0).values()
+    if count == 1 or not any(norm.training for norm in norms):
         return ""
     share = prepared.recipe.batch_size // count
     return (
         f"batch norm is trained: each of {count} processes takes its statistics from its own "
         f"{share} images of a batch, so that the result is not that of one process (there is no "
-        "SyncBN here); a larger --batch-size makes that matter less, and a --freeze that takes in "
-        "all batch norm avoids it"
+        "SyncBN here); a larger --batch-size makes that matter less, and --batch-norm frozen "
+        "avoids it"
     )
-
-
-def _trained(model: nn.Module) -> Iterator[_BatchNorm]:
-    """The batch norms that are not frozen and keep statistics; leaves ``model`` in training."""
-    for child in model.train().modules():
-        if isinstance(child, _BatchNorm) and child.training and child.track_running_stats:
-            yield child
 
 
 @torch.no_grad()
 def recalibrate(prepared: Prepared, loader: Loader) -> None:
-    """Give batch norms that are not frozen the mean statistics of all batches of ``loader``."""
+    """Give batch norms that any phase trains the mean statistics of all batches of ``loader``."""
     model = prepared.model
-    trained = list(_trained(model))
+    trained = list(trained_norms(model, prepared.hierarchy, prepared.lowest).values())
     if not trained:
         return
     momenta = [child.momentum for child in trained]
     model.eval()  # dropout would be noise
     for child in trained:
-        child.train()
+        child.training = True  # not `train`, which does nothing where statistics are kept
         child.reset_running_stats()
         child.momentum = None  # a plain mean
     with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
@@ -102,3 +97,4 @@ def recalibrate(prepared: Prepared, loader: Loader) -> None:
             task.advance(batch.images)
     for child, momentum in zip(trained, momenta, strict=True):
         child.momentum = momentum
+        child.training = False

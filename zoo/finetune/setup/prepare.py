@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import plugins
 from zoo.backbones.describe import unit_named
+from zoo.backbones.freeze import freeze, trained_norms
 from zoo.backbones.predict import guessed_preprocessing
 from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
@@ -97,6 +97,11 @@ class Prepared:
         """The plan's phases, each with its boundary."""
         return tuple(zip(self.recipe.plan(), self.boundaries, strict=True))
 
+    def freeze(self, boundary: int) -> None:
+        """Freeze so many units, and the statistics of all batch norms where the recipe does."""
+        kept = self.recipe.batch_norm in ("frozen", "recalibrated")
+        freeze(self.model, self.hierarchy, boundary, statistics=kept)
+
 
 def prepare(
     workspace: Workspace,
@@ -122,6 +127,9 @@ def prepare(
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
+    hierarchy = _hierarchy(network)
+    norms = _batch_norm(recipe, network, hierarchy, again=bool(known_as))
+    recipe = replace(recipe, batch_norm=norms)
     network = replace(network, planned=replace(network.planned, recipe=_published(recipe)))
     prepared = Prepared(
         base=name,
@@ -131,7 +139,7 @@ def prepare(
         dataset=dataset,
         head=head,
         network=network,
-        hierarchy=_hierarchy(network),
+        hierarchy=hierarchy,
         loss=make_loss(recipe, head, dataset, torch.device(device)),
         device=torch.device(device),
         ranks=ranks,
@@ -218,6 +226,26 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
     return recipe.strategy
 
 
+def _batch_norm(recipe: Recipe, network: Network, hierarchy: Hierarchy, *, again: bool) -> str:
+    """The recipe's, ``auto`` decided; ``auto`` where no batch norm is trained.
+
+    Raises:
+        InvalidOption: None is, and it was asked for; not where it is done ``again``: older recipes
+            say nothing of it.
+    """
+    asked = recipe.batch_norm
+    lowest = min((hierarchy.boundary(phase.freeze) for phase in recipe.plan()), default=None)
+    if lowest is not None and trained_norms(network.model, hierarchy, lowest):
+        return "live" if asked == "auto" else asked
+    if asked != "auto" and not again:
+        name = network.planned.backbone.architecture
+        raise InvalidOption(
+            f"batch norm {asked} has no effect: no batch norm of {name} is trained with freeze "
+            f"{recipe.freeze}; leave --batch-norm out, or freeze less"
+        )
+    return "auto"
+
+
 def _check_effects(prepared: Prepared) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
@@ -231,24 +259,21 @@ def _check_effects(prepared: Prepared) -> None:
             "patience waits for a better result on a validation split, and there is none"
         )
     if recipe.grad_checkpointing:
-        _checkpoint(prepared.network, prepared.hierarchy, prepared.lowest)
+        _checkpoint(recipe, prepared.network, prepared.hierarchy, prepared.lowest)
 
 
-def _checkpoint(network: Network, hierarchy: Hierarchy, boundary: int) -> None:
+def _checkpoint(recipe: Recipe, network: Network, hierarchy: Hierarchy, boundary: int) -> None:
     """Let the network compute activations again in the backward pass."""
     name, model = network.planned.backbone.architecture, network.model
-    counting = [
-        path
-        for path, child in model.named_modules()
-        if isinstance(child, _BatchNorm) and child.track_running_stats
-    ]
+    counting = trained_norms(model, hierarchy, boundary)
     units = hierarchy.units[boundary:]
     above = [unit.name for unit in units if any(under(path, unit.modules) for path in counting)]
-    if above:
+    if above and recipe.batch_norm == "live":
         # Their running statistics would move twice in each step.
         raise InvalidOption(
-            f"no gradient checkpointing for {name} while its batch norm is trained: freeze it "
-            f"(--freeze {above[-1]}), or leave checkpointing out"
+            f"no gradient checkpointing for {name} while its batch norm follows the batches: keep "
+            f"its statistics (--batch-norm frozen), freeze it (--freeze {above[-1]}), or leave "
+            "checkpointing out"
         )
     enable = getattr(model, "set_grad_checkpointing", None)
     try:

@@ -43,14 +43,14 @@ def blend(
 
 
 def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -> None:
-    """The mean of running statistics is not what the mean of weights gives: batch norms that were
-    trained take theirs anew (as `torch.optim.swa_utils.update_bn`).
+    """The mean of running statistics is not what the mean of weights gives: batch norms that are
+    live take theirs anew (as `torch.optim.swa_utils.update_bn`).
     """
 
     def measured(tensors: Mapping[str, Tensor], of: int) -> dict[str, float]:
         """On the validation split, of the mean of so many weights, which stays in the network."""
         put(tensors, state.live)
-        if of > 1:
+        if of > 1 and prepared.recipe.batch_norm == "live":
             recalibrate(prepared, parts.plain)
         return validate(prepared, parts)
 

@@ -33,6 +33,7 @@ __all__ = [
     "neighbors",
     "probe",
     "probe_heads",
+    "settle",
 ]
 
 PROBE = "probe"
@@ -151,8 +152,11 @@ def probe(
     journal: Journal,
     state: State,
 ) -> None:
-    """Before training: fit a probe, if the strategy begins with one; all ranks have it then."""
+    """Before training: settle batch norm, and fit a probe, if the strategy begins with one; all
+    ranks have it then.
+    """
     ranks, fitted = prepared.ranks, prepared.recipe.strategy in FITTED
+    settle(prepared, loaders)
     if fitted:
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         choices = ranks.on_main(lambda: probe_heads(prepared, parts))
@@ -168,12 +172,22 @@ def probe(
         state.save(None)
 
 
+def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
+    """Give batch norms the statistics of the training images, where the recipe says so, or where
+    they are live and a probe comes first: it is to see what training will.
+    """
+    recipe = prepared.recipe
+    before_a_probe = recipe.batch_norm == "live" and recipe.strategy == "lp-ft"
+    if recipe.batch_norm == "recalibrated" or before_a_probe:
+        parts = loaders(prepared.lowest)
+        prepared.ranks.on_main(lambda: recalibrate(prepared, parts.plain))
+
+
 def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
-    """Recalibrate batch norm, fit a probe on what each head gets, and give it to the head.
+    """Fit a probe on what each head gets, and give it to the head.
 
     Returns the C of each, and what the nearest neighbors' vote would reach, for the journal.
     """
-    recalibrate(prepared, loaders.plain)
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
     with prepared.progress("reading features", images) as task:
         train, targets = _head_inputs(prepared, loaders.plain, task.advance)
