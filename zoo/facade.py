@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
+    from zoo.finetune.folds import Folds
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.plan import FinetunePlan
     from zoo.finetune.results.trackers import Log
@@ -1159,6 +1160,31 @@ class Zoo:
         run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
         ref = Reference.parse(save)
         return finetune_seeds(self.workspace, base, recipe, ref, seeds=seeds, run=run)
+
+    def run_folds(
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str,
+        *,
+        folds: int = 5,
+        device: str = "auto",
+        save_every: int = 0,
+        log: Log = (),
+        launch: int | Path | str | None = None,
+    ) -> Folds:
+        """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
+        out, and then on all of these, for as long as that was best.
+
+        Each is saved under a tag (``team/flowers:fold-3``), the last under ``save``. The rest is as
+        for `finetune`.
+        """
+        self.check_finetune(recipe, base, save, log=log)
+        from zoo.finetune.folds import finetune_folds
+
+        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        ref = Reference.parse(save)
+        return finetune_folds(self.workspace, base, recipe, ref, folds=folds, run=run)
 
     def plan_finetune(
         self, recipe: Recipe, base: str, *, device: str = "auto", log: Log = ()

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from zoo import config
+from zoo.domain.recipe import MOST_FOLDS
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
 from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
@@ -19,6 +20,7 @@ from zoo_cli.recipe_options import recipe_from, recipe_options
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.domain.recipe import Recipe
+    from zoo.finetune.folds import Folds
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.plan import FinetunePlan, PlannedPhase
     from zoo.finetune.run import Finetuned
@@ -30,6 +32,8 @@ HOW = ("device", "save_every", "log", "launch")
 """Options that a run which is resumed takes anew."""
 INSTEAD = ("find_lr", "dry_run")
 """What is done instead of training."""
+SEVERAL = ("seeds", "folds")
+"""How often it is trained."""
 SHOWN = 20
 """Classes whose images a plan counts one by one."""
 
@@ -80,6 +84,12 @@ FIRST = (
     help="Run so many seeds, from --seed on, one after another: each is saved under a tag "
     "(NAME:seed-3), NAME is the best on its validation images.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2, max=MOST_FOLDS),
+    help="Train so often, each time with another fold of training and validation images held out "
+    "(saved as NAME:fold-2), and then on all of these for as long as was best: that is NAME.",
+)
 @flag(
     "--dry-run",
     help="Do not train: say what was found, what is frozen and cached, and the seconds expected.",
@@ -108,6 +118,7 @@ def finetune(
       zoo finetune team/base --data flowers/ --recipe small-data --save team/flowers
       zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
+      zoo finetune team/base --data flowers/ --folds 5 --save team/flowers
       zoo finetune --resume last
     """
     zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}
@@ -121,7 +132,7 @@ def finetune(
     elif base is None:
         raise click.UsageError("Missing argument 'BASE'.")
     else:
-        asked = {name: options.pop(name) for name in ("source", "save", "seeds", *INSTEAD)}
+        asked = {name: options.pop(name) for name in ("source", "save", *SEVERAL, *INSTEAD)}
         _begin(zoo, base, recipe_from(asked.pop("source"), options), asked, how, as_json)
 
 
@@ -136,13 +147,19 @@ def _resume(zoo: Zoo, run: str, how: dict[str, Any], as_json: bool) -> None:
 def _begin(
     zoo: Zoo, base: str, recipe: Recipe, asked: dict[str, Any], how: dict[str, Any], as_json: bool
 ) -> None:
-    """Train, with one seed or several; or say what that would do."""
-    save, seeds, only = asked["save"], asked["seeds"], any(asked[name] for name in INSTEAD)
+    """Train, once or several times; or say what that would do."""
+    save, only = asked["save"], any(asked[name] for name in INSTEAD)
+    several = [name for name in SEVERAL if asked[name] is not None]
     device, launch = how["device"], how["launch"]
     if save is None and not only:
         raise click.UsageError("Missing option '--save'.")
-    if seeds is not None and not only:
-        _print_seeds(zoo.run_seeds(recipe, base, save, seeds=seeds, **how), as_json)
+    if len(several) > 1:
+        raise click.UsageError("--seeds and --folds are two ways of training several times.")
+    if several and not only:
+        if asked["seeds"]:
+            _print_seeds(zoo.run_seeds(recipe, base, save, seeds=asked["seeds"], **how), as_json)
+        else:
+            _print_folds(zoo.run_folds(recipe, base, save, folds=asked["folds"], **how), as_json)
         return
     if launch is not None:
         if not only:
@@ -152,8 +169,9 @@ def _begin(
         _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
     elif asked["dry_run"]:
         _print_plan(zoo.plan_finetune(recipe, base, device=device, log=how["log"]), as_json)
-        if seeds is not None:
-            note(f"with --seeds {seeds} it is done {seeds} times")
+        for name in several:
+            times = asked[name] + (name == "folds")
+            note(f"with --{name} {asked[name]} it is done {times} times")
     else:
         _print(zoo.run_recipe(recipe, base, save, **how), as_json)
 
@@ -290,12 +308,41 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
     )
 
 
+def _print_folds(found: Folds, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    rows = [
+        (number, images, f"{score:.4f}", scored(each.task, each.metrics), each.ref)
+        for number, (images, score, each) in enumerate(
+            zip(found.images, found.scores, found.folds, strict=True), 1
+        )
+    ]
+    table(("FOLD", "IMAGES", "HELD OUT", "TEST", "SAVED AS"), rows)
+    measure, probe = found.measure.replace("_", " "), ""
+    if found.probe is not None and found.epochs:
+        probe = f"; the probe alone {found.probe:.4f}"
+    _print_one(
+        found.result,
+        *(f"{one.ref} {line}" for one in found.folds for line in moved(one.ref, one.moved_from)),
+        f"{measure} {found.score:.4f} ({found.low:.3f} to {found.high:.3f}) out of fold, ± "
+        f"{found.std:.4f} over {len(found.folds)} folds of {sum(found.images)} images{probe}",
+        f"trained on all of them for {plural(found.epochs, 'epoch')}"
+        if found.epochs
+        else "the probe alone, fitted to all of them",
+    )
+
+
 def _print(done: Finetuned, as_json: bool) -> None:
     if config.rank():
         return  # of several processes the first one speaks
     if as_json:
         print_json(done.to_json())
-        return
+    else:
+        _print_one(done)
+
+
+def _print_one(done: Finetuned, *more: str) -> None:
     metrics = done.metrics
     text = scored(done.task, metrics)
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
@@ -303,6 +350,7 @@ def _print(done: Finetuned, as_json: bool) -> None:
         done.ref,
         done.manifest,
         *moved(done.ref, done.moved_from),
+        *more,
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
         f"{_trained(done.freeze)}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),

@@ -23,6 +23,7 @@ class RecipeOptions(TypedDict, total=False):
     task: Literal["auto", "classification", "multi-label", "regression"]
     validation_share: float
     test_share: float
+    fold: str
     path_column: str
     label_column: str
     root: str

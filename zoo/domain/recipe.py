@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -23,6 +24,7 @@ __all__ = [
     "BEFORE",
     "DEFAULTS",
     "IDLE",
+    "MOST_FOLDS",
     "OPTIONS",
     "VIEWS_OF_NOTHING",
     "Recipe",
@@ -48,9 +50,12 @@ probes recorded one before its default was that of the schedule."""
 BEFORE: Mapping[str, object] = {"duplicates": "apart", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "preset")
+UNSAID = ("batch_norm", "fold", "preset")
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained."""
+
+FOLD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
+MOST_FOLDS = 100
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
@@ -115,6 +120,13 @@ class Recipe:
         "Share of each class that only measures the result, where the data has no such split.",
         must="between 0 and 1",
         check=lambda x: 0 < x < 1,
+    )
+    fold: str = _option(
+        "",
+        "Hold out K/N, the K-th of N folds of training and validation images together, as "
+        "validation images; or all: hold out none, and train on all of these. --folds does all N.",
+        must="all, or K/N with K from 1 to N and N from 2 to 100 (2/5)",
+        check=lambda x: x in ("", "all") or _is_fold(x),
     )
     path_column: str = _option(
         "", "Column of the table with the paths; default: path, file, image, filename, …"
@@ -448,6 +460,12 @@ def spoken(name: str) -> str:
     return {"lr": "learning rate", "backbone_lr_ratio": "backbone rate"}.get(
         name, name.replace("_", " ")
     )
+
+
+def _is_fold(text: str) -> bool:
+    match = FOLD.fullmatch(text)
+    number, of = map(int, match.groups()) if match else (0, 0)
+    return 1 <= number <= of and 2 <= of <= MOST_FOLDS
 
 
 TYPES: Mapping[str, tuple[type, ...]] = {

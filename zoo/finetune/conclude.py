@@ -114,8 +114,14 @@ def conclude(
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
     digest, before = publish(workspace, prepared, manifest, journal.run.save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
-    result = {"manifest": str(digest), "metrics": metrics, "warning": warned}
-    journal.done({**result, "gained": gained.to_json() if gained else None})
+    result = {
+        "manifest": str(digest),
+        "metrics": metrics,
+        "warning": warned,
+        "gained": gained.to_json() if gained else None,
+        "validation_images": len(prepared.dataset.validation),
+    }
+    journal.done(result)
     return Finetuned(
         ref=Reference.parse(journal.run.save),
         manifest=digest,

@@ -40,6 +40,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.depths import at_units
+from zoo.finetune.strategies.epochs import undecided
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
@@ -138,6 +139,8 @@ def plan_finetune(
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
             trial = _Trial(prepared, folder, seconds)
+            if recipe.strategy == "auto" and undecided(prepared):
+                trial.unknown.append("choosing between the probe and training, on three folds")
             for at, phase in enumerate(phases):
                 trial.add(at, phase)
     data = prepared.dataset

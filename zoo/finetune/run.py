@@ -10,11 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
+from zoo.domain.task import SCORE
 from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.features.loaders import Loaders, make_loaders
@@ -32,9 +34,11 @@ from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth
+from zoo.finetune.strategies.epochs import Scores, choose, scores_of, undecided
 from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
+from zoo.reflog import now
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
@@ -77,10 +81,37 @@ def finetune(
     with earlier.threads(device, ranks):
         prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
         earlier.check_data(prepared)
+        told = ""
+        if recipe.strategy == "auto" and undecided(prepared):
+            chosen, told = choose(prepared, lambda each: _trial(workspace, prepared, each))
+            # Anew: trials have drawn random numbers, and a rerun makes none.
+            prepared = prepare(
+                workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
+            )
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
         with _locked(workspace, run, ranks), _noted(run, prepared, trackers) as journal:
             journal.remark(earlier.remark(prepared))
+            journal.advise(told)
             return _run(workspace, prepared, journal, None, save_every, began)
+
+
+def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
+    """What a run like the one that is ``prepared`` would note of ``recipe``; nothing is kept."""
+    ranks, parent = like.ranks, str(like.parent)
+    device = str(like.device)
+    prepared = prepare(workspace, parent, recipe, device, like.progress, ranks, like.base)
+    with TemporaryDirectory(prefix="zoo-") as folder:
+        run = Run(
+            folder=Path(folder), base=like.base, parent=parent, save="", recipe=recipe.to_json(),
+            device=device, started=now(),
+        )  # fmt: skip
+        with Journal(run, Trackers(()), writes=ranks.is_main) as journal:
+            loaders = phase_loaders(workspace.root / CACHE, prepared, lambda _: None)
+            state = State(prepared, journal)
+            ranks.seed(recipe.seed)
+            probe(prepared, loaders, journal, state)
+            train(prepared, loaders, journal, state)
+        return ranks.on_main(lambda: scores_of(run.lines(), SCORE[prepared.task]))
 
 
 def resume(

@@ -6,7 +6,7 @@ those that are done. The name itself moves once, at the end, to the best by its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -21,7 +21,7 @@ from zoo.finetune.conclude import Finetuned
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
-__all__ = ["Seeds", "Spread", "finetune_seeds"]
+__all__ = ["Seeds", "Several", "Spread", "finetune_seeds"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,11 @@ def finetune_seeds(
     Raises:
         InvalidOption: There are fewer than two, or this is one of several processes.
     """
+    if seeds < 2:
+        raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
-    refs = [_tagged(save, number) for number in numbers]
-    _check(workspace, (save, *refs), seeds)
-    _, parent = workspace.names.resolve(base)
-    done: list[Finetuned] = []
-    for number, ref in zip(numbers, refs, strict=True):
-        # All from one checkpoint: the name may point at another one by now.
-        of = base if _points_at(workspace, base, parent) else str(parent)
-        done.append(run(replace(recipe, seed=number), of, str(ref)))
+    several = Several(workspace, base, save, "seed", numbers)
+    done = several.run(lambda number: replace(recipe, seed=number), run)
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
@@ -97,36 +93,52 @@ def finetune_seeds(
         seeds=numbers,
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),
-        runs=tuple(done),
+        runs=done,
         metrics=_spreads([each.metrics for each in done]),
     )
 
 
-def _check(workspace: Workspace, refs: Iterable[Reference], seeds: int) -> None:
-    if seeds < 2:
-        raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
-    if config.processes() > 1:
-        raise InvalidOption(
-            "several seeds are not for torchrun or accelerate launch: start one process, which "
-            "starts the others for each seed (zoo finetune --seeds 5 --launch 2)"
-        )
-    for ref in refs:
-        workspace.names.check_free(ref)
+class Several:
+    """Runs of one base, one after another, each saved under a tag (``seed-3``).
+
+    Raises:
+        InvalidOption: This is one of several processes.
+    """
+
+    def __init__(
+        self, workspace: Workspace, base: str, save: Reference, kind: str, numbers: Sequence[int]
+    ) -> None:
+        if config.processes() > 1:
+            raise InvalidOption(
+                f"several {kind}s are not for torchrun or accelerate launch: start one process, "
+                f"which starts the others for each {kind} (zoo finetune --{kind}s 5 --launch 2)"
+            )
+        own = f"{kind}-" if save.tag == DEFAULT_TAG else f"{save.tag}-{kind}-"
+        self._refs = {number: replace(save, tag=f"{own}{number}") for number in numbers}
+        for ref in (save, *self._refs.values()):
+            workspace.names.check_free(ref)
+        self._workspace, self._name = workspace, base
+        _, self._parent = workspace.names.resolve(base)
+
+    @property
+    def base(self) -> str:
+        """All from one checkpoint: the name may point at another one by now."""
+        try:
+            same = self._workspace.names.resolve(self._name)[1] == self._parent
+        except UnknownName:
+            same = False
+        return self._name if same else str(self._parent)
+
+    def run(
+        self,
+        recipe: Callable[[int], Recipe],
+        run: Callable[[Recipe, str, str], Finetuned],
+    ) -> tuple[Finetuned, ...]:
+        """``run`` the ``recipe`` of each number."""
+        return tuple(run(recipe(number), self.base, str(ref)) for number, ref in self._refs.items())
 
 
-def _points_at(workspace: Workspace, name: str, digest: Digest) -> bool:
-    try:
-        return workspace.names.resolve(name)[1] == digest
-    except UnknownName:
-        return False
-
-
-def _tagged(save: Reference, seed: int) -> Reference:
-    own = "" if save.tag == DEFAULT_TAG else f"{save.tag}-"
-    return replace(save, tag=f"{own}seed-{seed}")
-
-
-def _spreads(metrics: list[Mapping[str, float]]) -> dict[str, Spread]:
+def _spreads(metrics: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """Of what all have; an interval belongs to one run."""
     names = [
         name

@@ -35,7 +35,7 @@ from zoo.finetune.dataset.folders import list_folders, one_below
 from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.named import list_named, located, without_folders
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
-from zoo.finetune.dataset.split import Parts, Shares, by_rule, is_rule, joined, split
+from zoo.finetune.dataset.split import Parts, Shares, by_rule, fold_of, is_rule, joined, split
 from zoo.finetune.dataset.table import list_table
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
@@ -51,6 +51,7 @@ def open_dataset(
     group_by: str = "",
     opening: Opening = AS_IT_IS,
     split_copies: bool = False,
+    fold: str = "",
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -65,6 +66,7 @@ def open_dataset(
         seed: Of the split.
         group_by: What stays in one part: a column of a table, or a rule on paths (`by_rule`).
         opening: Columns and root of a table, and how large images may be.
+        fold: Of training and validation images together, what is held out (`fold_of`).
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
         cache: A folder that remembers which images were in order (see `check_images`).
@@ -74,7 +76,7 @@ def open_dataset(
     listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
     rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
     rows = joined(rows, {} if split_copies else checked.digests)
-    return _dataset(spec, listing, checked, bad, rows, shares, seed)
+    return _dataset(spec, listing, checked, bad, rows, shares, seed, fold)
 
 
 def open_labeled(
@@ -153,9 +155,12 @@ def _dataset(
     rows: Sequence[Row],
     shares: Shares,
     seed: int,
+    fold: str,
 ) -> Dataset:
     groups = {row.key: row.group for row in rows if row.group}
     parts = _parts(listing, rows, shares, seed, groups)
+    if fold:
+        parts = fold_of(parts, fold, listing.task, seed, groups)
     if len(parts.train) < 2:
         raise InvalidData(spec, ["fewer than two images to train on"])
     if shares.test and not parts.test:

@@ -20,7 +20,17 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Row, Sample, Target
 
-__all__ = ["Parts", "Shares", "allot", "by_rule", "is_rule", "joined", "labels_of", "split"]
+__all__ = [
+    "Parts",
+    "Shares",
+    "allot",
+    "by_rule",
+    "fold_of",
+    "is_rule",
+    "joined",
+    "labels_of",
+    "split",
+]
 
 FOLDER = "folder"
 ALL = -1
@@ -94,6 +104,47 @@ def split(
             parts.validation.extend(group[test : test + validation])
             parts.train.extend(group[test + validation :])
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
+
+
+def fold_of(parts: Parts, fold: str, task: Task, seed: int, groups: Mapping[str, str]) -> Parts:
+    """The parts with other validation images: the K-th of N folds (``K/N``) of these and those to
+    train on, with classes spread evenly; with ``all`` none, all of these are trained on.
+
+    Groups stay together. What alone has a class or label is always trained on, with its group.
+
+    Raises:
+        InvalidOption: The fold is empty, or nothing is left to train on.
+    """
+    pool = sorted([*parts.train, *parts.validation], key=lambda sample: sample.key)
+    if fold == "all":
+        return Parts(pool, [], parts.test)
+    number, of = map(int, fold.split("/"))
+    together = [groups.get(sample.key, "") for sample in pool]
+    labels = [() if task == "regression" else tuple(labels_of(x.target)) for x in pool]
+    where = allot(labels, together, [1 / of] * of, seed)
+    known = {
+        x for each, fold in zip(labels, where, strict=True) if fold + 1 != number for x in each
+    }
+    alone = {
+        group or sample.key
+        for group, sample, each in zip(together, pool, labels, strict=True)
+        if not known.issuperset(each)
+    }
+    held_out = {
+        sample.key
+        for group, sample, fold in zip(together, pool, where, strict=True)
+        if fold + 1 == number and (group or sample.key) not in alone
+    }
+    if not 0 < len(held_out) < len(pool) - 1:
+        raise InvalidOption(
+            f"{of} folds of {len(pool)} training and validation images are too many: fold {number} "
+            f"holds out {len(held_out)} of them"
+        )
+    return Parts(
+        [sample for sample in pool if sample.key not in held_out],
+        [sample for sample in pool if sample.key in held_out],
+        parts.test,
+    )
 
 
 def labels_of(target: Target) -> Iterable[int]:

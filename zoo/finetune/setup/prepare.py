@@ -177,6 +177,7 @@ def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
         validation_share=recipe.validation_share,
         test_share=recipe.test_share,
         seed=recipe.seed,
+        fold=recipe.fold,
         group_by=recipe.group_by,
         opening=opening_of(recipe),
         split_copies=recipe.duplicates == "apart",

@@ -1,0 +1,103 @@
+"""Epochs: how long to train, chosen on folds of the images to train on; no time at all, where a
+probe alone is as good on images that it was not fitted to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from statistics import fmean, median_low
+from typing import Any
+
+from zoo.domain.recipe import DEFAULTS, IDLE, Recipe
+from zoo.domain.task import SCORE
+from zoo.domain.words import plural
+from zoo.errors import InvalidOption
+from zoo.finetune.setup.prepare import LEAST, Prepared
+
+__all__ = ["Scores", "after", "best_epochs", "choose", "lasting", "scores_of", "undecided"]
+
+EPOCH = re.compile(r"(?:average of )?epoch (\d+)")
+FOLDS = 3
+
+Scores = Mapping[int, float]
+"""The score on the images that are held out after each epoch; after none: that of a probe."""
+
+
+def scores_of(lines: Iterable[Mapping[str, Any]], measure: str) -> Scores:
+    """Those that the ``lines`` of a run's journal tell; of an epoch and its average, the latter,
+    which is what a run without validation images keeps.
+    """
+    found: dict[int, float] = {}
+    for line in lines:
+        if line.get("kind") == "probe":
+            found[0] = line[measure]
+        elif line.get("kind") == "epoch" and (match := EPOCH.fullmatch(line["name"])):
+            found[int(match[1])] = line[measure]
+    return found
+
+
+def best_epochs(tables: Sequence[Scores]) -> int:
+    """How long to train: the median of the epochs that were best in each fold. None at all, where
+    a probe alone is as good out of fold.
+    """
+    epochs = median_low(max(table, key=lambda at: (table[at], -at)) for table in tables)
+    probes = [table.get(0, -inf) for table in tables]
+    return epochs if fmean(after(table, epochs) for table in tables) > fmean(probes) else 0
+
+
+def after(table: Scores, epochs: int) -> float:
+    """The score after so many epochs; where patience ended it before, after the last."""
+    return table[max(at for at in table if at <= epochs)]
+
+
+def lasting(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe, its strategy decided, with so many epochs; a probe alone with none. It needs no
+    validation images.
+    """
+    if not epochs:
+        idle = {name: DEFAULTS[name] for name in IDLE["probe"].split()}
+        return replace(recipe, strategy="probe", **idle)
+    recipe = replace(recipe, patience=0)
+    if recipe.strategy != "gradual":
+        return replace(recipe, epochs=epochs)
+    phases = list[str]()
+    for text, phase in zip(recipe.phases, recipe.plan(), strict=True):
+        if (left := min(phase.epochs, epochs)) > 0:
+            phases.append(f"{phase.freeze}:{left}{''.join(text.partition('@')[1:])}")
+        epochs -= left
+    return replace(recipe, phases=tuple(phases))
+
+
+def undecided(prepared: Prepared) -> bool:
+    """Whether nothing could tell the probe that training begins with from what comes of it."""
+    return prepared.recipe.strategy == "lp-ft" and not prepared.dataset.validation
+
+
+def choose(prepared: Prepared, trial: Callable[[Recipe], Scores]) -> tuple[Recipe, str]:
+    """The recipe with a probe alone, or with training for as long as was best on the images that
+    three folds hold out in turn; and that in words. ``trial`` does one of them.
+    """
+    recipe, count = prepared.recipe, len(prepared.dataset.train)
+    measure = SCORE[prepared.task].replace("_", " ")
+    tables: list[Scores] = []
+    try:
+        for number in range(1, FOLDS + 1) if count * (FOLDS - 1) // FOLDS >= LEAST else ():
+            prepared.progress.say(
+                f"no validation images: fold {number} of {FOLDS} is held out, to choose between "
+                "the probe and training"
+            )
+            tables.append(trial(replace(recipe, fold=f"{number}/{FOLDS}")))
+    except InvalidOption:  # too few of too many classes
+        tables = []
+    if not tables:
+        return lasting(recipe, 0), f"{count} images are too few to see what training gains: a probe"
+    epochs = best_epochs(tables)
+    probe, trained = (fmean(after(table, at) for table in tables) for at in (0, epochs))
+    told = f"on {FOLDS} folds held out in turn a probe alone had {measure} {probe:.4f}"
+    if not epochs:
+        return lasting(recipe, 0), f"{told}, and training no more: a probe"
+    after_so_many = plural(epochs, "epoch")
+    return lasting(recipe, epochs), f"{told}, training {trained:.4f} after {after_so_many}"
