@@ -56,6 +56,7 @@ versions read the record: no ``batch_norm``, where no batch norm is trained."""
 
 FOLD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
 MOST_FOLDS = 100
+"""Into more nobody divides images: each fold is a run."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""

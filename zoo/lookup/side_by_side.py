@@ -299,12 +299,13 @@ def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
     that some do not use at all.
     """
     recipes = [column.recipe for column in columns if column.recipe is not None]
+    usual = {**DEFAULTS, **BEFORE}
     several = any(len(column.seeds) > 1 for column in columns)
     found = []
     for name in dict.fromkeys(name for recipe in recipes for name in recipe):
         used = [recipe[name] for recipe in recipes if recipe.get(name) is not None]
         values = {json.dumps(value, default=list) for value in used}
-        some = len(used) < len(recipes) and values != {json.dumps(DEFAULTS.get(name), default=list)}
+        some = len(used) < len(recipes) and values != {json.dumps(usual.get(name), default=list)}
         if (len(values) > 1 or (used and some)) and not (several and name == "seed"):
             found.append(name)
     return tuple(found)
