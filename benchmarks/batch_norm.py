@@ -2,7 +2,7 @@
 
     python benchmarks/batch_norm.py SETS [--images 15,40,100] [--seeds 0,1] [--size 48]
         [--freeze 80%,50%,none] [--strategy lp-ft] [--lr 3e-3,1e-3] [--only SET]
-        [--out batch_norm.jsonl]
+        [--how live,frozen] [--out batch_norm.jsonl]
 
 SETS is a folder of image sets, each with the folders ``train`` and ``test``. Of each class so many
 images are drawn for each seed (all, where there are fewer), a fifth of them to choose on; up to 30
@@ -28,7 +28,7 @@ from presets import BASE, draw
 
 import zoo
 
-HOW = ("live", "frozen", "recalibrated")
+HOW = "live,frozen,recalibrated"
 PARTS = ("set", "images", "strategy", "freeze", "lr", "batch_norm", "seed")
 
 
@@ -52,7 +52,7 @@ def cells(asked: argparse.Namespace) -> Iterable[dict[str, str]]:
     sets = asked.only or sorted(path.name for path in asked.sets.iterdir())
     parts = ("seeds", "images", "strategy", "freeze", "lr")
     listed = [getattr(asked, part).split(",") for part in parts]
-    for (seed, *rest), name, how in product(product(*listed), sets, HOW):
+    for (seed, *rest), name, how in product(product(*listed), sets, asked.how.split(",")):
         yield dict(zip(PARTS, (name, *rest, how, seed), strict=True))
 
 
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--freeze", default="80%,50%,none")
     parser.add_argument("--strategy", default="lp-ft")
     parser.add_argument("--lr", default="3e-3")
+    parser.add_argument("--how", default=HOW)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("batch_norm.jsonl"))
     asked = parser.parse_args()

@@ -153,8 +153,8 @@ def test_what_older_versions_recorded_is_live(workspace: Workspace, run: Run, ba
     ("base", "options", "says"),
     [
         ("team/base", {"strategy": "probe"}, "the strategy probe does not use batch norm"),
-        ("team/base", {"freeze": "all"}, "no batch norm of test_resnet is trained"),
-        ("team/transformer", {}, "no batch norm of test_vit is trained with freeze none"),
+        ("team/base", {"freeze": "all"}, "no batch norm of test_resnet is trained from head on"),
+        ("team/transformer", {}, "no batch norm of test_vit is trained from"),
     ],
 )
 def test_without_effect_it_is_refused(

@@ -62,7 +62,7 @@ def result(shared: Workspace, drawn: Path, results: list[Finetuned]) -> Finetune
     """One run for all tests that only look at it."""
     if not results:
         recipe = Recipe(data=str(drawn), strategy="partial", freeze="layer2", seed=5, epochs=2,
-                        batch_size=8, image_size=32)  # fmt: skip
+                        batch_size=8, image_size=32, batch_norm="live")  # fmt: skip
         results.append(finetune(shared, "team/base", recipe, SAVED, device="cpu"))
     return results[0]
 
@@ -193,7 +193,7 @@ def test_a_fresh_process_gives_the_same_logits(shared: Workspace, drawn: Path) -
 def test_nothing_and_everything_frozen(
     workspace: Workspace, run: Run, spec: str, boundary: int, name: str
 ) -> None:
-    result = run(freeze=spec, epochs=1)
+    result = run(freeze=spec, epochs=1, batch_norm="live" if spec == "none" else "auto")
     assert result.freeze["frozen_units"] == boundary
     assert result.freeze["trainable_units"] == 7 - boundary
     assert result.freeze["boundary"] == name

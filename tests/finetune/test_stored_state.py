@@ -26,7 +26,7 @@ def test_a_state_that_version_0_1_wrote_gives_the_same_weights(
 ) -> None:
     kept = json.loads((KEPT / "run.json").read_bytes())
     kept["recipe"]["data"], kept["parent"] = str(shapes), str(workspace.names.resolve(base)[1])
-    recipe = Recipe.recorded(kept["recipe"])
+    recipe = Recipe.from_json({**kept["recipe"], "duplicates": "apart"})
     whole = finetune(workspace, base, recipe, Reference.parse("team/whole"), device="cpu")
     folder = workspace.root / RUNS / "20260101-000000-000000"
     folder.mkdir()

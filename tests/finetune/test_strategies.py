@@ -151,7 +151,7 @@ def test_each_phase_is_trained_at_its_rate(run: Run, monkeypatch: pytest.MonkeyP
 
 
 def test_full_trains_everything(workspace: Workspace, run: Run) -> None:
-    result = run(strategy="full", epochs=1)
+    result = run(strategy="full", epochs=1, batch_norm="live")
     assert result.freeze["frozen_units"] == 0
     assert moved(workspace, result) == set(load(workspace.store, result.parent).state_dict())
 
@@ -324,9 +324,10 @@ def test_checkpointed_the_result_is_the_same(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InvalidOption, match=r"freeze it \(--freeze layer4\.0\)"):
-        run(grad_checkpointing=True)
+        run(grad_checkpointing=True, batch_norm="live")
     with pytest.raises(InvalidOption, match="batch norm follows"):
-        run(strategy="gradual", phases=("all:1", "layer3:1"), grad_checkpointing=True)
+        run(strategy="gradual", phases=("all:1", "layer3:1"), grad_checkpointing=True,
+            batch_norm="live")  # fmt: skip
     frozen = [run(f"team/frozen{how}", strategy="partial", freeze="all", cache=False, epochs=1,
                   grad_checkpointing=how) for how in (False, True)]  # fmt: skip
     one, two = (load(workspace.store, r.manifest).state_dict() for r in frozen)
@@ -382,8 +383,9 @@ def test_training_goes_on_where_the_probe_left_off(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch norm gives training other features than the probe saw, unless it is settled first."""
-    settled = run("team/one", freeze="none", lr=1e-6, epochs=1)
+    options: dict[str, Any] = {"freeze": "none", "lr": 1e-6, "epochs": 1, "batch_norm": "live"}
+    settled = run("team/one", **options)
     monkeypatch.setattr("zoo.finetune.strategies.probe.recalibrate", lambda *_: None)
-    unsettled = run("team/two", freeze="none", lr=1e-6, epochs=1)
+    unsettled = run("team/two", **options)
     one, two = (lines(workspace, r, "step")[0]["loss"] for r in (settled, unsettled))
     assert one < two / 2

@@ -172,7 +172,7 @@ def test_blends_have_the_running_statistics_that_torch_gives_them(
         return {"accuracy": next(scores), "loss": 1.0}
 
     monkeypatch.setattr("zoo.finetune.loop.evaluate.evaluate", measured)
-    result = tune(small, strategy="full", epochs=2, lr=0.05, blend="soup")
+    result = tune(small, strategy="full", epochs=2, lr=0.05, blend="soup", batch_norm="live")
     assert result.freeze["kept"] == "mean of epoch 2, epoch 1"
     small.export("team/tuned", tmp_path)
     network = network_of(tmp_path / "model.safetensors")

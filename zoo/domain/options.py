@@ -38,8 +38,8 @@ class RecipeOptions(TypedDict, total=False):
     cutmix: float
     strategy: Literal["auto", "probe", "partial", "full", "lp-ft", "gradual"]
     freeze: str | int
-    batch_norm: Literal["auto", "frozen", "live", "recalibrated"]
     phases: Sequence[str]
+    batch_norm: Literal["auto", "frozen", "live", "recalibrated"]
     head: str
     probe: Literal["softmax", "svm"]
     at: str

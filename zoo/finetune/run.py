@@ -79,7 +79,10 @@ def finetune(
     trackers = Trackers(log)
     ranks, device = join(pick_device(device))
     with earlier.threads(device, ranks):
-        prepared = prepare(workspace, base, recipe, device, progress, ranks, earlier.base)
+        again = earlier is not NOTHING
+        prepared = prepare(
+            workspace, base, recipe, device, progress, ranks, earlier.base, again=again
+        )
         earlier.check_data(prepared)
         told = ""
         if recipe.strategy == "auto" and undecided(prepared):
@@ -145,7 +148,9 @@ def resume(
         with earlier.threads(device, ranks):
             recipe = Recipe.recorded(run.recipe)
             # By its digest: the name of the base may point at another checkpoint by now.
-            prepared = prepare(workspace, run.parent, recipe, device, progress, ranks, earlier.base)
+            prepared = prepare(
+                workspace, run.parent, recipe, device, progress, ranks, earlier.base, again=True
+            )
             earlier.check_data(prepared)
             path = run.folder / STATE
             # The main rank may write one before another has looked.

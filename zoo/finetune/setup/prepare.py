@@ -41,6 +41,8 @@ __all__ = ["COMPUTING", "LEAST", "Prepared", "dataset_of", "prepare", "truncated
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 """The libraries that images and numbers go through, whoever the network's plugin is from."""
 LOG = logging.getLogger("zoo")
+FEW = 1000
+"""Training images below which batch norms keep the statistics of the base."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
@@ -112,8 +114,12 @@ def prepare(
     ranks: Ranks = ALONE,
     known_as: str = "",
     folder: Path | None = None,
+    again: bool = False,
 ) -> Prepared:
-    """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo."""
+    """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo.
+
+    Done ``again``, it may say what has no effect: older recipes do not know all options.
+    """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     check_optimizer(recipe, device, sharded=ranks.sharded)
@@ -128,7 +134,8 @@ def prepare(
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
-    norms = _batch_norm(recipe, network, hierarchy, again=bool(known_as))
+    images = len(dataset.train)
+    norms = _batch_norm(recipe, network, hierarchy, images=images, again=again)
     recipe = replace(recipe, batch_norm=norms)
     network = replace(network, planned=replace(network.planned, recipe=_published(recipe)))
     prepared = Prepared(
@@ -227,7 +234,9 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
     return recipe.strategy
 
 
-def _batch_norm(recipe: Recipe, network: Network, hierarchy: Hierarchy, *, again: bool) -> str:
+def _batch_norm(
+    recipe: Recipe, network: Network, hierarchy: Hierarchy, *, images: int, again: bool
+) -> str:
     """The recipe's, ``auto`` decided; ``auto`` where no batch norm is trained.
 
     Raises:
@@ -237,12 +246,14 @@ def _batch_norm(recipe: Recipe, network: Network, hierarchy: Hierarchy, *, again
     asked = recipe.batch_norm
     lowest = min((hierarchy.boundary(phase.freeze) for phase in recipe.plan()), default=None)
     if lowest is not None and trained_norms(network.model, hierarchy, lowest):
-        return "live" if asked == "auto" else asked
+        usual = "frozen" if images < FEW else "live"
+        return usual if asked == "auto" else asked
     if asked != "auto" and not again:
         name = network.planned.backbone.architecture
+        frozen = hierarchy.boundary_name(len(hierarchy.units) if lowest is None else lowest)
         raise InvalidOption(
-            f"batch norm {asked} has no effect: no batch norm of {name} is trained with freeze "
-            f"{recipe.freeze}; leave --batch-norm out, or freeze less"
+            f"batch norm {asked} has no effect: no batch norm of {name} is trained from {frozen} "
+            "on; leave --batch-norm out, or freeze less"
         )
     return "auto"
 
