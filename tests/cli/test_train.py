@@ -285,7 +285,7 @@ def test_an_interrupted_run_is_resumed(
     assert "zoo finetune --resume" in done.err
     cut = runs.Run.read(max(Path("runs").iterdir()))
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **_more: Any) -> None:
         other = replace(cut, folder=cut.folder.with_name("9"), pid=1)  # begun meanwhile, elsewhere
         shutil.copytree(cut.folder, other.folder)
         other.write()
@@ -323,7 +323,7 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
 ) -> None:
     real, begun = training.learn, []
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **_more: Any) -> None:
         raise KeyboardInterrupt
 
     def cut(*arguments: Any) -> Any:
