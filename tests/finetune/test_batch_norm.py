@@ -20,6 +20,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.run import finetune, rerun, resume
+from zoo.finetune.setup import prepare
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 from zoo_cli.main import main
@@ -185,3 +186,14 @@ def test_the_command_says_which_it_is(
     with pytest.raises(SystemExit):
         main([str(part) for part in (*line, "--batch-norm", "frozen", "--save", "team/x")])
     assert "lp-ft on cpu, batch norm frozen" in capsys.readouterr().err
+
+
+def test_by_default_they_are_kept_where_images_are_few(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the images decide that are trained on, 27 of them; what was decided is recorded."""
+    for few, how in ((28, "frozen"), (27, "live")):
+        monkeypatch.setattr(prepare, "FEW", few)
+        assert recorded(workspace, run(**PARTIAL))["batch_norm"] == how
+    assert "batch_norm" not in recorded(workspace, run(strategy="probe"))
+    assert "batch_norm" not in recorded(workspace, run(**{**PARTIAL, "freeze": "all"}))

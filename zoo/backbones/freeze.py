@@ -20,7 +20,7 @@ from types import CodeType
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.hierarchy import Hierarchy, under
 
 __all__ = ["freeze", "frozen_paths", "parametric", "trainable_parameters", "trained_norms"]
 
@@ -37,8 +37,9 @@ def freeze(
 ) -> None:
     """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
 
-    With ``statistics`` the running statistics of all batch norms are frozen, too: those above the
-    boundary stay in eval mode, and only their weight and bias are trained.
+    With ``statistics`` the running statistics of batch norms are frozen, too: those above the
+    boundary stay in eval mode, and only their weight and bias are trained. A new head has none yet,
+    and is left alone.
 
     Thawed is what was frozen here: what a network itself never trains, such as a table of
     positions or whole numbers, stays as it is. Names are kept: the state dict is as it was.
@@ -50,12 +51,15 @@ def freeze(
         for name in unit.parameters
     }
     still = _still(module, hierarchy, boundary)
+    norms = set[nn.Module](
+        trained_norms(module, hierarchy, boundary).values() if statistics else ()
+    )
     for child in module.modules():
         if child in still:
             # On the instance: copied and pickled with its module, and then bound to the copy. (A
             # bound method is pickled by its name, which a module does not have.)
             child.train = partial(_stay_in_eval, child)  # type: ignore[method-assign]
-        elif statistics and _counts(child):
+        elif child in norms:
             child.train = partial(_keep_statistics, child)  # type: ignore[method-assign]
         else:
             child.__dict__.pop("train", None)
@@ -88,12 +92,13 @@ def frozen_paths(hierarchy: Hierarchy, boundary: int) -> set[str]:
 
 
 def trained_norms(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, _BatchNorm]:
-    """Batch norms with running statistics that freezing ``boundary`` units leaves, by path."""
+    """Batch norms with running statistics above the ``boundary``, and below the head, by path."""
     still = _still(module, hierarchy, boundary)
     return {
         path: child
         for path, child in module.named_modules()
-        if isinstance(child, _BatchNorm) and _counts(child) and child not in still
+        if isinstance(child, _BatchNorm) and child.track_running_stats
+        if child not in still and not under(path, hierarchy.head.modules)
     }
 
 
@@ -133,11 +138,6 @@ def _keep_statistics(self: nn.Module, mode: bool = True) -> nn.Module:
     type(self).train(self, mode)
     self.training = False
     return self
-
-
-def _counts(child: nn.Module) -> bool:
-    """Whether it is a batch norm with running statistics."""
-    return isinstance(child, _BatchNorm) and child.track_running_stats
 
 
 def _keep_in_eval(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> None:

@@ -9,17 +9,17 @@ Practical Domain Adaptation", 2016) both see the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.backbones.freeze import trained_norms
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["evaluate", "not_synced", "predict", "recalibrate", "validate"]
+__all__ = ["evaluate", "live_norms", "not_synced", "predict", "recalibrate", "validate"]
 
 
 @torch.no_grad()
@@ -63,9 +63,7 @@ def not_synced(prepared: Prepared) -> str:
     None of them sees the whole batch, and the main rank's running statistics are kept.
     """
     count = prepared.ranks.world_size
-    model = prepared.model.train()
-    norms = trained_norms(model, prepared.hierarchy, 0).values()
-    if count == 1 or not any(norm.training for norm in norms):
+    if count == 1 or not live_norms(prepared.model):
         return ""
     share = prepared.recipe.batch_size // count
     return (
@@ -76,11 +74,19 @@ def not_synced(prepared: Prepared) -> str:
     )
 
 
+def live_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norms whose statistics follow the batches; leaves ``model`` in training."""
+    return [
+        child
+        for child in model.train().modules()
+        if isinstance(child, _BatchNorm) and child.training and child.track_running_stats
+    ]
+
+
 @torch.no_grad()
-def recalibrate(prepared: Prepared, loader: Loader) -> None:
-    """Give batch norms that any phase trains the mean statistics of all batches of ``loader``."""
+def recalibrate(prepared: Prepared, loader: Loader, trained: Sequence[_BatchNorm]) -> None:
+    """Give these batch norms of the network the mean statistics of all batches of ``loader``."""
     model = prepared.model
-    trained = list(trained_norms(model, prepared.hierarchy, prepared.lowest).values())
     if not trained:
         return
     momenta = [child.momentum for child in trained]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo.domain.task import SCORE
 from zoo.finetune.features.loaders import Loaders
-from zoo.finetune.loop.evaluate import recalibrate, validate
+from zoo.finetune.loop.evaluate import live_norms, recalibrate, validate
 from zoo.finetune.loop.learner import between
 from zoo.finetune.loop.state import Snapshots, State, put, rank, snapshot
 from zoo.finetune.results.journal import Journal
@@ -50,8 +50,8 @@ def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -
     def measured(tensors: Mapping[str, Tensor], of: int) -> dict[str, float]:
         """On the validation split, of the mean of so many weights, which stays in the network."""
         put(tensors, state.live)
-        if of > 1 and prepared.recipe.batch_norm == "live":
-            recalibrate(prepared, parts.plain)
+        if of > 1:
+            recalibrate(prepared, parts.plain, live_norms(prepared.model))
         return validate(prepared, parts)
 
     def consider(name: str, tensors: Mapping[str, Tensor], of: int) -> None:

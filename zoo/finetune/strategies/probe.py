@@ -14,10 +14,11 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from zoo.backbones.surgery import SurgeryBackbone
+from zoo.backbones.freeze import trained_norms
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
-from zoo.finetune.loop.evaluate import predict, recalibrate, validate
+from zoo.finetune.loop.evaluate import live_norms, predict, recalibrate, validate
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import LEAST, Prepared
@@ -176,11 +177,14 @@ def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
     """Give batch norms the statistics of the training images, where the recipe says so, or where
     they are live and a probe comes first: it is to see what training will.
     """
-    recipe = prepared.recipe
-    before_a_probe = recipe.batch_norm == "live" and recipe.strategy == "lp-ft"
-    if recipe.batch_norm == "recalibrated" or before_a_probe:
-        parts = loaders(prepared.lowest)
-        prepared.ranks.on_main(lambda: recalibrate(prepared, parts.plain))
+    recipe, model = prepared.recipe, prepared.model
+    kept, first = recipe.batch_norm == "recalibrated", recipe.strategy == "lp-ft"
+    if not kept and not (first and recipe.batch_norm == "live"):
+        return
+    parts = loaders(prepared.lowest)
+    trained = list(trained_norms(model, prepared.hierarchy, prepared.lowest).values())
+    norms = trained if kept else live_norms(model)
+    prepared.ranks.on_main(lambda: recalibrate(prepared, parts.plain, norms))
 
 
 def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
