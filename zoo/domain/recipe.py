@@ -195,7 +195,7 @@ class Recipe:
         "auto",
         "Statistics of batch norms that are trained: frozen, those of the base; recalibrated, "
         "taken from the training images before training, and kept; live, they follow the batches; "
-        "auto: frozen with fewer than 1000 training images, else live.",
+        "auto: frozen with up to 2000 training images, else live.",
         one_of=("auto", "frozen", "live", "recalibrated"),
     )
     head: str = _option("linear", "Kind of the new head.")

@@ -41,8 +41,8 @@ __all__ = ["COMPUTING", "LEAST", "Prepared", "dataset_of", "prepare", "truncated
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 """The libraries that images and numbers go through, whoever the network's plugin is from."""
 LOG = logging.getLogger("zoo")
-FEW = 1000
-"""Training images below which batch norms keep the statistics of the base."""
+FEW = 2000
+"""Training images up to which batch norms keep the statistics of the base by default."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
@@ -246,7 +246,7 @@ def _batch_norm(
     asked = recipe.batch_norm
     lowest = min((hierarchy.boundary(phase.freeze) for phase in recipe.plan()), default=None)
     if lowest is not None and trained_norms(network.model, hierarchy, lowest):
-        usual = "frozen" if images < FEW else "live"
+        usual = "frozen" if images <= FEW else "live"
         return usual if asked == "auto" else asked
     if asked != "auto" and not again:
         name = network.planned.backbone.architecture
