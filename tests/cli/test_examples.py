@@ -122,8 +122,9 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     "README.md": (3, "two install zoo; one needs the HF Hub"),
     "docs/completion.md": (1, "a Tab is no command"),
     "docs/finetune.md": (
-        5,
-        "a minute of training twice; tables of others; images of others; several processes",
+        6,
+        "a minute of training twice; six runs of folds; tables of others; images of others; "
+        "several processes",
     ),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
     "docs/plugins.md": (7, "four are of a plugin that is installed; two download weights"),
