@@ -13,8 +13,8 @@ from scipy.stats import mode
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-from zoo.backbones.surgery import SurgeryBackbone
 from zoo.backbones.freeze import trained_norms
+from zoo.backbones.surgery import SurgeryBackbone
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
