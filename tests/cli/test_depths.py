@@ -231,7 +231,8 @@ def test_an_earlier_version_says_what_it_does_not_know(
 def test_it_is_trained_further(small_probe: Run, shades: Path) -> None:
     """Frozen below a unit, from the probe it has; and with features of what it gathers."""
     tune = ("finetune", "team/probe", "--data", shades, "--epochs", 1, "--quiet", "--save")
-    made = small_probe(*tune, "team/tuned", "--freeze", "layer2", "--json").done().json
+    how = ("--freeze", "layer2", "--batch-norm", "live")  # which move, whatever is kept
+    made = small_probe(*tune, "team/tuned", *how, "--json").done().json
     assert made["freeze"]["boundary"] == "layer3.0"
     taps = ["layer1.0", "layer3.0", "head"]
     assert options_of(small_probe, "team/tuned")["taps"] == taps
