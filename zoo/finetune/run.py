@@ -105,9 +105,14 @@ def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
     prepared = prepare(workspace, parent, recipe, device, like.progress, ranks, like.base)
     with TemporaryDirectory(prefix="zoo-") as folder:
         run = Run(
-            folder=Path(folder), base=like.base, parent=parent, save="", recipe=recipe.to_json(),
-            device=device, started=now(),
-        )  # fmt: skip
+            folder=Path(folder),
+            base=like.base,
+            parent=parent,
+            save="",
+            recipe=recipe.to_json(),
+            device=device,
+            started=now(),
+        )
         with Journal(run, Trackers(()), writes=ranks.is_main) as journal:
             loaders = phase_loaders(workspace.root / CACHE, prepared, lambda _: None)
             state = State(prepared, journal)
