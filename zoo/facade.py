@@ -29,6 +29,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch import nn
 
+    from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
     from zoo.domain.hierarchy import Hierarchy
@@ -1047,6 +1048,60 @@ class Zoo:
         )
 
     # Train.
+
+    def advise(
+        self,
+        base: str,
+        data: Path | str,
+        *,
+        image_size: int | None = None,
+        group_by: str = "",
+        seed: int = 0,
+        out: Path | str | None = None,
+        force: bool = False,
+        batch_size: int = 32,
+        device: str = "auto",
+        **opening: Unpack[OpeningOptions],
+    ) -> Advice:
+        """Say what the images are before ``base`` is fine-tuned on them, and which are suspect.
+
+        Bad images are left out and named. Nothing is changed: neither images nor labels.
+
+        Args:
+            base: The checkpoint that sees the images.
+            data: What `finetune` takes.
+            image_size: Height and width that the network gets; None: those of the base.
+            group_by: What stays in one split, as in `zoo.Recipe`.
+            seed: Of the splits, if the data has none, and of the folds.
+            out: A folder to write all suspects, their contact sheet and ``advice.json`` into.
+            force: Replace advice that is there.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
+
+        Raises:
+            InvalidData: It cannot be used.
+            InvalidOption: The base does not take images of that size.
+            Conflict: The folder ``out`` has advice.
+        """
+        from zoo.finetune.preflight import ADVICE, check_recipe, check_report
+
+        asked: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
+        recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **asked, **opening})
+        folder = Path(out) if out else None
+        check_report(folder, force=force, name=ADVICE)
+        check_recipe(self.workspace, base, recipe)
+        from zoo.advice.advise import advise
+
+        return advise(
+            self.workspace,
+            base,
+            recipe,
+            out=folder,
+            batch_size=batch_size,
+            device=device,
+            progress=self.progress,
+        )
 
     def finetune(
         self,

@@ -13,6 +13,7 @@ import click
 from zoo import config
 from zoo.errors import DiskFull, ZooError
 from zoo_cli import (
+    advise,
     compare,
     demo,
     evaluate,
@@ -38,7 +39,7 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
     "Share": "pull push fetch remote tag mv import export",
-    "Fine-tune and use": "finetune rerun runs evaluate predict features adapt",
+    "Fine-tune and use": "advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
 """All commands, as they are listed."""
@@ -130,7 +131,21 @@ def cli() -> None:
 
 
 cli.params.append(HOME)
-MODULES = (compare, demo, evaluate, maintain, remotes, runs, search, share, show, start, train, use)
+MODULES = (
+    advise,
+    compare,
+    demo,
+    evaluate,
+    maintain,
+    remotes,
+    runs,
+    search,
+    share,
+    show,
+    start,
+    train,
+    use,
+)
 for module in MODULES:
     for command in module.__all__:
         cli.add_command(getattr(module, command))

@@ -27,6 +27,7 @@ from zoo.lookup.runs import REPORT, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
 __all__ = [
+    "ADVICE",
     "Recorded",
     "check_device",
     "check_file",
@@ -38,6 +39,9 @@ __all__ = [
     "recorded",
     "unfinished",
 ]
+
+ADVICE = "advice.json"
+"""The file of what `zoo.Zoo.advise` found, in the folder that it writes."""
 
 
 CUDA_FILES = ("nvidia*", "kfd", "dxg", "nvmap")
@@ -103,15 +107,16 @@ def check_measured(workspace: Workspace, names: Iterable[str], data: str, openin
     check_spec(data, opening, None)
 
 
-def check_report(out: Path | None, *, force: bool) -> None:
-    """Before anything is measured: a report can be written to the folder ``out``, if any.
+def check_report(out: Path | None, *, force: bool, name: str = REPORT) -> None:
+    """Before anything is measured: a report can be written to the folder ``out``, if any, where
+    ``name`` is its file.
 
     Raises:
         Conflict: There is one, or it is a file.
     """
     if out and out.is_file():
         raise Conflict(f"{out} is a file")
-    if out and (out / REPORT).exists() and not force:
+    if out and (out / name).exists() and not force:
         raise Conflict(f"{out} has a report; --force replaces it")
 
 

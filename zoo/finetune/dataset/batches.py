@@ -61,7 +61,7 @@ class Batches:
     """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
     ``size`` is that of a batch of all processes together. Results of a transform that is not
-    random are kept, as far as `MEMORY` goes.
+    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``.
     """
 
     def __init__(
@@ -73,12 +73,13 @@ class Batches:
         *,
         seed: int = 0,
         workers: int | None = None,
+        once: bool = False,
     ) -> None:
         self.dataset, self.samples, self.transform = dataset, samples, transform
         self.size, self.seed, self.workers = size, seed, workers
         self.targets = targets_of(samples, dataset.task)
         self._cached: dict[int, Tensor] = {}
-        self._room = MEMORY
+        self._room = 0 if once else MEMORY
 
     def __len__(self) -> int:
         """Batches of an epoch of training."""

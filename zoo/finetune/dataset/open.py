@@ -178,8 +178,14 @@ def _dataset(
         images=listing.images,
         states=checked.states,
         groups=groups,
+        copies=_copies(rows, checked.digests),
         remarks=(*listing.remarks, *_find_leaks(parts, checked.digests, groups)),
     )
+
+
+def _copies(rows: Sequence[Row], digests: Mapping[str, str]) -> dict[str, str]:
+    counts = Counter(digests[row.key] for row in rows)
+    return {row.key: digests[row.key] for row in rows if counts[digests[row.key]] > 1}
 
 
 def _usable(

@@ -81,7 +81,8 @@ def write_features(
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
     dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
-    batches = Batches(dataset, samples, training_transform(manifest.preprocessing), batch_size)
+    transform = training_transform(manifest.preprocessing)
+    batches = Batches(dataset, samples, transform, batch_size, once=True)
     about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
     write_whole(out, _content(model, tap, batches, about, progress))
     return Features(

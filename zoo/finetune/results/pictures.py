@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib import font_manager, rc_context, rcParams
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.finetune.strategies.depth import Curve
 
 __all__ = [
+    "Tile",
     "confusion_counts",
     "draw_confusion",
     "draw_curves",
@@ -145,37 +146,41 @@ def draw_confusion(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> 
     return figure
 
 
-def draw_sheet(
-    doubtful: Mapping[str, Sequence[Mapping[str, Any]]], read: Callable[[str], Image.Image]
-) -> Figure:
-    """A contact sheet of images, those of each kind below its name.
+class Tile(NamedTuple):
+    """An image of a contact sheet, and what is said of it above its name, line by line."""
 
-    ``doubtful`` are, by kind, `zoo.finetune.results.report.Doubtful` as JSON; ``read`` opens an
-    image. One at a time is in memory, and of each a small copy stays.
+    image: str
+    lines: tuple[str, ...]
+
+
+def draw_sheet(shown: Mapping[str, Sequence[Tile]], read: Callable[[str], Image.Image]) -> Figure:
+    """A contact sheet of images, those of each kind below its title.
+
+    ``read`` opens an image. One at a time is in memory, and of each a small copy stays.
     """
-    kinds = [(kind, images) for kind, images in doubtful.items() if images]
-    rows = [math.ceil(len(images) / COLUMNS) for _, images in kinds]
+    kinds = [(title, tiles) for title, tiles in shown.items() if tiles]
+    rows = [math.ceil(len(tiles) / COLUMNS) for _, tiles in kinds]
     height = sum(BELOW + count * (THUMBNAIL + BELOW) for count in rows) or BELOW
     sheet = Image.new("RGB", (COLUMNS * CELL, height), "white")
     texts: list[tuple[int, int, str]] = []
     top = 0
-    for (kind, images), count in zip(kinds, rows, strict=True):
-        texts.append((0, top, f"most {kind}"))
+    for (title, tiles), count in zip(kinds, rows, strict=True):
+        texts.append((0, top, title))
         top += BELOW
-        for at, one in enumerate(images):
+        for at, tile in enumerate(tiles):
             row, column = divmod(at, COLUMNS)
             x, y = column * CELL, top + row * (THUMBNAIL + BELOW)
-            sheet.paste(_thumbnail(read, one["image"]), (x, y))
-            for line, text in enumerate(_caption(one)):
+            sheet.paste(_thumbnail(read, tile.image), (x, y))
+            for line, text in enumerate(_caption(tile)):
                 texts.append((x, y + THUMBNAIL + line * LINE, text))
         top += count * (THUMBNAIL + BELOW)
-    shown, fonts = drawable([text for *_, text in texts])
+    written, fonts = drawable([text for *_, text in texts])
     with rc_context({"font.family": fonts}):
         figure = Figure(figsize=(sheet.width / 100, sheet.height / 100), dpi=100)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(sheet, aspect="auto", interpolation="nearest")
         axes.axis("off")
-        for (x, y, _), text in zip(texts, shown, strict=True):
+        for (x, y, _), text in zip(texts, written, strict=True):
             axes.text(x, y + 2, text, va="top", fontsize=6, clip_on=True)
     return figure
 
@@ -189,12 +194,10 @@ def _thumbnail(read: Callable[[str], Image.Image], name: str) -> Image.Image:
     return image
 
 
-def _caption(one: Mapping[str, Any]) -> Iterator[str]:
-    """What an image is, what it was taken for, and what its file is called."""
-    share = "" if one["probability"] is None else f" {one['probability']:.2f}"
-    yield _cut(f"true: {one['label']}")
-    yield _cut(f"predicted{share}: {one['predicted']}")
-    name = one["image"]
+def _caption(tile: Tile) -> Iterator[str]:
+    """What is said of an image, and what its file is called."""
+    yield from map(_cut, tile.lines)
+    name = tile.image
     yield name if len(name) <= WIDE else f"…{name[1 - WIDE :]}"  # its end says more
 
 

@@ -363,14 +363,21 @@ def write_report(
     """Write ``report`` and all predictions into a folder; of classes, their matrix, too; and those
     images that are most wrong or unsure, which ``read`` opens one by one.
     """
-    from zoo.finetune.results.pictures import confusion_counts, draw_confusion, draw_sheet, save
+    from zoo.finetune.results.pictures import (
+        Tile,
+        confusion_counts,
+        draw_confusion,
+        draw_sheet,
+        save,
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     _write(folder / REPORT, text)
     _write(folder / PREDICTIONS, as_csv(predicted(measured)))
     _write(folder / "doubtful.csv", as_csv(_doubtful_rows(report)))
-    save(draw_sheet({kind: report[kind] for kind in DOUBTS}, read), folder / "doubtful.png")
+    sheet = {f"most {kind}": [Tile(*_said(one)) for one in report[kind]] for kind in DOUBTS}
+    save(draw_sheet(sheet, read), folder / "doubtful.png")
     if measured.task != "classification":
         return
     outputs, targets, classes = measured.outputs, measured.targets, measured.classes
@@ -381,6 +388,12 @@ def write_report(
         matrix = {"classes": list(names), "counts": counts.tolist()}
         _write(folder / "confusion.json", json.dumps(matrix, ensure_ascii=False) + "\n")
     save(draw_confusion(outputs, targets, classes), folder / "confusion.png")
+
+
+def _said(one: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """An image, what it is, and what it was taken for."""
+    share = "" if one["probability"] is None else f" {one['probability']:.2f}"
+    return one["image"], (f"true: {one['label']}", f"predicted{share}: {one['predicted']}")
 
 
 def _doubtful_rows(report: Mapping[str, Any]) -> Iterator[Sequence[object]]:

@@ -1,0 +1,154 @@
+"""Advise: what `zoo.Zoo.advise` answers, and the folder that it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
+from zoo.advice.reading import Reading, read
+from zoo.backbones.devices import pick_device
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress
+from zoo.domain.recipe import Recipe
+from zoo.domain.result import Result
+from zoo.domain.task import Task
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.preflight import ADVICE
+from zoo.finetune.results.report import as_csv
+from zoo.finetune.setup.prepare import prepare
+from zoo.lookup.runs import caches
+from zoo.store.atomic import write_whole
+from zoo.workspace import Workspace
+
+__all__ = ["Advice", "advise"]
+
+SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
+SHOWN = 24
+"""Most images of each kind on the contact sheet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Advice(Result):
+    """What the images say, before anything is trained on them.
+
+    Attributes:
+        base: What the network was called.
+        manifest: Which it is.
+        data: The images.
+        data_digest: The same for the same images with the same labels.
+        split_digest: The same for the same images in the same splits.
+        task: What their targets are.
+        image_size: Height and width that the network gets.
+        facts: What the images are, and which are suspect.
+        remarks: What to know about the data.
+        groups: A table of all images for `finetune`, where what shows the same is in one group;
+            None where none was written.
+    """
+
+    base: str
+    manifest: Digest
+    data: str
+    data_digest: str
+    split_digest: str
+    task: Task
+    image_size: tuple[int, int]
+    facts: Facts
+    remarks: tuple[str, ...]
+    groups: Path | None
+
+
+def advise(
+    workspace: Workspace,
+    base: str,
+    recipe: Recipe,
+    *,
+    out: Path | None,
+    batch_size: int,
+    device: str,
+    progress: Progress,
+) -> Advice:
+    """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
+    with caches(workspace) as folder:
+        prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+        dataset = prepared.dataset
+        number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+        progress.say(
+            f"{prepared.base} on {number:,} images of {dataset.spec}, on {prepared.device}"
+        )
+        reading = read(prepared, batch_size)
+    _, height, width = prepared.network.planned.preprocessing.input_size
+    facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
+    groups = _groups(dataset, reading, facts)
+    advice = Advice(
+        base=prepared.base,
+        manifest=prepared.parent,
+        data=recipe.data,
+        data_digest=dataset.digest,
+        split_digest=dataset.split_digest,
+        task=dataset.task,
+        image_size=(height, width),
+        facts=facts,
+        remarks=dataset.remarks,
+        groups=out / GROUPS if out and groups else None,
+    )
+    if out:
+        _write(out, advice, groups, dataset)
+    return advice
+
+
+def _groups(dataset: Dataset, reading: Reading, facts: Facts) -> list[tuple[str, str, str]]:
+    """Rows of the table that keeps together what shows the same: path, label, group; none where
+    nothing does, or where images are no files with a class.
+    """
+    groups = groups_of(reading, facts.duplicates)
+    files = [dataset.images.file(sample.key) for sample in reading.samples]
+    if dataset.task != "classification" or not any(groups):
+        return []
+    labels = [dataset.classes[target] for target in reading.targets.tolist()]
+    return [
+        (str(file.absolute()), label, group)
+        for file, label, group in zip(files, labels, groups, strict=True)
+        if file
+    ]
+
+
+def _write(
+    out: Path, advice: Advice, groups: Sequence[tuple[str, str, str]], dataset: Dataset
+) -> None:
+    """Write the advice, all suspects, and their contact sheet."""
+    from zoo.advice.sheet import sheet_of  # loads matplotlib
+    from zoo.finetune.results.pictures import draw_sheet, save
+
+    out.mkdir(parents=True, exist_ok=True)
+    _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
+    if groups:
+        _text(out / GROUPS, as_csv([("path", "label", "group"), *groups]))
+    save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
+    # Last: what has advice is whole.
+    _text(out / ADVICE, json.dumps(advice.to_json(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _suspects(facts: Facts) -> Iterator[Sequence[object]]:
+    yield "kind", "image", "part", "label", "other", "other_part", "other_label", "value"
+    for pair in facts.duplicates:
+        about = (pair.image, pair.part, pair.label, pair.other, pair.other_part, pair.other_label)
+        yield kind_of(pair), *about, f"{pair.difference:.6f}"
+    for one in facts.doubted:
+        about = (one.image, one.part, one.label, "", "", one.predicted)
+        yield "doubted", *about, f"{one.of_label:.6f}"
+    for odd in facts.odd:
+        yield "odd", odd.image, odd.part, odd.label, "", "", "", f"{odd.far:.3f}"
+    for key, reason in facts.skipped:
+        yield "unusable", key, "", "", "", "", "", reason
+
+
+def kind_of(pair: Duplicate) -> str:
+    """What two images that show the same are called."""
+    return "copy" if pair.copy else "near-duplicate"
+
+
+def _text(path: Path, text: str) -> None:
+    write_whole(path, [text.encode("utf-8", "surrogateescape")])  # file names need not be UTF-8

@@ -1,0 +1,380 @@
+"""Facts about a dataset: what it holds, and which of its images and labels look wrong.
+
+A suspect is shown to people and never acted upon: nothing is deleted, moved or relabeled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from zoo.advice.alike import CANDIDATES, Alike, alike
+from zoo.advice.labels import agreement, doubts, out_of_fold
+from zoo.advice.nearest import Near, components, nearest
+from zoo.advice.reading import Reading
+from zoo.domain.progress import Progress
+from zoo.domain.result import Result
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Skipped, Target
+from zoo.finetune.dataset.split import labels_of
+from zoo.finetune.results.interval import wilson
+
+__all__ = [
+    "Doubted",
+    "Duplicate",
+    "Facts",
+    "Leak",
+    "Learnable",
+    "Odd",
+    "Sizes",
+    "facts_of",
+    "groups_of",
+]
+
+NEIGHBORS = 5
+"""The image whose distance says how odd one is is that many away: a few odd ones may be alike."""
+DIRECTIONS = 128
+"""Principal components that neighbors are looked for in; later ones are mostly noise."""
+FAR = 5.0
+"""How far above the median an odd image's distance is, on a logarithmic scale, in robust standard
+deviations."""
+ROBUST = 1.4826
+"""Standard deviations of a normal distribution in one median absolute deviation."""
+SURE = 3.0
+"""Standard errors above chance from which on something can be learned: by chance once in 700."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Sizes(Result):
+    """Widths and heights of the images, in pixels; each pair is that of one image.
+
+    Attributes:
+        smallest: Of the image with the fewest pixels.
+        median: Of the one in the middle.
+        largest: Of the one with the most.
+        enlarged: How many images are smaller than what the network gets, in width or height.
+    """
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    enlarged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Duplicate(Result):
+    """Two images that show the same.
+
+    Attributes:
+        image: What one is called.
+        other: What the other one is called.
+        part: The split that the first is in.
+        other_part: That of the other.
+        label: The class or labels of the first.
+        other_label: Those of the other.
+        difference: The share of one picture that the other does not explain; 0 for a copy.
+        copy: Whether the two are equal byte by byte.
+    """
+
+    image: str
+    other: str
+    part: str
+    other_part: str
+    label: str
+    other_label: str
+    difference: float
+    copy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Leak(Result):
+    """Images that measure a network, or choose it, and show what it was trained or chosen on.
+
+    Attributes:
+        part: ``test`` or ``validation``.
+        images: How many of its images.
+        of: How many it has.
+        example: Two that show the same.
+    """
+
+    part: str
+    images: int
+    of: int
+    example: Duplicate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Learnable(Result):
+    """Whether the network's features tell the classes apart at all.
+
+    Attributes:
+        accuracy: Of classifiers that have not seen the image, over all images.
+        low: Where its interval of 95 % begins.
+        high: Where it ends.
+        chance: What a guess with the same shares of classes would get.
+        errors: How many standard errors the accuracy is above that.
+        learnable: Whether that cannot be chance.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    errors: float
+    learnable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Doubted(Result):
+    """An image whose label may be wrong.
+
+    Attributes:
+        image: What it is called.
+        part: The split that it is in.
+        label: Its class.
+        predicted: The class that it is taken for.
+        probability: Of that class.
+        of_label: Of its own.
+    """
+
+    image: str
+    part: str
+    label: str
+    predicted: str
+    probability: float
+    of_label: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Odd(Result):
+    """An image that is like no other one.
+
+    Attributes:
+        image: What it is called.
+        part: The split that it is in.
+        label: Its class or labels.
+        far: How far above the median its distance from others is, in robust standard deviations.
+    """
+
+    image: str
+    part: str
+    label: str
+    far: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Facts(Result):
+    """What is known of a dataset before anything is trained on it.
+
+    Attributes:
+        images: How many images each split has.
+        classes: How many images each class or label has.
+        balance: How many times as many images the largest class has as the smallest; None of
+            numbers.
+        sizes: How large the images are.
+        skipped: Images that cannot be used, and why.
+        leaks: Splits that share pictures with those that are trained on.
+        duplicates: All pairs of images that show the same.
+        learnable: Whether anything can be learned; None where the targets are no classes.
+        doubted: Images whose labels are doubted, the most doubtful first; none where nothing can
+            be learned, or where the targets are no classes.
+        odd: Images that are like no other one, the oddest first.
+    """
+
+    images: Mapping[str, int]
+    classes: Mapping[str, int]
+    balance: float | None
+    sizes: Sizes
+    skipped: tuple[Skipped, ...] = field(metadata={"json": "skipped_images"})
+    leaks: tuple[Leak, ...]
+    duplicates: tuple[Duplicate, ...]
+    learnable: Learnable | None
+    doubted: tuple[Doubted, ...]
+    odd: tuple[Odd, ...]
+
+    @property
+    def contradictory(self) -> tuple[Duplicate, ...]:
+        """Images that show the same and have different labels: one of each pair is wrong."""
+        return tuple(pair for pair in self.duplicates if pair.label != pair.other_label)
+
+
+class _Seen(NamedTuple):
+    """A dataset with what was read of it."""
+
+    dataset: Dataset
+    reading: Reading
+
+    def about(self, at: int) -> tuple[str, str, str]:
+        """What an image is called, its split and its label."""
+        sample = self.reading.samples[at]
+        return sample.key, self.reading.part[at], self.label(sample.target)
+
+    def label(self, target: Target) -> str:
+        if self.dataset.task == "regression" and not isinstance(target, int):
+            return ", ".join(f"{value:.4g}" for value in target)
+        return "|".join(self.dataset.classes[index] for index in labels_of(target))
+
+
+def facts_of(
+    dataset: Dataset, reading: Reading, input_size: tuple[int, int], seed: int, progress: Progress
+) -> Facts:
+    """All facts of a dataset that was read; ``input_size`` is the height and width that the
+    network gets, ``seed`` that of the folds.
+    """
+    seen, number = _Seen(dataset, reading), len(reading.samples)
+    with progress("comparing images", 2 * number) as task:
+        vectors = components(reading.features, seed)
+        near = nearest(vectors[:, :DIRECTIONS], max(CANDIDATES, NEIGHBORS), task)
+        pairs = alike(reading.pictures, near, task)
+    duplicates = _duplicates(seen, pairs)
+    learnable, doubted = None, tuple[Doubted, ...]()
+    if dataset.task == "classification":
+        groups = groups_of(reading, duplicates)
+        shares = out_of_fold(vectors, reading.targets, groups, seed)
+        learnable = _learnable(shares, reading.targets)
+        doubted = tuple(_doubted(seen, shares)) if learnable.learnable else ()
+    counts = Counter(label for each in reading.samples for label in labels_of(each.target))
+    numbers = dataset.task == "regression"
+    classes = {} if numbers else {name: counts[at] for at, name in enumerate(dataset.classes)}
+    return Facts(
+        images={name: len(getattr(dataset, name)) for name in PARTS},
+        classes=classes,
+        balance=max(counts.values()) / max(min(classes.values()), 1) if classes else None,
+        sizes=_sizes(reading.sizes, input_size),
+        skipped=dataset.skipped,
+        leaks=tuple(_leaks(dataset, duplicates)),
+        duplicates=duplicates,
+        learnable=learnable,
+        doubted=doubted,
+        odd=tuple(_odd(seen, near)),
+    )
+
+
+def groups_of(reading: Reading, duplicates: Sequence[Duplicate]) -> tuple[str, ...]:
+    """What each image stays in one part with: its group, its copies, and what shows the same;
+    empty where it is alone.
+    """
+    index = {sample.key: at for at, sample in enumerate(reading.samples)}
+    first: dict[str, int] = {}
+    edges = [(index[pair.image], index[pair.other]) for pair in duplicates]
+    for at, group in enumerate(reading.group):
+        if group:
+            edges.append((first.setdefault(group, at), at))
+    if not edges:
+        return ("",) * len(index)
+    one, other = zip(*edges, strict=True)
+    graph = coo_array(([1] * len(edges), (one, other)), shape=(len(index), len(index)))
+    _, sets = connected_components(graph, directed=False)
+    sizes = Counter(sets.tolist())
+    return tuple(f"set {each}" if sizes[each] > 1 else "" for each in sets.tolist())
+
+
+def _duplicates(seen: _Seen, pairs: Sequence[Alike]) -> tuple[Duplicate, ...]:
+    """All pairs, those of copies first."""
+    copies: dict[str, list[int]] = defaultdict(list)
+    digests = [seen.dataset.copies.get(sample.key, "") for sample in seen.reading.samples]
+    for at, digest in enumerate(digests):
+        copies[digest].append(at)
+    equal = [
+        Alike(each[0], other, 0.0) for key, each in copies.items() if key for other in each[1:]
+    ]
+    others = sorted(
+        (
+            pair
+            for pair in pairs
+            if not digests[pair.one] or digests[pair.one] != digests[pair.other]
+        ),
+        key=lambda pair: pair.difference,
+    )
+    return tuple(
+        _duplicate(seen, pair, at < len(equal)) for at, pair in enumerate([*equal, *others])
+    )
+
+
+def _duplicate(seen: _Seen, pair: Alike, copy: bool) -> Duplicate:
+    (image, part, label), (other, other_part, other_label) = (
+        seen.about(at) for at in (pair.one, pair.other)
+    )
+    return Duplicate(
+        image=image,
+        other=other,
+        part=part,
+        other_part=other_part,
+        label=label,
+        other_label=other_label,
+        difference=max(pair.difference, 0.0),
+        copy=copy,
+    )
+
+
+def _leaks(dataset: Dataset, duplicates: Sequence[Duplicate]) -> Iterator[Leak]:
+    for at, part in reversed([*enumerate(PARTS)][1:]):
+        earlier = PARTS[:at]
+        pairs = [
+            pair
+            for pair in duplicates
+            if (pair.part in earlier and pair.other_part == part)
+            or (pair.other_part in earlier and pair.part == part)
+        ]
+        if pairs:
+            images = {pair.image if pair.part == part else pair.other for pair in pairs}
+            count = len(getattr(dataset, part))
+            yield Leak(part=part, images=len(images), of=count, example=pairs[0])
+
+
+def _sizes(sizes: Tensor, input_size: tuple[int, int]) -> Sizes:
+    order = sizes.prod(dim=1).argsort(stable=True)
+    smallest, median, largest = (
+        (int(sizes[at, 0]), int(sizes[at, 1]))
+        for at in order[[0, len(order) // 2, len(order) - 1]].tolist()
+    )
+    height, width = input_size
+    small = (sizes[:, 0] < width) | (sizes[:, 1] < height)
+    return Sizes(smallest=smallest, median=median, largest=largest, enlarged=int(small.sum()))
+
+
+def _learnable(shares: Tensor, targets: Tensor) -> Learnable:
+    said = shares.argmax(dim=1)
+    right = int((said == targets).sum())
+    low, high = wilson(right, len(targets))
+    chance, errors = agreement(said, targets)
+    return Learnable(
+        accuracy=right / len(targets),
+        low=low,
+        high=high,
+        chance=chance,
+        errors=errors,
+        learnable=errors >= SURE,
+    )
+
+
+def _doubted(seen: _Seen, shares: Tensor) -> Iterator[Doubted]:
+    targets = seen.reading.targets
+    for at in doubts(shares, targets):
+        image, part, label = seen.about(at)
+        said = int(shares[at].argmax())
+        yield Doubted(
+            image=image,
+            part=part,
+            label=label,
+            predicted=seen.dataset.classes[said],
+            probability=float(shares[at, said]),
+            of_label=float(shares[at, targets[at]]),
+        )
+
+
+def _odd(seen: _Seen, near: Near) -> Iterator[Odd]:
+    column = min(NEIGHBORS, near.similarity.shape[1]) - 1
+    distance = (1 - near.similarity[:, column]).clamp(min=1e-6).log()
+    away = distance - distance.median()
+    far = away / (ROBUST * away.abs().median()).clamp(min=1e-6)
+    for at in far.argsort(descending=True, stable=True).tolist():
+        if far[at] < FAR:
+            return
+        image, part, label = seen.about(at)
+        yield Odd(image=image, part=part, label=label, far=float(far[at]))

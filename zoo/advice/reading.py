@@ -1,0 +1,132 @@
+"""One pass over all images: what is computed from these, and from nothing else.
+
+Each image is opened once. It is kept as a small picture, to be compared with others, and as the
+features that the network has of it at the end of every stage and before the head. Whatever is
+measured later takes these tensors. They take about 12 KB for an image with a small network: 50,000
+images fit into 600 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from zoo.backbones.features import extract
+from zoo.backbones.taps import HEAD, Tap, find_taps
+from zoo.domain.hierarchy import Hierarchy
+from zoo.finetune.dataset.augment import Transform, training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import PARTS, Sample
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["SIDE", "Reading", "read", "stage_taps"]
+
+SIDE = 32
+"""Height and width of small pictures."""
+COLORS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """All images of a dataset, in the order of ``samples``: train, validation, test."""
+
+    samples: tuple[Sample, ...]
+    part: tuple[str, ...]  # of each image: train, validation or test
+    group: tuple[str, ...]  # what it stays in one part with; empty: it is alone
+    targets: Tensor  # see `zoo.finetune.dataset.batches.targets_of`
+    taps: tuple[Tap, ...]  # in order of depth, the one before the head last
+    features: tuple[Tensor, ...]  # at each tap, float32 (N, F)
+    pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
+    sizes: Tensor  # width and height of each image, int64 (N, 2)
+
+    def where(self, *parts: str) -> Tensor:
+        """Indices of the images of these parts."""
+        return torch.tensor([at for at, part in enumerate(self.part) if part in parts])
+
+
+def read(prepared: Prepared, batch_size: int) -> Reading:
+    """Read all images of a dataset with the network of the base.
+
+    Raises:
+        InvalidImage: One became unreadable since it was checked.
+        Unsupported: The network gives no features before its head.
+    """
+    dataset = prepared.dataset
+    parts = {name: getattr(dataset, name) for name in PARTS}
+    samples = tuple(sample for each in parts.values() for sample in each)
+    batches = Batches(
+        dataset,
+        samples,
+        _both(training_transform(prepared.network.planned.preprocessing)),
+        batch_size,
+        once=True,
+    )
+    taps = stage_taps(
+        prepared.model,
+        prepared.hierarchy,
+        torch.zeros(1, *prepared.network.planned.preprocessing.input_size, device=prepared.device),
+    )
+    small, sizes = list[Tensor](), list[Tensor]()
+
+    def inputs() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches.view(0):
+            images, picture, size = _apart(batch.images, prepared)
+            small.append(picture)
+            sizes.append(size)
+            yield images, batch.targets
+
+    with prepared.progress("reading features", len(samples)) as task:
+        features, targets = extract(prepared.model, taps, inputs(), task)
+    return Reading(
+        samples=samples,
+        part=tuple(name for name, each in parts.items() for _ in each),
+        group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
+        targets=targets,
+        taps=tuple(taps),
+        features=tuple(features),
+        pictures=torch.cat(small),
+        sizes=torch.cat(sizes),
+    )
+
+
+def stage_taps(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[Tap]:
+    """The taps at the end of every stage, as far as there are features, and before the head.
+
+    ``images`` as for `zoo.backbones.taps.find_tap`.
+    """
+    last = {unit.stage: unit.name for unit in hierarchy.units}
+    ends = {*last.values(), HEAD}
+    return [tap for tap in find_taps(module, hierarchy, images) if tap.unit in ends]
+
+
+def _both(transform: Transform) -> Transform:
+    """The network's input, the small picture and the size of an image, in one tensor: images come
+    from worker processes, which hand back tensors.
+    """
+    length = int(np.prod(transform.size)) + SIDE * SIDE * COLORS + 2
+    return Transform(partial(_joined, transform), (1, 1, length), random=False)
+
+
+def _joined(transform: Transform, image: Image.Image) -> Tensor:
+    small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    picture = torch.from_numpy(np.array(small, dtype=np.float32))
+    size = torch.tensor(image.size, dtype=torch.float32)
+    return torch.cat([transform.apply(image).flatten(), picture.flatten(), size])[None, None]
+
+
+def _apart(joined: Tensor, prepared: Prepared) -> Sequence[Tensor]:
+    """Inverse of `_joined`, for a batch."""
+    shape = prepared.network.planned.preprocessing.input_size
+    pixels = int(np.prod(shape))
+    images, picture, size = joined[:, 0, 0].split([pixels, SIDE * SIDE * COLORS, 2], dim=1)
+    return (
+        images.unflatten(1, shape),
+        picture.unflatten(1, (SIDE, SIDE, COLORS)).to(torch.uint8),
+        size.long(),
+    )
