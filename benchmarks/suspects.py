@@ -22,18 +22,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from lite0 import ARCHITECTURE, pretrained
 from PIL import Image, ImageEnhance
 from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.advice import facts
-from zoo.advice.facts import Facts
+from zoo.advice.facts import Duplicate, Facts, groups_of
+from zoo.advice.labels import out_of_fold
+from zoo.advice.reading import Reading
 from zoo.facade import Zoo
 
 BASE = "team/lite0"
@@ -41,6 +44,7 @@ SIZE = 64
 TRAIN, TEST = 2000, 500
 WRONG = 0.03
 COPIES, LEAKED, ODD = 50, 20, 5
+FILTERS = ("prune_by_noise_rate", "both", "confident_learning", "low_self_confidence")
 KINDS = ("recompressed", "resized", "cropped", "brighter")
 
 
@@ -58,10 +62,13 @@ def main() -> None:
     """Measure and print."""
     sets = Path(sys.argv[1])
     names = sys.argv[2:] or sorted(path.name for path in sets.iterdir())
+    kept = Kept()
+    vars(facts).update(out_of_fold=kept, groups_of=kept.groups)
     with tempfile.TemporaryDirectory() as folder:
         zoo = Zoo.init(folder, progress=False)
-        save_file(pretrained(), f"{folder}/lite0.safetensors")
-        zoo.import_(f"{folder}/lite0.safetensors", BASE, architecture=ARCHITECTURE)
+        weights = {name: tensor.contiguous() for name, tensor in pretrained().items()}
+        save_file(weights, f"{folder}/lite0.safetensors")
+        zoo.import_file(f"{folder}/lite0.safetensors", BASE, architecture=ARCHITECTURE)
         for name in names:
             for shuffled in (False, True):
                 root = Path(folder, f"{name}-{shuffled}")
@@ -73,6 +80,7 @@ def main() -> None:
                     print(f"  shuffled labels: {advice.facts.learnable}")
                 else:
                     report(advice.facts, planted)
+                    kept.cleanlab(planted)
         zoo.close()
 
 
@@ -84,10 +92,15 @@ def report(found: Facts, planted: Planted) -> None:
     for kind in KINDS:
         of_kind = {pair for pair, each in planted.copies.items() if each == kind}
         print(f"    {kind}: {len(of_kind & pairs)} of {len(of_kind)}")
-    across = [pair for pair in found.duplicates if "test" in (pair.part, pair.other_part)]
-    leaks = {x for p in across for x in (p.image, p.other) if x.startswith("test/copy")}
-    leaks |= {x for p in across for x in (p.image, p.other) if "/copy" in x and x[:4] == "test"}
-    print(f"  leak: {len(leaks & planted.leaked)} of {len(planted.leaked)}; told: {found.leaks[:1]}")
+    leaks = {
+        name
+        for pair in found.duplicates
+        if pair.part != pair.other_part
+        for name in (pair.image, pair.other)
+    }
+    print(
+        f"  leak: {len(leaks & planted.leaked)} of {len(planted.leaked)}; told: {found.leaks[:1]}"
+    )
     tell("wrong labels", [one.image for one in found.doubted], planted.wrong)
     tell("odd images", [one.image for one in found.odd], planted.odd)
 
@@ -128,8 +141,8 @@ def plant(source: Path, target: Path, shuffled: bool) -> Planted:
         kind, part = KINDS[number % len(KINDS)], "train" if number < COPIES else "test"
         copy = target / part / file.parent.name / f"copy{number:03}"
         copy = copy.with_suffix(".jpg" if kind == "recompressed" else ".png")
-        options = {"quality": chance.choice((40, 60, 80))} if kind == "recompressed" else {}
-        altered(Image.open(file).convert("RGB"), kind, chance).save(copy, **options)
+        quality = chance.choice((40, 60, 80))  # PNG has none
+        altered(Image.open(file).convert("RGB"), kind, chance).save(copy, quality=quality)
         planted.copies[frozenset((name_of(copy, target), name_of(placed[file], target)))] = kind
         if part == "test":
             planted.leaked.add(name_of(copy, target))
@@ -169,21 +182,37 @@ def odd(number: int) -> Image.Image:
     return Image.fromarray(np.broadcast_to(ramp, (SIZE, SIZE, 3)).astype(np.uint8))
 
 
-def with_cleanlab(doubts: object) -> None:
-    """Print what cleanlab finds in the same probabilities, where it is installed."""
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        print("cleanlab is not installed")
-        return
+class Kept:
+    """Computes the probabilities that labels are judged by, and keeps them."""
 
-    def both(shares: Tensor, targets: Tensor) -> list[int]:
-        values, labels = shares.double().numpy(), targets.numpy()
+    def __init__(self) -> None:
+        self.shares, self.targets = torch.empty(0), torch.empty(0)
+        self.names = list[str]()
+
+    def __call__(
+        self, vectors: Tensor, targets: Tensor, groups: Sequence[str], seed: int
+    ) -> Tensor:
+        """As `zoo.advice.labels.out_of_fold`."""
+        self.shares, self.targets = out_of_fold(vectors, targets, groups, seed), targets
+        return self.shares
+
+    def groups(self, reading: Reading, pairs: Sequence[Duplicate]) -> tuple[str, ...]:
+        """As `zoo.advice.facts.groups_of`."""
+        self.names = [sample.key for sample in reading.samples]
+        return groups_of(reading, pairs)
+
+    def cleanlab(self, planted: Planted) -> None:
+        """Print what cleanlab finds in the same probabilities, where it is installed."""
+        try:
+            from cleanlab.filter import find_label_issues
+        except ImportError:
+            print("  cleanlab is not installed")
+            return
+        shares, targets = self.shares.double().numpy(), self.targets.numpy()
         for by in FILTERS:
-            OTHERS[by] = np.flatnonzero(find_label_issues(labels, values, filter_by=by, n_jobs=1))
-        return doubts(shares, targets)  # type: ignore[operator, no-any-return]
-
-    facts.doubts = both
+            wrong = find_label_issues(targets, shares, filter_by=by, n_jobs=1)
+            at = np.flatnonzero(wrong).tolist()
+            tell(f"cleanlab {by}", [self.names[index] for index in at], planted.wrong)
 
 
 if __name__ == "__main__":

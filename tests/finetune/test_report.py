@@ -22,7 +22,7 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.match import match
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.paired import paired
-from zoo.finetune.results.pictures import draw_confusion, draw_sheet, drawable, save
+from zoo.finetune.results.pictures import Tile, draw_confusion, draw_sheet, drawable, save
 from zoo.finetune.results.report import Measured, write_report
 from zoo_timm import known
 
@@ -222,13 +222,13 @@ def test_a_contact_sheet_shows_them(tmp_path: Path) -> None:
         seen.append(weakref.ref(image))
         return image
 
-    about = {"label": "花" * 99, "predicted": "$x$", "probability": 0.5, "error": 1.0}
-    images = [{**about, "image": name} for name in ("red", "gone", "lime")]
-    save(draw_sheet({"wrong": images, "unsure": []}, read), tmp_path / "sheet.png")
+    about = (f"true: {'花' * 99}", "predicted 0.50: $x$")
+    images = [Tile(name, about) for name in ("red", "gone", "lime")]
+    save(draw_sheet({"most wrong": images, "most unsure": []}, read), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         found = {color for _, color in sheet.convert("RGB").getcolors(1 << 20) or []}
     assert {(255, 0, 0), (0, 255, 0), (211, 211, 211)} <= found
-    draw_sheet({"wrong": [], "unsure": []}, read)  # of a network that is right and sure
+    draw_sheet({"most wrong": [], "most unsure": []}, read)  # of a network that is right and sure
 
 
 def _counts(measured: Measured) -> np.ndarray:

@@ -109,8 +109,8 @@ def _groups(dataset: Dataset, reading: Reading, facts: Facts) -> list[tuple[str,
         return []
     labels = [dataset.classes[target] for target in reading.targets.tolist()]
     return [
-        (str(file.absolute()), label, group)
-        for file, label, group in zip(files, labels, groups, strict=True)
+        (str(file.absolute()), label, group or f"alone {at}")
+        for at, (file, label, group) in enumerate(zip(files, labels, groups, strict=True))
         if file
     ]
 

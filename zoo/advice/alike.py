@@ -8,7 +8,7 @@ one another: one picture is moved and stretched until it fits the other best, an
 it leaves unexplained decides. Both steps are measured in docs/benchmarks.md.
 
 Sources: the hash is the sign of low frequencies of a discrete cosine transform, as in pHash; the
-fit is that of Lucas and Kanade (1981), with a factor and an offset for brightness.
+fit is that of Lucas and Kanade (1981), with a curve for brightness.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CANDIDATES = 4
 """Nearest images that are looked at closely, by hash, and by features."""
 ROUGH = 0.1
 """Most that may be unexplained of pictures of half the side, which cost a quarter."""
-SAME = 0.005
+SAME = 0.004
 """Most that is unexplained where two images show the same, as a share of a picture's variance."""
 STEPS = 4
 """Of the fit."""
@@ -48,8 +48,10 @@ COVERED = 0.7
 """Least share of a picture that the other one must cover."""
 FLAT = 0.5
 """Least variance, in levels of gray squared: of blank pictures nothing can be told."""
-TINTED = 16.0
-"""Levels by which the colors of the same picture may differ, on the average."""
+CELLS = 8
+"""Of a side: colors are compared by cells."""
+FAINT, TINTED = 4.0, 0.6
+"""How far colors may differ: so many levels, and such a share of how colorful a picture is."""
 CHUNK = 1024
 """Pairs that are compared at once."""
 GRAY = torch.tensor([0.299, 0.587, 0.114])
@@ -73,9 +75,9 @@ def alike(pictures: Tensor, near: Near, task: Task) -> list[Alike]:
         task: Is advanced by every image.
     """
     by_hash = nearest(hashes(pictures), CANDIDATES, task)
-    pairs = _pairs(by_hash.index, near.index[:, :CANDIDATES])
+    pairs = _pairs(by_hash.others, near.others[:, :CANDIDATES])
     found = []
-    for chunk in pairs.split(CHUNK):
+    for chunk in torch.split(pairs, CHUNK):
         left = _unexplained(pictures, chunk)
         same = (left <= SAME) & _same_colors(pictures, chunk)
         found += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
@@ -87,7 +89,7 @@ def hashes(pictures: Tensor) -> Tensor:
     scalar product of two is 63 less twice the bits that differ.
     """
     codes = []
-    for chunk in pictures.split(CHUNK):
+    for chunk in torch.split(pictures, CHUNK):
         cosines = dctn(_gray(chunk)[:, 0].numpy(), axes=(1, 2), norm="ortho")
         low = cosines[:, :FREQUENCIES, :FREQUENCIES].reshape(len(chunk), -1)[:, 1:]
         codes.append(np.where(low > np.median(low, axis=1, keepdims=True), 1, -1))
@@ -104,7 +106,7 @@ def _pairs(*neighbors: Tensor) -> Tensor:
         torch.stack([torch.arange(len(index)).repeat_interleave(index.shape[1]), index.flatten()])
         for index in neighbors
     ]
-    return torch.cat(each, dim=1).T.sort(dim=1).values.unique(dim=0)
+    return torch.from_numpy(np.unique(torch.cat(each, dim=1).T.sort(dim=1).values.numpy(), axis=0))
 
 
 def _gray(pictures: Tensor) -> Tensor:
@@ -114,12 +116,16 @@ def _gray(pictures: Tensor) -> Tensor:
 
 def _same_colors(pictures: Tensor, pairs: Tensor) -> Tensor:
     """Whether pairs (P, 2) have like colors, place by place, whatever their brightness."""
-    mean = nn.functional.avg_pool2d(
-        pictures[pairs.flatten()].float().permute(0, 3, 1, 2), SIDE // 4
-    )
+    both = pictures[pairs.flatten()].float().permute(0, 3, 1, 2)
+    mean = nn.functional.avg_pool2d(both, SIDE // CELLS)
     color = mean - mean.mean(dim=1, keepdim=True)
-    one, other = color.unflatten(0, (-1, 2)).unbind(1)
-    return (one - other).square().mean(dim=(1, 2, 3)).sqrt() <= TINTED
+    one, other = color[0::2], color[1::2]
+    strength = torch.maximum(_strength(one), _strength(other))
+    return _strength(one - other) <= FAINT + TINTED * strength
+
+
+def _strength(colors: Tensor) -> Tensor:
+    return colors.square().mean(dim=(1, 2, 3)).sqrt()
 
 
 def _blurred(gray: Tensor) -> Tensor:
@@ -139,9 +145,10 @@ def _unexplained(pictures: Tensor, pairs: Tensor) -> Tensor:
     place, asked = torch.zeros(len(pairs), 4), torch.arange(len(pairs))
     left = torch.full((len(pairs),), torch.inf)
     for level, limit in ((half, ROUGH), (both, torch.inf)):
-        one, other = level.unflatten(0, (-1, 2))[asked].unbind(1)
-        rest, place = _fit(one, other, place)
+        rest, place = _fit(level[0::2][asked], level[1::2][asked], place)
         asked, place, rest = asked[rest <= limit], place[rest <= limit], rest[rest <= limit]
+        if not len(asked):
+            break
     left[asked] = rest
     return left
 
@@ -162,8 +169,7 @@ def _fit(one: Tensor, other: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         tangents, norms = _unit(_tangents(moved), inside)
         target, deviation = _unit(other.flatten(1)[:, None], inside)
         along = (tangents @ target.transpose(1, 2))[:, :, 0]
-        # Of a negative nothing is explained: the picture itself is the first of the tangents.
-        left = 1 - along[:, 0].clamp(min=0).square()
+        left = 1 - _explained(tangents[:, 0], target[:, 0], inside)
         told = (count >= COVERED * inside.shape[1]) & (deviation[:, 0] ** 2 >= FLAT * count)
         better = told & (left < best)
         best = torch.where(better, left, best)
@@ -173,6 +179,19 @@ def _fit(one: Tensor, other: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         step = torch.linalg.solve(normal, along) / norms.clamp(min=1e-6)
         place = (place + step[:, 1:] / step[:, :1].clamp(min=1e-6)).clamp(-FARTHEST, FARTHEST)
     return best, where
+
+
+def _explained(picture: Tensor, target: Tensor, inside: Tensor) -> Tensor:
+    """The share (P,) of one picture (P, H * W) that the other one explains, whose light may have
+    been changed along a curve, as where it is so bright that white is all white.
+    """
+    along = (picture * target).sum(dim=1)
+    curve, _ = _unit(picture.square()[:, None], inside)
+    bent, _ = _unit(
+        curve - (curve * picture[:, None]).sum(dim=2, keepdim=True) * picture[:, None], inside
+    )
+    # A negative is another picture.
+    return along.clamp(min=0).square() + (bent[:, 0] * target).sum(dim=1).square() * (along > 0)
 
 
 def _unit(layers: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:

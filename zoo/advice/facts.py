@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -37,10 +38,10 @@ __all__ = [
 ]
 
 NEIGHBORS = 5
-"""The image whose distance says how odd one is is that many away: a few odd ones may be alike."""
+"""How odd an image is, the farthest of so many neighbors says: a few odd ones may be alike."""
 DIRECTIONS = 128
 """Principal components that neighbors are looked for in; later ones are mostly noise."""
-FAR = 5.0
+FAR = 2.0
 """How far above the median an odd image's distance is, on a logarithmic scale, in robust standard
 deviations."""
 ROBUST = 1.4826
@@ -229,7 +230,8 @@ def facts_of(
     seen, number = _Seen(dataset, reading), len(reading.samples)
     with progress("comparing images", 2 * number) as task:
         vectors = components(reading.features, seed)
-        near = nearest(vectors[:, :DIRECTIONS], max(CANDIDATES, NEIGHBORS), task)
+        main = vectors[:, :DIRECTIONS]
+        near = nearest(main, max(CANDIDATES, NEIGHBORS), task)
         pairs = alike(reading.pictures, near, task)
     duplicates = _duplicates(seen, pairs)
     learnable, doubted = None, tuple[Doubted, ...]()
@@ -251,7 +253,7 @@ def facts_of(
         duplicates=duplicates,
         learnable=learnable,
         doubted=doubted,
-        odd=tuple(_odd(seen, near)),
+        odd=tuple(_odd(seen, main, near)),
     )
 
 
@@ -368,11 +370,11 @@ def _doubted(seen: _Seen, shares: Tensor) -> Iterator[Doubted]:
         )
 
 
-def _odd(seen: _Seen, near: Near) -> Iterator[Odd]:
-    column = min(NEIGHBORS, near.similarity.shape[1]) - 1
-    distance = (1 - near.similarity[:, column]).clamp(min=1e-6).log()
-    away = distance - distance.median()
-    far = away / (ROBUST * away.abs().median()).clamp(min=1e-6)
+def _odd(seen: _Seen, vectors: Tensor, near: Near) -> Iterator[Odd]:
+    away = torch.stack([(vectors - vectors[index]).norm(dim=1) for index in near.others.T])
+    distance = away.amax(dim=0).clamp(min=1e-6).log()
+    above = distance - distance.median()
+    far = above / (ROBUST * above.abs().median()).clamp(min=1e-6)
     for at in far.argsort(descending=True, stable=True).tolist():
         if far[at] < FAR:
             return

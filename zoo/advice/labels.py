@@ -2,14 +2,12 @@
 
 A classifier is fitted on some images and asked about the others, in turn, so that each image is
 judged by one that has not seen its label. What it thinks of an image's own label is the image's
-*self-confidence*. How many labels are wrong, confident learning counts (Northcutt, Jiang and
-Chuang, "Confident Learning", JAIR 2021): a label is, where the image is taken for another class
-with more confidence than images that have that class's label are, on the average. Those with the
-least self-confidence are named, as many as were counted.
+*self-confidence*: a label is doubted where that is next to nothing. Confident learning (Northcutt,
+Jiang and Chuang, JAIR 2021; the library cleanlab) counts first how many labels are wrong. Where
+errors were planted it found fewer of them (docs/adr/0040-suspects.md).
 
 The classifier is least squares on the principal components of all depths. It is fitted in closed
-form, in seconds for 50,000 images. Against the multinomial regression of a probe, see
-docs/benchmarks.md.
+form, in seconds for 50,000 images.
 """
 
 from __future__ import annotations
@@ -24,6 +22,8 @@ from zoo.finetune.strategies.linear import folds
 
 __all__ = ["agreement", "doubts", "out_of_fold"]
 
+LITTLE = 0.05
+"""The probability of an image's own label below which that is doubted."""
 FOLDS = 5
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Weights of small coefficients that are tried, for one image."""
@@ -58,13 +58,8 @@ def out_of_fold(vectors: Tensor, targets: Tensor, groups: Sequence[str], seed: i
 def doubts(probabilities: Tensor, targets: Tensor) -> list[int]:
     """The images whose labels are doubted, the most doubtful first."""
     own = probabilities.gather(1, targets[:, None])[:, 0]
-    count = torch.bincount(targets, minlength=probabilities.shape[1])
-    usual = torch.zeros(len(count)).index_add(0, targets, own) / count.clamp(min=1)
-    confident = torch.where(probabilities >= usual, probabilities, -1.0)
-    said, sure = confident.argmax(dim=1), confident.amax(dim=1) >= 0
-    wrong = int((sure & (said != targets)).sum())
-    least = own.argsort(stable=True)[:wrong]
-    return least[probabilities[least].argmax(dim=1) != targets[least]].tolist()
+    doubted = (own < LITTLE) & (probabilities.argmax(dim=1) != targets)
+    return [at for at in own.argsort(stable=True).tolist() if doubted[at]]
 
 
 def agreement(said: Tensor, targets: Tensor) -> tuple[float, float]:

@@ -22,6 +22,8 @@ BLOCK = 64 << 20
 """Bytes of similarities that are in memory at once."""
 STILL = 1e-4
 """Least deviation of a feature, as a share of the median one."""
+FARTHEST = 3.0
+"""Standard deviations from the mean beyond which a feature says no more."""
 ROUNDS = 2
 """Power iterations of the decomposition: with two, the first hundreds of components are exact
 enough (torch's advice for `svd_lowrank`)."""
@@ -31,18 +33,20 @@ class Near(NamedTuple):
     """The nearest other images of each image (N, k), the most similar first."""
 
     similarity: Tensor
-    index: Tensor
+    others: Tensor  # their indices
 
 
 def components(features: Sequence[Tensor], seed: int) -> Tensor:
     """The first principal components (N, C) of features (N, F) of all depths together.
 
-    Each feature is standardized, so that those of all depths count alike.
+    Each feature is standardized, so that those of all depths count alike, and what lies far out is
+    drawn in: else a few odd images would decide what the components are.
     """
     values = torch.cat(list(features), dim=1)
     values -= values.mean(dim=0)
     deviation = values.std(dim=0)
     values /= deviation.clamp(min=max(STILL * deviation.median().item(), 1e-12))
+    values.clamp_(-FARTHEST, FARTHEST)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         rank = min(COMPONENTS, *values.shape)

@@ -1,0 +1,173 @@
+"""zoo advise: what it says of images, what it writes, and that it changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.colored import CLASSES, save_scenes, scene
+from fakes.prepared import NET, Run
+from PIL import Image
+
+import zoo
+from zoo.advice import reading
+
+ADVISE = ("--base", NET, "--image-size", 32)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scenes(tmp_path_factory.mktemp("scenes") / "scenes", 16)
+
+
+@pytest.fixture
+def data(tmp_path: Path, template: Path) -> Path:
+    """48 pictures of three colors, in class folders."""
+    return Path(shutil.copytree(template, tmp_path / "data"))
+
+
+def test_what_the_images_are(small: Run, data: Path) -> None:
+    (data / "red" / "0.png").write_bytes(b"text")
+    (data / "red" / "1.png").unlink()
+    scene(99, "blue").resize((20, 30)).save(data / "blue" / "tiny.png")
+    shutil.copy(data / "blue" / "2.png", data / "blue" / "copy.png")
+    done = small("advise", data, *ADVISE, "--json")
+    assert (done.code, "team/net on 48 images of " in done.err) == (0, True)
+    advice = done.json
+    facts = advice["facts"]
+    assert sum(facts["images"].values()) == 48
+    assert facts["classes"] == {"blue": 18, "green": 16, "red": 14}
+    assert facts["balance"] == pytest.approx(18 / 14)
+    assert facts["sizes"] == {
+        "smallest": [20, 30], "median": [48, 48], "largest": [48, 48], "enlarged": 1,
+    }  # fmt: skip
+    ((skipped, reason),) = facts["skipped_images"]
+    assert (skipped, "not a readable image" in reason) == ("red/0.png", True)
+    (pair,) = facts["duplicates"]
+    assert (pair["image"], pair["other"]) == ("blue/2.png", "blue/copy.png")
+    assert (pair["copy"], pair["difference"]) == (True, 0)
+    assert facts["leaks"] == []
+    assert facts["learnable"]["learnable"] is True
+    assert advice["groups"] is None
+    said = small("advise", data, *ADVISE, "--quiet")
+    assert said.err == ""
+    assert "classes             blue 18, green 16, red 14\n" in said.out
+    assert "unusable            1 image, such as red/0.png: " in said.out
+    assert "1 pair of images, 1 of them copies byte by byte" in said.out
+
+
+def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_path: Path) -> None:
+    """The split is given, so that copies are on both sides of it; a new one keeps them together."""
+    parts = tmp_path / "parts"
+    shutil.copytree(data, parts / "train")
+    save_scenes(parts / "test", 5, first=1000)
+    Image.open(data / "red" / "3.png").crop((1, 2, 47, 46)).save(parts / "test" / "red" / "x.png")
+    out = tmp_path / "advice"
+    done = small("advise", parts, *ADVISE, "--out", out).done()
+    first, mend = done.out.splitlines()[:2]
+    assert first.startswith("LEAK: 1 of 16 test images shows what is in another split, too, such ")
+    assert "'test/red/x.png' (test)" in first
+    assert "'train/red/3.png' (" in first
+    assert mend.endswith(f"zoo finetune {NET} --data {out / 'groups.csv'} --group-by group")
+    again = small("advise", out / "groups.csv", "--group-by", "group", *ADVISE, "--json").json
+    assert len(again["facts"]["duplicates"]) == 1
+    assert again["facts"]["leaks"] == []
+    (out / "groups.csv").unlink()
+    untold = small("advise", parts, *ADVISE).done().out.splitlines()
+    assert untold[0].startswith("LEAK: ")
+    assert "--group-by" in untold[1]
+
+
+def test_all_suspects_are_written(small: Run, data: Path, tmp_path: Path) -> None:
+    scene(5).save(data / "red" / "twice.png")
+    scene(5).resize((60, 60)).save(data / "green" / "twice.png")
+    out = tmp_path / "advice"
+    done = small("advise", data, *ADVISE, "--out", out, "--json").done()
+    assert json.loads((out / "advice.json").read_text()) == done.json
+    with (out / "suspects.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "near-duplicate"]
+    assert [(row["image"], row["label"], row["other"], row["other_label"]) for row in rows] in (
+        [("green/twice.png", "green", "red/twice.png", "red")],
+        [("red/twice.png", "red", "green/twice.png", "green")],
+    )
+    assert (out / "suspects.png").stat().st_size > 0
+    refused = small("advise", data, *ADVISE, "--out", out)
+    refused.refused(f"{out} has a report; --force replaces it")
+    said = small("advise", data, *ADVISE, "--out", out, "--force").done()
+    assert "1 pair with two labels" in said.out
+    assert said.err.endswith(f"written to {out}\n")
+
+
+@pytest.mark.pictures
+def test_the_contact_sheet_shows_pairs_side_by_side(small: Run, data: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (48, 48), (255, 0, 255)).save(data / "red" / "odd.png")
+    scene(5).save(data / "red" / "twice.png")
+    scene(5).resize((60, 60)).save(data / "green" / "twice.png")
+    small("advise", data, *ADVISE, "--out", tmp_path / "advice").done()
+    with Image.open(tmp_path / "advice" / "suspects.png") as sheet:
+        assert sheet.height > 300
+
+
+def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
+    wrong = {f"blue/{number}-red.png" for number in range(2)}
+    for number in range(2):
+        shutil.move(data / "red" / f"{number}.png", data / "blue" / f"{number}-red.png")
+    facts = small("advise", data, *ADVISE, "--json").json["facts"]
+    doubted = [one["image"] for one in facts["doubted"]]
+    assert wrong <= {*doubted[:3]}
+    assert {one["predicted"] for one in facts["doubted"] if one["image"] in wrong} == {"red"}
+    assert "DOUBTED" in small("advise", data, *ADVISE).out
+
+
+def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    for number in range(48):
+        folder = tmp_path / "data" / chance.choice("abc")
+        folder.mkdir(parents=True, exist_ok=True)
+        scene(number, CLASSES[number % 3]).save(folder / f"{number}.png")
+    said = small("advise", tmp_path / "data", *ADVISE).done().out
+    assert "Nothing can be learned here" in said
+    assert "DOUBTED" not in said
+    assert "labels doubted" not in said
+
+
+@pytest.mark.parametrize("column", ["labels", "target"])
+def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str) -> None:
+    values = {"labels": ("a|b", "a", "b"), "target": ("1.5", "2", "3")}[column]
+    table = tmp_path / "table.csv"
+    with table.open("w") as file:
+        file.write(f"path,{column}\n")
+        for at, label in enumerate(CLASSES):
+            file.writelines(f"data/{label}/{number}.png,{values[at]}\n" for number in range(6))
+    facts = small("advise", table, *ADVISE, "--json").json["facts"]
+    assert (facts["learnable"], facts["doubted"], facts["leaks"]) == (None, [], [])
+    assert facts["classes"] == ({"a": 12, "b": 12} if column == "labels" else {})
+
+
+def test_interrupted_it_leaves_nothing(
+    small: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "extract", interrupted)
+    done = small("advise", data, *ADVISE, "--out", tmp_path / "advice")
+    assert (done.code, done.out) == (130, "")
+    assert not (tmp_path / "advice").exists()
+
+
+def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, int]]) -> None:
+    small("search")
+    before: Any = contents(data), contents(Path.cwd())
+    with zoo.open(progress=False) as opened:
+        advice = opened.advise(NET, data, image_size=32)
+    assert advice.facts.learnable is not None
+    assert advice.facts.learnable.accuracy > 0.5
+    assert repr(advice).startswith("Advice(base='team/net', manifest=")
+    assert (contents(data), contents(Path.cwd())) == before
