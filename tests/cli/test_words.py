@@ -185,6 +185,8 @@ def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -
     assert complete("zoo show team/d") == [TUNED]
     assert BASE in complete("zoo finetune timm/tf_efficientnet_l")
     assert complete("zoo rm te") == [TUNED]
+    assert complete("zoo advise flowers --base team/d") == [TUNED]
+    assert complete("zoo advise flo") == ["flo"]  # it stands for paths
     assert complete(f"zoo finetune {BASE} --freeze blocks.4") == [
         "blocks.4", "blocks.4.0", "blocks.4.1", "blocks.4.2",
     ]  # fmt: skip
