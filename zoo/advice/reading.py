@@ -2,8 +2,8 @@
 
 Each image is opened once. It is kept as a small picture, to be compared with others, and as the
 features that the network has of it at the end of every stage and before the head. Whatever is
-measured later takes these tensors. They take 11 KB for an image with tf_efficientnet_lite0: 50,000
-images fit into 600 MB.
+measured later takes these tensors. They take 11 KB for an image with tf_efficientnet_lite0: 600 MB
+for 50,000 images.
 """
 
 from __future__ import annotations
