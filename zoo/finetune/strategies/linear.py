@@ -29,7 +29,17 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.split import allot
 
-__all__ = ["Fitter", "Kind", "Split", "best_c", "folds", "goodness", "kind_for", "splits"]
+__all__ = [
+    "Fitter",
+    "Kind",
+    "Split",
+    "best_c",
+    "folds",
+    "goodness",
+    "kind_for",
+    "loss_of",
+    "splits",
+]
 
 CS = tuple(10.0**power for power in range(-4, 3))
 """Values of C to try: the weight of the data against that of small coefficients."""
@@ -286,14 +296,14 @@ def best_c(
             for path, (_, (features, targets)) in zip(paths, held_out, strict=True)
         ]
         scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
-        ranks[c] = scores[c], -sum(_loss(*each, kind) for each in outcomes)
+        ranks[c] = scores[c], -sum(loss_of(*each, kind) for each in outcomes)
         best = c if ranks[c] > ranks[best] else best
         if tried - CS.index(best) >= PATIENCE:
             break
     return best, scores
 
 
-def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
+def loss_of(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
     """Of all images together; 0 where outputs are no logits."""
     if kind == "softmax":
         # A class that a fold lacks has probability 0, whatever C is.
