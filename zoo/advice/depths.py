@@ -1,8 +1,6 @@
 """What the layers know: how well a probe does at each depth, and on all depths together.
 
-Features of all depths together are put beside each other, as Head2Toe does (Evci et al., ICML 2022,
-"Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning"), without its choice
-of single features: the probe's penalty did as well where it was measured (docs/advice.md).
+All depths together are what `zoo finetune --strategy probe --at all` fits a probe on (docs/probes.md).
 """
 
 from __future__ import annotations
@@ -91,11 +89,13 @@ def probe_depths(
         The scores, and what each probe said of images that it was not fitted on.
     """
     divisions = part_folds(targets, seed, groups)
+    sizes = [values.shape[1] for values in features.values()]
     inputs = {**features, TOGETHER: torch.cat(list(features.values()), dim=1)}
     said: dict[str, HeldOut] = {}
     with progress("probing each depth", len(inputs)) as bar:
         for at, values in inputs.items():
-            said[at] = held_out(values, targets, task=task, divisions=divisions)
+            parts = sizes if at == TOGETHER else ()
+            said[at] = held_out(values, targets, task=task, divisions=divisions, parts=parts)
             bar.advance(note=f"{at} {said[at].scores.mean().item():.3f}")
     depths = tuple(
         Depth(at=at, features=values.shape[1], **_interval(said[at].scores))

@@ -73,15 +73,17 @@ def grow(
     *,
     task: Task,
     c: float,
+    parts: Sequence[int] = (),
     groups: Sequence[str] = (),
     seed: int = 0,
     more: int = MORE,
 ) -> Growth:
     """Fit probes on parts of the images, and a power law to what they reach.
 
-    Features are float32 (N, F), targets as `fit_probe` has them, ``c`` the probe's.
+    Features are float32 (N, F), targets and ``parts`` as `fit_probe` has them, ``c`` is that of a
+    probe on all of them.
     """
-    counts, scores, fold = _by_size(features, targets, task, c, groups, seed)
+    counts, scores, fold = _by_size(features, targets, task, c, parts, groups, seed)
     exponent, gained = _extrapolate(counts, scores.mean(axis=1)[None], len(targets), more)
     rng, means, gains = np.random.default_rng(seed), [], []
     for drawn in _drawn(fold, rng):
@@ -108,7 +110,13 @@ def grow(
 
 
 def _by_size(
-    features: Tensor, targets: Tensor, task: Task, c: float, groups: Sequence[str], seed: int
+    features: Tensor,
+    targets: Tensor,
+    task: Task,
+    c: float,
+    parts: Sequence[int],
+    groups: Sequence[str],
+    seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Mean numbers of images (S,) that were fitted on, the scores (S, N) of each image, and the
     fold (N,) that it was held out with.
@@ -124,7 +132,7 @@ def _by_size(
         quarters = [quarter for _, quarter in folds(targets[fitted], QUARTERS, seed, among)]
         for at in range(len(quarters)):
             rows = fitted[torch.cat(quarters[: at + 1])]
-            weight, bias = Fitter(kind, features[rows], targets[rows], count).fit(c)
+            weight, bias = Fitter(kind, features[rows], targets[rows], count, parts=parts).fit(c)
             said = nn.functional.linear(features[left], weight, bias)
             scores[at, left.numpy()] = goodness(said, targets[left], task).numpy()
             sizes[at] += len(rows) / len(divisions)

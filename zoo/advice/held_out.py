@@ -51,26 +51,38 @@ def part_folds(targets: Tensor, seed: int, groups: Sequence[str] = ()) -> list[l
 
 
 def held_out(
-    features: Tensor, targets: Tensor, *, task: Task, divisions: Sequence[Sequence[Fold]]
+    features: Tensor,
+    targets: Tensor,
+    *,
+    task: Task,
+    divisions: Sequence[Sequence[Fold]],
+    parts: Sequence[int] = (),
 ) -> HeldOut:
     """Fit probes on features float32 (N, F) and targets of `divisions`, and score what is left out.
 
-    Targets are as `zoo.finetune.strategies.probe.fit_probe` has them.
+    Targets and ``parts`` are as `zoo.finetune.strategies.probe.fit_probe` has them.
     """
     said, better = zip(
-        *(_divided(features, targets, task, each) for each in divisions), strict=True
+        *(_divided(features, targets, task, each, parts) for each in divisions), strict=True
     )
     scores = torch.stack([goodness(outputs, targets, task) for outputs in said]).mean(dim=0)
     return HeldOut(said[0], scores, sorted(better)[len(better) // 2])
 
 
 def _divided(
-    features: Tensor, targets: Tensor, task: Task, division: Sequence[Fold]
+    features: Tensor,
+    targets: Tensor,
+    task: Task,
+    division: Sequence[Fold],
+    parts: Sequence[int],
 ) -> tuple[Tensor, float]:
     """The outputs (N, K) of one division into folds, and the best C over all of it."""
     kind = kind_for(task, "softmax")
     count = targets.shape[1] if targets.dim() > 1 else int(targets.max()) + 1
-    paths = [Fitter(kind, features[fitted], targets[fitted], count) for fitted, _ in division]
+    paths = [
+        Fitter(kind, features[fitted], targets[fitted], count, parts=parts)
+        for fitted, _ in division
+    ]
     outputs: dict[float, Tensor] = {}
     ranks: dict[float, tuple[float, float]] = {}
     for c in CS:
