@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.recipe import DEFAULTS, chosen
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.output import clean, note, paragraph, print_json, table
@@ -16,9 +17,12 @@ from zoo_cli.recipe_options import opening_options
 if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.advice.facts import Duplicate, Facts
+    from zoo.advice.layers import Layers
 
 __all__ = ["advise"]
 
+HEAD = "head"
+"""What the last features are called."""
 SHOWN = 5
 """Most suspects of each kind that are printed."""
 CLASSES = 20
@@ -43,11 +47,12 @@ CLASSES = 20
 @device_option
 @quiet_option
 def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Say what the images in DATA are, and which of them are suspect.
+    """Say what the images in DATA are, and what the network BASE knows of them.
 
     Says first whether pictures that measure a network are among those that it is trained on. Then
-    classes and sizes; the same picture twice; labels that may be wrong; images that are like no
-    other one. DATA is what zoo finetune takes. Nothing is changed, and nothing is trained.
+    classes and sizes; how well a probe does at each depth of the network, and what more images
+    would bring; the same picture twice; labels that may be wrong; images that are like no other
+    one. DATA is what zoo finetune takes. Nothing is changed, and no network is trained.
 
     \b
     Examples:
@@ -64,6 +69,8 @@ def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> 
     wide = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:{wide}}  {clean(text)}")
+    if advice.layers:
+        _print_layers(advice, advice.layers, options)
     _print_suspects(advice.facts)
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
@@ -138,6 +145,51 @@ def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "labels doubted", f"{len(facts.doubted):,}"
     if facts.odd:
         yield "like no other", plural(len(facts.odd), "image")
+
+
+def _print_layers(advice: Advice, layers: Layers, options: Mapping[str, Any]) -> None:
+    """The score of a probe at each depth, and what that says."""
+    depths, growth = layers.depths, layers.growth
+    rows = [
+        (each.at, each.features, _span(each.score, each.low, each.high)) for each in depths.depths
+    ]
+    click.echo()
+    table(("PROBE AT", "FEATURES", f"{layers.score.upper()} OUT OF FOLD"), rows)
+    click.echo()
+    gain, low, high = depths.gained
+    if low > 0:
+        paragraph(
+            f"{depths.earlier} is {gain:.3f} ({low:.3f} to {high:.3f}) better than the last "
+            "features: so it is where images are unlike those that the network was trained on"
+        )
+    else:
+        paragraph(
+            "No earlier depth alone is better than the last features, as far as can be seen: so it "
+            "is where images are like those that the network was trained on"
+        )
+    parts = ", ".join(f"{each.score:.3f} with {each.images:,}" for each in growth.sizes)
+    paragraph(
+        f"All depths together reach {parts} images; {growth.more} more would bring about "
+        f"{growth.brings:.3f} ({growth.low:.3f} to {growth.high:.3f})"
+    )
+    at = "" if depths.best == HEAD else f" --at {depths.best}"
+    paragraph(
+        f"The best of these: zoo finetune {quote(advice.base)} --data {quote(advice.data)} "
+        f"{_of_data(options)}--strategy probe{at} --save NAME"
+    )
+
+
+def _of_data(options: Mapping[str, Any]) -> str:
+    """The options of a fine-tune that say which images these are, as they were given."""
+    words = ""
+    for name, value in chosen({name: options.get(name) for name in DEFAULTS}).items():
+        option = f"--{name.replace('_', '-')}"
+        words += f"{option} " if value is True else f"{option} {quote(str(value))} "
+    return words
+
+
+def _span(score: float, low: float, high: float) -> str:
+    return f"{score:.3f} ({low:.3f}-{high:.3f})"
 
 
 def _print_suspects(facts: Facts) -> None:

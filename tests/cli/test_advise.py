@@ -62,6 +62,35 @@ def test_what_the_images_are(small: Run, data: Path) -> None:
     assert "1 pair of images, 1 of them copies byte by byte" in said.out
 
 
+def test_what_each_depth_knows(small: Run, data: Path) -> None:
+    """Of pictures of three colors the first layers know all; test images choose nothing."""
+    done = small("advise", data, *ADVISE, "--json").done()
+    layers = done.json["layers"]
+    assert (layers["images"], layers["score"]) == (39, "accuracy")  # of 48, without a fifth
+    at = [each["at"] for each in layers["depths"]["depths"]]
+    assert at[-2:] == ["head", "all"]
+    first = layers["depths"]["depths"][0]
+    assert first["score"] > 0.9
+    assert first["low"] < first["score"] <= first["high"]
+    assert [size["images"] for size in layers["growth"]["sizes"]] == sorted(
+        size["images"] for size in layers["growth"]["sizes"]
+    )
+    assert layers["growth"]["low"] <= layers["growth"]["brings"] <= layers["growth"]["high"]
+    said = small("advise", data, *ADVISE, "--quiet").done().out
+    assert "PROBE AT" in said
+    best = layers["depths"]["best"]
+    told = f"zoo finetune {NET} --data {data} --image-size 32 --strategy probe --at {best}"
+    assert told in " ".join(said.split())
+    small(*told.split()[1:], "--save", "team/probe", "--json").done()
+
+
+def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
+    for number in range(4, 16):
+        for name in CLASSES:
+            (data / name / f"{number}.png").unlink()
+    assert small("advise", data, *ADVISE, "--json").done().json["layers"] is None
+
+
 def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_path: Path) -> None:
     """The split is given, so that copies are on both sides of it; a new one keeps them together."""
     parts = tmp_path / "parts"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,21 @@ SIDE = 32
 IMAGES = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
 LOADED = """
 import sys, torch, zoo
+torch.set_num_threads(1)
 from safetensors.torch import save_file
 with torch.no_grad():
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     save_file({"logits": zoo.open(sys.argv[1]).load("team/probe")(images)}, sys.argv[2])
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order are bit-equal, in any process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""Advice: what the user's own images say, measured, before anything is trained on them."""
+"""Advice: what a user's images are, and what a network knows of them, measured before training."""

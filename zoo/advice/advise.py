@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
+from zoo.advice.layers import Layers, layers_of
 from zoo.advice.reading import Reading, read
 from zoo.backbones.devices import pick_device
 from zoo.domain.digest import Digest
@@ -43,6 +44,8 @@ class Advice(Result):
         task: What their targets are.
         image_size: Height and width that the network gets.
         facts: What the images are, and which are suspect.
+        layers: What the network's layers know of them; None where too few images, or labels that
+            mean nothing, leave nothing to say.
         remarks: What to know about the data.
         groups: A table of all images for `finetune`, where what shows the same is in one group;
             None where none was written.
@@ -56,6 +59,7 @@ class Advice(Result):
     task: Task
     image_size: tuple[int, int]
     facts: Facts
+    layers: Layers | None
     remarks: tuple[str, ...]
     groups: Path | None
 
@@ -81,7 +85,11 @@ def advise(
         reading = read(prepared, batch_size)
     _, height, width = prepared.network.planned.preprocessing.input_size
     facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
-    groups = _groups(dataset, reading, facts)
+    together = groups_of(reading, facts.duplicates)
+    layers = None
+    if facts.learnable is None or facts.learnable.learnable:
+        layers = layers_of(reading, dataset.task, together, recipe.seed, progress)
+    groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
         manifest=prepared.parent,
@@ -91,6 +99,7 @@ def advise(
         task=dataset.task,
         image_size=(height, width),
         facts=facts,
+        layers=layers,
         remarks=dataset.remarks,
         groups=out / GROUPS if out and groups else None,
     )
@@ -99,11 +108,12 @@ def advise(
     return advice
 
 
-def _groups(dataset: Dataset, reading: Reading, facts: Facts) -> list[tuple[str, str, str]]:
+def _groups(
+    dataset: Dataset, reading: Reading, groups: Sequence[str]
+) -> list[tuple[str, str, str]]:
     """Rows of the table that keeps together what shows the same: path, label, group; none where
     nothing does, or where images are no files with a class.
     """
-    groups = groups_of(reading, facts.duplicates)
     files = [dataset.images.file(sample.key) for sample in reading.samples]
     if dataset.task != "classification" or not any(groups):
         return []

@@ -1,6 +1,7 @@
 """What the layers know: how well a probe does at each depth, and on all depths together.
 
-All depths together are what `zoo finetune --strategy probe --at all` fits a probe on (docs/probes.md).
+All depths together are what `zoo finetune --strategy probe --at all` fits a probe on
+(docs/probes.md).
 """
 
 from __future__ import annotations

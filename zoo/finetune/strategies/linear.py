@@ -59,6 +59,11 @@ FLOOR = 1e-4
 """Least scale of a feature, as a share of the median one. A feature that hardly moved in training,
 a unit that fired once, say, would otherwise drown all others as soon as it moves."""
 
+MOST_TURNED = 1000
+"""Images up to which their axes are found in less time than they save."""
+SPANNED = 1e-12
+"""Least share of the variance along the first axis that is not rounding."""
+
 LEAST = -1e4
 """In the place of an infinite logit, whose loss would hide all others."""
 
@@ -147,7 +152,8 @@ class Fitter:
         self.scaling = Scaling.of(features, parts)
         # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
         single = not exact and kind != "ridge"
-        self.features = self.scaling.apply(features).astype(np.float32 if single else np.float64)
+        scaled, self.axes = _turned(self.scaling.apply(features))
+        self.features = scaled.astype(np.float32 if single else np.float64)
         values = targets.numpy()
         self.by_class = targets.dim() == 1
         self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
@@ -167,6 +173,8 @@ class Fitter:
         weight, bias = (np.concatenate(parts) for parts in zip(*fitted, strict=True))
         if self.by_class:
             weight, bias = self._of_classes(weight, bias)
+        if self.axes is not None:
+            weight = weight @ self.axes.T
         return self.scaling.fold(weight, bias)
 
     def _fit(self, estimator: Estimator, column: Array, c: float) -> tuple[Array, Array]:
@@ -192,6 +200,23 @@ class Fitter:
         rows, biases = np.zeros((self.outputs, weight.shape[1])), np.full(self.outputs, -np.inf)
         rows[present], biases[present] = weight, bias
         return rows, biases
+
+
+def _turned(scaled: Array) -> tuple[Array, Array | None]:
+    """Scaled features (N, F) along the axes (F, R) that the images span, where these are far fewer.
+
+    The penalty is the same along all axes, and what a solution has beside those of the images costs
+    and brings nothing. So it is the same solution (the representer theorem), found in less time.
+    """
+    images, count = scaled.shape
+    if images > min(MOST_TURNED, count // 2):
+        return scaled, None
+    strength, axes = np.linalg.eigh(scaled @ scaled.T)
+    spanned = strength > strength[-1] * SPANNED
+    if not spanned.any():  # features that do not move at all
+        return scaled, None
+    turned = axes[:, spanned] * np.sqrt(strength[spanned])
+    return turned, scaled.T @ (axes[:, spanned] / np.sqrt(strength[spanned]))
 
 
 class SquaredHinge:
