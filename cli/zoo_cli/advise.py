@@ -47,7 +47,7 @@ CLASSES = 20
 @device_option
 @quiet_option
 def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Say what the images in DATA are, and what the network BASE knows of them.
+    """Say what the images in DATA are, and what BASE knows of them.
 
     Says first whether pictures that measure a network are among those that it is trained on. Then
     classes and sizes; how well a probe does at each depth of the network, and what more images

@@ -16,9 +16,16 @@ from fakes.prepared import NET, Run
 from PIL import Image
 
 import zoo
-from zoo.advice import reading
+from zoo.advice import held_out, reading
 
 ADVISE = ("--base", NET, "--image-size", 32)
+
+
+@pytest.fixture(autouse=True)
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds are drawn once: what they tell of depths is tested elsewhere."""
+    monkeypatch.setattr(held_out, "MOST_REPEATS", 1)
+    monkeypatch.setattr(held_out, "CS", (0.01, 1.0))
 
 
 @pytest.fixture(scope="module")

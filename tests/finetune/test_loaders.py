@@ -105,7 +105,7 @@ def test_another_network_or_transform_is_kept_elsewhere(ready: Ready, homes: Hom
         "crop_pct": preprocessed(crop_pct=0.5),
         "interpolation": preprocessed(interpolation="nearest"),
         "architecture": renamed,
-        "truncated": lambda prepared: truncated(prepared, "layer3"),
+        "truncated": lambda prepared: truncated(prepared, ["layer3"]),
         "weights": shifted,
     }
     prepared = ready(**VIEWS)
