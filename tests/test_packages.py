@@ -20,6 +20,7 @@ def lay(folder: Path, version: str) -> None:
     (made / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme\nVersion: {version}\n")
 
 
+@pytest.mark.long
 def test_a_version_is_read_again_where_something_was_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("acme", "warm_processes")
 def test_it_is_used_by_its_names_alone(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch,

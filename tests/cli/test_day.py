@@ -361,6 +361,7 @@ def whole(day: Day) -> None:
     evening(day, tuned)
 
 
+@pytest.mark.long
 def test_a_day_of_few_files(digits: Path, later: Path, tmp_path: Path) -> None:
     files = make(tmp_path / "runs", timms=1, lightnings=0, probes=1, strangers=1, bad=1)
     whole(Day(in_process, files, digits, later))

@@ -184,6 +184,7 @@ def test_a_team_works_in_one_folder_with_any_umask(
     test_a_team_works_in_one_folder(base, one, two, mode)
 
 
+@pytest.mark.long
 def test_a_team_works_in_one_zoo(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the home of each of them."""
     monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)

@@ -189,7 +189,8 @@ def test_what_goes_on_in_other_processes_says_so(
     assert said.count(remark) == 1
 
 
-@pytest.mark.parametrize("settings", [{}, pytest.param(FSDP, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [{}, FSDP])
 def test_rates_are_tried_together(
     workspace: Workspace, vit: str, shapes: Path, tmp_path: Path, settings: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,

@@ -99,7 +99,10 @@ def few_cs() -> None:
     ("network", "moved", "more"),
     [
         # SGD sees how large gradients are.
-        ("transformer", "blocks.3.mlp.fc1.weight", {"optimizer": "sgd", "clip_norm": 0.0}),
+        pytest.param(
+            "transformer", "blocks.3.mlp.fc1.weight", {"optimizer": "sgd", "clip_norm": 0.0},
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "transformer", "blocks.3.mlp.fc1.weight",
             {"cache": False, "mixup": 0.4, "accumulate": 2, "grad_checkpointing": True},

@@ -84,7 +84,9 @@ def plain(folder: Path, make_net: Any) -> torch.nn.Module:
     ("path", "make", "file"),
     [
         ("fakes.own_nets:CONV", own_nets.ConvNet, "best.safetensors"),
-        ("fakes.own_nets:FORMER", own_nets.make_former, "best.pth"),
+        pytest.param(
+            "fakes.own_nets:FORMER", own_nets.make_former, "best.pth", marks=pytest.mark.long
+        ),
     ],
 )
 def test_in_tuned_predicted_in_another_process_and_out(
