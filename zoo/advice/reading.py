@@ -15,17 +15,17 @@ from functools import partial
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.backbones.features import extract
-from zoo.backbones.taps import HEAD, Tap, find_taps
-from zoo.domain.hierarchy import Hierarchy
+from zoo.backbones.taps import Tap
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import PARTS, Sample
 from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.strategies.depths import distinct, stage_taps
 
-__all__ = ["SIDE", "Reading", "read", "stage_taps"]
+__all__ = ["SIDE", "Reading", "read"]
 
 SIDE = 32
 """Height and width of small pictures."""
@@ -83,33 +83,17 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
 
     with prepared.progress("reading features", len(samples)) as task:
         features, targets = extract(prepared.model, taps, inputs(), task)
-    if len(taps) > 1 and _alike(*features[-2:]):
-        del taps[-2], features[-2]
+    kept = distinct(features)
     return Reading(
         samples=samples,
         part=tuple(name for name, each in parts.items() for _ in each),
         group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
         targets=targets,
-        taps=tuple(taps),
-        features=tuple(features),
+        taps=tuple(taps[at] for at in kept),
+        features=tuple(features[at] for at in kept),
         pictures=torch.cat(small),
         sizes=torch.cat(sizes),
     )
-
-
-def stage_taps(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> list[Tap]:
-    """The taps at the end of every stage, as far as there are features, and before the head.
-
-    ``images`` as for `zoo.backbones.taps.find_tap`.
-    """
-    last = {unit.stage: unit.name for unit in hierarchy.units}
-    ends = {*last.values(), HEAD}
-    return [tap for tap in find_taps(module, hierarchy, images) if tap.unit in ends]
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    # But for rounding: those behind the last unit and before the head often are the same.
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def _both(transform: Transform) -> Transform:

@@ -6,18 +6,19 @@ needs may lie between them (Evci et al., "Head2Toe", ICML 2022).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.backbones.features import features_at
-from zoo.backbones.taps import HEAD, find_taps
+from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.hierarchy import Hierarchy
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.setup.prepare import Prepared, truncated
 
-__all__ = ["alike", "at_units", "depths"]
+__all__ = ["alike", "at_units", "depths", "distinct", "stage_taps"]
 
 QUARTERS = 4
 
@@ -52,15 +53,24 @@ def alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def stage_taps(module: nn.Module, hierarchy: Hierarchy, images: Tensor) -> tuple[Tap, ...]:
+    """The taps of `depths`, as far as there are features, and before the head; ``images`` as for
+    `zoo.backbones.taps.find_taps`.
+    """
+    asked = {*depths(hierarchy), HEAD}
+    return tuple(tap for tap in find_taps(module, hierarchy, images) if tap.unit in asked)
+
+
+def distinct(features: Sequence[Tensor]) -> list[int]:
+    """Which features (N, F) no later ones repeat."""
+    return [
+        at
+        for at, one in enumerate(features)
+        if not any(alike(one, later) for later in features[at + 1 :])
+    ]
+
+
 def _all(prepared: Prepared) -> tuple[str, ...]:
-    """`depths` and the head, without those that have no features, or those of a later one."""
     images = next(image_loaders(prepared).plain.whole()).inputs
-    asked = {*depths(prepared.hierarchy), HEAD}
-    taps = find_taps(prepared.model, prepared.hierarchy, images)
-    taps = tuple(tap for tap in taps if tap.unit in asked)
-    features = features_at(prepared.model, taps, images)
-    return tuple(
-        tap.unit
-        for at, tap in enumerate(taps)
-        if not any(alike(features[at], later) for later in features[at + 1 :])
-    )
+    taps = stage_taps(prepared.model, prepared.hierarchy, images)
+    return tuple(taps[at].unit for at in distinct(features_at(prepared.model, taps, images)))
