@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.advice.growth import MORE, Growth, grow
+from zoo.advice.held_out import Features
 from zoo.advice.reading import read
 from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies.linear import Fitter, goodness
@@ -73,11 +74,14 @@ def foretold(features: list[Tensor], targets: Tensor, images: int, draws: int) -
         rows = drawn(targets, seed)[:images]
         counts = torch.bincount(targets[rows], minlength=int(targets.max()) + 1)
         if counts.min() > 1:
-            beside = torch.cat([each[rows] for each in features], dim=1)
-            parts = [each.shape[1] for each in features]
-            told.append(
-                grow(beside, targets[rows], task="classification", c=C, parts=parts, seed=seed)
+            here = Features(
+                values=torch.cat([each[rows] for each in features], dim=1),
+                targets=targets[rows],
+                task="classification",
+                parts=[each.shape[1] for each in features],
             )
+            if found := grow(here, C, seed):
+                told.append(found)
     return told
 
 

@@ -1234,7 +1234,7 @@ class Zoo:
         Each is saved under a tag (``team/flowers:fold-3``), the last under ``save``. The rest is as
         for `finetune`.
         """
-        self.check_finetune(recipe, base, save, log=log)
+        self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.folds import finetune_folds
 
         run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)

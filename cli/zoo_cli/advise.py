@@ -63,7 +63,7 @@ def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> 
     if as_json:
         print_json(advice.to_json())
         return
-    for line in _leaks(advice, options["group_by"]):
+    for line in _leaks(advice, options):
         paragraph(line)
     rows = [*_about(advice.facts), *_suspects(advice.facts)]
     wide = max(len(name) for name, _ in rows)
@@ -71,6 +71,8 @@ def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> 
         click.echo(f"{name:{wide}}  {clean(text)}")
     if advice.layers:
         _print_layers(advice, advice.layers, options)
+    elif (known := advice.facts.learnable) is None or known.learnable:
+        paragraph("What each depth knows is not said: there are too few images, classes or groups")
     _print_suspects(advice.facts)
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
@@ -78,7 +80,7 @@ def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> 
         note(f"written to {out}")
 
 
-def _leaks(advice: Advice, group_by: str) -> Iterator[str]:
+def _leaks(advice: Advice, options: Mapping[str, Any]) -> Iterator[str]:
     """What makes later figures wrong, and what to do about it."""
     for leak in advice.facts.leaks:
         pair = leak.example
@@ -89,11 +91,10 @@ def _leaks(advice: Advice, group_by: str) -> Iterator[str]:
             f"({pair.other_part}): figures on these say nothing about new images"
         )
     if advice.facts.leaks and advice.groups:
-        yield (
-            f"To keep together what shows the same: zoo finetune {quote(advice.base)} --data "
-            f"{quote(str(advice.groups))} --group-by group"
-        )
-    elif advice.facts.leaks and not group_by:
+        others = {name: options[name] for name in ("image_size", "seed")}
+        mended = _finetune(advice, str(advice.groups), others, "--group-by group")
+        yield f"To keep together what shows the same: {mended}"
+    elif advice.facts.leaks and not options["group_by"]:
         yield (
             "To keep together what shows the same: --group-by folder, or a pattern or column that "
             "names it; with --out FOLDER such a table is written (groups.csv)"
@@ -149,43 +150,44 @@ def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _print_layers(advice: Advice, layers: Layers, options: Mapping[str, Any]) -> None:
     """The score of a probe at each depth, and what that says."""
-    depths, growth = layers.depths, layers.growth
+    depths, gain = layers.depths, layers.depths.gain
     rows = [
         (each.at, each.features, _span(each.score, each.low, each.high)) for each in depths.depths
     ]
     click.echo()
     table(("PROBE AT", "FEATURES", f"{layers.score.upper()} OUT OF FOLD"), rows)
     click.echo()
-    gain, low, high = depths.gained
-    if low > 0:
+    if layers.without:
+        few = ", ".join(layers.without[:SHOWN]) + (", …" if len(layers.without) > SHOWN else "")
+        paragraph(f"Without {few}: fewer than two of the images that were used are theirs")
+    if gain.low > 0:
         paragraph(
-            f"{depths.earlier} is {gain:.3f} ({low:.3f} to {high:.3f}) better than the last "
-            "features: so it is where images are unlike those that the network was trained on"
+            f"{depths.best_single} is {gain.score:.3f} ({gain.low:.3f} to {gain.high:.3f}) better "
+            "than the last features: so it is where images are unlike those that the network was "
+            "trained on"
         )
     else:
+        paragraph("Between the best single depth and the last features no difference can be seen")
+    if growth := layers.growth:
+        sizes = ", ".join(f"{each.score:.3f} with {each.images:,}" for each in growth.sizes)
         paragraph(
-            "No earlier depth alone is better than the last features, as far as can be seen: so it "
-            "is where images are like those that the network was trained on"
+            f"All depths together reach {sizes} images; {growth.more} more would bring about "
+            f"{growth.brings:.3f} ({growth.low:.3f} to {growth.high:.3f})"
         )
-    parts = ", ".join(f"{each.score:.3f} with {each.images:,}" for each in growth.sizes)
-    paragraph(
-        f"All depths together reach {parts} images; {growth.more} more would bring about "
-        f"{growth.brings:.3f} ({growth.low:.3f} to {growth.high:.3f})"
-    )
     at = "" if depths.best == HEAD else f" --at {depths.best}"
-    paragraph(
-        f"The best of these: zoo finetune {quote(advice.base)} --data {quote(advice.data)} "
-        f"{_of_data(options)}--strategy probe{at} --save NAME"
-    )
+    how = _finetune(advice, advice.data, options, f"--strategy probe{at}")
+    paragraph(f"The best of these: {how}")
 
 
-def _of_data(options: Mapping[str, Any]) -> str:
-    """The options of a fine-tune that say which images these are, as they were given."""
-    words = ""
+def _finetune(advice: Advice, data: str, options: Mapping[str, Any], *more: str) -> str:
+    """The command that fine-tunes on ``data``, opened and divided as it was for the advice."""
+    words = [f"zoo finetune {quote(advice.base)} --data {quote(data)}"]
     for name, value in chosen({name: options.get(name) for name in DEFAULTS}).items():
         option = f"--{name.replace('_', '-')}"
-        words += f"{option} " if value is True else f"{option} {quote(str(value))} "
-    return words
+        words.append(option if value is True else f"{option} {quote(str(value))}")
+    if advice.facts.skipped:
+        words.append("--skip-bad")
+    return " ".join([*words, *more, "--save NAME"])
 
 
 def _span(score: float, low: float, high: float) -> str:

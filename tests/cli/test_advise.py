@@ -17,6 +17,7 @@ from PIL import Image
 
 import zoo
 from zoo.advice import held_out, reading
+from zoo.finetune.strategies import linear
 
 ADVISE = ("--base", NET, "--image-size", 32)
 
@@ -25,7 +26,7 @@ ADVISE = ("--base", NET, "--image-size", 32)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folds are drawn once: what they tell of depths is tested elsewhere."""
     monkeypatch.setattr(held_out, "MOST_REPEATS", 1)
-    monkeypatch.setattr(held_out, "CS", (0.01, 1.0))
+    monkeypatch.setattr(linear, "CS", (0.01, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,55 @@ def test_what_each_depth_knows(small: Run, data: Path) -> None:
 
 
 def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
-    for number in range(4, 16):
+    for number in range(6, 16):
         for name in CLASSES:
             (data / name / f"{number}.png").unlink()
     assert small("advise", data, *ADVISE, "--json").done().json["layers"] is None
+    assert "there are too few images" in small("advise", data, *ADVISE, "--quiet").done().out
+
+
+def test_few_groups_leave_no_curve_and_no_numbers_that_are_none(
+    small: Run, data: Path, tmp_path: Path
+) -> None:
+    rows = [
+        f"{path},{path.parent.name},{at % 5}" for at, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = tmp_path / "patients.csv"
+    table.write_text("\n".join(["path,label,patient", *rows]))
+    done = small("advise", table, *ADVISE, "--group-by", "patient", "--json").done()
+    layers = done.json["layers"]
+    assert layers is None or layers["growth"] is None
+    assert "NaN" not in done.out
+    assert "nan" not in small("advise", table, *ADVISE, "--group-by", "patient").done().out
+
+
+def test_the_commands_that_are_printed_run(small: Run, data: Path, tmp_path: Path) -> None:
+    """With a bad file among the images, a size of their own, and a table that mends a leak."""
+    parts = tmp_path / "parts"
+    shutil.copytree(data, parts / "train")
+    save_scenes(parts / "test", 5, first=1000)
+    shutil.copy(data / "red" / "3.png", parts / "test" / "red" / "x.png")
+    (parts / "train" / "red" / "bad.png").write_bytes(b"text")
+    said = small("advise", parts, *ADVISE, "--out", tmp_path / "advice").done().out
+    told = [line for line in said.replace("\n", " ").split("zoo ") if line.startswith("finetune")]
+    assert len(told) == 2
+    for line in told:
+        words = line.split("--save NAME")[0].split()
+        quick = () if "probe" in words else ("--strategy", "probe")
+        small(*words, *quick, "--save", "team/x").done()
+
+
+def test_advice_that_is_replaced_leaves_no_table_of_before(
+    small: Run, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "advice"
+    shutil.copy(data / "red" / "3.png", data / "red" / "copy.png")
+    small("advise", data, *ADVISE, "--out", out).done()
+    assert (out / "groups.csv").exists()
+    (data / "red" / "copy.png").unlink()
+    small("advise", data, *ADVISE, "--out", out, "--force").done()
+    assert not (out / "groups.csv").exists()
+    assert json.loads((out / "advice.json").read_text())["groups"] is None
 
 
 def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_path: Path) -> None:
@@ -110,7 +156,8 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert first.startswith("LEAK: 1 of 16 test images shows what is in another split, too, such ")
     assert "'test/red/x.png' (test)" in first
     assert "'train/red/3.png' (" in first
-    assert mend.endswith(f"zoo finetune {NET} --data {out / 'groups.csv'} --group-by group")
+    table = f"zoo finetune {NET} --data {out / 'groups.csv'}"
+    assert mend.endswith(f"{table} --image-size 32 --group-by group --save NAME")
     again = small("advise", out / "groups.csv", "--group-by", "group", *ADVISE, "--json").json
     assert len(again["facts"]["duplicates"]) == 1
     assert again["facts"]["leaks"] == []

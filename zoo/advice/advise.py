@@ -88,7 +88,7 @@ def advise(
     together = groups_of(reading, facts.duplicates)
     layers = None
     if facts.learnable is None or facts.learnable.learnable:
-        layers = layers_of(reading, dataset.task, together, recipe.seed, progress)
+        layers = layers_of(reading, dataset.task, dataset.classes, together, recipe.seed, progress)
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -133,6 +133,8 @@ def _write(
     from zoo.finetune.results.pictures import draw_sheet, save
 
     out.mkdir(parents=True, exist_ok=True)
+    for stale in (ADVICE, GROUPS):  # of an earlier one, which this replaces
+        (out / stale).unlink(missing_ok=True)
     _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
     if groups:
         _text(out / GROUPS, as_csv([("path", "label", "group"), *groups]))

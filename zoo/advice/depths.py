@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
-from zoo.advice.held_out import HeldOut, held_out, part_folds
+from zoo.advice.held_out import Features, HeldOut, held_out
 from zoo.backbones.taps import HEAD
 from zoo.domain.progress import Progress, silent
 from zoo.domain.result import Result
-from zoo.domain.task import Task
+from zoo.finetune.results.interval import wilson
 
-__all__ = ["TOGETHER", "Depth", "Depths", "probe_depths"]
+__all__ = ["TOGETHER", "Depth", "Depths", "Gain", "probe_depths"]
 
 TOGETHER = "all"
 """What features of all depths beside each other are called."""
-SURE = 1.96
-"""Standard errors on each side of an interval of 95 %."""
+LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -47,78 +47,116 @@ class Depth(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Gain(Result):
+    """How much better one depth is than the last features, image by image.
+
+    Attributes:
+        score: The mean difference of the scores.
+        low: Lower end of its 95 % interval, which allows for the depth being the best of several
+            (Bonferroni).
+        high: Upper end.
+    """
+
+    score: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Depths(Result):
     """Probes at all depths, in order of depth, then ``head``, then ``all``.
 
     Attributes:
         depths: Each probe.
         best: The ``at`` of the one with the best score.
-        earlier: The best ``at`` of a single unit.
-        gained: How much better that is than the last features, with the ends of its interval,
-            image by image.
+        best_single: The same without ``all``.
+        gain: That of the best single one over the last features.
     """
 
     depths: tuple[Depth, ...]
     best: str
-    earlier: str
-    gained: tuple[float, float, float]
+    best_single: str
+    gain: Gain
 
     def __getitem__(self, at: str) -> Depth:
         return next(depth for depth in self.depths if depth.at == at)
 
 
 def probe_depths(
-    features: Mapping[str, Tensor],
-    targets: Tensor,
-    *,
-    task: Task,
-    groups: Sequence[str] = (),
-    seed: int = 0,
-    progress: Progress = silent,
-) -> tuple[Depths, dict[str, HeldOut]]:
+    by_depth: Mapping[str, Tensor], together: Features, seed: int, progress: Progress = silent
+) -> tuple[Depths, HeldOut]:
     """Cross-validate a probe on the features of each depth, and on all together.
 
     Args:
-        features: By unit in order of depth, then ``head``: float32 (N, F).
-        targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
-        task: What the targets are.
-        groups: Of each image; those of one are in one fold.
+        by_depth: Features float32 (N, F) by unit, in order of depth, then ``head``.
+        together: All of them beside each other, and what the images are.
         seed: Seeds the folds.
         progress: Progress callback.
 
     Returns:
-        The scores, and what each probe said of images that it was not fitted on.
+        The scores, and how well the probe on all together tells each image.
     """
-    divisions = part_folds(targets, seed, groups)
-    sizes = [values.shape[1] for values in features.values()]
-    inputs = {**features, TOGETHER: torch.cat(list(features.values()), dim=1)}
-    said: dict[str, HeldOut] = {}
+    found: dict[str, HeldOut] = {}
+    inputs = {at: replace(together, values=values, parts=()) for at, values in by_depth.items()}
+    inputs[TOGETHER] = together
     with progress("probing each depth", len(inputs)) as bar:
-        for at, values in inputs.items():
-            parts = sizes if at == TOGETHER else ()
-            said[at] = held_out(values, targets, task=task, divisions=divisions, parts=parts)
-            bar.advance(note=f"{at} {said[at].scores.mean().item():.3f}")
-    depths = tuple(
-        Depth(at=at, features=values.shape[1], **_interval(said[at].scores))
-        for at, values in inputs.items()
-    )
-    single = [depth for depth in depths if depth.at != TOGETHER]
-    earlier = max(single, key=lambda depth: depth.score).at
-    gain = _interval(said[earlier].scores - said[HEAD].scores)
-    found = Depths(
+        for at, features in inputs.items():
+            found[at] = held_out(features, seed)
+            bar.advance(note=f"{at} {found[at].scores.mean().item():.3f}")
+    depths = tuple(_depth(at, features, found[at].scores) for at, features in inputs.items())
+    best_single = max(depths[:-1], key=lambda depth: depth.score).at
+    result = Depths(
         depths=depths,
         best=max(depths, key=lambda depth: depth.score).at,
-        earlier=earlier,
-        gained=(gain["score"], gain["low"], gain["high"]),
+        best_single=best_single,
+        gain=_gain(
+            found[best_single].scores - found[HEAD].scores, together.groups, len(by_depth) - 1
+        ),
     )
-    return found, said
+    return result, found[TOGETHER]
 
 
-def _interval(scores: Tensor) -> dict[str, float]:
-    """The mean of the scores of images (N,), and the ends of its 95 % interval."""
-    mean, count = scores.double().mean().item(), len(scores)
-    # Two right and two wrong ones more: without a wrong one there would be no interval (Agresti
-    # and Coull, The American Statistician 52, 1998).
-    spread = (scores.double().var(correction=0).item() * count + 1) / (count + 4)
-    half = SURE * math.sqrt(spread / (count + 4))
-    return {"score": mean, "low": mean - half, "high": mean + half}
+def _depth(at: str, features: Features, scores: Tensor) -> Depth:
+    """With the interval of a share where scores are right and wrong; else of a mean, up to 1."""
+    mean, images = scores.double().mean().item(), _independent(scores, features.groups)
+    if features.task == "classification":
+        low, high = wilson(round(mean * images), images)
+    else:
+        half = _error(scores, images) * norm.ppf((1 + LEVEL) / 2)
+        low, high = mean - half, min(mean + half, 1.0)
+    return Depth(at=at, features=features.values.shape[1], score=mean, low=low, high=high)
+
+
+def _gain(differences: Tensor, groups: Sequence[str], others: int) -> Gain:
+    """Of the best of so many ``others`` than the last."""
+    mean = differences.double().mean().item()
+    error = _error(differences, _independent(differences, groups))
+    half = error * float(norm.ppf(1 - (1 - LEVEL) / 2 / max(others, 1)))
+    return Gain(score=mean, low=mean - half, high=mean + half)
+
+
+def _error(scores: Tensor, images: int) -> float:
+    """Standard error of the mean of scores (N,), as of so many independent images.
+
+    As if there were a right and a wrong one more of each two: without any difference the error
+    would be 0 (Agresti and Coull, The American Statistician 52, 1998).
+    """
+    spread = scores.double().var(correction=0).item()
+    return math.sqrt((spread * images + 1) / (images + 4) / (images + 4))
+
+
+def _independent(scores: Tensor, groups: Sequence[str]) -> int:
+    """How many independent images tell as much as these (N,), of which groups are alike: the
+    design effect of cluster samples (Kish, "Survey Sampling", 1965).
+    """
+    count, centered = len(scores), (scores - scores.mean()).double()
+    spread = centered.square().sum().item()
+    if not any(groups) or not spread:
+        return count
+    index = {name: at for at, name in enumerate(dict.fromkeys(groups)) if name}
+    alone = len(index)
+    where = [index[name] if name else alone + at for at, name in enumerate(groups)]
+    sums = torch.zeros(alone + count, dtype=torch.float64)
+    sums.index_add_(0, torch.tensor(where), centered)
+    effect = max(sums.square().sum().item() / spread, 1.0)
+    return max(round(count / effect), 1)

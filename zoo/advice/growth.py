@@ -7,22 +7,23 @@ parts of the images that are here, and drawn on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from zoo.advice.held_out import FOLDS
+from zoo.advice.held_out import FOLDS, Features
 from zoo.domain.result import Result
-from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Fitter, folds, goodness, kind_for
 
-__all__ = ["Growth", "Size", "grow"]
+__all__ = ["MORE", "Growth", "Size", "grow"]
 
 QUARTERS = 4
+LEAST_SIZES = 3
 MORE = 100
 """Images that a user may think of adding."""
 DRAWS = 1000
@@ -67,79 +68,65 @@ class Growth(Result):
     high: float
 
 
-def grow(
-    features: Tensor,
-    targets: Tensor,
-    *,
-    task: Task,
-    c: float,
-    parts: Sequence[int] = (),
-    groups: Sequence[str] = (),
-    seed: int = 0,
-    more: int = MORE,
-) -> Growth:
+def grow(features: Features, c: float, seed: int) -> Growth | None:
     """Fit probes on parts of the images, and a power law to what they reach.
 
-    Features are float32 (N, F), targets and ``parts`` as `fit_probe` has them, ``c`` is that of a
-    probe on all of them.
+    ``c`` is that of a probe on all of them. None where groups leave fewer than three sizes.
     """
-    counts, scores, fold = _by_size(features, targets, task, c, parts, groups, seed)
-    exponent, gained = _extrapolate(counts, scores.mean(axis=1)[None], len(targets), more)
+    counts, scores, fold = _by_size(features, c, seed)
+    if len(counts) < LEAST_SIZES:
+        return None
+    images = scores.shape[1]
+    exponent, brings = _extrapolate(counts, scores.mean(axis=1), images)
     rng, means, gains = np.random.default_rng(seed), [], []
-    for drawn in _drawn(fold, rng):
-        means.append(scores[:, drawn].mean(axis=1))
+    for rows in _bootstrap(fold, rng):
+        means.append(scores[:, rows].mean(axis=1))
         # Without one of the sizes: how far the curve is one at all.
         kept = np.arange(len(counts)) != rng.integers(len(counts))
-        _, brings = _extrapolate(counts[kept], means[-1][None, kept], len(targets), more)
-        gains.append(brings[0])
+        gains.append(_extrapolate(counts[kept], means[-1][kept], images)[1])
     lows, highs = np.percentile(means, ENDS, axis=0)
     low, high = np.percentile(gains, ENDS)
+    columns = zip(counts, scores.mean(axis=1), lows, highs, strict=True)
     return Growth(
         sizes=tuple(
             Size(images=round(count), score=float(score), low=float(one), high=float(other))
-            for count, score, one, other in zip(
-                counts, scores.mean(axis=1), lows, highs, strict=True
-            )
+            for count, score, one, other in columns
         ),
-        exponent=float(exponent[0]),
-        more=more,
-        brings=float(gained[0]),
+        exponent=exponent,
+        more=MORE,
+        brings=brings,
         low=float(low),
         high=float(high),
     )
 
 
 def _by_size(
-    features: Tensor,
-    targets: Tensor,
-    task: Task,
-    c: float,
-    parts: Sequence[int],
-    groups: Sequence[str],
-    seed: int,
+    features: Features, c: float, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Mean numbers of images (S,) that were fitted on, the scores (S, N) of each image, and the
     fold (N,) that it was held out with.
     """
+    values, targets, task = features.values, features.targets, features.task
     kind = kind_for(task, "softmax")
-    count = targets.shape[1] if targets.dim() > 1 else int(targets.max()) + 1
     scores, sizes = np.zeros((QUARTERS, len(targets))), np.zeros(QUARTERS)
-    fold = np.zeros(len(targets), np.int64)
-    divisions = folds(targets, FOLDS, seed, groups)
+    fold, least = np.zeros(len(targets), np.int64), QUARTERS
+    divisions = folds(targets, FOLDS, seed, features.groups)
     for number, (fitted, left) in enumerate(divisions):
         fold[left.numpy()] = number
-        among = [groups[row] for row in fitted.tolist()] if groups else ()
+        among = [features.groups[row] for row in fitted.tolist()] if features.groups else ()
         quarters = [quarter for _, quarter in folds(targets[fitted], QUARTERS, seed, among)]
+        # Of fewer groups than quarters no nested parts can be made.
+        least = 0 if among and len({*among}) < QUARTERS else min(least, len(quarters))
         for at in range(len(quarters)):
             rows = fitted[torch.cat(quarters[: at + 1])]
-            weight, bias = Fitter(kind, features[rows], targets[rows], count, parts=parts).fit(c)
-            said = nn.functional.linear(features[left], weight, bias)
+            path = Fitter(kind, values[rows], targets[rows], features.outputs, parts=features.parts)
+            said = nn.functional.linear(values[left], *path.fit(c))
             scores[at, left.numpy()] = goodness(said, targets[left], task).numpy()
             sizes[at] += len(rows) / len(divisions)
-    return sizes, scores, fold
+    return sizes[:least], scores[:least], fold
 
 
-def _drawn(fold: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _bootstrap(fold: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Rows drawn with replacement: folds, which were fitted on other images each, then images."""
     members = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
     for _ in range(DRAWS):
@@ -148,15 +135,13 @@ def _drawn(fold: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArra
 
 
 def _extrapolate(
-    counts: NDArray[np.float64], scores: NDArray[np.float64], images: int, more: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The exponents (B,), and what ``more`` images bring (B,), for scores (B, S) of the sizes."""
-    errors = np.log(np.maximum(1 - scores, 0.5 / images))
-    steps = np.log(counts)
+    counts: NDArray[np.float64], scores: NDArray[np.float64], images: int
+) -> tuple[float, float]:
+    """The exponent, and what `MORE` images bring to so many, for the scores (S,) of the sizes."""
+    errors, steps = np.log(np.maximum(1 - scores, 0.5 / images)), np.log(counts)
     weights = counts / counts.sum()  # larger ones are nearer to what is asked
-    steps = steps - weights @ steps
-    slope = np.minimum((errors * weights * steps).sum(axis=1) / (weights * steps**2).sum(), 0.0)
-    level = errors @ weights
-    middle = weights @ np.log(counts)
-    now, then = (np.exp(level + slope * (np.log(n) - middle)) for n in (images, images + more))
+    middle, level = weights @ steps, weights @ errors
+    apart = steps - middle
+    slope = min(float((weights * apart) @ errors / ((weights * apart) @ apart)), 0.0)
+    now, then = (math.exp(level + slope * (math.log(n) - middle)) for n in (images, images + MORE))
     return -slope, now - then

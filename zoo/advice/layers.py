@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.advice.depths import TOGETHER, Depths, probe_depths
+from zoo.advice.depths import Depths, probe_depths
 from zoo.advice.growth import Growth, grow
+from zoo.advice.held_out import FOLDS, Features
 from zoo.advice.reading import Reading
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
@@ -22,6 +23,7 @@ MOST = 2000
 """Images that probes are fitted on: of more, so many are drawn. What they say is then known to two
 points."""
 LEAST = 20
+SCORES: dict[Task, str] = {"classification": "accuracy", "multi-label": "f1", "regression": "r2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -30,61 +32,73 @@ class Layers(Result):
 
     Attributes:
         images: How many training and validation images were used; test images choose nothing.
+        without: Classes that are left out, as fewer than two of these images are theirs.
         score: What is measured: accuracy; the mean F1 of an image's labels; R2 of numbers.
         depths: A probe at each depth, and on all together.
-        growth: What the latter reaches with fewer images, and what more would bring.
+        growth: What the latter reaches with fewer images, and what more would bring; None where
+            groups leave too few sizes to say.
     """
 
     images: int
+    without: tuple[str, ...]
     score: str
     depths: Depths
-    growth: Growth
+    growth: Growth | None
 
 
 def layers_of(
-    reading: Reading, task: Task, groups: Sequence[str], seed: int, progress: Progress
+    reading: Reading,
+    task: Task,
+    classes: Sequence[str],
+    groups: Sequence[str],
+    seed: int,
+    progress: Progress,
 ) -> Layers | None:
     """Probe the features that were read; None where there are too few images to say anything.
 
     ``groups`` are of all images of the reading: those of one are in one fold.
     """
-    rows = _drawn(reading, groups, seed)
-    targets, own = reading.targets[rows], [groups[row] for row in rows.tolist()]
-    if not _enough(targets):
+    rows, targets, without = _used(reading, task, groups, seed)
+    own = [groups[row] for row in rows.tolist()]
+    if len(rows) < LEAST or (task == "classification" and int(targets.max()) < 1):
         return None
-    features = {
+    if len({name or at for at, name in enumerate(own)}) < FOLDS:
+        return None  # a few large groups: whoever is left out leaves too few
+    by_depth = {
         tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
     }
-    depths, said = probe_depths(
-        features, targets, task=task, groups=own, seed=seed, progress=progress
-    )
-    growth = grow(
-        torch.cat(list(features.values()), dim=1),
-        targets,
+    together = Features(
+        values=torch.cat(list(by_depth.values()), dim=1),
+        targets=targets,
         task=task,
-        c=said[TOGETHER].c,
-        parts=[values.shape[1] for values in features.values()],
-        groups=own,
-        seed=seed,
+        parts=[values.shape[1] for values in by_depth.values()],
+        groups=own if any(own) else (),
     )
-    return Layers(images=len(rows), score=SCORES[task], depths=depths, growth=growth)
+    depths, said = probe_depths(by_depth, together, seed, progress)
+    return Layers(
+        images=len(rows),
+        without=tuple(classes[at] for at in without),
+        score=SCORES[task],
+        depths=depths,
+        growth=grow(together, said.c, seed),
+    )
 
 
-SCORES: dict[Task, str] = {"classification": "accuracy", "multi-label": "f1", "regression": "r2"}
-
-
-def _drawn(reading: Reading, groups: Sequence[str], seed: int) -> Tensor:
-    """Training and validation images; of many, so many that each class keeps its share."""
+def _used(
+    reading: Reading, task: Task, groups: Sequence[str], seed: int
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Training and validation images, of many so many that each class keeps its share; their
+    targets, from 0 with none left out; and the classes that are.
+    """
     rows = reading.where("train", "validation")
-    parts = -(-len(rows) // MOST)
-    if parts < 2:
-        return rows
-    own = [groups[row] for row in rows.tolist()]
-    return rows[folds(reading.targets[rows], parts, seed, own)[0][1]]
-
-
-def _enough(targets: Tensor) -> bool:
-    if len(targets) < LEAST or targets.dim() > 1:
-        return len(targets) >= LEAST
-    counts = torch.bincount(targets)
-    return len(counts) > 1 and int(counts.min()) > 1
+    if (parts := -(-len(rows) // MOST)) > 1:
+        own = [groups[row] for row in rows.tolist()]
+        rows = rows[folds(reading.targets[rows], parts, seed, own)[0][1]]
+    targets = reading.targets[rows]
+    if task != "classification":
+        return rows, targets, []
+    counts = torch.bincount(targets, minlength=int(reading.targets.max()) + 1)
+    enough = counts > 1
+    kept = enough[targets]
+    number = enough.cumsum(0) - 1
+    return rows[kept], number[targets[kept]], (~enough).nonzero().flatten().tolist()

@@ -8,7 +8,7 @@ bias afterwards.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -32,12 +32,14 @@ from zoo.finetune.dataset.split import allot
 __all__ = [
     "Fitter",
     "Kind",
+    "Rank",
     "Split",
+    "along_c",
     "best_c",
     "folds",
     "goodness",
     "kind_for",
-    "loss_of",
+    "rank_of",
     "splits",
 ]
 
@@ -310,25 +312,49 @@ def best_c(
     smaller C. (The smallest C of all gives classes all but equal probabilities; with few images its
     score is often as good as any.)
     """
-    # One for each part, from the smallest C up: each fit starts from the solution before.
+    ranks = {c: rank for c, (_, rank) in along_c(kind, task, held_out, outputs, parts).items()}
+    return max(ranks, key=lambda c: ranks[c]), {c: score for c, (score, _) in ranks.items()}
+
+
+Rank: TypeAlias = tuple[float, float]
+"""A score, and of equal ones the smaller loss, negated."""
+
+
+def along_c(
+    kind: Kind,
+    task: Task,
+    held_out: Sequence[tuple[Split, Split]],
+    outputs: int,
+    parts: Sequence[int] = (),
+) -> dict[float, tuple[list[Tensor], Rank]]:
+    """What probes say of all ``held_out`` (as `best_c` has them) and how good that is, by C: from
+    the smallest up, until two in a row are no better.
+    """
+    # Each fit starts from the solution before.
     paths = [Fitter(kind, *fitted, outputs, parts=parts) for fitted, _ in held_out]
-    scores: dict[float, float] = {}
-    ranks: dict[float, tuple[float, float]] = {}
+    found: dict[float, tuple[list[Tensor], Rank]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
-        outcomes = [
-            (nn.functional.linear(features, *path.fit(c)), targets)
-            for path, (_, (features, targets)) in zip(paths, held_out, strict=True)
+        said = [
+            nn.functional.linear(features, *path.fit(c))
+            for path, (_, (features, _)) in zip(paths, held_out, strict=True)
         ]
-        scores[c] = torch.cat([goodness(*each, task) for each in outcomes]).mean().item()
-        ranks[c] = scores[c], -sum(loss_of(*each, kind) for each in outcomes)
-        best = c if ranks[c] > ranks[best] else best
+        truths = [targets for _, (_, targets) in held_out]
+        found[c] = said, rank_of(zip(said, truths, strict=True), kind, task)
+        best = c if found[c][1] > found[best][1] else best
         if tried - CS.index(best) >= PATIENCE:
             break
-    return best, scores
+    return found
 
 
-def loss_of(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
+def rank_of(outcomes: Iterable[tuple[Tensor, Tensor]], kind: Kind, task: Task) -> Rank:
+    """How good outputs (N, K) are for targets, over all parts together."""
+    each = list(outcomes)
+    score = torch.cat([goodness(*one, task) for one in each]).mean().item()
+    return score, -sum(_loss(*one, kind) for one in each)
+
+
+def _loss(outputs: Tensor, targets: Tensor, kind: Kind) -> float:
     """Of all images together; 0 where outputs are no logits."""
     if kind == "softmax":
         # A class that a fold lacks has probability 0, whatever C is.
