@@ -242,11 +242,12 @@ def _print_best(file: str, best: FileMatch) -> None:
         click.echo(f"  {_percent(best.share)} of its known units are in the file")
         note(f"only a remote has it; to compare all of it: {best.pull}")
         return
-    identical = "; the file is byte for byte the same" if best.identical_file else ""
+    identical = "; byte for byte its own file" if best.identical_file else ""
     click.echo(f"  {_percent(best.share)} of the file's weights match{identical}")
     for what, value in (
         ("cast", ", ".join(best.casts)),
         ("names begin with", best.prefix),
+        ("names are converted:", _renamed(best.renamed)),
         ("first differs at", best.departs),
         ("differs in", _units(best.units)),
         ("lacks", _tensors(best.missing)),
@@ -269,6 +270,13 @@ def _tensors(names: Sequence[str]) -> str:
         return ""
     number = "one tensor" if len(names) == 1 else f"{len(names)} tensors"
     return f"{number}: {_listed(names)}"
+
+
+def _renamed(number: int) -> str:
+    if not number:
+        return ""
+    tensors = "one tensor has" if number == 1 else f"{number} tensors have"
+    return f"{tensors} another name in the file"
 
 
 def _percent(share: float | None) -> str:
