@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import FOUND, brief, clean, count, note, print_json, side_by_side, size, table
@@ -174,8 +175,9 @@ def _print_records(found: Diff) -> None:
     """What is recorded beside the weights, as far as it differs."""
     rows: list[tuple[object, ...]]
     rows = [("head " + key, *values) for key, values in found.head.items()]
+    recipe, absent = _recipes(found)
     for part in RECORDED:
-        changes: Changes = getattr(found, part)
+        changes: Changes = recipe if part == "recipe" else getattr(found, part)
         rows += [
             (part if key == part else f"{part} {key}", *map(_value, values))
             for key, values in changes.items()
@@ -183,6 +185,8 @@ def _print_records(found: Diff) -> None:
     if rows:
         click.echo()
         table(("RECORDED", "A", "B"), rows)
+    if absent:
+        click.echo(clean(absent))
     if classes := found.classes:
         click.echo()
         moved = f"{classes.moved} at another index"
@@ -190,6 +194,18 @@ def _print_records(found: Diff) -> None:
         for what, names in (("added", classes.added), ("removed", classes.removed)):
             if names:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
+
+
+def _recipes(found: Diff) -> tuple[Changes, str]:
+    """What differs of both recipes; if only one has any, what was chosen for it, and who has none:
+    beside nothing, defaults say nothing.
+    """
+    for own, (side, other) in enumerate(((found.a, found.b), (found.b, found.a))):
+        if found.recipe.get("data", ("", ""))[own] is None:  # every recipe names its data
+            kept = chosen({name: values[1 - own] for name, values in found.recipe.items()})
+            told = f"{side.name} has no recipe; of that of {other.name}, what was chosen is shown"
+            return {name: found.recipe[name] for name in kept}, told
+    return found.recipe, ""
 
 
 def _number(value: float | None) -> str:
