@@ -210,10 +210,11 @@ class Zoo:
             InvalidOption: A value that the field does not take.
         """
         from zoo.lookup.ref_status import with_remotes
-        from zoo.registry import Query
+        from zoo.registry import Found, Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        return Table(with_remotes(self.workspace, self.workspace.registry.search(query)))
+        found = self.workspace.registry.search(query)
+        return Table(with_remotes(self.workspace, found), Found)
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
         """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
