@@ -117,9 +117,8 @@ def test_a_push_over_others_work_says_whose(bare: Run, mine: Path, theirs: Path)
 
 def test_a_push_of_what_is_behind_is_told_to_pull(bare: Run, mine: Path, theirs: Path) -> None:
     """By lineage, and by the history of the name there; what it is told to do works."""
-    moves = [lambda: move_at_lab(bare, theirs), lambda: grow(theirs, NAME, bias=9)]
-    for move in moves:
-        there = move()
+    for parent in (NAME, None):
+        there = grow(theirs, NAME, parent, bias=9 if parent else 7)
         bare("push", NAME, "--to", "origin", "--home", theirs).done()
         told = bare("push", NAME, "--to", "lab").refused(there, "is behind")
         assert f"zoo pull {NAME} --from lab\n" in told.err
