@@ -163,8 +163,8 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     headers = {kind: read_headers(store, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
     gone = pruned(store, _either(files))
-    current, recent = _reached(store, _earlier(now, keep), gone, known, unread)
-    reached = current | recent
+    current, past = _reached(store, _earlier(now, keep), gone, known, unread)
+    reached = current | past
     if unread:
         reached |= _either(files)
     needs = _needs(store, reached, headers["encoded"], unread)
@@ -183,12 +183,11 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
-    doomed.sort(key=lambda item: item.turn)
     rebased = _rebased(headers["encoded-manifests"], reached | young_manifests)
     return Plan(
-        doomed=tuple(doomed),
+        doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
-        recent=len((recent - current) & _either(files)),
+        recent=len((past - current) & _either(files)),
         rebased=rebased,
         unread=tuple(unread),
     )

@@ -18,7 +18,7 @@ __all__ = ["open_unlabeled"]
 
 
 def open_unlabeled(
-    spec: str, *, max_pixels: int | None, skip_bad: bool, progress: Progress
+    spec: str, max_pixels: int | None, skip_bad: bool, progress: Progress
 ) -> Dataset:
     """All images that ``spec`` names, none of a class, in the part ``test``; each is decoded once.
 

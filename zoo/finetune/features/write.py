@@ -73,17 +73,15 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
-    float32 (N, K) for labels and numbers; of images alone there are none. Rows are sorted by path,
-    whatever split they are in. Its metadata has more: see `_about`, and for the options
-    `Zoo.features`.
+    float32 (N, K) for labels and numbers, or none. Rows are sorted by path, whatever split they are
+    in. Its metadata has more: see `_about`, and for the options `Zoo.features`.
     """
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
     if is_unlabeled(data):
-        pixels = opening.max_pixels
-        dataset = open_unlabeled(data, max_pixels=pixels, skip_bad=skip_bad, progress=progress)
+        dataset = open_unlabeled(data, opening.max_pixels, skip_bad, progress)
     else:
         dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
