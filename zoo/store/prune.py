@@ -183,12 +183,11 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
-    rebased = _rebased(headers["encoded-manifests"], reached | young_manifests)
     return Plan(
         doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
         recent=len((past - current) & _either(files)),
-        rebased=rebased,
+        rebased=_rebased(headers["encoded-manifests"], reached | young_manifests),
         unread=tuple(unread),
     )
 
