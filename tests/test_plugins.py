@@ -276,6 +276,24 @@ def test_an_extra_that_is_not_installed_is_told(install: Install) -> None:
     assert plugins.head("needy")
 
 
+def test_a_package_under_another_distributions_name_will_do(
+    install: Install, tmp_path: Path
+) -> None:
+    """As mlflow-skinny brings mlflow. A folder that a tool leaves behind is no package."""
+    install("acme_skinny", "zoo.heads", "skinny = acme_skinny:Plugin")
+    (tmp_path / "acme_full.py").write_text("raise RuntimeError('not to be imported')")
+    (tmp_path / "acme_runs").mkdir()
+    for package in ("acme-full", "acme_runs"):
+        name, needs = package.replace("-", "_"), f"{package}>=2; extra == 'gpu'"
+        install(f"x_{name}", "zoo.heads", f"{name} = x_{name}:Plugin [gpu]", requires=needs)
+    plugins.check_packages("zoo.heads", "acme_full")
+    found = {plugin.name: plugin.problem for plugin in plugins.installed()}
+    assert found["acme_full"] is None
+    assert "acme_runs>=2', which" in (found["acme_runs"] or "")
+    with pytest.raises(MissingPackage, match="acme_runs"):
+        plugins.check_packages("zoo.heads", "acme_runs")
+
+
 @pytest.mark.parametrize(
     ("lists", "problem"),
     [

@@ -41,6 +41,7 @@ __all__ = [
     "Folder",
     "Guarded",
     "Head",
+    "Installable",
     "Kind",
     "Known",
     "Local",
@@ -242,6 +243,14 @@ class Local(Protocol):
 
     def local(self, release: Release, path: str) -> Path | None:
         """Where the file is; None if it is not here. Not checked: whoever uses it hashes it."""
+
+
+@runtime_checkable
+class Installable(Protocol):
+    """A source whose files come to this machine with packages that the user installs."""
+
+    def install(self, name: str) -> str:
+        """The command that installs what ships the checkpoint ``name``; empty if nothing does."""
 
 
 @runtime_checkable

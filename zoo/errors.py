@@ -295,18 +295,30 @@ class Protected(Conflict):
 
 class WouldReplace(Conflict):
     """A push to ``other``, or a pull from there, would take the name ``ref`` from work that is not
-    known where the new one comes from; ``doing`` says which.
+    known where the new one comes from; ``doing`` says which. ``behind`` says that what is here is
+    an older version of that work.
     """
 
     def __init__(
-        self, doing: Literal["push", "pull"], ref: str, current: str, other: str, what: str
+        self,
+        doing: Literal["push", "pull"],
+        ref: str,
+        current: str,
+        other: str,
+        what: str,
+        *,
+        behind: bool = False,
     ) -> None:
-        self.doing, self.ref, self.other = doing, ref, other
+        self.doing, self.ref, self.other, self.behind = doing, ref, other, behind
         super().__init__(what, current)
 
     def _usual(self) -> str:
         mine, theirs = (_other_tag(self.ref, whose) for whose in ("mine", "theirs"))
         other, tag = quote(self.other), f"zoo tag {self.ref} {mine}"
+        if self.behind:
+            return (
+                f"nothing was changed; bring the newer one here: zoo pull {self.ref} --from {other}"
+            )
         if self.doing == "push":
             return (
                 f"nothing was changed; zoo pull {self.ref} --from {other} --as {theirs} brings "

@@ -210,10 +210,11 @@ class Zoo:
             InvalidOption: A value that the field does not take.
         """
         from zoo.lookup.ref_status import with_remotes
-        from zoo.registry import Query
+        from zoo.registry import Found, Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        return Table(with_remotes(self.workspace, self.workspace.registry.search(query)))
+        found = self.workspace.registry.search(query)
+        return Table(with_remotes(self.workspace, found), Found)
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
         """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
@@ -1014,7 +1015,8 @@ class Zoo:
 
         Args:
             name: The checkpoint.
-            data: What `finetune` takes.
+            data: What `finetune` takes; or a folder of images without class folders, an image or a
+                pattern (``photos/*.jpg``): no labels are written then.
             out: The safetensors file to write.
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
@@ -1025,12 +1027,12 @@ class Zoo:
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.preflight import check_device, check_file, check_measured
+        from zoo.finetune.preflight import check_device, check_file, check_pictured
 
         check_device(device)
         asked = Opening(**opening)
         check_file(Path(out), force=force)
-        check_measured(self.workspace, (name,), str(data), asked)
+        check_pictured(self.workspace, name, str(data), asked, task)
         from zoo.finetune.features.write import write_features
 
         return write_features(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module, metadata
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo import packages
@@ -259,6 +260,8 @@ def _check_extras(claim: EntryPoint, *, versions: bool) -> None:
         if not marker or not any(marker.evaluate({"extra": extra}) for extra in claim.extras):
             continue
         version = _installed(needed.name)
+        if version is None and _importable(needed.name):
+            continue  # of another distribution: mlflow of mlflow-skinny, whose version is its own
         if version is None or (
             versions and not needed.specifier.contains(version, prereleases=True)
         ):
@@ -291,6 +294,16 @@ def _installed(package: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return packages.version(package)
     return None
+
+
+def _importable(package: str) -> bool:
+    """Whether there is a module of that name; a mere folder, as runs leave in the current one, is
+    none. It is not imported.
+    """
+    with suppress(ImportError, ValueError):
+        spec = find_spec(package.replace("-", "_"))
+        return spec is not None and spec.origin is not None
+    return False
 
 
 def _claim(group: str, name: str) -> EntryPoint:

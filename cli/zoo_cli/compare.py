@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import FOUND, brief, clean, count, note, print_json, side_by_side, size, table
@@ -174,8 +175,9 @@ def _print_records(found: Diff) -> None:
     """What is recorded beside the weights, as far as it differs."""
     rows: list[tuple[object, ...]]
     rows = [("head " + key, *values) for key, values in found.head.items()]
+    recipe, absent = _recipes(found)
     for part in RECORDED:
-        changes: Changes = getattr(found, part)
+        changes: Changes = recipe if part == "recipe" else getattr(found, part)
         rows += [
             (part if key == part else f"{part} {key}", *map(_value, values))
             for key, values in changes.items()
@@ -183,6 +185,8 @@ def _print_records(found: Diff) -> None:
     if rows:
         click.echo()
         table(("RECORDED", "A", "B"), rows)
+    if absent:
+        click.echo(clean(absent))
     if classes := found.classes:
         click.echo()
         moved = f"{classes.moved} at another index"
@@ -190,6 +194,18 @@ def _print_records(found: Diff) -> None:
         for what, names in (("added", classes.added), ("removed", classes.removed)):
             if names:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
+
+
+def _recipes(found: Diff) -> tuple[Changes, str]:
+    """What differs of both recipes; if only one has any, what was chosen for it, and who has none:
+    beside nothing, defaults say nothing.
+    """
+    for own, (side, other) in enumerate(((found.a, found.b), (found.b, found.a))):
+        if found.recipe.get("data", ("", ""))[own] is None:  # every recipe names its data
+            kept = chosen({name: values[1 - own] for name, values in found.recipe.items()})
+            told = f"{side.name} has no recipe; of that of {other.name}, what was chosen is shown"
+            return {name: found.recipe[name] for name in kept}, told
+    return found.recipe, ""
 
 
 def _number(value: float | None) -> str:
@@ -242,11 +258,12 @@ def _print_best(file: str, best: FileMatch) -> None:
         click.echo(f"  {_percent(best.share)} of its known units are in the file")
         note(f"only a remote has it; to compare all of it: {best.pull}")
         return
-    identical = "; the file is byte for byte the same" if best.identical_file else ""
+    identical = "; byte for byte its own file" if best.identical_file else ""
     click.echo(f"  {_percent(best.share)} of the file's weights match{identical}")
     for what, value in (
         ("cast", ", ".join(best.casts)),
         ("names begin with", best.prefix),
+        ("names are converted:", _renamed(best.renamed)),
         ("first differs at", best.departs),
         ("differs in", _units(best.units)),
         ("lacks", _tensors(best.missing)),
@@ -269,6 +286,13 @@ def _tensors(names: Sequence[str]) -> str:
         return ""
     number = "one tensor" if len(names) == 1 else f"{len(names)} tensors"
     return f"{number}: {_listed(names)}"
+
+
+def _renamed(number: int) -> str:
+    if not number:
+        return ""
+    tensors = "one tensor has" if number == 1 else f"{number} tensors have"
+    return f"{tensors} another name in the file"
 
 
 def _percent(share: float | None) -> str:

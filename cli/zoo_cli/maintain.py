@@ -236,7 +236,7 @@ def prune(
     for problem in plan.unread:
         note(f"left alone: {problem}")
     if not as_json:
-        _show(plan)
+        _show(plan, keep, grace)
     if plan.doomed and _agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
         plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
         done = True
@@ -248,16 +248,18 @@ def prune(
         note("nothing was deleted; --yes deletes")
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: Plan, keep: float, grace: float) -> None:
     if plan.doomed:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
-    spared = (
-        f"; {plural(plan.young, 'file is', 'files are')} too young to delete" if plan.young else ""
-    )
+    young = plural(plan.young, "file is", "files are")
+    spared = f"; {young} too young to delete (--grace {grace:g})" if plan.young else ""
     stay = plural(len(plan.rebased), "manifest that stays is", "manifests that stay are")
     anew = f"; {stay} encoded anew" if plan.rebased else ""
     click.echo(f"{plural(len(plan.doomed), 'file')}, {size(plan.bytes)} to delete{spared}{anew}")
+    if plan.recent:
+        kept = plural(plan.recent, "checkpoint without a name is", "checkpoints without names are")
+        note(f"{kept} kept: a name pointed there in the last {keep:g} days (--keep 0 keeps none)")
 
 
 @command()
@@ -285,10 +287,9 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
             note(f"left alone: {problem}")
         if plan.pairs:
             _show_pairs(plan.pairs)
-        click.echo(
-            f"{plural(len(plan.pairs), 'checkpoint')}, {size(plan.bytes)}: about "
-            f"{size(plan.estimate)} as differences"
-        )
+        number = plural(len(plan.pairs), "checkpoint")
+        about = f"{size(plan.bytes)}: about {size(plan.estimate)} as differences"
+        click.echo(f"{number}, {about}" if plan.pairs else "nothing to repack")
     if not plan.pairs or not _agreed("repack?", dry_run=dry_run, yes=yes, as_json=as_json):
         if as_json:
             print_json({"repacked": False, **plan.to_json()})

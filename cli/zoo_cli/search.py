@@ -24,6 +24,8 @@ ALL = 1_000_000
 """More names than any folder of refs has."""
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
+PART = 3
+"""Characters of the shortest part of a word that the index finds (docs/search.md)."""
 NAMED = 8
 """So many names are listed in a line."""
 
@@ -101,7 +103,8 @@ def search(
 
 @command()
 @click.argument("query", nargs=-1)
-def ls(query: tuple[str, ...], as_json: bool) -> None:
+@click.option("--limit", type=POSITIVE, help="Only the newest so many (default: all).")
+def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     """List the checkpoints in this zoo, newest first.
 
     QUERY is words and filters, as of zoo search.
@@ -109,14 +112,17 @@ def ls(query: tuple[str, ...], as_json: bool) -> None:
     \b
     Examples:
       zoo ls
+      zoo ls --limit 5
       zoo ls owner:team 'accuracy>0.9'
     """
     zoo, text = open_zoo(), " ".join(query)
-    found = zoo.search(text, pulled=True, sort="-updated", limit=ALL)
+    found = zoo.search(text, pulled=True, sort="-updated", limit=limit or ALL)
     if as_json:
         print_json([row.to_json() for row in found])
         return
     _print_found(found, f"{text} updated", without=("here",))
+    if len(found) == limit and (total := zoo.count(text, pulled=True)) > limit:
+        note(f"{limit} of {total}; --limit shows more")
     if not found and not query:
         note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
 
@@ -129,6 +135,8 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         return
     note("nothing matches; fewer words or filters find more")
     for word in Query.parse(asked).words:
+        if len(word) < PART:
+            note(clean(f"'{word}' is found as a whole word only: a part takes {PART} characters"))
         if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
             note(clean(f"nothing has {word}; did you mean {' or '.join(near)}?"))
     for each in Query.parse(asked).filters:

@@ -271,9 +271,13 @@ def _check(check: Check) -> str:
     if check.share is None:
         return "cannot be checked"
     whole = sum(unit.identical == unit.tensors for unit in check.units)
+    units = len(check.units)
+    if check.agrees and check.cosine is not None:  # none of its matrices is its parent's
+        changed = f"{units - whole} of {units} units have changed and are still like its parent's"
+        return f"agrees: {changed}: cosine {check.cosine:.3f} (unrelated weights: about 0)"
     text = (
         f"{'agrees' if check.agrees else 'DISAGREES'}: {check.share:.1%} of the weights, "
-        f"{whole} of {len(check.units)} units are its parent's"
+        f"{whole} of {units} units are its parent's"
     )
     return text if check.cosine is None else f"{text}; cosine {check.cosine:.3f}"
 

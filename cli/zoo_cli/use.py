@@ -130,11 +130,13 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     """Write the features of each image in DATA, as NAME sees it.
 
     That is what leaves one of its units, averaged over all places: a vector for each image. DATA is
-    what zoo finetune takes. The file is safetensors: the features as `codes`, labels, and in its
-    metadata paths, classes, the unit and the checkpoint's digest.
+    what zoo finetune takes, or images without labels: a folder of them, or a quoted pattern. The
+    file is safetensors: the features as `codes`, labels if there are any, and in its metadata
+    paths, classes, the unit and the checkpoint's digest.
 
     \b
-    Example:
+    Examples:
+      zoo features team/flowers 'photos/*.jpg' --out photos.safetensors
       zoo features timm/tf_efficientnet_lite0.in1k flowers/ --at blocks.4 --out features.safetensors
     """
     written = open_zoo().features(name, data, out, **options)

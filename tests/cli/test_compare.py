@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.derived import TRAINED, derive, train, weights_of
 from fakes.prepared import copy_zoo
 from safetensors.numpy import load_file, save_file
 
+from zoo.domain.manifest import Parent
+from zoo.domain.recipe import Recipe
 from zoo.workspace import Workspace
 
 Run = Callable[..., Any]
@@ -160,3 +163,37 @@ def test_looking_up_imports_nothing_heavy(unknown: Path) -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+def test_diff_beside_what_has_no_recipe(toy: Run) -> None:
+    """Defaults say nothing: only what was chosen is shown, and who has none."""
+    recipe = Recipe(data="/data/digits", epochs=3).to_json()
+    values = {name: value + 1 for name, value in tensors().items()}
+    with closing(Workspace(Path.cwd())) as workspace:
+        add_checkpoint(workspace, "team/tuned", values, recipe=recipe)
+    for names, row in (
+        (("team/base", "team/tuned"), ("epochs", "-", "3")),
+        (("team/tuned", "team/base"), ("epochs", "3", "-")),
+    ):
+        said = toy("diff", *names).done().out
+        lines = [line.split() for line in said.splitlines() if line.startswith("recipe ")]
+        assert {line[1] for line in lines} == {"data", "epochs"}
+        assert ["recipe", *row] in lines
+        chosen = "of that of team/tuned, what was chosen is shown"
+        assert f"team/base has no recipe; {chosen}" in said
+    other = {**recipe, "data": "/data/more"}
+    with closing(Workspace(Path.cwd())) as workspace:
+        add_checkpoint(workspace, "team/more", values, recipe=other)
+    assert "has no recipe" not in toy("diff", "team/tuned", "team/more").done().out
+
+
+def test_log_of_a_training_of_all_weights_says_how_near_they_are(toy: Run) -> None:
+    values = {name: value * value.dtype.type(1.001) for name, value in tensors().items()}
+    with closing(Workspace(Path.cwd())) as workspace:
+        base = workspace.names.resolve("team/base")[1]
+        parent = Parent(manifest=base, relation="finetune", ref="team/base")
+        add_checkpoint(workspace, "team/whole", values, parents=(parent,))
+    said = toy("log", "team/whole").done().out
+    changed = "agrees: 3 of 3 units have changed and are still like its parent's: cosine 1.000"
+    assert f"{changed} (unrelated weights: about 0)" in said
+    assert "0.0%" not in said

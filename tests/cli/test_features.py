@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from zoo.errors import InvalidImage
@@ -37,6 +40,43 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("features.safetensors  36 x 1280 features at head of ")
     assert load_file(home / "features.safetensors")["codes"].shape == (36, 1280)
+
+
+def test_images_without_labels(small: Run, few: Path, tmp_path: Path) -> None:
+    """A folder of images alone, a pattern, one image: codes and paths, and no labels."""
+    flat, out = few / "1", tmp_path / "codes.safetensors"
+    names = sorted(path.name for path in flat.iterdir())
+    command = ("features", "team/net", "--out", out, "--force")
+    expected: Any = None
+    for data, paths in (
+        (flat, names),
+        (flat / "*.png", [str(flat / name) for name in names]),
+        (flat / names[0], [str(flat / names[0])]),
+    ):
+        done = small(*command, data, "--json").done()
+        assert (done.json["images"], done.json["classes"]) == (len(paths), [])
+        with safe_open(out, "pt") as file:
+            assert list(file.keys()) == ["codes"]
+            about = file.metadata()
+            codes = file.get_tensor("codes")
+        assert json.loads(about["paths"]) == paths
+        assert about["task"] == "none"
+        expected = codes if expected is None else expected
+        assert torch.allclose(codes, expected[: len(codes)], atol=1e-5)
+    small(*command, few).done()  # its class folders are labels, as they were
+    assert set(load_file(out)) == {"codes", "labels"}
+
+
+def test_images_without_labels_that_cannot_be_used(small: Run, few: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    shutil.copytree(few / "1", flat)
+    min(flat.iterdir()).write_bytes(b"text")
+    command = ("features", "team/net", "--out", tmp_path / "codes")
+    small(*command, flat).refused("is not a readable image", "--skip-bad leaves out 1 image")
+    assert small(*command, flat, "--skip-bad").done().out.endswith("; 1 bad image left out\n")
+    small(*command, tmp_path / "*.jpg", "--force").refused("no images")
+    small(*command, flat, "--force", "--task", "regression").refused("--task: that is for labeled")
+    small("finetune", "team/net", "--data", flat, "--save", "team/a").refused("no class folders")
 
 
 def test_a_misspelt_unit(run: Run, digits: Path, home: Path) -> None:

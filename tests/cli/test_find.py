@@ -76,6 +76,21 @@ def test_an_architecture_of_that_name_comes_first(run: Run) -> None:
     assert [row["name"] for row in few] == ["timm/resnet50.a1_in1k"]
 
 
+def test_a_part_that_is_too_short_is_told(toy: Run) -> None:
+    said = toy("search", "m/").done().err
+    assert "'m/' is found as a whole word only: a part takes 3 characters" in said
+    assert "whole word only" not in toy("search", "am/no").done().err
+    assert [line.split()[0] for line in toy("search", "am/").done().out.splitlines()[1:]]
+
+
+def test_ls_has_a_limit(toy: Run) -> None:
+    assert len(toy("ls", "--json").json) == 2
+    assert len(toy("ls", "--limit", 1, "--json").json) == 1
+    said = toy("ls", "--limit", 1).done()
+    assert (len(said.out.splitlines()), said.err) == (2, "1 of 2; --limit shows more\n")
+    assert toy("ls", "--limit", 2).done().err == ""
+
+
 def test_words_that_nothing_has_get_near_names(run: Run) -> None:
     said = run("search", "resnt50", "in1k").done()
     assert "nothing has resnt50; did you mean timm/" in said.err

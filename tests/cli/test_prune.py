@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from fakes.clock import earlier
 
+import zoo
+
 TUNED = "team/digits"
 
 
@@ -62,7 +64,7 @@ def test_a_dry_run_shows_and_changes_nothing(
     assert "nothing was deleted" in shown.err
     assert run(*line, "--dry-run", "--json").json["deleted"] is False
     assert run(*line, "--json").json["items"]
-    assert "checkpoint" in run("repack", tmp_path / "team", "--dry-run").done().out
+    assert run("repack", tmp_path / "team", "--dry-run").done().out == "nothing to repack\n"
     assert "nothing was deleted" in run(*line, "--dry-run", "--yes").done().err
     assert run(*line, "--json").json["items"]
 
@@ -88,6 +90,28 @@ def test_what_is_young_or_was_in_use_lately_is_spared(run: Any, home: Path) -> N
     assert run("prune", "--grace", "0", "--json").json["items"] == []
     assert run("prune", "--keep", "0", "--json").json["items"] == []
     assert run("prune", "--keep", "0", "--json").json["spared"] > 0
+
+
+def test_a_prune_says_what_keeps_what_was_deleted_just_now(toy: Any) -> None:
+    with zoo.open() as here:
+        assert repr(here.plan_prune()) == "Plan(doomed=0, bytes=0, young=0, recent=0)"
+    assert "kept" not in toy("prune").done().err
+    toy("delete", TUNED).done()
+    toy("tag", "team/base", "team/other").done()
+    toy("delete", "team/other").done()  # another name is left
+    kept = "1 checkpoint without a name is kept: a name pointed there in the last 90 days (--keep 0"
+    assert kept in toy("prune").done().err
+    assert toy("prune", "--json").json["recent"] == 1
+    with zoo.open() as here:
+        assert repr(here.plan_prune()) == "Plan(doomed=0, bytes=0, young=0, recent=1)"
+
+
+def test_a_prune_says_that_files_are_too_young(toy: Any) -> None:
+    with earlier():
+        toy("delete", TUNED).done()
+    said = toy("prune", "--keep", 0).done()
+    assert "too young to delete (--grace 14)" in said.out
+    assert "is kept" not in said.err
 
 
 def test_a_remote_can_be_pruned(run: Any, home: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from traceback import format_exception
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,17 @@ def test_pandas_takes_what_a_search_finds(opened: zoo.Zoo) -> None:
     frame = opened.search().to_pandas()
     assert set(frame["name"]) == {"team/flowers", "team/base"}
     assert {"params", "kind", "license"} <= set(frame)
+
+
+def test_nothing_found_has_columns_in_pandas(
+    opened: zoo.Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as they are known: what metrics there are, only an answer tells."""
+    pandas = SimpleNamespace(DataFrame=lambda *, columns: columns)
+    monkeypatch.setitem(sys.modules, "pandas", pandas)  # the real one takes seconds to import
+    columns = opened.search("nothing-like-this").to_pandas()
+    found = opened.search()[0].to_json()
+    assert columns == [name for name, value in found.items() if not isinstance(value, dict)]
 
 
 def test_without_pandas_it_says_what_to_install(

@@ -47,9 +47,15 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path, few: Path) -> None:
     recipe.write_text("data = 'x'\nepoch = 3\n")
     done = small("finetune", NET, "--recipe", recipe, "--save", "team/b")
     assert done.code == 1
-    assert "no option 'epoch'; did you mean epochs?" in done.err
+    assert f"{recipe}: a recipe has no option 'epoch'; did you mean epochs?" in done.err
+    recipe.write_text('data = "x"\nlerning_rate = 0.1')
+    done = small("finetune", NET, "--recipe", recipe, "--save", "team/b")
+    assert f"{recipe}: a recipe has no option 'lerning_rate'; did you mean lr (lea" in done.err
     recipe.write_text("data = [")
-    assert "is not TOML" in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
+    assert (
+        f"{recipe}: the recipe is not TOML"
+        in small("finetune", NET, "--recipe", recipe, "--save", "team/b").err
+    )
     Path("small-dat").write_text("data = 'x'\n")
     for name, says in {
         "small-dat": "no preset 'small-dat': did you mean small-data? ./small-dat is the file",

@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -355,9 +355,13 @@ class Recipe:
             InvalidOption: It cannot be read, or an option is not what it must be.
         """
         preset, text = find(file)
+        try:
+            table = _read_table(text)
+            _check_options(table)
+        except InvalidOption as error:
+            raise InvalidOption(f"{file}: {error}", hint=error.hint) from error
         if not preset:
-            return cls.parse(text, **options)
-        table = _read_table(text)
+            return cls.from_json({**table, **options})
         idle = IDLE.get(str(options.get("strategy", "")), "").split()
         if options.get("strategy", table["strategy"]) != table["strategy"]:
             idle += ["freeze", "at"]
@@ -380,13 +384,7 @@ class Recipe:
         Raises:
             InvalidOption: An option does not exist, or is of another type.
         """
-        known = {option.name: option for option in fields(cls)}
-        for name, value in data.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {spoken(near[0])}?" if near else ""
-                raise InvalidOption(f"a recipe has no option '{name}'{hint}")
-            _check_type(name, value, str(known[name].type))
+        _check_options(data)
         if "data" not in data:
             raise InvalidOption("a recipe needs data")
         return cls(**data)
@@ -478,6 +476,26 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "float | None": (int, float, type(None)),
     "tuple[str, ...]": (list, tuple),
 }
+
+
+def _check_options(data: Mapping[str, object]) -> None:
+    """See that all of ``data`` are options of a recipe, by the names of its fields."""
+    known = {option.name: option for option in fields(Recipe)}
+    for name, value in data.items():
+        if name not in known:
+            raise InvalidOption(f"a recipe has no option '{name}'{_meant(name, known)}")
+        _check_type(name, value, str(known[name].type))
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The option that is called almost so, by its name or as it is spoken of."""
+    called = {form: each for each in known for form in (spoken(each).replace(" ", "_"), each)}
+    near = difflib.get_close_matches(name, called, n=1)
+    if not near:
+        return ""
+    option = called[near[0]]
+    aside = "" if near[0] == option else f" ({spoken(option)})"
+    return f"; did you mean {option}{aside}?"
 
 
 def _check_type(name: str, value: object, kind: str) -> None:

@@ -32,7 +32,15 @@ class Table(list[T]):
 
     A class of answers with ``_COLUMNS`` shows these attributes, another all of its fields that fit
     into a cell. A mapping of numbers (metrics) is a column for each.
+
+    Args:
+        answers: What it holds.
+        kind: Their class: what a table without any has for columns.
     """
+
+    def __init__(self, answers: Iterable[T] = (), kind: type[T] | None = None) -> None:
+        super().__init__(answers)
+        self._kind = kind
 
     def __repr__(self) -> str:
         lines = as_text(*cells(self[:SHOWN])) if self else ["nothing"]
@@ -58,6 +66,8 @@ class Table(list[T]):
             from zoo.errors import MissingPackage
 
             raise MissingPackage("pandas", "pip install pandas") from error
+        if not self and self._kind:
+            return pandas.DataFrame(columns=_columns(self._kind))
         return pandas.json_normalize(self.to_json())
 
 
@@ -104,6 +114,15 @@ def html_of(said: str, parts: Mapping[str, Sequence[object]]) -> str:
         f"<p>{escape(name)}</p>{as_html(*cells(rows))}" for name, rows in parts.items() if rows
     ]
     return f"<p><code>{escape(said)}</code></p>" + "".join(tables)
+
+
+def _columns(kind: type) -> list[str]:
+    """What a data frame of such answers has whatever they are: no entries of mappings."""
+    return [
+        each.metadata.get("json", each.name)
+        for each in fields(kind)
+        if not str(each.type).startswith(("dict", "Mapping"))
+    ]
 
 
 def _worth_a_column(figures: Sequence[Mapping[str, object]]) -> list[str]:

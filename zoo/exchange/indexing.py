@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from zoo import plugins
-from zoo.contracts import Catalog, Queried
+from zoo.contracts import Catalog, Queried, Source
 from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, Task, silent
@@ -162,17 +162,19 @@ def forget(workspace: Workspace, source: str, author: str | None = None) -> int:
 
 
 def index_local(workspace: Workspace, *, unseen: bool = False, progress: Progress = silent) -> None:
-    """Index the sources that ask no other machine, unless their version is indexed already; with
-    ``unseen``, only those of which none is: to learn the version, a library must be imported.
+    """Index the sources that ask no other machine, unless their version is indexed already.
+
+    With ``unseen``, mere listings only if none is: to learn their version, a library must be
+    imported. A source that has weights on this machine is always asked: they come with packages.
     """
     for name in plugins.names("zoo.sources"):
         try:
-            if unseen and workspace.registry.indexed_version(name) is not None:
-                continue
-            catalog = plugins.catalog(name)
+            catalog, indexed = plugins.catalog(name), workspace.registry.indexed_version(name)
             if catalog.network:
                 continue
-            if workspace.registry.indexed_version(name) != _version_of(name, catalog):
+            if unseen and indexed is not None and not isinstance(catalog, Source):
+                continue
+            if indexed != _version_of(name, catalog):
                 index(workspace, name, progress=progress)
         except (BrokenPlugin, MissingPackage):
             continue  # one that cannot be used keeps nobody from the others

@@ -17,9 +17,9 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.domain.task import TASKS
+from zoo.domain.task import TASKS, Task
 from zoo.errors import Conflict, InvalidOption, Unsupported
-from zoo.finetune.dataset.spec import Opening, check_spec, opening_of
+from zoo.finetune.dataset.spec import Opening, check_spec, is_unlabeled, opening_of
 from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base
 from zoo.lookup.alive import taken
@@ -32,6 +32,7 @@ __all__ = [
     "check_device",
     "check_file",
     "check_measured",
+    "check_pictured",
     "check_new",
     "check_recipe",
     "check_report",
@@ -98,6 +99,24 @@ def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
     check_spec(recipe.data, opening_of(recipe), task)
     # Last: a network that was never traced here is traced, with torch.
     check_base(workspace, workspace.store.manifest(parent), recipe)
+
+
+def check_pictured(
+    workspace: Workspace, name: str, data: str, opening: Opening, task: Task | None
+) -> None:
+    """Before a checkpoint's features of images are taken: both are there, with labels or without.
+
+    Raises:
+        InvalidOption: An option is for labels or tables, and there are none.
+    """
+    if not is_unlabeled(data):
+        check_measured(workspace, (name,), data, opening)
+        return
+    workspace.names.resolve(name)
+    given = [*opening.of_tables, *(["task"] if task else [])]
+    if given:
+        options = ", ".join(f"--{each.replace('_', '-')}" for each in given)
+        raise InvalidOption(f"{options}: that is for labeled images; {data} has no labels")
 
 
 def check_measured(workspace: Workspace, names: Iterable[str], data: str, opening: Opening) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from blake3 import blake3
 
@@ -16,7 +17,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
-from zoo.lookup.match import FileTensor, Match, match
+from zoo.lookup.match import FileTensor, Match, Verdict, match
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.registry.tensors import Holder
 from zoo.store.files import LARGE
@@ -47,11 +48,17 @@ class Candidate:
     match: Match
 
     @property
-    def rank(self) -> tuple[float, int, int, str]:
-        """Best first: most shared, least left out, then an ancestor before what derives from it."""
-        left_out = len(self.match.missing)
-        ancestors = sum(1 for _ in self.manifest.lineage())
-        return (-self.match.share, left_out, ancestors, str(self.digest))
+    def rank(self) -> tuple[int, float, int, int, str]:
+        """Best first: the same before a cast, most shared, least left out, then an ancestor before
+        what derives from it.
+        """
+        return (*self.closeness, sum(1 for _ in self.manifest.lineage()), str(self.digest))
+
+    @property
+    def closeness(self) -> tuple[int, float, int]:
+        """How far the weights are the file's, the closest first."""
+        verdict = get_args(Verdict).index(self.match.verdict)
+        return (verdict, -self.match.share, len(self.match.missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,6 +88,7 @@ class FileMatch(Result):
             many of its units are in the file.
         identical_file: Whether the file is byte for byte one of its files.
         prefix: What was taken off the file's names.
+        renamed: How many tensors have another name in the file, the prefix aside.
         casts: Such as ``F32 to BF16``.
         missing: Tensors that the file lacks.
         added: Tensors that it lacks.
@@ -99,6 +107,7 @@ class FileMatch(Result):
     share: float | None
     identical_file: bool = False
     prefix: str = ""
+    renamed: int = 0
     casts: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
@@ -149,6 +158,7 @@ def identify(
     """
     _complete(workspace)
     here, missing = candidates(workspace, _keys(tensors.values()), tensors)
+    here.sort(key=lambda one: _original_first(workspace, one, sha256))
     elsewhere = [_elsewhere(workspace, holder) for holder in missing]
     matches = (*(_shown(workspace, one, sha256) for one in here), *elsewhere)
     return Identified(
@@ -158,6 +168,21 @@ def identify(
         verdict=matches[0].verdict if matches else "unknown",
         matches=matches,
     )
+
+
+def _original_first(workspace: Workspace, one: Candidate, sha256: str) -> tuple[object, ...]:
+    """To sort by: of those that are equally close the one that was made of this very file, then an
+    ancestor, then the one that has had a name for longest.
+    """
+    *closeness, ancestors, digest = one.rank
+    named_at = (
+        entry.at
+        for ref in workspace.registry.refs_of(one.digest)
+        for entry in workspace.store.history(ref)
+        if entry.manifest == one.digest
+    )
+    other = sha256 not in hashes_of(one.manifest)
+    return (*closeness, other, ancestors, min(named_at, default="~"), digest)
 
 
 def candidates(
@@ -222,6 +247,7 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
         share=one.match.share,
         identical_file=sha256 in hashes_of(one.manifest),
         prefix=one.match.prefix,
+        renamed=one.match.renamed,
         casts=one.match.casts,
         missing=one.match.missing,
         added=one.match.added,

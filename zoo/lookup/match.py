@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
@@ -17,6 +19,7 @@ from zoo.store.tensor_keys import sample_keys
 __all__ = ["FileTensor", "Match", "match", "prefix_of"]
 
 Verdict = Literal["same", "cast", "part", "derived", "unknown"]
+"""What a file can be to a checkpoint, the closest first."""
 
 PREFIXES = 8
 """Parts of a name that may be a prefix: a stranger's name can have any number."""
@@ -51,6 +54,7 @@ class Match:
     Attributes:
         share: Share of the file's elements that are the checkpoint's.
         prefix: What the file's names begin with more.
+        renamed: How many of its tensors go by another name, the prefix aside.
         casts: Dtypes that differ where values do not: ``F32 to BF16``.
         same: Tensors that are the checkpoint's.
         changed: Tensors of the same name that are not.
@@ -60,6 +64,7 @@ class Match:
 
     share: float
     prefix: str
+    renamed: int
     casts: tuple[str, ...]
     same: tuple[str, ...]
     changed: tuple[str, ...]
@@ -89,7 +94,9 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     prefix = prefix_of(tensors, stored)
     pairs = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
     pairs = {name: own for name, own in pairs.items() if own in stored}
+    named = len(pairs)
     pairs |= dict(_alike(store, tensors, stored, pairs))
+    pairs |= dict(_interchangeable(store, tensors, stored, pairs))
     casts: set[str] = set()
     same, changed = [], []
     elements = 0
@@ -106,6 +113,7 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     return Match(
         share=elements / total if total else 0.0,
         prefix=prefix,
+        renamed=len(pairs) - named,
         casts=tuple(sorted(casts)),
         same=tuple(same),
         changed=tuple(changed),
@@ -146,6 +154,32 @@ def _alike(
             if len(found) == 1 and _equal(tensor, stored[one := found.pop()], store):
                 used.add(one)
                 yield name, one
+
+
+def _interchangeable(
+    store: Store,
+    tensors: Mapping[str, FileTensor],
+    stored: Mapping[str, Tensor],
+    paired: Mapping[str, str],
+) -> Iterator[tuple[str, str]]:
+    """Tensors that how they begin cannot tell apart, such as counters of batches: any two with the
+    same bytes and the same last part of their names.
+    """
+
+    def alike(
+        name: str, dtype: str, shape: tuple[int, ...], data: memoryview
+    ) -> tuple[object, ...]:
+        return name.rpartition(".")[2], dtype, shape, blake3(data).digest()
+
+    left: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for own in sorted(stored.keys() - set(paired.values())):
+        ours = stored[own]
+        left[alike(own, ours.dtype, ours.shape, content(store, ours))].append(own)
+    for name, tensor in tensors.items() if left else ():
+        if name not in paired and (
+            found := left.get(alike(name, tensor.dtype, tensor.shape, tensor.data))
+        ):
+            yield name, found.pop(0)
 
 
 def _equal(theirs: FileTensor, ours: Tensor, store: Store) -> bool:

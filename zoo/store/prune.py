@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -90,12 +90,14 @@ class Plan(Result):
     Attributes:
         doomed: The files to delete.
         young: Number of files that nothing reaches either, but that are spared for their age.
+        recent: Number of checkpoints that no name points at any more, kept as one did lately.
         rebased: Manifests that stay, encoded against one that goes: they are encoded anew.
         unread: What cannot be read, with the reason; all that it may need is kept.
     """
 
     doomed: tuple[Doomed, ...]
     young: int
+    recent: int = 0
     rebased: tuple[Digest, ...] = ()
     unread: tuple[str, ...] = ()
 
@@ -104,11 +106,16 @@ class Plan(Result):
         """Bytes that are freed."""
         return sum(item.bytes for item in self.doomed)
 
+    def __repr__(self) -> str:
+        parts = f"doomed={len(self.doomed)}, bytes={self.bytes}, young={self.young}"
+        return f"Plan({parts}, recent={self.recent})"
+
     def to_json(self) -> Json:
         """Plain data for JSON."""
         return {
             "bytes": self.bytes,
             "spared": self.young,
+            "recent": self.recent,
             "rebased": [str(digest) for digest in self.rebased],
             "unread": list(self.unread),
             "items": [
@@ -156,7 +163,8 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     headers = {kind: read_headers(store, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
     gone = pruned(store, _either(files))
-    reached = _reached(store, _earlier(now, keep), gone, known, unread)
+    current, past = _reached(store, _earlier(now, keep), gone, known, unread)
+    reached = current | past
     if unread:
         reached |= _either(files)
     needs = _needs(store, reached, headers["encoded"], unread)
@@ -175,9 +183,13 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
-    doomed.sort(key=lambda item: item.turn)
-    rebased = _rebased(headers["encoded-manifests"], reached | young_manifests)
-    return Plan(doomed=tuple(doomed), young=spared, rebased=rebased, unread=tuple(unread))
+    return Plan(
+        doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
+        young=spared,
+        recent=len((past - current) & _either(files)),
+        rebased=_rebased(headers["encoded-manifests"], reached | young_manifests),
+        unread=tuple(unread),
+    )
 
 
 def _either(files: Mapping[Kind, Iterable[Digest]]) -> set[Digest]:
@@ -233,7 +245,7 @@ def execute(
         finally:
             for digest in unmarked:  # now there is room
                 store.remember_pruned(digest)
-    return Plan(doomed=tuple(gone), young=shown.young, rebased=again.rebased, unread=again.unread)
+    return replace(again, doomed=tuple(gone), young=shown.young)
 
 
 def _in_turn(
@@ -288,12 +300,14 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
 
 def _reached(
     store: Store, since: datetime, gone: set[Digest], known: Known, unread: list[str]
-) -> set[Digest]:
-    """The manifests that names lead to, or led to at ``since`` or later if not ``gone`` since.
+) -> tuple[set[Digest], set[Digest]]:
+    """The manifests that names lead to; and those they led to at ``since`` or later, if not
+    ``gone`` since.
 
     Names that cannot be read, or lack an entry that is ``known``, are added to ``unread``.
     """
-    reached: set[Digest] = set()
+    current: set[Digest] = set()
+    recent: set[Digest] = set()
     last: dict[Reference, int] = {}
     # An entry says when it was made by the clock of whoever made it, which may have been wrong.
     dates = {file.name: file.at for file in store.readable_files("refs")[0]}
@@ -308,19 +322,20 @@ def _reached(
         # What an entry named was in use until the next one, and at least until a deletion.
         for entry, following in zip(entries, [*entries[1:], None], strict=True):
             ended = entry if entry.deleted else following
-            recent = ended and (
+            if ended is None:
+                current.add(entry.manifest)
+            elif entry.manifest not in gone and (
                 ended.when is None
                 or ended.when >= since
                 or dates.get(entry_name(ref, ended.number), since) > since
-            )
-            if ended is None or (recent and entry.manifest not in gone):
-                reached.add(entry.manifest)
+            ):
+                recent.add(entry.manifest)
     for ref, number in known.items():
         if is_below(f"{ref.path}/{ref.tag}", unlisted):
             continue  # that is told already
         if last.get(ref, number if ref in refs else 0) < number:
             unread.append(f"{ref}: entry {number}, which the index knows, is gone; {ALL_KEPT}")
-    return reached
+    return current, recent
 
 
 def _needs(

@@ -15,10 +15,18 @@ __all__ = ["check_pull", "check_push"]
 
 
 def check_push(
-    store: Store, there: RefEntry | None, ref: Reference, digest: Digest, to: str, *, force: bool
+    store: Store,
+    there: RefEntry | None,
+    ref: Reference,
+    digest: Digest,
+    to: str,
+    versions: Callable[[Digest], Iterable[Digest]],
+    *,
+    force: bool,
 ) -> None:
     """See that what ``ref`` points at at a remote was known here, or is an ancestor of ``digest``;
-    with ``force``, that it may be moved at all.
+    with ``force``, that it may be moved at all. ``versions`` are what the remote had under it, and
+    what the one that it has now derives from.
 
     Raises:
         WouldReplace: It is somebody's work, which the push would hide.
@@ -31,13 +39,11 @@ def check_push(
         return
     known = {entry.manifest for entry in store.history(ref)}
     if there.manifest not in known | store.manifest(digest).ancestry():
-        raise WouldReplace(
-            "push",
-            str(ref),
-            str(there.manifest),
-            to,
-            f"{ref} there is not a version that this zoo knows ({_moved(there)})",
-        )
+        behind = digest in versions(there.manifest)
+        what = f"{ref} there is not a version that this zoo knows ({_moved(there)})"
+        if behind:
+            what = f"{ref} here is behind the one there, which went on from it ({_moved(there)})"
+        raise WouldReplace("push", str(ref), str(there.manifest), to, what, behind=behind)
 
 
 def check_pull(

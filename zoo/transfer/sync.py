@@ -49,14 +49,14 @@ def push(
     if ref is None:
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remotes.connect(to, create=True)
-
-    check_push(workspace.store, remote.read_ref(ref), ref, digest, to, force=force)
+    versions = partial(_versions, remote, ref, workspace.store)
+    check_push(workspace.store, remote.read_ref(ref), ref, digest, to, versions, force=force)
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
-        check_push(workspace.store, current, ref, digest, to, force=force)
+        check_push(workspace.store, current, ref, digest, to, versions, force=force)
         # The name comes last: who reads it finds all that it leads to.
         entry = append_after(remote, current, ref, digest, "push")
     workspace.remotes.note(to, ref, entry)
@@ -85,7 +85,8 @@ def push_all_tags(
         workspace.names.resolve(name)
     remote = workspace.remotes.connect(to, create=True)
     for ref, digest in here.items():
-        check_push(store, remote.read_ref(ref), ref, digest, to, force=force)
+        versions = partial(_versions, remote, ref, store)
+        check_push(store, remote.read_ref(ref), ref, digest, to, versions, force=force)
     return [
         push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
         for ref in sorted(here, key=lambda ref: (ref == asked, ref))
@@ -122,7 +123,7 @@ def pull(
             return
         check_movable(target, here)
         if not force:
-            versions = partial(_versions, remote, ref, entry.manifest, workspace.store)
+            versions = partial(_versions, remote, ref, workspace.store, entry.manifest)
             check_pull(workspace.store, here, target, where, versions)
 
     check(workspace.store.read_ref(target))
@@ -134,7 +135,7 @@ def pull(
     return target, copied
 
 
-def _versions(remote: Store, ref: Reference, digest: Digest, near: Store) -> Iterator[Digest]:
+def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:
     """What a remote had under ``ref``, and the ancestors of ``digest``, which it has now."""
     yield from read_manifest(remote, digest, [near]).ancestry()
     yield from (entry.manifest for entry in remote.history(ref))

@@ -115,6 +115,18 @@ def test_a_push_over_others_work_says_whose(bare: Run, mine: Path, theirs: Path)
     assert bare("push", NAME, "--to", "lab", "--force").code == 0
 
 
+def test_a_push_of_what_is_behind_is_told_to_pull(bare: Run, mine: Path, theirs: Path) -> None:
+    """By lineage, and by the history of the name there; what it is told to do works."""
+    for parent in (NAME, None):
+        there = grow(theirs, NAME, parent, bias=9 if parent else 7)
+        bare("push", NAME, "--to", "origin", "--home", theirs).done()
+        told = bare("push", NAME, "--to", "lab").refused(there, "is behind")
+        assert f"zoo pull {NAME} --from lab\n" in told.err
+        assert not any(option in told.err for option in ("--force", "--as"))
+        bare("pull", NAME, "--from", "lab").done()
+        assert digest_of(bare, NAME, mine) == there
+
+
 def test_a_prune_says_which_manifests_it_encodes_anew(bare: Run, mine: Path) -> None:
     """One that stays is the difference from one that goes."""
     child = grow(mine, "team/child", NAME, bias=1)

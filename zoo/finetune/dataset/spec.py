@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from zoo.backbones.image_files import SUFFIXES, image_files, not_own
 from zoo.domain.recipe import Recipe
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
@@ -19,6 +21,7 @@ __all__ = [
     "Opening",
     "check_spec",
     "is_named",
+    "is_unlabeled",
     "opening_of",
     "parse_named",
 ]
@@ -103,6 +106,19 @@ AS_IT_IS = Opening()
 def opening_of(recipe: Recipe) -> Opening:
     """How the data of ``recipe`` is opened."""
     return Opening(**{field.name: getattr(recipe, field.name) for field in fields(Opening)})
+
+
+def is_unlabeled(spec: str) -> bool:
+    """Whether ``spec`` names images alone: a folder of them in which there is no folder, one of
+    them, or a pattern (``photos/*.jpg``).
+    """
+    path = Path(spec).expanduser()
+    if is_named(spec):
+        return False
+    if path.is_dir():
+        inner = not_own(path, [each.name for each in path.iterdir() if each.is_dir()])
+        return not inner and any(image_files(path))
+    return path.suffix.lower() in SUFFIXES or (has_magic(spec) and not path.exists())
 
 
 def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:

