@@ -64,6 +64,12 @@ def show_planned(planned: PlannedImport) -> None:
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
     for line in filter(None, (str(planned.taken), planned.taken.said)):
         paragraph(line, "  ")
+    if before := planned.moves_from:
+        paragraph(
+            f"{planned.ref} is {before.short} now; it moves with --force alone, unless this "
+            "derives from that",
+            "  ",
+        )
 
 
 def _custom(planned: PlannedImport | PlannedFile) -> str:

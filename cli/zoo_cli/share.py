@@ -170,12 +170,13 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("name")
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
-@flag("--force", help="Move NEW even if it is of another architecture.")
+@flag("--force", help="Move NEW even from a checkpoint that NAME does not derive from.")
 def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
     NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
-    says. A name of another architecture is not moved without --force.
+    says: to what derives from it, is a training again on the same data, or had that name, or a tag
+    of it, already. To anything else it is moved with --force alone.
 
     \b
     Examples:
@@ -259,7 +260,7 @@ def _license(context: click.Context, _: click.Parameter, value: str | None) -> s
     help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
     "('team/{stem}').",
 )
-@flag("--force", help="Move the name even if it is of another architecture.")
+@flag("--force", help="Move the name even from a checkpoint that FILE does not derive from.")
 @flag("--recursive", help="Import all weights in the folder FILE and below it.")
 @flag("--dry-run", help="Only show what would be imported.")
 @flag("--yes", help="With --recursive: do not ask.")

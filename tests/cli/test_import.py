@@ -426,7 +426,7 @@ def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, stat
     torch.save({**state, **other}, "other.pth")
 
     def of(file: str) -> tuple[list[str], list[float], list[str]]:
-        assert empty("import", file, *AS).code == 0
+        assert empty("import", file, *AS, "--force").code == 0
         found = shown(empty)
         return found["classes"], found["preprocessing"]["mean"], found["unknown"]
 

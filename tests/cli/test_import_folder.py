@@ -359,7 +359,13 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     assert first["moved_from"] is None
     assert "moved" not in imported(weights(1), NET).out
     was = first["manifest"][7:19]
-    assert f"\n  moved; was {was} (zoo log team/x)\n" in imported(weights(2), NET).out
+    says = f"team/x is another checkpoint here, {was}, and the new one does not derive from it"
+    imported(weights(2), NET).refused(says, "--force", "zoo log team/x keeps")
+    planned = imported(weights(2), NET, "--dry-run").done()
+    assert f"team/x is {was} now; it moves with --force alone, unless this derives" in planned.out
+    assert "--force" not in imported(weights(1), NET, "--dry-run").done().out
+    moved = f"\n  moved; was {was} (zoo log team/x)\n"
+    assert moved in imported(weights(2), NET, "--force").done().out
     other = weights(3, "test_resnet")
     says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
     imported(other, "test_resnet").refused(says, "--force")
@@ -748,7 +754,7 @@ def test_a_stated_parent_is_the_one_that_was_planned(at_runs: Run) -> None:
     with zoo.open() as here:
         base = here.import_file("base.safetensors", "team/base", architecture="test_resnet")
         plan = here.import_all("runs", "team/{stem}", dry_run=True, parent="team/base")
-        here.import_file("other.safetensors", "team/base", architecture="test_resnet")
+        here.import_file("other.safetensors", "team/base", architecture="test_resnet", force=True)
         here.import_all("runs", "team/{stem}", plan=plan)
     (parent,) = at_runs("show", "team/bees", "--json").json["parents"]
     assert (parent["manifest"], parent["relation"]) == (str(base.manifest), "finetune")
