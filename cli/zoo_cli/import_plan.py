@@ -110,8 +110,9 @@ def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
 
 def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else "", "no head" if file.headless else ""]
-    if "accuracy" in file.metrics:
-        parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
+    if file.metrics:
+        name = "accuracy" if "accuracy" in file.metrics else next(iter(file.metrics))
+        parts.append(f"{name} {file.metrics[name]:.4g}")
     if file.chosen and file.chosen != "best":
         parts.append(f"{file.chosen} of its run")
     if file.status == "here":

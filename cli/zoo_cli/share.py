@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from zoo.domain import license_ids
+from zoo.domain import license_ids, metric_names
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
@@ -228,7 +228,9 @@ def _size(_: click.Context, _param: click.Parameter, value: str | None) -> tuple
     return parse_size(value) if value else None
 
 
-def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+def _metrics(
+    context: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, float]:
     """Of ``accuracy=0.91``, however often it is given."""
     metrics = {}
     for text in value:
@@ -237,6 +239,8 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
             metrics[name] = float(number)
         except ValueError as error:
             raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
+        if not context.resilient_parsing and (told := metric_names.remark(name)):
+            note(told)
     return metrics
 
 

@@ -34,6 +34,7 @@ from zoo.exchange.infer_architecture import (
     lacks_head,
     stated_architecture,
     stated_elsewhere,
+    with_backbone,
 )
 from zoo.exchange.layouts import Layout
 from zoo.exchange.origin import stamp
@@ -81,6 +82,7 @@ def plan_import(
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
+    architecture, backbone = with_backbone(architecture, backbone)
     stated = _stated(workspace, parent)
     if not folder.is_dir():
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
