@@ -449,7 +449,8 @@ class Zoo:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
         With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
-        ``force``, also if ``new`` is of another architecture here.
+        ``force``, also if ``new`` is here, and of another architecture, or a checkpoint that the
+        other does not derive from (`zoo.names.Names.check_descends`).
 
         Raises:
             Conflict: It is.
@@ -464,7 +465,9 @@ class Zoo:
         names.check_free(ref)
         digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
         if not force:
-            names.check_network(ref, self.workspace.store.manifest(digest).backbone)
+            manifest = self.workspace.store.manifest(digest)
+            names.check_network(ref, manifest.backbone)
+            names.check_descends(ref, manifest, digest)
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
     def rename(self, name: str, new: str) -> RefEntry:
@@ -663,7 +666,8 @@ class Zoo:
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
             InvalidOption: What is stated cannot be, or nothing tells what network it is.
-            Conflict: The name is of another architecture here; ``force`` moves it.
+            Conflict: The name is another checkpoint here, which this one does not derive from;
+                ``force`` moves it.
         """
         from zoo.exchange.importing import import_weights
 

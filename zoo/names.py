@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest, digits_of
 from zoo.domain.history import was_pulled
-from zoo.domain.manifest import Backbone
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
     Conflict,
@@ -136,6 +136,36 @@ class Names:
                 f"{ref} keeps what it was)",
             )
 
+    def check_descends(
+        self, ref: Reference, manifest: Manifest, digest: Digest | None = None
+    ) -> None:
+        """See that ``ref`` moves on to a checkpoint, ``digest`` if it is here: to one that derives
+        from what the name points at, or is of the same weights or training; or to one that the name
+        pointed at before, or that is a tag of it.
+
+        Raises:
+            Conflict: It would move to unrelated work.
+        """
+        newest = self._store.read_ref(ref)
+        if newest is None or newest.deleted or newest.protected or newest.manifest == digest:
+            return  # a protected one is refused when it moves
+        try:
+            here = self._store.manifest(newest.manifest)
+        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+            return
+        if newest.manifest in manifest.ancestry() or _is_again(here, manifest):
+            return
+        if digest and digest in {entry.manifest for entry in self._store.history(ref)}:
+            return
+        if digest and ref.path in {each.path for each in self._registry().refs_of(digest)}:
+            return
+        raise Conflict(
+            f"{ref} is another checkpoint here, {newest.manifest.short}, and the new one does not "
+            "derive from it",
+            hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
+            f"{ref} keeps what it was)",
+        )
+
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""
         newest = self._store.read_ref(ref)
@@ -158,3 +188,17 @@ class Names:
         except (MissingObject, Corrupt, Invalid):
             return None
         return provenance.get("source", ""), provenance.get("locator", "").partition("@")[0]
+
+
+def _is_again(one: Manifest, other: Manifest) -> bool:
+    """Whether two checkpoints have the same weights, or are of the same file, or were trained from
+    the same ones on the same data.
+    """
+    if {each.object for each in one.tensors} == {each.object for each in other.tensors}:
+        return True
+    said, others = one.provenance, other.provenance
+    if said.get("sha256") and said["sha256"] == others.get("sha256"):
+        return True
+    parents = [{parent.manifest for parent in each.parents} for each in (one, other)]
+    same_data = "data_digest" in said and said["data_digest"] == others.get("data_digest")
+    return same_data and parents[0] == parents[1]

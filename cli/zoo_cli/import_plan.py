@@ -64,6 +64,12 @@ def show_planned(planned: PlannedImport) -> None:
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
     for line in filter(None, (str(planned.taken), planned.taken.said)):
         paragraph(line, "  ")
+    if before := planned.moves_from:
+        paragraph(
+            f"{planned.ref} is {before.short} now; it moves with --force alone, unless this "
+            "derives from that",
+            "  ",
+        )
 
 
 def _custom(planned: PlannedImport | PlannedFile) -> str:
@@ -104,8 +110,9 @@ def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
 
 def _what(file: PlannedFile) -> str:
     parts = [file.script, file.key if "ema" in file.key else "", "no head" if file.headless else ""]
-    if "accuracy" in file.metrics:
-        parts.append(f"accuracy {file.metrics['accuracy']:.4g}")
+    if file.metrics:
+        name = "accuracy" if "accuracy" in file.metrics else next(iter(file.metrics))
+        parts.append(f"{name} {file.metrics[name]:.4g}")
     if file.chosen and file.chosen != "best":
         parts.append(f"{file.chosen} of its run")
     if file.status == "here":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from zoo.domain import license_ids
+from zoo.domain import license_ids, metric_names
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
@@ -170,12 +170,13 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("name")
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
-@flag("--force", help="Move NEW even if it is of another architecture.")
+@flag("--force", help="Move NEW even from a checkpoint that NAME does not derive from.")
 def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
     NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
-    says. A name of another architecture is not moved without --force.
+    says: to what derives from it, is a training again on the same data, or had that name, or a tag
+    of it, already. To anything else it is moved with --force alone.
 
     \b
     Examples:
@@ -227,7 +228,9 @@ def _size(_: click.Context, _param: click.Parameter, value: str | None) -> tuple
     return parse_size(value) if value else None
 
 
-def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+def _metrics(
+    context: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, float]:
     """Of ``accuracy=0.91``, however often it is given."""
     metrics = {}
     for text in value:
@@ -236,6 +239,8 @@ def _metrics(_: click.Context, param: click.Parameter, value: tuple[str, ...]) -
             metrics[name] = float(number)
         except ValueError as error:
             raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
+        if not context.resilient_parsing and (told := metric_names.remark(name)):
+            note(told)
     return metrics
 
 
@@ -259,7 +264,7 @@ def _license(context: click.Context, _: click.Parameter, value: str | None) -> s
     help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
     "('team/{stem}').",
 )
-@flag("--force", help="Move the name even if it is of another architecture.")
+@flag("--force", help="Move the name even from a checkpoint that FILE does not derive from.")
 @flag("--recursive", help="Import all weights in the folder FILE and below it.")
 @flag("--dry-run", help="Only show what would be imported.")
 @flag("--yes", help="With --recursive: do not ask.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "show", "tree"]
 
-SAID = {"terms.unknown": "no license known of"}
+SAID = {"terms.unknown": "no license known of", "unproven": "not proven"}
 """What is shown instead of a key that does not tell."""
 DEEPEST = 20
 """Generations that are indented; a line has an end."""
@@ -32,7 +32,8 @@ FIRST = f"""
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config tag head.kind
-    license terms.limits terms.warning terms.unknown datasets recipe.data parents freeze.boundary
+    license terms.limits terms.warning terms.unknown datasets provenance.dataset
+    provenance.metrics recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
     manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
     sources children metrics.downloads
@@ -65,6 +66,8 @@ def show(name: str, all_: bool, as_json: bool) -> None:
         return
     known = _with_intervals([(clean(key), clean(value)) for key, value in _lines(data)])
     rank = {key: number for number, key in enumerate(FIRST)}
+    if "metrics" in (data.get("provenance") or {}):  # an import says who has told them
+        rank |= {key: rank["metrics.top1"] for key, _ in known if key.startswith("metrics.")} | rank
     lines = [(key, value) for key, value in known if all_ or key in rank]
     lines.sort(key=lambda line: rank.get(line[0], len(rank)))
     lines = [(SAID.get(key, key), value) for key, value in lines]

@@ -399,7 +399,7 @@ def test_sizes_and_texts_that_cannot_be_are_refused(
 
 
 def test_a_newest_move_that_is_gone_is_missed(mine: Family) -> None:
-    typed("tag", BASE, TUNED)
+    typed("tag", BASE, TUNED, "--force")
     (mine.home / "refs" / TUNED / "latest" / "00000002.json").unlink()
     (damage,) = typed("verify", "--json").json["damages"]
     assert (damage["kind"], damage["name"]) == ("ref", TUNED)
@@ -424,7 +424,7 @@ def test_a_newest_move_that_is_gone_from_a_remote_is_missed(mine: Family, team: 
 
 
 def test_a_history_whose_moves_do_not_follow_is_noticed(mine: Family) -> None:
-    typed("tag", BASE, TUNED)
+    typed("tag", BASE, TUNED, "--force")
     entry = mine.home / "refs" / TUNED / "latest" / "00000001.json"
     raw = {**json.loads(entry.read_bytes()), "manifest": str(mine.base)}
     raw.pop("checksum")  # as early versions wrote them
@@ -471,7 +471,7 @@ def test_a_newer_format_is_not_called_damaged(mine: Family) -> None:
 
 
 def test_what_a_repair_leaves_alone_is_not_said_to_be_mended_by_it(mine: Family) -> None:
-    typed("tag", BASE, TUNED)
+    typed("tag", BASE, TUNED, "--force")
     (mine.home / "refs" / TUNED / "latest" / "00000001.json").unlink()
     write(mine.home / "objects" / "notes.txt", b"mine")
     done = typed("verify")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from fakes.program import Said
 from PIL import Image
 from safetensors.torch import save_file
@@ -295,6 +296,51 @@ def test_a_license_that_nobody_knows_is_told_of(toy: Run, license_: str, says: s
     assert "error: none: no such file" in said.err
 
 
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("acuracy", "zoo measures no 'acuracy', and keeps it as it is; did you mean accuracy?"),
+        ("macro_f", "did you mean macro_f1?"),
+        ("accuracy", ""),
+        ("val_accuracy", ""),
+        ("best_acc1", ""),
+        ("ours", ""),
+    ],
+)
+def test_a_metric_that_looks_like_a_slip_is_told_of(toy: Run, metric: str, says: str) -> None:
+    said = toy("import", "none", *AS, "--metric", f"{metric}=0.775")
+    assert ("did you mean" in said.err, says in said.err) == (bool(says), True)
+    assert "error: none: no such file" in said.err
+
+
+def test_show_has_what_was_stated_and_says_what_cannot_be_proven(empty: Run, state: State) -> None:
+    torch.save(state, "net.pth")
+    stated = ("--metric", "sharpness=0.5", "--metric", "accuracy=0.9", "--dataset", "insects")
+    empty("import", "net.pth", *AS, *stated).done()
+    lines = dict(
+        re.split(": +", line, maxsplit=1) for line in empty("show", AS[-1]).out.splitlines()
+    )
+    assert (lines["metrics.accuracy"], lines["metrics.sharpness"]) == ("0.9", "0.5")
+    assert lines["provenance.metrics"] == "stated on import, not measured"
+    assert lines["provenance.dataset"] == "insects"
+    assert lines["not proven"].startswith("that these weights were read from net.pth, which is not")
+
+
+def test_an_architecture_of_another_library_by_its_prefix(empty: Run) -> None:
+    net = torchvision.models.get_model("squeezenet1_1", num_classes=2).state_dict()
+    Path("made").mkdir()
+    torch.save({"best_acc1": 77.5, "state_dict": net}, "made/net.pth")
+    named = ("--architecture", "torchvision/squeezenet1_1")
+    one = ("import", "made/net.pth", "--as", "team/net", *named)
+    planned = empty(*one, "--dry-run", "--json").json
+    assert (planned["backbone"], planned["architecture"]) == ("torchvision", "squeezenet1_1")
+    folder = ("import", "made", "--recursive", "--as", "team/{stem}", *named, "--dry-run")
+    (file,) = empty(*folder, "--json").json["files"]
+    assert (file["backbone"], file["architecture"]) == ("torchvision", "squeezenet1_1")
+    # A plain state dict has its figure in the plan.
+    assert re.search(r"team/made .* best_acc1 77.5 ", empty(*folder).out)
+
+
 def test_the_user_says_what_nobody_wrote_down(empty: Run, state: State) -> None:
     save_file(state, "net.safetensors")
     Path("names.txt").write_text("ant\nbee\nwasp\n")
@@ -426,7 +472,7 @@ def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, stat
     torch.save({**state, **other}, "other.pth")
 
     def of(file: str) -> tuple[list[str], list[float], list[str]]:
-        assert empty("import", file, *AS).code == 0
+        assert empty("import", file, *AS, "--force").code == 0
         found = shown(empty)
         return found["classes"], found["preprocessing"]["mean"], found["unknown"]
 
@@ -610,7 +656,7 @@ def test_an_architecture_of_another_library_or_with_a_slip(empty: Run, state: St
     line = ("import", "net.safetensors", "--as", "team/net", "--architecture")
     empty(*line, "mobilenet_v3_small").refused("torchvision has it: --backbone torchvision")
     said = "--backbone torchvision --architecture mobilenet_v3_small"
-    empty(*line, "torchvision/mobilenet_v3_small").refused(said)
+    empty(*line, "torchvision/mobilenet_v3_small", "--backbone", "timm").refused(said)
     refused = empty(*line, "vit_tst")
     assert refused.err.splitlines()[-1].startswith("  did you mean test_vit")
 

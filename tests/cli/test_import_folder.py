@@ -147,7 +147,10 @@ def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None
     assert (timm_file["script"], timm_file["key"]) == ("timm", "state_dict_ema")
     assert (timm_file["architecture"], timm_file["architecture_by"]) == (NET, "the file")
     metrics = {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
-    assert (timm_file["metrics"], timm_file["metrics_by"]) == (metrics, "summary.csv")
+    assert (timm_file["metrics"], timm_file["metrics_by"]) == (
+        metrics,
+        "summary.csv (in percent there)",
+    )
     same = files["flowers/model_best.pth.tar"]["duplicate_of"]
     assert same == "runs/flowers/checkpoint-1.pth.tar"
     lightning = files["birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt"]
@@ -171,7 +174,7 @@ def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -
     assert {file["status"] for name, file in files.items() if name not in bad} == {"imported"}
     best = at_runs("show", "team/flowers", "--json").json
     assert best["metrics"] == {"accuracy": 0.725, "top5_accuracy": 0.99, "loss": 0.5}
-    assert best["provenance"]["metrics"] == "from summary.csv, not measured here"
+    assert best["provenance"]["metrics"] == "from summary.csv (in percent there), not measured here"
     assert sorted(best["refs"]) == ["team/flowers", "team/flowers:epoch-1", "team/flowers:last"]
     birds = at_runs("show", "team/birds-version_0", "--json").json
     assert (birds["classes"], birds["metrics"]) == (["ant", "bee", "wasp"], {"accuracy": 0.8})
@@ -356,7 +359,13 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     assert first["moved_from"] is None
     assert "moved" not in imported(weights(1), NET).out
     was = first["manifest"][7:19]
-    assert f"\n  moved; was {was} (zoo log team/x)\n" in imported(weights(2), NET).out
+    says = f"team/x is another checkpoint here, {was}, and the new one does not derive from it"
+    imported(weights(2), NET).refused(says, "--force", "zoo log team/x keeps")
+    planned = imported(weights(2), NET, "--dry-run").done()
+    assert f"team/x is {was} now; it moves with --force alone, unless this derives" in planned.out
+    assert "--force" not in imported(weights(1), NET, "--dry-run").done().out
+    moved = f"\n  moved; was {was} (zoo log team/x)\n"
+    assert moved in imported(weights(2), NET, "--force").done().out
     other = weights(3, "test_resnet")
     says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
     imported(other, "test_resnet").refused(says, "--force")
@@ -745,7 +754,7 @@ def test_a_stated_parent_is_the_one_that_was_planned(at_runs: Run) -> None:
     with zoo.open() as here:
         base = here.import_file("base.safetensors", "team/base", architecture="test_resnet")
         plan = here.import_all("runs", "team/{stem}", dry_run=True, parent="team/base")
-        here.import_file("other.safetensors", "team/base", architecture="test_resnet")
+        here.import_file("other.safetensors", "team/base", architecture="test_resnet", force=True)
         here.import_all("runs", "team/{stem}", plan=plan)
     (parent,) = at_runs("show", "team/bees", "--json").json["parents"]
     assert (parent["manifest"], parent["relation"]) == (str(base.manifest), "finetune")
@@ -818,6 +827,34 @@ def test_no_accuracy_is_below_0_or_above_100(empty: Run) -> None:
         "run/epoch=2-step=2.ckpt": {"loss": 0.5},
         "scored.ckpt": {},
     }
+
+
+def test_top1_is_in_percent_if_a_number_of_top1_or_top5_is_above_1(empty: Run) -> None:
+    """timm writes percents; a script that was made of its may write shares."""
+    tables = {
+        "shares": ((0.25, 1.0), (0.2083, 1.0)),
+        "percent": ((60.0, 90.0), (0.9, 3.0)),
+        "small": ((0.1, 0.5), (0.2, 1.2)),  # of a thousand classes, at the start
+    }
+    net = weights(0, "test_resnet")
+    for run, rows in tables.items():
+        Path("made", run).mkdir(parents=True)
+        lines = [f"{epoch},{top1},{top5}" for epoch, (top1, top5) in enumerate(rows)]
+        Path("made", run, "summary.csv").write_text(
+            "\n".join(["epoch,eval_top1,eval_top5", *lines])
+        )
+        saved = {"epoch": 1, "arch": "test_resnet", "state_dict": net, "run": run}
+        torch.save(saved, f"made/{run}/checkpoint-1.pth.tar")
+    planned = empty("import", "made", *ALL[2:], "--dry-run", "--json").json["files"]
+    found = {file["path"].split("/")[-2]: (file["metrics"], file["metrics_by"]) for file in planned}
+    percent = "summary.csv (in percent there)"
+    assert found == {
+        "shares": ({"accuracy": 0.2083, "top5_accuracy": 1.0}, "summary.csv"),
+        "percent": ({"accuracy": 0.9 / 100, "top5_accuracy": 3.0 / 100}, percent),
+        "small": ({"accuracy": 0.2 / 100, "top5_accuracy": 1.2 / 100}, percent),
+    }
+    one = ("import", "made/shares/checkpoint-1.pth.tar", "--as", "team/one")
+    assert "accuracy 0.2083, top5_accuracy 1 from summary.csv" in empty(*one).done().out
 
 
 def test_accuracies_in_percent_become_shares(empty: Run) -> None:

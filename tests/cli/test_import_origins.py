@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -82,15 +83,16 @@ def test_the_name_of_a_parent_that_was_found_is_that_of_its_manifest(empty: Run)
 def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     save_epoch("checkpoint-0", 0, weights(2))
     empty("import", "runs/net/checkpoint-0.pth.tar", "--as", "team/base").done()
-    save_epoch("checkpoint-1", 1, weights(), state_dict_ema=weights(3))
+    moved = {name: tensor + 0.001 * torch.randn_like(tensor) for name, tensor in weights(2).items()}
+    save_epoch("checkpoint-1", 1, weights(), state_dict_ema=moved)
     one = ("import", "runs/net/checkpoint-1.pth.tar")
-    first = ("--parent", "team/base", "--metric", "accuracy=0.5", "--license", "mit")
-    empty(*one, "--as", "team/one", *first).done()
+    empty(*one, "--as", "team/one", "--parent", "auto").done()
     manifest = empty("show", "team/one", "--json").json["manifest"]
-    planned = empty(*one, "--as", "team/two", "--dry-run", "--json").json
-    assert (planned["taken"]["here"], planned["metrics"]) == ("team/one", {"accuracy": 0.5})
+    taken = empty(*one, "--as", "team/two", "--dry-run", "--json").json["taken"]
+    assert (taken["here"], taken["here_has"]) == ("team/one", ["parent team/base"])
     done = empty(*one, "--as", "team/two").done()
-    assert "here already as team/one; test_vit from the file; unknown: classes" in done.out
+    told = "here already as team/one, with its parent team/base; test_vit from the file; unknown: "
+    assert told + "classes" in done.out
     assert empty("show", "team/two", "--json").json["manifest"] == manifest
     # What is stated counts, and all else is what is here.
     Path("names.txt").write_text("ant\nbee\nwasp\n")
@@ -99,7 +101,7 @@ def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     assert "here already as team/" in done.out
     assert "class names from the options; unknown: preprocessing" in done.out
     three = empty("show", "team/three", "--json").json
-    assert (three["metrics"], three["license"]) == ({"accuracy": 0.6}, "mit")
+    assert three["metrics"] == {"accuracy": 0.6}
     assert (three["classes"], three["lineage"]) == (["ant", "bee", "wasp"], ["team/base"])
     assert three["provenance"]["dataset"] == "insects"
     # What its script wrote beside it since is taken where it is not known.
@@ -112,6 +114,124 @@ def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     done = empty(*one, "--as", "team/raw", "--key", "state_dict").done()
     assert "here already" not in done.out
     assert empty("show", "team/raw", "--json").json["lineage"] == []
+
+
+FACTS = ("manifest", "license", "metrics", "lineage", "classes", "unknown")
+
+
+def facts(run: Run, name: str) -> dict[str, object]:
+    shown = run("show", name, "--json").json
+    how = {"mean": shown["preprocessing"]["mean"], "dataset": shown["provenance"].get("dataset")}
+    return {**{fact: shown[fact] for fact in FACTS}, **how}
+
+
+def stated_by_ana(empty: Run) -> tuple[str, ...]:
+    """Import a file for ana, who states all that can be; how it is imported again."""
+    save_file(weights(2), "base.safetensors")
+    empty("import", "base.safetensors", "--architecture", NET, "--as", "base/net").done()
+    Path("ddp").mkdir()
+    torch.save({"arch": NET, "state_dict": weights(), "best_acc1": 77.5}, "ddp/ddp.pth")
+    Path("names.txt").write_text("ant\nbee\nwasp\n")
+    empty("import", "ddp/ddp.pth", "--as", "ana/net", "--license", "cc-by-nc-4.0", "--mean", 0.1,
+          "--std", 0.9, "--metric", "accuracy=0.99", "--dataset", "secret", "--classes",
+          "names.txt", "--parent", "base/net").done()  # fmt: skip
+    return "import", "ddp/ddp.pth", "--as"
+
+
+PLAIN = {
+    "license": None,
+    "metrics": {"best_acc1": 77.5},
+    "lineage": [],
+    "classes": [],
+    "unknown": ["classes", "preprocessing"],
+    "mean": [0.5] * 3,
+    "dataset": None,
+}
+
+
+def test_what_others_stated_of_a_file_is_not_taken(empty: Run) -> None:
+    again = stated_by_ana(empty)
+    ana = facts(empty, "ana/net")
+    assert (ana["license"], ana["mean"]) == ("cc-by-nc-4.0", [0.1] * 3)
+    planned = empty(*again, "eve/net", "--dry-run", "--json").json
+    assert (planned["metrics"], planned["taken"]["here"]) == ({"best_acc1": 77.5}, "")
+    done = empty(*again, "eve/net").done()
+    told = "same bytes as ana/net (license, dataset, metrics, class names, preprocessing, parent)"
+    assert f"{told}: what was stated there is not taken; test_vit from the file" in done.out
+    eve = facts(empty, "eve/net")
+    assert {**eve, **PLAIN} == eve
+    # The next one is that of eve, also from a file of another name; and nobody's name moves.
+    Path("copy.pth").write_bytes(Path("ddp/ddp.pth").read_bytes())
+    done = empty("import", "copy.pth", "--as", "kim/net").done()
+    assert "here already as eve/net; test_vit" in done.out
+    for name, was in (("kim/net", eve), ("eve/net", eve), ("ana/net", ana)):
+        assert "moved" not in empty(*again, name).done().out
+        assert facts(empty, name) == was
+    # What both state is no secret; what is stated anew is recorded in a checkpoint of its own.
+    empty(*again, "eve/mit", "--license", "mit").done()
+    assert {**facts(empty, "eve/mit"), "manifest": ""} == {**eve, "license": "mit", "manifest": ""}
+
+
+def test_what_others_stated_is_not_taken_of_a_pull_either(empty: Run) -> None:
+    again = stated_by_ana(empty)
+    ana = facts(empty, "ana/net")
+    empty("push", "ana/net", "--to", "./far").done()
+    empty("init", "eve").done()
+    eve: Run = partial(empty, "--home", "eve")
+    eve("pull", "ana/net", "--from", "./far").done()
+    assert facts(eve, "ana/net") == ana
+    assert "same bytes as ana/net (license, dataset, " in eve(*again, "eve/net").done().out
+    got = facts(eve, "eve/net")
+    assert {**got, **PLAIN} == got
+
+
+def test_a_folder_takes_nothing_that_others_stated_of_its_files(empty: Run) -> None:
+    stated_by_ana(empty)
+    ana = facts(empty, "ana/net")
+    for name in ("eve", "ana"):  # also in the namespace where it is
+        folder = ("import", "ddp", "--recursive", "--as", f"{name}/{{stem}}")
+        done = empty(*folder, "--parent", "auto").done()
+        assert "imported 1 of 1 file" in done.out
+        got = facts(empty, f"{name}/ddp")
+        assert {**got, **PLAIN} == got
+        again = empty(*folder, "--json").json
+        assert [file["status"] for file in again["files"]] == ["here"]
+    assert facts(empty, "ana/net") == ana
+    # Under the name that it has, it stays what it is.
+    empty("tag", "ana/net", "own/ddp").done()
+    again = empty("import", "ddp", "--recursive", "--as", "own/{stem}", "--json").done().json
+    assert [file["status"] for file in again["files"]] == ["here"]
+    assert facts(empty, "own/ddp") == ana
+
+
+def test_a_file_of_a_fine_tune_is_the_fine_tune_and_says_what_is_from_it(
+    empty: Run, few: Path
+) -> None:
+    save_file(weights(outputs=0), "net.safetensors")
+    empty("import", "net.safetensors", "--architecture", NET, "--as", "team/none").done()
+    tune = ("finetune", "team/none", "--data", few, "--strategy", "probe", "--image-size", 32)
+    empty(*tune, "--save", "team/probe", "--quiet").done()
+    tuned = facts(empty, "team/probe")
+    empty("export", "team/probe", "probe").done()
+    Path("model.safetensors").write_bytes(Path("probe/model.safetensors").read_bytes())
+    one = ("import", "model.safetensors", "--architecture", NET, "--as")
+    # Somebody states something else of the same file: what a fine-tune proves is still its.
+    empty(*one, "ana/probe", "--license", "mit", "--metric", "accuracy=0.99").done()
+    done = empty(*one, "eve/probe").done()
+    accuracy = tuned["metrics"]["accuracy"]  # type: ignore[index]
+    assert (
+        f"already as team/probe, with its accuracy {accuracy:.4g}, parent team/none" in done.out
+    ), done
+    assert facts(empty, "eve/probe") == tuned
+    assert "from team/probe" not in empty(*one, "ana/probe").done().out
+    assert facts(empty, "ana/probe")["license"] == "mit"
+    # So is what lies in the folder of an export, and of a folder with others.
+    done = empty("import", "probe/model.safetensors", "--as", "kim/probe").done()
+    assert "here already as eve/probe, with its accuracy" in done.out
+    Path("found").mkdir()
+    Path("model.safetensors").rename("found/one.safetensors")
+    empty("import", "found", "--recursive", "--as", "lee/{stem}").done()
+    assert facts(empty, "lee/one") == facts(empty, "kim/probe") == tuned
 
 
 def test_a_file_of_torchvision_s_script_is_of_torchvision(empty: Run) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
 from registry.databases import execute
+from safetensors.torch import load_file, save_file
 
 from zoo.store.disk import Disk
 from zoo.store.evaluations import unread_evaluations
@@ -104,7 +105,8 @@ def test_of_what_was_not_trained_here_it_is_the_result(run: Run, home: Path, gar
     (weights,) = (home / "out").glob("*.safetensors")
     known = json.loads((home / "out/config.json").read_text())
     (home / "plain").mkdir()
-    shutil.copy(weights, home / "plain/w.safetensors")
+    # Other bytes: the very file would be the fine-tune, with its figures.
+    save_file(load_file(weights), home / "plain/w.safetensors", metadata={"by": "them"})
     options = ("--architecture", known["architecture"], "--classes", "classes.txt")
     run("import", "plain/w.safetensors", *options, "--as", "them/x", "--dataset", "few").done()
     assert not run("search", "name:them/x metric.accuracy>=0", "--json").json

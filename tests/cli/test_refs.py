@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fakes.checkpoints import add_checkpoint
+from fakes.checkpoints import add_checkpoint, tensors
 
 import zoo
-from zoo.domain.manifest import Backbone
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Backbone, Parent
 
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
 
@@ -27,7 +28,7 @@ def test_the_history_alone(run: Any, home: Path) -> None:
 
 def test_a_tag_from_the_past(run: Any, home: Path) -> None:
     before = manifest(run, TUNED)
-    run("tag", BASE, TUNED)
+    run("tag", BASE, TUNED, "--force")
     assert manifest(run, TUNED) == manifest(run, BASE)
     moves = run("log", TUNED, "--json").json["history"]
     when = moves[-1]["at"].rstrip("Z")
@@ -48,7 +49,7 @@ def test_a_protected_name_stays(run: Any, home: Path) -> None:
         assert (refused.code, "protected" in refused.err) == (1, True)
     assert manifest(run, TUNED) == before
     run("protect", "--off", TUNED)
-    assert run("tag", BASE, TUNED).code == 0
+    assert run("tag", BASE, TUNED, "--force").code == 0
     assert run("verify").code == 0
 
 
@@ -59,6 +60,28 @@ def test_a_name_that_moves_says_what_it_was(toy: Any) -> None:
     moved = f"team/new  {tuned[7:19]}\n  moved; was {base[7:19]} (zoo log team/new)\n"
     assert toy("tag", TUNED, "team/new").out == moved
     assert toy("tag", TUNED, "team/new").out == f"team/new  {tuned[7:19]}\n"
+
+
+def test_a_name_moves_to_what_derives_from_it_alone_unless_forced(toy: Any) -> None:
+    base, tuned = (manifest(toy, name) for name in ("team/base", TUNED))
+    with zoo.open() as opened:
+        values = tensors(seed=5)
+        parent = Parent(manifest=Digest.parse(base), relation="finetune", ref="team/base")
+        data = {"provenance": {"data_digest": "blake3:1"}, "parents": (parent,)}
+        for number, more in enumerate((data, data, {})):
+            values = {name: value + 1 for name, value in values.items()}
+            add_checkpoint(opened.workspace, f"team/run-{number}", values, **more)
+    says = f"{TUNED} is another checkpoint here, {tuned[7:19]}, and the new one does not derive"
+    for unrelated in ("team/base", "team/run-0", "team/run-2"):
+        toy("tag", unrelated, TUNED).refused(says, "--force", f"zoo log {TUNED} keeps")
+    assert manifest(toy, TUNED) == tuned
+    # Forwards; again on the same data; back to what it was; to a tag of its own.
+    toy("tag", "team/base", "team/next").done()
+    for name in (TUNED, base, "team/run-0", "team/run-1", tuned, "team/base"):
+        toy("tag", name, "team/next").done()
+    toy("tag", "team/run-2", "team/next:v2").done()
+    toy("tag", "team/next:v2", "team/next").done()
+    assert "moved; was" in toy("tag", "team/run-2", TUNED, "--force").done().out
 
 
 def test_a_name_of_another_network_moves_only_if_forced(toy: Any) -> None:

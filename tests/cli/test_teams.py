@@ -138,7 +138,7 @@ def work_in_one(far: Path, ann: User, bob: User) -> None:
         name, remote = f"both/net:v{number}", f"r{number}"
         well(
             user,
-            ("tag", "u1/base", name),
+            ("tag", "u1/base", name, "--force"),
             ("tag", "u1/net", name),
             ("tag", "u1/net", "both/latest"),
             ("protect", name),

@@ -28,7 +28,7 @@ class ImportOptions(TypedDict, total=False):
         image_size: Height and width; a network that depends on them is built for them.
         dataset: What the weights were trained on.
         metrics: What they were measured to have: ``{"accuracy": 0.91}``.
-        force: Move the name also from a checkpoint of another architecture.
+        force: Move the name also from a checkpoint that this one does not derive from.
     """
 
     parent: str | None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import FOUND, Manifest, Parent
 from zoo.errors import InvalidOption
-from zoo.exchange.origin import Origin
+from zoo.exchange.origin import IMPORTED, STATED, Origin
 from zoo.lookup.parent import FoundParent
 
-__all__ = ["completed", "derived", "descending"]
+__all__ = ["STATED_KEY", "completed", "derived", "descending", "with_stated"]
+
+STATED_KEY = "stated"
+"""Under this, the provenance of what was pulled or made here names what people stated of it."""
 
 
 def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
@@ -18,23 +22,38 @@ def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
     set that ``origin`` tells and it does not have.
     """
     said, provenance = origin.provenance, dict(manifest.provenance)
+    told = {"license"} if origin.license and not manifest.license else set()
+    told |= {"dataset"} if said.get("dataset") and "dataset" not in provenance else set()
     if said.get("dataset"):
         provenance.setdefault("dataset", said["dataset"])
     if origin.metrics and not manifest.metrics:
         provenance["metrics"] = said["metrics"]
+        told |= {"metrics"} if said["metrics"].startswith(STATED) else set()
     whole = replace(
         manifest,
         metrics=manifest.metrics or origin.metrics,
         license=manifest.license or origin.license,
         provenance=provenance,
     )
+    whole = with_stated(whole, told)
     if manifest.parents:
         return whole
     if origin.parent and origin.parent[0].manifest != digest:
-        whole = replace(whole, provenance={**provenance, "parent": said["parent"]})
+        whole = replace(whole, provenance={**whole.provenance, "parent": said["parent"]})
         return descending(whole, *origin.parent)
     found = origin.find(manifest, ()) if origin.find else None
     return derived(whole, found) if found else whole
+
+
+def with_stated(manifest: Manifest, names: Collection[str]) -> Manifest:
+    """``manifest`` with the ``names`` of what people stated of it, if nothing else would tell: an
+    import has all from people or its file.
+    """
+    if not names or manifest.provenance.get("source") in IMPORTED:
+        return manifest
+    known = {*filter(None, manifest.provenance.get(STATED_KEY, "").split(", "))}
+    text = ", ".join(sorted(known | {*names}))
+    return replace(manifest, provenance={**manifest.provenance, STATED_KEY: text})
 
 
 def descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:

@@ -1,5 +1,5 @@
 """The checkpoint that is here with the bytes of an imported file: a second one of these would lack
-its parent and its metrics.
+its parent and its metrics. What people stated of another import of these bytes is never taken.
 """
 
 from __future__ import annotations
@@ -8,22 +8,52 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import SETTINGS, Manifest
+from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.exchange.check_weights import CheckedWeights
+from zoo.exchange.complete_manifest import STATED_KEY, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
 from zoo.exchange.import_report import ImportReport
+from zoo.exchange.metadata import OPTIONS
+from zoo.exchange.origin import IMPORTED, STATED
 from zoo.exchange.survey import resembling, survey
-from zoo.lookup.identify import Candidate, hashes_of, named
+from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace
 
-__all__ = ["or_here", "or_here_planned", "recorded"]
+__all__ = ["or_here", "or_here_planned", "recorded", "stated"]
+
+FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
+"""What of a manifest people state on import, and what proves itself there."""
+LISTED = 3
+"""Metrics that a line lists of a checkpoint without an accuracy."""
+WORDS = {"classes": "class names", "parents": "parent"}
+"""What these are called."""
 
 
 def recorded(manifest: Manifest) -> tuple[bool, bool]:
     """How much is recorded of a checkpoint, to sort by."""
     return bool(manifest.metrics), bool(manifest.parents)
+
+
+def stated(manifest: Manifest) -> set[str]:
+    """The `FIELDS` of a checkpoint that people stated on import; none that a pull or a fine-tune
+    has by itself. Of a preprocessing that is partly unknown nobody knows who said the rest.
+    """
+    said = manifest.provenance
+    if (source := said.get("source")) not in IMPORTED:
+        return {*said.get(STATED_KEY, "").split(", ")} & {*FIELDS}
+    how = said.get("preprocessing", "")
+    marks = {
+        "license": manifest.license is not None,
+        "dataset": "dataset" in said,
+        "metrics": said.get("metrics", "").startswith(STATED),
+        "classes": said.get("classes") == OPTIONS,
+        "preprocessing": OPTIONS in how or how.startswith(f"{UNKNOWN}: "),
+        "parents": said.get("parent") == STATED,
+        "files": source == "file" and bool(manifest.files),
+    }
+    return {name for name, is_stated in marks.items() if is_stated}
 
 
 def or_here(
@@ -35,7 +65,9 @@ def or_here(
     made: tuple[Manifest, ImportReport],
 ) -> tuple[Manifest, ImportReport]:
     """The checkpoint that is here with the bytes of a file, if one is, with what the user states
-    and with what it lacks. Else what was ``made``.
+    and with what it lacks. Else what was ``made``. It is, the best first: the one that the name
+    points at, one that is what was made, the one of which most is recorded, the oldest. One of
+    which people stated what neither the user nor the file says is none, but under its own name.
 
     Args:
         workspace: The zoo.
@@ -48,15 +80,26 @@ def or_here(
     whole, report = made
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
-    here = _made_of(sha256, whole, alike, current)
-    if here is None:
-        return made
-    names = {*_stated(candidate), *_lacking(here.manifest, whole)}
-    known = _with_fields(here.manifest, whole, names)
+    options, same = {*_stated(candidate)}, _made_of(sha256, whole, alike)
+    foreign = {
+        one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
+        for one in same
+        if one.digest != current
+    }
+    own = [one for one in same if not foreign.get(one.digest)]
+    if not own:
+        told = (f"{named(workspace, digest)[0]} ({_listed(foreign[digest])})" for digest in foreign)
+        return whole, replace(report, stated_elsewhere=", ".join(told))
+    here = min(own, key=lambda one: _rank(workspace, one, whole, current))
+    names = {*options, *_lacking(here.manifest, whole)}
+    known = with_stated(
+        _with_fields(here.manifest, whole, names), options & _other(here.manifest, whole)
+    )
     name, refs = named(workspace, here.digest)
     return known, replace(
         report,
         here=str(ref) if str(ref) in refs else name,
+        here_has=_told(known, _other(known, whole)),
         metrics=report.metrics if "metrics" in names else "",
         classes=report.classes if "classes" in names else "",
         preprocessing=report.preprocessing if "preprocessing" in names else "",
@@ -78,21 +121,58 @@ def or_here_planned(
     return or_here(workspace, ref, candidate, found.sha256, alike, made)
 
 
-def _made_of(
-    sha256: str, manifest: Manifest, alike: Sequence[Candidate], current: Digest | None
-) -> Candidate | None:
-    """The checkpoint here that was made of the file with that hash, and is the network of
-    ``manifest``; of several the ``current`` one of the name, else that of which most is recorded.
+def _made_of(sha256: str, manifest: Manifest, alike: Sequence[Candidate]) -> list[Candidate]:
+    """The checkpoints here that were made of the file with that hash, and are the network of
+    ``manifest``: a file does not say what kind of head a fine-tune gave it.
     """
-    network = (manifest.backbone, manifest.head)
-    same = [
+    network = (manifest.backbone, manifest.head.num_classes)
+    return [
         one
         for one in alike
         if one.match.verdict == "same"  # a file can hold several weights: --key says which
         and sha256 in hashes_of(one.manifest)
-        and (one.manifest.backbone, one.manifest.head) == network
+        and (one.manifest.backbone, one.manifest.head.num_classes) == network
     ]
-    return max(same, key=lambda one: (one.digest == current, recorded(one.manifest)), default=None)
+
+
+def _rank(
+    workspace: Workspace, one: Candidate, whole: Manifest, current: Digest | None
+) -> tuple[bool, bool, list[bool], str]:
+    """The least is taken."""
+    least = [not known for known in recorded(one.manifest)]
+    return one.digest != current, bool(_other(one.manifest, whole)), least, since(workspace, one)
+
+
+def _other(here: Manifest, whole: Manifest) -> set[str]:
+    """The `FIELDS` in which two checkpoints of the same weights differ."""
+    return {name for name in FIELDS if _value(here, name) != _value(whole, name)}
+
+
+def _value(manifest: Manifest, name: str) -> object:
+    if name == "dataset":
+        return manifest.provenance.get(name)
+    if name == "preprocessing":
+        return manifest.preprocessing, _guessed(manifest)
+    return getattr(manifest, name)
+
+
+def _told(known: Manifest, names: Collection[str]) -> tuple[str, ...]:
+    """What a checkpoint has in those of the `FIELDS`, in words."""
+    main = ["accuracy"] if "accuracy" in known.metrics else list(known.metrics)[:LISTED]
+    figures = ", ".join(f"{name} {known.metrics[name]:.4g}" for name in main)
+    values = {
+        "license": known.license and f"license {known.license}",
+        "dataset": (dataset := known.provenance.get("dataset")) and f"data set {dataset}",
+        "metrics": figures,
+        "classes": known.classes and "class names",
+        "preprocessing": len(_guessed(known)) < len(SETTINGS) and "preprocessing",
+        "parents": ", ".join(f"parent {parent.ref}" for parent in known.parents),
+    }
+    return tuple(str(text) for name, text in values.items() if text and name in names)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(WORDS.get(name, name) for name in FIELDS if name in names)
 
 
 def _stated(candidate: ImportCandidate) -> Iterator[str]:
@@ -106,6 +186,8 @@ def _stated(candidate: ImportCandidate) -> Iterator[str]:
         yield "metrics"
     if origin.license:
         yield "license"
+    if "dataset" in origin.provenance:
+        yield "dataset"
     if origin.parent:
         yield "parents"
     if candidate.files:
@@ -140,5 +222,5 @@ def _with_fields(here: Manifest, whole: Manifest, names: Collection[str]) -> Man
     said = {key: text for key, text in whole.provenance.items() if key in keys}
     if "dataset" in here.provenance:
         said.setdefault("dataset", here.provenance["dataset"])
-    values = {name: getattr(whole, name) for name in fields}
+    values = {name: getattr(whole, name) for name in fields - {"dataset"}}
     return replace(here, **values, provenance={**kept, **said})

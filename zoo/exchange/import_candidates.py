@@ -20,6 +20,7 @@ from zoo.exchange.infer_architecture import (
     check_listed,
     stated_architecture,
     stated_elsewhere,
+    with_backbone,
 )
 from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
@@ -111,6 +112,7 @@ def candidates_of_file(
         InvalidWeights: It is no file of weights, or unreadable.
         Unsupported: The index is malformed, or names files that are not there.
     """
+    architecture, backbone = with_backbone(architecture, backbone)
     check_kind(path)  # what is cheap comes first: torch takes seconds to import
     origin = origin_of(workspace, "file", options, from_plan)
     several, files = list[Path](), _files(options)

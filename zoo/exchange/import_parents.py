@@ -16,6 +16,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import ZooError
 from zoo.exchange.identifying import read_tensors
+from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
 from zoo.lookup.match import FileTensor, prefix_of
 from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
@@ -29,7 +30,6 @@ __all__ = ["Parents", "found_parent"]
 
 SKETCHES = 64
 """Sketches of files that are kept; each has 128 kB at most."""
-IMPORTED = ("file", "folder")
 BEFORE = "earlier in the same run"
 SIBLING = "could be a sibling: it is in that folder, too"
 

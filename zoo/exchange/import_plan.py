@@ -23,7 +23,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
-from zoo.exchange.here_already import recorded
+from zoo.exchange.here_already import recorded, stated
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
 from zoo.exchange.import_parents import Parents
@@ -34,6 +34,7 @@ from zoo.exchange.infer_architecture import (
     lacks_head,
     stated_architecture,
     stated_elsewhere,
+    with_backbone,
 )
 from zoo.exchange.layouts import Layout
 from zoo.exchange.origin import stamp
@@ -81,6 +82,7 @@ def plan_import(
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
+    architecture, backbone = with_backbone(architecture, backbone)
     stated = _stated(workspace, parent)
     if not folder.is_dir():
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
@@ -192,9 +194,14 @@ def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
         except (ZooError, OSError):  # verify tells
             continue
         for sha256 in hashes_of(here.manifest):
-            if sha256 not in known or recorded(here.manifest) > recorded(known[sha256].manifest):
+            if sha256 not in known or _worth(here.manifest) > _worth(known[sha256].manifest):
                 known[sha256] = here
     return known
+
+
+def _worth(manifest: Manifest) -> tuple[bool, tuple[bool, bool]]:
+    """Which of several checkpoints of the same bytes a file is: the greatest."""
+    return not stated(manifest), recorded(manifest)
 
 
 def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
@@ -233,7 +240,8 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         planned,
         found.best or record.best,
         shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
-        same=frozenset(one.digest for one in alike if one.match.verdict == "same"),
+        same=frozenset(one.digest for one in alike if one.match.verdict == "same")
+        | frozenset([planned.manifest] if planned.manifest else []),
         weights=hash(found.keys),
     )
 
@@ -273,7 +281,7 @@ def _resembling(
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
     same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
     if same:
-        most = max(same, key=lambda one: recorded(one.manifest))
+        most = max(same, key=lambda one: _worth(one.manifest))
         name, _ = named(context.workspace, most.digest)
         planned = replace(planned, verdict="same", of=name, share=1.0, manifest=most.digest)
     backbone = best.manifest.backbone
@@ -323,14 +331,26 @@ def _of_network(
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
-    """With who has the same bytes, and which are here under their names already."""
+    """With who has the same bytes, and which are here under their names already. A checkpoint of
+    these bytes of which people stated something is that of a file under its own names alone.
+    """
     first: dict[str, Path] = {}
-    done = []
+    done, files = [], list(files)
+    own: dict[str, tuple[Reference, Digest]] = {}
+    for file in files:
+        for ref in file.refs:
+            if digest := pointed_at(workspace, ref, file.sha256):
+                own.setdefault(file.sha256, (ref, digest))
     for file in files:
         if file.status == "new":
             twin = first.setdefault(file.sha256, file.path)
             manifests = {pointed_at(workspace, ref, file.sha256) for ref in file.refs}
             here = len(manifests) == 1 and None not in manifests
+            if file.sha256 in own:
+                ref, digest = own[file.sha256]
+                file = replace(file, of=str(ref), manifest=digest)
+            elif file.manifest and stated(workspace.store.manifest(file.manifest)):
+                file = replace(file, manifest=None)
             file = replace(
                 file,
                 duplicate_of=twin if twin != file.path else None,

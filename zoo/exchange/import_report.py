@@ -31,6 +31,9 @@ class ImportReport(Result):
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
         parent: The parent that was found, and by what; empty if none was looked for.
         here: The name of the checkpoint that is here with the same bytes; empty if none is.
+        here_has: What that has beside what the file and the user say.
+        stated_elsewhere: Imports of the same bytes here, with what was stated of each: none of it
+            was taken.
     """
 
     key: str = ""
@@ -46,6 +49,8 @@ class ImportReport(Result):
     unknown: tuple[str, ...] = ()
     parent: str = ""
     here: str = ""
+    here_has: tuple[str, ...] = ()
+    stated_elsewhere: str = ""
 
     def __str__(self) -> str:
         """What was taken, in one line; empty if all of the file was, as it is."""
@@ -68,6 +73,9 @@ class ImportReport(Result):
         """
         by = {"class names": self.classes, "preprocessing": self.preprocessing}
         here = f"here already as {self.here}" if self.here else ""
+        here += f", with its {', '.join(self.here_has)}" if self.here_has else ""
+        if self.stated_elsewhere:
+            here = f"same bytes as {self.stated_elsewhere}: what was stated there is not taken"
         parts = [part for part in (here, self.network, self.metrics) if part]
         parts += [f"{what} from {source}" for what, source in by.items() if source]
         if self.unknown:

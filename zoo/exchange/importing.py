@@ -98,6 +98,8 @@ class PlannedImport(Result):
         outputs: Of its head; 0 if it has none.
         metrics: What it is said to have.
         taken: What of the file it is.
+        moves_from: What the name points at, if that is not of this file. It moves if the new one
+            derives from that, or is of the same weights; else by force alone.
     """
 
     ref: Reference
@@ -108,6 +110,7 @@ class PlannedImport(Result):
     outputs: int
     metrics: Mapping[str, float]
     taken: ImportReport
+    moves_from: Digest | None = None
 
 
 def import_folder(
@@ -201,8 +204,12 @@ def plan_single(
             outputs=whole.head.num_classes,
             metrics=whole.metrics,
             taken=taken,
+            moves_from=None if taken.here == str(ref) else before,
         )
 
+    entry = workspace.store.read_ref(ref)
+    free = entry is None or entry.deleted or options.get("force")
+    before = None if entry is None or free else entry.manifest
     if path.is_dir():
         return first_that_fits(candidates_of_folder(workspace, path, options), planned)
     candidates = candidates_of_file(
@@ -235,6 +242,7 @@ def _keeper(
             files=candidate.files,
             read=candidate.read,
             check=_check(workspace, ref, candidate.origin, options),
+            descends=not (options.get("force") or candidate.origin.from_plan.sha256),
             progress=progress,
         )
 
@@ -279,6 +287,7 @@ def import_file(
     read: Read | None = None,
     why: str = IMPORT,
     check: Check | None = None,
+    descends: bool = False,
     progress: Progress = silent,
 ) -> Imported:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
@@ -289,13 +298,14 @@ def import_file(
     a pickle's that holds the weights. Where these are in several files, ``parts`` are these files,
     and ``path`` tells what they are called. Other ``files`` (a model card, a license text) are kept
     byte for byte beside them, under their last names. ``read`` is what is in a pickle, if it was
-    read already. ``check`` is that of `new_checkpoint`.
+    read already. ``check`` is that of `new_checkpoint`; with ``descends`` a name that is here moves
+    to what derives from it alone.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
         InvalidOption: One of ``files`` is none, or two have one name; nothing is kept.
         UnknownName: The architecture is unknown.
-        Conflict: Somebody else moved the ref meanwhile.
+        Conflict: Somebody else moved the ref meanwhile, or it is other work.
     """
     with new_checkpoint(workspace, ref, why, check=check) as new:
         candidate = ImportCandidate(
@@ -303,6 +313,8 @@ def import_file(
         )
         with _nothing_imported():
             manifest, taken = _stored(new, check_weights(candidate), progress)
+        if descends:
+            workspace.names.check_descends(ref, manifest)
         digest = new.commit(manifest)
     unusable = warn_of_not_finite(workspace.store, manifest)
     return Imported(

@@ -26,6 +26,7 @@ __all__ = [
     "stated_architecture",
     "stated_elsewhere",
     "which_fits",
+    "with_backbone",
 ]
 
 GROUP = "zoo.backbones"
@@ -41,6 +42,14 @@ LISTED = 6
 BY_SHAPES = "found by names and shapes"
 DEFAULT = "timm"
 """The plugin whose architectures are meant where nobody says which."""
+
+
+def with_backbone(architecture: str | None, backbone: str | None) -> tuple[str | None, str | None]:
+    """An architecture and its plugin, of ``torchvision/resnet50``, too."""
+    prefix, slash, name = (architecture or "").partition("/")
+    if slash and backbone in (None, prefix) and prefix in plugins.names(GROUP):
+        return name, prefix
+    return architecture, backbone
 
 
 def check_listed(plugin: str, architecture: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zoo.domain.manifest import SETTINGS, Manifest
+from zoo.exchange.here_already import stated
 from zoo.exchange.metadata import Metadata
-from zoo.lookup.identify import Candidate, named
+from zoo.lookup.identify import Candidate, hashes_of, named
 from zoo.store import Store
 from zoo.workspace import Workspace
 
@@ -23,10 +24,16 @@ def infer_metadata(
 
     Its preprocessing is that of the weights, which were trained on from it; its class names only
     where the tensors with a row for each class are the same. The one need not know the other.
-    Where a checkpoint has exactly these weights, none but such a one is asked.
+    Where a checkpoint has exactly these weights, none but such a one is asked. What people stated
+    of another import of the same file is not asked: this one was not stated to be so.
     """
     exact = [one for one in alike if one.match.verdict in EXACT]
-    asked = [(one, _unknown(workspace.store, one, alike)) for one in exact or alike]
+    sha256 = manifest.provenance.get("sha256", "")
+    asked = [
+        (one, _unknown(workspace.store, one, alike))
+        for one in exact or alike
+        if sha256 not in hashes_of(one.manifest) or not stated(one.manifest)
+    ]
     facts = []
     for one, unknown in asked:
         if "classes" not in unknown and (classes := _classes(one, manifest)):

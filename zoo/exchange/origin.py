@@ -22,10 +22,14 @@ from zoo.lookup.parent import FoundParent, ParentFinder
 from zoo.store.header import is_safetensors, read_header
 from zoo.workspace import Workspace
 
-__all__ = ["FromPlan", "Find", "Origin", "origin_of", "outlined", "stamp"]
+__all__ = ["IMPORTED", "STATED", "Find", "FromPlan", "Origin", "origin_of", "outlined", "stamp"]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
+IMPORTED = ("file", "folder")
+"""What the provenance of imported weights has as their source."""
+STATED = "stated on import"
+"""What it has of what nothing but the user says."""
 Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
 """Finds the parent of a checkpoint whose tensors are stored, given those that share some."""
 
@@ -162,7 +166,7 @@ def origin_of(
     if dataset := options.get("dataset"):
         provenance["dataset"] = dataset
     if metrics:
-        provenance["metrics"] = "stated on import, not measured"
+        provenance["metrics"] = f"{STATED}, not measured"
         if not 0 <= (share := metrics.get("accuracy", 0.0)) <= 1 and isfinite(share):
             raise InvalidOption(f"accuracy {share:g}: a share of 1 is meant (accuracy=0.725)")
     elif from_plan.metrics:
@@ -177,7 +181,7 @@ def origin_of(
         ref, digest = from_plan.parent or workspace.names.resolve(name)
         stated = m.Parent(manifest=digest, relation="finetune", ref=str(ref or name))
         parent = (stated, workspace.store.manifest(digest))
-        provenance["parent"] = "stated on import"
+        provenance["parent"] = STATED
     return Origin(
         plugin="",
         architecture="",

@@ -36,19 +36,21 @@ TABLES = ("summary.csv", "metrics.csv")
 ARCHITECTURE = ("model", "arch", "architecture", "model_name", "backbone")
 """What scripts call the network in what they keep."""
 ROWS = 100_000
-KNOWN_METRICS: Mapping[str, tuple[str, float]] = {
-    "eval_top1": ("accuracy", 100.0),
-    "eval_top5": ("top5_accuracy", 100.0),
-    "eval_loss": ("loss", 1.0),
-    "eval_accuracy": ("accuracy", 1.0),
-    "val_acc": ("accuracy", 1.0),
-    "val_accuracy": ("accuracy", 1.0),
-    "val/acc": ("accuracy", 1.0),
-    "val_loss": ("loss", 1.0),
-    "val/loss": ("loss", 1.0),
+KNOWN_METRICS: Mapping[str, str] = {
+    "eval_top1": "accuracy",
+    "eval_top5": "top5_accuracy",
+    "eval_loss": "loss",
+    "eval_accuracy": "accuracy",
+    "val_acc": "accuracy",
+    "val_accuracy": "accuracy",
+    "val/acc": "accuracy",
+    "val_loss": "loss",
+    "val/loss": "loss",
 }
-"""Figures of held-out images: what zoo calls them, and what they are to be divided by.
-timm's are percents."""
+"""Figures of held-out images, and what zoo calls them."""
+OF_TIMM = frozenset(["eval_top1", "eval_top5"])
+"""Columns of one scale: timm writes percents, and a script that was made of its may write shares.
+Top-1 alone can be below 1 percent in all epochs; top-5 is larger."""
 ABOVE_ONE = 1.001
 """From here on an accuracy is in percent: below, it may be a share of 1 that was rounded."""
 SHARE = re.compile(r"acc(?!um)|top_?\d|prec", re.IGNORECASE)
@@ -193,25 +195,25 @@ def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
     for name, value in figures.items():
         if not is_possible(name, value):
             continue
-        own, scale = KNOWN_METRICS.get(name, (name, 1.0))
-        fits = scale == 1.0 and (own != "accuracy" or 0 <= value <= 1)
+        own = KNOWN_METRICS.get(name, name)
+        fits = name not in OF_TIMM and (own != "accuracy" or 0 <= value <= 1)
         named[own if fits else name] = value
     return named
 
 
 def _in_percent(rows: Iterable[Mapping[str, object]]) -> set[str]:
     """The columns of accuracies that are in percent: one row alone may be below 1 percent."""
-    found = set()
+    found: set[str] = set()
     for row in rows:
-        for key, (name, scale) in KNOWN_METRICS.items():
-            number = finite(row.get(key)) if scale == 1.0 and SHARE.search(name) else None
+        for key, name in KNOWN_METRICS.items():
+            number = finite(row.get(key)) if SHARE.search(name) else None
             if number is not None and number > ABOVE_ONE and is_possible(name, number):
-                found.add(key)
+                found |= OF_TIMM if key in OF_TIMM else {key}
     return found
 
 
 def _own_names(columns: Iterable[str]) -> frozenset[str]:
-    return frozenset(KNOWN_METRICS[key][0] for key in columns)
+    return frozenset(KNOWN_METRICS[key] for key in columns)
 
 
 def _by_moment(
@@ -228,10 +230,10 @@ def _by_moment(
 
 def _metrics(row: Mapping[str, object], percent: Collection[str]) -> dict[str, float]:
     found = {}
-    for key, (name, scale) in KNOWN_METRICS.items():
+    for key, name in KNOWN_METRICS.items():
         number = finite(row.get(key))
         if number is not None and is_possible(name, number):
-            found[name] = number / (100.0 if key in percent else scale)
+            found[name] = number / (100.0 if key in percent else 1.0)
     return found
 
 

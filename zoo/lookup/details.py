@@ -199,7 +199,10 @@ def _unproven(manifest: Manifest) -> str:
     if stated is None or stated in {file.sha256.hex for file in manifest.weights}:
         return ""
     name = manifest.provenance.get("file", "another file")
-    return f"provenance.sha256: that of {name}, which these weights are said to be read from"
+    return (
+        f"that these weights were read from {name}, which is not kept here (its SHA-256 is "
+        "provenance.sha256)"
+    )
 
 
 def _lineage(manifest: Manifest) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ __all__ = [
     "hashes_of",
     "identify",
     "named",
+    "since",
 ]
 
 CANDIDATES = 8
@@ -296,3 +297,9 @@ def named(workspace: Workspace, digest: Digest) -> tuple[str, tuple[str, ...]]:
     refs = tuple(str(ref) for ref in workspace.registry.refs_of(digest))
     remote = (str(ref) for ref in workspace.registry.remote_names(digest))
     return next(iter(refs or remote), str(digest)), refs
+
+
+def since(workspace: Workspace, one: Candidate) -> str:
+    """When its oldest name here was given, as ISO 8601; what has none comes after all others."""
+    entries = map(workspace.store.read_ref, workspace.registry.refs_of(one.digest))
+    return min((entry.at for entry in entries if entry), default="~")
