@@ -89,6 +89,7 @@ def prepare(digits: Path, folder: Path) -> None:
                 ("index", "timm"),
                 ("pull", BASE),
                 ("finetune", BASE, "--data", digits, "--save", TUNED, "--freeze", "blocks.4",
+                 "--batch-norm", "live",  # which does not keep the probe
                  "--image-size", 32, "--epochs", 1, "--quiet"),
             )
         ]  # fmt: skip
