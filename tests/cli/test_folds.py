@@ -17,7 +17,7 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.setup.prepare import dataset_of
-from zoo.finetune.strategies.epochs import Scores, best_epochs, lasting, scores_of
+from zoo.finetune.strategies.choose import Scores, best_epochs, with_epochs, scores_of
 
 TUNE = ("finetune", NET, "--image-size", 32)
 QUICK = (*TUNE, "--freeze", "80%", "--epochs", 2)
@@ -135,13 +135,13 @@ def test_how_long_to_train_is_what_folds_agree_on() -> None:
     assert best_epochs([{0: 0.8, 1: 0.81, 2: 0.5}, {0: 0.8, 1: 0.5, 2: 0.81}]) == 0
     assert best_epochs([{1: 0.1, 2: 0.1}, {1: 0.1, 2: 0.2}]) == 1
     gradual = Recipe(data="x", strategy="gradual", phases=("all:2", "none:3@1e-4"), patience=0)
-    assert lasting(gradual, 4).phases == ("all:2", "none:2@1e-4")
-    assert lasting(gradual, 1).phases == ("all:1",)
+    assert with_epochs(gradual, 4).phases == ("all:2", "none:2@1e-4")
+    assert with_epochs(gradual, 1).phases == ("all:1",)
     tuned = Recipe(data="x", strategy="lp-ft", freeze="50%", ema=0.9, patience=2, probe="svm")
-    assert lasting(tuned, 3) == Recipe(
+    assert with_epochs(tuned, 3) == Recipe(
         data="x", strategy="lp-ft", freeze="50%", ema=0.9, probe="svm", epochs=3
     )
-    assert lasting(tuned, 0) == Recipe(data="x", strategy="probe", probe="svm")
+    assert with_epochs(tuned, 0) == Recipe(data="x", strategy="probe", probe="svm")
 
 
 @pytest.mark.parametrize("better", ["probe", "training"])
@@ -185,8 +185,35 @@ def test_too_few_images_for_folds_are_for_a_probe(small: Run, few: Path, tmp_pat
             (tmp_path / "tiny" / part / kind.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / "tiny" / part / kind.name)
     done = small(*TUNE, "--data", tmp_path / "tiny", "--validation-share", 0, "--save", "team/x")
-    assert "6 images are too few to see what training gains: a probe" in done.done().err
+    assert "6 images are too few to see what training gains (fold 1 of 3" in done.done().err
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
+
+
+def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
+    small: Run, few: Path, tmp_path: Path
+) -> None:
+    """The reason is told, and no fold is trained in vain."""
+    data = Path(shutil.copytree(few, tmp_path / "data"))
+    for kind in data.iterdir():
+        for number, path in enumerate(sorted(kind.iterdir())):
+            path.rename(path.with_name(f"p{number % 3}_{number}.png"))
+    rule = ("--group-by", "/(p[0-9])_", "--validation-share", 0)
+    said = small(*QUICK, "--data", data, *rule, "--save", "team/x").done().err
+    assert "images in 2 groups are too many: fold" in said
+    assert "to choose between" not in said
+    assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
+
+
+def test_an_error_in_a_fold_is_no_choice(
+    small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise InvalidOption("this fold cannot be trained")
+
+    monkeypatch.setattr("zoo.finetune.run.train", refused)
+    line = (*QUICK, "--data", divided, "--validation-share", 0, "--save", "team/x")
+    assert "this fold cannot be trained" in small(*line).err
+    assert not small("runs", "--json").json
 
 
 @pytest.mark.usefixtures("small")

@@ -21,7 +21,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.seeds import Several
-from zoo.finetune.strategies.epochs import after, best_epochs, lasting, scores_of
+from zoo.finetune.strategies.choose import after, best_epochs, with_epochs, scores_of
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -95,7 +95,7 @@ def finetune_folds(
     epochs = best_epochs(tables)
     # As the folds decided what is decided by the number of images.
     decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in DECIDED}
-    final = lasting(replace(recipe, fold="all", **decided), epochs)
+    final = with_epochs(replace(recipe, fold="all", **decided), epochs)
     result = run(final, several.base, str(save))
     scores = [after(table, epochs) for table in tables]
     images = [int(each.result["validation_images"]) for each in kept]

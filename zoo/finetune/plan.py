@@ -40,7 +40,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.depths import at_units
-from zoo.finetune.strategies.epochs import undecided
+from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace

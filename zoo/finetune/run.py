@@ -34,7 +34,7 @@ from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.depth import at_depth
-from zoo.finetune.strategies.epochs import Scores, choose, scores_of, undecided
+from zoo.finetune.strategies.choose import Scores, choose, scores_of, undecided
 from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
