@@ -16,8 +16,10 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.results.interval import wilson
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup import prepare as preparing
 from zoo.finetune.setup.prepare import dataset_of
-from zoo.finetune.strategies.choose import Scores, best_epochs, with_epochs, scores_of
+from zoo.finetune.strategies.choose import Scores, best_epochs, scores_of, with_epochs
 
 TUNE = ("finetune", NET, "--image-size", 32)
 QUICK = (*TUNE, "--freeze", "80%", "--epochs", 2)
@@ -156,6 +158,7 @@ def test_auto_without_validation_images_is_not_worse_than_its_probe(
         return {0: 0.5, 1: 0.6, 2: 0.55} if better == "training" else {0: 0.5, 1: 0.4, 2: 0.3}
 
     monkeypatch.setattr("zoo.finetune.run.scores_of", scripted)
+    monkeypatch.setattr(preparing, "guessed_preprocessing", lambda *_: "its mean is a guess")
     line = (*QUICK, "--data", divided, "--validation-share", 0)
     said = small(*line, "--save", "team/x").done().err
     (run,) = small("runs", "--json").json
@@ -163,6 +166,7 @@ def test_auto_without_validation_images_is_not_worse_than_its_probe(
     assert how == (("probe", 5) if better == "probe" else ("lp-ft", 1))
     assert "on 3 folds held out in turn a probe alone had accuracy 0.5000" in said
     assert [table.keys() for table in trials] == [{0, 1, 2}] * 3
+    assert said.count("its mean is a guess") == 1
     small("rerun", "team/x", "--save", "team/again").done()
     one, two = (small("show", name, "--json").json for name in ("team/x", "team/again"))
     assert one["metrics"] == two["metrics"]
@@ -207,13 +211,20 @@ def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
 def test_an_error_in_a_fold_is_no_choice(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> None:
+    folders = list[Path]()
+
+    def refused(_: object, __: object, journal: Journal, ___: object) -> None:
+        folders.append(journal.run.folder)
         raise InvalidOption("this fold cannot be trained")
 
     monkeypatch.setattr("zoo.finetune.run.train", refused)
     line = (*QUICK, "--data", divided, "--validation-share", 0, "--save", "team/x")
     assert "this fold cannot be trained" in small(*line).err
     assert not small("runs", "--json").json
+    # In the zoo, where a prune finds what one that is killed leaves.
+    assert [folder.parent.name for folder in folders] == ["tmp"]
+    assert not folders[0].exists()
+    assert (folders[0].parents[1] / "objects").is_dir()
 
 
 @pytest.mark.usefixtures("small")

@@ -21,7 +21,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.seeds import Several
-from zoo.finetune.strategies.choose import after, best_epochs, with_epochs, scores_of
+from zoo.finetune.strategies.choose import after, best_epochs, scores_of, with_epochs
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
