@@ -130,6 +130,38 @@ def test_what_contradicts_is_refused(
     assert says in done.err
 
 
+def test_the_result_is_trained_as_the_folds_were(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the same base, though its name moves; with the batch norms of fewer images."""
+    real = zoo.Zoo.run_recipe
+
+    def moving(z: zoo.Zoo, *arguments: Any, **options: Any) -> Any:
+        done = real(z, *arguments, **options)
+        z.tag(str(done.ref), NET, force=True)
+        return done
+
+    monkeypatch.setattr(zoo.Zoo, "run_recipe", moving)
+    monkeypatch.setattr(preparing, "FEW", 20)  # a fold trains on 15 of 30 images
+    line = (*TUNE, "--strategy", "partial", "--freeze", "80%", "--epochs", 1, "--data", few)
+    found = small(*line, "--folds", 2, "--save", "team/x", "--json").done().json
+    made = [*found["folds"], found["result"]]
+    assert len({one["parent"] for one in made}) == 1
+    runs = small("runs", "--json").json
+    assert [run["recipe"]["batch_norm"] for run in runs] == ["frozen"] * 3
+
+
+def test_of_an_epoch_and_its_average_the_latter_counts() -> None:
+    lines = [
+        {"kind": "probe", "accuracy": 0.4},
+        {"kind": "step", "loss": 1.0},
+        {"kind": "epoch", "name": "epoch 1", "accuracy": 0.5},
+        {"kind": "epoch", "name": "average of epoch 1", "accuracy": 0.7},
+        {"kind": "epoch", "name": "epoch 2", "accuracy": 0.6},
+    ]
+    assert scores_of(lines, "accuracy") == {0: 0.4, 1: 0.7, 2: 0.6}
+
+
 def test_how_long_to_train_is_what_folds_agree_on() -> None:
     assert best_epochs([{0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.5, 1: 0.8, 2: 0.7}, {0: 0.5, 1: 0.9}]) == 1
     assert best_epochs([{0: 0.9, 1: 0.6, 2: 0.95}, {0: 0.9, 1: 0.5, 2: 0.4}]) == 0
@@ -206,6 +238,27 @@ def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
     assert "images in 2 groups are too many: fold" in said
     assert "to choose between" not in said
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
+
+
+def test_seeds_are_of_one_choice(
+    small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folds of the first seed choose for all."""
+    trials = list[Recipe]()
+
+    def tried(_: object, __: object, recipe: Recipe) -> Scores:
+        trials.append(recipe)
+        return {0: 0.5, 1: 0.6} if recipe.seed == 0 else {0: 0.5, 1: 0.4}
+
+    monkeypatch.setattr("zoo.finetune.run._trial", tried)
+    line = (*QUICK, "--data", divided, "--validation-share", 0, "--seeds", 2)
+    small(*line, "--save", "team/x").done()
+    recipes = [run["recipe"] for run in small("runs", "--json").json[::-1]]
+    assert [(each["seed"], each["strategy"], each["epochs"]) for each in recipes] == [
+        (0, "lp-ft", 1),
+        (1, "lp-ft", 1),
+    ]
+    assert [(each.seed, each.fold) for each in trials] == [(0, "1/3"), (0, "2/3"), (0, "3/3")]
 
 
 def test_an_error_in_a_fold_is_no_choice(

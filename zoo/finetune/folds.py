@@ -74,7 +74,8 @@ def finetune_folds(
 ) -> Folds:
     """Fine-tune ``base`` with each of so many ``folds`` held out, then on all of their images.
 
-    ``run`` does it for one: a recipe, a base, and the name for the result.
+    ``run`` does it for one: a recipe, a base, and the name for the result. That is trained with a
+    schedule that ends after the epochs that were chosen, which in a fold may have gone on.
 
     Raises:
         InvalidOption: There are fewer than two or more than a hundred, this is one of several
@@ -87,8 +88,11 @@ def finetune_folds(
         raise InvalidOption(
             f"folds choose how long to train, and {what} is chosen otherwise: leave it out"
         )
-    several = Several(workspace, base, save, "fold", tuple(range(1, folds + 1)))
-    done = several.run(lambda number: replace(recipe, fold=f"{number}/{folds}"), run)
+    numbers = range(1, folds + 1)
+    several = Several(workspace, base, save, "fold", numbers)
+    done = tuple(
+        several.run(number, replace(recipe, fold=f"{number}/{folds}"), run) for number in numbers
+    )
     kept = [find_run(workspace, each.run) for each in done]
     measure = SCORE[done[0].task]
     tables = [scores_of(each.lines(), measure) for each in kept]
