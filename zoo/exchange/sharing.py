@@ -193,9 +193,9 @@ def push_all_tags(
             sent.append(str(ref))
             yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
     except (ZooError, KeyboardInterrupt) as error:
-        told = f"sent before that: {', '.join(sent)}" if sent else ""
-        if isinstance(error, ZooError):
-            error.hint = "\n".join(filter(None, (error.advice, told)))
-        else:
+        told = f"sent before that: {', '.join(sent)}"
+        if sent and isinstance(error, ZooError):
+            error.hint = f"{error.advice}\n{told}".strip()
+        elif sent:
             error.add_note(told)
         raise
