@@ -401,7 +401,8 @@ class Zoo:
     ) -> Table[Pushed]:
         """`push` a name and all its tags that are here to a store, the name itself last.
 
-        Raises as `push` does; of what shows before, nothing is sent then.
+        Raises as `push` does; of what shows before, nothing is sent then. Else the error names what
+        was sent before it.
         """
         from zoo.exchange.sharing import push_all_tags
 

@@ -193,8 +193,12 @@ def test_all_is_the_end_of_every_stage_and_the_head(small: Run, shades: Path) ->
     how = ("--strategy", "probe", "--features", "all", "--image-size", SIDE, "--json", "--quiet")
     done = small("finetune", "team/net", "--data", shades, *how, "--save", "team/probe").done()
     # Before training, its first block gives back what enters it: the features of the stem.
-    assert options_of(small, "team/probe")["taps"] == ["layer1.0", "layer2.0", "layer3.0", "head"]
+    taps = ["layer1.0", "layer2.0", "layer3.0", "head"]
+    assert options_of(small, "team/probe")["taps"] == taps
     assert done.json["metrics"]["accuracy"] > 0.5
+    (run,) = small("runs", "--json").json
+    shown = small("show", "team/probe", "--json").json
+    assert [each["recipe"]["at"] for each in (run, shown)] == [",".join(taps)] * 2
 
 
 def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.results.interval import wilson
+from zoo.finetune.results.journal import Journal
+from zoo.finetune.setup import prepare as preparing
 from zoo.finetune.setup.prepare import dataset_of
-from zoo.finetune.strategies.epochs import Scores, best_epochs, lasting, scores_of
+from zoo.finetune.strategies.choose import Scores, best_epochs, scores_of, with_epochs
 
 TUNE = ("finetune", NET, "--image-size", 32)
 QUICK = (*TUNE, "--freeze", "80%", "--epochs", 2)
@@ -128,6 +130,38 @@ def test_what_contradicts_is_refused(
     assert says in done.err
 
 
+def test_the_result_is_trained_as_the_folds_were(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the same base, though its name moves; with the batch norms of fewer images."""
+    real = zoo.Zoo.run_recipe
+
+    def moving(z: zoo.Zoo, *arguments: Any, **options: Any) -> Any:
+        done = real(z, *arguments, **options)
+        z.tag(str(done.ref), NET, force=True)
+        return done
+
+    monkeypatch.setattr(zoo.Zoo, "run_recipe", moving)
+    monkeypatch.setattr(preparing, "FEW", 20)  # a fold trains on 15 of 30 images
+    line = (*TUNE, "--strategy", "partial", "--freeze", "80%", "--epochs", 1, "--data", few)
+    found = small(*line, "--folds", 2, "--save", "team/x", "--json").done().json
+    made = [*found["folds"], found["result"]]
+    assert len({one["parent"] for one in made}) == 1
+    runs = small("runs", "--json").json
+    assert [run["recipe"]["batch_norm"] for run in runs] == ["frozen"] * 3
+
+
+def test_of_an_epoch_and_its_average_the_latter_counts() -> None:
+    lines = [
+        {"kind": "probe", "accuracy": 0.4},
+        {"kind": "step", "loss": 1.0},
+        {"kind": "epoch", "name": "epoch 1", "accuracy": 0.5},
+        {"kind": "epoch", "name": "average of epoch 1", "accuracy": 0.7},
+        {"kind": "epoch", "name": "epoch 2", "accuracy": 0.6},
+    ]
+    assert scores_of(lines, "accuracy") == {0: 0.4, 1: 0.7, 2: 0.6}
+
+
 def test_how_long_to_train_is_what_folds_agree_on() -> None:
     assert best_epochs([{0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.5, 1: 0.8, 2: 0.7}, {0: 0.5, 1: 0.9}]) == 1
     assert best_epochs([{0: 0.9, 1: 0.6, 2: 0.95}, {0: 0.9, 1: 0.5, 2: 0.4}]) == 0
@@ -135,13 +169,13 @@ def test_how_long_to_train_is_what_folds_agree_on() -> None:
     assert best_epochs([{0: 0.8, 1: 0.81, 2: 0.5}, {0: 0.8, 1: 0.5, 2: 0.81}]) == 0
     assert best_epochs([{1: 0.1, 2: 0.1}, {1: 0.1, 2: 0.2}]) == 1
     gradual = Recipe(data="x", strategy="gradual", phases=("all:2", "none:3@1e-4"), patience=0)
-    assert lasting(gradual, 4).phases == ("all:2", "none:2@1e-4")
-    assert lasting(gradual, 1).phases == ("all:1",)
+    assert with_epochs(gradual, 4).phases == ("all:2", "none:2@1e-4")
+    assert with_epochs(gradual, 1).phases == ("all:1",)
     tuned = Recipe(data="x", strategy="lp-ft", freeze="50%", ema=0.9, patience=2, probe="svm")
-    assert lasting(tuned, 3) == Recipe(
+    assert with_epochs(tuned, 3) == Recipe(
         data="x", strategy="lp-ft", freeze="50%", ema=0.9, probe="svm", epochs=3
     )
-    assert lasting(tuned, 0) == Recipe(data="x", strategy="probe", probe="svm")
+    assert with_epochs(tuned, 0) == Recipe(data="x", strategy="probe", probe="svm")
 
 
 @pytest.mark.parametrize("better", ["probe", "training"])
@@ -156,6 +190,7 @@ def test_auto_without_validation_images_is_not_worse_than_its_probe(
         return {0: 0.5, 1: 0.6, 2: 0.55} if better == "training" else {0: 0.5, 1: 0.4, 2: 0.3}
 
     monkeypatch.setattr("zoo.finetune.run.scores_of", scripted)
+    monkeypatch.setattr(preparing, "guessed_preprocessing", lambda *_: "its mean is a guess")
     line = (*QUICK, "--data", divided, "--validation-share", 0)
     said = small(*line, "--save", "team/x").done().err
     (run,) = small("runs", "--json").json
@@ -163,6 +198,7 @@ def test_auto_without_validation_images_is_not_worse_than_its_probe(
     assert how == (("probe", 5) if better == "probe" else ("lp-ft", 1))
     assert "on 3 folds held out in turn a probe alone had accuracy 0.5000" in said
     assert [table.keys() for table in trials] == [{0, 1, 2}] * 3
+    assert said.count("its mean is a guess") == 1
     small("rerun", "team/x", "--save", "team/again").done()
     one, two = (small("show", name, "--json").json for name in ("team/x", "team/again"))
     assert one["metrics"] == two["metrics"]
@@ -185,8 +221,63 @@ def test_too_few_images_for_folds_are_for_a_probe(small: Run, few: Path, tmp_pat
             (tmp_path / "tiny" / part / kind.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / "tiny" / part / kind.name)
     done = small(*TUNE, "--data", tmp_path / "tiny", "--validation-share", 0, "--save", "team/x")
-    assert "6 images are too few to see what training gains: a probe" in done.done().err
+    assert "6 images are too few to see what training gains (fold 1 of 3" in done.done().err
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
+
+
+def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
+    small: Run, few: Path, tmp_path: Path
+) -> None:
+    """The reason is told, and no fold is trained in vain."""
+    data = Path(shutil.copytree(few, tmp_path / "data"))
+    for kind in data.iterdir():
+        for number, path in enumerate(sorted(kind.iterdir())):
+            path.rename(path.with_name(f"p{number % 3}_{number}.png"))
+    rule = ("--group-by", "/(p[0-9])_", "--validation-share", 0)
+    said = small(*QUICK, "--data", data, *rule, "--save", "team/x").done().err
+    assert "images in 2 groups are too many: fold" in said
+    assert "to choose between" not in said
+    assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
+
+
+def test_seeds_are_of_one_choice(
+    small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folds of the first seed choose for all."""
+    trials = list[Recipe]()
+
+    def tried(_: object, __: object, recipe: Recipe) -> Scores:
+        trials.append(recipe)
+        return {0: 0.5, 1: 0.6} if recipe.seed == 0 else {0: 0.5, 1: 0.4}
+
+    monkeypatch.setattr("zoo.finetune.run._trial", tried)
+    line = (*QUICK, "--data", divided, "--validation-share", 0, "--seeds", 2)
+    small(*line, "--save", "team/x").done()
+    recipes = [run["recipe"] for run in small("runs", "--json").json[::-1]]
+    assert [(each["seed"], each["strategy"], each["epochs"]) for each in recipes] == [
+        (0, "lp-ft", 1),
+        (1, "lp-ft", 1),
+    ]
+    assert [(each.seed, each.fold) for each in trials] == [(0, "1/3"), (0, "2/3"), (0, "3/3")]
+
+
+def test_an_error_in_a_fold_is_no_choice(
+    small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = list[Path]()
+
+    def refused(_: object, __: object, journal: Journal, ___: object) -> None:
+        folders.append(journal.run.folder)
+        raise InvalidOption("this fold cannot be trained")
+
+    monkeypatch.setattr("zoo.finetune.run.train", refused)
+    line = (*QUICK, "--data", divided, "--validation-share", 0, "--save", "team/x")
+    assert "this fold cannot be trained" in small(*line).err
+    assert not small("runs", "--json").json
+    # In the zoo, where a prune finds what one that is killed leaves.
+    assert [folder.parent.name for folder in folders] == ["tmp"]
+    assert not folders[0].exists()
+    assert (folders[0].parents[1] / "objects").is_dir()
 
 
 @pytest.mark.usefixtures("small")

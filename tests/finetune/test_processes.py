@@ -24,7 +24,7 @@ from zoo.errors import Unsupported
 from zoo.facade import Zoo
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.loop.find_lr import search
-from zoo.finetune.ranks.ranks import ALONE, Ranks, join
+from zoo.finetune.ranks.ranks import ALONE, Distributed, Ranks, join
 from zoo.finetune.setup.prepare import prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
@@ -230,3 +230,13 @@ def test_processes_that_would_not_meet_are_refused(
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     assert join("cpu") == (ALONE, "cpu")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_fails_first_lets_the_others_fail(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank that raises has met the others once, as one that does not."""
+    met = list[int]()
+    monkeypatch.setattr(Distributed, "wait", lambda ranks: met.append(ranks.rank))
+    with pytest.raises(ValueError, match="no images"), Distributed(rank, 2).main_first():
+        raise ValueError("no images")
+    assert met == [rank]

@@ -19,7 +19,7 @@ from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.results.report import as_csv
-from zoo.finetune.setup.prepare import prepare
+from zoo.finetune.setup.prepare import prepare, warn_of_guess
 from zoo.lookup.runs import caches
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -77,6 +77,7 @@ def advise(
     """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
     with caches(workspace) as folder:
         prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+        warn_of_guess(prepared)
         dataset = prepared.dataset
         number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
         progress.say(

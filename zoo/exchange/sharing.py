@@ -13,7 +13,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption, InvalidReference
+from zoo.errors import InvalidOption, InvalidReference, ZooError
 from zoo.transfer import sync
 from zoo.workspace import Workspace
 
@@ -185,7 +185,17 @@ def push_all_tags(
     """Send ``name`` with all its tags to the store ``to``, as `zoo.Zoo.push_all_tags`."""
     if hub_address(to):
         raise InvalidOption(f"{to} takes one checkpoint at a time: all tags go to a store")
-    for ref, copied in sync.push_all_tags(
-        workspace, name, to, force=force, smallest=smallest, progress=progress
-    ):
-        yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
+    sent: list[str] = []
+    try:
+        for ref, copied in sync.push_all_tags(
+            workspace, name, to, force=force, smallest=smallest, progress=progress
+        ):
+            sent.append(str(ref))
+            yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
+    except (ZooError, KeyboardInterrupt) as error:
+        told = f"sent before that: {', '.join(sent)}"
+        if sent and isinstance(error, ZooError):
+            error.hint = f"{error.advice}\n{told}".strip()
+        elif sent:
+            error.add_note(told)
+        raise

@@ -21,7 +21,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.seeds import Several
-from zoo.finetune.strategies.epochs import after, best_epochs, lasting, scores_of
+from zoo.finetune.strategies.choose import after, best_epochs, scores_of, with_epochs
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -74,7 +74,8 @@ def finetune_folds(
 ) -> Folds:
     """Fine-tune ``base`` with each of so many ``folds`` held out, then on all of their images.
 
-    ``run`` does it for one: a recipe, a base, and the name for the result.
+    ``run`` does it for one: a recipe, a base, and the name for the result. That is trained with a
+    schedule that ends after the epochs that were chosen, which in a fold may have gone on.
 
     Raises:
         InvalidOption: There are fewer than two or more than a hundred, this is one of several
@@ -87,15 +88,18 @@ def finetune_folds(
         raise InvalidOption(
             f"folds choose how long to train, and {what} is chosen otherwise: leave it out"
         )
-    several = Several(workspace, base, save, "fold", tuple(range(1, folds + 1)))
-    done = several.run(lambda number: replace(recipe, fold=f"{number}/{folds}"), run)
+    numbers = range(1, folds + 1)
+    several = Several(workspace, base, save, "fold", numbers)
+    done = tuple(
+        several.run(number, replace(recipe, fold=f"{number}/{folds}"), run) for number in numbers
+    )
     kept = [find_run(workspace, each.run) for each in done]
     measure = SCORE[done[0].task]
     tables = [scores_of(each.lines(), measure) for each in kept]
     epochs = best_epochs(tables)
     # As the folds decided what is decided by the number of images.
     decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in DECIDED}
-    final = lasting(replace(recipe, fold="all", **decided), epochs)
+    final = with_epochs(replace(recipe, fold="all", **decided), epochs)
     result = run(final, several.base, str(save))
     scores = [after(table, epochs) for table in tables]
     images = [int(each.result["validation_images"]) for each in kept]

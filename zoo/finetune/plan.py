@@ -38,9 +38,9 @@ from zoo.finetune.loop.learner import make_learner
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.run import phase_loaders
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units
-from zoo.finetune.strategies.epochs import undecided
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
@@ -133,6 +133,7 @@ def plan_finetune(
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
         prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+        warn_of_guess(prepared)
         seconds = {"checking the images": time.monotonic() - began}
         if prepared.recipe.at != "auto":
             prepared = at_units(prepared)

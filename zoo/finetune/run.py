@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.progress import Progress, silent
@@ -31,10 +30,11 @@ from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, l
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.blend import blend
+from zoo.finetune.strategies.choose import Scores, choose, scores_of, undecided
 from zoo.finetune.strategies.depth import at_depth
-from zoo.finetune.strategies.epochs import Scores, choose, scores_of, undecided
+from zoo.finetune.strategies.depths import with_units
 from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.lookup.alive import RunLock
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
@@ -83,6 +83,7 @@ def finetune(
         prepared = prepare(
             workspace, base, recipe, device, progress, ranks, earlier.base, again=again
         )
+        warn_of_guess(prepared)
         earlier.check_data(prepared)
         told = ""
         if recipe.strategy == "auto" and undecided(prepared):
@@ -91,6 +92,7 @@ def finetune(
             prepared = prepare(
                 workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
             )
+        prepared = with_units(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
         with _locked(workspace, run, ranks), _noted(run, prepared, trackers) as journal:
             journal.remark(earlier.remark(prepared))
@@ -103,9 +105,9 @@ def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
     ranks, parent = like.ranks, str(like.parent)
     device = str(like.device)
     prepared = prepare(workspace, parent, recipe, device, like.progress, ranks, like.base)
-    with TemporaryDirectory(prefix="zoo-") as folder:
+    with workspace.scratch() as folder:  # a prune clears away what a trial that is killed leaves
         run = Run(
-            folder=Path(folder),
+            folder=folder,
             base=like.base,
             parent=parent,
             save="",
@@ -156,6 +158,7 @@ def resume(
             prepared = prepare(
                 workspace, run.parent, recipe, device, progress, ranks, earlier.base, again=True
             )
+            warn_of_guess(prepared)
             earlier.check_data(prepared)
             path = run.folder / STATE
             # The main rank may write one before another has looked.
@@ -337,6 +340,7 @@ def find_lr(
     """
     ranks, device = join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, ranks, folder=folder)
+    warn_of_guess(prepared)
     if not prepared.phases:
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]

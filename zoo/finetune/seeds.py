@@ -1,7 +1,8 @@
 """Seeds: one recipe run with several seeds, one after another, and what they come to together.
 
 Each is an ordinary run, and a checkpoint of its own under a tag: whoever stops in between keeps
-those that are done. The name itself moves once, at the end, to the best by its validation images.
+those that are done. What the strategy ``auto`` stands for, the first decides for all. The name
+itself moves once, at the end, to the best by its validation images.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ def finetune_seeds(
         raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
     several = Several(workspace, base, save, "seed", numbers)
-    done = several.run(lambda number: replace(recipe, seed=number), run)
+    done: list[Finetuned] = []
+    for number in numbers:
+        done.append(several.run(number, replace(recipe, seed=number), run))
+        if recipe.strategy == "auto":  # decided once, or seeds would be of several recipes
+            recipe = Recipe.recorded(find_run(workspace, done[0].run).recipe)
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
@@ -93,7 +98,7 @@ def finetune_seeds(
         seeds=numbers,
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),
-        runs=done,
+        runs=tuple(done),
         metrics=_spreads([each.metrics for each in done]),
     )
 
@@ -130,12 +135,10 @@ class Several:
         return self._name if same else str(self._parent)
 
     def run(
-        self,
-        recipe: Callable[[int], Recipe],
-        run: Callable[[Recipe, str, str], Finetuned],
-    ) -> tuple[Finetuned, ...]:
-        """``run`` the ``recipe`` of each number."""
-        return tuple(run(recipe(number), self.base, str(ref)) for number, ref in self._refs.items())
+        self, number: int, recipe: Recipe, run: Callable[[Recipe, str, str], Finetuned]
+    ) -> Finetuned:
+        """``run`` the ``recipe`` of one number."""
+        return run(recipe, self.base, str(self._refs[number]))
 
 
 def _spreads(metrics: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

@@ -71,8 +71,9 @@ def push_all_tags(
     force: bool = False,
     smallest: bool = False,
     progress: Progress = silent,
-) -> list[tuple[Reference, Copied]]:
-    """`push` all that is here as ``name`` and under its tags, the name itself last.
+) -> Iterator[tuple[Reference, Copied]]:
+    """`push` all that is here as ``name`` and under its tags, one after the other, the name itself
+    last.
 
     Raises as `push`; of what shows before, nothing is sent then.
     """
@@ -87,10 +88,8 @@ def push_all_tags(
     for ref, digest in here.items():
         versions = partial(_versions, remote, ref, store)
         check_push(store, remote.read_ref(ref), ref, digest, to, versions, force=force)
-    return [
-        push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
-        for ref in sorted(here, key=lambda ref: (ref == asked, ref))
-    ]
+    for ref in sorted(here, key=lambda ref: (ref == asked, ref)):
+        yield push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
 
 
 def pull(

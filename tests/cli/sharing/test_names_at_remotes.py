@@ -13,10 +13,10 @@ from fakes.teammates import NAME, digest_of, grow, move_at_lab
 
 import zoo
 from zoo.domain.reference import Reference
-from zoo.errors import (
-    Conflict,
-)
+from zoo.errors import Conflict, Unavailable
 from zoo.store import Store
+from zoo.transfer import sync
+from zoo.workspace import Workspace
 
 
 def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: Path) -> None:
@@ -187,6 +187,25 @@ def test_all_tags_of_a_name_are_pushed_in_one_command(bare: Run, mine: Path, the
         f"{NAME}:e2",
         NAME,
     ]
+
+
+@pytest.mark.parametrize("error", [Unavailable("lab", "the disk is gone"), KeyboardInterrupt()])
+def test_of_all_tags_those_that_were_sent_before_a_failure_are_told(
+    bare: Run, mine: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    for tag in ("e1", "e2"):
+        bare("tag", NAME, f"{NAME}:{tag}").done()
+    real = sync.push
+
+    def failing(workspace: Workspace, name: str, *arguments: Any, **options: Any) -> Any:
+        if name == NAME:
+            raise error
+        return real(workspace, name, *arguments, **options)
+
+    monkeypatch.setattr(sync, "push", failing)
+    failed = bare("push", NAME, "--all-tags", "--to", "lab")
+    assert failed.code
+    assert f"sent before that: {NAME}:e1, {NAME}:e2" in failed.err
 
 
 def test_of_all_tags_none_is_pushed_if_one_would_hide_work(

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from zoo.domain.task import Task
+from zoo.domain.words import plural
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Row, Sample, Target
 
@@ -121,10 +122,8 @@ def fold_of(parts: Parts, fold: str, task: Task, seed: int, groups: Mapping[str,
     number, of = map(int, fold.split("/"))
     together = [groups.get(sample.key, "") for sample in pool]
     labels = [() if task == "regression" else tuple(labels_of(x.target)) for x in pool]
-    where = allot(labels, together, [1 / of] * of, seed)
-    known = {
-        x for each, fold in zip(labels, where, strict=True) if fold + 1 != number for x in each
-    }
+    held = [part + 1 == number for part in allot(labels, together, [1 / of] * of, seed)]
+    known = {x for each, out in zip(labels, held, strict=True) if not out for x in each}
     alone = {
         group or sample.key
         for group, sample, each in zip(together, pool, labels, strict=True)
@@ -132,13 +131,14 @@ def fold_of(parts: Parts, fold: str, task: Task, seed: int, groups: Mapping[str,
     }
     held_out = {
         sample.key
-        for group, sample, fold in zip(together, pool, where, strict=True)
-        if fold + 1 == number and (group or sample.key) not in alone
+        for group, sample, out in zip(together, pool, held, strict=True)
+        if out and (group or sample.key) not in alone
     }
     if not 0 < len(held_out) < len(pool) - 1:
+        grouped = "" if "" in together else f" in {plural(len({*together}), 'group')}"
         raise InvalidOption(
-            f"{of} folds of {len(pool)} training and validation images are too many: fold {number} "
-            f"holds out {len(held_out)} of them"
+            f"{of} folds of {len(pool)} training and validation images{grouped} are too many: "
+            f"fold {number} holds out {len(held_out)} of them"
         )
     return Parts(
         [sample for sample in pool if sample.key not in held_out],

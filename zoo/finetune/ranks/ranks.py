@@ -135,9 +135,11 @@ class Distributed(Ranks):
         # One meeting: the others come to it before their block, the main rank after its own.
         if not self.is_main:
             self.wait()
-        yield
-        if self.is_main:
-            self.wait()
+        try:
+            yield
+        finally:  # after an error, too: the others would wait for ever
+            if self.is_main:
+                self.wait()
 
     def wait(self) -> None:
         """See `Ranks.wait`."""

@@ -36,7 +36,16 @@ from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
-__all__ = ["COMPUTING", "LEAST", "Prepared", "dataset_of", "prepare", "truncated"]
+__all__ = [
+    "COMPUTING",
+    "LEAST",
+    "Prepared",
+    "dataset_of",
+    "prepare",
+    "truncated",
+    "warn_of_guess",
+    "with_recipe",
+]
 
 COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 """The libraries that images and numbers go through, whoever the network's plugin is from."""
@@ -125,8 +134,6 @@ def prepare(
     check_optimizer(recipe, device, sharded=ranks.sharded)
     check_base(workspace, known, recipe)
     name = known_as or str(ref or base)
-    if ranks.is_main:
-        _warn_of_guess(name, known, recipe)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
     recipe = _absolute(replace(recipe, task=dataset.task))
@@ -137,7 +144,6 @@ def prepare(
     images = len(dataset.train)
     norms = _batch_norm(recipe, network, hierarchy, images=images, again=again)
     recipe = replace(recipe, batch_norm=norms)
-    network = replace(network, planned=replace(network.planned, recipe=_published(recipe)))
     prepared = Prepared(
         base=name,
         parent=parent,
@@ -154,26 +160,30 @@ def prepare(
     )
     _check_effects(prepared)
     prepared.model.to(device)
-    return prepared
+    return with_recipe(prepared, recipe)
 
 
-def _warn_of_guess(name: str, known: m.Manifest, recipe: Recipe) -> None:
+def with_recipe(prepared: Prepared, recipe: Recipe) -> Prepared:
+    """The same with a ``recipe`` that decides more, which the result records without the folders of
+    this machine.
+    """
+    named = {"data": without_folders_above(recipe.data), "root": Path(recipe.root).name}
+    planned = replace(prepared.network.planned, recipe={**recipe.to_json(), **named})
+    return replace(prepared, recipe=recipe, network=replace(prepared.network, planned=planned))
+
+
+def warn_of_guess(prepared: Prepared) -> None:
     """Say that the base's preprocessing is a guess, but for what the recipe says itself."""
-    stated = ("image_size",) if recipe.image_size else ()
-    if guess := guessed_preprocessing(known, *stated):
-        LOG.warning("%s: %s", name, guess)
+    stated = ("image_size",) if prepared.recipe.image_size else ()
+    guess = guessed_preprocessing(prepared.known, *stated)
+    if guess and prepared.ranks.is_main:
+        LOG.warning("%s: %s", prepared.base, guess)
 
 
 def _absolute(recipe: Recipe) -> Recipe:
     """With absolute paths: the run records them, and a rerun may begin in another folder."""
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     return replace(recipe, data=absolute(recipe.data), root=root)
-
-
-def _published(recipe: Recipe) -> dict[str, object]:
-    """The recipe for others, without the folders of this machine."""
-    named = {"data": without_folders_above(recipe.data), "root": Path(recipe.root).name}
-    return {**recipe.to_json(), **named}
 
 
 def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:

@@ -7,6 +7,7 @@ needs may lie between them (Evci et al., "Head2Toe", ICML 2022).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import torch
@@ -16,21 +17,27 @@ from zoo.backbones.features import features_at
 from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.hierarchy import Hierarchy
 from zoo.finetune.features.loaders import image_loaders
-from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.setup.prepare import Prepared, truncated, with_recipe
 
-__all__ = ["alike", "at_units", "depths", "distinct", "stage_taps"]
+__all__ = ["alike", "at_units", "depths", "distinct", "stage_taps", "with_units"]
 
 QUARTERS = 4
 
 
 def at_units(prepared: Prepared) -> Prepared:
-    """The network ended at the units that the recipe names, ``all`` resolved; raises as
-    `truncated`.
+    """The network ended at the units that the recipe names; raises as `truncated`."""
+    prepared = with_units(prepared)  # an earlier version recorded ``all``
+    return truncated(prepared, prepared.recipe.units)
+
+
+def with_units(prepared: Prepared) -> Prepared:
+    """With the units that ``at`` stands for, if it is ``all``: features are found alike to within
+    rounding, which hangs on the device and the batch, and a rerun must take the same.
     """
-    units = prepared.recipe.units
-    if units == ("all",):
-        units = prepared.ranks.on_main(lambda: _all(prepared))
-    return truncated(prepared, units)
+    if prepared.recipe.at != "all":
+        return prepared
+    units = prepared.ranks.on_main(lambda: _all(prepared))
+    return with_recipe(prepared, replace(prepared.recipe, at=",".join(units)))
 
 
 def depths(hierarchy: Hierarchy) -> list[str]:

@@ -1,5 +1,5 @@
-"""Epochs: how long to train, chosen on folds of the images to train on; no time at all, where a
-probe alone is as good on images that it was not fitted to.
+"""Choose between a probe and training, and for how many epochs, on folds of the images to train on:
+none, where a probe alone is as good on images that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from zoo.domain.recipe import DEFAULTS, IDLE, Recipe
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.split import Parts, fold_of
 from zoo.finetune.setup.prepare import LEAST, Prepared
 
-__all__ = ["Scores", "after", "best_epochs", "choose", "lasting", "scores_of", "undecided"]
+__all__ = ["Scores", "after", "best_epochs", "choose", "scores_of", "undecided", "with_epochs"]
 
 EPOCH = re.compile(r"(?:average of )?epoch (\d+)")
 FOLDS = 3
@@ -53,7 +54,7 @@ def after(table: Scores, epochs: int) -> float:
     return table[max(at for at in table if at <= epochs)]
 
 
-def lasting(recipe: Recipe, epochs: int) -> Recipe:
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """The recipe, its strategy decided, with so many epochs; a probe alone with none. It needs no
     validation images.
     """
@@ -80,24 +81,39 @@ def choose(prepared: Prepared, trial: Callable[[Recipe], Scores]) -> tuple[Recip
     """The recipe with a probe alone, or with training for as long as was best on the images that
     three folds hold out in turn; and that in words. ``trial`` does one of them.
     """
-    recipe, count = prepared.recipe, len(prepared.dataset.train)
-    measure = SCORE[prepared.task].replace("_", " ")
+    recipe, measure = prepared.recipe, SCORE[prepared.task].replace("_", " ")
+    if why := _no_folds(prepared):
+        return with_epochs(recipe, 0), f"{why}: a probe"
     tables: list[Scores] = []
-    try:
-        for number in range(1, FOLDS + 1) if count * (FOLDS - 1) // FOLDS >= LEAST else ():
-            prepared.progress.say(
-                f"no validation images: fold {number} of {FOLDS} is held out, to choose between "
-                "the probe and training"
-            )
-            tables.append(trial(replace(recipe, fold=f"{number}/{FOLDS}")))
-    except InvalidOption:  # too few of too many classes
-        tables = []
-    if not tables:
-        return lasting(recipe, 0), f"{count} images are too few to see what training gains: a probe"
+    for number in range(1, FOLDS + 1):
+        prepared.progress.say(
+            f"no validation images: fold {number} of {FOLDS} is held out, to choose between "
+            "the probe and training"
+        )
+        tables.append(trial(replace(recipe, fold=f"{number}/{FOLDS}")))
     epochs = best_epochs(tables)
     probe, trained = (fmean(after(table, at) for table in tables) for at in (0, epochs))
     told = f"on {FOLDS} folds held out in turn a probe alone had {measure} {probe:.4f}"
     if not epochs:
-        return lasting(recipe, 0), f"{told}, and training no more: a probe"
+        return with_epochs(recipe, 0), f"{told}, and training no more: a probe"
     after_so_many = plural(epochs, "epoch")
-    return lasting(recipe, epochs), f"{told}, training {trained:.4f} after {after_so_many}"
+    return with_epochs(recipe, epochs), f"{told}, training {trained:.4f} after {after_so_many}"
+
+
+def _no_folds(prepared: Prepared) -> str:
+    """Why the images cannot be divided into folds; empty where they can. All ranks find the same,
+    before one of them trains.
+    """
+    data, seed = prepared.dataset, prepared.recipe.seed
+    parts = Parts(list(data.train), [], list(data.test))
+    for number in range(1, FOLDS + 1):
+        try:
+            trained = fold_of(parts, f"{number}/{FOLDS}", data.task, seed, data.groups).train
+        except InvalidOption as error:
+            return f"nothing shows what training gains: {error}"
+        if len(trained) < LEAST:
+            return (
+                f"{len(data.train)} images are too few to see what training gains (fold {number} "
+                f"of {FOLDS} leaves {len(trained)} to train on, and a probe needs {LEAST})"
+            )
+    return ""
