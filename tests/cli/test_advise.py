@@ -131,6 +131,14 @@ def test_the_commands_that_are_printed_run(small: Run, data: Path, tmp_path: Pat
         small(*words, *quick, "--save", "team/x").done()
 
 
+def test_advice_among_the_images_is_no_image(small: Run, data: Path) -> None:
+    for out in (data / "advice", data / "red" / "advice"):
+        small("advise", data, *ADVISE, "--out", out).done()
+    done = small("advise", data, *ADVISE, "--json").done()
+    assert sum(done.json["facts"]["images"].values()) == 48
+    assert any("zoo has written it" in remark for remark in done.json["remarks"])
+
+
 def test_advice_that_is_replaced_leaves_no_table_of_before(
     small: Run, data: Path, tmp_path: Path
 ) -> None:

@@ -214,6 +214,10 @@ def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Pa
     out = tmp_path / "codes.safetensors"
     run("features", "team/probe", shades, "--out", out).done()
     assert load_file(out)["codes"].shape[1] == tree["head"]["params"] // 3 - 1
+    probe(run, shades, "layer1.0", "team/one", "--image-size", SIDE)
+    for name, unit, file in (("team/probe", "layer1.0", "a"), ("team/one", "head", "b")):
+        run("features", name, shades, "--at", unit, "--out", tmp_path / file).done()
+    assert torch.equal(load_file(tmp_path / "a")["codes"], load_file(tmp_path / "b")["codes"])
 
     told = run("export", "team/probe", tmp_path / "folder").done()
     assert "its head gets features of layer1.0, layer3.0, head" in told.out + told.err

@@ -91,6 +91,16 @@ def test_recalibrated_they_are_taken_once(workspace: Workspace, run: Run) -> Non
     assert not same(one, statistics(workspace, "team/base"))
 
 
+def test_recalibrated_each_image_counts_as_much(workspace: Workspace, run: Run) -> None:
+    """However they are divided into batches, the last of which is the smallest."""
+    first = "layer4.0.bn1.running_mean"
+    means = []
+    for size in (7, 500):
+        run("team/part", **{**PARTIAL, "lr": 1e-9, "batch_size": size}, batch_norm="recalibrated")
+        means.append(statistics(workspace, "team/part")[first])
+    assert torch.allclose(means[0], means[1], rtol=1e-3, atol=1e-5)
+
+
 def test_they_are_taken_of_all_that_any_phase_trains(workspace: Workspace, run: Run) -> None:
     run(strategy="gradual", phases=("all:1", "layer3:1"), batch_norm="recalibrated")
     run("team/part", **PARTIAL, batch_norm="recalibrated")

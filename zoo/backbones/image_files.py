@@ -23,9 +23,10 @@ WRITTEN: Mapping[str, str] = {
     MARKER: "objects",
     "run.json": "metrics.jsonl",
     "report.json": "predictions.csv",
+    "advice.json": "suspects.csv",
 }
 """Two entries each by which a folder is known that zoo has written: a zoo or remote, the folder of
-a run, that of a report. There are pictures in it, and they are no data."""
+a run, of a report, of advice. There are pictures in it, and they are no data."""
 
 
 def not_own(folder: Path, names: Iterable[str], own: list[Path] | None = None) -> list[str]:

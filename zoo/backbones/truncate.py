@@ -32,6 +32,10 @@ __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
 Hook = Callable[..., Any]
 
 
+class _AllReached(Reached):
+    """Ends a run at the last of a network's own taps, and at none that others look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """Where a network ends: the whole one's hierarchy, the depth of the last unit that is kept, and
@@ -145,10 +149,10 @@ def _run_to(
     def keep(tap: Tap, tensor: Tensor | None) -> None:
         parts[tap.unit] = _given(tap, tensor, pooled=len(taps) > 1)
         if len(parts) == len(taps):
-            raise Reached
+            raise _AllReached
 
     # The hooks are set for each run, so that they come after all others.
-    with ExitStack() as hooks, suppress(Reached):
+    with ExitStack() as hooks, suppress(_AllReached):
         for tap in taps:
             if tap.path:
                 see = partial(keep, tap)

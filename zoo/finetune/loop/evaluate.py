@@ -85,7 +85,9 @@ def live_norms(model: nn.Module) -> list[_BatchNorm]:
 
 @torch.no_grad()
 def recalibrate(prepared: Prepared, loader: Loader, trained: Sequence[_BatchNorm]) -> None:
-    """Give these batch norms of the network the mean statistics of all batches of ``loader``."""
+    """Give these batch norms of the network the mean statistics of all batches of ``loader``, each
+    counted by its images.
+    """
     model = prepared.model
     if not trained:
         return
@@ -94,10 +96,13 @@ def recalibrate(prepared: Prepared, loader: Loader, trained: Sequence[_BatchNorm
     for child in trained:
         child.training = True  # not `train`, which does nothing where statistics are kept
         child.reset_running_stats()
-        child.momentum = None  # a plain mean
     with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
+        seen = 0
         for batch in loader.whole():
             if batch.images > 1:  # one alone has no variance
+                seen += batch.images
+                for child in trained:
+                    child.momentum = batch.images / seen  # the mean over all that were seen
                 with autocast(model, prepared.recipe.precision):
                     loader.forward(batch.inputs)
             task.advance(batch.images)
