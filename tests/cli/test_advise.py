@@ -115,6 +115,7 @@ def test_few_groups_leave_no_curve_and_no_numbers_that_are_none(
     assert "nan" not in small("advise", table, *ADVISE, "--group-by", "patient").done().out
 
 
+@pytest.mark.long
 def test_the_commands_that_are_printed_run(small: Run, data: Path, tmp_path: Path) -> None:
     """With a bad file among the images, a size of their own, and a table that mends a leak."""
     parts = tmp_path / "parts"
@@ -131,6 +132,7 @@ def test_the_commands_that_are_printed_run(small: Run, data: Path, tmp_path: Pat
         small(*words, *quick, "--save", "team/x").done()
 
 
+@pytest.mark.long
 def test_advice_among_the_images_is_no_image(small: Run, data: Path) -> None:
     for out in (data / "advice", data / "red" / "advice"):
         small("advise", data, *ADVISE, "--out", out).done()
@@ -195,6 +197,7 @@ def test_all_suspects_are_written(small: Run, data: Path, tmp_path: Path) -> Non
     assert said.err.endswith(f"written to {out}\n")
 
 
+@pytest.mark.long
 @pytest.mark.pictures
 def test_the_contact_sheet_shows_pairs_side_by_side(small: Run, data: Path, tmp_path: Path) -> None:
     Image.new("RGB", (48, 48), (255, 0, 255)).save(data / "red" / "odd.png")
