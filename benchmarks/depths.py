@@ -29,7 +29,7 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.strategies.depth import depth_curve
-from zoo.finetune.strategies.depths import alike, depths
+from zoo.finetune.strategies.depths import distinct, stage_taps
 from zoo.finetune.strategies.linear import Fitter, best_c, folds, goodness, splits
 from zoo.finetune.strategies.probe import FOLDS
 from zoo_timm.backbone import TimmBackbone
@@ -71,13 +71,13 @@ def features_of(
     network: Network, dataset: Dataset, samples: list[Sample]
 ) -> tuple[Features, Tensor]:
     """Of some images of a set, and their labels."""
-    hierarchy = TimmBackbone().hierarchy(ARCHITECTURE, network.module)
-    network.taps = tuple(t for t in network.taps if t.unit in {*depths(hierarchy), "head"})
     batches = Batches(dataset, samples, network.transform, 32, workers=0)
+    hierarchy = TimmBackbone().hierarchy(ARCHITECTURE, network.module)
+    network.taps = stage_taps(network.module, hierarchy, next(batches.view(0)).images)
     pairs = ((batch.images, batch.targets) for batch in batches.view(0))
     with silent("", None) as task:
         parts, labels = extract(network.module, network.taps, pairs, task)
-    kept = [at for at, one in enumerate(parts) if not any(alike(one, b) for b in parts[at + 1 :])]
+    kept = distinct(parts)
     network.taps = tuple(network.taps[at] for at in kept)
     return [parts[at] for at in kept], labels
 

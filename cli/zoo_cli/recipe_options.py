@@ -72,4 +72,7 @@ def _option(field: Field[Any], default: object = None) -> Callable[[Command], Co
     one_of = field.metadata["one_of"]
     accepted = click.Choice(one_of) if one_of else TYPES[kind]
     spellings = [f"--{each}" for each in (name, field.metadata["also"]) if each]
-    return click.option(*spellings, field.name, type=accepted, default=default, help=text)
+    once = "[default: " not in text
+    return click.option(
+        *spellings, field.name, type=accepted, default=default, show_default=once, help=text
+    )

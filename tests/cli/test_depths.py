@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from fakes import warm
+from fakes import threads, warm
 from fakes.program import Said
 from fakes.typed import card
 from PIL import Image
@@ -37,13 +37,7 @@ with torch.no_grad():
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order are bit-equal, in any process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+one_thread = pytest.fixture(autouse=True)(threads.one_thread)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from fakes import threads
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.traced import traced_once  # noqa: F401 - as above
 from PIL import Image, ImageDraw
@@ -23,14 +24,7 @@ from zoo.finetune.strategies import linear
 from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Sums in one order are bit-equal, on any number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+one_thread = pytest.fixture(autouse=True, scope="session")(threads.one_thread)
 
 
 @pytest.fixture(autouse=True)

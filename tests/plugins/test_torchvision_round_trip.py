@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torchvision
+from fakes import threads
 from fakes.typed import card
 from PIL import Image
 from safetensors.torch import load_file
@@ -41,13 +41,7 @@ LONG = (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Sums in one order are bit-equal, on any number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+one_thread = pytest.fixture(autouse=True, scope="module")(threads.one_thread)
 
 
 @pytest.fixture(scope="module")
