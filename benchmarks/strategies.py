@@ -1,0 +1,150 @@
+"""What each strategy reaches on image sets, and what it costs: the truth that advice is held to.
+
+    python benchmarks/strategies.py SETS [--images 400,all] [--seeds 0,1,2,3,4] [--size 48]
+        [--only SET] [--arm NAME] [--out strategies.jsonl]
+
+SETS is a folder of image sets, each with the folders ``train`` and ``test``. For each seed so many
+images are drawn from ``train``, of each class its share; a fifth of them is to choose on. Test
+images that are byte for byte in ``train`` are left out; all others measure. The base is
+tf_efficientnet_lite0 with ImageNet weights. Seconds are those of the processor, in one process,
+with nothing cached before. Each result is a line in ``--out`` as soon as it is there, and what is
+there already is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from presets import BASE, options_of
+
+import zoo
+from zoo.lookup.runs import CACHE
+
+LONG = "epochs=12 patience=3"
+ALL_DEPTHS = "strategy=probe at=all"
+ARMS = {
+    "last features": ["strategy=probe"],
+    "best depth": ["strategy=probe at=auto"],
+    "all depths": [ALL_DEPTHS],
+    "freeze 80%": [f"strategy=lp-ft freeze=80% {LONG}"],
+    "freeze 50%": [f"strategy=lp-ft freeze=50% {LONG}"],
+    "lp-ft, frozen": [f"strategy=lp-ft batch_norm=frozen {LONG}"],
+    "lp-ft, live": [f"strategy=lp-ft batch_norm=live {LONG}"],
+    "full": [f"strategy=full batch_norm=live {LONG}"],
+    "all depths, then freeze 50%": [ALL_DEPTHS, f"strategy=lp-ft freeze=50% {LONG}"],
+    "all depths, then lp-ft, frozen": [ALL_DEPTHS, f"strategy=lp-ft batch_norm=frozen {LONG}"],
+    "all depths, then lp-ft, live": [ALL_DEPTHS, f"strategy=lp-ft batch_norm=live {LONG}"],
+}
+"""Recipes, each for what the one before it made."""
+PARTS = ("set", "images", "seed", "arm")
+
+
+def draw(source: Path, target: Path, images: str, seed: int) -> Path:
+    """``images`` of ``source`` to train and to choose on, by ``seed``, and its test images."""
+    known = {digest(file) for file in (source / "train").rglob("*.*")}
+    whole = sum(1 for _ in (source / "train").rglob("*.*"))
+    share = 1.0 if images == "all" else min(int(images) / whole, 1.0)
+    for folder in sorted((source / "train").iterdir()):
+        names = sorted(folder.iterdir())
+        chosen = random.Random(seed).sample(names, max(round(share * len(names)), 2))
+        fifth = max(len(chosen) // 5, 1)
+        tests = [x for x in sorted((source / "test" / folder.name).iterdir())
+                 if digest(x) not in known]  # fmt: skip
+        for part, files in (("val", chosen[:fifth]), ("train", chosen[fifth:]), ("test", tests)):
+            (target / part / folder.name).mkdir(parents=True)
+            for file in files:
+                shutil.copy(file, target / part / folder.name)
+    return target
+
+
+def digest(file: Path) -> bytes:
+    """Of the bytes of a file."""
+    return hashlib.sha256(file.read_bytes()).digest()
+
+
+def run(home: Path, data: Path, size: int, cell: dict[str, str]) -> dict[str, object]:
+    """Accuracy on the test images and on those to choose on, and seconds of the processor."""
+    shutil.rmtree(home / CACHE, ignore_errors=True)
+    began, base = time.process_time(), BASE
+    with zoo.open(home, progress=False) as z:
+        for text in ARMS[cell["arm"]]:
+            options: dict[str, Any] = {"image_size": size, "seed": int(cell["seed"])}
+            recipe = zoo.Recipe(data=str(data), **options, **options_of(text))
+            done = z.run_recipe(recipe, base, f"bench/run:s{time.time_ns()}", device="cpu")
+            base = str(done.manifest)
+        seconds = time.process_time() - began
+        lines = [line for line in z.run(done.run).lines() if line["kind"] in ("probe", "epoch")]
+    return {**cell, "accuracy": done.metrics["accuracy"], "seconds": round(seconds, 2),
+            "kept": done.freeze["kept"], "validation":
+            [round(line["accuracy"], 4) for line in lines]}  # fmt: skip
+
+
+def cells(asked: argparse.Namespace) -> Iterable[dict[str, str]]:
+    """All that is to be measured, one seed after the other."""
+    sets = asked.only or sorted(path.name for path in asked.sets.iterdir())
+    listed = asked.seeds.split(","), asked.images.split(","), sets, asked.arm or ARMS
+    for seed, images, name, arm in product(*listed):
+        if images != "all" or sum(1 for _ in (asked.sets / name / "train").rglob("*.*")) > 400:
+            yield dict(zip(PARTS, (name, images, seed, arm), strict=True))
+
+
+def table(found: list[dict[str, Any]]) -> None:
+    """Means over the seeds, of which the number is in brackets, and the median of the seconds."""
+    groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+    for each in found:
+        groups[each["set"], each["images"]].setdefault(each["arm"], []).append(each)
+    for key, arms in groups.items():
+        print(*key)
+        for arm, all_of in arms.items():
+            scores = [each["accuracy"] for each in all_of]
+            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            seconds = statistics.median(each["seconds"] for each in all_of)
+            print(f"    {arm:32} {100 * statistics.mean(scores):5.1f} ± {100 * spread:4.1f}"
+                  f" ({len(scores)})  {seconds:7.1f} s")  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sets", type=Path)
+    parser.add_argument("--images", default="400,all")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--arm", action="append", default=[], choices=ARMS)
+    parser.add_argument("--out", type=Path, default=Path("strategies.jsonl"))
+    asked = parser.parse_args()
+    lines = asked.out.read_text().splitlines() if asked.out.exists() else []
+    found = [json.loads(line) for line in lines]
+    done = [[each[part] for part in PARTS] for each in found]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        with zoo.init(root / "zoo", progress=False) as z:
+            z.index("timm")
+            z.pull(BASE)
+        for cell in cells(asked):
+            if [cell[part] for part in PARTS] in done:
+                continue
+            data = root / "-".join((cell["set"], cell["images"], cell["seed"]))
+            if not data.exists():
+                draw(asked.sets / cell["set"], data, cell["images"], int(cell["seed"]))
+            found.append(run(root / "zoo", data, asked.size, cell))
+            with asked.out.open("a") as file:
+                file.write(json.dumps(found[-1]) + "\n")
+    table(found)
+
+
+if __name__ == "__main__":
+    main()
