@@ -21,7 +21,7 @@ from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.table import Table
 from zoo.errors import InvalidReference
-from zoo.lookup.runs import CACHE, RUNS, Run, caches, find_run, list_runs
+from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -1397,7 +1397,7 @@ class Zoo:
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
-        return for_all_of(self.workspace.root, RUNS, CACHE)
+        return for_all_of(self.workspace.root, RUNS, TRIALS, CACHE)
 
 
 Zoo.finetune.__doc__ = (

@@ -35,9 +35,9 @@ from zoo.finetune.features.loaders import (
 )
 from zoo.finetune.loop.evaluate import evaluate
 from zoo.finetune.loop.learner import make_learner
+from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
-from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units

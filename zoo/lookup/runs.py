@@ -39,6 +39,7 @@ __all__ = [
     "REPORT",
     "RUNS",
     "STATE",
+    "TRIALS",
     "Run",
     "caches",
     "find_run",
@@ -48,6 +49,8 @@ __all__ = [
 CACHE = "cache"
 """The folder of what runs can compute again."""
 RUNS = "runs"
+TRIALS = "trials"
+"""The folder of recipes that were tried, each kept as a run is."""
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 REPORT = "report.json"
