@@ -19,7 +19,7 @@ import zoo
 from zoo.advice import held_out, reading
 from zoo.finetune.strategies import linear
 
-ADVISE = ("--base", NET, "--image-size", 32)
+ADVISE = ("--base", NET, "--image-size", 32, "--budget", 0)
 
 
 @pytest.fixture(autouse=True)

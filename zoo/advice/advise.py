@@ -7,33 +7,39 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.advice.candidates import race_of, settle
+from zoo.advice.cost import measure
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
+from zoo.advice.plan import Plan, plan_of
 from zoo.advice.reading import Reading, read
 from zoo.backbones.devices import pick_device
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import Recipe, data_name
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.results.report import as_csv
-from zoo.finetune.setup.prepare import prepare, warn_of_guess
-from zoo.lookup.runs import caches
+from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.lookup.history import Advised, remember
+from zoo.lookup.runs import CACHE, TRIALS, writable
+from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
+KEPT = ("name", "kind", "score", "low", "high", "images", "seconds", "epochs", "megabytes")
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Advice(Result):
-    """What the images say, before anything is trained on them.
+    """What the images say, what the network knows of them, and what to do.
 
     Attributes:
         base: What the network was called.
@@ -46,6 +52,7 @@ class Advice(Result):
         facts: What the images are, and which are suspect.
         layers: What the network's layers know of them; None where too few images, or labels that
             mean nothing, leave nothing to say.
+        plan: What to do; None where nothing can be said of layers.
         remarks: What to know about the data.
         groups: A table of all images for `finetune`, where what shows the same is in one group;
             None where none was written.
@@ -60,6 +67,7 @@ class Advice(Result):
     image_size: tuple[int, int]
     facts: Facts
     layers: Layers | None
+    plan: Plan | None
     remarks: tuple[str, ...]
     groups: Path | None
 
@@ -70,13 +78,16 @@ def advise(
     recipe: Recipe,
     *,
     out: Path | None,
+    budget: float,
     batch_size: int,
     device: str,
     progress: Progress,
 ) -> Advice:
     """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
-    with caches(workspace) as folder:
-        prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+    with writable(workspace, CACHE, TRIALS) as root:
+        prepared = prepare(
+            workspace, base, recipe, pick_device(device), progress, folder=root / CACHE
+        )
         warn_of_guess(prepared)
         dataset = prepared.dataset
         number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
@@ -84,12 +95,32 @@ def advise(
             f"{prepared.base} on {number:,} images of {dataset.spec}, on {prepared.device}"
         )
         reading = read(prepared, batch_size)
-    _, height, width = prepared.network.planned.preprocessing.input_size
-    facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
-    together = groups_of(reading, facts.duplicates)
-    layers = None
-    if facts.learnable is None or facts.learnable.learnable:
-        layers = layers_of(reading, dataset.task, dataset.classes, together, recipe.seed, progress)
+        _, height, width = prepared.network.planned.preprocessing.input_size
+        facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
+        together = groups_of(reading, facts.duplicates)
+        layers, plan = None, None
+        if facts.learnable is None or facts.learnable.learnable:
+            classes, seed = dataset.classes, recipe.seed
+            layers = layers_of(reading, dataset.task, classes, together, seed, progress)
+        if layers:
+            speed = measure(prepared)
+            race = None
+            if budget:
+                race = race_of(
+                    workspace,
+                    prepared,
+                    reading,
+                    layers,
+                    together,
+                    recipe,
+                    speed=speed,
+                    budget=budget,
+                    root=root,
+                )
+                race.run()
+            plan = plan_of(prepared, layers, speed, recipe, race, budget)
+            settle(race, plan.advised)
+            remember(root, _advised(prepared, layers, plan))
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -101,12 +132,50 @@ def advise(
         image_size=(height, width),
         facts=facts,
         layers=layers,
+        plan=plan,
         remarks=dataset.remarks,
         groups=out / GROUPS if out and groups else None,
     )
     if out:
         _write(out, advice, groups, dataset)
     return advice
+
+
+def _advised(prepared: Prepared, layers: Layers, plan: Plan) -> Advised:
+    """What is kept of a plan: the probes at all depths are among what was tried."""
+    told = [
+        {name: getattr(each, name) for name in KEPT} | {"options": dict(each.options)}
+        for each in plan.tried
+    ]
+    names = {each["name"] for each in told}
+    for depth in layers.depths.depths:
+        if (name := f"probe at {depth.at}") not in names:
+            told.append(
+                {
+                    "name": name,
+                    "kind": "probe",
+                    "score": depth.score,
+                    "low": depth.low,
+                    "high": depth.high,
+                    "images": layers.images,
+                    "seconds": 0.0,
+                }
+            )
+    _, height, width = prepared.network.planned.preprocessing.input_size
+    return Advised(
+        base=prepared.base,
+        manifest=str(prepared.parent),
+        data=data_name(prepared.recipe.data),
+        data_digest=prepared.dataset.digest,
+        image_size=(height, width),
+        measure=plan.measure,
+        at=now(),
+        name=plan.advised,
+        options=plan.options,
+        trained=any(each.kind == "training" for each in plan.tried),
+        stopped=plan.stopped,
+        tried=told,
+    )
 
 
 def _groups(

@@ -29,6 +29,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.strategies.advised import as_advised
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
@@ -84,8 +85,12 @@ def finetune(
         )
         warn_of_guess(prepared)
         earlier.check_data(prepared)
-        told = ""
-        if recipe.strategy == "auto" and undecided(prepared):
+        chosen, told = (recipe, "") if again else as_advised(workspace, prepared, recipe)
+        if chosen != recipe:
+            prepared = prepare(
+                workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
+            )
+        if chosen.strategy == "auto" and undecided(prepared):
             chosen, told = choose(prepared, lambda each: _trial(workspace, prepared, each))
             # Anew: trials have drawn random numbers, and a rerun makes none.
             prepared = prepare(
