@@ -16,10 +16,12 @@ from zoo_cli.recipe_options import opening_options
 from zoo_cli.train import print_finetuned
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.advice.advise import Advice
     from zoo.advice.facts import Duplicate, Facts
     from zoo.advice.layers import Layers
     from zoo.advice.plan import Plan
+    from zoo.finetune.run import Finetuned
 
 __all__ = ["advise"]
 
@@ -88,20 +90,31 @@ def advise(
     if save:
         zoo.check_finetune(Recipe(data=data), base, save, device=options["device"])
     advice = zoo.advise(base, data, **options)
-    if as_json:
-        print_json(advice.to_json())
-    else:
+    if not as_json:
         _print(advice, options)
-    plan = advice.plan
-    if plan and plan.stopped == "interrupted":
+    done = _carry_out(zoo, base, advice, save, options["device"]) if save else None
+    if as_json:
+        print_json(advice.to_json() | ({"result": done.to_json()} if done else {}))
+    elif done:
+        click.echo()
+        print_finetuned(done)
+    if _interrupted(advice):
         click.get_current_context().exit(INTERRUPTED)
-    if save and plan is None:
-        raise click.ClickException("there is no plan to carry out")
-    if save and plan:
-        done = zoo.run_recipe(
-            Recipe.from_json(plan.recipe), str(advice.manifest), save, device=options["device"]
+
+
+def _carry_out(zoo: Zoo, base: str, advice: Advice, save: str, device: str) -> Finetuned | None:
+    """Fine-tune as the plan says; not after an interrupt, which was meant for that, too."""
+    if _interrupted(advice):
+        return None
+    if advice.plan is None:
+        raise click.ClickException(
+            f"there is no plan to carry out, so nothing was saved as {save}: see above"
         )
-        print_json(done.to_json()) if as_json else print_finetuned(done)
+    return zoo.run_recipe(Recipe.from_json(advice.plan.recipe), base, save, device=device)
+
+
+def _interrupted(advice: Advice) -> bool:
+    return advice.plan is not None and advice.plan.stopped == "interrupted"
 
 
 def _print(advice: Advice, options: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from zoo.workspace import Workspace
 __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
+PICTURE, PAGE = "advice.png", "advice.html"
 KEPT = ("name", "kind", "score", "low", "high", "images", "seconds", "epochs", "megabytes")
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
@@ -198,17 +199,26 @@ def _groups(
 def _write(
     out: Path, advice: Advice, groups: Sequence[tuple[str, str, str]], dataset: Dataset
 ) -> None:
-    """Write the advice, all suspects, and their contact sheet."""
+    """Write the advice, all suspects, their contact sheet, and a page with all of it."""
+    from zoo.advice.page import page_of
+    from zoo.advice.pictures import draw_advice
     from zoo.advice.sheet import sheet_of  # loads matplotlib
     from zoo.finetune.results.pictures import draw_sheet, save
 
     out.mkdir(parents=True, exist_ok=True)
-    for stale in (ADVICE, GROUPS):  # of an earlier one, which this replaces
+    for stale in (ADVICE, GROUPS, PICTURE, PAGE):  # of an earlier one, which this replaces
         (out / stale).unlink(missing_ok=True)
     _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
     if groups:
         _text(out / GROUPS, as_csv([("path", "label", "group"), *groups]))
     save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
+    picture = None
+    if advice.layers and advice.plan:
+        picture = out / PICTURE
+        save(draw_advice(advice.layers, advice.plan), picture)
+    size, data = advice.image_size, advice.data
+    page = page_of(advice.base, data, size, advice.facts, advice.plan, picture, out / SHEET)
+    _text(out / PAGE, page)
     # Last: what has advice is whole.
     _text(out / ADVICE, json.dumps(advice.to_json(), indent=2, ensure_ascii=False) + "\n")
 
