@@ -67,7 +67,7 @@ CLASSES = 20
 def advise(
     data: str, base: str, quiet: bool, as_json: bool, run: bool, save: str | None, **options: Any
 ) -> None:
-    """Say what the images in DATA are, what BASE knows of them, and how to fine-tune it.
+    """Say what DATA shows, what BASE knows, and how to fine-tune.
 
     Says first whether pictures that measure a network are among those that it is trained on. Then
     classes and sizes; how well a probe does at each depth of the network, and what more images

@@ -18,7 +18,7 @@ from PIL import Image
 import zoo
 from zoo.advice import candidates, held_out, trials
 from zoo.advice.candidates import Row
-from zoo.finetune import trial as finetune_trial
+from zoo.finetune.loop import train as training
 from zoo.finetune.strategies import linear
 
 ADVISE = ("--base", NET, "--image-size", 32)
@@ -61,7 +61,7 @@ def never_train(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("it trains")
 
-    monkeypatch.setattr(finetune_trial, "train", never)
+    monkeypatch.setattr("zoo.finetune.trial.train", never)
 
 
 def by_name(tried: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -177,7 +177,7 @@ def test_run_and_save_need_each_other(small: Run, data: Path) -> None:
 def test_an_interrupt_prints_the_plan(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real, calls = finetune_trial.train, 0
+    real, calls = training.train, 0
 
     def interrupted(*arguments: Any) -> None:
         nonlocal calls
@@ -186,14 +186,14 @@ def test_an_interrupt_prints_the_plan(
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(finetune_trial, "train", interrupted)
+    monkeypatch.setattr("zoo.finetune.trial.train", interrupted)
     done = small("advise", data, *ADVISE, "--out", tmp_path / "advice")
     assert done.code == 130
     assert "Interrupted. What is said is of what is known by then" in done.out
     assert "Advised: probe at " in done.out
     assert "zoo finetune " in done.out
     assert json.loads((tmp_path / "advice" / "advice.json").read_text())["plan"]["stopped"]
-    monkeypatch.setattr(finetune_trial, "train", real)
+    monkeypatch.setattr("zoo.finetune.trial.train", real)
     assert small("advise", data, *ADVISE).done().code == 0
 
 

@@ -107,6 +107,8 @@ def advise(
             speed = measure(prepared)
             race = None
             if budget:
+                scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
+                progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
                 race = race_of(
                     workspace,
                     prepared,

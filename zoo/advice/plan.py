@@ -61,7 +61,8 @@ class Tried(Result):
         name: What it is called.
         kind: ``probe`` or ``training``.
         options: Those of `zoo.Recipe` that make it what it is.
-        score: Its score (`Layers.score`), after ``epochs``.
+        score: Its score (`Layers.score`); of a training after as many epochs as were best on the
+            other folds, or after all that were done, if there is one fold.
         low: Lower end of the 95 % interval.
         high: Upper end.
         images: How many images that rests on.
@@ -251,7 +252,7 @@ def _probe(prepared: Prepared, layers: Layers, speed: Speed, at: str, race: Race
 def _training(prepared: Prepared, entry: Entry, race: Race | None) -> Tried:
     assert race is not None
     epochs = entry.epochs
-    told = entry.told(epochs)
+    told = entry.told()
     score, low, high = _span(told, race, prepared.task)
     return Tried(
         name=entry.candidate.name,
@@ -282,7 +283,7 @@ def _span(told: Mapping[str, float], race: Race, task: Task) -> tuple[float, flo
 def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, race: Race | None) -> str:
     trained = [each for each in tried if each.kind == "training"]
     if winner and race:
-        told = winner.told(winner.epochs)
+        told = winner.told()
         at, probe = race.best_probe(told)
         gained = fmean(told.values()) - fmean(probe.values())
         return (
@@ -337,7 +338,7 @@ def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
         None,
     )
     if one.kind == "probe" and close:
-        images = len(close.told(close.epochs))
+        images = len(close.told())
         yield (
             f"more images to judge by: between {one.name} and {close.candidate.name} no difference "
             f"can be seen on {images}"
@@ -346,5 +347,5 @@ def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
 
 def _worse(race: Race, entry: Entry) -> bool:
     """Whether a training is behind the best probe."""
-    told = entry.told(entry.epochs)
+    told = entry.told()
     return race.ahead(race.best_probe(told)[1], told)

@@ -82,14 +82,24 @@ class Entry:
         """How long to train: the median of what was best on each fold; 0: its probe was best."""
         return best_epochs([_means(trial) for trial in self.trials]) if self.trials else 0
 
-    def told(self, epochs: int | None = None) -> dict[str, float]:
-        """How well each image is told, after so many epochs; None: after the best of each fold."""
+    def so_far(self) -> dict[str, float]:
+        """How well each image is told after the best epoch of its fold: the most it may be."""
         found = dict[str, float]()
         for trial in self.trials:
             means = _means(trial)
             at = max(means, key=lambda at: (means[at], -at))
-            if epochs is not None:
-                at = max(at for at in means if at <= epochs)
+            found.update(zip(trial.images, trial.by_image[at], strict=True))
+        return found
+
+    def told(self) -> dict[str, float]:
+        """How well each image is told after as many epochs as were best on the *other* folds, so
+        that it had no say in that; of one fold alone, after all that are done.
+        """
+        found = dict[str, float]()
+        for trial in self.trials:
+            others = [_means(other) for other in self.trials if other is not trial]
+            most = best_epochs(others) if others else trial.epochs
+            at = max(at for at in trial.by_image if at <= most)
             found.update(zip(trial.images, trial.by_image[at], strict=True))
         return found
 
@@ -197,7 +207,7 @@ class Race:
 
     def _drop_behind(self) -> None:
         """Those that are behind the best on the images of both; the best epoch so far counts."""
-        told = {entry.candidate.name: entry.told() for entry in self.racing}
+        told = {entry.candidate.name: entry.so_far() for entry in self.racing}
         if not told:
             return
         best = max(told, key=lambda name: fmean(told[name].values()))
@@ -210,7 +220,7 @@ class Race:
     def _against_probes(self) -> None:
         """Those that are behind the best probe when they have done all of their epochs."""
         for entry in self.racing:
-            told = entry.told()
+            told = entry.so_far()
             _, probe = self.best_probe(told)
             if self.ahead(probe, told):
                 self._out(entry, f"{BEHIND} the best probe")
@@ -235,7 +245,7 @@ class Race:
     def winner(self) -> Entry | None:
         """The training that is best, if it beats the best probe by more than a standard error."""
         told = {
-            at: entry.told(entry.epochs)
+            at: entry.told()
             for at, entry in enumerate(self.racing)
             if entry.trials and entry.epochs
         }
@@ -265,8 +275,7 @@ class Race:
         """What is tried, and what is left."""
         fold = f"fold {number + 1} of {len(self._folds)}, " if len(self._folds) > 1 else ""
         epochs = plural(min(rung, entry.candidate.epochs), "epoch")
-        others = ", ".join(each.candidate.name for each in self.racing if each is not entry)
-        left = f"; in the race with {others}" if others else ""
+        left = f"; {plural(len(self.racing), 'recipe')} in the race"
         seconds = max(self._end - self._clock(), 0)
         self._progress.say(
             f"trying {fold}{epochs}: {entry.candidate.name}{left}; {seconds:.0f} s left"
