@@ -264,7 +264,7 @@ def _print_plan(plan: Plan) -> None:
     for change in plan.changes:
         paragraph(f"It may change with {change}")
     paragraph(f"It takes about {_time(plan.seconds)}:")
-    paragraph(plan.command, "  ")
+    click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
 
 
 def _time(seconds: float) -> str:

@@ -127,7 +127,7 @@ def test_the_commands_that_are_printed_run(small: Run, data: Path, tmp_path: Pat
     told = [line for line in said.replace("\n", " ").split("zoo ") if line.startswith("finetune")]
     assert len(told) == 2
     for line in told:
-        words = line.split("--save NAME")[0].split()
+        words = line.split(" --save ")[0].split()
         quick = () if "probe" in words else ("--strategy", "probe")
         small(*words, *quick, "--save", "team/x").done()
 

@@ -151,6 +151,44 @@ def test_an_option_that_contradicts_the_advice_counts_more(small: Run, data: Pat
 
 
 @pytest.mark.usefixtures("training_wins")
+def test_of_advice_that_was_written_to_only_what_trains_is_taken(small: Run, data: Path) -> None:
+    small("advise", data, *ADVISE).done()
+    (kept,) = Path("trials/advice").iterdir()
+    known = json.loads(kept.read_text())
+    known["options"] |= {"data": "/etc", "seed": 7, "epochs": 1}
+    kept.write_text(json.dumps(known))
+    small("finetune", NET, "--data", data, "--image-size", 32, "--save", "team/x").done()
+    (run,) = small("runs", "--json").json
+    assert (run["recipe"]["data"], run["recipe"]["seed"]) == (str(data), 0)
+    assert run["recipe"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("column", ["labels", "target"])
+@pytest.mark.long
+def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str) -> None:
+    values = {"labels": ("a|b", "a", "b"), "target": ("1.5", "2", "3")}[column]
+    table = tmp_path / "table.csv"
+    with table.open("w") as file:
+        file.write(f"path,{column}\n")
+        for at, label in enumerate(("blue", "green", "red")):
+            file.writelines(f"data/{label}/{number}.png,{values[at]}\n" for number in range(12))
+    done = small("advise", table, *ADVISE, "--json").done()
+    tried = by_name(done.json["plan"]["tried"])
+    assert tried["upper half"]["dropped"] != "failed"
+    assert all(each["low"] <= each["score"] <= each["high"] for each in tried.values())
+    small(*done.json["plan"]["command"].split()[1:]).done()
+
+
+def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.lookup.runs.os.access", lambda *_: False)
+    done = small("advise", data, *ADVISE, "--json").done()
+    assert "upper half" in by_name(done.json["plan"]["tried"])
+    assert not Path("trials").exists()
+
+
+@pytest.mark.usefixtures("training_wins")
 def test_run_goes_on_from_the_best_trial(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict
+from zoo.errors import Conflict, InvalidOption
 from zoo.finetune import trial as trials
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.state import read_state
@@ -138,6 +138,11 @@ def test_a_run_of_its_recipe_goes_on_from_it(
     assert alone.metrics == after.metrics
     assert not (trial.folder / STATE).exists()
     assert attempt(epochs).by_image == trial.by_image  # its figures stay
+
+
+def test_without_images_held_out_there_is_none(attempt: Try) -> None:
+    with pytest.raises(InvalidOption, match="there are none"):
+        attempt(1, validation_share=0.0)
 
 
 def test_one_process_at_a_time(attempt: Try) -> None:

@@ -39,7 +39,7 @@ from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
-from zoo.finetune.strategies.advised import as_advised
+from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
@@ -151,13 +151,14 @@ def plan_finetune(
             for at, phase in enumerate(phases):
                 trial.add(at, phase)
     data = prepared.dataset
+    few = "" if were_tried(workspace, prepared) else too_few(prepared)
     return FinetunePlan(
         base=prepared.base,
         task=data.task,
         classes=_counted(data),
         split={part: len(samples) for part, samples in zip(PARTS, _parts(data), strict=True)},
         skipped=data.skipped,
-        remarks=tuple(filter(None, (*data.remarks, told, too_few(prepared)))),
+        remarks=tuple(filter(None, (*data.remarks, told, few))),
         strategy=prepared.recipe.strategy,
         batch_norm=prepared.recipe.batch_norm,
         device=str(prepared.device),

@@ -29,7 +29,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
-from zoo.finetune.strategies.advised import as_advised
+from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
@@ -226,7 +226,8 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    journal.advise(too_few(prepared))
+    if not were_tried(workspace, prepared):
+        journal.advise(too_few(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal, save_every)

@@ -20,7 +20,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.domain.task import SCORE
-from zoo.errors import Conflict, Invalid
+from zoo.errors import Conflict, Invalid, InvalidOption
 from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.state import State, read_state
 from zoo.finetune.loop.train import train
@@ -103,15 +103,17 @@ def try_out(
         prepared = prepare(
             workspace, base, recipe, device, progress, ranks, known_as, folder=root / CACHE
         )
+        if not prepared.dataset.validation:
+            raise InvalidOption("a trial is judged by images that are held out, and there are none")
         asked = sum(phase.epochs for phase in prepared.recipe.plan())
         until = asked if epochs is None else min(epochs, asked)
         run = ranks.on_main(lambda: _run(prepared, root))
         found = ranks.on_main(lambda: _read(run, prepared))
-        if found and (until in found.scores or _ended(run)):
+        if until in found.scores or run.status == "done":
             return found
         with locked(run, ranks):
             _train(prepared, run, root, until)
-        return ranks.on_main(lambda: _there(run, prepared))
+        return ranks.on_main(lambda: _read(run, prepared))
 
 
 def _train(prepared: Prepared, run: Run, root: Path, until: int) -> None:
@@ -173,27 +175,14 @@ def key_of(prepared: Prepared) -> str:
     return blake3(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _ended(run: Run) -> bool:
-    """Whether it has all of its epochs, or as many as it had patience for."""
-    return run.status == "done"
-
-
-def _there(run: Run, prepared: Prepared) -> Trial:
-    found = _read(run, prepared)
-    assert found is not None
-    return found
-
-
-def _read(run: Run, prepared: Prepared) -> Trial | None:
-    """What its journal tells; None: nothing yet."""
+def _read(run: Run, prepared: Prepared) -> Trial:
+    """What its journal tells so far."""
     lines = list(run.lines())
     by_image = {
         at: tuple(line["scores"])
         for line in lines
         if line.get("kind") == BY_IMAGE and (at := _epochs(line["name"])) is not None
     }
-    if not by_image:
-        return None
     measure, dataset = SCORE[prepared.task], prepared.dataset
     return Trial(
         folder=run.folder,

@@ -7,10 +7,13 @@ from dataclasses import replace
 from zoo.domain.recipe import DEFAULTS, Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.setup.prepare import Prepared
-from zoo.lookup.history import known_advice
+from zoo.lookup.history import Advised, known_advice
 from zoo.workspace import Workspace
 
-__all__ = ["as_advised"]
+__all__ = ["as_advised", "were_tried"]
+
+FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
+"""Options that advice decides."""
 
 
 def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple[Recipe, str]:
@@ -21,15 +24,25 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
     """
     if asked.strategy != "auto":
         return asked, ""
-    size = prepared.network.planned.preprocessing.input_size[1:]
-    known = known_advice(workspace, str(prepared.parent), prepared.dataset.digest, size)
+    known = _known(workspace, prepared)
     if known is None or not known.trained:
         return asked, ""
-    given = {name for name, default in DEFAULTS.items() if getattr(asked, name) != default}
-    options = {name: value for name, value in known.options.items() if name not in given}
+    open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
+    options = {name: value for name, value in known.options.items() if name in open_}
     said = f"the advice of {known.at[:10]} for these images ({known.name})"
     try:
         recipe = replace(asked, **options)
-    except (InvalidOption, TypeError) as error:
+    except (InvalidOption, TypeError, AttributeError) as error:  # it may be damaged, too
         return asked, f"{said} is not followed: {str(error).splitlines()[0]}"
     return recipe, f"{said} is followed"
+
+
+def were_tried(workspace: Workspace, prepared: Prepared) -> bool:
+    """Whether recipes were tried on these images: what a rule of thumb says is no news then."""
+    known = _known(workspace, prepared)
+    return known is not None and known.trained
+
+
+def _known(workspace: Workspace, prepared: Prepared) -> Advised | None:
+    size = prepared.network.planned.preprocessing.input_size[1:]
+    return known_advice(workspace, str(prepared.parent), prepared.dataset.digest, size)
