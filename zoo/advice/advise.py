@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.advice.candidates import race_of, settle
-from zoo.advice.cost import measure
+from zoo.advice.cost import Speed, measure
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
-from zoo.advice.plan import Plan, plan_of
+from zoo.advice.plan import Plan, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.backbones.devices import pick_device
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
-from zoo.domain.result import Result
+from zoo.domain.result import Result, plain
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
@@ -33,7 +33,18 @@ __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
 PICTURE, PAGE = "advice.png", "advice.html"
-KEPT = ("name", "kind", "score", "low", "high", "images", "seconds", "epochs", "megabytes")
+KEPT = (
+    "name",
+    "kind",
+    "options",
+    "score",
+    "low",
+    "high",
+    "images",
+    "seconds",
+    "epochs",
+    "megabytes",
+)
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
 
@@ -123,7 +134,7 @@ def advise(
                 race.run()
             plan = plan_of(prepared, layers, speed, recipe, race, budget)
             settle(race, plan.advised)
-            remember(root, _advised(prepared, layers, plan))
+            remember(root, _advised(prepared, layers, speed, plan))
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -144,26 +155,12 @@ def advise(
     return advice
 
 
-def _advised(prepared: Prepared, layers: Layers, plan: Plan) -> Advised:
+def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Advised:
     """What is kept of a plan: the probes at all depths are among what was tried."""
-    told = [
-        {name: getattr(each, name) for name in KEPT} | {"options": dict(each.options)}
-        for each in plan.tried
-    ]
-    names = {each["name"] for each in told}
-    for depth in layers.depths.depths:
-        if (name := f"probe at {depth.at}") not in names:
-            told.append(
-                {
-                    "name": name,
-                    "kind": "probe",
-                    "score": depth.score,
-                    "low": depth.low,
-                    "high": depth.high,
-                    "images": layers.images,
-                    "seconds": 0.0,
-                }
-            )
+    names = {each.name for each in plan.tried}
+    probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
+    tried = [*plan.tried, *(each for each in probes if each.name not in names)]
+    told = [{name: plain(getattr(each, name)) for name in KEPT} for each in tried]
     _, height, width = prepared.network.planned.preprocessing.input_size
     return Advised(
         base=prepared.base,

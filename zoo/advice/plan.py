@@ -23,7 +23,7 @@ from zoo.domain.words import plural
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.choose import with_epochs
 
-__all__ = ["NAMESPACE", "Plan", "Scenario", "Tried", "command_of", "plan_of"]
+__all__ = ["NAMESPACE", "Plan", "Scenario", "Tried", "command_of", "plan_of", "probe_row"]
 
 MUCH = 0.01
 """What a hundred more images bring at least where there are few."""
@@ -213,14 +213,19 @@ def _scenario(layers: Layers) -> Scenario:
 def _tried(
     prepared: Prepared, layers: Layers, speed: Speed, race: Race | None
 ) -> tuple[Tried, ...]:
-    rows = [_probe(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)]
+    rows = [
+        probe_row(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)
+    ]
     for entry in race.entries if race else []:
         if entry.trials:
             rows.append(_training(prepared, entry, race))
     return tuple(sorted(rows, key=lambda row: -row.score))
 
 
-def _probe(prepared: Prepared, layers: Layers, speed: Speed, at: str, race: Race | None) -> Tried:
+def probe_row(
+    prepared: Prepared, layers: Layers, speed: Speed, at: str, race: Race | None
+) -> Tried:
+    """A probe at one depth, or on all: on the images of the ``race``, if it was in it."""
     depth, units = layers.depths[at], prepared.hierarchy.units
     score, low, high, images = depth.score, depth.low, depth.high, layers.images
     if race and at in race.probed:
