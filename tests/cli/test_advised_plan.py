@@ -49,11 +49,10 @@ def data(tmp_path: Path, template: Path) -> Path:
 def training_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no probe knew anything, and two epochs were best."""
 
-    def ignorant(*arguments: Any) -> list[tuple[str, list[float]]]:
-        _, _, probes, _, _, asked = arguments
-        return [(at, [0.0] * len(asked)) for at in probes]
+    def ignorant(_: object, __: object, asked: list[int]) -> list[tuple[str, list[float]]]:
+        return [("all", [0.0] * len(asked))]
 
-    monkeypatch.setattr(candidates, "_told", ignorant)
+    monkeypatch.setattr(candidates.Contest, "_told", ignorant)
     monkeypatch.setattr(trials, "best_epochs", lambda _: 2)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.advice.candidates import race_of, settle
+from zoo.advice.candidates import Contest, race_of, settle
 from zoo.advice.cost import Speed, measure
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
@@ -115,26 +115,8 @@ def advise(
             classes, seed = dataset.classes, recipe.seed
             layers = layers_of(reading, dataset.task, classes, together, seed, progress)
         if layers:
-            speed = measure(prepared)
-            race = None
-            if budget:
-                scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
-                progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
-                race = race_of(
-                    workspace,
-                    prepared,
-                    reading,
-                    layers,
-                    together,
-                    recipe,
-                    speed=speed,
-                    budget=budget,
-                    root=root,
-                )
-                race.run()
-            plan = plan_of(prepared, layers, speed, recipe, race, budget)
-            settle(race, plan.advised)
-            remember(root, _advised(prepared, layers, speed, plan))
+            contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
+            plan = _plan(contest, budget)
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -153,6 +135,22 @@ def advise(
     if out:
         _write(out, advice, groups, dataset)
     return advice
+
+
+def _plan(contest: Contest, budget: float) -> Plan:
+    """Try recipes, if there is a budget, and plan; what was tried is kept."""
+    prepared, layers, race = contest.prepared, contest.layers, None
+    speed = measure(prepared)
+    if budget:
+        scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
+        told = f"{layers.score} of a probe at each depth: {', '.join(scores)}"
+        prepared.progress.say(told)  # long before the rest
+        race = race_of(contest, speed, budget)
+        race.run()
+    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
+    settle(race, plan.advised)
+    remember(contest.root, _advised(prepared, layers, speed, plan))
+    return plan
 
 
 def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Advised:

@@ -4,7 +4,7 @@ trains them, and fits the probes that they have to beat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from zoo.finetune.strategies.probe import fit_probe
 from zoo.finetune.trial import Trial, drop, try_out
 from zoo.workspace import Workspace
 
-__all__ = ["FOLDS", "OWN_SPLIT", "ROWS", "Row", "candidates_of", "race_of", "settle"]
+__all__ = ["Contest", "FOLDS", "OWN_SPLIT", "ROWS", "Row", "candidates_of", "race_of", "settle"]
 
 OWN_SPLIT = 400
 """Validation images from which on they choose alone; with fewer, folds do."""
@@ -99,60 +99,89 @@ def candidates_of(
     return list(found.values())
 
 
-def race_of(
-    workspace: Workspace,
-    prepared: Prepared,
-    reading: Reading,
-    layers: Layers,
-    groups: Sequence[str],
-    recipe: Recipe,
-    *,
-    speed: Speed,
-    budget: float,
-    root: Path,
-) -> Race:
-    """The race of all candidates; trials are kept in ``root``.
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What a race is about.
 
-    ``groups`` are of all images of the reading, ``recipe`` is what all trials have in common.
+    Attributes:
+        workspace: The zoo.
+        prepared: The network and the images.
+        reading: What the network has said of them.
+        layers: What probes came to.
+        groups: Of all images of the reading; those that show the same are in one.
+        recipe: What all trials have in common.
+        root: Where trials are kept.
     """
-    dataset, progress = prepared.dataset, prepared.progress
-    own = len(dataset.validation) >= OWN_SPLIT
-    pool = len(dataset.train) + len(dataset.validation)
-    held_out = len(dataset.validation) if own else pool // FOLDS
-    folds = [""] if own else [f"{number}/{FOLDS}" for number in range(1, FOLDS + 1)]
-    best_single = layers.depths.best_single
-    candidates = candidates_of(prepared, best_single, speed, held_out)
 
-    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
-        tried = replace(recipe, fold=fold, **candidate.options)  # type: ignore[arg-type] # a row's
+    workspace: Workspace
+    prepared: Prepared
+    reading: Reading
+    layers: Layers
+    groups: Sequence[str]
+    recipe: Recipe
+    root: Path
+
+    def attempt(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        """Train a candidate without a fold, up to so many epochs."""
         trial = try_out(
-            workspace,
-            str(prepared.parent),
-            tried,
-            device=str(prepared.device),
+            self.workspace,
+            str(self.prepared.parent),
+            replace(self.recipe, fold=fold, **candidate.options),  # type: ignore[arg-type]
+            device=str(self.prepared.device),
             progress=silent,
-            root=root,
+            root=self.root,
             epochs=epochs,
-            known_as=prepared.base,
+            known_as=self.prepared.base,
         )
         if fold and trial.epochs == trial.of:
             drop(trial)  # no run goes on from it: that has other images
         return trial
 
-    by_key = {sample.key: group for sample, group in zip(reading.samples, groups, strict=True)}
+    def probes(self, images: Sequence[str]) -> dict[str, list[float]]:
+        """Fit the probes that may be advised without these images, and ask them about these."""
+        row_of = {sample.key: at for at, sample in enumerate(self.reading.samples)}
+        asked = [row_of[key] for key in images]
+        fitted = sorted({*self.reading.where("train", "validation").tolist()} - {*asked})
+        return dict(self._told(fitted, asked))
+
+    def _told(self, fitted: list[int], asked: list[int]) -> Iterator[tuple[str, list[float]]]:
+        reading, task = self.reading, self.prepared.task
+        for at in usable(self.layers.depths.best_single):
+            values, parts = _features(reading, at)
+            probe = fit_probe(
+                values[fitted],
+                reading.targets[fitted],
+                task=task,
+                seed=self.recipe.seed,
+                groups=[reading.group[row] for row in fitted],
+                parts=parts,
+            )
+            said = nn.functional.linear(values[asked], probe.weight, probe.bias)
+            yield at, goodness(said, reading.targets[asked], task).tolist()
+
+
+def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
+    """The race of all candidates, within so many seconds."""
+    prepared, samples = contest.prepared, contest.reading.samples
+    dataset, progress = prepared.dataset, prepared.progress
+    own = len(dataset.validation) >= OWN_SPLIT
+    pool = len(dataset.train) + len(dataset.validation)
+    held_out = len(dataset.validation) if own else pool // FOLDS
+    folds = [""] if own else [f"{number}/{FOLDS}" for number in range(1, FOLDS + 1)]
+    best_single = contest.layers.depths.best_single
+    candidates = candidates_of(prepared, best_single, speed, held_out)
+    judges = f"{held_out:,} validation images" if own else f"{FOLDS} folds of {pool:,} images"
+    needs = (f"{each.name} {each.seconds * len(folds):.0f} s" for each in candidates)
     progress.say(
-        f"trying {plural(len(candidates), 'recipe')} on "
-        + (f"{held_out:,} validation images" if own else f"{FOLDS} folds of {pool:,} images")
-        + ": "
-        + ", ".join(f"{each.name} {each.seconds * len(folds):.0f} s" for each in candidates)
-        + f"; at most {budget:.0f} s"
+        f"trying {plural(len(candidates), 'recipe')} on {judges}: {', '.join(needs)}; "
+        f"at most {budget:.0f} s"
     )
     return Race(
         candidates,
         folds,
-        attempt,
-        _prober(reading, prepared, usable(best_single), recipe.seed),
-        groups=by_key,
+        contest.attempt,
+        contest.probes,
+        groups={sample.key: group for sample, group in zip(samples, contest.groups, strict=True)},
         budget=budget,
         progress=progress,
         drop=drop,
@@ -165,43 +194,6 @@ def settle(race: Race | None, advised: str) -> None:
         for trial in entry.trials:
             if trial.epochs == trial.of and entry.candidate.name != advised:
                 drop(trial)
-
-
-def _prober(
-    reading: Reading, prepared: Prepared, probes: Sequence[str], seed: int
-) -> Callable[[Sequence[str]], Mapping[str, Sequence[float]]]:
-    """What fits these probes without some images, and says how well they tell those."""
-    row_of = {sample.key: at for at, sample in enumerate(reading.samples)}
-    pool = reading.where("train", "validation").tolist()
-
-    def told(images: Sequence[str]) -> dict[str, list[float]]:
-        asked = [row_of[key] for key in images]
-        fitted = sorted({*pool} - {*asked})
-        return dict(_told(reading, prepared, probes, seed, fitted, asked))
-
-    return told
-
-
-def _told(
-    reading: Reading,
-    prepared: Prepared,
-    probes: Sequence[str],
-    seed: int,
-    fitted: list[int],
-    asked: list[int],
-) -> Iterator[tuple[str, list[float]]]:
-    for at in probes:
-        values, parts = _features(reading, at)
-        probe = fit_probe(
-            values[fitted],
-            reading.targets[fitted],
-            task=prepared.task,
-            seed=seed,
-            groups=[reading.group[row] for row in fitted],
-            parts=parts,
-        )
-        said = nn.functional.linear(values[asked], probe.weight, probe.bias)
-        yield at, goodness(said, reading.targets[asked], prepared.task).tolist()
 
 
 def _features(reading: Reading, at: str) -> tuple[Tensor, list[int]]:

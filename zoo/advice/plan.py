@@ -21,7 +21,6 @@ from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.domain.words import plural
 from zoo.finetune.setup.prepare import Prepared
-from zoo.finetune.strategies.choose import with_epochs
 
 __all__ = ["NAMESPACE", "Plan", "Scenario", "Tried", "command_of", "plan_of", "probe_row"]
 
@@ -146,10 +145,9 @@ def plan_of(
     options = dict(one.options)
     if winner and not prepared.dataset.validation:
         # Nothing would choose an epoch: as many as were best on the folds.
-        options["epochs"] = with_epochs(_with(recipe, options), winner.epochs).epochs
-    data = recipe.data if prepared.dataset.skipped else ""
-    asked = {**chosen(recipe.to_json()), **options, "data": recipe.data}
-    if not data:
+        options["epochs"] = winner.epochs
+    asked = {**chosen(recipe.to_json()), **options}
+    if not prepared.dataset.skipped:
         asked.pop("skip_bad", None)
     return Plan(
         scenario=_scenario(layers),
@@ -166,10 +164,6 @@ def plan_of(
         budget=budget,
         stopped=race.stopped if race else "",
     )
-
-
-def _with(recipe: Recipe, options: Mapping[str, object]) -> Recipe:
-    return Recipe.from_json({**chosen(recipe.to_json()), **options})
 
 
 def default_name(data: str) -> str:

@@ -85,17 +85,9 @@ def finetune(
         )
         warn_of_guess(prepared)
         earlier.check_data(prepared)
-        chosen, told = (recipe, "") if again else as_advised(workspace, prepared, recipe)
-        if chosen != recipe:
-            prepared = prepare(
-                workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
-            )
-        if chosen.strategy == "auto" and undecided(prepared):
-            chosen, told = choose(prepared, lambda each: _trial(workspace, prepared, each))
-            # Anew: trials have drawn random numbers, and a rerun makes none.
-            prepared = prepare(
-                workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
-            )
+        told = ""
+        if recipe.strategy == "auto" and not again:
+            prepared, told = _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
         with _locked(workspace, run, ranks):
@@ -104,6 +96,20 @@ def finetune(
                 journal.remark(earlier.remark(prepared))
                 journal.advise(told)
                 return _run(workspace, prepared, journal, saved, save_every, began)
+
+
+def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prepared, str]:
+    """What the strategy ``auto`` stands for: what was advised, what folds choose, or just what it
+    is by itself; and that in words.
+    """
+    chosen, told = as_advised(workspace, like, recipe)
+    if chosen == recipe and undecided(like):
+        chosen, told = choose(like, lambda each: _trial(workspace, like, each))
+    if chosen == recipe:
+        return like, told
+    # Anew: trials have drawn random numbers, and a rerun makes none.
+    parent, device = str(like.parent), str(like.device)
+    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), told
 
 
 def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
