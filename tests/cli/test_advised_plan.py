@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -133,6 +135,19 @@ def test_training_that_wins_is_advised_and_auto_follows_it(small: Run, data: Pat
     assert "advice" not in partial.done().err
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("training_wins")
+def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(small: Run, data: Path) -> None:
+    small("advise", data, *ADVISE).done()
+    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--folds", 2)
+    small(*tune, "--save", "team/x").done()
+    recipes = [run["recipe"] for run in small("runs", "--json").json]
+    assert len(recipes) == 3
+    trained = [recipe for recipe in recipes if recipe["strategy"] == "lp-ft"]
+    assert len(trained) >= 2  # on all it is the probe, where no epoch was better
+    assert {recipe["freeze"] for recipe in trained} == {"50%"}
+
+
 def test_advice_without_trials_is_not_followed(small: Run, data: Path) -> None:
     """Only probes were compared: that says nothing of training."""
     small("advise", data, *ADVISE, "--budget", 0).done()
@@ -176,6 +191,19 @@ def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str)
     assert tried["upper half"]["dropped"] != "failed"
     assert all(each["low"] <= each["score"] <= each["high"] for each in tried.values())
     small(*done.json["plan"]["command"].split()[1:]).done()
+
+
+def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data: Path) -> None:
+    Path.cwd().chmod(0o2775)
+    before = os.umask(0o077)
+    try:
+        small("advise", data, *ADVISE).done()
+    finally:
+        os.umask(before)
+    made = [Path("trials"), *Path("trials").rglob("*")]
+    assert len(made) > 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o2775}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o664}
 
 
 def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(

@@ -10,10 +10,10 @@ from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.history import Advised, known_advice
 from zoo.workspace import Workspace
 
-__all__ = ["as_advised", "were_tried"]
+__all__ = ["FOLLOWED", "as_advised", "were_tried"]
 
 FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
-"""Options that advice decides."""
+"""Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
 
 
 def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple[Recipe, str]:
