@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from zoo.advice.depths import Depth
 from zoo.advice.growth import Growth
@@ -16,6 +17,7 @@ from zoo.finetune.results.pictures import drawable
 
 __all__ = ["draw_advice"]
 
+SIZES = {"*": 14, "D": 7, "o": 7}
 PANEL = 5.0
 """Inches of each panel."""
 
@@ -25,16 +27,14 @@ def draw_advice(layers: Layers, plan: Plan) -> Figure:
     names = [each.at for each in layers.depths.depths] + [each.name for each in plan.tried]
     shown, fonts = drawable(names)
     with rc_context({"font.family": fonts}):
-        figure = Figure(figsize=(3 * PANEL, PANEL), layout="constrained")
-        depths, growth, trials = figure.subplots(1, 3)
+        panels = 3 if layers.growth else 2
+        figure = Figure(figsize=(panels * PANEL, PANEL), layout="constrained")
+        depths, *middle, trials = figure.subplots(1, panels, sharey=True)
         _depths(depths, layers.depths.depths, shown)
         if layers.growth:
-            _growth(growth, layers.growth)
-        else:
-            growth.set_axis_off()
+            _growth(middle[0], layers.growth)
         _trials(trials, plan, shown[len(layers.depths.depths) :])
-        for axes in (depths, growth, trials):
-            axes.set_ylabel(f"{layers.score} of images held out")
+        depths.set_ylabel(f"{layers.score} of images held out")
     return figure
 
 
@@ -62,14 +62,14 @@ def _growth(axes: Axes, growth: Growth) -> None:
 
 
 def _trials(axes: Axes, plan: Plan, names: Sequence[str]) -> None:
-    for each, name in zip(plan.tried, names, strict=True):
-        color = "C2" if each.name == plan.advised else "C0"
-        seconds = max(each.seconds, 0.1)  # the axis is logarithmic
+    for at, (each, name) in enumerate(zip(plan.tried, names, strict=True)):
+        seconds, color = max(each.seconds, 0.1), f"C{at}"  # the axis is logarithmic
         axes.plot([seconds] * 2, [each.low, each.high], color=color, alpha=0.5)
-        axes.plot(seconds, each.score, "D" if each.kind == "probe" else "o", color=color)
-        axes.annotate(
-            name, (seconds, each.score), xytext=(4, 4), textcoords="offset points", fontsize=8
-        )
+        marker = "*" if each.name == plan.advised else "D" if each.kind == "probe" else "o"
+        axes.plot(seconds, each.score, marker, color=color, markersize=SIZES[marker], label=name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("seconds of the trial")
-    axes.set_title("what was tried (green: advised)")
+    axes.legend(fontsize=8)
+    axes.set_title("what was tried (star: advised; diamonds: probes)")

@@ -311,7 +311,7 @@ def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
 
 def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
     growth = layers.growth
-    if growth and growth.low > 0:
+    if growth and growth.brings >= MUCH:
         yield (
             f"more images: {growth.more} more would bring about {growth.brings:.3f} "
             f"({growth.low:.3f} to {growth.high:.3f}) to a probe, and training gains more from "
