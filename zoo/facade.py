@@ -21,7 +21,8 @@ from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.table import Table
 from zoo.errors import InvalidReference
-from zoo.lookup.runs import CACHE, RUNS, Run, caches, find_run, list_runs
+from zoo.lookup.history import Past, history
+from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -1064,19 +1065,23 @@ class Zoo:
         image_size: int | None = None,
         group_by: str = "",
         seed: int = 0,
+        budget: str = "10m",
         out: Path | str | None = None,
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
         **opening: Unpack[OpeningOptions],
     ) -> Advice:
-        """Say what the images are before ``base`` is fine-tuned on them, and which are suspect.
+        """Say what the images are before ``base`` is fine-tuned on them, which are suspect, and how
+        to fine-tune: recipes are tried on images that are held out.
 
-        Bad images are left out and named. Nothing is changed: neither images nor labels.
+        Bad images are left out and named. Nothing is changed: neither images nor labels. After
+        Ctrl-C while recipes are tried, the plan says what is known by then.
 
         Args:
             base: The checkpoint that sees the images.
             data: What `finetune` takes.
+            budget: ``90s``, ``10m``, ``1h``: for so long recipes are tried; ``0``: not at all.
             image_size: Height and width that the network gets; None: those of the base.
             group_by: What stays in one split, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
@@ -1091,11 +1096,12 @@ class Zoo:
             InvalidOption: The base does not take images of that size.
             Conflict: The folder ``out`` has advice.
         """
+        from zoo.domain.duration import seconds_of
         from zoo.finetune.preflight import ADVICE, check_recipe, check_report
 
         asked: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
         recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **asked, **opening})
-        folder = Path(out) if out else None
+        folder, allowed = Path(out) if out else None, seconds_of(budget)
         check_report(folder, force=force, name=ADVICE)
         check_recipe(self.workspace, base, recipe)
         from zoo.advice.advise import advise
@@ -1105,10 +1111,15 @@ class Zoo:
             base,
             recipe,
             out=folder,
+            budget=allowed,
             batch_size=batch_size,
             device=device,
             progress=self.progress,
         )
+
+    def trials(self) -> Table[Past]:
+        """All that `advise` has tried here, probes and recipes, newest first."""
+        return Table(history(self.workspace), Past)
 
     def finetune(
         self,
@@ -1397,7 +1408,7 @@ class Zoo:
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
-        return for_all_of(self.workspace.root, RUNS, CACHE)
+        return for_all_of(self.workspace.root, RUNS, TRIALS, CACHE)
 
 
 Zoo.finetune.__doc__ = (

@@ -8,21 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.domain.recipe import DEFAULTS, chosen
+from zoo.domain.recipe import DEFAULTS, Recipe, chosen
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.output import clean, note, paragraph, print_json, table
 from zoo_cli.recipe_options import opening_options
+from zoo_cli.train import print_finetuned
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.advice.advise import Advice
     from zoo.advice.facts import Duplicate, Facts
     from zoo.advice.layers import Layers
+    from zoo.advice.plan import Plan
+    from zoo.finetune.run import Finetuned
 
 __all__ = ["advise"]
 
-HEAD = "head"
-"""What the last features are called."""
+INTERRUPTED = 130
+ENDED = {
+    "": "",
+    "budget": "The budget is over.",
+    "interrupted": "Interrupted.",
+}
+LONG = 100
+"""Seconds from which on minutes are told."""
 SHOWN = 5
 """Most suspects of each kind that are printed."""
 CLASSES = 20
@@ -40,29 +50,74 @@ CLASSES = 20
     "shows the same.",
 )
 @flag("--force", help="Replace the advice in that folder.")
+@click.option(
+    "--budget",
+    default="10m",
+    show_default=True,
+    help="For so long recipes are tried (90s, 10m, 1h); 0: none is, and nothing is trained.",
+)
+@flag("--run", help="Carry the plan out, and save the result as --save.")
+@click.option("--save", help="With --run: name of the new checkpoint (team/flowers).")
 @opening_options()
 @click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
 )
 @device_option
 @quiet_option
-def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Say what the images in DATA are, and what BASE knows of them.
+def advise(
+    data: str, base: str, quiet: bool, as_json: bool, run: bool, save: str | None, **options: Any
+) -> None:
+    """Say what DATA shows, what BASE knows, and how to fine-tune.
 
     Says first whether pictures that measure a network are among those that it is trained on. Then
     classes and sizes; how well a probe does at each depth of the network, and what more images
-    would bring; the same picture twice; labels that may be wrong; images that are like no other
-    one. DATA is what zoo finetune takes. Nothing is changed, and no network is trained.
+    would bring; what training brings, from recipes that are tried on images that are held out; and
+    the command to run. Then the same picture twice; labels that may be wrong; images that are like
+    no other one. DATA is what zoo finetune takes. It is not changed.
+
+    Ctrl-C ends the trials: the plan is of what is known by then. Asked again, they go on.
 
     \b
     Examples:
       zoo advise flowers/ --base timm/tf_efficientnet_lite0.in1k
+      zoo advise flowers/ --base team/base --budget 0
+      zoo advise flowers/ --base team/base --budget 1h --run --save team/flowers
       zoo advise flowers/ --base team/base --out advice
     """
-    advice = open_zoo(quiet=quiet).advise(base, data, **options)
+    zoo = open_zoo(quiet=quiet)
+    if run != bool(save):
+        raise click.UsageError("--run and --save need each other.")
+    if save:
+        zoo.check_finetune(Recipe(data=data), base, save, device=options["device"])
+    advice = zoo.advise(base, data, **options)
+    if not as_json:
+        _print(advice, options)
+    done = _carry_out(zoo, base, advice, save, options["device"]) if save else None
     if as_json:
-        print_json(advice.to_json())
-        return
+        print_json(advice.to_json() | ({"result": done.to_json()} if done else {}))
+    elif done:
+        click.echo()
+        print_finetuned(done)
+    if _interrupted(advice):
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def _carry_out(zoo: Zoo, base: str, advice: Advice, save: str, device: str) -> Finetuned | None:
+    """Fine-tune as the plan says; not after an interrupt, which was meant for that, too."""
+    if _interrupted(advice):
+        return None
+    if advice.plan is None:
+        raise click.ClickException(
+            f"there is no plan to carry out, so nothing was saved as {save}: see above"
+        )
+    return zoo.run_recipe(Recipe.from_json(advice.plan.recipe), base, save, device=device)
+
+
+def _interrupted(advice: Advice) -> bool:
+    return advice.plan is not None and advice.plan.stopped == "interrupted"
+
+
+def _print(advice: Advice, options: Mapping[str, Any]) -> None:
     for line in _leaks(advice, options):
         paragraph(line)
     rows = [*_about(advice.facts), *_suspects(advice.facts)]
@@ -70,9 +125,11 @@ def advise(data: str, base: str, quiet: bool, as_json: bool, **options: Any) -> 
     for name, text in rows:
         click.echo(f"{name:{wide}}  {clean(text)}")
     if advice.layers:
-        _print_layers(advice, advice.layers, options)
+        _print_layers(advice.layers)
     elif (known := advice.facts.learnable) is None or known.learnable:
         paragraph("What each depth knows is not said: there are too few images, classes or groups")
+    if advice.plan:
+        _print_plan(advice.plan)
     _print_suspects(advice.facts)
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
@@ -148,7 +205,7 @@ def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "like no other", plural(len(facts.odd), "image")
 
 
-def _print_layers(advice: Advice, layers: Layers, options: Mapping[str, Any]) -> None:
+def _print_layers(layers: Layers) -> None:
     """The score of a probe at each depth, and what that says."""
     depths, gain = layers.depths, layers.depths.gain
     rows = [
@@ -174,9 +231,44 @@ def _print_layers(advice: Advice, layers: Layers, options: Mapping[str, Any]) ->
             f"All depths together reach {sizes} images; {growth.more} more would bring about "
             f"{growth.brings:.3f} ({growth.low:.3f} to {growth.high:.3f})"
         )
-    at = "" if depths.best == HEAD else f" --at {depths.best}"
-    how = _finetune(advice, advice.data, options, f"--strategy probe{at}")
-    paragraph(f"The best of these: {how}")
+
+
+def _print_plan(plan: Plan) -> None:
+    """What was tried, what is advised, and the command."""
+    click.echo()
+    rows = [
+        (
+            f"{'*' if each.name == plan.advised else ' '} {each.name}",
+            _span(each.score, each.low, each.high),
+            f"{each.epochs} of {each.of}" if each.of else "-",
+            f"{each.seconds:.0f}",
+            f"{each.megabytes:.1f}",
+        )
+        for each in plan.tried
+    ]
+    table(
+        ("TRIED", f"{plan.measure.upper()} HELD OUT", "EPOCHS", "SECONDS", "MB"),
+        rows,
+        least_first=("MB", "SECONDS"),
+    )
+    click.echo()
+    for each in plan.tried:
+        if each.dropped:
+            paragraph(f"{each.name}: dropped {each.dropped}")
+    for name, seconds in plan.left_out.items():
+        paragraph(f"{name}: not tried, it needs about {_time(seconds)}, more than the budget")
+    if ended := ENDED[plan.stopped]:
+        paragraph(f"{ended} What is said is of what is known by then")
+    paragraph(f"These are {plan.scenario.text}")
+    paragraph(f"Advised: {plan.advised}, as {plan.why}")
+    for change in plan.changes:
+        paragraph(f"It may change with {change}")
+    paragraph(f"It takes about {_time(plan.seconds)}:")
+    click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min"
 
 
 def _finetune(advice: Advice, data: str, options: Mapping[str, Any], *more: str) -> str:

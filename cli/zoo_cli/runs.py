@@ -10,13 +10,15 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE, with_intervals
-from zoo_cli.command import command, group, open_zoo
+from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
 from zoo_cli.evaluate import print_report
 from zoo_cli.output import brief, clean, paragraph, print_json, table
 
 if TYPE_CHECKING:
+    from zoo.domain.table import Table
+    from zoo.lookup.history import Past
     from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
@@ -27,17 +29,22 @@ WIDE = 100_000
 
 
 @group
+@flag("--trials", help="List what zoo advise has tried here in their place, probes and recipes.")
 @click.pass_context
-def runs(context: click.Context, as_json: bool) -> None:
+def runs(context: click.Context, trials: bool, as_json: bool) -> None:
     """List the fine-tunes that were begun here, newest first.
 
     \b
     Examples:
       zoo runs
+      zoo runs --trials
       zoo runs show last
       zoo finetune --resume last
     """
     if context.invoked_subcommand is not None:
+        return
+    if trials:
+        _trials(open_zoo().trials(), as_json)
         return
     found = open_zoo().runs()
     if as_json:
@@ -46,6 +53,26 @@ def runs(context: click.Context, as_json: bool) -> None:
     rows = [(_result(run), run.id, _saved(run), run.base, run.started) for run in found]
     header = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
     table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
+
+
+def _trials(found: Table[Past], as_json: bool) -> None:
+    """All that was tried; what was advised has a star."""
+    if as_json:
+        print_json(found.to_json())
+        return
+    rows = [
+        (
+            f"{each.measure} {brief(each.score, each.low, each.high)}",
+            f"{'*' if each.advised else ''}{each.name}",
+            each.base,
+            each.data,
+            each.images,
+            each.at,
+        )
+        for each in found
+    ]
+    header = ("SCORE", "TRIED", "BASE", "DATA", "IMAGES", "AT")
+    table(header, rows, least_first=("AT", "IMAGES", "DATA", "BASE"))
 
 
 @command(of=runs)

@@ -322,7 +322,7 @@ def _print_folds(found: Folds, as_json: bool) -> None:
     measure, probe = found.measure.replace("_", " "), ""
     if found.probe is not None and found.epochs:
         probe = f"; the probe alone {found.probe:.4f}"
-    _print_one(
+    print_finetuned(
         found.result,
         *(f"{one.ref} {line}" for one in found.folds for line in moved(one.ref, one.moved_from)),
         f"{measure} {found.score:.4f} ({found.low:.3f} to {found.high:.3f}) out of fold, ± "
@@ -339,10 +339,11 @@ def _print(done: Finetuned, as_json: bool) -> None:
     if as_json:
         print_json(done.to_json())
     else:
-        _print_one(done)
+        print_finetuned(done)
 
 
-def _print_one(done: Finetuned, *more: str) -> None:
+def print_finetuned(done: Finetuned, *more: str) -> None:
+    """Print what a fine-tune made, and between its name and its figures what ``more`` there is."""
     metrics = done.metrics
     text = scored(done.task, metrics)
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ import zoo
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
+from zoo.finetune import run as running
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup import prepare as preparing
@@ -183,13 +185,13 @@ def test_auto_without_validation_images_is_not_worse_than_its_probe(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch, better: str
 ) -> None:
     """Three folds choose; the recipe is what they chose, and runs again to the same bits."""
-    real, trials = scores_of, list[Scores]()
+    real, trials = running._trial, list[Scores]()
 
     def scripted(*arguments: Any) -> Scores:
         trials.append(real(*arguments))
         return {0: 0.5, 1: 0.6, 2: 0.55} if better == "training" else {0: 0.5, 1: 0.4, 2: 0.3}
 
-    monkeypatch.setattr("zoo.finetune.run.scores_of", scripted)
+    monkeypatch.setattr(running, "_trial", scripted)
     monkeypatch.setattr(preparing, "guessed_preprocessing", lambda *_: "its mean is a guess")
     line = (*QUICK, "--data", divided, "--validation-share", 0)
     said = small(*line, "--save", "team/x").done().err
@@ -266,18 +268,16 @@ def test_an_error_in_a_fold_is_no_choice(
 ) -> None:
     folders = list[Path]()
 
-    def refused(_: object, __: object, journal: Journal, ___: object) -> None:
+    def refused(_: object, __: object, journal: Journal, *___: object) -> None:
         folders.append(journal.run.folder)
         raise InvalidOption("this fold cannot be trained")
 
-    monkeypatch.setattr("zoo.finetune.run.train", refused)
+    monkeypatch.setattr("zoo.finetune.trial.train", refused)
     line = (*QUICK, "--data", divided, "--validation-share", 0, "--save", "team/x")
     assert "this fold cannot be trained" in small(*line).err
     assert not small("runs", "--json").json
-    # In the zoo, where a prune finds what one that is killed leaves.
-    assert [folder.parent.name for folder in folders] == ["tmp"]
-    assert not folders[0].exists()
-    assert (folders[0].parents[1] / "objects").is_dir()
+    assert [folder.parent.name for folder in folders] == ["trials"]
+    assert json.loads((folders[0] / "run.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.usefixtures("small")

@@ -7,33 +7,51 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.advice.candidates import Contest, race_of, settle
+from zoo.advice.cost import Speed, measure
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
+from zoo.advice.plan import Plan, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.backbones.devices import pick_device
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe
-from zoo.domain.result import Result
+from zoo.domain.recipe import Recipe, data_name
+from zoo.domain.result import Result, plain
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.results.report import as_csv
-from zoo.finetune.setup.prepare import prepare, warn_of_guess
-from zoo.lookup.runs import caches
+from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.lookup.history import Advised, remember
+from zoo.lookup.runs import CACHE, TRIALS, writable
+from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
+PICTURE, PAGE = "advice.png", "advice.html"
+KEPT = (
+    "name",
+    "kind",
+    "options",
+    "score",
+    "low",
+    "high",
+    "images",
+    "seconds",
+    "epochs",
+    "megabytes",
+)
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Advice(Result):
-    """What the images say, before anything is trained on them.
+    """What the images say, what the network knows of them, and what to do.
 
     Attributes:
         base: What the network was called.
@@ -46,6 +64,7 @@ class Advice(Result):
         facts: What the images are, and which are suspect.
         layers: What the network's layers know of them; None where too few images, or labels that
             mean nothing, leave nothing to say.
+        plan: What to do; None where nothing can be said of layers.
         remarks: What to know about the data.
         groups: A table of all images for `finetune`, where what shows the same is in one group;
             None where none was written.
@@ -60,6 +79,7 @@ class Advice(Result):
     image_size: tuple[int, int]
     facts: Facts
     layers: Layers | None
+    plan: Plan | None
     remarks: tuple[str, ...]
     groups: Path | None
 
@@ -70,13 +90,16 @@ def advise(
     recipe: Recipe,
     *,
     out: Path | None,
+    budget: float,
     batch_size: int,
     device: str,
     progress: Progress,
 ) -> Advice:
     """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
-    with caches(workspace) as folder:
-        prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+    with writable(workspace, CACHE, TRIALS) as root:
+        prepared = prepare(
+            workspace, base, recipe, pick_device(device), progress, folder=root / CACHE
+        )
         warn_of_guess(prepared)
         dataset = prepared.dataset
         number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
@@ -84,12 +107,16 @@ def advise(
             f"{prepared.base} on {number:,} images of {dataset.spec}, on {prepared.device}"
         )
         reading = read(prepared, batch_size)
-    _, height, width = prepared.network.planned.preprocessing.input_size
-    facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
-    together = groups_of(reading, facts.duplicates)
-    layers = None
-    if facts.learnable is None or facts.learnable.learnable:
-        layers = layers_of(reading, dataset.task, dataset.classes, together, recipe.seed, progress)
+        _, height, width = prepared.network.planned.preprocessing.input_size
+        facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
+        together = groups_of(reading, facts.duplicates)
+        layers, plan = None, None
+        if facts.learnable is None or facts.learnable.learnable:
+            classes, seed = dataset.classes, recipe.seed
+            layers = layers_of(reading, dataset.task, classes, together, seed, progress)
+        if layers:
+            contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
+            plan = _plan(contest, budget)
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -101,12 +128,52 @@ def advise(
         image_size=(height, width),
         facts=facts,
         layers=layers,
+        plan=plan,
         remarks=dataset.remarks,
         groups=out / GROUPS if out and groups else None,
     )
     if out:
         _write(out, advice, groups, dataset)
     return advice
+
+
+def _plan(contest: Contest, budget: float) -> Plan:
+    """Try recipes, if there is a budget, and plan; what was tried is kept."""
+    prepared, layers, race = contest.prepared, contest.layers, None
+    speed = measure(prepared)
+    if budget:
+        scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
+        told = f"{layers.score} of a probe at each depth: {', '.join(scores)}"
+        prepared.progress.say(told)  # long before the rest
+        race = race_of(contest, speed, budget)
+        race.run()
+    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
+    settle(race, plan.advised)
+    remember(contest.root, _advised(prepared, layers, speed, plan))
+    return plan
+
+
+def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Advised:
+    """What is kept of a plan: the probes at all depths are among what was tried."""
+    names = {each.name for each in plan.tried}
+    probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
+    tried = [*plan.tried, *(each for each in probes if each.name not in names)]
+    told = [{name: plain(getattr(each, name)) for name in KEPT} for each in tried]
+    _, height, width = prepared.network.planned.preprocessing.input_size
+    return Advised(
+        base=prepared.base,
+        manifest=str(prepared.parent),
+        data=data_name(prepared.recipe.data),
+        data_digest=prepared.dataset.digest,
+        image_size=(height, width),
+        measure=plan.measure,
+        at=now(),
+        name=plan.advised,
+        options=plan.options,
+        trained=any(each.kind == "training" for each in plan.tried),
+        stopped=plan.stopped,
+        tried=told,
+    )
 
 
 def _groups(
@@ -129,17 +196,26 @@ def _groups(
 def _write(
     out: Path, advice: Advice, groups: Sequence[tuple[str, str, str]], dataset: Dataset
 ) -> None:
-    """Write the advice, all suspects, and their contact sheet."""
+    """Write the advice, all suspects, their contact sheet, and a page with all of it."""
+    from zoo.advice.page import page_of
+    from zoo.advice.pictures import draw_advice
     from zoo.advice.sheet import sheet_of  # loads matplotlib
     from zoo.finetune.results.pictures import draw_sheet, save
 
     out.mkdir(parents=True, exist_ok=True)
-    for stale in (ADVICE, GROUPS):  # of an earlier one, which this replaces
+    for stale in (ADVICE, GROUPS, PICTURE, PAGE):  # of an earlier one, which this replaces
         (out / stale).unlink(missing_ok=True)
     _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
     if groups:
         _text(out / GROUPS, as_csv([("path", "label", "group"), *groups]))
     save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
+    picture = None
+    if advice.layers and advice.plan:
+        picture = out / PICTURE
+        save(draw_advice(advice.layers, advice.plan), picture)
+    size, data = advice.image_size, advice.data
+    page = page_of(advice.base, data, size, advice.facts, advice.plan, picture, out / SHEET)
+    _text(out / PAGE, page)
     # Last: what has advice is whole.
     _text(out / ADVICE, json.dumps(advice.to_json(), indent=2, ensure_ascii=False) + "\n")
 

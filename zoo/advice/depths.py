@@ -18,9 +18,22 @@ from zoo.advice.held_out import Features, HeldOut, held_out
 from zoo.backbones.taps import HEAD
 from zoo.domain.progress import Progress, silent
 from zoo.domain.result import Result
+from zoo.domain.task import Task
 from zoo.finetune.results.interval import wilson
 
-__all__ = ["TOGETHER", "Depth", "Depths", "Gain", "probe_depths"]
+__all__ = [
+    "TOGETHER",
+    "Depth",
+    "Depths",
+    "Gain",
+    "ahead",
+    "cheapest",
+    "error_of_mean",
+    "independent",
+    "probe_depths",
+    "span",
+    "usable",
+]
 
 TOGETHER = "all"
 """What features of all depths beside each other are called."""
@@ -70,12 +83,15 @@ class Depths(Result):
         depths: Each probe.
         best: The ``at`` of the one with the best score.
         best_single: The same without ``all``.
+        cheapest: Of the best single one, the last features and all together the one that costs
+            least to use, among those within one standard error of the best.
         gain: That of the best single one over the last features.
     """
 
     depths: tuple[Depth, ...]
     best: str
     best_single: str
+    cheapest: str
     gain: Gain
 
     def __getitem__(self, at: str) -> Depth:
@@ -109,6 +125,7 @@ def probe_depths(
         depths=depths,
         best=max(depths, key=lambda depth: depth.score).at,
         best_single=best_single,
+        cheapest=cheapest({at: found[at].scores for at in usable(best_single)}, together.groups),
         gain=_gain(
             found[best_single].scores - found[HEAD].scores, together.groups, len(by_depth) - 1
         ),
@@ -117,25 +134,52 @@ def probe_depths(
 
 
 def _depth(at: str, features: Features, scores: Tensor) -> Depth:
-    """With the interval of a share where scores are right and wrong; else of a mean, up to 1."""
-    mean, images = scores.double().mean().item(), _independent(scores, features.groups)
-    if features.task == "classification":
-        low, high = wilson(round(mean * images), images)
-    else:
-        half = _error(scores, images) * norm.ppf((1 + LEVEL) / 2)
-        low, high = mean - half, min(mean + half, 1.0)
+    mean, low, high = span(scores, features.groups, features.task)
     return Depth(at=at, features=features.values.shape[1], score=mean, low=low, high=high)
+
+
+def span(scores: Tensor, groups: Sequence[str], task: Task) -> tuple[float, float, float]:
+    """The mean of scores (N,) with its 95 % interval: that of a share where they are right and
+    wrong; else of a mean, up to 1.
+    """
+    mean, images = scores.double().mean().item(), independent(scores, groups)
+    if task == "classification":
+        return mean, *wilson(round(mean * images), images)
+    half = error_of_mean(scores, images) * norm.ppf((1 + LEVEL) / 2)
+    return mean, mean - half, min(mean + half, 1.0)
+
+
+def usable(best_single: str) -> tuple[str, ...]:
+    """The probes that may be advised, in order of what using them costs: a network that is cut off
+    costs less than a whole one, and that less than one that gathers features of all depths.
+    """
+    return tuple(dict.fromkeys((best_single, HEAD, TOGETHER)))
+
+
+def cheapest(scores: Mapping[str, Tensor], groups: Sequence[str]) -> str:
+    """The first that is no more than one standard error behind the best, image by image."""
+    best = max(scores, key=lambda at: scores[at].double().mean().item())
+    return next(at for at in scores if at == best or not ahead(scores[best], scores[at], groups))
+
+
+def ahead(one: Tensor, other: Tensor, groups: Sequence[str]) -> bool:
+    """Whether the ``one`` scores (N,) are better than the ``other`` by more than one standard error
+    of their difference, image by image.
+    """
+    differences = (one - other).double()
+    error = error_of_mean(differences, independent(differences, groups))
+    return differences.mean().item() > error
 
 
 def _gain(differences: Tensor, groups: Sequence[str], others: int) -> Gain:
     """Of the best of so many ``others`` than the last."""
     mean = differences.double().mean().item()
-    error = _error(differences, _independent(differences, groups))
+    error = error_of_mean(differences, independent(differences, groups))
     half = error * float(norm.ppf(1 - (1 - LEVEL) / 2 / max(others, 1)))
     return Gain(score=mean, low=mean - half, high=mean + half)
 
 
-def _error(scores: Tensor, images: int) -> float:
+def error_of_mean(scores: Tensor, images: int) -> float:
     """Standard error of the mean of scores (N,), as of so many independent images.
 
     As if there were a right and a wrong one more of each two: without any difference the error
@@ -145,7 +189,7 @@ def _error(scores: Tensor, images: int) -> float:
     return math.sqrt((spread * images + 1) / (images + 4) / (images + 4))
 
 
-def _independent(scores: Tensor, groups: Sequence[str]) -> int:
+def independent(scores: Tensor, groups: Sequence[str]) -> int:
     """How many independent images tell as much as these (N,), of which groups are alike: the
     design effect of cluster samples (Kish, "Survey Sampling", 1965).
     """

@@ -21,6 +21,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.seeds import Several
+from zoo.finetune.strategies.advised import FOLLOWED
 from zoo.finetune.strategies.choose import after, best_epochs, scores_of, with_epochs
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
@@ -28,8 +29,6 @@ from zoo.workspace import Workspace
 __all__ = ["Folds", "finetune_folds"]
 
 LEVEL = 0.95
-DECIDED = ("strategy", "batch_norm")
-"""Options that may be ``auto``, and are not where a run recorded them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -97,8 +96,8 @@ def finetune_folds(
     measure = SCORE[done[0].task]
     tables = [scores_of(each.lines(), measure) for each in kept]
     epochs = best_epochs(tables)
-    # As the folds decided what is decided by the number of images.
-    decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in DECIDED}
+    # As the folds decided what is decided by the number of images, or was advised.
+    decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in FOLLOWED}
     final = with_epochs(replace(recipe, fold="all", **decided), epochs)
     result = run(final, several.base, str(save))
     scores = [after(table, epochs) for table in tables]

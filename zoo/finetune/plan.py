@@ -35,10 +35,11 @@ from zoo.finetune.features.loaders import (
 )
 from zoo.finetune.loop.evaluate import evaluate
 from zoo.finetune.loop.learner import make_learner
+from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
-from zoo.finetune.run import phase_loaders
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
@@ -134,24 +135,30 @@ def plan_finetune(
         folder = Path(name)
         prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
         warn_of_guess(prepared)
+        chosen, told = as_advised(workspace, prepared, recipe)
+        if chosen != recipe:
+            prepared = prepare(
+                workspace, base, chosen, pick_device(device), progress, folder=folder
+            )
         seconds = {"checking the images": time.monotonic() - began}
         if prepared.recipe.at != "auto":
             prepared = at_units(prepared)
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
             trial = _Trial(prepared, folder, seconds)
-            if recipe.strategy == "auto" and undecided(prepared):
+            if chosen.strategy == "auto" and undecided(prepared):
                 trial.unknown.append("choosing between the probe and training, on three folds")
             for at, phase in enumerate(phases):
                 trial.add(at, phase)
     data = prepared.dataset
+    few = "" if were_tried(workspace, prepared) else too_few(prepared)
     return FinetunePlan(
         base=prepared.base,
         task=data.task,
         classes=_counted(data),
         split={part: len(samples) for part, samples in zip(PARTS, _parts(data), strict=True)},
         skipped=data.skipped,
-        remarks=tuple(filter(None, (*data.remarks, too_few(prepared)))),
+        remarks=tuple(filter(None, (*data.remarks, told, few))),
         strategy=prepared.recipe.strategy,
         batch_norm=prepared.recipe.batch_norm,
         device=str(prepared.device),

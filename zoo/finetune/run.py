@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.domain.task import SCORE
-from zoo.errors import Conflict, InvalidOption
+from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
-from zoo.finetune.features.loaders import Loaders, make_loaders
-from zoo.finetune.loop.evaluate import not_synced
+from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
+from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
@@ -31,18 +29,20 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
-from zoo.finetune.strategies.choose import Scores, choose, scores_of, undecided
+from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import with_units
 from zoo.finetune.strategies.probe import probe, probe_heads, settle
-from zoo.lookup.alive import RunLock
+from zoo.finetune.trial import drop, locked, take_over, tried, try_out
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
-from zoo.reflog import now
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
 __all__ = ["Finetuned", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
+
+SAMPLES = "samples.png"
 
 
 def finetune(
@@ -86,42 +86,56 @@ def finetune(
         warn_of_guess(prepared)
         earlier.check_data(prepared)
         told = ""
-        if recipe.strategy == "auto" and undecided(prepared):
-            chosen, told = choose(prepared, lambda each: _trial(workspace, prepared, each))
-            # Anew: trials have drawn random numbers, and a rerun makes none.
-            prepared = prepare(
-                workspace, str(prepared.parent), chosen, device, progress, ranks, prepared.base
-            )
+        if recipe.strategy == "auto" and not again:
+            prepared, told = _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
-        with _locked(workspace, run, ranks), _noted(run, prepared, trackers) as journal:
-            journal.remark(earlier.remark(prepared))
-            journal.advise(told)
-            return _run(workspace, prepared, journal, None, save_every, began)
+        with _locked(workspace, run, ranks):
+            saved = None if again else _begun(workspace, prepared, run)
+            with _noted(run, prepared, trackers, saved) as journal:
+                journal.remark(earlier.remark(prepared))
+                journal.advise(told)
+                return _run(workspace, prepared, journal, saved, save_every, began)
+
+
+def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prepared, str]:
+    """What the strategy ``auto`` stands for: what was advised, what folds choose, or just what it
+    is by itself; and that in words.
+    """
+    chosen, told = as_advised(workspace, like, recipe)
+    if chosen == recipe and undecided(like):
+        chosen, told = choose(like, lambda each: _trial(workspace, like, each))
+    if chosen == recipe:
+        return like, told
+    # Anew: trials have drawn random numbers, and a rerun makes none.
+    parent, device = str(like.parent), str(like.device)
+    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), told
+
+
+def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
+    """What a trial of the same recipe has done of the ``run``, which takes it over."""
+    ranks = prepared.ranks
+    if not (trial := ranks.on_main(lambda: tried(prepared, workspace.root))):
+        return None
+    take_over(trial, run, ranks)
+    prepared.progress.say(f"what a trial has done already is taken over ({trial.id[:8]})")
+    return read_state(run.folder / STATE)
 
 
 def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
-    """What a run like the one that is ``prepared`` would note of ``recipe``; nothing is kept."""
-    ranks, parent = like.ranks, str(like.parent)
-    device = str(like.device)
-    prepared = prepare(workspace, parent, recipe, device, like.progress, ranks, like.base)
-    with workspace.scratch() as folder:  # a prune clears away what a trial that is killed leaves
-        run = Run(
-            folder=folder,
-            base=like.base,
-            parent=parent,
-            save="",
-            recipe=recipe.to_json(),
-            device=device,
-            started=now(),
-        )
-        with Journal(run, Trackers(()), writes=ranks.is_main) as journal:
-            loaders = phase_loaders(workspace.root / CACHE, prepared, lambda _: None)
-            state = State(prepared, journal)
-            ranks.seed(recipe.seed)
-            probe(prepared, loaders, journal, state)
-            train(prepared, loaders, journal, state)
-        return ranks.on_main(lambda: scores_of(run.lines(), SCORE[prepared.task]))
+    """What the ``recipe`` comes to out of fold; only its figures are kept."""
+    trial = try_out(
+        workspace,
+        str(like.parent),
+        recipe,
+        device=str(like.device),
+        progress=like.progress,
+        root=workspace.root,
+        ranks=like.ranks,
+        known_as=like.base,
+    )
+    like.ranks.on_main(lambda: drop(trial))
+    return trial.scores
 
 
 def resume(
@@ -189,20 +203,9 @@ def _noted(run: Run, prepared: Prepared, trackers: Trackers, saved: Saved | None
 @contextmanager
 def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
     """While the main rank holds the run's lock; an interrupt says how to resume the run."""
-    locks: list[RunLock] = []
-
-    def take() -> Conflict | None:
-        try:
-            locks.append(RunLock(run.folder, run.machine))
-        except Conflict as error:
-            return error
-        return None
-
-    # Returned rather than raised: the other ranks wait for what the main one says.
-    if problem := ranks.on_main(take):
-        raise problem
     try:
-        yield
+        with locked(run, ranks):
+            yield
     except KeyboardInterrupt as error:
         if ranks.is_main and (now := Run.read(run.folder)).status != "done":
             # It says that it is running where nothing has been noted since it was resumed.
@@ -213,9 +216,6 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
                 f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
             )
         raise
-    finally:
-        for lock in locks:
-            lock.release()
 
 
 def _run(
@@ -232,7 +232,8 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    journal.advise(too_few(prepared))
+    if not were_tried(workspace, prepared):
+        journal.advise(too_few(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal, save_every)
@@ -243,7 +244,7 @@ def _run(
         state.load(saved)
     else:
         probe(prepared, loaders, journal, state)
-    if not saved:
+    if ranks.on_main(lambda: not (journal.run.folder / SAMPLES).exists()):
         begun = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         ranks.on_main(lambda: _show_samples(prepared, begun, journal))
     train(prepared, loaders, journal, state)
@@ -278,24 +279,8 @@ def _show_samples(prepared: Prepared, parts: Loaders, journal: Journal) -> None:
     from zoo.finetune.results.pictures import draw_samples  # loads matplotlib
 
     preprocessing = prepared.network.planned.preprocessing
-    draw_samples(parts.train.batches, preprocessing).save(journal.run.folder / "samples.png")
+    draw_samples(parts.train.batches, preprocessing).save(journal.run.folder / SAMPLES)
     journal.picture("samples")
-
-
-def phase_loaders(
-    folder: Path, prepared: Prepared, remark: Callable[[str], None]
-) -> Callable[[int], Loaders]:
-    """What freezes so many units, and gives the loaders for that: kept until others are made."""
-
-    @lru_cache(maxsize=1)
-    def loaders(boundary: int) -> Loaders:
-        prepared.freeze(boundary)
-        parts = make_loaders(prepared, boundary, folder / "crossings")
-        remark(parts.remark)
-        remark(not_synced(prepared))
-        return parts
-
-    return loaders
 
 
 def rerun(

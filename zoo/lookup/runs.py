@@ -39,15 +39,19 @@ __all__ = [
     "REPORT",
     "RUNS",
     "STATE",
+    "TRIALS",
     "Run",
     "caches",
     "find_run",
     "list_runs",
+    "writable",
 ]
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
 RUNS = "runs"
+TRIALS = "trials"
+"""The folder of recipes that were tried, each kept as a run is."""
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 REPORT = "report.json"
@@ -235,9 +239,20 @@ def _folders(workspace: Workspace) -> list[Path]:
 @contextmanager
 def caches(workspace: Workspace) -> Iterator[Path]:
     """The folder of what can be computed again: a temporary one where the zoo may only be read."""
+    with writable(workspace, CACHE) as root:
+        yield root / CACHE
+
+
+@contextmanager
+def writable(workspace: Workspace, *folders: str) -> Iterator[Path]:
+    """The root of the zoo, where these ``folders`` can be written to; a temporary one where the zoo
+    may only be read.
+    """
     if os.access(workspace.root, os.W_OK):
-        with for_all_of(workspace.root, CACHE):
-            yield workspace.root / CACHE
+        with for_all_of(workspace.root, *folders):
+            yield workspace.root
     else:
-        with TemporaryDirectory(prefix="zoo-") as folder:
-            yield Path(folder)
+        with TemporaryDirectory(prefix="zoo-") as root:
+            for name in folders:
+                (Path(root) / name).mkdir()
+            yield Path(root)

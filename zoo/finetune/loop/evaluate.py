@@ -19,7 +19,10 @@ from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["evaluate", "live_norms", "not_synced", "predict", "recalibrate", "validate"]
+__all__ = ["Told", "evaluate", "live_norms", "not_synced", "predict", "recalibrate", "validate"]
+
+Told = Callable[[Tensor, Tensor], None]
+"""Gets logits (N, K) and targets of all images."""
 
 
 @torch.no_grad()
@@ -45,16 +48,21 @@ def predict(
     return torch.cat(logits), torch.cat(targets)
 
 
-def evaluate(prepared: Prepared, loader: Loader) -> dict[str, float]:
-    """The head's metrics of the network as it is, over all images of ``loader``."""
+def evaluate(prepared: Prepared, loader: Loader, told: Told = lambda *_: None) -> dict[str, float]:
+    """The head's metrics of the network as it is, over all images of ``loader``; ``told`` gets what
+    it said of each, and the targets.
+    """
     precision = prepared.recipe.precision
     logits, targets = predict(prepared.model, loader.whole(), loader.forward, precision)
+    told(logits, targets)
     return prepared.head.metrics(logits, targets, prepared.task)
 
 
-def validate(prepared: Prepared, loaders: Loaders) -> dict[str, float]:
+def validate(
+    prepared: Prepared, loaders: Loaders, told: Told = lambda *_: None
+) -> dict[str, float]:
     """`evaluate` on the validation split; nothing where there is none."""
-    return evaluate(prepared, loaders.validation) if loaders.validation else {}
+    return evaluate(prepared, loaders.validation, told) if loaders.validation else {}
 
 
 def not_synced(prepared: Prepared) -> str:

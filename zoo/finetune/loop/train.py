@@ -27,18 +27,26 @@ __all__ = ["learn", "train"]
 
 
 def train(
-    prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal, state: State
+    prepared: Prepared,
+    loaders: Callable[[int], Loaders],
+    journal: Journal,
+    state: State,
+    until: int | None = None,
 ) -> None:
     """Train what is left of the plan after ``state``, which has the best weights then.
 
-    ``loaders`` freezes so many units, and gives the loaders for that.
+    ``loaders`` freezes so many units, and gives the loaders for that. With ``until``, it ends after
+    so many epochs at the latest, and its state is saved there.
     """
     ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
     epochs = [phase.epochs for phase, _ in prepared.phases]
+    last = sum(epochs) if until is None else min(until, sum(epochs))
     pace = Pace(sum(epochs), images)
-    with prepared.progress("training", sum(epochs) * images) as bar:
+    with prepared.progress("training", last * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
         for number in range(state.position.phase, len(epochs)):
+            if sum(epochs[:number]) + state.position.epoch >= last:
+                return
             phase, boundary = prepared.phases[number]
             parts = loaders(boundary)
             learner, loader = make_learner(prepared, phase, boundary, parts)
@@ -54,10 +62,12 @@ def train(
                 journal.say(pace.line(count + 1, scores, prepared.device))
                 stop = state.best.end_epoch(score, recipe.patience)
                 state.end_epoch(last=stop or epoch + 1 == phase.epochs)
-                if state.due():
+                ended = until is not None and (stop or count + 1 == last)
+                if state.due() or ended:
                     state.save(learner if state.position.phase == number else None)
                 if stop:
                     journal.say(f"stopped: no better in {recipe.patience} epochs")
+                if stop or count + 1 == last:
                     break
 
 
@@ -195,7 +205,8 @@ def _evaluate(
 ) -> dict[str, float | None]:
     """Measure the weights as they are, and keep them if they are the best; the score by name."""
     prepared.ranks.collect(learner.model, state.live)
-    metrics = prepared.ranks.on_main(lambda: validate(prepared, parts))
+    told = journal.of_images(name, state.position.steps)
+    metrics = prepared.ranks.on_main(lambda: validate(prepared, parts, told))
     state.consider(name, metrics)
     # No losses, where a run is resumed after the last step of an epoch.
     note = {"train_loss": fmean(pace.losses)} if pace and pace.losses else {}

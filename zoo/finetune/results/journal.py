@@ -9,7 +9,7 @@ import logging
 import platform
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,13 +19,16 @@ from typing import Any, Self
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from zoo.backbones.rgb import READING
 from zoo.domain.manifest import GUESSED
 from zoo.domain.progress import Progress, silent
+from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidData, ZooError
 from zoo.finetune.dataset.dataset import parts_digest
 from zoo.finetune.ranks.ranks import Ranks
+from zoo.finetune.results.goodness import goodness
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 from zoo.lookup.alive import machine
@@ -35,7 +38,17 @@ from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["NOTHING", "Earlier", "Journal", "Line", "continued", "latest", "new_run", "provenance"]
+__all__ = [
+    "LIBRARIES",
+    "NOTHING",
+    "Earlier",
+    "Journal",
+    "Line",
+    "continued",
+    "latest",
+    "new_run",
+    "provenance",
+]
 
 Line = Mapping[str, Any]
 """What was noted at one step: ``kind``, ``steps``, ``time``, and figures by name."""
@@ -76,7 +89,7 @@ class Journal:
 
     Lines after so many ``steps`` are dropped: in a run that is resumed, they are done again. A rank
     that does not write (``writes``) notes nothing, and says nothing to ``progress`` and
-    ``trackers``.
+    ``trackers``. ``by_image`` is the task of a trial, which notes how well each image is told.
     """
 
     def __init__(
@@ -87,8 +100,10 @@ class Journal:
         steps: int = 0,
         writes: bool = True,
         progress: Progress = silent,
+        by_image: Task | None = None,
     ) -> None:
         self.run, self.writes, self._progress = run, writes, progress
+        self._by_image = by_image
         self._trackers, self._steps = trackers, steps
         if not writes:
             return
@@ -121,6 +136,16 @@ class Journal:
         if numbers:
             self._trackers.log(self._steps, numbers)
 
+    def of_images(self, name: str, steps: int) -> Callable[[Tensor, Tensor], None]:
+        """What notes, of the weights ``name``, how well each image is told; for trials only."""
+
+        def told(outputs: Tensor, targets: Tensor) -> None:
+            if self._by_image:
+                each = goodness(outputs, targets, self._by_image).tolist()
+                self.note("images", steps, name=name, scores=[round(score, 4) for score in each])
+
+        return told
+
     def picture(self, name: str) -> None:
         """Show a picture that is in the run's folder now."""
         if self.writes:
@@ -145,12 +170,13 @@ class Journal:
             self.note("remark", 0, text=text)
             self.say(f"note: {text}")
 
-    def done(self, result: Mapping[str, object]) -> None:
-        """The run ended; its saved state is no longer needed."""
+    def done(self, result: Mapping[str, object], *, keep: bool = False) -> None:
+        """The run ended; its saved state is no longer needed, unless it is to be kept."""
         if self.writes:
             self.run = replace(self.run, status="done", result=result).write()
             # Last: a run that dies in between is done, and not one to resume without a state.
-            (self.run.folder / STATE).unlink(missing_ok=True)
+            if not keep:
+                (self.run.folder / STATE).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,16 @@ from zoo.errors import InvalidOption
 from zoo.finetune.dataset.split import Parts, fold_of
 from zoo.finetune.setup.prepare import LEAST, Prepared
 
-__all__ = ["Scores", "after", "best_epochs", "choose", "scores_of", "undecided", "with_epochs"]
+__all__ = [
+    "EPOCH",
+    "Scores",
+    "after",
+    "best_epochs",
+    "choose",
+    "scores_of",
+    "undecided",
+    "with_epochs",
+]
 
 EPOCH = re.compile(r"(?:average of )?epoch (\d+)")
 FOLDS = 3

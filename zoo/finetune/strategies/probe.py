@@ -161,7 +161,7 @@ def probe(
     if fitted:
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         choices = ranks.on_main(lambda: probe_heads(prepared, parts))
-        metrics = ranks.on_main(lambda: validate(prepared, parts))
+        metrics = ranks.on_main(lambda: validate(prepared, parts, journal.of_images(PROBE, 0)))
         state.consider(PROBE, metrics)
         journal.note("probe", 0, **choices, **metrics)
         journal.say(state.told("probe", metrics))

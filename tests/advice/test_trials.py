@@ -1,0 +1,198 @@
+"""Who wins a race: by scripted trials, whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from zoo.advice.trials import Candidate, Race
+from zoo.domain.recipe import Recipe
+from zoo.errors import InvalidOption
+from zoo.finetune.trial import Trial
+
+EACH = 100
+"""Images of a fold."""
+Curve = Mapping[int, float]
+
+
+class Scripted:
+    """Trials whose accuracy after so many epochs is known; each epoch takes ten seconds."""
+
+    def __init__(self, **curves: Sequence[float]) -> None:
+        self.curves, self.clock = curves, 0.0
+        self.done: list[tuple[str, str, int]] = []
+        self.dropped: list[str] = []
+        self.at: dict[tuple[str, str], int] = {}
+
+    def attempt(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        self.done.append((candidate.name, fold, epochs))
+        before = self.at.get((candidate.name, fold), 0)
+        self.clock += 10 * (epochs - before)
+        self.at[candidate.name, fold] = epochs
+        curve = self.curves[candidate.name]
+        shares = {at: curve[min(at, len(curve) - 1)] for at in range(epochs + 1)}
+        return Trial(
+            folder=Path(candidate.name),
+            recipe=Recipe(data="x"),
+            measure="accuracy",
+            of=candidate.epochs,
+            images=images(fold),
+            scores=shares,
+            by_image={at: right(share) for at, share in shares.items()},
+            seconds={at: 10.0 * at for at in shares},
+            trained=200,
+        )
+
+    def race(self, probes: Mapping[str, float], folds: int = 3, budget: float = 1e9) -> Race:
+        held_out = [f"{at}/{folds}" for at in range(1, folds + 1)] if folds > 1 else [""]
+        candidates = [
+            Candidate(name=name, options={}, epochs=9, begin=0.0, epoch=10.0)
+            for name in self.curves
+        ]
+        return Race(
+            candidates,
+            held_out,
+            self.attempt,
+            lambda keys: {at: right(share)[: len(keys)] for at, share in probes.items()},
+            groups={},
+            budget=budget,
+            clock=lambda: self.clock,
+            drop=lambda trial: self.dropped.append(str(trial.folder)),
+        )
+
+
+def images(fold: str) -> tuple[str, ...]:
+    return tuple(f"{fold} {number}" for number in range(EACH))
+
+
+def right(share: float) -> tuple[float, ...]:
+    return tuple(float(number < share * EACH) for number in range(EACH))
+
+
+def test_what_beats_the_best_probe_is_advised_and_the_rest_dropped() -> None:
+    script = Scripted(good=[0.6, 0.7, 0.8, 0.9], bad=[0.5, 0.4, 0.45], same=[0.6, 0.7, 0.8, 0.9])
+    race = script.race({"head": 0.6, "all": 0.8})
+    race.run()
+    winner = race.winner()
+    assert winner is not None
+    assert winner.candidate.name == "good"
+    assert winner.epochs == 3
+    assert [name for name, *_ in script.done].count("bad") == 1
+    assert script.dropped == ["bad"]
+    assert race.entries[1].dropped == "after 1 epoch more than one standard error behind good"
+    assert [(fold, epochs) for name, fold, epochs in script.done if name == "good"] == [
+        (f"{fold}/3", epochs) for fold in (1, 2, 3) for epochs in (1, 3, 9)
+    ]
+    assert len(winner.told()) == 3 * EACH
+    assert race.stopped == ""
+
+
+def test_a_difference_that_may_be_chance_is_none() -> None:
+    """One point on a hundred images is no more than a standard error."""
+    script = Scripted(tuned=[0.6, 0.8, 0.81])
+    race = script.race({"all": 0.8}, folds=1)
+    race.run()
+    assert race.winner() is None
+    assert not race.entries[0].dropped  # nor is it worse
+
+
+def test_what_is_worse_than_a_probe_is_dropped_after_one_fold() -> None:
+    """Not before it has done all of its epochs: what is slow at first may win."""
+    script = Scripted(slow=[0.5, 0.5, 0.5, 0.6])
+    race = script.race({"all": 0.8})
+    race.run()
+    assert [epochs for _, _, epochs in script.done] == [1, 3, 9]
+    assert race.entries[0].dropped == "more than one standard error behind the best probe"
+    assert race.winner() is None
+    late = Scripted(late=[0.5, 0.3, 0.3, 0.3, 0.9]).race({"all": 0.8})
+    late.run()
+    assert late.winner() is late.entries[0]
+
+
+def test_the_epochs_are_not_chosen_on_the_images_that_judge_them() -> None:
+    """Each fold has another epoch that is best by luck; none is good on the others."""
+    lucky = {"1/3": 1, "2/3": 2, "3/3": 3}
+    script = Scripted(lucky=[0.5])
+    real = script.attempt
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        trial = real(candidate, fold, epochs)
+        best = {at: right(0.9 if at == lucky[fold] else 0.5) for at in trial.by_image}
+        return replace(trial, by_image=best)
+
+    race = script.race({"all": 0.7})
+    race._attempt = attempt
+    race.run()
+    (entry,) = race.entries
+    assert fmean(entry.so_far().values()) == pytest.approx(0.9)
+    assert fmean(entry.told().values()) == pytest.approx(0.5)
+    assert race.winner() is None
+
+
+def test_training_that_never_beats_its_own_probe_is_not_advised() -> None:
+    race = Scripted(worse=[0.9, 0.8, 0.7]).race({"head": 0.8})
+    race.run()
+    assert race.winner() is None
+
+
+@pytest.mark.parametrize(("scores", "cheap"), [((0.8, 0.8, 0.81), "a"), ((0.5, 0.6, 0.9), "all")])
+def test_the_cheapest_probe_that_is_as_good(scores: Sequence[float], cheap: str) -> None:
+    race = Scripted(x=[0.1]).race(dict(zip(("a", "head", "all"), scores, strict=True)))
+    race.run()
+    assert race.probe() == cheap
+
+
+def test_the_budget_ends_it_and_the_best_so_far_stands() -> None:
+    script = Scripted(a=[0.5, 0.9], b=[0.5, 0.9])
+    race = script.race({"all": 0.7}, budget=95)
+    race.run()
+    assert script.done == [("a", "1/3", 1), ("b", "1/3", 1), ("a", "1/3", 3), ("b", "1/3", 3)]
+    assert script.clock <= 95
+    assert race.stopped == "budget"
+    winner = race.winner()
+    assert winner is not None
+    assert winner.candidate.name == "a"
+
+
+def test_what_cannot_be_done_in_the_budget_is_left_out_and_named() -> None:
+    script = Scripted(a=[0.5, 0.9])
+    race = script.race({"all": 0.7}, budget=80)  # nine epochs take ninety seconds
+    race.run()
+    assert (script.done, race.entries) == ([], [])
+    assert [each.name for each in race.too_long] == ["a"]
+    assert race.probe() == ""
+
+
+def failing(error: BaseException) -> Callable[..., Trial]:
+    def attempt(*_: object) -> Trial:
+        raise error
+
+    return attempt
+
+
+def test_an_interrupt_leaves_what_is_known() -> None:
+    script = Scripted(a=[0.5, 0.9], b=[0.5, 0.9])
+    race = script.race({"all": 0.7})
+    real = script.attempt
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        if len(script.done) == 3:
+            raise KeyboardInterrupt
+        return real(candidate, fold, epochs)
+
+    race._attempt = attempt
+    race.run()
+    assert race.stopped == "interrupted"
+    assert race.winner() is race.entries[0]
+
+
+def test_a_recipe_that_fails_is_dropped_with_the_reason() -> None:
+    race = Scripted(a=[0.5]).race({"all": 0.7})
+    race._attempt = failing(InvalidOption("a probe needs an image of each class"))
+    race.run()
+    assert race.entries[0].dropped.startswith("failed: a probe needs an image of each class")
+    assert race.winner() is None

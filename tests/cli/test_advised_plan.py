@@ -1,0 +1,327 @@
+"""zoo advise: what training brings, the plan that follows, its page, and what comes after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.colored import save_scenes
+from fakes.prepared import NET, Run
+from PIL import Image
+
+import zoo
+from zoo.advice import candidates, held_out, trials
+from zoo.advice.candidates import Row
+from zoo.finetune.loop import train as training
+from zoo.finetune.strategies import linear
+
+ADVISE = ("--base", NET, "--image-size", 32)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One recipe, two folds, two epochs."""
+    monkeypatch.setattr(held_out, "MOST_REPEATS", 1)
+    monkeypatch.setattr(linear, "CS", (0.01, 1.0))
+    monkeypatch.setattr(candidates, "ROWS", (Row("upper half", "50%", "frozen"),))
+    monkeypatch.setattr(candidates, "FOLDS", 2)
+    monkeypatch.setattr(candidates, "EPOCHS", 2)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scenes(tmp_path_factory.mktemp("scenes") / "scenes", 12)
+
+
+@pytest.fixture
+def data(tmp_path: Path, template: Path) -> Path:
+    """36 pictures of three colors, in class folders."""
+    return Path(shutil.copytree(template, tmp_path / "data"))
+
+
+@pytest.fixture
+def training_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no probe knew anything, and two epochs were best."""
+
+    def ignorant(_: object, __: object, asked: list[int]) -> list[tuple[str, list[float]]]:
+        return [("all", [0.0] * len(asked))]
+
+    monkeypatch.setattr(candidates.Contest, "_told", ignorant)
+    monkeypatch.setattr(trials, "best_epochs", lambda _: 2)
+
+
+def never_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("zoo.finetune.trial.train", never)
+
+
+def by_name(tried: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {each["name"]: each for each in tried}
+
+
+def test_the_plan_and_its_command(small: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures of three colors the first layers know all: no training is advised. Asked again,
+    it answers from what is kept.
+    """
+    done = small("advise", data, *ADVISE, "--json").done()
+    plan = done.json["plan"]
+    tried = by_name(plan["tried"])
+    assert {each["kind"] for each in tried.values()} == {"probe", "training"}
+    trained = tried["upper half"]
+    assert (trained["done"], trained["of"]) == (2, 2)
+    assert trained["images"] == tried["probe at all"]["images"]
+    assert trained["low"] <= trained["score"] <= trained["high"]
+    assert trained["seconds"] > 0
+    assert trained["megabytes"] > tried[plan["advised"]]["megabytes"] > 0
+    assert plan["advised"].startswith("probe at ")
+    assert plan["scenario"]["few"] in (True, False)
+    assert "trying 1 recipe on 2 folds of " in done.err
+    assert "trying fold 1 of 2, 1 epoch: upper half" in done.err
+    folders = list(Path("trials").glob("*/run.json"))
+    assert len(folders) == 2
+    assert not list(Path("trials").glob("*/state.pt"))  # nothing is to go on from a fold
+    assert not list(Path("trials").glob("*/weights"))
+    words = re.split(" +", plan["command"])
+    assert words[-2:] == ["--save", "advised/data"]
+    small(*words[1:]).done()
+    assert small("show", "advised/data", "--json").json["recipe"]["strategy"] == "probe"
+    never_train(monkeypatch)
+    again = small("advise", data, *ADVISE, "--json").done().json["plan"]
+    assert by_name(again["tried"])["upper half"] == trained
+    assert again["advised"] == plan["advised"]
+
+
+def test_without_a_budget_nothing_is_trained(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_train(monkeypatch)
+    done = small("advise", data, *ADVISE, "--budget", 0)
+    assert "trying" not in done.err
+    assert "no training was tried" in done.done().out
+    small("advise", data, *ADVISE, "--budget", "soon").refused("'soon' is no duration")
+
+
+@pytest.mark.usefixtures("training_wins")
+def test_training_that_wins_is_advised_and_auto_follows_it(small: Run, data: Path) -> None:
+    plan = small("advise", data, *ADVISE, "--json").done().json["plan"]
+    assert plan["advised"] == "upper half"
+    assert plan["options"] == {
+        "strategy": "lp-ft", "freeze": "50%", "epochs": 2, "batch_norm": "frozen",
+    }  # fmt: skip
+    assert " --strategy lp-ft --freeze 50% --epochs 2 " in plan["command"]
+    tune = ("finetune", NET, "--data", data, "--image-size", 32)
+    said = small(*tune, "--save", "team/auto").done()
+    assert "for these images (upper half) is followed" in said.err
+    recipe = small("show", "team/auto", "--json").json["recipe"]
+    assert (recipe["strategy"], recipe["freeze"], recipe["epochs"]) == ("lp-ft", "50%", 2)
+    assert "is followed" in small(*tune, "--dry-run").done().out
+    small(*tune, "--epochs", 1, "--save", "team/given").done()
+    assert small("show", "team/given", "--json").json["recipe"]["epochs"] == 1
+    other = small(
+        "finetune", NET, "--data", data, "--image-size", 40, "--epochs", 1, "--save", "a/b"
+    )
+    assert "advice" not in other.done().err
+    partial = small(*tune, "--strategy", "partial", "--epochs", 1, "--save", "team/x")
+    assert "advice" not in partial.done().err
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("training_wins")
+def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(small: Run, data: Path) -> None:
+    small("advise", data, *ADVISE).done()
+    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--folds", 2)
+    small(*tune, "--save", "team/x").done()
+    recipes = [run["recipe"] for run in small("runs", "--json").json]
+    assert len(recipes) == 3
+    trained = [recipe for recipe in recipes if recipe["strategy"] == "lp-ft"]
+    assert len(trained) >= 2  # on all it is the probe, where no epoch was better
+    assert {recipe["freeze"] for recipe in trained} == {"50%"}
+
+
+def test_advice_without_trials_is_not_followed(small: Run, data: Path) -> None:
+    """Only probes were compared: that says nothing of training."""
+    small("advise", data, *ADVISE, "--budget", 0).done()
+    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--epochs", 1)
+    assert "followed" not in small(*tune, "--save", "team/x").done().err
+
+
+@pytest.mark.long
+def test_an_option_that_contradicts_the_advice_counts_more(small: Run, data: Path) -> None:
+    small("advise", data, *ADVISE).done()
+    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--epochs", 1)
+    said = small(*tune, "--save", "team/x").done().err
+    assert "is not followed: the strategy probe does not use epochs" in said
+    assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "lp-ft"
+
+
+@pytest.mark.usefixtures("training_wins")
+def test_of_advice_that_was_written_to_only_what_trains_is_taken(small: Run, data: Path) -> None:
+    small("advise", data, *ADVISE).done()
+    (kept,) = Path("trials/advice").iterdir()
+    known = json.loads(kept.read_text())
+    known["options"] |= {"data": "/etc", "seed": 7, "epochs": 1}
+    kept.write_text(json.dumps(known))
+    small("finetune", NET, "--data", data, "--image-size", 32, "--save", "team/x").done()
+    (run,) = small("runs", "--json").json
+    assert (run["recipe"]["data"], run["recipe"]["seed"]) == (str(data), 0)
+    assert run["recipe"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("column", ["labels", "target"])
+@pytest.mark.long
+def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str) -> None:
+    values = {"labels": ("a|b", "a", "b"), "target": ("1.5", "2", "3")}[column]
+    table = tmp_path / "table.csv"
+    with table.open("w") as file:
+        file.write(f"path,{column}\n")
+        for at, label in enumerate(("blue", "green", "red")):
+            file.writelines(f"data/{label}/{number}.png,{values[at]}\n" for number in range(12))
+    done = small("advise", table, *ADVISE, "--json").done()
+    tried = by_name(done.json["plan"]["tried"])
+    assert tried["upper half"]["dropped"] != "failed"
+    assert all(each["low"] <= each["score"] <= each["high"] for each in tried.values())
+    small(*done.json["plan"]["command"].split()[1:]).done()
+
+
+def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data: Path) -> None:
+    Path.cwd().chmod(0o2775)
+    before = os.umask(0o077)
+    try:
+        small("advise", data, *ADVISE).done()
+    finally:
+        os.umask(before)
+    made = [Path("trials"), *Path("trials").rglob("*")]
+    assert len(made) > 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o2775}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o664}
+
+
+def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.lookup.runs.os.access", lambda *_: False)
+    done = small("advise", data, *ADVISE, "--json").done()
+    assert "upper half" in by_name(done.json["plan"]["tried"])
+    assert not Path("trials").exists()
+
+
+@pytest.mark.usefixtures("training_wins")
+def test_run_goes_on_from_the_best_trial(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With enough validation images the trial is the beginning of the run: nothing is left."""
+    monkeypatch.setattr(candidates, "OWN_SPLIT", 3)
+    done = small("advise", data, *ADVISE, "--run", "--save", "team/tuned").done()
+    assert "validation images: upper half" in done.err
+    assert "what a trial has done already is taken over" in done.err
+    assert "\nteam/tuned  " in done.out
+    (run,) = small("runs", "--json").json
+    assert run["base"] == NET
+    assert (run["status"], run["recipe"]["strategy"]) == ("done", "lp-ft")
+    assert not list(Path("trials").glob("*/state.pt"))
+
+
+def test_run_and_save_need_each_other(small: Run, data: Path) -> None:
+    assert small("advise", data, *ADVISE, "--run").code == 2
+    assert small("advise", data, *ADVISE, "--save", "team/x").code == 2
+    refused = small("advise", data, *ADVISE, "--run", "--save", "no name")
+    refused.refused("is not a reference")
+    assert "trying" not in refused.err
+
+
+def test_an_interrupt_prints_the_plan(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real, calls = training.train, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr("zoo.finetune.trial.train", interrupted)
+    done = small("advise", data, *ADVISE, "--out", tmp_path / "advice")
+    assert done.code == 130
+    assert "Interrupted. What is said is of what is known by then" in done.out
+    assert "Advised: probe at " in done.out
+    assert "zoo finetune " in done.out
+    assert json.loads((tmp_path / "advice" / "advice.json").read_text())["plan"]["stopped"]
+    monkeypatch.setattr("zoo.finetune.trial.train", real)
+    assert small("advise", data, *ADVISE).done().code == 0
+
+
+def test_what_was_tried_is_listed(small: Run, data: Path) -> None:
+    assert small("runs", "--trials").done().out.splitlines() == [
+        "SCORE  TRIED  BASE  DATA  IMAGES  AT"
+    ]
+    small("advise", data, *ADVISE).done()
+    rows = small("runs", "--trials", "--json").done().json
+    assert {row["base"] for row in rows} == {NET}
+    assert {row["data"] for row in rows} == {"data"}
+    assert {row["measure"] for row in rows} == {"accuracy"}
+    assert all(row["low"] <= row["score"] <= row["high"] for row in rows)
+    kinds = [row["kind"] for row in rows]
+    assert kinds.count("training") == 1
+    assert kinds.count("probe") > 3  # at all depths
+    assert [row["advised"] for row in rows].count(True) == 1
+    assert "upper half" in small("runs", "--trials").done().out
+    with zoo.open(progress=False) as opened:
+        assert [past.name for past in opened.trials()] == [row["name"] for row in rows]
+    (kept,) = Path("trials/advice").iterdir()
+    kept.write_text('{"base": 3}')
+    said = small("runs", "--trials", "--json").done()
+    assert (said.json, f"{kept} cannot be read" in said.err) == ([], True)
+
+
+class Page(HTMLParser):
+    """The tags of a page, and all of its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_one_file_and_names_are_text(small: Run, data: Path, tmp_path: Path) -> None:
+    hostile = "<script>alert(1)<|script> $x^$ \"'&"
+    (data / "red").rename(data / hostile)
+    out = tmp_path / "advice"
+    small("advise", data, *ADVISE, "--budget", 0, "--out", out).done()
+    assert (out / "advice.png").exists()
+    text = (out / "advice.html").read_text()
+    page = Page(text)
+    assert hostile in page.text
+    assert "script" not in [tag for tag, _ in page.tags]
+    images = [str(about["src"]) for tag, about in page.tags if tag == "img"]
+    assert len(images) == 2
+    assert all(image.startswith("data:image/png;base64,") for image in images)
+    assert not [about for _, about in page.tags if "href" in about or "onerror" in about]
+    assert "zoo finetune " in page.text
+
+
+@pytest.mark.long
+@pytest.mark.pictures
+def test_the_picture_of_advice(small: Run, data: Path, tmp_path: Path) -> None:
+    (data / "red").rename(data / "$x^$")
+    small("advise", data, *ADVISE, "--out", tmp_path / "advice").done()
+    with Image.open(tmp_path / "advice" / "advice.png") as picture:
+        assert picture.width > 2 * picture.height

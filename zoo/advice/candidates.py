@@ -1,0 +1,205 @@
+"""Candidates: the recipes that are worth a trial, for this network and so many images; and what
+trains them, and fits the probes that they have to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo.advice.cost import Speed
+from zoo.advice.depths import TOGETHER, usable
+from zoo.advice.layers import Layers
+from zoo.advice.reading import Reading
+from zoo.advice.trials import Candidate, Race
+from zoo.backbones.freeze import trained_norms
+from zoo.backbones.taps import HEAD
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
+from zoo.domain.words import plural
+from zoo.finetune.results.goodness import goodness
+from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.strategies.probe import fit_probe
+from zoo.finetune.trial import Trial, drop, try_out
+from zoo.workspace import Workspace
+
+__all__ = ["Contest", "FOLDS", "OWN_SPLIT", "ROWS", "Row", "candidates_of", "race_of", "settle"]
+
+OWN_SPLIT = 400
+"""Validation images from which on they choose alone; with fewer, folds do."""
+FOLDS = 3
+EPOCHS = 9
+PEAK = "peak"
+"""The depth where the curve of probes is highest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A recipe that may be tried.
+
+    Attributes:
+        name: What it is called; ``{}`` is the unit that is frozen last.
+        freeze: As in `zoo.Recipe`, or ``peak``.
+        batch_norm: As in `zoo.Recipe`, where the network has any.
+        rate: Share of the default rate.
+        least: Training images from which on it is tried.
+    """
+
+    name: str
+    freeze: str
+    batch_norm: str
+    rate: float = 1.0
+    least: int = 0
+
+
+ROWS = (
+    Row("above {}", PEAK, "frozen"),
+    Row("upper half", "50%", "frozen"),
+    Row("everything", "none", "frozen"),
+    Row("everything, third of the rate", "none", "frozen", rate=1 / 3),
+    Row("everything, batch norm live", "none", "live", least=500),
+)
+"""What is tried. What a network cannot do, or is the same as a row above, is left out."""
+
+
+def candidates_of(
+    prepared: Prepared, best_single: str, speed: Speed, held_out: int
+) -> list[Candidate]:
+    """The `ROWS` that this network can do, on about so many training images."""
+    dataset, hierarchy = prepared.dataset, prepared.hierarchy
+    whole = len(dataset.train) + len(dataset.validation)
+    train = whole - held_out
+    found = dict[object, Candidate]()
+    for row in ROWS:
+        at_peak = row.freeze == PEAK
+        if train < row.least or (at_peak and best_single == HEAD):
+            continue
+        freeze = best_single if at_peak else row.freeze
+        boundary = hierarchy.boundary(freeze)
+        if boundary == len(hierarchy.units):
+            continue  # that is a probe
+        options: dict[str, object] = {"strategy": "lp-ft", "freeze": freeze, "epochs": EPOCHS}
+        if trained_norms(prepared.model, hierarchy, boundary):
+            options["batch_norm"] = row.batch_norm
+        if row.rate != 1:
+            options["lr"] = round(prepared.recipe.lr * row.rate, 6)
+        same = boundary, options.get("batch_norm"), options.get("lr")
+        candidate = Candidate(
+            name=row.name.format(best_single),
+            options=options,
+            epochs=EPOCHS,
+            begin=speed.begin(whole + len(dataset.test)),
+            epoch=speed.epoch(boundary, train, held_out),
+        )
+        found.setdefault(same, candidate)
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What a race is about.
+
+    Attributes:
+        workspace: The zoo.
+        prepared: The network and the images.
+        reading: What the network has said of them.
+        layers: What probes came to.
+        groups: Of all images of the reading; those that show the same are in one.
+        recipe: What all trials have in common.
+        root: Where trials are kept.
+    """
+
+    workspace: Workspace
+    prepared: Prepared
+    reading: Reading
+    layers: Layers
+    groups: Sequence[str]
+    recipe: Recipe
+    root: Path
+
+    def attempt(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        """Train a candidate without a fold, up to so many epochs."""
+        trial = try_out(
+            self.workspace,
+            str(self.prepared.parent),
+            replace(self.recipe, fold=fold, **candidate.options),  # type: ignore[arg-type]
+            device=str(self.prepared.device),
+            progress=silent,
+            root=self.root,
+            epochs=epochs,
+            known_as=self.prepared.base,
+        )
+        if fold and trial.epochs == trial.of:
+            drop(trial)  # no run goes on from it: that has other images
+        return trial
+
+    def probes(self, images: Sequence[str]) -> dict[str, list[float]]:
+        """Fit the probes that may be advised without these images, and ask them about these."""
+        row_of = {sample.key: at for at, sample in enumerate(self.reading.samples)}
+        asked = [row_of[key] for key in images]
+        fitted = sorted({*self.reading.where("train", "validation").tolist()} - {*asked})
+        return dict(self._told(fitted, asked))
+
+    def _told(self, fitted: list[int], asked: list[int]) -> Iterator[tuple[str, list[float]]]:
+        reading, task = self.reading, self.prepared.task
+        for at in usable(self.layers.depths.best_single):
+            values, parts = _features(reading, at)
+            probe = fit_probe(
+                values[fitted],
+                reading.targets[fitted],
+                task=task,
+                seed=self.recipe.seed,
+                groups=[reading.group[row] for row in fitted],
+                parts=parts,
+            )
+            said = nn.functional.linear(values[asked], probe.weight, probe.bias)
+            yield at, goodness(said, reading.targets[asked], task).tolist()
+
+
+def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
+    """The race of all candidates, within so many seconds."""
+    prepared, samples = contest.prepared, contest.reading.samples
+    dataset, progress = prepared.dataset, prepared.progress
+    own = len(dataset.validation) >= OWN_SPLIT
+    pool = len(dataset.train) + len(dataset.validation)
+    held_out = len(dataset.validation) if own else pool // FOLDS
+    folds = [""] if own else [f"{number}/{FOLDS}" for number in range(1, FOLDS + 1)]
+    best_single = contest.layers.depths.best_single
+    candidates = candidates_of(prepared, best_single, speed, held_out)
+    judges = f"{held_out:,} validation images" if own else f"{FOLDS} folds of {pool:,} images"
+    needs = (f"{each.name} {each.seconds * len(folds):.0f} s" for each in candidates)
+    progress.say(
+        f"trying {plural(len(candidates), 'recipe')} on {judges}: {', '.join(needs)}; "
+        f"at most {budget:.0f} s"
+    )
+    return Race(
+        candidates,
+        folds,
+        contest.attempt,
+        contest.probes,
+        groups={sample.key: group for sample, group in zip(samples, contest.groups, strict=True)},
+        budget=budget,
+        progress=progress,
+        drop=drop,
+    )
+
+
+def settle(race: Race | None, advised: str) -> None:
+    """Delete the weights of trials that ended, but of the one that a run will go on from."""
+    for entry in race.entries if race else []:
+        for trial in entry.trials:
+            if trial.epochs == trial.of and entry.candidate.name != advised:
+                drop(trial)
+
+
+def _features(reading: Reading, at: str) -> tuple[Tensor, list[int]]:
+    """Features (N, F) of one depth, or of all beside each other, and how many each has."""
+    if at == TOGETHER:
+        parts = [each.shape[1] for each in reading.features]
+        return torch.cat(list(reading.features), dim=1), parts
+    units = [tap.unit for tap in reading.taps]
+    return reading.features[units.index(at)], []

@@ -1,0 +1,86 @@
+"""What training costs: from how long the network takes for an image, and how much of that is left
+above a cut.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from zoo.finetune.features.loaders import image_loaders
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["Speed", "measure"]
+
+BACKWARD = 3.0
+"""How often what is trained is computed for an image of a step: forward, and twice as much
+backward."""
+IMAGES = 8
+OVERHEAD = 1.0
+"""Seconds that a trial takes beside: network and images are opened, a probe is fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How long a network takes.
+
+    Attributes:
+        image: Seconds of one forward pass, for each image.
+        entered: The share of these that has passed when each unit is entered, in order; those of
+            units that never were are those of the one before.
+    """
+
+    image: float
+    entered: tuple[float, ...]
+
+    def above(self, boundary: int) -> float:
+        """The share that is left to compute above so many frozen units."""
+        return 1.0 if not boundary else 1.0 - [*self.entered, 1.0][boundary]
+
+    def epoch(self, boundary: int, train: int, held_out: int) -> float:
+        """Seconds of an epoch, what is below the boundary being cached."""
+        return self.image * self.above(boundary) * (BACKWARD * train + held_out)
+
+    def begin(self, images: int) -> float:
+        """Seconds until the first epoch: what is frozen runs once, and the features of a probe."""
+        return OVERHEAD + self.image * images
+
+
+def measure(prepared: Prepared) -> Speed:
+    """Run a few images through the network, as it is asked for a probe."""
+    model, units = prepared.model.eval(), prepared.hierarchy.units
+    loader = image_loaders(prepared).plain
+    images = torch.stack(
+        [loader.batches.image(at, 0) for at in range(min(IMAGES, len(loader.batches.samples)))]
+    ).to(prepared.device)
+    entered = [0.0] * len(units)
+    wait: Callable[[], None] = (
+        torch.cuda.synchronize if prepared.device.type == "cuda" else lambda: None
+    )
+    began = 0.0
+
+    def passing(at: int) -> Callable[..., None]:
+        def note(*_: object) -> None:
+            wait()
+            entered[at] = time.perf_counter() - began
+
+        return note
+
+    whole = 0.0
+    with ExitStack() as hooks, torch.no_grad():
+        for at, unit in enumerate(units):
+            module = model.get_submodule(unit.modules[0])
+            hooks.enter_context(module.register_forward_pre_hook(passing(at)))
+        for _ in range(2):  # what comes first takes longer
+            began = time.perf_counter()
+            model(images)
+            wait()
+            whole = time.perf_counter() - began
+    shares = [0.0]
+    for moment in entered:
+        shares.append(max(shares[-1], min(moment / whole, 1.0)))
+    return Speed(whole / len(images), tuple(shares[1:]))

@@ -1,0 +1,53 @@
+"""The page of advice: one file that needs no other, for whoever has no shell.
+
+Names of files and classes are somebody's: all text is escaped, and the page may load nothing.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+
+from zoo.advice.facts import Facts
+from zoo.advice.plan import Plan
+from zoo.domain.recipe import data_name
+
+__all__ = ["page_of"]
+
+TEMPLATE = "page.html"
+LONG = 100
+"""Seconds from which on minutes are told."""
+
+
+def page_of(
+    base: str,
+    data: str,
+    image_size: tuple[int, int],
+    facts: Facts,
+    plan: Plan | None,
+    picture: Path | None,
+    sheet: Path,
+) -> str:
+    """The page, with these two pictures in it."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files(__package__) / TEMPLATE).read_text("utf-8"))
+    seconds = plan.seconds if plan else 0.0
+    return template.render(
+        base=base,
+        data=data_name(data),
+        size=" x ".join(map(str, image_size)),
+        images=f"{sum(facts.images.values()):,}",
+        leaks=facts.leaks,
+        classes=facts.classes,
+        plan=plan,
+        seconds=f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min",
+        picture=picture and _inlined(picture),
+        sheet=_inlined(sheet),
+    )
+
+
+def _inlined(path: Path) -> str:
+    return b64encode(path.read_bytes()).decode()

@@ -1,0 +1,350 @@
+"""The plan: what to do with these images, the numbers that say so, and all that was tried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from shlex import quote
+from statistics import fmean
+from typing import ClassVar
+
+import torch
+
+from zoo.advice.cost import Speed
+from zoo.advice.depths import span, usable
+from zoo.advice.layers import Layers
+from zoo.advice.trials import Entry, Race
+from zoo.backbones.taps import HEAD
+from zoo.domain.recipe import Recipe, chosen, data_name
+from zoo.domain.result import Result
+from zoo.domain.task import Task
+from zoo.domain.words import plural
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["NAMESPACE", "Plan", "Scenario", "Tried", "command_of", "plan_of", "probe_row"]
+
+MUCH = 0.01
+"""What a hundred more images bring at least where there are few."""
+NAMESPACE = "advised"
+"""Where the result of an advised command is saved, unless another name is given."""
+NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Scenario(Result):
+    """Which of the four scenarios of transfer learning this is.
+
+    Attributes:
+        few: Whether a hundred more images would bring at least a point.
+        unlike: Whether an earlier depth knows more of the classes than the last features do, so
+            that the images are unlike those that the network was trained on.
+        brings: What a hundred more images would bring; None: it cannot be said, which counts as
+            few.
+        gain: By how much the best single depth is better than the last features.
+        text: Both in words.
+    """
+
+    few: bool
+    unlike: bool
+    brings: float | None
+    gain: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Tried(Result):
+    """A recipe that was tried, and what it came to on images that were held out.
+
+    Attributes:
+        name: What it is called.
+        kind: ``probe`` or ``training``.
+        options: Those of `zoo.Recipe` that make it what it is.
+        score: Its score (`Layers.score`); of a training after as many epochs as were best on the
+            other folds, or after all that were done, if there is one fold.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        images: How many images that rests on.
+        epochs: How long it is trained; 0: its own probe was never beaten.
+        done: Epochs that were trained of each fold's schedule, at most.
+        of: Epochs of the schedule.
+        seconds: What the trial took; of a probe, an estimate of one pass over all images.
+        megabytes: Size of the checkpoint.
+        dropped: Why it is not tried further; empty: it is among the last.
+    """
+
+    _COLUMNS: ClassVar = ("name", "score", "low", "high", "epochs", "seconds", "megabytes")
+
+    name: str
+    kind: str
+    options: Mapping[str, object]
+    score: float
+    low: float
+    high: float
+    images: int
+    epochs: int
+    done: int
+    of: int
+    seconds: float
+    megabytes: float
+    dropped: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plan(Result):
+    """What to do.
+
+    Attributes:
+        scenario: Which of the four scenarios this is.
+        measure: What scores are.
+        tried: All that was tried, the best first.
+        advised: The name of the one that is advised.
+        why: Why, in words.
+        options: The options of `zoo.Recipe` that are advised.
+        recipe: These, and those that say what the data is.
+        command: What carries it out.
+        seconds: Estimated, of that.
+        changes: What would change the advice.
+        left_out: Recipes that the budget left out, each with the seconds that it needs.
+        budget: Seconds that trials were allowed.
+        stopped: Why they ended early: ``budget`` or ``interrupted``; empty: they did not.
+    """
+
+    scenario: Scenario
+    measure: str
+    tried: tuple[Tried, ...]
+    advised: str
+    why: str
+    options: Mapping[str, object]
+    recipe: Mapping[str, object]
+    command: str
+    seconds: float
+    changes: tuple[str, ...]
+    left_out: Mapping[str, float]
+    budget: float
+    stopped: str
+
+
+def plan_of(
+    prepared: Prepared,
+    layers: Layers,
+    speed: Speed,
+    recipe: Recipe,
+    race: Race | None,
+    budget: float,
+) -> Plan:
+    """The plan that the depths, and the ``race`` if there was one, ask for.
+
+    ``recipe`` is what all trials had in common.
+    """
+    tried = _tried(prepared, layers, speed, race)
+    winner = race.winner() if race else None
+    probe = (race.probe() if race else "") or layers.depths.cheapest
+    name = winner.candidate.name if winner else f"probe at {probe}"
+    one = next(each for each in tried if each.name == name)
+    options = dict(one.options)
+    if winner and not prepared.dataset.validation:
+        # Nothing would choose an epoch: as many as were best on the folds.
+        options["epochs"] = winner.epochs
+    asked = {**chosen(recipe.to_json()), **options}
+    if not prepared.dataset.skipped:
+        asked.pop("skip_bad", None)
+    return Plan(
+        scenario=_scenario(layers),
+        measure=layers.score,
+        tried=tried,
+        advised=name,
+        why=_why(one, tried, winner, race),
+        options=options,
+        recipe=asked,
+        command=command_of(prepared.base, asked, default_name(recipe.data)),
+        seconds=round(_seconds(prepared, speed, winner), 1),
+        changes=tuple(_changes(layers, one, race)),
+        left_out={each.name: round(each.seconds) for each in race.too_long} if race else {},
+        budget=budget,
+        stopped=race.stopped if race else "",
+    )
+
+
+def default_name(data: str) -> str:
+    """A name for the result: ``advised/flowers``, of a folder or table called so."""
+    stem = data_name(data).partition(".")[0]
+    return f"{NAMESPACE}/{NO_NAME.sub('-', stem).strip('-')[:64] or 'images'}"
+
+
+def command_of(base: str, recipe: Mapping[str, object], save: str) -> str:
+    """The command for a recipe, as a shell takes it."""
+    words = [f"zoo finetune {quote(base)} --data {quote(str(recipe['data']))}"]
+    for name, value in recipe.items():
+        if name == "data":
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words.append(option if value is True else f"{option} {quote(str(value))}")
+    return " ".join([*words, f"--save {quote(save)}"])
+
+
+def _scenario(layers: Layers) -> Scenario:
+    growth, gain = layers.growth, layers.depths.gain
+    brings = growth.brings if growth else None
+    few, unlike = brings is None or brings >= MUCH, gain.low > 0
+    much = "" if growth is None else f": {growth.more} more would bring {growth.brings:.3f}"
+    depth = layers.depths.best_single
+    far = (
+        f"{depth} knows {gain.score:.3f} more than the last features"
+        if unlike
+        else "no earlier depth is known to be better than the last features"
+    )
+    return Scenario(
+        few=few,
+        unlike=unlike,
+        brings=brings,
+        gain=gain.score,
+        text=f"{'few' if few else 'many'} images{much}; "
+        f"{'unlike' if unlike else 'like'} those of the pretraining: {far}",
+    )
+
+
+def _tried(
+    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None
+) -> tuple[Tried, ...]:
+    rows = [
+        probe_row(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)
+    ]
+    for entry in race.entries if race else []:
+        if entry.trials:
+            rows.append(_training(prepared, entry, race))
+    return tuple(sorted(rows, key=lambda row: -row.score))
+
+
+def probe_row(
+    prepared: Prepared, layers: Layers, speed: Speed, at: str, race: Race | None
+) -> Tried:
+    """A probe at one depth, or on all: on the images of the ``race``, if it was in it."""
+    depth, units = layers.depths[at], prepared.hierarchy.units
+    score, low, high, images = depth.score, depth.low, depth.high, layers.images
+    if race and at in race.probed:
+        score, low, high = _span(race.probed[at], race, prepared.task)
+        images = len(race.probed[at])
+    boundary = next((unit.depth + 1 for unit in units if unit.name == at), len(units))
+    kept = sum(unit.params for unit in units[:boundary])
+    outputs = len(prepared.dataset.classes)
+    whole = sum(map(len, (getattr(prepared.dataset, part) for part in ("train", "validation"))))
+    return Tried(
+        name=f"probe at {at}",
+        kind="probe",
+        options={"strategy": "probe"} | ({} if at == HEAD else {"at": at}),
+        score=score,
+        low=low,
+        high=high,
+        images=images,
+        epochs=0,
+        done=0,
+        of=0,
+        seconds=round(speed.image * whole * (1 - speed.above(boundary)), 1)
+        if boundary < len(units)
+        else round(speed.image * whole, 1),
+        megabytes=_megabytes(kept + outputs * (depth.features + 1)),
+        dropped="",
+    )
+
+
+def _training(prepared: Prepared, entry: Entry, race: Race | None) -> Tried:
+    assert race is not None
+    epochs = entry.epochs
+    told = entry.told()
+    score, low, high = _span(told, race, prepared.task)
+    return Tried(
+        name=entry.candidate.name,
+        kind="training",
+        options=entry.candidate.options,
+        score=score,
+        low=low,
+        high=high,
+        images=len(told),
+        epochs=epochs,
+        done=max(trial.epochs for trial in entry.trials),
+        of=entry.candidate.epochs,
+        seconds=round(entry.seconds, 1),
+        megabytes=_megabytes(prepared.hierarchy.params),
+        dropped=entry.dropped,
+    )
+
+
+def _megabytes(parameters: int) -> float:
+    return round(4 * parameters / 1e6, 1)
+
+
+def _span(told: Mapping[str, float], race: Race, task: Task) -> tuple[float, float, float]:
+    groups = [race.groups.get(key, "") for key in told]
+    return span(torch.tensor(list(told.values())), groups, task)
+
+
+def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, race: Race | None) -> str:
+    trained = [each for each in tried if each.kind == "training"]
+    if winner and race:
+        told = winner.told()
+        at, probe = race.best_probe(told)
+        gained = fmean(told.values()) - fmean(probe.values())
+        return (
+            f"it is {gained:.3f} better than the best probe (at {at}) on the same "
+            f"{plural(len(probe), 'image')}, which is more than one standard error"
+        )
+    if trained:
+        return (
+            f"no training was better than the best probe by more than one standard error; of "
+            f"probes it is the cheapest that is as good as the best ({one.score:.3f})"
+        )
+    return "of the probes it is the cheapest that is as good as the best; no training was tried"
+
+
+def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
+    """Of the advised command: what is measured of trials, on all of its images."""
+    data = prepared.dataset
+    images = len(data.train) + len(data.validation) + len(data.test)
+    if not winner:
+        return 1.0 + speed.image * images
+    trial = winner.trials[-1]
+    each = (trial.seconds[trial.epochs] - trial.seconds.get(0, 0.0)) / max(trial.epochs, 1)
+    epochs = winner.candidate.epochs if data.validation else winner.epochs
+    return winner.candidate.begin + epochs * each * len(data.train) / trial.trained
+
+
+def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
+    growth = layers.growth
+    if growth and growth.brings >= MUCH:
+        yield (
+            f"more images: {growth.more} more would bring about {growth.brings:.3f} "
+            f"({growth.low:.3f} to {growth.high:.3f}) to a probe, and training gains more from "
+            "them than a probe does; ask again then"
+        )
+    if race is None:
+        yield "trials: none was made (--budget 10m allows them)"
+        return
+    if race.stopped == "budget" or race.too_long:
+        names = [each.name for each in race.too_long] or [
+            entry.candidate.name for entry in race.racing
+        ]
+        if names:
+            yield f"a larger --budget: {', '.join(names)} would be tried further"
+    if race.stopped == "interrupted":
+        yield "the trials that were interrupted: asked again, they go on where they stopped"
+    close = next(
+        (
+            entry
+            for entry in race.racing
+            if entry.trials and entry.candidate.name != one.name and not _worse(race, entry)
+        ),
+        None,
+    )
+    if one.kind == "probe" and close:
+        images = len(close.told())
+        yield (
+            f"more images to judge by: between {one.name} and {close.candidate.name} no difference "
+            f"can be seen on {images}"
+        )
+
+
+def _worse(race: Race, entry: Entry) -> bool:
+    """Whether a training is behind the best probe."""
+    told = entry.told()
+    return race.ahead(race.best_probe(told)[1], told)

@@ -1,0 +1,290 @@
+"""The race: recipes are tried on images that are held out, the worse ones are dropped early, and
+what is left is compared with the best probe, image by image.
+
+Successive halving (Jamieson and Talwalkar, AISTATS 2016) divides a budget so; here a recipe is
+dropped where it is more than one standard error behind, and not by its rank. Each goes on where it
+stopped. Who trains, and who fits probes, is given: this module decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from zoo.advice.depths import ahead, cheapest
+from zoo.domain.progress import Progress, silent
+from zoo.domain.words import plural
+from zoo.errors import ZooError
+from zoo.finetune.strategies.choose import best_epochs
+from zoo.finetune.trial import Trial
+
+__all__ = ["Candidate", "Entry", "Race", "RUNGS"]
+
+RUNGS = (1, 3)
+"""Epochs after which recipes are compared, before all of them are done."""
+BEHIND = "more than one standard error behind"
+
+Scores = Mapping[str, float]
+"""How well each image is told (`goodness`), by key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A recipe to try.
+
+    Attributes:
+        name: What it is called.
+        options: Those of `zoo.Recipe` that make it what it is.
+        epochs: Of its schedule.
+        begin: Estimated seconds until its first epoch, on one fold.
+        epoch: Estimated seconds of an epoch.
+    """
+
+    name: str
+    options: Mapping[str, object]
+    epochs: int
+    begin: float
+    epoch: float
+
+    @property
+    def seconds(self) -> float:
+        """Estimated, of all its epochs on one fold."""
+        return self.begin + self.epochs * self.epoch
+
+
+@dataclass(slots=True)
+class Entry:
+    """How far a candidate is.
+
+    Attributes:
+        candidate: Which.
+        trials: One for each fold that it was tried on.
+        dropped: Why it is out of the race; empty: it is not.
+    """
+
+    candidate: Candidate
+    trials: list[Trial] = field(default_factory=list)
+    dropped: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """What it has taken."""
+        return sum(max(trial.seconds.values(), default=0.0) for trial in self.trials)
+
+    @property
+    def epochs(self) -> int:
+        """How long to train: the median of what was best on each fold; 0: its probe was best."""
+        return best_epochs([_means(trial) for trial in self.trials]) if self.trials else 0
+
+    def so_far(self) -> dict[str, float]:
+        """How well each image is told after the best epoch of its fold: the most it may be."""
+        found = dict[str, float]()
+        for trial in self.trials:
+            means = _means(trial)
+            at = max(means, key=lambda at: (means[at], -at))
+            found.update(zip(trial.images, trial.by_image[at], strict=True))
+        return found
+
+    def told(self) -> dict[str, float]:
+        """How well each image is told after as many epochs as were best on the *other* folds, so
+        that it had no say in that; of one fold alone, after all that are done.
+        """
+        found = dict[str, float]()
+        for trial in self.trials:
+            others = [_means(other) for other in self.trials if other is not trial]
+            most = best_epochs(others) if others else trial.epochs
+            at = max(at for at in trial.by_image if at <= most)
+            found.update(zip(trial.images, trial.by_image[at], strict=True))
+        return found
+
+
+class Race:
+    """Candidates, on one fold after another, within a budget.
+
+    Args:
+        candidates: Who takes part.
+        folds: What is held out in turn, as in `zoo.Recipe`; ``("",)``: the user's own validation
+            images.
+        attempt: Trains a candidate on a fold up to so many epochs.
+        probes: Fits the probes without these images, and says how well each tells them; in order of
+            what using them costs.
+        groups: Of images, by key; those of one count as one.
+        budget: Seconds.
+        progress: Progress callback.
+        clock: Seconds that have passed.
+
+    Attributes:
+        entries: How far each is, in the order in which they are tried: the quickest first.
+        probed: How well the probes tell each image held out so far.
+        too_long: Candidates that the budget leaves out.
+        groups: As above.
+        stopped: ``budget`` or ``interrupted``; empty: the race was run to its end.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        folds: Sequence[str],
+        attempt: Callable[[Candidate, str, int], Trial],
+        probes: Callable[[Sequence[str]], Mapping[str, Sequence[float]]],
+        *,
+        groups: Mapping[str, str],
+        budget: float,
+        progress: Progress = silent,
+        clock: Callable[[], float] = time.monotonic,
+        drop: Callable[[Trial], None] = lambda _: None,
+    ) -> None:
+        self._clock, self._end = clock, clock() + budget
+        self._folds, self._attempt, self._probes = folds, attempt, probes
+        self.groups, self._progress, self._drop = groups, progress, drop
+        ordered = sorted(candidates, key=lambda each: each.seconds)
+        self.entries = [Entry(each) for each in ordered if each.seconds <= budget]
+        self.too_long = [each for each in ordered if each.seconds > budget]
+        self.probed: dict[str, dict[str, float]] = {}
+        self.stopped = ""
+
+    @property
+    def racing(self) -> list[Entry]:
+        """Those that are not out of it."""
+        return [entry for entry in self.entries if not entry.dropped]
+
+    def run(self) -> None:
+        """Until all is done, the budget is spent, or somebody interrupts it."""
+        try:
+            for number in range(len(self._folds)):
+                if self.racing and not self._fold(number):
+                    self.stopped = "budget"
+                    return
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+
+    def _fold(self, number: int) -> bool:
+        """One fold; whether the budget was enough."""
+        most = max((entry.candidate.epochs for entry in self.racing), default=0)
+        for rung in sorted({*(rung for rung in RUNGS if rung < most), most} - {0}):
+            for entry in self.racing:
+                if self._seconds_to(entry, number, rung) > self._end - self._clock():
+                    return False
+                self._one(entry, number, rung)
+            self._drop_behind()
+        if any(len(entry.trials) > number for entry in self.entries):
+            self._against_probes()
+        return True
+
+    def _one(self, entry: Entry, number: int, rung: int) -> None:
+        self._say(entry, number, rung)
+        epochs = min(rung, entry.candidate.epochs)
+        try:
+            trial = self._attempt(entry.candidate, self._folds[number], epochs)
+        except ZooError as error:
+            self._out(entry, f"failed: {str(error).splitlines()[0]}")
+            return
+        entry.trials[number:] = [trial]
+        self._measure_probes(trial)
+
+    def _measure_probes(self, trial: Trial) -> None:
+        if trial.images[0] in next(iter(self.probed.values()), {}):
+            return
+        for at, scores in self._probes(trial.images).items():
+            self.probed.setdefault(at, {}).update(zip(trial.images, scores, strict=True))
+
+    def _seconds_to(self, entry: Entry, number: int, rung: int) -> float:
+        """Estimated, from how long it took so far if it did anything."""
+        candidate, trials = entry.candidate, entry.trials
+        done = trials[number].epochs if len(trials) > number else None
+        each = candidate.epoch
+        if trials and trials[-1].epochs:
+            seconds, epochs = trials[-1].seconds, trials[-1].epochs
+            each = (seconds[epochs] - seconds.get(0, 0.0)) / epochs
+        left = max(min(rung, candidate.epochs) - (done or 0), 0)
+        return left * each + (candidate.begin if done is None else 0.0)
+
+    def _drop_behind(self) -> None:
+        """Those that are behind the best on the images of both; the best epoch so far counts."""
+        told = {entry.candidate.name: entry.so_far() for entry in self.racing}
+        if not told:
+            return
+        best = max(told, key=lambda name: fmean(told[name].values()))
+        for entry in self.racing:
+            name = entry.candidate.name
+            if name != best and self.ahead(told[best], told[name]):
+                after_so_many = plural(entry.trials[-1].epochs, "epoch")
+                self._out(entry, f"after {after_so_many} {BEHIND} {best}")
+
+    def _against_probes(self) -> None:
+        """Those that are behind the best probe when they have done all of their epochs."""
+        for entry in self.racing:
+            told = entry.so_far()
+            _, probe = self.best_probe(told)
+            if self.ahead(probe, told):
+                self._out(entry, f"{BEHIND} the best probe")
+
+    def best_probe(self, images: Scores) -> tuple[str, Scores]:
+        """The probe that tells these images best, and how well."""
+        mine = {
+            at: {key: scores[key] for key in images if key in scores}
+            for at, scores in self.probed.items()
+        }
+        at = max(mine, key=lambda at: fmean(mine[at].values()) if mine[at] else -inf)
+        return at, mine[at]
+
+    def ahead(self, one: Scores, other: Scores) -> bool:
+        """Whether one is better by more than a standard error, on the images that both tell."""
+        common = [key for key in one if key in other]
+        if not common:
+            return False
+        groups = [self.groups.get(key, "") for key in common]
+        return ahead(_tensor(one, common), _tensor(other, common), groups)
+
+    def winner(self) -> Entry | None:
+        """The training that is best, if it beats the best probe by more than a standard error."""
+        told = {
+            at: entry.told()
+            for at, entry in enumerate(self.racing)
+            if entry.trials and entry.epochs
+        }
+        if not told:
+            return None
+        common = set.intersection(*(set(scores) for scores in told.values()))
+        best = max(told, key=lambda at: fmean(told[at][key] for key in common))
+        _, probe = self.best_probe(told[best])
+        return self.racing[best] if self.ahead(told[best], probe) else None
+
+    def probe(self) -> str:
+        """The cheapest probe within one standard error of the best; empty: none was fitted."""
+        if not self.probed:
+            return ""
+        keys = list(next(iter(self.probed.values())))
+        groups = [self.groups.get(key, "") for key in keys]
+        scores = {at: _tensor(each, keys) for at, each in self.probed.items()}
+        return cheapest(scores, groups)
+
+    def _out(self, entry: Entry, why: str) -> None:
+        entry.dropped = why
+        self._progress.say(f"  {entry.candidate.name} is dropped: {why}")
+        for trial in entry.trials:
+            self._drop(trial)
+
+    def _say(self, entry: Entry, number: int, rung: int) -> None:
+        """What is tried, and what is left."""
+        fold = f"fold {number + 1} of {len(self._folds)}, " if len(self._folds) > 1 else ""
+        epochs = plural(min(rung, entry.candidate.epochs), "epoch")
+        left = f"; {plural(len(self.racing), 'recipe')} in the race"
+        seconds = max(self._end - self._clock(), 0)
+        self._progress.say(
+            f"trying {fold}{epochs}: {entry.candidate.name}{left}; {seconds:.0f} s left"
+        )
+
+
+def _means(trial: Trial) -> dict[int, float]:
+    return {at: fmean(scores) for at, scores in trial.by_image.items()}
+
+
+def _tensor(scores: Scores, keys: Sequence[str]) -> Tensor:
+    return torch.tensor([scores[key] for key in keys])

@@ -1,0 +1,29 @@
+"""The loaders of each phase of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from zoo.finetune.features.loaders import Loaders, make_loaders
+from zoo.finetune.loop.evaluate import not_synced
+from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["phase_loaders"]
+
+
+def phase_loaders(
+    folder: Path, prepared: Prepared, remark: Callable[[str], None]
+) -> Callable[[int], Loaders]:
+    """What freezes so many units, and gives the loaders for that: kept until others are made."""
+
+    @lru_cache(maxsize=1)
+    def loaders(boundary: int) -> Loaders:
+        prepared.freeze(boundary)
+        parts = make_loaders(prepared, boundary, folder / "crossings")
+        remark(parts.remark)
+        remark(not_synced(prepared))
+        return parts
+
+    return loaders

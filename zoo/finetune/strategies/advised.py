@@ -1,0 +1,48 @@
+"""The strategy ``auto`` where advice is known for the network, the images and their size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zoo.domain.recipe import DEFAULTS, Recipe
+from zoo.errors import InvalidOption
+from zoo.finetune.setup.prepare import Prepared
+from zoo.lookup.history import Advised, known_advice
+from zoo.workspace import Workspace
+
+__all__ = ["FOLLOWED", "as_advised", "were_tried"]
+
+FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
+"""Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
+
+
+def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple[Recipe, str]:
+    """The recipe that `zoo.Zoo.advise` chose, and that in words; or the one that was ``asked`` for,
+    where it leaves nothing open, nothing was advised, or only probes were compared.
+
+    Options that are given count more: those of the advice are for what is left at its default.
+    """
+    if asked.strategy != "auto":
+        return asked, ""
+    known = _known(workspace, prepared)
+    if known is None or not known.trained:
+        return asked, ""
+    open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
+    options = {name: value for name, value in known.options.items() if name in open_}
+    said = f"the advice of {known.at[:10]} for these images ({known.name})"
+    try:
+        recipe = replace(asked, **options)
+    except (InvalidOption, TypeError, AttributeError) as error:  # it may be damaged, too
+        return asked, f"{said} is not followed: {str(error).splitlines()[0]}"
+    return recipe, f"{said} is followed"
+
+
+def were_tried(workspace: Workspace, prepared: Prepared) -> bool:
+    """Whether recipes were tried on these images: what a rule of thumb says is no news then."""
+    known = _known(workspace, prepared)
+    return known is not None and known.trained
+
+
+def _known(workspace: Workspace, prepared: Prepared) -> Advised | None:
+    size = prepared.network.planned.preprocessing.input_size[1:]
+    return known_advice(workspace, str(prepared.parent), prepared.dataset.digest, size)
