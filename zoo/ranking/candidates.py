@@ -1,0 +1,50 @@
+"""The networks that are ranked: what words and filters of a search leave of all that is known."""
+
+from __future__ import annotations
+
+from zoo.domain.query import Query
+from zoo.errors import InvalidOption, UnknownName
+from zoo.ranking.prior import Known
+from zoo.registry import Found
+from zoo.workspace import Workspace
+
+__all__ = ["HERE", "MOST", "candidates", "known_of"]
+
+HERE = "pulled:yes"
+"""What is ranked unless something else is asked for."""
+MOST = 1000
+"""More are no choice: who asks for them has forgotten a filter."""
+
+
+def candidates(workspace: Workspace, among: str) -> list[Found]:
+    """What fits the words and filters ``among``, each network once.
+
+    Raises:
+        UnknownName, InvalidOption: They are no query, nothing fits, or more than 1,000 do.
+    """
+    query = Query.parse(among, limit=MOST + 1)
+    found = workspace.registry.search(query)
+    if len(found) > MOST:
+        number = workspace.registry.count(query)
+        raise InvalidOption(
+            f"{number:,} networks fit '{among}', and at most {MOST:,} are ranked",
+            hint="add filters: --among 'params<30M license:apache-2.0 pulled:yes'",
+        )
+    if not found:
+        hint = "zoo search finds names" if workspace.registry.count(Query(), at_most=1) else None
+        raise UnknownName(
+            "network that fits", among, hint=hint or "nothing is here yet: zoo pull NAME brings one"
+        )
+    once = {str(each.manifest or each.name): each for each in reversed(found)}
+    return [each for each in found if once[str(each.manifest or each.name)] is each]
+
+
+def known_of(found: Found) -> Known:
+    """What is known of a network without looking at images."""
+    return Known(
+        name=found.name,
+        network=str(found.manifest or ""),
+        architecture=found.architecture,
+        top1=found.metrics.get("top1"),
+        params=found.params,
+    )
