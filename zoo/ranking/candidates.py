@@ -39,11 +39,17 @@ def candidates(workspace: Workspace, among: str) -> list[Found]:
     return [each for each in found if once[str(each.manifest or each.name)] is each]
 
 
-def known_of(found: Found) -> Known:
-    """What is known of a network without looking at images."""
+def known_of(workspace: Workspace, found: Found) -> Known:
+    """What is known of a network without looking at images; of a fine-tune without a history of its
+    own, that of its base.
+    """
+    networks: list[str] = []
+    if found.manifest and found.pulled:
+        lineage = workspace.store.manifest(found.manifest).lineage()
+        networks = [str(found.manifest), *(str(parent.manifest) for _, parent in lineage)]
     return Known(
         name=found.name,
-        network=str(found.manifest or ""),
+        networks=tuple(networks),
         architecture=found.architecture,
         top1=found.metrics.get("top1"),
         params=found.params,

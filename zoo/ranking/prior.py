@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, NotAFile
 from zoo.store.regular import open_regular
 
 __all__ = ["Figure", "Known", "Prior", "effects", "priors", "read_figures"]
@@ -43,7 +43,7 @@ class Known(NamedTuple):
     """What is known of a network without looking at the images."""
 
     name: str
-    network: str  # what figures of the zoo's history call it
+    networks: tuple[str, ...]  # what the zoo's history calls it, and what it derives from
     architecture: str
     top1: float | None  # published, of ImageNet-1k
     params: int | None
@@ -85,7 +85,7 @@ def priors(
     if results is not None:
         return _of_results(networks, results)
     of_history = effects(history)
-    found = [of_history.get(each.network) for each in networks]
+    found = [_first(of_history, each.networks) for each in networks]
     if _enough(found):
         return [_effect("history", each) for each in found]
     if _enough(published := [each.top1 for each in networks]):
@@ -100,7 +100,7 @@ def _enough(values: Sequence[object | None]) -> bool:
 
 def _of_results(networks: Sequence[Known], figures: Sequence[Figure]) -> list[Prior]:
     of = effects(figures)
-    found = [next((of[name] for name in _names(each) if name in of), None) for each in networks]
+    found = [_first(of, _names(each)) for each in networks]
     if not any(found):
         known = ", ".join(sorted(of)[:4]) or "none that share a data set with another"
         raise InvalidOption(
@@ -114,6 +114,10 @@ def _of_results(networks: Sequence[Known], figures: Sequence[Figure]) -> list[Pr
 
 def _names(known: Known) -> tuple[str, str, str]:
     return known.name, known.name.partition("/")[2], known.architecture
+
+
+def _first(of: Mapping[str, tuple[float, int]], names: Iterable[str]) -> tuple[float, int] | None:
+    return next((of[name] for name in names if name in of), None)
 
 
 def _effect(kind: Kind, found: tuple[float, int] | None) -> Prior:
@@ -181,6 +185,8 @@ def read_figures(path: Path) -> list[Figure]:
                 hint=f"the first line is {','.join(COLUMNS)}",
             )
         figures = [_figure(path, reader.line_num, row) for row in reader]
+    except NotAFile as error:
+        raise InvalidOption(f"{path}: no table of results: it is {error.found}") from error
     except UnicodeDecodeError as error:
         raise InvalidOption(f"{path}: no table of results: it is not text") from error
     except csv.Error as error:

@@ -100,9 +100,10 @@ def rank(
         work = _Work(
             workspace, recipe, asked, judges, dataset.split_digest, folder, device, progress
         )
-        here = [each.manifest for each in networks if each.manifest and each.pulled]
-        known = history(workspace, here, folder, dataset.digest)
-        before = priors([known_of(each) for each in networks], known, asked.results)
+        known = [known_of(workspace, each) for each in networks]
+        lines = {Digest.parse(name) for each in known for name in each.networks}
+        figures = history(workspace, lines, folder, dataset.digest)
+        before = priors(known, figures, asked.results)
         rows = _measured(work, _by_prior(networks, before))
     ordered = _ordered(rows, judges.groups, asked.top)
     ranking = Ranking(
