@@ -65,19 +65,19 @@ NONE = "-"
 @device_option
 @quiet_option
 def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Say which networks suit the images in DATA, before any of them is trained.
+    """Say which networks suit the images in DATA.
 
     Networks are worked in the order of what is known of them before: their results on other data in
     this zoo, else published ones, else their size. Each is run over the images once, and a probe on
-    the features of all its depths is tried on images that it was not fitted on. Test images choose
-    nothing. What was measured is kept: asked again, only what is new is measured. DATA is what zoo
-    finetune takes.
+    the features of all its depths is tried on images that it was not fitted on; no network is
+    trained. Test images choose nothing. What was measured is kept: asked again, only what is new is
+    measured. DATA is what zoo finetune takes.
 
     \b
     Examples:
       zoo rank flowers/
       zoo rank flowers/ --among 'params<30M license:apache-2.0' --pull
-      zoo rank flowers/ --among arch:efficientnet* --results results.csv --out ranking
+      zoo rank flowers/ --among 'arch:efficientnet*' --results results.csv --out ranking
     """
     ranking = open_zoo(quiet=quiet).rank(data, **options)
     if as_json:
@@ -134,7 +134,9 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
     measured = sum(each.measured is not None for each in ranking.networks)
     alike = ranking.alike
     yield f"PRIOR is what was known before: {PRIORS[ranking.prior]}"
-    yield f"* is a finalist; MS is for one image by itself, on {_device(ranking)}"
+    device = _device(ranking)
+    on = "one core of this machine" if device == "cpu" else device
+    yield f"* is a finalist; MS is for one image by itself, on {on}"
     if len(alike) > 1:
         quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)
         yield (

@@ -25,7 +25,7 @@ from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost
+from zoo.ranking import cost, prior
 from zoo.ranking import rank as module
 from zoo.ranking.measured import kept
 from zoo.workspace import Workspace
@@ -41,6 +41,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "FOLDS", 2)
     monkeypatch.setattr(linear, "CS", (1.0,))
     monkeypatch.setattr(cost, "TIMES", 1)
+    monkeypatch.setattr(prior, "LEAST_SETS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from zoo.ranking.combine import combined, finalists, in_order, standardized
 from zoo.ranking.differences import apart
 from zoo.ranking.prior import Figure, Known, effects, priors, read_figures
 
-SETS = ("a", "b", "c")
+SETS = ("a", "b", "c", "d")
 TRUE = {"x": 3.0, "y": 0.0, "z": -3.0}
 
 
@@ -31,9 +31,9 @@ def test_an_effect_is_the_mean_difference_to_the_means_of_data_sets() -> None:
     figures = [of(network, where) for network in TRUE for where in SETS]
     figures[0] = figures[0]._replace(score=figures[0].score + 3)
     found = effects(figures)
-    assert {name: number for name, (_, number) in found.items()} == dict.fromkeys(TRUE, 3)
-    # On one of three data sets x is 2 more above the mean, and the others 1 less.
-    expected = {"x": 3 + 2 / 3, "y": -1 / 3, "z": -3 - 1 / 3}
+    assert {name: number for name, (_, number) in found.items()} == dict.fromkeys(TRUE, 4)
+    # On one of four data sets x is 2 more above the mean, and the others 1 less.
+    expected = {"x": 3 + 2 / 4, "y": -1 / 4, "z": -3 - 1 / 4}
     assert {name: value for name, (value, _) in found.items()} == pytest.approx(expected)
 
 
@@ -55,9 +55,10 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
     figures = [of(network, where) for network in TRUE for where in SETS]
     three = [known("x", 70.0, 10), known("y", 80.0, 20), known("w", None, 30)]
     assert [(each.kind, each.data_sets) for each in priors(three, figures, None)] == [
-        ("history", 3), ("history", 3), ("history", 0),
+        ("history", 4), ("history", 4), ("history", 0),
     ]  # fmt: skip
-    published = priors(three, figures[:1], None)
+    less = [figure for figure in figures if figure.where != "d"]  # three data sets are too few
+    published = priors(three, less, None)
     assert [(each.kind, each.value) for each in published] == [
         ("published", 70.0), ("published", 80.0), ("published", None),
     ]  # fmt: skip
@@ -68,7 +69,7 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
 
 
 def test_a_fine_tune_has_the_history_of_its_base() -> None:
-    figures = [Figure("base", "a", 3.0), Figure("x", "a", 1.0)]
+    figures = [Figure(name, data, at) for name, at in (("base", 3.0), ("x", 1.0)) for data in SETS]
     found = priors([known("x"), known("tuned")], figures, None)
     assert [each.value for each in found] == [-1.0, 1.0]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -25,25 +26,35 @@ def cost_of(
     """Milliseconds for an image of ``input_size`` (C, H, W) by itself, and its
     multiply-accumulates; None where the network has operations that torch cannot count.
 
-    Of up to 50 times the least counts: whatever else the machine does only makes it slower.
+    On a CPU that is the time of one core, however busy the others are: a clock on the wall had one
+    network anywhere between 6 and 21 ms while others worked. Of up to 50 times the least counts.
     """
     image = torch.zeros(1, *input_size, device=device)
-    with eval_mode(network):
+    with eval_mode(network), _one_thread():
         with FlopCounterMode(display=False) as counter:
             network(image)
         counted = counter.get_total_flops() / 2
         spent: list[float] = []
         while not spent or (len(spent) < TIMES and sum(spent) < SECONDS):
-            _finish(device)
-            begun = time.perf_counter()
+            begun = _now(device)
             network(image)
-            _finish(device)
-            spent.append(time.perf_counter() - begun)
+            spent.append(_now(device) - begun)
     return 1000 * min(spent), counted or None
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+def _now(device: torch.device) -> float:
+    """Seconds of the device's work until now."""
+    if device.type == "cpu":
+        return time.thread_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

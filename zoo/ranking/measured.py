@@ -45,7 +45,7 @@ class Measured(Result):
         knn: What the ten nearest other images say of each, by the last features.
         logme: Log evidence of a linear model on the last features, for an image.
         h_score: Variance between classes in the last features; None for labels and numbers.
-        ms: Milliseconds for one image by itself, the best of several times.
+        ms: Milliseconds for one image by itself, on one core of a CPU; the best of several times.
         gmacs: Multiply-accumulates of an image at that size, in 10^9; None where not known.
         device: What it ran on.
         seconds: How long all of this took.

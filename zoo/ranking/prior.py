@@ -27,6 +27,9 @@ TABLE_BYTES = 16 << 20
 LEAST_SHARE = 0.5
 """Of the networks that something must be known of to be taken; what is not known counts as the
 mean."""
+LEAST_SETS = 4
+"""Data sets from which on the zoo's history is taken: with fewer, it orders networks worse than
+published accuracy does (docs/benchmarks.md)."""
 ROUNDS = 100
 CLOSE = 1e-6
 
@@ -77,14 +80,15 @@ def priors(
     networks: Sequence[Known], history: Sequence[Figure], results: Sequence[Figure] | None
 ) -> list[Prior]:
     """What is known of each network, of one kind for all: the first of results that were given,
-    the zoo's history, published results and size that at least half of them have.
+    the zoo's history on four data sets or more, published results and size that at least half of
+    them have.
 
     Raises:
         InvalidOption: Results were given, and have none of these networks.
     """
     if results is not None:
         return _of_results(networks, results)
-    of_history = effects(history)
+    of_history = {name: found for name, found in effects(history).items() if found[1] >= LEAST_SETS}
     found = [_first(of_history, each.networks) for each in networks]
     if _enough(found):
         return [_effect("history", each) for each in found]
