@@ -229,6 +229,24 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert "\u202e" not in said.out + said.err
 
 
+def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
+    small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks at a remote: the most promising is pulled, and no more than are allowed."""
+    small("remote", "add", "origin", three_zoo).done()
+    small("fetch", "origin").done()
+    asked = ("rank", data, *RANK, "--among", "team", "--json")
+    found = by_name(small(*asked).done().json)
+    assert (found[OTHER]["state"], found[BLIND]["state"]) == ("not here", "not here")
+    assert small(*asked, "--pull", "--budget", 0).done().json["ended"] == "budget"
+    monkeypatch.setattr(module, "MOST_PULLED", 1)
+    found = by_name(small(*asked, "--pull").done().json)
+    assert sorted(each["state"] for each in found.values()) == ["measured", "measured", "not here"]
+    pulled = next(name for name in (OTHER, BLIND) if found[name]["manifest"])
+    assert found[pulled]["params"] >= found[BLIND]["params"]
+    small("show", pulled).done()
+
+
 def _entry(name: str) -> CatalogEntry:
     return CatalogEntry(name=name, backbone="timm", architecture="test_resnet", params=10**9)
 
