@@ -170,6 +170,7 @@ def test_published_results_are_taken_and_nonsense_is_told(
     for text, told in (
         ("network,dataset,accuracy\nresnet50,a,1\nresnet18,a,2\n", "have none of the 3 networks"),
         ("network,dataset,accuracy\nx,a,nan\n", "line 2: a network, a data set and a number"),
+        ("network,dataset,accuracy\nx,a,1e300\n", "line 2: a network, a data set and a number"),
         ("network,dataset,accuracy\nx\n", "line 2: a network, a data set and a number"),
         ("network,dataset,accuracy\n", "no results below its first line"),
         ('network,dataset,accuracy\n"x', "no table of results"),
@@ -204,14 +205,20 @@ def test_what_cannot_be_ranked_is_refused_at_once(
 def test_thousands_are_refused_with_a_hint(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.ranking.candidates.MOST", 2)
+    monkeypatch.setattr("zoo.ranking.candidates.RANKED_NETWORKS", 2)
     said = three("rank", data, "--among", "team").refused("3 networks fit 'team', and at most 2")
     assert "add filters" in said.err
 
 
 def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, data: Path) -> None:
-    """A checkpoint of no network, and published ones with odd names that nobody delivers."""
+    """A checkpoint of no network, one whose features are no numbers, and published ones with odd
+    names that nobody delivers.
+    """
+    wild = {name: value * 1e30 for name, value in load(weights(1)).items()}
     with closing(Workspace(Path.cwd())) as workspace:
+        Path("net.safetensors").write_bytes(save(wild, {"format": "pt"}))
+        origin = Origin(plugin="timm", architecture="test_resnet")
+        import_file(workspace, Path("net.safetensors"), Reference.parse("team/wild"), origin)
         add_checkpoint(workspace, "team/toy", tensors())
         odd = [_entry(name) for name in ("far/$x_{1}$", "far/a b'\u202e")]
         workspace.registry.add_entries("timm", "1", odd, "2026-01-01")
@@ -221,6 +228,7 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert ranking["winner"]
     assert (found["team/toy"]["state"], found["far/$x_{1}$"]["state"]) == ("failed", "not here")
     assert found["team/toy"]["why"]
+    assert "it cannot be measured: Input X contains NaN" in found["team/wild"]["why"]
     said = three(*asked, "--pull").done()
     lines = {
         line.split("  ")[0]: line for line in said.out.partition("NOT MEASURED")[2].splitlines()

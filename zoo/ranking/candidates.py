@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from zoo.domain.limits import RANKED_NETWORKS
 from zoo.domain.query import Query
 from zoo.errors import InvalidOption, UnknownName
 from zoo.ranking.prior import Known
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["HERE", "MOST", "candidates", "known_of"]
-
-HERE = "pulled:yes"
-"""What is ranked unless something else is asked for."""
-MOST = 1000
-"""More are no choice: who asks for them has forgotten a filter."""
+__all__ = ["candidates", "known_of"]
 
 
 def candidates(workspace: Workspace, among: str) -> list[Found]:
     """What fits the words and filters ``among``, each network once.
 
     Raises:
-        UnknownName, InvalidOption: They are no query, nothing fits, or more than 1,000 do.
+        UnknownName, InvalidOption: They are no query, nothing fits, or too many do.
     """
-    query = Query.parse(among, limit=MOST + 1)
+    query = Query.parse(among, limit=RANKED_NETWORKS + 1)
     found = workspace.registry.search(query)
-    if len(found) > MOST:
+    if len(found) > RANKED_NETWORKS:
         number = workspace.registry.count(query)
         raise InvalidOption(
-            f"{number:,} networks fit '{among}', and at most {MOST:,} are ranked",
+            f"{number:,} networks fit '{among}', and at most {RANKED_NETWORKS:,} are ranked",
             hint="add filters: --among 'params<30M license:apache-2.0 pulled:yes'",
         )
     if not found:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from zoo.domain.limits import JSON_FILE_BYTES, KEPT_RANKINGS
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import ZooError
@@ -21,9 +22,6 @@ __all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
 FOLDER = "ranking"
 SCHEME = "1"
 """Changes with whatever changes figures."""
-FILE_BYTES = 4 << 20
-MOST = 10_000
-"""Files that are read as history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -88,7 +86,7 @@ def path_of(folder: Path, *asked: object) -> Path:
 def kept(path: Path) -> Measured | None:
     """A measurement that was kept; None where there is none, or it is damaged."""
     try:
-        return msgspec.json.decode(read_regular(path, FILE_BYTES), type=Measured)
+        return msgspec.json.decode(read_regular(path, JSON_FILE_BYTES), type=Measured)
     except (OSError, ZooError, ValueError, RecursionError):
         return None
 
@@ -103,6 +101,6 @@ def keep(path: Path, measured: Measured) -> None:
 def kept_in(folder: Path) -> Iterator[Measured]:
     """All measurements that were kept."""
     with suppress(OSError):
-        for path in sorted((folder / FOLDER).glob("*.json"))[:MOST]:
+        for path in sorted((folder / FOLDER).glob("*.json"))[:KEPT_RANKINGS]:
             if found := kept(path):
                 yield found

@@ -44,7 +44,7 @@ def draw(ranking: Ranking) -> Figure:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
-        axes.set_xlabel(f"milliseconds for one image, on {shown[0][1].device}")
+        axes.set_xlabel("milliseconds for one image")
         axes.set_ylabel(f"{ranking.measure} of a probe on all depths, out of fold")
         axes.set_title("filled: finalists; gray: seen to be behind the best", fontsize=9)
     return figure

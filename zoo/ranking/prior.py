@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.domain.limits import MIB, RESULTS_BYTES
 from zoo.domain.result import Result
 from zoo.errors import InvalidOption, NotAFile
 from zoo.store.regular import open_regular
@@ -22,14 +23,13 @@ __all__ = ["Figure", "Known", "Prior", "effects", "priors", "read_figures"]
 Kind = Literal["results", "history", "published", "size"]
 
 COLUMNS = ("network", "dataset", "accuracy")
-TABLE_BYTES = 16 << 20
-"""Most that a table of results has."""
 LEAST_SHARE = 0.5
 """Of the networks that something must be known of to be taken; what is not known counts as the
 mean."""
 LEAST_SETS = 4
 """Data sets from which on the zoo's history is taken: with fewer, it orders networks worse than
 published accuracy does (docs/benchmarks.md)."""
+LARGEST_SCORE = 1e9
 ROUNDS = 100
 CLOSE = 1e-6
 
@@ -179,9 +179,9 @@ def read_figures(path: Path) -> list[Figure]:
     """
     try:
         with open_regular(path, path, follow=True) as file:
-            data = file.read(TABLE_BYTES + 1)
-        if len(data) > TABLE_BYTES:
-            raise InvalidOption(f"{path}: results have at most {TABLE_BYTES >> 20} MiB")
+            data = file.read(RESULTS_BYTES + 1)
+        if len(data) > RESULTS_BYTES:
+            raise InvalidOption(f"{path}: results have at most {RESULTS_BYTES // MIB} MiB")
         reader = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
         if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
             raise InvalidOption(
@@ -208,7 +208,7 @@ def _figure(path: Path, line: int, row: Mapping[str, str | None]) -> Figure:
         score = float(text)
     except ValueError:
         score = math.nan
-    if not (network and where and math.isfinite(score)):
+    if not (network and where and abs(score) < LARGEST_SCORE):  # nor is it NaN
         raise InvalidOption(
             f"{path}, line {line}: a network, a data set and a number are needed, not "
             f"'{network[:40]}', '{where[:40]}', '{text[:40]}'"

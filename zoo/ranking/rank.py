@@ -16,7 +16,7 @@ from zoo.backbones.devices import pick_device
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
-from zoo.errors import ZooError
+from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
 from zoo.finetune.preflight import RANKING
 from zoo.finetune.setup.prepare import dataset_of, prepare, warn_of_guess
@@ -212,7 +212,12 @@ def _measure(work: _Work, row: Ranked) -> Measured:
         folder=work.folder,
     )
     warn_of_guess(prepared)
-    measured = measure(prepared, work.judges, work.asked.batch_size)
+    try:
+        measured = measure(prepared, work.judges, work.asked.batch_size)
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        # Networks come from anywhere, and one that cannot be run ends no ranking of the others.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Unsupported(f"it cannot be measured: {reason}") from error
     work.progress.say(
         f"{row.name}: {measured.score:.3f} ({measured.low:.3f} to {measured.high:.3f}) in "
         f"{measured.seconds:.0f} s; {max(work.left, 0) / 60:.0f} min of the budget left"
