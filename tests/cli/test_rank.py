@@ -259,6 +259,14 @@ def _entry(name: str) -> CatalogEntry:
     return CatalogEntry(name=name, backbone="timm", architecture="test_resnet", params=10**9)
 
 
+def test_a_damaged_manifest_is_a_line(three: Run, data: Path) -> None:
+    digest = three("show", BLIND, "--json").done().json["manifest"].partition(":")[2]
+    Path("manifests", digest[:2], f"{digest}.json").unlink()
+    asked = ("rank", data, *RANK, "--among", "arch:test_resnet", "--budget", 0, "--json")
+    found = by_name(three(*asked).done().json)
+    assert (found[BLIND]["state"], found[NET]["state"]) == ("failed", "not reached")
+
+
 def test_ctrl_c_leaves_what_was_measured(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from zoo.domain.limits import RANKED_NETWORKS
 from zoo.domain.query import Query
-from zoo.errors import InvalidOption, UnknownName
+from zoo.errors import InvalidOption, UnknownName, ZooError
 from zoo.ranking.prior import Known
 from zoo.registry import Found
 from zoo.workspace import Workspace
@@ -41,8 +43,9 @@ def known_of(workspace: Workspace, found: Found) -> Known:
     """
     networks: list[str] = []
     if found.manifest and found.pulled:
-        lineage = workspace.store.manifest(found.manifest).lineage()
-        networks = [str(found.manifest), *(str(parent.manifest) for _, parent in lineage)]
+        with suppress(ZooError):  # what cannot be read fails when it is its turn
+            lineage = workspace.store.manifest(found.manifest).lineage()
+            networks = [str(found.manifest), *(str(parent.manifest) for _, parent in lineage)]
     return Known(
         name=found.name,
         networks=tuple(networks),

@@ -12,7 +12,7 @@ from pathlib import Path
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import SCORE
-from zoo.errors import MissingObject
+from zoo.errors import ZooError
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
@@ -74,5 +74,5 @@ def saw(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
 def _manifest(workspace: Workspace, digest: Digest) -> Manifest | None:
     try:
         return workspace.store.manifest(digest)
-    except MissingObject:
+    except ZooError:  # it is gone, or damaged
         return None

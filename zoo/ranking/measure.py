@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from zoo.advice.depths import TOGETHER, error_of_mean, independent, probe_depths
 from zoo.advice.held_out import FOLDS, Features
 from zoo.advice.layers import LEAST, MOST, used
-from zoo.advice.reading import read
+from zoo.advice.reading import Reading, read
 from zoo.backbones.taps import HEAD
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
@@ -97,21 +97,10 @@ def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
     size = prepared.network.planned.preprocessing.input_size
     ms, macs = cost_of(prepared.model, size, prepared.device)
     reading = read(replace(prepared, dataset=judges.dataset), batch_size)
-    rows, targets, _ = used(
-        reading, task, judges.groups or [""] * len(reading.samples), recipe.seed
-    )
-    by_depth = {
-        tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
-    }
-    together = Features(
-        values=torch.cat(list(by_depth.values()), dim=1),
-        targets=targets,
-        task=task,
-        parts=[values.shape[1] for values in by_depth.values()],
-        groups=judges.groups,
-    )
+    by_depth, together = _features(reading, judges, task, recipe.seed)
     depths, said = probe_depths(by_depth, together, recipe.seed, prepared.progress)
-    all_of_them, last = depths[TOGETHER], by_depth[HEAD]
+    all_of_them, targets = depths[TOGETHER], together.targets
+    last = by_depth[HEAD].double().numpy()
     return Measured(
         manifest=str(prepared.parent),
         data_digest=judges.dataset.digest,
@@ -123,16 +112,31 @@ def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
         depth=depths.best_single,
         depth_score=depths[depths.best_single].score,
         last_score=depths[HEAD].score,
-        knn=neighbors_know(last, targets, task, judges.groups),
-        logme=logme(last.double().numpy(), _columns(targets, task).numpy()),
-        h_score=h_score(last.double().numpy(), targets.numpy())
-        if task == "classification"
-        else None,
+        knn=neighbors_know(by_depth[HEAD], targets, task, judges.groups),
+        logme=logme(last, _columns(targets, task).numpy()),
+        h_score=h_score(last, targets.numpy()) if task == "classification" else None,
         ms=ms,
         gmacs=None if macs is None else macs / 1e9,
         device=str(prepared.device),
         seconds=time.monotonic() - begun,
         scores=tuple(said.scores.tolist()),
+    )
+
+
+def _features(
+    reading: Reading, judges: Judges, task: Task, seed: int
+) -> tuple[dict[str, Tensor], Features]:
+    """Features (N, F) by unit, and all of them beside each other."""
+    rows, targets, _ = used(reading, task, judges.groups or [""] * len(reading.samples), seed)
+    by_depth = {
+        tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
+    }
+    return by_depth, Features(
+        values=torch.cat(list(by_depth.values()), dim=1),
+        targets=targets,
+        task=task,
+        parts=[values.shape[1] for values in by_depth.values()],
+        groups=judges.groups,
     )
 
 
