@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,13 +106,28 @@ def outcome(order: Order) -> Outcome:
     return Outcome(*(float(x) for x in (taus.mean(), ones.mean(), threes.mean(), ones.max())))
 
 
+def fewer(count: int) -> float:
+    """Weighted tau of the history of so many other data sets alone, over all choices of them."""
+    known, results = table(), read_figures(TABLE)
+    sets = dict.fromkeys(data for data, _ in known)
+    taus = []
+    for data in sets:
+        true = [known[data, network]["accuracy"] for network in NETWORKS]
+        for others in combinations([name for name in sets if name != data], count):
+            of = effects(figure for figure in results if figure.where in others)
+            taus.append(weightedtau(true, [of[network][0] for network in NETWORKS]).statistic)
+    return float(np.mean(taus))
+
+
 def main() -> None:
-    """Print a row for each order."""
+    """Print a row for each order, and what history is worth by how much there is of it."""
     print("| ordered by | weighted tau | regret of the first | of the first three | worst |")
     print("| --- | --- | --- | --- | --- |")
     for name, order in orders().items():
         tau, first, three, worst = outcome(order)
         print(f"| {name} | {tau:.3f} | {first:.2f} | {three:.2f} | {worst:.1f} |")
+    taus = ", ".join(f"{fewer(count):.3f} with {count}" for count in range(1, 8))
+    print(f"weighted tau of history, by the number of other data sets: {taus}")
 
 
 if __name__ == "__main__":

@@ -172,6 +172,12 @@ def _remarks(ranking: Ranking) -> Iterator[str]:
     if ranking.without:
         few = ", ".join(ranking.without[:5]) + (", …" if len(ranking.without) > 5 else "")
         yield f"NOTE: without {few}: fewer than two of the images are theirs"
+    lows = [each.measured.low for each in ranking.networks if each.measured]
+    if lows and ranking.chance is not None and max(lows) <= ranking.chance:
+        yield (
+            f"NOTE: no network is seen to know more than to name the largest class always "
+            f"({ranking.chance:.3f}): are these their labels?"
+        )
     states = {each.state for each in ranking.networks}
     if ranking.ended == "budget":
         yield "NOTE: the budget was over before all were measured: --budget 1h gives more"

@@ -89,6 +89,7 @@ def test_networks_are_ranked_and_asked_again_nothing_is_computed(
     assert ranking == json.loads((out / "rank.json").read_text())
     assert (out / "rank.png").exists()
     assert (ranking["images"], ranking["measure"], ranking["prior"]) == (39, "accuracy", "size")
+    assert ranking["chance"] == pytest.approx(1 / 3)
     found = by_name(ranking)
     assert [each["name"] for each in ranking["networks"]][-1] == BLIND
     assert found[BLIND]["behind"] is True
@@ -112,7 +113,12 @@ def test_networks_are_ranked_and_asked_again_nothing_is_computed(
     assert lines[0].split()[:5] == ["NETWORK", "ACCURACY", "OUT", "OF", "FOLD"]
     assert lines[1].startswith(f"*=  {ranking['winner']}")
     assert "No difference can be seen between these 2" in said.out
+    assert "are these their labels?" not in said.out
     assert said.out.endswith(f"zoo advise {data} --base {ranking['winner']} --image-size 32\n")
+    nothing = three("rank", data, *RANK, "--among", f"name:{BLIND}").done().out
+    assert (
+        "no network is seen to know more than to name the largest class always (0.333)" in nothing
+    )
     refused = three("rank", data, *RANK, "--out", out).refused("has a report; --force replaces it")
     assert refused.out == ""
 
@@ -314,5 +320,5 @@ def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Pat
     ranking = three("rank", table, *RANK, "--among", f"name:{NET}", "--json").done().json
     assert ranking["measure"] == "r2"
     measured = ranking["networks"][0]["measured"]
-    assert measured["h_score"] is None
+    assert (measured["h_score"], ranking["chance"]) == (None, None)
     assert measured["score"] > 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,6 +37,14 @@ class Judges:
     dataset: Dataset  # with these for training images, and no others
     groups: tuple[str, ...]  # of each; empty: each is alone
     without: tuple[str, ...]  # classes of which there are too few
+
+    @property
+    def chance(self) -> float | None:
+        """The share of the largest class: what needs no image to be right; None: no classes."""
+        if self.dataset.task != "classification":
+            return None
+        counts = Counter(sample.target for sample in self.dataset.train)
+        return max(counts.values()) / counts.total()
 
 
 def judges_of(dataset: Dataset, seed: int) -> Judges:

@@ -113,6 +113,7 @@ def rank(
         task=dataset.task,
         measure=SCORES[dataset.task],
         images=len(judges.dataset.train),
+        chance=judges.chance,
         without=judges.without,
         prior=before[0].kind,
         networks=ordered,

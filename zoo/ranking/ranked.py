@@ -62,6 +62,7 @@ class Ranking(Result):
         task: What their targets are.
         measure: What scores are: accuracy; the mean F1 of an image's labels; R2 of numbers.
         images: How many training and validation images networks were judged by.
+        chance: The accuracy of naming the largest class always; None for labels and numbers.
         without: Classes that are left out, as there are fewer than two such images of theirs.
         prior: What was known of networks before (`zoo.ranking.prior.Prior`).
         networks: All of them, the best first; then those that were not measured, by prior.
@@ -76,6 +77,7 @@ class Ranking(Result):
     task: Task
     measure: str
     images: int
+    chance: float | None
     without: tuple[str, ...]
     prior: str
     networks: tuple[Ranked, ...]
