@@ -82,8 +82,8 @@ def test_results_that_are_given_count_before_all_else() -> None:
     assert {each.kind for each in found} == {"results"}
 
 
-def test_what_is_unknown_is_as_the_mean_and_chance_is_no_evidence() -> None:
-    assert standardized([1.0, 3.0, None]).tolist() == [-1, 1, 0]
+def test_what_is_unknown_is_as_the_lowest_and_chance_is_no_evidence() -> None:
+    assert standardized([1.0, 3.0, None]).tolist() == [-1, 1, -1]
     assert standardized([None, None]).tolist() == [0, 0]
     assert standardized([2.0, 2.0]).tolist() == [0, 0]
     assert standardized([1.0, 3.0], error=1.0).tolist() == [0, 0]

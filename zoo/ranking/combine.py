@@ -17,7 +17,8 @@ __all__ = ["combined", "finalists", "in_order", "standardized"]
 
 
 def standardized(values: Sequence[float | None], error: float = 0.0) -> NDArray[np.float64]:
-    """Standard deviations from the mean; 0, that is the mean, for what is unknown.
+    """Standard deviations from the mean of what is known. What is unknown is as the lowest of that:
+    not to be known is no merit.
 
     Args:
         values: Of each network.
@@ -29,7 +30,7 @@ def standardized(values: Sequence[float | None], error: float = 0.0) -> NDArray[
         return np.zeros(len(known))
     reliable = max(1 - error * error / variance, 0.0)
     found: NDArray[np.float64] = reliable * (known - np.nanmean(known)) / np.sqrt(variance)
-    return np.nan_to_num(found)
+    return np.where(np.isnan(found), np.nanmin(found), found)
 
 
 def combined(

@@ -24,8 +24,7 @@ Kind = Literal["results", "history", "published", "size"]
 
 COLUMNS = ("network", "dataset", "accuracy")
 LEAST_SHARE = 0.5
-"""Of the networks that something must be known of to be taken; what is not known counts as the
-mean."""
+"""Of the networks that something must be known of to be taken."""
 LEAST_SETS = 4
 """Data sets from which on the zoo's history is taken: with fewer, it orders networks worse than
 published accuracy does (docs/benchmarks.md)."""
