@@ -161,6 +161,22 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     assert values["team/blind-tuned"] == values[BLIND]
 
 
+def test_what_advise_has_tried_on_other_data_is_history(
+    three: Run, data: Path, tmp_path: Path
+) -> None:
+    other = save_scenes(tmp_path / "other", 10, first=5000)
+    for name in (NET, OTHER):
+        three("advise", other, "--base", name, *RANK, "--budget", 0, "--quiet").done()
+    found = by_name(three("rank", data, *RANK, "--budget", 0, "--json").done().json)
+    priors = {
+        name: (each["prior"]["kind"], each["prior"]["data_sets"]) for name, each in found.items()
+    }
+    assert priors == {NET: ("history", 1), OTHER: ("history", 1), BLIND: ("history", 0)}
+    # Of these very images nothing is taken.
+    found = by_name(three("rank", other, *RANK, "--budget", 0, "--json").done().json)
+    assert found[NET]["prior"]["kind"] == "size"
+
+
 def test_published_results_are_taken_and_nonsense_is_told(
     three: Run, data: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The zoo's own history: what came of its networks on other images than those that are asked about.
 
-Two kinds of figures: what fine-tunes of a network reach, on test images of their own data or on
-others (`zoo evaluate`), and what `zoo rank` has measured before.
+Three kinds of figures: what fine-tunes of a network reach, on test images of their own data or on
+others (`zoo evaluate`); what `zoo advise` has tried; and what `zoo rank` has measured before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
+from zoo.lookup.history import history as tried
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
@@ -37,6 +38,11 @@ def history(
         for child in workspace.registry.children(network)[:MOST]
         for figure in _of_fine_tune(workspace, network, child, data_digest)
     ]
+    for past in tried(workspace):
+        if past.data_digest != data_digest:
+            size = "x".join(map(str, past.image_size))
+            where = f"{past.kind} {past.measure} of {past.data_digest} at {size}"
+            found.append(Figure(past.manifest, where, past.score))
     for kept in kept_in(folder):
         if kept.data_digest != data_digest:
             where = f"probes of {kept.data_digest} at {kept.image_size}"
