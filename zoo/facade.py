@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from zoo.lookup.lineage import Lineage
     from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
+    from zoo.ranking.ranked import Ranking
     from zoo.registry import Found
     from zoo.store.prune import Plan
     from zoo.store.verify import Report
@@ -1120,6 +1121,83 @@ class Zoo:
     def trials(self) -> Table[Past]:
         """All that `advise` has tried here, probes and recipes, newest first."""
         return Table(history(self.workspace), Past)
+
+    def rank(
+        self,
+        data: Path | str,
+        among: str = "pulled:yes",
+        *,
+        top: int = 3,
+        budget: str = "30m",
+        pull: bool = False,
+        results: Path | str | None = None,
+        image_size: int | None = None,
+        group_by: str = "",
+        seed: int = 0,
+        out: Path | str | None = None,
+        force: bool = False,
+        batch_size: int = 32,
+        device: str = "auto",
+        **opening: Unpack[OpeningOptions],
+    ) -> Ranking:
+        """Say which networks suit the images, before any of them is fine-tuned.
+
+        Each is run over the training and validation images once; test images choose nothing. What
+        was measured is kept in the cache. After Ctrl-C, too, what was measured is ranked.
+
+        Args:
+            data: What `finetune` takes. Bad images are left out.
+            among: Words and filters of `search`, which choose the networks.
+            top: How many finalists are named.
+            budget: ``90s``, ``30m``, ``1h``: after that no further network is begun.
+            pull: Pull networks that are not here, when it is their turn.
+            results: A CSV file of published results: ``network,dataset,accuracy``.
+            image_size: Height and width that networks get; None: those of each.
+            group_by: What stays in one fold, as in `zoo.Recipe`.
+            seed: Of the splits, if the data has none, and of the folds.
+            out: A folder to write ``rank.json`` and ``rank.png`` into.
+            force: Replace a ranking that is there.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
+
+        Raises:
+            UnknownName, InvalidOption: Nothing fits ``among``, or too much; or ``results`` has
+                none of that.
+            InvalidData: The images cannot be used, or are too few.
+            Conflict: The folder ``out`` has a ranking.
+        """
+        from zoo.domain.duration import seconds_of
+        from zoo.finetune.dataset.spec import check_spec, opening_of
+        from zoo.finetune.preflight import RANKING, check_device, check_report
+        from zoo.ranking.candidates import candidates
+        from zoo.ranking.prior import read_figures
+
+        size: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
+        recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **size, **opening})
+        folder, allowed = Path(out) if out else None, seconds_of(budget)
+        check_device(device)
+        check_report(folder, force=force, name=RANKING)
+        check_spec(recipe.data, opening_of(recipe), None)
+        networks = candidates(self.workspace, among)
+        figures = None if results is None else read_figures(Path(results))
+        from zoo.ranking.rank import Asked, rank
+
+        return rank(
+            self.workspace,
+            recipe,
+            networks,
+            Asked(
+                top=top,
+                budget=allowed,
+                pulls=pull,
+                results=figures,
+                batch_size=batch_size,
+                device=device,
+            ),
+            out=folder,
+            progress=self.progress,
+        )
 
     def finetune(
         self,

@@ -18,6 +18,7 @@ from zoo_cli import (
     demo,
     evaluate,
     maintain,
+    rank,
     remotes,
     runs,
     search,
@@ -39,7 +40,7 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
     "Share": "pull push fetch remote tag mv import export",
-    "Fine-tune and use": "advise finetune rerun runs evaluate predict features adapt",
+    "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
 """All commands, as they are listed."""
@@ -137,6 +138,7 @@ MODULES = (
     demo,
     evaluate,
     maintain,
+    rank,
     remotes,
     runs,
     search,

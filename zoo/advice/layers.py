@@ -17,7 +17,7 @@ from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import folds
 
-__all__ = ["Layers", "layers_of"]
+__all__ = ["LEAST", "MOST", "SCORES", "Layers", "layers_of", "used"]
 
 MOST = 2000
 """Images that probes are fitted on: of more, so many are drawn. What they say is then known to two
@@ -58,7 +58,7 @@ def layers_of(
 
     ``groups`` are of all images of the reading: those of one are in one fold.
     """
-    rows, targets, without = _used(reading, task, groups, seed)
+    rows, targets, without = used(reading, task, groups, seed)
     own = [groups[row] for row in rows.tolist()]
     if len(rows) < LEAST or (task == "classification" and int(targets.max()) < 1):
         return None
@@ -84,7 +84,7 @@ def layers_of(
     )
 
 
-def _used(
+def used(
     reading: Reading, task: Task, groups: Sequence[str], seed: int
 ) -> tuple[Tensor, Tensor, list[int]]:
     """Training and validation images, of many so many that each class keeps its share; their

@@ -93,6 +93,15 @@ RUN_BYTES = 64 * MIB
 METRICS_BYTES = 1024 * MIB
 """Of a fine-tune's ``metrics.jsonl``."""
 
+RESULTS_BYTES = 16 * MIB
+"""Of a table of results that networks are ranked by."""
+
+RANKED_NETWORKS = 1000
+"""Networks that are ranked at once."""
+
+KEPT_RANKINGS = 10_000
+"""Measurements of networks, in the cache, that are read as history."""
+
 CHUNK_WORDS = 256 * 1024
 """Words in a chunk of an encoded object, as the writer makes them; a word has at most 8 bytes."""
 

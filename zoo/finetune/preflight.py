@@ -28,6 +28,7 @@ from zoo.workspace import Workspace
 
 __all__ = [
     "ADVICE",
+    "RANKING",
     "Recorded",
     "check_device",
     "check_file",
@@ -43,6 +44,8 @@ __all__ = [
 
 ADVICE = "advice.json"
 """The file of what `zoo.Zoo.advise` found, in the folder that it writes."""
+RANKING = "rank.json"
+"""The same of `zoo.Zoo.rank`."""
 
 
 CUDA_FILES = ("nvidia*", "kfd", "dxg", "nvmap")

@@ -1,0 +1,189 @@
+"""zoo rank: which of many networks suits the images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.domain.recipe import DEFAULTS, chosen
+from zoo.domain.words import plural
+from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.errors import STATUS
+from zoo_cli.output import brief, count, note, paragraph, print_json, table
+from zoo_cli.recipe_options import opening_options
+
+if TYPE_CHECKING:
+    from zoo.ranking.measured import Measured
+    from zoo.ranking.ranked import Ranked, Ranking
+
+__all__ = ["rank"]
+
+NOT_MEASURED = 10
+"""Most networks that are printed of those that were not measured."""
+PRIORS = {
+    "results": "better than others elsewhere, by the results that were given",
+    "history": "better than others on other data in this zoo",
+    "published": "published top-1 accuracy on ImageNet, percent",
+    "size": "parameters: nothing else is known of at least half of them",
+}
+NONE = "-"
+
+
+@command(extra="--among")
+@click.argument("data")
+@click.option(
+    "--among",
+    default="pulled:yes",
+    show_default=True,
+    metavar="QUERY",
+    help="Words and filters, as of zoo search: which networks.",
+)
+@click.option("--top", type=POSITIVE, default=3, show_default=True, help="How many finalists.")
+@click.option(
+    "--budget",
+    default="30m",
+    show_default=True,
+    help="After this time (90s, 30m, 1h) no further network is begun; 0: only what is known.",
+)
+@flag("--pull", help="Pull networks that are not here when it is their turn, ten at most.")
+@click.option(
+    "--results",
+    type=PATH,
+    help="A CSV file of published results, network,dataset,accuracy, to begin with.",
+)
+@opening_options("image_size", "group_by", "seed")
+@click.option("--out", type=PATH, help="A folder for rank.json and rank.png.")
+@flag("--force", help="Replace the ranking in that folder.")
+@opening_options()
+@click.option(
+    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
+)
+@device_option
+@quiet_option
+def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Say which networks suit the images in DATA.
+
+    Networks are worked in the order of what is known of them before: their results on other data in
+    this zoo, else published ones, else their size. Each is run over the images once, and a probe on
+    the features of all its depths is tried on images that it was not fitted on; no network is
+    trained. Test images choose nothing. What was measured is kept: asked again, only what is new is
+    measured. DATA is what zoo finetune takes.
+
+    \b
+    Examples:
+      zoo rank flowers/
+      zoo rank flowers/ --among 'params<30M license:apache-2.0' --pull
+      zoo rank flowers/ --among 'arch:efficientnet*' --results results.csv --out ranking
+    """
+    ranking = open_zoo(quiet=quiet).rank(data, **options)
+    if as_json:
+        print_json(ranking.to_json())
+    else:
+        _print(ranking, options)
+    if ranking.ended == "interrupted":
+        sys.exit(STATUS["interrupted"])
+
+
+def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
+    measured = [(each, each.measured) for each in ranking.networks if each.measured]
+    if measured:
+        table(
+            ("", "NETWORK", f"{ranking.measure.upper()} OUT OF FOLD", "PRIOR", "KNN", "LOGME",
+             "H-SCORE", "MS", "MB", "GMACS"),
+            [_row(each, found) for each, found in measured],
+            least_first=("H-SCORE", "LOGME", "GMACS", "KNN"),
+        )  # fmt: skip
+        click.echo()
+        for line in _said(ranking, options):
+            paragraph(line)
+    _print_others(ranking)
+    for line in _remarks(ranking):
+        paragraph(line)
+    if out := options["out"]:
+        note(f"written to {out}")
+
+
+def _row(each: Ranked, found: Measured) -> tuple[object, ...]:
+    signs = ("*" if each.finalist else "") + ("" if each.behind else "=")
+    size = NONE if each.bytes is None else f"{each.bytes / 1e6:.1f}"
+    macs = NONE if found.gmacs is None else f"{found.gmacs:.3g}"
+    h_score = NONE if found.h_score is None else f"{found.h_score:.2f}"
+    return (
+        signs, each.name, brief(found.score, found.low, found.high), _prior(each),
+        f"{found.knn:.3f}", f"{found.logme:.3f}", h_score, f"{found.ms:.1f}", size, macs,
+    )  # fmt: skip
+
+
+def _prior(each: Ranked) -> str:
+    value = each.prior.value
+    if value is None:
+        return NONE
+    if each.prior.kind == "size":
+        return count(int(value))
+    if each.prior.kind == "published":
+        return f"{value:.1f}"
+    return f"{value:+.3g} ({plural(each.prior.data_sets, 'set')})"
+
+
+def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
+    """What the table comes to, and how to go on."""
+    measured = sum(each.measured is not None for each in ranking.networks)
+    alike = ranking.alike
+    yield f"PRIOR is what was known before: {PRIORS[ranking.prior]}"
+    device = _device(ranking)
+    on = "one core of this machine" if device == "cpu" else device
+    yield f"* is a finalist; MS is for one image by itself, on {on}"
+    if len(alike) > 1:
+        quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)
+        yield (
+            f"= No difference can be seen between these {len(alike)}: the prior and the score "
+            f"together order them. The fastest of them is {quickest.name}"
+        )
+    elif measured > 1:
+        yield f"= {alike[0].name} is better than each of the others, image by image"
+    words = [f"zoo advise {quote(ranking.data)} --base {quote(ranking.winner or '')}"]
+    shared = {name: options.get(name) for name in DEFAULTS}
+    for name, value in chosen(shared).items():
+        words.append(f"--{name.replace('_', '-')} {quote(str(value))}")
+    yield f"Next: {' '.join(words)}"
+
+
+def _device(ranking: Ranking) -> str:
+    return next(each.measured.device for each in ranking.networks if each.measured)
+
+
+def _print_others(ranking: Ranking) -> None:
+    """Networks that were not measured, the most promising first."""
+    others = [each for each in ranking.networks if not each.measured]
+    if not others:
+        return
+    click.echo()
+    rows = [(each.name, each.state, _prior(each), each.why) for each in others[:NOT_MEASURED]]
+    table(("NOT MEASURED", "AS IT IS", "PRIOR", "WHY"), rows, least_first=("WHY",))
+    if len(others) > NOT_MEASURED:
+        note(f"and {len(others) - NOT_MEASURED:,} more (--json has all)")
+
+
+def _remarks(ranking: Ranking) -> Iterator[str]:
+    if ranking.without:
+        few = ", ".join(ranking.without[:5]) + (", …" if len(ranking.without) > 5 else "")
+        yield f"NOTE: without {few}: fewer than two of the images are theirs"
+    lows = [each.measured.low for each in ranking.networks if each.measured]
+    if lows and ranking.chance is not None and max(lows) <= ranking.chance:
+        yield (
+            f"NOTE: no network is seen to know more than to name the largest class always "
+            f"({ranking.chance:.3f}): are these their labels?"
+        )
+    states = {each.state for each in ranking.networks}
+    if ranking.ended == "budget":
+        yield "NOTE: the budget was over before all were measured: --budget 1h gives more"
+    if ranking.ended == "interrupted":
+        yield "NOTE: interrupted; the same command measures what is left"
+    if "not here" in states:
+        yield "NOTE: what is not here is measured with --pull, or after zoo pull NAME"
+    if not ranking.winner:
+        yield "NOTE: nothing was measured"

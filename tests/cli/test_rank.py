@@ -1,0 +1,340 @@
+"""zoo rank: which networks it names, what that rests on, and that it answers whatever happens."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.colored import CLASSES, save_scenes
+from fakes.hub_zoo import weights
+from fakes.prepared import NET, Run
+from safetensors.torch import load, save
+
+from zoo.advice import held_out
+from zoo.domain.catalog import CatalogEntry
+from zoo.domain.reference import Reference
+from zoo.exchange.importing import Origin, import_file
+from zoo.finetune.setup.prepare import prepare
+from zoo.finetune.strategies import linear
+from zoo.ranking import cost, prior
+from zoo.ranking import rank as module
+from zoo.ranking.measured import kept
+from zoo.workspace import Workspace
+
+RANK = ("--image-size", 32)
+BLIND, OTHER = "team/blind", "team/other"
+
+
+@pytest.fixture(autouse=True)
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two folds, one C, one time: how good all of these are is tested elsewhere."""
+    monkeypatch.setattr(held_out, "MOST_REPEATS", 1)
+    monkeypatch.setattr(held_out, "FOLDS", 2)
+    monkeypatch.setattr(linear, "CS", (1.0,))
+    monkeypatch.setattr(cost, "TIMES", 1)
+    monkeypatch.setattr(prior, "LEAST_SETS", 1)
+
+
+@pytest.fixture(scope="module")
+def three_zoo(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path) -> Path:
+    """A network of chance, one that sees nothing, and a larger one of another kind."""
+    root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("three") / "zoo"))
+    blind = {name: value * 0 for name, value in load(weights(1)).items()}
+    torch.manual_seed(0)
+    other: Any = timm.create_model("test_efficientnet", num_classes=3)
+    with closing(Workspace(root)) as workspace:
+        for name, architecture, state in (
+            (BLIND, "test_resnet", blind),
+            (OTHER, "test_efficientnet", other.state_dict()),
+        ):
+            file = root.parent / "net.safetensors"
+            file.write_bytes(save(state, {"format": "pt"}))
+            origin = Origin(plugin="timm", architecture=architecture, license="apache-2.0")
+            import_file(workspace, file, Reference.parse(name), origin)
+    return root
+
+
+@pytest.fixture
+def three(bare: Run, three_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The program in a zoo of its own with three networks."""
+    monkeypatch.chdir(shutil.copytree(three_zoo, tmp_path / "three"))
+    return bare
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 pictures of three colors, in class folders."""
+    return save_scenes(tmp_path_factory.mktemp("scenes") / "scenes", 16)
+
+
+def by_name(ranking: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in ranking["networks"]}
+
+
+def test_networks_are_ranked_and_asked_again_nothing_is_computed(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "ranking"
+    done = three("rank", data, *RANK, "--top", 1, "--out", out, "--json").done()
+    ranking = done.json
+    assert ranking == json.loads((out / "rank.json").read_text())
+    assert (out / "rank.png").exists()
+    assert (ranking["images"], ranking["measure"], ranking["prior"]) == (39, "accuracy", "size")
+    assert ranking["chance"] == pytest.approx(1 / 3)
+    found = by_name(ranking)
+    assert [each["name"] for each in ranking["networks"]][-1] == BLIND
+    assert found[BLIND]["behind"] is True
+    assert found[BLIND]["measured"]["score"] < 0.5 < 0.9 < found[NET]["measured"]["score"]
+    assert ranking["winner"] in (NET, OTHER)
+    # The largest is the best by the prior, so that it is a finalist.
+    largest = max(found.values(), key=lambda each: each["params"])
+    assert largest["finalist"] is True
+    measured = found[NET]["measured"]
+    assert measured["low"] < measured["score"] <= measured["high"]
+    assert 0 < measured["knn"] <= 1
+    assert 0 < measured["h_score"] <= 2
+    assert measured["ms"] > 0
+    assert measured["gmacs"] > 0
+    assert "scores" not in measured
+    monkeypatch.setattr(module, "prepare", None)  # nothing may be built any more
+    again = three("rank", data, *RANK, "--top", 1, "--json").done().json
+    assert again["networks"] == ranking["networks"]
+    said = three("rank", data, *RANK).done()
+    lines = said.out.splitlines()
+    assert lines[0].split()[:5] == ["NETWORK", "ACCURACY", "OUT", "OF", "FOLD"]
+    assert lines[1].startswith(f"*=  {ranking['winner']}")
+    assert "No difference can be seen between these 2" in said.out
+    assert "are these their labels?" not in said.out
+    assert said.out.endswith(f"zoo advise {data} --base {ranking['winner']} --image-size 32\n")
+    nothing = three("rank", data, *RANK, "--among", f"name:{BLIND}").done().out
+    assert (
+        "no network is seen to know more than to name the largest class always (0.333)" in nothing
+    )
+    refused = three("rank", data, *RANK, "--out", out).refused("has a report; --force replaces it")
+    assert refused.out == ""
+
+
+def test_results_of_the_zoo_on_other_data_are_what_is_known_before(
+    three: Run, data: Path, tmp_path: Path
+) -> None:
+    """On another set, the blind one was worse there."""
+    other = save_scenes(tmp_path / "other", 10, first=1000)
+    two = ("--among", "arch:test_resnet", *RANK)
+    three("rank", other, *two, "--quiet").done()
+    ranking = three("rank", data, *two, "--budget", 0, "--json").done().json
+    assert (ranking["prior"], ranking["winner"], ranking["ended"]) == ("history", None, "budget")
+    first, last = ranking["networks"]
+    assert (first["name"], first["state"]) == (NET, "not reached")
+    assert (last["name"], last["state"]) == (BLIND, "not reached")
+    assert last["prior"]["data_sets"] == 1
+    assert last["prior"]["value"] == -first["prior"]["value"] < -0.2
+    said = three("rank", data, *two, "--budget", 0).done().out
+    assert "NOTE: the budget was over before all were measured" in said
+    assert "(1 set)" in said
+    # Of the same data nothing is known before.
+    again = three("rank", other, *two, "--budget", 0, "--json").done().json
+    assert (again["prior"], again["winner"]) == ("size", NET)
+
+
+def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
+    three: Run, data: Path, tmp_path: Path
+) -> None:
+    other = save_scenes(tmp_path / "other", 10, first=5000)
+    tune = ("--strategy", "probe", "--image-size", 32, "--quiet")
+    for name, images in ((NET, other), (BLIND, other), ("team/net-tuned", data)):
+        three("finetune", name, "--data", images, *tune, "--save", f"{name}-tuned").done()
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among")
+    found = by_name(three(*asked, "arch:test_resnet").done().json)
+    assert found["team/net-tuned-tuned"]["state"] == "knows the labels"
+    assert found["team/net-tuned"]["state"] == "not reached"
+    values = {name: each["prior"]["value"] for name, each in found.items()}
+    assert values[NET] > 0.1 > values[BLIND]
+    assert values["team/blind-tuned"] == values[BLIND]
+
+
+def test_what_advise_has_tried_on_other_data_is_history(
+    three: Run, data: Path, tmp_path: Path
+) -> None:
+    other = save_scenes(tmp_path / "other", 10, first=5000)
+    for name in (NET, OTHER):
+        three("advise", other, "--base", name, *RANK, "--budget", 0, "--quiet").done()
+    found = by_name(three("rank", data, *RANK, "--budget", 0, "--json").done().json)
+    priors = {
+        name: (each["prior"]["kind"], each["prior"]["data_sets"]) for name, each in found.items()
+    }
+    assert priors == {NET: ("history", 1), OTHER: ("history", 1), BLIND: ("history", 0)}
+    # Of these very images nothing is taken.
+    found = by_name(three("rank", other, *RANK, "--budget", 0, "--json").done().json)
+    assert found[NET]["prior"]["kind"] == "size"
+
+
+def test_published_results_are_taken_and_nonsense_is_told(
+    three: Run, data: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "results.csv"
+    rows = [("blind", "a", 90), ("net", "a", 80), ("test_efficientnet", "a", 70)]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("network", "dataset", "accuracy"), *rows])
+    asked = ("rank", data, *RANK, "--budget", 0, "--results", table)
+    ranking = three(*asked, "--json").done().json
+    assert [(each["name"], each["prior"]["value"]) for each in ranking["networks"]] == [
+        (BLIND, 10.0), (NET, 0.0), (OTHER, -10.0),
+    ]  # fmt: skip
+    for text, told in (
+        ("network,dataset,accuracy\nresnet50,a,1\nresnet18,a,2\n", "have none of the 3 networks"),
+        ("network,dataset,accuracy\nx,a,nan\n", "line 2: a network, a data set and a number"),
+        ("network,dataset,accuracy\nx,a,1e300\n", "line 2: a network, a data set and a number"),
+        ("network,dataset,accuracy\nx\n", "line 2: a network, a data set and a number"),
+        ("network,dataset,accuracy\n", "no results below its first line"),
+        ('network,dataset,accuracy\n"x', "no table of results"),
+        ("model,top1\nx,1\n", "it has no column network"),
+        ("\x00\xff", "no table of results"),
+        ("", "it has no column network"),
+    ):
+        table.write_text(text, encoding="latin-1")
+        three(*asked).refused(str(table) if "none of" not in told else "", told)
+    three("rank", data, "--results", tmp_path / "missing.csv").refused("No such file")
+    three("rank", data, "--results", tmp_path).refused("it is a folder")
+
+
+def test_what_cannot_be_ranked_is_refused_at_once(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "prepare", None)
+    three("rank", data, "--among", "resnet999").refused("unknown network that fits 'resnet999'")
+    three("rank", data, "--among", "paramz<3").refused("did you mean params?")
+    three("rank", data, "--among", 'name:"').refused("a quote is not closed")
+    three("rank", data, "--budget", "soon").refused("'soon' is no duration: write 90s, 10m")
+    three("rank", tmp_path / "none").refused("none")
+    assert three("rank", data, "--top", 0).code == 2
+    one = tmp_path / "one"
+    shutil.copytree(data / "red", one / "train" / "red")
+    shutil.copytree(data / "blue", one / "test" / "blue")
+    three("rank", one, *RANK).refused(str(one))
+    few = save_scenes(tmp_path / "few", 6)
+    three("rank", few, *RANK).refused("are too few to rank networks by: 20 in 5 are needed")
+
+
+def test_thousands_are_refused_with_a_hint(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.ranking.candidates.RANKED_NETWORKS", 2)
+    said = three("rank", data, "--among", "team").refused("3 networks fit 'team', and at most 2")
+    assert "add filters" in said.err
+
+
+def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, data: Path) -> None:
+    """A checkpoint of no network, one whose features are no numbers, and published ones with odd
+    names that nobody delivers.
+    """
+    wild = {name: value * 1e30 for name, value in load(weights(1)).items()}
+    with closing(Workspace(Path.cwd())) as workspace:
+        Path("net.safetensors").write_bytes(save(wild, {"format": "pt"}))
+        origin = Origin(plugin="timm", architecture="test_resnet")
+        import_file(workspace, Path("net.safetensors"), Reference.parse("team/wild"), origin)
+        add_checkpoint(workspace, "team/toy", tensors())
+        odd = [_entry(name) for name in ("far/$x_{1}$", "far/a b'\u202e")]
+        workspace.registry.add_entries("timm", "1", odd, "2026-01-01")
+    asked = ("rank", data, *RANK, "--among", "params>0", "--out", "ranking", "--force")
+    ranking = three(*asked, "--json").done().json
+    found = by_name(ranking)
+    assert ranking["winner"]
+    assert (found["team/toy"]["state"], found["far/$x_{1}$"]["state"]) == ("failed", "not here")
+    assert found["team/toy"]["why"]
+    assert "it cannot be measured: Input X contains NaN" in found["team/wild"]["why"]
+    said = three(*asked, "--pull").done()
+    lines = {
+        line.split("  ")[0]: line for line in said.out.partition("NOT MEASURED")[2].splitlines()
+    }
+    assert "failed" in lines["far/$x_{1}$"]
+    assert "\u202e" not in said.out + said.err
+
+
+def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
+    small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks at a remote: the most promising is pulled, and no more than are allowed."""
+    small("remote", "add", "origin", three_zoo).done()
+    small("fetch", "origin").done()
+    asked = ("rank", data, *RANK, "--among", "team", "--json")
+    found = by_name(small(*asked).done().json)
+    assert (found[OTHER]["state"], found[BLIND]["state"]) == ("not here", "not here")
+    assert small(*asked, "--pull", "--budget", 0).done().json["ended"] == "budget"
+    monkeypatch.setattr(module, "MOST_PULLED", 1)
+    found = by_name(small(*asked, "--pull").done().json)
+    assert sorted(each["state"] for each in found.values()) == ["measured", "measured", "not here"]
+    pulled = next(name for name in (OTHER, BLIND) if found[name]["manifest"])
+    assert found[pulled]["params"] >= found[BLIND]["params"]
+    small("show", pulled).done()
+
+
+def _entry(name: str) -> CatalogEntry:
+    return CatalogEntry(name=name, backbone="timm", architecture="test_resnet", params=10**9)
+
+
+def test_a_damaged_manifest_is_a_line(three: Run, data: Path) -> None:
+    digest = three("show", BLIND, "--json").done().json["manifest"].partition(":")[2]
+    Path("manifests", digest[:2], f"{digest}.json").unlink()
+    asked = ("rank", data, *RANK, "--among", "arch:test_resnet", "--budget", 0, "--json")
+    found = by_name(three(*asked).done().json)
+    assert (found[BLIND]["state"], found[NET]["state"]) == ("failed", "not reached")
+
+
+def test_ctrl_c_leaves_what_was_measured(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        seen.append(options["known_as"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(module, "prepare", interrupted)
+    done = three("rank", data, *RANK, "--json")
+    assert (done.code, done.json["ended"]) == (130, "interrupted")
+    states = [each["state"] for each in done.json["networks"]]
+    assert states == ["measured", "not reached", "not reached"]
+    assert done.json["winner"] == seen[0]
+    said = three("rank", data, *RANK).done()
+    assert "interrupted" not in said.out
+    assert len(seen) == 4  # two were left
+    assert seen[0] not in seen[1:]
+
+
+def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> None:
+    asked = ("rank", data, *RANK, "--among", f"name:{NET}", "--json")
+    first = three(*asked).done().json["networks"][0]["measured"]["score"]
+    (path,) = Path("cache", "ranking").glob("*.json")
+    whole = path.read_bytes()
+    assert kept(path)
+    for damage in (b"", b"[]", b'{"score": 1}', whole.replace(b'"score":', b'"score":"x",')):
+        path.write_bytes(damage)
+        assert kept(path) is None
+    path.write_bytes(whole.replace(b'"scores":[', b'"scores":[1.0,'))  # of other images
+    assert three(*asked).done().json["networks"][0]["measured"]["score"] == first
+    assert path.stat().st_size == pytest.approx(len(whole), abs=40)
+
+
+def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Path) -> None:
+    rows = [
+        (path, CLASSES.index(path.parent.name) + number / 100)
+        for number, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = tmp_path / "numbers.csv"
+    table.write_text("path,target\n" + "".join(f"{path},{value}\n" for path, value in rows))
+    ranking = three("rank", table, *RANK, "--among", f"name:{NET}", "--json").done().json
+    assert ranking["measure"] == "r2"
+    measured = ranking["networks"][0]["measured"]
+    assert (measured["h_score"], ranking["chance"]) == (None, None)
+    assert measured["score"] > 0.5

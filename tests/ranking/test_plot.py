@@ -1,0 +1,43 @@
+"""The picture of a ranking is drawn whatever networks are called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+from PIL import Image
+
+from zoo.ranking.measured import Measured
+from zoo.ranking.plot import NAMED, draw
+from zoo.ranking.prior import Prior
+from zoo.ranking.ranked import Ranked, Ranking
+
+MEASURED = Measured(
+    manifest="", data_digest="", image_size=32, score=0.8, low=0.7, high=0.9, error=0.05, depth="a",
+    depth_score=0.7, last_score=0.6, knn=0.5, logme=0.1, h_score=1.0, ms=3.0, gmacs=0.1,
+    device="cpu", seconds=1.0, scores=(),
+)  # fmt: skip
+
+
+def test_each_network_is_drawn_and_the_first_are_named() -> None:
+    one = Ranked(
+        name="far/$x_{1}$ \u82b1", manifest=None, state="measured", params=1, measured=MEASURED,
+        prior=Prior(kind="size", value=1, data_sets=0), finalist=True,
+    )  # fmt: skip
+    missing = replace(one, name="team/none", state="not here", measured=None)
+    others = [
+        replace(one, name=f"team/{at}", behind=True, measured=replace(MEASURED, ms=4.0 + at))
+        for at in range(NAMED)
+    ]
+    ranking = Ranking(
+        data="x", data_digest="", split_digest="", task="classification", measure="accuracy",
+        images=40, chance=0.5, without=(), prior="size", networks=(one, *others, missing),
+        winner=one.name, ended="", seconds=1.0,
+    )  # fmt: skip
+    figure = draw(ranking)
+    (axes,) = figure.axes
+    assert len(axes.containers) == NAMED + 1
+    assert len(axes.texts) == NAMED
+    assert axes.texts[0].get_text().startswith("1 far/")
+    figure.savefig(picture := BytesIO())
+    assert Image.open(picture).width > 100

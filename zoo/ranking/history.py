@@ -1,0 +1,84 @@
+"""The zoo's own history: what came of its networks on other images than those that are asked about.
+
+Three kinds of figures: what fine-tunes of a network reach, on test images of their own data or on
+others (`zoo evaluate`); what `zoo advise` has tried; and what `zoo rank` has measured before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.task import SCORE
+from zoo.errors import ZooError
+from zoo.lookup.history import history as tried
+from zoo.ranking.measured import kept_in
+from zoo.ranking.prior import Figure
+from zoo.store.evaluations import evaluations
+from zoo.workspace import Workspace
+
+__all__ = ["history", "saw"]
+
+MOST = 200
+"""Fine-tunes of a network that are looked at."""
+
+
+def history(
+    workspace: Workspace, networks: Iterable[Digest], folder: Path, data_digest: str
+) -> list[Figure]:
+    """All figures of networks on other data than that of this digest.
+
+    ``folder`` is where measurements are kept (`zoo.ranking.measured`).
+    """
+    found = [
+        figure
+        for network in networks
+        for child in workspace.registry.children(network)[:MOST]
+        for figure in _of_fine_tune(workspace, network, child, data_digest)
+    ]
+    for past in tried(workspace):
+        if past.data_digest != data_digest:
+            size = "x".join(map(str, past.image_size))
+            where = f"{past.kind} {past.measure} of {past.data_digest} at {size}"
+            found.append(Figure(past.manifest, where, past.score))
+    for kept in kept_in(folder):
+        if kept.data_digest != data_digest:
+            where = f"probes of {kept.data_digest} at {kept.image_size}"
+            found.append(Figure(kept.manifest, where, kept.score))
+    return found
+
+
+def _of_fine_tune(
+    workspace: Workspace, network: Digest, child: Digest, but: str
+) -> Iterator[Figure]:
+    known = _manifest(workspace, child)
+    if known is None or (data := known.provenance.get("data_digest")) in (None, but):
+        return
+    task = next((task for task in SCORE if task == (known.recipe or {}).get("task")), None)
+    if task is None:
+        return
+    measure = SCORE[task]
+    if measure in known.metrics:
+        split = known.provenance.get("split_digest", "")
+        yield Figure(str(network), f"{measure} of {data} {split}", float(known.metrics[measure]))
+    for each in evaluations(workspace.store.disk, child):
+        if each.data_digest != but and measure in each.metrics:
+            where = f"{measure} of {each.images_digest} after {data}"
+            yield Figure(str(network), where, each.metrics[measure])
+
+
+def saw(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
+    """Whether a checkpoint, or one that it derives from, was trained on this data: it knows the
+    labels of images that it would be judged by.
+    """
+    line = [manifest, *(_manifest(workspace, each) for each in manifest.ancestry())]
+    return any(each and each.provenance.get("data_digest") == data_digest for each in line)
+
+
+def _manifest(workspace: Workspace, digest: Digest) -> Manifest | None:
+    try:
+        return workspace.store.manifest(digest)
+    except ZooError:  # it is gone, or damaged
+        return None

@@ -1,0 +1,106 @@
+"""What is measured of a network on a dataset, as it is kept: asked again, nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from zoo.domain.limits import JSON_FILE_BYTES, KEPT_RANKINGS
+from zoo.domain.plain import Json
+from zoo.domain.result import Result
+from zoo.errors import ZooError
+from zoo.store.atomic import write_whole
+from zoo.store.regular import read_regular
+
+__all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
+
+FOLDER = "ranking"
+SCHEME = "1"
+"""Changes with whatever changes figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Measured(Result):
+    """What a network's features know of the images, and what the network costs.
+
+    Attributes:
+        manifest: The network.
+        data_digest: The images.
+        image_size: Height and width that the network got.
+        score: Mean `zoo.finetune.strategies.linear.goodness` of a probe on all depths together, on
+            images that it was not fitted on.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        error: Its standard error.
+        depth: The single depth whose features alone are best, or ``head``.
+        depth_score: What a probe on these reaches.
+        last_score: What a probe on the last features reaches.
+        knn: What the ten nearest other images say of each, by the last features.
+        logme: Log evidence of a linear model on the last features, for an image.
+        h_score: Variance between classes in the last features; None for labels and numbers.
+        ms: Milliseconds for one image by itself, on one core of a CPU; the best of several times.
+        gmacs: Multiply-accumulates of an image at that size, in 10^9; None where not known.
+        device: What it ran on.
+        seconds: How long all of this took.
+        scores: How well the probe on all depths together tells each image, to be compared with
+            other networks; left out in JSON that is printed.
+    """
+
+    manifest: str
+    data_digest: str
+    image_size: int
+    score: float
+    low: float
+    high: float
+    error: float
+    depth: str
+    depth_score: float
+    last_score: float
+    knn: float
+    logme: float
+    h_score: float | None
+    ms: float
+    gmacs: float | None
+    device: str
+    seconds: float
+    scores: tuple[float, ...]
+
+    def to_json(self) -> Json:
+        """Plain data for JSON."""
+        data = Result.to_json(self)
+        del data["scores"]
+        return data
+
+
+def path_of(folder: Path, *asked: object) -> Path:
+    """The file of a measurement that hangs on all that is ``asked``; ``folder`` is for caches."""
+    name = blake3("\0".join([SCHEME, *map(str, asked)]).encode("utf-8", "surrogateescape"))
+    return folder / FOLDER / f"{name.hexdigest()}.json"
+
+
+def kept(path: Path) -> Measured | None:
+    """A measurement that was kept; None where there is none, or it is damaged."""
+    try:
+        return msgspec.json.decode(read_regular(path, JSON_FILE_BYTES), type=Measured)
+    except (OSError, ZooError, ValueError, RecursionError):
+        return None
+
+
+def keep(path: Path, measured: Measured) -> None:
+    """Keep a measurement; where it cannot be written, it is measured again the next time."""
+    with suppress(OSError, ZooError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, [msgspec.json.encode(measured)])
+
+
+def kept_in(folder: Path) -> Iterator[Measured]:
+    """All measurements that were kept."""
+    with suppress(OSError):
+        for path in sorted((folder / FOLDER).glob("*.json"))[:KEPT_RANKINGS]:
+            if found := kept(path):
+                yield found

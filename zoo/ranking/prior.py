@@ -1,0 +1,215 @@
+"""What is known of networks before anything is measured here, and where from."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.domain.limits import MIB, RESULTS_BYTES
+from zoo.domain.result import Result
+from zoo.errors import InvalidOption, NotAFile
+from zoo.store.regular import open_regular
+
+__all__ = ["Figure", "Known", "Prior", "effects", "priors", "read_figures"]
+
+Kind = Literal["results", "history", "published", "size"]
+
+COLUMNS = ("network", "dataset", "accuracy")
+LEAST_SHARE = 0.5
+"""Of the networks that something must be known of to be taken."""
+LEAST_SETS = 4
+"""Data sets from which on the zoo's history is taken: with fewer, it orders networks worse than
+published accuracy does (docs/benchmarks.md)."""
+LARGEST_SCORE = 1e9
+ROUNDS = 100
+CLOSE = 1e-6
+
+
+class Figure(NamedTuple):
+    """A result of a network on other images; the more, the better."""
+
+    network: str
+    where: str  # which images, and what of them was measured
+    score: float
+
+
+class Known(NamedTuple):
+    """What is known of a network without looking at the images."""
+
+    name: str
+    networks: tuple[str, ...]  # what the zoo's history calls it, and what it derives from
+    architecture: str
+    top1: float | None  # published, of ImageNet-1k
+    params: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Prior(Result):
+    """What is known of a network before.
+
+    Attributes:
+        kind: ``results`` and ``history``: how much better than other networks it is on other data,
+            in the unit of the figures; ``published``: top-1 accuracy on ImageNet, percent;
+            ``size``: its parameters.
+        value: That; None where it is not known.
+        data_sets: On how many sets of images this rests.
+    """
+
+    kind: Kind
+    value: float | None
+    data_sets: int
+
+    @property
+    def strength(self) -> float | None:
+        """What orders networks: of sizes, the logarithm."""
+        if self.kind == "size" and self.value is not None:
+            return math.log10(max(self.value, 1))
+        return self.value
+
+
+def priors(
+    networks: Sequence[Known], history: Sequence[Figure], results: Sequence[Figure] | None
+) -> list[Prior]:
+    """What is known of each network, of one kind for all: the first of results that were given,
+    the zoo's history on four data sets or more, published results and size that at least half of
+    them have.
+
+    Raises:
+        InvalidOption: Results were given, and have none of these networks.
+    """
+    if results is not None:
+        return _of_results(networks, results)
+    of_history = {name: found for name, found in effects(history).items() if found[1] >= LEAST_SETS}
+    found = [_first(of_history, each.networks) for each in networks]
+    if _enough(found):
+        return [_effect("history", each) for each in found]
+    if _enough(published := [each.top1 for each in networks]):
+        return [Prior(kind="published", value=value, data_sets=1) for value in published]
+    return [Prior(kind="size", value=each.params, data_sets=0) for each in networks]
+
+
+def _enough(values: Sequence[object | None]) -> bool:
+    known = sum(value is not None for value in values)
+    return known >= 2 and known >= LEAST_SHARE * len(values)
+
+
+def _of_results(networks: Sequence[Known], figures: Sequence[Figure]) -> list[Prior]:
+    of = effects(figures)
+    found = [_first(of, _names(each)) for each in networks]
+    if not any(found):
+        known = ", ".join(sorted(of)[:4]) or "none that share a data set with another"
+        raise InvalidOption(
+            f"the results have none of the {len(networks)} networks, such as "
+            f"{networks[0].name if networks else ''}; they are of {known}",
+            hint="a network is called there what zoo calls it, with or without what is before the "
+            "slash, or by its architecture",
+        )
+    return [_effect("results", each) for each in found]
+
+
+def _names(known: Known) -> tuple[str, str, str]:
+    return known.name, known.name.partition("/")[2], known.architecture
+
+
+def _first(of: Mapping[str, tuple[float, int]], names: Iterable[str]) -> tuple[float, int] | None:
+    return next((of[name] for name in names if name in of), None)
+
+
+def _effect(kind: Kind, found: tuple[float, int] | None) -> Prior:
+    value, number = found or (None, 0)
+    return Prior(kind=kind, value=value, data_sets=number)
+
+
+def effects(figures: Iterable[Figure]) -> dict[str, tuple[float, int]]:
+    """How much better than others each network is, and on how many data sets that rests.
+
+    Where all networks were tried on all data sets, that is the mean of its differences to the mean
+    of each data set. Where some were not, a data set on which the good ones were tried says no ill
+    of them: what belongs to the network and what to the data set is told apart by least squares.
+    A data set on which one alone was tried says nothing.
+    """
+    best: dict[tuple[str, str], float] = {}
+    for network, where, score in figures:
+        best[where, network] = max(score, best.get((where, network), score))
+    tried = Counter(where for where, _ in best)
+    kept = {key: score for key, score in best.items() if tried[key[0]] > 1}
+    sets, networks = ({name: at for at, name in enumerate(dict.fromkeys(names))}
+                      for names in zip(*kept, strict=True)) if kept else ({}, {})  # fmt: skip
+    rows = np.array([sets[where] for where, _ in kept], np.int64)
+    columns = np.array([networks[network] for _, network in kept], np.int64)
+    of = _apart(rows, columns, np.array(list(kept.values()), np.float64))
+    counts = np.bincount(columns, minlength=len(networks))
+    return {name: (float(of[at]), int(counts[at])) for name, at in networks.items()}
+
+
+def _apart(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The part of ``scores`` that belongs to each column, by least squares, in turn for rows and
+    columns; where all is filled in, the first turn has it.
+    """
+    found = np.zeros(columns.max(initial=-1) + 1)
+    for _ in range(ROUNDS):
+        of_rows = _means(scores - found[columns], rows)
+        before, found = found, _means(scores - of_rows[rows], columns)
+        if np.abs(found - before).max(initial=0.0) <= CLOSE * np.abs(found).max(initial=0.0):
+            break
+    return found - found.mean() if len(found) else found
+
+
+def _means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    sums: NDArray[np.float64] = np.bincount(groups, weights=values) / np.bincount(groups)
+    return sums
+
+
+def read_figures(path: Path) -> list[Figure]:
+    """The results in a CSV file with the columns ``network``, ``dataset`` and ``accuracy``.
+
+    Raises:
+        InvalidOption: It cannot be read, is none such, or has a line that is no result.
+    """
+    try:
+        with open_regular(path, path, follow=True) as file:
+            data = file.read(RESULTS_BYTES + 1)
+        if len(data) > RESULTS_BYTES:
+            raise InvalidOption(f"{path}: results have at most {RESULTS_BYTES // MIB} MiB")
+        reader = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
+        if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise InvalidOption(
+                f"{path}: no table of results: it has no column {lacking[0]}",
+                hint=f"the first line is {','.join(COLUMNS)}",
+            )
+        figures = [_figure(path, reader.line_num, row) for row in reader]
+    except NotAFile as error:
+        raise InvalidOption(f"{path}: no table of results: it is {error.found}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidOption(f"{path}: no table of results: it is not text") from error
+    except csv.Error as error:
+        raise InvalidOption(f"{path}: no table of results: {error}") from error
+    except OSError as error:
+        raise InvalidOption(f"{path}: {error.strerror or error}") from error
+    if not figures:
+        raise InvalidOption(f"{path}: it has no results below its first line")
+    return figures
+
+
+def _figure(path: Path, line: int, row: Mapping[str, str | None]) -> Figure:
+    network, where, text = (row.get(name) or "" for name in COLUMNS)
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not (network and where and abs(score) < LARGEST_SCORE):  # nor is it NaN
+        raise InvalidOption(
+            f"{path}, line {line}: a network, a data set and a number are needed, not "
+            f"'{network[:40]}', '{where[:40]}', '{text[:40]}'"
+        )
+    return Figure(network, where, score)

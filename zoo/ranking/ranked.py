@@ -1,0 +1,91 @@
+"""Ranked: networks by how well they suit a dataset, as `zoo.Zoo.rank` answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.domain.digest import Digest
+from zoo.domain.result import Result
+from zoo.domain.task import Task
+from zoo.ranking.measured import Measured
+from zoo.ranking.prior import Prior
+
+__all__ = ["Ended", "Ranked", "Ranking", "State"]
+
+State = Literal["measured", "not here", "not reached", "failed", "knows the labels"]
+Ended = Literal["", "budget", "interrupted"]
+"""Why not all were measured; empty if nothing stopped it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ranked(Result):
+    """A network in the ranking.
+
+    Attributes:
+        name: What a user types.
+        manifest: Its identity; None if it is not here.
+        state: ``measured``; ``not here``; ``not reached`` within the budget; ``failed``; or
+            ``knows the labels``, as it was trained on these images.
+        why: What it failed of; empty if it did not.
+        prior: What is known of it before.
+        bytes: Size of its files; None where that is not known.
+        params: Number of parameters; None where that is not known.
+        measured: What was measured; None if it was not.
+        combined: Mean of prior and score, in standard deviations from the mean of all that were
+            measured; None if it was not.
+        behind: Whether it is seen to be worse than the one with the best score.
+        finalist: Whether it is worth training.
+    """
+
+    name: str
+    manifest: Digest | None
+    state: State
+    why: str = ""
+    prior: Prior
+    bytes: int | None = None
+    params: int | None
+    measured: Measured | None = None
+    combined: float | None = None
+    behind: bool = False
+    finalist: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ranking(Result):
+    """Networks by how well they suit a dataset.
+
+    Attributes:
+        data: The images.
+        data_digest: The same for the same images with the same labels.
+        split_digest: The same for the same images in the same splits.
+        task: What their targets are.
+        measure: What scores are: accuracy; the mean F1 of an image's labels; R2 of numbers.
+        images: How many training and validation images networks were judged by.
+        chance: The accuracy of naming the largest class always; None for labels and numbers.
+        without: Classes that are left out, as there are fewer than two such images of theirs.
+        prior: What was known of networks before (`zoo.ranking.prior.Prior`).
+        networks: All of them, the best first; then those that were not measured, by prior.
+        winner: The first; None where none was measured.
+        ended: Why not all were measured, if that is so.
+        seconds: How long it took.
+    """
+
+    data: str
+    data_digest: str
+    split_digest: str
+    task: Task
+    measure: str
+    images: int
+    chance: float | None
+    without: tuple[str, ...]
+    prior: str
+    networks: tuple[Ranked, ...]
+    winner: str | None
+    ended: Ended
+    seconds: float
+
+    @property
+    def alike(self) -> tuple[Ranked, ...]:
+        """Those between which and the one with the best score no difference can be seen."""
+        return tuple(each for each in self.networks if each.measured and not each.behind)
