@@ -44,6 +44,7 @@ __all__ = [
     "prepare",
     "truncated",
     "warn_of_guess",
+    "with_absolute_paths",
     "with_recipe",
 ]
 
@@ -136,7 +137,7 @@ def prepare(
     name = known_as or str(ref or base)
     with ranks.main_first():  # one may have to download
         dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
-    recipe = _absolute(replace(recipe, task=dataset.task))
+    recipe = with_absolute_paths(replace(recipe, task=dataset.task))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
@@ -180,7 +181,7 @@ def warn_of_guess(prepared: Prepared) -> None:
         LOG.warning("%s: %s", prepared.base, guess)
 
 
-def _absolute(recipe: Recipe) -> Recipe:
+def with_absolute_paths(recipe: Recipe) -> Recipe:
     """With absolute paths: the run records them, and a rerun may begin in another folder."""
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     return replace(recipe, data=absolute(recipe.data), root=root)
