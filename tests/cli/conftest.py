@@ -19,6 +19,7 @@ from fakes.once import once
 from fakes.pictures import blank_pictures  # noqa: F401 - a fixture of all tests here
 from fakes.prepared import BASE, NET, PROBES, TUNED, copy_zoo
 from fakes.program import Said, zoo
+from fakes.traced import traced_once  # noqa: F401 - as above
 from fakes.unusable import write_unusable
 from PIL import Image
 from sklearn.datasets import load_digits
