@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -206,12 +207,15 @@ def contents() -> Callable[[Path], dict[str, int]]:
     """
 
     def read(folder: Path) -> dict[str, int]:
-        return {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.startswith("registry.db")
-            if "cache" not in path.relative_to(folder).parts
-        }
+        found: dict[str, int] = {}
+        # Not `Path.rglob`, which takes six times as long: tests look at some hundred files, twice.
+        for inside, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name != "cache"]
+            for name in names:
+                if name != "cache" and not name.startswith("registry.db"):
+                    path = f"{inside}/{name}"
+                    found[path.removeprefix(f"{folder}/")] = os.stat(path).st_size  # noqa: PTH116
+        return found
 
     return read
 
