@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from zoo.backbones.devices import pick_device
+from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -26,7 +27,6 @@ from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.results.paired import too_few
-from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
 from zoo.finetune.strategies.advised import as_advised, were_tried
