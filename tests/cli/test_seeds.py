@@ -225,8 +225,9 @@ def test_what_ends_this_process_ends_those_that_it_started(
 @pytest.mark.long
 def test_a_terminal_interrupts_two_processes(small: Run, few: Path) -> None:
     line = (*TUNE[:2], "--image-size", 32, "--data", few, "--freeze", "all", "--epochs", 400)
-    of = ("--batch-size", 8, "--seeds", 2, "--launch", 2, "--device", "cpu", "--save", "team/x")
-    command = [sys.executable, "-m", "zoo_cli", *map(str, (*line, *of))]
+    # By itself it saves no more often than costs little: on a slow machine, when all is done.
+    of = ("--batch-size", 8, "--seeds", 2, "--launch", 2, "--device", "cpu", "--save-every", 9)
+    command = [sys.executable, "-m", "zoo_cli", *map(str, (*line, *of, "--save", "team/x"))]
     process = Popen(command, stderr=PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not [*Path("runs").glob("*/state.pt")]:
