@@ -249,3 +249,42 @@ def fails(
         return text
 
     return check
+
+
+@pytest.fixture(scope="session")
+def made_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `at_runs` copies."""
+    from fakes.import_runs import make_runs  # timm, as above
+
+    root = tmp_path_factory.mktemp("made") / "runs"
+    make_runs(root)
+    return root
+
+
+@pytest.fixture
+def at_runs(empty: Callable[..., Said], made_runs: Path) -> Callable[..., Said]:
+    """As ``empty``, with a folder ``runs`` of what training scripts wrote."""
+    shutil.copytree(made_runs, "runs", symlinks=True)
+    return empty
+
+
+@pytest.fixture(scope="session")
+def state() -> dict[str, Any]:
+    """Weights of a small network with 3 outputs."""
+    from fakes.import_files import small_state
+
+    return small_state()
+
+
+@pytest.fixture
+def imported(empty: Callable[..., Said]) -> Callable[..., dict[str, Any]]:
+    """Save what is given as a file, import it, and answer with the JSON of the result."""
+    import torch
+    from fakes.import_files import AS
+
+    def run(saved: object, *options: object) -> dict[str, Any]:
+        torch.save(saved, "net.ckpt")
+        told: dict[str, Any] = empty("import", "net.ckpt", *AS, *options, "--json").done().json
+        return told
+
+    return run
