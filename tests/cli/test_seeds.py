@@ -164,6 +164,26 @@ def test_what_was_done_before_an_interrupt_is_taken_up(
         assert ran == [first, second, *last]
 
 
+def test_a_seed_that_was_cut_off_and_resumed_is_taken_up(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.run.conclude", cut_off)
+        said = small(*line).err
+    run = small("runs", "--json").json[0]["id"]
+    assert f"zoo finetune --resume {run}\n" in said
+    assert "kept: team/x" not in said
+    small("finetune", "--resume", run).done()
+    with monkeypatch.context() as patch:
+        ran = interrupt(patch, 9)
+        small(*line).done()
+    assert ran == ["team/x:seed-1"]
+
+
 STARTED = """
 import os, signal
 os.kill(os.getppid(), signal.SIGINT)

@@ -25,7 +25,7 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
 from zoo.finetune.results.interval import warning
-from zoo.finetune.results.journal import Journal
+from zoo.finetune.results.journal import Journal, latest
 from zoo.finetune.results.paired import Gain, earlier_probe, gain
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import Prepared
@@ -99,7 +99,7 @@ class Finetuned(Result):
                 "run": run.id,
                 "freeze": dict(known.freeze or {}),
                 "task": run.recipe["task"],
-                "skipped_images": int(run.provenance["skipped_images"]),
+                "skipped_images": int(latest(run.provenance)["skipped_images"]),
             }
         )
 
