@@ -54,7 +54,9 @@ def test_each_is_saved_and_the_name_is_the_best(small: Run, few: Path) -> None:
 def test_each_in_several_processes(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """Each seed is a command of its own, which the processes run; here one runs it at once."""
+    """Each seed is a command of its own, which the processes run; here one runs it at once. They
+    are told the options of a preset.
+    """
     asked: list[list[str]] = []
 
     def run(command: list[str], *, shown: bool) -> Finetuned:
@@ -68,12 +70,15 @@ def test_each_in_several_processes(
         return done
 
     monkeypatch.setattr(launched, "_run", run)
-    line = (*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x", "--json")
-    found = small(*line).done().json
+    line = (*TUNE, "--recipe", "small-data", "--data", few, "--seeds", 2, "--launch", 2)
+    found = small(*line, "--save", "team/x", "--json").done().json
     assert [command[command.index("--launch") + 1] for command in asked] == ["2", "2"]
     assert [one["ref"] for one in found["runs"]] == ["team/x:seed-0", "team/x:seed-1"]
     assert len({one["parent"] for one in found["runs"]}) == 1
     assert small("show", "team/x", "--json").json["manifest"] == found["manifest"]
+    if not moved:
+        small(*line, "--save", "team/x").done()
+        assert len(asked) == 2  # both are taken up
 
 
 HINT = json.dumps({"error": {"code": "interrupted", "message": "interrupted", "hint": "go on so"}})

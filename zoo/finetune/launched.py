@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
@@ -67,7 +68,9 @@ def recipe_file(recipe: Recipe) -> Iterator[Path]:
     """A file that ``--recipe`` takes, as long as the context lasts."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "recipe.toml")
-        given = {name: value for name, value in recipe.to_json().items() if value is not None}
+        # All options are there, those of a preset, too: a file names none.
+        options = replace(recipe, preset="").to_json()
+        given = {name: value for name, value in options.items() if value is not None}
         lines = [f"{name} = {json.dumps(value)}\n" for name, value in given.items()]
         file.write_text("".join(lines), encoding="utf-8")
         yield file

@@ -70,7 +70,8 @@ class Several:
     def run(self, number: int, recipe: Recipe, run: RunOne) -> Finetuned:
         """``run`` the ``recipe`` of one number, unless that was done before."""
         ref = self._refs[number]
-        self._asked[ref] = with_absolute_paths(recipe).to_json()
+        # A preset is its options: other processes are told these alone.
+        self._asked[ref] = with_absolute_paths(replace(recipe, preset="")).to_json()
         return self._taken_up(ref, recipe) or run(recipe, self.base, str(ref))
 
     @contextmanager
@@ -106,6 +107,7 @@ class Several:
             return None
         made = (str(ref), str(self._parent), self._asked[ref], str(now.manifest))
         for run in list_runs(self._workspace):
-            if (run.save, run.parent, run.asked, run.result.get("manifest")) == made:
+            asked = {name: value for name, value in run.asked.items() if name != "preset"}
+            if (run.save, run.parent, asked, run.result.get("manifest")) == made:
                 return run
         return None
