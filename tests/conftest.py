@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +26,9 @@ from fakes.s3_front import KEY_ID, SECRET, Front
 from zoo import plugins
 
 gc.disable()  # while test modules are imported
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what is to run in the background; tests that interrupt would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # One thread each, which torch asks for as it is imported: more would wait for those of others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

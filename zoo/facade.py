@@ -1310,7 +1310,9 @@ class Zoo:
 
         run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
         ref = Reference.parse(save)
-        return finetune_seeds(self.workspace, base, recipe, ref, seeds=seeds, run=run)
+        return finetune_seeds(
+            self.workspace, base, recipe, ref, seeds=seeds, run=run, progress=self.progress
+        )
 
     def run_folds(
         self,
@@ -1335,7 +1337,9 @@ class Zoo:
 
         run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
         ref = Reference.parse(save)
-        return finetune_folds(self.workspace, base, recipe, ref, folds=folds, run=run)
+        return finetune_folds(
+            self.workspace, base, recipe, ref, folds=folds, run=run, progress=self.progress
+        )
 
     def plan_finetune(
         self, recipe: Recipe, base: str, *, device: str = "auto", log: Log = ()

@@ -9,6 +9,9 @@ if __name__ == "__main__":
     # path.
     if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
         del sys.path[0]
-    from zoo_cli.main import main
+    try:
+        from zoo_cli.main import main
+    except KeyboardInterrupt:  # as `zoo.finetune` starts it, whoever did says so
+        sys.exit(130)
 
     main()

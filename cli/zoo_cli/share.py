@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import click
 
@@ -375,33 +375,52 @@ def import_(
       zoo import runs --recursive --as 'team/{stem}' --dry-run
       zoo import runs --recursive --as 'team/{stem}' --parent auto --yes
     """
+    of = _Network(architecture, backbone, key)
     if recursive:
         if key:
             raise click.UsageError("--key is for one file: leave it, or --recursive, out")
         ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
-        _import_all(file, name, architecture, backbone, dry_run, ask, as_json, options)
+        _import_all(file, name, of, dry_run, ask, as_json, options)
         return
     if yes:
         raise click.UsageError("--yes is for an import with --recursive")
-    if file.is_dir() and (architecture or backbone or key):
+    if file.is_dir() and any(of):
         raise click.UsageError(
             "a folder says what network it is: leave --architecture, --backbone and --key out, or "
             "name the file in it"
         )
-    zoo = open_zoo()
     if dry_run:
-        planned = zoo.plan_import(
-            file, name, architecture=architecture, backbone=backbone, key=key, **options
-        )
-        print_json(planned.to_json()) if as_json else show_planned(planned)
-        if options.get("parent") == "auto":
-            note("--parent auto: the parent is looked for when FILE is imported")
-        return
+        _plan_import(file, name, of, as_json, options)
+    else:
+        _import_one(file, name, of, as_json, options)
+
+
+class _Network(NamedTuple):
+    """What was said of the network that a file is of, and where in it that is."""
+
+    architecture: str | None
+    backbone: str | None
+    key: str | None
+
+
+def _plan_import(
+    file: Path, name: str, of: _Network, as_json: bool, options: ImportOptions
+) -> None:
+    planned = open_zoo().plan_import(
+        file, name, architecture=of.architecture, backbone=of.backbone, key=of.key, **options
+    )
+    print_json(planned.to_json()) if as_json else show_planned(planned)
+    if options.get("parent") == "auto":
+        note("--parent auto: the parent is looked for when FILE is imported")
+
+
+def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: ImportOptions) -> None:
+    zoo = open_zoo()
     if file.is_dir():
         done = zoo.import_folder(file, name, **options)
     else:
         done = zoo.import_file(
-            file, name, architecture=architecture, backbone=backbone, key=key, **options
+            file, name, architecture=of.architecture, backbone=of.backbone, key=of.key, **options
         )
     print_json(done.to_json()) if as_json else _show(done)
 
@@ -414,8 +433,7 @@ def _show(done: Imported) -> None:
 def _import_all(
     folder: Path,
     pattern: str,
-    architecture: str | None,
-    backbone: str | None,
+    of: _Network,
     dry_run: bool,
     ask: bool,
     as_json: bool,
@@ -425,8 +443,8 @@ def _import_all(
     plan = zoo.import_all(
         folder,
         pattern,
-        architecture=architecture,
-        backbone=backbone,
+        architecture=of.architecture,
+        backbone=of.backbone,
         dry_run=True,
         **options,
     )

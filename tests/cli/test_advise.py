@@ -100,6 +100,50 @@ def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
     assert "there are too few images" in small("advise", data, *ADVISE, "--quiet").done().out
 
 
+def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> None:
+    """A fine-tune refuses it: what advice is asked for is what to do then."""
+    (data / "rare").mkdir()
+    scene(7).save(data / "rare" / "one.png")
+    (data / "none").mkdir()
+    (data / "none" / "bad.png").write_bytes(b"text")
+    advice = small("advise", data, *ADVISE, "--json").done().json
+    assert advice["facts"]["classes"] == {"blue": 16, "green": 16, "red": 16}
+    assert ["rare/one.png", "is alone in its class"] in advice["facts"]["skipped_images"]
+    assert [text for text in advice["remarks"] if "asks for two of each" in text] == [
+        f"the class '{name}' has {many} that can be used, and is left out here; "
+        "zoo finetune asks for two of each"
+        for name, many in (("none", "no image"), ("rare", "one image"))
+    ]
+    refused = small("finetune", NET, "--data", data, "--save", "team/x", "--skip-bad")
+    refused.refused("class 'rare' has one image", "class 'none' has no image")
+
+
+def test_no_name_becomes_a_formula_of_a_spreadsheet(small: Run, data: Path, tmp_path: Path) -> None:
+    """In tables that people read; that for a fine-tune has names as they are."""
+    shutil.move(data / "red", data / "=1+1")
+    shutil.copy(data / "=1+1" / "3.png", data / "=1+1" / "copy.png")
+    out = tmp_path / "advice"
+    small("advise", data, *ADVISE, "--out", out).done()
+    with (out / "suspects.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "copy"]
+    assert [(row["image"], row["label"], row["value"]) for row in rows] == [
+        ("'=1+1/3.png", "'=1+1", "0.000000")
+    ]
+    with (out / "groups.csv").open() as file:
+        assert "=1+1" in {row["label"] for row in csv.DictReader(file)}
+    tune = ("finetune", NET, "--data", data, "--image-size", 32)
+    small(*tune, "--strategy", "probe", "--save", "team/a").done()
+    how = ("--strategy", "partial", "--freeze", "all", "--epochs", 1)
+    done = small(*tune, *how, "--save", "team/b")
+    assert "a probe alone had accuracy" in done.done().out  # read from the table of the other
+    assert "=1+1" in small("show", "team/b", "--json").json["classes"]
+    predicted = tmp_path / "predicted.csv"
+    small("predict", "team/a", data / "=1+1", "--top", 3, "--out", predicted).done()
+    with predicted.open() as file:
+        for row in csv.DictReader(file):
+            assert "'=1+1" in {row["class_1"], row["class_2"], row["class_3"]}
+
+
 def test_few_groups_leave_no_curve_and_no_numbers_that_are_none(
     small: Run, data: Path, tmp_path: Path
 ) -> None:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import timm
 import torch
 import torchvision
 import transformers
 from fakes.clock import earlier
-from fakes.program import Said
+from fakes.import_runs import NET, Run, State, weights
 from safetensors.torch import load_file, save_file
-
-Run = Callable[..., Said]
-State = dict[str, torch.Tensor]
-NET = "test_vit"
-
-
-def weights(seed: int = 1, outputs: int = 3, architecture: str = NET) -> State:
-    torch.manual_seed(seed)
-    return dict(timm.create_model(architecture, num_classes=outputs).state_dict())
 
 
 def test_a_fine_tune_says_nothing_of_the_weights_of_its_base(empty: Run, few: Path) -> None:

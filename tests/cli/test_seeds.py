@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import fmean, stdev
 from subprocess import PIPE, Popen
+from typing import Any
 
 import pytest
 from fakes.prepared import NET, Run
@@ -52,7 +54,9 @@ def test_each_is_saved_and_the_name_is_the_best(small: Run, few: Path) -> None:
 def test_each_in_several_processes(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """Each seed is a command of its own, which the processes run; here one runs it at once."""
+    """Each seed is a command of its own, which the processes run; here one runs it at once. They
+    are told the options of a preset.
+    """
     asked: list[list[str]] = []
 
     def run(command: list[str], *, shown: bool) -> Finetuned:
@@ -66,12 +70,15 @@ def test_each_in_several_processes(
         return done
 
     monkeypatch.setattr(launched, "_run", run)
-    line = (*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x", "--json")
-    found = small(*line).done().json
+    line = (*TUNE, "--recipe", "small-data", "--data", few, "--seeds", 2, "--launch", 2)
+    found = small(*line, "--save", "team/x", "--json").done().json
     assert [command[command.index("--launch") + 1] for command in asked] == ["2", "2"]
     assert [one["ref"] for one in found["runs"]] == ["team/x:seed-0", "team/x:seed-1"]
     assert len({one["parent"] for one in found["runs"]}) == 1
     assert small("show", "team/x", "--json").json["manifest"] == found["manifest"]
+    if not moved:
+        small(*line, "--save", "team/x").done()
+        assert len(asked) == 2  # both are taken up
 
 
 HINT = json.dumps({"error": {"code": "interrupted", "message": "interrupted", "hint": "go on so"}})
@@ -97,6 +104,119 @@ os.kill(os.getppid(), signal.SIGTERM)
 signal.pause()
 """
 """A program that terminates whoever started it."""
+
+
+def test_what_trains_no_batch_norm(small: Run, few: Path) -> None:
+    """What ``auto`` stood for is repeated as it was asked, not as old versions meant it."""
+    line = (*TUNE[:2], "--image-size", 32, "--freeze", "all", "--epochs", 1, "--data", few)
+    small(*line, "--seeds", 2, "--save", "team/x").done()
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Interrupt the next several runs when so many are done; the names of those that ran."""
+    real, ran = Zoo.run_recipe, list[str]()
+
+    def run(zoo: Zoo, recipe: Recipe, base: str, save: str, **options: Any) -> Finetuned:
+        if not after:
+            raise KeyboardInterrupt
+        ran.append(save)
+        done = real(zoo, recipe, base, save, **options)
+        if len(ran) == after:  # it is kept, and its command has not ended yet
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Zoo, "run_recipe", run)
+    return ran
+
+
+@pytest.mark.parametrize("kind", ["seed", "fold"])
+def test_what_was_done_before_an_interrupt_is_taken_up(
+    small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = Path(shutil.copytree(few, tmp_path / "data"))
+    line = (*TUNE[:-2], "--data", data, f"--{kind}s", 2, "--save", "team/x")
+    names = {"seed": ["team/x:seed-0", "team/x:seed-1"], "fold": ["team/x:fold-1", "team/x:fold-2"]}
+    first, second = names[kind]
+    last = ["team/x"] if kind == "fold" else []
+    with monkeypatch.context() as patch:
+        interrupt(patch, 0)
+        done = small(*line)
+        assert (done.code, done.err) == (130, "\ninterrupted\n  nothing is kept yet, begin anew\n")
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1)
+        done = small(*line, "--json")
+        told = json.loads(done.err.splitlines()[-1])["error"]
+        assert (done.code, told["hint"]) == (130, f"kept: {first}; the same command goes on there")
+    with monkeypatch.context() as patch:
+        ran = interrupt(patch, 9)
+        whole = small(*line, "--json").done()
+        assert ran == [second, *last]
+        assert f"{first} is there already, from the run " in whole.err
+        found = whole.json[f"{kind}s" if kind == "fold" else "runs"][0]
+        shown = small("show", first, "--json").json
+        assert (found["manifest"], found["metrics"]) == (shown["manifest"], shown["metrics"])
+        # Not of other images, of another recipe, or where the name is another's by now.
+        ran.clear()
+        small(*line, "--probe", "svm").done()
+        assert ran == [first, second, *last]
+        small("tag", NET, first, "--force").done()
+        ran.clear()
+        small(*line, "--probe", "svm").done()
+        assert ran == [first, *last]
+        next((data / "1").iterdir()).unlink()
+        ran.clear()
+        small(*line, "--probe", "svm").done()
+        assert ran == [first, second, *last]
+
+
+def test_a_seed_that_was_cut_off_and_resumed_is_taken_up(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.run.conclude", cut_off)
+        said = small(*line).err
+    run = small("runs", "--json").json[0]["id"]
+    assert f"zoo finetune --resume {run}\n" in said
+    assert "kept: team/x" not in said
+    small("finetune", "--resume", run).done()
+    with monkeypatch.context() as patch:
+        ran = interrupt(patch, 9)
+        small(*line).done()
+    assert ran == ["team/x:seed-1"]
+
+
+STARTED = """
+import os, signal
+os.kill(os.getppid(), signal.SIGINT)
+open("started", "w").close()
+signal.pause()
+"""
+"""A program that interrupts whoever starts it, at once."""
+
+
+def test_a_program_that_is_only_being_started_is_interrupted(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Popen[str]):
+        """Known to whoever starts it a moment after it runs."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            deadline = time.monotonic() + 20
+            while not Path("started").exists() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            started.append(self)
+
+    started: list[Popen[str]] = []
+    monkeypatch.setattr(launched, "Popen", Slow)
+    monkeypatch.setattr(launched, "PROGRAM", (sys.executable, "-Sc", STARTED))
+    done = small(*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x")
+    assert (done.code, done.err) == (130, "\ninterrupted\n  nothing is kept yet, begin anew\n")
+    assert [program.returncode for program in started] == [-signal.SIGINT]
 
 
 @pytest.mark.parametrize("by", ["terminal", "notebook"])
@@ -130,8 +250,9 @@ def test_what_ends_this_process_ends_those_that_it_started(
 @pytest.mark.long
 def test_a_terminal_interrupts_two_processes(small: Run, few: Path) -> None:
     line = (*TUNE[:2], "--image-size", 32, "--data", few, "--freeze", "all", "--epochs", 400)
-    of = ("--batch-size", 8, "--seeds", 2, "--launch", 2, "--device", "cpu", "--save", "team/x")
-    command = [sys.executable, "-m", "zoo_cli", *map(str, (*line, *of))]
+    # By itself it saves no more often than costs little: on a slow machine, when all is done.
+    of = ("--batch-size", 8, "--seeds", 2, "--launch", 2, "--device", "cpu", "--save-every", 9)
+    command = [sys.executable, "-m", "zoo_cli", *map(str, (*line, *of, "--save", "team/x"))]
     process = Popen(command, stderr=PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not [*Path("runs").glob("*/state.pt")]:

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from fakes.hub_server import HubServer
+from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 from fakes.typed import card
 from safetensors.torch import load_file, save_file
 

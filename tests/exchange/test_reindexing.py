@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fakes.checkpoints import add_checkpoint
 from fakes.few import few_published  # noqa: F401 - a fixture
+from fakes.traced import traced_once  # noqa: F401 - as above
 
 import zoo as z
 

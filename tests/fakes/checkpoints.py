@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from blake3 import blake3
@@ -91,7 +92,7 @@ def raw_file(header: Mapping[str, Any] | str | bytes, body: bytes = b"") -> byte
 
 def store_weights(store: Store, values: Tensors) -> WeightsFile:
     """Save the tensors with the real library and add the file."""
-    path = store.staging / f"{blake3(repr(values).encode()).hexdigest()}.safetensors"
+    path = store.staging / f"{uuid4().hex}.safetensors"
     try:
         save_file(values, path, {"format": "pt"})
         return add_weights(store, path)

@@ -78,7 +78,8 @@ class Server:
 @contextmanager
 def running(bin_folder: Path) -> Iterator[Server]:
     """A server, stopped and its folder deleted in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="zoo-pg-"))  # short, as a socket's path must be
+    where = os.environ.get("PYTEST_DEBUG_TEMPROOT")  # memory, where there is enough
+    folder = Path(tempfile.mkdtemp(prefix="zoo-pg-", dir=where))  # short: a socket's path must be
     owner = _owner()
     if owner:
         os.chown(folder, owner["user"], owner["group"])

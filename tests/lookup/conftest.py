@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.derived import LITE0, LITE1, TRAINED, TUNED, derive, train, weights_of
+from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 
 import zoo as z
 from zoo.domain.digest import Digest

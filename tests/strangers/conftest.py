@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes.strangers import make_images, make_zoo
+from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.backbones.devices import pick_device
+from zoo.domain.csv_text import as_csv
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
@@ -21,7 +24,6 @@ from zoo.domain.result import Result, plain
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
-from zoo.finetune.results.report import as_csv
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.lookup.history import Advised, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
@@ -98,7 +100,13 @@ def advise(
     """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
     with writable(workspace, CACHE, TRIALS) as root:
         prepared = prepare(
-            workspace, base, recipe, pick_device(device), progress, folder=root / CACHE
+            workspace,
+            base,
+            recipe,
+            pick_device(device),
+            progress,
+            folder=root / CACHE,
+            skip_alone=True,
         )
         warn_of_guess(prepared)
         dataset = prepared.dataset
@@ -116,7 +124,8 @@ def advise(
             layers = layers_of(reading, dataset.task, classes, together, seed, progress)
         if layers:
             contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
-            plan = _plan(contest, budget)
+            # A fine-tune refuses classes of one image, and so would all that is tried.
+            plan = _plan(contest, 0 if dataset.alone else budget)
     groups = _groups(dataset, reading, together)
     advice = Advice(
         base=prepared.base,
@@ -207,7 +216,7 @@ def _write(
         (out / stale).unlink(missing_ok=True)
     _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
     if groups:
-        _text(out / GROUPS, as_csv([("path", "label", "group"), *groups]))
+        _text(out / GROUPS, _exactly([("path", "label", "group"), *groups]))
     save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
     picture = None
     if advice.layers and advice.plan:
@@ -232,6 +241,13 @@ def _suspects(facts: Facts) -> Iterator[Sequence[object]]:
         yield "odd", odd.image, odd.part, odd.label, "", "", "", f"{odd.far:.3f}"
     for key, reason in facts.skipped:
         yield "unusable", key, "", "", "", "", "", reason
+
+
+def _exactly(rows: Sequence[Sequence[str]]) -> str:
+    """CSV for `finetune`, which takes names as they are; no spreadsheet need open it."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def kind_of(pair: Duplicate) -> str:

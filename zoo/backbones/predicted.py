@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.backbones.predict import Prediction
+from zoo.domain.csv_text import safe_cell
 from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.errors import Conflict, InvalidOption, MissingPackage
@@ -87,8 +88,8 @@ def _as_csv(rows: Iterator[Cells]) -> Iterator[bytes]:
     lines = csv.writer(text, lineterminator="\n")
     for at, row in enumerate(rows):
         if not at:
-            lines.writerow(row)
-        lines.writerow(row.values())
+            lines.writerow(map(safe_cell, row))
+        lines.writerow(map(safe_cell, row.values()))
         yield text.getvalue().encode("utf-8", "surrogateescape")  # names of files need not be UTF-8
         text.seek(0)
         text.truncate()

@@ -25,7 +25,7 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
 from zoo.finetune.results.interval import warning
-from zoo.finetune.results.journal import Journal
+from zoo.finetune.results.journal import Journal, latest
 from zoo.finetune.results.paired import Gain, earlier_probe, gain
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import Prepared
@@ -87,6 +87,22 @@ class Finetuned(Result):
         values = {each.name: data[each.metadata.get("json", each.name)] for each in fields(cls)}
         return cls(**{k: read[k](v) if k in read else v for k, v in values.items()})
 
+    @classmethod
+    def of_run(cls, run: Run, known: Manifest) -> Self:
+        """What a ``run`` made that is done: the checkpoint ``known``."""
+        return cls.from_json(
+            {
+                **run.result,
+                "ref": run.save,
+                "moved_from": None,
+                "parent": run.parent,
+                "run": run.id,
+                "freeze": dict(known.freeze or {}),
+                "task": run.recipe["task"],
+                "skipped_images": int(latest(run.provenance)["skipped_images"]),
+            }
+        )
+
 
 def conclude(
     workspace: Workspace,
@@ -114,12 +130,14 @@ def conclude(
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
     digest, before = publish(workspace, prepared, manifest, journal.run.save, report)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
+    seconds = round(time.monotonic() - began, 3)
     result = {
         "manifest": str(digest),
         "metrics": metrics,
         "warning": warned,
         "gained": gained.to_json() if gained else None,
         "validation_images": len(prepared.dataset.validation),
+        "seconds": seconds,
     }
     journal.done(result)
     return Finetuned(
@@ -134,7 +152,7 @@ def conclude(
         gained=gained,
         warning=warned,
         skipped=len(prepared.dataset.skipped),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=seconds,
     )
 
 

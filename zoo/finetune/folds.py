@@ -1,18 +1,17 @@
 """Folds: one recipe trained as often as there are folds, each time with another held out; then once
-on all of these images, for as long as that was best.
-
-Each is an ordinary run, and a checkpoint of its own under a tag: whoever stops in between keeps
-those that are done. Images to test on are apart, and choose nothing.
+on all of these images, for as long as that was best. Images to test on are apart, and choose
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
 
 from scipy.stats import t
 
+from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import DEFAULTS, MOST_FOLDS, Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -20,9 +19,9 @@ from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.interval import wilson
-from zoo.finetune.seeds import Several
+from zoo.finetune.several import RunOne, Several
 from zoo.finetune.strategies.advised import FOLLOWED
-from zoo.finetune.strategies.choose import after, best_epochs, scores_of, with_epochs
+from zoo.finetune.strategies.choose import Scores, after, best_epochs, scores_of, with_epochs
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -69,7 +68,8 @@ def finetune_folds(
     save: Reference,
     *,
     folds: int,
-    run: Callable[[Recipe, str, str], Finetuned],
+    run: RunOne,
+    progress: Progress = silent,
 ) -> Folds:
     """Fine-tune ``base`` with each of so many ``folds`` held out, then on all of their images.
 
@@ -88,20 +88,33 @@ def finetune_folds(
             f"folds choose how long to train, and {what} is chosen otherwise: leave it out"
         )
     numbers = range(1, folds + 1)
-    several = Several(workspace, base, save, "fold", numbers)
-    done = tuple(
-        several.run(number, replace(recipe, fold=f"{number}/{folds}"), run) for number in numbers
-    )
-    kept = [find_run(workspace, each.run) for each in done]
-    measure = SCORE[done[0].task]
-    tables = [scores_of(each.lines(), measure) for each in kept]
-    epochs = best_epochs(tables)
-    # As the folds decided what is decided by the number of images, or was advised.
-    decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in FOLLOWED}
-    final = with_epochs(replace(recipe, fold="all", **decided), epochs)
-    result = run(final, several.base, str(save))
-    scores = [after(table, epochs) for table in tables]
+    several = Several(workspace, base, save, "fold", numbers, progress)
+    with several.interruptible():
+        done = tuple(
+            several.run(number, replace(recipe, fold=f"{number}/{folds}"), run)
+            for number in numbers
+        )
+        kept = [find_run(workspace, each.run) for each in done]
+        measure = SCORE[done[0].task]
+        tables = [scores_of(each.lines(), measure) for each in kept]
+        epochs = best_epochs(tables)
+        # As the folds decided what is decided by the number of images, or was advised.
+        decided = {name: kept[0].recipe.get(name, DEFAULTS[name]) for name in FOLLOWED}
+        final = with_epochs(replace(recipe, fold="all", **decided), epochs)
+        result = run(final, several.base, str(save))
     images = [int(each.result["validation_images"]) for each in kept]
+    return _told(measure, tables, epochs, images, done, result)
+
+
+def _told(
+    measure: str,
+    tables: Sequence[Scores],
+    epochs: int,
+    images: Sequence[int],
+    folds: tuple[Finetuned, ...],
+    result: Finetuned,
+) -> Folds:
+    scores = [after(table, epochs) for table in tables]
     low, high = _interval(measure, scores, images)
     probes = [table[0] for table in tables if 0 in table]
     return Folds(
@@ -114,7 +127,7 @@ def finetune_folds(
         epochs=epochs,
         scores=tuple(scores),
         images=tuple(images),
-        folds=done,
+        folds=folds,
         result=result,
     )
 

@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
@@ -67,7 +68,9 @@ def recipe_file(recipe: Recipe) -> Iterator[Path]:
     """A file that ``--recipe`` takes, as long as the context lasts."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "recipe.toml")
-        given = {name: value for name, value in recipe.to_json().items() if value is not None}
+        # All options are there, those of a preset, too: a file names none.
+        options = replace(recipe, preset="").to_json()
+        given = {name: value for name, value in options.items() if value is not None}
         lines = [f"{name} = {json.dumps(value)}\n" for name, value in given.items()]
         file.write_text("".join(lines), encoding="utf-8")
         yield file
@@ -77,23 +80,50 @@ def _run(command: list[str], *, shown: bool) -> Finetuned:
     # A group of its own: a terminal interrupts all of this process's group, a notebook this process
     # alone. So it is always interrupted from here, and once: a second time cuts its end short.
     with (
+        _interrupts_held() as let_interrupt,
         Popen(
             command, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8", process_group=0
         ) as process,
         _ended_with_this(process.pid),
     ):
         try:
+            let_interrupt()
             last = _follow(cast(IO[str], process.stderr), shown=shown)
             out = cast(IO[str], process.stdout).read()
         except KeyboardInterrupt as interrupt:
             _send(process.pid, signal.SIGINT)
-            told = _failed(_follow(cast(IO[str], process.stderr), shown=shown), 130)
+            # What it says now is how to go on; or where it was, if it had hardly begun.
+            told = _failed(_follow(cast(IO[str], process.stderr), shown=False), 130)
             for text in getattr(told, "__notes__", ()):  # how to go on
                 interrupt.add_note(text)
             raise
     if process.returncode:
         raise _failed(last, process.returncode)
     return Finetuned.from_json(json.loads(out))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Hold back an interrupt until what it gives is called: a program that is only being started
+    would never hear of it.
+    """
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    holds = current_thread() is main_thread() and callable(before)  # else nothing is raised here
+
+    def let_through() -> None:
+        if holds:
+            signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt
+
+    if holds:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield let_through
+    finally:
+        if holds:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from zoo.backbones.devices import pick_device
+from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -26,9 +27,8 @@ from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
 from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
 from zoo.finetune.results.paired import too_few
-from zoo.finetune.results.report import as_csv
 from zoo.finetune.results.trackers import Log, Trackers, named
-from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
@@ -89,7 +89,8 @@ def finetune(
         if recipe.strategy == "auto" and not again:
             prepared, told = _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
-        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log))
+        asked = with_absolute_paths(recipe).to_json()
+        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked))
         with _locked(workspace, run, ranks):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:

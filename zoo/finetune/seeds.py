@@ -1,28 +1,28 @@
 """Seeds: one recipe run with several seeds, one after another, and what they come to together.
 
-Each is an ordinary run, and a checkpoint of its own under a tag: whoever stops in between keeps
-those that are done. What the strategy ``auto`` stands for, the first decides for all. The name
-itself moves once, at the end, to the best by its validation images.
+What the strategy ``auto`` stands for, the first decides for all. The name itself moves once, at the
+end, to the best by its validation images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from zoo import config
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
+from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
-from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidOption, UnknownName
+from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
+from zoo.finetune.several import RunOne, Several
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
-__all__ = ["Seeds", "Several", "Spread", "finetune_seeds"]
+__all__ = ["Seeds", "Spread", "finetune_seeds"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,8 @@ def finetune_seeds(
     save: Reference,
     *,
     seeds: int,
-    run: Callable[[Recipe, str, str], Finetuned],
+    run: RunOne,
+    progress: Progress = silent,
 ) -> Seeds:
     """Fine-tune ``base`` with so many ``seeds``, from the recipe's own on, and save each.
 
@@ -78,67 +79,38 @@ def finetune_seeds(
     if seeds < 2:
         raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
-    several = Several(workspace, base, save, "seed", numbers)
-    done: list[Finetuned] = []
-    for number in numbers:
-        done.append(several.run(number, replace(recipe, seed=number), run))
-        if recipe.strategy == "auto":  # decided once, or seeds would be of several recipes
-            recipe = Recipe.recorded(find_run(workspace, done[0].run).recipe)
+    several = Several(workspace, base, save, "seed", numbers, progress)
+    with several.interruptible():
+        done: list[Finetuned] = []
+        for number in numbers:
+            done.append(several.run(number, replace(recipe, seed=number), run))
+            if recipe.strategy == "auto":  # decided once, or seeds would be of several recipes
+                # Not `Recipe.recorded`: what this version leaves out is not what old ones did.
+                recipe = Recipe.from_json(find_run(workspace, done[0].run).recipe)
+        return _best(workspace, save, numbers, done)
+
+
+def _best(
+    workspace: Workspace, save: Reference, numbers: Sequence[int], done: Sequence[Finetuned]
+) -> Seeds:
+    """Give the name to the best by its validation images."""
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
-    at = max(range(seeds), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
+    at = max(range(len(done)), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
     before = workspace.store.read_ref(save)
-    why = f"finetune: the best of {seeds} seeds"
+    why = f"finetune: the best of {len(done)} seeds"
     # Again, hours later: by now it may be the name of what is published.
     workspace.move(save, done[at].manifest, why, check=lambda _: workspace.names.check_free(save))
     return Seeds(
         ref=save,
         manifest=done[at].manifest,
         moved_from=moved_from(before, done[at].manifest),
-        seeds=numbers,
+        seeds=tuple(numbers),
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),
         runs=tuple(done),
         metrics=_spreads([each.metrics for each in done]),
     )
-
-
-class Several:
-    """Runs of one base, one after another, each saved under a tag (``seed-3``).
-
-    Raises:
-        InvalidOption: This is one of several processes.
-    """
-
-    def __init__(
-        self, workspace: Workspace, base: str, save: Reference, kind: str, numbers: Sequence[int]
-    ) -> None:
-        if config.processes() > 1:
-            raise InvalidOption(
-                f"several {kind}s are not for torchrun or accelerate launch: start one process, "
-                f"which starts the others for each {kind} (zoo finetune --{kind}s 5 --launch 2)"
-            )
-        own = f"{kind}-" if save.tag == DEFAULT_TAG else f"{save.tag}-{kind}-"
-        self._refs = {number: replace(save, tag=f"{own}{number}") for number in numbers}
-        for ref in (save, *self._refs.values()):
-            workspace.names.check_free(ref)
-        self._workspace, self._name = workspace, base
-        _, self._parent = workspace.names.resolve(base)
-
-    @property
-    def base(self) -> str:
-        """All from one checkpoint: the name may point at another one by now."""
-        try:
-            same = self._workspace.names.resolve(self._name)[1] == self._parent
-        except UnknownName:
-            same = False
-        return self._name if same else str(self._parent)
-
-    def run(
-        self, number: int, recipe: Recipe, run: Callable[[Recipe, str, str], Finetuned]
-    ) -> Finetuned:
-        """``run`` the ``recipe`` of one number."""
-        return run(recipe, self.base, str(self._refs[number]))
 
 
 def _spreads(metrics: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

@@ -69,7 +69,8 @@ class Run(Result):
         base: The reference or digest that was given.
         parent: The manifest that it stood for.
         save: The name for the result.
-        recipe: The options, as JSON.
+        recipe: The options, as JSON, with nothing left to decide.
+        asked: The options as they were given, with absolute paths; of old versions nothing.
         device: What it computes on.
         log: Names of trackers that were asked for.
         started: UTC, ISO 8601.
@@ -99,6 +100,7 @@ class Run(Result):
     error: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -192,7 +194,7 @@ class Run(Result):
         """Plain data for JSON."""
         return {
             "id": self.id,
-            **{k: v for k, v in _fields(self).items() if k != "folder"},
+            **{k: v for k, v in _fields(self).items() if k not in ("folder", "asked")},
             "folder": str(self.folder),
             "resumable": self.resumable,
             "kept": self.kept,

@@ -124,6 +124,8 @@ class Dataset:
     # Of files when they were checked (`state_of`).
     states: Mapping[str, int] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
+    # Classes that were left out, as fewer than two of their images can be used.
+    alone: tuple[str, ...] = ()
 
     def read(self, sample: Sample) -> Image.Image:
         """The sample's image as RGB; raises `InvalidImage` where it became unreadable."""

@@ -53,6 +53,7 @@ def open_dataset(
     split_copies: bool = False,
     fold: str = "",
     skip_bad: bool = False,
+    skip_alone: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
@@ -69,14 +70,19 @@ def open_dataset(
         fold: Of training and validation images together, what is held out (`fold_of`).
         split_copies: Whether copies of an image may be in several parts.
         skip_bad: Leave out images that cannot be read or have no label.
+        skip_alone: Leave out classes of which fewer than two images can be used.
         cache: A folder that remembers which images were in order (see `check_images`).
         progress: Progress callback, called once per image.
     """
     shares = Shares(validation_share, test_share)
     listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
+    known = listing.classes
+    if skip_alone and listing.task == "classification":
+        listing, bad = _without_alone(listing, bad)
     rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
     rows = joined(rows, {} if split_copies else checked.digests)
-    return _dataset(spec, listing, checked, bad, rows, shares, seed, fold)
+    dataset = _dataset(spec, listing, checked, bad, rows, shares, seed, fold)
+    return replace(dataset, alone=tuple(name for name in known if name not in listing.classes))
 
 
 def open_labeled(
@@ -141,6 +147,24 @@ def _checked(
     # In the order of the listing, as they are reported.
     problems = {row.key: row.problem or checked.problems.get(row.key, "") for row in listing.rows}
     return listing, checked, {key: problem for key, problem in problems.items() if problem}
+
+
+def _without_alone(listing: Listing, bad: dict[str, str]) -> tuple[Listing, dict[str, str]]:
+    """Without classes of which fewer than two images can be used: these are as good as bad."""
+    usable = [row for row in listing.rows if row.key not in bad]
+    counts = Counter(row.label for row in usable)
+    alone = [name for name in listing.classes if counts[name] < 2]
+    if not alone:
+        return listing, bad
+    remarks = [
+        f"the class '{name}' has {'one image' if counts[name] else 'no image'} that can be used, "
+        "and is left out here; zoo finetune asks for two of each"
+        for name in alone
+    ]
+    left_out = {row.key: "is alone in its class" for row in usable if row.label in alone}
+    classes = tuple(name for name in listing.classes if name not in alone)
+    kept = replace(listing, classes=classes, remarks=(*listing.remarks, *remarks))
+    return kept, {**bad, **left_out}
 
 
 def _none_labeled(_: Listing, rows: Sequence[Row]) -> list[str]:

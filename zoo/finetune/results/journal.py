@@ -26,7 +26,7 @@ from zoo.domain.manifest import GUESSED
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.errors import DiskFull, InvalidData, ZooError
-from zoo.finetune.dataset.dataset import parts_digest
+from zoo.finetune.dataset.dataset import Dataset, parts_digest
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.results.trackers import Log, Trackers, named
@@ -45,6 +45,7 @@ __all__ = [
     "Journal",
     "Line",
     "continued",
+    "is_as_today",
     "latest",
     "new_run",
     "provenance",
@@ -65,8 +66,16 @@ THEN = ", then "
 """Between what a run began with and what it went on with."""
 
 
-def new_run(workspace: Workspace, prepared: Prepared, save: str, log: Log = ()) -> Run:
-    """A run that is about to begin, in a new folder, and is to be saved under ``save``."""
+def new_run(
+    workspace: Workspace,
+    prepared: Prepared,
+    save: str,
+    log: Log = (),
+    asked: Mapping[str, Any] | None = None,
+) -> Run:
+    """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:
+    the options that were given.
+    """
     started = now()
     # To the microsecond: runs sort by their ids.
     folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
@@ -81,6 +90,7 @@ def new_run(workspace: Workspace, prepared: Prepared, save: str, log: Log = ()) 
         started=started,
         log=named(log),
         provenance=provenance(prepared),
+        asked=asked or {},
     )
 
 
@@ -221,6 +231,17 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         **{name: version(name) for name in LIBRARIES},
         **({GUESSED: guessed} if guessed else {}),
     }
+
+
+def is_as_today(recorded: Mapping[str, str], dataset: Dataset) -> bool:
+    """Whether a run was of the images of ``dataset``, split so, and trained as today."""
+    here = {
+        "data_digest": dataset.digest,
+        "split_digest": dataset.split_digest,
+        "reading": str(READING),
+        "training": str(TRAINING),
+    }
+    return here.items() <= recorded.items()
 
 
 def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:

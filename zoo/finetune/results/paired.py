@@ -18,6 +18,7 @@ from scipy.stats import binomtest, wilcoxon
 from torch.nn.functional import one_hot
 
 from zoo.backbones.taps import HEAD
+from zoo.domain.csv_text import safe_cell
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
@@ -141,8 +142,9 @@ def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured
         try:
             with open_regular(other.folder / PREDICTIONS, PREDICTIONS) as file:
                 rows = csv.DictReader(io.TextIOWrapper(file, "utf-8", "surrogateescape"))
-                said = {row["path"]: measured.classes.index(row["predicted"]) for row in rows}
-            answers = torch.tensor([said[image] for image in measured.images])
+                classes = [safe_cell(name) for name in measured.classes]
+                said = {row["path"]: classes.index(row["predicted"]) for row in rows}
+            answers = torch.tensor([said[safe_cell(image)] for image in measured.images])
         except (OSError, ValueError, LookupError, csv.Error, ZooError):  # no run's file any more
             continue
         outputs = one_hot(answers, len(measured.classes)).float()

@@ -7,8 +7,6 @@ measure. Shares have Wilson's interval, all else that of a thousand draws of the
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +20,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.results import interval as i
@@ -36,7 +35,6 @@ __all__ = [
     "Doubtful",
     "Measured",
     "Report",
-    "as_csv",
     "predicted",
     "write_report",
 ]
@@ -425,13 +423,6 @@ def predicted(measured: Measured) -> Iterator[Sequence[object]]:
         measured.images, measured.targets.tolist(), shares.tolist(), strict=True
     ):
         yield image, *(f"{value:g}" for value in true), *(f"{value:.6g}" for value in given)
-
-
-def as_csv(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _write(path: Path, text: str) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "prepare",
     "truncated",
     "warn_of_guess",
+    "with_absolute_paths",
     "with_recipe",
 ]
 
@@ -124,10 +125,12 @@ def prepare(
     known_as: str = "",
     folder: Path | None = None,
     again: bool = False,
+    skip_alone: bool = False,
 ) -> Prepared:
     """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo.
 
-    Done ``again``, it may say what has no effect: older recipes do not know all options.
+    Done ``again``, it may say what has no effect: older recipes do not know all options. With
+    ``skip_alone`` classes are left out that cannot be trained on (`open_dataset`).
     """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
@@ -135,8 +138,9 @@ def prepare(
     check_base(workspace, known, recipe)
     name = known_as or str(ref or base)
     with ranks.main_first():  # one may have to download
-        dataset = dataset_of(folder or workspace.root / CACHE, recipe, progress)
-    recipe = _absolute(replace(recipe, task=dataset.task))
+        cache = folder or workspace.root / CACHE
+        dataset = dataset_of(cache, recipe, progress, skip_alone=skip_alone)
+    recipe = with_absolute_paths(replace(recipe, task=dataset.task))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
@@ -180,13 +184,15 @@ def warn_of_guess(prepared: Prepared) -> None:
         LOG.warning("%s: %s", prepared.base, guess)
 
 
-def _absolute(recipe: Recipe) -> Recipe:
+def with_absolute_paths(recipe: Recipe) -> Recipe:
     """With absolute paths: the run records them, and a rerun may begin in another folder."""
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     return replace(recipe, data=absolute(recipe.data), root=root)
 
 
-def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
+def dataset_of(
+    folder: Path, recipe: Recipe, progress: Progress, *, skip_alone: bool = False
+) -> Dataset:
     """The images that ``recipe`` names, split as it says; ``folder`` is for caches."""
     return open_dataset(
         recipe.data,
@@ -199,6 +205,7 @@ def dataset_of(folder: Path, recipe: Recipe, progress: Progress) -> Dataset:
         opening=opening_of(recipe),
         split_copies=recipe.duplicates == "apart",
         skip_bad=recipe.skip_bad,
+        skip_alone=skip_alone,
         cache=folder / "images",
         progress=progress,
     )

@@ -1,0 +1,113 @@
+"""Several: runs of one base, one after another, for seeds and for folds.
+
+Each is an ordinary run, and a checkpoint of its own under a tag. Whoever stops in between keeps
+those that are done, and the same command takes them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from zoo import config
+from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
+from zoo.domain.progress import Progress
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import InvalidOption, UnknownName
+from zoo.finetune.conclude import Finetuned
+from zoo.finetune.results.journal import is_as_today
+from zoo.finetune.setup.prepare import dataset_of, with_absolute_paths
+from zoo.lookup.runs import CACHE, Run, list_runs
+from zoo.workspace import Workspace
+
+__all__ = ["RunOne", "Several"]
+
+RunOne = Callable[[Recipe, str, str], Finetuned]
+"""Runs a recipe: on a base, with a name for the result."""
+
+
+class Several:
+    """Runs of one base, one after another, each saved under a tag (``seed-3``).
+
+    Raises:
+        InvalidOption: This is one of several processes.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        base: str,
+        save: Reference,
+        kind: str,
+        numbers: Sequence[int],
+        progress: Progress,
+    ) -> None:
+        if config.processes() > 1:
+            raise InvalidOption(
+                f"several {kind}s are not for torchrun or accelerate launch: start one process, "
+                f"which starts the others for each {kind} (zoo finetune --{kind}s 5 --launch 2)"
+            )
+        own = f"{kind}-" if save.tag == DEFAULT_TAG else f"{save.tag}-{kind}-"
+        self._refs = {number: replace(save, tag=f"{own}{number}") for number in numbers}
+        for ref in (save, *self._refs.values()):
+            workspace.names.check_free(ref)
+        self._workspace, self._name, self._progress = workspace, base, progress
+        _, self._parent = workspace.names.resolve(base)
+        self._asked: dict[Reference, Json] = {}
+
+    @property
+    def base(self) -> str:
+        """All from one checkpoint: the name may point at another one by now."""
+        try:
+            same = self._workspace.names.resolve(self._name)[1] == self._parent
+        except UnknownName:
+            same = False
+        return self._name if same else str(self._parent)
+
+    def run(self, number: int, recipe: Recipe, run: RunOne) -> Finetuned:
+        """``run`` the ``recipe`` of one number, unless that was done before."""
+        ref = self._refs[number]
+        # A preset is its options: other processes are told these alone.
+        self._asked[ref] = with_absolute_paths(replace(recipe, preset="")).to_json()
+        return self._taken_up(ref, recipe) or run(recipe, self.base, str(ref))
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While they run, an interrupt says which of them are kept."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            # Looked up: one may be kept that was still about to end.
+            kept = [str(ref) for ref in self._asked if self._finished(ref)]
+            if kept:
+                interrupt.add_note(f"kept: {', '.join(kept)}; the same command goes on there")
+            elif not getattr(interrupt, "__notes__", ()):  # the run that was cut off says its own
+                interrupt.add_note("nothing is kept yet, begin anew")
+            raise
+
+    def _taken_up(self, ref: Reference, recipe: Recipe) -> Finetuned | None:
+        """What was made before of the same images."""
+        run = self._finished(ref)
+        if run is None:
+            return None
+        dataset = dataset_of(self._workspace.root / CACHE, recipe, self._progress)
+        if not is_as_today(run.provenance, dataset):
+            return None
+        self._progress.say(f"{ref} is there already, from the run {run.id}")
+        manifest = Digest.parse(run.result["manifest"])
+        return Finetuned.of_run(run, self._workspace.store.manifest(manifest))
+
+    def _finished(self, ref: Reference) -> Run | None:
+        """The run that made what ``ref`` names, if it was from this base and recipe."""
+        now = self._workspace.store.read_ref(ref)
+        if now is None or now.deleted:
+            return None
+        made = (str(ref), str(self._parent), self._asked[ref], str(now.manifest))
+        for run in list_runs(self._workspace):
+            asked = {name: value for name, value in run.asked.items() if name != "preset"}
+            if (run.save, run.parent, asked, run.result.get("manifest")) == made:
+                return run
+        return None
