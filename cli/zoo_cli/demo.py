@@ -29,16 +29,18 @@ mine$ zoo search 'efficientnet lite params<30M license:apache-2.0'
 # 4. Real ImageNet weights; a cup of coffee
 mine$ zoo pull {BASE}
 mine$ zoo predict {BASE} ../coffee.png
-# 5. Its layers
+# 5. What it knows of 1,797 scanned digits, before anything is trained
+mine$ zoo advise ../digits --base {BASE} --image-size 64 --budget 0
+# 6. Its layers
 mine$ zoo tree {BASE}
-# 6. Fine-tune it on 1,797 scanned digits, early layers frozen
+# 7. Fine-tune it, early layers frozen
 mine$ zoo finetune {BASE} --data ../digits --freeze blocks.4 --head linear --image-size 96 \
 --epochs 4 --save demo/digits
 mine$ zoo log demo/digits
-# 7. Share it
+# 8. Share it
 mine$ zoo push {BASE} --to ../team
 mine$ zoo push demo/digits --to ../team
-# 8. A teammate, in another zoo
+# 9. A teammate, in another zoo
 teammate$ zoo init
 teammate$ zoo pull demo/digits --from ../team
 teammate$ zoo predict demo/digits {{digit}}
