@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.import_options import ImportOptions
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import Asked
@@ -344,11 +345,13 @@ class Zoo:
                 None: a remote that was fetched and has it, else a source.
             source: The source to fetch published weights from.
             save: The name to keep it under; only of what comes from a store.
-            force: Move the name even from work that is not known there; its history stays.
+            force: Move the name even from work that is not known there, or from what has no class
+                in common with it, or another task; its history stays.
 
         Raises:
             UnknownName: Nobody has it; near names are suggested.
             WouldReplace: The name here points at work that is not known there.
+            OtherClasses: It has no class in common with that, or another task.
             Unavailable: The remote or source does not answer.
             Corrupt: The bytes are not what was promised; nothing was kept.
         """
@@ -378,12 +381,14 @@ class Zoo:
         Args:
             name: The checkpoint.
             to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
-            force: Move the name there even from work that is not known here.
+            force: Move the name there even from work that is not known here, or from what has no
+                class in common with it, or another task.
             smallest: Take more time to send less.
             private: If a repository is made at the hub, make it private.
 
         Raises:
             WouldReplace: The name there points at work that is not known here.
+            OtherClasses: It has no class in common with that, or another task.
             Unavailable: The remote does not answer.
         """
         from zoo.exchange.sharing import push
@@ -472,6 +477,15 @@ class Zoo:
             names.check_network(ref, manifest.backbone)
             names.check_descends(ref, manifest, digest)
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+
+    def change(self, before: str, after: str) -> Change | None:
+        """What differs for those who use a name that moves from one checkpoint to another; None if
+        nothing that is known does.
+        """
+        from zoo.transfer.changes import change_from
+
+        old, new = (self.workspace.names.resolve(name)[1] for name in (before, after))
+        return change_from(self.workspace.store, old, self.workspace.store.manifest(new))
 
     def rename(self, name: str, new: str) -> RefEntry:
         """Give the reference ``name`` the new name ``new``, which must be free.
@@ -1210,6 +1224,7 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -1226,17 +1241,25 @@ class Zoo:
                 a `zoo.contracts.Tracker` of yours, or several in a list.
             launch: In so many processes on this machine, or in those that accelerate's config file
                 of that name describes.
+            force: Move the name also from what has no class in common with it, or another task.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
-            InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
+            InvalidOption, InvalidFreeze, InvalidData, OtherClasses: Before anything is trained.
         """
         if "freeze" in options:  # a count may be given as a number
             options["freeze"] = str(options["freeze"])
         chosen = {"data": str(data), **options}
         asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
         return self.run_recipe(
-            asked, base, save, device=device, save_every=save_every, log=log, launch=launch
+            asked,
+            base,
+            save,
+            device=device,
+            save_every=save_every,
+            log=log,
+            launch=launch,
+            force=force,
         )
 
     def run_recipe(
@@ -1249,18 +1272,16 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
-            return self._launch(
-                ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
-                launch,
-                log,
-                recipe,
-            )
+            words = ("finetune", base, "--save", save, "--device", device)
+            more = ("--save-every", save_every, *(["--force"] if force else []))
+            return self._launch((*words, *more), launch, log, recipe)
         from zoo.finetune.run import finetune
 
         with self._runs_shared():
@@ -1272,6 +1293,7 @@ class Zoo:
                 device=device,
                 save_every=save_every,
                 log=log,
+                force=force,
                 progress=self.progress,
             )
 
@@ -1299,6 +1321,7 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -1308,10 +1331,18 @@ class Zoo:
         self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.seeds import finetune_seeds
 
-        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
-            self.workspace, base, recipe, ref, seeds=seeds, run=run, progress=self.progress
+            self.workspace,
+            base,
+            recipe,
+            ref,
+            seeds=seeds,
+            run=run,
+            force=force,
+            progress=self.progress,
         )
 
     def run_folds(
@@ -1325,6 +1356,7 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -1335,10 +1367,18 @@ class Zoo:
         self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.folds import finetune_folds
 
-        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
-            self.workspace, base, recipe, ref, folds=folds, run=run, progress=self.progress
+            self.workspace,
+            base,
+            recipe,
+            ref,
+            folds=folds,
+            run=run,
+            force=force,
+            progress=self.progress,
         )
 
     def plan_finetune(
@@ -1423,13 +1463,15 @@ class Zoo:
         device: str = "auto",
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin.
+        where paths in such a table begin. ``force`` is as for `finetune`.
 
         Raises:
+            OtherClasses: As `finetune`.
             UnknownName: No such checkpoint, or its base is not here.
             Unsupported: It is not the result of a fine-tune.
             InvalidData: The images, or their split, are not those that it was trained on.
@@ -1441,7 +1483,8 @@ class Zoo:
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
-            words = ("rerun", name, "--save", save, "--device", device, *given)
+            more = ("--device", device, *given, *(["--force"] if force else []))
+            words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
 
@@ -1454,6 +1497,7 @@ class Zoo:
                 root=str(root),
                 device=device,
                 log=log,
+                force=force,
                 progress=self.progress,
             )
 

@@ -21,6 +21,7 @@ from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
+    from zoo.domain.change import Change
     from zoo.domain.digest import Digest
 
 __all__ = [
@@ -166,9 +167,11 @@ def result(name: object, digest: Digest, *lines: str) -> None:
         paragraph(line, "  ")
 
 
-def moved(name: object, before: Digest | None) -> list[str]:
-    """That a name was another checkpoint's, in a line; none if it was not."""
-    return [f"moved; was {before.short} (zoo log {name})"] if before else []
+def moved(name: object, before: Digest | None, change: Change | None = None) -> list[str]:
+    """That a name was another checkpoint's, and what differs, in lines; none if it was not."""
+    if before is None:
+        return []
+    return [f"moved; was {before.short} (zoo log {name})", *(change.lines if change else ())]
 
 
 def paragraph(text: str, indent: str = "") -> None:

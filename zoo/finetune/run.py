@@ -12,11 +12,13 @@ from pathlib import Path
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
@@ -38,9 +40,10 @@ from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.finetune.trial import drop, locked, take_over, tried, try_out
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
 from zoo.store.rights import for_all_of
+from zoo.transfer.changes import check_change
 from zoo.workspace import Workspace
 
-__all__ = ["Finetuned", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
+__all__ = ["Finetuned", "check_saved", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
 
 SAMPLES = "samples.png"
 
@@ -54,6 +57,7 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     log: Log = (),
+    force: bool = False,
     progress: Progress = silent,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
@@ -67,11 +71,13 @@ def finetune(
         device: See `pick_device`.
         save_every: Steps after which the state is saved; 0: see `State`.
         log: Trackers beside TensorBoard: names of plugins, or objects.
+        force: Move the name even from what has no class in common, or another task.
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
     Raises:
-        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: Nothing was trained.
+        UnknownName, InvalidFreeze, InvalidData, InvalidOption, OtherClasses, DiskFull: Nothing was
+            trained.
         Diverged: The loss, or a test figure, is NaN or infinite; nothing was saved.
     """
     began = time.monotonic()
@@ -83,6 +89,8 @@ def finetune(
         prepared = prepare(
             workspace, base, recipe, device, progress, ranks, earlier.base, again=again
         )
+        if not force:
+            check_saved(workspace, save, prepared.known, prepared.recipe, prepared.dataset)
         warn_of_guess(prepared)
         earlier.check_data(prepared)
         told = ""
@@ -121,6 +129,23 @@ def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
     take_over(trial, run, ranks)
     prepared.progress.say(f"what a trial has done already is taken over ({trial.id[:8]})")
     return read_state(run.folder / STATE)
+
+
+def check_saved(
+    workspace: Workspace, save: Reference, base: Manifest, recipe: Recipe, dataset: Dataset
+) -> None:
+    """See that the name ``save`` may become that of what is trained on ``dataset``.
+
+    Raises:
+        OtherClasses: What it holds has no class in common with it, or another task.
+    """
+    after = replace(
+        base,
+        classes=dataset.classes,
+        recipe={"task": dataset.task, "data": recipe.data},
+        provenance={"data_digest": dataset.digest},
+    )
+    check_change(workspace.store, workspace.store.read_ref(save), save, after, "finetune")
 
 
 def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
@@ -293,6 +318,7 @@ def rerun(
     root: str = "",
     device: str = "auto",
     log: Log = (),
+    force: bool = False,
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -306,7 +332,15 @@ def rerun(
     known, of, recipe = recorded(workspace, name, data, root)
     earlier, base = Earlier(known.provenance, f"when {name} was trained", of.ref), str(of.manifest)
     return finetune(
-        workspace, base, recipe, save, device=device, log=log, progress=progress, earlier=earlier
+        workspace,
+        base,
+        recipe,
+        save,
+        device=device,
+        log=log,
+        force=force,
+        progress=progress,
+        earlier=earlier,
     )
 
 

@@ -19,6 +19,7 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.journal import is_as_today
+from zoo.finetune.run import check_saved
 from zoo.finetune.setup.prepare import dataset_of, with_absolute_paths
 from zoo.lookup.runs import CACHE, Run, list_runs
 from zoo.workspace import Workspace
@@ -66,6 +67,17 @@ class Several:
         except UnknownName:
             same = False
         return self._name if same else str(self._parent)
+
+    def check_saved(self, save: Reference, recipe: Recipe) -> None:
+        """See, before the first of them, that ``save`` may become the name of the last.
+
+        Raises:
+            OtherClasses: As `finetune`.
+        """
+        if self._workspace.store.read_ref(save):
+            dataset = dataset_of(self._workspace.root / CACHE, recipe, self._progress)
+            base = self._workspace.store.manifest(self._parent)
+            check_saved(self._workspace, save, base, recipe, dataset)
 
     def run(self, number: int, recipe: Recipe, run: RunOne) -> Finetuned:
         """``run`` the ``recipe`` of one number, unless that was done before."""
