@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shlex
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
@@ -23,8 +24,10 @@ __all__ = [
     "POSITIVE",
     "WHOLE",
     "Command",
+    "agreed",
     "command",
     "device_option",
+    "dry_run",
     "flag",
     "group",
     "open_zoo",
@@ -176,3 +179,13 @@ def _load() -> None:
     finally:
         gc.freeze()
         gc.enable()
+
+
+dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
+
+
+def agreed(question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Whether to do what was shown: who can be asked is."""
+    if dry_run or yes:
+        return not dry_run
+    return not as_json and sys.stdin.isatty() and click.confirm(question)
