@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.task import SCORE, TASKS
+from zoo.domain.task import SCORE, TASKS, Task
 from zoo.domain.words import plural
 from zoo.errors import UnknownName
 from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
@@ -205,6 +205,6 @@ def _called(each: Forgotten) -> str:
 
 def _as_it_was(each: Forgotten) -> str:
     """What a checkpoint is, in a few words."""
-    task = next((task for task in TASKS if task == each.task), "classification")
+    task: Task = next((task for task in TASKS if task == each.task), "classification")
     figure = [scored(task, each.metrics)] if SCORE[task] in each.metrics else []
     return ", ".join([*figure, size(each.bytes) if each.bytes else "cannot be read"])

@@ -97,7 +97,7 @@ def test_a_prune_says_which_checkpoints_go(toy: Any, monkeypatch: pytest.MonkeyP
     assert every.count("blake3:") > 3
     told = toy(*line, "--json").json["checkpoints"]
     assert [each["names"] for each in told] == [[TUNED], ["p/x", "p/y"]]
-    assert [(each["by"], each["deleted"]) for each in told][0] == ("ben", False)
+    assert next((each["by"], each["deleted"]) for each in told) == ("ben", False)
     done = toy(*line, "--yes", "--json").done().json
     assert done["checkpoints"] == told
     assert toy(*line, "--json").json["checkpoints"] == []
