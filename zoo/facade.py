@@ -20,6 +20,7 @@ from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.table import Table
+from zoo.domain.words import checked_note
 from zoo.errors import InvalidReference
 from zoo.lookup.history import Past, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
@@ -1225,6 +1226,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -1242,6 +1244,7 @@ class Zoo:
             launch: In so many processes on this machine, or in those that accelerate's config file
                 of that name describes.
             force: Move the name also from what has no class in common with it, or another task.
+            note: What you say of it, in a line that goes with the checkpoint.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -1260,6 +1263,7 @@ class Zoo:
             log=log,
             launch=launch,
             force=force,
+            note=note,
         )
 
     def run_recipe(
@@ -1273,14 +1277,17 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
+        note = checked_note(note)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
+            more = (*more, "--note", note) if note else more
             return self._launch((*words, *more), launch, log, recipe)
         from zoo.finetune.run import finetune
 
@@ -1294,6 +1301,7 @@ class Zoo:
                 save_every=save_every,
                 log=log,
                 force=force,
+                note=note,
                 progress=self.progress,
             )
 
@@ -1322,6 +1330,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -1332,7 +1341,7 @@ class Zoo:
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force)
+        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
         ref = Reference.parse(save)
         return finetune_seeds(
             self.workspace,
@@ -1357,6 +1366,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -1368,7 +1378,7 @@ class Zoo:
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force)
+        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
         ref = Reference.parse(save)
         return finetune_folds(
             self.workspace,

@@ -30,6 +30,7 @@ __all__ = [
     "dry_run",
     "flag",
     "group",
+    "note_option",
     "open_zoo",
     "quiet_option",
 ]
@@ -181,6 +182,12 @@ def _load() -> None:
         gc.enable()
 
 
+note_option = click.option(
+    "--note",
+    default="",
+    metavar="TEXT",
+    help="What you say of it, in a line: it goes with the checkpoint, and zoo search finds it.",
+)
 dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
 
 

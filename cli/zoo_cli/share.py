@@ -18,7 +18,7 @@ from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
 from zoo.domain.words import plural
 from zoo.errors import InvalidReference, UnknownName
-from zoo_cli.command import PATH, command, flag, open_zoo
+from zoo_cli.command import PATH, command, flag, note_option, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
 from zoo_cli.output import moved, note, on_terminal, print_json, result, size
 
@@ -348,6 +348,7 @@ def _license(context: click.Context, _: click.Parameter, value: str | None) -> s
     multiple=True,
     help="Store this file with it, too (README.md); repeatable.",
 )
+@note_option
 def import_(
     file: Path,
     architecture: str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.limits import NOTE_LETTERS
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "show", "tree"]
 
-SAID = {"terms.unknown": "no license known of", "unproven": "not proven"}
+SAID = {
+    "terms.unknown": "no license known of",
+    "unproven": "not proven",
+    "provenance.author": "trained by",
+    "provenance.note": "note",
+}
 """What is shown instead of a key that does not tell."""
 DEEPEST = 20
 """Generations that are indented; a line has an end."""
@@ -28,7 +34,8 @@ CLASSES = 60
 """Characters of class names that are shown, beside the first one."""
 SCORES = " ".join(f"metrics.{score}" for score in SCORE.values())
 FIRST = f"""
-    name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
+    name provenance.note provenance.author
+    {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config tag head.kind
@@ -142,6 +149,8 @@ EACH: dict[str, Callable[[Json], str]] = {
 }
 """What has a line for each."""
 FORMS: dict[str, Callable[[Any], str]] = {
+    "author": lambda value: str(value)[:NOTE_LETTERS],
+    "note": lambda value: str(value)[:NOTE_LETTERS],
     "bytes": size,
     "macs": lambda value: count(int(value)),
     "params": lambda value: f"{value:,}",
@@ -295,8 +304,12 @@ def _step(step: Step) -> str:
         parts.append(_frozen(step.freeze))
     if accuracy := step.metrics.get("accuracy"):
         parts.append(f"accuracy {accuracy:.4f}")
+    if step.author:
+        parts.append(f"trained by {step.author[:NOTE_LETTERS]}")
     if step.source:
         parts.append(f"from {step.source}")
+    if step.note:
+        parts.append(f"({step.note[:NOTE_LETTERS]})")
     return clean("  ".join(parts))
 
 

@@ -12,7 +12,14 @@ from zoo import config
 from zoo.domain.recipe import MOST_FOLDS
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
-from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.command import (
+    command,
+    device_option,
+    flag,
+    note_option,
+    open_zoo,
+    quiet_option,
+)
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
@@ -98,6 +105,7 @@ FIRST = (
     help="Do not train: say what was found, what is frozen and cached, and the seconds expected.",
 )
 @force_option
+@note_option
 @launch_option
 @log_option
 @quiet_option
@@ -137,7 +145,7 @@ def finetune(
         raise click.UsageError("Missing argument 'BASE'.")
     else:
         asked = {name: options.pop(name) for name in ("source", "save", *SEVERAL, *INSTEAD)}
-        how["force"] = options.pop("force")
+        how |= {name: options.pop(name) for name in ("force", "note")}
         _begin(zoo, base, recipe_from(asked.pop("source"), options), asked, how, as_json)
 
 

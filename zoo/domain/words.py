@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["plural", "some"]
+from zoo.domain.limits import NOTE_LETTERS
+from zoo.errors import InvalidOption
+
+__all__ = ["checked_note", "plural", "some"]
 
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -22,3 +25,17 @@ def some(names: Sequence[str]) -> str:
     shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names[:NAMED]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(shown) + more
+
+
+def checked_note(note: str) -> str:
+    """What a user says of a checkpoint, in one line.
+
+    Raises:
+        InvalidOption: It is too long, or has characters that cannot be shown.
+    """
+    line = " ".join(note.split())
+    if len(line) > NOTE_LETTERS:
+        raise InvalidOption(f"the note has {len(line)} letters; the most is {NOTE_LETTERS}")
+    if not line.isprintable():
+        raise InvalidOption(f"the note has characters that cannot be shown: {line[:60]!a}")
+    return line

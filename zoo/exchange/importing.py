@@ -319,6 +319,8 @@ def import_file(
         )
         with _nothing_imported():
             manifest, taken = _stored(new, check_weights(candidate), progress)
+        if note := origin.provenance.get("note"):  # also of what was here with these bytes
+            manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
         if suits:
             suits(manifest)
         digest = new.commit(manifest)

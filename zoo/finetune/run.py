@@ -27,7 +27,15 @@ from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
-from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
+from zoo.finetune.results.journal import (
+    NOTHING,
+    SAID,
+    Earlier,
+    Journal,
+    continued,
+    latest,
+    new_run,
+)
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
@@ -58,6 +66,7 @@ def finetune(
     save_every: int = 0,
     log: Log = (),
     force: bool = False,
+    note: str = "",
     progress: Progress = silent,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
@@ -72,6 +81,7 @@ def finetune(
         save_every: Steps after which the state is saved; 0: see `State`.
         log: Trackers beside TensorBoard: names of plugins, or objects.
         force: Move the name even from what has no class in common, or another task.
+        note: What the user says of it (`checked_note`).
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
@@ -98,7 +108,7 @@ def finetune(
             prepared, told = _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         asked = with_absolute_paths(recipe).to_json()
-        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked))
+        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked, note))
         with _locked(workspace, run, ranks):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
@@ -210,7 +220,8 @@ def resume(
 
 def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log) -> Run:
     """The run as it is resumed; without a state it begins anew."""
-    provenance = continued(run.provenance if saved else {}, prepared)
+    known = run.provenance if saved else {k: v for k, v in run.provenance.items() if k in SAID}
+    provenance = continued(known, prepared)
     device, log = str(prepared.device), named(log or run.log)
     return replace(run, device=device, provenance=provenance, log=log)
 

@@ -312,6 +312,8 @@ def _text(manifest: Manifest) -> str:
             manifest.head.kind,
             manifest.license,
             trained_on(manifest) or None,
+            manifest.provenance.get("author"),
+            manifest.provenance.get("note"),
             *(parent.ref for parent in manifest.parents),
         ]
     )
