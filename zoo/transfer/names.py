@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RENAMED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, MissingObject
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
@@ -116,5 +116,5 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
             raise Conflict(f"{new} is another checkpoint", str(there.manifest), hint=hint)
 
     entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
-    workspace.delete(ref, of=old)
+    workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
     return entry
