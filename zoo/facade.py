@@ -18,7 +18,7 @@ from zoo.domain.import_options import ImportOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
-from zoo.domain.reference import Reference
+from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidReference
@@ -534,6 +534,25 @@ class Zoo:
         from zoo.transfer.names import deleted
 
         return map(str, deleted(self.workspace, beginning))
+
+    def names_like(
+        self, patterns: Iterable[str], *, remote: str | None = None, deleted: bool = False
+    ) -> tuple[str, ...]:
+        """The names that these stand for, here or at a remote, each once: a name for itself, and a
+        pattern, in which * is any characters, for all that match; if ``deleted``, of those that
+        were.
+
+        Raises:
+            UnknownName: A pattern matches none.
+        """
+        from zoo.transfer.names import matching
+
+        found: dict[str, None] = {}
+        for each in patterns:
+            many = is_pattern(each)
+            refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
+            found |= dict.fromkeys(map(str, refs))
+        return tuple(found)
 
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""

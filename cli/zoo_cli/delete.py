@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, TASKS, Task
-from zoo.domain.words import plural
+from zoo.domain.words import plural, some
 from zoo.errors import UnknownName
 from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, scored, size, table
@@ -28,7 +30,7 @@ __all__ = ["delete", "protect", "prune"]
 
 
 @command()
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--from",
     "remote",
@@ -36,61 +38,95 @@ __all__ = ["delete", "protect", "prune"]
     help="Delete it at this remote (a folder, URL, or remote name), and not here.",
 )
 @flag("--restore", help="Bring back a name that was deleted.")
-@flag("--yes", help="Delete at a remote without asking.")
+@flag("--yes", help="Delete at a remote, or all that a pattern matches, without asking.")
 @dry_run
 def delete(
-    name: str, remote: str | None, restore: bool, yes: bool, dry_run: bool, as_json: bool
+    names: tuple[str, ...],
+    remote: str | None,
+    restore: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Delete a name, here or at a remote.
+    """Delete names, here or at a remote.
 
-    Its checkpoint and history stay until a prune; until then, --restore brings it back. What others
-    have pulled stays with them. At a remote this asks first; with nobody to ask, it needs --yes.
+    The checkpoint and history of a name stay until a prune; until then, --restore brings it back.
+    What others have pulled stays with them. In a NAME, * stands for any characters, tags included.
+    At a remote, and with a *, this asks first; with nobody to ask, it needs --yes.
 
     \b
     Examples:
       zoo delete team/flowers:old
+      zoo delete team/flowers:old team/roses
+      zoo delete 'trials/*' --dry-run
       zoo delete team/flowers:old --from /mnt/team/zoo
       zoo delete --restore team/flowers:old --from /mnt/team/zoo
     """
     if dry_run and restore:
         raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
-    zoo = open_zoo()
-    if dry_run:
-        entry = zoo.entry(name, remote=remote)
-        but = ", were it not protected (zoo protect --off)" if entry.protected else ""
-        line = f"would delete {_told(name, remote, entry)}{but}"
-    elif restore:
-        there: RefEntry | None = None
-        with suppress(UnknownName):
-            there = zoo.entry(name, remote=remote)
-        entry = zoo.restore(name, remote=remote)
-        line = f"restored {name}  {entry.manifest.short}"
-        if there == entry:
-            line = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
-    else:
-        seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
-        entry = zoo.delete(name, remote=remote, of=seen)
-        line = f"deleted {name}; restore it: zoo delete --restore {name}"
-        line += f" --from {quote(remote)}" if remote else ""
+    zoo, asks = open_zoo(), bool(remote) or any(map(is_pattern, names))
+    found = zoo.names_like(names, remote=remote, deleted=restore)
+    seen: dict[str, RefEntry] = {}
+    if dry_run or (not restore and (asks or len(found) > 1)):
+        seen = {name: zoo.entry(name, remote=remote) for name in found}
+        # The protected first: what cannot be deleted is told before anything is.
+        found = sorted(found, key=lambda name: not seen[name].protected)
+    if asks and not (restore or dry_run):
+        _confirm(seen, remote, yes=yes, as_json=as_json)
+    told = []
+    for name in found:
+        if dry_run:
+            line, entry = _planned(name, remote, seen[name])
+        elif restore:
+            line, entry = _restored(zoo, name, remote)
+        else:
+            line, entry = _deleted(zoo, name, remote, seen.get(name))
+        told.append({"ref": name, "remote": remote, **entry.to_json()})
+        if not as_json:
+            click.echo(clean(line))
     if as_json:
-        print_json({"ref": name, "remote": remote, **entry.to_json()})
-    else:
-        click.echo(clean(line))
+        alone = len(names) == 1 and not is_pattern(names[0])
+        print_json(told[0] if alone else told)
 
 
-def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
-    """The entry of a name at a remote that is to be undone, if the user wants that."""
-    entry = zoo.entry(name, remote=remote)
-    plan = _told(name, remote, entry)
+def _planned(name: str, remote: str | None, entry: RefEntry) -> tuple[str, RefEntry]:
+    but = ", were it not protected (zoo protect --off)" if entry.protected else ""
+    return f"would delete {_told(name, remote, entry)}{but}", entry
+
+
+def _restored(zoo: Zoo, name: str, remote: str | None) -> tuple[str, RefEntry]:
+    there: RefEntry | None = None
+    with suppress(UnknownName):
+        there = zoo.entry(name, remote=remote)
+    entry = zoo.restore(name, remote=remote)
+    if there == entry:
+        return f"{name} is not deleted, nothing was changed  {entry.manifest.short}", entry
+    return f"restored {name}  {entry.manifest.short}", entry
+
+
+def _deleted(
+    zoo: Zoo, name: str, remote: str | None, seen: RefEntry | None
+) -> tuple[str, RefEntry]:
+    entry = zoo.delete(name, remote=remote, of=seen)
+    line = f"deleted {name}; restore it: zoo delete --restore {name}"
+    return line + (f" --from {quote(remote)}" if remote else ""), entry
+
+
+def _confirm(
+    entries: Mapping[str, RefEntry], remote: str | None, *, yes: bool, as_json: bool
+) -> None:
+    """See that the user wants these names to be deleted."""
     if yes:
-        return entry
+        return
+    plan = [_told(name, remote, entry) for name, entry in entries.items()]
+    users = ", for all who use that remote" if remote else ""
     if as_json or not sys.stdin.isatty():
-        raise click.UsageError(
-            f"this deletes {plan}, for all who use that remote: --yes does it without asking"
-        )
-    click.echo(clean(plan))
-    click.confirm("delete that name for all who use that remote?", abort=True)
-    return entry
+        what = plan[0] if len(plan) == 1 else f"{len(plan)} names, {some([*entries])}"
+        raise click.UsageError(f"this deletes {what}{users}: --yes does it without asking")
+    for line in plan:
+        click.echo(clean(line))
+    those = "that name" if len(plan) == 1 else f"those {len(plan)} names"
+    click.confirm(f"delete {those}{users.removeprefix(',')}?", abort=True)
 
 
 def _told(name: str, remote: str | None, entry: RefEntry) -> str:
