@@ -70,7 +70,7 @@ def delete(
     if dry_run or (not restore and (asks or len(found) > 1)):
         seen = {name: zoo.entry(name, remote=remote) for name in found}
         # The protected first: what cannot be deleted is told before anything is.
-        found = sorted(found, key=lambda name: not seen[name].protected)
+        found = (*sorted(found, key=lambda name: not seen[name].protected),)
     if asks and not (restore or dry_run):
         _confirm(seen, remote, yes=yes, as_json=as_json)
     told = []

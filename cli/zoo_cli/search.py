@@ -129,7 +129,7 @@ def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     if as_json:
         print_json([row.to_json() for row in found])
         return
-    _print_found(found, f"{text} updated", without=("here",))
+    _print_found(found, f"{text} updated arch", without=("here",))
     if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
     if not found and not query:
@@ -232,6 +232,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "accuracy": lambda row: _metric(row, "accuracy"),
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
+    "arch": lambda row: row.architecture,
     "loss": lambda row: _metric(row, "loss"),
     "head": lambda row: row.head or NONE,
     "frozen": lambda row: NONE if row.frozen is None else f"{row.frozen:.0%}",
@@ -244,8 +245,8 @@ COMPARED: dict[str, Callable[[Found], str]] = {
     "moved": lambda row: row.updated or NONE,
 }
 """Where a name points at one thing here and at another elsewhere."""
-LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "SOURCE", "HEAD",
-               "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
+LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "ARCH", "SOURCE",
+               "HEAD", "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
 """Columns that make room on a narrow terminal, and are left out where they tell nothing."""
 
 

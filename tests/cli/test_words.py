@@ -360,3 +360,22 @@ def test_what_a_probe_does_not_use_is_not_shown(toy: Run) -> None:
     assert toy("show", "p/probe", "--json").json["recipe"] == recipe
     assert "recipe.head: " in shown
     assert "recipe.epochs: " in toy("show", "p/full").done().out
+
+
+def test_ls_has_the_architecture_and_what_has_values(
+    toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"metrics": {"accuracy": 0.5}, "license": "apache-2.0"}
+    long = f"team/{'a-long-name-' * 4}x"
+    with zoo.open() as here:
+        add_checkpoint(here.workspace, long, tensors(2), license="apache-2.0")
+        add_checkpoint(here.workspace, "team/one", tensors(3), **known)
+    head, *rows = toy("ls").done().out.splitlines()
+    assert "ARCH" in head.split()
+    assert all("toynet" in row for row in rows)
+    # One of four has an accuracy: what all have comes before it.
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "82")
+    assert toy("ls").done().out.splitlines()[0].split() == ["NAME", "PARAMS", "ARCH", "UPDATED"]
+    monkeypatch.setenv("COLUMNS", "64")
+    assert toy("ls").done().out.splitlines()[0].split() == ["NAME", "ARCH"]
