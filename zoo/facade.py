@@ -537,7 +537,7 @@ class Zoo:
 
     def names_like(
         self, patterns: Iterable[str], *, remote: str | None = None, deleted: bool = False
-    ) -> tuple[str, ...]:
+    ) -> Iterator[str]:
         """The names that these stand for, here or at a remote, each once: a name for itself, and a
         pattern, in which * is any characters, for all that match; if ``deleted``, of those that
         were.
@@ -552,7 +552,7 @@ class Zoo:
             many = is_pattern(each)
             refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
             found |= dict.fromkeys(map(str, refs))
-        return tuple(found)
+        return iter(found)
 
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""

@@ -65,12 +65,12 @@ def delete(
     if dry_run and restore:
         raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
     zoo, asks = open_zoo(), bool(remote) or any(map(is_pattern, names))
-    found = zoo.names_like(names, remote=remote, deleted=restore)
+    found = [*zoo.names_like(names, remote=remote, deleted=restore)]
     seen: dict[str, RefEntry] = {}
     if dry_run or (not restore and (asks or len(found) > 1)):
         seen = {name: zoo.entry(name, remote=remote) for name in found}
         # The protected first: what cannot be deleted is told before anything is.
-        found = (*sorted(found, key=lambda name: not seen[name].protected),)
+        found.sort(key=lambda name: not seen[name].protected)
     if asks and not (restore or dry_run):
         _confirm(seen, remote, yes=yes, as_json=as_json)
     told = []

@@ -35,11 +35,11 @@ CLASSES = 60
 """Characters of class names that are shown, beside the first one."""
 SCORES = " ".join(f"metrics.{score}" for score in SCORE.values())
 FIRST = f"""
-    name provenance.note provenance.author
-    {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
+    name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config tag head.kind
+    provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
     provenance.metrics recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
