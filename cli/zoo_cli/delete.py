@@ -75,12 +75,7 @@ def delete(
         _confirm(seen, remote, yes=yes, as_json=as_json)
     told = []
     for name in found:
-        if dry_run:
-            line, entry = _planned(name, remote, seen[name])
-        elif restore:
-            line, entry = _restored(zoo, name, remote)
-        else:
-            line, entry = _deleted(zoo, name, remote, seen.get(name))
+        line, entry = _done(zoo, name, remote, seen.get(name), restore=restore, dry_run=dry_run)
         told.append({"ref": name, "remote": remote, **entry.to_json()})
         if not as_json:
             click.echo(clean(line))
@@ -89,9 +84,19 @@ def delete(
         print_json(told[0] if alone else told)
 
 
-def _planned(name: str, remote: str | None, entry: RefEntry) -> tuple[str, RefEntry]:
-    but = ", were it not protected (zoo protect --off)" if entry.protected else ""
-    return f"would delete {_told(name, remote, entry)}{but}", entry
+def _done(
+    zoo: Zoo, name: str, remote: str | None, seen: RefEntry | None, *, restore: bool, dry_run: bool
+) -> tuple[str, RefEntry]:
+    """Do what was asked with one name; what is to be said of it, and its entry."""
+    if restore:
+        return _restored(zoo, name, remote)
+    if dry_run:
+        seen = seen or zoo.entry(name, remote=remote)
+        but = ", were it not protected (zoo protect --off)" if seen.protected else ""
+        return f"would delete {_told(name, remote, seen)}{but}", seen
+    entry = zoo.delete(name, remote=remote, of=seen)
+    line = f"deleted {name}; restore it: zoo delete --restore {name}"
+    return line + (f" --from {quote(remote)}" if remote else ""), entry
 
 
 def _restored(zoo: Zoo, name: str, remote: str | None) -> tuple[str, RefEntry]:
@@ -102,14 +107,6 @@ def _restored(zoo: Zoo, name: str, remote: str | None) -> tuple[str, RefEntry]:
     if there == entry:
         return f"{name} is not deleted, nothing was changed  {entry.manifest.short}", entry
     return f"restored {name}  {entry.manifest.short}", entry
-
-
-def _deleted(
-    zoo: Zoo, name: str, remote: str | None, seen: RefEntry | None
-) -> tuple[str, RefEntry]:
-    entry = zoo.delete(name, remote=remote, of=seen)
-    line = f"deleted {name}; restore it: zoo delete --restore {name}"
-    return line + (f" --from {quote(remote)}" if remote else ""), entry
 
 
 def _confirm(
