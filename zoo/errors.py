@@ -21,7 +21,8 @@ kind. Python prints the advice below a traceback, as it does with notes, and the
     |-- Diverged                 a training whose loss is NaN or infinite
     |-- Conflict                 a name that moved, or is taken
     |   |-- Protected            a name that may be neither moved nor deleted
-    |   `-- WouldReplace         a name that would be taken from work that only one side has
+    |   |-- WouldReplace         a name that would be taken from work that only one side has
+    |   `-- OtherClasses         a name that would answer with other classes only, or another task
     |-- Corrupt                  bytes that are not what their digest says
     |   `-- NotAFile             a link, pipe or device where a file or folder should be
     |-- Untrusted                code that a checkpoint names, and that the user has not allowed
@@ -66,6 +67,7 @@ __all__ = [
     "NoZoo",
     "NotAFile",
     "NotFound",
+    "OtherClasses",
     "Protected",
     "Unavailable",
     "UnknownName",
@@ -331,6 +333,45 @@ class WouldReplace(Conflict):
         return (
             f"nothing was changed; bring theirs under another name: {pull}\n"
             f"or move the name: pull --force (zoo log {self.ref} keeps yours; {tag} names it)"
+        )
+
+
+class OtherClasses(Conflict):
+    """What is trained, pushed or pulled has no class in common with what the name ``ref`` holds, or
+    is of another task; ``other`` is the place of a push or pull, and ``free`` another name.
+    """
+
+    def __init__(
+        self,
+        doing: Literal["finetune", "push", "pull"],
+        ref: str,
+        current: str,
+        what: str,
+        free: str,
+        other: str = "",
+    ) -> None:
+        self.doing, self.ref, self.free, self.other = doing, ref, free, other
+        super().__init__(what, current)
+
+    def _usual(self) -> str:
+        other, keeps = quote(self.other), f"zoo log {self.ref} keeps what it was"
+        if self.doing == "finetune":
+            return (
+                f"nothing was trained; take another name: --save {self.free}\n"
+                f"or move this one: --force ({keeps})"
+            )
+        if self.doing == "push":
+            return (
+                f"it was not sent; give yours another name: zoo tag {self.ref} {self.free}, then "
+                f"zoo push {self.free} --to {other}\n"
+                "or move the name there: push --force (its history keeps the other one)"
+            )
+        pull = f"zoo pull {self.ref} --from {other} --as {self.free}"
+        if self.other.lower().startswith("hf:"):
+            pull = f"zoo pull {self.free} --from {other}"
+        return (
+            f"nothing was changed; bring it under another name: {pull}\n"
+            f"or move the name: pull --force ({keeps})"
         )
 
 

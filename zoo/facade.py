@@ -11,15 +11,16 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
-from zoo.domain.reference import Reference
+from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
+from zoo.domain.words import checked_note
 from zoo.errors import InvalidReference
 from zoo.lookup.history import Past, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import Asked
@@ -344,11 +346,13 @@ class Zoo:
                 None: a remote that was fetched and has it, else a source.
             source: The source to fetch published weights from.
             save: The name to keep it under; only of what comes from a store.
-            force: Move the name even from work that is not known there; its history stays.
+            force: Move the name even from work that is not known there, or from what has no class
+                in common with it, or another task; its history stays.
 
         Raises:
             UnknownName: Nobody has it; near names are suggested.
             WouldReplace: The name here points at work that is not known there.
+            OtherClasses: It has no class in common with that, or another task.
             Unavailable: The remote or source does not answer.
             Corrupt: The bytes are not what was promised; nothing was kept.
         """
@@ -378,12 +382,14 @@ class Zoo:
         Args:
             name: The checkpoint.
             to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
-            force: Move the name there even from work that is not known here.
+            force: Move the name there even from work that is not known here, or from what has no
+                class in common with it, or another task.
             smallest: Take more time to send less.
             private: If a repository is made at the hub, make it private.
 
         Raises:
             WouldReplace: The name there points at work that is not known here.
+            OtherClasses: It has no class in common with that, or another task.
             Unavailable: The remote does not answer.
         """
         from zoo.exchange.sharing import push
@@ -473,6 +479,15 @@ class Zoo:
             names.check_descends(ref, manifest, digest)
         return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
 
+    def change(self, before: str, after: str) -> Change | None:
+        """What differs for those who use a name that moves from one checkpoint to another; None if
+        nothing that is known does.
+        """
+        from zoo.transfer.changes import change_from
+
+        old, new = (self.workspace.names.resolve(name)[1] for name in (before, after))
+        return change_from(self.workspace.store, old, self.workspace.store.manifest(new))
+
     def rename(self, name: str, new: str) -> RefEntry:
         """Give the reference ``name`` the new name ``new``, which must be free.
 
@@ -519,6 +534,25 @@ class Zoo:
         from zoo.transfer.names import deleted
 
         return map(str, deleted(self.workspace, beginning))
+
+    def names_like(
+        self, patterns: Iterable[str], *, remote: str | None = None, deleted: bool = False
+    ) -> Iterator[str]:
+        """The names that these stand for, here or at a remote, each once: a name for itself, and a
+        pattern, in which * is any characters, for all that match; if ``deleted``, of those that
+        were.
+
+        Raises:
+            UnknownName: A pattern matches none.
+        """
+        from zoo.transfer.names import matching
+
+        found: dict[str, None] = {}
+        for each in patterns:
+            many = is_pattern(each)
+            refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
+            found |= dict.fromkeys(map(str, refs))
+        return iter(found)
 
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""
@@ -1210,6 +1244,8 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
+        note: str = "",
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -1226,17 +1262,27 @@ class Zoo:
                 a `zoo.contracts.Tracker` of yours, or several in a list.
             launch: In so many processes on this machine, or in those that accelerate's config file
                 of that name describes.
+            force: Move the name also from what has no class in common with it, or another task.
+            note: What you say of it, in a line that goes with the checkpoint.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
-            InvalidOption, InvalidFreeze, InvalidData: Before anything is trained.
+            InvalidOption, InvalidFreeze, InvalidData, OtherClasses: Before anything is trained.
         """
         if "freeze" in options:  # a count may be given as a number
             options["freeze"] = str(options["freeze"])
         chosen = {"data": str(data), **options}
         asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
         return self.run_recipe(
-            asked, base, save, device=device, save_every=save_every, log=log, launch=launch
+            asked,
+            base,
+            save,
+            device=device,
+            save_every=save_every,
+            log=log,
+            launch=launch,
+            force=force,
+            note=note,
         )
 
     def run_recipe(
@@ -1249,18 +1295,19 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
+        note: str = "",
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
+        note = checked_note(note)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
-            return self._launch(
-                ("finetune", base, "--save", save, "--device", device, "--save-every", save_every),
-                launch,
-                log,
-                recipe,
-            )
+            words = ("finetune", base, "--save", save, "--device", device)
+            more = ("--save-every", save_every, *(["--force"] if force else []))
+            more = (*more, "--note", note) if note else more
+            return self._launch((*words, *more), launch, log, recipe)
         from zoo.finetune.run import finetune
 
         with self._runs_shared():
@@ -1272,6 +1319,8 @@ class Zoo:
                 device=device,
                 save_every=save_every,
                 log=log,
+                force=force,
+                note=note,
                 progress=self.progress,
             )
 
@@ -1299,6 +1348,8 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
+        note: str = "",
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -1308,10 +1359,18 @@ class Zoo:
         self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.seeds import finetune_seeds
 
-        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
+        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
         ref = Reference.parse(save)
         return finetune_seeds(
-            self.workspace, base, recipe, ref, seeds=seeds, run=run, progress=self.progress
+            self.workspace,
+            base,
+            recipe,
+            ref,
+            seeds=seeds,
+            run=run,
+            force=force,
+            progress=self.progress,
         )
 
     def run_folds(
@@ -1325,6 +1384,8 @@ class Zoo:
         save_every: int = 0,
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
+        note: str = "",
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -1335,10 +1396,18 @@ class Zoo:
         self.check_finetune(recipe, base, save, device=device, log=log)
         from zoo.finetune.folds import finetune_folds
 
-        run = partial(self.run_recipe, device=device, save_every=save_every, log=log, launch=launch)
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
+        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
         ref = Reference.parse(save)
         return finetune_folds(
-            self.workspace, base, recipe, ref, folds=folds, run=run, progress=self.progress
+            self.workspace,
+            base,
+            recipe,
+            ref,
+            folds=folds,
+            run=run,
+            force=force,
+            progress=self.progress,
         )
 
     def plan_finetune(
@@ -1423,13 +1492,15 @@ class Zoo:
         device: str = "auto",
         log: Log = (),
         launch: int | Path | str | None = None,
+        force: bool = False,
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin.
+        where paths in such a table begin. ``force`` is as for `finetune`.
 
         Raises:
+            OtherClasses: As `finetune`.
             UnknownName: No such checkpoint, or its base is not here.
             Unsupported: It is not the result of a fine-tune.
             InvalidData: The images, or their split, are not those that it was trained on.
@@ -1441,7 +1512,8 @@ class Zoo:
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
-            words = ("rerun", name, "--save", save, "--device", device, *given)
+            more = ("--device", device, *given, *(["--force"] if force else []))
+            words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
 
@@ -1454,6 +1526,7 @@ class Zoo:
                 root=str(root),
                 device=device,
                 log=log,
+                force=force,
                 progress=self.progress,
             )
 

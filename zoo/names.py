@@ -82,8 +82,12 @@ class Names:
         ref = self.reference(name)
         entry = self._store.read_ref(ref)
         if entry is None or entry.deleted:
+            back = f"zoo delete --restore {ref}"
+            if entry and (new := entry.renamed):
+                hint = f"it was renamed to {new}; {back} brings the old name back, too"
+                raise UnknownName("checkpoint", name, hint=hint)
             if entry and has_all_of(self._store, entry.manifest):
-                raise UnknownName("checkpoint", name, hint=f"zoo delete --restore {ref}")
+                raise UnknownName("checkpoint", name, hint=back)
             pull = self.elsewhere(ref) or None
             raise UnknownName("checkpoint", name, self._registry().near(name), pull)
         return ref, entry.manifest

@@ -47,13 +47,16 @@ def append_after(
         return newest  # somebody else has done the same meanwhile
 
 
-def append_deletion(store: Store, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
+def append_deletion(
+    store: Store, ref: Reference, *, of: RefEntry | None = None, why: str = "delete"
+) -> RefEntry:
     """Delete a name of a store or remote, so that it can be restored.
 
     Args:
         store: The store or remote.
         ref: The name.
         of: The newest entry that whoever decided so has seen; None: whatever it is now.
+        why: What deletes it.
 
     Raises:
         UnknownName: There is no such name.
@@ -61,7 +64,7 @@ def append_deletion(store: Store, ref: Reference, *, of: RefEntry | None = None)
     """
     current = of or _present(store, ref)
     check_movable(ref, current)
-    return _append(store, ref, current, current.manifest, "delete", deleted=True)
+    return _append(store, ref, current, current.manifest, why, deleted=True)
 
 
 def append_restoration(store: Store, ref: Reference) -> RefEntry:

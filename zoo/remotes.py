@@ -15,6 +15,7 @@ from zoo import plugins
 from zoo.domain.history import RefEntry
 from zoo.domain.location import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
+from zoo.domain.words import plural
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.store import Store
 from zoo.store.json_file import JsonFile
@@ -178,9 +179,10 @@ class Remotes:
         try:
             return connect(location, create=create and not known)
         except Unavailable as error:
-            if known:
+            if known := known or (self._known(name) if name else 0):
+                names = plural(known, "name was", "names were")
                 error.hint = (
-                    f"{known} names were there when it was last seen: is its disk mounted?\n"
+                    f"{names} there when it was last seen: is its disk mounted?\n"
                     f"to begin anew there: zoo remote remove {name} && "
                     f"zoo remote add {name} {quote(location)}"
                 )

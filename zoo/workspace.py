@@ -228,7 +228,9 @@ class Workspace:
             LOG.warning("the figures are kept, but not indexed yet (%s): zoo reindex", error)
         return True
 
-    def delete(self, ref: Reference, *, of: RefEntry | None = None) -> RefEntry:
+    def delete(
+        self, ref: Reference, *, of: RefEntry | None = None, why: str = "delete"
+    ) -> RefEntry:
         """Delete a name. It can be restored until a prune: its history and files stay till then.
 
         Raises:
@@ -241,7 +243,7 @@ class Workspace:
         self.names.resolve(str(ref))
         self.registry.check_writable()
         with self.index.noted(ref):
-            return append_deletion(self.store, ref, of=of)
+            return append_deletion(self.store, ref, of=of, why=why)
 
     def restore(self, ref: Reference) -> RefEntry:
         """Bring back a name that was deleted; no new entry if it is there.

@@ -49,7 +49,11 @@ CLASSES = 20
     help="A folder for all suspects, their contact sheet, and a table that keeps together what "
     "shows the same.",
 )
-@flag("--force", help="Replace the advice in that folder.")
+@flag(
+    "--force",
+    help="Replace the advice in that folder; with --run, move the name even from what has no class "
+    "in common.",
+)
 @click.option(
     "--budget",
     default="10m",
@@ -92,7 +96,8 @@ def advise(
     advice = zoo.advise(base, data, **options)
     if not as_json:
         _print(advice, options)
-    done = _carry_out(zoo, base, advice, save, options["device"]) if save else None
+    how = {"device": options["device"], "force": options["force"]}
+    done = _carry_out(zoo, base, advice, save, how) if save else None
     if as_json:
         print_json(advice.to_json() | ({"result": done.to_json()} if done else {}))
     elif done:
@@ -102,7 +107,9 @@ def advise(
         click.get_current_context().exit(INTERRUPTED)
 
 
-def _carry_out(zoo: Zoo, base: str, advice: Advice, save: str, device: str) -> Finetuned | None:
+def _carry_out(
+    zoo: Zoo, base: str, advice: Advice, save: str, how: Mapping[str, Any]
+) -> Finetuned | None:
     """Fine-tune as the plan says; not after an interrupt, which was meant for that, too."""
     if _interrupted(advice):
         return None
@@ -110,7 +117,7 @@ def _carry_out(zoo: Zoo, base: str, advice: Advice, save: str, device: str) -> F
         raise click.ClickException(
             f"there is no plan to carry out, so nothing was saved as {save}: see above"
         )
-    return zoo.run_recipe(Recipe.from_json(advice.plan.recipe), base, save, device=device)
+    return zoo.run_recipe(Recipe.from_json(advice.plan.recipe), base, save, **how)
 
 
 def _interrupted(advice: Advice) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shlex
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
@@ -23,10 +24,13 @@ __all__ = [
     "POSITIVE",
     "WHOLE",
     "Command",
+    "agreed",
     "command",
     "device_option",
+    "dry_run",
     "flag",
     "group",
+    "note_option",
     "open_zoo",
     "quiet_option",
 ]
@@ -176,3 +180,19 @@ def _load() -> None:
     finally:
         gc.freeze()
         gc.enable()
+
+
+note_option = click.option(
+    "--note",
+    default="",
+    metavar="TEXT",
+    help="What you say of it, in a line: it goes with the checkpoint, and zoo search finds it.",
+)
+dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
+
+
+def agreed(question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Whether to do what was shown: who can be asked is."""
+    if dry_run or yes:
+        return not dry_run
+    return not as_json and sys.stdin.isatty() and click.confirm(question)

@@ -120,7 +120,7 @@ FILES = ("data", "location", "remote", "remotes", "root", "to")
 """What may be a path."""
 OTHERS: dict[tuple[str, str], Find | None] = {
     ("add", "name"): None,
-    ("delete", "name"): _to_delete,
+    ("delete", "names"): _to_delete,
     ("import", "name"): None,
     ("remove", "name"): _remotes,
     ("trust", "name"): None,

@@ -15,6 +15,7 @@ from zoo.errors import DiskFull, ZooError
 from zoo_cli import (
     advise,
     compare,
+    delete,
     demo,
     evaluate,
     maintain,
@@ -135,6 +136,7 @@ cli.params.append(HOME)
 MODULES = (
     advise,
     compare,
+    delete,
     demo,
     evaluate,
     maintain,

@@ -1,28 +1,22 @@
-"""zoo verify, prune, reindex, delete, protect, trust: keep a zoo sound, small and safe."""
+"""zoo verify, repack, reindex, trust: keep a zoo sound, small and safe."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo.domain.words import plural
-from zoo.errors import UnknownName, how_to_update
-from zoo_cli.command import command, flag, open_zoo
+from zoo.errors import how_to_update
+from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
-    from zoo import Zoo
-    from zoo.domain.history import RefEntry
-    from zoo.store.prune import Plan
     from zoo.store.verify import Report
     from zoo.transfer.repack import Pair
 
-__all__ = ["delete", "protect", "prune", "reindex", "repack", "trust", "verify"]
+__all__ = ["reindex", "repack", "trust", "verify"]
 
 
 @command()
@@ -104,164 +98,6 @@ def _verdict(report: Report) -> str:
     return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked
 
 
-dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
-
-
-def _agreed(question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Whether to do what was shown: who can be asked is."""
-    if dry_run or yes:
-        return not dry_run
-    return not as_json and sys.stdin.isatty() and click.confirm(question)
-
-
-@command()
-@click.argument("name")
-@click.option(
-    "--from",
-    "remote",
-    metavar="REMOTE",
-    help="Delete it at this remote (a folder, URL, or remote name), and not here.",
-)
-@flag("--restore", help="Bring back a name that was deleted.")
-@flag("--yes", help="Delete at a remote without asking.")
-@dry_run
-def delete(
-    name: str, remote: str | None, restore: bool, yes: bool, dry_run: bool, as_json: bool
-) -> None:
-    """Delete a name, here or at a remote.
-
-    Its checkpoint and history stay until a prune; until then, --restore brings it back. What others
-    have pulled stays with them. At a remote this asks first; with nobody to ask, it needs --yes.
-
-    \b
-    Examples:
-      zoo delete team/flowers:old
-      zoo delete team/flowers:old --from /mnt/team/zoo
-      zoo delete --restore team/flowers:old --from /mnt/team/zoo
-    """
-    if dry_run and restore:
-        raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
-    zoo = open_zoo()
-    if dry_run:
-        entry = zoo.entry(name, remote=remote)
-        but = ", were it not protected (zoo protect --off)" if entry.protected else ""
-        line = f"would delete {_told(name, remote, entry)}{but}"
-    elif restore:
-        there: RefEntry | None = None
-        with suppress(UnknownName):
-            there = zoo.entry(name, remote=remote)
-        entry = zoo.restore(name, remote=remote)
-        line = f"restored {name}  {entry.manifest.short}"
-        if there == entry:
-            line = f"{name} is not deleted, nothing was changed  {entry.manifest.short}"
-    else:
-        seen = _confirmed(zoo, name, remote, yes=yes, as_json=as_json) if remote else None
-        entry = zoo.delete(name, remote=remote, of=seen)
-        line = f"deleted {name}; restore it: zoo delete --restore {name}"
-        line += f" --from {quote(remote)}" if remote else ""
-    if as_json:
-        print_json({"ref": name, "remote": remote, **entry.to_json()})
-    else:
-        click.echo(clean(line))
-
-
-def _confirmed(zoo: Zoo, name: str, remote: str, *, yes: bool, as_json: bool) -> RefEntry:
-    """The entry of a name at a remote that is to be undone, if the user wants that."""
-    entry = zoo.entry(name, remote=remote)
-    plan = _told(name, remote, entry)
-    if yes:
-        return entry
-    if as_json or not sys.stdin.isatty():
-        raise click.UsageError(
-            f"this deletes {plan}, for all who use that remote: --yes does it without asking"
-        )
-    click.echo(clean(plan))
-    click.confirm("delete that name for all who use that remote?", abort=True)
-    return entry
-
-
-def _told(name: str, remote: str | None, entry: RefEntry) -> str:
-    where = f" at {remote}" if remote else ""
-    return f"{name}{where}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
-
-
-@command()
-@click.argument("name")
-@flag("--off", help="Remove the protection.")
-@click.option("--at", "remote", metavar="REMOTE", help="Protect it at this remote, and not here.")
-def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
-    """Keep a name where it is.
-
-    A protected name can be neither moved nor deleted, here or at the remote --at, until zoo protect
-    --off.
-
-    \b
-    Examples:
-      zoo protect team/flowers:v3
-      zoo protect team/flowers:v3 --at /mnt/team/zoo
-    """
-    entry = open_zoo().protect(name, on=not off, remote=remote)
-    if as_json:
-        print_json({"ref": name, "remote": remote, **entry.to_json()})
-    else:
-        click.echo(clean(f"{name} {'is protected' if entry.protected else 'can be moved'}"))
-
-
-days_option = partial(click.option, type=click.FloatRange(min=0), show_default=True, metavar="DAYS")
-
-
-@command()
-@click.argument("remote", required=False)
-@days_option("--keep", default=90, help="Keep what a name pointed at in the last DAYS.")
-@days_option("--grace", default=14, help="Keep files younger than DAYS.")
-@flag("--yes", help="Delete without asking.")
-@dry_run
-def prune(
-    remote: str | None, keep: float, grace: float, yes: bool, dry_run: bool, as_json: bool
-) -> None:
-    """Show what nothing needs any more, and delete it.
-
-    That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
-    with all that it needs. Without --yes, and with nobody to ask, nothing is deleted.
-
-    \b
-    Examples:
-      zoo prune --dry-run
-      zoo prune --keep 0 --grace 0 --yes
-      zoo prune /mnt/team/zoo --json
-      zoo prune s3://lab/zoo
-    """
-    zoo, done = open_zoo(), False
-    plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
-    for problem in plan.unread:
-        note(f"left alone: {problem}")
-    if not as_json:
-        _show(plan, keep, grace)
-    if plan.doomed and _agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
-        plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
-        done = True
-    if as_json:
-        print_json({"deleted": done, **plan.to_json()})
-    elif done:
-        click.echo(f"deleted {plural(len(plan.doomed), 'file')}, {size(plan.bytes)}")
-    elif plan.doomed:
-        note("nothing was deleted; --yes deletes")
-
-
-def _show(plan: Plan, keep: float, grace: float) -> None:
-    if plan.doomed:
-        rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
-        table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
-    young = plural(plan.young, "file is", "files are")
-    spared = f"; {young} too young to delete (--grace {grace:g})" if plan.young else ""
-    stay = plural(len(plan.rebased), "manifest that stays is", "manifests that stay are")
-    anew = f"; {stay} encoded anew" if plan.rebased else ""
-    click.echo(f"{plural(len(plan.doomed), 'file')}, {size(plan.bytes)} to delete{spared}{anew}")
-    if plan.recent:
-        kept = plural(plan.recent, "checkpoint without a name is", "checkpoints without names are")
-        note(f"{kept} kept: a name pointed there in the last {keep:g} days (--keep 0 keeps none)")
-
-
 @command()
 @click.argument("remote")
 @flag("--smallest", help="Take more time to make it smaller.")
@@ -290,7 +126,7 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
         number = plural(len(plan.pairs), "checkpoint")
         about = f"{size(plan.bytes)}: about {size(plan.estimate)} as differences"
         click.echo(f"{number}, {about}" if plan.pairs else "nothing to repack")
-    if not plan.pairs or not _agreed("repack?", dry_run=dry_run, yes=yes, as_json=as_json):
+    if not plan.pairs or not agreed("repack?", dry_run=dry_run, yes=yes, as_json=as_json):
         if as_json:
             print_json({"repacked": False, **plan.to_json()})
         elif plan.pairs:

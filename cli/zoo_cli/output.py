@@ -21,6 +21,7 @@ from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
 
 if TYPE_CHECKING:
+    from zoo.domain.change import Change
     from zoo.domain.digest import Digest
 
 __all__ = [
@@ -166,9 +167,11 @@ def result(name: object, digest: Digest, *lines: str) -> None:
         paragraph(line, "  ")
 
 
-def moved(name: object, before: Digest | None) -> list[str]:
-    """That a name was another checkpoint's, in a line; none if it was not."""
-    return [f"moved; was {before.short} (zoo log {name})"] if before else []
+def moved(name: object, before: Digest | None, change: Change | None = None) -> list[str]:
+    """That a name was another checkpoint's, and what differs, in lines; none if it was not."""
+    if before is None:
+        return []
+    return [f"moved; was {before.short} (zoo log {name})", *(change.lines if change else ())]
 
 
 def paragraph(text: str, indent: str = "") -> None:
@@ -189,24 +192,26 @@ def table(
 ) -> None:
     """Print aligned columns, whole in a pipe.
 
-    Columns ``least_first`` that tell nothing are left out; on a terminal as many others of these
-    as make room, too. A line that is too long all the same goes on in the next one: no value is
-    cut.
+    Columns ``least_first`` that tell nothing are left out. On a terminal those of the others stay
+    for which there is room, the last ones first, and those after them that tell little. A line that
+    is too long all the same goes on in the next one: no value is cut.
     """
     columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
     width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
 
-    def widths() -> list[int]:
-        return [max(map(len, column)) for column in columns]
-
-    if rows:
-        columns = [c for c in columns if c[0] not in least_first or {*c[1:]} - {"", "-"}]
-    for name in least_first:
-        if sum(widths()) + GAP * (len(columns) - 1) > width:
-            columns = [column for column in columns if column[0] != name]
-    wide = widths()
+    told = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
+    left, kept = width + GAP, [c for c in columns if c[0] not in least_first]
+    left -= sum(max(map(len, column)) + GAP for column in kept)
+    telling = [name for name in least_first[::-1] if told.get(name, not rows)]
+    for name in sorted(telling, key=lambda name: 2 * told.get(name, 0) < len(rows)):
+        for column in [column for column in columns if column[0] == name]:
+            if (wide := max(map(len, column)) + GAP) <= left:
+                kept.append(column)
+                left -= wide
+    columns = [column for column in columns if any(column is each for each in kept)]
+    widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
-        padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
+        padded = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
         click.echo((" " * GAP).join(padded).rstrip())
 
 

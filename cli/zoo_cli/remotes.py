@@ -57,6 +57,9 @@ def remote_add(name: str, location: str, as_json: bool) -> None:
         print_json({"name": name, "location": zoo.remotes()[name]})
     else:
         note(f"{name} is {location}")
+        place = zoo.remotes()[name]
+        if "://" not in place and not Path(place).exists():
+            note("it does not exist yet: the first push makes it, unless a letter is wrong")
 
 
 @command("remove", of=remote)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain.reference import is_pattern
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
@@ -107,24 +109,39 @@ def search(
 def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     """List the checkpoints in this zoo, newest first.
 
-    QUERY is words and filters, as of zoo search.
+    QUERY is words and filters, as of zoo search, and patterns of names, of which one must match: in
+    them, * stands for any characters, tags included.
 
     \b
     Examples:
       zoo ls
+      zoo ls 'team/*' 'trials/*'
       zoo ls --limit 5
       zoo ls owner:team 'accuracy>0.9'
     """
-    zoo, text = open_zoo(), " ".join(query)
-    found = zoo.search(text, pulled=True, sort="-updated", limit=limit or ALL)
+    patterns = [word for word in query if _of_names(word)]
+    zoo, text = open_zoo(), " ".join(word for word in query if word not in patterns)
+    asked = ALL if patterns else limit or ALL
+    found: Sequence[Found] = zoo.search(text, pulled=True, sort="-updated", limit=asked)
+    if patterns:
+        found = [row for row in found if any(fnmatchcase(row.name, each) for each in patterns)]
+        found = found[: limit or ALL]
     if as_json:
         print_json([row.to_json() for row in found])
         return
-    _print_found(found, f"{text} updated", without=("here",))
-    if len(found) == limit and (total := zoo.count(text, pulled=True)) > limit:
+    _print_found(found, f"{text} updated arch", without=("here",))
+    if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
     if not found and not query:
         note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
+    elif not found:
+        note(f"nothing here matches {text or ' or '.join(patterns)}; zoo ls lists all")
+
+
+def _of_names(word: str) -> bool:
+    """Whether a word is a pattern of names, and no filter with one (``arch:convnext*``)."""
+    before = re.split("[:=<>]", word)[0]
+    return is_pattern(word) and ("/" in before or before == word)
 
 
 def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
@@ -215,6 +232,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "accuracy": lambda row: _metric(row, "accuracy"),
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
+    "arch": lambda row: row.architecture,
     "loss": lambda row: _metric(row, "loss"),
     "head": lambda row: row.head or NONE,
     "frozen": lambda row: NONE if row.frozen is None else f"{row.frozen:.0%}",
@@ -227,8 +245,8 @@ COMPARED: dict[str, Callable[[Found], str]] = {
     "moved": lambda row: row.updated or NONE,
 }
 """Where a name points at one thing here and at another elsewhere."""
-LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "SOURCE", "HEAD",
-               "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
+LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "ARCH", "SOURCE",
+               "HEAD", "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
 """Columns that make room on a narrow terminal, and are left out where they tell nothing."""
 
 

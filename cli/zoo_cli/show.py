@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.limits import NOTE_LETTERS
 from zoo.domain.plain import Json
+from zoo.domain.recipe import IDLE
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
 from zoo_cli.command import command, flag, open_zoo
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "show", "tree"]
 
-SAID = {"terms.unknown": "no license known of", "unproven": "not proven"}
+SAID = {
+    "terms.unknown": "no license known of",
+    "unproven": "not proven",
+    "provenance.author": "trained by",
+    "provenance.note": "note",
+}
 """What is shown instead of a key that does not tell."""
 DEEPEST = 20
 """Generations that are indented; a line has an end."""
@@ -32,6 +39,7 @@ FIRST = f"""
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config tag head.kind
+    provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
     provenance.metrics recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
@@ -64,7 +72,9 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     if as_json:
         print_json(data)
         return
-    known = _with_intervals([(clean(key), clean(value)) for key, value in _lines(data)])
+    idle = _idle(data.get("recipe") or {})
+    said = [(key, value) for key, value in _lines(data) if key not in idle]
+    known = _with_intervals([(clean(key), clean(value)) for key, value in said])
     rank = {key: number for number, key in enumerate(FIRST)}
     if "metrics" in (data.get("provenance") or {}):  # an import says who has told them
         rank |= {key: rank["metrics.top1"] for key, _ in known if key.startswith("metrics.")} | rank
@@ -76,6 +86,13 @@ def show(name: str, all_: bool, as_json: bool) -> None:
         click.echo(f"{key + ':':{width}} {value}")
     if len(lines) < len(known):
         note(f"--all shows {plural(len(known) - len(lines), 'line more', 'lines more')}")
+
+
+def _idle(recipe: Json) -> set[str]:
+    """The lines of what a recipe records and what has no effect with its strategy."""
+    strategy = str(recipe.get("strategy", ""))
+    names = [*IDLE.get(strategy, "").split(), *(["warmup"] if strategy == "probe" else [])]
+    return {f"recipe.{name}" for name in names}
 
 
 def _with_intervals(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -142,6 +159,8 @@ EACH: dict[str, Callable[[Json], str]] = {
 }
 """What has a line for each."""
 FORMS: dict[str, Callable[[Any], str]] = {
+    "author": lambda value: str(value)[:NOTE_LETTERS],
+    "note": lambda value: str(value)[:NOTE_LETTERS],
     "bytes": size,
     "macs": lambda value: count(int(value)),
     "params": lambda value: f"{value:,}",
@@ -239,7 +258,9 @@ def log(name: str, ref: bool, as_json: bool) -> None:
     if not ref:
         _print_lineage(lineage)
     if lineage.deleted:
-        note(f"{lineage.name} was deleted; restore it: zoo delete --restore {lineage.name}")
+        new = lineage.history[0].entry.renamed if lineage.history else None
+        gone, back = f"renamed to {new}" if new else "deleted", "zoo delete --restore"
+        note(f"{lineage.name} was {gone}; restore it: {back} {lineage.name}")
     for there in lineage.at_remotes:
         click.echo(clean(f"at {at_remote(there.to_json())}"))
     if lineage.history:
@@ -295,8 +316,12 @@ def _step(step: Step) -> str:
         parts.append(_frozen(step.freeze))
     if accuracy := step.metrics.get("accuracy"):
         parts.append(f"accuracy {accuracy:.4f}")
+    if step.author:
+        parts.append(f"trained by {step.author[:NOTE_LETTERS]}")
     if step.source:
         parts.append(f"from {step.source}")
+    if step.note:
+        parts.append(f"({step.note[:NOTE_LETTERS]})")
     return clean("  ".join(parts))
 
 

@@ -12,7 +12,14 @@ from zoo import config
 from zoo.domain.recipe import MOST_FOLDS
 from zoo.domain.task import SCORE
 from zoo.domain.words import plural
-from zoo_cli.command import command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.command import (
+    command,
+    device_option,
+    flag,
+    note_option,
+    open_zoo,
+    quiet_option,
+)
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
 from zoo_cli.recipe_options import recipe_from, recipe_options
@@ -37,6 +44,9 @@ SEVERAL = ("seeds", "folds")
 SHOWN = 20
 """Classes whose images a plan counts one by one."""
 
+force_option = flag(
+    "--force", help="Move the name even from what has no class in common, or another task."
+)
 launch_option = click.option(
     "--launch",
     metavar="CONFIG",
@@ -94,6 +104,8 @@ FIRST = (
     "--dry-run",
     help="Do not train: say what was found, what is frozen and cached, and the seconds expected.",
 )
+@force_option
+@note_option
 @launch_option
 @log_option
 @quiet_option
@@ -133,6 +145,7 @@ def finetune(
         raise click.UsageError("Missing argument 'BASE'.")
     else:
         asked = {name: options.pop(name) for name in ("source", "save", *SEVERAL, *INSTEAD)}
+        how |= {name: options.pop(name) for name in ("force", "note")}
         _begin(zoo, base, recipe_from(asked.pop("source"), options), asked, how, as_json)
 
 
@@ -184,6 +197,7 @@ def _begin(
 )
 @click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
+@force_option
 @launch_option
 @log_option
 @quiet_option
@@ -195,6 +209,7 @@ def rerun(
     device: str,
     launch: str | None,
     log: tuple[str, ...],
+    force: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -211,7 +226,7 @@ def rerun(
     if launch is not None:
         zoo.show(name)  # a name with a slip is refused before processes start
         launch_processes(launch, device)
-    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log)
+    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log, force=force)
     _print(done, as_json)
 
 
@@ -293,7 +308,7 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
     result(
         found.ref,
         found.manifest,
-        *moved(found.ref, found.moved_from),
+        *moved(found.ref, found.moved_from, found.change),
         *(f"{one.ref} {line}" for one in found.runs for line in moved(one.ref, one.moved_from)),
         f"seed {found.best}, the best on its validation images"
         if found.validation[0] is not None
@@ -350,7 +365,7 @@ def print_finetuned(done: Finetuned, *more: str) -> None:
     result(
         done.ref,
         done.manifest,
-        *moved(done.ref, done.moved_from),
+        *moved(done.ref, done.moved_from, done.change),
         *more,
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
         f"{_trained(done.freeze)}; {done.seconds:.0f} s",

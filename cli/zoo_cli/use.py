@@ -188,6 +188,6 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
         result(
             adapted.ref,
             adapted.manifest,
-            *moved(adapted.ref, adapted.moved_from),
+            *moved(adapted.ref, adapted.moved_from, adapted.change),
             f"from {name}: {size(adapted.nbytes)}, {present}",
         )

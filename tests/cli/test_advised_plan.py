@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.checkpoints import add_checkpoint
 from fakes.colored import save_scenes
 from fakes.prepared import NET, Run
 from PIL import Image
@@ -221,7 +222,11 @@ def test_run_goes_on_from_the_best_trial(
 ) -> None:
     """With enough validation images the trial is the beginning of the run: nothing is left."""
     monkeypatch.setattr(candidates, "OWN_SPLIT", 3)
-    done = small("advise", data, *ADVISE, "--run", "--save", "team/tuned").done()
+    with zoo.open() as here:
+        add_checkpoint(here.workspace, "team/tuned", classes=("king", "queen"))
+    line = ("advise", data, *ADVISE, "--run", "--save", "team/tuned")
+    small(*line).refused("team/tuned here is for something else", "2 gone (king, queen)", "--force")
+    done = small(*line, "--force").done()
     assert "validation images: upper half" in done.err
     assert "what a trial has done already is taken over" in done.err
     assert "\nteam/tuned  " in done.out

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.clock import earlier
 
 import zoo
@@ -35,7 +36,7 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None
     line = ("prune", "--keep", "0", "--grace", "0")
     shown = run(*line)
     assert (shown.code, "nothing was deleted" in shown.err) == (0, True)
-    assert "no checkpoint needs it" in shown.out
+    assert ": no checkpoint needs it\n" in shown.out
     planned = run(*line, "--json").json
     assert (planned["deleted"], planned["bytes"] > 1_000_000) == (False, True)
     done = run(*line, "--yes", "--json").json
@@ -60,13 +61,46 @@ def test_a_dry_run_shows_and_changes_nothing(
         run("delete", TUNED).done()
     line = ("prune", "--keep", "0", "--grace", "0")
     shown = run(*line, "--dry-run").done()
-    assert "no checkpoint needs it" in shown.out
+    assert ": no checkpoint needs it\n" in shown.out
     assert "nothing was deleted" in shown.err
     assert run(*line, "--dry-run", "--json").json["deleted"] is False
     assert run(*line, "--json").json["items"]
     assert run("repack", tmp_path / "team", "--dry-run").done().out == "nothing to repack\n"
     assert "nothing was deleted" in run(*line, "--dry-run", "--yes").done().err
     assert run(*line, "--json").json["items"]
+
+
+def test_a_prune_says_which_checkpoints_go(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = tensors()
+    values["fc.bias"] += 1
+    known = {"recipe": {"task": "classification"}, "metrics": {"accuracy": 0.08}}
+    with earlier(seconds=9), zoo.open() as here:
+        add_checkpoint(here.workspace, "p/x", values, **known)
+        toy("tag", "p/x", "p/y").done()
+        toy("delete", "p/y").done()
+    monkeypatch.setenv("ZOO_AUTHOR", "ana\x1b[31m")
+    with earlier(seconds=6):
+        toy("delete", "p/x").done()
+    monkeypatch.setenv("ZOO_AUTHOR", "ben")
+    with earlier(seconds=3):
+        toy("tag", "team/base", TUNED, "--force").done()
+    line = ("prune", "--keep", 0, "--grace", 0)
+    shown = toy(*line, "--dry-run").done()
+    tuned, x, rest, total = shown.out.splitlines()
+    assert x.startswith("p/x (also p/y), deleted today by ana"), x
+    assert x.endswith(", accuracy 0.0800, 66.3 kB")
+    assert tuned == f"{TUNED}, moved on today by ben, 66.3 kB"
+    assert rest.endswith(": no checkpoint needs it")
+    assert total.endswith(" to delete")
+    assert "\x1b" not in shown.out
+    every = toy(*line, "--dry-run", "--all").done().out
+    assert every.count("blake3:") > 3
+    told = toy(*line, "--json").json["checkpoints"]
+    assert [each["names"] for each in told] == [[TUNED], ["p/x", "p/y"]]
+    assert next((each["by"], each["deleted"]) for each in told) == ("ben", False)
+    done = toy(*line, "--yes", "--json").done().json
+    assert done["checkpoints"] == told
+    assert toy(*line, "--json").json["checkpoints"] == []
 
 
 def test_a_dry_run_writes_to_no_folder(toy: Any) -> None:

@@ -81,6 +81,7 @@ def test_each_in_several_processes(
         assert len(asked) == 2  # both are taken up
 
 
+AGAIN = "this was seed 0, 1 of 2; when it is done, the same command again takes it up"
 HINT = json.dumps({"error": {"code": "interrupted", "message": "interrupted", "hint": "go on so"}})
 INTERRUPTED = f"""
 import os, signal, time
@@ -110,6 +111,11 @@ def test_what_trains_no_batch_norm(small: Run, few: Path) -> None:
     """What ``auto`` stood for is repeated as it was asked, not as old versions meant it."""
     line = (*TUNE[:2], "--image-size", 32, "--freeze", "all", "--epochs", 1, "--data", few)
     small(*line, "--seeds", 2, "--save", "team/x").done()
+
+
+def cut_off(*_: object) -> None:
+    """A run is interrupted where its state is saved."""
+    raise KeyboardInterrupt
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
@@ -143,10 +149,17 @@ def test_what_was_done_before_an_interrupt_is_taken_up(
         done = small(*line)
         assert (done.code, done.err) == (130, "\ninterrupted\n  nothing is kept yet, begin anew\n")
     with monkeypatch.context() as patch:
-        interrupt(patch, 1)
-        done = small(*line, "--json")
+        with monkeypatch.context() as once:
+            interrupt(once, 1)
+            done = small(*line, "--json")
         told = json.loads(done.err.splitlines()[-1])["error"]
-        assert (done.code, told["hint"]) == (130, f"kept: {first}; the same command goes on there")
+        kept = f"kept: {first}; the same command again takes them up"
+        assert (done.code, told["hint"]) == (130, kept)
+        # The next one is cut off: it can be ended alone.
+        patch.setattr("zoo.finetune.run.conclude", cut_off)
+        second_cut = small(*line).err.splitlines()[-1]
+        at = {"seed": "seed 1, 2 of 2", "fold": "fold 2 of 2"}[kind]
+        assert second_cut == f"  this was {at}; {kept}"
     with monkeypatch.context() as patch:
         ran = interrupt(patch, 9)
         whole = small(*line, "--json").done()
@@ -172,9 +185,6 @@ def test_what_was_done_before_an_interrupt_is_taken_up(
 def test_a_seed_that_was_cut_off_and_resumed_is_taken_up(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*_: object) -> None:
-        raise KeyboardInterrupt
-
     line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
     with monkeypatch.context() as patch:
         patch.setattr("zoo.finetune.run.conclude", cut_off)
@@ -182,6 +192,7 @@ def test_a_seed_that_was_cut_off_and_resumed_is_taken_up(
     run = small("runs", "--json").json[0]["id"]
     assert f"zoo finetune --resume {run}\n" in said
     assert "kept: team/x" not in said
+    assert said.endswith(f"\n  {AGAIN}\n")
     small("finetune", "--resume", run).done()
     with monkeypatch.context() as patch:
         ran = interrupt(patch, 9)
@@ -227,7 +238,7 @@ def test_processes_are_interrupted_once(
     program = (sys.executable, "-Sc", f"FROM = {by!r}{INTERRUPTED}")
     monkeypatch.setattr(launched, "PROGRAM", program)
     done = small(*TUNE, "--data", few, "--seeds", 2, "--launch", 2, "--save", "team/x")
-    assert (done.code, done.err) == (130, "\ninterrupted\n  go on so\n")
+    assert (done.code, done.err) == (130, f"\ninterrupted\n  go on so\n  {AGAIN}\n")
 
 
 def test_what_ends_this_process_ends_those_that_it_started(

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import pytest
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete
-from fakes.checkpoints import add_checkpoint
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.prepared import BASE, TUNED, Run
 from safetensors.torch import save_file
 
@@ -332,3 +332,50 @@ def test_a_run_is_given_by_enough_of_its_id(run: Run, home: Path) -> None:
     (home / "runs" / f"{ids[0]}x").mkdir()
     shutil.copy(home / "runs" / ids[0] / "run.json", home / "runs" / f"{ids[0]}x")
     assert f"runs begin with {ids[0][:4]}: " in run("runs", "show", ids[0][:4]).err
+
+
+def test_a_renamed_name_says_what_it_is_called_now(toy: Run) -> None:
+    toy("mv", TUNED, "team/stamps").done()
+    toy("show", TUNED).refused(f"it was renamed to team/stamps; zoo delete --restore {TUNED}")
+    logged = toy("log", TUNED).done()
+    assert f"{TUNED} was renamed to team/stamps" in logged.err
+    assert "renamed to team/stamps" in logged.out
+    assert toy("log", TUNED, "--json").json["history"][0]["why"] == "renamed to team/stamps"
+    toy("delete", "--restore", TUNED).done()
+    toy("show", TUNED).done()
+    toy("delete", TUNED).done()
+    assert "renamed" not in toy("show", TUNED).refused("was deleted; restore it").err
+
+
+def test_what_a_probe_does_not_use_is_not_shown(toy: Run) -> None:
+    recipe = {"strategy": "probe", "task": "classification", "epochs": 5, "lr": 0.003,
+              "warmup": 0.1, "head": "linear", "at": ""}  # fmt: skip
+    with zoo.open() as here:
+        add_checkpoint(here.workspace, "p/probe", tensors(2), recipe=recipe)
+        add_checkpoint(here.workspace, "p/full", tensors(3), recipe={**recipe, "strategy": "full"})
+    for more in ((), ("--all",)):
+        shown = toy("show", "p/probe", *more).done().out
+        assert "recipe.strategy: " in shown
+        assert not any(name in shown for name in ("epochs", "recipe.lr", "warmup"))
+    assert toy("show", "p/probe", "--json").json["recipe"] == recipe
+    assert "recipe.head: " in shown
+    assert "recipe.epochs: " in toy("show", "p/full").done().out
+
+
+def test_ls_has_the_architecture_and_what_has_values(
+    toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"metrics": {"accuracy": 0.5}, "license": "apache-2.0"}
+    long = f"team/{'a-long-name-' * 4}x"
+    with zoo.open() as here:
+        add_checkpoint(here.workspace, long, tensors(2), license="apache-2.0")
+        add_checkpoint(here.workspace, "team/one", tensors(3), **known)
+    head, *rows = toy("ls").done().out.splitlines()
+    assert "ARCH" in head.split()
+    assert all("toynet" in row for row in rows)
+    # One of four has an accuracy: what all have comes before it.
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "82")
+    assert toy("ls").done().out.splitlines()[0].split() == ["NAME", "PARAMS", "ARCH", "UPDATED"]
+    monkeypatch.setenv("COLUMNS", "64")
+    assert toy("ls").done().out.splitlines()[0].split() == ["NAME", "ARCH"]

@@ -82,7 +82,7 @@ def test_what_explains_the_weights_comes_along_and_nothing_else(
         "NOTICE.txt": b"x" * (2 << 20),
     }  # fmt: skip
     hub.commit(RESNET, {"model.safetensors": weights, **explains, **others}, card={})
-    _, digest, _ = acquire(workspace, RESNET)
+    digest = acquire(workspace, RESNET)[0].manifest
     asked = {request.path.rpartition("/resolve/")[2] for request in hub.requests("/resolve/")}
     assert {name.partition("/")[2] for name in asked} == {"model.safetensors", *explains}
     export(workspace, digest, tmp_path / "out")
@@ -93,10 +93,10 @@ def test_what_explains_the_weights_comes_along_and_nothing_else(
 def test_same_release_is_the_same_checkpoint_everywhere(
     published: bytes, workspace: Workspace, tmp_path: Path
 ) -> None:
-    _, first, _ = acquire(workspace, RESNET)
+    first = acquire(workspace, RESNET)[0].manifest
     other = Workspace.create(tmp_path / "other")
-    _, second, _ = acquire(other, RESNET)
-    _, again, _ = acquire(workspace, RESNET)
+    second = acquire(other, RESNET)[0].manifest
+    again = acquire(workspace, RESNET)[0].manifest
     other.close()
     assert first == second == again
     assert len(workspace.store.history(Reference.parse(RESNET))) == 1
@@ -168,7 +168,8 @@ def test_unknown_name_is_answered_with_near_ones(hub: HubServer, workspace: Work
 
 
 def test_a_package_on_this_machine_is_preferred(hub: HubServer, workspace: Workspace) -> None:
-    ref, digest, release = acquire(workspace, LITE0)
+    kept, release = acquire(workspace, LITE0)
+    ref, digest = kept.ref, kept.manifest
     assert release.source == "package"
     assert hub.log == []
     assert str(ref) == LITE0
@@ -182,10 +183,12 @@ def test_source_decides(hub: HubServer, workspace: Workspace) -> None:
     torch.manual_seed(0)
     module = timm.create_model("tf_efficientnet_lite0")
     hub.commit(LITE0, {"model.safetensors": save(module.state_dict())})
-    _, from_hub, release = acquire(workspace, LITE0, source="hub")
+    kept, release = acquire(workspace, LITE0, source="hub")
+    from_hub = kept.manifest
     assert release.source == "hub"
     assert hub.requests("/resolve/")
-    _, from_package, release = acquire(workspace, LITE0, source="package")
+    kept, release = acquire(workspace, LITE0, source="package")
+    from_package = kept.manifest
     assert release.source == "package"
     assert from_hub != from_package
 

@@ -106,7 +106,7 @@ def test_a_truncated_one_is_pulled_from_where_it_was_published(
 ) -> None:
     folder = made("test_resnet", "linear", truncate="layer2")
     hub.commit("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
-    _, digest, _ = acquire_at(workspace, str(BACK), "hf://org/net")
+    digest = acquire_at(workspace, str(BACK), "hf://org/net")[0].manifest
     assert workspace.store.manifest(digest).backbone.options["truncate"] == "layer2.0"
 
 

@@ -83,7 +83,8 @@ def test_timm_sharded_and_back(
     files = {"config.json": as_json(TIMM), **parts(vit.state_dict())}
     first = hub.commit(REPO, files)
     hub.commit(REPO, {"model.safetensors": b"another"})
-    _, digest, release = acquire_at(workspace, NAME, f"{PLACE}@{first}")
+    kept, release = acquire_at(workspace, NAME, f"{PLACE}@{first}")
+    digest = kept.manifest
     assert release.revision == first
     ours = load(workspace.store, digest)
     assert torch.equal(outputs(ours, 96), outputs(vit, 96))
@@ -99,7 +100,8 @@ def test_what_was_indexed_is_pulled_by_its_name(
 ) -> None:
     hub.commit(REPO, {"config.json": as_json(TIMM), "model.safetensors": save(vit.state_dict())})
     index(workspace, "hub", ListingQuery(author="org"))
-    ref, digest, _ = acquire(workspace, REPO)
+    kept, _ = acquire(workspace, REPO)
+    ref, digest = kept.ref, kept.manifest
     assert str(ref) == REPO
     assert torch.equal(outputs(load(workspace.store, digest), 96), outputs(vit, 96))
     # What the hub tells of it is found with it, and follows later listings.
@@ -135,7 +137,7 @@ def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     config = {**CLIP, "model_cfg": {**CLIP["model_cfg"], "vision_cfg": vision}}
     files = {"open_clip_model.safetensors": save({**state, **text})}
     hub.commit(REPO, {**files, "open_clip_config.json": as_json(config)})
-    _, digest, _ = acquire_at(workspace, NAME, PLACE)
+    digest = acquire_at(workspace, NAME, PLACE)[0].manifest
     ours = load(workspace.store, digest)
     assert torch.equal(outputs(ours, size), outputs(theirs, size))
     how = card(ours).manifest.preprocessing
@@ -184,7 +186,7 @@ def test_transformers_by_its_base_model(hub: HubServer, workspace: Workspace) ->
     }  # fmt: skip
     hub.commit(REPO, files, card={"base_model": "facebook/convnext-tiny-224"})
     index(workspace, "hub")
-    _, digest, _ = acquire(workspace, REPO)
+    digest = acquire(workspace, REPO)[0].manifest
     ours = load(workspace.store, digest)
     with torch.no_grad():
         image = torch.rand(1, 3, 160, 160)
@@ -281,6 +283,6 @@ def test_what_the_users_cache_holds_is_used_in_place(
     assert len(used) == 1  # the configuration alone was copied
     assert cached.read_bytes() == weights
     cached.write_bytes(b"\0" * len(weights))  # damaged, of the right length: it is not used
-    _, digest, _ = acquire_at(workspace, "team/other", PLACE)
+    digest = acquire_at(workspace, "team/other", PLACE)[0].manifest
     assert torch.equal(outputs(load(workspace.store, digest), 96), outputs(vit, 96))
     assert hub.requests("model.safetensors") == []  # the zoo has them

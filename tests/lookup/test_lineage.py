@@ -83,6 +83,8 @@ def test_a_step_says_what_was_done(zoo: Workspace, family: dict[str, Digest]) ->
         "freeze": {"boundary": "layer1"},
         "metrics": {"accuracy": 0.5},
         "source": None,
+        "author": None,
+        "note": None,
     }
     assert (base["license"], base["source"], base["freeze"]) == ("mit", "timm", None)
 

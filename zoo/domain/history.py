@@ -12,13 +12,16 @@ from typing import Self
 from zoo.domain.digest import Digest
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.plain import Json
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import MALFORMED, InvalidManifest
+from zoo.errors import MALFORMED, InvalidManifest, InvalidReference
 
-__all__ = ["PULLED", "RefEntry", "moved_from", "was_pulled"]
+__all__ = ["PULLED", "RENAMED", "RefEntry", "moved_from", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
+RENAMED = "renamed to "
+"""Why a name was deleted begins so where it got another one."""
 
 CHECKSUM = "checksum"
 
@@ -53,6 +56,16 @@ class RefEntry(Result):
     def when(self) -> datetime | None:
         """``at`` as a time in UTC; None if the text is no time."""
         return self.parse_time(self.at)
+
+    @property
+    def renamed(self) -> Reference | None:
+        """The name that it got where that is why it was deleted."""
+        if not self.deleted or not self.why.startswith(RENAMED):
+            return None
+        try:
+            return Reference.parse(self.why.removeprefix(RENAMED))
+        except InvalidReference:  # somebody's text
+            return None
 
     @staticmethod
     def parse_time(text: str) -> datetime | None:

@@ -28,6 +28,7 @@ class ImportOptions(TypedDict, total=False):
         image_size: Height and width; a network that depends on them is built for them.
         dataset: What the weights were trained on.
         metrics: What they were measured to have: ``{"accuracy": 0.91}``.
+        note: What the user says of them, in a line.
         force: Move the name also from a checkpoint that this one does not derive from.
     """
 
@@ -42,4 +43,5 @@ class ImportOptions(TypedDict, total=False):
     image_size: tuple[int, int] | None
     dataset: str | None
     metrics: Mapping[str, float]
+    note: str
     force: bool

@@ -32,6 +32,9 @@ SHARED_WEIGHTS = 4
 CONFIG_BYTES = MIB
 """Of a ``config.json`` and each other file that explains weights."""
 
+NOTE_LETTERS = 500
+"""Of a ``--note``, and of an author that a checkpoint records."""
+
 ARGS_BYTES = 64 * 1024
 """Of an ``args.yaml`` beside weights."""
 

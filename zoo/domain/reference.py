@@ -9,7 +9,7 @@ from typing import Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["DEFAULT_TAG", "Reference", "check_case"]
+__all__ = ["DEFAULT_TAG", "Reference", "check_case", "is_pattern"]
 
 DEFAULT_TAG = "latest"
 """The tag of a name that is written without one."""
@@ -72,6 +72,11 @@ class Reference:
 
     def __str__(self) -> str:
         return self.path if self.tag == DEFAULT_TAG else f"{self.path}:{self.tag}"
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is no reference, but stands for several, as a shell has it: ``team/*``."""
+    return any(char in text for char in "*?[")
 
 
 def check_case(ref: str, part: str, taken: Iterable[str]) -> None:

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
-__all__ = ["plural"]
+from collections.abc import Sequence
+
+from zoo.domain.limits import NOTE_LETTERS
+from zoo.errors import InvalidOption
+
+__all__ = ["checked_note", "plural", "some"]
+
+NAMED = 4
+"""Names that a sentence lists of many."""
+LONGEST = 40
+"""Characters of a name that it shows."""
 
 
 def plural(number: int, one: str, several: str = "") -> str:
     """``1 file``, ``3 files``; ``several`` is what does not just end in s."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are: ``a, b, c, d and 4 more``."""
+    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names[:NAMED]]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(shown) + more
+
+
+def checked_note(note: str) -> str:
+    """What a user says of a checkpoint, in one line.
+
+    Raises:
+        InvalidOption: It is too long, or has characters that cannot be shown.
+    """
+    line = " ".join(note.split())
+    if len(line) > NOTE_LETTERS:
+        raise InvalidOption(f"the note has {len(line)} letters; the most is {NOTE_LETTERS}")
+    if not line.isprintable():
+        raise InvalidOption(f"the note has characters that cannot be shown: {line[:60]!a}")
+    return line

@@ -15,8 +15,8 @@ from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.contracts import Installable, Source
 from zoo.domain.catalog import OPEN, CatalogEntry, Location, Release
-from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import BuildOptions
@@ -39,12 +39,13 @@ from zoo.exchange.layouts import explains, read_layouts
 from zoo.exchange.origin import Origin
 from zoo.exchange.publishing import locator_in
 from zoo.registry import KnownEntry
+from zoo.transfer.changes import check_change
 from zoo.transfer.guard import check_pull
 from zoo.workspace import Check, Workspace
 
 __all__ = ["acquire", "acquire_at"]
 
-Acquired = tuple[Reference, Digest, Release]
+Acquired = tuple[Imported, Release]
 
 
 def acquire(
@@ -61,7 +62,7 @@ def acquire(
     be asked over the network; ``source`` decides otherwise.
 
     Raises:
-        WouldReplace, UnknownName, Unavailable, Corrupt: As `zoo.Zoo.pull`.
+        WouldReplace, OtherClasses, UnknownName, Unavailable, Corrupt: As `zoo.Zoo.pull`.
         Conflict: The name is that of a checkpoint of the user's own.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
@@ -84,7 +85,7 @@ def acquire(
     location = _choose(entry, source)
     check = _check(workspace, ref, location, force=force)
     with _or_installed(entry.entry.name):
-        return _take(workspace, ref, location, described, bases, check, progress)
+        return _take(workspace, ref, location, described, bases, check, progress, force=force)
 
 
 @contextmanager
@@ -128,13 +129,12 @@ def acquire_at(
         workspace.names.check_free(ref)
         replaces(here)
 
-    return _take(workspace, ref, location, None, (), check, progress)
+    return _take(workspace, ref, location, None, (), check, progress, force=force)
 
 
 def _check(workspace: Workspace, ref: Reference, location: Location, *, force: bool) -> Check:
     """What sees to it that a pull takes ``ref`` from no work that did not come from there."""
-    repository = location.locator.partition("@")[0]
-    shown = f"hf://{location.locator}" if location.source == "hub" else location.source
+    repository, shown = location.locator.partition("@")[0], _shown(location)
 
     def check(here: RefEntry | None) -> None:
         if force or here is None or here.deleted:
@@ -145,6 +145,10 @@ def _check(workspace: Workspace, ref: Reference, location: Location, *, force: b
     return check
 
 
+def _shown(location: Location) -> str:
+    return f"hf://{location.locator}" if location.source == "hub" else location.source
+
+
 def _take(
     workspace: Workspace,
     ref: Reference,
@@ -153,10 +157,17 @@ def _take(
     bases: tuple[str, ...],
     check: Check,
     progress: Progress,
+    *,
+    force: bool,
 ) -> Acquired:
     """``described`` is the network as a catalog says it; None: read the files that come with it."""
     check(workspace.store.read_ref(ref))  # before anything is fetched
     source, release = _release(location, described)
+
+    def suits(after: Manifest) -> None:
+        store = workspace.store
+        check_change(store, store.read_ref(ref), ref, after, "pull", other=_shown(location))
+
     # One upload around all: what a first description stored, a second one finds.
     with workspace.store.upload(), workspace.scratch() as scratch:
         fetcher = Fetcher(source, release, workspace.store, scratch, progress)
@@ -178,6 +189,7 @@ def _take(
                         files=[*companions, path] if parts else companions,
                         why=f"{PULLED}{location.source}",
                         check=check,
+                        suits=None if force else suits,
                         progress=progress,
                     )
                 except InvalidWeights as error:  # the file itself is gone when this is read
@@ -187,7 +199,7 @@ def _take(
                 index_local(workspace)  # nothing to do, but after a library was upgraded
             kept = first_that_fits(_origins(release, described, scratch, bases), keep)
         fetcher.done()  # last: a pull that is killed before the name moved resumes with these bytes
-    return ref, kept.manifest, release
+    return kept, release
 
 
 def _release(location: Location, described: CatalogEntry | None) -> tuple[Source, Release]:

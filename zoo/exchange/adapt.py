@@ -19,6 +19,7 @@ from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import exact_unit
 from zoo.contracts import Backbone
 from zoo.domain import manifest as m
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.history import moved_from
@@ -31,6 +32,7 @@ from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.store.files import add_weights
+from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
 
 __all__ = ["Adapted", "adapt", "check_runs"]
@@ -49,6 +51,7 @@ class Adapted(Result):
         parent: What it derives from.
         options: What was done to the network, all in all.
         moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
         nbytes: Size of its tensors.
         shared: How much of that its parent holds as well, and so is stored once.
     """
@@ -58,6 +61,7 @@ class Adapted(Result):
     parent: Digest
     options: Mapping[str, object]
     moved_from: Digest | None
+    change: Change | None
     nbytes: int = field(metadata={"json": "bytes"})
     shared: int = field(metadata={"json": "shared_bytes"})
 
@@ -110,7 +114,8 @@ def _adapted(
         manifest=digest,
         parent=parent,
         options=planned.backbone.options,
-        moved_from=moved_from(new.before, digest),
+        moved_from=(before := moved_from(new.before, digest)),
+        change=change_from(workspace.store, before, workspace.store.manifest(digest)),
         nbytes=sum(tensor.nbytes for tensor in weights.tensors),
         shared=sum(tensor.nbytes for tensor in weights.tensors if tensor.object in known),
     )

@@ -26,6 +26,8 @@ def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
     told |= {"dataset"} if said.get("dataset") and "dataset" not in provenance else set()
     if said.get("dataset"):
         provenance.setdefault("dataset", said["dataset"])
+    if said.get("note"):
+        provenance["note"] = said["note"]
     if origin.metrics and not manifest.metrics:
         provenance["metrics"] = said["metrics"]
         told |= {"metrics"} if said["metrics"].startswith(STATED) else set()

@@ -22,6 +22,7 @@ from zoo.exchange.origin import FromPlan, origin_of
 from zoo.exchange.planned import ImportPlan, PlannedFile
 from zoo.exchange.survey import problem_of
 from zoo.lookup.parent import FoundParent
+from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 
 __all__ = ["carry_out"]
@@ -95,7 +96,11 @@ def _imported(
                 digest = _complete(workspace, file, file.manifest, from_plan, options)
                 made.anew[file.manifest] = digest
         made.by_hash[file.sha256] = digest
-        network = None if options.get("force") else workspace.store.manifest(digest).backbone
+        manifest = workspace.store.manifest(digest)
+        for before in dict.fromkeys(file.moves.values()):
+            change = change_from(workspace.store, before, manifest)
+            notes += change.lines if change else ()
+        network = None if options.get("force") else manifest.backbone
         for ref in file.refs:  # the first is there
             workspace.move(ref, digest, IMPORT, check=_check(workspace, ref, file, network))
     except DiskFull:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
 from zoo.domain.import_options import ImportOptions
@@ -43,6 +45,7 @@ from zoo.exchange.origin import FromPlan, Origin
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
+from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 
 if TYPE_CHECKING:
@@ -74,6 +77,7 @@ class Imported(Result):
         ref: Its name.
         manifest: Its identity.
         moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
         nan_tensors: Its tensors with NaN or infinite values.
         taken: What of the file it is.
     """
@@ -81,6 +85,7 @@ class Imported(Result):
     ref: Reference
     manifest: Digest
     moved_from: Digest | None = None
+    change: Change | None = None
     nan_tensors: tuple[str, ...]
     taken: ImportReport
 
@@ -232,6 +237,7 @@ def _keeper(
     workspace: Workspace, ref: Reference, options: ImportOptions, progress: Progress
 ) -> Callable[[ImportCandidate], Imported]:
     def keep(candidate: ImportCandidate) -> Imported:
+        free = options.get("force") or candidate.origin.from_plan.sha256
         return import_file(
             workspace,
             candidate.path,
@@ -242,7 +248,7 @@ def _keeper(
             files=candidate.files,
             read=candidate.read,
             check=_check(workspace, ref, candidate.origin, options),
-            descends=not (options.get("force") or candidate.origin.from_plan.sha256),
+            suits=None if free else partial(workspace.names.check_descends, ref),
             progress=progress,
         )
 
@@ -287,7 +293,7 @@ def import_file(
     read: Read | None = None,
     why: str = IMPORT,
     check: Check | None = None,
-    descends: bool = False,
+    suits: Callable[[Manifest], None] | None = None,
     progress: Progress = silent,
 ) -> Imported:
     """Store a ``.safetensors`` or weights-only ``.pth`` file as a checkpoint named ``ref``.
@@ -298,8 +304,8 @@ def import_file(
     a pickle's that holds the weights. Where these are in several files, ``parts`` are these files,
     and ``path`` tells what they are called. Other ``files`` (a model card, a license text) are kept
     byte for byte beside them, under their last names. ``read`` is what is in a pickle, if it was
-    read already. ``check`` is that of `new_checkpoint`; with ``descends`` a name that is here moves
-    to what derives from it alone.
+    read already. ``check`` is that of `new_checkpoint`; ``suits`` raises where a name that is here
+    must not move to such a checkpoint.
 
     Raises:
         InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -313,14 +319,18 @@ def import_file(
         )
         with _nothing_imported():
             manifest, taken = _stored(new, check_weights(candidate), progress)
-        if descends:
-            workspace.names.check_descends(ref, manifest)
+        if note := origin.provenance.get("note"):  # also of what was here with these bytes
+            manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
+        if suits:
+            suits(manifest)
         digest = new.commit(manifest)
     unusable = warn_of_not_finite(workspace.store, manifest)
+    before = moved_from(new.before, digest)
     return Imported(
         ref=ref,
         manifest=digest,
-        moved_from=moved_from(new.before, digest),
+        moved_from=before,
+        change=change_from(workspace.store, before, manifest),
         nan_tensors=tuple(unusable),
         taken=taken,
     )

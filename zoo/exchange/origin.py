@@ -14,6 +14,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256
 from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
+from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidWeights
 from zoo.exchange.layouts import Layout
 from zoo.exchange.metadata import Metadata, metadata_of_options
@@ -165,6 +166,8 @@ def origin_of(
     provenance, metrics = {"source": source}, dict(options.get("metrics") or {})
     if dataset := options.get("dataset"):
         provenance["dataset"] = dataset
+    if note := checked_note(options.get("note") or ""):
+        provenance["note"] = note
     if metrics:
         provenance["metrics"] = f"{STATED}, not measured"
         if not 0 <= (share := metrics.get("accuracy", 0.0)) <= 1 and isfinite(share):

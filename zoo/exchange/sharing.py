@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.domain.result import Result
+from zoo.domain.result import Result, plain
 from zoo.errors import InvalidOption, InvalidReference, ZooError
 from zoo.transfer import sync
 from zoo.workspace import Workspace
@@ -32,6 +33,8 @@ class Pulled(Result):
     Attributes:
         ref: Its name here.
         manifest: Its identity.
+        moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
         remote: The store it came from, as that was named; empty if it was published.
         copied: What came from there.
         release: What was published.
@@ -39,13 +42,16 @@ class Pulled(Result):
 
     ref: Reference
     manifest: Digest
+    moved_from: Digest | None = None
+    change: Change | None = None
     remote: str = ""
     copied: Copied | None = None
     release: Release | None = None
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
-        data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
+        named = ("ref", "manifest", "moved_from", "change")
+        data: dict[str, object] = {name: plain(getattr(self, name)) for name in named}
         if self.copied is not None:
             data |= _counts(self.copied, "received")
         if (release := self.release) is not None:
@@ -82,6 +88,8 @@ class Pushed(Result):
         data: dict[str, object] = {"ref": str(self.ref), "manifest": str(self.manifest)}
         if (copied := self.copied) is not None:
             data |= {
+                "moved_from": plain(copied.moved_from),
+                "change": plain(copied.change),
                 **_counts(copied, "sent"),
                 "shared_read": copied.read,
                 "damaged_bases": sorted(map(str, copied.damaged)),
@@ -123,7 +131,14 @@ def pull(
             ref, copied = sync.pull(
                 workspace, name, remote, save=save, force=force, progress=progress
             )
-        return Pulled(ref=ref, manifest=copied.manifest, remote=remote, copied=copied)
+        return Pulled(
+            ref=ref,
+            manifest=copied.manifest,
+            moved_from=copied.moved_from,
+            change=copied.change,
+            remote=remote,
+            copied=copied,
+        )
     if save:
         raise InvalidOption(
             "--as is for what comes from a store; what is published is kept under the name NAME: "
@@ -133,12 +148,16 @@ def pull(
     from zoo.exchange.acquire import acquire, acquire_at
 
     if address:
-        ref, digest, release = acquire_at(workspace, name, address, force=force, progress=progress)
+        kept, release = acquire_at(workspace, name, address, force=force, progress=progress)
     else:
-        ref, digest, release = acquire(
-            workspace, name, source=source, force=force, progress=progress
-        )
-    return Pulled(ref=ref, manifest=digest, release=release)
+        kept, release = acquire(workspace, name, source=source, force=force, progress=progress)
+    return Pulled(
+        ref=kept.ref,
+        manifest=kept.manifest,
+        moved_from=kept.moved_from,
+        change=kept.change,
+        release=release,
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any, Self
 
 from zoo.backbones.save import save_state
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
 from zoo.domain.manifest import Manifest, Parent
@@ -34,6 +35,7 @@ from zoo.finetune.strategies.probe import PROBE
 from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
+from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
 
 __all__ = ["Finetuned", "conclude"]
@@ -49,6 +51,7 @@ class Finetuned(Result):
         ref: The name it was saved under.
         manifest: The checkpoint.
         moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
         parent: What it derives from.
         run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
@@ -64,6 +67,7 @@ class Finetuned(Result):
     ref: Reference
     manifest: Digest
     moved_from: Digest | None
+    change: Change | None
     parent: Digest
     run: str
     freeze: Mapping[str, object]
@@ -81,6 +85,7 @@ class Finetuned(Result):
             "ref": Reference.parse,
             "manifest": Digest.parse,
             "moved_from": lambda digest: digest and Digest.parse(digest),
+            "change": lambda change: change and Change.from_json(change),
             "parent": Digest.parse,
             "gained": lambda gained: gained and Gain.from_json(gained),
         }
@@ -95,6 +100,7 @@ class Finetuned(Result):
                 **run.result,
                 "ref": run.save,
                 "moved_from": None,
+                "change": None,
                 "parent": run.parent,
                 "run": run.id,
                 "freeze": dict(known.freeze or {}),
@@ -144,6 +150,7 @@ def conclude(
         ref=Reference.parse(journal.run.save),
         manifest=digest,
         moved_from=before,
+        change=change_from(workspace.store, before, workspace.store.manifest(digest)),
         parent=prepared.parent,
         run=journal.run.id,
         freeze=dict(manifest.freeze or {}),

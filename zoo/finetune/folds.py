@@ -69,6 +69,7 @@ def finetune_folds(
     *,
     folds: int,
     run: RunOne,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Folds:
     """Fine-tune ``base`` with each of so many ``folds`` held out, then on all of their images.
@@ -79,6 +80,7 @@ def finetune_folds(
     Raises:
         InvalidOption: There are fewer than two or more than a hundred, this is one of several
             processes, or the recipe chooses by validation images in another way, too.
+        OtherClasses: As `finetune`.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise InvalidOption(f"there are 2 to {MOST_FOLDS} folds, not {folds}")
@@ -89,6 +91,8 @@ def finetune_folds(
         )
     numbers = range(1, folds + 1)
     several = Several(workspace, base, save, "fold", numbers, progress)
+    if not force:
+        several.check_saved(save, recipe)
     with several.interruptible():
         done = tuple(
             several.run(number, replace(recipe, fold=f"{number}/{folds}"), run)

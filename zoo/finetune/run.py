@@ -12,11 +12,13 @@ from pathlib import Path
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
+from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
@@ -25,7 +27,15 @@ from zoo.finetune.loop.state import Saved, State, read_state
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
-from zoo.finetune.results.journal import NOTHING, Earlier, Journal, continued, latest, new_run
+from zoo.finetune.results.journal import (
+    NOTHING,
+    SAID,
+    Earlier,
+    Journal,
+    continued,
+    latest,
+    new_run,
+)
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
@@ -38,9 +48,10 @@ from zoo.finetune.strategies.probe import probe, probe_heads, settle
 from zoo.finetune.trial import drop, locked, take_over, tried, try_out
 from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
 from zoo.store.rights import for_all_of
+from zoo.transfer.changes import check_change
 from zoo.workspace import Workspace
 
-__all__ = ["Finetuned", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
+__all__ = ["Finetuned", "check_saved", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
 
 SAMPLES = "samples.png"
 
@@ -54,6 +65,8 @@ def finetune(
     device: str = "auto",
     save_every: int = 0,
     log: Log = (),
+    force: bool = False,
+    note: str = "",
     progress: Progress = silent,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
@@ -67,11 +80,14 @@ def finetune(
         device: See `pick_device`.
         save_every: Steps after which the state is saved; 0: see `State`.
         log: Trackers beside TensorBoard: names of plugins, or objects.
+        force: Move the name even from what has no class in common, or another task.
+        note: What the user says of it (`checked_note`).
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
     Raises:
-        UnknownName, InvalidFreeze, InvalidData, InvalidOption, DiskFull: Nothing was trained.
+        UnknownName, InvalidFreeze, InvalidData, InvalidOption, OtherClasses, DiskFull: Nothing was
+            trained.
         Diverged: The loss, or a test figure, is NaN or infinite; nothing was saved.
     """
     began = time.monotonic()
@@ -83,6 +99,8 @@ def finetune(
         prepared = prepare(
             workspace, base, recipe, device, progress, ranks, earlier.base, again=again
         )
+        if not force:
+            check_saved(workspace, save, prepared.known, prepared.recipe, prepared.dataset)
         warn_of_guess(prepared)
         earlier.check_data(prepared)
         told = ""
@@ -90,7 +108,7 @@ def finetune(
             prepared, told = _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         asked = with_absolute_paths(recipe).to_json()
-        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked))
+        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked, note))
         with _locked(workspace, run, ranks):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
@@ -121,6 +139,23 @@ def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
     take_over(trial, run, ranks)
     prepared.progress.say(f"what a trial has done already is taken over ({trial.id[:8]})")
     return read_state(run.folder / STATE)
+
+
+def check_saved(
+    workspace: Workspace, save: Reference, base: Manifest, recipe: Recipe, dataset: Dataset
+) -> None:
+    """See that the name ``save`` may become that of what is trained on ``dataset``.
+
+    Raises:
+        OtherClasses: What it holds has no class in common with it, or another task.
+    """
+    after = replace(
+        base,
+        classes=dataset.classes,
+        recipe={"task": dataset.task, "data": recipe.data},
+        provenance={"data_digest": dataset.digest},
+    )
+    check_change(workspace.store, workspace.store.read_ref(save), save, after, "finetune")
 
 
 def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
@@ -185,7 +220,8 @@ def resume(
 
 def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log) -> Run:
     """The run as it is resumed; without a state it begins anew."""
-    provenance = continued(run.provenance if saved else {}, prepared)
+    known = run.provenance if saved else {k: v for k, v in run.provenance.items() if k in SAID}
+    provenance = continued(known, prepared)
     device, log = str(prepared.device), named(log or run.log)
     return replace(run, device=device, provenance=provenance, log=log)
 
@@ -293,6 +329,7 @@ def rerun(
     root: str = "",
     device: str = "auto",
     log: Log = (),
+    force: bool = False,
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -306,7 +343,15 @@ def rerun(
     known, of, recipe = recorded(workspace, name, data, root)
     earlier, base = Earlier(known.provenance, f"when {name} was trained", of.ref), str(of.manifest)
     return finetune(
-        workspace, base, recipe, save, device=device, log=log, progress=progress, earlier=earlier
+        workspace,
+        base,
+        recipe,
+        save,
+        device=device,
+        log=log,
+        force=force,
+        progress=progress,
+        earlier=earlier,
     )
 
 

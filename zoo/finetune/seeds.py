@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
 from zoo.domain.progress import Progress, silent
@@ -20,6 +21,7 @@ from zoo.errors import InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.several import RunOne, Several
 from zoo.lookup.runs import find_run
+from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
 
 __all__ = ["Seeds", "Spread", "finetune_seeds"]
@@ -41,6 +43,7 @@ class Seeds(Result):
         ref: The name, which points at the best of them.
         manifest: That checkpoint.
         moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
         seeds: All seeds, in order.
         best: The one whose candidate did best on its validation images; where there are none, the
             first.
@@ -52,6 +55,7 @@ class Seeds(Result):
     ref: Reference
     manifest: Digest
     moved_from: Digest | None
+    change: Change | None
     seeds: tuple[int, ...]
     best: int
     validation: tuple[float | None, ...]
@@ -67,6 +71,7 @@ def finetune_seeds(
     *,
     seeds: int,
     run: RunOne,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Seeds:
     """Fine-tune ``base`` with so many ``seeds``, from the recipe's own on, and save each.
@@ -75,11 +80,14 @@ def finetune_seeds(
 
     Raises:
         InvalidOption: There are fewer than two, or this is one of several processes.
+        OtherClasses: As `finetune`.
     """
     if seeds < 2:
         raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
     several = Several(workspace, base, save, "seed", numbers, progress)
+    if not force:
+        several.check_saved(save, recipe)
     with several.interruptible():
         done: list[Finetuned] = []
         for number in numbers:
@@ -97,14 +105,15 @@ def _best(
     ranks = [find_run(workspace, each.run).validated() for each in done]
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(len(done)), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
-    before = workspace.store.read_ref(save)
+    before = moved_from(workspace.store.read_ref(save), done[at].manifest)
     why = f"finetune: the best of {len(done)} seeds"
     # Again, hours later: by now it may be the name of what is published.
     workspace.move(save, done[at].manifest, why, check=lambda _: workspace.names.check_free(save))
     return Seeds(
         ref=save,
         manifest=done[at].manifest,
-        moved_from=moved_from(before, done[at].manifest),
+        moved_from=before,
+        change=change_from(workspace.store, before, workspace.store.manifest(done[at].manifest)),
         seeds=tuple(numbers),
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),

@@ -19,6 +19,7 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.journal import is_as_today
+from zoo.finetune.run import check_saved
 from zoo.finetune.setup.prepare import dataset_of, with_absolute_paths
 from zoo.lookup.runs import CACHE, Run, list_runs
 from zoo.workspace import Workspace
@@ -57,6 +58,7 @@ class Several:
         self._workspace, self._name, self._progress = workspace, base, progress
         _, self._parent = workspace.names.resolve(base)
         self._asked: dict[Reference, Json] = {}
+        self._kind, self._running = kind, ""
 
     @property
     def base(self) -> str:
@@ -67,12 +69,29 @@ class Several:
             same = False
         return self._name if same else str(self._parent)
 
+    def check_saved(self, save: Reference, recipe: Recipe) -> None:
+        """See, before the first of them, that ``save`` may become the name of the last.
+
+        Raises:
+            OtherClasses: As `finetune`.
+        """
+        if self._workspace.store.read_ref(save):
+            dataset = dataset_of(self._workspace.root / CACHE, recipe, self._progress)
+            base = self._workspace.store.manifest(self._parent)
+            check_saved(self._workspace, save, base, recipe, dataset)
+
     def run(self, number: int, recipe: Recipe, run: RunOne) -> Finetuned:
         """``run`` the ``recipe`` of one number, unless that was done before."""
         ref = self._refs[number]
         # A preset is its options: other processes are told these alone.
         self._asked[ref] = with_absolute_paths(replace(recipe, preset="")).to_json()
-        return self._taken_up(ref, recipe) or run(recipe, self.base, str(ref))
+        done = self._taken_up(ref, recipe)
+        if done is None:
+            at = f"{len(self._asked)} of {len(self._refs)}"
+            self._running = at if self._kind == "fold" else f"{number}, {at}"
+            done = run(recipe, self.base, str(ref))
+            self._running = ""
+        return done
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -82,10 +101,16 @@ class Several:
         except KeyboardInterrupt as interrupt:
             # Looked up: one may be kept that was still about to end.
             kept = [str(ref) for ref in self._asked if self._finished(ref)]
+            asked = [str(ref) for ref in self._asked]
+            cut = self._running and asked[-1] not in kept
+            this = f"this was {self._kind} {self._running}; " if cut else ""
             if kept:
-                interrupt.add_note(f"kept: {', '.join(kept)}; the same command goes on there")
-            elif not getattr(interrupt, "__notes__", ()):  # the run that was cut off says its own
-                interrupt.add_note("nothing is kept yet, begin anew")
+                note = f"{this}kept: {', '.join(kept)}; the same command again takes them up"
+            elif getattr(interrupt, "__notes__", ()):  # the run that was cut off says its own
+                note = f"{this}when it is done, the same command again takes it up"
+            else:
+                note = "nothing is kept yet, begin anew"
+            interrupt.add_note(note)
             raise
 
     def _taken_up(self, ref: Reference, recipe: Recipe) -> Finetuned | None:

@@ -22,7 +22,16 @@ from zoo.workspace import Workspace
 
 __all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
 
-OF_CHECKPOINT = ("architecture", "created", "license", "freeze", "metrics", "source")
+OF_CHECKPOINT = (
+    "architecture",
+    "created",
+    "license",
+    "freeze",
+    "metrics",
+    "source",
+    "author",
+    "note",
+)
 OF_PLACE = ("problem", "child", "check", "parent", "depth")
 
 
@@ -37,12 +46,14 @@ class Step(Result):
         relation: ``self``, or how it is related to the one before.
         here: Whether it is in this zoo and can be read.
         problem: Why it cannot be read.
-        architecture: Architecture; of what is not here, nothing from here to ``source`` is known.
+        architecture: Architecture; of what is not here, nothing from here to ``note`` is known.
         created: When it was made.
         license: License id.
         freeze: What training froze.
         metrics: Results.
         source: The source that it was pulled from.
+        author: Who trained it.
+        note: What was said of it then.
         child: Of an ancestor: what declares it as its parent.
         check: What the bytes say of that; None if it cannot be checked here.
         parent: Of a descendant: the checkpoint that it derives from.
@@ -61,6 +72,8 @@ class Step(Result):
     freeze: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     source: str | None = None
+    author: str | None = None
+    note: str | None = None
     child: Digest | None = None
     check: Check | None = None
     parent: Digest | None = None
@@ -246,6 +259,8 @@ def _step(
         freeze=manifest.freeze or None,
         metrics=manifest.metrics,
         source=manifest.provenance.get("source"),
+        author=manifest.provenance.get("author"),
+        note=manifest.provenance.get("note"),
     )
 
 

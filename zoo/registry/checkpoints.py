@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, select
 
+from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import INDEXED_CLASSES
 from zoo.domain.manifest import Manifest, Tensor
-from zoo.domain.recipe import data_name
 from zoo.domain.reference import Reference
 from zoo.registry import items, schema
 from zoo.registry.catalog import published_macs
@@ -297,7 +297,7 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> Columns:
         "recipe": None if manifest.recipe is None else dict(manifest.recipe),
         "created": manifest.created,
         "text": _text(manifest),
-        "dataset": _dataset(manifest),
+        "dataset": trained_on(manifest) or None,
         "frozen": _frozen(manifest),
         "source": manifest.provenance.get("source"),
         "locator": manifest.provenance.get("locator", "").partition("@")[0] or None,
@@ -311,18 +311,12 @@ def _text(manifest: Manifest) -> str:
             f"{backbone.plugin}/{backbone.architecture}",
             manifest.head.kind,
             manifest.license,
-            _dataset(manifest),
+            trained_on(manifest) or None,
+            manifest.provenance.get("author"),
+            manifest.provenance.get("note"),
             *(parent.ref for parent in manifest.parents),
         ]
     )
-
-
-def _dataset(manifest: Manifest) -> str | None:
-    """The folder that it was trained on, without what is above it; of an import, as was stated."""
-    data = (manifest.recipe or {}).get("data") or manifest.provenance.get("dataset")
-    if not isinstance(data, str):
-        return None
-    return data_name(data) or None
 
 
 def _frozen(manifest: Manifest) -> float | None:

@@ -26,6 +26,7 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.store.encoded import Headers, read_headers
+from zoo.store.forgotten import Forgotten
 from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
 from zoo.store.refs import entry_name
@@ -93,6 +94,7 @@ class Plan(Result):
         recent: Number of checkpoints that no name points at any more, kept as one did lately.
         rebased: Manifests that stay, encoded against one that goes: they are encoded anew.
         unread: What cannot be read, with the reason; all that it may need is kept.
+        checkpoints: Those that go, by the names that they had, where somebody asked for them.
     """
 
     doomed: tuple[Doomed, ...]
@@ -100,6 +102,13 @@ class Plan(Result):
     recent: int = 0
     rebased: tuple[Digest, ...] = ()
     unread: tuple[str, ...] = ()
+    checkpoints: tuple[Forgotten, ...] = ()
+
+    @property
+    def manifests(self) -> set[Digest]:
+        """The checkpoints that are deleted."""
+        kinds = {KIND_NAMES[form] for form in FORMS}
+        return {Digest.parse(item.name) for item in self.doomed if item.kind in kinds}
 
     @property
     def bytes(self) -> int:
@@ -118,6 +127,7 @@ class Plan(Result):
             "recent": self.recent,
             "rebased": [str(digest) for digest in self.rebased],
             "unread": list(self.unread),
+            "checkpoints": [each.to_json() for each in self.checkpoints],
             "items": [
                 {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": item.why}
                 for item in self.doomed

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from shlex import quote
 from typing import Self
 
 from blake3 import blake3
@@ -95,13 +96,13 @@ class Store(Refs):
         store = cls(backend)
         # The marker alone says that this is a store: an empty folder may be an unmounted disk.
         if store._format() is None:
-            if store.is_near and not create:
-                raise Unavailable(str(backend), "is not a zoo store")
+            if isinstance(backend, Guarded) and not create:
+                raise _no_store(str(backend), empty=not backend.kinds(""))
             # Listing also tells a bucket that does not exist from one without a store.
             others = (file for file in backend.list("") if not file.name.startswith(f"{STAGING}/"))
             other = next(others, None)
             if not create:
-                raise Unavailable(str(backend), "is not a zoo store")
+                raise _no_store(str(backend), empty=other is None)
             # Whoever makes the same store at the same time may have begun to fill it.
             if other is not None and store._format() is None:
                 what = "an empty folder" if store.is_near else "empty"
@@ -467,6 +468,13 @@ def _encoded(pieces: Iterable[bytes | memoryview]) -> bytes:
     data = b"".join(pieces)
     check(data)
     return data
+
+
+def _no_store(where: str, *, empty: bool) -> Unavailable:
+    if not empty:
+        return Unavailable(where, "is not a zoo store")
+    hint = f"nothing has been pushed there yet: zoo push NAME --to {quote(where)} begins a store"
+    return Unavailable(where, "is not a zoo store: it is empty", hint=hint)
 
 
 def _refuse_links(backend: Guarded) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from threading import Event
 
 from zoo.domain.bounds import check_numbers
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
@@ -59,6 +60,8 @@ class Copied:
             a newer version encoded some of it.
         healed: Those that it had damaged, and that were replaced.
         damaged: What parents need, damaged here or there, so that nothing was coded against it.
+        moved_from: What the name pointed at before, if that was another checkpoint.
+        change: What differs from that for those who use the name.
     """
 
     manifest: Digest
@@ -69,6 +72,8 @@ class Copied:
     read: bool = True
     healed: frozenset[Digest] = frozenset()
     damaged: frozenset[Digest] = frozenset()
+    moved_from: Digest | None = None
+    change: Change | None = None
 
     @property
     def sent_objects(self) -> int:

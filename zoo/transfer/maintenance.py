@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.errors import DiskFull, InvalidOption
 from zoo.store import Store
 from zoo.store import prune as pruning
 from zoo.store.evaluations import drop_evaluations, unread_evaluations
+from zoo.store.forgotten import forgotten
 from zoo.store.verify import Damage, Report
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
@@ -22,10 +22,14 @@ __all__ = ["plan_prune", "prune", "repair", "verify"]
 def plan_prune(
     workspace: Workspace, remote: str | None, *, keep_days: float, grace_days: float
 ) -> pruning.Plan:
-    """What a prune would delete (`zoo.store.prune.plan`). Nothing is changed."""
+    """What a prune would delete (`zoo.store.prune.plan`), checkpoints by the names that they had.
+    Nothing is changed.
+    """
     keep, grace = _span(keep_days), _span(grace_days)
     known = workspace.index.known_entries(remote)
-    return pruning.plan(_store(workspace, remote), keep=keep, grace=grace, known=known)
+    store = _store(workspace, remote)
+    plan = pruning.plan(store, keep=keep, grace=grace, known=known)
+    return replace(plan, checkpoints=forgotten(store, plan.manifests))
 
 
 def prune(
@@ -56,12 +60,12 @@ def prune(
         progress=progress,
     )
     if not remote:
-        gone = [item.name for item in done.doomed if item.kind.endswith("manifest")]
         if full:
             workspace.close()  # opened again, it can be written
-        workspace.registry.forget(Digest.parse(name) for name in gone)
+        workspace.registry.forget(done.manifests)
         drop_evaluations(workspace.store.disk, workspace.store.has_manifest)
-    return done
+    gone = tuple(each for each in plan.checkpoints if each.manifest in done.manifests)
+    return replace(done, checkpoints=gone)
 
 
 def verify(workspace: Workspace, remote: str | None, *, progress: Progress = silent) -> Report:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RENAMED, RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, MissingObject
+from zoo.errors import Conflict, MissingObject, UnknownName
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.store.manifests import has_all_of
 from zoo.transfer.sync import lost, present
 from zoo.workspace import Workspace
 
-__all__ = ["delete", "deleted", "entry", "protect", "rename", "restore"]
+__all__ = ["delete", "deleted", "entry", "matching", "protect", "rename", "restore"]
 
 
 def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
@@ -54,6 +55,25 @@ def deleted(workspace: Workspace, beginning: str) -> Iterator[Reference]:
             newest = store.read_ref(ref)
             if newest and newest.deleted and has_all_of(store, newest.manifest):
                 yield ref
+
+
+def matching(
+    workspace: Workspace, pattern: str, remote: str | None, *, gone: bool = False
+) -> tuple[Reference, ...]:
+    """Names here, or at a remote, that a pattern such as ``team/*`` matches; with ``gone``, of
+    those that were deleted.
+
+    Raises:
+        UnknownName: There are none.
+    """
+    store = workspace.remotes.connect(remote) if remote else workspace.store
+    called = [ref for ref in store.readable_refs()[0] if fnmatchcase(str(ref), pattern)]
+    newest = {ref: store.read_ref(ref) for ref in sorted(called)}
+    found = tuple(ref for ref, entry in newest.items() if entry and entry.deleted == gone)
+    if not found:
+        what = "deleted checkpoint" if gone else "checkpoint"
+        raise UnknownName(f"{what} in {remote}" if remote else what, pattern)
+    return found
 
 
 def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
@@ -116,5 +136,5 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
             raise Conflict(f"{new} is another checkpoint", str(there.manifest), hint=hint)
 
     entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
-    workspace.delete(ref, of=old)
+    workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
     return entry

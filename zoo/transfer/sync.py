@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from shlex import quote
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
-from zoo.domain.history import PULLED, RefEntry
+from zoo.domain.history import PULLED, RefEntry, moved_from
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName
 from zoo.reflog import append_after, check_movable
 from zoo.store import Store
 from zoo.store.manifests import has_all_of, read_manifest
+from zoo.transfer.changes import change_from, check_change
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
@@ -41,6 +43,7 @@ def push(
     Raises:
         WouldReplace: The name there points at a checkpoint that this zoo has never had under that
             name, so somebody's work would be hidden; ``force`` moves it all the same.
+        OtherClasses: It has no class in common with that, or another task; ``force`` as before.
         Protected: It may not be moved.
         UnknownName: No such checkpoint here.
         Unavailable: The remote is not there.
@@ -49,18 +52,37 @@ def push(
     if ref is None:
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remotes.connect(to, create=True)
-    versions = partial(_versions, remote, ref, workspace.store)
-    check_push(workspace.store, remote.read_ref(ref), ref, digest, to, versions, force=force)
+    check = partial(_check_push, workspace.store, remote, ref, digest, to, force=force)
+    check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
-        check_push(workspace.store, current, ref, digest, to, versions, force=force)
+        check(current)
         # The name comes last: who reads it finds all that it leads to.
         entry = append_after(remote, current, ref, digest, "push")
     workspace.remotes.note(to, ref, entry)
-    return ref, copied
+    before, manifest = moved_from(current, digest), workspace.store.manifest(digest)
+    change = change_from(remote, before, manifest, [workspace.store])
+    return ref, replace(copied, moved_from=before, change=change)
+
+
+def _check_push(
+    store: Store,
+    remote: Store,
+    ref: Reference,
+    digest: Digest,
+    to: str,
+    there: RefEntry | None,
+    *,
+    force: bool,
+) -> None:
+    """See that ``ref``, whose newest entry at a remote is ``there``, may move on to ``digest``."""
+    check_push(store, there, ref, digest, to, partial(_versions, remote, ref, store), force=force)
+    if not force:
+        after = store.manifest(digest)
+        check_change(remote, there, ref, after, "push", other=to, near=[store])
 
 
 def push_all_tags(
@@ -75,7 +97,8 @@ def push_all_tags(
     """`push` all that is here as ``name`` and under its tags, one after the other, the name itself
     last.
 
-    Raises as `push`; of what shows before, nothing is sent then.
+    Raises as `push`; of what shows before, nothing is sent then, but of names that would answer
+    with other classes, which the others do not wait for.
     """
     asked, store = workspace.names.reference(name), workspace.store
     if ":" in name:
@@ -85,11 +108,19 @@ def push_all_tags(
     if not here:
         workspace.names.resolve(name)
     remote = workspace.remotes.connect(to, create=True)
-    for ref, digest in here.items():
-        versions = partial(_versions, remote, ref, store)
-        check_push(store, remote.read_ref(ref), ref, digest, to, versions, force=force)
+    refused: list[OtherClasses] = []
+    for ref, digest in sorted(here.items(), key=lambda item: (item[0] == asked, item[0])):
+        try:
+            _check_push(store, remote, ref, digest, to, remote.read_ref(ref), force=force)
+        except OtherClasses as error:
+            del here[ref]
+            refused.append(error)
     for ref in sorted(here, key=lambda ref: (ref == asked, ref)):
         yield push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
+    if refused:
+        others = ", ".join(error.ref for error in refused[1:])
+        refused[0].hint = f"{refused[0].advice}\nnor were sent: {others}" if others else None
+        raise refused[0]
 
 
 def pull(
@@ -106,6 +137,7 @@ def pull(
 
     Raises:
         WouldReplace: The name here points at work that the remote never had; ``force`` moves it.
+        OtherClasses: It has no class in common with that, or another task; ``force`` as before.
         UnknownName: No such name there; names that are there are suggested.
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
@@ -115,23 +147,29 @@ def pull(
         workspace.names.check_free(target)
     workspace.store.check_new(target)
     remote = workspace.remotes.connect(where)
-    entry = present(remote, ref, where)
+    store, entry = workspace.store, present(remote, ref, where)
+    before: Digest | None = None
 
     def check(here: RefEntry | None) -> None:
-        if here is None or here.deleted or here.manifest == entry.manifest:
+        nonlocal before
+        before = moved_from(here, entry.manifest)
+        if before is None:
             return
         check_movable(target, here)
         if not force:
-            versions = partial(_versions, remote, ref, workspace.store, entry.manifest)
-            check_pull(workspace.store, here, target, where, versions)
+            versions = partial(_versions, remote, ref, store, entry.manifest)
+            check_pull(store, here, target, where, versions)
+            after = read_manifest(remote, entry.manifest, [store])
+            check_change(store, here, target, after, "pull", other=where)
 
-    check(workspace.store.read_ref(target))
-    with workspace.store.upload():
-        copied = receive(remote, workspace.store, entry.manifest, progress)
+    check(store.read_ref(target))
+    with store.upload():
+        copied = receive(remote, store, entry.manifest, progress)
         # Checked again: the copy may have taken hours.
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     workspace.remotes.note(where, ref, entry)
-    return target, copied
+    change = change_from(store, before, store.manifest(entry.manifest))
+    return target, replace(copied, moved_from=before, change=change)
 
 
 def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:

@@ -91,7 +91,7 @@ def test_a_disk_that_is_not_mounted_gets_no_new_store(
     if left == "an empty folder":
         lab.mkdir()
     said = bare("push", NAME, "--to", to)
-    said.refused("1 names were there when it was last seen: is its disk mounted?")
+    said.refused("1 name was there when it was last seen: is its disk mounted?")
     assert not lab.exists() or not [*lab.iterdir()]
     bare("remote", "remove", "lab").done()
     bare("remote", "add", "lab", lab).done()

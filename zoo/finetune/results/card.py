@@ -84,11 +84,13 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None
     warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
     shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
     more = len(manifest.classes) - SHOWN_CLASSES
+    by, note = (_plain(manifest.provenance.get(key, "")) for key in ("author", "note"))
     lines = [
         f"# {_plain(name)}\n",
+        *([f"{note}\n"] if note else []),
         f"`{manifest.backbone.architecture}`, fine-tuned from "
         f"`{_plain(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
-        f"({dataset.task}, {len(dataset.classes)} outputs).\n",
+        f"({dataset.task}, {len(dataset.classes)} outputs){f', by {by}' if by else ''}.\n",
         f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
         f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
         f"- kept: {plan.get('kept', 'the last epoch')}",

@@ -21,7 +21,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from zoo import config
 from zoo.backbones.rgb import READING
+from zoo.domain.limits import NOTE_LETTERS
 from zoo.domain.manifest import GUESSED
 from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
@@ -41,6 +43,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "LIBRARIES",
     "NOTHING",
+    "SAID",
     "Earlier",
     "Journal",
     "Line",
@@ -62,6 +65,8 @@ statistics of blends were means. Until 3, a last batch of fewer images counted a
 the statistics that batch norms took of the training images."""
 UNRECORDED = {"reading": "1", "training": "1"}
 """What is meant where older versions recorded nothing."""
+SAID = ("author", "note")
+"""What the provenance has of whoever began a run, and no figure depends on."""
 THEN = ", then "
 """Between what a run began with and what it went on with."""
 
@@ -72,10 +77,12 @@ def new_run(
     save: str,
     log: Log = (),
     asked: Mapping[str, Any] | None = None,
+    note: str = "",
 ) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:
-    the options that were given.
+    the options that were given. It says who began it, and the ``note``.
     """
+    said = {"author": config.author()[:NOTE_LETTERS], "note": note}
     started = now()
     # To the microsecond: runs sort by their ids.
     folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
@@ -89,7 +96,7 @@ def new_run(
         device=str(prepared.device),
         started=started,
         log=named(log),
-        provenance=provenance(prepared),
+        provenance={**provenance(prepared), **{name: text for name, text in said.items() if text}},
         asked=asked or {},
     )
 
@@ -246,7 +253,7 @@ def is_as_today(recorded: Mapping[str, str], dataset: Dataset) -> bool:
 
 def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
     """The provenance of a resumed run: ``1, then 2`` of what differs from ``before``."""
-    both = {}
+    both = {name: before[name] for name in SAID if name in before}
     for name, value in provenance(prepared).items():
         was = before.get(name, value)
         both[name] = was if _last(was) == value else f"{was}{THEN}{value}"

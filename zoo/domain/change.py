@@ -1,0 +1,101 @@
+"""Change: what differs for those who use a name, where it moves to another checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
+from zoo.domain.recipe import data_name
+from zoo.domain.result import Result
+from zoo.domain.words import some
+
+__all__ = ["Change", "change_of", "trained_on"]
+
+AGAIN = "other images of "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Change(Result):
+    """What another checkpoint answers otherwise. What is unknown of one of them is no difference.
+
+    Attributes:
+        new: Classes that it alone has.
+        gone: Classes that it does not have any more.
+        common: How many classes both have.
+        task: The task before, and its own; None if that is the same.
+        dataset: What was trained on before, and for it; None if that is the same.
+    """
+
+    new: tuple[str, ...] = field(default=(), metadata={"json": "new_classes"})
+    gone: tuple[str, ...] = field(default=(), metadata={"json": "gone_classes"})
+    common: int = field(default=0, metadata={"json": "common_classes"})
+    task: tuple[str, str] | None = None
+    dataset: tuple[str, str] | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether nothing that was asked by the name is answered any more."""
+        return self.task is not None or bool(self.new and self.gone and not self.common)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What differs, for people."""
+        return tuple(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.task:
+            yield f"the task is {self.task[1]}, was {self.task[0]}"
+        counts = [(self.new, "new"), (self.gone, "gone")]
+        told = ", ".join(f"{len(names)} {what} ({some(names)})" for names, what in counts if names)
+        if told:
+            yield f"{'classes' if self.common else 'no class in common'}: {told}"
+        if self.dataset:
+            yield f"trained on {self.dataset[1]}, was {self.dataset[0]}"
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Inverse of `to_json`."""
+        pairs = {name: data[name] and tuple(data[name]) for name in ("task", "dataset")}
+        new, gone = tuple(data["new_classes"]), tuple(data["gone_classes"])
+        return cls(new=new, gone=gone, common=data["common_classes"], **pairs)
+
+
+def change_of(before: Manifest, after: Manifest) -> Change | None:
+    """What differs where a name moves from one checkpoint to another; None if nothing does."""
+    had, has = (dict.fromkeys(each.classes) for each in (before, after))
+    known = bool(had and has)
+    change = Change(
+        new=tuple(name for name in has if known and name not in had),
+        gone=tuple(name for name in had if known and name not in has),
+        common=len(had.keys() & has.keys()),
+        task=_pair((before.recipe or {}).get("task"), (after.recipe or {}).get("task")),
+        dataset=_data(before, after),
+    )
+    return change if change.lines else None
+
+
+def _pair(before: object, after: object) -> tuple[str, str] | None:
+    known = isinstance(before, str) and isinstance(after, str) and before and after
+    return (str(before), str(after)) if known and before != after else None
+
+
+def _data(before: Manifest, after: Manifest) -> tuple[str, str] | None:
+    """The data sets; the same images are the same, whatever they are called."""
+    digests = [each.provenance.get("data_digest") for each in (before, after)]
+    if digests[0] and digests[0] == digests[1]:
+        return None
+    had, has = trained_on(before), trained_on(after)
+    if had and had == has and all(digests):
+        return had, f"{AGAIN}{has}"
+    return _pair(had, has)
+
+
+def trained_on(manifest: Manifest) -> str:
+    """The folder that it was trained on, without what is above it; of an import, as was stated;
+    empty if that is unknown.
+    """
+    data = (manifest.recipe or {}).get("data") or manifest.provenance.get("dataset")
+    return data_name(data) if isinstance(data, str) else ""
