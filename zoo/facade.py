@@ -921,11 +921,19 @@ class Zoo:
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
-        from zoo.backbones.predict import predict, several
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.dataset.table import listed_images
+        from zoo.finetune.preflight import check_predicted
 
         opening = Opening(path_column=path_column, root=str(root))
+        problems = check_predicted(self.workspace, name, images, opening)
+        if problems:
+            if bad is None:
+                raise problems[0]
+            bad.extend(problems)
+            return iter(())
+        from zoo.backbones.predict import predict, several
+        from zoo.finetune.dataset.table import listed_images
+
         listed = listed_images(several(images), opening)
         return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
 

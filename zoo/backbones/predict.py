@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo.backbones.image_files import SUFFIXES, named_images
+from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import Picture, read_image
 from zoo.backbones.taps import REFUSALS
@@ -154,8 +154,8 @@ def refused(shape: Sequence[int], error: Exception) -> Unsupported:
 
 def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> Tensor:
     if isinstance(picture, str | Path):
-        if Path(picture).is_dir():
-            raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
+        if Path(picture).is_dir() and (problem := unusable(picture)):
+            raise problem
         picture = read_image(picture, max_pixels)
     try:
         return card.preprocess(picture)
