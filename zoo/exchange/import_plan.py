@@ -25,7 +25,7 @@ from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.here_already import recorded, stated
 from zoo.exchange.identifying import read_tensors
-from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
+from zoo.exchange.import_names import pointed_at, with_moves, with_names, without_clashes
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import (
@@ -78,7 +78,6 @@ def plan_import(
 
     Raises:
         InvalidOption: The pattern or the folder cannot be.
-        Conflict: Two checkpoints would get one name, or one has it already.
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
@@ -92,13 +91,13 @@ def plan_import(
     context = _Context(workspace, folder, known, backbone, architecture)
     drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
+    files = list(without_clashes(workspace, files))
     if parent == AUTO:
         files = _with_parents(workspace, files, drafts)
     elif stated:
         files = [replace(file, parent=stated) for file in files]
     files = [_compared(workspace, file) for file in files]
-    files = list(with_moves(workspace, files, pattern, force=force))
-    check_names(workspace, files)
     return ImportPlan(
         folder=folder,
         files=tuple(files),
@@ -242,7 +241,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
         same=frozenset(one.digest for one in alike if one.match.verdict == "same")
         | frozenset([planned.manifest] if planned.manifest else []),
-        weights=hash(found.keys),
+        weights=found.content,
     )
 
 
@@ -357,6 +356,19 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
                 status="here" if here else "new",
                 manifest=manifests.pop() if here else file.manifest,
             )
+        done.append(file)
+    return done
+
+
+def _with_alike(files: Iterable[PlannedFile], drafts: Sequence[Draft]) -> list[PlannedFile]:
+    """With the first file of each that has the same weights, in other bytes."""
+    weights = {draft.file.path: draft.weights for draft in drafts if draft.file.status != "bad"}
+    first: dict[str, PlannedFile] = {}
+    done = []
+    for file in files:
+        if file.path in weights:
+            before = first.setdefault(weights[file.path], file)
+            file = replace(file, alike=before.path if before.sha256 != file.sha256 else None)
         done.append(file)
     return done
 

@@ -158,13 +158,11 @@ def check_predicted(
             error.hint = f"{name} is a file: the checkpoint comes first, zoo predict NAME {name}"
         raise
     given = images if isinstance(images, list | tuple) else [images]
-    if not given or not all(isinstance(each, str | Path) for each in given):
-        return []
-    tables = [Path(each) for each in given if Path(each).suffix.lower() in TABLES]
-    for path in tables:
-        if path.is_file() and path.suffix.lower() != ".parquet":
+    paths = [Path(each) for each in given if isinstance(each, str | Path)]
+    for path in paths:
+        if path.suffix.lower() in TABLES - {".parquet"} and path.is_file():
             path_column(path, list(read_rows(path)[0]), opening)
-    problems = [problem for each in given if (problem := unusable(each))]
+    problems = [problem for each in paths if (problem := unusable(each))]
     return problems if len(problems) == len(given) else []
 
 
