@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -46,10 +46,19 @@ class Prediction(Result):
         logits: All outputs in index order, exact.
     """
 
+    _COLUMNS: ClassVar = ("image", "likely")
+
     image: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     logits: tuple[float, ...]
+
+    @property
+    def likely(self) -> str:
+        """Classes with their probabilities, or what was learned with its numbers, in a line."""
+        values = self.probabilities or self.logits
+        pairs = zip(self.classes, values, strict=True)
+        return "  ".join(f"{name} {value:.3f}" for name, value in pairs)
 
 
 @torch.no_grad()
