@@ -421,3 +421,20 @@ def test_a_plan_has_room_on_a_terminal(at_runs: Run, monkeypatch: pytest.MonkeyP
     joined = " ".join(narrow.split())
     assert "what timm, state_dict_ema, accuracy 0.725" in joined
     assert "parent team/flowers:epoch-0 (0.11 apart; earlier in the same run)" in joined
+
+
+def test_a_package_that_is_missing_is_named_with_what_installs_it(
+    empty: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("hf/checkpoint-100")
+    folder.mkdir(parents=True)
+    config = {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"vit.embeddings.cls_token": torch.zeros(1, 1, 32)}, folder / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    needs = "'transformers', which a network of the kind 'vit' needs, is not installed"
+    how = "pip install 'zoo-registry[transformers]'"
+    empty("import", folder, "--as", "a/b").refused(needs, how)
+    said = empty("import", "hf", "--recursive", "--as", "a/{stem}")
+    assert said.code == 1
+    assert f"bad: checkpoint-100/model.safetensors: {needs}: {how}" in said.err

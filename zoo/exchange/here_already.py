@@ -112,7 +112,7 @@ def or_here_planned(
 ) -> tuple[Manifest, ImportReport]:
     """The same of a file of which nothing is stored."""
     made, candidate = checked.resolved(), checked.candidate
-    if candidate.key or candidate.parts or candidate.origin.provenance["source"] != "file":
+    if candidate.key or candidate.parts or not candidate.origin.may_be_here:
         return made
     try:
         alike = resembling(workspace, found := survey(candidate.path))

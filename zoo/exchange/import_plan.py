@@ -20,7 +20,7 @@ from zoo.domain.limits import IMPORT_FILES
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, ZooError
+from zoo.errors import InvalidOption, MissingPackage, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.here_already import recorded, stated
@@ -36,7 +36,7 @@ from zoo.exchange.infer_architecture import (
     stated_elsewhere,
     with_backbone,
 )
-from zoo.exchange.layouts import Layout
+from zoo.exchange.layouts import Layout, read_layouts
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -325,8 +325,21 @@ def _of_network(
     except ZooError as error:
         if planned.architecture:
             return planned
-        return replace(planned, status="bad", problem=problem_of(error))
+        missing = _missing_package(found.path)
+        problem = f"{missing}: {missing.advice}" if missing else problem_of(error)
+        return replace(planned, status="bad", problem=problem)
     return replace(planned, architecture=name, architecture_by=source)
+
+
+def _missing_package(path: Path) -> MissingPackage | None:
+    """What must be installed before the files beside weights can say what network they are."""
+    try:
+        read_layouts(path.parent, [path.parent.name], ())
+    except MissingPackage as error:
+        return error
+    except ZooError:  # they say nothing
+        return None
+    return None
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
