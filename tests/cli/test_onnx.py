@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_the_page_makes_onnx(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("export", BASE, "flowers-model").done()
     code = re.search(r"### ONNX.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert code
-    names = {"timm": timm, "torch": torch}
+    names: dict[str, Any] = {"timm": timm, "torch": torch}
     exec(code[1], names)
     images = torch.randn(3, *names["image"].shape[1:])
     with torch.no_grad():
