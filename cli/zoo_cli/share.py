@@ -498,7 +498,7 @@ def _format(_: click.Context, param: click.Parameter, value: str | None) -> None
 @click.argument("name")
 @click.argument("folder", type=PATH)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
-@click.option("--format", hidden=True, expose_value=False, callback=_format)
+@click.option("--format", hidden=True, expose_value=False, callback=_format, help=FOLDER)
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 

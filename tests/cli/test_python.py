@@ -101,7 +101,8 @@ def test_arguments_that_are_swapped_are_told_their_order(
     assert said in f"{refused.value} {refused.value.advice}"
 
 
-def test_answers_say_which_checkpoint_and_how_likely(opened: zoo.Zoo) -> None:
+def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
+    opened = zoo.init(tmp_path)
     add_checkpoint(opened.workspace, "team/scored", tensors(2), metrics={"accuracy": 0.9})
     best = opened.best("team/scored")
     assert "<Found team/scored>" in repr(best)
@@ -111,6 +112,7 @@ def test_answers_say_which_checkpoint_and_how_likely(opened: zoo.Zoo) -> None:
     opened.tag("team/scored", "team/gone")
     opened.delete("team/gone")
     assert opened.deleted("team/g") == ["team/gone"]
+    opened.close()
 
 
 def test_features_come_as_arrays_or_as_a_file(

@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 
 LOG = logging.getLogger("zoo")
 SHOWN = 6
-OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp"})
+OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp", "trials"})
 WRITTEN: Mapping[str, str] = {
     MARKER: "objects",
     "run.json": "metrics.jsonl",
