@@ -387,7 +387,7 @@ class Recipe:
         _check_options(data)
         if "data" not in data:
             raise InvalidOption(
-                "the recipe names no data", hint="--data FOLDER, or data in its file"
+                "the recipe needs data", hint="give --data FOLDER, or data in its file"
             )
         return cls(**data)
 

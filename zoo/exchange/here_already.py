@@ -25,6 +25,8 @@ __all__ = ["or_here", "or_here_planned", "recorded", "stated"]
 
 FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
 """What of a manifest people state on import, and what proves itself there."""
+TOLD = frozenset({"license", "classes", "preprocessing"})
+"""What the folder of an export says of its weights: where it says otherwise, it is another one."""
 LISTED = 3
 """Metrics that a line lists of a checkpoint without an accuracy."""
 WORDS = {"classes": "class names", "parents": "parent"}
@@ -81,6 +83,9 @@ def or_here(
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
     options, same = {*_stated(candidate)}, _made_of(sha256, whole, alike)
+    if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
+        told = TOLD - options
+        same = [one for one in same if not told & _other(one.manifest, whole)]
     foreign = {
         one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
         for one in same
