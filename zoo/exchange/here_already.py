@@ -84,8 +84,7 @@ def or_here(
     current = entry.manifest if entry and not entry.deleted else None
     options, same = {*_stated(candidate)}, _made_of(sha256, whole, alike)
     if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
-        told = TOLD - options
-        same = [one for one in same if not told & _other(one.manifest, whole)]
+        same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
     foreign = {
         one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
         for one in same
