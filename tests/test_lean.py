@@ -190,6 +190,7 @@ REFUSED = (
     f"{TUNE} --data registry.db",
     f"{TUNE} --data . --task regression",
     f"{TUNE} --data . --root photos",
+    f"{TUNE} --data odd.csv",
     f"{TUNE} --data tfds/mnist",
     f"{TUNE} --data hfds/x?tomato=1",
     f"{TUNE} --data . --freeze stage9",
@@ -215,6 +216,11 @@ REFUSED = (
     "advise nowhere --base team/flowers",
     "advise . --base team/flowers --out registry.db",
     "evaluate team/flower .",
+    "predict team/flower odd.csv",
+    "predict team/flowers nowhere.png",
+    "predict team/flowers odd.csv",
+    "predict team/flowers runs",
+    "predict registry.db team/flowers",
     "evaluate team/flowers . --against team/flower",
     "evaluate team/flowers nowhere",
     "evaluate team/flowers . --out registry.db",
@@ -253,6 +259,7 @@ def test_what_is_wrong_is_found_without_torch(
         started="",
         status="done",
     ).write()
+    (small / "odd.csv").write_text("name;label\nx;y\n")
     before = _seconds()
     done = subprocess.run(
         [sys.executable, "-c", WRONG, json.dumps([line.split() for line in REFUSED])],

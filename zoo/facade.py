@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
+from zoo.domain.file_names import check_folder
 from zoo.domain.import_options import ImportOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
@@ -529,11 +530,11 @@ class Zoo:
 
         return restore(self.workspace, Reference.parse(name), remote)
 
-    def deleted(self, beginning: str = "") -> Iterator[str]:
+    def deleted(self, beginning: str = "") -> list[str]:
         """Names that begin so, were deleted here, and can be restored."""
         from zoo.transfer.names import deleted
 
-        return map(str, deleted(self.workspace, beginning))
+        return list(map(str, deleted(self.workspace, beginning)))
 
     def names_like(
         self, patterns: Iterable[str], *, remote: str | None = None, deleted: bool = False
@@ -816,10 +817,15 @@ class Zoo:
         """Write a checkpoint as a folder that its own library loads.
 
         With ``all_files``, files that could be run where they lie, too.
+
+        Raises:
+            InvalidOption: The folder has the name of a file of weights.
+            Conflict: It has files already.
         """
+        check_folder(Path(folder))
+        _, digest = self.workspace.names.resolve(name)
         from zoo.exchange.exporting import export
 
-        _, digest = self.workspace.names.resolve(name)
         return export(self.workspace, digest, Path(folder), all_files=all_files)
 
     def adapt(
@@ -921,11 +927,19 @@ class Zoo:
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
-        from zoo.backbones.predict import predict, several
         from zoo.finetune.dataset.spec import Opening
-        from zoo.finetune.dataset.table import listed_images
+        from zoo.finetune.preflight import check_predicted
 
         opening = Opening(path_column=path_column, root=str(root))
+        problems = check_predicted(self.workspace, name, images, opening)
+        if problems:
+            if bad is None:
+                raise problems[0]
+            bad.extend(problems)
+            return iter(())
+        from zoo.backbones.predict import predict, several
+        from zoo.finetune.dataset.table import listed_images
+
         listed = listed_images(several(images), opening)
         return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
 
@@ -1042,7 +1056,7 @@ class Zoo:
         self,
         name: str,
         data: Path | str,
-        out: Path | str,
+        out: Path | str | None = None,
         *,
         at: str = "head",
         task: Task | None = None,
@@ -1052,13 +1066,14 @@ class Zoo:
         force: bool = False,
         **opening: Unpack[OpeningOptions],
     ) -> Features:
-        """Write what a checkpoint makes of all images in ``data`` at one of its units.
+        """What a checkpoint makes of all images in ``data`` at one of its units.
 
         Args:
             name: The checkpoint.
             data: What `finetune` takes; or a folder of images without class folders, an image or a
                 pattern (``photos/*.jpg``): no labels are written then.
-            out: The safetensors file to write.
+            out: The safetensors file to write; None: the answer has the arrays themselves
+                (``codes``, ``labels``, ``keys``).
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
             skip_bad: Skip and count images that cannot be read.
@@ -1072,7 +1087,9 @@ class Zoo:
 
         check_device(device)
         asked = Opening(**opening)
-        check_file(Path(out), force=force)
+        path = Path(out) if out else None
+        if path:
+            check_file(path, force=force)
         check_pictured(self.workspace, name, str(data), asked, task)
         from zoo.finetune.features.write import write_features
 
@@ -1080,7 +1097,7 @@ class Zoo:
             self.workspace,
             name,
             str(data),
-            Path(out),
+            path,
             at=at,
             task=task,
             skip_bad=skip_bad,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.words import plural
-from zoo_cli.output import clean, note, paragraph, size, table
+from zoo_cli.output import clean, fitted, note, paragraph, size
 
 if TYPE_CHECKING:
     from zoo.exchange.importing import PlannedImport
@@ -31,20 +31,19 @@ def show_plan(plan: ImportPlan) -> None:
             size(file.size),
             _what(file),
             _parent(file),
-            file.path.relative_to(plan.folder),
+            _within(plan, file),
         )
         for file in files
     ]
     if rows:
-        header = ("NAME", "NETWORK", "SIZE", "WHAT", "PARENT", "FILE")
         least = ("SIZE", "NETWORK") if plan.parent else ("PARENT", "SIZE", "NETWORK")
-        table(header, rows, least)
+        fitted(("NAME", "NETWORK", "SIZE", "WHAT", "PARENT", "FILE"), rows, least)
     runs = [(run, len(list(each))) for run, each in groupby(files, key=lambda file: file.run)]
     several = [f"{run}: {count} checkpoints of one run" for run, count in runs if count > 1]
     for line in several:
-        click.echo(clean(line))
+        paragraph(line)
     _tell("left out: ", plan.left_out.items())
-    _tell_bad(plan.having("bad"))
+    _tell_bad(plan, plan.having("bad"))
     new = plan.having("new")
     twins = sum(file.duplicate_of is not None for file in new)
     counts = (
@@ -55,7 +54,7 @@ def show_plan(plan: ImportPlan) -> None:
     )
     told = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
-    click.echo(f"{plural(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
+    paragraph(f"{plural(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
 
 
 def show_planned(planned: PlannedImport) -> None:
@@ -80,7 +79,7 @@ def show_imported(plan: ImportPlan) -> None:
     """Print what was imported, and what there is to say of it: once, with the names it is of."""
     done = plan.having("imported")
     _tell("", [(str(file.refs[0]), text) for file in done for text in [*file.notes, *_kept(file)]])
-    _tell_bad([file for file in plan.having("bad") if file.refs])  # the plan told the others
+    _tell_bad(plan, [file for file in plan.having("bad") if file.refs])  # the plan told the others
     click.echo(f"imported {len(done)} of {plural(len(plan.files), 'file')}")
 
 
@@ -94,8 +93,13 @@ def _kept(file: PlannedFile) -> Iterator[str]:
         yield f"{name} moved; was {before.short} (zoo log {name})"
 
 
-def _tell_bad(files: Iterable[PlannedFile]) -> None:
-    _tell("bad: ", [(str(file.path), file.problem) for file in files])
+def _tell_bad(plan: ImportPlan, files: Iterable[PlannedFile]) -> None:
+    _tell("bad: ", [(_within(plan, file), file.problem) for file in files])
+
+
+def _within(plan: ImportPlan, file: PlannedFile) -> str:
+    """Where a file lies in the folder of the plan."""
+    return str(file.path.relative_to(plan.folder))
 
 
 def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
@@ -121,6 +125,8 @@ def _what(file: PlannedFile) -> str:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:
         parts.append(f"here already as {file.of}")
+    elif file.alike and file.verdict != "same":
+        parts.append(f"the same weights as {file.alike.name}")
     elif file.of and file.share:
         parts.append(_resembles(file, file.of, file.share))
     parts += [f"moves {name} from {before.short}" for name, before in file.moves.items()]

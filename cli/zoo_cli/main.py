@@ -51,6 +51,7 @@ WORDS = {
     "delete": "remove",
     "delete --restore": "restore undelete",
     "evaluate": "test validate",
+    "export": "onnx convert",
     "fetch": "status",
     "finetune": "fit",
     "import": "add",

@@ -29,6 +29,7 @@ __all__ = [
     "brief",
     "clean",
     "count",
+    "fitted",
     "moved",
     "note",
     "on_terminal",
@@ -213,6 +214,23 @@ def table(
     for row in zip(*columns, strict=True):
         padded = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
         click.echo((" " * GAP).join(padded).rstrip())
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str] = ()
+) -> None:
+    """As `table`; on a terminal on which its other columns have no room, a paragraph for each row:
+    the first value, and below it the others, of the least what tells something.
+    """
+    kept = [at for at, name in enumerate(header) if name not in least_first]
+    wide = sum(max(len(clean(row[at])) for row in (header, *rows)) + GAP for at in kept) - GAP
+    if not on_terminal(sys.stdout) or wide <= shutil.get_terminal_size().columns:
+        table(header, rows, least_first)
+        return
+    for first, *others in rows:
+        click.echo(clean(first))
+        told = zip(header[1:], others, strict=True)
+        paragraph("; ".join(f"{name.lower()} {text}" for name, text in told if text != "-"), "  ")
 
 
 def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:

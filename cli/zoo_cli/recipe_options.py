@@ -54,6 +54,8 @@ def recipe_from(source: str | None, given: Mapping[str, object]) -> Recipe:
         InvalidOption: There is none, it cannot be read, or an option is not what it must be.
     """
     options = {name: value for name, value in given.items() if value not in (None, ())}
+    if "data" not in options and source in (None, *PRESETS):
+        raise click.UsageError("Missing option '--data'.")
     return Recipe.from_json(options) if source is None else Recipe.read(source, **options)
 
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
+FOLDER = (
+    "zoo export writes a folder that the library of the network reads, of which torch.onnx makes "
+    "ONNX: see docs/surgery.md#onnx"
+)
+"""What is said to who asks for another format."""
 __all__ = ["export", "import_", "mv", "pull", "push", "tag"]
 
 
@@ -483,10 +488,17 @@ def _import_all(
         click.get_current_context().exit(1)
 
 
+def _format(_: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Who looks for other formats is told the way."""
+    if value:
+        raise click.BadParameter(FOLDER, param=param)
+
+
 @command()
 @click.argument("name")
 @click.argument("folder", type=PATH)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
+@click.option("--format", hidden=True, expose_value=False, callback=_format, help=FOLDER)
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 

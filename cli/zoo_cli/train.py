@@ -250,7 +250,11 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
     shown = list(zip(found.rates, found.losses, strict=True))[:: max(len(found.rates) // 12, 1)]
     table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
     option = f"--phases {found.phase}@" if found.phase else "--lr "
-    click.echo(f"the loss falls fastest at {clean(option)}{found.suggestion:.1e}")
+    if found.suggestion:
+        click.echo(f"the loss is least at {clean(option)}{found.suggestion:.1e}")
+    else:
+        scatter = f"{found.scatter:.2g}, by which single steps scatter"
+        click.echo(f"no clear answer: the loss falls by less than {scatter}; keep the rate")
     if found.folder:
         note(f"all of it: {found.folder / 'rates.csv'}, {found.folder / 'rates.png'}")
 

@@ -88,10 +88,7 @@ def _tell_bad(bad: Sequence[InvalidImage]) -> None:
 
 
 def _likely(prediction: Prediction) -> str:
-    values = prediction.probabilities or prediction.logits
-    pairs = zip(prediction.classes, values, strict=True)
-    likely = "  ".join(f"{clean(label)} {share:.3f}" for label, share in pairs)
-    return f"{clean(prediction.image)}: {likely}"
+    return clean(f"{prediction.image}: {prediction.likely}")
 
 
 @command(extra="--out")

@@ -128,7 +128,7 @@ def read(config: Config, processor: Config, names: Sequence[str]) -> Network:
     stated = config.get("vision_config", {}) if kind in PAIRS else config
     own_names = [name.rpartition("/")[2] for name in (*names, str(config.get("_name_or_path", "")))]
     preprocessing = processors.read(processor, bgr=rows[0].family.bgr) if processor else None
-    row, differing = _nearest(rows, _defaults(kind, rows), stated, own_names, preprocessing)
+    row, differing = _nearest(rows, _defaults(kind), stated, own_names, preprocessing)
     if (config.get("architectures") or [""])[0] == ONE_HEAD:
         differing["model"] = ONE_HEAD
     labels = _labels(config)
@@ -166,13 +166,13 @@ def _rows(config: Config, kind: str) -> tuple[list[Architecture], bool]:
     return rows, encoder
 
 
-def _defaults(kind: str, rows: Sequence[Architecture]) -> dict[str, Any]:
+def _defaults(kind: str) -> dict[str, Any]:
     """Values of the fields in `FITS` that a configuration has where it states none."""
     try:
         from transformers import CONFIG_MAPPING
     except ModuleNotFoundError as error:
         raise MissingPackage(
-            f"'transformers', which {rows[0].name} needs,",
+            f"'transformers', which a network of the kind '{kind}' needs,",
             "pip install 'zoo-registry[transformers]'",
         ) from error
     own = CONFIG_MAPPING[f"{kind}_vision_model" if kind in PAIRS else kind]

@@ -61,6 +61,20 @@ def test_tables_of_others(small: Run, flat: Path, head: str, suffix: str) -> Non
     assert (said["images"], said["classes"]) == (36, [*KINDS])
 
 
+@pytest.mark.parametrize("between", ";\t")
+def test_tables_of_other_spreadsheets(small: Run, flat: Path, between: str) -> None:
+    """German ones write semicolons; a comma in quotes or in a cell is none."""
+    rows = [*names(flat), ("1-0.png", "1, or 2")]
+    lines = [
+        between.join(row) for row in (("path", "label", '"a,b,c"'), *((*row, "") for row in rows))
+    ]
+    data = flat / "excel.csv"
+    data.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    said = small("features", NET, data, "--out", flat / "f.safetensors", "--skip-bad", "--json")
+    assert (said.done().json["images"], said.json["classes"]) == (36, [*KINDS])
+    assert len(small("predict", NET, data).done().out.splitlines()) == 37
+
+
 def test_tables_with_any_columns(small: Run, flat: Path, tmp_path: Path) -> None:
     data = table(tmp_path / "t.csv", "scan,diagnosis", names(flat))
     options = ("--path-column", "scan", "--label-column", "diagnosis")
@@ -147,7 +161,7 @@ def test_a_zoo_among_the_images_is_no_data(small: Run, mine: Path) -> None:
     shutil.move(Path.cwd(), mine / "small")
     shutil.copytree(mine / "small", mine, dirs_exist_ok=True)
     zoo = ("--home", mine)
-    text = "'cache', 'manifests', 'objects', 'refs', 'runs', 'small' and 1 more"
+    text = "'cache', 'manifests', 'objects', 'refs', 'runs', 'small' and 2 more"
     mine.joinpath("cache").mkdir(exist_ok=True)
     done = small(*zoo, "finetune", NET, "--data", mine, *HOW, "--save", "team/t").done()
     assert done.err.count(f"left out, as zoo has written it and it is no data: {text}") == 1
@@ -155,7 +169,19 @@ def test_a_zoo_among_the_images_is_no_data(small: Run, mine: Path) -> None:
     report = small(*zoo, "evaluate", "team/t", mine, "--out", mine / "3/report").done()
     assert "left out, as zoo has written it" in report.out
     again = small(*zoo, "evaluate", "team/t", mine, "--split", "all", "--json").done().json
-    assert (again["images"], again["remarks"][0].endswith("and 2 more")) == (36, True)
+    assert (again["images"], again["remarks"][0].endswith("and 3 more")) == (36, True)
     said = small(*zoo, "predict", "team/t", mine, "--json").done()
     assert len(said.json) == 36
     assert said.err.count("left out") == 1
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jp2", ".AVIF"])
+def test_images_of_rarer_formats(small: Run, tmp_path: Path, suffix: str) -> None:
+    """A folder of nothing else is a folder of images."""
+    for number in range(8):
+        folder = tmp_path / "rare" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number * 30, 9, 99)).save(folder / f"{number}{suffix}")
+    plan = small("finetune", NET, "--data", tmp_path / "rare", *HOW, "--dry-run").done()
+    assert "8 in 2 classes" in plan.out
+    assert len(small("predict", NET, tmp_path / "rare").done().out.splitlines()) == 8

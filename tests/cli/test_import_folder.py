@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -139,23 +140,25 @@ def test_a_run_that_has_grown_is_imported_again(at_runs: Run) -> None:
     assert {name: now[name] for name in kept} == {name: before[name] for name in kept}
     assert at_runs("best", "team/flowers", "team/flowers:epoch-1").out.startswith("team/flowers")
     at_runs("tag", "team/flowers:epoch-0", "team/flowers").done()  # what somebody chose stays
-    at_runs(*yes).refused("team/flowers is here already", "--force")
+    assert "model_best.pth.tar: team/flowers is here already, with other" in at_runs(*yes).err
     at_runs("tag", "team/flowers:epoch-2", "team/flowers").done()
     save_file(weights(3, "test_resnet"), runs / "bees.safetensors")
-    done = at_runs(*yes).refused("team/bees is here already, with other weights", "--force")
+    assert "bees.safetensors: team/bees is here already, with other" in at_runs(*yes).err
     save_file(weights(3), runs / "bees.safetensors")
     at_runs(*yes, "--force", "--architecture", NET).done()
     assert at_runs("show", "team/bees", "--json").json["backbone"]["architecture"] == NET
 
 
-def test_a_clash_of_names_is_found_before_anything_is_imported(at_runs: Run) -> None:
+def test_of_names_that_clash_none_is_taken_and_the_rest_is_imported(at_runs: Run) -> None:
     shutil.copytree("runs/birds", "runs/more/birds", symlinks=True)
     torch.save(moved(weights(1), 0.2), "runs/more/birds/flowers_best.pth")
     torch.save(moved(weights(1), 0.3), "runs/more/flowers_best.pth")
     Path("runs/more/flowers-best.safetensors").write_bytes(b"")
     more = ("import", "runs/more", *ALL[2:], "--architecture", NET)
-    done = at_runs(*more).refused("names clash", "team/flowers_best would be", "{folder}")
-    assert "runs/more/birds/flowers_best.pth and runs/more/flowers_best.pth" in done.err
+    plan = at_runs(*more, "--dry-run").err
+    clash = "birds/flowers_best.pth, flowers_best.pth: one of several that would be team/flowers_"
+    assert f"bad: {clash}" in plan
+    assert "take --as 'team/{folder}-{stem}'" in plan
     assert at_runs("search", "team/", "--json").json == []
     apart = ("import", "runs/more", "--recursive", "--as", "team/{folder}-{stem}-{epoch}")
     names = at_runs(*apart, "--architecture", NET, "--json").json["files"]
@@ -170,7 +173,11 @@ def test_a_clash_of_names_is_found_before_anything_is_imported(at_runs: Run) -> 
 def test_a_name_that_has_other_weights_is_never_moved(at_runs: Run) -> None:
     save_file(weights(7), "net.safetensors")
     at_runs("import", "net.safetensors", "--architecture", NET, "--as", "team/flowers").done()
-    at_runs(*ALL).refused("team/flowers is here already, with other weights")
+    assert (
+        "team/flowers is here already, with other weights (--force moves it)" in at_runs(*ALL).err
+    )
+    assert at_runs("log", "team/flowers", "--json").json["history"][0]["why"] == "import"
+    assert at_runs("show", "team/bees", "--json").code == 0
 
 
 def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: Path) -> None:
@@ -204,7 +211,7 @@ def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: 
     }
     printed = at_runs(*odd)
     assert "\x1b" not in printed.out + printed.err
-    assert "is not a reference" in printed.err
+    assert "'日本' has no letter or digit that a name can have" in printed.err
     assert "a pipe" in printed.err
 
 
@@ -359,3 +366,75 @@ def test_a_folder_with_weights_in_several_files_is_imported_alone(empty: Run) ->
     assert said.startswith("its weights are in several files")
     command = said[said.index("zoo import") :].removesuffix("NAME").split()[1:]
     assert empty(*command, "team/moths").code == 0
+
+
+def test_letters_with_marks_lose_them(empty: Run) -> None:
+    Path("uml").mkdir()
+    for number, name in enumerate(("Tür", "Tör", "Käfer", "Straße", "a b", "a-b", "猫")):
+        save_file(weights(number, "test_resnet"), f"uml/{name}.safetensors")
+    done = empty("import", "uml", "--recursive", "--as", "t/{stem}", "--json")
+    names = {Path(file["path"]).stem: file["refs"] for file in done.json["files"]}
+    assert names == {
+        "Tür": ["t/Tur"], "Tör": ["t/Tor"], "Käfer": ["t/Kafer"], "Straße": ["t/Strasse"],
+        "a b": [], "a-b": [], "猫": [],
+    }  # fmt: skip
+    assert done.code == 1
+    assert len(empty("ls", "--json").json) == 4
+
+
+def test_an_average_is_no_obstacle_to_the_parent_of_what_has_none(empty: Run) -> None:
+    """As torchvision's script writes: found the first time, and nothing is left to add then."""
+    Path("old/run").mkdir(parents=True)
+    first = weights(1)
+    for epoch, name in ((0, "model_0"), (1, "model_1"), (1, "checkpoint")):
+        state = moved(first, 0.003) if epoch else first
+        ema = {"n_averaged": torch.tensor(5), **{f"module.{n}": t for n, t in state.items()}}
+        saved = {"model": moved(state, 0.001), "epoch": epoch, "args": Namespace(model=NET)}
+        whole = saved | ({"model_ema": ema} if name != "checkpoint" else {})
+        torch.save(whole, f"old/run/{name}.pth")
+    line = ("import", "old", "--recursive", "--as", "a/{stem}", "--parent", "auto", "--json")
+    files = {Path(file["path"]).name: file for file in empty(*line).done().json["files"]}
+    assert files["checkpoint.pth"]["parent"]["ref"] == "a/run:epoch-0"
+    again = empty(*line).done().json["files"]
+    assert [file["status"] for file in again] == ["here"] * 3
+
+
+def test_the_same_weights_in_other_bytes_are_told(empty: Run) -> None:
+    Path("run").mkdir()
+    for name in ("epoch=2", "last"):
+        torch.save({"state_dict": weights(1), "epoch": 2, "arch": NET}, f"run/{name}.ckpt")
+    other = weights(1)
+    other["head.fc.bias" if "head.fc.bias" in other else "head.bias"] += 1
+    torch.save({"state_dict": other, "epoch": 3, "arch": NET}, "run/epoch=3.ckpt")
+    said = empty("import", "run", "--recursive", "--as", "a/{stem}", "--dry-run").done().out
+    assert said.count("the same weights as epoch=2.ckpt") == 1
+
+
+def test_a_plan_has_room_on_a_terminal(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = at_runs(*ALL, "--parent", "auto", "--dry-run").out
+    monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = at_runs(*ALL, "--parent", "auto", "--dry-run").out
+    assert max(map(len, wide.splitlines())) > 150
+    paths = [line for line in narrow.splitlines() if len(line) > 80]
+    assert all(" " not in line.strip() for line in paths)  # nothing but what cannot be broken
+    joined = " ".join(narrow.split())
+    assert "what timm, state_dict_ema, accuracy 0.725" in joined
+    assert "parent team/flowers:epoch-0 (0.11 apart; earlier in the same run)" in joined
+
+
+def test_a_package_that_is_missing_is_named_with_what_installs_it(
+    empty: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("hf/checkpoint-100")
+    folder.mkdir(parents=True)
+    config = {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"vit.embeddings.cls_token": torch.zeros(1, 1, 32)}, folder / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    needs = "'transformers', which a network of the kind 'vit' needs, is not installed"
+    how = "pip install 'zoo-registry[transformers]'"
+    empty("import", folder, "--as", "a/b").refused(needs, how)
+    said = empty("import", "hf", "--recursive", "--as", "a/{stem}")
+    assert said.code == 1
+    assert f"bad: checkpoint-100/model.safetensors: {needs}: {how}" in said.err

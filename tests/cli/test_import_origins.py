@@ -217,6 +217,10 @@ def test_a_file_of_a_fine_tune_is_the_fine_tune_and_says_what_is_from_it(
     # So is what lies in the folder of an export, and of a folder with others.
     done = empty("import", "probe/model.safetensors", "--as", "kim/probe").done()
     assert "here already as eve/probe, with its accuracy" in done.out
+    for line in (("import", "probe", "--as", "max/probe"), ("import", "probe", "--as", "max/b")):
+        assert "here already as" in empty(*line, "--dry-run").done().out, line
+        assert "here already as" in empty(*line).done().out
+    assert facts(empty, "max/probe") == facts(empty, "max/b") == tuned
     Path("found").mkdir()
     Path("model.safetensors").rename("found/one.safetensors")
     empty("import", "found", "--recursive", "--as", "lee/{stem}").done()

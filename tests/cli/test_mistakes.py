@@ -114,6 +114,8 @@ def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> No
         (("finetune", BASE, "--data", "x", "--save", "a/b", "--epochs", "two"), ("'two'",)),
         (("pull", TUNED, "--from", "x", "--source", "hub"), ("--from", "--source")),
         (("remote", "nosuch"), ("No such command 'nosuch'",)),
+        (("finetune", "a/b", "--save", "a/c"), ("Missing option '--data'", "finetune --help")),
+        (("train", "x", "--recipe", "long"), ("Missing option '--data'", "Usage: ")),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else None,
 )
@@ -176,6 +178,8 @@ def test_predict_on_what_is_no_image(fails: Run, files: Path) -> None:
     fails("predict", TUNED, files / "gone.png", says=(str(files / "gone.png"), "no such file"))
     fails("predict", TUNED, files / "bad.png", says=("bad.png", "not a readable image"))
     fails("predict", TUNED, files / "folder", says=("folder", "is a folder without images"))
+    swapped = fails("predict", files / "good.png", TUNED, says=("is a file",))
+    assert f"zoo predict NAME {files / 'good.png'}" in swapped
 
 
 def test_data_that_cannot_be_trained_on(fails: Run, files: Path) -> None:

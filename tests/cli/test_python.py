@@ -17,9 +17,11 @@ from fakes.checkpoints import add_checkpoint, tensors
 from fakes.hub_zoo import make_zoo
 from fakes.typed import card, shown
 from PIL import Image
+from safetensors.numpy import load_file
 
 import zoo
 from zoo import errors as e
+from zoo.backbones.predict import Prediction
 from zoo.domain.manifest import Parent
 from zoo.domain.options import RecipeOptions
 from zoo.domain.table import Table
@@ -80,6 +82,60 @@ def test_an_argument_of_the_wrong_kind_is_said_plainly(
     with pytest.raises(e.InvalidOption) as refused:
         call(opened)
     assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda z, r: z.find_lr("a/b", r), "recipe must be a zoo.Recipe, not 'a/b'"),
+        (lambda z, r: z.plan_finetune("a/b", r), "the order is plan_finetune(recipe, base)"),
+        (lambda z, r: z.run_recipe("a/b", r, "a/c"), "the order is run_recipe(recipe, base, save)"),
+        (lambda z, r: z.finetune(r, "a/b", "a/c"), "the order is finetune(base, data, save)"),
+    ],
+)
+def test_arguments_that_are_swapped_are_told_their_order(
+    opened: zoo.Zoo, call: Callable[[zoo.Zoo, zoo.Recipe], object], said: str
+) -> None:
+    with pytest.raises(e.InvalidOption) as refused:
+        call(opened, zoo.Recipe(data="x"))
+    assert said in f"{refused.value} {refused.value.advice}"
+
+
+def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
+    opened = zoo.init(tmp_path)
+    add_checkpoint(opened.workspace, "team/scored", tensors(2), metrics={"accuracy": 0.9})
+    best = opened.best("team/scored")
+    assert "<Found team/scored>" in repr(best)
+    assert "team/scored" in best._repr_html_()
+    one = Prediction(image="a.png", classes=("ant", "bee"), probabilities=(0.9, 0.1), logits=(2, 0))
+    assert "ant 0.900  bee 0.100" in repr(Table([one]))
+    opened.tag("team/scored", "team/gone")
+    opened.delete("team/gone")
+    assert opened.deleted("team/g") == ["team/gone"]
+    opened.close()
+
+
+def test_features_come_as_arrays_or_as_a_file(
+    tmp_path: Path,
+) -> None:
+    colors = tmp_path / "colors"
+    for number in range(4):
+        folder = colors / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number * 60, 9, 99)).save(folder / f"{number}.png")
+    with zoo.open(make_zoo(tmp_path / "zoo")) as z:
+        answer = z.features("team/net", colors)
+        file = z.features("team/net", colors, tmp_path / "f.safetensors")
+    written = load_file(tmp_path / "f.safetensors")
+    assert (answer.path, file.codes, file.path) == (None, None, tmp_path / "f.safetensors")
+    assert answer.codes is not None
+    assert answer.codes.dtype == np.float32
+    assert np.array_equal(answer.codes, written["codes"])
+    assert answer.labels is not None
+    assert np.array_equal(answer.labels, written["labels"])
+    assert answer.keys[0] == "a/0.png"
+    assert answer.to_json() == {**file.to_json(), "path": None}
+    assert "codes" not in repr(answer)
 
 
 def test_help_and_notebooks_see_every_option_of_a_recipe() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,18 @@ def made(workspace: Workspace, tmp_path: Path) -> Made:
     return make
 
 
-def assert_same(workspace: Workspace) -> None:
-    """``team/back`` is what ``team/made`` is, but for where it is from."""
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Workspace]:
+    """A zoo that has nothing of what was exported."""
+    with closing(Workspace.create(tmp_path / "elsewhere")) as other:
+        yield other
+
+
+def assert_same(workspace: Workspace, other: Workspace) -> None:
+    """``team/back`` of the other is what ``team/made`` is, but for where it is from."""
     ours, theirs = (
-        load(workspace.store, workspace.names.resolve(str(ref))[1]) for ref in (MADE, BACK)
+        load(each.store, each.names.resolve(str(ref))[1])
+        for each, ref in ((workspace, MADE), (other, BACK))
     )
     wanted, found = card(ours).manifest, card(theirs).manifest
     for field in ("backbone", "head", "preprocessing", "classes", "license", "files"):
@@ -79,15 +88,19 @@ def assert_same(workspace: Workspace) -> None:
     ],
 )
 def test_what_was_exported_comes_back(
-    workspace: Workspace, made: Made, architecture: str, kind: str | None, how: dict[str, Any]
-) -> None:
-    digest = import_folder(workspace, made(architecture, kind, **how), BACK).manifest
-    assert_same(workspace)
-    assert workspace.store.manifest(digest).provenance["source"] == "folder"
+    workspace: Workspace, elsewhere: Workspace, made: Made,
+    architecture: str, kind: str | None, how: dict[str, Any],
+) -> None:  # fmt: skip
+    folder = made(architecture, kind, **how)
+    digest = import_folder(elsewhere, folder, BACK).manifest
+    assert_same(workspace, elsewhere)
+    assert elsewhere.store.manifest(digest).provenance["source"] == "folder"
+    here = workspace.names.resolve(str(MADE))[1]
+    assert import_folder(workspace, folder, BACK).manifest == here
 
 
 def test_classes_and_other_files_come_back(
-    workspace: Workspace, made: Made, tmp_path: Path
+    workspace: Workspace, elsewhere: Workspace, made: Made, tmp_path: Path
 ) -> None:
     made("test_resnet", "mlp", truncate="layer2")
     (tmp_path / "notes.txt").write_bytes(b"as it was\r\n")
@@ -97,8 +110,8 @@ def test_classes_and_other_files_come_back(
         files=(add_file(workspace.store, tmp_path / "notes.txt", name="notes.txt"),),
     )
     export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
-    import_folder(workspace, tmp_path / "named", BACK)
-    assert_same(workspace)
+    import_folder(elsewhere, tmp_path / "named", BACK)
+    assert_same(workspace, elsewhere)
 
 
 def test_a_truncated_one_is_pulled_from_where_it_was_published(

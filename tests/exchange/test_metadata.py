@@ -13,7 +13,6 @@ import torch
 
 from zoo.domain.manifest import SETTINGS, Preprocessing
 from zoo.errors import InvalidOption
-from zoo.exchange.built import _wrapped
 from zoo.exchange.metadata import (
     OPTIONS,
     Metadata,
@@ -23,6 +22,7 @@ from zoo.exchange.metadata import (
 )
 from zoo.exchange.resolve_metadata import _preprocessing
 from zoo.exchange.weights import read_state
+from zoo.exchange.wrappers import wrapped_in
 from zoo.finetune.results.interval import average_precisions
 
 HOW = Preprocessing(
@@ -61,7 +61,7 @@ def test_one_long_name_many_times_is_not_looked_at_each_time() -> None:
         ).classes
         == ()
     )
-    assert _wrapped(["net." * 1_000_000 + "x"]) == "net." * 8
+    assert wrapped_in(["net." * 1_000_000 + "x"]) == "net." * 8
     assert time.process_time() - began < 5  # it took hours
 
 

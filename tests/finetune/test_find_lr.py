@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.finetune.features.loaders import Batch, Loader, image_loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
-from zoo.finetune.loop.learner import Learner, make_learner
+from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.run import find_lr
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.workspace import Workspace
@@ -95,6 +97,7 @@ def test_nothing_is_touched(make: Make, options: dict[str, Any], steps: int) -> 
     assert all(parameter.grad is None for parameter in prepared.model.parameters())
     assert torch.equal(torch.random.get_rng_state(), random)
     assert list(curve.rates) == sorted(curve.rates)
+    assert curve.suggestion is not None
     assert curve.rates[0] < curve.suggestion < 1
     assert min(curve.losses) < curve.losses[0]
     assert curve.scaled(10).suggestion == curve.suggestion * 10
@@ -117,3 +120,35 @@ def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
     shared = tried("all:1", 1e-2)
     assert shared.phase == ""
     assert shared.rates == pytest.approx(own.rates)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("start", "least", "best", "noise"),
+    [(0.33, 0.14, 4e-4, 0.04), (0.42, 0.28, 2e-4, 0.07), (2.7, 0.6, 7e-3, 0.1), (0.3, 0.3, 1, 0.1)],
+    ids=["fitted head", "fitted head, noisy", "new head", "nothing to gain"],
+)
+def test_the_rate_is_that_of_the_least_loss_whatever_single_steps_scatter_by(
+    make: Make, monkeypatch: pytest.MonkeyPatch,
+    start: float, least: float, best: float, noise: float, seed: int,
+) -> None:  # fmt: skip
+    """Losses as they were measured: flat, then falling late or soon, then rising fast."""
+    scatter = random.Random(seed)
+
+    def steps(*_: object) -> Iterator[Step]:
+        for number in range(100):
+            rate = 1e-6 ** (1 - number / 99)
+            far = math.log(rate / best)
+            fallen = math.exp(-((far / 2.5) ** 2)) if far < 0 else 1.0
+            rising = max(far, 0) ** 2 * start if least < start else 0
+            loss = start - (start - least) * fallen + rising + scatter.gauss(0, noise)
+            yield Step(loss, rate, 8, 1)
+
+    monkeypatch.setattr("zoo.finetune.loop.find_lr._steps", steps)
+    _, feed, learner = make()
+    found = search(learner, feed, silent).suggestion
+    if start == least:
+        assert found is None
+    else:
+        assert found is not None
+        assert best / 3 < found < best * 3

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
@@ -20,7 +19,7 @@ def test_what_looks_like_an_image_and_is_not_taken_is_counted(shapes: Path) -> N
     assert open_dataset(str(shapes)).remarks == ()
     (shapes / "2" / "notes.txt").write_text("no image")
     (shapes / "2" / ".hidden.gif").write_bytes(b"")
-    Image.new("RGB", (8, 8)).save(shapes / "2" / "moving.gif")
+    (shapes / "2" / "moving.heic").touch()
     shutil.copy(shapes / "10" / "00.png", shapes / "stray.png")
     (remark,) = open_dataset(str(shapes)).remarks
     assert remark.startswith("2 image files are skipped, such as 'stray.png': ")
@@ -30,8 +29,8 @@ def test_what_looks_like_an_image_and_is_not_taken_is_counted(shapes: Path) -> N
 def test_a_run_tells_it(
     workspace: Workspace, base: str, shapes: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Image.new("RGB", (8, 8)).save(shapes / "2" / "moving.gif")
+    (shapes / "2" / "moving.heic").touch()
     recipe = Recipe(data=str(shapes), strategy="probe", image_size=32)
     with caplog.at_level(logging.WARNING):
         finetune(workspace, base, recipe, Reference.parse("team/x"), device="cpu")
-    assert "1 image files are skipped, such as '2/moving.gif'" in caplog.text
+    assert "1 image file is skipped, such as '2/moving.heic'" in caplog.text

@@ -9,16 +9,21 @@ from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
 
+from zoo.errors import InvalidImage
 from zoo.store.refs import MARKER
 
-__all__ = ["SUFFIXES", "image_files", "named_images", "not_own", "own_in_words"]
+__all__ = ["SUFFIXES", "image_files", "named_images", "not_own", "own_in_words", "unusable"]
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Of the formats that are opened; within a folder they tell images from other files."""
 
 
 LOG = logging.getLogger("zoo")
 SHOWN = 6
-OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp"})
+OF_A_ZOO = frozenset({"cache", "manifests", "objects", "refs", "runs", "tmp", "trials"})
 WRITTEN: Mapping[str, str] = {
     MARKER: "objects",
     "run.json": "metrics.jsonl",
@@ -84,6 +89,16 @@ def named_images(paths: Iterable[Path | str]) -> Iterator[Path]:
         yield from files
         if text := own_in_words(own, path):
             LOG.warning(text)
+
+
+def unusable(path: Path | str) -> InvalidImage | None:
+    """Why a path gives no image, as far as names tell it: it, or what it is, is not there."""
+    (first, *_) = _fitting(path)
+    if not first.exists():
+        return InvalidImage(first, "no such file")
+    if first.is_dir() and next(image_files(first), None) is None:
+        return InvalidImage(first, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
+    return None
 
 
 def _fitting(path: Path | str) -> list[Path]:

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo.backbones.image_files import SUFFIXES, named_images
+from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import Picture, read_image
 from zoo.backbones.taps import REFUSALS
@@ -46,10 +46,19 @@ class Prediction(Result):
         logits: All outputs in index order, exact.
     """
 
+    _COLUMNS: ClassVar = ("image", "likely")
+
     image: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     logits: tuple[float, ...]
+
+    @property
+    def likely(self) -> str:
+        """Classes with their probabilities, or what was learned with its numbers, in a line."""
+        values = self.probabilities or self.logits
+        pairs = zip(self.classes, values, strict=True)
+        return "  ".join(f"{name} {value:.3f}" for name, value in pairs)
 
 
 @torch.no_grad()
@@ -154,8 +163,8 @@ def refused(shape: Sequence[int], error: Exception) -> Unsupported:
 
 def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> Tensor:
     if isinstance(picture, str | Path):
-        if Path(picture).is_dir():
-            raise InvalidImage(name, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
+        if Path(picture).is_dir() and (problem := unusable(picture)):
+            raise problem
         picture = read_image(picture, max_pixels)
     try:
         return card.preprocess(picture)

@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from os import PathLike
 from typing import Any, TypeVar
 
+from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
 
 __all__ = ["checked"]
@@ -26,6 +27,7 @@ KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "bool": ("True or False", (bool,)),
     "Path": ("a path", (PathLike,)),
     "None": ("None", (type(None),)),
+    "Recipe": ("a zoo.Recipe", (Recipe,)),
 }
 """Annotations that are checked; where another one is among the alternatives, all is let through."""
 LISTS = ("a list", (Iterable,))
@@ -64,7 +66,7 @@ def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
                 for each in value:
                     _check(name, each, str(parameter.annotation))
             else:
-                _check(name, value, str(parameter.annotation))
+                _check(name, value, str(parameter.annotation), _order(method, signature))
                 if isinstance(value, Real) and hasattr(value, "item"):
                     bound.arguments[name] = value.item()  # a number of numpy
         return method(*bound.args, **bound.kwargs)
@@ -110,7 +112,15 @@ def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[st
         _check(name, value, _said(known[name]))
 
 
-def _check(name: str, value: object, annotation: str) -> None:
+def _order(method: Callable[..., Any], signature: inspect.Signature) -> str:
+    """How a method is called, where several arguments have a place."""
+    first = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [name for name, each in signature.parameters.items() if each.kind is first]
+    placed = [name for name in names if name != "self"]
+    return f"the order is {method.__name__}({', '.join(placed)})" if len(placed) > 1 else ""
+
+
+def _check(name: str, value: object, annotation: str, order: str = "") -> None:
     if "Literal[" in annotation:
         inner = annotation.partition("[")[2].rpartition("]")[0]
         one_of = literal_eval(f"[{inner}]")
@@ -128,7 +138,7 @@ def _check(name: str, value: object, annotation: str) -> None:
         fits = False  # it can be iterated over, letter by letter
     if not fits:
         wanted = " or ".join(said for said, _ in known)
-        raise InvalidOption(f"{name} must be {wanted}, not {value!r:.60}")
+        raise InvalidOption(f"{name} must be {wanted}, not {value!r:.60}", hint=order or None)
 
 
 def _kind(annotation: str) -> tuple[str, tuple[type, ...]] | None:

@@ -7,10 +7,12 @@ What a program runs by itself where it lies (``torch.py``, ``sitecustomize.py``,
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from zoo.domain.manifest import is_file_name
+from zoo.errors import InvalidOption
 
-__all__ = ["fits_everywhere", "why_unsafe"]
+__all__ = ["check_folder", "fits_everywhere", "why_unsafe"]
 
 DATA = (
     ".bib .cff .csv .gif .jpeg .jpg .json .jsonl .log .md .npy .npz .onnx .parquet .pdf "
@@ -25,6 +27,11 @@ TEXTS = re.compile(
 NEVER_ON_WINDOWS = re.compile(r'[<>:"/\\|?*]|[. ]$')
 DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
 LONGEST = 255
+OF_FILES = frozenset(
+    {".bin", ".ckpt", ".engine", ".h5", ".onnx", ".pt", ".pt2", ".pth", ".safetensors", ".tar"}
+    | {".tflite", ".zip"}
+)
+"""What files are called that other programs write networks into."""
 
 
 def fits_everywhere(name: str) -> bool:
@@ -35,6 +42,22 @@ def fits_everywhere(name: str) -> bool:
         and not NEVER_ON_WINDOWS.search(name)
         and not DEVICES.fullmatch(name.partition(".")[0].strip())
         and len(name.encode()) <= LONGEST
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """See that a folder is not called as a file of weights is.
+
+    Raises:
+        InvalidOption: It is: who asks for that expects a file.
+    """
+    if (suffix := folder.suffix.lower()) not in OF_FILES:
+        return
+    onnx = "; how ONNX is made of it: docs/surgery.md#onnx" if suffix == ".onnx" else ""
+    raise InvalidOption(
+        f"{folder}: export writes a folder that the library of the network reads (timm, "
+        f"torchvision, transformers), and no {suffix} file",
+        hint=f"name a folder: zoo export NAME {folder.with_suffix('')}{onnx}",
     )
 
 

@@ -386,7 +386,9 @@ class Recipe:
         """
         _check_options(data)
         if "data" not in data:
-            raise InvalidOption("a recipe needs data")
+            raise InvalidOption(
+                "the recipe needs data", hint="give --data FOLDER, or data in its file"
+            )
         return cls(**data)
 
     @classmethod

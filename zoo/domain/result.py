@@ -51,7 +51,8 @@ class _Short(reprlib.Repr):
 
     def repr_instance(self, value: object, level: int) -> str:
         if is_dataclass(value):
-            return f"<{type(value).__name__}>"
+            name = getattr(value, "name", "")
+            return f"<{type(value).__name__}{f' {name}' if name else ''}>"
         return super().repr_instance(value, level)
 
     def repr_Reference(self, ref: Reference, _: int) -> str:  # noqa: N802
@@ -62,7 +63,8 @@ class _Short(reprlib.Repr):
 class Result:
     """A base for what methods answer; a subclass is a dataclass with ``repr=False``.
 
-    A field whose metadata have ``json`` is called that in JSON.
+    A field whose metadata have ``json`` is called that in JSON; one with ``repr=False`` (an array)
+    is neither printed nor in JSON.
     """
 
     def to_json(self) -> Json:
@@ -70,10 +72,11 @@ class Result:
         return {
             field.metadata.get("json", field.name): plain(getattr(self, field.name))
             for field in fields(self)
+            if field.repr
         }
 
     def __repr__(self) -> str:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.repr}
         shown: list[str] = []
         for name, value in values.items():
             if value is None or value in ((), "", {}):
@@ -86,7 +89,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the line that is printed, and tables of what it counts."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.repr}
         rows = {name: value for name, value in values.items() if _is_rows(value)}
         return html_of(repr(self), rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,11 @@ from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import Read, read_state
-from zoo.exchange.wrappers import WRAPPED, best_prefix, told_apart
+from zoo.exchange.wrappers import best_prefix, told_apart, wrapped_in
 from zoo.lookup.match import prefix_of
 
 __all__ = ["Built", "built"]
 
-MOST_WRAPPED = 8
-"""Wrappers around one another that are looked for: a name may be megabytes long."""
 HEADLESS = (
     ". It has no head, and this network cannot be built without one: of timm's networks most can "
     "(--backbone timm), and one that you register if its factory takes num_classes=0"
@@ -188,7 +186,7 @@ def _prefix(
         if (best := best_prefix(several)) is None:
             raise InvalidWeights(path, told_apart(several))
         return best
-    likely = ("", *several, prefix_of(state, own), _wrapped(state))
+    likely = ("", *several, prefix_of(state, own), wrapped_in(state))
     for prefix in dict.fromkeys(likely):
         rest = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
         if body.keys() <= converted_state(backbone, module, rest).keys():
@@ -207,14 +205,6 @@ def _prefixes(body: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor])
     whole = [begin for begin in begins if all(begin + name in state for name in body)]
     same = [x for x in whole if all(state[x + n].shape == size for n, size in body.items())]
     return same or whole
-
-
-def _wrapped(names: Collection[str]) -> str:
-    """What wrappers have put before all ``names``."""
-    found = ""
-    for _ in range(MOST_WRAPPED):
-        found += next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
-    return found if names else ""
 
 
 def _with_outputs(
@@ -276,7 +266,7 @@ def _vision_tower(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     A trunk that is a network of timm is taken as it is. Of open_clip's own, the projection into the
     common space becomes the head.
     """
-    prefix = _wrapped(state)
+    prefix = wrapped_in(state)
     state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
     trunk = {n.removeprefix(TRUNK): t for n, t in state.items() if n.startswith(TRUNK)}
     if trunk:

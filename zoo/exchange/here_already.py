@@ -25,6 +25,8 @@ __all__ = ["or_here", "or_here_planned", "recorded", "stated"]
 
 FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
 """What of a manifest people state on import, and what proves itself there."""
+TOLD = frozenset({"license", "classes", "preprocessing"})
+"""What the folder of an export says of its weights: where it says otherwise, it is another one."""
 LISTED = 3
 """Metrics that a line lists of a checkpoint without an accuracy."""
 WORDS = {"classes": "class names", "parents": "parent"}
@@ -81,6 +83,8 @@ def or_here(
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
     options, same = {*_stated(candidate)}, _made_of(sha256, whole, alike)
+    if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
+        same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
     foreign = {
         one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
         for one in same
@@ -112,7 +116,7 @@ def or_here_planned(
 ) -> tuple[Manifest, ImportReport]:
     """The same of a file of which nothing is stored."""
     made, candidate = checked.resolved(), checked.candidate
-    if candidate.key or candidate.parts or candidate.origin.provenance["source"] != "file":
+    if candidate.key or candidate.parts or not candidate.origin.may_be_here:
         return made
     try:
         alike = resembling(workspace, found := survey(candidate.path))

@@ -18,12 +18,10 @@ from zoo.exchange.run_head import head_of
 from zoo.lookup.identify import hashes_of
 from zoo.workspace import Check, Workspace
 
-__all__ = ["IMPORT", "check_names", "name_check", "pointed_at", "with_moves", "with_names"]
+__all__ = ["IMPORT", "name_check", "pointed_at", "with_moves", "with_names", "without_clashes"]
 
 IMPORT = "import"
 """What a ref log says of a name that an import gave."""
-CLASHES = 5
-"""Clashes of names that an error lists."""
 
 
 def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
@@ -83,32 +81,27 @@ def _hashes_here(workspace: Workspace, digest: Digest) -> set[str]:
         return set()
 
 
-def check_names(workspace: Workspace, files: Iterable[PlannedFile]) -> None:
-    """See that each name is one checkpoint's, and no other's here, but one that moves.
-
-    Raises:
-        Conflict: It is not; nothing was imported.
+def without_clashes(workspace: Workspace, files: Sequence[PlannedFile]) -> Iterator[PlannedFile]:
+    """The files; ``bad`` where a name would be several checkpoints', or is another's here and does
+    not move.
     """
-    wanted: dict[str, dict[str, PlannedFile]] = defaultdict(dict)
-    clashes = []
+    wanted: dict[str, set[str]] = defaultdict(set)
     for file in files:
-        if file.status != "new":
-            continue
+        for ref in file.refs if file.status == "new" else ():
+            wanted[str(ref).lower()].add(file.sha256)
+
+    def problem(file: PlannedFile) -> str:
         for ref in file.refs:
-            wanted[str(ref).lower()].setdefault(file.sha256, file)
-            if problem := _why_taken(workspace, ref, file.sha256, file.moves.get(str(ref))):
-                clashes.append(problem)
-    for name, by_hash in wanted.items():
-        if len(by_hash) > 1:
-            paths = " and ".join(str(file.path) for file in list(by_hash.values())[:2])
-            clashes.append(f"{name} would be {paths}")
-    if clashes:
-        more = f"; and {len(clashes) - CLASHES} more" if len(clashes) > CLASHES else ""
-        raise Conflict(
-            f"names clash: {'; '.join(clashes[:CLASHES])}{more}",
-            hint="nothing was imported; {folder} in --as is the path of a run's folder, {epoch} "
-            "its epoch: --as 'team/{folder}'; --force moves names that are here",
-        )
+            if len(wanted[str(ref).lower()]) > 1:
+                apart = f"{ref.namespace}/{{folder}}-{{stem}}"
+                return f"one of several that would be {ref}: rename it, or take --as '{apart}'"
+            if taken := _why_taken(workspace, ref, file.sha256, file.moves.get(str(ref))):
+                return f"{taken} (--force moves it)" if "is here already" in taken else taken
+        return ""
+
+    for file in files:
+        told = problem(file) if file.status == "new" else ""
+        yield replace(file, status="bad", refs=(), moves={}, problem=told) if told else file
 
 
 def name_check(

@@ -18,6 +18,7 @@ from zoo.errors import ZooError
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
+from zoo.exchange.wrappers import wrapped_in
 from zoo.lookup.match import FileTensor, prefix_of
 from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
 from zoo.lookup.units import HEAD, units_of
@@ -196,7 +197,10 @@ class Parents:
         backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
         units = units_of(self._workspace, backbone)
         tensors, _ = read_tensors(self._drafts[file.path].walked.weights)
-        prefix = prefix_of(tensors, units.tensors)
+        # A network that was never traced here has no names to compare with.
+        matrix_names = [name for name, tensor in tensors.items() if len(tensor.shape) > 1]
+        known = bool(units.tensors)
+        prefix = prefix_of(tensors, units.tensors) if known else wrapped_in(matrix_names)
 
         def matrices() -> Iterator[_Matrix]:
             for name, tensor in tensors.items():

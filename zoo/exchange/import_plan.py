@@ -20,12 +20,12 @@ from zoo.domain.limits import IMPORT_FILES
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, ZooError
+from zoo.errors import InvalidOption, MissingPackage, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.here_already import recorded, stated
 from zoo.exchange.identifying import read_tensors
-from zoo.exchange.import_names import check_names, pointed_at, with_moves, with_names
+from zoo.exchange.import_names import pointed_at, with_moves, with_names, without_clashes
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import (
@@ -36,7 +36,7 @@ from zoo.exchange.infer_architecture import (
     stated_elsewhere,
     with_backbone,
 )
-from zoo.exchange.layouts import Layout
+from zoo.exchange.layouts import Layout, read_layouts
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -78,7 +78,6 @@ def plan_import(
 
     Raises:
         InvalidOption: The pattern or the folder cannot be.
-        Conflict: Two checkpoints would get one name, or one has it already.
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
@@ -92,13 +91,13 @@ def plan_import(
     context = _Context(workspace, folder, known, backbone, architecture)
     drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
+    files = list(without_clashes(workspace, files))
     if parent == AUTO:
         files = _with_parents(workspace, files, drafts)
     elif stated:
         files = [replace(file, parent=stated) for file in files]
     files = [_compared(workspace, file) for file in files]
-    files = list(with_moves(workspace, files, pattern, force=force))
-    check_names(workspace, files)
     return ImportPlan(
         folder=folder,
         files=tuple(files),
@@ -242,7 +241,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
         same=frozenset(one.digest for one in alike if one.match.verdict == "same")
         | frozenset([planned.manifest] if planned.manifest else []),
-        weights=hash(found.keys),
+        weights=found.content,
     )
 
 
@@ -326,8 +325,21 @@ def _of_network(
     except ZooError as error:
         if planned.architecture:
             return planned
-        return replace(planned, status="bad", problem=problem_of(error))
+        missing = _missing_package(found.path)
+        problem = f"{missing}: {missing.advice}" if missing else problem_of(error)
+        return replace(planned, status="bad", problem=problem)
     return replace(planned, architecture=name, architecture_by=source)
+
+
+def _missing_package(path: Path) -> MissingPackage | None:
+    """What must be installed before the files beside weights can say what network they are."""
+    try:
+        read_layouts(path.parent, [path.parent.name], ())
+    except MissingPackage as error:
+        return error
+    except ZooError:  # they say nothing
+        return None
+    return None
 
 
 def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
@@ -357,6 +369,19 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
                 status="here" if here else "new",
                 manifest=manifests.pop() if here else file.manifest,
             )
+        done.append(file)
+    return done
+
+
+def _with_alike(files: Iterable[PlannedFile], drafts: Sequence[Draft]) -> list[PlannedFile]:
+    """With the first file of each that has the same weights, in other bytes."""
+    weights = {draft.file.path: draft.weights for draft in drafts if draft.file.status != "bad"}
+    first: dict[str, PlannedFile] = {}
+    done = []
+    for file in files:
+        if file.path in weights:
+            before = first.setdefault(weights[file.path], file)
+            file = replace(file, alike=before.path if before.sha256 != file.sha256 else None)
         done.append(file)
     return done
 

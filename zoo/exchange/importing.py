@@ -371,7 +371,7 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
 def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
     workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
-    alone = origin.provenance["source"] == "file" and not origin.from_plan.sha256
+    alone = origin.may_be_here
     whole, report = checked.resolved()
     if not (alone or report.unknown or origin.find):
         return whole, report

@@ -115,6 +115,16 @@ class Origin:
         return replace(surgery, image_size=self.image_size) if self.image_size else surgery
 
     @property
+    def may_be_here(self) -> bool:
+        """Whether a checkpoint here with these bytes is what is meant: of a file, or of a folder
+        that zoo wrote, imported by itself.
+        """
+        whole = self.layout is not None and self.layout.whole is not None
+        known = whole if self.provenance["source"] == "folder" else True
+        by_user = self.provenance["source"] in ("file", "folder")
+        return by_user and known and not self.from_plan.sha256
+
+    @property
     def preprocessing_by(self) -> str:
         """Who says what its preprocessing is; empty if nobody does."""
         if self.layout:

@@ -77,6 +77,7 @@ class PlannedFile(Result):
         moves: Names among ``refs`` that are another checkpoint's now: the run has grown, or the
             user forces it.
         duplicate_of: Another file of the plan with the same bytes.
+        alike: Another file of the plan with the same weights in other bytes.
         manifest: The checkpoint that it is, once it is here.
         problem: Why it is not imported.
         notes: What the import has to say.
@@ -109,6 +110,7 @@ class PlannedFile(Result):
     keeps: tuple[str, ...] = ()
     moves: Mapping[str, Digest] = field(default_factory=dict)
     duplicate_of: Path | None = None
+    alike: Path | None = None
     manifest: Digest | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
@@ -184,4 +186,4 @@ class Draft:
     best: str = ""
     shares: Mapping[Digest, float] = field(default_factory=dict)
     same: frozenset[Digest] = frozenset()
-    weights: int = 0
+    weights: str = ""

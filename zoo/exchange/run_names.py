@@ -8,13 +8,14 @@ OpenMMLab, ``model_5.pth`` of torchvision's scripts.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, InvalidReference
 
 __all__ = [
     "PLACEHOLDERS",
@@ -65,6 +66,8 @@ INNER = frozenset(["checkpoints", "weights", "lightning_logs"])
 VERSION = re.compile(r"version_\d+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 LONGEST = 100
+LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "ø": "o", "Ø": "O", "ł": "l"})
+"""Those that are no letter of ASCII with a mark."""
 
 OWN_FILES = {
     "summary.csv": re.compile(r"checkpoint-\d{1,9}|last|model_best|best", re.I),
@@ -187,7 +190,11 @@ def run_name(run: PurePath, root: Path) -> str:
 
 
 def safe_part(text: str) -> str:
-    """``text`` as a part of a reference, as far as it can be one; empty if nothing is left."""
+    """``text`` as a part of a reference, as far as it can be one: letters without their marks, and
+    ``-`` for the rest. Empty if nothing is left.
+    """
+    text = unicodedata.normalize("NFKD", text.translate(LETTERS))
+    text = "".join(char for char in text if not unicodedata.combining(char))
     text = re.sub(r"\.\.+", ".", UNSAFE.sub("-", text))
     return text.lstrip(".-")[:LONGEST].rstrip(".-")
 
@@ -212,6 +219,13 @@ def filled(pattern: str, values: Mapping[str, str]) -> Reference:
     Raises:
         InvalidReference: It is none, or none that every system can hold.
     """
+    for name in re.findall(r"\{(\w+)\}", pattern):
+        if not safe_part(values[name]):
+            raise InvalidReference(
+                f"'{values[name]}' has no letter or digit that a name can have (a to z, 0 to 9): "
+                "import it alone, under a name of yours (zoo import FILE --as NAME)",
+                hint="",
+            )
     text = re.sub(r"\{(\w+)\}", lambda found: safe_part(values[found[1]]), pattern)
     ref = Reference.parse(text)
     ref.check_portable()

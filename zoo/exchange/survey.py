@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Surveyed(FileRecord):
         weights: Bytes of them.
         large: Digests of its large tensors, with their bytes.
         keys: What `zoo.registry` finds those by that resemble it.
+        content: Tells its weights from others to the bit, whatever their names.
         problem: Why it cannot be read; empty if it can.
     """
 
@@ -50,6 +51,7 @@ class Surveyed(FileRecord):
     weights: int = 0
     large: Mapping[Digest, int] = field(default_factory=dict)
     keys: frozenset[int] = frozenset()
+    content: str = ""
     problem: str = ""
 
 
@@ -72,6 +74,7 @@ def survey(path: Path) -> Surveyed:
         weights=sum(len(each.data) for each in digested.values()),
         large=large,
         keys=frozenset(_keys(digested)),
+        content=_content(digested.values()),
         key=read.key if read else "",
         **asdict(file_record(read.saved if read else {})),
     )
@@ -98,6 +101,11 @@ def with_digests(tensors: Mapping[str, FileTensor]) -> dict[str, FileTensor]:
         else each
         for name, each in tensors.items()
     }
+
+
+def _content(tensors: Iterable[FileTensor]) -> str:
+    hashes = (one.digest.hex if one.digest else blake3(one.data).hexdigest() for one in tensors)
+    return blake3("".join(sorted(hashes)).encode()).hexdigest()
 
 
 def _keys(tensors: Mapping[str, FileTensor]) -> set[int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-__all__ = ["WRAPPED", "WRAPPERS", "best_prefix", "told_apart"]
+__all__ = ["WRAPPED", "WRAPPERS", "best_prefix", "told_apart", "wrapped_in"]
 
 WRAPPERS = (
     "state_dict_ema",
@@ -20,7 +20,9 @@ WRAPPERS = (
 """Keys under which training scripts keep the weights, best first (as timm looks them up)."""
 WRAPPED = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before all names, where the network's own names are no help: the file has those
-of another library."""
+of another library, or the network was never traced here."""
+MOST_WRAPPED = 8
+"""Wrappers around one another that are looked for: a name may be megabytes long."""
 RANKED = (*WRAPPERS, "_orig_mod", "backbone", "encoder_q", "base_encoder")
 """Which of several prefixes is the network: the last two are MoCo's, beside moving averages."""
 
@@ -40,3 +42,11 @@ def told_apart(prefixes: Sequence[str]) -> str:
     under = " and ".join(f"'{prefix:.60}'" for prefix in prefixes[:4])
     keys = " or ".join(f"--key {prefix.removesuffix('.'):.60}" for prefix in prefixes[:4])
     return f"the same network is in it {len(prefixes)} times, under {under}: {keys} takes one"
+
+
+def wrapped_in(names: Collection[str]) -> str:
+    """What wrappers have put before all ``names``."""
+    found = ""
+    for _ in range(MOST_WRAPPED):
+        found += next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
+    return found if names else ""

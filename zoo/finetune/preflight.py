@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo import plugins
+from zoo.backbones.image_files import unusable
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.task import TASKS, Task
-from zoo.errors import Conflict, InvalidOption, Unsupported
-from zoo.finetune.dataset.spec import Opening, check_spec, is_unlabeled, opening_of
+from zoo.errors import (
+    Conflict,
+    InvalidImage,
+    InvalidOption,
+    InvalidReference,
+    UnknownName,
+    Unsupported,
+)
+from zoo.finetune.dataset.columns import check_columns, path_column, read_rows
+from zoo.finetune.dataset.spec import TABLES, Opening, check_spec, is_unlabeled, opening_of
 from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base
 from zoo.lookup.alive import taken
@@ -34,6 +43,7 @@ __all__ = [
     "check_file",
     "check_measured",
     "check_pictured",
+    "check_predicted",
     "check_new",
     "check_recipe",
     "check_report",
@@ -99,7 +109,9 @@ def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
     _, parent = workspace.names.resolve(base)
     plugins.check_packages("zoo.heads", recipe.head)
     task = next((task for task in TASKS if task == recipe.task), None)
-    check_spec(recipe.data, opening_of(recipe), task)
+    opening = opening_of(recipe)
+    if check_spec(recipe.data, opening, task):
+        check_columns(Path(recipe.data).expanduser(), task, recipe.group_by, opening)
     # Last: a network that was never traced here is traced, with torch.
     check_base(workspace, workspace.store.manifest(parent), recipe)
 
@@ -127,6 +139,31 @@ def check_measured(workspace: Workspace, names: Iterable[str], data: str, openin
     for name in names:
         workspace.names.resolve(name)
     check_spec(data, opening, None)
+
+
+def check_predicted(
+    workspace: Workspace, name: str, images: object, opening: Opening
+) -> list[InvalidImage]:
+    """Before a checkpoint predicts: it is here, and so is an image; why each path gives none, if
+    all are such.
+
+    Raises:
+        UnknownName: The checkpoint is not here.
+        InvalidData: A table has no column of paths.
+    """
+    try:
+        workspace.names.resolve(name)
+    except (UnknownName, InvalidReference) as error:
+        if Path(name).is_file():
+            error.hint = f"{name} is a file: the checkpoint comes first, zoo predict NAME {name}"
+        raise
+    given = images if isinstance(images, list | tuple) else [images]
+    paths = [Path(each) for each in given if isinstance(each, str | Path)]
+    for path in paths:
+        if path.suffix.lower() in TABLES - {".parquet"} and path.is_file():
+            path_column(path, list(read_rows(path)[0]), opening)
+    problems = [problem for each in paths if (problem := unusable(each))]
+    return problems if len(problems) == len(given) else []
 
 
 def check_report(out: Path | None, *, force: bool, name: str = REPORT) -> None:

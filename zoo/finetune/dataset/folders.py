@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 
 from zoo.backbones.image_files import SUFFIXES, image_files, not_own, own_in_words
+from zoo.domain.words import plural
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
@@ -25,7 +26,7 @@ from zoo.finetune.dataset.spec import LAYOUT
 
 __all__ = ["list_folders", "one_below"]
 
-OTHERS = frozenset({".avif", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".pgm", ".tga"})
+OTHERS = frozenset({".heic", ".pgm", ".tga"})
 """What people take for images, too."""
 DEEPEST = 3
 LOOKED_AT = 1000
@@ -83,7 +84,8 @@ def _listing(root: Path, parts: dict[str, Path]) -> Listing:
     remarks = [text] if (text := own_in_words(own, root)) else []
     if skipped := [path for path in paths if path not in taken]:
         images = f"images lie in class folders, and are {', '.join(sorted(SUFFIXES))}"
-        remarks += [f"{len(skipped)} image files are skipped, such as '{skipped[0]}': {images}"]
+        count = plural(len(skipped), "image file is", "image files are")
+        remarks += [f"{count} skipped, such as '{skipped[0]}': {images}"]
     return Listing(
         task="classification",
         classes=natural_sort(classes),

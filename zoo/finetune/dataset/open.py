@@ -21,6 +21,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.task import Task
 from zoo.domain.words import plural
 from zoo.errors import InvalidData, InvalidOption
+from zoo.finetune.dataset.columns import is_rule
 from zoo.finetune.dataset.dataset import (
     PARTS,
     Dataset,
@@ -35,7 +36,7 @@ from zoo.finetune.dataset.folders import list_folders, one_below
 from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.named import list_named, located, without_folders
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
-from zoo.finetune.dataset.split import Parts, Shares, by_rule, fold_of, is_rule, joined, split
+from zoo.finetune.dataset.split import Parts, Shares, by_rule, fold_of, joined, split
 from zoo.finetune.dataset.table import list_table
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]

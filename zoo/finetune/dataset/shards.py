@@ -79,7 +79,9 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     root = Path(location).expanduser()
     spans: dict[str, Span] = {}
     entries: list[Entry] = []
-    suffixes = named.options.get("image", ";".join(suffix[1:] for suffix in SUFFIXES)).split(";")
+    suffixes = named.options.get(
+        "image", ";".join(suffix[1:] for suffix in sorted(SUFFIXES))
+    ).split(";")
     for part, shards in _parts(named, root).items():
         for file in shards.files:
             for name, members in _samples(file):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from zoo.domain.task import Task
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.columns import FOLDER
 from zoo.finetune.dataset.dataset import Row, Sample, Target
 
 __all__ = [
@@ -27,13 +28,11 @@ __all__ = [
     "allot",
     "by_rule",
     "fold_of",
-    "is_rule",
     "joined",
     "labels_of",
     "split",
 ]
 
-FOLDER = "folder"
 ALL = -1
 """In the place of a label: all images, whatever they show."""
 
@@ -213,11 +212,6 @@ def _mend(parts: list[list[int]], labels: Sequence[frozenset[int]], needed: Sequ
             if min((counts[label] for label in labels[common]), default=2) > 1:
                 parts[0].remove(common)
                 parts[part].append(common)
-
-
-def is_rule(group_by: str) -> bool:
-    """Whether it is a rule on paths (``folder``, or a pattern with a group), and no column."""
-    return group_by == FOLDER or "(" in group_by
 
 
 def by_rule(rows: Iterable[Row], group_by: str) -> list[Row]:

@@ -2,15 +2,16 @@
 
 | column | holds |
 | --- | --- |
-| what ``path_column`` names, else the first of `PATHS` | where the image is: from ``root``, which \
-is the table's folder, or absolute; a name without a suffix has that of the file that is there |
+| what ``path_column`` names, else the first of `columns.PATHS` | where the image is: from \
+``root``, which is the table's folder, or absolute; a name without a suffix has that of the file \
+that is there |
 | what ``label_column`` names | its class; with a named task, its labels or number |
 | several that it names, with commas between them | 0 and 1, or with regression numbers |
 | ``label`` | its class |
 | ``labels`` | multi-label: names with ``\\|`` between them; an empty cell: none of them |
 | ``target``, or ``target_…`` several times | regression: numbers |
 | ``label``, if there is no such column and the task is named | regression: numbers |
-| ``class``, …, the first of `CLASSES`, if none of these is there | its class |
+| ``class``, …, the first of `columns.CLASSES`, if none of these is there | its class |
 | any others, if none of these is there | multi-label: each is a label, 1 present, 0 not; if the \
 task is classification, 1 in one of them |
 | ``split`` | optional: train, val or test (see `PART_NAMES`) |
@@ -22,19 +23,17 @@ which people count (`natural_sort`), label columns and numbers in that of the co
 
 from __future__ import annotations
 
-import csv
-import difflib
-import importlib
 import math
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
-from zoo.errors import InvalidData, MissingPackage
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.columns import Cells, Columns, columns_of, path_column, read_rows
 from zoo.finetune.dataset.dataset import (
     PART_NAMES,
     Label,
@@ -44,29 +43,13 @@ from zoo.finetune.dataset.dataset import (
 )
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.spec import AS_IT_IS, TABLES, Opening
-from zoo.finetune.dataset.split import is_rule
 
 __all__ = ["list_table", "listed_images"]
 
-PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
-CLASSES = ("label", "class", "class_name", "category")
-"""What else a column of classes is called. The names here and in `PATHS` are so in any case."""
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
 
-Cells = dict[str, str | None]
 T = TypeVar("T")
-
-
-class Columns(NamedTuple):
-    """What the columns of a table are."""
-
-    path: str
-    split: str | None
-    group: str | None
-    task: Task
-    labels: tuple[str, ...]
-    joined: bool = False  # one column holds all labels
 
 
 def list_table(
@@ -78,9 +61,8 @@ def list_table(
         InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
-    rows = _rows(path)
-    group = _group(path, list(rows[0]), group_by)
-    columns = _columns(path, list(rows[0]), task, group, opening)
+    rows = read_rows(path)
+    columns = columns_of(path, list(rows[0]), task, group_by, opening)
     root = _root(path, opening)
     seen: set[str] = set()
     listed = [_row(number, cells, columns, root, seen) for number, cells in enumerate(rows, 1)]
@@ -101,18 +83,11 @@ def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path]:
         if path.suffix.lower() not in TABLES or not path.is_file():
             yield each
             continue
-        rows, root = _rows(path), _root(path, opening)
-        column = _path_column(path, list(rows[0]), opening)
+        rows, root = read_rows(path), _root(path, opening)
+        column = path_column(path, list(rows[0]), opening)
         if empty := sum(not (cells[column] or "").strip() for cells in rows):
             raise InvalidData(path, [f"{empty} rows have no path"])
         yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
-
-
-def _rows(path: Path) -> list[Cells]:
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
-    if not rows:
-        raise InvalidData(path, ["the table has no rows"])
-    return rows
 
 
 def _root(path: Path, opening: Opening) -> Path:
@@ -120,134 +95,6 @@ def _root(path: Path, opening: Opening) -> Path:
     if not root.is_dir():
         raise InvalidData(path, [f"the root of its paths, {root}, is no folder"])
     return root
-
-
-def _delimited(path: Path) -> list[Cells]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        # Spreadsheets begin a file with a byte order mark.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file, delimiter=delimiter, strict=True))
-    except UnicodeDecodeError as error:
-        raise InvalidData(path, ["the table is not in UTF-8"]) from error
-    except csv.Error as error:
-        raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
-    lines = [line for line in lines if line]
-    head = [name.strip() for name in lines[0]] if lines else []
-    if twice := sorted({name for name in head if head.count(name) > 1}):
-        raise InvalidData(path, [f"two columns are called '{name}'" for name in twice])
-    uneven = [number for number, line in enumerate(lines[1:], 1) if len(line) != len(head)]
-    if uneven:
-        numbers = ", ".join(map(str, uneven[:10])) + (", …" if len(uneven) > 10 else "")
-        raise InvalidData(path, [f"rows with more or fewer cells than the head: {numbers}"])
-    return [dict(zip(head, line, strict=True)) for line in lines[1:]]
-
-
-def _parquet(path: Path) -> list[Cells]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingPackage(
-            "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
-        ) from error
-    try:
-        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:
-        raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
-    return [{name: _text(value) for name, value in row.items()} for row in rows]
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, list):
-        return "|".join(map(str, value))
-    # A column of whole numbers with a gap in it is one of floats to many programs.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return None if value is None else str(value)
-
-
-def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
-    if group_by in names:
-        return group_by
-    if group_by and not is_rule(group_by):
-        near = difflib.get_close_matches(group_by, names, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        columns = ", ".join(names)
-        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {columns}{hint}"])
-    return None
-
-
-def _columns(
-    path: Path, names: Sequence[str], task: Task | None, group: str | None, opening: Opening
-) -> Columns:
-    path_column = _path_column(path, names, opening)
-    split = "split" if "split" in names else None
-    numbers = tuple(n for n in names if n == "target" or n.startswith("target_"))
-    several = ("labels",) if "labels" in names else ()
-    options: dict[Task, tuple[str, ...]] = {
-        "classification": ("label",) if "label" in names else (),
-        "multi-label": several,
-        "regression": numbers,
-    }
-    if opening.label_column:
-        options = _chosen(path, names, task, opening.label_column)
-    elif not any(options.values()) and (found := _called(CLASSES, names)):
-        options["classification"] = (found,)
-    if task == "regression" and not options["regression"]:
-        options["regression"] = options["classification"]
-    if not any(options.values()):
-        known = (path_column, split, group)
-        kind: Task = "classification" if task == "classification" else "multi-label"
-        options[kind] = tuple(name for name in names if name not in known)
-    usable = [name for name, columns in options.items() if columns and task in (None, name)]
-    if len(usable) == 1:
-        chosen = options[usable[0]]
-        one = chosen == ("labels",) or (len(chosen) == 1 and bool(opening.label_column))
-        joined = usable[0] == "multi-label" and one
-        return Columns(path_column, split, group, usable[0], chosen, joined)
-    if usable:
-        raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
-    needs = "'label', 'labels' or 'target', or columns of 0 and 1"
-    what = f"no columns for {task}" if task else "no column that says what an image shows"
-    problem = f"{what} ({needs}); it has: {', '.join(names)}"
-    raise InvalidData(path, [problem], hint="--label-column NAME says which it is")
-
-
-def _path_column(path: Path, names: Sequence[str], opening: Opening) -> str:
-    if opening.path_column:
-        return _known(path, names, opening.path_column, "--path-column")
-    found = _called(PATHS, names)
-    if found is None:
-        first, *others = PATHS
-        needed = f"'{first}' (or {', '.join(others)})"
-        problem = f"no column {needed}; it has: {', '.join(names)}"
-        raise InvalidData(path, [problem], hint="--path-column NAME says which it is")
-    return found
-
-
-def _called(known: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of some names that a column has, in any case."""
-    folded = {name.casefold(): name for name in reversed(names)}
-    return next((folded[name] for name in known if name in folded), None)
-
-
-def _known(path: Path, names: Sequence[str], name: str, option: str) -> str:
-    if name in names:
-        return name
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise InvalidData(path, [f"no column '{name}' ({option}); it has: {', '.join(names)}{hint}"])
-
-
-def _chosen(
-    path: Path, names: Sequence[str], task: Task | None, given: str
-) -> dict[Task, tuple[str, ...]]:
-    """The columns of the label that the user names, for the task that they are for."""
-    asked = [given] if given in names else [name.strip() for name in given.split(",")]
-    columns = tuple(_known(path, names, name, "--label-column") for name in asked)
-    kind = task or ("classification" if len(columns) == 1 else "multi-label")
-    nothing: dict[Task, tuple[str, ...]] = dict.fromkeys(READ, ())
-    return {**nothing, kind: columns}
 
 
 def _row(number: int, cells: Cells, columns: Columns, root: Path, seen: set[str]) -> Row:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.backbones.devices import pick_device
 from zoo.backbones.features import extract
@@ -35,32 +37,39 @@ __all__ = ["Features", "labeled_images", "write_features"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Features(Result):
-    """A file of features.
+    """The features of images, in a file or in memory.
 
     Attributes:
-        path: Where it is.
+        path: Where the file is; None: they are in ``codes``.
         manifest: The checkpoint that made them.
         unit: The unit that they are taken behind, or ``head``.
         images: How many there are, N.
         skipped: How many images were left out, because they cannot be used.
         features: How many of each image, F.
         classes: Class names in index order; names of labels or columns; none of images alone.
+        codes: The features, float32 (N, F), if they are in no file.
+        labels: What is in its ``labels``: class indices (N,), or labels or numbers (N, K); None of
+            images alone.
+        keys: The path of each image.
     """
 
-    path: Path
+    path: Path | None
     manifest: Digest
     unit: str
     images: int
     skipped: int = field(metadata={"json": "skipped_images"})
     features: int
     classes: tuple[str, ...]
+    codes: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    labels: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    keys: tuple[str, ...] = field(default=(), repr=False)
 
 
 def write_features(
     workspace: Workspace,
     name: str,
     data: str,
-    out: Path,
+    out: Path | None,
     *,
     at: str,
     task: Task | None,
@@ -70,7 +79,8 @@ def write_features(
     device: str,
     progress: Progress,
 ) -> Features:
-    """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing.
+    """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing;
+    None: they are in the answer.
 
     The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
     float32 (N, K) for labels and numbers, or none. Rows are sorted by path, whatever split they are
@@ -88,7 +98,11 @@ def write_features(
     transform = training_transform(manifest.preprocessing)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
     about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
-    write_whole(out, _content(model, tap, batches, about, progress))
+    arrays: dict[str, NDArray[Any]] = {}
+    if out is None:
+        arrays = {key: each.numpy() for key, each in _arrays(model, tap, batches, progress).items()}
+    else:
+        write_whole(out, _content(model, tap, batches, about, progress))
     return Features(
         path=out,
         manifest=digest,
@@ -97,6 +111,8 @@ def write_features(
         skipped=len(dataset.skipped),
         features=tap.features,
         classes=dataset.classes,
+        keys=tuple(sample.key for sample in samples),
+        **arrays,
     )
 
 
@@ -142,8 +158,12 @@ def _content(
     model: nn.Module, tap: Tap, batches: Batches, about: Mapping[str, str], progress: Progress
 ) -> Iterator[bytes]:
     # A generator: a folder where nothing can be written shows before the images run, not after.
+    yield save(_arrays(model, tap, batches, progress), dict(about))
+
+
+def _arrays(model: nn.Module, tap: Tap, batches: Batches, progress: Progress) -> dict[str, Tensor]:
     with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)
     told = {"labels": labels} if batches.dataset.classes else {}
-    yield save({"codes": features, **told}, dict(about))
+    return {"codes": features, **told}

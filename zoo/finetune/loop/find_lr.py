@@ -1,16 +1,22 @@
 """Find a learning rate: train a few steps with ever larger rates, and take all of it back.
 
-The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, which
+takes the largest rate up to which training still gains: here that of the least loss. The loss is
+smoothed to both sides, which moves no minimum; a mean of the past would be late by a factor of 4.
+Where the loss falls fastest says nothing of a head that was fitted before: it is flat, then falls
+late, and noise at low rates is steeper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
+from statistics import fmean
 from typing import Self
 
 import torch
@@ -27,8 +33,13 @@ __all__ = ["LRCurve", "search"]
 
 LOWEST, HIGHEST = 1e-6, 1.0
 SMOOTHING = 0.9
+"""Of the running mean, by which the test ends."""
 TOO_HIGH = 4.0
-"""A loss of so many times the least one ends the test."""
+"""A running mean of so many times the least one ends the test."""
+WIDTH = 0.04
+"""Of the normal curve that smooths the losses, as a share of all steps: a rate and 1.7 times it."""
+CLEAR = 1.0
+"""The loss falls if it does by so many times what single steps scatter by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -36,23 +47,26 @@ class LRCurve(Result):
     """What the test saw.
 
     Attributes:
-        suggestion: The rate at which the loss fell fastest.
+        suggestion: The rate at which the loss was least; None: it fell no further than it scatters.
         phase: Whose own rate that is (``all:2``); empty: it is the recipe's.
         rates: Of the head, ascending; other groups had theirs in proportion.
         losses: Smoothed, one for each rate.
+        scatter: By how much those of single steps do, before the loss falls.
         folder: Where ``rates.csv`` and ``rates.png`` are; None in a zoo that may only be read.
     """
 
-    suggestion: float
+    suggestion: float | None
     phase: str = ""
     rates: tuple[float, ...]
     losses: tuple[float, ...]
+    scatter: float = 0.0
     folder: Path | None = None
 
     def scaled(self, factor: float) -> Self:
         """The same with all rates times ``factor``."""
         rates = tuple(rate * factor for rate in self.rates)
-        return replace(self, rates=rates, suggestion=self.suggestion * factor)
+        suggestion = None if self.suggestion is None else self.suggestion * factor
+        return replace(self, rates=rates, suggestion=suggestion)
 
 
 def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int = 100) -> LRCurve:
@@ -63,7 +77,7 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
     """
     rates: list[float] = []
     losses: list[float] = []
-    mean = 0.0
+    mean, least = 0.0, math.inf
     with (
         _untouched(learner),
         progress("finding the learning rate", steps) as task,
@@ -72,12 +86,13 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
         for number, step in enumerate(islice(_steps(learner, loader, steps), steps), 1):
             mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
             smoothed = mean / (1 - SMOOTHING**number)
-            if losses and smoothed > TOO_HIGH * min(losses):
+            if smoothed > TOO_HIGH * least:
                 break
+            least = min(least, smoothed)
             rates.append(step.lr)
-            losses.append(smoothed)
+            losses.append(step.loss)
             task.advance(note=f"rate {step.lr:.1e}, loss {smoothed:.3f}")
-    return LRCurve(suggestion=_steepest(rates, losses), rates=tuple(rates), losses=tuple(losses))
+    return _curve(rates, losses, WIDTH * steps)
 
 
 def _steps(learner: Learner, loader: Loader, steps: int) -> Iterator[Step]:
@@ -92,13 +107,26 @@ def _steps(learner: Learner, loader: Loader, steps: int) -> Iterator[Step]:
     return learn(trial, batches, loader.forward)
 
 
-def _steepest(rates: list[float], losses: list[float]) -> float:
-    """Where the loss falls fastest over the logarithm of the rate, before its least value."""
-    if len(rates) < 3:
-        return rates[0] if rates else LOWEST
-    least = max(losses.index(min(losses)), 1)
-    slopes = [losses[at] - losses[at - 1] for at in range(1, least + 1)]
-    return rates[slopes.index(min(slopes)) + 1]
+def _curve(rates: list[float], losses: list[float], width: float) -> LRCurve:
+    """What losses of single steps say."""
+    smoothed = [_weighted(losses, at, width) for at in range(len(losses))]
+    begin = max(len(losses) // 3, 1)
+    pairs = list(zip(losses, smoothed, strict=True))[:begin]
+    scatter = math.sqrt(fmean((loss - mean) ** 2 for loss, mean in pairs)) if pairs else 0.0
+    fall = fmean(smoothed[:begin]) - min(smoothed) if pairs else 0.0
+    clear = fall > CLEAR * scatter
+    return LRCurve(
+        suggestion=rates[smoothed.index(min(smoothed))] if clear else None,
+        rates=tuple(rates),
+        losses=tuple(smoothed),
+        scatter=scatter,
+    )
+
+
+def _weighted(losses: list[float], at: int, width: float) -> float:
+    """The mean of losses by their nearness to one of them."""
+    weights = [math.exp(-(((at - other) / width) ** 2) / 2) for other in range(len(losses))]
+    return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 
 @contextmanager

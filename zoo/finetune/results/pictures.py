@@ -253,16 +253,17 @@ def draw_depth(curve: Curve) -> Figure:
     return figure
 
 
-def draw_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Figure:
+def draw_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float | None) -> Figure:
     """The smoothed loss over the rates that were tried."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses)
-    axes.axvline(suggestion, color="gray", linestyle=":", label=f"suggested: {suggestion:.1e}")
+    if suggestion:
+        axes.axvline(suggestion, color="gray", linestyle=":", label=f"suggested: {suggestion:.1e}")
+        axes.legend()
     axes.set_xscale("log")
     axes.set_xlabel("rate of the head")
     axes.set_ylabel("training loss, smoothed")
-    axes.legend()
     return figure
 
 
