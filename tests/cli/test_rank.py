@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.colored import CLASSES, save_scenes
 from fakes.hub_zoo import weights
+from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
 from safetensors.torch import load, save
 
@@ -27,9 +29,10 @@ from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
 from zoo.ranking import cost, prior
 from zoo.ranking import rank as module
-from zoo.ranking.measured import kept
+from zoo.ranking.measured import keep, kept, path_of
 from zoo.workspace import Workspace
 
+LEAST_SETS = prior.LEAST_SETS
 RANK = ("--image-size", 32)
 BLIND, OTHER = "team/blind", "team/other"
 
@@ -136,13 +139,32 @@ def test_results_of_the_zoo_on_other_data_are_what_is_known_before(
     assert (first["name"], first["state"]) == (NET, "not reached")
     assert (last["name"], last["state"]) == (BLIND, "not reached")
     assert last["prior"]["data_sets"] == 1
-    assert last["prior"]["value"] == -first["prior"]["value"] < -0.2
+    assert last["prior"]["value"] == pytest.approx(-first["prior"]["value"])
+    assert last["prior"]["value"] < -0.2
     said = three("rank", data, *two, "--budget", 0).done().out
     assert "NOTE: the budget was over before all were measured" in said
     assert "(1 set)" in said
     # Of the same data nothing is known before.
     again = three("rank", other, *two, "--budget", 0, "--json").done().json
     assert (again["prior"], again["winner"]) == ("size", NET)
+
+
+def test_four_sizes_of_one_data_set_are_no_history_and_four_data_sets_are(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prior, "LEAST_SETS", LEAST_SETS)  # four
+    names = {name: three("show", name, "--json").done().json["manifest"] for name in (NET, BLIND)}
+    asked = ("rank", data, *RANK, "--among", "arch:test_resnet", "--budget", 0, "--json")
+    for sets, kind in ((("a",) * 4, "size"), (("a", "b", "c", "d"), "history")):
+        for name, score in ((NET, 0.9), (BLIND, 0.4)):
+            for number, other in enumerate(sets):
+                size = 32 + 8 * number
+                found = replace(MEASURED, manifest=names[name], data_digest=other, image_size=size)
+                keep(path_of(Path("cache"), name, other, size), replace(found, score=score))
+        ranking = three(*asked).done().json
+        assert ranking["prior"] == kind
+    assert [each["prior"]["data_sets"] for each in ranking["networks"]] == [4, 4]
+    assert ranking["networks"][0]["prior"]["value"] == pytest.approx(0.25)
 
 
 def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(

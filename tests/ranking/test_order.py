@@ -18,8 +18,8 @@ SETS = ("a", "b", "c", "d")
 TRUE = {"x": 3.0, "y": 0.0, "z": -3.0}
 
 
-def of(network: str, where: str, easy: float = 0.0) -> Figure:
-    return Figure(network, where, 70 + TRUE[network] + easy)
+def of(network: str, data: str, easy: float = 0.0, what: str = "") -> Figure:
+    return Figure(network, data, what, 70 + TRUE[network] + easy)
 
 
 def known(name: str, top1: float | None = None, params: int | None = None) -> Known:
@@ -44,6 +44,24 @@ def test_who_was_tried_on_hard_data_is_none_the_worse() -> None:
     assert found == pytest.approx(TRUE, abs=0.01)
 
 
+def test_figures_of_the_same_images_are_one_data_set() -> None:
+    """Whatever the image size, the measure and the split are."""
+    figures = [of(network, "a", what=what) for network in TRUE for what in ("p", "q", "r", "s")]
+    assert {number for _, number in effects(figures).values()} == {1}
+    three = [known(network, 70.0) for network in TRUE]
+    assert {each.kind for each in priors(three, figures, None)} == {"published"}
+
+
+def test_networks_that_share_no_data_with_others_are_unknown() -> None:
+    """x, y and z were tried on one set, two others on an easier one: nothing says who is better."""
+    figures = [of(network, "a") for network in TRUE]
+    apart = [Figure(name, "easy", "", score) for name, score in (("v", 98.0), ("w", 99.0))]
+    found = effects([*apart, *figures])
+    assert {name: value for name, (value, _) in found.items()} == pytest.approx(TRUE)
+    joined = effects([*apart, *figures, of("x", "easy", 20)])
+    assert joined["v"][0] - joined["x"][0] == pytest.approx(5)
+
+
 def test_alone_on_a_data_set_says_nothing_and_the_best_result_counts() -> None:
     assert effects([of("x", "a"), of("y", "b")]) == {}
     found = effects([of("x", "a"), of("x", "a", -50), of("y", "a")])
@@ -57,7 +75,7 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
     assert [(each.kind, each.data_sets) for each in priors(three, figures, None)] == [
         ("history", 4), ("history", 4), ("history", 0),
     ]  # fmt: skip
-    less = [figure for figure in figures if figure.where != "d"]  # three data sets are too few
+    less = [figure for figure in figures if figure.data != "d"]  # three data sets are too few
     published = priors(three, less, None)
     assert [(each.kind, each.value) for each in published] == [
         ("published", 70.0), ("published", 80.0), ("published", None),
@@ -69,7 +87,9 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
 
 
 def test_a_fine_tune_has_the_history_of_its_base() -> None:
-    figures = [Figure(name, data, at) for name, at in (("base", 3.0), ("x", 1.0)) for data in SETS]
+    figures = [
+        Figure(name, data, "", at) for name, at in (("base", 3.0), ("x", 1.0)) for data in SETS
+    ]
     found = priors([known("x"), known("tuned")], figures, None)
     assert [each.value for each in found] == [-1.0, 1.0]
 
@@ -134,7 +154,7 @@ def test_of_networks_that_are_the_same_hardly_any_pair_is_called_different() -> 
 def test_results_are_read_and_nonsense_is_told_with_its_line(tmp_path: Path) -> None:
     table = tmp_path / "results.csv"
     table.write_text("network,dataset,accuracy,more\nx,a,70.5,1\n")
-    assert read_figures(table) == [Figure("x", "a", 70.5)]
+    assert read_figures(table) == [Figure("x", "a", "", 70.5)]
 
 
 @pytest.fixture(scope="module")

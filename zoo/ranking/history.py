@@ -41,12 +41,12 @@ def history(
     for past in tried(workspace):
         if past.data_digest != data_digest:
             size = "x".join(map(str, past.image_size))
-            where = f"{past.kind} {past.measure} of {past.data_digest} at {size}"
-            found.append(Figure(past.manifest, where, past.score))
+            what = f"{past.kind} {past.measure} at {size}"
+            found.append(Figure(past.manifest, past.data_digest, what, past.score))
     for kept in kept_in(folder):
         if kept.data_digest != data_digest:
-            where = f"probes of {kept.data_digest} at {kept.image_size}"
-            found.append(Figure(kept.manifest, where, kept.score))
+            what = f"probes at {kept.image_size}"
+            found.append(Figure(kept.manifest, kept.data_digest, what, kept.score))
     return found
 
 
@@ -62,11 +62,12 @@ def _of_fine_tune(
     measure = SCORE[task]
     if measure in known.metrics:
         split = known.provenance.get("split_digest", "")
-        yield Figure(str(network), f"{measure} of {data} {split}", float(known.metrics[measure]))
+        what = f"{measure} in split {split}"
+        yield Figure(str(network), str(data), what, float(known.metrics[measure]))
     for each in evaluations(workspace.store.disk, child):
         if each.data_digest != but and measure in each.metrics:
-            where = f"{measure} of {each.images_digest} after {data}"
-            yield Figure(str(network), where, each.metrics[measure])
+            what = f"{measure} of {each.images_digest} after {data}"
+            yield Figure(str(network), each.data_digest, what, each.metrics[measure])
 
 
 def saw(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
