@@ -281,6 +281,21 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert "\u202e" not in said.out + said.err
 
 
+@pytest.mark.parametrize("step", ["prepare", "measure"])
+def test_whatever_a_network_raises_the_next_one_has_its_turn(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    errors = [AssertionError("odd size"), KeyError("blocks"), torch.OutOfMemoryError("no memory")]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr(module, step, refuse)
+    found = three("rank", data, *RANK, "--json").done().json["networks"]
+    reasons = ["no memory", "'blocks'", "odd size"]
+    assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
+
+
 def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +347,24 @@ def test_ctrl_c_leaves_what_was_measured(
     assert "interrupted" not in said.out
     assert len(seen) == 4  # two were left
     assert seen[0] not in seen[1:]
+
+
+def test_after_ctrl_c_what_was_kept_before_is_ranked(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that is last in turn was measured an hour ago; the first one is interrupted."""
+    asked = ("rank", data, *RANK, "--json")
+    last = three(*asked, "--budget", 0).done().json["networks"][-1]["name"]
+    three(*asked, "--among", f"name:{last}").done()
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "prepare", interrupted)
+    done = three(*asked)
+    assert (done.code, done.json["ended"], done.json["winner"]) == (130, "interrupted", last)
+    states = sorted(each["state"] for each in done.json["networks"])
+    assert states == ["measured", "not reached", "not reached"]
 
 
 def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from zoo.advice.layers import SCORES
 from zoo.backbones.devices import pick_device
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
@@ -82,6 +83,12 @@ class _Work:
         """Seconds of the budget."""
         return self.asked.budget - (time.monotonic() - self.begun)
 
+    def over(self) -> bool:
+        """Whether nothing more is begun, which is then noted."""
+        if not self.ended and self.left <= 0:
+            self.ended = "budget"
+        return bool(self.ended)
+
 
 def rank(
     workspace: Workspace,
@@ -148,18 +155,14 @@ def _measured(work: _Work, networks: Sequence[tuple[Found, Prior]]) -> list[Rank
             params=found.params,
         )
         try:
-            rows.append(_one(work, found, row) if work.ended != "interrupted" else _left(row))
+            rows.append(_one(work, found, row))
         except ZooError as error:
             rows.append(replace(row, state="failed", why=str(error)))
             work.progress.say(f"{row.name}: {error}")
-        except KeyboardInterrupt:  # what is measured so far is an answer, too
+        except KeyboardInterrupt:  # what is measured so far, or was kept before, is an answer, too
             work.ended = "interrupted"
-            rows.append(_left(row))
+            rows.append(replace(row, state="not reached") if row.manifest else row)
     return rows
-
-
-def _left(row: Ranked) -> Ranked:
-    return replace(row, state="not reached") if row.manifest else row
 
 
 def _one(work: _Work, found: Found, row: Ranked) -> Ranked:
@@ -174,8 +177,7 @@ def _one(work: _Work, found: Found, row: Ranked) -> Ranked:
     path = _path(work, digest)
     measured = kept(path)
     if measured is None or len(measured.scores) != len(work.judges.dataset.train):
-        if work.left <= 0:
-            work.ended = "budget"
+        if work.over():
             return row
         measured = _measure(work, row)
         keep(path, measured)
@@ -186,8 +188,7 @@ def _brought(work: _Work, found: Found) -> Digest | None:
     """What is not here, pulled if that was asked for and there is time."""
     if not work.asked.pulls or work.pulled >= MOST_PULLED:
         return None
-    if work.left <= 0:
-        work.ended = "budget"
+    if work.over():
         return None
     work.pulled += 1
     remote = found.remotes[0] if found.remotes else None
@@ -203,19 +204,19 @@ def _path(work: _Work, manifest: Digest) -> Path:
 
 def _measure(work: _Work, row: Ranked) -> Measured:
     recipe = replace(work.recipe, strategy="probe")
-    prepared = prepare(
-        work.workspace,
-        str(row.manifest),
-        recipe,
-        work.device,
-        work.progress,
-        known_as=row.name,
-        folder=work.folder,
-    )
-    warn_of_guess(prepared)
     try:
+        prepared = prepare(
+            work.workspace,
+            str(row.manifest),
+            recipe,
+            work.device,
+            work.progress,
+            known_as=row.name,
+            folder=work.folder,
+        )
+        warn_of_guess(prepared)
         measured = measure(prepared, work.judges, work.asked.batch_size)
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         # Networks come from anywhere, and one that cannot be run ends no ranking of the others.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise Unsupported(f"it cannot be measured: {reason}") from error
