@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
 from zoo.ranking import cost, prior
 from zoo.ranking import rank as module
-from zoo.ranking.measured import keep, kept, path_of
+from zoo.ranking.measure import Judges
+from zoo.ranking.measured import Measured, keep, kept, path_of
 from zoo.workspace import Workspace
 
 LEAST_SETS = prior.LEAST_SETS
@@ -379,6 +381,61 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     path.write_bytes(whole.replace(b'"scores":[', b'"scores":[1.0,'))  # of other images
     assert three(*asked).done().json["networks"][0]["measured"]["score"] == first
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, **right: set[int]) -> list[str]:
+    """Let networks be measured by so many images that they get right; answers who was."""
+    who = list[str]()
+
+    def prepare(*_: Any, known_as: str, **__: Any) -> str:
+        return known_as
+
+    def measure(name: str, judges: Judges, batch_size: int) -> Measured:
+        who.append(name)
+        chosen = right.get(name.partition("/")[2], set())
+        scores = tuple(float(at in chosen) for at in range(len(judges.dataset.train)))
+        return replace(MEASURED, scores=scores, score=fmean(scores))
+
+    monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(module, "warn_of_guess", lambda _: None)
+    monkeypatch.setattr(module, "measure", measure)
+    return who
+
+
+def test_whatever_decides_a_figure_decides_whether_it_is_kept(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = judged(monkeypatch)
+    asked = ("rank", data, "--among", f"name:{NET}", "--quiet")
+    options = (RANK, (*RANK, "--seed", 1), (*RANK, "--group-by", "(.)[.]"), ("--image-size", 40))
+    for count, others in enumerate(options, 1):
+        three(*asked, *others).done()
+        assert len(who) == count
+    three(*asked, *RANK).done()
+    assert len(who) == count
+    for name, other in (("READING", 99), ("LIBRARIES", ("torch",)), ("version", lambda _: "9")):
+        with monkeypatch.context() as today:
+            today.setattr(module, name, other)
+            three(*asked, *RANK).done()
+        count += 1
+        assert len(who) == count
+
+
+def test_by_luck_alone_no_network_overtakes_a_better_prior(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image of 39 more says nothing about two networks; 4 more do."""
+    table = tmp_path / "results.csv"
+    rows = [(OTHER, "a", 90), (NET, "a", 89), (BLIND, "a", 70)]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("network", "dataset", "accuracy"), *rows])
+    asked = ("rank", data, *RANK, "--results", table, "--json")
+    first = set(range(20))
+    for net, order in (({*range(21)}, [OTHER, NET, BLIND]), ({*range(24)}, [NET, OTHER, BLIND])):
+        judged(monkeypatch, other=first, net=net, blind=first)
+        ranking = three(*asked).done().json
+        assert [each["name"] for each in ranking["networks"]] == order
+        shutil.rmtree(Path("cache", "ranking"))
 
 
 def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.ranking.combine import combined, finalists, in_order, standardized
-from zoo.ranking.differences import apart
+from zoo.ranking.differences import apart, paired_error
 from zoo.ranking.prior import Figure, Known, effects, priors, read_figures
 
 SETS = ("a", "b", "c", "d")
@@ -103,13 +104,14 @@ def test_results_that_are_given_count_before_all_else() -> None:
 
 
 def test_what_is_unknown_is_as_the_lowest_and_chance_is_no_evidence() -> None:
-    assert standardized([1.0, 3.0, None]).tolist() == [-1, 1, -1]
+    one = 0.5**0.5  # two values are so many standard deviations from their mean
+    assert standardized([1.0, 3.0, None]).tolist() == pytest.approx([-one, one, -one])
     assert standardized([None, None]).tolist() == [0, 0]
     assert standardized([2.0, 2.0]).tolist() == [0, 0]
-    assert standardized([1.0, 3.0], error=1.0).tolist() == [0, 0]
-    weak, strong = (abs(standardized([1.0, 3.0], error)[0]) for error in (0.9, 0.1))
-    assert 0 < weak < 0.5 < strong < 1
-    assert combined([1.0, 3.0], [0.5, 0.5]) == [-0.5, 0.5]
+    assert standardized([2.0, None]).tolist() == [0, 0]
+    assert standardized([1.0, 3.0], error=2**0.5).tolist() == [0, 0]
+    assert standardized([1.0, 3.0], error=1.0).tolist() == pytest.approx([-one / 2, one / 2])
+    assert combined([1.0, 3.0], [0.5, 0.5]) == pytest.approx([-one / 2, one / 2])
 
 
 def test_what_is_seen_counts_before_what_was_known() -> None:
@@ -133,6 +135,26 @@ def test_a_difference_is_seen_where_it_is_and_not_where_none_is() -> None:
     assert apart([same, worse, same]) == {(0, 1), (2, 1)}
     assert apart([same, same.clone()]) == set()
     assert apart([same]) == set()
+
+
+@pytest.mark.parametrize("networks", [2, 6])
+def test_the_error_that_is_taken_off_is_that_of_differences(networks: int) -> None:
+    """Images are hard for all networks alike. 100 times: by how much their means differ by luck."""
+    errors, variances = [], []
+    for trial in range(100):
+        chance = torch.Generator().manual_seed(trial)
+        hard = torch.randn(200, generator=chance)
+        own = torch.randn(networks, 200, generator=chance)
+        scores = list((hard + own / 2 > 0).float())
+        errors.append(paired_error(scores) ** 2)
+        variances.append(torch.stack(scores).mean(dim=1).var().item())
+    assert fmean(errors) == pytest.approx(fmean(variances), rel=0.3)
+    assert fmean(errors) < 0.6 * 0.25 / 200  # a score's own error
+    assert paired_error(scores[:1]) == 0
+    assert paired_error([each.repeat(4) for each in scores]) < paired_error(scores)
+    groups = [f"{at % 200}" for at in range(800)]
+    of_groups = paired_error([each.repeat(4) for each in scores], groups)
+    assert of_groups == pytest.approx(paired_error(scores), rel=0.05)
 
 
 def test_copies_of_images_are_no_further_images() -> None:

@@ -22,11 +22,11 @@ def standardized(values: Sequence[float | None], error: float = 0.0) -> NDArray[
 
     Args:
         values: Of each network.
-        error: The standard error of a value. What of the spread this explains says nothing of the
-            networks, and is taken off.
+        error: The standard error of a value, which the networks do not share. The part of the
+            spread that it explains says nothing about the networks, and is taken off.
     """
     known = np.array([np.nan if value is None else value for value in values], np.float64)
-    if np.isnan(known).all() or not (variance := float(np.nanvar(known))):
+    if np.isfinite(known).sum() < 2 or not (variance := float(np.nanvar(known, ddof=1))):
         return np.zeros(len(known))
     reliable = max(1 - error * error / variance, 0.0)
     found: NDArray[np.float64] = reliable * (known - np.nanmean(known)) / np.sqrt(variance)
@@ -36,7 +36,7 @@ def standardized(values: Sequence[float | None], error: float = 0.0) -> NDArray[
 def combined(
     prior: Sequence[float | None], scores: Sequence[float], error: float = 0.0
 ) -> list[float]:
-    """The mean of both, standardized; ``error`` is the standard error of a score."""
+    """The mean of both, standardized; ``error`` is that of a score (`standardized`)."""
     both = standardized(prior) + standardized(scores, error)
     return [float(value) for value in both / 2]
 

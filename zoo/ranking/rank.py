@@ -13,6 +13,7 @@ import torch
 
 from zoo.advice.layers import SCORES
 from zoo.backbones.devices import pick_device
+from zoo.backbones.rgb import READING
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
@@ -20,11 +21,13 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
 from zoo.finetune.preflight import RANKING
+from zoo.finetune.results.journal import LIBRARIES
 from zoo.finetune.setup.prepare import dataset_of, prepare, warn_of_guess
 from zoo.lookup.runs import caches
+from zoo.packages import version
 from zoo.ranking.candidates import known_of
 from zoo.ranking.combine import combined, finalists, in_order
-from zoo.ranking.differences import apart
+from zoo.ranking.differences import apart, paired_error
 from zoo.ranking.history import history, saw
 from zoo.ranking.measure import Judges, judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept, path_of
@@ -196,10 +199,11 @@ def _brought(work: _Work, found: Found) -> Digest | None:
 
 
 def _path(work: _Work, manifest: Digest) -> Path:
-    """Where a measurement is kept that hangs on all of this; times are of one machine."""
+    """Where a measurement is kept: all of this decides its figures, and times are of a machine."""
     recipe, dataset = work.recipe, work.judges.dataset
     data = (dataset.digest, work.split_digest, recipe.group_by, recipe.seed, recipe.image_size)
-    return path_of(work.folder, manifest, *data, work.device, platform.node())
+    code = (READING, *map(version, LIBRARIES))
+    return path_of(work.folder, manifest, *data, *code, work.device, platform.node())
 
 
 def _measure(work: _Work, row: Ranked) -> Measured:
@@ -234,9 +238,9 @@ def _ordered(rows: Sequence[Ranked], groups: Sequence[str], top: int) -> tuple[R
         return tuple(rows)
     scores = [measured.score for _, measured in pairs]
     strengths = [row.prior.strength for row, _ in pairs]
-    error = sum(measured.error**2 for _, measured in pairs) / len(pairs)
-    values = combined(strengths, scores, error**0.5)
-    differ = apart([torch.tensor(measured.scores) for _, measured in pairs], groups)
+    by_image = [torch.tensor(measured.scores) for _, measured in pairs]
+    values = combined(strengths, scores, paired_error(by_image, groups))
+    differ = apart(by_image, groups)
     best = max(range(len(pairs)), key=lambda at: scores[at])
     behind = [(best, at) in differ for at in range(len(pairs))]
     order = in_order(values, behind)
