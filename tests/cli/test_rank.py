@@ -22,7 +22,7 @@ from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
 from safetensors.torch import load, save
 
-from zoo.advice import held_out
+from zoo.advice import held_out, layers
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
@@ -419,6 +419,23 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
             three(*asked, *RANK).done()
         count += 1
         assert len(who) == count
+
+
+def test_of_many_images_some_are_drawn_however_large_a_group_is(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "MOST", 30)
+    rows = [
+        f"{path},{path.parent.name},{'train' if at % 8 else 'test'},{at if at % 4 == 1 else 'a'}\n"
+        for at, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("".join(["path,label,split,video\n", *rows]))
+    grouped = ("--group-by", "video", "--among", f"name:{NET}", "--json")
+    for source, more in ((data, ("--budget", 0, "--json")), (table, grouped)):
+        ranking = three("rank", source, *RANK, *more).done().json
+        assert (ranking["images"], ranking["chance"]) == (30, pytest.approx(1 / 3, abs=0.02))
+    assert ranking["networks"][0]["state"] == "measured"
 
 
 def test_by_luck_alone_no_network_overtakes_a_better_prior(

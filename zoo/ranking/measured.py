@@ -20,7 +20,7 @@ from zoo.store.regular import read_regular
 __all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
 
 FOLDER = "ranking"
-SCHEME = "1"
+SCHEME = "2"
 """Changes with whatever changes figures."""
 
 
