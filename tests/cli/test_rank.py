@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import timm
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.colored import CLASSES, save_scenes
+from fakes.colored import CLASSES, save_scenes, scene
 from fakes.hub_zoo import weights
 from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
@@ -383,8 +384,8 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, **right: set[int]) -> list[str]:
-    """Let networks be measured by so many images that they get right; answers who was."""
+def judged(monkeypatch: pytest.MonkeyPatch, **right: set[object]) -> list[str]:
+    """Let networks get these images right, by place or name; answers who was measured."""
     who = list[str]()
 
     def prepare(*_: Any, known_as: str, **__: Any) -> str:
@@ -393,7 +394,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, **right: set[int]) -> list[str]:
     def measure(name: str, judges: Judges, batch_size: int) -> Measured:
         who.append(name)
         chosen = right.get(name.partition("/")[2], set())
-        scores = tuple(float(at in chosen) for at in range(len(judges.dataset.train)))
+        names = [Path(sample.key).stem for sample in judges.dataset.train]
+        scores = tuple(float(bool({at, each} & chosen)) for at, each in enumerate(names))
         return replace(MEASURED, scores=scores, score=fmean(scores))
 
     monkeypatch.setattr(module, "prepare", prepare)
@@ -453,6 +455,41 @@ def test_by_luck_alone_no_network_overtakes_a_better_prior(
         ranking = three(*asked).done().json
         assert [each["name"] for each in ranking["networks"]] == order
         shutil.rmtree(Path("cache", "ranking"))
+
+
+def test_images_of_one_group_show_a_difference_once(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six images more are a difference that is seen, unless they are of two groups."""
+    even = {str(number) for number in range(0, 16, 2)}
+    judged(monkeypatch, other=even, blind=even, net={*even, "1", "7"})
+    asked = ("rank", data, *RANK, "--group-by", "([0-9]+)[.]png", "--json")
+    grouped = by_name(three(*asked).done().json)
+    assert {each["behind"] for each in grouped.values()} == {False}
+    assert grouped[NET]["measured"]["score"] > grouped[OTHER]["measured"]["score"] + 0.14
+    monkeypatch.setattr(module, "judges_of", partial(without_groups, module.judges_of))
+    alone = by_name(three(*asked).done().json)
+    assert {name for name, each in alone.items() if each["behind"]} == {OTHER, BLIND}
+
+
+def without_groups(judges_of: Any, *arguments: Any) -> Judges:
+    return replace(judges_of(*arguments), groups=())
+
+
+def test_neighbors_of_the_own_group_say_nothing(three: Run, tmp_path: Path) -> None:
+    """Each picture is there three times, with a label that means nothing."""
+    rows = ["path,label,video\n"]
+    for number in range(16):
+        picture = scene(number, "red")
+        for copy in range(3):
+            path = tmp_path / f"{number}_{copy}.png"
+            picture.putpixel((copy, 0), (0, 0, 0))
+            picture.save(path)
+            rows.append(f"{path},{'ab'[number % 2]},{number}\n")
+    table = tmp_path / "table.csv"
+    table.write_text("".join(rows))
+    asked = ("rank", table, *RANK, "--among", f"name:{NET}", "--group-by", "video", "--json")
+    assert three(*asked).done().json["networks"][0]["measured"]["knn"] < 0.7
 
 
 def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Path) -> None:
