@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,6 +19,7 @@ import timm
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.colored import CLASSES, save_scenes, scene
+from fakes.derived import derive, weights_of
 from fakes.hub_zoo import weights
 from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
@@ -29,7 +31,7 @@ from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost, prior
+from zoo.ranking import cost, history, measured, prior
 from zoo.ranking import rank as module
 from zoo.ranking.measure import Judges
 from zoo.ranking.measured import Measured, keep, kept, path_of
@@ -170,7 +172,8 @@ def test_four_sizes_of_one_data_set_are_no_history_and_four_data_sets_are(
     assert ranking["networks"][0]["prior"]["value"] == pytest.approx(0.25)
 
 
-def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
+@pytest.mark.long
+def test_fine_tunes_say_on_which_data_they_were_trained(
     three: Run, data: Path, tmp_path: Path
 ) -> None:
     other = save_scenes(tmp_path / "other", 10, first=5000)
@@ -184,6 +187,68 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     values = {name: each["prior"]["value"] for name, each in found.items()}
     assert values[NET] > 0.1 > values[BLIND]
     assert values["team/blind-tuned"] == values[BLIND]
+
+
+def tuned(base: str, name: str, data_digest: str, accuracy: float, created: str = "2026") -> None:
+    """Keep a fine-tune of ``base``, without having trained it."""
+    with closing(Workspace(Path.cwd())) as workspace:
+        derive(
+            workspace,
+            base,
+            name,
+            weights_of(workspace, base),
+            recipe={"task": "classification"},
+            provenance={"source": "finetune", "data_digest": data_digest},
+            metrics={"accuracy": accuracy},
+            created=f"{created}-01-01T00:00:00Z",
+        )
+
+
+def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
+    three: Run, data: Path
+) -> None:
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    digest = three(*asked).done().json["data_digest"]
+    tuned(NET, "team/net-tuned", "other", 0.9)
+    tuned(BLIND, "team/blind-tuned", "other", 0.4)
+    tuned("team/net-tuned", "team/here", digest, 1.0)
+    tuned("team/here", "team/later", "another", 1.0)
+    found = by_name(three(*asked).done().json)
+    states = {name: each["state"] for name, each in found.items()}
+    assert {name for name, state in states.items() if state == "knows the labels"} == {
+        "team/here",
+        "team/later",
+    }
+    values = {name: each["prior"]["value"] for name, each in found.items()}
+    assert values[NET] == pytest.approx(0.25)
+    assert values["team/blind-tuned"] == values[BLIND] == pytest.approx(-0.25)
+
+
+def test_of_many_fine_tunes_the_newest_count(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST", 1)
+    tuned(BLIND, "team/tuned", "other", 0.5)
+    tuned(NET, "team/new", "other", 0.9, created="2025")
+    tuned(NET, "team/old", "other", 0.1, created="2024")
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    assert by_name(three(*asked).done().json)[NET]["prior"]["value"] == pytest.approx(0.2)
+
+
+def test_of_many_measurements_the_newest_count(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six sets of images with two measurements each, there is room for one."""
+    monkeypatch.setattr(measured, "KEPT_RANKINGS", 2)
+    names = {name: three("show", name, "--json").done().json["manifest"] for name in (NET, BLIND)}
+    for age in range(6):
+        for name, score in ((NET, 0.5), (BLIND, 0.9 if age else 0.1)):
+            path = path_of(Path("cache"), name, age)
+            found = replace(MEASURED, manifest=names[name], data_digest=str(age), score=score)
+            keep(path, found)
+            os.utime(path, (2e9 - age, 2e9 - age))
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    assert by_name(three(*asked).done().json)[NET]["prior"]["value"] == pytest.approx(0.2)
 
 
 def test_what_advise_has_tried_on_other_data_is_history(

@@ -22,7 +22,7 @@ from zoo.workspace import Workspace
 __all__ = ["history", "saw"]
 
 MOST = 200
-"""Fine-tunes of a network that are looked at."""
+"""Fine-tunes of a network that are looked at: the newest."""
 
 
 def history(
@@ -35,7 +35,7 @@ def history(
     found = [
         figure
         for network in networks
-        for child in workspace.registry.children(network)[:MOST]
+        for child in workspace.registry.children(network)[-MOST:]
         for figure in _of_fine_tune(workspace, network, child, data_digest)
     ]
     for past in tried(workspace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 import msgspec
@@ -99,8 +100,15 @@ def keep(path: Path, measured: Measured) -> None:
 
 
 def kept_in(folder: Path) -> Iterator[Measured]:
-    """All measurements that were kept."""
-    with suppress(OSError):
-        for path in sorted((folder / FOLDER).glob("*.json"))[:KEPT_RANKINGS]:
-            if found := kept(path):
-                yield found
+    """The measurements that were kept, newest first; of very many the newest."""
+    files = (folder / FOLDER).glob("*.json")
+    for path in nlargest(KEPT_RANKINGS, files, key=_changed):
+        if found := kept(path):
+            yield found
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0
