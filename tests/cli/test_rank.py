@@ -470,11 +470,12 @@ def judged(monkeypatch: pytest.MonkeyPatch, **right: set[object]) -> list[str]:
 
 
 def test_whatever_decides_a_figure_decides_whether_it_is_kept(
-    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Images that come in splits, so that seed and groups decide the folds alone."""
     who = judged(monkeypatch)
-    asked = ("rank", data, "--among", f"name:{NET}", "--quiet")
-    options = (RANK, (*RANK, "--seed", 1), (*RANK, "--group-by", "(.)[.]"), ("--image-size", 40))
+    asked = ("rank", table_of(data, tmp_path), "--among", f"name:{NET}", "--quiet")
+    options = (RANK, (*RANK, "--seed", 1), (*RANK, "--group-by", "video"), ("--image-size", 40))
     for count, others in enumerate(options, 1):
         three(*asked, *others).done()
         assert len(who) == count
@@ -488,16 +489,23 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
         assert len(who) == count
 
 
+def table_of(data: Path, folder: Path) -> Path:
+    """The pictures as a table with splits, in which three of four are of one video."""
+    parts = ["test", "val", *["train"] * 6]
+    rows = [
+        f"{path},{path.parent.name},{parts[at % 8]},{at if at % 4 == 1 else 'a'}\n"
+        for at, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = folder / "table.csv"
+    table.write_text("".join(["path,label,split,video\n", *rows]))
+    return table
+
+
 def test_of_many_images_some_are_drawn_however_large_a_group_is(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layers, "MOST", 30)
-    rows = [
-        f"{path},{path.parent.name},{'train' if at % 8 else 'test'},{at if at % 4 == 1 else 'a'}\n"
-        for at, path in enumerate(sorted(data.glob("*/*")))
-    ]
-    table = tmp_path / "table.csv"
-    table.write_text("".join(["path,label,split,video\n", *rows]))
+    table = table_of(data, tmp_path)
     grouped = ("--group-by", "video", "--among", f"name:{NET}", "--json")
     for source, more in ((data, ("--budget", 0, "--json")), (table, grouped)):
         ranking = three("rank", source, *RANK, *more).done().json
