@@ -6,10 +6,9 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,11 +28,10 @@ from zoo.advice import held_out, layers
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
-from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost, history, measured, prior
+from zoo.ranking import cost, measured, past, prior
 from zoo.ranking import rank as module
-from zoo.ranking.measure import Judges
+from zoo.ranking.measure import Judges, judges_of
 from zoo.ranking.measured import Measured, keep, kept, path_of
 from zoo.workspace import Workspace
 
@@ -86,6 +84,57 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_name(ranking: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in ranking["networks"]}
+
+
+def table_of(data: Path, folder: Path) -> Path:
+    """The pictures as a table with splits, in which three of four are of one video."""
+    parts = ["test", "val", *["train"] * 6]
+    rows = [
+        f"{path},{path.parent.name},{parts[at % 8]},{at if at % 4 == 1 else 'a'}\n"
+        for at, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = folder / "table.csv"
+    table.write_text("".join(["path,label,split,video\n", *rows]))
+    return table
+
+
+def tuned(base: str, name: str, data_digest: str, accuracy: float, created: str = "2026") -> None:
+    """Keep a fine-tune of ``base``, without having trained it."""
+    with closing(Workspace(Path.cwd())) as workspace:
+        derive(
+            workspace,
+            base,
+            name,
+            weights_of(workspace, base),
+            recipe={"task": "classification"},
+            provenance={"source": "finetune", "data_digest": data_digest},
+            metrics={"accuracy": accuracy},
+            created=f"{created}-01-01T00:00:00Z",
+        )
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, **right: Set[object]) -> list[str]:
+    """Let networks get these images right, by place or name; answers who was measured."""
+    who = list[str]()
+
+    def prepare(*_: Any, known_as: str, **__: Any) -> str:
+        return known_as
+
+    def measure(name: str, judges: Judges, batch_size: int) -> Measured:
+        who.append(name)
+        chosen = right.get(name.partition("/")[2], set())
+        names = [Path(sample.key).stem for sample in judges.dataset.train]
+        scores = tuple(float(bool({at, each} & chosen)) for at, each in enumerate(names))
+        return replace(MEASURED, scores=scores, score=fmean(scores))
+
+    monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(module, "warn_of_guess", lambda _: None)
+    monkeypatch.setattr(module, "measure", measure)
+    return who
+
+
+def without_groups(*arguments: Any) -> Judges:
+    return replace(judges_of(*arguments), groups=())
 
 
 def test_networks_are_ranked_and_asked_again_nothing_is_computed(
@@ -189,21 +238,6 @@ def test_fine_tunes_say_on_which_data_they_were_trained(
     assert values["team/blind-tuned"] == values[BLIND]
 
 
-def tuned(base: str, name: str, data_digest: str, accuracy: float, created: str = "2026") -> None:
-    """Keep a fine-tune of ``base``, without having trained it."""
-    with closing(Workspace(Path.cwd())) as workspace:
-        derive(
-            workspace,
-            base,
-            name,
-            weights_of(workspace, base),
-            recipe={"task": "classification"},
-            provenance={"source": "finetune", "data_digest": data_digest},
-            metrics={"accuracy": accuracy},
-            created=f"{created}-01-01T00:00:00Z",
-        )
-
-
 def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     three: Run, data: Path
 ) -> None:
@@ -227,7 +261,7 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
 def test_of_many_fine_tunes_the_newest_count(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MOST", 1)
+    monkeypatch.setattr(past, "MOST", 1)
     tuned(BLIND, "team/tuned", "other", 0.5)
     tuned(NET, "team/new", "other", 0.9, created="2025")
     tuned(NET, "team/old", "other", 0.1, created="2024")
@@ -251,6 +285,7 @@ def test_of_many_measurements_the_newest_count(
     assert by_name(three(*asked).done().json)[NET]["prior"]["value"] == pytest.approx(0.2)
 
 
+@pytest.mark.long
 def test_what_advise_has_tried_on_other_data_is_history(
     three: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -334,7 +369,7 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
         add_checkpoint(workspace, "team/toy", tensors())
         odd = [_entry(name) for name in ("far/$x_{1}$", "far/a b'\u202e")]
         workspace.registry.add_entries("timm", "1", odd, "2026-01-01")
-    asked = ("rank", data, *RANK, "--among", "params>0", "--out", "ranking", "--force")
+    asked = ("rank", data, *RANK, "--among", "params>0")
     ranking = three(*asked, "--json").done().json
     found = by_name(ranking)
     assert ranking["winner"]
@@ -375,6 +410,7 @@ def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     assert (found[OTHER]["state"], found[BLIND]["state"]) == ("not here", "not here")
     assert small(*asked, "--pull", "--budget", 0).done().json["ended"] == "budget"
     monkeypatch.setattr(module, "MOST_PULLED", 1)
+    judged(monkeypatch)
     found = by_name(small(*asked, "--pull").done().json)
     assert sorted(each["state"] for each in found.values()) == ["measured", "measured", "not here"]
     pulled = next(name for name in (OTHER, BLIND) if found[name]["manifest"])
@@ -397,13 +433,14 @@ def test_a_damaged_manifest_is_a_line(three: Run, data: Path) -> None:
 def test_ctrl_c_leaves_what_was_measured(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged(monkeypatch)
     seen = list[str]()
 
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        seen.append(options["known_as"])
+    def interrupted(*_: Any, known_as: str, **__: Any) -> str:
+        seen.append(known_as)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return prepare(*arguments, **options)
+        return known_as
 
     monkeypatch.setattr(module, "prepare", interrupted)
     done = three("rank", data, *RANK, "--json")
@@ -423,6 +460,7 @@ def test_after_ctrl_c_what_was_kept_before_is_ranked(
     """The network that is last in turn was measured an hour ago; the first one is interrupted."""
     asked = ("rank", data, *RANK, "--json")
     last = three(*asked, "--budget", 0).done().json["networks"][-1]["name"]
+    judged(monkeypatch)
     three(*asked, "--among", f"name:{last}").done()
 
     def interrupted(*_: Any, **__: Any) -> None:
@@ -449,26 +487,6 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, **right: set[object]) -> list[str]:
-    """Let networks get these images right, by place or name; answers who was measured."""
-    who = list[str]()
-
-    def prepare(*_: Any, known_as: str, **__: Any) -> str:
-        return known_as
-
-    def measure(name: str, judges: Judges, batch_size: int) -> Measured:
-        who.append(name)
-        chosen = right.get(name.partition("/")[2], set())
-        names = [Path(sample.key).stem for sample in judges.dataset.train]
-        scores = tuple(float(bool({at, each} & chosen)) for at, each in enumerate(names))
-        return replace(MEASURED, scores=scores, score=fmean(scores))
-
-    monkeypatch.setattr(module, "prepare", prepare)
-    monkeypatch.setattr(module, "warn_of_guess", lambda _: None)
-    monkeypatch.setattr(module, "measure", measure)
-    return who
-
-
 def test_whatever_decides_a_figure_decides_whether_it_is_kept(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -487,18 +505,6 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
             three(*asked, *RANK).done()
         count += 1
         assert len(who) == count
-
-
-def table_of(data: Path, folder: Path) -> Path:
-    """The pictures as a table with splits, in which three of four are of one video."""
-    parts = ["test", "val", *["train"] * 6]
-    rows = [
-        f"{path},{path.parent.name},{parts[at % 8]},{at if at % 4 == 1 else 'a'}\n"
-        for at, path in enumerate(sorted(data.glob("*/*")))
-    ]
-    table = folder / "table.csv"
-    table.write_text("".join(["path,label,split,video\n", *rows]))
-    return table
 
 
 def test_of_many_images_some_are_drawn_however_large_a_group_is(
@@ -540,13 +546,9 @@ def test_images_of_one_group_show_a_difference_once(
     grouped = by_name(three(*asked).done().json)
     assert {each["behind"] for each in grouped.values()} == {False}
     assert grouped[NET]["measured"]["score"] > grouped[OTHER]["measured"]["score"] + 0.14
-    monkeypatch.setattr(module, "judges_of", partial(without_groups, module.judges_of))
+    monkeypatch.setattr(module, "judges_of", without_groups)
     alone = by_name(three(*asked).done().json)
     assert {name for name, each in alone.items() if each["behind"]} == {OTHER, BLIND}
-
-
-def without_groups(judges_of: Any, *arguments: Any) -> Judges:
-    return replace(judges_of(*arguments), groups=())
 
 
 def test_neighbors_of_the_own_group_say_nothing(three: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.ranking.combine import combined, finalists, in_order, standardized
-from zoo.ranking.differences import apart, paired_error
+from zoo.ranking.differences import paired_error, significant_pairs
 from zoo.ranking.prior import Figure, Known, effects, priors, read_figures
 
 SETS = ("a", "b", "c", "d")
@@ -132,9 +132,9 @@ def said(accuracy: float, images: int, seed: int) -> Tensor:
 def test_a_difference_is_seen_where_it_is_and_not_where_none_is() -> None:
     same = said(0.8, 400, 0)
     worse = same * said(0.8, 400, 1)
-    assert apart([same, worse, same]) == {(0, 1), (2, 1)}
-    assert apart([same, same.clone()]) == set()
-    assert apart([same]) == set()
+    assert significant_pairs([same, worse, same]) == {(0, 1), (2, 1)}
+    assert significant_pairs([same, same.clone()]) == set()
+    assert significant_pairs([same]) == set()
 
 
 @pytest.mark.parametrize("networks", [2, 6])
@@ -161,14 +161,15 @@ def test_copies_of_images_are_no_further_images() -> None:
     same = said(0.8, 20, 0)
     worse = same * said(0.9, 20, 1)
     many = [same.repeat(20), worse.repeat(20)]
-    assert apart(many) == {(0, 1)}
-    assert apart(many, [f"{at % 20}" for at in range(400)]) == set()
+    assert significant_pairs(many) == {(0, 1)}
+    assert significant_pairs(many, [f"{at % 20}" for at in range(400)]) == set()
 
 
 def test_of_networks_that_are_the_same_hardly_any_pair_is_called_different() -> None:
     """Six of 70 %, 100 times: that any two of them seem to differ is rare."""
     wrong = sum(
-        bool(apart([said(0.7, 100, 6 * trial + each) for each in range(6)])) for trial in range(100)
+        bool(significant_pairs([said(0.7, 100, 6 * trial + each) for each in range(6)]))
+        for trial in range(100)
     )
     assert wrong <= 8
 

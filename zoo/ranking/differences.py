@@ -19,17 +19,17 @@ from torch import Tensor
 
 from zoo.advice.depths import error_of_mean, independent
 
-__all__ = ["LEVEL", "apart", "paired_error"]
+__all__ = ["LEVEL", "significant_pairs", "paired_error"]
 
 LEVEL = 0.05
 
 
-def apart(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> set[tuple[int, int]]:
+def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> set[tuple[int, int]]:
     """The pairs of networks, the better one first, that are seen to differ.
 
     Args:
-        scores: How well each network tells each image (N,), the same images in the same order.
-        groups: Of each image; those of one count as far as they differ. Empty: each is alone.
+        scores: Of each image (N,) by each network, the same images in the same order.
+        groups: Of each image; alike scores in one group count once. Empty: each is alone.
     """
     tested = []
     for one, other in combinations(range(len(scores)), 2):
@@ -50,7 +50,7 @@ def paired_error(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> float:
     """The standard error of the mean of ``scores``, as far as the networks do not share it: that
     all of them find the same images hard says nothing about their differences.
 
-    The arguments are those of `apart`. 0 for one network.
+    The arguments are those of `significant_pairs`. 0 for one network.
     """
     if len(scores) < 2:
         return 0.0

@@ -27,17 +27,17 @@ from zoo.lookup.runs import caches
 from zoo.packages import version
 from zoo.ranking.candidates import known_of
 from zoo.ranking.combine import combined, finalists, in_order
-from zoo.ranking.differences import apart, paired_error
-from zoo.ranking.history import history, saw
+from zoo.ranking.differences import paired_error, significant_pairs
 from zoo.ranking.measure import Judges, judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept, path_of
+from zoo.ranking.past import past_figures, trained_on
 from zoo.ranking.prior import Figure, Prior, priors
 from zoo.ranking.ranked import Ended, Ranked, Ranking
 from zoo.registry import Found
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Asked", "rank"]
+__all__ = ["RankOptions", "rank"]
 
 PICTURE = "rank.png"
 MOST_PULLED = 10
@@ -45,7 +45,7 @@ MOST_PULLED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RankOptions:
     """How to rank.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Work:
 
     workspace: Workspace
     recipe: Recipe
-    asked: Asked
+    asked: RankOptions
     judges: Judges
     split_digest: str
     folder: Path  # of caches
@@ -97,7 +97,7 @@ def rank(
     workspace: Workspace,
     recipe: Recipe,
     networks: Sequence[Found],
-    asked: Asked,
+    asked: RankOptions,
     *,
     out: Path | None,
     progress: Progress,
@@ -110,10 +110,7 @@ def rank(
         work = _Work(
             workspace, recipe, asked, judges, dataset.split_digest, folder, device, progress
         )
-        known = [known_of(workspace, each) for each in networks]
-        lines = {Digest.parse(name) for each in known for name in each.networks}
-        figures = history(workspace, lines, folder, dataset.digest)
-        before = priors(known, figures, asked.results)
+        before = _before(work, networks)
         rows = _measured(work, _by_prior(networks, before))
     ordered = _ordered(rows, judges.groups, asked.top)
     ranking = Ranking(
@@ -134,6 +131,14 @@ def rank(
     if out:
         _write(out, ranking)
     return ranking
+
+
+def _before(work: _Work, networks: Sequence[Found]) -> list[Prior]:
+    """What is known of each network before anything is measured."""
+    known = [known_of(work.workspace, each) for each in networks]
+    lines = {Digest.parse(name) for each in known for name in each.networks}
+    figures = past_figures(work.workspace, lines, work.folder, work.judges.dataset.digest)
+    return priors(known, figures, work.asked.results)
 
 
 def _by_prior(networks: Sequence[Found], before: Sequence[Prior]) -> list[tuple[Found, Prior]]:
@@ -175,7 +180,7 @@ def _one(work: _Work, found: Found, row: Ranked) -> Ranked:
         return row
     manifest = work.workspace.store.manifest(digest)
     row = replace(row, manifest=digest, bytes=manifest.logical_bytes, state="not reached")
-    if saw(work.workspace, manifest, work.judges.dataset.digest):
+    if trained_on(work.workspace, manifest, work.judges.dataset.digest):
         return replace(row, state="knows the labels")
     path = _path(work, digest)
     measured = kept(path)
@@ -240,7 +245,7 @@ def _ordered(rows: Sequence[Ranked], groups: Sequence[str], top: int) -> tuple[R
     strengths = [row.prior.strength for row, _ in pairs]
     by_image = [torch.tensor(measured.scores) for _, measured in pairs]
     values = combined(strengths, scores, paired_error(by_image, groups))
-    differ = apart(by_image, groups)
+    differ = significant_pairs(by_image, groups)
     best = max(range(len(pairs)), key=lambda at: scores[at])
     behind = [(best, at) in differ for at in range(len(pairs))]
     order = in_order(values, behind)

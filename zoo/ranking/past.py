@@ -19,13 +19,13 @@ from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
-__all__ = ["history", "saw"]
+__all__ = ["past_figures", "trained_on"]
 
 MOST = 200
 """Fine-tunes of a network that are looked at: the newest."""
 
 
-def history(
+def past_figures(
     workspace: Workspace, networks: Iterable[Digest], folder: Path, data_digest: str
 ) -> list[Figure]:
     """All figures of networks on other data than that of this digest.
@@ -70,7 +70,7 @@ def _of_fine_tune(
             yield Figure(str(network), each.data_digest, what, each.metrics[measure])
 
 
-def saw(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
+def trained_on(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
     """Whether a checkpoint, or one that it derives from, was trained on this data: it knows the
     labels of images that it would be judged by.
     """
