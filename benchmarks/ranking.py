@@ -76,7 +76,7 @@ def orders() -> Mapping[str, Order]:
         return lambda data: [known[data, network][name] for network in NETWORKS]
 
     def history(data: str) -> list[float]:
-        of = effects(figure for figure in results if figure.where != data)
+        of = effects(figure for figure in results if figure.data != data)
         return [of[network][0] for network in NETWORKS]
 
     def with_history(name: str) -> Order:
@@ -114,7 +114,7 @@ def fewer(count: int) -> float:
     for data in sets:
         true = [known[data, network]["accuracy"] for network in NETWORKS]
         for others in combinations([name for name in sets if name != data], count):
-            of = effects(figure for figure in results if figure.where in others)
+            of = effects(figure for figure in results if figure.data in others)
             taus.append(weightedtau(true, [of[network][0] for network in NETWORKS]).statistic)
     return float(np.mean(taus))
 

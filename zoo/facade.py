@@ -1232,13 +1232,13 @@ class Zoo:
         check_spec(recipe.data, opening_of(recipe), None)
         networks = candidates(self.workspace, among)
         figures = None if results is None else read_figures(Path(results))
-        from zoo.ranking.rank import Asked, rank
+        from zoo.ranking.rank import RankOptions, rank
 
         return rank(
             self.workspace,
             recipe,
             networks,
-            Asked(
+            RankOptions(
                 top=top,
                 budget=allowed,
                 pulls=pull,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.domain.recipe import DEFAULTS, chosen
+from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.errors import STATUS
@@ -145,11 +145,8 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
         )
     elif measured > 1:
         yield f"= {alike[0].name} is better than each of the others, image by image"
-    words = [f"zoo advise {quote(ranking.data)} --base {quote(ranking.winner or '')}"]
-    shared = {name: options.get(name) for name in DEFAULTS}
-    for name, value in chosen(shared).items():
-        words.append(f"--{name.replace('_', '-')} {quote(str(value))}")
-    yield f"Next: {' '.join(words)}"
+    shared = {"base": ranking.winner, **chosen({name: options.get(name) for name in DEFAULTS})}
+    yield f"Next: zoo advise {quote(ranking.data)} {' '.join(in_words(shared))}"
 
 
 def _device(ranking: Ranking) -> str:

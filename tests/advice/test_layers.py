@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -19,6 +20,7 @@ from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Scaling, folds
 
 CLASSES = 3
+TASK: Task = "classification"
 
 
 @pytest.fixture(autouse=True)
@@ -200,11 +202,11 @@ class Read:
 
 
 def layers_with(
-    values: Tensor, targets: Tensor, task: Task = "classification"
+    values: Tensor, targets: Tensor, task: Task = TASK, groups: Sequence[str] = ()
 ) -> layers.Layers | None:
     tap = Tap("head", "fc", True, (1, values.shape[1]), 1)
     read, names = Read((values,), targets, (tap,)), ("a", "b", "c", "d")
-    return layers.layers_of(read, task, names, [""] * len(values), 0, silent)  # type: ignore[arg-type]
+    return layers.layers_of(read, task, names, groups or [""] * len(values), 0, silent)  # type: ignore[arg-type]
 
 
 def test_a_class_of_one_image_is_left_out_and_named() -> None:
@@ -218,10 +220,18 @@ def test_a_class_of_one_image_is_left_out_and_named() -> None:
 
 def test_of_many_images_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "MOST", 40)
-    values, targets = drawn(120, 3.0)
-    found = layers_with(values, targets)
-    assert found
-    assert found.images == 40
+    values, targets = drawn(121, 3.0)
+    for count in (41, 120, 121):
+        found = layers_with(values[:count], targets[:count])
+        assert found
+        assert found.images == 40
+    rows, chosen, without = layers.judging(torch.arange(4).repeat_interleave(30), TASK, 5, 0)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert (chosen.bincount().tolist(), without) == ([10] * 4, [4])
+    other, _, _ = layers.judging(torch.arange(4).repeat_interleave(30), TASK, 5, 1)
+    assert rows.tolist() != other.tolist()
+    # One group of more images than are drawn is no error.
+    assert layers_with(values, targets, groups=["video"] * 121) is None
 
 
 @pytest.mark.parametrize(("task", "score"), [("multi-label", "f1"), ("regression", "r2")])

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 import timm
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.colored import CLASSES, save_scenes
+from fakes.colored import CLASSES, save_scenes, scene
+from fakes.derived import derive, weights_of
 from fakes.hub_zoo import weights
+from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
 from safetensors.torch import load, save
 
-from zoo.advice import held_out
+from zoo.advice import held_out, layers
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
-from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost, prior
+from zoo.ranking import cost, measured, past, prior
 from zoo.ranking import rank as module
-from zoo.ranking.measured import kept
+from zoo.ranking.measure import Judges, judges_of
+from zoo.ranking.measured import Measured, keep, kept, path_of
 from zoo.workspace import Workspace
 
+LEAST_SETS = prior.LEAST_SETS
 RANK = ("--image-size", 32)
 BLIND, OTHER = "team/blind", "team/other"
 
@@ -78,6 +84,57 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_name(ranking: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in ranking["networks"]}
+
+
+def table_of(data: Path, folder: Path) -> Path:
+    """The pictures as a table with splits, in which three of four are of one video."""
+    parts = ["test", "val", *["train"] * 6]
+    rows = [
+        f"{path},{path.parent.name},{parts[at % 8]},{at if at % 4 == 1 else 'a'}\n"
+        for at, path in enumerate(sorted(data.glob("*/*")))
+    ]
+    table = folder / "table.csv"
+    table.write_text("".join(["path,label,split,video\n", *rows]))
+    return table
+
+
+def tuned(base: str, name: str, data_digest: str, accuracy: float, created: str = "2026") -> None:
+    """Keep a fine-tune of ``base``, without having trained it."""
+    with closing(Workspace(Path.cwd())) as workspace:
+        derive(
+            workspace,
+            base,
+            name,
+            weights_of(workspace, base),
+            recipe={"task": "classification"},
+            provenance={"source": "finetune", "data_digest": data_digest},
+            metrics={"accuracy": accuracy},
+            created=f"{created}-01-01T00:00:00Z",
+        )
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, **right: Set[object]) -> list[str]:
+    """Let networks get these images right, by place or name; answers who was measured."""
+    who = list[str]()
+
+    def prepare(*_: Any, known_as: str, **__: Any) -> str:
+        return known_as
+
+    def measure(name: str, judges: Judges, batch_size: int) -> Measured:
+        who.append(name)
+        chosen = right.get(name.partition("/")[2], set())
+        names = [Path(sample.key).stem for sample in judges.dataset.train]
+        scores = tuple(float(bool({at, each} & chosen)) for at, each in enumerate(names))
+        return replace(MEASURED, scores=scores, score=fmean(scores))
+
+    monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(module, "warn_of_guess", lambda _: None)
+    monkeypatch.setattr(module, "measure", measure)
+    return who
+
+
+def without_groups(*arguments: Any) -> Judges:
+    return replace(judges_of(*arguments), groups=())
 
 
 def test_networks_are_ranked_and_asked_again_nothing_is_computed(
@@ -136,7 +193,8 @@ def test_results_of_the_zoo_on_other_data_are_what_is_known_before(
     assert (first["name"], first["state"]) == (NET, "not reached")
     assert (last["name"], last["state"]) == (BLIND, "not reached")
     assert last["prior"]["data_sets"] == 1
-    assert last["prior"]["value"] == -first["prior"]["value"] < -0.2
+    assert last["prior"]["value"] == pytest.approx(-first["prior"]["value"])
+    assert last["prior"]["value"] < -0.2
     said = three("rank", data, *two, "--budget", 0).done().out
     assert "NOTE: the budget was over before all were measured" in said
     assert "(1 set)" in said
@@ -145,7 +203,26 @@ def test_results_of_the_zoo_on_other_data_are_what_is_known_before(
     assert (again["prior"], again["winner"]) == ("size", NET)
 
 
-def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
+def test_four_sizes_of_one_data_set_are_no_history_and_four_data_sets_are(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prior, "LEAST_SETS", LEAST_SETS)  # four
+    names = {name: three("show", name, "--json").done().json["manifest"] for name in (NET, BLIND)}
+    asked = ("rank", data, *RANK, "--among", "arch:test_resnet", "--budget", 0, "--json")
+    for sets, kind in ((("a",) * 4, "size"), (("a", "b", "c", "d"), "history")):
+        for name, score in ((NET, 0.9), (BLIND, 0.4)):
+            for number, other in enumerate(sets):
+                size = 32 + 8 * number
+                found = replace(MEASURED, manifest=names[name], data_digest=other, image_size=size)
+                keep(path_of(Path("cache"), name, other, size), replace(found, score=score))
+        ranking = three(*asked).done().json
+        assert ranking["prior"] == kind
+    assert [each["prior"]["data_sets"] for each in ranking["networks"]] == [4, 4]
+    assert ranking["networks"][0]["prior"]["value"] == pytest.approx(0.25)
+
+
+@pytest.mark.long
+def test_fine_tunes_say_on_which_data_they_were_trained(
     three: Run, data: Path, tmp_path: Path
 ) -> None:
     other = save_scenes(tmp_path / "other", 10, first=5000)
@@ -161,6 +238,54 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     assert values["team/blind-tuned"] == values[BLIND]
 
 
+def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
+    three: Run, data: Path
+) -> None:
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    digest = three(*asked).done().json["data_digest"]
+    tuned(NET, "team/net-tuned", "other", 0.9)
+    tuned(BLIND, "team/blind-tuned", "other", 0.4)
+    tuned("team/net-tuned", "team/here", digest, 1.0)
+    tuned("team/here", "team/later", "another", 1.0)
+    found = by_name(three(*asked).done().json)
+    states = {name: each["state"] for name, each in found.items()}
+    assert {name for name, state in states.items() if state == "knows the labels"} == {
+        "team/here",
+        "team/later",
+    }
+    values = {name: each["prior"]["value"] for name, each in found.items()}
+    assert values[NET] == pytest.approx(0.25)
+    assert values["team/blind-tuned"] == values[BLIND] == pytest.approx(-0.25)
+
+
+def test_of_many_fine_tunes_the_newest_count(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "MOST", 1)
+    tuned(BLIND, "team/tuned", "other", 0.5)
+    tuned(NET, "team/new", "other", 0.9, created="2025")
+    tuned(NET, "team/old", "other", 0.1, created="2024")
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    assert by_name(three(*asked).done().json)[NET]["prior"]["value"] == pytest.approx(0.2)
+
+
+def test_of_many_measurements_the_newest_count(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six sets of images with two measurements each, there is room for one."""
+    monkeypatch.setattr(measured, "KEPT_RANKINGS", 2)
+    names = {name: three("show", name, "--json").done().json["manifest"] for name in (NET, BLIND)}
+    for age in range(6):
+        for name, score in ((NET, 0.5), (BLIND, 0.9 if age else 0.1)):
+            path = path_of(Path("cache"), name, age)
+            found = replace(MEASURED, manifest=names[name], data_digest=str(age), score=score)
+            keep(path, found)
+            os.utime(path, (2e9 - age, 2e9 - age))
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    assert by_name(three(*asked).done().json)[NET]["prior"]["value"] == pytest.approx(0.2)
+
+
+@pytest.mark.long
 def test_what_advise_has_tried_on_other_data_is_history(
     three: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -244,7 +369,7 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
         add_checkpoint(workspace, "team/toy", tensors())
         odd = [_entry(name) for name in ("far/$x_{1}$", "far/a b'\u202e")]
         workspace.registry.add_entries("timm", "1", odd, "2026-01-01")
-    asked = ("rank", data, *RANK, "--among", "params>0", "--out", "ranking", "--force")
+    asked = ("rank", data, *RANK, "--among", "params>0")
     ranking = three(*asked, "--json").done().json
     found = by_name(ranking)
     assert ranking["winner"]
@@ -259,6 +384,21 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert "\u202e" not in said.out + said.err
 
 
+@pytest.mark.parametrize("step", ["prepare", "measure"])
+def test_whatever_a_network_raises_the_next_one_has_its_turn(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    errors = [AssertionError("odd size"), KeyError("blocks"), torch.OutOfMemoryError("no memory")]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr(module, step, refuse)
+    found = three("rank", data, *RANK, "--json").done().json["networks"]
+    reasons = ["no memory", "'blocks'", "odd size"]
+    assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
+
+
 def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +410,7 @@ def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     assert (found[OTHER]["state"], found[BLIND]["state"]) == ("not here", "not here")
     assert small(*asked, "--pull", "--budget", 0).done().json["ended"] == "budget"
     monkeypatch.setattr(module, "MOST_PULLED", 1)
+    judged(monkeypatch)
     found = by_name(small(*asked, "--pull").done().json)
     assert sorted(each["state"] for each in found.values()) == ["measured", "measured", "not here"]
     pulled = next(name for name in (OTHER, BLIND) if found[name]["manifest"])
@@ -292,13 +433,14 @@ def test_a_damaged_manifest_is_a_line(three: Run, data: Path) -> None:
 def test_ctrl_c_leaves_what_was_measured(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged(monkeypatch)
     seen = list[str]()
 
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        seen.append(options["known_as"])
+    def interrupted(*_: Any, known_as: str, **__: Any) -> str:
+        seen.append(known_as)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return prepare(*arguments, **options)
+        return known_as
 
     monkeypatch.setattr(module, "prepare", interrupted)
     done = three("rank", data, *RANK, "--json")
@@ -310,6 +452,25 @@ def test_ctrl_c_leaves_what_was_measured(
     assert "interrupted" not in said.out
     assert len(seen) == 4  # two were left
     assert seen[0] not in seen[1:]
+
+
+def test_after_ctrl_c_what_was_kept_before_is_ranked(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that is last in turn was measured an hour ago; the first one is interrupted."""
+    asked = ("rank", data, *RANK, "--json")
+    last = three(*asked, "--budget", 0).done().json["networks"][-1]["name"]
+    judged(monkeypatch)
+    three(*asked, "--among", f"name:{last}").done()
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "prepare", interrupted)
+    done = three(*asked)
+    assert (done.code, done.json["ended"], done.json["winner"]) == (130, "interrupted", last)
+    states = sorted(each["state"] for each in done.json["networks"])
+    assert states == ["measured", "not reached", "not reached"]
 
 
 def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> None:
@@ -324,6 +485,86 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     path.write_bytes(whole.replace(b'"scores":[', b'"scores":[1.0,'))  # of other images
     assert three(*asked).done().json["networks"][0]["measured"]["score"] == first
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)
+
+
+def test_whatever_decides_a_figure_decides_whether_it_is_kept(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that come in splits, so that seed and groups decide the folds alone."""
+    who = judged(monkeypatch)
+    asked = ("rank", table_of(data, tmp_path), "--among", f"name:{NET}", "--quiet")
+    options = (RANK, (*RANK, "--seed", 1), (*RANK, "--group-by", "video"), ("--image-size", 40))
+    for count, others in enumerate(options, 1):
+        three(*asked, *others).done()
+        assert len(who) == count
+    three(*asked, *RANK).done()
+    assert len(who) == count
+    for name, other in (("READING", 99), ("LIBRARIES", ("torch",)), ("version", lambda _: "9")):
+        with monkeypatch.context() as today:
+            today.setattr(module, name, other)
+            three(*asked, *RANK).done()
+        count += 1
+        assert len(who) == count
+
+
+def test_of_many_images_some_are_drawn_however_large_a_group_is(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "MOST", 30)
+    table = table_of(data, tmp_path)
+    grouped = ("--group-by", "video", "--among", f"name:{NET}", "--json")
+    for source, more in ((data, ("--budget", 0, "--json")), (table, grouped)):
+        ranking = three("rank", source, *RANK, *more).done().json
+        assert (ranking["images"], ranking["chance"]) == (30, pytest.approx(1 / 3, abs=0.02))
+    assert ranking["networks"][0]["state"] == "measured"
+
+
+def test_by_luck_alone_no_network_overtakes_a_better_prior(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image of 39 more says nothing about two networks; 4 more do."""
+    table = tmp_path / "results.csv"
+    rows = [(OTHER, "a", 90), (NET, "a", 89), (BLIND, "a", 70)]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("network", "dataset", "accuracy"), *rows])
+    asked = ("rank", data, *RANK, "--results", table, "--json")
+    first = set(range(20))
+    for net, order in (({*range(21)}, [OTHER, NET, BLIND]), ({*range(24)}, [NET, OTHER, BLIND])):
+        judged(monkeypatch, other=first, net=net, blind=first)
+        ranking = three(*asked).done().json
+        assert [each["name"] for each in ranking["networks"]] == order
+        shutil.rmtree(Path("cache", "ranking"))
+
+
+def test_images_of_one_group_show_a_difference_once(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six images more are a difference that is seen, unless they are of two groups."""
+    even = {str(number) for number in range(0, 16, 2)}
+    judged(monkeypatch, other=even, blind=even, net={*even, "1", "7"})
+    asked = ("rank", data, *RANK, "--group-by", "([0-9]+)[.]png", "--json")
+    grouped = by_name(three(*asked).done().json)
+    assert {each["behind"] for each in grouped.values()} == {False}
+    assert grouped[NET]["measured"]["score"] > grouped[OTHER]["measured"]["score"] + 0.14
+    monkeypatch.setattr(module, "judges_of", without_groups)
+    alone = by_name(three(*asked).done().json)
+    assert {name for name, each in alone.items() if each["behind"]} == {OTHER, BLIND}
+
+
+def test_neighbors_of_the_own_group_say_nothing(three: Run, tmp_path: Path) -> None:
+    """Each picture is there three times, with a label that means nothing."""
+    rows = ["path,label,video\n"]
+    for number in range(16):
+        picture = scene(number, "red")
+        for copy in range(3):
+            path = tmp_path / f"{number}_{copy}.png"
+            picture.putpixel((copy, 0), (0, 0, 0))
+            picture.save(path)
+            rows.append(f"{path},{'ab'[number % 2]},{number}\n")
+    table = tmp_path / "table.csv"
+    table.write_text("".join(rows))
+    asked = ("rank", table, *RANK, "--among", f"name:{NET}", "--group-by", "video", "--json")
+    assert three(*asked).done().json["networks"][0]["measured"]["knn"] < 0.7
 
 
 def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Path) -> None:

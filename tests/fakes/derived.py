@@ -58,8 +58,8 @@ def derive(workspace: Workspace, base: str, name: str, values: Tensors, **known:
         weights=(store_weights(workspace.store, values),),
         head=Head(kind="linear", num_classes=10),
         classes=tuple(map(str, range(10))),
-        provenance={"source": "finetune"},
         **{
+            "provenance": {"source": "finetune"},
             "parents": (Parent(manifest=parent, relation="finetune", ref=base),),
             "ancestors": {parent: manifest.parents} if manifest.parents else {},
             "freeze": FREEZE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import pytest
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor
 
 from zoo.ranking.combine import combined, finalists, in_order, standardized
-from zoo.ranking.differences import apart
+from zoo.ranking.differences import paired_error, significant_pairs
 from zoo.ranking.prior import Figure, Known, effects, priors, read_figures
 
 SETS = ("a", "b", "c", "d")
 TRUE = {"x": 3.0, "y": 0.0, "z": -3.0}
 
 
-def of(network: str, where: str, easy: float = 0.0) -> Figure:
-    return Figure(network, where, 70 + TRUE[network] + easy)
+def of(network: str, data: str, easy: float = 0.0, what: str = "") -> Figure:
+    return Figure(network, data, what, 70 + TRUE[network] + easy)
 
 
 def known(name: str, top1: float | None = None, params: int | None = None) -> Known:
@@ -44,6 +45,24 @@ def test_who_was_tried_on_hard_data_is_none_the_worse() -> None:
     assert found == pytest.approx(TRUE, abs=0.01)
 
 
+def test_figures_of_the_same_images_are_one_data_set() -> None:
+    """Whatever the image size, the measure and the split are."""
+    figures = [of(network, "a", what=what) for network in TRUE for what in ("p", "q", "r", "s")]
+    assert {number for _, number in effects(figures).values()} == {1}
+    three = [known(network, 70.0) for network in TRUE]
+    assert {each.kind for each in priors(three, figures, None)} == {"published"}
+
+
+def test_networks_that_share_no_data_with_others_are_unknown() -> None:
+    """x, y and z were tried on one set, two others on an easier one: nothing says who is better."""
+    figures = [of(network, "a") for network in TRUE]
+    apart = [Figure(name, "easy", "", score) for name, score in (("v", 98.0), ("w", 99.0))]
+    found = effects([*apart, *figures])
+    assert {name: value for name, (value, _) in found.items()} == pytest.approx(TRUE)
+    joined = effects([*apart, *figures, of("x", "easy", 20)])
+    assert joined["v"][0] - joined["x"][0] == pytest.approx(5)
+
+
 def test_alone_on_a_data_set_says_nothing_and_the_best_result_counts() -> None:
     assert effects([of("x", "a"), of("y", "b")]) == {}
     found = effects([of("x", "a"), of("x", "a", -50), of("y", "a")])
@@ -57,7 +76,7 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
     assert [(each.kind, each.data_sets) for each in priors(three, figures, None)] == [
         ("history", 4), ("history", 4), ("history", 0),
     ]  # fmt: skip
-    less = [figure for figure in figures if figure.where != "d"]  # three data sets are too few
+    less = [figure for figure in figures if figure.data != "d"]  # three data sets are too few
     published = priors(three, less, None)
     assert [(each.kind, each.value) for each in published] == [
         ("published", 70.0), ("published", 80.0), ("published", None),
@@ -69,7 +88,9 @@ def test_the_prior_is_the_first_that_half_of_them_have() -> None:
 
 
 def test_a_fine_tune_has_the_history_of_its_base() -> None:
-    figures = [Figure(name, data, at) for name, at in (("base", 3.0), ("x", 1.0)) for data in SETS]
+    figures = [
+        Figure(name, data, "", at) for name, at in (("base", 3.0), ("x", 1.0)) for data in SETS
+    ]
     found = priors([known("x"), known("tuned")], figures, None)
     assert [each.value for each in found] == [-1.0, 1.0]
 
@@ -83,13 +104,14 @@ def test_results_that_are_given_count_before_all_else() -> None:
 
 
 def test_what_is_unknown_is_as_the_lowest_and_chance_is_no_evidence() -> None:
-    assert standardized([1.0, 3.0, None]).tolist() == [-1, 1, -1]
+    one = 0.5**0.5  # two values are so many standard deviations from their mean
+    assert standardized([1.0, 3.0, None]).tolist() == pytest.approx([-one, one, -one])
     assert standardized([None, None]).tolist() == [0, 0]
     assert standardized([2.0, 2.0]).tolist() == [0, 0]
-    assert standardized([1.0, 3.0], error=1.0).tolist() == [0, 0]
-    weak, strong = (abs(standardized([1.0, 3.0], error)[0]) for error in (0.9, 0.1))
-    assert 0 < weak < 0.5 < strong < 1
-    assert combined([1.0, 3.0], [0.5, 0.5]) == [-0.5, 0.5]
+    assert standardized([2.0, None]).tolist() == [0, 0]
+    assert standardized([1.0, 3.0], error=2**0.5).tolist() == [0, 0]
+    assert standardized([1.0, 3.0], error=1.0).tolist() == pytest.approx([-one / 2, one / 2])
+    assert combined([1.0, 3.0], [0.5, 0.5]) == pytest.approx([-one / 2, one / 2])
 
 
 def test_what_is_seen_counts_before_what_was_known() -> None:
@@ -110,23 +132,44 @@ def said(accuracy: float, images: int, seed: int) -> Tensor:
 def test_a_difference_is_seen_where_it_is_and_not_where_none_is() -> None:
     same = said(0.8, 400, 0)
     worse = same * said(0.8, 400, 1)
-    assert apart([same, worse, same]) == {(0, 1), (2, 1)}
-    assert apart([same, same.clone()]) == set()
-    assert apart([same]) == set()
+    assert significant_pairs([same, worse, same]) == {(0, 1), (2, 1)}
+    assert significant_pairs([same, same.clone()]) == set()
+    assert significant_pairs([same]) == set()
+
+
+@pytest.mark.parametrize("networks", [2, 6])
+def test_the_error_that_is_taken_off_is_that_of_differences(networks: int) -> None:
+    """Images are hard for all networks alike. 100 times: by how much their means differ by luck."""
+    errors, variances = [], []
+    for trial in range(100):
+        chance = torch.Generator().manual_seed(trial)
+        hard = torch.randn(200, generator=chance)
+        own = torch.randn(networks, 200, generator=chance)
+        scores = list((hard + own / 2 > 0).float())
+        errors.append(paired_error(scores) ** 2)
+        variances.append(torch.stack(scores).mean(dim=1).var().item())
+    assert fmean(errors) == pytest.approx(fmean(variances), rel=0.3)
+    assert fmean(errors) < 0.6 * 0.25 / 200  # a score's own error
+    assert paired_error(scores[:1]) == 0
+    assert paired_error([each.repeat(4) for each in scores]) < paired_error(scores)
+    groups = [f"{at % 200}" for at in range(800)]
+    of_groups = paired_error([each.repeat(4) for each in scores], groups)
+    assert of_groups == pytest.approx(paired_error(scores), rel=0.05)
 
 
 def test_copies_of_images_are_no_further_images() -> None:
     same = said(0.8, 20, 0)
     worse = same * said(0.9, 20, 1)
     many = [same.repeat(20), worse.repeat(20)]
-    assert apart(many) == {(0, 1)}
-    assert apart(many, [f"{at % 20}" for at in range(400)]) == set()
+    assert significant_pairs(many) == {(0, 1)}
+    assert significant_pairs(many, [f"{at % 20}" for at in range(400)]) == set()
 
 
 def test_of_networks_that_are_the_same_hardly_any_pair_is_called_different() -> None:
     """Six of 70 %, 100 times: that any two of them seem to differ is rare."""
     wrong = sum(
-        bool(apart([said(0.7, 100, 6 * trial + each) for each in range(6)])) for trial in range(100)
+        bool(significant_pairs([said(0.7, 100, 6 * trial + each) for each in range(6)]))
+        for trial in range(100)
     )
     assert wrong <= 8
 
@@ -134,7 +177,7 @@ def test_of_networks_that_are_the_same_hardly_any_pair_is_called_different() -> 
 def test_results_are_read_and_nonsense_is_told_with_its_line(tmp_path: Path) -> None:
     table = tmp_path / "results.csv"
     table.write_text("network,dataset,accuracy,more\nx,a,70.5,1\n")
-    assert read_figures(table) == [Figure("x", "a", 70.5)]
+    assert read_figures(table) == [Figure("x", "a", "", 70.5)]
 
 
 @pytest.fixture(scope="module")

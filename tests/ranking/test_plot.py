@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 
+from fakes.measured import MEASURED
 from PIL import Image
 
-from zoo.ranking.measured import Measured
 from zoo.ranking.plot import NAMED, draw
 from zoo.ranking.prior import Prior
 from zoo.ranking.ranked import Ranked, Ranking
-
-MEASURED = Measured(
-    manifest="", data_digest="", image_size=32, score=0.8, low=0.7, high=0.9, error=0.05, depth="a",
-    depth_score=0.7, last_score=0.6, knn=0.5, logme=0.1, h_score=1.0, ms=3.0, gmacs=0.1,
-    device="cpu", seconds=1.0, scores=(),
-)  # fmt: skip
 
 
 def test_each_network_is_drawn_and_the_first_are_named() -> None:

@@ -15,9 +15,8 @@ from zoo.advice.reading import Reading
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
 from zoo.domain.task import Task
-from zoo.finetune.strategies.linear import folds
 
-__all__ = ["LEAST", "MOST", "SCORES", "Layers", "layers_of", "used"]
+__all__ = ["LEAST", "SCORES", "Layers", "features_of", "judging", "layers_of"]
 
 MOST = 2000
 """Images that probes are fitted on: of more, so many are drawn. What they say is then known to two
@@ -58,22 +57,15 @@ def layers_of(
 
     ``groups`` are of all images of the reading: those of one are in one fold.
     """
-    rows, targets, without = used(reading, task, groups, seed)
+    rows = reading.where("train", "validation")
+    chosen, targets, without = judging(reading.targets[rows], task, len(classes), seed)
+    rows = rows[chosen]
     own = [groups[row] for row in rows.tolist()]
     if len(rows) < LEAST or (task == "classification" and int(targets.max()) < 1):
         return None
     if len({name or at for at, name in enumerate(own)}) < FOLDS:
         return None  # a few large groups: whoever is left out leaves too few
-    by_depth = {
-        tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
-    }
-    together = Features(
-        values=torch.cat(list(by_depth.values()), dim=1),
-        targets=targets,
-        task=task,
-        parts=[values.shape[1] for values in by_depth.values()],
-        groups=own if any(own) else (),
-    )
+    by_depth, together = features_of(reading, rows, targets, task, own)
     depths, said = probe_depths(by_depth, together, seed, progress)
     return Layers(
         images=len(rows),
@@ -84,21 +76,46 @@ def layers_of(
     )
 
 
-def used(
-    reading: Reading, task: Task, groups: Sequence[str], seed: int
+def judging(
+    targets: Tensor, task: Task, classes: int, seed: int
 ) -> tuple[Tensor, Tensor, list[int]]:
-    """Training and validation images, of many so many that each class keeps its share; their
-    targets, from 0 with none left out; and the classes that are.
+    """Which of the images with these ``targets`` networks are judged by: of more than `MOST` so
+    many, in which each class keeps its share, and only those of classes with two of these or more.
+
+    Returns:
+        Their indices in order; their targets, of classes from 0 with none left out; and the classes
+        that are left out.
     """
-    rows = reading.where("train", "validation")
-    if (parts := -(-len(rows) // MOST)) > 1:
-        own = [groups[row] for row in rows.tolist()]
-        rows = rows[folds(reading.targets[rows], parts, seed, own)[0][1]]
-    targets = reading.targets[rows]
+    rows = torch.arange(len(targets))
+    if len(rows) > MOST:
+        rows = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+        if task == "classification":  # of all, ordered by class, those in equal steps
+            rows = rows[targets[rows].argsort(stable=True)]
+            rows = rows[torch.arange(MOST) * len(rows) // MOST]
+        rows = rows[:MOST].sort().values
+    targets = targets[rows]
     if task != "classification":
         return rows, targets, []
-    counts = torch.bincount(targets, minlength=int(reading.targets.max()) + 1)
-    enough = counts > 1
+    enough = torch.bincount(targets, minlength=classes) > 1
     kept = enough[targets]
     number = enough.cumsum(0) - 1
     return rows[kept], number[targets[kept]], (~enough).nonzero().flatten().tolist()
+
+
+def features_of(
+    reading: Reading, rows: Tensor, targets: Tensor, task: Task, groups: Sequence[str]
+) -> tuple[dict[str, Tensor], Features]:
+    """Features (N, F) of these rows at each depth, and all depths beside each other.
+
+    ``targets`` and ``groups`` are of these rows.
+    """
+    by_depth = {
+        tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
+    }
+    return by_depth, Features(
+        values=torch.cat(list(by_depth.values()), dim=1),
+        targets=targets,
+        task=task,
+        parts=[values.shape[1] for values in by_depth.values()],
+        groups=groups if any(groups) else (),
+    )

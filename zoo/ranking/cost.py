@@ -16,7 +16,7 @@ __all__ = ["cost_of"]
 
 TIMES = 50
 SECONDS = 0.5
-"""After which no further time is taken."""
+"""Of all runs together: after these there is no further one."""
 
 
 @torch.inference_mode()
@@ -26,8 +26,8 @@ def cost_of(
     """Milliseconds for an image of ``input_size`` (C, H, W) by itself, and its
     multiply-accumulates; None where the network has operations that torch cannot count.
 
-    On a CPU that is the time of one core, however busy the others are: a clock on the wall had one
-    network anywhere between 6 and 21 ms while others worked. Of up to 50 times the least counts.
+    On a CPU it is the processor time of one thread, which other programs hardly change: wall time
+    of one network was between 6 and 21 ms on a busy machine. The shortest of up to 50 runs counts.
     """
     image = torch.zeros(1, *input_size, device=device)
     with eval_mode(network), _one_thread():

@@ -9,25 +9,27 @@ called different by luck below 5 %.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
+import torch
 from scipy.stats import norm
 from torch import Tensor
 
 from zoo.advice.depths import error_of_mean, independent
 
-__all__ = ["LEVEL", "apart"]
+__all__ = ["LEVEL", "significant_pairs", "paired_error"]
 
 LEVEL = 0.05
 
 
-def apart(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> set[tuple[int, int]]:
+def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> set[tuple[int, int]]:
     """The pairs of networks, the better one first, that are seen to differ.
 
     Args:
-        scores: How well each network tells each image (N,), the same images in the same order.
-        groups: Of each image; those of one count as far as they differ. Empty: each is alone.
+        scores: Of each image (N,) by each network, the same images in the same order.
+        groups: Of each image; alike scores in one group count once. Empty: each is alone.
     """
     tested = []
     for one, other in combinations(range(len(scores)), 2):
@@ -42,3 +44,18 @@ def apart(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> set[tuple[int
             break
         found.add(pair)
     return found
+
+
+def paired_error(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> float:
+    """The standard error of the mean of ``scores``, as far as the networks do not share it: that
+    all of them find the same images hard says nothing about their differences.
+
+    The arguments are those of `significant_pairs`. 0 for one network.
+    """
+    if len(scores) < 2:
+        return 0.0
+    each = torch.stack(list(scores)).double()
+    own = each - each.mean(dim=0)
+    squares = [error_of_mean(row, independent(row, groups)) ** 2 for row in own]
+    # The mean of an image has a part of each network's own error, so that less is left of it.
+    return math.sqrt(sum(squares) / (len(own) - 1))

@@ -1,4 +1,4 @@
-"""kNN: what the nearest other images say of each image, without anything that is fitted.
+"""kNN: how well the nearest other images predict each image, without anything that is fitted.
 
 Features are compared by their cosine; a neighbor's vote counts the more the nearer it is (Wu et
 al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018, whose
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from zoo.domain.task import Task
-from zoo.finetune.strategies.linear import goodness
+from zoo.finetune.results.goodness import goodness
 
 __all__ = ["NEIGHBORS", "neighbors_know"]
 
@@ -25,13 +25,13 @@ TEMPERATURE = 0.07
 def neighbors_know(
     features: Tensor, targets: Tensor, task: Task, groups: Sequence[str] = ()
 ) -> float:
-    """The mean `goodness` of what the ten nearest other images say of each.
+    """The mean `goodness` of what the ten nearest other images predict for each.
 
     Args:
         features: float32 (N, F).
         targets: Class indices (N,), labels in 0..1 (N, K), or numbers (N, K).
         task: What the targets are.
-        groups: Of each image: those of its own group have no say. Empty: each is alone.
+        groups: Of each image: those of its own group do not count. Empty: each is alone.
     """
     unit = normalize(features - features.mean(dim=0), dim=1)
     likeness = unit @ unit.T

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,16 +10,15 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from zoo.advice.depths import TOGETHER, error_of_mean, independent, probe_depths
-from zoo.advice.held_out import FOLDS, Features
-from zoo.advice.layers import LEAST, MOST, used
-from zoo.advice.reading import Reading, read
+from zoo.advice.held_out import FOLDS
+from zoo.advice.layers import LEAST, features_of, judging
+from zoo.advice.reading import read
 from zoo.backbones.taps import HEAD
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.setup.prepare import Prepared
-from zoo.finetune.strategies.linear import folds
 from zoo.ranking.cost import cost_of
 from zoo.ranking.h_score import h_score
 from zoo.ranking.knn import neighbors_know
@@ -35,6 +33,7 @@ class Judges:
     """The images that networks are judged by."""
 
     dataset: Dataset  # with these for training images, and no others
+    targets: Tensor  # of each; of classes from 0 with none left out
     groups: tuple[str, ...]  # of each; empty: each is alone
     without: tuple[str, ...]  # classes of which there are too few
 
@@ -43,8 +42,7 @@ class Judges:
         """The share of the largest class: what needs no image to be right; None: no classes."""
         if self.dataset.task != "classification":
             return None
-        counts = Counter(sample.target for sample in self.dataset.train)
-        return max(counts.values()) / counts.total()
+        return self.targets.bincount().max().item() / len(self.targets)
 
 
 def judges_of(dataset: Dataset, seed: int) -> Judges:
@@ -55,33 +53,27 @@ def judges_of(dataset: Dataset, seed: int) -> Judges:
         InvalidData: They are too few, of one class, or of too few groups.
     """
     samples = (*dataset.train, *dataset.validation)
-    targets = targets_of(samples, dataset.task)
-    groups = [dataset.groups.get(sample.key, "") for sample in samples]
-    if (parts := -(-len(samples) // MOST)) > 1:
-        chosen = sorted(folds(targets, parts, seed, groups)[0][1].tolist())
-        samples = tuple(samples[at] for at in chosen)
-        targets, groups = targets[chosen], [groups[at] for at in chosen]
-    without: list[int] = []
+    every = targets_of(samples, dataset.task)
+    rows, targets, without = judging(every, dataset.task, len(dataset.classes), seed)
+    chosen = tuple(samples[row] for row in rows.tolist())
     if dataset.task == "classification":
-        counts = torch.bincount(targets, minlength=len(dataset.classes))
-        without = (counts < 2).nonzero().flatten().tolist()
-        left = [at for at, target in enumerate(targets.tolist()) if target not in without]
-        samples, groups = tuple(samples[at] for at in left), [groups[at] for at in left]
-        _check_classes(dataset, {sample.target for sample in samples})
-    _check_number(dataset, len(samples), len({name or at for at, name in enumerate(groups)}))
+        _check_classes(dataset, int(targets.max()) + 1 if len(targets) else 0)
+    groups = [dataset.groups.get(sample.key, "") for sample in chosen]
+    _check_number(dataset, len(chosen), len({name or at for at, name in enumerate(groups)}))
     return Judges(
-        dataset=replace(dataset, train=samples, validation=(), test=()),
+        dataset=replace(dataset, train=chosen, validation=(), test=()),
+        targets=targets,
         groups=tuple(groups) if any(groups) else (),
         without=tuple(dataset.classes[at] for at in without),
     )
 
 
-def _check_classes(dataset: Dataset, classes: set[object]) -> None:
-    if len(classes) < 2:
+def _check_classes(dataset: Dataset, classes: int) -> None:
+    if classes < 2:
         raise InvalidData(
             dataset.spec,
             ["networks are ranked by how well they tell classes apart, and there are "
-             f"{len(classes)} with two training or validation images"],
+             f"{classes} with two training or validation images"],
         )  # fmt: skip
 
 
@@ -106,9 +98,10 @@ def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
     size = prepared.network.planned.preprocessing.input_size
     ms, macs = cost_of(prepared.model, size, prepared.device)
     reading = read(replace(prepared, dataset=judges.dataset), batch_size)
-    by_depth, together = _features(reading, judges, task, recipe.seed)
+    rows = torch.arange(len(reading.samples))
+    by_depth, together = features_of(reading, rows, judges.targets, task, judges.groups)
     depths, said = probe_depths(by_depth, together, recipe.seed, prepared.progress)
-    all_of_them, targets = depths[TOGETHER], together.targets
+    all_of_them, targets = depths[TOGETHER], judges.targets
     last = by_depth[HEAD].double().numpy()
     return Measured(
         manifest=str(prepared.parent),
@@ -129,23 +122,6 @@ def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
         device=str(prepared.device),
         seconds=time.monotonic() - begun,
         scores=tuple(said.scores.tolist()),
-    )
-
-
-def _features(
-    reading: Reading, judges: Judges, task: Task, seed: int
-) -> tuple[dict[str, Tensor], Features]:
-    """Features (N, F) by unit, and all of them beside each other."""
-    rows, targets, _ = used(reading, task, judges.groups or [""] * len(reading.samples), seed)
-    by_depth = {
-        tap.unit: values[rows] for tap, values in zip(reading.taps, reading.features, strict=True)
-    }
-    return by_depth, Features(
-        values=torch.cat(list(by_depth.values()), dim=1),
-        targets=targets,
-        task=task,
-        parts=[values.shape[1] for values in by_depth.values()],
-        groups=judges.groups,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from zoo.store.regular import read_regular
 __all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
 
 FOLDER = "ranking"
-SCHEME = "1"
+SCHEME = "2"
 """Changes with whatever changes figures."""
 
 
@@ -40,14 +41,14 @@ class Measured(Result):
         depth: The single depth whose features alone are best, or ``head``.
         depth_score: What a probe on these reaches.
         last_score: What a probe on the last features reaches.
-        knn: What the ten nearest other images say of each, by the last features.
+        knn: How well the ten nearest other images predict each, by the last features.
         logme: Log evidence of a linear model on the last features, for an image.
         h_score: Variance between classes in the last features; None for labels and numbers.
         ms: Milliseconds for one image by itself, on one core of a CPU; the best of several times.
         gmacs: Multiply-accumulates of an image at that size, in 10^9; None where not known.
         device: What it ran on.
         seconds: How long all of this took.
-        scores: How well the probe on all depths together tells each image, to be compared with
+        scores: The score of each image, by the probe on all depths together, to be compared with
             other networks; left out in JSON that is printed.
     """
 
@@ -78,7 +79,7 @@ class Measured(Result):
 
 
 def path_of(folder: Path, *asked: object) -> Path:
-    """The file of a measurement that hangs on all that is ``asked``; ``folder`` is for caches."""
+    """The file of a measurement, named after all that is ``asked``; ``folder`` is for caches."""
     name = blake3("\0".join([SCHEME, *map(str, asked)]).encode("utf-8", "surrogateescape"))
     return folder / FOLDER / f"{name.hexdigest()}.json"
 
@@ -99,8 +100,15 @@ def keep(path: Path, measured: Measured) -> None:
 
 
 def kept_in(folder: Path) -> Iterator[Measured]:
-    """All measurements that were kept."""
-    with suppress(OSError):
-        for path in sorted((folder / FOLDER).glob("*.json"))[:KEPT_RANKINGS]:
-            if found := kept(path):
-                yield found
+    """The measurements that were kept, newest first; of very many the newest."""
+    files = (folder / FOLDER).glob("*.json")
+    for path in nlargest(KEPT_RANKINGS, files, key=_changed):
+        if found := kept(path):
+            yield found
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0

@@ -12,6 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import lsqr
 
 from zoo.domain.limits import MIB, RESULTS_BYTES
 from zoo.domain.result import Result
@@ -29,15 +32,16 @@ LEAST_SETS = 4
 """Data sets from which on the zoo's history is taken: with fewer, it orders networks worse than
 published accuracy does (docs/benchmarks.md)."""
 LARGEST_SCORE = 1e9
-ROUNDS = 100
-CLOSE = 1e-6
+CLOSE = 1e-12
+"""How exactly least squares are solved, as a share of the figures."""
 
 
 class Figure(NamedTuple):
     """A result of a network on other images; the more, the better."""
 
     network: str
-    where: str  # which images, and what of them was measured
+    data: str  # which images
+    what: str  # the measure, image size, split, …: only figures of the same can be compared
     score: float
 
 
@@ -131,43 +135,48 @@ def _effect(kind: Kind, found: tuple[float, int] | None) -> Prior:
 def effects(figures: Iterable[Figure]) -> dict[str, tuple[float, int]]:
     """How much better than others each network is, and on how many data sets that rests.
 
-    Where all networks were tried on all data sets, that is the mean of its differences to the mean
-    of each data set. Where some were not, a data set on which the good ones were tried says no ill
-    of them: what belongs to the network and what to the data set is told apart by least squares.
-    A data set on which one alone was tried says nothing.
+    Where all networks were tried on all data, that is the mean of the differences to the mean of
+    each data set. Where some were not, least squares separate what belongs to the network from what
+    belongs to the data, so that hard data count against nobody. A figure of one network alone says
+    nothing. Networks are compared through figures of the same data: where these fall into parts
+    that share no network, those outside the part with the most networks are left out.
     """
-    best: dict[tuple[str, str], float] = {}
-    for network, where, score in figures:
-        best[where, network] = max(score, best.get((where, network), score))
-    tried = Counter(where for where, _ in best)
-    kept = {key: score for key, score in best.items() if tried[key[0]] > 1}
-    sets, networks = ({name: at for at, name in enumerate(dict.fromkeys(names))}
-                      for names in zip(*kept, strict=True)) if kept else ({}, {})  # fmt: skip
-    rows = np.array([sets[where] for where, _ in kept], np.int64)
-    columns = np.array([networks[network] for _, network in kept], np.int64)
-    of = _apart(rows, columns, np.array(list(kept.values()), np.float64))
-    counts = np.bincount(columns, minlength=len(networks))
-    return {name: (float(of[at]), int(counts[at])) for name, at in networks.items()}
+    best: dict[tuple[str, tuple[str, str]], float] = {}
+    for network, data, what, score in figures:
+        key = network, (data, what)
+        best[key] = max(score, best.get(key, score))
+    tried = Counter(where for _, where in best)
+    kept = {key: score for key, score in best.items() if tried[key[1]] > 1}
+    if not kept:
+        return {}
+    data_of: dict[str, set[str]] = {}
+    for network, (data, _) in kept:
+        data_of.setdefault(network, set()).add(data)
+    networks = {name: at for at, name in enumerate(data_of)}
+    places = {where: at for at, where in enumerate(dict.fromkeys(where for _, where in kept))}
+    edges = np.array([(networks[name], len(networks) + places[where]) for name, where in kept])
+    values, part = _separate(edges, np.array(list(kept.values())))
+    largest = np.bincount(part[: len(networks)]).argmax()
+    mean = values[: len(networks)][part[: len(networks)] == largest].mean()
+    # Rounded: of equal networks none may be ahead by an error of floating point.
+    return {
+        name: (round(float(values[at] - mean), 9), len(data_of[name]))
+        for name, at in networks.items()
+        if part[at] == largest
+    }
 
 
-def _apart(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The part of ``scores`` that belongs to each column, by least squares, in turn for rows and
-    columns; where all is filled in, the first turn has it.
+def _separate(
+    edges: NDArray[np.int64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """For ``scores`` (N,) that are each the sum of two unknowns ``edges`` (N, 2): the unknowns by
+    least squares, and the number of the connected part that each belongs to.
     """
-    found = np.zeros(columns.max(initial=-1) + 1)
-    for _ in range(ROUNDS):
-        of_rows = _means(scores - found[columns], rows)
-        before, found = found, _means(scores - of_rows[rows], columns)
-        if np.abs(found - before).max(initial=0.0) <= CLOSE * np.abs(found).max(initial=0.0):
-            break
-    return found - found.mean() if len(found) else found
-
-
-def _means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = np.bincount(groups, weights=values) / np.bincount(groups)
-    return sums
+    count, rows = edges.max() + 1, np.arange(len(edges)).repeat(2)
+    sums = coo_array((np.ones(edges.size), (rows, edges.ravel())), shape=(len(edges), count))
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    return lsqr(sums, scores, atol=CLOSE, btol=CLOSE)[0], part
 
 
 def read_figures(path: Path) -> list[Figure]:
@@ -202,14 +211,14 @@ def read_figures(path: Path) -> list[Figure]:
 
 
 def _figure(path: Path, line: int, row: Mapping[str, str | None]) -> Figure:
-    network, where, text = (row.get(name) or "" for name in COLUMNS)
+    network, data, text = (row.get(name) or "" for name in COLUMNS)
     try:
         score = float(text)
     except ValueError:
         score = math.nan
-    if not (network and where and abs(score) < LARGEST_SCORE):  # nor is it NaN
+    if not (network and data and abs(score) < LARGEST_SCORE):  # nor is it NaN
         raise InvalidOption(
             f"{path}, line {line}: a network, a data set and a number are needed, not "
-            f"'{network[:40]}', '{where[:40]}', '{text[:40]}'"
+            f"'{network[:40]}', '{data[:40]}', '{text[:40]}'"
         )
-    return Figure(network, where, score)
+    return Figure(network, data, "", score)

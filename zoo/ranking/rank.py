@@ -13,27 +13,31 @@ import torch
 
 from zoo.advice.layers import SCORES
 from zoo.backbones.devices import pick_device
+from zoo.backbones.rgb import READING
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
 from zoo.finetune.preflight import RANKING
+from zoo.finetune.results.journal import LIBRARIES
 from zoo.finetune.setup.prepare import dataset_of, prepare, warn_of_guess
 from zoo.lookup.runs import caches
+from zoo.packages import version
 from zoo.ranking.candidates import known_of
 from zoo.ranking.combine import combined, finalists, in_order
-from zoo.ranking.differences import apart
-from zoo.ranking.history import history, saw
+from zoo.ranking.differences import paired_error, significant_pairs
 from zoo.ranking.measure import Judges, judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept, path_of
+from zoo.ranking.past import past_figures, trained_on
 from zoo.ranking.prior import Figure, Prior, priors
 from zoo.ranking.ranked import Ended, Ranked, Ranking
 from zoo.registry import Found
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Asked", "rank"]
+__all__ = ["RankOptions", "rank"]
 
 PICTURE = "rank.png"
 MOST_PULLED = 10
@@ -41,7 +45,7 @@ MOST_PULLED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RankOptions:
     """How to rank.
 
     Attributes:
@@ -67,7 +71,7 @@ class _Work:
 
     workspace: Workspace
     recipe: Recipe
-    asked: Asked
+    asked: RankOptions
     judges: Judges
     split_digest: str
     folder: Path  # of caches
@@ -82,12 +86,18 @@ class _Work:
         """Seconds of the budget."""
         return self.asked.budget - (time.monotonic() - self.begun)
 
+    def over(self) -> bool:
+        """Whether nothing more is begun, which is then noted."""
+        if not self.ended and self.left <= 0:
+            self.ended = "budget"
+        return bool(self.ended)
+
 
 def rank(
     workspace: Workspace,
     recipe: Recipe,
     networks: Sequence[Found],
-    asked: Asked,
+    asked: RankOptions,
     *,
     out: Path | None,
     progress: Progress,
@@ -100,10 +110,7 @@ def rank(
         work = _Work(
             workspace, recipe, asked, judges, dataset.split_digest, folder, device, progress
         )
-        known = [known_of(workspace, each) for each in networks]
-        lines = {Digest.parse(name) for each in known for name in each.networks}
-        figures = history(workspace, lines, folder, dataset.digest)
-        before = priors(known, figures, asked.results)
+        before = _before(work, networks)
         rows = _measured(work, _by_prior(networks, before))
     ordered = _ordered(rows, judges.groups, asked.top)
     ranking = Ranking(
@@ -124,6 +131,14 @@ def rank(
     if out:
         _write(out, ranking)
     return ranking
+
+
+def _before(work: _Work, networks: Sequence[Found]) -> list[Prior]:
+    """What is known of each network before anything is measured."""
+    known = [known_of(work.workspace, each) for each in networks]
+    lines = {Digest.parse(name) for each in known for name in each.networks}
+    figures = past_figures(work.workspace, lines, work.folder, work.judges.dataset.digest)
+    return priors(known, figures, work.asked.results)
 
 
 def _by_prior(networks: Sequence[Found], before: Sequence[Prior]) -> list[tuple[Found, Prior]]:
@@ -148,18 +163,14 @@ def _measured(work: _Work, networks: Sequence[tuple[Found, Prior]]) -> list[Rank
             params=found.params,
         )
         try:
-            rows.append(_one(work, found, row) if work.ended != "interrupted" else _left(row))
+            rows.append(_one(work, found, row))
         except ZooError as error:
             rows.append(replace(row, state="failed", why=str(error)))
             work.progress.say(f"{row.name}: {error}")
-        except KeyboardInterrupt:  # what is measured so far is an answer, too
+        except KeyboardInterrupt:  # what is measured so far, or was kept before, is an answer, too
             work.ended = "interrupted"
-            rows.append(_left(row))
+            rows.append(replace(row, state="not reached") if row.manifest else row)
     return rows
-
-
-def _left(row: Ranked) -> Ranked:
-    return replace(row, state="not reached") if row.manifest else row
 
 
 def _one(work: _Work, found: Found, row: Ranked) -> Ranked:
@@ -169,13 +180,12 @@ def _one(work: _Work, found: Found, row: Ranked) -> Ranked:
         return row
     manifest = work.workspace.store.manifest(digest)
     row = replace(row, manifest=digest, bytes=manifest.logical_bytes, state="not reached")
-    if saw(work.workspace, manifest, work.judges.dataset.digest):
+    if trained_on(work.workspace, manifest, work.judges.dataset.digest):
         return replace(row, state="knows the labels")
     path = _path(work, digest)
     measured = kept(path)
     if measured is None or len(measured.scores) != len(work.judges.dataset.train):
-        if work.left <= 0:
-            work.ended = "budget"
+        if work.over():
             return row
         measured = _measure(work, row)
         keep(path, measured)
@@ -186,8 +196,7 @@ def _brought(work: _Work, found: Found) -> Digest | None:
     """What is not here, pulled if that was asked for and there is time."""
     if not work.asked.pulls or work.pulled >= MOST_PULLED:
         return None
-    if work.left <= 0:
-        work.ended = "budget"
+    if work.over():
         return None
     work.pulled += 1
     remote = found.remotes[0] if found.remotes else None
@@ -195,27 +204,28 @@ def _brought(work: _Work, found: Found) -> Digest | None:
 
 
 def _path(work: _Work, manifest: Digest) -> Path:
-    """Where a measurement is kept that hangs on all of this; times are of one machine."""
+    """Where a measurement is kept: all of this decides its figures, and times are of a machine."""
     recipe, dataset = work.recipe, work.judges.dataset
     data = (dataset.digest, work.split_digest, recipe.group_by, recipe.seed, recipe.image_size)
-    return path_of(work.folder, manifest, *data, work.device, platform.node())
+    code = (READING, *map(version, LIBRARIES))
+    return path_of(work.folder, manifest, *data, *code, work.device, platform.node())
 
 
 def _measure(work: _Work, row: Ranked) -> Measured:
     recipe = replace(work.recipe, strategy="probe")
-    prepared = prepare(
-        work.workspace,
-        str(row.manifest),
-        recipe,
-        work.device,
-        work.progress,
-        known_as=row.name,
-        folder=work.folder,
-    )
-    warn_of_guess(prepared)
     try:
+        prepared = prepare(
+            work.workspace,
+            str(row.manifest),
+            recipe,
+            work.device,
+            work.progress,
+            known_as=row.name,
+            folder=work.folder,
+        )
+        warn_of_guess(prepared)
         measured = measure(prepared, work.judges, work.asked.batch_size)
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         # Networks come from anywhere, and one that cannot be run ends no ranking of the others.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise Unsupported(f"it cannot be measured: {reason}") from error
@@ -233,9 +243,9 @@ def _ordered(rows: Sequence[Ranked], groups: Sequence[str], top: int) -> tuple[R
         return tuple(rows)
     scores = [measured.score for _, measured in pairs]
     strengths = [row.prior.strength for row, _ in pairs]
-    error = sum(measured.error**2 for _, measured in pairs) / len(pairs)
-    values = combined(strengths, scores, error**0.5)
-    differ = apart([torch.tensor(measured.scores) for _, measured in pairs], groups)
+    by_image = [torch.tensor(measured.scores) for _, measured in pairs]
+    values = combined(strengths, scores, paired_error(by_image, groups))
+    differ = significant_pairs(by_image, groups)
     best = max(range(len(pairs)), key=lambda at: scores[at])
     behind = [(best, at) in differ for at in range(len(pairs))]
     order = in_order(values, behind)

@@ -19,13 +19,13 @@ from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
-__all__ = ["history", "saw"]
+__all__ = ["past_figures", "trained_on"]
 
 MOST = 200
-"""Fine-tunes of a network that are looked at."""
+"""Fine-tunes of a network that are looked at: the newest."""
 
 
-def history(
+def past_figures(
     workspace: Workspace, networks: Iterable[Digest], folder: Path, data_digest: str
 ) -> list[Figure]:
     """All figures of networks on other data than that of this digest.
@@ -35,18 +35,18 @@ def history(
     found = [
         figure
         for network in networks
-        for child in workspace.registry.children(network)[:MOST]
+        for child in workspace.registry.children(network)[-MOST:]
         for figure in _of_fine_tune(workspace, network, child, data_digest)
     ]
     for past in tried(workspace):
         if past.data_digest != data_digest:
             size = "x".join(map(str, past.image_size))
-            where = f"{past.kind} {past.measure} of {past.data_digest} at {size}"
-            found.append(Figure(past.manifest, where, past.score))
+            what = f"{past.kind} {past.measure} at {size}"
+            found.append(Figure(past.manifest, past.data_digest, what, past.score))
     for kept in kept_in(folder):
         if kept.data_digest != data_digest:
-            where = f"probes of {kept.data_digest} at {kept.image_size}"
-            found.append(Figure(kept.manifest, where, kept.score))
+            what = f"probes at {kept.image_size}"
+            found.append(Figure(kept.manifest, kept.data_digest, what, kept.score))
     return found
 
 
@@ -62,14 +62,15 @@ def _of_fine_tune(
     measure = SCORE[task]
     if measure in known.metrics:
         split = known.provenance.get("split_digest", "")
-        yield Figure(str(network), f"{measure} of {data} {split}", float(known.metrics[measure]))
+        what = f"{measure} in split {split}"
+        yield Figure(str(network), str(data), what, float(known.metrics[measure]))
     for each in evaluations(workspace.store.disk, child):
         if each.data_digest != but and measure in each.metrics:
-            where = f"{measure} of {each.images_digest} after {data}"
-            yield Figure(str(network), where, each.metrics[measure])
+            what = f"{measure} of {each.images_digest} after {data}"
+            yield Figure(str(network), each.data_digest, what, each.metrics[measure])
 
 
-def saw(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
+def trained_on(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
     """Whether a checkpoint, or one that it derives from, was trained on this data: it knows the
     labels of images that it would be judged by.
     """
