@@ -137,7 +137,7 @@ def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
 def _logits(model: nn.Module, batch: Tensor) -> Tensor:
     try:
         return cast(Tensor, model(batch)[0].float().cpu())
-    except torch.OutOfMemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except REFUSALS as error:
         raise refused(batch.shape[1:], error) from error

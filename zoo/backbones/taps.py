@@ -43,8 +43,13 @@ __all__ = [
 HEAD = "head"
 """The tap before the head."""
 
-REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for images of a size that they do not take."""
+REFUSALS = (
+    *(ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""What networks raise that cannot be run: for images of a size that they do not take, say, or for
+want of memory (PyTorch's own error for that is a `RuntimeError`).
+"""
 
 
 NAMES = "gelu hardswish leaky_relu relu relu6 silu"

@@ -393,7 +393,7 @@ def _outputs(
     with progress(f"testing {model.name}", len(matched.samples)) as task:
         try:
             outputs, _ = predict(module, loader.whole(), loader.forward, advance=task.advance)
-        except torch.OutOfMemoryError:
+        except (MemoryError, torch.OutOfMemoryError):
             raise
         except REFUSALS as error:
             raise refused(transform.size, error) from error

@@ -10,6 +10,7 @@ from torch import nn
 
 from zoo.backbones.load import build, load
 from zoo.backbones.surgery import backbone_of
+from zoo.backbones.taps import REFUSALS
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone, Head
 from zoo.domain import manifest as m
@@ -22,9 +23,6 @@ from zoo.store import Store
 __all__ = ["Network", "altered", "autocast", "give_head", "make_network"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for images of a size that they do not take."""
 
 
 @dataclass(frozen=True, slots=True)
