@@ -89,6 +89,9 @@ def new_run(
         device=str(prepared.device),
         started=started,
         log=named(log),
+        host=socket.gethostname(),
+        pid=getpid(),
+        machine=machine(),
         provenance=provenance(prepared),
         asked=asked or {},
     )
