@@ -1066,7 +1066,8 @@ class Zoo:
         image_size: int | None = None,
         group_by: str = "",
         seed: int = 0,
-        budget: str = "10m",
+        budget: str | float = "10m",
+        skip_alone: bool = True,
         out: Path | str | None = None,
         force: bool = False,
         batch_size: int = 32,
@@ -1082,7 +1083,9 @@ class Zoo:
         Args:
             base: The checkpoint that sees the images.
             data: What `finetune` takes.
-            budget: ``90s``, ``10m``, ``1h``: for so long recipes are tried; ``0``: not at all.
+            budget: ``90s``, ``10m``, ``1h``, or seconds: for so long recipes are tried; 0: not at
+                all.
+            skip_alone: Leave out classes of fewer than two images, which a fine-tune refuses.
             image_size: Height and width that the network gets; None: those of the base.
             group_by: What stays in one split, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
@@ -1113,13 +1116,16 @@ class Zoo:
             recipe,
             out=folder,
             budget=allowed,
+            skip_alone=skip_alone,
             batch_size=batch_size,
             device=device,
             progress=self.progress,
         )
 
     def trials(self) -> Table[Past]:
-        """All that `advise` has tried here, probes and recipes, newest first."""
+        """What `advise` has tried here, probes and recipes, newest first: the last time that each
+        network was asked about images of a size.
+        """
         return Table(history(self.workspace), Past)
 
     def rank(

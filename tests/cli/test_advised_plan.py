@@ -18,7 +18,7 @@ from fakes.prepared import NET, Run
 from PIL import Image
 
 import zoo
-from zoo.advice import candidates, held_out, trials
+from zoo.advice import candidates, held_out, race
 from zoo.advice.candidates import Row
 from zoo.finetune.loop import train as training
 from zoo.finetune.strategies import linear
@@ -54,8 +54,8 @@ def training_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     def ignorant(_: object, __: object, asked: list[int]) -> list[tuple[str, list[float]]]:
         return [("all", [0.0] * len(asked))]
 
-    monkeypatch.setattr(candidates.Contest, "_told", ignorant)
-    monkeypatch.setattr(trials, "best_epochs", lambda _: 2)
+    monkeypatch.setattr(candidates.Contest, "_scores", ignorant)
+    monkeypatch.setattr(race, "best_epochs", lambda _: 2)
 
 
 def never_train(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from zoo.domain.phase import Phase
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "chosen",
     "data_name",
+    "in_words",
 ]
 
 LP_FT_SHARE = 0.1
@@ -444,6 +446,14 @@ def chosen(recorded: Mapping[str, object]) -> Json:
         for name, value in recorded.items()
         if value not in (None, []) and value != DEFAULTS.get(name)
     }
+
+
+def in_words(options: Mapping[str, object]) -> list[str]:
+    """Options as words of a command line, as a shell takes them."""
+    return [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {quote(str(value))}")
+        for name, value in options.items()
+    ]
 
 
 def data_name(spec: str) -> str:
