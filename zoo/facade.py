@@ -23,6 +23,7 @@ from zoo.domain.table import Table
 from zoo.errors import InvalidReference
 from zoo.lookup.history import Past, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
+from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -552,7 +553,8 @@ class Zoo:
         """
         from zoo.transfer.maintenance import plan_prune
 
-        return plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
+        plan = plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
+        return plan if remote else with_weights(self.workspace.root, plan, grace_days)
 
     def prune(
         self,
@@ -569,7 +571,7 @@ class Zoo:
         """
         from zoo.transfer.maintenance import prune
 
-        return prune(
+        done = prune(
             self.workspace,
             plan,
             remote,
@@ -577,6 +579,9 @@ class Zoo:
             grace_days=grace_days,
             progress=self.progress,
         )
+        if remote:
+            return done
+        return delete_weights(self.workspace.root, plan, done, grace_days)
 
     def plan_repack(self, remote: str) -> RepackPlan:
         """What `repack` would encode at a remote, and about how small. Nothing is changed.
