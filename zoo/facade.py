@@ -25,6 +25,7 @@ from zoo.domain.words import checked_note
 from zoo.errors import InvalidReference
 from zoo.lookup.history import Past, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
+from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.remotes import connect
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -587,7 +588,8 @@ class Zoo:
         """
         from zoo.transfer.maintenance import plan_prune
 
-        return plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
+        plan = plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
+        return plan if remote else with_weights(self.workspace.root, plan, grace_days)
 
     def prune(
         self,
@@ -604,7 +606,7 @@ class Zoo:
         """
         from zoo.transfer.maintenance import prune
 
-        return prune(
+        done = prune(
             self.workspace,
             plan,
             remote,
@@ -612,6 +614,9 @@ class Zoo:
             grace_days=grace_days,
             progress=self.progress,
         )
+        if remote:
+            return done
+        return delete_weights(self.workspace.root, plan, done, grace_days)
 
     def plan_repack(self, remote: str) -> RepackPlan:
         """What `repack` would encode at a remote, and about how small. Nothing is changed.
@@ -1117,7 +1122,8 @@ class Zoo:
         image_size: int | None = None,
         group_by: str = "",
         seed: int = 0,
-        budget: str = "10m",
+        budget: str | float = "10m",
+        skip_alone: bool = True,
         out: Path | str | None = None,
         force: bool = False,
         batch_size: int = 32,
@@ -1133,7 +1139,9 @@ class Zoo:
         Args:
             base: The checkpoint that sees the images.
             data: What `finetune` takes.
-            budget: ``90s``, ``10m``, ``1h``: for so long recipes are tried; ``0``: not at all.
+            budget: ``90s``, ``10m``, ``1h``, or seconds: for so long recipes are tried; 0: not at
+                all.
+            skip_alone: Leave out classes of fewer than two images, which a fine-tune refuses.
             image_size: Height and width that the network gets; None: those of the base.
             group_by: What stays in one split, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
@@ -1164,13 +1172,16 @@ class Zoo:
             recipe,
             out=folder,
             budget=allowed,
+            skip_alone=skip_alone,
             batch_size=batch_size,
             device=device,
             progress=self.progress,
         )
 
     def trials(self) -> Table[Past]:
-        """All that `advise` has tried here, probes and recipes, newest first."""
+        """What `advise` has tried here, probes and recipes, newest first: the last time that each
+        network was asked about images of a size.
+        """
         return Table(history(self.workspace), Past)
 
     def rank(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.domain.recipe import DEFAULTS, Recipe, chosen
+from zoo.domain.duration import time_of
+from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
 from zoo_cli.output import clean, note, paragraph, print_json, table
@@ -31,8 +32,6 @@ ENDED = {
     "budget": "The budget is over.",
     "interrupted": "Interrupted.",
 }
-LONG = 100
-"""Seconds from which on minutes are told."""
 SHOWN = 5
 """Most suspects of each kind that are printed."""
 CLASSES = 20
@@ -93,7 +92,8 @@ def advise(
         raise click.UsageError("--run and --save need each other.")
     if save:
         zoo.check_finetune(Recipe(data=data), base, save, device=options["device"])
-    advice = zoo.advise(base, data, **options)
+    # What is to be carried out is refused now, and not after all the rest.
+    advice = zoo.advise(base, data, skip_alone=not run, **options)
     if not as_json:
         _print(advice, options)
     how = {"device": options["device"], "force": options["force"]}
@@ -263,27 +263,24 @@ def _print_plan(plan: Plan) -> None:
         if each.dropped:
             paragraph(f"{each.name}: dropped {each.dropped}")
     for name, seconds in plan.left_out.items():
-        paragraph(f"{name}: not tried, it needs about {_time(seconds)}, more than the budget")
+        paragraph(f"{name}: not tried, it needs about {time_of(seconds)}, more than the budget")
     if ended := ENDED[plan.stopped]:
         paragraph(f"{ended} What is said is of what is known by then")
     paragraph(f"These are {plan.scenario.text}")
     paragraph(f"Advised: {plan.advised}, as {plan.why}")
     for change in plan.changes:
         paragraph(f"It may change with {change}")
-    paragraph(f"It takes about {_time(plan.seconds)}:")
+    if plan.refused:
+        paragraph(f"There is no command for it yet: {plan.refused}")
+        return
+    paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min"
 
 
 def _finetune(advice: Advice, data: str, options: Mapping[str, Any], *more: str) -> str:
     """The command that fine-tunes on ``data``, opened and divided as it was for the advice."""
     words = [f"zoo finetune {quote(advice.base)} --data {quote(data)}"]
-    for name, value in chosen({name: options.get(name) for name in DEFAULTS}).items():
-        option = f"--{name.replace('_', '-')}"
-        words.append(option if value is True else f"{option} {quote(str(value))}")
+    words += in_words(chosen({name: options.get(name) for name in DEFAULTS}))
     if advice.facts.skipped:
         words.append("--skip-bad")
     return " ".join([*words, *more, "--save NAME"])

@@ -175,7 +175,9 @@ def prune(
     """Show what nothing needs any more, and delete it.
 
     That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
-    with all that it needs. Without --yes, and with nobody to ask, nothing is deleted.
+    with all that it needs. In the zoo, weights of trials (zoo advise) that no run went on from are
+    deleted, too; what they showed is kept. Without --yes, and with nobody to ask, nothing is
+    deleted.
 
     \b
     Examples:

@@ -116,6 +116,16 @@ def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> N
     ]
     refused = small("finetune", NET, "--data", data, "--save", "team/x", "--skip-bad")
     refused.refused("class 'rare' has one image", "class 'none' has no image")
+    plan = advice["plan"]
+    why = "zoo finetune asks for two images of each class, and fewer are of none, rare"
+    assert (plan["command"], plan["refused"]) == ("", why)
+    said = small("advise", data, *ADVISE, "--out", data.parent / "advice").done().out
+    assert f"There is no command for it yet: {why}" in " ".join(said.split())
+    assert "--budget 10m allows" not in said
+    assert why in (data.parent / "advice" / "advice.html").read_text()
+    early = small("advise", data, *ADVISE, "--run", "--save", "team/x")
+    early.refused("class 'rare' has one image")
+    assert "probing each depth" not in early.err
 
 
 def test_no_name_becomes_a_formula_of_a_spreadsheet(small: Run, data: Path, tmp_path: Path) -> None:
@@ -304,7 +314,7 @@ def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, 
     small("search")
     before: Any = contents(data), contents(Path.cwd())
     with zoo.open(progress=False) as opened:
-        advice = opened.advise(NET, data, image_size=32, budget="0")
+        advice = opened.advise(NET, data, image_size=32, budget=0)
     assert advice.facts.learnable is not None
     assert advice.facts.learnable.accuracy > 0.5
     assert repr(advice).startswith("Advice(base='team/net', manifest=")

@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ import pytest
 from fakes.checkpoints import add_checkpoint
 from fakes.colored import save_scenes
 from fakes.prepared import NET, Run
+from fakes.program import Said
+from fakes.program import zoo as program
 from PIL import Image
 
 import zoo
-from zoo.advice import candidates, held_out, trials
+from zoo.advice import candidates, held_out, race
 from zoo.advice.candidates import Row
 from zoo.finetune.loop import train as training
 from zoo.finetune.strategies import linear
@@ -29,12 +33,16 @@ ADVISE = ("--base", NET, "--image-size", 32)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_quick(monkeypatch)
+
+
+def be_quick(patch: pytest.MonkeyPatch) -> None:
     """One recipe, two folds, two epochs."""
-    monkeypatch.setattr(held_out, "MOST_REPEATS", 1)
-    monkeypatch.setattr(linear, "CS", (0.01, 1.0))
-    monkeypatch.setattr(candidates, "ROWS", (Row("upper half", "50%", "frozen"),))
-    monkeypatch.setattr(candidates, "FOLDS", 2)
-    monkeypatch.setattr(candidates, "EPOCHS", 2)
+    patch.setattr(held_out, "MOST_REPEATS", 1)
+    patch.setattr(linear, "CS", (0.01, 1.0))
+    patch.setattr(candidates, "ROWS", (Row("upper half", "50%", "frozen"),))
+    patch.setattr(candidates, "FOLDS", 2)
+    patch.setattr(candidates, "EPOCHS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +59,75 @@ def data(tmp_path: Path, template: Path) -> Path:
 @pytest.fixture
 def training_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no probe knew anything, and two epochs were best."""
+    let_training_win(monkeypatch)
 
+
+def let_training_win(patch: pytest.MonkeyPatch) -> None:
     def ignorant(_: object, __: object, asked: list[int]) -> list[tuple[str, list[float]]]:
         return [("all", [0.0] * len(asked))]
 
-    monkeypatch.setattr(candidates.Contest, "_told", ignorant)
-    monkeypatch.setattr(trials, "best_epochs", lambda _: 2)
+    patch.setattr(candidates.Contest, "_scores", ignorant)
+    patch.setattr(race, "best_epochs", lambda _: 2)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A zoo that was asked for advice, in the current folder, and what it said."""
+
+    small: Run
+    data: Path
+    plan: dict[str, Any]
+    err: str
+
+
+@pytest.fixture(scope="module")
+def templates(
+    tmp_path_factory: pytest.TempPathFactory, small_zoo: Path, template: Path
+) -> Callable[[bool], tuple[Path, Said]]:
+    """What `asked` and `won` copy."""
+
+    @cache
+    def make(wins: bool) -> tuple[Path, Said]:
+        root = tmp_path_factory.mktemp("asked") / "zoo"
+        shutil.copytree(small_zoo, root)
+        shutil.copytree(template, root.parent / "data")
+        with pytest.MonkeyPatch.context() as patch:
+            be_quick(patch)
+            if wins:
+                let_training_win(patch)
+            said = program("--home", root, "advise", root.parent / "data", *ADVISE, "--json")
+        return root.parent, said.done()
+
+    return make
+
+
+def copied(
+    templates: Callable[[bool], tuple[Path, Said]],
+    tmp_path: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    wins: bool,
+) -> Asked:
+    template, said = templates(wins)
+    shutil.copytree(template, tmp_path / "asked")
+    patch.chdir(tmp_path / "asked" / "zoo")
+    return Asked(program, tmp_path / "asked" / "data", said.json["plan"], said.err)
+
+
+@pytest.fixture
+def asked(
+    templates: Callable[[bool], tuple[Path, Said]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Asked:
+    """A probe won."""
+    return copied(templates, tmp_path, monkeypatch, wins=False)
+
+
+@pytest.fixture
+def won(
+    templates: Callable[[bool], tuple[Path, Said]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Asked:
+    """Training won."""
+    return copied(templates, tmp_path, monkeypatch, wins=True)
 
 
 def never_train(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,12 +141,9 @@ def by_name(tried: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {each["name"]: each for each in tried}
 
 
-def test_the_plan_and_its_command(small: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of pictures of three colors the first layers know all: no training is advised. Asked again,
-    it answers from what is kept.
-    """
-    done = small("advise", data, *ADVISE, "--json").done()
-    plan = done.json["plan"]
+def test_the_plan(asked: Asked) -> None:
+    """Of pictures of three colors the first layers know all: no training is advised."""
+    plan = asked.plan
     tried = by_name(plan["tried"])
     assert {each["kind"] for each in tried.values()} == {"probe", "training"}
     trained = tried["upper half"]
@@ -86,20 +154,41 @@ def test_the_plan_and_its_command(small: Run, data: Path, monkeypatch: pytest.Mo
     assert trained["megabytes"] > tried[plan["advised"]]["megabytes"] > 0
     assert plan["advised"].startswith("probe at ")
     assert plan["scenario"]["few"] in (True, False)
-    assert "trying 1 recipe on 2 folds of " in done.err
-    assert "trying fold 1 of 2, 1 epoch: upper half" in done.err
+    assert "trying 1 recipe on 2 folds of " in asked.err
+    assert "trying fold 1 of 2, 1 epoch: upper half" in asked.err
     folders = list(Path("trials").glob("*/run.json"))
     assert len(folders) == 2
     assert not list(Path("trials").glob("*/state.pt"))  # nothing is to go on from a fold
     assert not list(Path("trials").glob("*/weights"))
-    words = re.split(" +", plan["command"])
+
+
+def test_its_command_runs_as_it_is_printed(asked: Asked) -> None:
+    words = re.split(" +", asked.plan["command"])
     assert words[-2:] == ["--save", "advised/data"]
-    small(*words[1:]).done()
-    assert small("show", "advised/data", "--json").json["recipe"]["strategy"] == "probe"
+    asked.small(*words[1:]).done()
+    shown = asked.small("show", "advised/data", "--json").json
+    assert shown["recipe"]["strategy"] == "probe"
+
+
+def test_asked_again_it_answers_from_what_is_kept(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small the budget: what is kept takes none of it."""
     never_train(monkeypatch)
-    again = small("advise", data, *ADVISE, "--json").done().json["plan"]
-    assert by_name(again["tried"])["upper half"] == trained
-    assert again["advised"] == plan["advised"]
+    again = asked.small("advise", asked.data, *ADVISE, "--budget", "1s", "--json").done()
+    plan = again.json["plan"]
+    assert (plan["left_out"], plan["stopped"]) == ({}, "")
+    assert by_name(plan["tried"])["upper half"] == by_name(asked.plan["tried"])["upper half"]
+    assert plan["advised"] == asked.plan["advised"]
+    assert "is kept, and --strategy auto follows that" not in again.err
+
+
+def test_advice_of_fewer_trials_does_not_replace_it(asked: Asked) -> None:
+    (kept,) = Path("trials/advice").iterdir()
+    before = kept.read_bytes()
+    said = asked.small("advise", asked.data, *ADVISE, "--budget", 0).done()
+    assert "what was advised before is kept, and --strategy auto follows that" in said.err
+    assert kept.read_bytes() == before
 
 
 def test_without_a_budget_nothing_is_trained(
@@ -112,34 +201,41 @@ def test_without_a_budget_nothing_is_trained(
     small("advise", data, *ADVISE, "--budget", "soon").refused("'soon' is no duration")
 
 
-@pytest.mark.usefixtures("training_wins")
-def test_training_that_wins_is_advised_and_auto_follows_it(small: Run, data: Path) -> None:
-    plan = small("advise", data, *ADVISE, "--json").done().json["plan"]
+def test_training_that_wins_is_advised_and_auto_follows_it(won: Asked) -> None:
+    plan, small = won.plan, won.small
     assert plan["advised"] == "upper half"
     assert plan["options"] == {
         "strategy": "lp-ft", "freeze": "50%", "epochs": 2, "batch_norm": "frozen",
     }  # fmt: skip
     assert " --strategy lp-ft --freeze 50% --epochs 2 " in plan["command"]
-    tune = ("finetune", NET, "--data", data, "--image-size", 32)
+    tune = ("finetune", NET, "--data", won.data, "--image-size", 32)
     said = small(*tune, "--save", "team/auto").done()
     assert "for these images (upper half) is followed" in said.err
     recipe = small("show", "team/auto", "--json").json["recipe"]
     assert (recipe["strategy"], recipe["freeze"], recipe["epochs"]) == ("lp-ft", "50%", 2)
-    assert "is followed" in small(*tune, "--dry-run").done().out
-    small(*tune, "--epochs", 1, "--save", "team/given").done()
+
+
+def test_it_says_before_that_it_follows_advice(won: Asked) -> None:
+    tune = ("finetune", NET, "--data", won.data, "--image-size", 32)
+    assert "is followed" in won.small(*tune, "--dry-run").done().out
+
+
+@pytest.mark.long
+def test_advice_is_for_what_is_left_open(won: Asked) -> None:
+    """Not for another size, nor another strategy."""
+    small = won.small
+    tune = ("finetune", NET, "--data", won.data, "--epochs", 1)
+    small(*tune, "--image-size", 32, "--save", "team/given").done()
     assert small("show", "team/given", "--json").json["recipe"]["epochs"] == 1
-    other = small(
-        "finetune", NET, "--data", data, "--image-size", 40, "--epochs", 1, "--save", "a/b"
-    )
+    other = small(*tune, "--image-size", 40, "--save", "a/b")
     assert "advice" not in other.done().err
-    partial = small(*tune, "--strategy", "partial", "--epochs", 1, "--save", "team/x")
+    partial = small(*tune, "--image-size", 32, "--strategy", "partial", "--save", "team/x")
     assert "advice" not in partial.done().err
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("training_wins")
-def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(small: Run, data: Path) -> None:
-    small("advise", data, *ADVISE).done()
+def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(won: Asked) -> None:
+    small, data = won.small, won.data
     tune = ("finetune", NET, "--data", data, "--image-size", 32, "--folds", 2)
     small(*tune, "--save", "team/x").done()
     recipes = [run["recipe"] for run in small("runs", "--json").json]
@@ -152,22 +248,21 @@ def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(small: Run, da
 def test_advice_without_trials_is_not_followed(small: Run, data: Path) -> None:
     """Only probes were compared: that says nothing of training."""
     small("advise", data, *ADVISE, "--budget", 0).done()
-    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--epochs", 1)
-    assert "followed" not in small(*tune, "--save", "team/x").done().err
+    tune = ("finetune", NET, "--data", data, "--image-size", 32, "--epochs", 1, "--dry-run")
+    assert "followed" not in small(*tune).done().out
 
 
 @pytest.mark.long
-def test_an_option_that_contradicts_the_advice_counts_more(small: Run, data: Path) -> None:
-    small("advise", data, *ADVISE).done()
+def test_an_option_that_contradicts_the_advice_counts_more(asked: Asked) -> None:
+    small, data = asked.small, asked.data
     tune = ("finetune", NET, "--data", data, "--image-size", 32, "--epochs", 1)
     said = small(*tune, "--save", "team/x").done().err
     assert "is not followed: the strategy probe does not use epochs" in said
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "lp-ft"
 
 
-@pytest.mark.usefixtures("training_wins")
-def test_of_advice_that_was_written_to_only_what_trains_is_taken(small: Run, data: Path) -> None:
-    small("advise", data, *ADVISE).done()
+def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> None:
+    small, data = won.small, won.data
     (kept,) = Path("trials/advice").iterdir()
     known = json.loads(kept.read_text())
     known["options"] |= {"data": "/etc", "seed": 7, "epochs": 1}
@@ -194,6 +289,7 @@ def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str)
     small(*done.json["plan"]["command"].split()[1:]).done()
 
 
+@pytest.mark.long
 def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data: Path) -> None:
     Path.cwd().chmod(0o2775)
     before = os.umask(0o077)
@@ -207,6 +303,7 @@ def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data:
     assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o664}
 
 
+@pytest.mark.long
 def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,15 +360,16 @@ def test_an_interrupt_prints_the_plan(
     assert "Advised: probe at " in done.out
     assert "zoo finetune " in done.out
     assert json.loads((tmp_path / "advice" / "advice.json").read_text())["plan"]["stopped"]
-    monkeypatch.setattr("zoo.finetune.trial.train", real)
-    assert small("advise", data, *ADVISE).done().code == 0
 
 
-def test_what_was_tried_is_listed(small: Run, data: Path) -> None:
+def test_nothing_was_tried_yet(small: Run) -> None:
     assert small("runs", "--trials").done().out.splitlines() == [
         "SCORE  TRIED  BASE  DATA  IMAGES  AT"
     ]
-    small("advise", data, *ADVISE).done()
+
+
+def test_what_was_tried_is_listed(asked: Asked) -> None:
+    small = asked.small
     rows = small("runs", "--trials", "--json").done().json
     assert {row["base"] for row in rows} == {NET}
     assert {row["data"] for row in rows} == {"data"}

@@ -13,6 +13,7 @@ from fakes.checkpoints import add_checkpoint, tensors
 from fakes.clock import earlier
 
 import zoo
+from zoo.lookup.alive import RunLock, machine
 
 TUNED = "team/digits"
 
@@ -192,3 +193,34 @@ def test_names_whose_files_are_gone_keep_all_checkpoints(run: Any, home: Path) -
     shown = run("prune", "--yes")
     assert "which the index knows, is gone; no checkpoint is deleted" in shown.err
     assert len(list(home.glob("manifests/??/*"))) == before
+
+
+def test_weights_of_trials_are_collected_and_what_they_showed_stays(toy: Any) -> None:
+    """Not while one is running, or young; and no link leads out of the zoo."""
+    for name in ("old", "running", "young"):
+        weights = Path("trials") / name / "weights"
+        weights.mkdir(parents=True)
+        for path in (weights / "probe.safetensors", weights.parent / "state.pt"):
+            path.write_bytes(b"1234")
+            if name != "young":
+                os.utime(path, (1, 1))
+        (weights.parent / "metrics.jsonl").write_text("{}\n")
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine").write_bytes(b"12")
+    os.utime("elsewhere/mine", (1, 1))
+    Path("trials/linked").mkdir()
+    Path("trials/linked/weights").symlink_to(Path("elsewhere").absolute())
+    lock = RunLock(Path("trials/running"), machine())
+    old = ["trials/old/state.pt", "trials/old/weights/probe.safetensors"]
+    shown = toy("prune", "--json").done().json
+    items = [item for item in shown["items"] if item["kind"] == "weights of a trial"]
+    assert ([item["name"] for item in items], items[0]["bytes"]) == (old, 4)
+    assert shown["spared"] >= 4
+    assert "no run went on from it" in toy("prune").done().out
+    toy("prune", "--yes").done()
+    left = {str(path) for path in Path("trials").rglob("*.*")}
+    assert {f"trials/{name}/metrics.jsonl" for name in ("old", "running", "young")} <= left
+    assert not left & {*old}
+    assert {f"trials/{name}/state.pt" for name in ("running", "young")} <= left
+    assert Path("elsewhere/mine").exists()
+    lock.release()

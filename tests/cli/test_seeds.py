@@ -50,6 +50,7 @@ def test_each_is_saved_and_the_name_is_the_best(small: Run, few: Path) -> None:
     assert [entry["why"] for entry in history] == ["finetune: the best of 2 seeds"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moved", [False, True])
 def test_each_in_several_processes(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, moved: bool

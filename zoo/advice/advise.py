@@ -6,11 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from zoo.advice.candidates import Contest, race_of, settle
-from zoo.advice.cost import Speed, measure
+from zoo.advice.candidates import Contest, clear_weights, race_of
+from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, plan_of, probe_row
@@ -20,12 +20,12 @@ from zoo.domain.csv_text import as_csv
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
-from zoo.domain.result import Result, plain
+from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
-from zoo.lookup.history import Advised, remember
+from zoo.lookup.history import Advised, Row, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.reflog import now
 from zoo.store.atomic import write_whole
@@ -35,18 +35,6 @@ __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
 PICTURE, PAGE = "advice.png", "advice.html"
-KEPT = (
-    "name",
-    "kind",
-    "options",
-    "score",
-    "low",
-    "high",
-    "images",
-    "seconds",
-    "epochs",
-    "megabytes",
-)
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
 
@@ -93,6 +81,7 @@ def advise(
     *,
     out: Path | None,
     budget: float,
+    skip_alone: bool,
     batch_size: int,
     device: str,
     progress: Progress,
@@ -106,7 +95,7 @@ def advise(
             pick_device(device),
             progress,
             folder=root / CACHE,
-            skip_alone=True,
+            skip_alone=skip_alone,
         )
         warn_of_guess(prepared)
         dataset = prepared.dataset
@@ -124,7 +113,7 @@ def advise(
             layers = layers_of(reading, dataset.task, classes, together, seed, progress)
         if layers:
             contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
-            # A fine-tune refuses classes of one image, and so would all that is tried.
+            # A fine-tune refuses classes of one image, and so does each trial.
             plan = _plan(contest, 0 if dataset.alone else budget)
     groups = _groups(dataset, reading, together)
     advice = Advice(
@@ -149,7 +138,7 @@ def advise(
 def _plan(contest: Contest, budget: float) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, layers, race = contest.prepared, contest.layers, None
-    speed = measure(prepared)
+    speed = speed_of(prepared)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
         told = f"{layers.score} of a probe at each depth: {', '.join(scores)}"
@@ -157,8 +146,12 @@ def _plan(contest: Contest, budget: float) -> Plan:
         race = race_of(contest, speed, budget)
         race.run()
     plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
-    settle(race, plan.advised)
-    remember(contest.root, _advised(prepared, layers, speed, plan))
+    clear_weights(race, plan.advised)
+    if not remember(contest.root, _advised(prepared, layers, speed, plan)):
+        prepared.progress.say(
+            "what was advised before is kept, and --strategy auto follows that: it rests on more "
+            "trials than this"
+        )
     return plan
 
 
@@ -167,7 +160,7 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     names = {each.name for each in plan.tried}
     probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
     tried = [*plan.tried, *(each for each in probes if each.name not in names)]
-    told = [{name: plain(getattr(each, name)) for name in KEPT} for each in tried]
+    rows = [Row(**{each.name: getattr(row, each.name) for each in fields(Row)}) for row in tried]
     _, height, width = prepared.network.planned.preprocessing.input_size
     return Advised(
         base=prepared.base,
@@ -181,7 +174,7 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
         options=plan.options,
         trained=any(each.kind == "training" for each in plan.tried),
         stopped=plan.stopped,
-        tried=told,
+        tried=tuple(rows),
     )
 
 

@@ -4,8 +4,9 @@ trains them, and fits the probes that they have to beat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from zoo.advice.cost import Speed
 from zoo.advice.depths import TOGETHER, usable
 from zoo.advice.layers import Layers
+from zoo.advice.race import Candidate, Race
 from zoo.advice.reading import Reading
-from zoo.advice.trials import Candidate, Race
 from zoo.backbones.freeze import trained_norms
 from zoo.backbones.taps import HEAD
 from zoo.domain.progress import silent
@@ -24,15 +25,17 @@ from zoo.domain.words import plural
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.probe import fit_probe
-from zoo.finetune.trial import Trial, drop, try_out
+from zoo.finetune.trial import Kept, Trial, drop, kept_trials, try_out
 from zoo.workspace import Workspace
 
-__all__ = ["Contest", "FOLDS", "OWN_SPLIT", "ROWS", "Row", "candidates_of", "race_of", "settle"]
+__all__ = ["Contest", "Row", "candidates_of", "clear_weights", "race_of"]
 
 OWN_SPLIT = 400
 """Validation images from which on they choose alone; with fewer, folds do."""
 FOLDS = 3
 EPOCHS = 9
+WHERE = {"data": "", "root": ""}
+"""What of a recipe says where images lie."""
 PEAK = "peak"
 """The depth where the curve of probes is highest."""
 
@@ -45,7 +48,7 @@ class Row:
         name: What it is called; ``{}`` is the unit that is frozen last.
         freeze: As in `zoo.Recipe`, or ``peak``.
         batch_norm: As in `zoo.Recipe`, where the network has any.
-        rate: Share of the default rate.
+        rate: Times the default rate.
         least: Training images from which on it is tried.
     """
 
@@ -60,7 +63,7 @@ ROWS = (
     Row("above {}", PEAK, "frozen"),
     Row("upper half", "50%", "frozen"),
     Row("everything", "none", "frozen"),
-    Row("everything, third of the rate", "none", "frozen", rate=1 / 3),
+    Row("everything, three times the rate", "none", "frozen", rate=3),
     Row("everything, batch norm live", "none", "live", least=500),
 )
 """What is tried. What a network cannot do, or is the same as a row above, is left out."""
@@ -91,7 +94,6 @@ def candidates_of(
         candidate = Candidate(
             name=row.name.format(best_single),
             options=options,
-            epochs=EPOCHS,
             begin=speed.begin(whole + len(dataset.test)),
             epoch=speed.epoch(boundary, train, held_out),
         )
@@ -126,7 +128,7 @@ class Contest:
         trial = try_out(
             self.workspace,
             str(self.prepared.parent),
-            replace(self.recipe, fold=fold, **candidate.options),  # type: ignore[arg-type]
+            self._recipe(candidate, fold),
             device=str(self.prepared.device),
             progress=silent,
             root=self.root,
@@ -137,14 +139,29 @@ class Contest:
             drop(trial)  # no run goes on from it: that has other images
         return trial
 
+    def missing(self, kept: Sequence[Kept], candidate: Candidate, fold: str, epochs: int) -> int:
+        """How many of so many epochs are still to be trained, as far as the ``kept`` trials show:
+        what is trained has no more than these.
+        """
+        asked = replace(self._recipe(candidate, fold), task=self.prepared.task).to_json()
+        done = [each for each in kept if _alike(each.recipe, asked)]
+        enough = any(each.epochs >= epochs for each in done)
+        further = (each.epochs for each in done if each.goes_on)
+        return 0 if enough else epochs - max(further, default=0)
+
+    def _recipe(self, candidate: Candidate, fold: str) -> Recipe:
+        return replace(self.recipe, fold=fold, **candidate.options)  # type: ignore[arg-type]
+
     def probes(self, images: Sequence[str]) -> dict[str, list[float]]:
-        """Fit the probes that may be advised without these images, and ask them about these."""
+        """The scores that the probes that may be advised have on these images: fitted on all
+        others that are not for tests.
+        """
         row_of = {sample.key: at for at, sample in enumerate(self.reading.samples)}
         asked = [row_of[key] for key in images]
         fitted = sorted({*self.reading.where("train", "validation").tolist()} - {*asked})
-        return dict(self._told(fitted, asked))
+        return dict(self._scores(fitted, asked))
 
-    def _told(self, fitted: list[int], asked: list[int]) -> Iterator[tuple[str, list[float]]]:
+    def _scores(self, fitted: list[int], asked: list[int]) -> Iterator[tuple[str, list[float]]]:
         reading, task = self.reading, self.prepared.task
         for at in usable(self.layers.depths.best_single):
             values, parts = _features(reading, at)
@@ -171,7 +188,7 @@ def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
     best_single = contest.layers.depths.best_single
     candidates = candidates_of(prepared, best_single, speed, held_out)
     judges = f"{held_out:,} validation images" if own else f"{FOLDS} folds of {pool:,} images"
-    needs = (f"{each.name} {each.seconds * len(folds):.0f} s" for each in candidates)
+    needs = (f"{each.name} {each.seconds(EPOCHS) * len(folds):.0f} s" for each in candidates)
     progress.say(
         f"trying {plural(len(candidates), 'recipe')} on {judges}: {', '.join(needs)}; "
         f"at most {budget:.0f} s"
@@ -181,19 +198,26 @@ def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
         folds,
         contest.attempt,
         contest.probes,
+        epochs=EPOCHS,
         groups={sample.key: group for sample, group in zip(samples, contest.groups, strict=True)},
         budget=budget,
+        missing=partial(contest.missing, kept_trials(prepared, contest.root)),
         progress=progress,
         drop=drop,
     )
 
 
-def settle(race: Race | None, advised: str) -> None:
+def clear_weights(race: Race | None, advised: str) -> None:
     """Delete the weights of trials that ended, but of the one that a run will go on from."""
     for entry in race.entries if race else []:
         for trial in entry.trials:
             if trial.epochs == trial.of and entry.candidate.name != advised:
                 drop(trial)
+
+
+def _alike(kept: Mapping[str, object], asked: Mapping[str, object]) -> bool:
+    """Whether a trial is of the recipe that is asked for, wherever the images lie."""
+    return {**kept, **WHERE} == {**asked, **WHERE}
 
 
 def _features(reading: Reading, at: str) -> tuple[Tensor, list[int]]:

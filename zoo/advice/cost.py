@@ -14,14 +14,15 @@ import torch
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.setup.prepare import Prepared
 
-__all__ = ["Speed", "measure"]
+__all__ = ["Speed", "speed_of"]
 
 BACKWARD = 3.0
 """How often what is trained is computed for an image of a step: forward, and twice as much
 backward."""
 IMAGES = 8
 OVERHEAD = 1.0
-"""Seconds that a trial takes beside: network and images are opened, a probe is fitted."""
+"""Seconds that a trial takes beside training, as a guess before one was made: network and images
+are opened, a probe is fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,15 @@ class Speed:
 
     Attributes:
         image: Seconds of one forward pass, for each image.
-        entered: The share of these that has passed when each unit is entered, in order; those of
-            units that never were are those of the one before.
+        entered: The share of that time that has passed when each unit is entered, in order. A unit
+            that is never entered has the share of the one before it.
     """
 
     image: float
     entered: tuple[float, ...]
 
     def above(self, boundary: int) -> float:
-        """The share that is left to compute above so many frozen units."""
+        """The share of the time that is spent above so many frozen units."""
         return 1.0 if not boundary else 1.0 - [*self.entered, 1.0][boundary]
 
     def epoch(self, boundary: int, train: int, held_out: int) -> float:
@@ -50,18 +51,19 @@ class Speed:
         return OVERHEAD + self.image * images
 
 
-def measure(prepared: Prepared) -> Speed:
-    """Run a few images through the network, as it is asked for a probe."""
+def speed_of(prepared: Prepared) -> Speed:
+    """Measure it: run a few images through the network, as a probe does."""
     model, units = prepared.model.eval(), prepared.hierarchy.units
     loader = image_loaders(prepared).plain
     images = torch.stack(
         [loader.batches.image(at, 0) for at in range(min(IMAGES, len(loader.batches.samples)))]
     ).to(prepared.device)
     entered = [0.0] * len(units)
-    wait: Callable[[], None] = (
-        torch.cuda.synchronize if prepared.device.type == "cuda" else lambda: None
-    )
     began = 0.0
+
+    def wait() -> None:
+        if prepared.device.type != "cpu":
+            torch.accelerator.synchronize(prepared.device)
 
     def passing(at: int) -> Callable[..., None]:
         def note(*_: object) -> None:

@@ -18,7 +18,8 @@ from torch import nn
 
 from zoo.advice.held_out import FOLDS, Features
 from zoo.domain.result import Result
-from zoo.finetune.strategies.linear import Fitter, folds, goodness, kind_for
+from zoo.finetune.results.goodness import goodness
+from zoo.finetune.strategies.linear import Fitter, folds, kind_for
 
 __all__ = ["MORE", "Growth", "Size", "grow"]
 

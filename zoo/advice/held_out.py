@@ -14,11 +14,11 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from zoo.domain.task import Task
+from zoo.finetune.results.goodness import goodness
 from zoo.finetune.strategies.linear import (
     Rank,
     along_c,
     folds,
-    goodness,
     kind_for,
     rank_of,
     splits,

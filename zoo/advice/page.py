@@ -1,4 +1,4 @@
-"""The page of advice: one file that needs no other, for whoever has no shell.
+"""The page of advice: one file that needs no other, for people who do not use a command line.
 
 Names of files and classes are somebody's: all text is escaped, and the page may load nothing.
 """
@@ -13,13 +13,12 @@ from jinja2 import Environment
 
 from zoo.advice.facts import Facts
 from zoo.advice.plan import Plan
+from zoo.domain.duration import time_of
 from zoo.domain.recipe import data_name
 
 __all__ = ["page_of"]
 
 TEMPLATE = "page.html"
-LONG = 100
-"""Seconds from which on minutes are told."""
 
 
 def page_of(
@@ -34,7 +33,6 @@ def page_of(
     """The page, with these two pictures in it."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files(__package__) / TEMPLATE).read_text("utf-8"))
-    seconds = plan.seconds if plan else 0.0
     return template.render(
         base=base,
         data=data_name(data),
@@ -43,7 +41,7 @@ def page_of(
         leaks=facts.leaks,
         classes=facts.classes,
         plan=plan,
-        seconds=f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min",
+        seconds=time_of(plan.seconds) if plan else "",
         picture=picture and _inlined(picture),
         sheet=_inlined(sheet),
     )

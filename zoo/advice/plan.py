@@ -14,9 +14,9 @@ import torch
 from zoo.advice.cost import Speed
 from zoo.advice.depths import span, usable
 from zoo.advice.layers import Layers
-from zoo.advice.trials import Entry, Race
+from zoo.advice.race import Entry, Race
 from zoo.backbones.taps import HEAD
-from zoo.domain.recipe import Recipe, chosen, data_name
+from zoo.domain.recipe import Recipe, chosen, data_name, in_words
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.domain.words import plural
@@ -28,6 +28,8 @@ MUCH = 0.01
 """What a hundred more images bring at least where there are few."""
 NAMESPACE = "advised"
 """Where the result of an advised command is saved, unless another name is given."""
+NAMED = 5
+"""Most classes that are named."""
 NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -102,7 +104,8 @@ class Plan(Result):
         why: Why, in words.
         options: The options of `zoo.Recipe` that are advised.
         recipe: These, and those that say what the data is.
-        command: What carries it out.
+        command: What carries it out; empty where a fine-tune refuses the images.
+        refused: Why it does; empty: it does not.
         seconds: Estimated, of that.
         changes: What would change the advice.
         left_out: Recipes that the budget left out, each with the seconds that it needs.
@@ -118,6 +121,7 @@ class Plan(Result):
     options: Mapping[str, object]
     recipe: Mapping[str, object]
     command: str
+    refused: str
     seconds: float
     changes: tuple[str, ...]
     left_out: Mapping[str, float]
@@ -149,6 +153,7 @@ def plan_of(
     asked = {**chosen(recipe.to_json()), **options}
     if not prepared.dataset.skipped:
         asked.pop("skip_bad", None)
+    refused = _refused(prepared.dataset.alone)
     return Plan(
         scenario=_scenario(layers),
         measure=layers.score,
@@ -157,10 +162,11 @@ def plan_of(
         why=_why(one, tried, winner, race),
         options=options,
         recipe=asked,
-        command=command_of(prepared.base, asked, default_name(recipe.data)),
+        command="" if refused else command_of(prepared.base, asked, default_name(recipe.data)),
+        refused=refused,
         seconds=round(_seconds(prepared, speed, winner), 1),
-        changes=tuple(_changes(layers, one, race)),
-        left_out={each.name: round(each.seconds) for each in race.too_long} if race else {},
+        changes=tuple(_changes(layers, one, race, refused)),
+        left_out={each.name: round(race.needs(each)) for each in race.too_long} if race else {},
         budget=budget,
         stopped=race.stopped if race else "",
     )
@@ -175,12 +181,16 @@ def default_name(data: str) -> str:
 def command_of(base: str, recipe: Mapping[str, object], save: str) -> str:
     """The command for a recipe, as a shell takes it."""
     words = [f"zoo finetune {quote(base)} --data {quote(str(recipe['data']))}"]
-    for name, value in recipe.items():
-        if name == "data":
-            continue
-        option = f"--{name.replace('_', '-')}"
-        words.append(option if value is True else f"{option} {quote(str(value))}")
+    words += in_words({name: value for name, value in recipe.items() if name != "data"})
     return " ".join([*words, f"--save {quote(save)}"])
+
+
+def _refused(alone: Sequence[str]) -> str:
+    """Why a fine-tune refuses images with classes that are ``alone``: fewer than two are theirs."""
+    if not alone:
+        return ""
+    names = ", ".join(alone[:NAMED]) + (", …" if len(alone) > NAMED else "")
+    return f"zoo finetune asks for two images of each class, and fewer are of {names}"
 
 
 def _scenario(layers: Layers) -> Scenario:
@@ -210,9 +220,8 @@ def _tried(
     rows = [
         probe_row(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)
     ]
-    for entry in race.entries if race else []:
-        if entry.trials:
-            rows.append(_training(prepared, entry, race))
+    if race:
+        rows += [_training(prepared, entry, race) for entry in race.entries if entry.trials]
     return tuple(sorted(rows, key=lambda row: -row.score))
 
 
@@ -248,11 +257,9 @@ def probe_row(
     )
 
 
-def _training(prepared: Prepared, entry: Entry, race: Race | None) -> Tried:
-    assert race is not None
-    epochs = entry.epochs
-    told = entry.told()
-    score, low, high = _span(told, race, prepared.task)
+def _training(prepared: Prepared, entry: Entry, race: Race) -> Tried:
+    scores = entry.held_out()
+    score, low, high = _span(scores, race, prepared.task)
     return Tried(
         name=entry.candidate.name,
         kind="training",
@@ -260,10 +267,10 @@ def _training(prepared: Prepared, entry: Entry, race: Race | None) -> Tried:
         score=score,
         low=low,
         high=high,
-        images=len(told),
-        epochs=epochs,
+        images=len(scores),
+        epochs=entry.epochs,
         done=max(trial.epochs for trial in entry.trials),
-        of=entry.candidate.epochs,
+        of=race.epochs,
         seconds=round(entry.seconds, 1),
         megabytes=_megabytes(prepared.hierarchy.params),
         dropped=entry.dropped,
@@ -274,17 +281,17 @@ def _megabytes(parameters: int) -> float:
     return round(4 * parameters / 1e6, 1)
 
 
-def _span(told: Mapping[str, float], race: Race, task: Task) -> tuple[float, float, float]:
-    groups = [race.groups.get(key, "") for key in told]
-    return span(torch.tensor(list(told.values())), groups, task)
+def _span(scores: Mapping[str, float], race: Race, task: Task) -> tuple[float, float, float]:
+    groups = [race.groups.get(key, "") for key in scores]
+    return span(torch.tensor(list(scores.values())), groups, task)
 
 
 def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, race: Race | None) -> str:
     trained = [each for each in tried if each.kind == "training"]
     if winner and race:
-        told = winner.told()
-        at, probe = race.best_probe(told)
-        gained = fmean(told.values()) - fmean(probe.values())
+        scores = winner.held_out()
+        at, probe = race.best_probe(scores)
+        gained = fmean(scores[key] - probe[key] for key in probe)
         return (
             f"it is {gained:.3f} better than the best probe (at {at}) on the same "
             f"{plural(len(probe), 'image')}, which is more than one standard error"
@@ -305,11 +312,11 @@ def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
         return 1.0 + speed.image * images
     trial = winner.trials[-1]
     each = (trial.seconds[trial.epochs] - trial.seconds.get(0, 0.0)) / max(trial.epochs, 1)
-    epochs = winner.candidate.epochs if data.validation else winner.epochs
+    epochs = winner.epochs if not data.validation else trial.of
     return winner.candidate.begin + epochs * each * len(data.train) / trial.trained
 
 
-def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
+def _changes(layers: Layers, one: Tried, race: Race | None, refused: str) -> Iterator[str]:
     growth = layers.growth
     if growth and growth.brings >= MUCH:
         yield (
@@ -318,7 +325,8 @@ def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
             "them than a probe does; ask again then"
         )
     if race is None:
-        yield "trials: none was made (--budget 10m allows them)"
+        why = "as a fine-tune refuses these images" if refused else "--budget 10m allows them"
+        yield f"trials: none was made ({why})"
         return
     if race.stopped == "budget" or race.too_long:
         names = [each.name for each in race.too_long] or [
@@ -337,7 +345,7 @@ def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
         None,
     )
     if one.kind == "probe" and close:
-        images = len(close.told())
+        images = len(close.held_out())
         yield (
             f"more images to judge by: between {one.name} and {close.candidate.name} no difference "
             f"can be seen on {images}"
@@ -346,5 +354,5 @@ def _changes(layers: Layers, one: Tried, race: Race | None) -> Iterator[str]:
 
 def _worse(race: Race, entry: Entry) -> bool:
     """Whether a training is behind the best probe."""
-    told = entry.told()
-    return race.ahead(race.best_probe(told)[1], told)
+    scores = entry.held_out()
+    return race.ahead(race.best_probe(scores)[1], scores)

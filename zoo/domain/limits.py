@@ -105,6 +105,9 @@ RANKED_NETWORKS = 1000
 KEPT_RANKINGS = 10_000
 """Measurements of networks, in the cache, that are read as history."""
 
+KEPT_ADVICE = 10_000
+"""Files of advice, and trials, that are read at most; the newest are."""
+
 CHUNK_WORDS = 256 * 1024
 """Words in a chunk of an encoded object, as the writer makes them; a word has at most 8 bytes."""
 

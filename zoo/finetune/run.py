@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,14 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption
+from zoo.errors import Invalid, InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.phases import phase_loaders
-from zoo.finetune.loop.state import Saved, State, read_state
+from zoo.finetune.loop.state import Saved, State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
@@ -44,9 +44,9 @@ from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import with_units
-from zoo.finetune.strategies.probe import probe, probe_heads, settle
-from zoo.finetune.trial import drop, locked, take_over, tried, try_out
-from zoo.lookup.runs import CACHE, RUNS, STATE, Run, find_run
+from zoo.finetune.strategies.probe import begin, probe_heads, settle
+from zoo.finetune.trial import drop, locked, take_over, try_out
+from zoo.lookup.runs import CACHE, RUNS, Run, find_run
 from zoo.store.rights import for_all_of
 from zoo.transfer.changes import check_change
 from zoo.workspace import Workspace
@@ -110,6 +110,8 @@ def finetune(
         asked = with_absolute_paths(recipe).to_json()
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked, note))
         with _locked(workspace, run, ranks):
+            # Before it gets what a trial did: whoever is interrupted then resumes the run.
+            ranks.on_main(run.write)
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
                 journal.remark(earlier.remark(prepared))
@@ -121,9 +123,11 @@ def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prep
     """What the strategy ``auto`` stands for: what was advised, what folds choose, or just what it
     is by itself; and that in words.
     """
-    chosen, told = as_advised(workspace, like, recipe)
+    # Once: other ranks may find other advice, as somebody may be writing it.
+    chosen, told = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
     if chosen == recipe and undecided(like):
-        chosen, told = choose(like, lambda each: _trial(workspace, like, each))
+        chosen, why = choose(like, lambda each: _trial(workspace, like, each))
+        told = f"{told}; {why}" if told else why
     if chosen == recipe:
         return like, told
     # Anew: trials have drawn random numbers, and a rerun makes none.
@@ -133,12 +137,11 @@ def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prep
 
 def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
     """What a trial of the same recipe has done of the ``run``, which takes it over."""
-    ranks = prepared.ranks
-    if not (trial := ranks.on_main(lambda: tried(prepared, workspace.root))):
+    trial = take_over(prepared, workspace.root, run)
+    if not trial:
         return None
-    take_over(trial, run, ranks)
-    prepared.progress.say(f"what a trial has done already is taken over ({trial.id[:8]})")
-    return read_state(run.folder / STATE)
+    prepared.progress.say(f"what a trial has done already is taken over ({trial[:8]})")
+    return saved_in(run.folder, prepared.ranks)
 
 
 def check_saved(
@@ -210,9 +213,7 @@ def resume(
             )
             warn_of_guess(prepared)
             earlier.check_data(prepared)
-            path = run.folder / STATE
-            # The main rank may write one before another has looked.
-            saved = read_state(path) if ranks.on_main(path.exists) else None
+            saved = saved_in(run.folder, ranks)
             with _noted(_going_on(run, prepared, saved, log), prepared, trackers, saved) as journal:
                 journal.remark(earlier.remark(prepared) if saved else "")
                 return _run(workspace, prepared, journal, saved, save_every, began)
@@ -244,15 +245,22 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
         with locked(run, ranks):
             yield
     except KeyboardInterrupt as error:
-        if ranks.is_main and (now := Run.read(run.folder)).status != "done":
-            # It says that it is running where nothing has been noted since it was resumed.
-            left = replace(now, status="interrupted").kept
-            kept = f"{left}; to go on" if left else "nothing is kept yet, begin anew"
-            error.add_note(
-                f"{kept}: zoo finetune --resume {run.id}\n"
-                f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
-            )
+        # An interrupt before anything was written is no other error.
+        with suppress(Invalid):
+            if ranks.is_main and (now := Run.read(run.folder)).status != "done":
+                error.add_note(_to_go_on(workspace, now))
         raise
+
+
+def _to_go_on(workspace: Workspace, run: Run) -> str:
+    """What is kept of a run that is interrupted, and the command that goes on with it."""
+    # It says that it is running where nothing has been noted since it was resumed.
+    left = replace(run, status="interrupted").kept
+    kept = f"{left}; to go on" if left else "nothing is kept yet, begin anew"
+    return (
+        f"{kept}: zoo finetune --resume {run.id}\n"
+        f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
+    )
 
 
 def _run(
@@ -269,18 +277,13 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    if not were_tried(workspace, prepared):
+    if not prepared.ranks.on_main(lambda: were_tried(workspace, prepared)):
         journal.advise(too_few(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal, save_every)
     loaders = phase_loaders(workspace.root / CACHE, prepared, journal.remark)
-    # After the network was made: its head is the same in all ranks, its dropout is not.
-    ranks.seed(prepared.recipe.seed)
-    if saved:
-        state.load(saved)
-    else:
-        probe(prepared, loaders, journal, state)
+    begin(prepared, loaders, journal, state, saved)
     if ranks.on_main(lambda: not (journal.run.folder / SAMPLES).exists()):
         begun = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         ranks.on_main(lambda: _show_samples(prepared, begun, journal))

@@ -9,35 +9,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
-from zoo.domain.plain import Json
+from zoo.domain.limits import KEPT_ADVICE
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.domain.task import SCORE
 from zoo.errors import Conflict, Invalid, InvalidOption
 from zoo.finetune.loop.phases import phase_loaders
-from zoo.finetune.loop.state import State, read_state
+from zoo.finetune.loop.state import State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.ranks.ranks import ALONE, Ranks
-from zoo.finetune.results.journal import LIBRARIES, NOTHING, Journal, provenance
+from zoo.finetune.results.journal import LIBRARIES, NOTHING, Journal, continued, provenance
 from zoo.finetune.results.trackers import Trackers
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.finetune.strategies.choose import EPOCH, Scores, scores_of
-from zoo.finetune.strategies.probe import PROBE, probe
-from zoo.lookup.alive import RunLock
-from zoo.lookup.runs import CACHE, METRICS, STATE, TRIALS, Run
+from zoo.finetune.strategies.probe import PROBE, begin
+from zoo.lookup.alive import LOCK, RunLock, machine
+from zoo.lookup.runs import CACHE, METRICS, RUN, STATE, TRIALS, WEIGHTS, Run
 from zoo.reflog import now
 from zoo.store.atomic import write_whole
-from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
-__all__ = ["Trial", "drop", "locked", "take_over", "tried", "try_out"]
+__all__ = ["Kept", "Trial", "drop", "kept_trials", "locked", "take_over", "try_out"]
 
 OPENING = (
     *("data", "root", "path_column", "label_column", "max_pixels", "skip_bad"),
@@ -56,19 +57,15 @@ class Trial:
 
     Attributes:
         folder: Where it is kept.
-        recipe: With nothing left to decide.
-        measure: What is measured (`SCORE`).
         of: The epochs of its schedule.
         images: The keys of the images held out.
         scores: By the number of epochs; 0: of the probe that it began with.
-        by_image: How well each image is told (`goodness`), by the number of epochs.
+        by_image: The score of each image (`goodness`), by the number of epochs.
         seconds: What it took up to there.
         trained: How many images were trained on.
     """
 
     folder: Path
-    recipe: Recipe
-    measure: str
     of: int
     images: tuple[str, ...]
     scores: Scores
@@ -80,6 +77,38 @@ class Trial:
     def epochs(self) -> int:
         """How many are done."""
         return max(self.scores, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A trial as it is kept.
+
+    Attributes:
+        recipe: The options, as JSON, with nothing left to decide.
+        epochs: How many are done.
+        goes_on: Whether its weights are kept, too.
+    """
+
+    recipe: Mapping[str, object]
+    epochs: int
+    goes_on: bool
+
+
+class _Line(msgspec.Struct):
+    """What a trial reads of a line of its journal."""
+
+    kind: str
+    time: float
+    name: str = ""
+    scores: tuple[float, ...] = ()
+
+    @property
+    def epochs(self) -> int | None:
+        """After how many the scores of all images were noted; None: it is another line."""
+        if self.kind != BY_IMAGE:
+            return None
+        match = EPOCH.fullmatch(self.name)
+        return int(match[1]) if match else 0 if self.name == PROBE else None
 
 
 def try_out(
@@ -97,6 +126,8 @@ def try_out(
     """Train ``base`` after ``recipe`` up to so many ``epochs``, or all of them; or answer from what
     is kept of that in ``root``, which is the zoo's, or a temporary folder.
 
+    It answers for so many epochs, even where more are kept.
+
     Raises as `zoo.finetune.run.finetune`, and `Conflict` where another process is at it.
     """
     with NOTHING.threads(device, ranks):
@@ -107,58 +138,78 @@ def try_out(
             raise InvalidOption("a trial is judged by images that are held out, and there are none")
         asked = sum(phase.epochs for phase in prepared.recipe.plan())
         until = asked if epochs is None else min(epochs, asked)
-        run = ranks.on_main(lambda: _run(prepared, root))
-        found = ranks.on_main(lambda: _read(run, prepared))
+        folder = root / TRIALS / key_of(prepared)
+        if found := ranks.on_main(lambda: _answer(folder, prepared, until)):
+            return found
+        new = ranks.on_main(lambda: _new(folder, prepared))
+        with locked(new, ranks):
+            run = ranks.on_main(lambda: _going_on(new, prepared))
+            _train(prepared, run, root, until)
+        return ranks.on_main(lambda: _read(run, prepared, until))
+
+
+def _answer(folder: Path, prepared: Prepared, until: int) -> Trial | None:
+    """What is kept, if that is enough."""
+    with suppress(Invalid):
+        run = Run.read(folder)
+        found = _read(run, prepared, until)
         if until in found.scores or run.status == "done":
             return found
-        with locked(run, ranks):
-            _train(prepared, run, root, until)
-        return ranks.on_main(lambda: _read(run, prepared))
+    return None
+
+
+def _new(folder: Path, prepared: Prepared) -> Run:
+    """The trial as it begins, in its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(
+        folder=folder,
+        base=prepared.base,
+        parent=str(prepared.parent),
+        save="",
+        recipe=prepared.recipe.to_json(),
+        device=str(prepared.device),
+        started=now(),
+        machine=machine(),
+        provenance=provenance(prepared),
+    )
+
+
+def _going_on(new: Run, prepared: Prepared) -> Run:
+    """The trial as it is kept; else ``new``, in a folder that has nothing but the lock, which is
+    held: what was cut off while it was made, or is damaged, is deleted.
+    """
+    try:
+        run = Run.read(new.folder)
+        _read(run, prepared, 0)
+    except Invalid:
+        for path in new.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        return new
+    return run
 
 
 def _train(prepared: Prepared, run: Run, root: Path, until: int) -> None:
     """Go on from what is kept, if there is something, to so many epochs."""
-    ranks, path = prepared.ranks, run.folder / STATE
-    saved = read_state(path) if ranks.on_main(path.exists) else None
+    saved = saved_in(run.folder, prepared.ranks)
     steps = saved.position.steps if saved else 0
-    run = replace(run, provenance=provenance(prepared))
+    known = continued(run.provenance if saved else {}, prepared)
     with Journal(
-        run, Trackers(()), steps=steps, writes=ranks.is_main, by_image=prepared.task
+        replace(run, provenance=known),
+        Trackers(()),
+        steps=steps,
+        writes=prepared.ranks.is_main,
+        by_image=prepared.task,
     ) as journal:
         journal.note(BEGUN, steps)
         loaders = phase_loaders(root / CACHE, prepared, lambda _: None)
         state = State(prepared, journal)
-        ranks.seed(prepared.recipe.seed)
-        if saved:
-            state.load(saved)
-        else:
-            probe(prepared, loaders, journal, state)
+        begin(prepared, loaders, journal, state, saved)
         train(prepared, loaders, journal, state, until)
         if state.position.phase == len(prepared.phases):
             journal.done({"trained_images": len(prepared.dataset.train)}, keep=True)
-
-
-def _run(prepared: Prepared, root: Path) -> Run:
-    """The trial's `Run`: as it is kept, or new."""
-    with for_all_of(root, TRIALS):
-        folder = root / TRIALS / key_of(prepared)
-        folder.mkdir(exist_ok=True)
-    try:
-        return Run.read(folder)
-    except Invalid:  # none yet, or cut off while it was made
-        shutil.rmtree(folder)
-        folder.mkdir()
-        return Run(
-            folder=folder,
-            base=prepared.base,
-            parent=str(prepared.parent),
-            save="",
-            recipe=prepared.recipe.to_json(),
-            device=str(prepared.device),
-            started=now(),
-            status="interrupted",
-            provenance=provenance(prepared),
-        )
 
 
 def key_of(prepared: Prepared) -> str:
@@ -175,73 +226,104 @@ def key_of(prepared: Prepared) -> str:
     return blake3(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(run: Run, prepared: Prepared) -> Trial:
-    """What its journal tells so far."""
-    lines = list(run.lines())
-    by_image = {
-        at: tuple(line["scores"])
-        for line in lines
-        if line.get("kind") == BY_IMAGE and (at := _epochs(line["name"])) is not None
-    }
-    measure, dataset = SCORE[prepared.task], prepared.dataset
+def _read(run: Run, prepared: Prepared, until: int) -> Trial:
+    """What its journal says of so many epochs; raises `Invalid` where it is damaged."""
+    dataset, measure = prepared.dataset, SCORE[prepared.task]
+    noted = _noted(run)
+    try:
+        scores = msgspec.convert(scores_of(run.lines(), measure), dict[int, float])
+    except (KeyError, msgspec.ValidationError) as error:
+        raise Invalid(f"{run.folder / METRICS} is damaged: {error}") from error
+    by_image = {line.epochs: line.scores for line in noted if line.epochs is not None}
+    # What was cut off between the two lines of an epoch has but one of them.
+    images = len(dataset.validation)
+    known = {at for at in scores if at <= until and len(by_image.get(at, ())) == images}
+    seconds = _seconds(noted)
     return Trial(
         folder=run.folder,
-        recipe=prepared.recipe,
-        measure=measure,
         of=sum(phase.epochs for phase in prepared.recipe.plan()),
         images=tuple(sample.key for sample in dataset.validation),
-        scores=scores_of(lines, measure),
-        by_image=by_image,
-        seconds=_seconds(lines),
+        scores={at: scores[at] for at in known},
+        by_image={at: by_image[at] for at in known},
+        seconds={at: seconds[at] for at in known},
         trained=len(dataset.train),
     )
 
 
-def _epochs(name: str) -> int | None:
-    match = EPOCH.fullmatch(name)
-    return int(match[1]) if match else 0 if name == PROBE else None
+def _noted(run: Run) -> list[_Line]:
+    """The lines of its journal; raises `Invalid` where one is none."""
+    try:
+        return msgspec.convert(list(run.lines()), list[_Line])
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{run.folder / METRICS} is damaged: {error}") from error
 
 
-def _seconds(lines: list[Json]) -> dict[int, float]:
+def _seconds(lines: Sequence[_Line]) -> dict[int, float]:
     """By the number of epochs; the time between two sessions does not count."""
     found, before, whole = dict[int, float](), 0.0, 0.0
     for line in lines:
-        if line["kind"] != BEGUN:
-            whole += line["time"] - before
-        before = line["time"]
-        if line["kind"] == BY_IMAGE and (at := _epochs(line["name"])) is not None:
-            found[at] = round(whole, 3)
+        if line.kind != BEGUN:
+            whole += line.time - before
+        before = line.time
+        if line.epochs is not None:
+            found[line.epochs] = round(whole, 3)
+    return found
+
+
+def kept_trials(prepared: Prepared, root: Path) -> list[Kept]:
+    """The trials that are kept in ``root`` of this network on these images, computed as here."""
+    here, found = provenance(prepared), list[Kept]()
+    for path in islice((root / TRIALS).glob(f"*/{RUN}"), KEPT_ADVICE):
+        with suppress(Invalid):
+            run = Run.read(path.parent)
+            same = all(
+                run.provenance.get(name) == here[name] for name in ("data_digest", *COMPUTED)
+            )
+            if same and run.parent == str(prepared.parent):
+                done = [line.epochs for line in _noted(run) if line.epochs is not None]
+                goes_on = (run.folder / STATE).is_file()
+                found.append(Kept(run.recipe, max(done, default=0), goes_on))
     return found
 
 
 def drop(trial: Trial) -> None:
     """Delete the weights of a trial that nobody will go on with; its figures stay."""
     (trial.folder / STATE).unlink(missing_ok=True)
-    shutil.rmtree(trial.folder / "weights", ignore_errors=True)
+    shutil.rmtree(trial.folder / WEIGHTS, ignore_errors=True)
 
 
-def tried(prepared: Prepared, root: Path) -> Run | None:
-    """The trial of just this recipe, if it is kept with its weights and a run would have the same
-    bits; None: there is none.
+def take_over(prepared: Prepared, root: Path, run: Run) -> str:
+    """Give a ``run`` the weights of the trial of just its recipe, and what that noted, if it is
+    kept and the run would have the same bits. The id of that trial; empty: there is none.
     """
+    return prepared.ranks.on_main(lambda: _taken_over(prepared, root, run))
+
+
+def _taken_over(prepared: Prepared, root: Path, run: Run) -> str:
     folder = root / TRIALS / key_of(prepared)
+    if not (folder / STATE).is_file():
+        return ""
     try:
-        run = Run.read(folder)
-    except Invalid:
-        return None
-    same = run.provenance == provenance(prepared) and run.status != "running"
-    return run if same and (folder / STATE).is_file() else None
-
-
-def take_over(trial: Run, run: Run, ranks: Ranks) -> None:
-    """Give the weights of a trial, and what it noted, to a ``run`` of the same recipe."""
-    with locked(trial, ranks):
+        lock = RunLock(folder, machine())
+    except Conflict:  # another process is at it
+        return ""
+    try:
+        trial = Run.read(folder)
+        if trial.provenance != provenance(prepared) or not (folder / STATE).is_file():
+            return ""
         lines = [line for line in trial.lines() if line.get("kind") not in (BY_IMAGE, BEGUN)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_whole(run.folder / METRICS, [text.encode()])
-        if (trial.folder / "weights").is_dir():
-            (trial.folder / "weights").rename(run.folder / "weights")
-        (trial.folder / STATE).rename(run.folder / STATE)
+        if (folder / WEIGHTS).is_dir():
+            shutil.copytree(folder / WEIGHTS, run.folder / WEIGHTS)
+        # Last, and at once: whoever is interrupted before has the trial, and after it the run.
+        (folder / STATE).rename(run.folder / STATE)
+        shutil.rmtree(folder / WEIGHTS, ignore_errors=True)
+    except Invalid:
+        return ""
+    finally:
+        lock.release()
+    return trial.id
 
 
 @contextmanager

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import msgspec
 from blake3 import blake3
 
-from zoo.domain.limits import RUN_BYTES
+from zoo.domain.limits import JSON_FILE_BYTES, KEPT_ADVICE
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import Corrupt, Invalid, NotAFile
@@ -71,12 +73,28 @@ class Past(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One thing that was tried, as it is kept; the fields are those of `zoo.advice.plan.Tried`."""
+
+    name: str
+    kind: str
+    score: float
+    low: float
+    high: float
+    images: int
+    seconds: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    megabytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advised:
     """What was advised for a network, some images and a size, and all that was tried for it.
 
     Attributes:
         options: Those of `zoo.Recipe` that are advised.
-        tried: Name, kind, score, low, high, images and seconds of each.
+        tried: What was tried: probes and recipes.
         stopped: Why trials ended early; empty: they did not.
         trained: Whether any training was tried.
     """
@@ -85,63 +103,69 @@ class Advised:
     manifest: str
     data: str
     data_digest: str
-    image_size: Sequence[int]
+    image_size: tuple[int, ...]
     measure: str
     at: str
     name: str
     options: Mapping[str, Any]
     trained: bool
     stopped: str = ""
-    tried: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    tried: tuple[Row, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read one that is kept.
 
         Raises:
-            Invalid: It is damaged.
+            Invalid: It is damaged, or has a number that is not finite.
         """
         try:
-            data = json.loads(read_regular(path, RUN_BYTES))
-            names = {each.name for each in fields(cls)}
-            found = cls(**{name: value for name, value in data.items() if name in names})
-            list(found.past())
-        except (OSError, ValueError, TypeError, AttributeError, Corrupt, NotAFile) as error:
+            # Not msgspec's JSON: names of files need not be UTF-8.
+            text = read_regular(path, JSON_FILE_BYTES)
+            data = json.loads(text, parse_float=_finite, parse_constant=_finite)
+            return msgspec.convert(data, cls)
+        except (OSError, ValueError, RecursionError, Corrupt, NotAFile) as error:
             raise Invalid(f"{path} cannot be read: {error}") from error
-        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether recipes were compared to the end."""
+        return self.trained and not self.stopped
 
     def past(self) -> Iterator[Past]:
         """Each that was tried."""
         for each in self.tried:
-            score, low, high = (float(each[name]) for name in ("score", "low", "high"))
             yield Past(
-                base=str(self.base),
-                manifest=str(self.manifest),
-                data=str(self.data),
-                data_digest=str(self.data_digest),
-                image_size=tuple(map(int, self.image_size)),
-                measure=str(self.measure),
-                name=str(each["name"]),
-                kind=str(each["kind"]),
-                score=score,
-                low=low,
-                high=high,
-                images=int(each["images"]),
-                seconds=float(each["seconds"]),
-                advised=each["name"] == self.name,
-                at=str(self.at),
+                base=self.base,
+                manifest=self.manifest,
+                data=self.data,
+                data_digest=self.data_digest,
+                image_size=self.image_size,
+                measure=self.measure,
+                name=each.name,
+                kind=each.kind,
+                score=each.score,
+                low=each.low,
+                high=each.high,
+                images=each.images,
+                seconds=each.seconds,
+                advised=each.name == self.name,
+                at=self.at,
             )
 
 
-def remember(root: Path, advised: Advised) -> None:
-    """Keep it, in the place of an earlier one, unless only that one has tried to train."""
+def remember(root: Path, advised: Advised) -> bool:
+    """Keep it in the place of an earlier one; whether it was kept. It is not where that one knows
+    more: it has tried to train, or has done so to the end, and this one has not.
+    """
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_key(advised.manifest, advised.data_digest, advised.image_size)}.json"
     before = _read(path) if path.is_file() else None
-    if before and before.trained and not advised.trained:
-        return
+    if before and (before.complete, before.trained) > (advised.complete, advised.trained):
+        return False
     write_whole(path, [json.dumps(asdict(advised), indent=2).encode(), b"\n"])
+    return True
 
 
 def known_advice(
@@ -153,12 +177,28 @@ def known_advice(
 
 
 def history(workspace: Workspace) -> list[Past]:
-    """All that was tried here, newest first, the best of each time first."""
-    folder = workspace.root / FOLDER
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    found = [past for path in files if (known := _read(path)) for past in known.past()]
+    """What was tried here, newest first, the best of each time first. Of a network, images and a
+    size that is what was tried last.
+    """
+    found = [
+        past
+        for path in _newest(workspace.root / FOLDER)
+        if (known := _read(path))
+        for past in known.past()
+    ]
     found.sort(key=lambda past: -past.score)
     return sorted(found, key=lambda past: past.at, reverse=True)
+
+
+def _newest(folder: Path) -> list[Path]:
+    """As many files of advice as are read at most."""
+    dated = []
+    for path in folder.glob("*.json"):
+        try:
+            dated.append((path.stat().st_mtime, path))
+        except OSError:  # deleted meanwhile, or a link to nowhere
+            LOG.warning("%s cannot be read", path)
+    return [path for _, path in sorted(dated, reverse=True)[:KEPT_ADVICE]]
 
 
 def _read(path: Path) -> Advised | None:
@@ -167,6 +207,12 @@ def _read(path: Path) -> Advised | None:
     except Invalid as error:
         LOG.warning("%s", error)
         return None
+
+
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _key(manifest: str, data_digest: str, image_size: Sequence[int]) -> str:

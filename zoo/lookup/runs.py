@@ -37,9 +37,11 @@ __all__ = [
     "CANDIDATES",
     "METRICS",
     "REPORT",
+    "RUN",
     "RUNS",
     "STATE",
     "TRIALS",
+    "WEIGHTS",
     "Run",
     "caches",
     "find_run",
@@ -56,6 +58,8 @@ RUN = "run.json"
 METRICS = "metrics.jsonl"
 REPORT = "report.json"
 STATE = "state.pt"
+WEIGHTS = "weights"
+"""The folder of what blends are made of, until a run is done."""
 CANDIDATES = ("probe", "epoch", "blend")
 """Lines that tell how weights, which may be saved, do on the validation images."""
 

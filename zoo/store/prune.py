@@ -68,7 +68,8 @@ class Doomed:
     """One file that is to be deleted.
 
     Attributes:
-        kind: ``manifest``, ``encoded manifest``, ``object``, ``encoded object`` or ``leftover``.
+        kind: ``manifest``, ``encoded manifest``, ``object``, ``encoded object``, ``leftover``, or
+            what else of a zoo is collected.
         name: The digest; of a leftover, the file's name in the store.
         file: The file's name in the store.
         bytes: Its size.

@@ -22,9 +22,10 @@ from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
 from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
+from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import Prepared
-from zoo.lookup.runs import STATE
+from zoo.lookup.runs import STATE, WEIGHTS
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
@@ -36,6 +37,7 @@ __all__ = [
     "put",
     "rank",
     "read_state",
+    "saved_in",
     "snapshot",
     "write_state",
 ]
@@ -145,7 +147,7 @@ class State:
         self._journal = journal
         self.position, self.best = Position(), Best()
         self.score: float | None = None
-        self.snapshots = Snapshots(self.path.parent / "weights")
+        self.snapshots = Snapshots(self.path.parent / WEIGHTS)
         self._saved: Saved | None = None
         self._next_save = 0.0
 
@@ -261,3 +263,10 @@ def read_state(path: Path) -> Saved:
         return Saved(position=position, best=best, **raw)
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
         raise Invalid(f"{path} cannot be read: {error}") from error
+
+
+def saved_in(folder: Path, ranks: Ranks) -> Saved | None:
+    """What is saved in the folder of a run; None where there is nothing."""
+    path = folder / STATE
+    # The main rank may write one before another has looked.
+    return read_state(path) if ranks.on_main(path.exists) else None

@@ -96,6 +96,9 @@ def new_run(
         device=str(prepared.device),
         started=started,
         log=named(log),
+        host=socket.gethostname(),
+        pid=getpid(),
+        machine=machine(),
         provenance={**provenance(prepared), **{name: text for name, text in said.items() if text}},
         asked=asked or {},
     )

@@ -27,12 +27,12 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
     known = _known(workspace, prepared)
     if known is None or not known.trained:
         return asked, ""
-    open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
-    options = {name: value for name, value in known.options.items() if name in open_}
     said = f"the advice of {known.at[:10]} for these images ({known.name})"
+    open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
     try:
+        options = {name: value for name, value in known.options.items() if name in open_}
         recipe = replace(asked, **options)
-    except (InvalidOption, TypeError, AttributeError) as error:  # it may be damaged, too
+    except (InvalidOption, TypeError, ValueError, AttributeError) as error:  # it may be damaged
         return asked, f"{said} is not followed: {str(error).splitlines()[0]}"
     return recipe, f"{said} is followed"
 

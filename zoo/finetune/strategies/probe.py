@@ -19,7 +19,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.loop.evaluate import live_norms, predict, recalibrate, validate
-from zoo.finetune.loop.state import State
+from zoo.finetune.loop.state import Saved, State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import LEAST, Prepared
 from zoo.finetune.strategies.blend import FIRST
@@ -28,6 +28,7 @@ from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, k
 __all__ = [
     "PROBE",
     "Probe",
+    "begin",
     "check_features",
     "fit_probe",
     "install",
@@ -145,6 +146,22 @@ def neighbors(
     model = NearestNeighbors(n_neighbors=max(asked), metric="cosine").fit(features.numpy())
     votes = labels.numpy()[model.kneighbors(val_features, return_distance=False)]  # nearest first
     return {k: float((mode(votes[:, :k], axis=1).mode == truth).mean()) for k in asked}
+
+
+def begin(
+    prepared: Prepared,
+    loaders: Callable[[int], Loaders],
+    journal: Journal,
+    state: State,
+    saved: Saved | None,
+) -> None:
+    """Bring a training to where it was ``saved``; if it was not, do what comes before training."""
+    # After the network was made: its head is the same in all ranks, its dropout is not.
+    prepared.ranks.seed(prepared.recipe.seed)
+    if saved:
+        state.load(saved)
+    else:
+        probe(prepared, loaders, journal, state)
 
 
 def probe(

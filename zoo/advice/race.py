@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.advice.depths import ahead, cheapest
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.progress import Progress, silent
 from zoo.domain.words import plural
 from zoo.errors import ZooError
@@ -31,7 +32,7 @@ RUNGS = (1, 3)
 BEHIND = "more than one standard error behind"
 
 Scores = Mapping[str, float]
-"""How well each image is told (`goodness`), by key."""
+"""The score of each image (`goodness`), by key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +42,18 @@ class Candidate:
     Attributes:
         name: What it is called.
         options: Those of `zoo.Recipe` that make it what it is.
-        epochs: Of its schedule.
         begin: Estimated seconds until its first epoch, on one fold.
         epoch: Estimated seconds of an epoch.
     """
 
     name: str
     options: Mapping[str, object]
-    epochs: int
     begin: float
     epoch: float
 
-    @property
-    def seconds(self) -> float:
-        """Estimated, of all its epochs on one fold."""
-        return self.begin + self.epochs * self.epoch
+    def seconds(self, epochs: int) -> float:
+        """Estimated, of so many epochs on one fold, from the beginning."""
+        return self.begin + epochs * self.epoch
 
 
 @dataclass(slots=True)
@@ -83,7 +81,9 @@ class Entry:
         return best_epochs([_means(trial) for trial in self.trials]) if self.trials else 0
 
     def so_far(self) -> dict[str, float]:
-        """How well each image is told after the best epoch of its fold: the most it may be."""
+        """The score of each image after the best epoch of its fold. That epoch is chosen by these
+        images, so what it would be on others is less: this only decides who is dropped.
+        """
         found = dict[str, float]()
         for trial in self.trials:
             means = _means(trial)
@@ -91,9 +91,9 @@ class Entry:
             found.update(zip(trial.images, trial.by_image[at], strict=True))
         return found
 
-    def told(self) -> dict[str, float]:
-        """How well each image is told after as many epochs as were best on the *other* folds, so
-        that it had no say in that; of one fold alone, after all that are done.
+    def held_out(self) -> dict[str, float]:
+        """The score of each image after as many epochs as were best on the *other* folds, which it
+        did not choose; of one fold alone, after all that are done.
         """
         found = dict[str, float]()
         for trial in self.trials:
@@ -112,17 +112,22 @@ class Race:
         folds: What is held out in turn, as in `zoo.Recipe`; ``("",)``: the user's own validation
             images.
         attempt: Trains a candidate on a fold up to so many epochs.
-        probes: Fits the probes without these images, and says how well each tells them; in order of
-            what using them costs.
+        probes: Fits the probes without these images, and gives the score that each has on them; in
+            order of what using them costs.
+        epochs: Of the schedule of all candidates.
         groups: Of images, by key; those of one count as one.
         budget: Seconds.
+        missing: How many of so many epochs of a candidate on a fold are still to be trained, where
+            some are kept from before. What is kept costs nothing.
         progress: Progress callback.
         clock: Seconds that have passed.
+        drop: Is told of trials that nobody will go on with.
 
     Attributes:
         entries: How far each is, in the order in which they are tried: the quickest first.
-        probed: How well the probes tell each image held out so far.
+        probed: The score of each image held out so far, by probe.
         too_long: Candidates that the budget leaves out.
+        epochs: As above.
         groups: As above.
         stopped: ``budget`` or ``interrupted``; empty: the race was run to its end.
     """
@@ -134,20 +139,30 @@ class Race:
         attempt: Callable[[Candidate, str, int], Trial],
         probes: Callable[[Sequence[str]], Mapping[str, Sequence[float]]],
         *,
+        epochs: int,
         groups: Mapping[str, str],
         budget: float,
+        missing: Callable[[Candidate, str, int], int] = lambda _, __, epochs: epochs,
         progress: Progress = silent,
         clock: Callable[[], float] = time.monotonic,
         drop: Callable[[Trial], None] = lambda _: None,
     ) -> None:
         self._clock, self._end = clock, clock() + budget
         self._folds, self._attempt, self._probes = folds, attempt, probes
-        self.groups, self._progress, self._drop = groups, progress, drop
-        ordered = sorted(candidates, key=lambda each: each.seconds)
-        self.entries = [Entry(each) for each in ordered if each.seconds <= budget]
-        self.too_long = [each for each in ordered if each.seconds > budget]
+        self.epochs, self.groups, self._missing = epochs, groups, missing
+        self._progress, self._drop = progress, drop
+        ordered = sorted(candidates, key=lambda each: each.seconds(epochs))
+        self.entries = [Entry(each) for each in ordered if self.needs(each) <= budget]
+        self.too_long = [each for each in ordered if self.needs(each) > budget]
         self.probed: dict[str, dict[str, float]] = {}
         self.stopped = ""
+        # Seconds that a trial took beside training, at most, and the probes of a fold.
+        self._opening = self._probing = 0.0
+
+    def needs(self, candidate: Candidate) -> float:
+        """Estimated seconds until a candidate has done all of its epochs on the first fold."""
+        left = self._missing(candidate, self._folds[0], self.epochs)
+        return candidate.seconds(left) if left == self.epochs else left * candidate.epoch
 
     @property
     def racing(self) -> list[Entry]:
@@ -166,10 +181,10 @@ class Race:
 
     def _fold(self, number: int) -> bool:
         """One fold; whether the budget was enough."""
-        most = max((entry.candidate.epochs for entry in self.racing), default=0)
-        for rung in sorted({*(rung for rung in RUNGS if rung < most), most} - {0}):
+        for rung in sorted({*(rung for rung in RUNGS if rung < self.epochs), self.epochs}):
             for entry in self.racing:
-                if self._seconds_to(entry, number, rung) > self._end - self._clock():
+                needed = self._seconds_to(entry, number, rung)
+                if needed and needed > self._end - self._clock():
                     return False
                 self._one(entry, number, rung)
             self._drop_behind()
@@ -179,54 +194,74 @@ class Race:
 
     def _one(self, entry: Entry, number: int, rung: int) -> None:
         self._say(entry, number, rung)
-        epochs = min(rung, entry.candidate.epochs)
+        before = max(entry.trials[number].seconds.values()) if self._tried(entry, number) else 0.0
+        begun = self._clock()
         try:
-            trial = self._attempt(entry.candidate, self._folds[number], epochs)
-        except ZooError as error:
-            self._out(entry, f"failed: {str(error).splitlines()[0]}")
+            trial = self._attempt(entry.candidate, self._folds[number], rung)
+            trained = max(trial.seconds.values(), default=0.0) - before
+            self._opening = max(self._opening, self._clock() - begun - trained)
+            self._measure_probes(trial)
+        except (ZooError, *REFUSALS) as error:
+            # One that cannot be trained, for want of memory say, ends no trial of the others.
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self._out(entry, f"failed: {reason}")
             return
+        # Not before: what is compared has images of which the scores of probes are known.
         entry.trials[number:] = [trial]
-        self._measure_probes(trial)
+
+    @staticmethod
+    def _tried(entry: Entry, number: int) -> bool:
+        return len(entry.trials) > number
 
     def _measure_probes(self, trial: Trial) -> None:
         if trial.images[0] in next(iter(self.probed.values()), {}):
             return
-        for at, scores in self._probes(trial.images).items():
-            self.probed.setdefault(at, {}).update(zip(trial.images, scores, strict=True))
+        begun, images = self._clock(), trial.images
+        fold = {
+            at: dict(zip(images, scores, strict=True))
+            for at, scores in self._probes(images).items()
+        }
+        self.probed = {at: {**self.probed.get(at, {}), **scores} for at, scores in fold.items()}
+        self._probing = self._clock() - begun
 
     def _seconds_to(self, entry: Entry, number: int, rung: int) -> float:
-        """Estimated, from how long it took so far if it did anything."""
+        """Estimated, from how long it took so far if it did anything; 0: all of it is kept."""
         candidate, trials = entry.candidate, entry.trials
-        done = trials[number].epochs if len(trials) > number else None
+        done = trials[number].epochs if self._tried(entry, number) else 0
+        missing = self._missing(candidate, self._folds[number], rung)
+        left = min(rung - done, missing)
+        if left <= 0:
+            return 0.0
         each = candidate.epoch
         if trials and trials[-1].epochs:
             seconds, epochs = trials[-1].seconds, trials[-1].epochs
             each = (seconds[epochs] - seconds.get(0, 0.0)) / epochs
-        left = max(min(rung, candidate.epochs) - (done or 0), 0)
-        return left * each + (candidate.begin if done is None else 0.0)
+        begin = candidate.begin if left == rung else 0.0
+        first = not any(self._tried(other, number) for other in self.entries)
+        return left * each + begin + self._opening + (self._probing if first else 0.0)
 
     def _drop_behind(self) -> None:
         """Those that are behind the best on the images of both; the best epoch so far counts."""
-        told = {entry.candidate.name: entry.so_far() for entry in self.racing}
-        if not told:
+        scores = {entry.candidate.name: entry.so_far() for entry in self.racing}
+        if not scores:
             return
-        best = max(told, key=lambda name: fmean(told[name].values()))
+        best = max(scores, key=lambda name: fmean(scores[name].values()))
         for entry in self.racing:
             name = entry.candidate.name
-            if name != best and self.ahead(told[best], told[name]):
+            if name != best and self.ahead(scores[best], scores[name]):
                 after_so_many = plural(entry.trials[-1].epochs, "epoch")
                 self._out(entry, f"after {after_so_many} {BEHIND} {best}")
 
     def _against_probes(self) -> None:
         """Those that are behind the best probe when they have done all of their epochs."""
         for entry in self.racing:
-            told = entry.so_far()
-            _, probe = self.best_probe(told)
-            if self.ahead(probe, told):
+            scores = entry.so_far()
+            _, probe = self.best_probe(scores)
+            if self.ahead(probe, scores):
                 self._out(entry, f"{BEHIND} the best probe")
 
     def best_probe(self, images: Scores) -> tuple[str, Scores]:
-        """The probe that tells these images best, and how well."""
+        """The probe that is best on these images, and its scores."""
         mine = {
             at: {key: scores[key] for key in images if key in scores}
             for at, scores in self.probed.items()
@@ -235,7 +270,7 @@ class Race:
         return at, mine[at]
 
     def ahead(self, one: Scores, other: Scores) -> bool:
-        """Whether one is better by more than a standard error, on the images that both tell."""
+        """Whether one is better by more than a standard error, on the images that both have."""
         common = [key for key in one if key in other]
         if not common:
             return False
@@ -244,17 +279,17 @@ class Race:
 
     def winner(self) -> Entry | None:
         """The training that is best, if it beats the best probe by more than a standard error."""
-        told = {
-            at: entry.told()
+        scores = {
+            at: entry.held_out()
             for at, entry in enumerate(self.racing)
             if entry.trials and entry.epochs
         }
-        if not told:
+        if not scores:
             return None
-        common = set.intersection(*(set(scores) for scores in told.values()))
-        best = max(told, key=lambda at: fmean(told[at][key] for key in common))
-        _, probe = self.best_probe(told[best])
-        return self.racing[best] if self.ahead(told[best], probe) else None
+        common = set.intersection(*(set(each) for each in scores.values()))
+        best = max(scores, key=lambda at: fmean(scores[at][key] for key in common))
+        _, probe = self.best_probe(scores[best])
+        return self.racing[best] if self.ahead(scores[best], probe) else None
 
     def probe(self) -> str:
         """The cheapest probe within one standard error of the best; empty: none was fitted."""
@@ -274,7 +309,7 @@ class Race:
     def _say(self, entry: Entry, number: int, rung: int) -> None:
         """What is tried, and what is left."""
         fold = f"fold {number + 1} of {len(self._folds)}, " if len(self._folds) > 1 else ""
-        epochs = plural(min(rung, entry.candidate.epochs), "epoch")
+        epochs = plural(rung, "epoch")
         left = f"; {plural(len(self.racing), 'recipe')} in the race"
         seconds = max(self._end - self._clock(), 0)
         self._progress.say(

@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
+import torch
 
-from zoo.advice.trials import Candidate, Race
-from zoo.domain.recipe import Recipe
+from zoo.advice.race import Candidate, Race
 from zoo.errors import InvalidOption
 from zoo.finetune.trial import Trial
 
 EACH = 100
 """Images of a fold."""
-Curve = Mapping[int, float]
+EPOCHS = 9
+Attempt = Callable[[Candidate, str, int], Trial]
 
 
 class Scripted:
@@ -37,9 +39,7 @@ class Scripted:
         shares = {at: curve[min(at, len(curve) - 1)] for at in range(epochs + 1)}
         return Trial(
             folder=Path(candidate.name),
-            recipe=Recipe(data="x"),
-            measure="accuracy",
-            of=candidate.epochs,
+            of=EPOCHS,
             images=images(fold),
             scores=shares,
             by_image={at: right(share) for at, share in shares.items()},
@@ -47,21 +47,31 @@ class Scripted:
             trained=200,
         )
 
-    def race(self, probes: Mapping[str, float], folds: int = 3, budget: float = 1e9) -> Race:
+    def race(
+        self,
+        accuracy: Mapping[str, float],
+        folds: int = 3,
+        budget: float = 1e9,
+        attempt: Attempt | None = None,
+        **options: Any,
+    ) -> Race:
         held_out = [f"{at}/{folds}" for at in range(1, folds + 1)] if folds > 1 else [""]
         candidates = [
-            Candidate(name=name, options={}, epochs=9, begin=0.0, epoch=10.0)
-            for name in self.curves
+            Candidate(name=name, options={}, begin=0.0, epoch=10.0) for name in self.curves
         ]
         return Race(
             candidates,
             held_out,
-            self.attempt,
-            lambda keys: {at: right(share)[: len(keys)] for at, share in probes.items()},
-            groups={},
-            budget=budget,
-            clock=lambda: self.clock,
-            drop=lambda trial: self.dropped.append(str(trial.folder)),
+            attempt or self.attempt,
+            **{
+                "probes": lambda _: {at: right(share) for at, share in accuracy.items()},
+                "epochs": EPOCHS,
+                "groups": {},
+                "budget": budget,
+                "clock": lambda: self.clock,
+                "drop": lambda trial: self.dropped.append(str(trial.folder)),
+                **options,
+            },
         )
 
 
@@ -87,7 +97,7 @@ def test_what_beats_the_best_probe_is_advised_and_the_rest_dropped() -> None:
     assert [(fold, epochs) for name, fold, epochs in script.done if name == "good"] == [
         (f"{fold}/3", epochs) for fold in (1, 2, 3) for epochs in (1, 3, 9)
     ]
-    assert len(winner.told()) == 3 * EACH
+    assert len(winner.held_out()) == 3 * EACH
     assert race.stopped == ""
 
 
@@ -124,12 +134,11 @@ def test_the_epochs_are_not_chosen_on_the_images_that_judge_them() -> None:
         best = {at: right(0.9 if at == lucky[fold] else 0.5) for at in trial.by_image}
         return replace(trial, by_image=best)
 
-    race = script.race({"all": 0.7})
-    race._attempt = attempt
+    race = script.race({"all": 0.7}, attempt=attempt)
     race.run()
     (entry,) = race.entries
     assert fmean(entry.so_far().values()) == pytest.approx(0.9)
-    assert fmean(entry.told().values()) == pytest.approx(0.5)
+    assert fmean(entry.held_out().values()) == pytest.approx(0.5)
     assert race.winner() is None
 
 
@@ -167,16 +176,8 @@ def test_what_cannot_be_done_in_the_budget_is_left_out_and_named() -> None:
     assert race.probe() == ""
 
 
-def failing(error: BaseException) -> Callable[..., Trial]:
-    def attempt(*_: object) -> Trial:
-        raise error
-
-    return attempt
-
-
 def test_an_interrupt_leaves_what_is_known() -> None:
     script = Scripted(a=[0.5, 0.9], b=[0.5, 0.9])
-    race = script.race({"all": 0.7})
     real = script.attempt
 
     def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
@@ -184,15 +185,94 @@ def test_an_interrupt_leaves_what_is_known() -> None:
             raise KeyboardInterrupt
         return real(candidate, fold, epochs)
 
-    race._attempt = attempt
+    race = script.race({"all": 0.7}, attempt=attempt)
     race.run()
     assert race.stopped == "interrupted"
     assert race.winner() is race.entries[0]
 
 
-def test_a_recipe_that_fails_is_dropped_with_the_reason() -> None:
-    race = Scripted(a=[0.5]).race({"all": 0.7})
-    race._attempt = failing(InvalidOption("a probe needs an image of each class"))
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(InvalidOption("too few images"), "too few images"), (LookupError("x"), "x"),
+     (AssertionError(), "AssertionError"), (torch.OutOfMemoryError("CUDA\nout"), "CUDA")],
+)  # fmt: skip
+def test_a_recipe_that_fails_is_dropped_with_the_reason(error: Exception, reason: str) -> None:
+    script = Scripted(a=[0.5], b=[0.5, 0.9])
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        if candidate.name == "a":
+            raise error
+        return script.attempt(candidate, fold, epochs)
+
+    race = script.race({"all": 0.7}, attempt=attempt)
     race.run()
-    assert race.entries[0].dropped.startswith("failed: a probe needs an image of each class")
-    assert race.winner() is None
+    assert race.entries[0].dropped == f"failed: {reason}"
+    assert race.winner() is race.entries[1]
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_an_interrupt_while_probes_are_fitted_leaves_what_is_known(fold: int) -> None:
+    """A trial of which no probe has seen the images does not count."""
+    calls = 0
+
+    def probes(keys: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        nonlocal calls
+        calls += 1
+        if calls == fold:
+            raise KeyboardInterrupt
+        return {"all": right(0.7)}
+
+    race = Scripted(a=[0.5, 0.9], b=[0.5, 0.9]).race({}, probes=probes)
+    race.run()
+    assert race.stopped == "interrupted"
+    assert {len(entry.trials) for entry in race.entries} == {fold - 1}
+    assert race.winner() is (None if fold == 1 else race.entries[0])
+    assert race.probe() == ("" if fold == 1 else "all")
+
+
+def test_what_is_kept_costs_nothing() -> None:
+    """However small the budget is, the answer is the same as before."""
+    script = Scripted(a=[0.5, 0.9], b=[0.5, 0.4])
+    race = script.race({"all": 0.7}, budget=1, missing=lambda *_: 0)
+    race.run()
+    assert (race.stopped, race.too_long) == ("", [])
+    assert race.winner() is race.entries[0]
+    script = Scripted(a=[0.5, 0.9])
+    race = script.race({"all": 0.7}, budget=59, missing=lambda _, __, epochs: max(epochs - 3, 0))
+    assert [(each.name, race.needs(each)) for each in race.too_long] == [("a", 60)]
+
+
+def test_what_a_trial_takes_beside_training_counts() -> None:
+    """Opening images, and the probes of each fold: measured once, then counted."""
+    script = Scripted(a=[0.5, 0.9])
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        script.clock += 20
+        return script.attempt(candidate, fold, epochs)
+
+    def probes(keys: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        script.clock += 100
+        return {"all": right(0.7)}
+
+    # A fold takes three times 20 s, nine epochs of 10 s, and 100 s for its probes: 250 s.
+    budget = 250 + 129  # the first rung of the second fold needs 20 + 10 + 100 s
+    race = script.race({}, budget=budget, attempt=attempt, probes=probes)
+    race.run()
+    assert (race.stopped, script.clock) == ("budget", 250)
+    again = Scripted(a=[0.5, 0.9])
+    script, budget = again, 250 + 130
+    race = script.race({}, budget=budget, attempt=attempt, probes=probes)
+    race.run()
+    assert (race.stopped, script.clock) == ("budget", 380)
+
+
+def test_groups_count_as_one() -> None:
+    """Of images that show the same, those that differ are one difference."""
+    script = Scripted(a=[0.5, 0.75])
+    alone = script.race({"all": 0.7})
+    same = {f"{fold}/3 {number}": "one" for fold in (1, 2, 3) for number in range(70, 75)}
+    together = script.race({"all": 0.7}, groups=same)
+    for race in (alone, together):
+        race.run()
+    assert alone.winner() is alone.entries[0]
+    assert together.winner() is None

@@ -1,0 +1,92 @@
+"""Weights of trials that no run went on from, which a prune deletes; what trials showed stays."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from zoo.domain.limits import KEPT_ADVICE
+from zoo.errors import Conflict, Invalid
+from zoo.lookup.alive import RunLock, alive
+from zoo.lookup.runs import STATE, TRIALS, WEIGHTS, Run
+from zoo.store.prune import Doomed, Plan
+
+__all__ = ["delete_weights", "with_weights"]
+
+DAY = 24 * 60 * 60
+KIND = "weights of a trial"
+WHY = "no run went on from it"
+
+
+def with_weights(root: Path, plan: Plan, grace_days: float) -> Plan:
+    """The ``plan`` of a prune of the zoo, and the weights of its trials."""
+    doomed, spared = _old(root, grace_days)
+    return replace(plan, doomed=(*plan.doomed, *doomed), young=plan.young + spared)
+
+
+def delete_weights(root: Path, shown: Plan, done: Plan, grace_days: float) -> Plan:
+    """Delete the weights that were ``shown`` and are still to be deleted: what is ``done``, and
+    these.
+    """
+    listed, gone = {item.file for item in shown.doomed}, list[Doomed]()
+    doomed = [item for item in _old(root, grace_days)[0] if item.file in listed]
+    for trial, items in groupby(doomed, lambda item: item.file.split("/")[1]):
+        folder = root / TRIALS / trial
+        with suppress(Conflict, OSError):  # it began to run, or is another user's
+            lock = RunLock(folder, _machine(folder))
+            try:
+                for item in items:
+                    (root / item.file).unlink()
+                    gone.append(item)
+            finally:
+                lock.release()
+    return replace(done, doomed=(*done.doomed, *gone))
+
+
+def _old(root: Path, grace_days: float) -> tuple[list[Doomed], int]:
+    """What is to be deleted below ``trials``; and how many files are spared, as the trial is
+    running, or younger than so many days.
+    """
+    doomed, spared, before = list[Doomed](), 0, time.time() - grace_days * DAY
+    for folder in _folders(root / TRIALS):
+        files = list(_files(folder))
+        if not files:
+            continue
+        if max(at for _, _, at in files) > before or alive(folder, _machine(folder)):
+            spared += len(files)
+            continue
+        for path, size, _ in files:
+            name = path.relative_to(root).as_posix()
+            doomed.append(Doomed(KIND, name, name, size, WHY, 0))
+    return doomed, spared
+
+
+def _folders(home: Path) -> list[Path]:
+    try:
+        found = sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:  # there are none
+        return []
+    return found[:KEPT_ADVICE]
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:
+    """Files of weights, with their sizes and dates; no links are followed."""
+    weights = folder / WEIGHTS
+    inside = sorted(weights.glob("*")) if weights.is_dir() and not weights.is_symlink() else []
+    for path in (folder / STATE, *inside):
+        with suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size, status.st_mtime
+
+
+def _machine(folder: Path) -> str:
+    try:
+        return Run.read(folder).machine
+    except Invalid:
+        return ""
