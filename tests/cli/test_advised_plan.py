@@ -261,6 +261,15 @@ def test_an_option_that_contradicts_the_advice_counts_more(asked: Asked) -> None
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "lp-ft"
 
 
+def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: Asked) -> None:
+    tune = ("finetune", NET, "--data", won.data, "--image-size", 32, "--dry-run")
+    assert "for other splits and not followed" in won.small(*tune, "--seed", 1).done().out
+    (kept,) = Path("trials/advice").iterdir()
+    known = json.loads(kept.read_text())
+    kept.write_text(json.dumps(known | {"stopped": "budget"}))
+    assert "was cut off and is not followed" in won.small(*tune).done().out
+
+
 def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> None:
     small, data = won.small, won.data
     (kept,) = Path("trials/advice").iterdir()

@@ -96,6 +96,7 @@ class Advised:
         options: Those of `zoo.Recipe` that are advised.
         tried: What was tried: probes and recipes.
         stopped: Why trials ended early; empty: they did not.
+        test_digest: The same for the same images to test on.
         trained: Whether any training was tried.
     """
 
@@ -110,6 +111,7 @@ class Advised:
     options: Mapping[str, Any]
     trained: bool
     stopped: str = ""
+    test_digest: str = ""
     tried: tuple[Row, ...] = ()
 
     @classmethod

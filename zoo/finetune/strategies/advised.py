@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from zoo.domain.recipe import DEFAULTS, Recipe
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.dataset import Dataset, parts_digest
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.history import Advised, known_advice
 from zoo.workspace import Workspace
 
-__all__ = ["FOLLOWED", "as_advised", "were_tried"]
+__all__ = ["FOLLOWED", "as_advised", "test_digest", "were_tried"]
 
 FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
 """Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
@@ -18,7 +19,8 @@ FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
 
 def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple[Recipe, str]:
     """The recipe that `zoo.Zoo.advise` chose, and that in words; or the one that was ``asked`` for,
-    where it leaves nothing open, nothing was advised, or only probes were compared.
+    where it leaves nothing open, nothing was advised, or only probes were compared. Advice that was
+    chosen by images to test on now is not followed.
 
     Options that are given count more: those of the advice are for what is left at its default.
     """
@@ -28,6 +30,10 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
     if known is None or not known.trained:
         return asked, ""
     said = f"the advice of {known.at[:10]} for these images ({known.name})"
+    if known.test_digest != test_digest(prepared.dataset):
+        return asked, f"{said} is for other splits and not followed: zoo advise makes one for these"
+    if known.stopped:
+        return asked, f"{said} was cut off and is not followed: zoo advise again goes on with it"
     open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
     try:
         options = {name: value for name, value in known.options.items() if name in open_}
@@ -40,7 +46,12 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
 def were_tried(workspace: Workspace, prepared: Prepared) -> bool:
     """Whether recipes were tried on these images: what a rule of thumb says is no news then."""
     known = _known(workspace, prepared)
-    return known is not None and known.trained
+    return known is not None and known.complete
+
+
+def test_digest(dataset: Dataset) -> str:
+    """The same for the same images to test on, however the others are divided."""
+    return parts_digest(((), (), dataset.test))
 
 
 def _known(workspace: Workspace, prepared: Prepared) -> Advised | None:
