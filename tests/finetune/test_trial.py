@@ -229,6 +229,25 @@ def test_of_a_damaged_journal_nothing_is_taken(attempt: Try, line: dict[str, obj
     assert (again.scores, again.by_image) == (trial.scores, trial.by_image)
 
 
+def test_a_trial_that_is_done_and_lost_its_journal_begins_anew(attempt: Try) -> None:
+    trial = attempt()
+    (trial.folder / METRICS).write_text("")
+    again = attempt()
+    assert (again.scores, again.by_image) == (trial.scores, trial.by_image)
+
+
+def test_what_is_not_followed_is_said_beside_what_folds_choose(
+    workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(data="x")
+    like: Any = SimpleNamespace(ranks=Ranks())
+    monkeypatch.setattr(runs, "as_advised", lambda *_: (recipe, "the advice is not followed"))
+    monkeypatch.setattr(runs, "undecided", lambda _: True)
+    monkeypatch.setattr(runs, "choose", lambda *_: (recipe, "on 3 folds a probe"))
+    _, said = runs._decided(workspace, like, recipe)
+    assert said == "the advice is not followed; on 3 folds a probe"
+
+
 class Second(Ranks):
     """Not the main rank: it does nothing by itself."""
 
