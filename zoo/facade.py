@@ -23,7 +23,7 @@ from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidReference
-from zoo.lookup.history import Past, history
+from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.remotes import connect
@@ -1178,11 +1178,11 @@ class Zoo:
             progress=self.progress,
         )
 
-    def trials(self) -> Table[Past]:
+    def trials(self) -> Table[PastTrial]:
         """What `advise` has tried here, probes and recipes, newest first: the last time that each
         network was asked about images of a size.
         """
-        return Table(history(self.workspace), Past)
+        return Table(history(self.workspace), PastTrial)
 
     def rank(
         self,

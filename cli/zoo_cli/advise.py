@@ -12,6 +12,7 @@ from zoo.domain.duration import time_of
 from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.errors import STATUS
 from zoo_cli.output import clean, note, paragraph, print_json, table
 from zoo_cli.recipe_options import opening_options
 from zoo_cli.train import print_finetuned
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["advise"]
 
-INTERRUPTED = 130
 ENDED = {
     "": "",
     "budget": "The budget is over.",
@@ -104,7 +104,7 @@ def advise(
         click.echo()
         print_finetuned(done)
     if _interrupted(advice):
-        click.get_current_context().exit(INTERRUPTED)
+        click.get_current_context().exit(STATUS["interrupted"])
 
 
 def _carry_out(

@@ -18,7 +18,7 @@ from zoo_cli.output import brief, clean, paragraph, print_json, table
 
 if TYPE_CHECKING:
     from zoo.domain.table import Table
-    from zoo.lookup.history import Past
+    from zoo.lookup.history import PastTrial
     from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
@@ -55,7 +55,7 @@ def runs(context: click.Context, trials: bool, as_json: bool) -> None:
     table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
 
 
-def _trials(found: Table[Past], as_json: bool) -> None:
+def _trials(found: Table[PastTrial], as_json: bool) -> None:
     """All that was tried; what was advised has a star."""
     if as_json:
         print_json(found.to_json())

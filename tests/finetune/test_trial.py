@@ -18,6 +18,7 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption
+from zoo.finetune import run as runs
 from zoo.finetune import trial as trials
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.state import read_state
@@ -228,16 +229,52 @@ def test_of_a_damaged_journal_nothing_is_taken(attempt: Try, line: dict[str, obj
     assert (again.scores, again.by_image) == (trial.scores, trial.by_image)
 
 
-def test_only_the_main_rank_takes_a_trial_over(attempt: Try, workspace: Workspace) -> None:
-    class Second(Ranks):
-        def on_main(self, work: Callable[[], Any]) -> Any:
-            return "what the main rank said"
+def test_a_trial_that_is_done_and_lost_its_journal_begins_anew(attempt: Try) -> None:
+    trial = attempt()
+    (trial.folder / METRICS).write_text("")
+    again = attempt()
+    assert (again.scores, again.by_image) == (trial.scores, trial.by_image)
 
+
+def test_what_is_not_followed_is_said_beside_what_folds_choose(
+    workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(data="x")
+    like: Any = SimpleNamespace(ranks=Ranks())
+    monkeypatch.setattr(runs, "as_advised", lambda *_: (recipe, "the advice is not followed"))
+    monkeypatch.setattr(runs, "undecided", lambda _: True)
+    monkeypatch.setattr(runs, "choose", lambda *_: (recipe, "on 3 folds a probe"))
+    _, said = runs._decided(workspace, like, recipe)
+    assert said == "the advice is not followed; on 3 folds a probe"
+
+
+class Second(Ranks):
+    """Not the main rank: it does nothing by itself."""
+
+    def on_main(self, work: Callable[[], Any]) -> Any:
+        return said_by_main
+
+
+said_by_main: Any = ("what the main rank", "said")
+
+
+def test_only_the_main_rank_takes_a_trial_over(attempt: Try, workspace: Workspace) -> None:
     trial = attempt(1)
     prepared: Any = SimpleNamespace(ranks=Second(rank=1, world_size=2))
     run: Any = None
-    assert take_over(prepared, workspace.root, run) == "what the main rank said"
+    assert take_over(prepared, workspace.root, run) == said_by_main
     assert (trial.folder / STATE).exists()
+
+
+def test_only_the_main_rank_reads_advice(
+    workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may find other advice, and would train something else."""
+    like: Any = SimpleNamespace(
+        ranks=Second(rank=1, world_size=2), parent="p", device="cpu", progress=silent, base=base
+    )
+    monkeypatch.setattr(runs, "prepare", lambda *asked: asked[2])
+    assert runs._decided(workspace, like, Recipe(data="x")) == said_by_main
 
 
 @pytest.mark.parametrize("where", ["zoo.finetune.trial.write_whole", "zoo.finetune.run.saved_in"])

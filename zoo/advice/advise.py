@@ -98,42 +98,71 @@ def advise(
             folder=root / CACHE,
             skip_alone=skip_alone,
         )
-        warn_of_guess(prepared)
-        dataset = prepared.dataset
-        number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
-        progress.say(
-            f"{prepared.base} on {number:,} images of {dataset.spec}, on {prepared.device}"
-        )
+        _announce(prepared)
         reading = read(prepared, batch_size)
-        _, height, width = prepared.network.planned.preprocessing.input_size
-        facts = facts_of(dataset, reading, (height, width), recipe.seed, progress)
+        facts = facts_of(prepared.dataset, reading, _size(prepared), recipe.seed, progress)
         together = groups_of(reading, facts.duplicates)
-        layers, plan = None, None
-        if facts.learnable is None or facts.learnable.learnable:
-            classes, seed = dataset.classes, recipe.seed
-            layers = layers_of(reading, dataset.task, classes, together, seed, progress)
+        layers, plan = _layers(prepared, reading, facts, together), None
         if layers:
             contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
             # A fine-tune refuses classes of one image, and so does each trial.
-            plan = _plan(contest, 0 if dataset.alone else budget)
-    groups = _groups(dataset, reading, together)
-    advice = Advice(
+            plan = _plan(contest, 0 if prepared.dataset.alone else budget)
+    groups = _groups(prepared.dataset, reading, together)
+    table = out / GROUPS if out and groups else None
+    advice = _advice(prepared, recipe.data, facts, layers, plan, table)
+    if out:
+        _write(out, advice, groups, prepared.dataset)
+    return advice
+
+
+def _announce(prepared: Prepared) -> None:
+    warn_of_guess(prepared)
+    dataset = prepared.dataset
+    number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    prepared.progress.say(
+        f"{prepared.base} on {number:,} images of {dataset.spec}, on {prepared.device}"
+    )
+
+
+def _size(prepared: Prepared) -> tuple[int, int]:
+    """Height and width that the network gets."""
+    _, height, width = prepared.network.planned.preprocessing.input_size
+    return height, width
+
+
+def _layers(
+    prepared: Prepared, reading: Reading, facts: Facts, groups: Sequence[str]
+) -> Layers | None:
+    """What the layers know; None where nothing can be learned, or there are too few images."""
+    if facts.learnable and not facts.learnable.learnable:
+        return None
+    dataset, seed = prepared.dataset, prepared.recipe.seed
+    return layers_of(reading, dataset.task, dataset.classes, groups, seed, prepared.progress)
+
+
+def _advice(
+    prepared: Prepared,
+    data: str,
+    facts: Facts,
+    layers: Layers | None,
+    plan: Plan | None,
+    groups: Path | None,
+) -> Advice:
+    dataset = prepared.dataset
+    return Advice(
         base=prepared.base,
         manifest=prepared.parent,
-        data=recipe.data,
+        data=data,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
         task=dataset.task,
-        image_size=(height, width),
+        image_size=_size(prepared),
         facts=facts,
         layers=layers,
         plan=plan,
         remarks=dataset.remarks,
-        groups=out / GROUPS if out and groups else None,
+        groups=groups,
     )
-    if out:
-        _write(out, advice, groups, dataset)
-    return advice
 
 
 def _plan(contest: Contest, budget: float) -> Plan:
@@ -142,8 +171,8 @@ def _plan(contest: Contest, budget: float) -> Plan:
     speed = speed_of(prepared)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
-        told = f"{layers.score} of a probe at each depth: {', '.join(scores)}"
-        prepared.progress.say(told)  # long before the rest
+        # Long before the rest.
+        prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
         race = race_of(contest, speed, budget)
         race.run()
     plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
@@ -162,13 +191,12 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
     tried = [*plan.tried, *(each for each in probes if each.name not in names)]
     rows = [Row(**{each.name: getattr(row, each.name) for each in fields(Row)}) for row in tried]
-    _, height, width = prepared.network.planned.preprocessing.input_size
     return Advised(
         base=prepared.base,
         manifest=str(prepared.parent),
         data=data_name(prepared.recipe.data),
         data_digest=prepared.dataset.digest,
-        image_size=(height, width),
+        image_size=_size(prepared),
         measure=plan.measure,
         at=now(),
         name=plan.advised,
@@ -217,9 +245,7 @@ def _write(
     if advice.layers and advice.plan:
         picture = out / PICTURE
         save(draw_advice(advice.layers, advice.plan), picture)
-    size, data = advice.image_size, advice.data
-    page = page_of(advice.base, data, size, advice.facts, advice.plan, picture, out / SHEET)
-    _text(out / PAGE, page)
+    _text(out / PAGE, page_of(advice, picture, out / SHEET))
     # Last: what has advice is whole.
     _text(out / ADVICE, json.dumps(advice.to_json(), indent=2, ensure_ascii=False) + "\n")
 

@@ -1,7 +1,7 @@
 """Cross-validation of probes: what a probe says of images that it was not fitted on.
 
-C is chosen for each fold by how well the other folds are told. So a fold has no say in its own C,
-but for the little that fits on it told of the others; and every fit serves both.
+The C of each fold is the one that does best on the other folds. So a fold does not choose its own
+C, but for the little that fits on it add to the scores of the others; and every fit serves both.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """How well probes tell each image, none of which was fitted on it.
+    """The scores of probes on each image, none of which was fitted on it.
 
     Attributes:
         scores: `goodness` (N,) of each image, the mean over all divisions into folds.

@@ -166,10 +166,14 @@ def plan_of(
         refused=refused,
         seconds=round(_seconds(prepared, speed, winner), 1),
         changes=tuple(_changes(layers, one, race, refused)),
-        left_out={each.name: round(race.needs(each)) for each in race.too_long} if race else {},
+        left_out=_left_out(race),
         budget=budget,
         stopped=race.stopped if race else "",
     )
+
+
+def _left_out(race: Race | None) -> dict[str, float]:
+    return {each.name: round(race.needs(each)) for each in race.too_long} if race else {}
 
 
 def default_name(data: str) -> str:

@@ -121,7 +121,7 @@ class Race:
             some are kept from before. What is kept costs nothing.
         progress: Progress callback.
         clock: Seconds that have passed.
-        drop: Is told of trials that nobody will go on with.
+        drop: Is called with trials that nobody will go on with.
 
     Attributes:
         entries: How far each is, in the order in which they are tried: the quickest first.

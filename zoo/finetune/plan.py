@@ -145,7 +145,7 @@ def plan_finetune(
             prepared = at_units(prepared)
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
-            trial = _Trial(prepared, folder, seconds)
+            trial = _DryRun(prepared, folder, seconds)
             if chosen.strategy == "auto" and undecided(prepared):
                 trial.unknown.append("choosing between the probe and training, on three folds")
             for at, phase in enumerate(phases):
@@ -218,7 +218,7 @@ def _phase(prepared: Prepared, at: int, kept: Cached | None, why: str) -> Planne
     )
 
 
-class _Trial:
+class _DryRun:
     """A run in small, on a few batches: how long each of its parts takes.
 
     Attributes:

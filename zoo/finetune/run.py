@@ -103,40 +103,40 @@ def finetune(
             check_saved(workspace, save, prepared.known, prepared.recipe, prepared.dataset)
         warn_of_guess(prepared)
         earlier.check_data(prepared)
-        told = ""
-        if recipe.strategy == "auto" and not again:
-            prepared, told = _decided(workspace, prepared, recipe)
+        prepared, why = (prepared, "") if again else _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         asked = with_absolute_paths(recipe).to_json()
         run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked, note))
         with _locked(workspace, run, ranks):
-            # Before it gets what a trial did: whoever is interrupted then resumes the run.
-            ranks.on_main(run.write)
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
                 journal.remark(earlier.remark(prepared))
-                journal.advise(told)
+                journal.advise(why)
                 return _run(workspace, prepared, journal, saved, save_every, began)
 
 
 def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prepared, str]:
-    """What the strategy ``auto`` stands for: what was advised, what folds choose, or just what it
-    is by itself; and that in words.
+    """With what the strategy ``auto`` stands for: what was advised, what folds choose, or just what
+    it is by itself; and that in words. Empty: something else was asked for.
     """
+    if recipe.strategy != "auto":
+        return like, ""
     # Once: other ranks may find other advice, as somebody may be writing it.
-    chosen, told = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
+    chosen, said = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
     if chosen == recipe and undecided(like):
         chosen, why = choose(like, lambda each: _trial(workspace, like, each))
-        told = f"{told}; {why}" if told else why
+        said = f"{said}; {why}" if said else why
     if chosen == recipe:
-        return like, told
+        return like, said
     # Anew: trials have drawn random numbers, and a rerun makes none.
     parent, device = str(like.parent), str(like.device)
-    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), told
+    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), said
 
 
 def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
     """What a trial of the same recipe has done of the ``run``, which takes it over."""
+    # At first: whoever is interrupted while it is taken over then resumes the run.
+    prepared.ranks.on_main(run.write)
     trial = take_over(prepared, workspace.root, run)
     if not trial:
         return None

@@ -153,7 +153,7 @@ def _answer(folder: Path, prepared: Prepared, until: int) -> Trial | None:
     with suppress(Invalid):
         run = Run.read(folder)
         found = _read(run, prepared, until)
-        if until in found.scores or run.status == "done":
+        if until in found.scores or (found.scores and run.status == "done"):
             return found
     return None
 
@@ -181,6 +181,8 @@ def _going_on(new: Run, prepared: Prepared) -> Run:
     try:
         run = Run.read(new.folder)
         _read(run, prepared, 0)
+        if run.status == "done":
+            raise Invalid(f"{run.folder / METRICS} lacks what it has shown")
     except Invalid:
         for path in new.folder.iterdir():
             if path.is_dir():

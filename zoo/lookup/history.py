@@ -25,14 +25,14 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
-__all__ = ["Advised", "Past", "history", "known_advice", "remember"]
+__all__ = ["Advised", "PastTrial", "history", "known_advice", "remember"]
 
 LOG = logging.getLogger("zoo")
 FOLDER = f"{TRIALS}/advice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Past(Result):
+class PastTrial(Result):
     """Something that was tried: a probe at one depth, or a recipe.
 
     Attributes:
@@ -134,10 +134,10 @@ class Advised:
         """Whether recipes were compared to the end."""
         return self.trained and not self.stopped
 
-    def past(self) -> Iterator[Past]:
+    def past(self) -> Iterator[PastTrial]:
         """Each that was tried."""
         for each in self.tried:
-            yield Past(
+            yield PastTrial(
                 base=self.base,
                 manifest=self.manifest,
                 data=self.data,
@@ -178,7 +178,7 @@ def known_advice(
     return _read(path) if path.is_file() else None
 
 
-def history(workspace: Workspace) -> list[Past]:
+def history(workspace: Workspace) -> list[PastTrial]:
     """What was tried here, newest first, the best of each time first. Of a network, images and a
     size that is what was tried last.
     """
