@@ -203,7 +203,7 @@ def table(
     told = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
     left, kept = width + GAP, [c for c in columns if c[0] not in least_first]
     left -= sum(max(map(len, column)) + GAP for column in kept)
-    telling = [name for name in least_first[::-1] if told.get(name, not rows)]
+    telling = [name for name in least_first[::-1] if told.get(name) or not rows]
     for name in sorted(telling, key=lambda name: 2 * told.get(name, 0) < len(rows)):
         for column in [column for column in columns if column[0] == name]:
             if (wide := max(map(len, column)) + GAP) <= left:

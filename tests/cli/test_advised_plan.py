@@ -228,9 +228,9 @@ def test_advice_is_for_what_is_left_open(won: Asked) -> None:
     small(*tune, "--image-size", 32, "--save", "team/given").done()
     assert small("show", "team/given", "--json").json["recipe"]["epochs"] == 1
     other = small(*tune, "--image-size", 40, "--save", "a/b")
-    assert "advice" not in other.done().err
+    assert "is followed" not in other.done().err
     partial = small(*tune, "--image-size", 32, "--strategy", "partial", "--save", "team/x")
-    assert "advice" not in partial.done().err
+    assert "is followed" not in partial.done().err
 
 
 @pytest.mark.long
