@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fakes.colored import CLASSES, save_scenes, scene
 from fakes.prepared import NET, Run
+from fakes.program import Said
 from PIL import Image
 
 import zoo
@@ -38,6 +39,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(tmp_path: Path, template: Path) -> Path:
     """48 pictures of three colors, in class folders."""
     return Path(shutil.copytree(template, tmp_path / "data"))
+
+
+def both(small: Run, data: Path, *options: object) -> tuple[Any, Said]:
+    """What is written as JSON, and what is printed, of asking once."""
+    out = data.parent / "both"
+    said = small("advise", data, *ADVISE, *options, "--out", out).done()
+    return json.loads((out / "advice.json").read_text()), said
 
 
 def test_what_the_images_are(small: Run, data: Path) -> None:
@@ -72,8 +80,8 @@ def test_what_the_images_are(small: Run, data: Path) -> None:
 
 def test_what_each_depth_knows(small: Run, data: Path) -> None:
     """Of pictures of three colors the first layers know all; test images choose nothing."""
-    done = small("advise", data, *ADVISE, "--json").done()
-    layers = done.json["layers"]
+    advice, said = both(small, data)
+    layers = advice["layers"]
     assert (layers["images"], layers["score"]) == (39, "accuracy")  # of 48, without a fifth
     at = [each["at"] for each in layers["depths"]["depths"]]
     assert at[-2:] == ["head", "all"]
@@ -84,11 +92,10 @@ def test_what_each_depth_knows(small: Run, data: Path) -> None:
         size["images"] for size in layers["growth"]["sizes"]
     )
     assert layers["growth"]["low"] <= layers["growth"]["brings"] <= layers["growth"]["high"]
-    said = small("advise", data, *ADVISE, "--quiet").done().out
-    assert "PROBE AT" in said
+    assert "PROBE AT" in said.out
     best = layers["depths"]["best"]
     told = f"zoo finetune {NET} --data {data} --image-size 32 --strategy probe --at {best}"
-    assert told in " ".join(said.split())
+    assert told in " ".join(said.out.split())
     small(*told.split()[1:], "--save", "team/probe", "--json").done()
 
 
@@ -96,8 +103,9 @@ def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
     for number in range(6, 16):
         for name in CLASSES:
             (data / name / f"{number}.png").unlink()
-    assert small("advise", data, *ADVISE, "--json").done().json["layers"] is None
-    assert "there are too few images" in small("advise", data, *ADVISE, "--quiet").done().out
+    advice, said = both(small, data)
+    assert advice["layers"] is None
+    assert "there are too few images" in said.out
 
 
 def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> None:
@@ -106,7 +114,7 @@ def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> N
     scene(7).save(data / "rare" / "one.png")
     (data / "none").mkdir()
     (data / "none" / "bad.png").write_bytes(b"text")
-    advice = small("advise", data, *ADVISE, "--json").done().json
+    advice, said = both(small, data)
     assert advice["facts"]["classes"] == {"blue": 16, "green": 16, "red": 16}
     assert ["rare/one.png", "is alone in its class"] in advice["facts"]["skipped_images"]
     assert [text for text in advice["remarks"] if "asks for two of each" in text] == [
@@ -119,15 +127,15 @@ def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> N
     plan = advice["plan"]
     why = "zoo finetune asks for two images of each class, and fewer are of none, rare"
     assert (plan["command"], plan["refused"]) == ("", why)
-    said = small("advise", data, *ADVISE, "--out", data.parent / "advice").done().out
-    assert f"There is no command for it yet: {why}" in " ".join(said.split())
-    assert "--budget 10m allows" not in said
-    assert why in (data.parent / "advice" / "advice.html").read_text()
+    assert f"There is no command for it yet: {why}" in " ".join(said.out.split())
+    assert "--budget 10m allows" not in said.out
+    assert why in (data.parent / "both" / "advice.html").read_text()
     early = small("advise", data, *ADVISE, "--run", "--save", "team/x")
     early.refused("class 'rare' has one image")
     assert "probing each depth" not in early.err
 
 
+@pytest.mark.long
 def test_no_name_becomes_a_formula_of_a_spreadsheet(small: Run, data: Path, tmp_path: Path) -> None:
     """In tables that people read; that for a fine-tune has names as they are."""
     shutil.move(data / "red", data / "=1+1")
@@ -162,11 +170,11 @@ def test_few_groups_leave_no_curve_and_no_numbers_that_are_none(
     ]
     table = tmp_path / "patients.csv"
     table.write_text("\n".join(["path,label,patient", *rows]))
-    done = small("advise", table, *ADVISE, "--group-by", "patient", "--json").done()
-    layers = done.json["layers"]
+    advice, said = both(small, table, "--group-by", "patient")
+    layers = advice["layers"]
     assert layers is None or layers["growth"] is None
-    assert "NaN" not in done.out
-    assert "nan" not in small("advise", table, *ADVISE, "--group-by", "patient").done().out
+    assert "NaN" not in json.dumps(advice)
+    assert "nan" not in said.out
 
 
 @pytest.mark.long
@@ -195,6 +203,7 @@ def test_advice_among_the_images_is_no_image(small: Run, data: Path) -> None:
     assert any("zoo has written it" in remark for remark in done.json["remarks"])
 
 
+@pytest.mark.long
 def test_advice_that_is_replaced_leaves_no_table_of_before(
     small: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -266,11 +275,12 @@ def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
     wrong = {f"blue/{number}-red.png" for number in range(2)}
     for number in range(2):
         shutil.move(data / "red" / f"{number}.png", data / "blue" / f"{number}-red.png")
-    facts = small("advise", data, *ADVISE, "--json").json["facts"]
+    advice, said = both(small, data)
+    facts = advice["facts"]
     doubted = [one["image"] for one in facts["doubted"]]
     assert wrong <= {*doubted[:3]}
     assert {one["predicted"] for one in facts["doubted"] if one["image"] in wrong} == {"red"}
-    assert "DOUBTED" in small("advise", data, *ADVISE).out
+    assert "DOUBTED" in said.out
 
 
 def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Path) -> None:
