@@ -234,9 +234,10 @@ def test_an_earlier_version_says_what_it_does_not_know(
 
     small_probe("export", "team/probe", tmp_path / "folder").done()
     monkeypatch.setattr(surgery, "fields", without_taps)
+    Image.new("RGB", (32, 32)).save(tmp_path / "gray.png")
     says = "the network was built with the option 'taps', which this version of zoo does not know"
     small_probe("tree", "team/probe").refused(says)
-    small_probe("predict", "team/probe", tmp_path).refused(says)
+    small_probe("predict", "team/probe", tmp_path / "gray.png").refused(says)
     small_probe("import", tmp_path / "folder", "--as", "team/back").refused(says)
 
 

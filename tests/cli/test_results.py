@@ -19,8 +19,8 @@ import zoo
 from zoo.backbones import predict
 from zoo.backbones.preprocess import read_image
 
-PUSHED = {"ref", "manifest", "logical_bytes", "sent_bytes", "sent_objects", "shared_objects",
-          "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
+PUSHED = {"ref", "manifest", "moved_from", "change", "logical_bytes", "sent_bytes", "sent_objects",
+          "shared_objects", "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
 
 
 def test_init_json(bare: Run) -> None:
@@ -36,7 +36,9 @@ def test_index_json(prepared: Any) -> None:
 
 
 def test_pull_json(prepared: Any) -> None:
-    assert set(prepared.pull) == {"ref", "manifest", "source", "locator", "revision"}
+    assert set(prepared.pull) == {
+        "ref", "manifest", "source", "locator", "revision", "moved_from", "change",
+    }  # fmt: skip
     assert (prepared.pull["ref"], prepared.pull["source"]) == (BASE, "package")
 
 
@@ -44,7 +46,7 @@ def test_finetune_json(prepared: Any) -> None:
     got = prepared.finetune
     assert set(got) == {
         "ref", "manifest", "parent", "run", "freeze", "task", "metrics", "seconds",
-        "skipped_images", "gained", "warning", "moved_from",
+        "skipped_images", "gained", "warning", "moved_from", "change",
     }  # fmt: skip
     assert (got["skipped_images"], got["moved_from"]) == (0, None)
     assert got["freeze"].pop("kept")
@@ -172,7 +174,7 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
         done = run("import", tmp_path / file, "--architecture", "test_vit", "--as", "team/mine",
                    "--license", "mit", "--json")  # fmt: skip
         assert (done.code, done.err) == (0, "")
-        assert set(done.json) == {"ref", "manifest", "nan_tensors", "taken", "moved_from"}
+        assert set(done.json) == {"ref", "manifest", "nan_tensors", "taken", "moved_from", "change"}
         manifests.add(done.json["manifest"])
     shown = run("show", "team/mine", "--json").json
     assert shown["manifest"] in manifests
@@ -189,7 +191,7 @@ def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digit
     back = run("import", folder, "--as", "team/back", "--json")
     assert (back.code, set(back.json)) == (
         0,
-        {"ref", "manifest", "nan_tensors", "taken", "moved_from"},
+        {"ref", "manifest", "nan_tensors", "taken", "moved_from", "change"},
     )
     assert run("import", folder / "model.safetensors", "--as", "team/file").code == 0
     logits = [run("predict", name, image, "--json").json[0]["logits"]

@@ -59,6 +59,7 @@ def test_features_are_the_features_of_the_truncated_network(
         skipped=0,
         features=expected.shape[1],
         classes=("2", "10", "Squares"),
+        keys=tuple(map(str, paths)),
     )
 
 
