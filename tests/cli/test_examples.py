@@ -205,7 +205,7 @@ def _steps(tour: str) -> list[str]:
     """
     steps = re.split(r"^(?=\d\. )", tour, flags=re.MULTILINE)
     advice = next(at for at, step in enumerate(steps) if "$ zoo advise" in step)
-    sure = steps[advice].partition("\nDOUBTED")[0]
+    sure = re.split("\n(?=IN TWO SPLITS|DOUBTED|LIKE NO)", steps[advice])[0]
     return [masked(sure if at == advice else step, counts=at == advice)
             for at, step in enumerate(steps)]  # fmt: skip
 
