@@ -201,6 +201,15 @@ class Read:
         return torch.arange(len(self.targets))
 
 
+def test_images_without_a_group_are_alone() -> None:
+    """One pair that shows the same among many others."""
+    features, targets = drawn(120, 1.5)
+    groups = ["pair" if at in (0, 3) else "" for at in range(120)]
+    assert [size.images for size in grown(of(features, targets, groups=groups)).sizes] == [
+        size.images for size in grown(of(features, targets)).sizes
+    ]
+
+
 def layers_with(
     values: Tensor, targets: Tensor, task: Task = TASK, groups: Sequence[str] = ()
 ) -> layers.Layers | None:

@@ -116,8 +116,9 @@ def _by_size(
         fold[left.numpy()] = number
         among = [features.groups[row] for row in fitted.tolist()] if features.groups else ()
         quarters = [quarter for _, quarter in folds(targets[fitted], QUARTERS, seed, among)]
-        # Of fewer groups than quarters no nested parts can be made.
-        least = 0 if among and len({*among}) < QUARTERS else min(least, len(quarters))
+        # Of fewer groups than quarters no nested parts can be made. Who has no name is alone.
+        few = among and len({name or row for row, name in enumerate(among)}) < QUARTERS
+        least = 0 if few else min(least, len(quarters))
         for at in range(len(quarters)):
             rows = fitted[torch.cat(quarters[: at + 1])]
             path = Fitter(kind, values[rows], targets[rows], features.outputs, parts=features.parts)
