@@ -32,7 +32,7 @@ from presets import BASE, options_of
 import zoo
 from zoo.lookup.runs import CACHE
 
-LONG = "epochs=12 patience=3"
+LONG = "epochs=12"
 FROZEN = f"strategy=lp-ft batch_norm=frozen {LONG}"
 ARMS = {
     "last features": "strategy=probe",
