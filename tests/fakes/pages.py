@@ -56,7 +56,7 @@ class Follower:
     - The run that is called by a day is the oldest.
     - A fine-tune that does not say how long it trains has one epoch, and images of 32 pixels.
     - An architecture of 100 MB is one of timm's tiny ones.
-    - The group ``team`` is that of this process.
+    - The group ``team`` is that of this process, and ``ben`` trained what is there.
     - What would ask is answered (``--yes``).
     - Before something is resumed, the newest run is marked as cut off.
     """
@@ -74,6 +74,7 @@ class Follower:
         text = re.sub(r"(?:s3|gs|az)://([\w-]+)/", rf"{self.places}/\1-", text)
         if runs := sorted(each.name for each in Path("runs").glob("*-*")):
             text = re.sub(r" 20261127(-\d{6})? ", f" {runs[0]} ", text)
+        text = text.replace("trained by ben", "trained by tester")
         text = text.replace("chgrp team", f"chgrp {os.getgid()}")
         return text.replace("/mnt/team", f"{self.places}/team")
 
