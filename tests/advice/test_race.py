@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from zoo.advice.race import Candidate, Race
-from zoo.errors import InvalidOption
+from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.trial import Trial
 
 EACH = 100
@@ -208,6 +208,16 @@ def test_a_recipe_that_fails_is_dropped_with_the_reason(error: Exception, reason
     race.run()
     assert race.entries[0].dropped == f"failed: {reason}"
     assert race.winner() is race.entries[1]
+
+
+def test_no_recipe_is_dropped_because_another_process_is_at_it() -> None:
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        raise Conflict("the run x is running")
+
+    race = Scripted(a=[0.5]).race({"all": 0.7}, attempt=attempt)
+    with pytest.raises(Conflict):
+        race.run()
+    assert not race.entries[0].dropped
 
 
 @pytest.mark.parametrize("fold", [1, 2])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes.colored import CLASSES, save_scenes, scene
 from fakes.prepared import NET, Run
 from fakes.program import Said
@@ -330,3 +331,16 @@ def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, 
     assert repr(advice).startswith("Advice(base='team/net', manifest=")
     shutil.rmtree("trials")  # what was said of depths is kept there
     assert (contents(data), contents(Path.cwd())) == before
+
+
+def test_features_that_are_not_finite_are_refused(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = reading.extract
+
+    def broken(*arguments: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+        features, targets = known(*arguments)
+        return [values * float("nan") for values in features], targets
+
+    monkeypatch.setattr(reading, "extract", broken)
+    small("advise", data, "--base", NET, "--image-size", 32).refused("are NaN or infinite")

@@ -21,7 +21,7 @@ from zoo.advice.depths import ahead, cheapest
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.progress import Progress, silent
 from zoo.domain.words import plural
-from zoo.errors import ZooError
+from zoo.errors import Conflict, ZooError
 from zoo.finetune.strategies.choose import best_epochs
 from zoo.finetune.trial import Trial
 
@@ -201,6 +201,8 @@ class Race:
             trained = max(trial.seconds.values(), default=0.0) - before
             self._opening = max(self._opening, self._clock() - begun - trained)
             self._measure_probes(trial)
+        except Conflict:
+            raise  # another process is at it: a race without this recipe may advise otherwise
         except (ZooError, *REFUSALS) as error:
             # One that cannot be trained, for want of memory say, ends no trial of the others.
             reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zoo.backbones.features import extract
 from zoo.backbones.taps import Tap
+from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import PARTS, Sample
@@ -55,7 +56,7 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
 
     Raises:
         InvalidImage: One became unreadable since it was checked.
-        Unsupported: The network gives no features before its head.
+        Unsupported: The network gives no features before its head, or not finite ones.
     """
     dataset = prepared.dataset
     parts = {name: getattr(dataset, name) for name in PARTS}
@@ -83,6 +84,8 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
 
     with prepared.progress("reading features", len(samples)) as task:
         features, targets = extract(prepared.model, taps, inputs(), task)
+    if not all(values.isfinite().all() for values in features):
+        raise Unsupported(f"the features of {prepared.base} are NaN or infinite: they say nothing")
     kept = distinct(features)
     return Reading(
         samples=samples,
