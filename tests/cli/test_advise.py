@@ -19,6 +19,7 @@ from PIL import Image
 
 import zoo
 from zoo.advice import held_out, reading
+from zoo.backbones.features import extract
 from zoo.finetune.strategies import linear
 
 ADVISE = ("--base", NET, "--image-size", 32, "--budget", 0)
@@ -336,10 +337,8 @@ def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, 
 def test_features_that_are_not_finite_are_refused(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = reading.extract
-
     def broken(*arguments: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
-        features, targets = known(*arguments)
+        features, targets = extract(*arguments)
         return [values * float("nan") for values in features], targets
 
     monkeypatch.setattr(reading, "extract", broken)
