@@ -104,11 +104,10 @@ def contest(root: Path, *, images: int = 12, **more: Any) -> Contest:
         features=(torch.arange(images * 2.0).view(images, 2), torch.zeros(images, 3)),
         where=lambda *parts: torch.tensor([at for at, each in enumerate(part) if each in parts]),
     )
-    layers: Any = SimpleNamespace(depths=SimpleNamespace(best_single="one"))
     workspace: Any = None
     groups = [f"picture {at // 2}" for at in range(images)]
     return replace(
-        Contest(workspace, ready, reading, layers, groups, Recipe(data="x"), root), **more
+        Contest(workspace, ready, reading, "one", groups, Recipe(data="x"), root), **more
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,11 +54,13 @@ class Scripted:
         folds: int = 3,
         budget: float = 1e9,
         attempt: Attempt | None = None,
+        networks: Sequence[str] = (),
         **options: Any,
     ) -> Race:
         held_out = [f"{at}/{folds}" for at in range(1, folds + 1)] if folds > 1 else [""]
         candidates = [
-            Candidate(name=name, options={}, begin=0.0, epoch=10.0) for name in self.curves
+            Candidate(name=name, options={}, begin=0.0, epoch=10.0, network=network)
+            for name, network in zip_longest(self.curves, networks, fillvalue="")
         ]
         return Race(
             candidates,
@@ -121,6 +124,16 @@ def test_what_is_worse_than_a_probe_is_dropped_after_one_fold() -> None:
     late = Scripted(late=[0.5, 0.3, 0.3, 0.3, 0.9]).race({"all": 0.8})
     late.run()
     assert late.winner() is late.entries[0]
+
+
+def test_a_network_that_begins_worse_may_overtake_another_until_both_are_done() -> None:
+    """Recipes of one network begin with one probe, those of two do not."""
+    curves = {"quick": [0.8], "late": [0.4, 0.4, 0.4, 0.4, 0.9], "never": [0.4]}
+    for networks, dropped in ((("a", "b", "c"), ["quick", "never"]), (("",) * 3, ["late", "never"])):
+        script = Scripted(**curves)
+        race = script.race({"head": 0.4}, folds=1, networks=networks)
+        race.run()
+        assert script.dropped == dropped
 
 
 def test_the_epochs_are_not_chosen_on_the_images_that_judge_them() -> None:

@@ -104,9 +104,10 @@ def advise(
         together = groups_of(reading, facts.duplicates)
         layers, plan = _layers(prepared, reading, facts, together), None
         if layers:
-            contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
+            best_single = layers.depths.best_single
+            contest = Contest(workspace, prepared, reading, best_single, together, recipe, root)
             # A fine-tune refuses classes of one image, and so does each trial.
-            plan = _plan(contest, 0 if prepared.dataset.alone else budget)
+            plan = _plan(contest, layers, 0 if prepared.dataset.alone else budget)
     groups = _groups(prepared.dataset, reading, together)
     table = out / GROUPS if out and groups else None
     advice = _advice(prepared, recipe.data, facts, layers, plan, table)
@@ -165,9 +166,9 @@ def _advice(
     )
 
 
-def _plan(contest: Contest, budget: float) -> Plan:
+def _plan(contest: Contest, layers: Layers, budget: float) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
-    prepared, layers, race = contest.prepared, contest.layers, None
+    prepared, race = contest.prepared, None
     speed = speed_of(prepared)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]

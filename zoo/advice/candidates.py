@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from zoo.advice.cost import Speed
 from zoo.advice.depths import TOGETHER, usable
-from zoo.advice.layers import Layers
 from zoo.advice.race import Candidate, Race
 from zoo.advice.reading import Reading
 from zoo.backbones.freeze import trained_norms
@@ -22,13 +21,23 @@ from zoo.backbones.taps import HEAD
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.probe import fit_probe
 from zoo.finetune.trial import Kept, Trial, drop, kept_trials, try_out
 from zoo.workspace import Workspace
 
-__all__ = ["Contest", "Row", "candidates_of", "clear_weights", "race_of"]
+__all__ = [
+    "ROWS",
+    "Contest",
+    "Row",
+    "announce",
+    "candidates_of",
+    "clear_weights",
+    "judged_on",
+    "race_of",
+]
 
 OWN_SPLIT = 400
 """Validation images from which on they choose alone; with fewer, folds do."""
@@ -70,14 +79,18 @@ ROWS = (
 
 
 def candidates_of(
-    prepared: Prepared, best_single: str, speed: Speed, held_out: int
+    prepared: Prepared,
+    best_single: str,
+    speed: Speed,
+    held_out: int,
+    rows: Sequence[Row] | None = None,
 ) -> list[Candidate]:
-    """The `ROWS` that this network can do, on about so many training images."""
+    """The ``rows`` (`ROWS`) that this network can do, on about so many training images."""
     dataset, hierarchy = prepared.dataset, prepared.hierarchy
     whole = len(dataset.train) + len(dataset.validation)
     train = whole - held_out
     found = dict[object, Candidate]()
-    for row in ROWS:
+    for row in ROWS if rows is None else rows:
         at_peak = row.freeze == PEAK
         if train < row.least or (at_peak and best_single == HEAD):
             continue
@@ -109,7 +122,7 @@ class Contest:
         workspace: The zoo.
         prepared: The network and the images.
         reading: What the network has said of them.
-        layers: What probes came to.
+        best_single: The single depth whose probe is best.
         groups: Of all images of the reading; those that show the same are in one.
         recipe: What all trials have in common.
         root: Where trials are kept.
@@ -118,7 +131,7 @@ class Contest:
     workspace: Workspace
     prepared: Prepared
     reading: Reading
-    layers: Layers
+    best_single: str
     groups: Sequence[str]
     recipe: Recipe
     root: Path
@@ -163,7 +176,7 @@ class Contest:
 
     def _scores(self, fitted: list[int], asked: list[int]) -> Iterator[tuple[str, list[float]]]:
         reading, task = self.reading, self.prepared.task
-        for at in usable(self.layers.depths.best_single):
+        for at in usable(self.best_single):
             values, parts = _features(reading, at)
             probe = fit_probe(
                 values[fitted],
@@ -177,22 +190,37 @@ class Contest:
             yield at, goodness(said, reading.targets[asked], task).tolist()
 
 
-def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
-    """The race of all candidates, within so many seconds."""
-    prepared, samples = contest.prepared, contest.reading.samples
-    dataset, progress = prepared.dataset, prepared.progress
-    own = len(dataset.validation) >= OWN_SPLIT
+def judged_on(dataset: Dataset) -> tuple[list[str], int]:
+    """The folds that are held out in turn, or ``[""]``, the user's own validation images; and how
+    many images each holds.
+    """
+    if len(dataset.validation) >= OWN_SPLIT:
+        return [""], len(dataset.validation)
     pool = len(dataset.train) + len(dataset.validation)
-    held_out = len(dataset.validation) if own else pool // FOLDS
-    folds = [""] if own else [f"{number}/{FOLDS}" for number in range(1, FOLDS + 1)]
-    best_single = contest.layers.depths.best_single
-    candidates = candidates_of(prepared, best_single, speed, held_out)
-    judges = f"{held_out:,} validation images" if own else f"{FOLDS} folds of {pool:,} images"
+    return [f"{number}/{FOLDS}" for number in range(1, FOLDS + 1)], pool // FOLDS
+
+
+def announce(candidates: Sequence[Candidate], dataset: Dataset, budget: float) -> str:
+    """What is tried, on what, and how long that takes."""
+    folds, held_out = judged_on(dataset)
+    pool = len(dataset.train) + len(dataset.validation)
+    judges = (
+        f"{len(folds)} folds of {pool:,} images" if any(folds) else f"{held_out:,} validation images"
+    )
     needs = (f"{each.name} {each.seconds(EPOCHS) * len(folds):.0f} s" for each in candidates)
-    progress.say(
+    return (
         f"trying {plural(len(candidates), 'recipe')} on {judges}: {', '.join(needs)}; "
         f"at most {budget:.0f} s"
     )
+
+
+def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
+    """The race of all candidates, within so many seconds."""
+    prepared, samples = contest.prepared, contest.reading.samples
+    progress = prepared.progress
+    folds, held_out = judged_on(prepared.dataset)
+    candidates = candidates_of(prepared, contest.best_single, speed, held_out)
+    progress.say(announce(candidates, prepared.dataset, budget))
     return Race(
         candidates,
         folds,

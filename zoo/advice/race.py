@@ -44,12 +44,14 @@ class Candidate:
         options: Those of `zoo.Recipe` that make it what it is.
         begin: Estimated seconds until its first epoch, on one fold.
         epoch: Estimated seconds of an epoch.
+        network: Which network is trained, where there are several.
     """
 
     name: str
     options: Mapping[str, object]
     begin: float
     epoch: float
+    network: str = ""
 
     def seconds(self, epochs: int) -> float:
         """Estimated, of so many epochs on one fold, from the beginning."""
@@ -187,7 +189,8 @@ class Race:
                 if needed and needed > self._end - self._clock():
                     return False
                 self._one(entry, number, rung)
-            self._drop_behind()
+            for rivals in self._rivals(done=rung == self.epochs):
+                self._drop_behind(rivals)
         if any(len(entry.trials) > number for entry in self.entries):
             self._against_probes()
         return True
@@ -242,13 +245,20 @@ class Race:
         first = not any(self._tried(other, number) for other in self.entries)
         return left * each + begin + self._opening + (self._probing if first else 0.0)
 
-    def _drop_behind(self) -> None:
-        """Those that are behind the best on the images of both; the best epoch so far counts."""
-        scores = {entry.candidate.name: entry.so_far() for entry in self.racing}
-        if not scores:
-            return
-        best = max(scores, key=lambda name: fmean(scores[name].values()))
+    def _rivals(self, *, done: bool) -> list[list[Entry]]:
+        """Who is compared with whom: all, when they are ``done`` with a fold. Before, only those
+        of one network, which begin with the same probe: another one may overtake.
+        """
+        networks = dict[str, list[Entry]]()
         for entry in self.racing:
+            networks.setdefault("" if done else entry.candidate.network, []).append(entry)
+        return list(networks.values())
+
+    def _drop_behind(self, rivals: Sequence[Entry]) -> None:
+        """Those that are behind the best on the images of both; the best epoch so far counts."""
+        scores = {entry.candidate.name: entry.so_far() for entry in rivals}
+        best = max(scores, key=lambda name: fmean(scores[name].values()))
+        for entry in rivals:
             name = entry.candidate.name
             if name != best and self.ahead(scores[best], scores[name]):
                 after_so_many = plural(entry.trials[-1].epochs, "epoch")
