@@ -1229,37 +1229,26 @@ class Zoo:
             InvalidData: The images cannot be used, or are too few.
             Conflict: The folder ``out`` has a ranking.
         """
-        from zoo.domain.duration import seconds_of
-        from zoo.finetune.dataset.spec import check_spec, opening_of
-        from zoo.finetune.preflight import RANKING, check_device, check_report
-        from zoo.ranking.candidates import candidates
-        from zoo.ranking.prior import read_figures
+        from zoo.ranking.asked import ask
 
         size: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
         recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **size, **opening})
-        folder, allowed = Path(out) if out else None, seconds_of(budget)
-        check_device(device)
-        check_report(folder, force=force, name=RANKING)
-        check_spec(recipe.data, opening_of(recipe), None)
-        networks = candidates(self.workspace, among)
-        figures = None if results is None else read_figures(Path(results))
-        from zoo.ranking.rank import RankOptions, rank
-
-        return rank(
+        asked = ask(
             self.workspace,
             recipe,
-            networks,
-            RankOptions(
-                top=top,
-                budget=allowed,
-                pulls=pull,
-                results=figures,
-                batch_size=batch_size,
-                device=device,
-            ),
-            out=folder,
-            progress=self.progress,
+            among,
+            results=results,
+            top=top,
+            budget=budget,
+            pulls=pull,
+            out=out,
+            force=force,
+            batch_size=batch_size,
+            device=device,
         )
+        from zoo.ranking.rank import rank
+
+        return rank(self.workspace, recipe, asked, self.progress)
 
     def finetune(
         self,

@@ -129,7 +129,10 @@ def test_what_is_worse_than_a_probe_is_dropped_after_one_fold() -> None:
 def test_a_network_that_begins_worse_may_overtake_another_until_both_are_done() -> None:
     """Recipes of one network begin with one probe, those of two do not."""
     curves = {"quick": [0.8], "late": [0.4, 0.4, 0.4, 0.4, 0.9], "never": [0.4]}
-    for networks, dropped in ((("a", "b", "c"), ["quick", "never"]), (("",) * 3, ["late", "never"])):
+    for networks, dropped in (
+        (("a", "b", "c"), ["quick", "never"]),
+        (("",) * 3, ["late", "never"]),
+    ):
         script = Scripted(**curves)
         race = script.race({"head": 0.4}, folds=1, networks=networks)
         race.run()

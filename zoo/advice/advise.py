@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, plan_of, probe_row
 from zoo.advice.reading import Reading, read
+from zoo.advice.writing import clear, save_answer, save_text
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.digest import Digest
@@ -29,7 +29,6 @@ from zoo.finetune.strategies.advised import test_digest
 from zoo.lookup.history import Advised, Row, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.reflog import now
-from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["Advice", "advise"]
@@ -235,20 +234,17 @@ def _write(
     from zoo.advice.sheet import sheet_of  # loads matplotlib
     from zoo.finetune.results.pictures import draw_sheet, save
 
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in (ADVICE, GROUPS, PICTURE, PAGE):  # of an earlier one, which this replaces
-        (out / stale).unlink(missing_ok=True)
-    _text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
+    clear(out, ADVICE, GROUPS, PICTURE, PAGE)
+    save_text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
     if groups:
-        _text(out / GROUPS, _exactly([("path", "label", "group"), *groups]))
+        save_text(out / GROUPS, _exactly([("path", "label", "group"), *groups]))
     save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
     picture = None
     if advice.layers and advice.plan:
         picture = out / PICTURE
         save(draw_advice(advice.layers, advice.plan), picture)
-    _text(out / PAGE, page_of(advice, picture, out / SHEET))
-    # Last: what has advice is whole.
-    _text(out / ADVICE, json.dumps(advice.to_json(), indent=2, ensure_ascii=False) + "\n")
+    save_text(out / PAGE, page_of(advice, picture, out / SHEET))
+    save_answer(out / ADVICE, advice)
 
 
 def _suspects(facts: Facts) -> Iterator[Sequence[object]]:
@@ -275,7 +271,3 @@ def _exactly(rows: Sequence[Sequence[str]]) -> str:
 def kind_of(pair: Duplicate) -> str:
     """What two images that show the same are called."""
     return "copy" if pair.copy else "near-duplicate"
-
-
-def _text(path: Path, text: str) -> None:
-    write_whole(path, [text.encode("utf-8", "surrogateescape")])  # file names need not be UTF-8

@@ -204,9 +204,9 @@ def announce(candidates: Sequence[Candidate], dataset: Dataset, budget: float) -
     """What is tried, on what, and how long that takes."""
     folds, held_out = judged_on(dataset)
     pool = len(dataset.train) + len(dataset.validation)
-    judges = (
-        f"{len(folds)} folds of {pool:,} images" if any(folds) else f"{held_out:,} validation images"
-    )
+    judges = f"{held_out:,} validation images"
+    if any(folds):
+        judges = f"{len(folds)} folds of {pool:,} images"
     needs = (f"{each.name} {each.seconds(EPOCHS) * len(folds):.0f} s" for each in candidates)
     return (
         f"trying {plural(len(candidates), 'recipe')} on {judges}: {', '.join(needs)}; "

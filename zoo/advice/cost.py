@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from zoo.backbones.devices import wait_for
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.setup.prepare import Prepared
 
@@ -61,13 +62,9 @@ def speed_of(prepared: Prepared) -> Speed:
     entered = [0.0] * len(units)
     began = 0.0
 
-    def wait() -> None:
-        if prepared.device.type != "cpu":
-            torch.accelerator.synchronize(prepared.device)
-
     def passing(at: int) -> Callable[..., None]:
         def note(*_: object) -> None:
-            wait()
+            wait_for(prepared.device)
             entered[at] = time.perf_counter() - began
 
         return note
@@ -80,7 +77,7 @@ def speed_of(prepared: Prepared) -> Speed:
         for _ in range(2):  # what comes first takes longer
             began = time.perf_counter()
             model(images)
-            wait()
+            wait_for(prepared.device)
             whole = time.perf_counter() - began
     shares = [0.0]
     for moment in entered:

@@ -6,7 +6,7 @@ import torch
 
 from zoo.errors import InvalidOption
 
-__all__ = ["pick_device"]
+__all__ = ["pick_device", "wait_for"]
 
 
 def pick_device(device: str) -> str:
@@ -26,3 +26,11 @@ def pick_device(device: str) -> str:
         text = f"the device '{device}' cannot be used here; these can: {usable}"
         raise InvalidOption(text) from error
     return device
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was given: an accelerator works on while this goes on,
+    and times are wrong without it.
+    """
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.backbones.devices import wait_for
 from zoo.backbones.record import eval_mode
 
 __all__ = ["cost_of"]
@@ -46,7 +47,7 @@ def _now(device: torch.device) -> float:
     """Seconds of the device's work until now."""
     if device.type == "cpu":
         return time.thread_time()
-    torch.accelerator.synchronize(device)
+    wait_for(device)
     return time.perf_counter()
 
 

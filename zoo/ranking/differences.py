@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, compress
 
 import torch
 from scipy.stats import norm
@@ -28,13 +28,17 @@ def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> s
     """The pairs of networks, the better one first, that are seen to differ.
 
     Args:
-        scores: Of each image (N,) by each network, the same images in the same order.
+        scores: Of each image (N,) by each network, the same images in the same order; NaN where a
+            network was not asked. A pair is compared by the images of both.
         groups: Of each image; alike scores in one group count once. Empty: each is alone.
     """
     tested = []
     for one, other in combinations(range(len(scores)), 2):
         difference = (scores[one] - scores[other]).double()
-        error = error_of_mean(difference, independent(difference, groups))
+        of_both = difference.isfinite()
+        difference = difference[of_both]
+        own = list(compress(groups, of_both.tolist()))
+        error = error_of_mean(difference, independent(difference, own))
         mean = difference.mean().item()
         better = (one, other) if mean > 0 else (other, one)
         tested.append((2 * float(norm.sf(abs(mean) / error)), better))

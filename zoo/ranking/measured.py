@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -19,6 +20,8 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 
 __all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
+
+Kind = TypeVar("Kind", bound=Result)
 
 FOLDER = "ranking"
 SCHEME = "2"
@@ -84,26 +87,26 @@ def path_of(folder: Path, *asked: object) -> Path:
     return folder / FOLDER / f"{name.hexdigest()}.json"
 
 
-def kept(path: Path) -> Measured | None:
-    """A measurement that was kept; None where there is none, or it is damaged."""
+def kept(path: Path, kind: type[Kind]) -> Kind | None:
+    """What was kept; None where there is nothing, or it is damaged."""
     try:
-        return msgspec.json.decode(read_regular(path, JSON_FILE_BYTES), type=Measured)
+        return msgspec.json.decode(read_regular(path, JSON_FILE_BYTES), type=kind)
     except (OSError, ZooError, ValueError, RecursionError):
         return None
 
 
-def keep(path: Path, measured: Measured) -> None:
-    """Keep a measurement; where it cannot be written, it is measured again the next time."""
+def keep(path: Path, found: Result) -> None:
+    """Keep what was found; where it cannot be written, it is computed again the next time."""
     with suppress(OSError, ZooError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, [msgspec.json.encode(measured)])
+        write_whole(path, [msgspec.json.encode(found)])
 
 
 def kept_in(folder: Path) -> Iterator[Measured]:
     """The measurements that were kept, newest first; of very many the newest."""
     files = (folder / FOLDER).glob("*.json")
     for path in nlargest(KEPT_RANKINGS, files, key=_changed):
-        if found := kept(path):
+        if found := kept(path, Measured):
             yield found
 
 

@@ -26,11 +26,11 @@ MOST = 200
 
 
 def past_figures(
-    workspace: Workspace, networks: Iterable[Digest], folder: Path, data_digest: str
+    workspace: Workspace, networks: Iterable[Digest], folders: Iterable[Path], data_digest: str
 ) -> list[Figure]:
     """All figures of networks on other data than that of this digest.
 
-    ``folder`` is where measurements are kept (`zoo.ranking.measured`).
+    ``folders`` are where measurements are kept (`zoo.ranking.measured`).
     """
     found = [
         figure
@@ -43,7 +43,7 @@ def past_figures(
             size = "x".join(map(str, past.image_size))
             what = f"{past.kind} {past.measure} at {size}"
             found.append(Figure(past.manifest, past.data_digest, what, past.score))
-    for kept in kept_in(folder):
+    for kept in (each for folder in folders for each in kept_in(folder)):
         if kept.data_digest != data_digest:
             what = f"probes at {kept.image_size}"
             found.append(Figure(kept.manifest, kept.data_digest, what, kept.score))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,13 +10,12 @@ from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.ranking.measured import Measured
+from zoo.ranking.outcome import Ended, Outcome
 from zoo.ranking.prior import Prior
 
-__all__ = ["Ended", "Ranked", "Ranking", "State"]
+__all__ = ["Ranked", "Ranking", "State"]
 
 State = Literal["measured", "not here", "not reached", "failed", "knows the labels"]
-Ended = Literal["", "budget", "interrupted"]
-"""Why not all were measured; empty if nothing stopped it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -36,6 +36,8 @@ class Ranked(Result):
             measured; None if it was not.
         behind: Whether it is seen to be worse than the one with the best score.
         finalist: Whether it is worth training.
+        outcomes: What it came to in short runs, if there were any: first what counts, its best
+            probe, or a training that is more than one standard error better.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Ranked(Result):
     combined: float | None = None
     behind: bool = False
     finalist: bool = False
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether a short run made it better than its probes are."""
+        return bool(self.outcomes) and self.outcomes[0].kind == "training"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -67,7 +75,8 @@ class Ranking(Result):
         prior: What was known of networks before (`zoo.ranking.prior.Prior`).
         networks: All of them, the best first; then those that were not measured, by prior.
         winner: The first; None where none was measured.
-        ended: Why not all were measured, if that is so.
+        left_out: Short runs that the budget left out, each with the seconds that it needs.
+        ended: Why not all was measured and tried, if that is so.
         seconds: How long it took.
     """
 
@@ -82,10 +91,18 @@ class Ranking(Result):
     prior: str
     networks: tuple[Ranked, ...]
     winner: str | None
+    left_out: Mapping[str, float]
     ended: Ended
     seconds: float
 
     @property
     def alike(self) -> tuple[Ranked, ...]:
-        """Those between which and the one with the best score no difference can be seen."""
-        return tuple(each for each in self.networks if each.measured and not each.behind)
+        """Those between which and the one with the best score no difference can be seen; if short
+        runs made a difference, only those that took part in them.
+        """
+        tried = any(each.trained for each in self.networks)
+        return tuple(
+            each
+            for each in self.networks
+            if each.measured and not each.behind and (each.outcomes or not tried)
+        )

@@ -1,0 +1,74 @@
+"""What is asked of a ranking, with all that can be refused before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.domain.duration import seconds_of
+from zoo.domain.recipe import Recipe
+from zoo.finetune.dataset.spec import check_spec, opening_of
+from zoo.finetune.preflight import RANKING, check_device, check_report
+from zoo.ranking.candidates import candidates
+from zoo.ranking.prior import Figure, read_figures
+from zoo.registry import Found
+from zoo.workspace import Workspace
+
+__all__ = ["Asked", "ask"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How to rank.
+
+    Attributes:
+        networks: Which.
+        results: Published results, if there are any.
+        top: How many finalists there are.
+        budget: Seconds after which nothing further is begun.
+        pulls: Whether networks that are not here are pulled when it is their turn.
+        out: The folder to write into, if any.
+        batch_size: Images that run at once.
+        device: ``auto``, ``cpu``, ``cuda:1``, …
+    """
+
+    networks: Sequence[Found]
+    results: Sequence[Figure] | None
+    top: int
+    budget: float
+    pulls: bool
+    out: Path | None
+    batch_size: int
+    device: str
+
+
+def ask(
+    workspace: Workspace,
+    recipe: Recipe,
+    among: str,
+    *,
+    results: Path | str | None,
+    top: int,
+    budget: str,
+    pulls: bool,
+    out: Path | str | None,
+    force: bool,
+    batch_size: int,
+    device: str,
+) -> Asked:
+    """Check what `zoo.Zoo.rank` is asked."""
+    folder, allowed = Path(out) if out else None, seconds_of(budget)
+    check_device(device)
+    check_report(folder, force=force, name=RANKING)
+    check_spec(recipe.data, opening_of(recipe), None)
+    return Asked(
+        networks=candidates(workspace, among),
+        results=None if results is None else read_figures(Path(results)),
+        top=top,
+        budget=allowed,
+        pulls=pulls,
+        out=folder,
+        batch_size=batch_size,
+        device=device,
+    )

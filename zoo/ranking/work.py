@@ -1,0 +1,99 @@
+"""What is known while networks are ranked, one after another."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from zoo.backbones.rgb import READING
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress
+from zoo.domain.recipe import Recipe
+from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.results.journal import LIBRARIES
+from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.lookup.runs import CACHE
+from zoo.packages import version
+from zoo.ranking.asked import Asked
+from zoo.ranking.measure import Judges
+from zoo.ranking.measured import path_of
+from zoo.ranking.outcome import Ended
+from zoo.workspace import Workspace
+
+__all__ = ["Work"]
+
+
+@dataclass(slots=True)
+class Work:
+    """A ranking that goes on.
+
+    Attributes:
+        workspace: The zoo.
+        recipe: Which images, split how, at what size.
+        asked: How to rank.
+        dataset: All of the images.
+        judges: Those that networks are judged by.
+        root: Where is kept what comes of it: the zoo, or a temporary folder if that is read-only.
+        device: What networks run on.
+        progress: Progress callback.
+        begun: When, on the monotonic clock.
+        pulled: How many networks were.
+        ended: Why nothing more is begun.
+    """
+
+    workspace: Workspace
+    recipe: Recipe
+    asked: Asked
+    dataset: Dataset
+    judges: Judges
+    root: Path
+    device: str
+    progress: Progress
+    begun: float = field(default_factory=time.monotonic)
+    pulled: int = 0
+    ended: Ended = ""
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.asked.budget - (time.monotonic() - self.begun)
+
+    def over(self) -> bool:
+        """Whether nothing more is begun, which is then noted."""
+        if not self.ended and self.left <= 0:
+            self.ended = "budget"
+        return bool(self.ended)
+
+    @property
+    def caches(self) -> list[Path]:
+        """Where results are kept; first where they are written."""
+        return list(dict.fromkeys((self.root / CACHE, self.workspace.root / CACHE)))
+
+    @property
+    def groups(self) -> list[str]:
+        """Of each training and validation image, in order of their keys."""
+        dataset = self.dataset
+        keys = sorted(sample.key for sample in (*dataset.train, *dataset.validation))
+        return [dataset.groups.get(key, "") for key in keys]
+
+    def paths(self, *manifests: Digest) -> list[Path]:
+        """Where a result is kept: all of this decides its figures, and times are of a machine."""
+        recipe, dataset = self.recipe, self.dataset
+        data = (dataset.digest, dataset.split_digest, recipe.group_by, recipe.seed)
+        code = (READING, *map(version, LIBRARIES))
+        asked = (*manifests, *data, recipe.image_size, *code, self.device, platform.node())
+        return [path_of(folder, *asked) for folder in self.caches]
+
+    def prepare(self, manifest: Digest, name: str, strategy: str) -> Prepared:
+        """A network met with the images."""
+        return prepare(
+            self.workspace,
+            str(manifest),
+            replace(self.recipe, strategy=strategy),
+            self.device,
+            self.progress,
+            known_as=name,
+            folder=self.root / CACHE,
+        )
