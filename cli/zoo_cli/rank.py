@@ -47,7 +47,7 @@ NONE = "-"
     "--budget",
     default="30m",
     show_default=True,
-    help="After this time (90s, 30m, 1h) no further network is begun; 0: only what is known.",
+    help="After this time (90s, 30m, 1h) nothing further is begun; 0: only what is known.",
 )
 @flag("--pull", help="Pull networks that are not here when it is their turn, ten at most.")
 @click.option(
@@ -69,9 +69,10 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
     Networks are worked in the order of what is known of them before: their results on other data in
     this zoo, else published ones, else their size. Each is run over the images once, and a probe on
-    the features of all its depths is tried on images that it was not fitted on; no network is
-    trained. Test images choose nothing. What was measured is kept: asked again, only what is new is
-    measured. DATA is what zoo finetune takes.
+    the features of all its depths is tried on images that it was not fitted on. Then the finalists
+    are trained for a short while, on parts of the images in turn, within the budget. Test images
+    choose nothing. What was measured and tried is kept: asked again, only what is new is done.
+    Ctrl-C prints what is known by then. DATA is what zoo finetune takes.
 
     \b
     Examples:
@@ -90,14 +91,16 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
 def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
     measured = [(each, each.measured) for each in ranking.networks if each.measured]
+    alike = ranking.alike
     if measured:
         table(
             ("", "NETWORK", f"{ranking.measure.upper()} OUT OF FOLD", "PRIOR", "KNN", "LOGME",
              "H-SCORE", "MS", "MB", "GMACS"),
-            [_row(each, found) for each, found in measured],
+            [_row(each, found, alike=each in alike) for each, found in measured],
             least_first=("H-SCORE", "LOGME", "GMACS", "KNN"),
         )  # fmt: skip
         click.echo()
+        _print_finals(ranking)
         for line in _said(ranking, options):
             paragraph(line)
     _print_others(ranking)
@@ -107,8 +110,8 @@ def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
         note(f"written to {out}")
 
 
-def _row(each: Ranked, found: Measured) -> tuple[object, ...]:
-    signs = ("*" if each.finalist else "") + ("" if each.behind else "=")
+def _row(each: Ranked, found: Measured, *, alike: bool) -> tuple[object, ...]:
+    signs = ("*" if each.finalist else "") + ("=" if alike else "")
     size = NONE if each.bytes is None else f"{each.bytes / 1e6:.1f}"
     macs = NONE if found.gmacs is None else f"{found.gmacs:.3g}"
     h_score = NONE if found.h_score is None else f"{found.h_score:.2f}"
@@ -129,6 +132,28 @@ def _prior(each: Ranked) -> str:
     return f"{value:+.3g} ({plural(each.prior.data_sets, 'set')})"
 
 
+def _print_finals(ranking: Ranking) -> None:
+    """What short runs of the finalists came to."""
+    tried = [each for each in ranking.networks if each.outcomes]
+    if not tried:
+        return
+    table(
+        ("FINALIST", f"{ranking.measure.upper()} HELD OUT", "BY", "PROBE", "IMAGES", "SECONDS"),
+        [_final(each) for each in tried],
+    )
+    click.echo()
+
+
+def _final(each: Ranked) -> tuple[object, ...]:
+    best = each.outcomes[0]
+    probe = next(one for one in each.outcomes if one.kind == "probe")
+    seconds = sum(one.seconds for one in each.outcomes)
+    return (
+        each.name, brief(best.score, best.low, best.high), best.name, f"{probe.score:.3f}",
+        count(best.images), count(round(seconds)),
+    )  # fmt: skip
+
+
 def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
     """What the table comes to, and how to go on."""
     measured = sum(each.measured is not None for each in ranking.networks)
@@ -137,6 +162,12 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
     device = _device(ranking)
     on = "one core of this machine" if device == "cpu" else device
     yield f"* is a finalist; MS is for one image by itself, on {on}"
+    tried = any(each.outcomes for each in ranking.networks)
+    if tried and not any(each.trained for each in ranking.networks):
+        yield (
+            "No finalist is more than one standard error better after a short training than its "
+            "probe is: the order is that of the probes"
+        )
     if len(alike) > 1:
         quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)
         yield (
@@ -144,7 +175,8 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
             f"together order them. The fastest of them is {quickest.name}"
         )
     elif measured > 1:
-        yield f"= {alike[0].name} is better than each of the others, image by image"
+        others = "other finalists" if any(each.trained for each in ranking.networks) else "others"
+        yield f"= {alike[0].name} is better than each of the {others}, image by image"
     shared = {"base": ranking.winner, **chosen({name: options.get(name) for name in DEFAULTS})}
     yield f"Next: zoo advise {quote(ranking.data)} {' '.join(in_words(shared))}"
 
@@ -177,9 +209,14 @@ def _remarks(ranking: Ranking) -> Iterator[str]:
         )
     states = {each.state for each in ranking.networks}
     if ranking.ended == "budget":
-        yield "NOTE: the budget was over before all were measured: --budget 1h gives more"
+        what = "all were measured" if "not reached" in states else "finalists were tried to the end"
+        yield f"NOTE: the budget was over before {what}: --budget 1h gives more"
+    if ranking.left_out:
+        name, seconds = min(ranking.left_out.items(), key=lambda each: each[1])
+        runs = plural(len(ranking.left_out), "short run")
+        yield f"NOTE: {runs} left out; the shortest takes {seconds:.0f} s on one fold ({name})"
     if ranking.ended == "interrupted":
-        yield "NOTE: interrupted; the same command measures what is left"
+        yield "NOTE: interrupted; the same command goes on where it stopped"
     if "not here" in states:
         yield "NOTE: what is not here is measured with --pull, or after zoo pull NAME"
     if not ranking.winner:

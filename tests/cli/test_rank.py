@@ -29,7 +29,7 @@ from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost, measured, past, prior
+from zoo.ranking import cost, measured, past, prior, work
 from zoo.ranking import rank as module
 from zoo.ranking.measure import Judges, judges_of
 from zoo.ranking.measured import Measured, keep, kept, path_of
@@ -48,6 +48,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CS", (1.0,))
     monkeypatch.setattr(cost, "TIMES", 1)
     monkeypatch.setattr(prior, "LEAST_SETS", 1)
+    monkeypatch.setattr(module, "finals", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, **right: Set[object]) -> list[str]:
         scores = tuple(float(bool({at, each} & chosen)) for at, each in enumerate(names))
         return replace(MEASURED, scores=scores, score=fmean(scores))
 
-    monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(work, "prepare", prepare)
     monkeypatch.setattr(module, "warn_of_guess", lambda _: None)
     monkeypatch.setattr(module, "measure", measure)
     return who
@@ -162,7 +163,7 @@ def test_networks_are_ranked_and_asked_again_nothing_is_computed(
     assert measured["ms"] > 0
     assert measured["gmacs"] > 0
     assert "scores" not in measured
-    monkeypatch.setattr(module, "prepare", None)  # nothing may be built any more
+    monkeypatch.setattr(work, "prepare", None)  # nothing may be built any more
     again = three("rank", data, *RANK, "--top", 1, "--json").done().json
     assert again["networks"] == ranking["networks"]
     said = three("rank", data, *RANK).done()
@@ -334,7 +335,7 @@ def test_published_results_are_taken_and_nonsense_is_told(
 def test_what_cannot_be_ranked_is_refused_at_once(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "prepare", None)
+    monkeypatch.setattr(work, "prepare", None)
     three("rank", data, "--among", "resnet999").refused("unknown network that fits 'resnet999'")
     three("rank", data, "--among", "paramz<3").refused("did you mean params?")
     three("rank", data, "--among", 'name:"').refused("a quote is not closed")
@@ -375,7 +376,8 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert ranking["winner"]
     assert (found["team/toy"]["state"], found["far/$x_{1}$"]["state"]) == ("failed", "not here")
     assert found["team/toy"]["why"]
-    assert found["team/wild"]["why"] == "the features of team/wild are NaN or infinite: they say nothing"
+    why = "the features of team/wild are NaN or infinite: they say nothing"
+    assert found["team/wild"]["why"] == why
     said = three(*asked, "--pull").done()
     lines = {
         line.split("  ")[0]: line for line in said.out.partition("NOT MEASURED")[2].splitlines()
@@ -393,7 +395,7 @@ def test_whatever_a_network_raises_the_next_one_has_its_turn(
     def refuse(*_: Any, **__: Any) -> None:
         raise errors.pop()
 
-    monkeypatch.setattr(module, step, refuse)
+    monkeypatch.setattr({"prepare": work, "measure": module}[step], step, refuse)
     found = three("rank", data, *RANK, "--json").done().json["networks"]
     reasons = ["no memory", "'blocks'", "odd size"]
     assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
@@ -442,7 +444,7 @@ def test_ctrl_c_leaves_what_was_measured(
             raise KeyboardInterrupt
         return known_as
 
-    monkeypatch.setattr(module, "prepare", interrupted)
+    monkeypatch.setattr(work, "prepare", interrupted)
     done = three("rank", data, *RANK, "--json")
     assert (done.code, done.json["ended"]) == (130, "interrupted")
     states = [each["state"] for each in done.json["networks"]]
@@ -466,7 +468,7 @@ def test_after_ctrl_c_what_was_kept_before_is_ranked(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "prepare", interrupted)
+    monkeypatch.setattr(work, "prepare", interrupted)
     done = three(*asked)
     assert (done.code, done.json["ended"], done.json["winner"]) == (130, "interrupted", last)
     states = sorted(each["state"] for each in done.json["networks"])
@@ -478,10 +480,10 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     first = three(*asked).done().json["networks"][0]["measured"]["score"]
     (path,) = Path("cache", "ranking").glob("*.json")
     whole = path.read_bytes()
-    assert kept(path)
+    assert kept(path, Measured)
     for damage in (b"", b"[]", b'{"score": 1}', whole.replace(b'"score":', b'"score":"x",')):
         path.write_bytes(damage)
-        assert kept(path) is None
+        assert kept(path, Measured) is None
     path.write_bytes(whole.replace(b'"scores":[', b'"scores":[1.0,'))  # of other images
     assert three(*asked).done().json["networks"][0]["measured"]["score"] == first
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)
@@ -501,7 +503,7 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
     assert len(who) == count
     for name, other in (("READING", 99), ("LIBRARIES", ("torch",)), ("version", lambda _: "9")):
         with monkeypatch.context() as today:
-            today.setattr(module, name, other)
+            today.setattr(work, name, other)
             three(*asked, *RANK).done()
         count += 1
         assert len(who) == count
