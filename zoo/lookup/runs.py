@@ -3,6 +3,7 @@
 runs/20261124-211503-481516/
   run.json        base, recipe, where it is saved, how it ended
   metrics.jsonl   one line for each step that was noted, epoch and result
+  images.txt      which images it is trained on or chosen by: the first 16 digits of BLAKE3 of each
   state.pt        what an interrupted run resumes from; deleted when it is done
   lock            held, and touched now and then, by the process that runs it
   report.json     what its test images show, class by class
@@ -35,6 +36,8 @@ from zoo.workspace import Workspace
 __all__ = [
     "CACHE",
     "CANDIDATES",
+    "DIGITS",
+    "IMAGES",
     "METRICS",
     "REPORT",
     "RUN",
@@ -56,6 +59,9 @@ TRIALS = "trials"
 """The folder of recipes that were tried, each kept as a run is."""
 RUN = "run.json"
 METRICS = "metrics.jsonl"
+IMAGES = "images.txt"
+DIGITS = 16
+"""Of each image's digest: no two of any number of images share so many by chance."""
 REPORT = "report.json"
 STATE = "state.pt"
 WEIGHTS = "weights"
@@ -174,6 +180,15 @@ class Run(Result):
                 yield dict(json.loads(line))
             except ValueError:
                 continue
+
+    def images(self) -> frozenset[str]:
+        """The first `DIGITS` digits of the digest of each image that it was trained on or chosen
+        by; older runs did not note them.
+        """
+        try:
+            return frozenset(read_regular(self.folder / IMAGES, METRICS_BYTES).decode().split())
+        except (OSError, ValueError, Corrupt):
+            return frozenset()
 
     def validated(self) -> tuple[float, float] | None:
         """The score of its best candidate on the validation images, and its loss with the sign

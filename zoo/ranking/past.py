@@ -6,20 +6,23 @@ others (`zoo evaluate`); what `zoo advise` has tried; and what `zoo rank` has me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
+from zoo.finetune.dataset.dataset import Dataset
 from zoo.lookup.history import history as tried
+from zoo.lookup.runs import DIGITS, Run, list_runs
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
-__all__ = ["past_figures", "trained_on"]
+__all__ = ["knows", "past_figures", "runs_by_result"]
 
 MOST = 200
 """Fine-tunes of a network that are looked at: the newest."""
@@ -70,12 +73,30 @@ def _of_fine_tune(
             yield Figure(str(network), each.data_digest, what, each.metrics[measure])
 
 
-def trained_on(workspace: Workspace, manifest: Manifest, data_digest: str) -> bool:
-    """Whether a checkpoint, or one that it derives from, was trained on this data: it knows the
-    labels of images that it would be judged by.
+def runs_by_result(workspace: Workspace) -> Mapping[str, Sequence[Run]]:
+    """The runs of this zoo by the manifest that each made."""
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run in list_runs(workspace):
+        found[str(run.result.get("manifest"))].append(run)
+    return found
+
+
+def knows(
+    workspace: Workspace, digest: Digest, dataset: Dataset, runs: Mapping[str, Sequence[Run]]
+) -> int:
+    """On how many of the training images of ``dataset`` a checkpoint, or one that it derives from,
+    was trained, or by how many it was chosen: it knows their labels.
+
+    That is known of the same data (`Dataset.digest`), and of the ``runs`` of this zoo.
     """
-    line = [manifest, *(_manifest(workspace, each) for each in manifest.ancestry())]
-    return any(each and each.provenance.get("data_digest") == data_digest for each in line)
+    line = {digest, *workspace.store.manifest(digest).ancestry()}
+    known = filter(None, (_manifest(workspace, each) for each in line))
+    if any(each.provenance.get("data_digest") == dataset.digest for each in known):
+        return len(dataset.train)
+    seen = frozenset[str]().union(
+        *(run.images() for each in line for run in runs.get(str(each), ()))
+    )
+    return sum(dataset.digests[sample.key][:DIGITS] in seen for sample in dataset.train)
 
 
 def _manifest(workspace: Workspace, digest: Digest) -> Manifest | None:

@@ -13,6 +13,7 @@ from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
+from zoo.domain.words import plural
 from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
 from zoo.finetune.preflight import RANKING
@@ -24,7 +25,7 @@ from zoo.ranking.finals import finals
 from zoo.ranking.measure import judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept
 from zoo.ranking.order import by_finals, by_probes
-from zoo.ranking.past import past_figures, trained_on
+from zoo.ranking.past import knows, past_figures, runs_by_result
 from zoo.ranking.prior import Prior, priors
 from zoo.ranking.ranked import Ranked, Ranking
 from zoo.ranking.work import Work
@@ -43,7 +44,8 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
     with writable(workspace, CACHE, TRIALS) as root:
         dataset = dataset_of(root / CACHE, recipe, progress)
         judges, device = judges_of(dataset, recipe.seed), pick_device(asked.device)
-        work = Work(workspace, recipe, asked, dataset, judges, root, device, progress)
+        runs = runs_by_result(workspace)
+        work = Work(workspace, recipe, asked, dataset, judges, runs, root, device, progress)
         before = _before(work)
         rows = by_probes(_measured(work, before), judges.groups, asked.top)
         tried = finals(work, [row for row in rows if row.finalist])
@@ -116,10 +118,12 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
         return row
     manifest = work.workspace.store.manifest(digest)
     row = replace(row, manifest=digest, bytes=manifest.logical_bytes, state="not reached")
-    if trained_on(work.workspace, manifest, work.judges.dataset.digest):
-        return replace(row, state="knows the labels")
+    dataset = work.judges.dataset
+    images = len(dataset.train)
+    if number := knows(work.workspace, digest, dataset, work.runs):
+        why = f"it was trained on {number:,} of these {plural(images, 'image')}"
+        return replace(row, state="knows the labels", why=why)
     paths = work.paths(digest)
-    images = len(work.judges.dataset.train)
     known = (kept(path, Measured) for path in paths)
     measured = next((each for each in known if each and len(each.scores) == images), None)
     if measured is None:

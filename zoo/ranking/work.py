@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.journal import LIBRARIES
 from zoo.finetune.setup.prepare import Prepared, prepare
-from zoo.lookup.runs import CACHE
+from zoo.lookup.runs import CACHE, Run
 from zoo.packages import version
 from zoo.ranking.asked import Asked
 from zoo.ranking.measure import Judges
@@ -35,6 +36,7 @@ class Work:
         asked: How to rank.
         dataset: All of the images.
         judges: Those that networks are judged by.
+        runs: Those of the zoo, by what they made.
         root: Where is kept what comes of it: the zoo, or a temporary folder if that is read-only.
         device: What networks run on.
         progress: Progress callback.
@@ -48,6 +50,7 @@ class Work:
     asked: Asked
     dataset: Dataset
     judges: Judges
+    runs: Mapping[str, Sequence[Run]]
     root: Path
     device: str
     progress: Progress

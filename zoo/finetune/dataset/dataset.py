@@ -117,7 +117,8 @@ class Dataset:
     split_digest: str
     # By key; an image alone has none.
     groups: Mapping[str, str] = field(default_factory=dict, repr=False)
-    # By key, the digests of images that are there several times.
+    # By key, the digests of images; and of those alone that are there several times.
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
     copies: Mapping[str, str] = field(default_factory=dict, repr=False)
     skipped: tuple[Skipped, ...] = ()
     images: Images = field(repr=False)

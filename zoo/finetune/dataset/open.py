@@ -203,6 +203,7 @@ def _dataset(
         images=listing.images,
         states=checked.states,
         groups=groups,
+        digests=checked.digests,
         copies=_copies(rows, checked.digests),
         remarks=(*listing.remarks, *_find_leaks(parts, checked.digests, groups)),
     )

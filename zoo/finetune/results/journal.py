@@ -34,7 +34,7 @@ from zoo.finetune.results.goodness import goodness
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
 from zoo.lookup.alive import machine
-from zoo.lookup.runs import METRICS, RUNS, STATE, Run
+from zoo.lookup.runs import DIGITS, IMAGES, METRICS, RUNS, STATE, Run
 from zoo.packages import version
 from zoo.reflog import now
 from zoo.store.atomic import write_whole
@@ -87,6 +87,7 @@ def new_run(
     # To the microsecond: runs sort by their ids.
     folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     folder.mkdir(parents=True)
+    write_whole(folder / IMAGES, [_images(prepared.dataset)])
     return Run(
         folder=folder,
         base=prepared.base,
@@ -102,6 +103,12 @@ def new_run(
         provenance={**provenance(prepared), **{name: text for name, text in said.items() if text}},
         asked=asked or {},
     )
+
+
+def _images(dataset: Dataset) -> bytes:
+    """`zoo.lookup.runs.IMAGES` of a run: in the zoo only, as checkpoints are published."""
+    known = {dataset.digests[x.key][:DIGITS] for x in (*dataset.train, *dataset.validation)}
+    return "".join(f"{digest}\n" for digest in sorted(known)).encode()
 
 
 class Journal:
