@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-import timm
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.colored import CLASSES, save_scenes, scene
@@ -22,6 +21,7 @@ from fakes.derived import derive, weights_of
 from fakes.hub_zoo import weights
 from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
+from fakes.ranked import BLIND, OTHER, add_networks
 from safetensors.torch import load, save
 
 from zoo.advice import held_out, layers
@@ -37,7 +37,6 @@ from zoo.workspace import Workspace
 
 LEAST_SETS = prior.LEAST_SETS
 RANK = ("--image-size", 32)
-BLIND, OTHER = "team/blind", "team/other"
 
 
 @pytest.fixture(autouse=True)
@@ -55,19 +54,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 def three_zoo(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path) -> Path:
     """A network of chance, one that sees nothing, and a larger one of another kind."""
     root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("three") / "zoo"))
-    blind = {name: value * 0 for name, value in load(weights(1)).items()}
-    torch.manual_seed(0)
-    other: Any = timm.create_model("test_efficientnet", num_classes=3)
-    with closing(Workspace(root)) as workspace:
-        for name, architecture, state in (
-            (BLIND, "test_resnet", blind),
-            (OTHER, "test_efficientnet", other.state_dict()),
-        ):
-            file = root.parent / "net.safetensors"
-            file.write_bytes(save(state, {"format": "pt"}))
-            origin = Origin(plugin="timm", architecture=architecture, license="apache-2.0")
-            import_file(workspace, file, Reference.parse(name), origin)
-    return root
+    return add_networks(root)
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""What short runs change in the order of networks: only what is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from fakes.measured import MEASURED
+
+from zoo.domain.digest import Digest
+from zoo.ranking.differences import significant_pairs
+from zoo.ranking.order import by_finals
+from zoo.ranking.outcome import Finals, Outcome
+from zoo.ranking.prior import Prior
+from zoo.ranking.ranked import Ranked
+
+IMAGES = 300
+PROBE = 0.6
+
+
+def row(name: str, *, behind: bool = False, finalist: bool = True) -> Ranked:
+    return Ranked(
+        name=name, manifest=digest(name), state="measured", params=1, measured=MEASURED,
+        prior=Prior(kind="size", value=1, data_sets=0), finalist=finalist, behind=behind,
+    )  # fmt: skip
+
+
+def digest(name: str) -> Digest:
+    return Digest("sha256", name.encode().hex().ljust(64, "0"))
+
+
+def outcome(share: float, *, trained: bool, images: int = IMAGES) -> tuple[Outcome, ...]:
+    """Right of the first share of images; only the first so many were asked."""
+    right = [float(at < share * IMAGES) if at < images else None for at in range(IMAGES)]
+    kind = "training" if trained else "probe"
+    return (
+        Outcome(
+            name=kind, kind=kind, options={}, score=share, low=share, high=share, images=images,
+            scores=tuple(right),
+        ),
+    )  # fmt: skip
+
+
+def settled(rows: Sequence[Ranked], **networks: tuple[Outcome, ...]) -> list[tuple[str, bool]]:
+    """Names in order, and which are alike."""
+    finals = Finals(
+        networks={str(digest(name)): found for name, found in networks.items()},
+        left_out={}, ended="", trained=1,
+    )  # fmt: skip
+    return [(each.name, each.behind) for each in by_finals(rows, finals, [""] * IMAGES)]
+
+
+def probe(share: float = PROBE) -> tuple[Outcome, ...]:
+    return outcome(share, trained=False)
+
+
+def training(share: float, images: int = IMAGES) -> tuple[Outcome, ...]:
+    return outcome(share, trained=True, images=images)
+
+
+def test_without_a_training_that_gains_the_order_of_the_probes_stands() -> None:
+    """Even where the probes that were fitted for the race seem to say otherwise."""
+    rows = [row("a"), row("b"), row("c", finalist=False), row("d", behind=True)]
+    before = [(each.name, each.behind) for each in rows]
+    assert settled(rows, a=probe(0.5), b=probe(0.7), d=probe(0.8)) == before
+
+
+def test_what_training_makes_better_is_first() -> None:
+    rows = [row("a"), row("b"), row("c"), row("d", finalist=False)]
+    found = settled(rows, a=probe(), b=probe(), c=training(0.8))
+    assert found == [("c", False), ("a", True), ("b", True), ("d", False)]
+
+
+def test_a_gain_that_chance_explains_changes_no_order() -> None:
+    rows = [row("a"), row("b"), row("d", finalist=False)]
+    found = settled(rows, a=probe(), b=training(PROBE + 0.01))
+    assert found == [("a", False), ("b", False), ("d", False)]
+
+
+def test_who_was_behind_and_gains_is_among_the_first_and_who_does_not_stays_behind() -> None:
+    rows = [row("a"), row("d", finalist=False), row("b", behind=True), row("c", behind=True)]
+    found = settled(rows, a=probe(), b=training(PROBE), c=probe(PROBE))
+    assert found == [("a", False), ("b", False), ("d", False), ("c", True)]
+
+
+def test_who_was_dropped_early_is_compared_by_the_images_of_both() -> None:
+    """Of the first 150 images, which all are easy, a is right of all, and so is b."""
+    rows = [row("a"), row("b"), row("c")]
+    found = settled(rows, a=training(0.9), b=training(0.6, images=150), c=probe())
+    assert found == [("a", False), ("b", False), ("c", True)]
+
+
+def test_pairs_are_compared_where_both_were_asked() -> None:
+    """Of 40 images four more are seen, unless they are of two groups."""
+    one, other = torch.full((2, IMAGES), torch.nan)
+    one[:40], other[:40], other[:8] = 1, 1, 0
+    whole = torch.ones(IMAGES)
+    assert significant_pairs([one, other, whole]) == {(0, 1), (2, 1)}
+    assert significant_pairs([one, other], [str(at // 8) for at in range(IMAGES)]) == set()
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_which_are_alike_after_short_runs(gain: bool) -> None:
+    """Who took no part may be better or worse than who was made better."""
+    from zoo.ranking.ranked import Ranking
+
+    first = training(0.8) if gain else probe()
+    rows = [replace(row("a"), outcomes=first), replace(row("b"), outcomes=probe()), row("c")]
+    ranking = Ranking(
+        data="x", data_digest="", split_digest="", task="classification", measure="accuracy",
+        images=40, chance=0.5, without=(), prior="size", networks=tuple(rows), winner="a",
+        left_out={}, ended="", seconds=1.0,
+    )  # fmt: skip
+    assert [each.name for each in ranking.alike] == ["a", "b"] + ([] if gain else ["c"])
