@@ -1204,14 +1204,16 @@ class Zoo:
     ) -> Ranking:
         """Say which networks suit the images, before any of them is fine-tuned.
 
-        Each is run over the training and validation images once; test images choose nothing. What
-        was measured is kept in the cache. After Ctrl-C, too, what was measured is ranked.
+        Each is run over the training and validation images once. The finalists are then trained for
+        a short while, on parts of these images in turn. Test images choose nothing. What came of it
+        is kept. After Ctrl-C, too, what is known by then is ranked.
 
         Args:
             data: What `finetune` takes. Bad images are left out.
             among: Words and filters of `search`, which choose the networks.
-            top: How many finalists are named.
-            budget: ``90s``, ``30m``, ``1h``: after that no further network is begun.
+            top: How many finalists there are, beside the one with the best prior.
+            budget: ``90s``, ``30m``, ``1h``: after that nothing further is begun; ``0``: what is
+                known is ranked.
             pull: Pull networks that are not here, when it is their turn.
             results: A CSV file of published results: ``network,dataset,accuracy``.
             image_size: Height and width that networks get; None: those of each.

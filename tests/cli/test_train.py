@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -133,12 +134,16 @@ LINE = (
 )
 
 
-def test_a_run_speaks(small: Run, recipe: Path) -> None:
+def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     """Where it is, and a line for each epoch, all on stderr: stdout is for data."""
     done = small("finetune", NET, "--recipe", recipe, "--strategy", "lp-ft", "--save", "team/a",
                  "--json")  # fmt: skip
     folder = max(Path("runs").iterdir()).resolve()
     begun, outline, probe, *epochs = done.err.splitlines()
+    images = {blake3(path.read_bytes()).hexdigest()[:16] for path in few.rglob("*.png")}
+    noted = (folder / "images.txt").read_text().split()
+    assert set(noted) < images  # those to test on are not among them
+    assert len(noted) == sum(map(int, re.findall(r"(\d+) (?:training|validation)", outline)))
     assert begun == f"run {done.json['run']} in {folder}"
     assert re.fullmatch(
         r"\d+ training, \d+ validation and \d+ test images; (\d+) of \1 units frozen; lp-ft on cpu",

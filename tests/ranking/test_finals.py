@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from fakes.measured import MEASURED
 
+from zoo.advice.race import Candidate, Race
 from zoo.domain.digest import Digest
+from zoo.finetune.trial import Trial
+from zoo.ranking import finals as module
 from zoo.ranking.differences import significant_pairs
 from zoo.ranking.order import by_finals
 from zoo.ranking.outcome import Finals, Outcome
@@ -34,7 +39,7 @@ def digest(name: str) -> Digest:
 def outcome(share: float, *, trained: bool, images: int = IMAGES) -> tuple[Outcome, ...]:
     """Right of the first share of images; only the first so many were asked."""
     right = [float(at < share * IMAGES) if at < images else None for at in range(IMAGES)]
-    kind = "training" if trained else "probe"
+    kind: Literal["training", "probe"] = "training" if trained else "probe"
     return (
         Outcome(
             name=kind, kind=kind, options={}, score=share, low=share, high=share, images=images,
@@ -114,3 +119,45 @@ def test_which_are_alike_after_short_runs(gain: bool) -> None:
         left_out={}, ended="", seconds=1.0,
     )  # fmt: skip
     assert [each.name for each in ranking.alike] == ["a", "b"] + ([] if gain else ["c"])
+
+
+def test_a_training_counts_if_it_is_more_than_one_standard_error_better() -> None:
+    """Than the best probe of its network, that is: the other one has a better probe."""
+    keys = tuple(str(at) for at in range(100))
+    runs = {"a: good": 0.8, "a: same": 0.61, "b: good": 0.1}
+    probes = {
+        "a: one": 0.5,
+        "a: head": 0.6,
+        "a: all": 0.4,
+        "b: one": 0.7,
+        "b: head": 0.9,
+        "b: all": 0.0,
+    }
+
+    def right(share: float) -> tuple[float, ...]:
+        return tuple(float(at < 100 * share) for at in range(100))
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        return Trial(
+            folder=Path(), of=1, images=keys, scores={0: 0.0, 1: runs[candidate.name]},
+            by_image={0: right(0.0), 1: right(runs[candidate.name])},
+            seconds={0: 1.0, 1: 2.0}, trained=100,
+        )  # fmt: skip
+
+    race = Race(
+        [Candidate(name=n, options={}, begin=0, epoch=1, network=n[0]) for n in runs],
+        [""], attempt, lambda _: {at: right(share) for at, share in probes.items()}, epochs=1,
+        groups={}, budget=1e9, drop=lambda _: None,
+    )  # fmt: skip
+    race.run()
+    found = {
+        name: [
+            (one.name, one.score, one.seconds)
+            for one in module.outcomes(race, name, "one", [*keys, "other"], "classification")
+        ]
+        for name in ("a", "b")
+    }
+    assert found == {
+        "a": [("good", 0.8, 2.0), ("probe at head", 0.6, 0.0), ("same", 0.61, 2.0)],
+        "b": [("probe at head", 0.9, 0.0), ("good", 0.1, 2.0)],
+    }

@@ -27,6 +27,7 @@ from zoo.advice.depths import span, usable
 from zoo.advice.race import Candidate, Entry, Race, Scores
 from zoo.advice.reading import read
 from zoo.backbones.taps import HEAD, REFUSALS
+from zoo.domain.task import Task
 from zoo.errors import ZooError
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.trial import Kept, Trial, drop, kept_trials
@@ -35,7 +36,7 @@ from zoo.ranking.outcome import Finals, Outcome
 from zoo.ranking.ranked import Ranked
 from zoo.ranking.work import Work
 
-__all__ = ["finals"]
+__all__ = ["finals", "outcomes"]
 
 TRIED = tuple(row for row in ROWS if row.freeze == "none" and row.batch_norm == "frozen")
 """Training of everything, at two rates: which one is right depends on the network."""
@@ -170,7 +171,11 @@ def _found(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
     """What the race says of each network."""
     dataset = work.dataset
     keys = sorted(sample.key for sample in (*dataset.train, *dataset.validation))
-    networks = [(one, _outcomes(race, one, keys)) for one in finalists if race.probed]
+    networks = [
+        (one, outcomes(race, one.name, one.best_single, keys, dataset.task))
+        for one in finalists
+        if race.probed
+    ]
     best = max(networks, key=lambda each: each[1][0].score, default=None)
     clear_weights(race, _of(best[0].name, best[1][0].name) if best else "")
     return Finals(
@@ -181,25 +186,43 @@ def _found(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
     )
 
 
-def _outcomes(race: Race, one: _Finalist, keys: Sequence[str]) -> list[Outcome]:
-    """What a network came to; first what counts."""
-    probes = {at: race.probed[_of(one.name, at)] for at in usable(one.best_single)}
+def outcomes(
+    race: Race, network: str, best_single: str, keys: Sequence[str], task: Task
+) -> list[Outcome]:
+    """What a network of the race came to, on the images ``keys``; first what counts."""
+
+    def outcome(name: str, scores: Scores) -> Outcome:
+        groups = [race.groups.get(key, "") for key in scores]
+        score, low, high = span(torch.tensor(list(scores.values())), groups, task)
+        return Outcome(
+            name=name,
+            kind="probe",
+            options={},
+            score=score,
+            low=low,
+            high=high,
+            images=len(scores),
+            scores=tuple(scores.get(key) for key in keys),
+        )
+
+    probes = {at: race.probed[_of(network, at)] for at in usable(best_single)}
     at = max(probes, key=lambda at: fmean(probes[at].values()))
-    probe = _outcome(race, one, keys, probes[at], f"probe at {at}")
-    probe = replace(probe, options={"strategy": "probe"} | ({} if at == HEAD else {"at": at}))
+    options = {"strategy": "probe"} | ({} if at == HEAD else {"at": at})
+    probe = replace(outcome(f"probe at {at}", probes[at]), options=options)
     better, others = list[Outcome](), list[Outcome]()
     for entry in race.entries:
-        if entry.candidate.network == one.name and entry.trials:
-            gains = entry.epochs and race.ahead(entry.held_out(), probes[at])
-            (better if gains else others).append(_training(race, one, keys, entry))
+        if entry.candidate.network == network and entry.trials:
+            scores = entry.held_out()
+            name = entry.candidate.name.removeprefix(_of(network, ""))
+            gains = entry.epochs and race.ahead(scores, probes[at])
+            (better if gains else others).append(_training(race, entry, outcome(name, scores)))
     better.sort(key=lambda each: (bool(each.dropped), -each.score))
     return [*better, probe, *others]
 
 
-def _training(race: Race, one: _Finalist, keys: Sequence[str], entry: Entry) -> Outcome:
-    name = entry.candidate.name.removeprefix(_of(one.name, ""))
+def _training(race: Race, entry: Entry, outcome: Outcome) -> Outcome:
     return replace(
-        _outcome(race, one, keys, entry.held_out(), name),
+        outcome,
         kind="training",
         options=entry.candidate.options,
         epochs=entry.epochs,
@@ -207,19 +230,4 @@ def _training(race: Race, one: _Finalist, keys: Sequence[str], entry: Entry) -> 
         of=race.epochs,
         seconds=round(entry.seconds, 1),
         dropped=entry.dropped,
-    )
-
-
-def _outcome(race: Race, one: _Finalist, keys: Sequence[str], scores: Scores, name: str) -> Outcome:
-    values = torch.tensor(list(scores.values()))
-    score, low, high = span(values, [race.groups.get(key, "") for key in scores], one.prepared.task)
-    return Outcome(
-        name=name,
-        kind="probe",
-        options={},
-        score=score,
-        low=low,
-        high=high,
-        images=len(scores),
-        scores=tuple(scores.get(key) for key in keys),
     )
