@@ -15,7 +15,9 @@ NAMED = 25
 
 
 def draw(ranking: Ranking) -> Figure:
-    """Scores with their intervals against milliseconds; finalists are filled."""
+    """Scores with their intervals against milliseconds; finalists are filled, and have a cross
+    where short runs have come to.
+    """
     shown = [(each, each.measured) for each in ranking.networks if each.measured]
     names, fonts = drawable([each.name for each, _ in shown[:NAMED]])
     with rc_context({"font.family": fonts}):
@@ -33,6 +35,8 @@ def draw(ranking: Ranking) -> Figure:
                 capsize=3,
                 markerfacecolor=color if each.finalist else "white",
             )
+            if each.outcomes:
+                axes.plot(measured.ms, each.outcomes[0].score, "x", color=color)
             if at < len(names):
                 axes.annotate(
                     f"{at + 1} {names[at]}",
@@ -46,5 +50,7 @@ def draw(ranking: Ranking) -> Figure:
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.set_xlabel("milliseconds for one image")
         axes.set_ylabel(f"{ranking.measure} of a probe on all depths, out of fold")
-        axes.set_title("filled: finalists; gray: seen to be behind the best", fontsize=9)
+        axes.set_title(
+            "filled: finalists; x: after short runs; gray: seen to be behind the best", fontsize=9
+        )
     return figure
