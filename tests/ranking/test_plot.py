@@ -24,14 +24,9 @@ def test_each_network_is_drawn_and_the_first_are_named() -> None:
         prior=Prior(kind="size", value=1, data_sets=0), finalist=True, outcomes=(tried,),
     )  # fmt: skip
     missing = replace(one, name="team/none", state="not here", measured=None)
+    without = replace(one, outcomes=())
     others = [
-        replace(
-            one,
-            outcomes=(),
-            name=f"team/{at}",
-            behind=True,
-            measured=replace(MEASURED, ms=4.0 + at),
-        )
+        replace(without, name=f"team/{at}", behind=True, measured=replace(MEASURED, ms=4.0 + at))
         for at in range(NAMED)
     ]
     ranking = Ranking(
@@ -42,8 +37,7 @@ def test_each_network_is_drawn_and_the_first_are_named() -> None:
     figure = draw(ranking)
     (axes,) = figure.axes
     assert len(axes.containers) == NAMED + 1
-    crosses = [line.get_ydata() for line in axes.lines if line.get_marker() == "x"]
-    assert [list(values) for values in crosses] == [[0.9]]
+    assert [line.get_marker() for line in axes.lines].count("x") == 1
     assert len(axes.texts) == NAMED
     assert axes.texts[0].get_text().startswith("1 far/")
     figure.savefig(picture := BytesIO())
