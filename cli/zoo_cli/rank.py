@@ -138,7 +138,15 @@ def _print_finals(ranking: Ranking) -> None:
     if not tried:
         return
     table(
-        ("FINALIST", f"{ranking.measure.upper()} HELD OUT", "BY", "PROBE", "IMAGES", "SECONDS"),
+        (
+            "FINALIST",
+            f"{ranking.measure.upper()} HELD OUT",
+            "BY",
+            "PROBE",
+            "TRAINED",
+            "IMAGES",
+            "SECONDS",
+        ),
         [_final(each) for each in tried],
     )
     click.echo()
@@ -146,10 +154,13 @@ def _print_finals(ranking: Ranking) -> None:
 
 def _final(each: Ranked) -> tuple[object, ...]:
     best = each.outcomes[0]
-    probe = next(one for one in each.outcomes if one.kind == "probe")
+    probe, trained = (
+        max((f"{one.score:.3f}" for one in each.outcomes if one.kind == kind), default=NONE)
+        for kind in ("probe", "training")
+    )
     seconds = sum(one.seconds for one in each.outcomes)
     return (
-        each.name, brief(best.score, best.low, best.high), best.name, f"{probe.score:.3f}",
+        each.name, brief(best.score, best.low, best.high), best.name, probe, trained,
         count(best.images), count(round(seconds)),
     )  # fmt: skip
 

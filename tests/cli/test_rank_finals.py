@@ -171,6 +171,18 @@ def test_a_network_that_training_makes_better_is_said_to_be_trained(
     assert "the order is that of the probes" not in program("rank", fresh, *ASKED).done().out
 
 
+@pytest.mark.long
+def test_advice_for_the_winner_finds_what_was_trained(
+    template: tuple[Path, Said], ranked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = template[1].json["winner"]
+    monkeypatch.setattr(candidates, "ROWS", (ROW,))
+    monkeypatch.setattr(trial, "train", never)
+    asked = ("--base", winner, "--image-size", 32, "--json")
+    tried = program("advise", ranked, *asked).done().json["plan"]["tried"]
+    assert {each["name"] for each in tried} >= {"everything"}
+
+
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [

@@ -90,6 +90,11 @@ def test_who_was_behind_and_gains_is_among_the_first_and_who_does_not_stays_behi
     assert found == [("a", False), ("b", False), ("d", False), ("c", True)]
 
 
+def test_where_a_finalist_could_take_no_part_the_order_stands() -> None:
+    rows = [row("a"), row("b"), row("c")]
+    assert settled(rows, b=probe(), c=training(0.9)) == [("a", False), ("b", False), ("c", False)]
+
+
 def test_who_was_dropped_early_is_compared_by_the_images_of_both() -> None:
     """Of the first 150 images, which all are easy, a is right of all, and so is b."""
     rows = [row("a"), row("b"), row("c")]

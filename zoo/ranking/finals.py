@@ -169,10 +169,8 @@ def _race(
 
 def _found(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
     """What the race says of each network."""
-    dataset = work.dataset
-    keys = sorted(sample.key for sample in (*dataset.train, *dataset.validation))
     networks = [
-        (one, outcomes(race, one.name, one.best_single, keys, dataset.task))
+        (one, outcomes(race, one.name, one.best_single, work.keys, work.dataset.task))
         for one in finalists
         if race.probed
     ]

@@ -42,11 +42,12 @@ def by_probes(rows: Sequence[Ranked], groups: Sequence[str], top: int) -> tuple[
 
 def by_finals(rows: Sequence[Ranked], finals: Finals, groups: Sequence[str]) -> tuple[Ranked, ...]:
     """The ``rows`` with what short runs came to. If training gained anything, the finalists are
-    compared anew, each by the best of it: those that are not seen to be behind the best come first.
-    All others keep their places.
+    compared anew, each by what counts: those that are not seen to be behind the best come first.
+    All others keep their places; so do all, where a finalist could take no part.
     """
     rows = [replace(row, outcomes=finals.networks.get(str(row.manifest), ())) for row in rows]
-    if not any(row.trained for row in rows):
+    missing = any(row.finalist and not row.outcomes for row in rows)
+    if missing or not any(row.trained for row in rows):
         return tuple(rows)
     tried = [at for at, row in enumerate(rows) if row.outcomes]
     by_image = [_scores(rows[at]) for at in tried]

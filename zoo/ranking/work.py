@@ -75,11 +75,14 @@ class Work:
         return list(dict.fromkeys((self.root / CACHE, self.workspace.root / CACHE)))
 
     @property
+    def keys(self) -> list[str]:
+        """Of the training and validation images, in order."""
+        return sorted(sample.key for sample in (*self.dataset.train, *self.dataset.validation))
+
+    @property
     def groups(self) -> list[str]:
-        """Of each training and validation image, in order of their keys."""
-        dataset = self.dataset
-        keys = sorted(sample.key for sample in (*dataset.train, *dataset.validation))
-        return [dataset.groups.get(key, "") for key in keys]
+        """Of these images; empty: it is alone."""
+        return [self.dataset.groups.get(key, "") for key in self.keys]
 
     def paths(self, *manifests: Digest) -> list[Path]:
         """Where a result is kept: all of this decides its figures, and times are of a machine."""
