@@ -378,6 +378,7 @@ class Zoo:
         force: bool = False,
         smallest: bool = False,
         private: bool = False,
+        note: str = "",
     ) -> Pushed:
         """Send a checkpoint to a store, or publish it at the HF Hub.
 
@@ -388,6 +389,8 @@ class Zoo:
                 class in common with it, or another task.
             smallest: Take more time to send less.
             private: If a repository is made at the hub, make it private.
+            note: What you say of this push, in a line: the log of the name there keeps it, at the
+                hub the message of the commit.
 
         Raises:
             WouldReplace: The name there points at work that is not known here.
@@ -403,11 +406,12 @@ class Zoo:
             force=force,
             smallest=smallest,
             private=private,
+            note=checked_note(note),
             progress=self.progress,
         )
 
     def push_all_tags(
-        self, name: str, to: str, *, force: bool = False, smallest: bool = False
+        self, name: str, to: str, *, force: bool = False, smallest: bool = False, note: str = ""
     ) -> Table[Pushed]:
         """`push` a name and all its tags that are here to a store, the name itself last.
 
@@ -418,7 +422,13 @@ class Zoo:
 
         return Table(
             push_all_tags(
-                self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
+                self.workspace,
+                name,
+                to,
+                force=force,
+                smallest=smallest,
+                note=checked_note(note),
+                progress=self.progress,
             )
         )
 
@@ -455,18 +465,24 @@ class Zoo:
         self.workspace.remotes.remove(name)
 
     def tag(
-        self, name: str, new: str, *, at: datetime | None = None, force: bool = False
+        self,
+        name: str,
+        new: str,
+        *,
+        at: datetime | None = None,
+        force: bool = False,
+        note: str = "",
     ) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
-        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
+        The log of ``new`` keeps the ``note``, what you say of that in a line. With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
         ``force``, also if ``new`` is here, and of another architecture, or a checkpoint that the
         other does not derive from (`zoo.names.Names.check_descends`).
 
         Raises:
             Conflict: It is.
         """
-        names = self.workspace.names
+        names, note = self.workspace.names, checked_note(note)
         try:
             ref = Reference.parse(new)
         except InvalidReference as error:
@@ -479,7 +495,8 @@ class Zoo:
             manifest = self.workspace.store.manifest(digest)
             names.check_network(ref, manifest.backbone)
             names.check_descends(ref, manifest, digest)
-        return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+        why = f"tag {name}" + (f" at {at:%F}" if at else "")
+        return self.workspace.move(ref, digest, why, note=note)
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if
@@ -1521,11 +1538,12 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin. ``force`` is as for `finetune`.
+        where paths in such a table begin. ``force`` and ``note`` are as for `finetune`.
 
         Raises:
             OtherClasses: As `finetune`.
@@ -1535,12 +1553,14 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
+        note = checked_note(note)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
+            more = (*more, "--note", note) if note else more
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
@@ -1555,6 +1575,7 @@ class Zoo:
                 device=device,
                 log=log,
                 force=force,
+                note=note,
                 progress=self.progress,
             )
 

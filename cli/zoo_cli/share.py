@@ -18,7 +18,7 @@ from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
 from zoo.domain.words import plural
 from zoo.errors import InvalidReference, UnknownName
-from zoo_cli.command import PATH, command, flag, note_option, open_zoo
+from zoo_cli.command import PATH, command, flag, note_option, open_zoo, said_option
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
 from zoo_cli.output import moved, note, on_terminal, print_json, result, size
 
@@ -114,8 +114,16 @@ def _whence(done: Pulled) -> str:
     show_default=True,
     help="How differences are coded: max is smaller and slower.",
 )
+@said_option
 def push(
-    name: str, to: str, force: bool, all_tags: bool, private: bool, repack: str, as_json: bool
+    name: str,
+    to: str,
+    force: bool,
+    all_tags: bool,
+    private: bool,
+    repack: str,
+    note: str,
+    as_json: bool,
 ) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
@@ -138,9 +146,9 @@ def push(
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
     if all_tags:
-        every: Sequence[Pushed] = zoo.push_all_tags(name, to, force=force, smallest=smallest)
+        every: Sequence[Pushed] = zoo.push_all_tags(name, to, force=force, smallest=smallest, note=note)
     else:
-        every = [zoo.push(name, to, force=force, smallest=smallest, private=private)]
+        every = [zoo.push(name, to, force=force, smallest=smallest, private=private, note=note)]
     for done in every:
         if not as_json:
             _show_pushed(done, name)
@@ -192,7 +200,8 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
 @flag("--force", help="Move NEW even from a checkpoint that NAME does not derive from.")
-def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
+@said_option
+def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
     NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
@@ -207,7 +216,8 @@ def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) ->
     zoo, before = open_zoo(), None
     with suppress(UnknownName, InvalidReference):
         before = zoo.entry(new).manifest
-    entry = zoo.tag(name, new, at=at.replace(tzinfo=UTC) if at else None, force=force)
+    then = at.replace(tzinfo=UTC) if at else None
+    entry = zoo.tag(name, new, at=then, force=force, note=note)
     if before == entry.manifest:
         before = None
     change = zoo.change(str(before), str(entry.manifest)) if before else None

@@ -198,6 +198,7 @@ def _begin(
 @click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
 @force_option
+@note_option
 @launch_option
 @log_option
 @quiet_option
@@ -210,6 +211,7 @@ def rerun(
     launch: str | None,
     log: tuple[str, ...],
     force: bool,
+    note: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -226,7 +228,7 @@ def rerun(
     if launch is not None:
         zoo.show(name)  # a name with a slip is refused before processes start
         launch_processes(launch, device)
-    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log, force=force)
+    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log, force=force, note=note)
     _print(done, as_json)
 
 

@@ -64,9 +64,16 @@ def locator_in(location: str) -> tuple[str, str]:
 
 
 def publish(
-    workspace: Workspace, name: str, location: str, *, force: bool = False, private: bool = False
+    workspace: Workspace,
+    name: str,
+    location: str,
+    *,
+    force: bool = False,
+    private: bool = False,
+    note: str = "",
 ) -> Published:
-    """Write a checkpoint to ``hf://org/name``, with a card that tells its lineage.
+    """Write a checkpoint to ``hf://org/name``, with a card that tells its lineage; the ``note`` is
+    what is said of that there.
 
     Raises:
         UnknownName: No such checkpoint.
@@ -99,6 +106,7 @@ def publish(
             known={*known, *_pulled(workspace, locator, digest, manifest)},
             force=force,
             private=private,
+            note=note,
         )
     keep_published(workspace, f"hf://{locator}", revision, digest)
     return Published(manifest=digest, location=location, revision=revision, exported=exported)

@@ -333,6 +333,7 @@ def rerun(
     device: str = "auto",
     log: Log = (),
     force: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -353,6 +354,7 @@ def rerun(
         device=device,
         log=log,
         force=force,
+        note=note,
         progress=progress,
         earlier=earlier,
     )
