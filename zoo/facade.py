@@ -1456,21 +1456,41 @@ class Zoo:
         )
 
     def plan_finetune(
-        self, recipe: Recipe, base: str, *, device: str = "auto", log: Log = ()
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str | None = None,
+        *,
+        device: str = "auto",
+        log: Log = (),
+        force: bool = False,
     ) -> FinetunePlan:
-        """What `run_recipe` would do and how long that may take; nothing is written.
+        """What `run_recipe` would do and how long that may take; nothing is written. With ``save``,
+        what becomes of that name, too.
 
         Raises as `finetune` does before anything is trained.
         """
-        from zoo.finetune.preflight import check_device, check_recipe
+        from zoo.finetune.preflight import check_device, check_new, check_recipe
         from zoo.finetune.results.trackers import check_installed
 
-        check_device(device)
-        check_installed(log)
-        check_recipe(self.workspace, base, recipe)
+        ref = Reference.parse(save) if save else None
+        if ref:
+            check_new(self.workspace, base, recipe, ref, log, device)
+        else:
+            check_device(device)
+            check_installed(log)
+            check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
 
-        return plan_finetune(self.workspace, base, recipe, device=device, progress=self.progress)
+        return plan_finetune(
+            self.workspace,
+            base,
+            recipe,
+            save=ref,
+            device=device,
+            force=force,
+            progress=self.progress,
+        )
 
     def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
         """Try learning rates for ``recipe`` on ``base``; only a table and a picture are kept.

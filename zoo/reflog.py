@@ -41,7 +41,12 @@ def append_after(
     Raises:
         Conflict: The ref is at neither any more, it is protected, or a prune is under way.
     """
-    if current and current.manifest == digest and not current.deleted and note in ("", current.note):
+    if (
+        current
+        and current.manifest == digest
+        and not current.deleted
+        and note in ("", current.note)
+    ):
         return current
     check_movable(ref, current)
     try:

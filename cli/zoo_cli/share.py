@@ -146,7 +146,9 @@ def push(
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
     if all_tags:
-        every: Sequence[Pushed] = zoo.push_all_tags(name, to, force=force, smallest=smallest, note=note)
+        every: Sequence[Pushed] = zoo.push_all_tags(
+            name, to, force=force, smallest=smallest, note=note
+        )
     else:
         every = [zoo.push(name, to, force=force, smallest=smallest, private=private, note=note)]
     for done in every:

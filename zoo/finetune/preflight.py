@@ -33,6 +33,7 @@ from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base
 from zoo.lookup.alive import taken
 from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.reflog import check_movable
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -100,6 +101,7 @@ def check_new(
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
     check_device(device)
     workspace.names.check_free(save)
+    check_movable(save, workspace.store.read_ref(save))
     check_installed(log)
     check_recipe(workspace, base, recipe)
 

@@ -23,6 +23,6 @@ def upgrade() -> None:
     op.add_column("item", sa.Column("note", TEXT))
     op.execute(
         "INSERT INTO unread (manifest) SELECT manifest FROM checkpoint "
-        f"WHERE (source IN ('file', 'folder') OR created >= '{SINCE}') "  # noqa: S608 - a constant
+        f"WHERE (source IN ('file', 'folder') OR created >= '{SINCE}') "
         "AND manifest NOT IN (SELECT manifest FROM unread)"
     )
