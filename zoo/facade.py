@@ -475,9 +475,10 @@ class Zoo:
     ) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
-        The log of ``new`` keeps the ``note``, what you say of that in a line. With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
+        With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
         ``force``, also if ``new`` is here, and of another architecture, or a checkpoint that the
-        other does not derive from (`zoo.names.Names.check_descends`).
+        other does not derive from (`zoo.names.Names.check_descends`). The log of ``new`` keeps the
+        ``note``, what you say of that in a line.
 
         Raises:
             Conflict: It is.

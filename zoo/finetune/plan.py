@@ -178,8 +178,8 @@ def plan_finetune(
         phases=tuple(phases),
         seconds={part: round(value, 1) for part, value in seconds.items()},
         unknown=tuple(trial.unknown),
-        moves_from=moving and moving.before,
-        change=moving and moving.change,
+        moves_from=moving.before if moving else None,
+        change=moving.change if moving else None,
     )
 
 

@@ -12,7 +12,11 @@ from alembic import op
 revision = "0015"
 down_revision = "0014"
 TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
-SINCE = "2026-11-28"
+READ_AGAIN = """
+INSERT INTO unread (manifest) SELECT manifest FROM checkpoint
+WHERE (source IN ('file', 'folder') OR created >= '2026-11-28')
+AND manifest NOT IN (SELECT manifest FROM unread)
+"""
 
 
 def upgrade() -> None:
@@ -21,8 +25,4 @@ def upgrade() -> None:
     op.add_column("remote_ref", sa.Column("note", TEXT))
     op.add_column("checkpoint", sa.Column("note", TEXT))
     op.add_column("item", sa.Column("note", TEXT))
-    op.execute(
-        "INSERT INTO unread (manifest) SELECT manifest FROM checkpoint "
-        f"WHERE (source IN ('file', 'folder') OR created >= '{SINCE}') "
-        "AND manifest NOT IN (SELECT manifest FROM unread)"
-    )
+    op.execute(READ_AGAIN)
