@@ -12,7 +12,7 @@ from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.exchange.check_weights import CheckedWeights
-from zoo.exchange.complete_manifest import STATED_KEY, with_stated
+from zoo.exchange.complete_manifest import STATED_KEY, descending, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS
@@ -21,12 +21,14 @@ from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace
 
-__all__ = ["or_here", "or_here_planned", "recorded", "stated"]
+__all__ = ["known_before", "or_here", "or_here_planned", "recorded", "stated"]
 
 FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
 """What of a manifest people state on import, and what proves itself there."""
 TOLD = frozenset({"license", "classes", "preprocessing"})
 """What the folder of an export says of its weights: where it says otherwise, it is another one."""
+SAME = 0.99
+"""A share of the weights from which on they may be the same in other bytes."""
 LISTED = 3
 """Metrics that a line lists of a checkpoint without an accuracy."""
 WORDS = {"classes": "class names", "parents": "parent"}
@@ -123,6 +125,32 @@ def or_here_planned(
     except (ZooError, OSError):  # the import says what is wrong
         return made
     return or_here(workspace, ref, candidate, found.sha256, alike, made)
+
+
+def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) -> Manifest | None:
+    """What a file will be under ``ref``, as far as it tells whether that name may move to it, with
+    nothing stored; None: only its stored tensors tell. Of a pull that is what its publisher says.
+    """
+    candidate, entry = checked.candidate, workspace.store.read_ref(ref)
+    origin = candidate.origin
+    if not origin.metadata:
+        return checked.manifest
+    if entry is None or entry.deleted or candidate.key or candidate.parts or origin.find:
+        return None
+    try:
+        alike = resembling(workspace, found := survey(candidate.path))
+    except (ZooError, OSError):  # the import says what is wrong
+        return None
+    if any(one.digest == entry.manifest and one.match.share >= SAME for one in alike):
+        return None
+    made = checked.resolved()
+    whole, _ = (
+        or_here(workspace, ref, candidate, found.sha256, alike, made)
+        if origin.may_be_here
+        else made
+    )
+    whole = replace(whole, provenance={"sha256": found.sha256, **whole.provenance})
+    return descending(whole, *origin.parent) if origin.parent else whole
 
 
 def _made_of(sha256: str, manifest: Manifest, alike: Sequence[Candidate]) -> list[Candidate]:

@@ -30,7 +30,7 @@ from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
-from zoo.exchange.here_already import or_here, or_here_planned
+from zoo.exchange.here_already import known_before, or_here, or_here_planned
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
@@ -318,7 +318,11 @@ def import_file(
             path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files), read=read
         )
         with _nothing_imported():
-            manifest, taken = _stored(new, check_weights(candidate), progress)
+            checked = check_weights(candidate)
+            # Before anything is stored, as far as it shows then.
+            if suits and (known := known_before(workspace, ref, checked)):
+                suits(known)
+            manifest, taken = _stored(new, checked, progress)
         if note := origin.provenance.get("note"):  # also of what was here with these bytes
             manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
         if suits:
@@ -340,6 +344,8 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store, candidate, origin = new.workspace.store, checked.candidate, checked.candidate.origin
     path, network, taken = candidate.path, checked.network, checked.taken
+    if origin.parent:
+        descending(checked.manifest, *origin.parent)  # before anything is stored
     sources, names = checked.sources, [source.name for source in candidate.parts] or [MAIN]
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out

@@ -146,11 +146,13 @@ def test_a_repository_that_is_for_something_else_by_now(
     for seed, names in enumerate(("abc", "abd", "KQR")):
         named = json.dumps({**config, "label_names": [*names]}).encode()
         hub.commit("lab/net", {**repository(seed), "config.json": named})
+        stored = sorted(Path("objects").rglob("*"))
         done = bare("pull", "x/net", "--from", "hf://lab/net")
         if names == "abd":
             assert "\n  classes: 1 new (d), 1 gone (c)\n" in done.done().out
     done.refused("x/net here is for something else", "no class in common: 3 new (K, Q, R), 3 gone",
                  "zoo pull x/net-2 --from hf://lab/net")  # fmt: skip
+    assert sorted(Path("objects").rglob("*")) == stored
     bare("pull", "x/net-2", "--from", "hf://lab/net").done()
     assert "moved; was" in bare("pull", "x/net", "--from", "hf://lab/net", "--force").done().out
 
