@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.file_names import check_folder
-from zoo.domain.import_options import ImportOptions
+from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
+    from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
@@ -835,6 +836,26 @@ class Zoo:
         if dry_run:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **options)
+
+    def edit(self, name: str, **options: Unpack[StatedOptions]) -> Edited:
+        """State what nobody wrote down of a checkpoint that is here; the weights, the lineage and
+        all else stay.
+
+        As a checkpoint never changes, the name moves to another one of the same weights; its
+        history keeps the one before.
+
+        Args:
+            name: The checkpoint, by a name.
+            options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
+                ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
+
+        Raises:
+            InvalidOption: Nothing is stated, or what cannot be.
+            Conflict: The name is that of a published checkpoint, or protected.
+        """
+        from zoo.exchange.edit import edit
+
+        return edit(self.workspace, name, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

@@ -24,6 +24,7 @@ from zoo.domain.plain import Json
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
+    "EDITED",
     "FOUND",
     "Backbone",
     "Head",
@@ -45,6 +46,9 @@ Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
 """A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
 FOUND = "found"
 """The relation of a parent that nobody has declared: weights were found to derive from it."""
+EDITED = "edited"
+"""Under this, the provenance of a checkpoint names the one of the same weights of which less was
+stated."""
 UNKNOWN = "unknown"
 """What the provenance says of a preprocessing that nobody has stated."""
 GUESSED = "guessed"

@@ -16,7 +16,7 @@ from zoo.exchange.complete_manifest import STATED_KEY, descending, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS
-from zoo.exchange.origin import IMPORTED, STATED
+from zoo.exchange.origin import IMPORTED, STATED_HERE
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace
@@ -51,10 +51,10 @@ def stated(manifest: Manifest) -> set[str]:
     marks = {
         "license": manifest.license is not None,
         "dataset": "dataset" in said,
-        "metrics": said.get("metrics", "").startswith(STATED),
+        "metrics": said.get("metrics", "").startswith(STATED_HERE),
         "classes": said.get("classes") == OPTIONS,
         "preprocessing": OPTIONS in how or how.startswith(f"{UNKNOWN}: "),
-        "parents": said.get("parent") == STATED,
+        "parents": said.get("parent", "").startswith(STATED_HERE),
         "files": source == "file" and bool(manifest.files),
     }
     return {name for name, is_stated in marks.items() if is_stated}
