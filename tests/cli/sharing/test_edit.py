@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -75,6 +77,15 @@ def test_preprocessing_is_stated_bit_by_bit(old: Run) -> None:
     assert old("show", "team/old", "--json").json["preprocessing"]["std"] == [0.5] * 3
     with zoo.open() as here:
         assert here.edit("team/old", mean=[0.3]).changed == ("preprocessing",)
+
+
+def test_the_page_prints_what_it_shows(old: Run) -> None:
+    page = (Path(__file__).parents[3] / "docs/import.md").read_text()
+    old("tag", "team/old", "team/insects").done()
+    line, _, shown = page.partition("$ zoo edit ")[2].partition("\n```")[0].partition("\n")
+    printed = " ".join(old("edit", *shlex.split(line)).done().out.split())
+    wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
+    assert re.fullmatch(f"{wanted} team/old stays as it was", printed), printed
 
 
 def test_what_cannot_be_is_refused(old: Run) -> None:
