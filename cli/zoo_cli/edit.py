@@ -21,9 +21,10 @@ __all__ = ["edit"]
 def edit(name: str, as_json: bool, **options: Any) -> None:
     """State what nobody wrote down of a checkpoint.
 
-    That is class names, preprocessing, license, data set, figures. Only what you give changes. The weights, the lineage and all else stay. A checkpoint never
-    changes: NAME moves to one of the same weights, zoo log keeps the one before, and other names of
-    that stay. What you say is marked as stated.
+    That is class names, preprocessing, license, data set, figures. Only what you give changes; the
+    weights, the lineage and all else stay. A checkpoint never changes: NAME moves to one of the
+    same weights, zoo log keeps the one before, and other names of that stay. What you say is
+    marked as stated.
 
     \b
     Examples:

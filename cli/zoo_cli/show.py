@@ -150,7 +150,8 @@ def evaluated(found: Json) -> str:
 def _how(relation: str) -> str:
     from zoo.domain import manifest
 
-    return f"  {FOUND}" if relation == manifest.FOUND else ""
+    told = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder, not compared)"}
+    return f"  {told[relation]}" if relation in told else ""
 
 
 EACH: dict[str, Callable[[Json], str]] = {

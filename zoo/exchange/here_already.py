@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
+from zoo.exchange.by_folder import with_folder
 from zoo.exchange.check_weights import CheckedWeights
 from zoo.exchange.complete_manifest import STATED_KEY, descending, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
@@ -119,12 +121,13 @@ def or_here_planned(
     """The same of a file of which nothing is stored."""
     made, candidate = checked.resolved(), checked.candidate
     if candidate.key or candidate.parts or not candidate.origin.may_be_here:
-        return made
+        return with_folder(workspace, made, candidate)
     try:
         alike = resembling(workspace, found := survey(candidate.path))
     except (ZooError, OSError):  # the import says what is wrong
         return made
-    return or_here(workspace, ref, candidate, found.sha256, alike, made)
+    planned = or_here(workspace, ref, candidate, found.sha256, alike, made)
+    return with_folder(workspace, planned, candidate)
 
 
 def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) -> Manifest | None:
@@ -142,6 +145,8 @@ def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) 
     except (ZooError, OSError):  # the import says what is wrong
         return None
     if any(one.digest == entry.manifest and one.match.share >= SAME for one in alike):
+        return None
+    if checked.manifest.parents:  # stated by a folder: its bytes tell
         return None
     made = checked.resolved()
     whole, _ = (
@@ -236,6 +241,10 @@ def _lacking(here: Manifest, whole: Manifest) -> Iterator[str]:
         yield "classes"
     if _guessed(whole) < _guessed(here):
         yield "preprocessing"
+    if whole.parents and not here.parents:
+        yield "parents"
+    if "dataset" in whole.provenance and not trained_on(here):
+        yield "dataset"
 
 
 def _guessed(manifest: Manifest) -> set[str]:
@@ -245,14 +254,10 @@ def _guessed(manifest: Manifest) -> set[str]:
 
 
 def _with_fields(here: Manifest, whole: Manifest, names: Collection[str]) -> Manifest:
-    """A checkpoint that is here with those fields of ``whole``, which is of the same weights, and
-    with the data set that it names.
-    """
+    """A checkpoint that is here with those fields of ``whole``, which is of the same weights."""
     fields = {*names, "ancestors", "format"} if "parents" in names else {*names}
-    keys = {"parent" if name == "parents" else name for name in names} | {"dataset"}
+    keys = {"parent" if name == "parents" else name for name in names}
     kept = {key: text for key, text in here.provenance.items() if key not in keys}
     said = {key: text for key, text in whole.provenance.items() if key in keys}
-    if "dataset" in here.provenance:
-        said.setdefault("dataset", here.provenance["dataset"])
     values = {name: getattr(whole, name) for name in fields - {"dataset"}}
     return replace(here, **values, provenance={**kept, **said})

@@ -26,6 +26,7 @@ from zoo.errors import (
     UnknownName,
     Unsupported,
 )
+from zoo.exchange.by_folder import proven, with_folder
 from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
@@ -129,8 +130,8 @@ def import_folder(
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
-    Of what ``zoo export`` wrote all but lineage, recipe and figures comes back; of other folders,
-    what explains the weights.
+    Of what ``zoo export`` wrote all but the recipe comes back, figures and parent as stated; of
+    other folders, what explains the weights.
 
     Raises:
         InvalidOption: No file in it says what network it is.
@@ -377,10 +378,13 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
 def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
     workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
-    alone = origin.may_be_here
+    alone, problem = origin.may_be_here, ""
+    if origin.layout and origin.layout.record:
+        manifest, problem = proven(workspace, manifest, origin.layout.record)
+        checked = replace(checked, manifest=manifest)
     whole, report = checked.resolved()
     if not (alone or report.unknown or origin.find):
-        return whole, report
+        return with_folder(workspace, (whole, report), checked.candidate, problem)
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
         whole, report = checked.resolved_with((*checked.metadata, *more))
@@ -389,6 +393,7 @@ def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportRepor
         whole, report = or_here(
             workspace, new.ref, checked.candidate, sha256, alike, (whole, report)
         )
+    whole, report = with_folder(workspace, (whole, report), checked.candidate, problem)
     if origin.find is None:
         return whole, report
     found = None if whole.parents else origin.find(manifest, alike)

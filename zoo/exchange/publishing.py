@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
-from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
-from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.manifest import DECLARED, FOUND, Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
@@ -33,6 +30,8 @@ HUB = "hub"
 """The source plugin that publishes."""
 SHOWN = 50
 """Ancestors that a card lists."""
+HOW = {FOUND: "found to derive from", DECLARED: "said to derive from"}
+"""Relations that are not what a training did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -80,7 +79,10 @@ def publish(
         Conflict: Somebody else has changed what is there; ``force`` overwrites it.
         Unavailable: It does not answer, or lets this user not write.
     """
-    from zoo.exchange.exporting import export  # imports torch, and a pull asks this module, too
+    from zoo.exchange.exporting import (  # imports torch, and a pull asks this module, too
+        described,
+        export,
+    )
 
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
@@ -97,7 +99,7 @@ def publish(
     with workspace.scratch() as scratch:
         folder = scratch / "published"
         exported = export(workspace, digest, folder)
-        _describe(folder / CONFIG, manifest)
+        described(folder / CONFIG, manifest, {})
         revision = target.publish(
             locator,
             folder,
@@ -110,17 +112,6 @@ def publish(
         )
     keep_published(workspace, f"hf://{locator}", revision, digest)
     return Published(manifest=digest, location=location, revision=revision, exported=exported)
-
-
-def _describe(path: Path, manifest: Manifest) -> None:
-    """See that ``config.json`` has zoo's part, too; that of a pulled checkpoint is as it came."""
-    try:
-        config = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return
-    if isinstance(config, dict) and KEY not in config:
-        config = {**config, KEY: description(manifest)}
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _pulled(
@@ -170,7 +161,7 @@ def _ancestors(manifest: Manifest) -> Iterator[str]:
     for child, parent in islice(manifest.lineage(), SHOWN):
         depth = depths[child]
         depths[parent.manifest] = depth + 1
-        how = "found to derive from" if parent.relation == FOUND else f"{parent.relation} of"
+        how = HOW.get(parent.relation, f"{parent.relation} of")
         yield f"{'  ' * depth}- {how} `{parent.ref}`, {parent.manifest}"
     if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
         yield f"- and {more} more"
