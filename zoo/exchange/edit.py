@@ -12,7 +12,7 @@ from typing import Unpack
 
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
-from zoo.domain.import_options import StatedOptions
+from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo.domain.manifest import EDITED, SETTINGS, Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -65,7 +65,7 @@ def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> E
         raise InvalidOption(f"edit needs a name, not a digest: zoo tag {name} NAME, then edit that")
     _check_own(workspace, ref)
     before = workspace.store.manifest(digest)
-    origin = origin_of(workspace, "", options, None)
+    origin = origin_of(workspace, "", ImportOptions(**options), None)
     whole = _stated(workspace, before, origin)
     changed = tuple(_changed(before, whole))
     if not changed:
@@ -117,7 +117,8 @@ def _stated(workspace: Workspace, manifest: Manifest, origin: Origin) -> Manifes
     whole = restated(manifest, facts)
     if facts.image_size:
         whole = _for_size(workspace, whole, facts.image_size)
-    provenance = {**whole.provenance, **{k: said[k] for k in ("dataset", "note") if k in said}}
+    provenance = dict(whole.provenance)
+    provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
     metrics = dict(whole.metrics)
     for name, value in origin.metrics.items():
         for old in (f"{name}_low", f"{name}_high"):  # an interval is of what was measured

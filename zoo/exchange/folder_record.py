@@ -93,7 +93,7 @@ def read_record(raw: object) -> FolderRecord | None:
     return FolderRecord(
         weights=dict(_hashes(weights)) if isinstance(weights, dict) else {},
         metrics=dict(_figures(metrics)) if isinstance(metrics, dict) else {},
-        dataset=dataset if _is_line(dataset) else "",
+        dataset=dataset if isinstance(dataset, str) and _is_line(dataset) else "",
         parent=_parent(raw.get("parent")),
     )
 

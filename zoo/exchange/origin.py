@@ -12,7 +12,7 @@ from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256
-from zoo.domain.import_options import AUTO, ImportOptions, StatedOptions
+from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidWeights
@@ -177,7 +177,7 @@ class Origin:
 def origin_of(
     workspace: Workspace,
     source: str,
-    options: ImportOptions | StatedOptions,
+    options: ImportOptions,
     from_plan: FromPlan | None,
 ) -> Origin:
     """What is said of weights by the user and beside them, before it is known of what network they
