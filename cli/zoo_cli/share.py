@@ -168,7 +168,9 @@ def _show_pushed(done: Pushed, name: str) -> None:
             *_moved_there(copied),
         )
     elif done.published:
-        result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
+        change = done.published.change
+        lines = ("what was there is replaced", *change.lines) if change else ()
+        result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
 
 
 def _moved_there(copied: Copied) -> list[str]:

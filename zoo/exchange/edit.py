@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Unpack, cast
 
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
@@ -65,7 +65,7 @@ def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> E
         raise InvalidOption(f"edit needs a name, not a digest: zoo tag {name} NAME, then edit that")
     _check_own(workspace, ref)
     before = workspace.store.manifest(digest)
-    origin = origin_of(workspace, "", ImportOptions(**options), None)
+    origin = origin_of(workspace, "", cast(ImportOptions, options), None)
     whole = _stated(workspace, before, origin)
     changed = tuple(_changed(before, whole))
     if not changed:

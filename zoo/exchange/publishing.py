@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
 from zoo.domain.manifest import DECLARED, FOUND, Manifest
@@ -18,6 +19,7 @@ from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
+from zoo.exchange.at_hub import check_there
 from zoo.exchange.origins import base_models, keep_published, published
 from zoo.workspace import Workspace
 
@@ -36,12 +38,15 @@ HOW = {FOUND: "found to derive from", DECLARED: "said to derive from"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Published(Result):
-    """A checkpoint that was published: where, as which revision, and what was written there."""
+    """A checkpoint that was published: where, as which revision, what was written there, and what
+    differs from what was there for those who load it.
+    """
 
     manifest: Digest
     location: str
     revision: str
     exported: Exported
+    change: Change | None = None
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
@@ -76,7 +81,8 @@ def publish(
 
     Raises:
         UnknownName: No such checkpoint.
-        Conflict: Somebody else has changed what is there; ``force`` overwrites it.
+        OtherClasses: What is there has no class in common with it; ``force`` overwrites it.
+        Conflict: Somebody else has changed what is there; ``force`` as before.
         Unavailable: It does not answer, or lets this user not write.
     """
     from zoo.exchange.exporting import (  # imports torch, and a pull asks this module, too
@@ -98,6 +104,9 @@ def publish(
     }
     with workspace.scratch() as scratch:
         folder = scratch / "published"
+        (there := scratch / "there").mkdir()
+        where = (source, locator)
+        change = check_there(workspace, str(ref or digest), where, manifest, there, force=force)
         exported = export(workspace, digest, folder)
         described(folder / CONFIG, manifest, {})
         revision = target.publish(
@@ -111,7 +120,9 @@ def publish(
             note=note,
         )
     keep_published(workspace, f"hf://{locator}", revision, digest)
-    return Published(manifest=digest, location=location, revision=revision, exported=exported)
+    return Published(
+        manifest=digest, location=location, revision=revision, exported=exported, change=change
+    )
 
 
 def _pulled(
