@@ -150,7 +150,7 @@ def evaluated(found: Json) -> str:
 def _how(relation: str) -> str:
     from zoo.domain import manifest
 
-    told = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder, not compared)"}
+    told = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder)"}
     return f"  {told[relation]}" if relation in told else ""
 
 

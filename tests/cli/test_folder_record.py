@@ -52,7 +52,7 @@ def test_figures_data_and_a_parent_that_is_not_here(exported: Path, truth: Confi
     assert (said["dataset"], said["parent"]) == ("digits", "stated by the folder")
     parent = {**truth["parents"][0], "relation": "declared"}
     assert shown["parents"] == [parent]
-    assert "(stated by a folder, not compared)" in zoo("log", "x/y").done().out
+    assert "(stated by a folder)" in zoo("log", "x/y").done().out
     assert zoo("best", "--dataset", "digits", "--json").done().json["name"] == "x/y"
     # The options of the user count, and another name gets its own facts.
     _, own = imported("--metric", "accuracy=0.5", "--dataset", "mine", "--force")
@@ -63,6 +63,21 @@ def test_figures_data_and_a_parent_that_is_not_here(exported: Path, truth: Confi
     zoo("--home", "third", "import", "again", "--as", "x/y").done()
     third = zoo("--home", "third", "show", "x/y", "--json").json
     assert (third["metrics"], third["parents"]) == ({"accuracy": 0.5}, [parent])
+
+
+def test_a_parent_that_comes_later_is_compared_then(
+    exported: Path, truth: Config, probed: Path
+) -> None:
+    imported("--note", "by mail")
+    zoo("pull", NET, "--from", probed).done()
+    log = zoo("log", "x/y").done().out
+    assert "(stated by a folder)" in log
+    assert "agrees: " in log
+    again, shown = imported()
+    assert "here already as x/y; stated by the folder: accuracy" in again.out
+    assert f"data set digits, parent {NET} (its bytes agree)" in again.out
+    assert (shown["parents"], shown["provenance"]["note"]) == (truth["parents"], "by mail")
+    assert "same bytes as" not in zoo("import", "out", "--as", "x/z").done().out
 
 
 def test_a_parent_that_is_here_is_compared(exported: Path, truth: Config, probed: Path) -> None:

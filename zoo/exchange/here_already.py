@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest
+from zoo.domain.manifest import DECLARED, SETTINGS, UNKNOWN, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.exchange.by_folder import with_folder
@@ -190,6 +190,8 @@ def _value(manifest: Manifest, name: str) -> object:
         return manifest.provenance.get(name)
     if name == "preprocessing":
         return manifest.preprocessing, _guessed(manifest)
+    if name == "parents":  # whether it was here to be compared is no other parent
+        return {parent.manifest for parent in manifest.parents}
     return getattr(manifest, name)
 
 
@@ -241,7 +243,7 @@ def _lacking(here: Manifest, whole: Manifest) -> Iterator[str]:
         yield "classes"
     if _guessed(whole) < _guessed(here):
         yield "preprocessing"
-    if whole.parents and not here.parents:
+    if whole.parents and all(parent.relation == DECLARED for parent in here.parents):
         yield "parents"
     if "dataset" in whole.provenance and not trained_on(here):
         yield "dataset"
