@@ -10,7 +10,7 @@ from zoo.domain.manifest import EDITED
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["before_edits"]
+__all__ = ["before_edits", "children"]
 
 
 def before_edits(workspace: Workspace, digest: Digest) -> Iterator[Digest]:
@@ -29,3 +29,9 @@ def before_edits(workspace: Workspace, digest: Digest) -> Iterator[Digest]:
             seen.add(digest)
             yield digest
             manifest = before
+
+
+def children(workspace: Workspace, digest: Digest) -> list[Digest]:
+    """What derives directly from a checkpoint, or from what it was edited from."""
+    same = [*reversed([*before_edits(workspace, digest)]), digest]
+    return [child for each in same for child in workspace.registry.children(each)]

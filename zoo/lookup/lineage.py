@@ -16,7 +16,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
 from zoo.lookup.check import Check, check_parent
-from zoo.lookup.edited import before_edits
+from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.workspace import Workspace
@@ -185,10 +185,8 @@ def descendants(workspace: Workspace, digest: Digest) -> tuple[Step, ...]:
     """All that derives from a checkpoint, or from what it was edited from, as far as it is indexed:
     each right below its ``parent``, ``depth`` 1 for a child; oldest first.
     """
-    found: list[Step] = []
-    same = [*reversed([*before_edits(workspace, digest)]), digest]
-    children = [child for each in same for child in workspace.registry.children(each)]
-    waiting, seen = [(digest, child, 1) for child in reversed(children)], {*same}
+    seen, found = {digest}, []
+    waiting = [(digest, child, 1) for child in reversed(children(workspace, digest))]
     while waiting:
         parent, child, depth = waiting.pop()
         if child not in seen:

@@ -58,6 +58,7 @@ def test_classes_and_all_else_are_stated_later(old: Run) -> None:
     log = old("log", "team/old", "--json").json
     assert log["history"][0]["why"] == "edit: classes, license, metrics, dataset, note"
     assert [step["name"] for step in log["descendants"]] == ["team/child"]
+    assert after["children"] == 1
     assert old("search", "dataset:flowers", "--json").json[0]["name"] == "team/old"
     again = old("edit", "team/old", "--license", "mit").done()
     assert "nothing is otherwise" in again.out
