@@ -37,6 +37,8 @@ def check_there(
         Unavailable: It does not answer.
     """
     source, locator = where
+    if "@" in locator:  # a push makes a new revision: the target refuses this one
+        return None
     catalog, before, revision = plugins.catalog(source), None, ""
     # What is not there, or is none that zoo reads, is no one's yet.
     with suppress(MissingPackage, UnknownName, Unsupported):
