@@ -267,12 +267,14 @@ class Target(Protocol):
         known: Collection[str],
         force: bool,
         private: bool,
+        note: str,
     ) -> str:
         """Make the files of ``folder`` the newest revision of ``locator``; which that is.
 
         ``facts`` and ``lineage``, lines of Markdown, go into its card, beside what people wrote
         there. On top of another revision than the ``known`` ones, that this builds on, only
-        ``force`` publishes. What is made is ``private`` if asked so.
+        ``force`` publishes. What is made is ``private`` if asked so. The revision says the
+        ``note``, if there is one.
 
         Raises:
             Conflict: Somebody else has changed what is there; nothing was sent.

@@ -360,6 +360,11 @@ class OtherClasses(Conflict):
                 f"nothing was trained; take another name: --save {self.free}\n"
                 f"or move this one: --force ({keeps})"
             )
+        if self.doing == "push" and self.other.startswith("hf:"):
+            return (
+                f"it was not sent; publish it elsewhere: zoo push {self.ref} --to {self.free}\n"
+                "or there all the same: push --force (the repository keeps its earlier commits)"
+            )
         if self.doing == "push":
             return (
                 f"it was not sent; give yours another name: zoo tag {self.ref} {self.free}, then "

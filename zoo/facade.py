@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.file_names import check_folder
-from zoo.domain.import_options import ImportOptions
+from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
 from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
+    from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
@@ -378,6 +379,7 @@ class Zoo:
         force: bool = False,
         smallest: bool = False,
         private: bool = False,
+        note: str = "",
     ) -> Pushed:
         """Send a checkpoint to a store, or publish it at the HF Hub.
 
@@ -388,6 +390,8 @@ class Zoo:
                 class in common with it, or another task.
             smallest: Take more time to send less.
             private: If a repository is made at the hub, make it private.
+            note: What you say of this push, in a line: the log of the name there keeps it, at the
+                hub the message of the commit.
 
         Raises:
             WouldReplace: The name there points at work that is not known here.
@@ -403,11 +407,12 @@ class Zoo:
             force=force,
             smallest=smallest,
             private=private,
+            note=checked_note(note),
             progress=self.progress,
         )
 
     def push_all_tags(
-        self, name: str, to: str, *, force: bool = False, smallest: bool = False
+        self, name: str, to: str, *, force: bool = False, smallest: bool = False, note: str = ""
     ) -> Table[Pushed]:
         """`push` a name and all its tags that are here to a store, the name itself last.
 
@@ -418,7 +423,13 @@ class Zoo:
 
         return Table(
             push_all_tags(
-                self.workspace, name, to, force=force, smallest=smallest, progress=self.progress
+                self.workspace,
+                name,
+                to,
+                force=force,
+                smallest=smallest,
+                note=checked_note(note),
+                progress=self.progress,
             )
         )
 
@@ -455,18 +466,25 @@ class Zoo:
         self.workspace.remotes.remove(name)
 
     def tag(
-        self, name: str, new: str, *, at: datetime | None = None, force: bool = False
+        self,
+        name: str,
+        new: str,
+        *,
+        at: datetime | None = None,
+        force: bool = False,
+        note: str = "",
     ) -> RefEntry:
         """Point the reference ``new`` at what ``name`` (a reference or digest) points at.
 
         With ``at``, a time with a time zone, at what the reference ``name`` pointed at then. With
         ``force``, also if ``new`` is here, and of another architecture, or a checkpoint that the
-        other does not derive from (`zoo.names.Names.check_descends`).
+        other does not derive from (`zoo.names.Names.check_descends`). The log of ``new`` keeps the
+        ``note``, what you say of that in a line.
 
         Raises:
             Conflict: It is.
         """
-        names = self.workspace.names
+        names, note = self.workspace.names, checked_note(note)
         try:
             ref = Reference.parse(new)
         except InvalidReference as error:
@@ -479,7 +497,8 @@ class Zoo:
             manifest = self.workspace.store.manifest(digest)
             names.check_network(ref, manifest.backbone)
             names.check_descends(ref, manifest, digest)
-        return self.workspace.move(ref, digest, f"tag {name}" + (f" at {at:%F}" if at else ""))
+        why = f"tag {name}" + (f" at {at:%F}" if at else "")
+        return self.workspace.move(ref, digest, why, note=note)
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if
@@ -817,6 +836,26 @@ class Zoo:
         if dry_run:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **options)
+
+    def edit(self, name: str, **options: Unpack[StatedOptions]) -> Edited:
+        """State what nobody wrote down of a checkpoint that is here; the weights, the lineage and
+        all else stay.
+
+        As a checkpoint never changes, the name moves to another one of the same weights; its
+        history keeps the one before.
+
+        Args:
+            name: The checkpoint, by a name.
+            options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
+                ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
+
+        Raises:
+            InvalidOption: Nothing is stated, or what cannot be.
+            Conflict: The name is that of a published checkpoint, or protected.
+        """
+        from zoo.exchange.edit import edit
+
+        return edit(self.workspace, name, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.
@@ -1430,21 +1469,41 @@ class Zoo:
         )
 
     def plan_finetune(
-        self, recipe: Recipe, base: str, *, device: str = "auto", log: Log = ()
+        self,
+        recipe: Recipe,
+        base: str,
+        save: str | None = None,
+        *,
+        device: str = "auto",
+        log: Log = (),
+        force: bool = False,
     ) -> FinetunePlan:
-        """What `run_recipe` would do and how long that may take; nothing is written.
+        """What `run_recipe` would do and how long that may take; nothing is written. With ``save``,
+        what becomes of that name, too.
 
         Raises as `finetune` does before anything is trained.
         """
-        from zoo.finetune.preflight import check_device, check_recipe
+        from zoo.finetune.preflight import check_device, check_new, check_recipe
         from zoo.finetune.results.trackers import check_installed
 
-        check_device(device)
-        check_installed(log)
-        check_recipe(self.workspace, base, recipe)
+        ref = Reference.parse(save) if save else None
+        if ref:
+            check_new(self.workspace, base, recipe, ref, log, device)
+        else:
+            check_device(device)
+            check_installed(log)
+            check_recipe(self.workspace, base, recipe)
         from zoo.finetune.plan import plan_finetune
 
-        return plan_finetune(self.workspace, base, recipe, device=device, progress=self.progress)
+        return plan_finetune(
+            self.workspace,
+            base,
+            recipe,
+            save=ref,
+            device=device,
+            force=force,
+            progress=self.progress,
+        )
 
     def find_lr(self, recipe: Recipe, base: str, *, device: str = "auto") -> LRCurve:
         """Try learning rates for ``recipe`` on ``base``; only a table and a picture are kept.
@@ -1512,11 +1571,12 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
+        note: str = "",
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin. ``force`` is as for `finetune`.
+        where paths in such a table begin. ``force`` and ``note`` are as for `finetune`.
 
         Raises:
             OtherClasses: As `finetune`.
@@ -1526,12 +1586,14 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
+        note = checked_note(note)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
+            more = (*more, "--note", note) if note else more
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
@@ -1546,6 +1608,7 @@ class Zoo:
                 device=device,
                 log=log,
                 force=force,
+                note=note,
                 progress=self.progress,
             )
 

@@ -27,22 +27,33 @@ def now() -> str:
 
 
 def append_after(
-    store: Store, current: RefEntry | None, ref: Reference, digest: Digest, why: str
+    store: Store,
+    current: RefEntry | None,
+    ref: Reference,
+    digest: Digest,
+    why: str,
+    note: str = "",
 ) -> RefEntry:
     """Move a ref of a store or remote on from ``current``, its newest entry; no new entry if that
-    points at ``digest`` already, or somebody else has moved it there meanwhile.
+    points at ``digest`` already, or somebody else has moved it there meanwhile, unless there is
+    another ``note`` to keep.
 
     Raises:
         Conflict: The ref is at neither any more, it is protected, or a prune is under way.
     """
-    if current and current.manifest == digest and not current.deleted:
+    if (
+        current
+        and current.manifest == digest
+        and not current.deleted
+        and note in ("", current.note)
+    ):
         return current
     check_movable(ref, current)
     try:
-        return _append(store, ref, current, digest, why)
+        return _append(store, ref, current, digest, why, note=note)
     except Conflict:
         newest = store.read_ref(ref)
-        if newest is None or newest.deleted or newest.manifest != digest:
+        if note or newest is None or newest.deleted or newest.manifest != digest:
             raise
         return newest  # somebody else has done the same meanwhile
 
@@ -124,6 +135,7 @@ def _append(
     digest: Digest,
     why: str,
     *,
+    note: str = "",
     deleted: bool = False,
     protected: bool = False,
 ) -> RefEntry:
@@ -134,6 +146,7 @@ def _append(
         at=now(),
         by=config.author(),
         why=why,
+        note=note,
         deleted=deleted,
         protected=protected,
     )

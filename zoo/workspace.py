@@ -192,9 +192,16 @@ class Workspace:
         return digest
 
     def move(
-        self, ref: Reference, digest: Digest, why: str, *, check: Check | None = None
+        self,
+        ref: Reference,
+        digest: Digest,
+        why: str,
+        *,
+        note: str = "",
+        check: Check | None = None,
     ) -> RefEntry:
-        """Point ``ref`` at a stored checkpoint and index it; no new entry if it does already.
+        """Point ``ref`` at a stored checkpoint and index it; no new entry if it does already, and
+        there is no other ``note`` to keep.
 
         ``check`` gets the newest entry, and raises where the ref must not move on from it.
 
@@ -211,7 +218,7 @@ class Workspace:
             if check:
                 check(current)
             with self.index.noted(ref):
-                return append_after(self.store, current, ref, digest, why)
+                return append_after(self.store, current, ref, digest, why, note)
 
     def keep_evaluation(self, evaluated: Evaluated) -> bool:
         """Keep what an evaluation found, and have searches find it; whether it is kept: what was

@@ -33,6 +33,7 @@ __all__ = [
     "note_option",
     "open_zoo",
     "quiet_option",
+    "said_option",
 ]
 
 
@@ -187,6 +188,12 @@ note_option = click.option(
     default="",
     metavar="TEXT",
     help="What you say of it, in a line: it goes with the checkpoint, and zoo search finds it.",
+)
+said_option = click.option(
+    "--note",
+    default="",
+    metavar="TEXT",
+    help="What you say of it, in a line: the log of the name keeps it, and zoo log shows it.",
 )
 dry_run = flag("--dry-run", help="Only show what would be done, also with --yes.")
 

@@ -17,7 +17,9 @@ from zoo_cli import (
     compare,
     delete,
     demo,
+    edit,
     evaluate,
+    import_files,
     maintain,
     rank,
     remotes,
@@ -40,7 +42,7 @@ __all__ = ["cli", "main"]
 SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
-    "Share": "pull push fetch remote tag mv import export",
+    "Share": "pull push fetch remote tag mv import edit export",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
@@ -50,6 +52,7 @@ ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "tr
 WORDS = {
     "delete": "remove",
     "delete --restore": "restore undelete",
+    "edit": "annotate describe set",
     "evaluate": "test validate",
     "export": "onnx convert",
     "fetch": "status",
@@ -139,7 +142,9 @@ MODULES = (
     compare,
     delete,
     demo,
+    edit,
     evaluate,
+    import_files,
     maintain,
     rank,
     remotes,

@@ -1,30 +1,23 @@
-"""zoo pull, push, tag, mv, import, export: bring checkpoints in, and send them out."""
+"""zoo pull, push, tag, mv, export: bring checkpoints in, and send them out."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple, Unpack
+from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain import license_ids, metric_names
-from zoo.domain.import_options import ImportOptions
-from zoo.domain.preprocessing import FILTERS
-from zoo.domain.surgery import parse_size
 from zoo.domain.words import plural
 from zoo.errors import InvalidReference, UnknownName
-from zoo_cli.command import PATH, command, flag, note_option, open_zoo
-from zoo_cli.import_plan import show_imported, show_plan, show_planned
-from zoo_cli.output import moved, note, on_terminal, print_json, result, size
+from zoo_cli.command import PATH, command, flag, open_zoo, said_option
+from zoo_cli.output import moved, note, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo.exchange.exporting import Exported
-    from zoo.exchange.importing import Imported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
@@ -33,7 +26,7 @@ FOLDER = (
     "ONNX: see docs/surgery.md#onnx"
 )
 """What is said to who asks for another format."""
-__all__ = ["export", "import_", "mv", "pull", "push", "tag"]
+__all__ = ["export", "mv", "pull", "push", "tag"]
 
 
 @command(extra="--from")
@@ -114,8 +107,16 @@ def _whence(done: Pulled) -> str:
     show_default=True,
     help="How differences are coded: max is smaller and slower.",
 )
+@said_option
 def push(
-    name: str, to: str, force: bool, all_tags: bool, private: bool, repack: str, as_json: bool
+    name: str,
+    to: str,
+    force: bool,
+    all_tags: bool,
+    private: bool,
+    repack: str,
+    note: str,
+    as_json: bool,
 ) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
@@ -138,9 +139,11 @@ def push(
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
     if all_tags:
-        every: Sequence[Pushed] = zoo.push_all_tags(name, to, force=force, smallest=smallest)
+        every: Sequence[Pushed] = zoo.push_all_tags(
+            name, to, force=force, smallest=smallest, note=note
+        )
     else:
-        every = [zoo.push(name, to, force=force, smallest=smallest, private=private)]
+        every = [zoo.push(name, to, force=force, smallest=smallest, private=private, note=note)]
     for done in every:
         if not as_json:
             _show_pushed(done, name)
@@ -165,7 +168,9 @@ def _show_pushed(done: Pushed, name: str) -> None:
             *_moved_there(copied),
         )
     elif done.published:
-        result(name, done.manifest, f"to {done.to}: commit {done.published.revision}")
+        change = done.published.change
+        lines = ("what was there is replaced", *change.lines) if change else ()
+        result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
 
 
 def _moved_there(copied: Copied) -> list[str]:
@@ -192,7 +197,8 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @click.argument("new")
 @click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
 @flag("--force", help="Move NEW even from a checkpoint that NAME does not derive from.")
-def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) -> None:
+@said_option
+def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_json: bool) -> None:
     """Point the reference NEW at the checkpoint NAME.
 
     NAME is a reference or a digest (blake3:…); NEW is made, or moved if it is there, which a line
@@ -207,7 +213,8 @@ def tag(name: str, new: str, at: datetime | None, force: bool, as_json: bool) ->
     zoo, before = open_zoo(), None
     with suppress(UnknownName, InvalidReference):
         before = zoo.entry(new).manifest
-    entry = zoo.tag(name, new, at=at.replace(tzinfo=UTC) if at else None, force=force)
+    then = at.replace(tzinfo=UTC) if at else None
+    entry = zoo.tag(name, new, at=then, force=force, note=note)
     if before == entry.manifest:
         before = None
     change = zoo.change(str(before), str(entry.manifest)) if before else None
@@ -236,256 +243,6 @@ def mv(name: str, new: str, as_json: bool) -> None:
         print_json({"ref": new, **entry.to_json()})
     else:
         click.echo(f"{new}  {entry.manifest.short}")
-
-
-def _numbers(
-    _: click.Context, param: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    """Of one number, or of one for each channel: ``0.485,0.456,0.406``."""
-    try:
-        return tuple(map(float, value.split(","))) if value else None
-    except ValueError as error:
-        says = f"'{value}' is not like 0.5, or 0.485,0.456,0.406"
-        raise click.BadParameter(says, param=param) from error
-
-
-def _size(_: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    return parse_size(value) if value else None
-
-
-def _metrics(
-    context: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> dict[str, float]:
-    """Of ``accuracy=0.91``, however often it is given."""
-    metrics = {}
-    for text in value:
-        name, _equals, number = text.partition("=")
-        try:
-            metrics[name] = float(number)
-        except ValueError as error:
-            raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
-        if not context.resilient_parsing and (told := metric_names.remark(name)):
-            note(told)
-    return metrics
-
-
-def _license(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    if value and not context.resilient_parsing and (told := license_ids.remark(value)):
-        note(told)
-    return value
-
-
-@command("import", extra="--as")
-@click.argument("file", type=PATH)
-@click.option(
-    "--architecture",
-    help="What network FILE is (resnet50; resnet50.a1_in1k where its classes are those of that "
-    "recipe), where neither it nor what lies beside it tells.",
-)
-@click.option(
-    "--as",
-    "name",
-    required=True,
-    help="Name of the new checkpoint (team/flowers); with --recursive a pattern of names "
-    "('team/{stem}').",
-)
-@flag("--force", help="Move the name even from a checkpoint that FILE does not derive from.")
-@flag("--recursive", help="Import all weights in the folder FILE and below it.")
-@flag("--dry-run", help="Only show what would be imported.")
-@flag("--yes", help="With --recursive: do not ask.")
-@click.option(
-    "--backbone",
-    help="Plugin of the architecture.  [default: timm, or the one that has what the file says]",
-)
-@click.option(
-    "--key",
-    metavar="KEY",
-    help="The key of FILE that holds the weights, where it holds several sets (state_dict), or "
-    "what their names begin with (teacher).",
-)
-@click.option(
-    "--parent",
-    metavar="NAME",
-    help="The checkpoint here that FILE was fine-tuned from: zoo log checks it against bytes, and "
-    "a push sends what differs. auto: look for it among those here.",
-)
-@click.option(
-    "--classes",
-    type=PATH,
-    metavar="FILE",
-    help="A file with the class names in the order of the outputs: one on each line, or JSON.",
-)
-@click.option(
-    "--mean",
-    callback=_numbers,
-    metavar="NUMBERS",
-    help="Mean that images are normalized with: 0.5, or 0.5,0.4,0.4.",
-)
-@click.option(
-    "--std",
-    callback=_numbers,
-    metavar="NUMBERS",
-    help="Standard deviation that they are normalized with.",
-)
-@click.option(
-    "--crop", "crop_pct", type=float, help="Share of the resized image that the crop keeps: 0.875."
-)
-@click.option(
-    "--interpolation", type=click.Choice(FILTERS), help="Filter that images are resized with."
-)
-@click.option(
-    "--image-size", callback=_size, metavar="SIZE", help="Height and width: 320, or 320x256."
-)
-@click.option("--license", callback=_license, help="License id (apache-2.0).")
-@click.option("--dataset", help="What the weights were trained on; zoo best --dataset finds it.")
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_metrics,
-    help="A figure that you have measured (accuracy=0.91); repeatable.",
-)
-@click.option(
-    "--file",
-    "files",
-    type=PATH,
-    multiple=True,
-    help="Store this file with it, too (README.md); repeatable.",
-)
-@note_option
-def import_(
-    file: Path,
-    architecture: str | None,
-    name: str,
-    backbone: str | None,
-    key: str | None,
-    recursive: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **options: Unpack[ImportOptions],
-) -> None:
-    """Keep a weights FILE as a checkpoint.
-
-    FILE is a .safetensors, a PyTorch file (.pth, .pt, .ckpt), or the .index.json of several.
-    Nothing in it is run. Of what training scripts save, the weights are taken (state_dict_ema
-    before state_dict, model, net, …; --key names another), a prefix that all names share (module.,
-    model.) is stripped, and a head may be missing. Else it must fit the architecture exactly. One
-    line says what was taken, stripped and left out.
-
-    What network it is, the file or what lies beside it says (args.yaml, hparams.yaml, config.json);
-    else names and shapes of the tensors tell, if one architecture fits; else you do. Of a run, the
-    accuracy is taken that its script wrote down. --dry-run shows what would be imported.
-
-    Class names and preprocessing are those of your options, else of a config.json or timm's
-    args.yaml beside FILE that is of that very network, else of the hyper-parameters in FILE. What
-    none of them says is unknown, and zoo show and zoo predict say so.
-
-    With --recursive, FILE is a folder of such files: what timm, Lightning and transformers write,
-    and loose ones. A plan is shown first. The checkpoints of a run get one name: its best, or last,
-    the name itself, others a tag (:epoch-3). In the pattern of names, {stem} is what a run, or a
-    file of none, is called, {folder} the run's folder, and {epoch} its epoch. What is here already
-    is skipped. The exit status is 1 if a file cannot be imported; all others are.
-
-    FILE may also be a folder that zoo export wrote, whatever the network: all of the checkpoint
-    but its lineage, recipe and figures comes back. So do the weights that timm or transformers
-    saved in a folder, if the config.json beside them says which network they are.
-
-    \b
-    Examples:
-      zoo import model_best.pth.tar --as team/flowers --dry-run
-      zoo import best.pth --architecture resnet50 --as team/flowers --classes names.txt
-      zoo import last.ckpt --architecture resnet50 --as team/old --mean 0.5 --std 0.5
-      zoo import flowers-model --as team/flowers
-      zoo import runs --recursive --as 'team/{stem}' --dry-run
-      zoo import runs --recursive --as 'team/{stem}' --parent auto --yes
-    """
-    of = _Network(architecture, backbone, key)
-    if recursive:
-        if key:
-            raise click.UsageError("--key is for one file: leave it, or --recursive, out")
-        ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
-        _import_all(file, name, of, dry_run, ask, as_json, options)
-        return
-    if yes:
-        raise click.UsageError("--yes is for an import with --recursive")
-    if file.is_dir() and any(of):
-        raise click.UsageError(
-            "a folder says what network it is: leave --architecture, --backbone and --key out, or "
-            "name the file in it"
-        )
-    if dry_run:
-        _plan_import(file, name, of, as_json, options)
-    else:
-        _import_one(file, name, of, as_json, options)
-
-
-class _Network(NamedTuple):
-    """What was said of the network that a file is of, and where in it that is."""
-
-    architecture: str | None
-    backbone: str | None
-    key: str | None
-
-
-def _plan_import(
-    file: Path, name: str, of: _Network, as_json: bool, options: ImportOptions
-) -> None:
-    planned = open_zoo().plan_import(
-        file, name, architecture=of.architecture, backbone=of.backbone, key=of.key, **options
-    )
-    print_json(planned.to_json()) if as_json else show_planned(planned)
-    if options.get("parent") == "auto":
-        note("--parent auto: the parent is looked for when FILE is imported")
-
-
-def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: ImportOptions) -> None:
-    zoo = open_zoo()
-    if file.is_dir():
-        done = zoo.import_folder(file, name, **options)
-    else:
-        done = zoo.import_file(
-            file, name, architecture=of.architecture, backbone=of.backbone, key=of.key, **options
-        )
-    print_json(done.to_json()) if as_json else _show(done)
-
-
-def _show(done: Imported) -> None:
-    said = filter(None, [str(done.taken), done.taken.said])
-    result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *said)
-
-
-def _import_all(
-    folder: Path,
-    pattern: str,
-    of: _Network,
-    dry_run: bool,
-    ask: bool,
-    as_json: bool,
-    options: ImportOptions,
-) -> None:
-    zoo = open_zoo()
-    plan = zoo.import_all(
-        folder,
-        pattern,
-        architecture=of.architecture,
-        backbone=of.backbone,
-        dry_run=True,
-        **options,
-    )
-    if not as_json:
-        show_plan(plan)
-    if plan.having("new") and not dry_run:
-        if ask:
-            click.confirm("import?", abort=True)
-        plan = zoo.import_all(folder, pattern, plan=plan, **options)
-        if not as_json:
-            show_imported(plan)
-    if as_json:
-        print_json(plan.to_json())
-    if plan.having("bad"):
-        click.get_current_context().exit(1)
 
 
 def _format(_: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -16,6 +16,7 @@ from zoo_cli.command import command, flag, open_zoo
 from zoo_cli.output import FOUND, clean, count, note, print_json, scored, size, table
 
 if TYPE_CHECKING:
+    from zoo.domain.history import RefEntry
     from zoo.lookup.check import Check
     from zoo.lookup.lineage import Lineage, Step
 
@@ -133,7 +134,9 @@ def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
 def at_remote(there: Json) -> str:
     """What a remote has under a name, and the status of what is here."""
     here = f", here: {there['here']}" if there["here"] else ""
-    return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{here}"
+    by = f" by {there['by'][:NOTE_LETTERS]}" if there["by"] else ""
+    note = f" ({there['note'][:NOTE_LETTERS]})" if there["note"] else ""
+    return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{by}{note}{here}"
 
 
 def evaluated(found: Json) -> str:
@@ -147,7 +150,8 @@ def evaluated(found: Json) -> str:
 def _how(relation: str) -> str:
     from zoo.domain import manifest
 
-    return f"  {FOUND}" if relation == manifest.FOUND else ""
+    told = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder)"}
+    return f"  {told[relation]}" if relation in told else ""
 
 
 EACH: dict[str, Callable[[Json], str]] = {
@@ -267,10 +271,14 @@ def log(name: str, ref: bool, as_json: bool) -> None:
         click.echo(f"history of {lineage.name}")
         entries = [logged.entry for logged in lineage.history]
         rows = [
-            (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, entry.why)
+            (f"  #{entry.number}", entry.at, entry.by, entry.manifest.short, _why(entry))
             for entry in entries
         ]
         table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows, least_first=("BY",))
+
+
+def _why(entry: RefEntry) -> str:
+    return f"{entry.why} ({entry.note[:NOTE_LETTERS]})" if entry.note else entry.why
 
 
 def _print_lineage(found: Lineage) -> None:

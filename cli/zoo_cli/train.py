@@ -181,7 +181,8 @@ def _begin(
     if asked["find_lr"]:
         _print_rates(zoo.find_lr(recipe, base, device=device), as_json)
     elif asked["dry_run"]:
-        _print_plan(zoo.plan_finetune(recipe, base, device=device, log=how["log"]), as_json)
+        of = {"device": device, "log": how["log"], "force": how["force"]}
+        _print_plan(zoo.plan_finetune(recipe, base, save, **of), save, as_json)
         for name in several:
             times = asked[name] + (name == "folds")
             note(f"with --{name} {asked[name]} it is done {times} times")
@@ -198,6 +199,7 @@ def _begin(
 @click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
 @force_option
+@note_option
 @launch_option
 @log_option
 @quiet_option
@@ -210,6 +212,7 @@ def rerun(
     launch: str | None,
     log: tuple[str, ...],
     force: bool,
+    note: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -226,7 +229,9 @@ def rerun(
     if launch is not None:
         zoo.show(name)  # a name with a slip is refused before processes start
         launch_processes(launch, device)
-    done = zoo.rerun(name, save, data=data, root=root, device=device, log=log, force=force)
+    done = zoo.rerun(
+        name, save, data=data, root=root, device=device, log=log, force=force, note=note
+    )
     _print(done, as_json)
 
 
@@ -259,7 +264,7 @@ def _print_rates(found: LRCurve, as_json: bool) -> None:
         note(f"all of it: {found.folder / 'rates.csv'}, {found.folder / 'rates.png'}")
 
 
-def _print_plan(plan: FinetunePlan, as_json: bool) -> None:
+def _print_plan(plan: FinetunePlan, save: str | None, as_json: bool) -> None:
     if config.rank():
         return
     if as_json:
@@ -281,6 +286,9 @@ def _print_plan(plan: FinetunePlan, as_json: bool) -> None:
     told = ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())
     rows.append(("seconds", f"about {sum(seconds.values()):.0f}, by a few batches: {told}"))
     rows += [("", f"not in it: {part}") for part in plan.unknown]
+    if plan.moves_from:
+        rows.append(("save", f"{save} is {plan.moves_from.short} now, and moves when it is done"))
+        rows += [("", line) for line in (plan.change.lines if plan.change else ())]
     for name, text in rows:
         click.echo(f"{name:8}  {clean(text)}")
     click.echo("nothing was written")

@@ -154,6 +154,7 @@ class HubSource:
         known: Collection[str],
         force: bool,
         private: bool,
+        note: str,
     ) -> str:
         """Make the files of ``folder`` the newest commit of a repository (`zoo_hub.target`).
 
@@ -178,6 +179,7 @@ class HubSource:
             known=known,
             force=force,
             private=private,
+            note=note,
         )
 
 

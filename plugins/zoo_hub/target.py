@@ -71,6 +71,7 @@ def publish(
     known: Collection[str],
     force: bool,
     private: bool,
+    note: str,
 ) -> str:
     """Make the files of ``folder`` the newest commit of ``repo``, made if it is not there.
 
@@ -102,7 +103,7 @@ def publish(
             else joined_card(existing, text, facts, lineage)
         )
         card.write_text(text, encoding="utf-8")
-        return _commit(api, repo, folder, head)
+        return _commit(api, repo, folder, head, f"zoo push: {note}" if note else "zoo push")
 
 
 def _card(api: HfApi, repo: str, head: _Head) -> str | None:
@@ -124,7 +125,7 @@ def _card(api: HfApi, repo: str, head: _Head) -> str | None:
         raise Invalid(f"hf://{repo}/{CARD} is not UTF-8 text; repair it there first") from error
 
 
-def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
+def _commit(api: HfApi, repo: str, folder: Path, head: _Head, message: str) -> str:
     """Send the files of ``folder``; the commit, on top of ``head`` and no other one."""
     names = {path.name for path in folder.iterdir()}
     stale = sorted(name for name in head.files if DECIDES.fullmatch(name) and name not in names)
@@ -146,7 +147,7 @@ def _commit(api: HfApi, repo: str, folder: Path, head: _Head) -> str:
             if tries > 1 and (arrived := _arrived(api, repo, folder, stale)):
                 return arrived  # only the answer was lost
             done = api.create_commit(
-                repo, [*additions, *deletions], commit_message="zoo push", parent_commit=head.commit
+                repo, [*additions, *deletions], commit_message=message, parent_commit=head.commit
             )
             return str(done.oid)
 

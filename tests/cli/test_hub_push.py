@@ -63,6 +63,35 @@ def test_weights_of_an_earlier_push_do_not_win(small: Any, hub: HubServer) -> No
     assert files(hub)["model.safetensors"] == weights(100)
 
 
+def test_a_push_of_other_classes_is_refused(small: Any, hub: HubServer) -> None:
+    for seed, names in enumerate(("abc", "abd", "KQR")):
+        Path(f"{seed}.safetensors").write_bytes(weights(seed))
+        Path("names.txt").write_text("\n".join(names))
+        how = (
+            "--architecture",
+            "test_resnet",
+            "--classes",
+            "names.txt",
+            "--dataset",
+            f"of {names}",
+        )
+        small("import", f"{seed}.safetensors", "--as", f"x/n{seed}", *how).done()
+    assert "replaced" not in small("push", "x/n0", "--to", PLACE, "--note", "of May").done().out
+    assert hub.repos["lab/net"].messages[hub.repos["lab/net"].refs["main"]] == "zoo push: of May"
+    done = small("push", "x/n1", "--to", PLACE).done()
+    assert "\n  what was there is replaced\n  classes: 1 new (d), 1 gone (c)\n" in done.out
+    assert "trained on of abd, was of abc" in done.out
+    there = hub.repos["lab/net"].refs["main"]
+    small("push", "x/n2", "--to", PLACE).refused(
+        f"{PLACE} is for something else: no class in common: 3 new (K, Q, R), 3 gone (a, b, d)",
+        f"it is now commit {there[:12]}", f"zoo push x/n2 --to {PLACE}-of-kqr", "push --force",
+    )  # fmt: skip
+    assert hub.repos["lab/net"].refs["main"] == there
+    forced = small("push", "x/n2", "--to", PLACE, "--force", "--json").done().json
+    assert forced["change"]["new_classes"] == ["K", "Q", "R"]
+    small("push", "x/n2", "--to", f"{PLACE}-of-kqr").done()
+
+
 def test_only_what_decides_the_loading_is_deleted_and_only_with_force(
     small: Any, hub: HubServer
 ) -> None:

@@ -244,7 +244,12 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     assert "moved" not in imported(weights(1), NET).out
     was = first["manifest"][7:19]
     says = f"team/x is another checkpoint here, {was}, and the new one does not derive from it"
+    stored = sorted(Path("objects").rglob("*"))
     imported(weights(2), NET).refused(says, "--force", "zoo log team/x keeps")
+    assert sorted(Path("objects").rglob("*")) == stored
+    torch.save(weights(1), "same.pth")  # the same weights in other bytes may take the name
+    empty("import", "same.pth", "--as", "team/x", "--architecture", NET).done()
+    empty("tag", first["manifest"], "team/x").done()
     planned = imported(weights(2), NET, "--dry-run").done()
     assert f"team/x is {was} now; it moves with --force alone, unless this derives" in planned.out
     assert "--force" not in imported(weights(1), NET, "--dry-run").done().out
@@ -254,7 +259,7 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     says = f"team/x is of the architecture {NET} here, and would become one of test_resnet"
     imported(other, "test_resnet").refused(says, "--force")
     imported(other, "test_resnet", "--dry-run").refused(says, "--force")
-    assert len(empty("log", "team/x", "--json").json["history"]) == 2
+    assert len(empty("log", "team/x", "--json").json["history"]) == 4
     assert "moved; was" in imported(other, "test_resnet", "--force").done().out
 
 

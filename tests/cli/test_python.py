@@ -88,7 +88,7 @@ def test_an_argument_of_the_wrong_kind_is_said_plainly(
     ("call", "said"),
     [
         (lambda z, r: z.find_lr("a/b", r), "recipe must be a zoo.Recipe, not 'a/b'"),
-        (lambda z, r: z.plan_finetune("a/b", r), "the order is plan_finetune(recipe, base)"),
+        (lambda z, r: z.plan_finetune("a/b", r), "the order is plan_finetune(recipe, base, save)"),
         (lambda z, r: z.run_recipe("a/b", r, "a/c"), "the order is run_recipe(recipe, base, save)"),
         (lambda z, r: z.finetune(r, "a/b", "a/c"), "the order is finetune(base, data, save)"),
     ],

@@ -138,6 +138,7 @@ def _commit(server: HubServer, request: Request, name: str, branch: str) -> Answ
     kept = {path: body for path, body in there.items() if path not in gone}
     files = {**kept, **dict(_added(repo, lines[1:]))}
     commit = server.commit(name, files, branch=branch)
+    repo.messages[commit] = header["summary"]
     return json_answer({"commitOid": commit, "commitUrl": f"{server.url}/{name}/commit/{commit}"})
 
 

@@ -45,6 +45,7 @@ class Repo:
     """A repository: files by commit, commits by branch or tag, and large files that were sent."""
 
     commits: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     gated: bool = False

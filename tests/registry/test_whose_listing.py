@@ -30,6 +30,10 @@ def listed(registry: Registry, source: str, name: str, place: Location | None) -
 
 BEFORE_0012 = """
 UPDATE checkpoint SET source = NULL, locator = NULL;
+ALTER TABLE checkpoint DROP COLUMN note;
+ALTER TABLE item DROP COLUMN note;
+ALTER TABLE remote_ref DROP COLUMN note;
+ALTER TABLE remote_ref DROP COLUMN author;
 DROP TABLE evaluation;
 UPDATE alembic_version SET version_num = '0012';
 DROP TABLE unread;

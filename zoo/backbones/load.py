@@ -23,7 +23,7 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.store import Store
 
-__all__ = ["Card", "assign", "build", "load"]
+__all__ = ["Card", "assign", "build", "check_fits", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,19 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
 
         backbone.replace_head(module, manifest.head.num_classes, make)
     return module
+
+
+def check_fits(store: Store, manifest: Manifest) -> None:
+    """See that the weights of a checkpoint are of the network that ``manifest`` describes.
+
+    Raises:
+        InvalidWeights: They are of another one.
+    """
+    backbone = backbone_of(manifest)
+    with on_meta():
+        module = build(backbone, manifest)
+    state = converted_state(backbone, module, mapped_state(store, manifest))
+    check_fit(module, state, "the checkpoint", backbone.head_modules(module))
 
 
 def assign(

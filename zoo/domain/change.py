@@ -94,8 +94,8 @@ def _data(before: Manifest, after: Manifest) -> tuple[str, str] | None:
 
 
 def trained_on(manifest: Manifest) -> str:
-    """The folder that it was trained on, without what is above it; of an import, as was stated;
-    empty if that is unknown.
+    """What it was trained on, as was stated; else the folder, without what is above it; empty if
+    that is unknown.
     """
-    data = (manifest.recipe or {}).get("data") or manifest.provenance.get("dataset")
+    data = manifest.provenance.get("dataset") or (manifest.recipe or {}).get("data")
     return data_name(data) if isinstance(data, str) else ""

@@ -37,6 +37,7 @@ class RefEntry(Result):
         at: UTC time, ISO 8601.
         by: Who moved it.
         why: What moved it, as text.
+        note: What the user said of that.
         deleted: Whether the name was deleted; ``manifest`` is then what it pointed at last.
         protected: Whether the name may not be moved or deleted from here on.
         intact: Whether all is as it was written; a changed text stops nobody, and verify tells.
@@ -48,6 +49,7 @@ class RefEntry(Result):
     at: str
     by: str
     why: str
+    note: str = ""
     deleted: bool = False
     protected: bool = False
     intact: bool = field(default=True, compare=False)
@@ -84,6 +86,7 @@ class RefEntry(Result):
             "at": self.at,
             "by": self.by,
             "why": self.why,
+            **({"note": self.note} if self.note else {}),
             **({"deleted": True} if self.deleted else {}),
             **({"protected": True} if self.protected else {}),
         }
@@ -126,6 +129,7 @@ class RefEntry(Result):
                 at=_text(raw["at"]),
                 by=_text(raw["by"]),
                 why=_text(raw["why"]),
+                note=_text(raw.get("note", "")),
                 deleted=bool(raw.get("deleted", False)),
                 protected=bool(raw.get("protected", False)),
                 intact=intact,

@@ -1,4 +1,4 @@
-"""ImportOptions: what a user says of weights that nobody wrote down beside them."""
+"""StatedOptions, ImportOptions: what a user says of weights that nobody wrote down beside them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-__all__ = ["AUTO", "ImportOptions"]
+__all__ = ["AUTO", "ImportOptions", "StatedOptions"]
 
 AUTO = "auto"
 """The parent is looked for among the checkpoints here."""
 
 
-class ImportOptions(TypedDict, total=False):
-    """Options of an import.
+class StatedOptions(TypedDict, total=False):
+    """What can be said of any checkpoint.
 
     Attributes:
-        parent: The checkpoint here that the weights were fine-tuned from; ``auto``: the one that
-            their bytes resemble, if there is one (docs/import.md).
         license: License id.
-        files: Further files to keep with the weights.
         classes: Class names in index order, or a file with one on each line, or JSON.
         mean: Per-channel mean on a 0..1 scale.
         std: Per-channel standard deviation on a 0..1 scale.
@@ -29,12 +26,9 @@ class ImportOptions(TypedDict, total=False):
         dataset: What the weights were trained on.
         metrics: What they were measured to have: ``{"accuracy": 0.91}``.
         note: What the user says of them, in a line.
-        force: Move the name also from a checkpoint that this one does not derive from.
     """
 
-    parent: str | None
     license: str | None
-    files: Iterable[Path | str]
     classes: Path | str | Iterable[str] | None
     mean: Iterable[float] | None
     std: Iterable[float] | None
@@ -44,4 +38,18 @@ class ImportOptions(TypedDict, total=False):
     dataset: str | None
     metrics: Mapping[str, float]
     note: str
+
+
+class ImportOptions(StatedOptions, total=False):
+    """Options of an import.
+
+    Attributes:
+        parent: The checkpoint here that the weights were fine-tuned from; ``auto``: the one that
+            their bytes resemble, if there is one (docs/import.md).
+        files: Further files to keep with the weights.
+        force: Move the name also from a checkpoint that this one does not derive from.
+    """
+
+    parent: str | None
+    files: Iterable[Path | str]
     force: bool

@@ -35,6 +35,12 @@ CONFIG_BYTES = MIB
 NOTE_LETTERS = 500
 """Of a ``--note``, and of an author that a checkpoint records."""
 
+RECORD_METRICS = 1000
+"""Figures that are taken of what an exported folder states of its weights."""
+
+RECORD_LETTERS = 200
+"""Of a name there: of a figure, a data set, a parent."""
+
 ARGS_BYTES = 64 * 1024
 """Of an ``args.yaml`` beside weights."""
 

@@ -24,6 +24,8 @@ from zoo.domain.plain import Json
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference, Unsupported
 
 __all__ = [
+    "DECLARED",
+    "EDITED",
     "FOUND",
     "Backbone",
     "Head",
@@ -45,6 +47,12 @@ Bytes = Annotated[int, Meta(ge=0, le=FILE_BYTES)]
 """A number of bytes, or a dimension, of what a file can hold; msgspec checks it."""
 FOUND = "found"
 """The relation of a parent that nobody has declared: weights were found to derive from it."""
+DECLARED = "declared"
+"""The relation of a parent that only a folder from elsewhere states, and that was not here to be
+compared: no name moves for it."""
+EDITED = "edited"
+"""Under this, the provenance of a checkpoint names the one of the same weights of which less was
+stated."""
 UNKNOWN = "unknown"
 """What the provenance says of a preprocessing that nobody has stated."""
 GUESSED = "guessed"
@@ -162,7 +170,7 @@ class Parent:
 
     Attributes:
         manifest: Its identity.
-        relation: How (``finetune``), or `FOUND`.
+        relation: How (``finetune``), or `FOUND`, or `DECLARED`.
         ref: The name that it had then.
     """
 
@@ -226,8 +234,10 @@ class Manifest:
         )
 
     def ancestry(self) -> set[Digest]:
-        """The identities of its parents, theirs, and so on to the roots."""
-        return {parent.manifest for _, parent in self.lineage()}
+        """The identities of its parents, theirs, and so on to the roots; of those that are only
+        `DECLARED` none.
+        """
+        return {parent.manifest for _, parent in self.lineage() if parent.relation != DECLARED}
 
     def lineage(self, *above: Parent) -> Iterator[tuple[Digest | None, Parent]]:
         """Each ancestor once, the nearest first, with who derives from it; None for this one.

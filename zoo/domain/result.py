@@ -102,6 +102,8 @@ class AtRemote(Result):
         remote: Its short name.
         manifest: What the name points at there.
         at: When it moved there, UTC, ISO 8601.
+        by: Who moved it; None where an earlier version has asked.
+        note: What was said of that (``zoo push --note``).
         here: How the name here stands to it (``same``, ``ahead``, ``behind``, ``diverged``); None
             if it is not here, or cannot be read.
     """
@@ -109,6 +111,8 @@ class AtRemote(Result):
     remote: str
     manifest: Digest
     at: str
+    by: str | None
+    note: str | None
     here: str | None
 
 

@@ -19,17 +19,19 @@ from zoo.contracts import Backbone, Configured
 from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.manifest import Manifest
+from zoo.domain.hashes import sha256
+from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import Conflict, Unsupported, disk_errors
+from zoo.exchange.folder_record import RECORD, folder_record
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "described", "export"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -138,12 +140,38 @@ def _write(
         else:
             state = converted_state(backbone, module, mapped_state(store, manifest))
             save_state(state, folder / weights.name)
+    hashes = {each.name: _hash(folder / each.name, each, verbatim) for each in manifest.weights}
+    record = folder_record(manifest, hashes)
     if explained:
+        if record:
+            described(folder / CONFIG, manifest, record)
         return sorted(path.name for path in folder.iterdir())
-    config = {**backbone.export_config(module, manifest), KEY: description(manifest)}
+    config = {
+        **backbone.export_config(module, manifest),
+        KEY: {**description(manifest), **({RECORD: record} if record else {})},
+    }
     beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
     for name, content in {**beside, CONFIG: config}.items():
         if not (folder / name).exists():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             write_whole(folder / name, [text.encode()])
     return sorted(path.name for path in folder.iterdir())
+
+
+def _hash(path: Path, weights: WeightsFile, verbatim: bool) -> str:
+    if verbatim:
+        return weights.sha256.hex
+    with path.open("rb") as file:
+        return sha256(file)
+
+
+def described(path: Path, manifest: Manifest, record: Json) -> None:
+    """See that a ``config.json`` has zoo's part, too; that of a pulled checkpoint is as it came."""
+    try:
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return
+    if isinstance(config, dict) and KEY not in config:
+        part = {**description(manifest), **({RECORD: record} if record else {})}
+        text = json.dumps({**config, KEY: part}, indent=2, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")

@@ -7,26 +7,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import SETTINGS, UNKNOWN, Manifest
+from zoo.domain.manifest import DECLARED, SETTINGS, UNKNOWN, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
+from zoo.exchange.by_folder import with_folder
 from zoo.exchange.check_weights import CheckedWeights
-from zoo.exchange.complete_manifest import STATED_KEY, with_stated
+from zoo.exchange.complete_manifest import STATED_KEY, descending, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS
-from zoo.exchange.origin import IMPORTED, STATED
+from zoo.exchange.origin import IMPORTED, STATED_HERE
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace
 
-__all__ = ["or_here", "or_here_planned", "recorded", "stated"]
+__all__ = ["known_before", "or_here", "or_here_planned", "recorded", "stated"]
 
 FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
 """What of a manifest people state on import, and what proves itself there."""
 TOLD = frozenset({"license", "classes", "preprocessing"})
 """What the folder of an export says of its weights: where it says otherwise, it is another one."""
+SAME = 0.99
+"""A share of the weights from which on they may be the same in other bytes."""
 LISTED = 3
 """Metrics that a line lists of a checkpoint without an accuracy."""
 WORDS = {"classes": "class names", "parents": "parent"}
@@ -49,10 +53,10 @@ def stated(manifest: Manifest) -> set[str]:
     marks = {
         "license": manifest.license is not None,
         "dataset": "dataset" in said,
-        "metrics": said.get("metrics", "").startswith(STATED),
+        "metrics": said.get("metrics", "").startswith(STATED_HERE),
         "classes": said.get("classes") == OPTIONS,
         "preprocessing": OPTIONS in how or how.startswith(f"{UNKNOWN}: "),
-        "parents": said.get("parent") == STATED,
+        "parents": said.get("parent", "").startswith(STATED_HERE),
         "files": source == "file" and bool(manifest.files),
     }
     return {name for name, is_stated in marks.items() if is_stated}
@@ -117,12 +121,41 @@ def or_here_planned(
     """The same of a file of which nothing is stored."""
     made, candidate = checked.resolved(), checked.candidate
     if candidate.key or candidate.parts or not candidate.origin.may_be_here:
-        return made
+        return with_folder(workspace, made, candidate)
     try:
         alike = resembling(workspace, found := survey(candidate.path))
     except (ZooError, OSError):  # the import says what is wrong
         return made
-    return or_here(workspace, ref, candidate, found.sha256, alike, made)
+    planned = or_here(workspace, ref, candidate, found.sha256, alike, made)
+    return with_folder(workspace, planned, candidate)
+
+
+def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) -> Manifest | None:
+    """What a file will be under ``ref``, as far as it tells whether that name may move to it, with
+    nothing stored; None: only its stored tensors tell. Of a pull that is what its publisher says.
+    """
+    candidate, entry = checked.candidate, workspace.store.read_ref(ref)
+    origin = candidate.origin
+    if not origin.metadata:
+        return checked.manifest
+    if entry is None or entry.deleted or candidate.key or candidate.parts or origin.find:
+        return None
+    try:
+        alike = resembling(workspace, found := survey(candidate.path))
+    except (ZooError, OSError):  # the import says what is wrong
+        return None
+    if any(one.digest == entry.manifest and one.match.share >= SAME for one in alike):
+        return None
+    if checked.manifest.parents:  # stated by a folder: its bytes tell
+        return None
+    made = checked.resolved()
+    whole, _ = (
+        or_here(workspace, ref, candidate, found.sha256, alike, made)
+        if origin.may_be_here
+        else made
+    )
+    whole = replace(whole, provenance={"sha256": found.sha256, **whole.provenance})
+    return descending(whole, *origin.parent) if origin.parent else whole
 
 
 def _made_of(sha256: str, manifest: Manifest, alike: Sequence[Candidate]) -> list[Candidate]:
@@ -157,6 +190,8 @@ def _value(manifest: Manifest, name: str) -> object:
         return manifest.provenance.get(name)
     if name == "preprocessing":
         return manifest.preprocessing, _guessed(manifest)
+    if name == "parents":  # whether it was here to be compared is no other parent
+        return {parent.manifest for parent in manifest.parents}
     return getattr(manifest, name)
 
 
@@ -208,6 +243,10 @@ def _lacking(here: Manifest, whole: Manifest) -> Iterator[str]:
         yield "classes"
     if _guessed(whole) < _guessed(here):
         yield "preprocessing"
+    if whole.parents and all(parent.relation == DECLARED for parent in here.parents):
+        yield "parents"
+    if "dataset" in whole.provenance and not trained_on(here):
+        yield "dataset"
 
 
 def _guessed(manifest: Manifest) -> set[str]:
@@ -217,14 +256,10 @@ def _guessed(manifest: Manifest) -> set[str]:
 
 
 def _with_fields(here: Manifest, whole: Manifest, names: Collection[str]) -> Manifest:
-    """A checkpoint that is here with those fields of ``whole``, which is of the same weights, and
-    with the data set that it names.
-    """
+    """A checkpoint that is here with those fields of ``whole``, which is of the same weights."""
     fields = {*names, "ancestors", "format"} if "parents" in names else {*names}
-    keys = {"parent" if name == "parents" else name for name in names} | {"dataset"}
+    keys = {"parent" if name == "parents" else name for name in names}
     kept = {key: text for key, text in here.provenance.items() if key not in keys}
     said = {key: text for key, text in whole.provenance.items() if key in keys}
-    if "dataset" in here.provenance:
-        said.setdefault("dataset", here.provenance["dataset"])
     values = {name: getattr(whole, name) for name in fields - {"dataset"}}
     return replace(here, **values, provenance={**kept, **said})

@@ -83,11 +83,20 @@ def candidates_of_folder(
         others = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(options)]
         architecture = layout.network.architecture
+        layout = _recorded(layout, several or [path], options)
         mine = replace(origin, plugin=layout.plugin, layout=layout, architecture=architecture)
         candidates.append(
             ImportCandidate(path=path, origin=mine, parts=tuple(several), files=tuple(kept)),
         )
     return candidates
+
+
+def _recorded(layout: Layout, weights: Sequence[Path], options: ImportOptions) -> Layout:
+    """With what the folder says of just these weights; the user's word for the parent counts."""
+    if layout.whole is None or layout.record is None or not layout.record.is_of(weights):
+        return layout
+    whole = layout.record.stated_of(layout.whole, with_parent=not options.get("parent"))
+    return replace(layout, whole=whole, recorded=True)
 
 
 def candidates_of_file(
@@ -139,7 +148,9 @@ def candidates_of_file(
         files=tuple(files),
         read=None if several else read,
     )
-    layout = _beside(path, origin)
+    if layout := _beside(path, origin):
+        layout = _recorded(layout, several or [path], options)
+        layout = layout if layout.recorded else replace(layout, record=None)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
     return [*described, whole]
 

@@ -30,6 +30,7 @@ class ImportReport(Result):
         preprocessing: Where the preprocessing is from; empty if it is unknown.
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
         parent: The parent that was found, and by what; empty if none was looked for.
+        folder: What an exported folder states of them, and what of that was not taken.
         here: The name of the checkpoint that is here with the same bytes; empty if none is.
         here_has: What that has beside what the file and the user say.
         stated_elsewhere: Imports of the same bytes here, with what was stated of each: none of it
@@ -48,6 +49,7 @@ class ImportReport(Result):
     preprocessing: str = ""
     unknown: tuple[str, ...] = ()
     parent: str = ""
+    folder: str = ""
     here: str = ""
     here_has: tuple[str, ...] = ()
     stated_elsewhere: str = ""
@@ -77,6 +79,8 @@ class ImportReport(Result):
         if self.stated_elsewhere:
             here = f"same bytes as {self.stated_elsewhere}: what was stated there is not taken"
         parts = [part for part in (here, self.network, self.metrics) if part]
+        if self.folder:
+            parts.append(f"stated by the folder: {self.folder}")
         parts += [f"{what} from {source}" for what, source in by.items() if source]
         if self.unknown:
             named = (name.replace("_", " ") for name in self.unknown)

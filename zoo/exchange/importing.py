@@ -26,11 +26,12 @@ from zoo.errors import (
     UnknownName,
     Unsupported,
 )
+from zoo.exchange.by_folder import proven, with_folder
 from zoo.exchange.check_weights import CheckedWeights, check_weights
 from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
-from zoo.exchange.here_already import or_here, or_here_planned
+from zoo.exchange.here_already import known_before, or_here, or_here_planned
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
@@ -129,8 +130,8 @@ def import_folder(
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
-    Of what ``zoo export`` wrote all but lineage, recipe and figures comes back; of other folders,
-    what explains the weights.
+    Of what ``zoo export`` wrote all but the recipe comes back, figures and parent as stated; of
+    other folders, what explains the weights.
 
     Raises:
         InvalidOption: No file in it says what network it is.
@@ -318,7 +319,11 @@ def import_file(
             path=path, origin=origin, key=key, parts=tuple(parts), files=tuple(files), read=read
         )
         with _nothing_imported():
-            manifest, taken = _stored(new, check_weights(candidate), progress)
+            checked = check_weights(candidate)
+            # Before anything is stored, as far as it shows then.
+            if suits and (known := known_before(workspace, ref, checked)):
+                suits(known)
+            manifest, taken = _stored(new, checked, progress)
         if note := origin.provenance.get("note"):  # also of what was here with these bytes
             manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
         if suits:
@@ -340,6 +345,8 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store, candidate, origin = new.workspace.store, checked.candidate, checked.candidate.origin
     path, network, taken = candidate.path, checked.network, checked.taken
+    if origin.parent:
+        descending(checked.manifest, *origin.parent)  # before anything is stored
     sources, names = checked.sources, [source.name for source in candidate.parts] or [MAIN]
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out
@@ -371,10 +378,13 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
 def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
     workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
-    alone = origin.may_be_here
+    alone, problem = origin.may_be_here, ""
+    if origin.layout and origin.layout.record:
+        manifest, problem = proven(workspace, manifest, origin.layout.record)
+        checked = replace(checked, manifest=manifest)
     whole, report = checked.resolved()
     if not (alone or report.unknown or origin.find):
-        return whole, report
+        return with_folder(workspace, (whole, report), checked.candidate, problem)
     alike = relatives(workspace, manifest)
     if report.unknown and (more := infer_metadata(workspace, manifest, alike)):
         whole, report = checked.resolved_with((*checked.metadata, *more))
@@ -383,6 +393,7 @@ def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportRepor
         whole, report = or_here(
             workspace, new.ref, checked.candidate, sha256, alike, (whole, report)
         )
+    whole, report = with_folder(workspace, (whole, report), checked.candidate, problem)
     if origin.find is None:
         return whole, report
     found = None if whole.parents else origin.find(manifest, alike)

@@ -24,6 +24,7 @@ from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
 from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
+from zoo.exchange.folder_record import RECORD, FolderRecord, read_record
 from zoo.exchange.origins import base_models_in
 
 __all__ = ["CONFIG", "INDEX", "Layout", "explains", "parts", "read_layouts"]
@@ -50,6 +51,8 @@ class Layout:
         tower: Whether the weights are those of a pair of image and text encoder.
         as_outlined: Whether the network is as the outline of its architecture says, but for the
             number of outputs.
+        record: What the folder says of its weights, where zoo wrote it.
+        recorded: Whether it is of just these weights, so that ``whole`` has it.
         whole: All of the network, with its surgery and kind of head, where zoo wrote the files; a
             manifest without weights.
     """
@@ -60,6 +63,8 @@ class Layout:
     weights: tuple[str, ...] = ()
     tower: bool = False
     as_outlined: bool = False
+    record: FolderRecord | None = None
+    recorded: bool = False
     whole: Manifest | None = None
 
 
@@ -172,7 +177,8 @@ def _zoo(config: Mapping[str, Any]) -> Layout:
         preprocessing=whole.preprocessing,
         classes=whole.classes,
     )
-    return Layout(plugin=whole.backbone.plugin, network=network, whole=whole)
+    record = read_record(config[KEY].get(RECORD))
+    return Layout(plugin=whole.backbone.plugin, network=network, record=record, whole=whole)
 
 
 def _configured(

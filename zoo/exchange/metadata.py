@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
-from zoo.domain.import_options import ImportOptions
+from zoo.domain.import_options import StatedOptions
 from zoo.domain.limits import CLASSES, HEADER_BYTES
 from zoo.domain.plain import finite
 from zoo.domain.preprocessing import FILTERS
@@ -101,7 +101,7 @@ def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
     return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **said)
 
 
-def metadata_of_options(options: ImportOptions) -> Metadata:
+def metadata_of_options(options: StatedOptions) -> Metadata:
     """What the user says.
 
     Raises:

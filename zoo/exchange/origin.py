@@ -23,7 +23,17 @@ from zoo.lookup.parent import FoundParent, ParentFinder
 from zoo.store.header import is_safetensors, read_header
 from zoo.workspace import Workspace
 
-__all__ = ["IMPORTED", "STATED", "Find", "FromPlan", "Origin", "origin_of", "outlined", "stamp"]
+__all__ = [
+    "IMPORTED",
+    "STATED",
+    "STATED_HERE",
+    "Find",
+    "FromPlan",
+    "Origin",
+    "origin_of",
+    "outlined",
+    "stamp",
+]
 
 DTYPES = frozenset(["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"])
 """What every version of torch reads."""
@@ -31,6 +41,8 @@ IMPORTED = ("file", "folder")
 """What the provenance of imported weights has as their source."""
 STATED = "stated on import"
 """What it has of what nothing but the user says."""
+STATED_HERE = "stated"
+"""The same of what is said of a checkpoint that is here. All that is only said begins with it."""
 Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
 """Finds the parent of a checkpoint whose tensors are stored, given those that share some."""
 
@@ -163,7 +175,10 @@ class Origin:
 
 
 def origin_of(
-    workspace: Workspace, source: str, options: ImportOptions, from_plan: FromPlan | None
+    workspace: Workspace,
+    source: str,
+    options: ImportOptions,
+    from_plan: FromPlan | None,
 ) -> Origin:
     """What is said of weights by the user and beside them, before it is known of what network they
     are.

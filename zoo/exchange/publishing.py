@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
-from zoo.domain.description import KEY, description
+from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
-from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.manifest import DECLARED, FOUND, Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
+from zoo.exchange.at_hub import check_there
 from zoo.exchange.origins import base_models, keep_published, published
 from zoo.workspace import Workspace
 
@@ -33,16 +32,21 @@ HUB = "hub"
 """The source plugin that publishes."""
 SHOWN = 50
 """Ancestors that a card lists."""
+HOW = {FOUND: "found to derive from", DECLARED: "said to derive from"}
+"""Relations that are not what a training did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Published(Result):
-    """A checkpoint that was published: where, as which revision, and what was written there."""
+    """A checkpoint that was published: where, as which revision, what was written there, and what
+    differs from what was there for those who load it.
+    """
 
     manifest: Digest
     location: str
     revision: str
     exported: Exported
+    change: Change | None = None
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
@@ -64,16 +68,27 @@ def locator_in(location: str) -> tuple[str, str]:
 
 
 def publish(
-    workspace: Workspace, name: str, location: str, *, force: bool = False, private: bool = False
+    workspace: Workspace,
+    name: str,
+    location: str,
+    *,
+    force: bool = False,
+    private: bool = False,
+    note: str = "",
 ) -> Published:
-    """Write a checkpoint to ``hf://org/name``, with a card that tells its lineage.
+    """Write a checkpoint to ``hf://org/name``, with a card that tells its lineage; the ``note`` is
+    what is said of that there.
 
     Raises:
         UnknownName: No such checkpoint.
-        Conflict: Somebody else has changed what is there; ``force`` overwrites it.
+        OtherClasses: What is there has no class in common with it; ``force`` overwrites it.
+        Conflict: Somebody else has changed what is there; ``force`` as before.
         Unavailable: It does not answer, or lets this user not write.
     """
-    from zoo.exchange.exporting import export  # imports torch, and a pull asks this module, too
+    from zoo.exchange.exporting import (  # imports torch, and a pull asks this module, too
+        described,
+        export,
+    )
 
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
@@ -89,8 +104,11 @@ def publish(
     }
     with workspace.scratch() as scratch:
         folder = scratch / "published"
+        (there := scratch / "there").mkdir()
+        where = (source, locator)
+        change = check_there(workspace, str(ref or digest), where, manifest, there, force=force)
         exported = export(workspace, digest, folder)
-        _describe(folder / CONFIG, manifest)
+        described(folder / CONFIG, manifest, {})
         revision = target.publish(
             locator,
             folder,
@@ -99,20 +117,12 @@ def publish(
             known={*known, *_pulled(workspace, locator, digest, manifest)},
             force=force,
             private=private,
+            note=note,
         )
     keep_published(workspace, f"hf://{locator}", revision, digest)
-    return Published(manifest=digest, location=location, revision=revision, exported=exported)
-
-
-def _describe(path: Path, manifest: Manifest) -> None:
-    """See that ``config.json`` has zoo's part, too; that of a pulled checkpoint is as it came."""
-    try:
-        config = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return
-    if isinstance(config, dict) and KEY not in config:
-        config = {**config, KEY: description(manifest)}
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Published(
+        manifest=digest, location=location, revision=revision, exported=exported, change=change
+    )
 
 
 def _pulled(
@@ -162,7 +172,7 @@ def _ancestors(manifest: Manifest) -> Iterator[str]:
     for child, parent in islice(manifest.lineage(), SHOWN):
         depth = depths[child]
         depths[parent.manifest] = depth + 1
-        how = "found to derive from" if parent.relation == FOUND else f"{parent.relation} of"
+        how = HOW.get(parent.relation, f"{parent.relation} of")
         yield f"{'  ' * depth}- {how} `{parent.ref}`, {parent.manifest}"
     if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
         yield f"- and {more} more"

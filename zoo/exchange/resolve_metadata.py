@@ -17,7 +17,7 @@ from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS, Metadata
 from zoo.exchange.origin import Origin
 
-__all__ = ["resolve_metadata"]
+__all__ = ["resolve_metadata", "restated"]
 
 
 def resolve_metadata(
@@ -39,14 +39,11 @@ def resolve_metadata(
     classes, who = manifest.classes, origin.classes_by if manifest.classes else ""
     for facts in told:
         if facts.classes and (facts.source == OPTIONS or not classes):
+            if facts.source == OPTIONS:
+                _check_count(facts.classes, manifest)
             if len(facts.classes) == manifest.head.num_classes:
                 classes, who = facts.classes, facts.source
                 break
-            if facts.source == OPTIONS:
-                raise InvalidOption(
-                    f"--classes has {len(facts.classes):,} names, the weights have "
-                    f"{manifest.head.num_classes:,} outputs"
-                )
     guessed = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
     by_whom = {name: "" if name in guessed else known for name in SETTINGS}
     how, sources = _preprocessing(manifest.preprocessing, by_whom, told)
@@ -63,6 +60,43 @@ def resolve_metadata(
         provenance["classes"] = who
     manifest = replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
     return manifest, replace(taken, classes=who, preprocessing=by, unknown=manifest.unknown)
+
+
+def restated(manifest: Manifest, facts: Metadata) -> Manifest:
+    """``manifest`` with the classes and the preprocessing that the user says; what is not said
+    stays as it is, known or not.
+
+    Raises:
+        InvalidOption: That cannot be.
+    """
+    provenance = dict(manifest.provenance)
+    if facts.classes:
+        _check_count(facts.classes, manifest)
+        provenance["classes"] = OPTIONS
+    if changes := _changes(facts, manifest.preprocessing.input_size[0]):
+        unsaid = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
+        unsaid = tuple(name for name in SETTINGS if name in unsaid and name not in changes)
+        before = provenance.get("preprocessing", "")
+        known = "" if before.startswith(UNKNOWN) or len(changes) == len(SETTINGS) else before
+        by = ", ".join(dict.fromkeys(filter(None, (*known.split(", "), OPTIONS))))
+        provenance["preprocessing"] = f"{UNKNOWN}: {', '.join(unsaid)}" if unsaid else by
+        guessed = provenance.pop(GUESSED, "").split(", ")
+        if still := ", ".join(name for name in guessed if name and name not in changes):
+            provenance[GUESSED] = still
+    how = _with(manifest.preprocessing, changes)
+    try:
+        check_preprocessing(how)
+    except Unsupported as error:
+        raise InvalidOption(str(error)) from error
+    classes = facts.classes or manifest.classes
+    return replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
+
+
+def _check_count(classes: Sequence[str], manifest: Manifest) -> None:
+    if len(classes) != (outputs := manifest.head.num_classes):
+        raise InvalidOption(
+            f"--classes has {len(classes):,} names, the weights have {outputs:,} outputs"
+        )
 
 
 def _preprocessing(

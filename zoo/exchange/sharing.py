@@ -178,17 +178,20 @@ def push(
     force: bool = False,
     smallest: bool = False,
     private: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> Pushed:
     """Send ``name`` to the store ``to``, or publish it at ``hf://org/name``, as `zoo.Zoo.push`."""
     if address := hub_address(to):
         from zoo.exchange.publishing import publish
 
-        done = publish(workspace, name, address, force=force, private=private)
+        done = publish(workspace, name, address, force=force, private=private, note=note)
         return Pushed(manifest=done.manifest, to=address, published=done)
     if private:
         raise InvalidOption("--private is for hf:// only")
-    ref, copied = sync.push(workspace, name, to, force=force, smallest=smallest, progress=progress)
+    ref, copied = sync.push(
+        workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
+    )
     return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
 
 
@@ -199,6 +202,7 @@ def push_all_tags(
     *,
     force: bool = False,
     smallest: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> Iterator[Pushed]:
     """Send ``name`` with all its tags to the store ``to``, as `zoo.Zoo.push_all_tags`."""
@@ -207,7 +211,7 @@ def push_all_tags(
     sent: list[str] = []
     try:
         for ref, copied in sync.push_all_tags(
-            workspace, name, to, force=force, smallest=smallest, progress=progress
+            workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
         ):
             sent.append(str(ref))
             yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)

@@ -91,8 +91,7 @@ def finetune_folds(
         )
     numbers = range(1, folds + 1)
     several = Several(workspace, base, save, "fold", numbers, progress)
-    if not force:
-        several.check_saved(save, recipe)
+    several.check_saved(save, recipe, force=force)
     with several.interruptible():
         done = tuple(
             several.run(number, replace(recipe, fold=f"{number}/{folds}"), run)

@@ -18,8 +18,11 @@ from tempfile import TemporaryDirectory
 
 from zoo.backbones.devices import pick_device
 from zoo.config import cores
+from zoo.domain.change import Change
+from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.errors import Diverged, InvalidOption, Unsupported
@@ -38,6 +41,7 @@ from zoo.finetune.loop.learner import make_learner
 from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
+from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
@@ -101,6 +105,8 @@ class FinetunePlan(Result):
         phases: One after the other.
         seconds: Estimated, of each part of the run.
         unknown: Parts that the estimate lacks.
+        moves_from: What the name of the result points at now, if it is here.
+        change: What differs from that for those who use the name.
     """
 
     base: str
@@ -116,6 +122,8 @@ class FinetunePlan(Result):
     phases: tuple[PlannedPhase, ...]
     seconds: Mapping[str, float]
     unknown: tuple[str, ...]
+    moves_from: Digest | None = None
+    change: Change | None = None
 
 
 def plan_finetune(
@@ -123,10 +131,12 @@ def plan_finetune(
     base: str,
     recipe: Recipe,
     *,
+    save: Reference | None = None,
     device: str = "auto",
+    force: bool = False,
     progress: Progress = silent,
 ) -> FinetunePlan:
-    """What fine-tuning ``base`` after ``recipe`` would do.
+    """What fine-tuning ``base`` after ``recipe`` would do; to the name ``save``, too.
 
     Raises as `zoo.finetune.run.finetune` before anything is trained.
     """
@@ -134,6 +144,9 @@ def plan_finetune(
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
         prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
+        data, moving = prepared.dataset, None
+        if save:
+            moving = check_saved(workspace, save, prepared.known, recipe, data, force=force)
         warn_of_guess(prepared)
         chosen, told = as_advised(workspace, prepared, recipe)
         if chosen != recipe:
@@ -150,7 +163,6 @@ def plan_finetune(
                 trial.unknown.append("choosing between the probe and training, on three folds")
             for at, phase in enumerate(phases):
                 trial.add(at, phase)
-    data = prepared.dataset
     few = "" if were_tried(workspace, prepared) else too_few(prepared)
     return FinetunePlan(
         base=prepared.base,
@@ -166,6 +178,8 @@ def plan_finetune(
         phases=tuple(phases),
         seconds={part: round(value, 1) for part, value in seconds.items()},
         unknown=tuple(trial.unknown),
+        moves_from=moving.before if moving else None,
+        change=moving.change if moving else None,
     )
 
 

@@ -32,7 +32,9 @@ from zoo.finetune.dataset.spec import TABLES, Opening, check_spec, is_unlabeled,
 from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base
 from zoo.lookup.alive import taken
+from zoo.lookup.edited import before_edits
 from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.reflog import check_movable
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -100,6 +102,7 @@ def check_new(
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
     check_device(device)
     workspace.names.check_free(save)
+    check_movable(save, workspace.store.read_ref(save))
     check_installed(log)
     check_recipe(workspace, base, recipe)
 
@@ -247,8 +250,9 @@ def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
     Raises:
         InvalidOption: It has none: a recipe from elsewhere could name any folder of this machine.
     """
+    made = {str(digest), *map(str, before_edits(workspace, digest))}
     for run in list_runs(workspace):
-        if run.result.get("manifest") == str(digest):
+        if run.result.get("manifest") in made:
             return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
     data = (workspace.store.manifest(digest).recipe or {}).get("data")
     raise InvalidOption(

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
-from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Invalid, InvalidOption
 from zoo.finetune.conclude import Finetuned, conclude
-from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
@@ -38,6 +36,7 @@ from zoo.finetune.results.journal import (
 )
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.trackers import Log, Trackers, named
+from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
@@ -48,10 +47,9 @@ from zoo.finetune.strategies.probe import begin, probe_heads, settle
 from zoo.finetune.trial import drop, locked, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run
 from zoo.store.rights import for_all_of
-from zoo.transfer.changes import check_change
 from zoo.workspace import Workspace
 
-__all__ = ["Finetuned", "check_saved", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
+__all__ = ["Finetuned", "find_lr", "finetune", "phase_loaders", "rerun", "resume"]
 
 SAMPLES = "samples.png"
 
@@ -99,8 +97,9 @@ def finetune(
         prepared = prepare(
             workspace, base, recipe, device, progress, ranks, earlier.base, again=again
         )
-        if not force:
-            check_saved(workspace, save, prepared.known, prepared.recipe, prepared.dataset)
+        moving = check_saved(
+            workspace, save, prepared.known, prepared.recipe, prepared.dataset, force=force
+        )
         warn_of_guess(prepared)
         earlier.check_data(prepared)
         prepared, why = (prepared, "") if again else _decided(workspace, prepared, recipe)
@@ -110,6 +109,8 @@ def finetune(
         with _locked(workspace, run, ranks):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
+                if moving:
+                    journal.say(str(moving))
                 journal.remark(earlier.remark(prepared))
                 journal.advise(why)
                 return _run(workspace, prepared, journal, saved, save_every, began)
@@ -142,23 +143,6 @@ def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
         return None
     prepared.progress.say(f"what a trial has done already is taken over ({trial[:8]})")
     return saved_in(run.folder, prepared.ranks)
-
-
-def check_saved(
-    workspace: Workspace, save: Reference, base: Manifest, recipe: Recipe, dataset: Dataset
-) -> None:
-    """See that the name ``save`` may become that of what is trained on ``dataset``.
-
-    Raises:
-        OtherClasses: What it holds has no class in common with it, or another task.
-    """
-    after = replace(
-        base,
-        classes=dataset.classes,
-        recipe={"task": dataset.task, "data": recipe.data},
-        provenance={"data_digest": dataset.digest},
-    )
-    check_change(workspace.store, workspace.store.read_ref(save), save, after, "finetune")
 
 
 def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
@@ -333,6 +317,7 @@ def rerun(
     device: str = "auto",
     log: Log = (),
     force: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -353,6 +338,7 @@ def rerun(
         device=device,
         log=log,
         force=force,
+        note=note,
         progress=progress,
         earlier=earlier,
     )

@@ -86,8 +86,7 @@ def finetune_seeds(
         raise InvalidOption(f"a spread is of two seeds or more, not of {seeds}")
     numbers = tuple(range(recipe.seed, recipe.seed + seeds))
     several = Several(workspace, base, save, "seed", numbers, progress)
-    if not force:
-        several.check_saved(save, recipe)
+    several.check_saved(save, recipe, force=force)
     with several.interruptible():
         done: list[Finetuned] = []
         for number in numbers:

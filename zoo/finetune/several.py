@@ -19,7 +19,7 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.journal import is_as_today
-from zoo.finetune.run import check_saved
+from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import dataset_of, with_absolute_paths
 from zoo.lookup.runs import CACHE, Run, list_runs
 from zoo.workspace import Workspace
@@ -69,8 +69,9 @@ class Several:
             same = False
         return self._name if same else str(self._parent)
 
-    def check_saved(self, save: Reference, recipe: Recipe) -> None:
-        """See, before the first of them, that ``save`` may become the name of the last.
+    def check_saved(self, save: Reference, recipe: Recipe, *, force: bool) -> None:
+        """See, before the first of them, that ``save`` may become the name of the last, and say so
+        if it is here.
 
         Raises:
             OtherClasses: As `finetune`.
@@ -78,7 +79,8 @@ class Several:
         if self._workspace.store.read_ref(save):
             dataset = dataset_of(self._workspace.root / CACHE, recipe, self._progress)
             base = self._workspace.store.manifest(self._parent)
-            check_saved(self._workspace, save, base, recipe, dataset)
+            if moving := check_saved(self._workspace, save, base, recipe, dataset, force=force):
+                self._progress.say(str(moving))
 
     def run(self, number: int, recipe: Recipe, run: RunOne) -> Finetuned:
         """``run`` the ``recipe`` of one number, unless that was done before."""

@@ -14,6 +14,7 @@ from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
+from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.store.evaluations import evaluations
@@ -173,7 +174,7 @@ def details(workspace: Workspace, name: str) -> Details:
         checkpoint=manifest,
         evaluations=tuple(evaluations(workspace.store.disk, digest)),
         lineage=_lineage(manifest),
-        children=len(workspace.registry.children(digest)),  # log lists them
+        children=len(children(workspace, digest)),  # log lists them
         terms=terms(workspace, str(ref or digest), manifest),
         unknown=manifest.unknown,
         unproven=_unproven(manifest),

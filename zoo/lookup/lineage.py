@@ -16,6 +16,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
 from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
 from zoo.lookup.check import Check, check_parent
+from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.workspace import Workspace
@@ -181,11 +182,11 @@ def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, b
 
 
 def descendants(workspace: Workspace, digest: Digest) -> tuple[Step, ...]:
-    """All that derives from a checkpoint, as far as it is indexed: each right below its ``parent``,
-    ``depth`` 1 for a child; oldest first.
+    """All that derives from a checkpoint, or from what it was edited from, as far as it is indexed:
+    each right below its ``parent``, ``depth`` 1 for a child; oldest first.
     """
     seen, found = {digest}, []
-    waiting = [(digest, child, 1) for child in reversed(workspace.registry.children(digest))]
+    waiting = [(digest, child, 1) for child in reversed(children(workspace, digest))]
     while waiting:
         parent, child, depth = waiting.pop()
         if child not in seen:

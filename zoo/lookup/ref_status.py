@@ -76,6 +76,8 @@ def _at(workspace: Workspace, there: RemoteRef) -> AtRemote:
         remote=there.remote,
         manifest=there.manifest,
         at=there.at,
+        by=there.by,
+        note=there.note,
         here=ref_status(workspace, there),
     )
 

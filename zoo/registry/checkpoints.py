@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-BETTER = ("params", "dataset", "frozen", "text", "source", "locator")
+BETTER = ("params", "dataset", "frozen", "text", "source", "locator", "note")
 """What may be known better once a checkpoint is indexed again."""
 
 
@@ -301,6 +301,7 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> Columns:
         "frozen": _frozen(manifest),
         "source": manifest.provenance.get("source"),
         "locator": manifest.provenance.get("locator", "").partition("@")[0] or None,
+        "note": manifest.provenance.get("note"),
     }
 
 

@@ -42,6 +42,8 @@ class RemoteRef:
         number: Which entry of its ref log.
         manifest: What it points at.
         at: When it moved there, UTC, ISO 8601.
+        by: Who moved it; None if an earlier version has fetched it.
+        note: What was said of that.
         history: What it pointed at before; None if nobody has asked.
     """
 
@@ -50,6 +52,8 @@ class RemoteRef:
     number: int
     manifest: Digest
     at: str
+    by: str | None = None
+    note: str | None = None
     history: tuple[Digest, ...] | None = None
 
 
@@ -110,6 +114,8 @@ def _row(remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest]
         "number": entry.number,
         "manifest": str(entry.manifest),
         "at": entry.at,
+        "author": entry.by,
+        "note": entry.note or None,
         "history": None if history is None else [str(digest) for digest in history],
     }
 
@@ -121,6 +127,8 @@ def _read(row: Row[Any]) -> RemoteRef:
         number=row.number,
         manifest=Digest.parse(row.manifest),
         at=row.at,
+        by=row.author,
+        note=row.note,
         history=None if row.history is None else tuple(map(Digest.parse, row.history)),
     )
 

@@ -34,7 +34,7 @@ __all__ = [
     "unread",
 ]
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration, after which the tables are as here."""
 metadata = sa.MetaData(
     naming_convention={
@@ -110,6 +110,7 @@ item = sa.Table(
     # What sources publish of it.
     sa.Column("metrics", sa.JSON(none_as_null=True)),
     sa.Column("facts", sa.JSON(none_as_null=True)),
+    sa.Column("note", Text),
     sa.UniqueConstraint("name", "kind", "ref_tag", "manifest"),
     sa.Index(None, "architecture"),
     sa.Index(None, "params"),
@@ -209,6 +210,7 @@ checkpoint = sa.Table(
     # Where it was pulled from: another program, or an earlier version of this one, left it out.
     sa.Column("source", Text),
     sa.Column("locator", Text),
+    sa.Column("note", Text),
 )
 
 # Those that an earlier version indexed, and that must be read again from the store.
@@ -293,6 +295,9 @@ remote_ref = sa.Table(
     sa.Column("at", Text, nullable=False),
     # What else it pointed at there, oldest first; NULL where nobody has asked.
     sa.Column("history", sa.JSON(none_as_null=True)),
+    # Who moved it there, and what for; of what an earlier version has fetched, NULL.
+    sa.Column("author", Text),
+    sa.Column("note", Text),
     sa.Index(None, "manifest"),
 )
 

@@ -36,7 +36,7 @@ __all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "known_
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
 SAME = ("kind", "backbone", "architecture", "tag", "license", "num_classes", "params", "created",
         "head", "frozen", "updated", "hub_id", "interpolation", "crop_pct",
-        "crop_mode")  # fmt: skip
+        "crop_mode", "note")  # fmt: skip
 """Columns of an item that a result has as they are."""
 NOT_SHOWN = ("text", "keywords", "metrics", "facts")
 SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
@@ -74,6 +74,7 @@ class Found(Result):
         interpolation: Resize filter.
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
+        note: What was said of the checkpoint (``--note``).
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
 
@@ -112,6 +113,7 @@ class Found(Result):
     interpolation: str | None
     crop_pct: float | None
     crop_mode: str | None
+    note: str | None
     at_remotes: tuple[AtRemote, ...] = ()
 
 

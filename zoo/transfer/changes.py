@@ -16,7 +16,7 @@ from zoo.store import Store
 from zoo.store.listing import read_one
 from zoo.store.manifests import read_manifest
 
-__all__ = ["change_from", "check_change"]
+__all__ = ["change_from", "check_change", "free_suffix"]
 
 
 def change_from(
@@ -57,5 +57,9 @@ def check_change(
 
 def _free(ref: Reference, after: Manifest) -> Reference:
     """Another name, after what was trained on."""
-    data = re.sub(r"[^a-z0-9]+", "-", trained_on(after).lower()).strip("-") or "2"
-    return Reference(ref.namespace, f"{ref.name[:80]}-{data[:40]}")
+    return Reference(ref.namespace, f"{ref.name[:80]}-{free_suffix(after)}")
+
+
+def free_suffix(after: Manifest) -> str:
+    """What tells another name apart: what was trained on."""
+    return (re.sub(r"[^a-z0-9]+", "-", trained_on(after).lower()).strip("-") or "2")[:40]

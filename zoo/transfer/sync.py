@@ -33,12 +33,13 @@ def push(
     *,
     force: bool = False,
     smallest: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
     """Send a checkpoint to a remote and move its name there.
 
     What changed against a parent that is here and there is sent as the difference; ``smallest``
-    takes more time to make it smaller.
+    takes more time to make it smaller. The log of the name there keeps the ``note``.
 
     Raises:
         WouldReplace: The name there points at a checkpoint that this zoo has never had under that
@@ -61,7 +62,7 @@ def push(
         current = remote.read_ref(ref)  # again: the copy may have taken hours
         check(current)
         # The name comes last: who reads it finds all that it leads to.
-        entry = append_after(remote, current, ref, digest, "push")
+        entry = append_after(remote, current, ref, digest, "push", note)
     workspace.remotes.note(to, ref, entry)
     before, manifest = moved_from(current, digest), workspace.store.manifest(digest)
     change = change_from(remote, before, manifest, [workspace.store])
@@ -92,6 +93,7 @@ def push_all_tags(
     *,
     force: bool = False,
     smallest: bool = False,
+    note: str = "",
     progress: Progress = silent,
 ) -> Iterator[tuple[Reference, Copied]]:
     """`push` all that is here as ``name`` and under its tags, one after the other, the name itself
@@ -116,7 +118,9 @@ def push_all_tags(
             del here[ref]
             refused.append(error)
     for ref in sorted(here, key=lambda ref: (ref == asked, ref)):
-        yield push(workspace, str(ref), to, force=force, smallest=smallest, progress=progress)
+        yield push(
+            workspace, str(ref), to, force=force, smallest=smallest, note=note, progress=progress
+        )
     if refused:
         others = ", ".join(error.ref for error in refused[1:])
         refused[0].hint = f"{refused[0].advice}\nnor were sent: {others}" if others else None

@@ -146,11 +146,13 @@ def test_a_repository_that_is_for_something_else_by_now(
     for seed, names in enumerate(("abc", "abd", "KQR")):
         named = json.dumps({**config, "label_names": [*names]}).encode()
         hub.commit("lab/net", {**repository(seed), "config.json": named})
+        stored = sorted(Path("objects").rglob("*"))
         done = bare("pull", "x/net", "--from", "hf://lab/net")
         if names == "abd":
             assert "\n  classes: 1 new (d), 1 gone (c)\n" in done.done().out
     done.refused("x/net here is for something else", "no class in common: 3 new (K, Q, R), 3 gone",
                  "zoo pull x/net-2 --from hf://lab/net")  # fmt: skip
+    assert sorted(Path("objects").rglob("*")) == stored
     bare("pull", "x/net-2", "--from", "hf://lab/net").done()
     assert "moved; was" in bare("pull", "x/net", "--from", "hf://lab/net", "--force").done().out
 
@@ -187,10 +189,20 @@ def test_a_fine_tune_asks_before_it_trains(small: Run, few: Path, tmp_path: Path
     runs = len(small("runs", "--json").json)
     said = ("team/x here is for something else", "no class in common: 3 new (K, Q, R), 3 gone",
             "nothing was trained; take another name: --save team/x-chess", "--force")  # fmt: skip
-    for more in ((), ("--seeds", 2), ("--folds", 2)):
+    for more in ((), ("--seeds", 2), ("--folds", 2), ("--dry-run",)):
         small(*other, *more).refused(*said)
+    small("protect", "team/x").done()
+    for more in ((), ("--dry-run",)):  # not only when it is trained
+        small(*tune, "--data", letters, "--save", "team/x", *more).refused("team/x is protected")
+    small("protect", "--off", "team/x").done()
     assert len(small("runs", "--json").json) == runs
-    done = small(*other, "--force").done()
+    planned = small(*other, "--force", "--dry-run").done().out
+    now = f"team/x is {first['manifest'][7:19]} now, and moves when it is done"
+    assert f"\nsave      {now}\n          no class in common: 3 new (K, Q, R)" in planned
+    plan = small(*tune, "--data", letters, "--save", "team/x", "--dry-run", "--json").done().json
+    assert (plan["moves_from"], plan["change"]) == (first["manifest"], None)
+    done = small(*(each for each in other if each != "--quiet"), "--force").done()
+    assert f"{now.replace(' it ', ' this ')}; no class in common: 3 new (K, Q, R)" in done.err
     assert f"\n  moved; was {first['manifest'][7:19]} (zoo log team/x)\n" in done.out
     assert "\n  no class in common: 3 new (K, Q, R), 3 gone (a, b, c)\n" in done.out
     small("rerun", first["manifest"], "--save", "team/x", "--quiet").refused("no class in common")

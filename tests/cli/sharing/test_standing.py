@@ -79,7 +79,7 @@ def test_what_is_here_and_there_is_told_apart(bare: Run, mine: Path, theirs: Pat
     bare("pull", NAME, "--from", "lab", "--force")
     assert stands(bare, mine) == {"same"}
     (there,) = bare("show", NAME, "--json").json["at_remotes"]
-    assert set(there) == {"remote", "manifest", "at", "here"}
+    assert set(there) == {"remote", "manifest", "at", "by", "note", "here"}
     assert there["manifest"] == new
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.hub_zoo import weights
 from fakes.prepared import Run
+from fakes.teammates import NAME, move_at_lab
 
 import zoo
 
 NOTE = "for the greenhouse, with photos of May"
+BEFORE_0015 = """
+ALTER TABLE checkpoint DROP COLUMN note;
+ALTER TABLE item DROP COLUMN note;
+ALTER TABLE remote_ref DROP COLUMN note;
+ALTER TABLE remote_ref DROP COLUMN author;
+UPDATE alembic_version SET version_num = '0014';
+"""
 
 
 @pytest.fixture
@@ -63,6 +73,58 @@ def test_an_import_takes_a_note(small: Run, monkeypatch: pytest.MonkeyPatch) -> 
     small(*how, "--note", NOTE).done()
     assert small("show", "team/a", "--json").json["provenance"]["note"] == NOTE
     assert "team/a" in small("search", "greenhouse").out
+    for earlier in (False, True):  # an index that knows no notes, too
+        if earlier:
+            with closing(sqlite3.connect("registry.db")) as index:
+                index.executescript(BEFORE_0015)
+        rows = small("ls", "--json").done().json
+        assert {row["name"]: row["note"] for row in rows}["team/a"] == NOTE
+
+
+def test_a_rerun_takes_a_note_of_its_own(trained: Run) -> None:
+    again = ("rerun", "team/x", "--save", "team/again", "--quiet", "--json")
+    for more, said in (((), None), (("--note", "once more"), "once more")):
+        trained(*again, *more).done()
+        assert trained("log", "team/again", "--json").json["ancestors"][0]["note"] == said
+
+
+def test_a_move_at_a_remote_has_who_and_what_for(
+    bare: Run, mine: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_AUTHOR", "ben")
+    move_at_lab(bare, theirs, 7, "--note", f" {NOTE}\n")
+    assert f"push ({NOTE})" in bare("log", NAME, "--home", theirs.parent / "lab").done().out
+    bare("fetch", "lab").done()
+    told = f" by ben ({NOTE}), here: behind\n"
+    assert told in bare("log", NAME).done().out
+    (there,) = bare("show", NAME, "--json").json["at_remotes"]
+    assert (there["by"], there["note"]) == ("ben", NOTE)
+    # What an earlier version has fetched, the next fetch tells.
+    with closing(sqlite3.connect("registry.db")) as index, index:
+        index.execute("UPDATE remote_ref SET author = NULL, note = NULL")
+    assert "Z, here: behind\n" in bare("log", NAME).done().out
+    bare("fetch", "lab").done()
+    assert told in bare("log", NAME).done().out
+
+
+def test_a_tag_and_a_push_take_a_note(bare: Run, mine: Path) -> None:
+    def notes(*where: object) -> list[str]:
+        history = bare("log", f"{NAME}:v1", "--json", *where).done().json["history"]
+        return [entry.get("note", "") for entry in history]
+
+    tag = ("tag", NAME, f"{NAME}:v1")
+    for more in ((), ("--note", "for the demo"), ("--note", "for the demo"), ()):
+        bare(*tag, *more).done()
+    assert notes() == ["for the demo", ""]
+    assert f"tag {NAME} (for the demo)" in bare("log", f"{NAME}:v1").out
+    push = ("push", NAME, "--all-tags", "--to", "lab")
+    bare(*push).done()
+    bare(*push, "--note", "the final one").done()
+    assert notes("--home", mine.parent / "lab") == ["the final one", ""]
+    bare("protect", f"{NAME}:v1").done()
+    bare(*tag, "--note", "another").refused("protected")
+    for command in (tag, push):
+        bare(*command, "--note", "x" * 501).refused("the note has 501 letters; the most is 500")
 
 
 def test_what_strangers_say_is_escaped_and_cut(toy: Run) -> None:

@@ -1,0 +1,44 @@
+"""zoo edit: state what nobody wrote down of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import click
+
+from zoo.domain.import_options import StatedOptions
+from zoo_cli.command import command, note_option, open_zoo
+from zoo_cli.output import moved, print_json, result
+from zoo_cli.stated_options import stated_options
+
+__all__ = ["edit"]
+
+
+@command(extra="--classes")
+@click.argument("name")
+@stated_options
+@note_option
+def edit(name: str, as_json: bool, **options: Any) -> None:
+    """State what nobody wrote down of a checkpoint.
+
+    That is class names, preprocessing, license, data set, figures. Only what you give changes; the
+    weights, the lineage and all else stay. A checkpoint never changes: NAME moves to one of the
+    same weights, zoo log keeps the one before, and other names of that stay. What you say is
+    marked as stated.
+
+    \b
+    Examples:
+      zoo edit team/flowers --classes names.txt --license apache-2.0
+      zoo edit team/flowers --mean 0.5 --std 0.5 --crop 0.9 --interpolation bicubic
+      zoo edit team/flowers --dataset flowers102 --metric accuracy=0.91
+    """
+    done = open_zoo().edit(name, **cast(StatedOptions, options))
+    if as_json:
+        print_json(done.to_json())
+        return
+    lines = moved(done.ref, done.moved_from, done.change)
+    told = f"stated: {', '.join(done.changed)}; the weights are the same"
+    lines.append(told if done.changed else "nothing is otherwise: all of it is stated already")
+    if done.unknown:
+        lines.append(f"unknown: {', '.join(name.replace('_', ' ') for name in done.unknown)}")
+    result(done.ref, done.manifest, *lines, *done.remarks)

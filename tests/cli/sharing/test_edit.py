@@ -1,0 +1,143 @@
+"""What nobody wrote down of a checkpoint that is here is stated, and its weights stay the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes.hub_zoo import weights
+from fakes.import_runs import NET
+from fakes.import_runs import weights as weights_of_vit
+from fakes.prepared import PROBES, Run
+from fakes.program import zoo as program
+from fakes.teammates import NAME, digest_of
+from safetensors.torch import save_file
+
+import zoo
+
+STATED = ("--mean", "0.5", "--std", "0.5", "--crop", "0.9", "--interpolation", "bicubic",
+          "--image-size", "160")  # fmt: skip
+
+
+@pytest.fixture
+def old(small: Run) -> Run:
+    """A zoo with ``team/old``, of which nothing is known, and a child of it."""
+    Path("old.safetensors").write_bytes(weights(7))
+    Path("child.safetensors").write_bytes(weights(8))
+    Path("names.txt").write_text("\n".join("abcde"))
+    how = ("--architecture", "test_resnet")
+    small("import", "old.safetensors", "--as", "team/old", *how).done()
+    small("import", "child.safetensors", "--as", "team/child", *how, "--parent", "team/old").done()
+    return small
+
+
+def test_classes_and_all_else_are_stated_later(old: Run) -> None:
+    before = old("show", "team/old", "--json").json
+    outputs = before["head"]["num_classes"]
+    Path("names.txt").write_text("\n".join(f"kind {number}" for number in range(outputs)))
+    old("tag", "team/old", "team/old:v1").done()
+    done = old("edit", "team/old", "--classes", "names.txt", "--license", "mit", "--dataset",
+               "flowers", "--metric", "accuracy=0.9", "--note", "found in May").done()  # fmt: skip
+    assert f"\n  moved; was {before['manifest'][7:19]} (zoo log team/old)\n" in done.out
+    assert "stated: classes, license, metrics, dataset, note; the weights are the same" in done.out
+    assert "unknown: preprocessing" in done.out
+    assert "team/old:v1 stays as it was" in done.out
+    after = old("show", "team/old", "--json").json
+    assert (after["license"], after["metrics"], len(after["classes"])) == (
+        "mit", {"accuracy": 0.9}, outputs,
+    )  # fmt: skip
+    said = after["provenance"]
+    assert (said["classes"], said["dataset"]) == ("the options", "flowers")
+    assert (said["metrics"], said["note"]) == ("stated, not measured: accuracy", "found in May")
+    assert (after["weights"], said["sha256"]) == (before["weights"], before["provenance"]["sha256"])
+    assert old("show", "team/old:v1", "--json").json["manifest"] == before["manifest"]
+    # The history shows it, and what derives from these weights still does.
+    log = old("log", "team/old", "--json").json
+    assert log["history"][0]["why"] == "edit: classes, license, metrics, dataset, note"
+    assert [step["name"] for step in log["descendants"]] == ["team/child"]
+    assert after["children"] == 1
+    assert old("search", "dataset:flowers", "--json").json[0]["name"] == "team/old"
+    again = old("edit", "team/old", "--license", "mit").done()
+    assert "nothing is otherwise" in again.out
+    assert "moved" not in again.out
+
+
+def test_preprocessing_is_stated_bit_by_bit(old: Run) -> None:
+    part = old("edit", "team/old", *STATED[:4]).done().out
+    assert "unknown: classes, interpolation, crop pct, image size" in part
+    old("edit", "team/old", *STATED[4:]).done()
+    shown = old("show", "team/old", "--json").json
+    assert shown["unknown"] == ["classes"]
+    assert shown["provenance"]["preprocessing"] == "the options"
+    how = shown["preprocessing"]
+    assert (how["mean"], how["crop_pct"], how["input_size"]) == ([0.5] * 3, 0.9, [3, 160, 160])
+    old("edit", "team/old", "--mean", "0.4").done()
+    assert old("show", "team/old", "--json").json["preprocessing"]["std"] == [0.5] * 3
+    with zoo.open() as here:
+        assert here.edit("team/old", mean=[0.3]).changed == ("preprocessing",)
+
+
+def test_the_page_prints_what_it_shows(old: Run) -> None:
+    page = (Path(__file__).parents[3] / "docs/import.md").read_text()
+    old("tag", "team/old", "team/insects").done()
+    line, _, shown = page.partition("$ zoo edit ")[2].partition("\n```")[0].partition("\n")
+    printed = " ".join(old("edit", *shlex.split(line)).done().out.split())
+    wanted = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
+    assert re.fullmatch(f"{wanted} team/old stays as it was", printed), printed
+
+
+def test_what_cannot_be_is_refused(old: Run) -> None:
+    Path("two.txt").write_text("a\nb\n")
+    history = old("log", "team/old", "--json").json["history"]
+    old("edit", "team/old").refused("nothing is stated", "--classes FILE")
+    old("edit", "team/old", "--classes", "two.txt").refused("--classes has 2 names, the weights")
+    old("edit", "team/old", "--mean", "123.7").refused("divide by 255")
+    old("edit", "team/old", "--metric", "accuracy=91").refused("accuracy=0.725")
+    old("edit", history[0]["manifest"], "--license", "mit").refused("edit needs a name")
+    old("edit", "team/odl", "--license", "mit").refused("team/old")
+    save_file(weights_of_vit(1), "vit.safetensors")
+    old("import", "vit.safetensors", "--as", "team/vit", "--architecture", NET).done()
+    said = ("a network for images of another size than 320x320", "zoo adapt --image-size 320x320")
+    old("edit", "team/vit", "--image-size", "320").refused(*said)
+    old("protect", "team/old").done()
+    old("edit", "team/old", "--license", "mit").refused("team/old is protected")
+    assert len(old("log", "team/old", "--json").json["history"]) == len(history) + 1
+    assert "Here it is: zoo edit" in old("annotate", "team/old").err
+
+
+def test_a_published_name_stays_what_was_published(run: Run) -> None:
+    base = "timm/tf_efficientnet_lite0.in1k"
+    run("edit", base, "--license", "mit").refused(
+        "the name of a published checkpoint", f"zoo tag {base} team/tf_efficientnet_lite0.in1k"
+    )
+
+
+def test_a_fine_tune_keeps_its_parent_and_what_was_measured(
+    probed: Path, few: Path, tmp_path: Path
+) -> None:
+    name, at = PROBES[0], ("--home", shutil.copytree(probed, tmp_path / "probed"))
+    before = program("show", name, "--json", *at).json
+    program("evaluate", name, few, *at).done()
+    program("edit", name, "--dataset", "digits-of-may", "--license", "mit", *at).done()
+    after = program("show", name, "--json", *at).json
+    assert (after["parents"], after["recipe"]) == (before["parents"], before["recipe"])
+    assert after["provenance"]["stated"] == "dataset, license"
+    assert len(after["evaluations"]) == 1
+    assert program("search", "dataset:digits-of-may", "--json", *at).json[0]["name"] == name
+    program("rerun", name, "--save", "team/again", "--quiet", *at).done()  # its images are known
+    preprocessed = program("edit", name, "--crop", "0.9", *at).done()
+    assert "its figures are of the preprocessing before" in preprocessed.out
+    assert program("show", name, "--json", *at).json["evaluations"] == []
+
+
+def test_a_teammate_gets_it(bare: Run, mine: Path, theirs: Path) -> None:
+    bare("edit", NAME, "--license", "mit", "--note", "of May").done()
+    pushed = bare("push", NAME, "--to", "lab", "--note", "with its license").done()
+    assert "0 sent" in pushed.out  # not a byte of the weights
+    bare("fetch", "origin", "--home", theirs).done()
+    assert "here: behind" in bare("log", NAME, "--home", theirs).out
+    bare("pull", NAME, "--from", "origin", "--home", theirs).done()
+    assert digest_of(bare, NAME, theirs) == digest_of(bare, NAME, mine)

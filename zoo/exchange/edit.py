@@ -1,0 +1,190 @@
+"""Edit: state what nobody wrote down of a checkpoint that is here. Its weights stay what they are.
+
+As a manifest never changes, that is another checkpoint of the same weights, to which the name
+moves. What derives from the one before is told as deriving from these weights (`zoo log`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Unpack, cast
+
+from zoo.domain.change import Change, change_of
+from zoo.domain.digest import Digest
+from zoo.domain.import_options import ImportOptions, StatedOptions
+from zoo.domain.manifest import EDITED, SETTINGS, Manifest
+from zoo.domain.reference import Reference
+from zoo.domain.result import Result
+from zoo.domain.surgery import Surgery
+from zoo.errors import Conflict, InvalidOption, InvalidWeights
+from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.complete_manifest import with_stated
+from zoo.exchange.metadata import Metadata
+from zoo.exchange.origin import STATED_HERE, Origin, origin_of
+from zoo.exchange.resolve_metadata import restated
+from zoo.reflog import check_movable
+from zoo.store.evaluations import evaluations
+from zoo.workspace import Workspace
+
+__all__ = ["Edited", "edit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Edited(Result):
+    """A checkpoint of which more is stated.
+
+    Attributes:
+        ref: Its name.
+        manifest: Its identity.
+        moved_from: What the name pointed at before; None if all was so already.
+        changed: What is stated otherwise now: ``classes``, ``license``, …
+        change: What differs for those who use the name.
+        unknown: What nobody has stated yet.
+        remarks: What is to be known of it.
+    """
+
+    ref: Reference
+    manifest: Digest
+    moved_from: Digest | None
+    changed: tuple[str, ...]
+    change: Change | None
+    unknown: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> Edited:
+    """State ``options`` of the checkpoint ``name``; all else of it stays.
+
+    Raises:
+        InvalidOption: Nothing is stated, or what cannot be.
+        Conflict: It is a published name, or protected; nothing was changed.
+    """
+    ref, digest = workspace.names.resolve(name)
+    if ref is None:
+        raise InvalidOption(f"edit needs a name, not a digest: zoo tag {name} NAME, then edit that")
+    _check_own(workspace, ref)
+    before = workspace.store.manifest(digest)
+    origin = origin_of(workspace, "", cast(ImportOptions, options), None)
+    whole = _stated(workspace, before, origin)
+    changed = tuple(_changed(before, whole))
+    if not changed:
+        return _told(ref, digest, None, (), before, before, ())
+    remarks = tuple(_remarks(workspace, ref, digest, before, changed))
+    whole = replace(whole, provenance={**whole.provenance, EDITED: str(digest)})
+    with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
+        edited = new.commit(whole)
+    if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
+        for each in evaluations(workspace.store.disk, digest):
+            workspace.keep_evaluation(replace(each, manifest=edited))
+    return _told(ref, edited, digest, changed, before, whole, remarks)
+
+
+def _told(
+    ref: Reference,
+    digest: Digest,
+    moved_from: Digest | None,
+    changed: tuple[str, ...],
+    before: Manifest,
+    after: Manifest,
+    remarks: tuple[str, ...],
+) -> Edited:
+    return Edited(
+        ref=ref,
+        manifest=digest,
+        moved_from=moved_from,
+        changed=changed,
+        change=change_of(before, after),
+        unknown=after.unknown,
+        remarks=remarks,
+    )
+
+
+def _check_own(workspace: Workspace, ref: Reference) -> None:
+    check_movable(ref, workspace.store.read_ref(ref))
+    try:
+        workspace.names.check_free(ref)
+    except Conflict as error:
+        error.hint = f"give it a name of yours, and edit that: zoo tag {ref} team/{ref.name}"
+        raise
+
+
+def _stated(workspace: Workspace, manifest: Manifest, origin: Origin) -> Manifest:
+    """``manifest`` with what the user says."""
+    facts, said = origin.metadata[0], origin.provenance
+    if not (facts or origin.license or origin.metrics or {"dataset", "note"} & said.keys()):
+        raise InvalidOption("nothing is stated: --classes FILE, --license ID, --dataset NAME, …")
+    whole = restated(manifest, facts)
+    if facts.image_size:
+        whole = _for_size(workspace, whole, facts.image_size)
+    provenance = dict(whole.provenance)
+    provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
+    metrics = dict(whole.metrics)
+    for name, value in origin.metrics.items():
+        for old in (f"{name}_low", f"{name}_high"):  # an interval is of what was measured
+            metrics.pop(old, None)
+        metrics[name] = value
+    if origin.metrics:
+        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(origin.metrics))}"
+    whole = replace(
+        whole, license=origin.license or whole.license, metrics=metrics, provenance=provenance
+    )
+    return with_stated(whole, {*_fields(facts, origin)})
+
+
+def _fields(facts: Metadata, origin: Origin) -> Iterator[str]:
+    """The fields of a manifest that are stated."""
+    told = {
+        "classes": facts.classes,
+        "preprocessing": any(getattr(facts, name) for name in SETTINGS),
+        "license": origin.license,
+        "dataset": "dataset" in origin.provenance,
+        "metrics": origin.metrics,
+    }
+    yield from (name for name, value in told.items() if value)
+
+
+def _changed(before: Manifest, after: Manifest) -> Iterator[str]:
+    """What is another one, in the words of the options. That it is stated now, too, is no news."""
+    for name in ("classes", "license", "metrics"):
+        if getattr(before, name) != getattr(after, name):
+            yield name
+    told = [(each.preprocessing, each.guessed, each.unknown) for each in (before, after)]
+    if told[0][:2] != told[1][:2] or {*told[0][2]} - {"classes"} != {*told[1][2]} - {"classes"}:
+        yield "preprocessing"
+    for name in ("dataset", "note"):
+        if before.provenance.get(name) != after.provenance.get(name):
+            yield name
+
+
+def _for_size(workspace: Workspace, manifest: Manifest, size: tuple[int, int]) -> Manifest:
+    """``manifest`` as of a network for images of that size, if its weights are of one."""
+    surgery = replace(Surgery.parse(manifest.backbone.options), image_size=size)
+    backbone = replace(manifest.backbone, options=surgery.to_options())
+    whole = replace(manifest, backbone=backbone)
+    from zoo.backbones.load import check_fits  # torch, which nothing else here needs
+
+    try:
+        check_fits(workspace.store, whole)
+    except InvalidWeights as error:
+        shown = "x".join(map(str, size))
+        raise InvalidOption(
+            f"the weights are of a network for images of another size than {shown}",
+            hint=f"zoo adapt --image-size {shown} makes one of them that takes these",
+        ) from error
+    return whole
+
+
+def _remarks(
+    workspace: Workspace,
+    ref: Reference,
+    digest: Digest,
+    before: Manifest,
+    changed: tuple[str, ...],
+) -> Iterator[str]:
+    if "preprocessing" in changed and before.metrics:
+        yield "its figures are of the preprocessing before; zoo evaluate measures it anew"
+    elsewhere = [str(each) for each in workspace.registry.refs_of(digest) if each != ref]
+    if elsewhere:
+        stay = "stays as it was" if len(elsewhere) == 1 else "stay as they were"
+        yield f"{', '.join(elsewhere)} {stay}"
