@@ -25,6 +25,7 @@ from zoo.finetune.loop.state import read_state
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import provenance
 from zoo.finetune.run import finetune, resume
+from zoo.finetune.strategies import probe as probes
 from zoo.finetune.trial import Trial, drop, take_over, try_out
 from zoo.lookup.alive import LOCK, RunLock, machine
 from zoo.lookup.runs import METRICS, STATE, Run, find_run, list_runs
@@ -97,6 +98,24 @@ def test_each_image_held_out_is_told(attempt: Try) -> None:
         assert sum(each) / len(each) == pytest.approx(trial.scores[at])
     assert 0 < trial.seconds[0] < trial.seconds[1]
     assert len({*trial.images}) == len(trial.images) > 5
+
+
+@pytest.mark.parametrize(("held_out", "chooses"), [({"fold": "1/3"}, False), ({}, True)])
+def test_a_fold_does_not_choose_the_probe_that_it_judges(
+    attempt: Try, monkeypatch: pytest.MonkeyPatch, held_out: dict[str, Any], chooses: bool
+) -> None:
+    """Validation images of the user's own are there to choose."""
+    asked: list[Any] = []
+    real = probes.fit_probe
+
+    def fit(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["validation"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(probes, "fit_probe", fit)
+    trial = attempt(0, **held_out)
+    assert [each is not None for each in asked] == [chooses]
+    assert sorted(trial.by_image) == [0]
 
 
 def test_asked_again_it_answers_from_what_is_kept(
