@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from zoo.advice import candidates, held_out, race
 from zoo.advice.candidates import Row
 from zoo.finetune.loop import train as training
 from zoo.finetune.strategies import linear
+from zoo.finetune.strategies.advised import groups_digest
 
 ADVISE = ("--base", NET, "--image-size", 32)
 
@@ -264,6 +266,8 @@ def test_an_option_that_contradicts_the_advice_counts_more(asked: Asked) -> None
 def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: Asked) -> None:
     tune = ("finetune", NET, "--data", won.data, "--image-size", 32, "--dry-run")
     assert "for other splits and not followed" in won.small(*tune, "--seed", 1).done().out
+    grouped = won.small(*tune, "--group-by", r"([a-z]+/.)").done().out
+    assert "is not followed, as it was not grouped" in grouped
     (kept,) = Path("trials/advice").iterdir()
     known = json.loads(kept.read_text())
     kept.write_text(json.dumps(known | {"stopped": "budget"}))
@@ -280,6 +284,17 @@ def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> 
     (run,) = small("runs", "--json").json
     assert (run["recipe"]["data"], run["recipe"]["seed"]) == (str(data), 0)
     assert run["recipe"]["epochs"] == 1
+
+
+def test_groups_are_the_same_where_the_same_images_stay_together() -> None:
+    def digest(**groups: str) -> str:
+        dataset: Any = SimpleNamespace(groups=groups)
+        return groups_digest(dataset)
+
+    assert digest() == digest(a="1", b="2") == ""
+    assert digest(a="1", b="1", c="2") == digest(b="x", a="x") != ""
+    assert digest(a="1", b="1") != digest(a="1", c="1")
+    assert digest(a="1", b="1", c="1", d="1") != digest(a="1", b="1", c="2", d="2")
 
 
 @pytest.mark.parametrize("column", ["labels", "target"])

@@ -25,7 +25,7 @@ from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
-from zoo.finetune.strategies.advised import test_digest
+from zoo.finetune.strategies.advised import groups_digest, test_digest
 from zoo.lookup.history import Advised, Row, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.reflog import now
@@ -204,6 +204,7 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
         trained=any(each.kind == "training" for each in plan.tried),
         stopped=plan.stopped,
         test_digest=test_digest(prepared.dataset),
+        groups_digest=groups_digest(prepared.dataset),
         tried=tuple(rows),
     )
 
