@@ -7,11 +7,15 @@ import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from subprocess import PIPE, Popen
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -384,6 +388,50 @@ def test_an_interrupt_prints_the_plan(
     assert "Advised: probe at " in done.out
     assert "zoo finetune " in done.out
     assert json.loads((tmp_path / "advice" / "advice.json").read_text())["plan"]["stopped"]
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from zoo.advice import candidates
+from zoo.finetune import trial
+from zoo_cli.main import main
+
+def look(seconds):
+    Path("asked").touch()
+    time.sleep(seconds)
+
+def slow(*arguments):
+    Path("held").touch()
+    while not Path("asked").exists():
+        time.sleep(0.02)
+    train(*arguments)
+
+candidates.ROWS = (candidates.Row("upper half", "50%", "frozen"),)
+candidates.FOLDS = candidates.EPOCHS = 2
+train, trial.train = trial.train, slow
+trial.time = SimpleNamespace(sleep=look, monotonic=time.monotonic)
+main(sys.argv[1:])
+"""
+"""The program, whose training waits until another process has asked for the same."""
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("small")
+def test_two_at_the_same_time_share_the_work(data: Path) -> None:
+    """While one trains, the other waits, and then answers from what that found."""
+    line = [sys.executable, "-c", SLOW, "advise", *map(str, (data, *ADVISE)), "--json"]
+    with Popen(line, stdout=PIPE, stderr=PIPE, text=True) as one:
+        end = monotonic() + 60
+        while not Path("held").exists() and monotonic() < end:
+            sleep(0.02)
+        other = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
+        out, err = one.communicate(timeout=120)
+    first, second = (json.loads(text)["plan"] for text in (out, other.stdout))
+    assert by_name(first["tried"])["upper half"] == by_name(second["tried"])["upper half"]
+    assert (first["stopped"], second["stopped"]) == ("", "")
+    assert "another process is trying this: waiting for what it finds" in err + other.stderr
 
 
 def test_nothing_was_tried_yet(small: Run) -> None:
