@@ -99,6 +99,7 @@ def test_what_beats_the_best_probe_is_advised_and_the_rest_dropped() -> None:
     ]
     assert len(winner.held_out()) == 3 * EACH
     assert race.stopped == ""
+    assert race.whole
 
 
 def test_a_difference_that_may_be_chance_is_none() -> None:
@@ -162,6 +163,7 @@ def test_the_budget_ends_it_and_the_best_so_far_stands() -> None:
     assert script.done == [("a", "1/3", 1), ("b", "1/3", 1), ("a", "1/3", 3), ("b", "1/3", 3)]
     assert script.clock <= 95
     assert race.stopped == "budget"
+    assert not race.whole
     winner = race.winner()
     assert winner is not None
     assert winner.candidate.name == "a"

@@ -141,9 +141,11 @@ def plan_of(
 
     ``recipe`` is what all trials had in common.
     """
-    tried = _tried(prepared, layers, speed, race)
     winner = race.winner() if race else None
-    probe = (race.probe() if race else "") or layers.depths.cheapest
+    # Of one fold of three a race that ended early says less of probes than the depths do.
+    judges = race if race and (winner or race.whole) else None
+    tried = _tried(prepared, layers, speed, race, judges)
+    probe = (judges.probe() if judges else "") or layers.depths.cheapest
     name = winner.candidate.name if winner else f"probe at {probe}"
     one = next(each for each in tried if each.name == name)
     options = dict(one.options)
@@ -159,7 +161,7 @@ def plan_of(
         measure=layers.score,
         tried=tried,
         advised=name,
-        why=_why(one, tried, winner, race),
+        why=_why(one, tried, winner, judges),
         options=options,
         recipe=asked,
         command="" if refused else command_of(prepared.base, asked, default_name(recipe.data)),
@@ -219,10 +221,10 @@ def _scenario(layers: Layers) -> Scenario:
 
 
 def _tried(
-    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None
+    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None, judges: Race | None
 ) -> tuple[Tried, ...]:
     rows = [
-        probe_row(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)
+        probe_row(prepared, layers, speed, at, judges) for at in usable(layers.depths.best_single)
     ]
     if race:
         rows += [_training(prepared, entry, race) for entry in race.entries if entry.trials]
@@ -290,20 +292,21 @@ def _span(scores: Mapping[str, float], race: Race, task: Task) -> tuple[float, f
     return span(torch.tensor(list(scores.values())), groups, task)
 
 
-def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, race: Race | None) -> str:
+def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race | None) -> str:
     trained = [each for each in tried if each.kind == "training"]
-    if winner and race:
+    if winner and judges:
         scores = winner.held_out()
-        at, probe = race.best_probe(scores)
+        at, probe = judges.best_probe(scores)
         gained = fmean(scores[key] - probe[key] for key in probe)
         return (
             f"it is {gained:.3f} better than the best probe (at {at}) on the same "
             f"{plural(len(probe), 'image')}, which is more than one standard error"
         )
     if trained:
+        where = "" if judges else f" out of fold on {plural(one.images, 'image')}"
         return (
             f"no training was better than the best probe by more than one standard error; of "
-            f"probes it is the cheapest that is as good as the best ({one.score:.3f})"
+            f"probes it is the cheapest that is as good as the best ({one.score:.3f}{where})"
         )
     return "of the probes it is the cheapest that is as good as the best; no training was tried"
 

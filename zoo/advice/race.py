@@ -156,6 +156,7 @@ class Race:
         self.entries = [Entry(each) for each in ordered if self.needs(each) <= budget]
         self.too_long = [each for each in ordered if self.needs(each) > budget]
         self.probed: dict[str, dict[str, float]] = {}
+        self._probed_folds = 0
         self.stopped = ""
         # Seconds that a trial took beside training, at most, and the probes of a fold.
         self._opening = self._probing = 0.0
@@ -169,6 +170,11 @@ class Race:
     def racing(self) -> list[Entry]:
         """Those that are not out of it."""
         return [entry for entry in self.entries if not entry.dropped]
+
+    @property
+    def whole(self) -> bool:
+        """Whether probes were asked about all images that are held out."""
+        return self._probed_folds == len(self._folds)
 
     def run(self) -> None:
         """Until all is done, the budget is spent, or somebody interrupts it."""
@@ -228,6 +234,7 @@ class Race:
             for at, scores in self._probes(images).items()
         }
         self.probed = {at: {**self.probed.get(at, {}), **scores} for at, scores in fold.items()}
+        self._probed_folds += 1
         self._probing = self._clock() - begun
 
     def _seconds_to(self, entry: Entry, number: int, rung: int) -> float:
