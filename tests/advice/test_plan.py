@@ -48,7 +48,8 @@ def planned(*, whole: bool) -> Plan:
     )  # fmt: skip
     right = {"one": 0.0, "head": 0.0, "all": 1.0}
     entry = SimpleNamespace(
-        candidate=SimpleNamespace(name="everything", options={}), trials=[SimpleNamespace(epochs=9)],
+        candidate=SimpleNamespace(name="everything", options={}),
+        trials=[SimpleNamespace(epochs=9)],
         held_out=lambda: {"0": 0.0}, epochs=1, seconds=1.0, dropped="behind the best probe",
     )  # fmt: skip
     race: Any = SimpleNamespace(

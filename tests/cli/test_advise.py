@@ -297,15 +297,16 @@ def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Pat
     assert "labels doubted" not in said
 
 
-@pytest.mark.parametrize("column", ["labels", "target"])
+@pytest.mark.parametrize("column", ["labels", "label"])
 def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str) -> None:
-    values = {"labels": ("a|b", "a", "b"), "target": ("1.5", "2", "3")}[column]
+    values = {"labels": ("a|b", "a", "b"), "label": ("1.5", "2", "3")}[column]
     table = tmp_path / "table.csv"
     with table.open("w") as file:
         file.write(f"path,{column}\n")
         for at, label in enumerate(CLASSES):
             file.writelines(f"data/{label}/{number}.png,{values[at]}\n" for number in range(6))
-    facts = small("advise", table, *ADVISE, "--json").json["facts"]
+    task = () if column == "labels" else ("--task", "regression")
+    facts = small("advise", table, *ADVISE, *task, "--json").json["facts"]
     assert (facts["learnable"], facts["doubted"], facts["leaks"]) == (None, [], [])
     assert facts["classes"] == ({"a": 12, "b": 12} if column == "labels" else {})
 

@@ -375,7 +375,8 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert ranking["winner"]
     assert (found["team/toy"]["state"], found["far/$x_{1}$"]["state"]) == ("failed", "not here")
     assert found["team/toy"]["why"]
-    assert found["team/wild"]["why"] == "the features of team/wild are NaN or infinite: they say nothing"
+    why = "the features of team/wild are NaN or infinite: they say nothing"
+    assert found["team/wild"]["why"] == why
     said = three(*asked, "--pull").done()
     lines = {
         line.split("  ")[0]: line for line in said.out.partition("NOT MEASURED")[2].splitlines()
@@ -573,8 +574,9 @@ def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Pat
         for number, path in enumerate(sorted(data.glob("*/*")))
     ]
     table = tmp_path / "numbers.csv"
-    table.write_text("path,target\n" + "".join(f"{path},{value}\n" for path, value in rows))
-    ranking = three("rank", table, *RANK, "--among", f"name:{NET}", "--json").done().json
+    table.write_text("path,label\n" + "".join(f"{path},{value}\n" for path, value in rows))
+    task = ("--task", "regression")
+    ranking = three("rank", table, *RANK, *task, "--among", f"name:{NET}", "--json").done().json
     assert ranking["measure"] == "r2"
     measured = ranking["networks"][0]["measured"]
     assert (measured["h_score"], ranking["chance"]) == (None, None)
