@@ -262,6 +262,8 @@ def _print_plan(plan: Plan) -> None:
         paragraph(f"{ended} What is said is of what is known by then")
     paragraph(f"These are {plan.scenario.text}")
     paragraph(f"Advised: {plan.advised}, as {plan.why}")
+    if plan.as_it_is:
+        paragraph(f"Perhaps not needed: {plan.as_it_is}")
     for change in plan.changes:
         paragraph(f"It may change with {change}")
     if plan.refused:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from zoo.advice.as_is import AsItIs
 from zoo.advice.cost import Speed
 from zoo.advice.depths import Depth, Depths, Gain
 from zoo.advice.layers import Layers
@@ -35,7 +36,7 @@ LAYERS = Layers(
 )
 
 
-def planned(*, whole: bool) -> Plan:
+def planned(*, whole: bool, untrained: AsItIs | None = None) -> Plan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
     images = [sample(at) for at in range(60)]
     dataset = SimpleNamespace(
@@ -57,7 +58,7 @@ def planned(*, whole: bool) -> Plan:
         probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
         groups={}, epochs=9, stopped="", too_long=[],
     )  # fmt: skip
-    return plan_of(prepared, LAYERS, SPEED, Recipe(data="x"), race, 60.0)
+    return plan_of(prepared, LAYERS, SPEED, Recipe(data="x"), race, 60.0, untrained)
 
 
 def sample(at: int) -> Any:
@@ -79,3 +80,18 @@ def test_between_probes_a_fold_alone_does_not_choose(
     assert tuple(each.score for each in probes) == scores
     assert {each.images for each in probes} == {images}
     assert ("0.800 out of fold on 60 images" in plan.why) is not whole
+
+
+@pytest.mark.parametrize(("right", "said"), [(54, True), (30, False)])
+def test_a_base_that_has_the_classes_is_told_as_it_is(right: int, said: bool) -> None:
+    """It is never advised: whether it has seen these images is not known."""
+    scores = {str(at): float(at < right) for at in range(60)}
+    plan = planned(whole=False, untrained=AsItIs(scores, 2.0))
+    row = next(each for each in plan.tried if each.name == "as it is")
+    assert (row.score, row.images, row.options) == (right / 60, 60, {})
+    assert row.low < row.score < row.high
+    assert plan.advised == "probe at one"
+    assert ("team/net has these classes already" in plan.as_it_is) is said
+    assert [each.score for each in plan.tried] == sorted(
+        (each.score for each in plan.tried), reverse=True
+    )

@@ -101,6 +101,28 @@ def test_what_each_depth_knows(small: Run, data: Path) -> None:
     small(*told.split()[1:], "--save", "team/probe", "--json").done()
 
 
+@pytest.mark.long
+def test_a_base_that_has_the_classes_already(small: Run, data: Path) -> None:
+    """It is asked as it is, and told, but not of images that it was trained on."""
+    small(
+        "finetune", NET, "--data", data, "--image-size", 32, "--strategy", "probe",
+        "--at", "all", "--save", "team/does",
+    ).done()  # fmt: skip
+    line = ("advise", data, "--base", "team/does", "--budget", 0)
+    seen = small(*line, "--json").done().json
+    assert "as it is" not in [each["name"] for each in seen["plan"]["tried"]]
+    assert any("was trained on these very images" in remark for remark in seen["remarks"])
+    scene(99, "blue").save(data / "blue" / "more.png")
+    other = small(*line, "--json").done().json
+    row = next(each for each in other["plan"]["tried"] if each["name"] == "as it is")
+    assert (row["score"] > 0.9, row["images"]) == (True, other["layers"]["images"])
+    assert other["plan"]["advised"] != "as it is"
+    assert "nothing need be trained" in other["plan"]["as_it_is"]
+    assert "Perhaps not needed: team/does has these classes" in small(*line).done().out
+    names = {row["name"] for row in small("runs", "--trials", "--json").json}
+    assert "as it is" not in names
+
+
 def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
     for number in range(6, 16):
         for name in CLASSES:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from zoo.advice.as_is import AS_IT_IS, as_it_is, seen_before
 from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
@@ -106,7 +107,7 @@ def advise(
         if layers:
             contest = Contest(workspace, prepared, reading, layers, together, recipe, root)
             # A fine-tune refuses classes of one image, and so does each trial.
-            plan = _plan(contest, 0 if prepared.dataset.alone else budget)
+            plan = _plan(contest, 0 if prepared.dataset.alone else budget, batch_size)
     groups = _groups(prepared.dataset, reading, together)
     table = out / GROUPS if out and groups else None
     advice = _advice(prepared, recipe.data, facts, layers, plan, table)
@@ -160,22 +161,23 @@ def _advice(
         facts=facts,
         layers=layers,
         plan=plan,
-        remarks=dataset.remarks,
+        remarks=(*dataset.remarks, *_of_base(prepared)),
         groups=groups,
     )
 
 
-def _plan(contest: Contest, budget: float) -> Plan:
+def _plan(contest: Contest, budget: float, batch_size: int) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, layers, race = contest.prepared, contest.layers, None
     speed = speed_of(prepared)
+    untrained = as_it_is(contest.workspace, prepared, batch_size)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
         # Long before the rest.
         prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
         race = race_of(contest, speed, budget)
         race.run()
-    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
+    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained)
     clear_weights(race, plan.advised)
     if not remember(contest.root, _advised(prepared, layers, speed, plan)):
         prepared.progress.say(
@@ -190,7 +192,11 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     names = {each.name for each in plan.tried}
     probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
     tried = [*plan.tried, *(each for each in probes if each.name not in names)]
-    rows = [Row(**{each.name: getattr(row, each.name) for each in fields(Row)}) for row in tried]
+    rows = [
+        Row(**{each.name: getattr(row, each.name) for each in fields(Row)})
+        for row in tried
+        if row.kind != AS_IT_IS
+    ]
     return Advised(
         base=prepared.base,
         manifest=str(prepared.parent),
@@ -207,6 +213,14 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
         groups_digest=groups_digest(prepared.dataset),
         tried=tuple(rows),
     )
+
+
+def _of_base(prepared: Prepared) -> Iterator[str]:
+    if seen_before(prepared):
+        yield (
+            f"{prepared.base} was trained on these very images: what is said of its features, and "
+            "of recipes that begin with them, may be better than it would be on new images"
+        )
 
 
 def _groups(
