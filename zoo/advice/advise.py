@@ -100,6 +100,8 @@ def advise(
             skip_alone=skip_alone,
         )
         _announce(prepared)
+        if root != workspace.root:
+            progress.say("this zoo may only be read: what is tried is not kept in it")
         reading = read(prepared, batch_size)
         facts = facts_of(prepared.dataset, reading, _size(prepared), recipe.seed, progress)
         together = groups_of(reading, facts.duplicates)

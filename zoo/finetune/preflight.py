@@ -33,6 +33,7 @@ from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base
 from zoo.lookup.alive import taken
 from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.store.rights import check_writable
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -99,6 +100,7 @@ def check_new(
 ) -> None:
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
     check_device(device)
+    check_writable(workspace.root)
     workspace.names.check_free(save)
     check_installed(log)
     check_recipe(workspace, base, recipe)
