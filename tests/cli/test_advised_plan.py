@@ -335,9 +335,7 @@ def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data:
 def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "zoo.lookup.runs.os.access", lambda _, asked, **__: not asked & os.W_OK
-    )
+    monkeypatch.setattr("zoo.lookup.runs.os.access", lambda _, asked, **__: not asked & os.W_OK)
     refused = small("advise", data, *ADVISE, "--run", "--save", "team/x")
     refused.refused("cannot be written to")
     assert "probe at each depth" not in refused.err
