@@ -183,8 +183,8 @@ def _plan(contest: Contest, budget: float, batch_size: int) -> Plan:
     clear_weights(race, plan.advised)
     if not remember(contest.root, _advised(prepared, layers, speed, plan)):
         prepared.progress.say(
-            "what was advised before is kept, as it rests on more trials than this; --strategy auto "
-            "follows that where the images to test on are the same"
+            "what was advised before is kept, as it rests on more trials than this; --strategy "
+            "auto follows that where the images to test on are the same"
         )
     return plan
 
