@@ -345,6 +345,17 @@ def test_interrupted_it_leaves_nothing(
     assert not (tmp_path / "advice").exists()
 
 
+def test_batches_that_are_too_large_are_refused_in_plain_words(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(reading, "extract", full)
+    done = small("advise", data, *ADVISE)
+    done.refused("the memory of cpu is too small for batches of 32", "--batch-size 16")
+
+
 def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, int]]) -> None:
     small("search")
     before: Any = contents(data), contents(Path.cwd())
