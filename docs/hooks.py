@@ -115,7 +115,7 @@ def _bare(tree: ast.Module) -> Iterator[str]:
             (target,) = node.targets if isinstance(node, ast.Assign) else [node.target]
             name = ast.unparse(target)
             if name == "__all__":
-                public = ast.literal_eval(node.value or ast.List())
+                public = ast.literal_eval(node.value or ast.List([]))
             elif name in public and not _is_text(after):
                 yield name
         elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in public:

@@ -1158,6 +1158,7 @@ class Zoo:
         base: str,
         data: Path | str,
         *,
+        task: Literal["auto", "classification", "multi-label", "regression"] = "auto",
         image_size: int | None = None,
         group_by: str = "",
         seed: int = 0,
@@ -1181,6 +1182,7 @@ class Zoo:
             budget: ``90s``, ``10m``, ``1h``, or seconds: for so long recipes are tried; 0: not at
                 all.
             skip_alone: Leave out classes of fewer than two images, which a fine-tune refuses.
+            task: What is learned; ``auto``: what the data looks like.
             image_size: Height and width that the network gets; None: those of the base.
             group_by: What stays in one split, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
@@ -1198,8 +1200,10 @@ class Zoo:
         from zoo.domain.duration import seconds_of
         from zoo.finetune.preflight import ADVICE, check_recipe, check_report
 
-        asked: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
-        recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **asked, **opening})
+        asked: dict[str, object] = {"task": task, "image_size": image_size, "group_by": group_by}
+        recipe = Recipe.from_json(
+            {"data": str(data), "skip_bad": True, "seed": seed, **asked, **opening}
+        )
         folder, allowed = Path(out) if out else None, seconds_of(budget)
         check_report(folder, force=force, name=ADVICE)
         check_recipe(self.workspace, base, recipe)
@@ -1232,6 +1236,7 @@ class Zoo:
         budget: str = "30m",
         pull: bool = False,
         results: Path | str | None = None,
+        task: Literal["auto", "classification", "multi-label", "regression"] = "auto",
         image_size: int | None = None,
         group_by: str = "",
         seed: int = 0,
@@ -1255,6 +1260,7 @@ class Zoo:
                 known is ranked.
             pull: Pull networks that are not here, when it is their turn.
             results: A CSV file of published results: ``network,dataset,accuracy``.
+            task: What is learned; ``auto``: what the data looks like.
             image_size: Height and width that networks get; None: those of each.
             group_by: What stays in one fold, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
@@ -1272,8 +1278,10 @@ class Zoo:
         """
         from zoo.ranking.asked import ask
 
-        size: dict[str, object] = {"image_size": image_size, "group_by": group_by, "seed": seed}
-        recipe = Recipe.from_json({"data": str(data), "skip_bad": True, **size, **opening})
+        size: dict[str, object] = {"task": task, "image_size": image_size, "group_by": group_by}
+        recipe = Recipe.from_json(
+            {"data": str(data), "skip_bad": True, "seed": seed, **size, **opening}
+        )
         asked = ask(
             self.workspace,
             recipe,

@@ -11,10 +11,10 @@ import click
 from zoo.domain.duration import time_of
 from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
-from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.errors import STATUS
 from zoo_cli.output import clean, note, paragraph, print_json, table
-from zoo_cli.recipe_options import opening_options
+from zoo_cli.recipe_options import looking_options
 from zoo_cli.train import print_finetuned
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ CLASSES = 20
 @command(extra="--base")
 @click.argument("data")
 @click.option("--base", required=True, help="The checkpoint to fine-tune: it looks at the images.")
-@opening_options("image_size", "group_by", "seed")
 @click.option(
     "--out",
     type=PATH,
@@ -61,12 +60,7 @@ CLASSES = 20
 )
 @flag("--run", help="Carry the plan out, and save the result as --save.")
 @click.option("--save", help="With --run: name of the new checkpoint (team/flowers).")
-@opening_options()
-@click.option(
-    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
-)
-@device_option
-@quiet_option
+@looking_options
 def advise(
     data: str, base: str, quiet: bool, as_json: bool, run: bool, save: str | None, **options: Any
 ) -> None:
@@ -268,6 +262,8 @@ def _print_plan(plan: Plan) -> None:
         paragraph(f"{ended} What is said is of what is known by then")
     paragraph(f"These are {plan.scenario.text}")
     paragraph(f"Advised: {plan.advised}, as {plan.why}")
+    if plan.as_it_is:
+        paragraph(f"Perhaps not needed: {plan.as_it_is}")
     for change in plan.changes:
         paragraph(f"It may change with {change}")
     if plan.refused:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo import Zoo
 
 __all__ = [
+    "batch_size_option",
     "HOME",
     "PATH",
     "POSITIVE",
@@ -59,6 +60,9 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
+)
+batch_size_option = click.option(
+    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
 )
 quiet_option = flag("--quiet", help="Do not say how far it is.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")

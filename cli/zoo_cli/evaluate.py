@@ -10,7 +10,15 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural
-from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.command import (
+    PATH,
+    batch_size_option,
+    command,
+    device_option,
+    flag,
+    open_zoo,
+    quiet_option,
+)
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
 
@@ -44,9 +52,7 @@ INTERVALS = ("_low", "_high")
 @flag("--force", help="Replace the report in that folder.")
 @opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
-@click.option(
-    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
-)
+@batch_size_option
 @device_option
 @flag("--no-save", help="Do not keep the figures in the zoo.")
 @quiet_option

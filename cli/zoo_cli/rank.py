@@ -11,10 +11,10 @@ import click
 
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
-from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo, quiet_option
+from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
 from zoo_cli.errors import STATUS
 from zoo_cli.output import brief, count, note, paragraph, print_json, table
-from zoo_cli.recipe_options import opening_options
+from zoo_cli.recipe_options import looking_options
 
 if TYPE_CHECKING:
     from zoo.ranking.measured import Measured
@@ -55,15 +55,9 @@ NONE = "-"
     type=PATH,
     help="A CSV file of published results, network,dataset,accuracy, to begin with.",
 )
-@opening_options("image_size", "group_by", "seed")
 @click.option("--out", type=PATH, help="A folder for rank.json and rank.png.")
 @flag("--force", help="Replace the ranking in that folder.")
-@opening_options()
-@click.option(
-    "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
-)
-@device_option
-@quiet_option
+@looking_options
 def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Say which networks suit the images in DATA.
 

@@ -11,8 +11,9 @@ import click
 from zoo.domain.options import OpeningOptions
 from zoo.domain.presets import PRESETS, purpose
 from zoo.domain.recipe import Recipe
+from zoo_cli.command import batch_size_option, device_option, quiet_option
 
-__all__ = ["opening_options", "recipe_from", "recipe_options"]
+__all__ = ["looking_options", "opening_options", "recipe_from", "recipe_options"]
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float}
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -45,6 +46,14 @@ def opening_options(*names: str) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def looking_options(command: Command) -> Command:
+    """Those of commands that look at labeled images before any training."""
+    named = opening_options("task", "group_by", "image_size", "seed")
+    for add in (quiet_option, device_option, batch_size_option, opening_options(), named):
+        command = add(command)
+    return command
 
 
 def recipe_from(source: str | None, given: Mapping[str, object]) -> Recipe:

@@ -11,7 +11,15 @@ import click
 from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
 from zoo.domain.words import plural
-from zoo_cli.command import PATH, POSITIVE, command, device_option, flag, open_zoo
+from zoo_cli.command import (
+    PATH,
+    POSITIVE,
+    batch_size_option,
+    command,
+    device_option,
+    flag,
+    open_zoo,
+)
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
 
@@ -115,13 +123,7 @@ def _likely(prediction: Prediction) -> str:
 )
 @opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
-@click.option(
-    "--batch-size",
-    type=POSITIVE,
-    default=32,
-    show_default=True,
-    help="Images that run at once.",
-)
+@batch_size_option
 @device_option
 def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> None:
     """Write the features of each image in DATA, as NAME sees it.

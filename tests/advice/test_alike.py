@@ -123,6 +123,13 @@ def told_apart(images: int, wrong: int = 0) -> tuple[Tensor, Tensor]:
     return vectors - vectors.mean(dim=0), labels
 
 
+def test_of_classes_that_are_hardly_told_apart_no_label_is_doubted() -> None:
+    """Of a thousand each has next to nothing; only who looks like another one is doubted."""
+    probabilities = torch.full((3, 1000), 0.001)
+    probabilities[1, 5], probabilities[2, 7] = 0.01, 0.3
+    assert doubts(probabilities, torch.tensor([1, 2, 3])) == [2]
+
+
 def test_wrong_labels_are_doubted_and_others_are_not() -> None:
     vectors, labels = told_apart(300, wrong=9)
     found = doubts(out_of_fold(vectors, labels, [""] * 300, 0), labels)

@@ -101,6 +101,28 @@ def test_what_each_depth_knows(small: Run, data: Path) -> None:
     small(*told.split()[1:], "--save", "team/probe", "--json").done()
 
 
+@pytest.mark.long
+def test_a_base_that_has_the_classes_already(small: Run, data: Path) -> None:
+    """It is asked as it is, and told, but not of images that it was trained on."""
+    small(
+        "finetune", NET, "--data", data, "--image-size", 32, "--strategy", "probe",
+        "--at", "all", "--save", "team/does",
+    ).done()  # fmt: skip
+    line = ("advise", data, "--base", "team/does", "--budget", 0)
+    seen = small(*line, "--json").done().json
+    assert "as it is" not in [each["name"] for each in seen["plan"]["tried"]]
+    assert any("was trained on these very images" in remark for remark in seen["remarks"])
+    scene(99, "blue").save(data / "blue" / "more.png")
+    other = small(*line, "--json").done().json
+    row = next(each for each in other["plan"]["tried"] if each["name"] == "as it is")
+    assert (row["score"] > 0.9, row["images"]) == (True, other["layers"]["images"])
+    assert other["plan"]["advised"] != "as it is"
+    assert "nothing need be trained" in other["plan"]["as_it_is"]
+    assert "Perhaps not needed: team/does has these classes" in small(*line).done().out
+    names = {row["name"] for row in small("runs", "--trials", "--json").json}
+    assert "as it is" not in names
+
+
 def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
     for number in range(6, 16):
         for name in CLASSES:
@@ -297,15 +319,16 @@ def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Pat
     assert "labels doubted" not in said
 
 
-@pytest.mark.parametrize("column", ["labels", "target"])
+@pytest.mark.parametrize("column", ["labels", "label"])
 def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str) -> None:
-    values = {"labels": ("a|b", "a", "b"), "target": ("1.5", "2", "3")}[column]
+    values = {"labels": ("a|b", "a", "b"), "label": ("1.5", "2", "3")}[column]
     table = tmp_path / "table.csv"
     with table.open("w") as file:
         file.write(f"path,{column}\n")
         for at, label in enumerate(CLASSES):
             file.writelines(f"data/{label}/{number}.png,{values[at]}\n" for number in range(6))
-    facts = small("advise", table, *ADVISE, "--json").json["facts"]
+    task = () if column == "labels" else ("--task", "regression")
+    facts = small("advise", table, *ADVISE, *task, "--json").json["facts"]
     assert (facts["learnable"], facts["doubted"], facts["leaks"]) == (None, [], [])
     assert facts["classes"] == ({"a": 12, "b": 12} if column == "labels" else {})
 
@@ -320,6 +343,17 @@ def test_interrupted_it_leaves_nothing(
     done = small("advise", data, *ADVISE, "--out", tmp_path / "advice")
     assert (done.code, done.out) == (130, "")
     assert not (tmp_path / "advice").exists()
+
+
+def test_batches_that_are_too_large_are_refused_in_plain_words(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(reading, "extract", full)
+    done = small("advise", data, *ADVISE)
+    done.refused("the memory of cpu is too small for batches of 32", "--batch-size 16")
 
 
 def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, int]]) -> None:

@@ -7,11 +7,16 @@ import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from subprocess import PIPE, Popen
+from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +32,7 @@ from zoo.advice import candidates, held_out, race
 from zoo.advice.candidates import Row
 from zoo.finetune.loop import train as training
 from zoo.finetune.strategies import linear
+from zoo.finetune.strategies.advised import groups_digest
 
 ADVISE = ("--base", NET, "--image-size", 32)
 
@@ -180,14 +186,14 @@ def test_asked_again_it_answers_from_what_is_kept(
     assert (plan["left_out"], plan["stopped"]) == ({}, "")
     assert by_name(plan["tried"])["upper half"] == by_name(asked.plan["tried"])["upper half"]
     assert plan["advised"] == asked.plan["advised"]
-    assert "is kept, and --strategy auto follows that" not in again.err
+    assert "what was advised before is kept" not in again.err
 
 
 def test_advice_of_fewer_trials_does_not_replace_it(asked: Asked) -> None:
     (kept,) = Path("trials/advice").iterdir()
     before = kept.read_bytes()
     said = asked.small("advise", asked.data, *ADVISE, "--budget", 0).done()
-    assert "what was advised before is kept, and --strategy auto follows that" in said.err
+    assert "what was advised before is kept, as it rests on more trials than this" in said.err
     assert kept.read_bytes() == before
 
 
@@ -264,6 +270,8 @@ def test_an_option_that_contradicts_the_advice_counts_more(asked: Asked) -> None
 def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: Asked) -> None:
     tune = ("finetune", NET, "--data", won.data, "--image-size", 32, "--dry-run")
     assert "for other splits and not followed" in won.small(*tune, "--seed", 1).done().out
+    grouped = won.small(*tune, "--group-by", r"([a-z]+/.)").done().out
+    assert "is not followed, as it was not grouped" in grouped
     (kept,) = Path("trials/advice").iterdir()
     known = json.loads(kept.read_text())
     kept.write_text(json.dumps(known | {"stopped": "budget"}))
@@ -280,6 +288,17 @@ def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> 
     (run,) = small("runs", "--json").json
     assert (run["recipe"]["data"], run["recipe"]["seed"]) == (str(data), 0)
     assert run["recipe"]["epochs"] == 1
+
+
+def test_groups_are_the_same_where_the_same_images_stay_together() -> None:
+    def digest(**groups: str) -> str:
+        dataset: Any = SimpleNamespace(groups=groups)
+        return groups_digest(dataset)
+
+    assert digest() == digest(a="1", b="2") == ""
+    assert digest(a="1", b="1", c="2") == digest(b="x", a="x") != ""
+    assert digest(a="1", b="1") != digest(a="1", c="1")
+    assert digest(a="1", b="1", c="1", d="1") != digest(a="1", b="1", c="2", d="2")
 
 
 @pytest.mark.parametrize("column", ["labels", "target"])
@@ -316,8 +335,12 @@ def test_in_a_zoo_that_a_group_shares_trials_are_for_all_of_it(small: Run, data:
 def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.lookup.runs.os.access", lambda *_: False)
+    monkeypatch.setattr("zoo.lookup.runs.os.access", lambda _, asked, **__: not asked & os.W_OK)
+    refused = small("advise", data, *ADVISE, "--run", "--save", "team/x")
+    refused.refused("cannot be written to")
+    assert "probe at each depth" not in refused.err
     done = small("advise", data, *ADVISE, "--json").done()
+    assert "this zoo may only be read: what is tried is not kept in it" in done.err
     assert "upper half" in by_name(done.json["plan"]["tried"])
     assert not Path("trials").exists()
 
@@ -369,6 +392,50 @@ def test_an_interrupt_prints_the_plan(
     assert "Advised: probe at " in done.out
     assert "zoo finetune " in done.out
     assert json.loads((tmp_path / "advice" / "advice.json").read_text())["plan"]["stopped"]
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from zoo.advice import candidates
+from zoo.finetune import trial
+from zoo_cli.main import main
+
+def look(seconds):
+    Path("asked").touch()
+    time.sleep(seconds)
+
+def slow(*arguments):
+    Path("held").touch()
+    while not Path("asked").exists():
+        time.sleep(0.02)
+    train(*arguments)
+
+candidates.ROWS = (candidates.Row("upper half", "50%", "frozen"),)
+candidates.FOLDS = candidates.EPOCHS = 2
+train, trial.train = trial.train, slow
+trial.time = SimpleNamespace(sleep=look, monotonic=time.monotonic)
+main(sys.argv[1:])
+"""
+"""The program, whose training waits until another process has asked for the same."""
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("small")
+def test_two_at_the_same_time_share_the_work(data: Path) -> None:
+    """While one trains, the other waits, and then answers from what that found."""
+    line = [sys.executable, "-c", SLOW, "advise", *map(str, (data, *ADVISE)), "--json"]
+    with Popen(line, stdout=PIPE, stderr=PIPE, text=True) as one:
+        end = monotonic() + 60
+        while not Path("held").exists() and monotonic() < end:
+            sleep(0.02)
+        other = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
+        out, err = one.communicate(timeout=120)
+    first, second = (json.loads(text)["plan"] for text in (out, other.stdout))
+    assert by_name(first["tried"])["upper half"] == by_name(second["tried"])["upper half"]
+    assert (first["stopped"], second["stopped"]) == ("", "")
+    assert "another process is trying this: waiting for what it finds" in err + other.stderr
 
 
 def test_nothing_was_tried_yet(small: Run) -> None:

@@ -562,8 +562,9 @@ def test_labels_and_numbers_are_ranked_too(three: Run, data: Path, tmp_path: Pat
         for number, path in enumerate(sorted(data.glob("*/*")))
     ]
     table = tmp_path / "numbers.csv"
-    table.write_text("path,target\n" + "".join(f"{path},{value}\n" for path, value in rows))
-    ranking = three("rank", table, *RANK, "--among", f"name:{NET}", "--json").done().json
+    table.write_text("path,label\n" + "".join(f"{path},{value}\n" for path, value in rows))
+    task = ("--task", "regression")
+    ranking = three("rank", table, *RANK, *task, "--among", f"name:{NET}", "--json").done().json
     assert ranking["measure"] == "r2"
     measured = ranking["networks"][0]["measured"]
     assert (measured["h_score"], ranking["chance"]) == (None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,8 @@ from zoo.finetune.loop.state import read_state
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import provenance
 from zoo.finetune.run import finetune, resume
-from zoo.finetune.trial import Trial, drop, take_over, try_out
+from zoo.finetune.strategies import probe as probes
+from zoo.finetune.trial import Trial, drop, patience, take_over, try_out
 from zoo.lookup.alive import LOCK, RunLock, machine
 from zoo.lookup.runs import METRICS, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
@@ -99,6 +101,24 @@ def test_each_image_held_out_is_told(attempt: Try) -> None:
     assert len({*trial.images}) == len(trial.images) > 5
 
 
+@pytest.mark.parametrize(("held_out", "chooses"), [({"fold": "1/3"}, False), ({}, True)])
+def test_a_fold_does_not_choose_the_probe_that_it_judges(
+    attempt: Try, monkeypatch: pytest.MonkeyPatch, held_out: dict[str, Any], chooses: bool
+) -> None:
+    """Validation images of the user's own are there to choose."""
+    asked: list[Any] = []
+    real = probes.fit_probe
+
+    def fit(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["validation"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(probes, "fit_probe", fit)
+    trial = attempt(0, **held_out)
+    assert [each is not None for each in asked] == [chooses]
+    assert sorted(trial.by_image) == [0]
+
+
 def test_asked_again_it_answers_from_what_is_kept(
     attempt: Try, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +187,68 @@ def test_one_process_at_a_time(attempt: Try) -> None:
     lock.release()
     assert (trial.folder / LOCK).exists()
     assert attempt(1).epochs == 1
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_it_waits_for_another_process_and_takes_what_that_found(
+    workspace: Workspace, base: str, drawn: Path, attempt: Try, monkeypatch: pytest.MonkeyPatch,
+    ended: bool,
+) -> None:  # fmt: skip
+    """Where that has done enough; else it goes on."""
+    monkeypatch.setattr(trials, "LOOK", 0.0)
+    before = attempt(0)
+    locks = [RunLock(before.folder, machine())]
+
+    def waits() -> bool:
+        locks.pop().release()
+        if ended:
+            attempt(1)
+        return True
+
+    recipe, root = Recipe(data=str(drawn), **OPTIONS), workspace.root
+    with counted() as steps:
+        found = try_out(
+            workspace, base, recipe, device="cpu", progress=silent, root=root, epochs=1,
+            waits=waits,
+        )  # fmt: skip
+    assert (found.epochs, len(steps)) == (1, 3)
+
+
+def test_what_was_ended_just_before_it_was_locked_is_not_done_again(
+    attempt: Try, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that is done would be taken for damaged."""
+    whole, real = attempt(), trials._answer
+    asked: list[object] = []
+
+    def answer(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return None if len(asked) == 1 else real(*arguments)
+
+    monkeypatch.setattr(trials, "_answer", answer)
+    with counted() as steps:
+        assert attempt().by_image == whole.by_image
+    assert not steps
+
+
+def test_patience_ends_and_is_said_once() -> None:
+    said: list[str] = []
+    progress: Any = SimpleNamespace(say=said.append)
+    waits = patience(progress, inf)
+    assert waits()
+    assert waits()
+    assert said == ["  another process is trying this: waiting for what it finds"]
+    assert not patience(progress, 0.0)()
+
+
+def test_what_another_process_goes_on_with_is_not_deleted(attempt: Try) -> None:
+    trial = attempt(1)
+    lock = RunLock(trial.folder, machine())
+    drop(trial)
+    assert (trial.folder / STATE).exists()
+    lock.release()
+    drop(trial)
+    assert not (trial.folder / STATE).exists()
 
 
 def test_it_goes_on_and_does_not_begin_anew(attempt: Try) -> None:

@@ -54,6 +54,17 @@ def test_what_is_damaged_is_passed_over(
     assert f"{path} cannot be read" in caplog.text
 
 
+def test_advice_for_groups_is_beside_that_without(tmp_path: Path) -> None:
+    """Neither replaces the other, however much it knows."""
+    grouped = replace(CUT, groups_digest="g", name="grouped")
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        assert remember(workspace.root, WHOLE)
+        assert remember(workspace.root, grouped)
+        assert known_advice(workspace, "m", "d", (32, 32)) == WHOLE
+        assert known_advice(workspace, "m", "d", (32, 32), "g") == grouped
+        assert known_advice(workspace, "m", "d", (32, 32), "other") is None
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", '"0.5"', "[" * 100_000])
 def test_scores_are_finite_numbers(tmp_path: Path, number: str) -> None:
     remember(tmp_path, WHOLE)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from zoo.advice.as_is import AS_IT_IS, as_it_is, seen_before
 from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
@@ -25,7 +26,7 @@ from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
-from zoo.finetune.strategies.advised import test_digest
+from zoo.finetune.strategies.advised import groups_digest, test_digest
 from zoo.lookup.history import Advised, Row, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.reflog import now
@@ -98,6 +99,8 @@ def advise(
             skip_alone=skip_alone,
         )
         _announce(prepared)
+        if root != workspace.root:
+            progress.say("this zoo may only be read: what is tried is not kept in it")
         reading = read(prepared, batch_size)
         facts = facts_of(prepared.dataset, reading, _size(prepared), recipe.seed, progress)
         together = groups_of(reading, facts.duplicates)
@@ -106,7 +109,7 @@ def advise(
             best_single = layers.depths.best_single
             contest = Contest(workspace, prepared, reading, best_single, together, recipe, root)
             # A fine-tune refuses classes of one image, and so does each trial.
-            plan = _plan(contest, layers, 0 if prepared.dataset.alone else budget)
+            plan = _plan(contest, layers, 0 if prepared.dataset.alone else budget, batch_size)
     groups = _groups(prepared.dataset, reading, together)
     table = out / GROUPS if out and groups else None
     advice = _advice(prepared, recipe.data, facts, layers, plan, table)
@@ -160,27 +163,28 @@ def _advice(
         facts=facts,
         layers=layers,
         plan=plan,
-        remarks=dataset.remarks,
+        remarks=(*dataset.remarks, *_of_base(prepared)),
         groups=groups,
     )
 
 
-def _plan(contest: Contest, layers: Layers, budget: float) -> Plan:
+def _plan(contest: Contest, layers: Layers, budget: float, batch_size: int) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
+    untrained = as_it_is(contest.workspace, prepared, batch_size)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
         # Long before the rest.
         prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
         race = race_of(contest, speed, budget)
         race.run()
-    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget)
+    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained)
     clear_weights(race, plan.advised)
     if not remember(contest.root, _advised(prepared, layers, speed, plan)):
         prepared.progress.say(
-            "what was advised before is kept, and --strategy auto follows that: it rests on more "
-            "trials than this"
+            "what was advised before is kept, as it rests on more trials than this; --strategy "
+            "auto follows that where the images to test on are the same"
         )
     return plan
 
@@ -190,7 +194,11 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     names = {each.name for each in plan.tried}
     probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
     tried = [*plan.tried, *(each for each in probes if each.name not in names)]
-    rows = [Row(**{each.name: getattr(row, each.name) for each in fields(Row)}) for row in tried]
+    rows = [
+        Row(**{each.name: getattr(row, each.name) for each in fields(Row)})
+        for row in tried
+        if row.kind != AS_IT_IS
+    ]
     return Advised(
         base=prepared.base,
         manifest=str(prepared.parent),
@@ -204,8 +212,17 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
         trained=any(each.kind == "training" for each in plan.tried),
         stopped=plan.stopped,
         test_digest=test_digest(prepared.dataset),
+        groups_digest=groups_digest(prepared.dataset),
         tried=tuple(rows),
     )
+
+
+def _of_base(prepared: Prepared) -> Iterator[str]:
+    if seen_before(prepared):
+        yield (
+            f"{prepared.base} was trained on these very images: what is said of its features, and "
+            "of recipes that begin with them, may be better than it would be on new images"
+        )
 
 
 def _groups(

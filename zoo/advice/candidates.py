@@ -4,6 +4,7 @@ trains them, and fits the probes that they have to beat.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.probe import fit_probe
-from zoo.finetune.trial import Kept, Trial, drop, kept_trials, try_out
+from zoo.finetune.trial import Kept, Trial, drop, kept_trials, patience, try_out
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -136,8 +137,10 @@ class Contest:
     recipe: Recipe
     root: Path
 
-    def attempt(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
-        """Train a candidate without a fold, up to so many epochs."""
+    def attempt(self, until: float, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        """Train a candidate without a fold, up to so many epochs; until then, by `time.monotonic`,
+        it waits for another process that is at it.
+        """
         trial = try_out(
             self.workspace,
             str(self.prepared.parent),
@@ -147,6 +150,7 @@ class Contest:
             root=self.root,
             epochs=epochs,
             known_as=self.prepared.base,
+            waits=patience(self.prepared.progress, until),
         )
         if fold and trial.epochs == trial.of:
             drop(trial)  # no run goes on from it: that has other images
@@ -224,7 +228,7 @@ def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
     return Race(
         candidates,
         folds,
-        contest.attempt,
+        partial(contest.attempt, time.monotonic() + budget),
         contest.probes,
         epochs=EPOCHS,
         groups={sample.key: group for sample, group in zip(samples, contest.groups, strict=True)},

@@ -24,6 +24,9 @@ __all__ = ["agreement", "doubts", "out_of_fold"]
 
 LITTLE = 0.05
 """The probability of an image's own label below which that is doubted."""
+ANOTHER = 0.1
+"""The least probability of the class that it looks like instead: of a thousand classes that are
+hardly told apart each has next to nothing."""
 FOLDS = 5
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Weights of small coefficients that are tried, for one image."""
@@ -58,7 +61,8 @@ def out_of_fold(vectors: Tensor, targets: Tensor, groups: Sequence[str], seed: i
 def doubts(probabilities: Tensor, targets: Tensor) -> list[int]:
     """The images whose labels are doubted, the most doubtful first."""
     own = probabilities.gather(1, targets[:, None])[:, 0]
-    doubted = (own < LITTLE) & (probabilities.argmax(dim=1) != targets)
+    likeliest, other = probabilities.max(dim=1)
+    doubted = (own < LITTLE) & (likeliest >= ANOTHER) & (other != targets)
     return [at for at in own.argsort(stable=True).tolist() if doubted[at]]
 
 

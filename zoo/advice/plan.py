@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 
+from zoo.advice.as_is import AS_IT_IS, AsItIs
 from zoo.advice.cost import Speed
 from zoo.advice.depths import span, usable
 from zoo.advice.layers import Layers
@@ -60,7 +61,7 @@ class Tried(Result):
 
     Attributes:
         name: What it is called.
-        kind: ``probe`` or ``training``.
+        kind: ``probe``, ``training``, or ``as it is``: the base without either.
         options: Those of `zoo.Recipe` that make it what it is.
         score: Its score (`Layers.score`); of a training after as many epochs as were best on the
             other folds, or after all that were done, if there is one fold.
@@ -102,6 +103,8 @@ class Plan(Result):
         tried: All that was tried, the best first.
         advised: The name of the one that is advised.
         why: Why, in words.
+        as_it_is: What to know of the base that has these classes already, where it is no worse
+            without any training; else empty.
         options: The options of `zoo.Recipe` that are advised.
         recipe: These, and those that say what the data is.
         command: What carries it out; empty where a fine-tune refuses the images.
@@ -118,6 +121,7 @@ class Plan(Result):
     tried: tuple[Tried, ...]
     advised: str
     why: str
+    as_it_is: str
     options: Mapping[str, object]
     recipe: Mapping[str, object]
     command: str
@@ -136,16 +140,20 @@ def plan_of(
     recipe: Recipe,
     race: Race | None,
     budget: float,
+    untrained: AsItIs | None = None,
 ) -> Plan:
     """The plan that the depths, and the ``race`` if there was one, ask for.
 
-    ``recipe`` is what all trials had in common.
+    ``recipe`` is what all trials had in common, ``untrained`` the base where it has the classes.
     """
-    tried = _tried(prepared, layers, speed, race)
     winner = race.winner() if race else None
-    probe = (race.probe() if race else "") or layers.depths.cheapest
+    # Of one fold of three a race that ended early says less of probes than the depths do.
+    judges = race if race and (winner or race.whole) else None
+    tried = _tried(prepared, layers, speed, race, judges)
+    probe = (judges.probe() if judges else "") or layers.depths.cheapest
     name = winner.candidate.name if winner else f"probe at {probe}"
     one = next(each for each in tried if each.name == name)
+    base = _untrained(prepared, speed, untrained, race) if untrained else None
     options = dict(one.options)
     if winner and not prepared.dataset.validation:
         # Nothing would choose an epoch: as many as were best on the folds.
@@ -157,9 +165,10 @@ def plan_of(
     return Plan(
         scenario=_scenario(layers),
         measure=layers.score,
-        tried=tried,
+        tried=_ordered([*tried, base]) if base else tried,
         advised=name,
-        why=_why(one, tried, winner, race),
+        why=_why(one, tried, winner, judges),
+        as_it_is=_enough(prepared, base, one) if base else "",
         options=options,
         recipe=asked,
         command="" if refused else command_of(prepared.base, asked, default_name(recipe.data)),
@@ -219,14 +228,51 @@ def _scenario(layers: Layers) -> Scenario:
 
 
 def _tried(
-    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None
+    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None, judges: Race | None
 ) -> tuple[Tried, ...]:
     rows = [
-        probe_row(prepared, layers, speed, at, race) for at in usable(layers.depths.best_single)
+        probe_row(prepared, layers, speed, at, judges) for at in usable(layers.depths.best_single)
     ]
     if race:
         rows += [_training(prepared, entry, race) for entry in race.entries if entry.trials]
+    return _ordered(rows)
+
+
+def _ordered(rows: Sequence[Tried]) -> tuple[Tried, ...]:
     return tuple(sorted(rows, key=lambda row: -row.score))
+
+
+def _untrained(prepared: Prepared, speed: Speed, known: AsItIs, race: Race | None) -> Tried:
+    """The base without training, on the images that probes at each depth were judged by."""
+    groups = race.groups if race else {}
+    values = torch.tensor(list(known.scores.values()))
+    score, low, high = span(values, [groups.get(key, "") for key in known.scores], prepared.task)
+    return Tried(
+        name=AS_IT_IS,
+        kind=AS_IT_IS,
+        options={},
+        score=score,
+        low=low,
+        high=high,
+        images=len(values),
+        epochs=0,
+        done=0,
+        of=0,
+        seconds=round(speed.image * len(values), 1),
+        megabytes=known.megabytes,
+        dropped="",
+    )
+
+
+def _enough(prepared: Prepared, base: Tried, advised: Tried) -> str:
+    """What to know of a base that does the job without any training."""
+    if base.score < advised.score:
+        return ""
+    return (
+        f"{prepared.base} has these classes already, and as it is {base.score:.3f} "
+        f"({base.low:.3f} to {base.high:.3f}), no less than what is advised: nothing need be "
+        "trained, if it was trained on none of these images"
+    )
 
 
 def probe_row(
@@ -290,20 +336,21 @@ def _span(scores: Mapping[str, float], race: Race, task: Task) -> tuple[float, f
     return span(torch.tensor(list(scores.values())), groups, task)
 
 
-def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, race: Race | None) -> str:
+def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race | None) -> str:
     trained = [each for each in tried if each.kind == "training"]
-    if winner and race:
+    if winner and judges:
         scores = winner.held_out()
-        at, probe = race.best_probe(scores)
+        at, probe = judges.best_probe(scores)
         gained = fmean(scores[key] - probe[key] for key in probe)
         return (
             f"it is {gained:.3f} better than the best probe (at {at}) on the same "
             f"{plural(len(probe), 'image')}, which is more than one standard error"
         )
     if trained:
+        where = "" if judges else f" out of fold on {plural(one.images, 'image')}"
         return (
             f"no training was better than the best probe by more than one standard error; of "
-            f"probes it is the cheapest that is as good as the best ({one.score:.3f})"
+            f"probes it is the cheapest that is as good as the best ({one.score:.3f}{where})"
         )
     return "of the probes it is the cheapest that is as good as the best; no training was tried"
 

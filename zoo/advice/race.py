@@ -113,7 +113,8 @@ class Race:
         candidates: Who takes part.
         folds: What is held out in turn, as in `zoo.Recipe`; ``("",)``: the user's own validation
             images.
-        attempt: Trains a candidate on a fold up to so many epochs.
+        attempt: Trains a candidate on a fold up to so many epochs; raises `Conflict` where another
+            process is at it, and was not done within the budget.
         probes: Fits the probes without these images, and gives the score that each has on them; in
             order of what using them costs.
         epochs: Of the schedule of all candidates.
@@ -157,6 +158,7 @@ class Race:
         self.entries = [Entry(each) for each in ordered if self.needs(each) <= budget]
         self.too_long = [each for each in ordered if self.needs(each) > budget]
         self.probed: dict[str, dict[str, float]] = {}
+        self._probed_folds = 0
         self.stopped = ""
         # Seconds that a trial took beside training, at most, and the probes of a fold.
         self._opening = self._probing = 0.0
@@ -170,6 +172,11 @@ class Race:
     def racing(self) -> list[Entry]:
         """Those that are not out of it."""
         return [entry for entry in self.entries if not entry.dropped]
+
+    @property
+    def whole(self) -> bool:
+        """Whether probes were asked about all images that are held out."""
+        return self._probed_folds == len(self._folds)
 
     def run(self) -> None:
         """Until all is done, the budget is spent, or somebody interrupts it."""
@@ -188,14 +195,16 @@ class Race:
                 needed = self._seconds_to(entry, number, rung)
                 if needed and needed > self._end - self._clock():
                     return False
-                self._one(entry, number, rung)
+                if not self._one(entry, number, rung):
+                    return False
             for rivals in self._rivals(done=rung == self.epochs):
                 self._drop_behind(rivals)
         if any(len(entry.trials) > number for entry in self.entries):
             self._against_probes()
         return True
 
-    def _one(self, entry: Entry, number: int, rung: int) -> None:
+    def _one(self, entry: Entry, number: int, rung: int) -> bool:
+        """Try one; whether the budget was enough."""
         self._say(entry, number, rung)
         before = max(entry.trials[number].seconds.values()) if self._tried(entry, number) else 0.0
         begun = self._clock()
@@ -205,14 +214,15 @@ class Race:
             self._opening = max(self._opening, self._clock() - begun - trained)
             self._measure_probes(trial)
         except Conflict:
-            raise  # another process is at it: a race without this recipe may advise otherwise
+            return False  # another process is still at it: a race without it may advise otherwise
         except (ZooError, *REFUSALS) as error:
             # One that cannot be trained, for want of memory say, ends no trial of the others.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             self._out(entry, f"failed: {reason}")
-            return
+            return True
         # Not before: what is compared has images of which the scores of probes are known.
         entry.trials[number:] = [trial]
+        return True
 
     @staticmethod
     def _tried(entry: Entry, number: int) -> bool:
@@ -227,6 +237,7 @@ class Race:
             for at, scores in self._probes(images).items()
         }
         self.probed = {at: {**self.probed.get(at, {}), **scores} for at, scores in fold.items()}
+        self._probed_folds += 1
         self._probing = self._clock() - begun
 
     def _seconds_to(self, entry: Entry, number: int, rung: int) -> float:

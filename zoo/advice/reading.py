@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.backbones.features import extract
 from zoo.backbones.taps import Tap
-from zoo.errors import Unsupported
+from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import PARTS, Sample
@@ -56,6 +56,7 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
 
     Raises:
         InvalidImage: One became unreadable since it was checked.
+        InvalidOption: The memory is too small for batches of so many images.
         Unsupported: The network gives no features before its head, or not finite ones.
     """
     dataset = prepared.dataset
@@ -83,7 +84,13 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
             yield images, batch.targets
 
     with prepared.progress("reading features", len(samples)) as task:
-        features, targets = extract(prepared.model, taps, inputs(), task)
+        try:
+            features, targets = extract(prepared.model, taps, inputs(), task)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise InvalidOption(
+                f"the memory of {prepared.device} is too small for batches of {batch_size} images",
+                hint=f"--batch-size {max(batch_size // 2, 1)} takes half of it",
+            ) from error
     if not all(values.isfinite().all() for values in features):
         raise Unsupported(f"the features of {prepared.base} are NaN or infinite: they say nothing")
     kept = distinct(features)

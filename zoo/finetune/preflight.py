@@ -35,6 +35,7 @@ from zoo.lookup.alive import taken
 from zoo.lookup.edited import before_edits
 from zoo.lookup.runs import REPORT, Run, find_run, list_runs
 from zoo.reflog import check_movable
+from zoo.store.rights import check_writable
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -101,6 +102,7 @@ def check_new(
 ) -> None:
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
     check_device(device)
+    check_writable(workspace.root)
     workspace.names.check_free(save)
     check_movable(save, workspace.store.read_ref(save))
     check_installed(log)

@@ -44,7 +44,7 @@ from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import with_units
 from zoo.finetune.strategies.probe import begin, probe_heads, settle
-from zoo.finetune.trial import drop, locked, take_over, try_out
+from zoo.finetune.trial import drop, locked, patience, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -156,6 +156,7 @@ def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
         root=workspace.root,
         ranks=like.ranks,
         known_as=like.base,
+        waits=patience(like.progress),
     )
     like.ranks.on_main(lambda: drop(trial))
     return trial.scores

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -38,7 +40,16 @@ from zoo.reflog import now
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Kept", "Trial", "drop", "kept_trials", "locked", "take_over", "try_out"]
+__all__ = [
+    "Kept",
+    "Trial",
+    "drop",
+    "kept_trials",
+    "locked",
+    "patience",
+    "take_over",
+    "try_out",
+]
 
 OPENING = (
     *("data", "root", "path_column", "label_column", "max_pixels", "skip_bad"),
@@ -49,6 +60,8 @@ COMPUTED = ("device", "processes", "reading", "training", *LIBRARIES)
 """What of the provenance gives other figures."""
 BY_IMAGE = "images"
 BEGUN = "begun"
+LOOK = 1.0
+"""Seconds between two looks at what another process has tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +135,15 @@ def try_out(
     epochs: int | None = None,
     ranks: Ranks = ALONE,
     known_as: str = "",
+    waits: Callable[[], bool] = lambda: False,
 ) -> Trial:
     """Train ``base`` after ``recipe`` up to so many ``epochs``, or all of them; or answer from what
     is kept of that in ``root``, which is the zoo's, or a temporary folder.
 
-    It answers for so many epochs, even where more are kept.
+    It answers for so many epochs, even where more are kept. While another process is at it, it
+    asks ``waits`` again and again whether to wait for what that finds.
 
-    Raises as `zoo.finetune.run.finetune`, and `Conflict` where another process is at it.
+    Raises as `zoo.finetune.run.finetune`, and `Conflict` where it does not wait any longer.
     """
     with NOTHING.threads(device, ranks):
         prepared = prepare(
@@ -139,13 +154,42 @@ def try_out(
         asked = sum(phase.epochs for phase in prepared.recipe.plan())
         until = asked if epochs is None else min(epochs, asked)
         folder = root / TRIALS / key_of(prepared)
-        if found := ranks.on_main(lambda: _answer(folder, prepared, until)):
-            return found
+
+        def known() -> Trial | None:
+            return ranks.on_main(lambda: _answer(folder, prepared, until))
+
         new = ranks.on_main(lambda: _new(folder, prepared))
-        with locked(new, ranks):
+        with ExitStack() as lock:
+            while not (found := known()):
+                try:
+                    lock.enter_context(locked(new, ranks))
+                    break
+                except Conflict:
+                    if not ranks.on_main(waits):
+                        raise
+                    time.sleep(LOOK)
+            # Again: another process may have ended it just before it was locked.
+            if found := found or known():
+                return found
             run = ranks.on_main(lambda: _going_on(new, prepared))
             _train(prepared, run, root, until)
-        return ranks.on_main(lambda: _read(run, prepared, until))
+            return ranks.on_main(lambda: _read(run, prepared, until))
+
+
+def patience(progress: Progress, until: float = inf) -> Callable[[], bool]:
+    """What waits for another process that tries the same, and says so once; until then, by
+    `time.monotonic`.
+    """
+    said = False
+
+    def waits() -> bool:
+        nonlocal said
+        if not said:
+            progress.say("  another process is trying this: waiting for what it finds")
+        said = True
+        return time.monotonic() < until
+
+    return waits
 
 
 def _answer(folder: Path, prepared: Prepared, until: int) -> Trial | None:
@@ -289,9 +333,18 @@ def kept_trials(prepared: Prepared, root: Path) -> list[Kept]:
 
 
 def drop(trial: Trial) -> None:
-    """Delete the weights of a trial that nobody will go on with; its figures stay."""
-    (trial.folder / STATE).unlink(missing_ok=True)
-    shutil.rmtree(trial.folder / WEIGHTS, ignore_errors=True)
+    """Delete the weights of a trial that nobody will go on with; its figures stay. Not while
+    another process goes on with it.
+    """
+    try:
+        lock = RunLock(trial.folder, machine())
+    except (Conflict, OSError):  # or its folder was deleted
+        return
+    try:
+        (trial.folder / STATE).unlink(missing_ok=True)
+        shutil.rmtree(trial.folder / WEIGHTS, ignore_errors=True)
+    finally:
+        lock.release()
 
 
 def take_over(prepared: Prepared, root: Path, run: Run) -> str:

@@ -1,6 +1,6 @@
 """History: what was tried here of networks on images, by `zoo.Zoo.advise`, and what it advised.
 
-trials/advice/<digest of network, images and size>.json, one for each; the newest counts.
+trials/advice/<digest of network, images, groups and size>.json, one for each; the newest counts.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Advised:
         tried: What was tried: probes and recipes.
         stopped: Why trials ended early; empty: they did not.
         test_digest: The same for the same images to test on.
+        groups_digest: The same where the same images stay together; empty: each is alone.
         trained: Whether any training was tried.
     """
 
@@ -112,6 +113,7 @@ class Advised:
     trained: bool
     stopped: str = ""
     test_digest: str = ""
+    groups_digest: str = ""
     tried: tuple[Row, ...] = ()
 
     @classmethod
@@ -160,9 +162,10 @@ def remember(root: Path, advised: Advised) -> bool:
     """Keep it in the place of an earlier one; whether it was kept. It is not where that one knows
     more: it has tried to train, or has done so to the end, and this one has not.
     """
-    folder = root / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_key(advised.manifest, advised.data_digest, advised.image_size)}.json"
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    path = root / _file(
+        advised.manifest, advised.data_digest, advised.image_size, advised.groups_digest
+    )
     before = _read(path) if path.is_file() else None
     if before and (before.complete, before.trained) > (advised.complete, advised.trained):
         return False
@@ -171,10 +174,14 @@ def remember(root: Path, advised: Advised) -> bool:
 
 
 def known_advice(
-    workspace: Workspace, manifest: str, data_digest: str, image_size: Sequence[int]
+    workspace: Workspace,
+    manifest: str,
+    data_digest: str,
+    image_size: Sequence[int],
+    groups_digest: str = "",
 ) -> Advised | None:
-    """What was advised for this network, these images and this size; None: nothing."""
-    path = workspace.root / FOLDER / f"{_key(manifest, data_digest, image_size)}.json"
+    """What was advised for this network, these images, grouped so, and this size; None: nothing."""
+    path = workspace.root / _file(manifest, data_digest, image_size, groups_digest)
     return _read(path) if path.is_file() else None
 
 
@@ -217,6 +224,9 @@ def _finite(text: str) -> float:
     return number
 
 
-def _key(manifest: str, data_digest: str, image_size: Sequence[int]) -> str:
+def _file(manifest: str, data_digest: str, image_size: Sequence[int], groups_digest: str) -> str:
+    """Where it is kept, below the zoo."""
     what: Json = {"manifest": manifest, "data": data_digest, "size": list(image_size)}
-    return blake3(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    if groups_digest:  # without groups, as before there were any here
+        what = {**what, "groups": groups_digest}
+    return f"{FOLDER}/{blake3(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]}.json"

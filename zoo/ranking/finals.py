@@ -6,6 +6,7 @@ are those of `zoo advise`: what was trained here is not trained again there, nor
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -139,8 +140,10 @@ def _race(
     past: Mapping[str, Sequence[Kept]],
     candidates: Sequence[Candidate],
 ) -> Race:
+    until = time.monotonic() + work.left
+
     def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
-        return contests[candidate.network].attempt(candidate, fold, epochs)
+        return contests[candidate.network].attempt(until, candidate, fold, epochs)
 
     def missing(candidate: Candidate, fold: str, epochs: int) -> int:
         network = candidate.network

@@ -7,14 +7,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EROFS
+from errno import EACCES, EROFS
 from pathlib import Path
 from shlex import quote
 from typing import Self
 
 from zoo.errors import Forbidden
 
-__all__ = ["Rights", "for_all_of", "forbidden", "make_root"]
+__all__ = ["Rights", "check_writable", "for_all_of", "forbidden", "make_root"]
 
 READABLE = "what is in it can be read all the same: zoo search, show, predict, verify, pull --from"
 """What still works in a store that cannot be written to."""
@@ -119,6 +119,13 @@ def make_root(root: Path) -> None:
     if above.st_mode & stat.S_ISGID and above.st_mode & stat.S_IWGRP:
         with suppress(PermissionError):
             root.chmod(above.st_mode & 0o2777)
+
+
+def check_writable(root: Path) -> None:
+    """Raise `Forbidden` where nothing can be made in the store ``root``."""
+    if not _allows(root, os.W_OK | os.X_OK):
+        mounted = os.statvfs(root).f_flag & os.ST_RDONLY
+        raise forbidden(root, "", OSError(EROFS if mounted else EACCES, ""))
 
 
 def forbidden(root: Path, name: str, error: OSError) -> Forbidden:

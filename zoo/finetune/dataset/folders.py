@@ -117,7 +117,7 @@ def one_below(root: Path) -> tuple[str, str]:
     shown = ", ".join(natural_sort(names)[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {shown}{more}"
-    return contents, f"if these are meant, give that folder: --data {quote(str(inner))}"
+    return contents, f"if these are meant, give that folder: {quote(str(inner))}"
 
 
 def one_above(root: Path) -> tuple[str, str]:
@@ -132,7 +132,7 @@ def one_above(root: Path) -> tuple[str, str]:
         return problem, LAYOUT
     return problem, (
         f"if '{_name(root)}' is one class of several, give the folder above: "
-        f"--data {quote(str(outer))}\nelse {LAYOUT}"
+        f"{quote(str(outer))}\nelse {LAYOUT}"
     )
 
 

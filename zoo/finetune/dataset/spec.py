@@ -29,7 +29,7 @@ __all__ = [
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 LAYOUT = (
     "put the images of each class in a folder of its own (DATA/daisy/1.jpg, DATA/rose/2.jpg),\n"
-    "or list them in a table (a CSV with the columns path and label) and give that: --data DATA.csv"
+    "or list them in a table (a CSV with the columns path and label) and give that: DATA.csv"
 )
 """What to do where there are no class folders."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from blake3 import blake3
+
 from zoo.domain.recipe import DEFAULTS, Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Dataset, parts_digest
@@ -11,7 +13,7 @@ from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.history import Advised, known_advice
 from zoo.workspace import Workspace
 
-__all__ = ["FOLLOWED", "as_advised", "test_digest", "were_tried"]
+__all__ = ["FOLLOWED", "as_advised", "groups_digest", "test_digest", "were_tried"]
 
 FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
 """Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
@@ -27,6 +29,11 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
     if asked.strategy != "auto":
         return asked, ""
     known = _known(workspace, prepared)
+    if known is None and (other := _known(workspace, prepared, grouped=False)) and other.trained:
+        return asked, (
+            f"the advice of {other.at[:10]} for these images is not followed, as it was not "
+            "grouped: zoo advise --group-by makes one for these groups"
+        )
     if known is None or not known.trained:
         return asked, ""
     said = f"the advice of {known.at[:10]} for these images ({known.name})"
@@ -54,6 +61,20 @@ def test_digest(dataset: Dataset) -> str:
     return parts_digest(((), (), dataset.test))
 
 
-def _known(workspace: Workspace, prepared: Prepared) -> Advised | None:
+def groups_digest(dataset: Dataset) -> str:
+    """The same where the same images stay together, whatever groups are called; empty where each
+    image is alone.
+    """
+    members: dict[str, list[str]] = {}
+    for key, group in dataset.groups.items():
+        members.setdefault(group, []).append(key)
+    together = sorted(sorted(each) for each in members.values() if len(each) > 1)
+    text = "\n".join("\0".join(each) for each in together)
+    return f"blake3:{blake3(text.encode('utf-8', 'surrogateescape')).hexdigest()}" if text else ""
+
+
+def _known(workspace: Workspace, prepared: Prepared, *, grouped: bool = True) -> Advised | None:
     size = prepared.network.planned.preprocessing.input_size[1:]
-    return known_advice(workspace, str(prepared.parent), prepared.dataset.digest, size)
+    dataset = prepared.dataset
+    groups = groups_digest(dataset) if grouped else ""
+    return known_advice(workspace, str(prepared.parent), dataset.digest, size, groups)

@@ -207,6 +207,9 @@ def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
 def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
     """Fit a probe on what each head gets, and give it to the head.
 
+    Where a fold is held out, it does not choose C: what is said of it is out of fold, and its
+    images can be so few that the best of seven looks much better than it is.
+
     Returns the C of each, and what the nearest neighbors' vote would reach, for the journal.
     """
     images = len(prepared.dataset.train) + len(prepared.dataset.validation)
@@ -215,6 +218,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
         validation = None
         if loaders.validation:
             validation = _head_inputs(prepared, loaders.validation, task.advance)
+    chooses = validation if not prepared.recipe.fold else None
     chosen, backbone = [], prepared.network.backbone
     parts = backbone.parts if isinstance(backbone, SurgeryBackbone) else ()
     for at, head in enumerate(prepared.network.heads):
@@ -223,7 +227,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
             targets,
             task=prepared.task,
             kind="svm" if prepared.recipe.probe == "svm" else "softmax",
-            validation=(validation[0][at], validation[1]) if validation else None,
+            validation=(chooses[0][at], chooses[1]) if chooses else None,
             seed=prepared.recipe.seed,
             groups=prepared.dataset.train_groups,
             parts=parts,

@@ -1,0 +1,97 @@
+"""What is advised, of what was tried."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from zoo.advice.as_is import AsItIs
+from zoo.advice.cost import Speed
+from zoo.advice.depths import Depth, Depths, Gain
+from zoo.advice.layers import Layers
+from zoo.advice.plan import Plan, plan_of
+from zoo.domain.recipe import Recipe
+
+SPEED = Speed(0.01, (0.0, 0.5))
+
+
+def depth(at: str, score: float) -> Depth:
+    return Depth(at=at, features=4, score=score, low=score - 0.1, high=score + 0.1)
+
+
+LAYERS = Layers(
+    images=60,
+    without=(),
+    score="accuracy",
+    depths=Depths(
+        depths=(depth("one", 0.8), depth("head", 0.6), depth("all", 0.7)),
+        best="one",
+        best_single="one",
+        cheapest="one",
+        gain=Gain(score=0.2, low=0.1, high=0.3),
+    ),
+    growth=None,
+)
+
+
+def planned(*, whole: bool, untrained: AsItIs | None = None) -> Plan:
+    """Of a race whose folds say that all depths are best, and in which no training was better."""
+    images = [sample(at) for at in range(60)]
+    dataset = SimpleNamespace(
+        train=images[:50], validation=images[50:], test=[], classes=("a", "b"), alone=(), skipped=()
+    )
+    units = tuple(SimpleNamespace(name=name, depth=at, params=9) for at, name in enumerate("xy"))
+    prepared: Any = SimpleNamespace(
+        base="team/net", task="classification", dataset=dataset,
+        hierarchy=SimpleNamespace(units=units, params=18),
+    )  # fmt: skip
+    right = {"one": 0.0, "head": 0.0, "all": 1.0}
+    entry = SimpleNamespace(
+        candidate=SimpleNamespace(name="everything", options={}),
+        trials=[SimpleNamespace(epochs=9)],
+        held_out=lambda: {"0": 0.0}, epochs=1, seconds=1.0, dropped="behind the best probe",
+    )  # fmt: skip
+    race: Any = SimpleNamespace(
+        winner=lambda: None, whole=whole, probe=lambda: "all", entries=[entry], racing=[],
+        probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
+        groups={}, epochs=9, stopped="", too_long=[],
+    )  # fmt: skip
+    return plan_of(prepared, LAYERS, SPEED, Recipe(data="x"), race, 60.0, untrained)
+
+
+def sample(at: int) -> Any:
+    return SimpleNamespace(key=str(at))
+
+
+@pytest.mark.parametrize(
+    ("whole", "advised", "scores", "images"),
+    [(True, "all", (0.0, 0.0, 1.0), 20), (False, "one", (0.8, 0.6, 0.7), 60)],
+)
+def test_between_probes_a_fold_alone_does_not_choose(
+    whole: bool, advised: str, scores: tuple[float, ...], images: int
+) -> None:
+    """Where all trainings were dropped after the first, the depths' figures of all images do."""
+    plan = planned(whole=whole)
+    rows = {each.name: each for each in plan.tried}
+    probes = [rows[f"probe at {at}"] for at in ("one", "head", "all")]
+    assert plan.advised == f"probe at {advised}"
+    assert tuple(each.score for each in probes) == scores
+    assert {each.images for each in probes} == {images}
+    assert ("0.800 out of fold on 60 images" in plan.why) is not whole
+
+
+@pytest.mark.parametrize(("right", "said"), [(54, True), (30, False)])
+def test_a_base_that_has_the_classes_is_told_as_it_is(right: int, said: bool) -> None:
+    """It is never advised: whether it has seen these images is not known."""
+    scores = {str(at): float(at < right) for at in range(60)}
+    plan = planned(whole=False, untrained=AsItIs(scores, 2.0))
+    row = next(each for each in plan.tried if each.name == "as it is")
+    assert (row.score, row.images, row.options) == (right / 60, 60, {})
+    assert row.low < row.score < row.high
+    assert plan.advised == "probe at one"
+    assert ("team/net has these classes already" in plan.as_it_is) is said
+    assert [each.score for each in plan.tried] == sorted(
+        (each.score for each in plan.tried), reverse=True
+    )
