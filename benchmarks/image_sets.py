@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
+PARTS = ("set", "images", "seed", "arm")
+"""What says what was measured of a strategy."""
+
 
 def names_of(sets: Path) -> list[str]:
     """Of all image sets in a folder."""

@@ -20,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from image_sets import cells_of, draw, names_of
+from image_sets import PARTS, cells_of, draw, names_of
 from presets import BASE, options_of
 from result_lines import Results
 
@@ -44,7 +44,6 @@ ARMS = {
     "full, long": "strategy=full batch_norm=live epochs=40",
 }
 """Recipes, as far as they are not the default."""
-PARTS = ("set", "images", "seed", "arm")
 
 
 def run(home: Path, data: Path, size: int, cell: dict[str, str]) -> dict[str, object]:
