@@ -15,7 +15,6 @@ is there already is not measured again.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections import defaultdict
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from presets import BASE, draw
+from result_lines import Results
 
 import zoo
 
@@ -81,24 +81,18 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("batch_norm.jsonl"))
     asked = parser.parse_args()
-    lines = asked.out.read_text().splitlines() if asked.out.exists() else []
-    found = [json.loads(line) for line in lines]
-    done = [[each[part] for part in PARTS] for each in found]
+    results = Results(asked.out, PARTS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with zoo.init(root / "zoo", progress=False) as z:
             z.index("timm")
             z.pull(BASE)
-        for cell in cells(asked):
-            if [cell[part] for part in PARTS] in done:
-                continue
+        for cell in results.missing(cells(asked)):
             data = root / "-".join((cell["set"], cell["images"], cell["seed"]))
             if not data.exists():
                 draw(asked.sets / cell["set"], data, int(cell["images"]), int(cell["seed"]))
-            found.append(run(root / "zoo", data, asked.size, cell))
-            with asked.out.open("a") as file:
-                file.write(json.dumps(found[-1]) + "\n")
-    table(found)
+            results.add(run(root / "zoo", data, asked.size, cell))
+    table(results.rows)
 
 
 if __name__ == "__main__":

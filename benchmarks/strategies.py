@@ -3,31 +3,26 @@
     python benchmarks/strategies.py SETS [--images 400,all] [--seeds 0,1,2,3,4] [--size 48]
         [--only SET] [--arm NAME] [--out strategies.jsonl]
 
-SETS is a folder of image sets, each with the folders ``train`` and ``test``. For each seed so many
-images are drawn from ``train``, of each class its share; a fifth of them is to choose on. Test
-images that are byte for byte in ``train`` are left out; all others measure. The base is
-tf_efficientnet_lite0 with ImageNet weights. Seconds are those of the processor, in one process,
-with nothing cached before. Each result is a line in ``--out`` as soon as it is there, and what is
-there already is not measured again.
+SETS is a folder of image sets, and so many images are drawn for each seed: see `image_sets.py`.
+The base is tf_efficientnet_lite0 with ImageNet weights. Seconds are those of the processor, in one
+process, with nothing cached before. Each result is a line in ``--out`` as soon as it is there, and
+what is there already is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import random
 import shutil
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from image_sets import PARTS, cells_of, draw, names_of
 from presets import BASE, options_of
+from result_lines import Results
 
 import zoo
 from zoo.lookup.runs import CACHE
@@ -45,32 +40,10 @@ ARMS = {
     "lp-ft, frozen, rate 1e-2": f"{FROZEN} lr=1e-2",
     "lp-ft, live, rate 1e-2": f"strategy=lp-ft batch_norm=live lr=1e-2 {LONG}",
     "full": f"strategy=full batch_norm=live {LONG}",
+    "lp-ft, frozen, rate 1e-2, long": "strategy=lp-ft batch_norm=frozen lr=1e-2 epochs=40",
+    "full, long": "strategy=full batch_norm=live epochs=40",
 }
 """Recipes, as far as they are not the default."""
-PARTS = ("set", "images", "seed", "arm")
-
-
-def draw(source: Path, target: Path, images: str, seed: int) -> Path:
-    """``images`` of ``source`` to train and to choose on, by ``seed``, and its test images."""
-    known = {digest(file) for file in (source / "train").rglob("*.*")}
-    whole = sum(1 for _ in (source / "train").rglob("*.*"))
-    share = 1.0 if images == "all" else min(int(images) / whole, 1.0)
-    for folder in sorted((source / "train").iterdir()):
-        names = sorted(folder.iterdir())
-        chosen = random.Random(seed).sample(names, max(round(share * len(names)), 2))
-        fifth = max(len(chosen) // 5, 1)
-        tests = [x for x in sorted((source / "test" / folder.name).iterdir())
-                 if digest(x) not in known]  # fmt: skip
-        for part, files in (("val", chosen[:fifth]), ("train", chosen[fifth:]), ("test", tests)):
-            (target / part / folder.name).mkdir(parents=True)
-            for file in files:
-                shutil.copy(file, target / part / folder.name)
-    return target
-
-
-def digest(file: Path) -> bytes:
-    """Of the bytes of a file."""
-    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def run(home: Path, data: Path, size: int, cell: dict[str, str]) -> dict[str, object]:
@@ -86,15 +59,6 @@ def run(home: Path, data: Path, size: int, cell: dict[str, str]) -> dict[str, ob
     return {**cell, "accuracy": done.metrics["accuracy"], "seconds": round(seconds, 2),
             "kept": done.freeze["kept"], "validation":
             [round(line["accuracy"], 4) for line in lines]}  # fmt: skip
-
-
-def cells(asked: argparse.Namespace) -> Iterable[dict[str, str]]:
-    """All that is to be measured, one seed after the other."""
-    sets = asked.only or sorted(path.name for path in asked.sets.iterdir())
-    listed = asked.seeds.split(","), asked.images.split(","), sets, asked.arm or ARMS
-    for seed, images, name, arm in product(*listed):
-        if images != "all" or sum(1 for _ in (asked.sets / name / "train").rglob("*.*")) > 400:
-            yield dict(zip(PARTS, (name, images, seed, arm), strict=True))
 
 
 def table(found: list[dict[str, Any]]) -> None:
@@ -123,24 +87,20 @@ def main() -> None:
     parser.add_argument("--arm", action="append", default=[], choices=ARMS)
     parser.add_argument("--out", type=Path, default=Path("strategies.jsonl"))
     asked = parser.parse_args()
-    lines = asked.out.read_text().splitlines() if asked.out.exists() else []
-    found = [json.loads(line) for line in lines]
-    done = [[each[part] for part in PARTS] for each in found]
+    results = Results(asked.out, PARTS)
+    sets = asked.only or names_of(asked.sets)
+    drawn = cells_of(asked.sets, sets, asked.images.split(","), asked.seeds.split(","))
+    cells = ({**cell, "arm": arm} for cell in drawn for arm in asked.arm or ARMS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with zoo.init(root / "zoo", progress=False) as z:
             z.index("timm")
             z.pull(BASE)
-        for cell in cells(asked):
-            if [cell[part] for part in PARTS] in done:
-                continue
+        for cell in results.missing(cells):
             data = root / "-".join((cell["set"], cell["images"], cell["seed"]))
-            if not data.exists():
-                draw(asked.sets / cell["set"], data, cell["images"], int(cell["seed"]))
-            found.append(run(root / "zoo", data, asked.size, cell))
-            with asked.out.open("a") as file:
-                file.write(json.dumps(found[-1]) + "\n")
-    table(found)
+            draw(asked.sets / cell["set"], data, cell["images"], int(cell["seed"]))
+            results.add(run(root / "zoo", data, asked.size, cell))
+    table(results.rows)
 
 
 if __name__ == "__main__":
