@@ -91,7 +91,9 @@ def with_size(base: Path, size: int, folder: Path) -> Path:
     config = json.loads((base / "config.json").read_text())
     config["pretrained_cfg"]["input_size"] = [3, size, size]
     (target / "config.json").write_text(json.dumps(config))
-    torch.save(load_file(base / WEIGHTS), target / "pytorch_model.bin")
+    state = load_file(base / WEIGHTS)
+    backbone = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    torch.save(backbone, target / "pytorch_model.bin")
     return target
 
 
