@@ -29,7 +29,7 @@ from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "configuration", "export"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -140,10 +140,28 @@ def _write(
             save_state(state, folder / weights.name)
     if explained:
         return sorted(path.name for path in folder.iterdir())
-    config = {**backbone.export_config(module, manifest), KEY: description(manifest)}
-    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
-    for name, content in {**beside, CONFIG: config}.items():
+    for name, text in _configuration(manifest, backbone, module).items():
         if not (folder / name).exists():
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             write_whole(folder / name, [text.encode()])
     return sorted(path.name for path in folder.iterdir())
+
+
+def configuration(manifest: Manifest) -> dict[str, str]:
+    """The texts of ``config.json`` and what its library looks for beside it, by name.
+
+    Raises:
+        ZooError: What builds the network is not here, or not allowed, or cannot build it.
+    """
+    backbone = backbone_of(manifest)
+    with on_meta():
+        module = build(backbone, manifest)
+    return _configuration(manifest, backbone, module)
+
+
+def _configuration(manifest: Manifest, backbone: Backbone, module: nn.Module) -> dict[str, str]:
+    config = {**backbone.export_config(module, manifest), KEY: description(manifest)}
+    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
+    return {
+        name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        for name, content in {**beside, CONFIG: config}.items()
+    }
