@@ -23,6 +23,7 @@ from zoo_cli import (
     remotes,
     runs,
     search,
+    serve,
     share,
     show,
     start,
@@ -40,7 +41,7 @@ __all__ = ["cli", "main"]
 SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
-    "Share": "pull push fetch remote tag mv import export",
+    "Share": "pull push fetch remote tag mv import export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
@@ -145,6 +146,7 @@ MODULES = (
     remotes,
     runs,
     search,
+    serve,
     share,
     show,
     start,
