@@ -134,7 +134,7 @@ def test_a_file_is_pinned_and_byte_identical(served: Served, token: str) -> None
     sha = head_of(served, token)
     moved = served.ask("/team/net/resolve/main/model.safetensors", "HEAD", token=token)
     pinned = f"/team/net/resolve/{sha}/model.safetensors"
-    assert (moved.status, moved.headers["location"]) == (307, served.url + pinned)
+    assert (moved.status, moved.headers["location"]) == (307, pinned)
     assert moved.headers["x-repo-commit"] == sha
     weights = whole(served)
     head = served.ask(pinned, "HEAD", token=token)
@@ -155,6 +155,19 @@ def test_a_file_is_pinned_and_byte_identical(served: Served, token: str) -> None
     assert text.body == whole(served, "config.json")
     git = hashlib.sha1(b"blob %d\0%b" % (len(text.body), text.body)).hexdigest()
     assert text.headers["etag"] == f'"{git}"'
+
+
+def test_an_old_client_is_sent_nowhere_without_its_token(served: Served, token: str) -> None:
+    """It would leave the token behind."""
+    url, weights = "/team/net/resolve/main/model.safetensors", whole(served)
+    for agent, status in (
+        ("unknown/None; hf_hub/0.20.3; python/3.11", 200), ("x; hf_hub/0.9.1", 200),
+        ("x; hf_hub/0.21.0", 307), ("x; hf_hub/0.200.1", 307), ("x; hf_hub/2.4.0", 307),
+    ):  # fmt: skip
+        got = served.ask(url, token=token, User_Agent=agent)
+        assert (got.status, got.body) == (status, weights if status == 200 else b"")
+        assert got.headers["x-repo-commit"] == head_of(served, token)
+        assert got.headers["cache-control"] == "no-cache"
 
 
 def test_raw_is_what_git_keeps(served: Served, token: str) -> None:

@@ -80,12 +80,13 @@ class Server(uvicorn.Server):
             self.hub.close()
 
     def _prepare(self) -> None:
-        try:
-            newest = [digest for _, digest, _ in self.hub.workspace.registry.refs()]
-        except ZooError as error:
-            LOG.warning("the index cannot be read: %s", error)
-            return
-        self.hub.views.prepare(dict.fromkeys(newest))
+        """Describe what all names have now, then what they had: a commit needs those below it."""
+        store, lines = self.hub.workspace.store, []
+        for ref in store.readable_refs()[0]:
+            with suppress(ZooError):  # whoever asks for it is told
+                lines.append([entry.manifest for entry in store.history(ref)[::-1]])
+        newest = [manifest for line in lines for manifest in line[:1]]
+        self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
 
 
 def _listen(address: Address) -> socket.socket:

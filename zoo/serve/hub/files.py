@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from urllib.parse import quote, urlsplit
 
 from zoo.serve.http.answer import Answer, Body
 from zoo.serve.http.errors import Refused
@@ -15,6 +16,8 @@ from zoo.serve.keep.view import ViewedFile
 __all__ = ["raw", "resolve"]
 
 YEAR = 365 * 86400
+OLD = re.compile(r"\bhf_hub/0\.(\d|1\d|20)\.")
+"""Clients that send no token to where they are sent: huggingface_hub before 0.21."""
 
 
 def resolve(ask: Ask, revision: str, path: str) -> Answer:
@@ -23,10 +26,10 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     """
     commit = ask.commit(revision)
     file = _file(commit, path)
-    if commit.id != revision:
+    if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
     etag = f'"{file.etag}"'
-    headers = _headers(ask, commit, etag) | {
+    headers = _headers(ask, commit, revision, etag) | {
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path, safe='')}",
@@ -49,7 +52,7 @@ def raw(ask: Ask, revision: str, path: str) -> Answer:
     file = _file(commit, path)
     if commit.id != revision:
         return _pinned(ask, commit, "raw", path)
-    headers = _headers(ask, commit, f'"{file.git}"')
+    headers = _headers(ask, commit, revision, f'"{file.git}"')
     headers["Content-Type"] = "text/plain; charset=utf-8"
     if is_known(ask.call.headers, headers["ETag"]):
         return Answer(status=304, headers=headers)
@@ -68,17 +71,20 @@ def _file(commit: Commit, path: str) -> ViewedFile:
 
 
 def _pinned(ask: Ask, commit: Commit, what: str, path: str) -> Answer:
-    location = f"{ask.call.base}/{ask.repo}/{what}/{commit.id}/{quote(path, safe='')}"
+    # Without the host: clients before 1.0 take another one, written out, for another server.
+    above = urlsplit(ask.call.base).path
+    location = f"{above}/{ask.repo}/{what}/{commit.id}/{quote(path)}"
     headers = {"Location": location, "X-Repo-Commit": commit.id, "Cache-Control": "no-cache"}
     return Answer(status=307, headers=headers)
 
 
-def _headers(ask: Ask, commit: Commit, etag: str) -> dict[str, str]:
+def _headers(ask: Ask, commit: Commit, revision: str, etag: str) -> dict[str, str]:
     who = "public" if ask.access.level == "public" else "private"
+    stays = f"{who}, max-age={YEAR}, immutable" if commit.id == revision else "no-cache"
     return {
         "ETag": etag,
         "X-Repo-Commit": commit.id,
-        "Cache-Control": f"{who}, max-age={YEAR}, immutable",
+        "Cache-Control": stays,
     }
 
 

@@ -24,9 +24,9 @@ from zoo.serve.keep.view import ViewedFile, facts
 __all__ = ["Described", "auth_check", "chosen", "lfs", "may_write", "model_info", "tags_of"]
 
 USUAL = (
-    "author", "cardData", "config", "createdAt", "disabled", "gated", "lastModified",
-    "library_name", "pipeline_tag", "private", "safetensors", "sha", "siblings", "tags",
-    "usedStorage",
+    "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
+    "lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha",
+    "siblings", "tags", "usedStorage",
 )  # fmt: skip
 """What is told where nobody chooses."""
 
@@ -104,6 +104,8 @@ class Described:
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
+            # Not counted; clients before 0.21 want a number.
+            **dict.fromkeys(("downloads", "likes"), lambda: 0),
             "gated": lambda: False,
             "lastModified": lambda: at(self.modified),
             "library_name": lambda: self.manifest.backbone.plugin,

@@ -23,7 +23,9 @@ __all__ = ["list_models", "list_nothing"]
 
 MOST = 1_000_000
 PAGE = 1000
-SHORT = ("lastModified", "library_name", "pipeline_tag", "private", "tags")  # fmt: skip
+SHORT = (
+    "downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags"
+)  # fmt: skip  # fmt: skip
 SHOWS = {"expand", "expand[]", "full", "cardData", "config", "securityStatus", "blobs"}
 ORDERS = {"limit", "sort", "direction", "cursor"}
 FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}

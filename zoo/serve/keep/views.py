@@ -75,7 +75,11 @@ class Views:
                 manifest = self._store.manifest(digest)
                 if not _explained(manifest):
                     described = self._worker.ask(digest, waits=False).result()
+                    if self._worker.closed:
+                        return
                     self._recent.put(digest, self._made(digest, manifest, described))
+            except MissingObject:
+                continue  # a prune has taken it
             except ZooError as error:
                 LOG.warning("checkpoint %s: %s", digest.short, error)
 

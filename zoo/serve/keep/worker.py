@@ -26,9 +26,14 @@ NONE = Described(problem="what describes networks has failed; the log tells of w
 
 
 class Worker:
-    """Describes the checkpoints of the zoo in ``root``, one at a time."""
+    """Describes the checkpoints of the zoo in ``root``, one at a time.
+
+    Attributes:
+        closed: Whether it does so no more.
+    """
 
     def __init__(self, root: Path) -> None:
+        self.closed = False
         self._root = root
         self._asked: PriorityQueue[Asked] = PriorityQueue()
         self._numbers = count()
@@ -43,7 +48,8 @@ class Worker:
         return future
 
     def close(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, whatever it is at; who waits for others gets none."""
+        self.closed = True
         self._asked.put((-1, next(self._numbers), "", Future()))
         if self._process:
             self._process.kill()
@@ -58,10 +64,10 @@ class Worker:
             except Empty:
                 self._end()
                 continue
-            if not digest:
+            future.set_result(NONE if self.closed else self._described(digest))
+            if self.closed and self._asked.empty():
                 self._end()
                 return
-            future.set_result(self._described(digest))
 
     def _described(self, digest: str) -> Described:
         self._process = process = self._process or subprocess.Popen(
