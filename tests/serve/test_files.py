@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Iterator, MutableMapping
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from zoo.domain.reference import Reference
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.keep.files import Files
 from zoo.store.files import object_ranges
+from zoo.store.listing import name_of
 from zoo.workspace import Workspace
 
 NAME = "model.safetensors"
@@ -124,7 +128,6 @@ def test_damage_is_told_before_or_ends_the_connection(workspace: Workspace) -> N
         assert (missing.status, missing.code) == (500, "Damaged")
         assert str(workspace.root) not in missing.body.decode()
         assert served.ask(pinned, token=token, Range="bytes=0-9").status == 206
-        assert served.ask(pinned, "HEAD", token=token).status == 500
         path.write_bytes(kept)
         assert served.ask(pinned, token=token).status == 200
 
@@ -188,3 +191,76 @@ def test_raw_bytes_on_the_socket(workspace: Workspace) -> None:
             assert answer.startswith(b"HTTP/1.1 400"), said
             assert answer.count(b"HTTP/1.1") == 1
         assert served.ask("/healthz").status == 200
+
+
+def test_a_commit_outlives_its_files(workspace: Workspace) -> None:
+    """What a prune has taken is gone, and no id changes."""
+    ref = Reference.parse("team/net")
+    old, _, _ = stored(workspace)
+    new = replace(workspace.store.manifest(old), license="mit")
+    workspace.commit(new, ref, "state the license")
+    with serving(workspace.root) as served:
+        token = served.token("ann")
+        commits = served.ask("/api/models/team/net/commits/main", token=token).json
+        first = f"/team/net/resolve/{commits[1]['id']}"
+        assert served.ask(f"{first}/{NAME}", "HEAD", token=token).status == 200
+        workspace.store.remove(name_of("manifests", old))
+        for server in (served, None):
+            with nullcontext(server) if server else serving(workspace.root) as asked:
+                again = asked.ask("/api/models/team/net/commits/main", token=token).json
+                assert again == commits
+                gone = asked.ask(f"{first}/{NAME}", token=token)
+                assert (gone.status, gone.code) == (404, "EntryNotFound")
+                assert "was deleted" in gone.json["error"]
+                kept = asked.ask(f"{first}/README.md", token=token)
+                assert kept.status == 200
+                assert asked.ask(f"/team/net/resolve/main/{NAME}", token=token).status == 307
+    shutil.rmtree(workspace.root / "views")
+    with serving(workspace.root) as served:
+        token = served.token("ben")
+        assert len(served.ask("/api/models/team/net/commits/main", token=token).json) == 2
+        assert served.ask("/api/models/team/net", token=token).json["cardData"]["license"] == "mit"
+
+
+def test_what_describes_networks_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zoo.serve.keep.worker.sys.executable", shutil.which("false"))
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        add_checkpoint(workspace, "team/bare", values())
+        with serving(workspace.root) as served:
+            token = served.token("ann")
+            info = served.ask("/api/models/team/bare", token=token).json
+            files = [each["rfilename"] for each in info["siblings"]]
+            assert files == ["README.md", NAME]
+            pinned = f"/team/bare/resolve/{info['sha']}/{NAME}"
+            assert served.ask(pinned, token=token).status == 200
+    assert "has no config.json: what describes networks has failed" in caplog.text
+    assert not list((tmp_path / "zoo").glob("views/*/*"))
+
+
+def test_who_waits_too_long_is_told_to_ask_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("zoo.serve.keep.worker.sys.executable", str(slow))
+    monkeypatch.setattr("zoo.serve.hub.ask.SOON", 0.05)
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        add_checkpoint(workspace, "team/bare", values())
+        with serving(workspace.root) as served:
+            url = f"/team/bare/resolve/main/{NAME}"
+            got = served.ask(url, "HEAD", token=served.token("ann"))
+            assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")
+
+
+def test_many_at_once_get_the_same_bytes(workspace: Workspace) -> None:
+    data = stored(workspace)[2]
+    with serving(workspace.root) as served:
+        pinned, _ = parts_of(served)
+        token = served.token("ann")
+        with ThreadPoolExecutor(16) as pool:
+            got = pool.map(lambda _: served.ask(pinned, token=token).body, range(48))
+            assert set(map(len, got)) == {len(data)}
+        assert served.ask(pinned, token=token).body == data

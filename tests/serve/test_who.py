@@ -263,11 +263,11 @@ def with_accounts(workspace: Workspace) -> None:
     accounts = Accounts.of(workspace)
     accounts.add("ann")
     _, secret = accounts.new_token("ann", "laptop")
-    found = accounts.actor(str(secret))
+    found, _ = accounts.look(str(secret))
     assert found
     assert (found.name, *found.scopes) == ("ann", "read")
     accounts.change("team/net", level="private", allow="ann")
-    access = accounts.rules().access("team/net")
+    access = accounts.look(None, "team/net")[1].access("team/net")
     assert (access.level, *access.readers) == ("private", "ann")
     accounts.close()
 

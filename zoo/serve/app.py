@@ -22,13 +22,15 @@ from zoo.serve.http.guard import SAFE, Address
 from zoo.serve.http.router import Route, Router
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.table import ROUTES
-from zoo.serve.who.may import ANYBODY, Actor
+from zoo.serve.who.accounts import Rules
+from zoo.serve.who.may import ANYBODY
 from zoo.serve.who.tokens import TOKEN
 
 __all__ = ["App"]
 
 LOG = logging.getLogger("zoo.serve")
 HubRoute: TypeAlias = Route[Hub]
+NO_RULES = Rules({}, ())
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
 
@@ -84,27 +86,27 @@ class App:
         Raises:
             Refused: Whoever asks may not; nobody learns what is there and what is not.
         """
-        accounts = self.hub.accounts
-        actor = ANYBODY if route.scope == "open" else self._actor(call)
-        if route.scope == "account" and not actor.name:
-            raise Refused("NoToken")
-        ask = Ask(hub=self.hub, call=call, actor=actor, rules=accounts.rules())
-        if route.scope not in ("read", "write"):
-            return ask
-        repo = repo_of(fields)
-        if not repo or not ask.may("read", repo):
-            raise ask.no_repo()
-        return replace(ask, repo=repo)
-
-    def _actor(self, call: Call) -> Actor:
-        said = call.headers.get("authorization")
-        if said is None:
-            return ANYBODY
-        kind, _, text = said.partition(" ")
-        actor = self.hub.accounts.actor(text.strip()) if kind.lower() == "bearer" else None
+        if route.scope == "open":
+            return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
+        repo = repo_of(fields) if route.scope in ("read", "write") else ""
+        actor, rules = self.hub.accounts.look(_token(call), repo)
         if actor is None:
             raise Refused("InvalidToken", BAD_TOKEN)
-        return actor
+        if route.scope == "account" and not actor.name:
+            raise Refused("NoToken")
+        ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
+        if route.scope in ("read", "write") and not (repo and ask.may("read", repo)):
+            raise ask.no_repo()
+        return ask
+
+
+def _token(call: Call) -> str | None:
+    """The token that was sent; empty if something else was, None if nothing."""
+    said = call.headers.get("authorization")
+    if said is None:
+        return None
+    kind, _, text = said.partition(" ")
+    return text.strip() if kind.lower() == "bearer" else ""
 
 
 def _own(route: HubRoute, fields: Mapping[str, str]) -> dict[str, str]:

@@ -92,4 +92,7 @@ def _body(ask: Ask, commit: Commit, file: ViewedFile, begin: int, end: int) -> B
     if file.text is not None:
         return file.text.encode()[begin:end]
     ask.manifest(commit.manifest)  # which may have been deleted
-    return ask.hub.files.parts(commit.manifest, file.path, begin, end)
+    parts = ask.hub.files.parts(commit.manifest, file.path, begin, end)
+    if ask.call.method == "GET":  # else none of them is read
+        ask.hub.files.check(parts)
+    return parts

@@ -88,7 +88,7 @@ class Files:
         """The bytes ``begin`` to ``end`` of a file of a checkpoint.
 
         Raises:
-            MissingObject: The checkpoint, or an object of it, is not here.
+            MissingObject: The checkpoint is not here.
         """
         layout = self._layout(digest, path)
         parts: list[Part] = []
@@ -100,7 +100,6 @@ class Files:
             length = min(last, end) - (last - count) - skip
             if length > 0:
                 parts.append(Part(self._store, name, offset + skip, length))
-        self._check(parts)
         return parts
 
     def _layout(self, digest: Digest, path: str) -> _Layout:
@@ -113,8 +112,12 @@ class Files:
             self._layouts.put((digest, path), known)
         return known
 
-    def _check(self, parts: Sequence[Part]) -> None:
-        """See that all objects are here: an answer that has begun cannot say that one is not."""
+    def check(self, parts: Sequence[Part]) -> None:
+        """See that all objects are here: an answer that has begun cannot say that one is not.
+
+        Raises:
+            MissingObject: One is not.
+        """
         lacking = self._store.missing("objects", {part.object for part in parts})
         if lacking := self._store.missing("encoded", lacking):
             raise MissingObject("object", str(min(lacking)), str(self._store))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -15,7 +15,7 @@ from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
-from zoo.serve.who.may import LEVELS, Access, Actor, Level
+from zoo.serve.who.may import ANYBODY, LEVELS, Access, Actor, Level
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.workspace import Workspace
@@ -28,6 +28,17 @@ USED_SECONDS = 60
 """So seldom is written down that a token is used."""
 EVERYTHING: Level = "internal"
 """Who may read what nobody has said anything of."""
+# Made once: that takes longer than to ask.
+WHOSE = (
+    select(schema.token, schema.account.c.admin)
+    .join(schema.account)
+    .where(schema.token.c.id == bindparam("id"))
+)
+OF_ALL = (select(schema.level), select(schema.reader))
+OF_ONE = tuple(
+    select(table).where(table.c.path.in_((bindparam("repo"), bindparam("namespace"))))
+    for table in (schema.level, schema.reader)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -197,39 +208,37 @@ class Accounts:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
             connection.execute(change.values(revoked=_text(_now())))
 
-    def actor(self, text: str) -> Actor | None:
-        """Whose token this is; None if it is nobody's, or not any more."""
-        secret = read_secret(text)
-        if secret is None:
-            return None
-        token, account = schema.token, schema.account
-        statement = select(token, account.c.admin).join(account).where(token.c.id == secret.id)
+    def look(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
+        """Whose token this is, None if nobody's or not any more; and who may read what: of all, or
+        of one repository. Without a token it is anybody.
+        """
+        secret = read_secret(text) if text is not None else None
         with reading(self._engine) as connection:
-            row = connection.execute(statement).one_or_none()
+            row = secret and connection.execute(WHOSE, {"id": secret.id}).one_or_none()
+            levels, readers = _said(connection, repo)
+        rules = Rules(levels, readers)
+        if text is None:
+            return ANYBODY, rules
         now = _now()
-        if row is None or not secret.is_kept_as(row.secret) or row.revoked:
-            return None
+        if not secret or not row or row.revoked or not secret.is_kept_as(row.secret):
+            return None, rules
         if row.expires and row.expires <= _text(now):
-            return None
+            return None, rules
         if not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS)):
-            with writing(self._engine) as connection:
-                used = update(token).where(token.c.id == secret.id).values(used=_text(now))
-                connection.execute(used)
+            self._note_use(row.id, now)
         scopes = frozenset(row.scopes.split())
-        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name)
+        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name), rules
 
-    def rules(self) -> Rules:
-        """Who may read what."""
-        with reading(self._engine) as connection:
-            levels = {row.path: row.level for row in connection.execute(select(schema.level))}
-            readers = [(r.path, r.account) for r in connection.execute(select(schema.reader))]
-        return Rules(levels, readers)
+    def _note_use(self, token_id: str, now: datetime) -> None:
+        table = schema.token
+        change = update(table).where(table.c.id == token_id).values(used=_text(now))
+        with writing(self._engine) as connection:
+            connection.execute(change)
 
     def given(self) -> list[Given]:
         """What was said of namespaces and repositories, by path."""
         with reading(self._engine) as connection:
-            levels = {row.path: row.level for row in connection.execute(select(schema.level))}
-            readers = [(r.path, r.account) for r in connection.execute(select(schema.reader))]
+            levels, readers = _said(connection)
         return [
             Given(
                 path=path,
@@ -276,6 +285,16 @@ class Accounts:
     def _require(self, connection: Connection, name: str) -> None:
         if not self._account(connection, name):
             raise UnknownName("account", name, hint=f"make it first: zoo serve user add {name}")
+
+
+def _said(connection: Connection, repo: str = "") -> tuple[dict[str, Level], list[tuple[str, str]]]:
+    """The levels and the readers of a repository and its namespace, or of all."""
+    levels, readers = OF_ONE if repo else OF_ALL
+    which = {"repo": repo, "namespace": repo.partition("/")[0]} if repo else {}
+    return (
+        {row.path: row.level for row in connection.execute(levels, which)},
+        [(row.path, row.account) for row in connection.execute(readers, which)],
+    )
 
 
 def _now() -> datetime:
