@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
 from fakes.served import Served
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zoo.domain.reference import Reference
+from zoo.serve.hub.table import ROUTES
 from zoo.store.files import restore_file
 
 MODEL = "/api/models/team/net"
@@ -317,3 +320,41 @@ def test_a_name_that_is_deleted_is_gone_and_its_commits_too(served: Served, toke
     finally:
         workspace.restore(Reference.parse("team/net"))
     assert head_of(served, token) == sha
+
+
+WORDS = [
+    "team", "net", "secret", "open", "main", "dev", "v1", "config.json", "model.safetensors", "..",
+    "%", "%2e", "%ff", "%00", "a b", "\u00e9", "-", "{x}", "zoo_", "x" * 200, "api", "resolve",
+]  # fmt: skip
+NAMES = [
+    "expand", "limit", "cursor", "p", "search", "filter", "sort", "full", "x", "num_parameters",
+    "expand[]", "blobs", "author",
+]  # fmt: skip
+VALUES = ["", "true", "-1", "9" * 30, "siblings", "min:1M", "\u0000", "%", "a,b", "secret"]
+QUERIES = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=3).map(
+    urlencode
+)
+
+
+@st.composite
+def paths(draw: st.DrawFn) -> str:
+    """The path of a route, or of none, with anything in its fields."""
+    path = draw(st.sampled_from([*(route.path for route in ROUTES), "/{a}/{b}/{c}"]))
+    return re.sub(r"\{[\w.]+\}", lambda _: draw(st.sampled_from(WORDS)), path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    method=st.sampled_from(["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+    path=paths(),
+    query=QUERIES,
+    body=st.binary(max_size=20),
+)
+def test_no_request_fails_the_server(
+    served: Served, token: str, method: str, path: str, query: str, body: bytes
+) -> None:
+    sent = body if method in ("POST", "PUT", "PATCH") else b""
+    got = served.ask(f"{quote(path, safe='/%')}?{query}", method, token=token, body=sent)
+    assert got.status < 500 or got.status == 501, (got.status, got.code)
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert b"secret/net" not in got.body
