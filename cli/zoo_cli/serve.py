@@ -175,12 +175,12 @@ def token_revoke(token_id: str, as_json: bool) -> None:
 def access(
     path: str | None, level: str | None, allow: str | None, disallow: str | None, as_json: bool
 ) -> None:
-    """Say who may read NAME, a namespace or a name in one; or list what was said.
+    """Say who may read NAME, or list what was said.
 
-    public: anybody, without a token. internal: who has an account, which is how all is unless you
-    say otherwise. private: who is allowed, whom the namespace is called after, and admins. What is
-    said of a name wins over what is said of its namespace; who may read a namespace may read all
-    in it.
+    NAME is a namespace, or a name in one. public: anybody may, without a token. internal: who has
+    an account, which is how all is unless you say otherwise. private: who is allowed, whom the
+    namespace is called after, and admins. What is said of a name wins over what is said of its
+    namespace; who may read a namespace may read all in it.
 
     \b
     Examples:
