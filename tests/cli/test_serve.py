@@ -42,7 +42,8 @@ def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
     ):  # fmt: skip
         assert plain(typed(line)) == plain(shown(line)), line
     listed = typed("zoo serve token ls")
-    first, last = listed.splitlines()[1:]
+    # Made in the same second: by their names.
+    first, last = sorted(listed.splitlines()[1:], key=lambda line: line.split()[2])
     assert (first.split()[1:3], last.split()[1:3]) == (["ann", "first"], ["ann", "laptop"])
     done = typed(f"zoo serve token revoke {last.split()[0]}")
     assert plain(done) == plain(shown("zoo serve token revoke CXIhqTlP"))
