@@ -52,7 +52,7 @@ def ask(home: Path, data: Path, size: int, cell: dict[str, str], budget: str) ->
         if not plan or not layers:
             return {**cell, "advised": "", "accuracy": 0.0, "seconds": asked - began}
         done = z.run_recipe(
-            zoo.Recipe(**dict(plan.recipe)), BASE, f"bench/run:s{time.time_ns()}", device="cpu"
+            zoo.Recipe.from_json(plan.recipe), BASE, f"bench/run:s{time.time_ns()}", device="cpu"
         )
     tried = [(x.name, round(x.score, 4), x.epochs, x.done, x.seconds) for x in plan.tried]
     return {
@@ -109,7 +109,7 @@ class Truth:
 
     def mean(self, arm: str, cells: list[Cell]) -> float:
         """Accuracy of a strategy over cells."""
-        return statistics.mean(self.of[key][arm]["accuracy"] for key in cells)
+        return float(statistics.mean(self.of[key][arm]["accuracy"] for key in cells))
 
     def most_validated(self, key: Cell) -> str:
         """What is best on the validation images, of all that was tried."""

@@ -15,6 +15,7 @@ Seconds are those of the processor.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import tempfile
@@ -57,11 +58,14 @@ def fastai(base: Path, data: Path, size: int, seed: int, *, epochs: int, augment
 def autogluon(base: Path, data: Path, size: int, seed: int) -> float:
     """Accuracy of AutoGluon's default on the test images."""
     from autogluon.multimodal import MultiModalPredictor
-    from pandas import DataFrame
 
-    def table(part: str) -> DataFrame:
-        files = sorted((data / part).rglob("*.*"))
-        return DataFrame({"image": map(str, files), "label": [file.parent.name for file in files]})
+    def table(part: str) -> str:
+        path, files = Path(folder) / f"{part}.csv", sorted((data / part).rglob("*.*"))
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [("image", "label"), *((each, each.parent.name) for each in files)]
+            )
+        return str(path)
 
     with tempfile.TemporaryDirectory() as folder:
         found = MultiModalPredictor(label="label", path=f"{folder}/model", verbosity=0)

@@ -25,6 +25,7 @@ from zoo_cli import (
     remotes,
     runs,
     search,
+    serve,
     share,
     show,
     start,
@@ -42,7 +43,7 @@ __all__ = ["cli", "main"]
 SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
-    "Share": "pull push fetch remote tag mv import edit export",
+    "Share": "pull push fetch remote tag mv import edit export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
@@ -150,6 +151,7 @@ MODULES = (
     remotes,
     runs,
     search,
+    serve,
     share,
     show,
     start,

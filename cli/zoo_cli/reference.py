@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from zoo_cli.command import WHOLE
@@ -45,13 +47,17 @@ def reference() -> str:
     for heading, names in SECTIONS.items():
         parts.append(f"## {heading}\n")
         for name in names.split():
-            command = cli.commands[name]
-            inner = _context(command, name, context)
-            parts.append(_section(command, inner, level=3))
-            if isinstance(command, click.Group):
-                below = sorted(command.commands.items())
-                parts += [_section(c, _context(c, own, inner), level=3) for own, c in below]
+            parts += _sections(cli.commands[name], name, context)
     return "\n".join([*parts, _failures()])
+
+
+def _sections(command: click.Command, name: str, above: click.Context) -> Iterator[str]:
+    """The help of a command and of those below it."""
+    context = _context(command, name, above)
+    yield _section(command, context, level=3)
+    if isinstance(command, click.Group):
+        for own, below in sorted(command.commands.items()):
+            yield from _sections(below, own, context)
 
 
 def _failures() -> str:

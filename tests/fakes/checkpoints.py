@@ -35,6 +35,7 @@ __all__ = [
     "objects_in",
     "raw_file",
     "store_checkpoint",
+    "store_weights",
     "tensors",
     "tree",
 ]

@@ -96,6 +96,12 @@ SIGN_BYTES = 4096
 JSON_FILE_BYTES = MIB
 """Of a file that a zoo keeps beside its store, such as ``remotes.json``."""
 
+VIEW_BYTES = 16 * MIB
+"""Of what a server keeps of a checkpoint's files: their names, and the texts that it made."""
+
+REQUEST_BYTES = MIB
+"""Of the body of a request to a server that sends no file."""
+
 RUN_BYTES = 64 * MIB
 """Of a fine-tune's ``run.json``."""
 

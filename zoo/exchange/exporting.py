@@ -31,7 +31,7 @@ from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Exported", "described", "export"]
+__all__ = ["Exported", "configuration", "described", "export"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -146,14 +146,8 @@ def _write(
         if record:
             described(folder / CONFIG, manifest, record)
         return sorted(path.name for path in folder.iterdir())
-    config = {
-        **backbone.export_config(module, manifest),
-        KEY: {**description(manifest), **({RECORD: record} if record else {})},
-    }
-    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
-    for name, content in {**beside, CONFIG: config}.items():
+    for name, text in _configuration(manifest, backbone, module, record).items():
         if not (folder / name).exists():
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             write_whole(folder / name, [text.encode()])
     return sorted(path.name for path in folder.iterdir())
 
@@ -172,6 +166,37 @@ def described(path: Path, manifest: Manifest, record: Json) -> None:
     except (FileNotFoundError, ValueError, RecursionError):
         return
     if isinstance(config, dict) and KEY not in config:
-        part = {**description(manifest), **({RECORD: record} if record else {})}
-        text = json.dumps({**config, KEY: part}, indent=2, ensure_ascii=False) + "\n"
+        text = (
+            json.dumps({**config, KEY: _part(manifest, record)}, indent=2, ensure_ascii=False)
+            + "\n"
+        )
         path.write_text(text, encoding="utf-8")
+
+
+def _part(manifest: Manifest, record: Json) -> dict[str, object]:
+    """Zoo's part of a ``config.json``."""
+    return {**description(manifest), **({RECORD: record} if record else {})}
+
+
+def configuration(manifest: Manifest) -> dict[str, str]:
+    """The texts of ``config.json`` and what its library looks for beside it, by name.
+
+    Raises:
+        ZooError: What builds the network is not here, or not allowed, or cannot build it.
+    """
+    backbone = backbone_of(manifest)
+    with on_meta():
+        module = build(backbone, manifest)
+    record = folder_record(manifest, {each.name: each.sha256.hex for each in manifest.weights})
+    return _configuration(manifest, backbone, module, record)
+
+
+def _configuration(
+    manifest: Manifest, backbone: Backbone, module: nn.Module, record: Json
+) -> dict[str, str]:
+    config = {**backbone.export_config(module, manifest), KEY: _part(manifest, record)}
+    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
+    return {
+        name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        for name, content in {**beside, CONFIG: config}.items()
+    }

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
+from zoo.domain.card import ancestors, pipeline
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
-from zoo.domain.manifest import DECLARED, FOUND, Manifest
+from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
-from zoo.domain.task import PIPELINES, TASKS
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange.at_hub import check_there
 from zoo.exchange.origins import base_models, keep_published, published
@@ -30,10 +29,6 @@ __all__ = ["Published", "locator_in", "publish"]
 
 HUB = "hub"
 """The source plugin that publishes."""
-SHOWN = 50
-"""Ancestors that a card lists."""
-HOW = {FOUND: "found to derive from", DECLARED: "said to derive from"}
-"""Relations that are not what a training did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -143,7 +138,7 @@ def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, object]:
     facts = {
         "license": manifest.license,
         "library_name": manifest.backbone.plugin,
-        "pipeline_tag": _pipeline(manifest),
+        "pipeline_tag": pipeline(manifest),
         "tags": ["zoo", manifest.backbone.plugin],
         "base_model": bases,
         "base_model_relation": "finetune" if bases else None,
@@ -151,28 +146,10 @@ def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, object]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _pipeline(manifest: Manifest) -> str:
-    if not manifest.head.num_classes:
-        return "image-feature-extraction"
-    task = (manifest.recipe or {}).get("task", "classification")
-    return PIPELINES[task][0] if task in TASKS else "image-classification"
-
-
 def _lineage(name: str, digest: Digest, manifest: Manifest) -> Iterator[str]:
     yield f"This is `{name}`, {digest}."
     yield ""
-    yield from _ancestors(manifest)
+    yield from ancestors(manifest)
     if not manifest.parents:
         origin = " ".join(manifest.provenance.get(key, "") for key in ("source", "locator"))
         yield f"- from {origin.strip() or 'an unknown source'}"
-
-
-def _ancestors(manifest: Manifest) -> Iterator[str]:
-    depths: dict[Digest | None, int] = {None: 0}
-    for child, parent in islice(manifest.lineage(), SHOWN):
-        depth = depths[child]
-        depths[parent.manifest] = depth + 1
-        how = HOW.get(parent.relation, f"{parent.relation} of")
-        yield f"{'  ' * depth}- {how} `{parent.ref}`, {parent.manifest}"
-    if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
-        yield f"- and {more} more"

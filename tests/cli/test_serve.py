@@ -1,0 +1,116 @@
+"""zoo serve and its commands, as docs/serve.md shows them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.pages import masked
+from fakes.prepared import Run
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+TOKEN = re.compile(r"zoo_[0-9A-Za-z]{8}_[0-9A-Za-z]{46}")
+NET = "team/net"
+
+
+def shown(line: str) -> str:
+    """What the page shows below a line that is typed."""
+    text = re.split(rf"^\$ {re.escape(line)}\n", PAGE, flags=re.MULTILINE)[1]
+    return re.split(r"^(?:\$ |```)", text, flags=re.MULTILINE)[0]
+
+
+def plain(text: str) -> str:
+    """Without what is another each time."""
+    return masked(re.sub(r"\b\w{8}\b(?= (?:ann|is)|  ann)", "ID", TOKEN.sub("TOKEN", text)))
+
+
+def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
+    def typed(line: str) -> str:
+        said = toy(*line.split()[1:])
+        assert said.code == 0, said
+        return str(said.out + said.err)
+
+    for line in (
+        "zoo serve user add ann", "zoo serve access team/secret private --allow ann",
+        "zoo serve access shown public", "zoo serve access",
+        "zoo serve token create ann --name laptop --days 90",
+    ):  # fmt: skip
+        assert plain(typed(line)) == plain(shown(line)), line
+    listed = typed("zoo serve token ls")
+    # Made in the same second: by their names.
+    first, last = sorted(listed.splitlines()[1:], key=lambda line: line.split()[2])
+    assert (first.split()[1:3], last.split()[1:3]) == (["ann", "first"], ["ann", "laptop"])
+    done = typed(f"zoo serve token revoke {last.split()[0]}")
+    assert plain(done) == plain(shown("zoo serve token revoke CXIhqTlP"))
+    assert "revoked 20" in typed("zoo serve token ls")
+
+
+def test_each_answer_as_json(toy: Run) -> None:
+    made = toy("serve", "user", "add", "ann", "--admin", "--json").json
+    assert TOKEN.fullmatch(made["token"])
+    assert toy("serve", "user", "--json").json == toy("serve", "user", "ls", "--json").json
+    assert toy("serve", "user", "--json").json[0]["admin"] is True
+    (token,) = toy("serve", "token", "--json").json
+    assert token == {key: value for key, value in made.items() if key != "token"}
+    toy("serve", "access", "team/base", "--allow", "ann").done()
+    assert toy("serve", "access", "--json").json == [
+        {"path": "team/base", "level": None, "readers": ["ann"]}
+    ]
+    toy("serve", "access", "team/base", "--disallow", "ann").done()
+    assert toy("serve", "token", "revoke", token["id"], "--json").json == {"id": token["id"]}
+    assert toy("serve", "user", "rm", "ann", "--json").json == {"name": "ann"}
+
+
+def test_what_is_wrong_is_told(toy: Run) -> None:
+    assert "make one: zoo serve user add NAME" in toy("serve", "user").err
+    assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err
+    assert "all is internal" in toy("serve", "access").err
+    toy("serve", "token", "create", "ann").refused(
+        "unknown account 'ann'", "zoo serve user add ann"
+    )
+    toy("serve", "user", "rm", "ann").refused("unknown account")
+    toy("serve", "user", "add", "a/b").refused("is not a reference")
+    toy("serve", "access", "a/b/c", "public").refused("is not a reference")
+    toy("serve", "--host", "0.0.0.0").refused("can be reached by other machines", "--public-url")
+    toy("serve", "--public-url", "zoo.lab.org").refused("is no URL of a server")
+    assert toy("serve", "access", "--allow", "ann").code == 2
+    assert toy("serve", "access", "team/base").code == 2
+
+
+@pytest.mark.long
+def test_from_nothing_to_a_network_in_four_commands(small: Run, tmp_path: Path) -> None:
+    """The first is `pip install`, which made what runs here."""
+    small("tag", NET, "team/flowers").done()
+    zoo = [sys.executable, "-m", "zoo_cli"]
+    command = [*zoo, "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout
+        assert server.stderr
+        said = server.stdout.readline() + "".join(server.stderr.readline() for _ in range(2))
+        url = re.search(r"http://[\d.:]+\d", said)
+        assert url
+        put = said.replace(url[0], "http://127.0.0.1:8765").replace(
+            str(Path.cwd()), "/home/ana/zoo"
+        )
+        assert put == shown("zoo serve")
+        made = subprocess.run([*zoo, "serve", "user", "add", "ann"], check=True, text=True,
+                              capture_output=True)  # fmt: skip
+        lines = re.search(r"\$ python -c \"(.*)\"\n(.*)\n", PAGE)
+        assert lines
+        env = {**os.environ, "HF_ENDPOINT": url[0], "HF_TOKEN": made.stdout.strip(),
+               "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", lines[1]], env=env, check=False, text=True,
+                              capture_output=True)  # fmt: skip
+        server.send_signal(signal.SIGINT)
+        _, log = server.communicate()
+    assert (done.returncode, done.stdout.strip()) == (0, lines[2]), done.stderr
+    assert made.stdout.strip() not in log
+    assert "GET /team/flowers/resolve/" in log
+    assert server.returncode == 0

@@ -1,0 +1,61 @@
+"""Zoos that are served, one for each file of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes.checkpoints import add_checkpoint, store_weights, tensors
+from fakes.served import CONFIG, Served, serving, with_files
+
+from zoo.domain.manifest import Parent
+from zoo.domain.reference import Reference
+from zoo.workspace import Workspace
+
+
+def make(root: Path) -> None:
+    """Names with several versions; each has a ``config.json``, so that nothing needs torch."""
+    with closing(Workspace.create(root)) as workspace:
+        first = add_checkpoint(workspace, "team/parts")
+        for name in ("team/net", "secret/net", "shown/net", "secret/open"):
+            more = bytes(range(256)) * 9
+            whole = with_files(workspace, first, config_json=CONFIG, more_safetensors=more)
+            workspace.commit(whole, Reference.parse(name), "import")
+        values = tensors(1)
+        parent = Parent(manifest=first, relation="finetune", ref="team/net:v1")
+        with workspace.store.upload():
+            weights = store_weights(workspace.store, values)
+        second = replace(
+            whole, weights=(weights,), parents=(parent,), metrics={"accuracy": 0.5},
+            classes=("a", "b", "c"), license="mit",
+        )  # fmt: skip
+        base = workspace.store.read_ref(Reference.parse("team/net"))
+        assert base
+        workspace.move(Reference.parse("team/net:v1"), base.manifest, "tag")
+        workspace.protect(Reference.parse("team/net:v1"), on=True)
+        workspace.commit(second, Reference.parse("team/net"), "finetune")
+        workspace.move(Reference.parse("team/net:dev"), base.manifest, "tag")
+        workspace.delete(Reference.parse("team/parts"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """``team/net`` with three versions; ``secret`` is private but for ``secret/open``, and
+    ``shown/net`` is public.
+    """
+    root = tmp_path_factory.mktemp("served") / "zoo"
+    make(root)
+    with serving(root) as served:
+        served.accounts.change("secret", level="private")
+        served.accounts.change("secret/open", level="public")
+        served.accounts.change("shown", level="public")
+        yield served
+
+
+@pytest.fixture(scope="module")
+def token(served: Served) -> str:
+    """The token of somebody who has an account, and no more."""
+    return served.token("ann")

@@ -1,0 +1,23 @@
+"""The server: a zoo over HTTP, as clients of the model hub know it. See ``docs/serve.md``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from zoo.errors import MissingPackage
+
+__all__ = ["check_installed"]
+
+PACKAGES = ("starlette", "uvicorn", "httptools")
+
+
+def check_installed() -> None:
+    """See that what answers requests is here; accounts need none of it.
+
+    Raises:
+        MissingPackage: It is not.
+    """
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            what = f"{package}, which the server needs,"
+            raise MissingPackage(what, "pip install 'zoo-registry[serve]'")

@@ -1,0 +1,131 @@
+"""App: the ASGI application. It finds the route of a request, sees that it may be asked, and sends
+what is answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from zoo.errors import Corrupt, MissingObject, Unavailable, ZooError
+from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
+from zoo.serve.http.call import Call, read_call, trace_of
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.guard import SAFE, Address
+from zoo.serve.http.router import Route, Router
+from zoo.serve.hub.ask import Ask, Hub, repo_of
+from zoo.serve.hub.table import ROUTES
+from zoo.serve.who.accounts import Rules
+from zoo.serve.who.may import ANYBODY
+from zoo.serve.who.tokens import TOKEN
+
+__all__ = ["App"]
+
+LOG = logging.getLogger("zoo.serve")
+HubRoute: TypeAlias = Route[Hub]
+NO_RULES = Rules({}, ())
+BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
+"""Clients take a 401 without these very words for a repository that is not there."""
+
+
+class App:
+    """Answers requests about a zoo."""
+
+    def __init__(self, hub: Hub, address: Address) -> None:
+        self.hub, self.address = hub, address
+        self.router: Router[Hub] = Router(ROUTES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert scope["type"] == "http", scope["type"]
+        began, headers = time.monotonic(), Headers(scope=scope)
+        trace = trace_of(headers)
+        answer = await self._answer(scope, receive, headers, trace)
+        whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
+        zero_copy = ZERO_COPY in scope.get("extensions", {})
+        try:
+            await send_answer(whole, send, head=scope["method"] == "HEAD", zero_copy=zero_copy)
+        finally:
+            _log(scope, whole, trace, time.monotonic() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive, headers: Headers, trace: str) -> Answer:
+        try:
+            base, prefix = self.address.base(headers), self.address.prefix
+            call = await read_call(scope, receive, base=base, prefix=prefix, id=trace)
+            return await run_in_threadpool(self.answer, call)
+        except Refused as refused:
+            return refused.answer()
+
+    def answer(self, call: Call) -> Answer:
+        """What is answered; whatever fails is told, too."""
+        try:
+            route, fields = self.router.find(call)
+            return route.handler(self._asked(route, call, fields), **_own(route, fields))
+        except Refused as refused:
+            return refused.answer()
+        except Unavailable as error:
+            return _told("Busy", error, call, {"Retry-After": "2"})
+        except (Corrupt, MissingObject) as error:
+            return _told("Damaged", error, call)
+        except ZooError as error:
+            return _told("Failed", error, call)
+        except Exception:
+            LOG.exception("request %s failed", call.id)
+            return Refused("Failed").answer()
+
+    def _asked(self, route: HubRoute, call: Call, fields: Mapping[str, str]) -> Ask:
+        """The request with who asks.
+
+        Raises:
+            Refused: Whoever asks may not; nobody learns what is there and what is not.
+        """
+        if route.scope == "open":
+            return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
+        repo = repo_of(fields) if route.scope in ("read", "write") else ""
+        actor, rules = self.hub.accounts.look(_token(call), repo)
+        if actor is None:
+            raise Refused("InvalidToken", BAD_TOKEN)
+        if route.scope == "account" and not actor.name:
+            raise Refused("NoToken")
+        ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
+        if route.scope in ("read", "write") and not (repo and ask.may("read", repo)):
+            raise ask.no_repo()
+        return ask
+
+
+def _token(call: Call) -> str | None:
+    """The token that was sent; empty if something else was, None if nothing."""
+    said = call.headers.get("authorization")
+    if said is None:
+        return None
+    kind, _, text = said.partition(" ")
+    return text.strip() if kind.lower() == "bearer" else ""
+
+
+def _own(route: HubRoute, fields: Mapping[str, str]) -> dict[str, str]:
+    """The fields that a handler takes: the repository is in the request."""
+    if route.scope in ("read", "write"):
+        return {name: text for name, text in fields.items() if name not in ("namespace", "name")}
+    return dict(fields)
+
+
+def _told(
+    code: str, error: ZooError, call: Call, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """What a client is told of a failure; the log has the rest, such as paths of this machine."""
+    LOG.warning("request %s: %s", call.id, error)
+    return Refused(code, headers=headers).answer()
+
+
+def _log(scope: Scope, answer: Answer, trace: str, seconds: float) -> None:
+    path = TOKEN.sub("zoo_…", scope["raw_path"].decode("ascii", "replace"))
+    client = (scope.get("client") or ("-",))[0]
+    what = f"{answer.status} {answer.code}".strip()
+    LOG.info("%s %s %s %s %.0f ms %s", client, scope["method"], path, what, 1000 * seconds, trace)

@@ -1,0 +1,100 @@
+"""Call: one request, taken apart."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Receive, Scope
+
+from zoo.domain.limits import REQUEST_BYTES
+from zoo.serve.http.errors import Refused
+
+__all__ = ["Call", "read_call"]
+
+TRACE = re.compile(r"[\w.:=;-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request.
+
+    Attributes:
+        method: ``GET``, ``HEAD``, …
+        path: Its path, as it was sent, percent-encoded.
+        query: What follows the question mark.
+        headers: Its headers.
+        body: Its body.
+        base: The URL that this server is asked by, without a slash at the end.
+        id: What tells it from others in logs: the client's own, if it sent one.
+    """
+
+    method: str
+    path: str
+    query: QueryParams
+    headers: Headers
+    body: bytes
+    base: str
+    id: str
+
+    @property
+    def form(self) -> Mapping[str, list[str]]:
+        """The body as a form.
+
+        Raises:
+            Refused: It is none.
+        """
+        try:
+            return parse_qs(self.body.decode(), keep_blank_values=True, max_num_fields=10_000)
+        except ValueError:
+            raise Refused("BadRequest", "the body is no form") from None
+
+    def flag(self, name: str) -> bool:
+        """Whether a switch in the query is on."""
+        return self.query.get(name, "").lower() in ("true", "1")
+
+
+def trace_of(headers: Headers) -> str:
+    """The client's own name of a request, or a new one."""
+    sent = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
+    return sent if TRACE.fullmatch(sent) else secrets.token_hex(8)
+
+
+async def read_call(scope: Scope, receive: Receive, *, base: str, prefix: str, id: str) -> Call:  # noqa: A002
+    """Take a request apart, and read its body.
+
+    Raises:
+        Refused: The body is too large.
+    """
+    headers = Headers(scope=scope)
+    path: str = scope["raw_path"].decode("ascii", "replace")
+    return Call(
+        method=scope["method"],
+        path=path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path,
+        query=QueryParams(scope["query_string"]),
+        headers=headers,
+        body=await _body(headers, receive),
+        base=base,
+        id=id,
+    )
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes:
+    if not headers.get("content-length", "0").isdigit():
+        raise Refused("BadRequest", "Content-Length is no number")
+    if int(headers.get("content-length", "0")) > REQUEST_BYTES:
+        raise Refused("TooLarge", f"a body has at most {REQUEST_BYTES} bytes here")
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > REQUEST_BYTES:
+            raise Refused("TooLarge", f"a body has at most {REQUEST_BYTES} bytes here")
+    return bytes(body)

@@ -1,0 +1,77 @@
+"""Errors: what is refused, as clients of the hub understand it.
+
+They look at the header ``X-Error-Code`` first, and show the text of ``X-Error-Message``, as an
+answer to HEAD has no body. ``docs/protocol.md`` has the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from zoo.serve.http.answer import Answer, json_answer
+
+__all__ = ["CODES", "Refused"]
+
+
+class _Code(NamedTuple):
+    status: int
+    meaning: str
+
+
+CODES: Mapping[str, _Code] = {
+    "RepoNotFound": _Code(404, "There is no such repository, or you may not read it."),
+    "RevisionNotFound": _Code(404, "The repository has no such branch, tag or commit."),
+    "EntryNotFound": _Code(404, "The commit has no such file or folder."),
+    "NotFound": _Code(404, "There is nothing at this address."),
+    "InvalidToken": _Code(401, "The token is none of this server's, has expired, or is revoked."),
+    "NoToken": _Code(401, "A token is needed."),
+    "Forbidden": _Code(403, "You may read this, and no more."),
+    "BadRequest": _Code(400, "The request is malformed."),
+    "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),
+    "TooLarge": _Code(413, "The body of the request is too large."),
+    "RangeNotSatisfiable": _Code(416, "The file has no such range."),
+    "WrongHost": _Code(421, "The server is not called so."),
+    "Damaged": _Code(500, "The zoo's files are damaged; its log tells which."),
+    "Failed": _Code(500, "The server has failed; its log tells of what."),
+    "NotImplemented": _Code(501, "This server does not do that."),
+    "Busy": _Code(503, "It takes a moment; ask again."),
+}
+"""All codes, the status of each, and what it means."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+LONGEST = 500
+"""Letters of a message that a header has."""
+
+
+class Refused(Exception):
+    """A request that is refused with a code of `CODES`, and a message for people.
+
+    Attributes:
+        code: The code.
+        message: What is told.
+        status: The status, if it is not the code's own.
+        headers: Further headers.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.code, self.message = code, message or CODES[code].meaning
+        self.status, self.headers = status or CODES[code].status, headers or {}
+        super().__init__(self.message)
+
+    def answer(self) -> Answer:
+        """The answer that says so."""
+        line = CONTROL.sub(" ", self.message)[:LONGEST].encode("latin-1", "replace")
+        said = {"X-Error-Code": self.code, "X-Error-Message": line.decode("latin-1")}
+        if self.status == 401:
+            said["WWW-Authenticate"] = "Bearer"
+        base = json_answer({"error": self.message}, self.status)
+        headers = {**base.headers, **said, **self.headers}
+        return Answer(status=self.status, headers=headers, body=base.body, code=self.code)

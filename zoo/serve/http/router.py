@@ -1,0 +1,86 @@
+"""Router: one table says what is answered, who may ask for it, and what can be refused.
+
+Paths are matched as they were sent: a revision such as ``dev%2Fa`` is one part of a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from zoo.serve.http.answer import Answer
+from zoo.serve.http.call import Call
+from zoo.serve.http.errors import CODES, Refused
+
+__all__ = ["Route", "Router", "Scope"]
+
+S = TypeVar("S")
+Scope = Literal["open", "listed", "account", "read", "write"]
+"""Who may ask: anybody, and no token is looked at; anybody, and what is answered depends on what
+they may read; who has an account; who may read, or write, the repository in the path."""
+FIELD = re.compile(r"\{(\w+)(\.\.\.)?\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(Generic[S]):
+    """A row of the table.
+
+    Attributes:
+        method: ``GET`` takes HEAD, too.
+        path: With fields: ``{name}`` is one part of a path, ``{path...}`` all that is left. The
+            repository is ``{namespace}/{name}``.
+        scope: Who may ask.
+        handler: Answers, from what the server knows, the request, and the fields.
+        errors: Codes of what can be refused, beside those of all routes.
+        summary: What it is, in a line.
+    """
+
+    method: str
+    path: str
+    scope: Scope
+    handler: Callable[..., Answer]
+    errors: tuple[str, ...] = ()
+    summary: str
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile the path."""
+        assert set(self.errors) <= CODES.keys(), self.errors
+        text = FIELD.sub(lambda f: f"(?P<{f[1]}>{'.+' if f[2] else '[^/]+'})", self.path)
+        object.__setattr__(self, "pattern", re.compile(text))
+
+
+class Router(Generic[S]):
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Sequence[Route[S]]) -> None:
+        self.routes = routes
+
+    def find(self, call: Call) -> tuple[Route[S], Mapping[str, str]]:
+        """The route, and the fields of its path, decoded.
+
+        Raises:
+            Refused: There is none, or not for this method.
+        """
+        method = "GET" if call.method == "HEAD" else call.method
+        others = []
+        for route in self.routes:
+            match = route.pattern.fullmatch(call.path)
+            if match and method == route.method:
+                return route, {name: _decoded(text) for name, text in match.groupdict().items()}
+            if match:
+                others.append(route.method)
+        if others:
+            allowed = {"Allow": ", ".join(sorted({*others}))}
+            raise Refused("MethodNotAllowed", headers=allowed)
+        raise Refused("NotFound")
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise Refused("NotFound") from None

@@ -1,0 +1,1 @@
+"""What clients of the model hub ask for."""

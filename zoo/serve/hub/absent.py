@@ -1,0 +1,89 @@
+"""Absent: what clients ask for and this server does not do, so that they say so.
+
+Discussions must not be an empty list: transformers would then send the repository's name and the
+token to a service elsewhere that converts pickles.
+"""
+
+from __future__ import annotations
+
+from zoo.serve.http.answer import Answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.router import Route
+from zoo.serve.hub.ask import Ask, Hub
+
+__all__ = ["ABSENT", "ELSEWHERE"]
+
+WRITES = (
+    ("POST", "/api/repos/create"), ("DELETE", "/api/repos/delete"), ("POST", "/api/repos/move"),
+    ("POST", "/api/validate-yaml"),
+    *((method, f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}") for method, rest in (
+        ("PUT", "settings"), ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"),
+        ("POST", "tag/{tag}"), ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"),
+        ("POST", "commit/{revision}"), ("POST", "super-squash/{revision}"), ("POST", "duplicate"),
+        ("POST", "lfs-files/duplicate"), ("GET", "xet-write-token/{revision}"),
+    )),
+    ("POST", "/{namespace}/{name}/info/lfs/objects/batch"),
+    ("POST", "/{kind}/{namespace}/{name}/info/lfs/objects/batch"),
+)  # fmt: skip
+OTHERS = (
+    ("GET", "/api/collections{rest...}"), ("POST", "/api/collections{rest...}"),
+    ("GET", "/api/papers{rest...}"), ("GET", "/api/daily_papers"),
+    ("GET", "/api/jobs{rest...}"), ("POST", "/api/jobs{rest...}"),
+    ("GET", "/api/buckets{rest...}"), ("POST", "/api/buckets{rest...}"),
+    ("POST", "/oauth/device"), ("POST", "/oauth/token"),
+    ("GET", "/api/settings/{rest...}"), ("POST", "/api/settings/{rest...}"),
+)  # fmt: skip
+UNKNOWN = (
+    ("GET", "/api/models/{namespace}/{name}/discussions{rest...}"),
+    ("GET", "/api/models/{namespace}/{name}/discussions"),
+    ("GET", "/api/models/{namespace}/{name}/xet-read-token/{revision}"),
+)
+OTHER_NAMES = (
+    ("GET", "/api/models/{name}"), ("GET", "/api/models/{name}/revision/{revision}"),
+    ("GET", "/{name}/resolve/{revision}/{path...}"),
+    *(("GET", f"/api/{kind}/{{namespace}}/{{name}}{rest}")
+      for kind in ("datasets", "spaces", "kernels") for rest in ("", "/{rest...}")),
+    *(("GET", f"/{kind}/{{namespace}}/{{name}}/resolve/{{revision}}/{{path...}}")
+      for kind in ("datasets", "spaces", "kernels")),
+)  # fmt: skip
+"""Repositories that cannot be: of one word, or of another kind than models."""
+
+
+def _write(ask: Ask, **fields: str) -> Answer:
+    del ask, fields
+    raise Refused(
+        "NotImplemented",
+        "this server takes no uploads over HTTP yet: zoo push writes to a zoo's folder or bucket",
+    )
+
+
+def _other(ask: Ask, **fields: str) -> Answer:
+    del ask, fields
+    raise Refused("NotImplemented")
+
+
+def _unknown(ask: Ask, **fields: str) -> Answer:
+    del ask, fields
+    raise Refused("NotFound")
+
+
+def _no_repo(ask: Ask, **fields: str) -> Answer:
+    del fields
+    raise ask.no_repo()
+
+
+ABSENT: tuple[Route[Hub], ...] = (
+    *(Route(method=method, path=path, scope="open", handler=_write, errors=("NotImplemented",),
+            summary="uploads: not yet") for method, path in WRITES),
+    *(Route(method=method, path=path, scope="open", handler=_other, errors=("NotImplemented",),
+            summary="not offered") for method, path in OTHERS),
+    *(Route(method=method, path=path, scope="open", handler=_unknown, errors=("NotFound",),
+            summary="must not be there") for method, path in UNKNOWN),
+)  # fmt: skip
+"""What comes before other routes."""
+
+ELSEWHERE: tuple[Route[Hub], ...] = tuple(
+    Route(method=method, path=path, scope="listed", handler=_no_repo, errors=("RepoNotFound",),
+          summary="no repository can be called so") for method, path in OTHER_NAMES
+)  # fmt: skip
+"""What comes after them: a repository may be called ``team/resolve``."""

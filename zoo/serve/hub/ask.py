@@ -1,0 +1,142 @@
+"""Ask: a request with what is known of who asks, and what answers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import urlencode
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference
+from zoo.serve.http.call import Call
+from zoo.serve.http.errors import Refused
+from zoo.serve.keep.files import Files
+from zoo.serve.keep.history import Commit, History
+from zoo.serve.keep.views import Views
+from zoo.serve.who.accounts import Accounts, Rules
+from zoo.serve.who.may import Access, Action, Actor, may
+from zoo.workspace import Workspace
+
+__all__ = ["Ask", "Hub", "at", "repo_of"]
+
+SOON, LATER = 8.0, 300.0
+"""Seconds that a client may have to wait: for an answer to HEAD it waits ten."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """What a server knows: a zoo, its accounts, and its names as clients of the hub see them."""
+
+    workspace: Workspace
+    accounts: Accounts
+    views: Views = field(init=False)
+    history: History = field(init=False)
+    files: Files = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the rest of the zoo's store."""
+        store = self.workspace.store
+        self.views = Views(store)
+        self.history, self.files = History(store, self.views), Files(store)
+
+    def close(self) -> None:
+        """Let go of all."""
+        self.views.close()
+        self.accounts.close()
+        self.workspace.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request: ``repo``, if it is about one, may be read by ``actor``, and need not be there."""
+
+    hub: Hub
+    call: Call
+    actor: Actor
+    rules: Rules
+    repo: str = ""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that an answer may take."""
+        return SOON if self.call.method == "HEAD" else LATER
+
+    @property
+    def access(self) -> Access:
+        """Who may do what with the repository."""
+        return self.rules.access(self.repo)
+
+    def may(self, action: Action, repo: str) -> bool:
+        """Whether who asks may do something with a repository."""
+        return may(self.actor, action, self.rules.access(repo))
+
+    def no_repo(self) -> Refused:
+        """That there is no such repository, or that it may not be read: nobody learns which."""
+        text = "there is no such repository, or you may not read it"
+        if self.actor.name:
+            return Refused("RepoNotFound", text)
+        return Refused("RepoNotFound", f"{text}: a token may help (HF_TOKEN)", status=401)
+
+    def commit(self, revision: str, repo: str = "") -> Commit:
+        """What a revision of the repository, or of another one, is.
+
+        Raises:
+            Refused: There is no such repository, or no such revision of it.
+        """
+        history, repo = self.hub.history, repo or self.repo
+        if found := history.commit(repo, revision, self.patience):
+            return found
+        names = [version.name for version in history.versions(repo)]
+        if not names:
+            raise self.no_repo()
+        raise Refused(
+            "RevisionNotFound", f"{repo} has no revision '{revision}'; it has {some(names)}"
+        )
+
+    def commits(self, revision: str) -> tuple[Commit, ...]:
+        """The commits that lead to a revision, newest first. Raises as `commit`."""
+        wanted, history = self.commit(revision), self.hub.history
+        for version in history.likely(self.repo, revision):
+            line = history.commits(version, self.patience)
+            if wanted in line:
+                return line[line.index(wanted) :]
+        return (wanted,)
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """What a checkpoint says of itself.
+
+        Raises:
+            Refused: It was deleted since.
+        """
+        # Asked each time: what is in memory may have been deleted.
+        if not self.hub.workspace.store.has_manifest(digest):
+            raise Refused("EntryNotFound", f"checkpoint {digest.short} was deleted here")
+        return self.hub.files.manifest(digest)
+
+    def next_page(self, **changed: object) -> Mapping[str, str]:
+        """The header that leads to the next page of this list."""
+        query = [each for each in self.call.query.multi_items() if each[0] not in changed]
+        url = f"{self.call.base}{self.call.path}?{urlencode([*query, *changed.items()])}"
+        return {"Link": f'<{url}>; rel="next"'}
+
+
+def repo_of(fields: Mapping[str, str]) -> str:
+    """The repository that the fields of a path name; empty if nothing can be called so."""
+    try:
+        return Reference(fields["namespace"], fields["name"]).path
+    except InvalidReference:
+        return ""
+
+
+def some(names: list[str], most: int = 10) -> str:
+    """Names for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def at(time: datetime) -> str:
+    """A time as clients of the hub read it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z")

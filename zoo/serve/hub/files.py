@@ -1,0 +1,98 @@
+"""Files: their bytes."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+from zoo.serve.http.answer import Answer, Body
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.ranges import asked_range, is_known
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.git import pointer
+from zoo.serve.keep.history import Commit
+from zoo.serve.keep.view import ViewedFile
+
+__all__ = ["raw", "resolve"]
+
+YEAR = 365 * 86400
+OLD = re.compile(r"\bhf_hub/0\.(\d|1\d|20)\.")
+"""Clients that send no token to where they are sent: huggingface_hub before 0.21."""
+
+
+def resolve(ask: Ask, revision: str, path: str) -> Answer:
+    """A file. At a revision that can move, a client is sent to the commit that it is now: else it
+    could look at one file and get another.
+    """
+    commit = ask.commit(revision)
+    file = _file(commit, path)
+    if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
+        return _pinned(ask, commit, "resolve", path)
+    etag = f'"{file.etag}"'
+    headers = _headers(ask, commit, revision, etag) | {
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path, safe='')}",
+    }
+    if is_known(ask.call.headers, etag):
+        return Answer(status=304, headers=headers)
+    span = None
+    if ask.call.method == "GET":
+        span = asked_range(ask.call.headers, file.size, etag)
+    begin, end = span or (0, file.size)
+    if span:
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{file.size}"
+    body = _body(ask, commit, file, begin, end)
+    return Answer(status=206 if span else 200, headers=headers, body=body)
+
+
+def raw(ask: Ask, revision: str, path: str) -> Answer:
+    """A file as Git keeps it: of a large one, the pointer to it."""
+    commit = ask.commit(revision)
+    file = _file(commit, path)
+    if commit.id != revision:
+        return _pinned(ask, commit, "raw", path)
+    headers = _headers(ask, commit, revision, f'"{file.git}"')
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    if is_known(ask.call.headers, headers["ETag"]):
+        return Answer(status=304, headers=headers)
+    if file.sha256:
+        return Answer(headers=headers, body=pointer(file.sha256, file.size))
+    return Answer(headers=headers, body=_body(ask, commit, file, 0, file.size))
+
+
+def _file(commit: Commit, path: str) -> ViewedFile:
+    file = commit.view.file(path)
+    if file is None:
+        # The client remembers of which commit that is so.
+        headers = {"X-Repo-Commit": commit.id}
+        raise Refused("EntryNotFound", f"there is no file '{path}'", headers=headers)
+    return file
+
+
+def _pinned(ask: Ask, commit: Commit, what: str, path: str) -> Answer:
+    # Without the host: clients before 1.0 take another one, written out, for another server.
+    above = urlsplit(ask.call.base).path
+    location = f"{above}/{ask.repo}/{what}/{commit.id}/{quote(path)}"
+    headers = {"Location": location, "X-Repo-Commit": commit.id, "Cache-Control": "no-cache"}
+    return Answer(status=307, headers=headers)
+
+
+def _headers(ask: Ask, commit: Commit, revision: str, etag: str) -> dict[str, str]:
+    who = "public" if ask.access.level == "public" else "private"
+    stays = f"{who}, max-age={YEAR}, immutable" if commit.id == revision else "no-cache"
+    return {
+        "ETag": etag,
+        "X-Repo-Commit": commit.id,
+        "Cache-Control": stays,
+    }
+
+
+def _body(ask: Ask, commit: Commit, file: ViewedFile, begin: int, end: int) -> Body:
+    if file.text is not None:
+        return file.text.encode()[begin:end]
+    ask.manifest(commit.manifest)  # which may have been deleted
+    parts = ask.hub.files.parts(commit.manifest, file.path, begin, end)
+    if ask.call.method == "GET":  # else none of them is read
+        ask.hub.files.check(parts)
+    return parts

@@ -1,0 +1,168 @@
+"""Info: what is told of a repository."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask, at
+from zoo.serve.keep.git import pointer
+from zoo.serve.keep.history import MAIN, Commit
+from zoo.serve.keep.view import ViewedFile, facts
+
+__all__ = ["Described", "auth_check", "chosen", "lfs", "may_write", "model_info", "tags_of"]
+
+USUAL = (
+    "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
+    "lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha",
+    "siblings", "tags", "usedStorage",
+)  # fmt: skip
+"""What is told where nobody chooses."""
+
+
+def lfs(file: ViewedFile) -> Json:
+    """What is told of a file that is kept by Git LFS; empty of others."""
+    if not file.sha256:
+        return {}
+    size = len(pointer(file.sha256, file.size))
+    return {"lfs": {"sha256": file.sha256, "oid": file.sha256, "size": file.size,
+                    "pointerSize": size}}  # fmt: skip
+
+
+@dataclass
+class Described:
+    """A repository; what is expensive to know is worked out if it is asked for.
+
+    Attributes:
+        ask: The request.
+        repo: The repository.
+        digest: The checkpoint that it has.
+        modified: Since when.
+        revision: What the commit is called that it has it in.
+    """
+
+    ask: Ask
+    repo: str
+    digest: Digest
+    modified: datetime
+    revision: str
+
+    @cached_property
+    def commit(self) -> Commit:
+        """The commit."""
+        return self.ask.commit(self.revision, self.repo)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the checkpoint says of itself."""
+        return self.ask.manifest(self.digest)
+
+    def siblings(self) -> list[Json]:
+        """The files, with their sizes and ids if they are asked for."""
+        blobs = self.ask.call.flag("blobs")
+        return [
+            {"rfilename": file.path}
+            | ({"size": file.size, "blobId": file.git, **lfs(file)} if blobs else {})
+            for file in self.commit.view.files
+        ]
+
+    def safetensors(self) -> Json | None:
+        """How many numbers the weights have, by their type."""
+        counts: Counter[str] = Counter()
+        for tensor in self.manifest.tensors:
+            counts[tensor.dtype] += math.prod(tensor.shape)
+        return {"parameters": counts, "total": counts.total()} if counts else None
+
+    def config(self) -> Json:
+        """What transformers look at before they download anything."""
+        file = self.commit.view.file(CONFIG)
+        config = json.loads(file.text) if file and file.text else {}
+        return {key: config[key] for key in ("architectures", "model_type") if key in config}
+
+    def created(self) -> str:
+        """When the oldest commit was made."""
+        history = self.ask.hub.history
+        newest = history.version(self.repo, MAIN) or history.versions(self.repo)[0]
+        return at(history.commits(newest, self.ask.patience)[-1].at)
+
+    def value(self, name: str) -> object:
+        """What is told under a name; None if nothing is."""
+        known: Mapping[str, Callable[[], object]] = {
+            "author": lambda: self.repo.partition("/")[0],
+            "cardData": lambda: facts(self.manifest),
+            "config": self.config,
+            "createdAt": self.created,
+            "disabled": lambda: False,
+            # Not counted; clients before 0.21 want a number.
+            **dict.fromkeys(("downloads", "likes"), lambda: 0),
+            "gated": lambda: False,
+            "lastModified": lambda: at(self.modified),
+            "library_name": lambda: self.manifest.backbone.plugin,
+            "pipeline_tag": lambda: facts(self.manifest)["pipeline_tag"],
+            "private": lambda: self.ask.rules.access(self.repo).level != "public",
+            "safetensors": self.safetensors,
+            "sha": lambda: self.commit.id,
+            "siblings": self.siblings,
+            "tags": lambda: tags_of(self.manifest),
+            "usedStorage": lambda: sum(file.size for file in self.commit.view.files),
+        }
+        return known[name]() if name in known else None
+
+    def to_json(self, names: Iterable[str]) -> Json:
+        """What is told under these names."""
+        values = ((name, self.value(name)) for name in names)
+        return {"_id": self.repo, "id": self.repo, "modelId": self.repo} | {
+            name: value for name, value in values if value is not None
+        }
+
+
+def tags_of(manifest: Manifest) -> list[str]:
+    """The words that a checkpoint is found by."""
+    said = facts(manifest)
+    tags = {"zoo", manifest.backbone.plugin, "safetensors", str(said["pipeline_tag"])}
+    if manifest.license:
+        tags.add(f"license:{manifest.license}")
+    return sorted(tags | {f"base_model:{parent}" for parent in _texts(said.get("base_model"))})
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def chosen(ask: Ask, usual: Iterable[str]) -> Iterable[str]:
+    """The names of what is to be told: those that are asked for, else the usual ones."""
+    asked = ask.call.query.getlist("expand") or ask.call.query.getlist("expand[]")
+    return asked or usual
+
+
+def model_info(ask: Ask, revision: str = MAIN) -> Answer:
+    """What is told of a repository at a revision."""
+    commit = ask.commit(revision)
+    described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id)
+    return json_answer(described.to_json(chosen(ask, USUAL)))
+
+
+def auth_check(ask: Ask) -> Answer:
+    """That the repository may be read."""
+    if not ask.hub.history.versions(ask.repo):
+        raise ask.no_repo()
+    return json_answer({})
+
+
+def may_write(ask: Ask) -> Answer:
+    """Whether the repository may be written: nobody can yet."""
+    auth_check(ask)
+    if not ask.may("write", ask.repo):
+        raise Refused("Forbidden", "nothing can be written over HTTP yet: zoo push writes to a zoo")
+    return json_answer({})

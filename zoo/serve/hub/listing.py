@@ -1,0 +1,122 @@
+"""Listing: the repositories that somebody may read, as `zoo search` knows them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+
+from msgspec.json import encode
+
+from zoo.domain.history import RefEntry
+from zoo.domain.query import Query
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import ZooError
+from zoo.registry import Found, Registry
+from zoo.serve.http.answer import JSON, Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.info import USUAL, Described, chosen, tags_of
+from zoo.serve.keep.history import MAIN
+
+__all__ = ["list_models", "list_nothing"]
+
+MOST = 1_000_000
+PAGE = 1000
+SHORT = (
+    "downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags"
+)  # fmt: skip  # fmt: skip
+SHOWS = {"expand", "expand[]", "full", "cardData", "config", "securityStatus", "blobs"}
+ORDERS = {"limit", "sort", "direction", "cursor"}
+FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}
+"""Parameters that are known. One that is not is a filter that nothing fits."""
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+BOUND = re.compile(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)", re.IGNORECASE)
+
+
+def list_nothing(_: Ask) -> Answer:
+    """An empty list: there are no repositories of that kind."""
+    return json_answer([])
+
+
+def list_models(ask: Ask) -> Answer:
+    """The repositories that fit, last changed first, a page of them."""
+    query = ask.call.query
+    begin, limit = (_number(query.get(name, "")) for name in ("cursor", "limit"))
+    known = query.keys() <= SHOWS | ORDERS | FILTERS
+    found = list(_wanted(ask)) if known else []
+    begin, size = begin or 0, min(limit or PAGE, PAGE)
+    names = chosen(ask, _shown(ask))
+    more = begin + size < len(found)
+    return Answer(
+        headers={**JSON, **(ask.next_page(cursor=begin + size) if more else {})},
+        body=encode([each.to_json(names) for each in found[begin : begin + size]]),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def _shown(ask: Ask) -> Iterable[str]:
+    if ask.call.flag("full"):
+        return USUAL
+    return (*SHORT, *(name for name in ("cardData", "config") if ask.call.flag(name)))
+
+
+def _wanted(ask: Ask) -> Iterator[Described]:
+    """The repositories that fit and may be read."""
+    query = ask.call.query
+    search, author = query.get("search", "").lower(), query.get("author")
+    bounds = _bounds(query.get("num_parameters", ""))
+    for path, found in _newest(ask.hub.workspace.registry, author).items():
+        if search not in path.lower() or not ask.may("read", path):
+            continue
+        if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
+            continue
+        described = _described(ask, path, found)
+        if described and _fits(ask, described):
+            yield described
+
+
+def _newest(registry: Registry, author: str | None) -> dict[str, Found]:
+    """What each name has, last changed first: its default tag, or the newest of the others."""
+    newest: dict[str, Found] = {}
+    asked = Query(sort="-updated", limit=MOST, pulled=True, owner=author)
+    for found in registry.search(asked):
+        if found.kind == "checkpoint":
+            ref = Reference.parse(found.name)
+            if ref.tag == DEFAULT_TAG:
+                newest[ref.path] = found
+            else:
+                newest.setdefault(ref.path, found)
+    return newest
+
+
+def _described(ask: Ask, path: str, found: Found) -> Described | None:
+    modified = RefEntry.parse_time(found.updated or "")
+    if found.manifest is None or modified is None:
+        return None
+    tag = Reference.parse(found.name).tag
+    return Described(ask, path, found.manifest, modified, MAIN if tag == DEFAULT_TAG else tag)
+
+
+def _fits(ask: Ask, described: Described) -> bool:
+    """Whether the words that it is found by are those that are asked for."""
+    query = ask.call.query
+    words = [word for text in query.getlist("filter") for word in text.split(",")]
+    words += query.getlist("pipeline_tag")
+    if query.get("gated", "false").lower() == "true":  # none is
+        return False
+    try:
+        return not words or set(words) <= set(tags_of(described.manifest))
+    except (Refused, ZooError):  # the index lags behind, or it is damaged
+        return False
+
+
+def _bounds(text: str) -> tuple[float, float] | None:
+    """The least and the most of a number: ``min:6M,max:128M``."""
+    bounds = {"min": 0.0, "max": math.inf}
+    for which, number, unit in BOUND.findall(text):
+        bounds[which.lower()] = float(number) * UNITS[unit.upper()]
+    return (bounds["min"], bounds["max"]) if text else None

@@ -1,0 +1,1 @@
+"""What is served: files of checkpoints, and the commits that names went through."""

@@ -1,0 +1,123 @@
+"""Files: ranges of a checkpoint's files, as ranges of the objects that hold them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import BinaryIO
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
+from zoo.errors import Corrupt, MissingObject
+from zoo.serve.keep.recent import Recent
+from zoo.store import Store
+from zoo.store.encoded import read_object
+from zoo.store.files import object_ranges
+from zoo.store.listing import name_of
+
+__all__ = ["Files", "Part"]
+
+MANIFESTS, LAYOUTS = 64, 256
+"""So many are kept in memory. The layout of a large network's file has some hundred entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of an object: ``count`` bytes from ``offset`` on."""
+
+    store: Store
+    object: Digest
+    offset: int
+    count: int
+
+    @property
+    def key(self) -> str:
+        """The object's name in the store."""
+        return name_of("objects", self.object)
+
+    def open(self) -> BinaryIO | None:
+        """The object as a file; None if it is not there as it is, but encoded."""
+        try:
+            return self.store.disk.open(self.key)
+        except FileNotFoundError:
+            return None
+
+    def read(self) -> Iterator[bytes | memoryview]:
+        """The bytes of an object that is there encoded, in pieces."""
+        left, skipped = self.count, self.offset
+        for piece in read_object(self.store, self.object, least=self.offset + self.count):
+            part = memoryview(piece)[skipped:][:left]
+            skipped = max(skipped - len(piece), 0)
+            left -= len(part)
+            if part:
+                yield part
+            if not left:
+                return
+        raise Corrupt(f"object {self.object}", f"{left} bytes more", "its end")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The ranges of objects that make up a file, and where each ends in it."""
+
+    ranges: Sequence[tuple[Digest, int, int]]
+    ends: Sequence[int]
+
+
+class Files:
+    """The files of the checkpoints in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._manifests: Recent[Digest, Manifest] = Recent(MANIFESTS)
+        self._layouts: Recent[tuple[Digest, str], _Layout] = Recent(LAYOUTS)
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """A manifest, read once.
+
+        Raises:
+            MissingObject, Corrupt: It is not here, or damaged.
+        """
+        return self._manifests.get(digest) or self._manifests.put(
+            digest, self._store.manifest(digest)
+        )
+
+    def parts(self, digest: Digest, path: str, begin: int, end: int) -> list[Part]:
+        """The bytes ``begin`` to ``end`` of a file of a checkpoint.
+
+        Raises:
+            MissingObject: The checkpoint is not here.
+        """
+        layout = self._layout(digest, path)
+        parts: list[Part] = []
+        for at in range(bisect_right(layout.ends, begin), len(layout.ends)):
+            (name, offset, count), last = layout.ranges[at], layout.ends[at]
+            if last - count >= end:
+                break
+            skip = max(begin - (last - count), 0)
+            length = min(last, end) - (last - count) - skip
+            if length > 0:
+                parts.append(Part(self._store, name, offset + skip, length))
+        return parts
+
+    def _layout(self, digest: Digest, path: str) -> _Layout:
+        known = self._layouts.get((digest, path))
+        if known is None:
+            manifest = self.manifest(digest)
+            files: list[WeightsFile | PlainFile] = [*manifest.weights, *manifest.files]
+            ranges = [*object_ranges(next(file for file in files if file.name == path))]
+            known = _Layout(ranges, [*accumulate(count for _, _, count in ranges)])
+            self._layouts.put((digest, path), known)
+        return known
+
+    def check(self, parts: Sequence[Part]) -> None:
+        """See that all objects are here: an answer that has begun cannot say that one is not.
+
+        Raises:
+            MissingObject: One is not.
+        """
+        lacking = self._store.missing("objects", {part.object for part in parts})
+        if lacking := self._store.missing("encoded", lacking):
+            raise MissingObject("object", str(min(lacking)), str(self._store))

@@ -1,0 +1,160 @@
+"""History: the log of a name as commits of Git.
+
+Each entry that points the name at another checkpoint is one; protecting, deleting and restoring a
+name change no file. The ids are those that Git would give, so that they stay what they are whoever
+works them out, and a clone by Git can have the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import InvalidReference
+from zoo.serve.keep.git import commit_id, tree_id
+from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.view import View
+from zoo.serve.keep.views import Views
+from zoo.store import Store
+from zoo.store.capabilities import folders
+
+__all__ = ["MAIN", "Commit", "History", "Version"]
+
+MAIN = "main"
+"""The branch that has the default tag of a name."""
+ID = re.compile("[0-9a-f]{40}")
+ROOM = 4096
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit: the checkpoint ``manifest`` under a name, and its files."""
+
+    id: str
+    manifest: Digest
+    view: View
+    at: datetime
+    author: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A tag of a name that is there, as a branch, or as a tag of Git if it is ``fixed``."""
+
+    ref: Reference
+    entry: RefEntry
+
+    @property
+    def name(self) -> str:
+        """What clients call it."""
+        return MAIN if self.ref.tag == DEFAULT_TAG else self.ref.tag
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it stays where it is: it is protected."""
+        return self.entry.protected and self.ref.tag != DEFAULT_TAG
+
+
+class History:
+    """The names of a store as repositories with branches and commits."""
+
+    def __init__(self, store: Store, views: Views) -> None:
+        self._store = store
+        self._views = views
+        self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
+        self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
+
+    def versions(self, repo: str) -> list[Version]:
+        """The tags of a name that are there, the default one first."""
+        namespace, name = repo.split("/")
+        found = []
+        for tag in folders(self._store.backend, f"refs/{repo}/"):
+            try:
+                version = self._version(Reference(namespace, name, tag))
+            except InvalidReference:
+                continue
+            if version:
+                found.append(version)
+        # A tag that is called as the branch of the default one has no name for clients.
+        if any(each.ref.tag == DEFAULT_TAG for each in found):
+            found = [each for each in found if each.ref.tag != MAIN]
+        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+
+    def version(self, repo: str, revision: str) -> Version | None:
+        """The tag that a branch or tag of Git is; None if there is none of that name."""
+        namespace, name = repo.split("/")
+        tags = (DEFAULT_TAG, MAIN) if revision == MAIN else (revision,)
+        for tag in tags:
+            try:
+                if found := self._version(Reference(namespace, name, tag)):
+                    return found
+            except InvalidReference:
+                return None
+        return None
+
+    def _version(self, ref: Reference) -> Version | None:
+        entry = self._store.read_ref(ref)
+        return None if entry is None or entry.deleted else Version(ref=ref, entry=entry)
+
+    def commits(self, version: Version, patience: float) -> tuple[Commit, ...]:
+        """The commits of a version, newest first.
+
+        Raises:
+            Unavailable: They cannot be told yet; ``patience`` is how many seconds may be waited.
+        """
+        key = (version.ref, version.entry.number)
+        known = self._recent.get(key)
+        if known is None:
+            entries = self._store.history(version.ref)
+            known = tuple(self._committed(entries, patience))[::-1]
+            self._recent.put(key, known)
+        return known
+
+    def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> Iterator[Commit]:
+        before: Commit | None = None
+        for entry in entries:
+            if before and entry.manifest == before.manifest:
+                continue
+            view = self._views.of(entry.manifest, patience)
+            at, title = entry.when or EPOCH, " ".join(entry.why.split())
+            tree = tree_id((file.path, file.git) for file in view.files)
+            before = Commit(
+                id=commit_id(tree, before.id if before else None, entry.by, at, title),
+                manifest=entry.manifest,
+                view=view,
+                at=at,
+                author=entry.by,
+                title=title,
+            )
+            yield before
+
+    def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
+        """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
+
+        Raises:
+            Unavailable: As `commits`.
+        """
+        if not ID.fullmatch(revision):
+            version = self.version(repo, revision)
+            return self.commits(version, patience)[0] if version else None
+        for version in self.likely(repo, revision):
+            for commit in self.commits(version, patience):
+                if commit.id == revision:
+                    self._found.put((repo, revision), version.ref)
+                    return commit
+        return None
+
+    def likely(self, repo: str, revision: str) -> Iterator[Version]:
+        """The versions that may have a commit, first the one of that name, or that had it last."""
+        known = self._found.get((repo, revision))
+        first = self._version(known) if known else self.version(repo, revision)
+        if first:
+            yield first
+        yield from (each for each in self.versions(repo) if each != first)

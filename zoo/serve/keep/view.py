@@ -1,0 +1,200 @@
+"""View: the files of a checkpoint as clients of the hub see them.
+
+They are its weights and its other files, byte-identical, and what its manifest says as
+``config.json`` and ``README.md``. What is made so is kept beside the store by the digest of the
+manifest, ``views/ab/abcdef….json``, also when a prune takes the checkpoint: a later version may say
+it in other words, and the ids of commits, which clients name their caches by, must not change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from zoo.domain.card import ancestors, pipeline
+from zoo.domain.digest import Digest
+from zoo.domain.file_names import why_unsafe
+from zoo.domain.limits import VIEW_BYTES
+from zoo.domain.manifest import Manifest, PlainFile
+from zoo.domain.network import CONFIG
+from zoo.domain.reference import Reference
+from zoo.domain.task import with_intervals
+from zoo.errors import Corrupt, Invalid, InvalidReference
+from zoo.serve.keep.git import blob_id, pointer
+from zoo.store import Store
+
+__all__ = ["CARD", "View", "ViewedFile", "facts", "keep_view", "kept_view", "made_view"]
+
+CARD = "README.md"
+LARGE = 1 << 20
+"""Bytes of a file that is kept by Git LFS, which knows it by its SHA-256."""
+WEIGHTS = ".safetensors"
+"""How files end that are, whatever their size."""
+
+
+class ViewedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file of a view.
+
+    Attributes:
+        path: Its name.
+        size: Its bytes.
+        git: The id that Git gives to it, or to the pointer in its place.
+        sha256: Of its bytes, if it is kept by Git LFS.
+        text: All of it, if it was made here.
+    """
+
+    path: str
+    size: int
+    git: str
+    sha256: str | None = None
+    text: str | None = None
+
+    @property
+    def etag(self) -> str:
+        """What clients know its bytes by."""
+        return self.sha256 or self.git
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The files of a checkpoint, sorted by their paths.
+
+    Attributes:
+        files: The files.
+        problem: Why it has no ``config.json``.
+    """
+
+    files: tuple[ViewedFile, ...] = ()
+    problem: str = ""
+
+    def file(self, path: str) -> ViewedFile | None:
+        """The file of that path; None if there is none."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+# Made here, by one thread: what msgspec knows of a class it finds out when it first meets it.
+DECODER = msgspec.json.Decoder(View)
+ENCODER = msgspec.json.Encoder()
+
+
+def _key(manifest: Digest) -> str:
+    return f"views/{manifest.hex[:2]}/{manifest.hex}.json"
+
+
+def kept_view(store: Store, manifest: Digest) -> View | None:
+    """The view that is kept of a checkpoint; None if none is.
+
+    Raises:
+        Invalid: It is damaged.
+    """
+    try:
+        data = store.disk.read(_key(manifest), VIEW_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        return DECODER.decode(data)
+    except (msgspec.DecodeError, Corrupt) as error:
+        where = f"{store}/{_key(manifest)}"
+        raise Invalid(f"{where} is damaged: {error}", hint=f"delete it: rm {where}") from error
+
+
+def keep_view(store: Store, manifest: Digest, view: View) -> None:
+    """Keep a view, unless one is kept already."""
+    with suppress(FileExistsError):
+        store.disk.create(_key(manifest), ENCODER.encode(view))
+
+
+def made_view(
+    store: Store,
+    digest: Digest,
+    manifest: Manifest,
+    configuration: Mapping[str, str],
+    problem: str = "",
+) -> View:
+    """The view of a checkpoint, with the texts of its library's ``configuration`` by name.
+
+    Raises:
+        MissingObject: One of its files is not here.
+    """
+    files = {file.path: file for file in _own(store, manifest)}
+    made = {**configuration, CARD: _card(digest, manifest, problem)}
+    for name, text in made.items():
+        data = text.encode()
+        file = ViewedFile(path=name, size=len(data), git=blob_id(data), text=text)
+        files.setdefault(name, file)
+    whole = CONFIG in files
+    return View(
+        files=tuple(files[name] for name in sorted(files)), problem="" if whole else problem
+    )
+
+
+def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:
+    """The checkpoint's own files, first those that win where two have one name. Left out are names
+    that could be run, or loaded as code, where somebody downloads them.
+    """
+    for weights in manifest.weights:
+        if not why_unsafe(weights.name):
+            yield _large(weights.name, weights.size, weights.sha256)
+    for file in manifest.files:
+        if why_unsafe(file.name):
+            continue
+        if file.size > LARGE or file.name.endswith(WEIGHTS):
+            yield _large(file.name, file.size, file.sha256)
+        else:
+            git = blob_id(_bytes(store, file))
+            yield ViewedFile(path=file.name, size=file.size, git=git)
+
+
+def _large(name: str, size: int, sha256: Digest) -> ViewedFile:
+    git = blob_id(pointer(sha256.hex, size))
+    return ViewedFile(path=name, size=size, git=git, sha256=sha256.hex)
+
+
+def _bytes(store: Store, file: PlainFile) -> bytes:
+    return b"".join(store.read("objects", file.object, 0, file.size))
+
+
+def facts(manifest: Manifest) -> dict[str, object]:
+    """What the front matter of its card says, without what is unknown."""
+    bases = [*_paths(parent.ref for parent in manifest.parents)]
+    said = {
+        "license": manifest.license,
+        "library_name": manifest.backbone.plugin,
+        "pipeline_tag": pipeline(manifest),
+        "tags": ["zoo", manifest.backbone.plugin],
+        "base_model": bases,
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def _paths(refs: Iterable[str]) -> Iterator[str]:
+    for ref in refs:
+        with suppress(InvalidReference):  # somebody's text
+            yield Reference.parse(ref).path
+
+
+def _card(digest: Digest, manifest: Manifest, problem: str) -> str:
+    # JSON is YAML, whatever is in the texts.
+    front = [f"{key}: {json.dumps(value)}" for key, value in facts(manifest).items()]
+    how = manifest.preprocessing
+    lines = ["---", *front, "---", "", f"# {manifest.backbone.shown}", ""]
+    lines += [f"Checkpoint {digest} of a zoo."]
+    if problem:
+        lines += ["", f"It has no config.json: {' '.join(problem.split())}"]
+    size = "x".join(map(str, how.input_size))
+    lines += ["", f"Images: {size}, {how.interpolation}, mean {how.mean}, std {how.std}."]
+    if manifest.classes:
+        lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
+    if manifest.metrics:
+        rows = (f"| {name} | {value} |" for name, value in with_intervals(manifest.metrics).items())
+        lines += ["", "## Results", "", "| metric | value |", "| --- | --- |", *rows]
+    if manifest.parents:
+        lines += ["", "## Lineage", "", *ancestors(manifest)]
+    return "\n".join(lines) + "\n"
+
+
+def _some(names: tuple[str, ...], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"`{' '.join(name.split())}`" for name in names[:most]) + more

@@ -1,0 +1,88 @@
+"""Views: those of a zoo's checkpoints, made where they are not kept yet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import TimeoutError as TooLate
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.network import CONFIG
+from zoo.errors import MissingObject, Unavailable, ZooError
+from zoo.serve.keep.describe import Described
+from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.view import View, keep_view, kept_view, made_view
+from zoo.serve.keep.worker import Worker
+from zoo.store import Store
+
+__all__ = ["Views"]
+
+LOG = logging.getLogger("zoo.serve")
+ROOM = 4096
+"""Views that are kept in memory; most take some kilobytes."""
+
+
+class Views:
+    """The views of the checkpoints in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._recent: Recent[Digest, View] = Recent(ROOM)
+        self._worker = Worker(store.root)
+
+    def close(self) -> None:
+        """Stop what is being made."""
+        self._worker.close()
+
+    def of(self, digest: Digest, patience: float) -> View:
+        """The view of a checkpoint; without files, if it is gone and none was kept of it.
+
+        Raises:
+            Unavailable: It is not made yet, and ``patience``, in seconds, has an end.
+        """
+        if view := self._recent.get(digest) or kept_view(self._store, digest):
+            return self._recent.put(digest, view)
+        try:
+            manifest = self._store.manifest(digest)
+        except MissingObject:
+            return View()
+        described = Described()
+        if not _explained(manifest):
+            try:
+                described = self._worker.ask(digest).result(patience)
+            except TooLate:
+                raise Unavailable(f"checkpoint {digest.short}", "is being described") from None
+        return self._recent.put(digest, self._made(digest, manifest, described))
+
+    def _made(self, digest: Digest, manifest: Manifest, described: Described) -> View:
+        view = made_view(self._store, digest, manifest, described.texts, described.problem)
+        if described.problem:
+            LOG.warning("%s has no config.json: %s", digest.short, described.problem)
+        if not described.passing:
+            try:
+                keep_view(self._store, digest, view)
+            except ZooError as error:
+                LOG.warning("the view of %s is not kept: %s", digest.short, error)
+        return view
+
+    def prepare(self, digests: Iterable[Digest]) -> None:
+        """Have the views made that are not kept yet, when nobody waits for others."""
+        for digest in digests:
+            try:
+                if self._recent.get(digest) or kept_view(self._store, digest):
+                    continue
+                manifest = self._store.manifest(digest)
+                if not _explained(manifest):
+                    described = self._worker.ask(digest, waits=False).result()
+                    if self._worker.closed:
+                        return
+                    self._recent.put(digest, self._made(digest, manifest, described))
+            except MissingObject:
+                continue  # a prune has taken it
+            except ZooError as error:
+                LOG.warning("checkpoint %s: %s", digest.short, error)
+
+
+def _explained(manifest: Manifest) -> bool:
+    return any(file.name == CONFIG for file in manifest.files)

@@ -1,0 +1,124 @@
+"""Run: a zoo's server in this process, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import uvicorn
+
+from zoo.errors import Unavailable, ZooError
+from zoo.serve.app import App
+from zoo.serve.http.cycle import ZeroCopyProtocol
+from zoo.serve.http.guard import Address
+from zoo.serve.hub.ask import Hub
+from zoo.serve.who.accounts import Accounts
+from zoo.workspace import Workspace
+
+__all__ = ["Address", "Server", "run"]
+
+LOG = logging.getLogger("zoo.serve")
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 15
+DRAIN_SECONDS = 30
+"""Answers that are being sent have so long to end."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server of a zoo. It listens once it is made.
+
+    Args:
+        workspace: The zoo, which is closed with it.
+        address: Where it listens; port 0 is any that is free.
+        told: Called once it answers.
+
+    Attributes:
+        url: Where it answers.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        address: Address,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.listening = _listen(address)
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
+        self.told = told
+        workspace.registry  # noqa: B018 - opened by one thread
+        self.hub = Hub(workspace, Accounts.of(workspace))
+        config = uvicorn.Config(
+            App(self.hub, address),
+            http=ZeroCopyProtocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and describe meanwhile what nobody has asked for yet."""
+        await super().startup(sockets)
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        self.told(self.url)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer until told to end."""
+        try:
+            super().run(sockets or [self.listening])
+        finally:
+            self.listening.close()
+            self.hub.close()
+
+    def _prepare(self) -> None:
+        """Describe what all names have now, then what they had: a commit needs those below it."""
+        store, lines = self.hub.workspace.store, []
+        for ref in store.readable_refs()[0]:
+            with suppress(ZooError):  # whoever asks for it is told
+                lines.append([entry.manifest for entry in store.history(ref)[::-1]])
+        newest = [manifest for line in lines for manifest in line[:1]]
+        self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listening = socket.create_server(
+            (address.host, address.port), family=family, backlog=BACKLOG
+        )
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(f"{address.host}:{address.port}", reason, hint=PORT) from error
+    # For all connections: asyncio sees to it only where the protocol is named, and without it
+    # headers would wait 40 ms for the client to acknowledge what came before.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+PORT = "another one may have it: zoo serve --port 8766"
+
+
+def run(
+    workspace: Workspace, address: Address, told: Callable[[str], None], *, quiet: bool
+) -> None:
+    """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request.
+
+    Raises:
+        Unavailable: It cannot listen there.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.WARNING if quiet else logging.INFO)
+    LOG.propagate = False  # else warnings would be told twice
+    with suppress(KeyboardInterrupt):  # it is how a server is ended
+        Server(workspace, address, told).run()

@@ -1,0 +1,1 @@
+"""Who asks: accounts, tokens, and what each may do."""

@@ -1,0 +1,56 @@
+"""The tables of accounts. Unlike the index, they are derived from nothing: who loses them has to
+make accounts and tokens again.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from zoo.registry.sql import Text
+
+__all__ = ["REVISION", "VERSION_TABLE", "account", "level", "metadata", "reader", "token"]
+
+REVISION = "0001"
+"""The newest migration, after which the tables are as here; a test compares the two."""
+VERSION_TABLE = "serve_version"
+"""Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
+metadata = sa.MetaData(
+    naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
+)
+
+account = sa.Table(
+    "account",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("admin", sa.Boolean, nullable=False),
+    sa.Column("made", Text, nullable=False),
+)
+
+token = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("secret", Text, nullable=False),  # its SHA-256
+    sa.Column("scopes", Text, nullable=False),  # with spaces between them
+    sa.Column("made", Text, nullable=False),
+    sa.Column("expires", Text),
+    sa.Column("used", Text),
+    sa.Column("revoked", Text),
+)
+
+# Who may read: of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.
+level = sa.Table(
+    "level",
+    metadata,
+    sa.Column("path", Text, primary_key=True),
+    sa.Column("level", Text, nullable=False),
+)
+
+reader = sa.Table(
+    "reader",
+    metadata,
+    sa.Column("path", Text, primary_key=True),
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), primary_key=True),
+)
