@@ -29,7 +29,12 @@ def test_ls_takes_patterns(several: Run) -> None:
     assert listed(several, "q/[bc]", "arch:toy*") == ["q/b", "q/c"]
     assert listed(several, "arch:no*") == []
     assert len(listed(several, "q/*", "--limit", 3)) == 3
-    assert "nothing here matches x/* or y/*; zoo ls lists all" in several("ls", "x/*", "y/*").err
+    assert listed(several, "q/a*", "team/base") == ["q/a", "q/a:v1", "team/base"]
+    assert listed(several, "Q/b", "q/c", "arch:toy*") == ["q/b", "q/c"]
+    assert listed(several, "q/a") == ["q/a", "q/a:v1"]
+    none = several("ls", "x/*", "y/z", "arch:toy*").done()
+    told = "nothing here matches x/* or y/z and arch:toy*; zoo ls lists all"
+    assert (none.out, told in none.err) == ("", True)
 
 
 def test_several_names_are_deleted_and_come_back(several: Run) -> None:
