@@ -375,7 +375,10 @@ def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, 
     assert ranking["winner"]
     assert (found["team/toy"]["state"], found["far/$x_{1}$"]["state"]) == ("failed", "not here")
     assert found["team/toy"]["why"]
-    assert found["team/wild"]["why"] == "the features of team/wild are NaN or infinite: they say nothing"
+    assert (
+        found["team/wild"]["why"]
+        == "the features of team/wild are NaN or infinite: they say nothing"
+    )
     said = three(*asked, "--pull").done()
     lines = {
         line.split("  ")[0]: line for line in said.out.partition("NOT MEASURED")[2].splitlines()
