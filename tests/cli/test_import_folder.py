@@ -461,7 +461,7 @@ def test_a_plan_says_what_the_import_does(at_runs: Run) -> None:
     for plan in (planned, done):
         files = by_file(plan.json)
         bad = {name: file["problem"] for name, file in files.items() if file["problem"]}
-        assert (plan.code, bad.keys()) == (1, {"odd.pth", "net"})
+        assert (plan.code, {*bad}) == (1, {"odd.pth", "net"})
         assert "'fc.weight' of the shape (3, 5), the network's is (3, 96)" in bad["odd.pth"]
         assert files["nan.pth"]["nan_tensors"] == ["conv1.0.weight"]
     alone = at_runs("import", "runs/odd.pth", "--as", "t/odd", "--dry-run")

@@ -55,7 +55,7 @@ def test_ls_is_what_is_here_and_the_newest_is_first(run: Run) -> None:
     assert "UPDATED" in done.out
     assert done.err == ""
     assert [row["name"] for row in run("list", "owner:team", "--json").json] == [TUNED]
-    assert len(run("ls", "head:cosine").out.splitlines()) == 1
+    assert run("ls", "head:cosine").out == ""
     # A pull has no time at which it was made: what counts is when its name moved.
     run("tag", BASE, "team/zz")
     assert run("ls", "--json").json[0]["name"] == "team/zz"

@@ -72,8 +72,10 @@ def test_a_pattern_is_shown_and_asked_for(several: Run, monkeypatch: pytest.Monk
 
 def test_at_a_remote_too(several: Run, tmp_path: Path) -> None:
     lab = tmp_path / "lab"
-    for name in ("q/a", "q/b"):
-        several("push", name, "--to", lab).done()
+    sent = several("push", "q/[ab]", "--to", lab, "--json").done().json
+    assert [each["ref"] for each in sent] == ["q/a", "q/b"]
+    usage = several("push", "q/*", "--to", "hf://q/a")
+    assert (usage.code, "takes one checkpoint; q/* is 4" in usage.err) == (2, True)
     refused = several("delete", "q/*", "--from", lab)
     assert (refused.code, "for all who use that remote" in refused.err) == (2, True)
     several("delete", "q/*", "--from", lab, "--yes").done()
