@@ -523,6 +523,16 @@ class Zoo:
 
         return rename(self.workspace, self.workspace.names.reference(name), Reference.parse(new))
 
+    def rename_all_tags(self, name: str, new: str) -> dict[str, RefEntry]:
+        """`rename` a name and all its tags that are here, the name itself last; the new names.
+
+        Raises as `rename`; of what shows before, nothing is renamed then.
+        """
+        from zoo.transfer.names import rename_all_tags
+
+        old, ref = self.workspace.names.reference(name), Reference.parse(new)
+        return {str(each): entry for each, entry in rename_all_tags(self.workspace, old, ref)}
+
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
         """The newest entry of a name's ref log, here or at a remote.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.reference import is_pattern
-from zoo.domain.words import plural
+from zoo.domain.words import plural, some
 from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
@@ -240,21 +240,30 @@ def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_jso
 @command()
 @click.argument("name")
 @click.argument("new")
-def mv(name: str, new: str, as_json: bool) -> None:
+@flag("--all-tags", help="Rename NAME with all its tags that are here.")
+def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     """Rename the checkpoint NAME to NEW.
 
     NEW must be free, and NAME not protected. NEW is made before NAME is deleted, so that nothing is
-    lost whenever this is stopped. Other tags of NAME, and names at remotes, stay as they are.
+    lost whenever this is stopped. Names at remotes stay as they are, as do other tags of NAME
+    without --all-tags.
 
     \b
-    Example:
+    Examples:
       zoo mv team/flowers team/garden
+      zoo mv team/flowers team/garden --all-tags
     """
-    entry = open_zoo().rename(name, new)
+    zoo = open_zoo()
+    done = zoo.rename_all_tags(name, new) if all_tags else {new: zoo.rename(name, new)}
     if as_json:
-        print_json({"ref": new, **entry.to_json()})
+        told = [{"ref": each, **entry.to_json()} for each, entry in done.items()]
+        print_json(told if all_tags else told[0])
     else:
-        click.echo(f"{new}  {entry.manifest.short}")
+        for each, entry in done.items():
+            click.echo(f"{each}  {entry.manifest.short}")
+    with suppress(UnknownName):
+        stay = [*zoo.names_like(f"{name.partition(':')[0]}:*")]
+        note(f"not renamed: {some(stay)}; zoo mv --all-tags takes all tags of a name")
 
 
 def _format(_: click.Context, param: click.Parameter, value: str | None) -> None:
