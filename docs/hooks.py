@@ -81,7 +81,7 @@ def reference(page: str) -> str:
     title, shown = REFERENCE[page]
     lines = [f"# {title}", ""]
     if page == "zoo":
-        lines += ["`import zoo` has these names:", "", *map(_link, zoo.__all__), ""]
+        lines += ["`import zoo` has these names:", "", *map(_link, dir(zoo)), ""]
         shown = ["zoo.facade.Zoo"]
     lines += [f"::: {module}\n" for package in shown for module in modules(package)]
     return "\n".join(lines)

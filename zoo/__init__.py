@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     init = Zoo.init
     clone = Zoo.clone
 
+# Without ``open``: ``from zoo import *`` is not to take Python's own away.
 __all__ = [
     "Digest",
     "Hierarchy",
@@ -43,7 +44,6 @@ __all__ = [
     "ZooError",
     "clone",
     "init",
-    "open",
 ]
 
 _HOMES = {
@@ -59,7 +59,7 @@ _HOMES = {
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "open"]
 
 
 def __getattr__(name: str) -> Any:

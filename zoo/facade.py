@@ -523,6 +523,16 @@ class Zoo:
 
         return rename(self.workspace, self.workspace.names.reference(name), Reference.parse(new))
 
+    def rename_all_tags(self, name: str, new: str) -> dict[str, RefEntry]:
+        """`rename` a name and all its tags that are here, the name itself last; the new names.
+
+        Raises as `rename`; of what shows before, nothing is renamed then.
+        """
+        from zoo.transfer.names import rename_all_tags
+
+        old, ref = self.workspace.names.reference(name), Reference.parse(new)
+        return {str(each): entry for each, entry in rename_all_tags(self.workspace, old, ref)}
+
     def entry(self, name: str, *, remote: str | None = None) -> RefEntry:
         """The newest entry of a name's ref log, here or at a remote.
 
@@ -557,7 +567,7 @@ class Zoo:
         return list(map(str, deleted(self.workspace, beginning)))
 
     def names_like(
-        self, patterns: Iterable[str], *, remote: str | None = None, deleted: bool = False
+        self, patterns: Iterable[str] | str, *, remote: str | None = None, deleted: bool = False
     ) -> Iterator[str]:
         """The names that these stand for, here or at a remote, each once: a name for itself, and a
         pattern, in which * is any characters, for all that match; if ``deleted``, of those that
@@ -569,7 +579,7 @@ class Zoo:
         from zoo.transfer.names import matching
 
         found: dict[str, None] = {}
-        for each in patterns:
+        for each in [patterns] if isinstance(patterns, str) else patterns:
             many = is_pattern(each)
             refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
             found |= dict.fromkeys(map(str, refs))
@@ -1539,7 +1549,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest.
+        """Resume a run that was cut off; ``last`` is the newest such.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits.
 
@@ -1551,7 +1561,7 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        check_resumed(self.workspace, run, log)
+        run = check_resumed(self.workspace, run, log)
         if launch is not None:
             on = ("--device", device) if device else ()
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)

@@ -13,7 +13,18 @@ import click
 from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE
 from zoo_cli.command import PATH, command, flag, open_zoo
-from zoo_cli.output import FOUND, brief, clean, count, note, print_json, side_by_side, size, table
+from zoo_cli.output import (
+    FOUND,
+    brief,
+    clean,
+    count,
+    note,
+    percent,
+    print_json,
+    side_by_side,
+    size,
+    table,
+)
 
 if TYPE_CHECKING:
     from zoo.lookup.diff import Changes, Diff
@@ -152,7 +163,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
     if changes.same:
         click.echo(clean(f"{a} and {b} are the same checkpoint"))
         return
-    click.echo(clean(f"{changes.identical_share:.1%} of the weights of {b} are those of {a}"))
+    click.echo(clean(f"{percent(changes.identical_share)} of the weights of {b} are those of {a}"))
     rows = [
         (
             unit.unit,
@@ -296,7 +307,7 @@ def _renamed(number: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+    return "-" if share is None else percent(share)
 
 
 def _note_order(architecture: str | None) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import plural
-from zoo_cli.output import clean, fitted, note, paragraph, size
+from zoo.domain.words import not_finite, plural
+from zoo_cli.output import clean, fitted, note, paragraph, percent, size
 
 if TYPE_CHECKING:
     from zoo.exchange.importing import PlannedImport
@@ -44,6 +44,7 @@ def show_plan(plan: ImportPlan) -> None:
         paragraph(line)
     _tell("left out: ", plan.left_out.items())
     _tell_bad(plan, plan.having("bad"))
+    _tell("", [(_within(plan, each), not_finite(each.nan_tensors)) for each in _odd(plan)])
     new = plan.having("new")
     twins = sum(file.duplicate_of is not None for file in new)
     counts = (
@@ -57,11 +58,17 @@ def show_plan(plan: ImportPlan) -> None:
     paragraph(f"{plural(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
 
 
+def _odd(plan: ImportPlan) -> list[PlannedFile]:
+    return [file for file in plan.having("new") if file.nan_tensors]
+
+
 def show_planned(planned: PlannedImport) -> None:
     """Print what the import of one file or folder would make."""
     network = f"{planned.architecture}{_custom(planned)}, {planned.outputs:,} outputs"
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
-    for line in filter(None, (str(planned.taken), planned.taken.said)):
+    for line in filter(
+        None, (str(planned.taken), planned.taken.said, not_finite(planned.nan_tensors))
+    ):
         paragraph(line, "  ")
     if before := planned.moves_from:
         paragraph(
@@ -139,8 +146,7 @@ def _what(file: PlannedFile) -> str:
 
 def _resembles(file: PlannedFile, name: str, share: float) -> str:
     whole = {"cast": "a cast of", "part": "part of"}.get(file.verdict, "the same weights as")
-    shown = f"{share:.1%}"
-    return f"{whole} {name}" if shown == "100.0%" else f"{file.verdict}: {shown} of {name}"
+    return f"{whole} {name}" if share == 1 else f"{file.verdict}: {percent(share)} of {name}"
 
 
 def _parent(file: PlannedFile) -> str:
@@ -149,6 +155,6 @@ def _parent(file: PlannedFile) -> str:
         return "-"
     if parent.apart is None:
         return parent.ref
-    far = f"{parent.share:.1%} of the weights" if parent.share else f"{parent.apart:.2g} apart"
+    far = f"{percent(parent.share)} of the weights" if parent.share else f"{parent.apart:.2g} apart"
     remark = f"; {parent.remark}" if parent.remark else ""
     return f"{parent.ref} ({far}{remark})"

@@ -34,6 +34,7 @@ __all__ = [
     "note",
     "on_terminal",
     "paragraph",
+    "percent",
     "print_error",
     "print_json",
     "print_json_list",
@@ -147,6 +148,11 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError("unreachable")
+
+
+def percent(share: float) -> str:
+    """A share for people, which is whole only if it is: ``97.3%``."""
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def count(number: int | None) -> str:

@@ -109,22 +109,24 @@ def search(
 def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     """List the checkpoints in this zoo, newest first.
 
-    QUERY is words and filters, as of zoo search, and patterns of names, of which one must match: in
-    them, * stands for any characters, tags included.
+    QUERY is words and filters, as of zoo search, and patterns of names, in which * stands for any
+    characters, tags included. Of several patterns and names (team/digits), one must match.
 
     \b
     Examples:
       zoo ls
-      zoo ls 'team/*' 'trials/*'
+      zoo ls 'team/*' 'trials/*' other/name
       zoo ls --limit 5
       zoo ls owner:team 'accuracy>0.9'
     """
-    patterns = [word for word in query if _of_names(word)]
+    names = [word for word in query if _of_names(word)]
+    # One name alone is a word, which the index finds.
+    patterns = names if len(names) > 1 or any(map(is_pattern, names)) else []
     zoo, text = open_zoo(), " ".join(word for word in query if word not in patterns)
     asked = ALL if patterns else limit or ALL
     found: Sequence[Found] = zoo.search(text, pulled=True, sort="-updated", limit=asked)
     if patterns:
-        found = [row for row in found if any(fnmatchcase(row.name, each) for each in patterns)]
+        found = [row for row in found if any(_is_like(row.name, each) for each in patterns)]
         found = found[: limit or ALL]
     if as_json:
         print_json([row.to_json() for row in found])
@@ -135,13 +137,19 @@ def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     if not found and not query:
         note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
     elif not found:
-        note(f"nothing here matches {text or ' or '.join(patterns)}; zoo ls lists all")
+        asked_for = " and ".join(filter(None, (" or ".join(patterns), text)))
+        note(f"nothing here matches {asked_for}; zoo ls lists all")
 
 
 def _of_names(word: str) -> bool:
-    """Whether a word is a pattern of names, and no filter with one (``arch:convnext*``)."""
+    """Whether a word is a name or a pattern of names, and no filter (``arch:convnext*``)."""
     before = re.split("[:=<>]", word)[0]
-    return is_pattern(word) and ("/" in before or before == word)
+    return "/" in before or (is_pattern(word) and before == word)
+
+
+def _is_like(name: str, asked: str) -> bool:
+    """Whether a name matches a pattern, or has what is none as a part, as words of a search do."""
+    return fnmatchcase(name, asked) if is_pattern(asked) else asked.lower() in name.lower()
 
 
 def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
@@ -166,7 +174,9 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
 
 
 def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()) -> None:
-    """Print what was found, with a column for each field that ``asked`` names."""
+    """Print what was found, if anything, with a column for each field that ``asked`` names."""
+    if not found:
+        return
     usual = {field: show for field, show in USUAL.items() if field not in without}
     shown = usual | {
         field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import plural
+from zoo.domain.reference import is_pattern
+from zoo.domain.words import plural, some
 from zoo.errors import InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
@@ -26,6 +27,7 @@ FOLDER = (
     "ONNX: see docs/surgery.md#onnx"
 )
 """What is said to who asks for another format."""
+TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 __all__ = ["export", "mv", "pull", "push", "tag"]
 
 
@@ -120,6 +122,8 @@ def push(
 ) -> None:
     """Send a checkpoint to a remote, or publish it on the HF Hub.
 
+    A pattern, in which * stands for any characters, sends all names that match, tags included.
+
     What the remote has already is not sent again; of what changed, only the difference is. What is
     in a folder is read and hashed first, and replaced if it is damaged; of what is elsewhere, sizes
     are compared (zoo verify REMOTE reads it).
@@ -132,6 +136,7 @@ def push(
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
       zoo push team/flowers --all-tags --to lab
+      zoo push 'team/*' --to lab
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
@@ -139,11 +144,18 @@ def push(
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
     if all_tags:
-        every: Sequence[Pushed] = zoo.push_all_tags(
+        every: Iterable[Pushed] = zoo.push_all_tags(
             name, to, force=force, smallest=smallest, note=note
         )
     else:
-        every = [zoo.push(name, to, force=force, smallest=smallest, private=private, note=note)]
+        names = [*zoo.names_like(name)]
+        if len(names) > 1 and to.startswith("hf://"):
+            raise click.UsageError(f"{to} takes one checkpoint; {name} is {len(names)}")
+        every = (
+            zoo.push(each, to, force=force, smallest=smallest, private=private, note=note)
+            for each in names
+        )
+    told = []
     for done in every:
         if not as_json:
             _show_pushed(done, name)
@@ -151,9 +163,9 @@ def push(
             _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
         if done.copied:
             _tell_of_damage(done.copied, to)
+        told.append(done.to_json())
     if as_json:
-        told = [done.to_json() for done in every]
-        print_json(told if all_tags else told[0])
+        print_json(told if all_tags or is_pattern(name) else told[0])
 
 
 def _show_pushed(done: Pushed, name: str) -> None:
@@ -195,7 +207,7 @@ def _tell_of_damage(copied: Copied, to: str) -> None:
 @command()
 @click.argument("name")
 @click.argument("new")
-@click.option("--at", type=click.DateTime(), help="What NAME pointed at then (UTC).")
+@click.option("--at", type=click.DateTime(TIMES), help="What NAME pointed at then (UTC).")
 @flag("--force", help="Move NEW even from a checkpoint that NAME does not derive from.")
 @said_option
 def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_json: bool) -> None:
@@ -228,21 +240,30 @@ def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_jso
 @command()
 @click.argument("name")
 @click.argument("new")
-def mv(name: str, new: str, as_json: bool) -> None:
+@flag("--all-tags", help="Rename NAME with all its tags that are here.")
+def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     """Rename the checkpoint NAME to NEW.
 
     NEW must be free, and NAME not protected. NEW is made before NAME is deleted, so that nothing is
-    lost whenever this is stopped. Other tags of NAME, and names at remotes, stay as they are.
+    lost whenever this is stopped. Names at remotes stay as they are, as do other tags of NAME
+    without --all-tags.
 
     \b
-    Example:
+    Examples:
       zoo mv team/flowers team/garden
+      zoo mv team/flowers team/garden --all-tags
     """
-    entry = open_zoo().rename(name, new)
+    zoo = open_zoo()
+    done = zoo.rename_all_tags(name, new) if all_tags else {new: zoo.rename(name, new)}
     if as_json:
-        print_json({"ref": new, **entry.to_json()})
+        told = [{"ref": each, **entry.to_json()} for each, entry in done.items()]
+        print_json(told if all_tags else told[0])
     else:
-        click.echo(f"{new}  {entry.manifest.short}")
+        for each, entry in done.items():
+            click.echo(f"{each}  {entry.manifest.short}")
+    with suppress(UnknownName):
+        stay = [*zoo.names_like(f"{name.partition(':')[0]}:*")]
+        note(f"not renamed: {some(stay)}; zoo mv --all-tags takes all tags of a name")
 
 
 def _format(_: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-from zoo.finetune import conclude
+from zoo.finetune import conclude, evaluation
 from zoo.finetune.results.report import Measured
 
 A, B = PROBES
@@ -120,7 +120,9 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert same["verdict"] == "0 of 16 images apart, p = 1: no difference can be seen"
 
 
-def test_names_that_differ_in_spelling_are_matched(run: Run, tmp_path: Path, few: Path) -> None:
+def test_names_that_differ_in_spelling_are_matched(
+    run: Run, tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spelled = tmp_path / "spelled"
     for before, after in (("1", "Sea_Lion"), ("2", "ray"), ("3", "eel")):
         shutil.copytree(few / before, spelled / after)
@@ -131,6 +133,9 @@ def test_names_that_differ_in_spelling_are_matched(run: Run, tmp_path: Path, few
     shutil.rmtree(spelled / "eel")
     said = run("evaluate", "team/sea", spelled, "--json").done().json
     assert (said["images"], said["unknown"], said["absent"]) == (24, {}, ["eel"])
+    monkeypatch.delattr(evaluation, "predict")  # neither runs
+    against = run("evaluate", "team/sea", spelled, "--against", A)
+    against.refused("none of its classes is one of team/a")
 
 
 def test_nothing_that_matches_is_refused(run: Run, other: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from fakes.import_runs import ALL, NET, Run, State, by_file, moved, only_bees, weights
 from fakes.program import Said
+from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
@@ -443,3 +444,36 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(
     said = empty("import", "hf", "--recursive", "--as", "a/{stem}")
     assert said.code == 1
     assert f"bad: checkpoint-100/model.safetensors: {needs}: {how}" in said.err
+
+
+def test_a_plan_says_what_the_import_does(at_runs: Run) -> None:
+    """Of a head of other features, of the weights of a folder, and of values that are none."""
+    only_bees()
+    base = weights(2, "test_resnet")
+    torch.save({**base, "fc.weight": torch.zeros(3, 5)}, "runs/odd.pth")
+    odd = {**base, "conv1.0.weight": base["conv1.0.weight"] * float("nan")}
+    torch.save(odd, "runs/nan.pth")
+    Path("runs/net").mkdir()
+    Path("runs/net/config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
+    save_file(weights(6, "test_resnet"), "runs/net/model.safetensors")
+    at_runs("import", "runs/bees.safetensors", "--as", "t/plain").done()
+    planned, done = (at_runs(*ALL, *more, "--json") for more in (["--dry-run"], ["--yes"]))
+    for plan in (planned, done):
+        files = by_file(plan.json)
+        bad = {name: file["problem"] for name, file in files.items() if file["problem"]}
+        assert (plan.code, {*bad}) == (1, {"odd.pth", "net"})
+        assert "'fc.weight' of the shape (3, 5), the network's is (3, 96)" in bad["odd.pth"]
+        assert files["nan.pth"]["nan_tensors"] == ["conv1.0.weight"]
+    alone = at_runs("import", "runs/odd.pth", "--as", "t/odd", "--dry-run")
+    alone.refused(by_file(planned.json)["odd.pth"]["problem"])
+    says = "nan.pth: NaN or infinite values in conv1.0.weight"
+    assert at_runs(*ALL, "--dry-run", "--force").err.count(says) == 0  # it is here
+    nan = ("import", "runs/nan.pth", "--as", "t/nan")
+    assert says.partition(": ")[2] in at_runs(*nan, "--dry-run").out
+    assert "warning" in at_runs("show", "team/nan").out
+    assert says.partition(": ")[2] in at_runs("show", "team/nan").out
+    assert ">99.9% of the file's weights match" in at_runs("identify", "runs/odd.pth").out
+    Image.new("RGB", (64, 64)).save("x.png")
+    predicted = at_runs("predict", "team/nan", "x.png", "--json")
+    assert (predicted.code, predicted.out) == (1, "")
+    assert "the network gives NaN or infinite outputs for x.png" in predicted.err

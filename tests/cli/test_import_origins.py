@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -86,17 +87,22 @@ def test_a_file_that_is_here_is_the_checkpoint_that_is_here(empty: Run) -> None:
     # What is stated counts, and all else is what is here.
     Path("names.txt").write_text("ant\nbee\nwasp\n")
     stated = ("--metric", "accuracy=0.6", "--classes", "names.txt", "--dataset", "insects")
-    done = empty(*one, "--as", "team/three", *stated).done()
-    assert "here already as team/" in done.out
+    shutil.copy(one[1], "copy.pth")
+    done = empty("import", "copy.pth", "--as", "team/three", *stated).done()
+    assert "same bytes as team/" in done.out
+    said = "another checkpoint, with dataset, metrics, class names of its own; test_vit"
+    assert said in " ".join(done.out.split())
     assert "class names from the options; unknown: preprocessing" in done.out
     three = empty("show", "team/three", "--json").json
     assert three["metrics"] == {"accuracy": 0.6}
+    assert three["provenance"]["file"] == "copy.pth"
     assert (three["classes"], three["lineage"]) == (["ant", "bee", "wasp"], ["team/base"])
     assert three["provenance"]["dataset"] == "insects"
     # What its script wrote beside it since is taken where it is not known.
     Path("runs/net/summary.csv").write_text("epoch,eval_top1\n0,60.0\n1,70.0\n")
     done = empty("import", "runs/net/checkpoint-0.pth.tar", "--as", "team/told").done()
-    assert "here already as team/base; test_vit from the file; accuracy 0.6 from" in done.out
+    told = "same bytes as team/base; another checkpoint, with metrics of its own; test_vit"
+    assert told in " ".join(done.out.split())
     assert empty("show", "team/told", "--json").json["metrics"] == {"accuracy": 0.6}
     assert empty("show", "team/base", "--json").json["metrics"] == {}
     # Other weights in the same file are another checkpoint.

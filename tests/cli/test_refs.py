@@ -35,7 +35,7 @@ def test_a_tag_from_the_past(run: Any, home: Path) -> None:
     if moves[0]["at"] != moves[-1]["at"]:
         run("tag", TUNED, "team/then", "--at", when)
         assert manifest(run, "team/then") == before
-    early = run("tag", TUNED, "team/never", "--at", "2020-01-01")
+    early = run("tag", TUNED, "team/never", "--at", "2020-01-01T10:00")
     assert (early.code, "2020-01-01" in early.err) == (1, True)
     run("tag", before, TUNED)  # and back
     assert manifest(run, TUNED) == before

@@ -12,6 +12,9 @@ import pytest
 from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
 
+from zoo.facade import Zoo
+from zoo.finetune.preflight import check_resumed
+
 A, B = PROBES
 
 
@@ -124,6 +127,14 @@ def test_runs_that_did_not_finish(run: Run, home: Path) -> None:
     said = run("runs", "compare", first.name, "last").done()
     assert f"{second.name}  failed  -> {B}  (came to epoch 3)" in said.out
     assert f"{second.name}: no space left" in said.err
+    named = run("runs", "compare", first.name, B, "--json").done().json
+    assert named["columns"] == found["columns"]
+    # What is resumed was cut off, whatever was done since.
+    record = json.loads((first / "run.json").read_text())
+    for folder, status in ((first, "interrupted"), (second, "done")):
+        (folder / "run.json").write_text(json.dumps(record | {"status": status}))
+    with Zoo.open(home) as here:
+        assert check_resumed(here.workspace, "last") == first.name
     run("runs", "compare", "nothing").refused("nothing")
 
 

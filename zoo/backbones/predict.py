@@ -82,7 +82,8 @@ def predict(
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
         Unsupported: The network has no head, gives a map of outputs, not one for each class, or
-            does not take images as its own preprocessing makes them.
+            such that are NaN or infinite, or does not take images as its own preprocessing makes
+            them.
     """
     card = cast(Card, model.zoo)
     if not card.manifest.head.num_classes:
@@ -105,6 +106,11 @@ def predict(
         if logits.dim() != 1:
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
+            )
+        if not logits.isfinite().all():
+            raise Unsupported(
+                f"the network gives NaN or infinite outputs for {name}",
+                hint="its weights, or its preprocessing, are damaged: zoo show tells what is known",
             )
         yield _read(name, logits, card, top)
 

@@ -39,6 +39,8 @@ Value = str | int | float | bool
 
 MOST_PARTS = 100
 METRIC = "metric."
+NEAR = 0.55
+"""How much of a misspelled field is one that there is: lisence, license."""
 KEYWORDS = {
     "architecture": ("arch", ":"),
     "max_params": ("params", "<="),
@@ -394,7 +396,7 @@ def _field(name: str) -> Field:
         return Field(name, Kind.NUMBER, f"{name}>0.5", "any other metric")
     if name in FIELDS:
         return FIELDS[name]
-    near = difflib.get_close_matches(name.lower(), FIELDS, n=3)
+    near = difflib.get_close_matches(name.lower(), FIELDS, n=3, cutoff=NEAR)
     shown = near or list(FIELDS)
     hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(shown)}"
     example = FIELDS[shown[0]].example

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
-__all__ = ["checked_note", "plural", "some"]
+__all__ = ["checked_note", "not_finite", "plural", "some"]
 
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -39,3 +39,8 @@ def checked_note(note: str) -> str:
     if not line.isprintable():
         raise InvalidOption(f"the note has characters that cannot be shown: {line[:60]!a}")
     return line
+
+
+def not_finite(names: Sequence[str]) -> str:
+    """What to say of tensors with NaN or infinite values; empty if there are none."""
+    return f"NaN or infinite values in {some(names)}" if names else ""

@@ -103,11 +103,15 @@ def or_here(
     known = with_stated(
         _with_fields(here.manifest, whole, names), options & _other(here.manifest, whole)
     )
+    differs = _other(here.manifest, known)
+    if differs and known.provenance.get("sha256") == sha256:
+        known = replace(known, provenance={**known.provenance, "file": candidate.path.name})
     name, refs = named(workspace, here.digest)
     return known, replace(
         report,
         here=str(ref) if str(ref) in refs else name,
         here_has=_told(known, _other(known, whole)),
+        differs=tuple(WORDS.get(each, each) for each in FIELDS if each in differs - {"files"}),
         metrics=report.metrics if "metrics" in names else "",
         classes=report.classes if "classes" in names else "",
         preprocessing=report.preprocessing if "preprocessing" in names else "",

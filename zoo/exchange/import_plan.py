@@ -25,6 +25,7 @@ from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
 from zoo.exchange.here_already import recorded, stated
 from zoo.exchange.identifying import read_tensors
+from zoo.exchange.import_fit import Fits
 from zoo.exchange.import_names import pointed_at, with_moves, with_names, without_clashes
 from zoo.exchange.import_parents import Parents
 from zoo.exchange.import_walk import weights_below
@@ -88,7 +89,7 @@ def plan_import(
     left_out: dict[str, str] = {}
     walked = list(weights_below(folder, left_out))
     known, sharing = _known(workspace, pattern), _Sharing(workspace)
-    context = _Context(workspace, folder, known, backbone, architecture)
+    context = _Context(workspace, folder, known, backbone, architecture, Fits(workspace))
     drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
@@ -178,6 +179,7 @@ class _Context:
     known: Mapping[str, _Here]
     backbone: str | None
     architecture: str | None
+    fits: Fits
 
 
 def _known(workspace: Workspace, pattern: str) -> dict[str, _Here]:
@@ -214,6 +216,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         size=found.size,
         sha256=found.sha256,
         unchanged=found.unchanged,
+        nan_tensors=found.nan_tensors,
         script=found.script or record.script,
         key=found.key,
         backbone=context.backbone or DEFAULT,
@@ -229,8 +232,11 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
             planned = _of_folder(planned, walked.layout)
         else:
             planned = _of_network(context, planned, found, record)
-            lacks = lacks_head(planned.backbone, planned.architecture, found.names)
+            lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
             planned = replace(planned, headless=lacks)
+        if planned.status == "new" and not planned.manifest:
+            problem = context.fits.problem(walked.path, planned, found)
+            planned = replace(planned, status="bad" if problem else "new", problem=problem)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)

@@ -33,6 +33,7 @@ class ImportReport(Result):
         folder: What an exported folder states of them, and what of that was not taken.
         here: The name of the checkpoint that is here with the same bytes; empty if none is.
         here_has: What that has beside what the file and the user say.
+        differs: What differs from that by what is said now: it is another checkpoint then.
         stated_elsewhere: Imports of the same bytes here, with what was stated of each: none of it
             was taken.
     """
@@ -52,6 +53,7 @@ class ImportReport(Result):
     folder: str = ""
     here: str = ""
     here_has: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
     stated_elsewhere: str = ""
 
     def __str__(self) -> str:
@@ -74,8 +76,11 @@ class ImportReport(Result):
         preprocessing and its parent are, in one line.
         """
         by = {"class names": self.classes, "preprocessing": self.preprocessing}
-        here = f"here already as {self.here}" if self.here else ""
+        whose = "same bytes as" if self.differs else "here already as"
+        here = f"{whose} {self.here}" if self.here else ""
         here += f", with its {', '.join(self.here_has)}" if self.here_has else ""
+        if self.differs:
+            here += f"; another checkpoint, with {', '.join(self.differs)} of its own"
         if self.stated_elsewhere:
             here = f"same bytes as {self.stated_elsewhere}: what was stated there is not taken"
         parts = [part for part in (here, self.network, self.metrics) if part]

@@ -5,6 +5,7 @@ Torch is imported only where the network must be built.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
+from zoo.domain import words
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
@@ -32,6 +34,7 @@ from zoo.exchange.commit import New, new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
 from zoo.exchange.here_already import known_before, or_here, or_here_planned
+from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
@@ -41,7 +44,7 @@ from zoo.exchange.import_candidates import (
 from zoo.exchange.import_names import IMPORT, name_check
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
-from zoo.exchange.not_finite import warn_of_not_finite
+from zoo.exchange.not_finite import nan_tensors, nan_tensors_here
 from zoo.exchange.origin import FromPlan, Origin
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
@@ -57,6 +60,7 @@ __all__ = [
     "Imported",
     "Origin",
     "PlannedImport",
+    "first_candidate",
     "first_that_fits",
     "import_file",
     "import_folder",
@@ -64,6 +68,7 @@ __all__ = [
     "plan_single",
 ]
 
+LOG = logging.getLogger("zoo")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -103,6 +108,7 @@ class PlannedImport(Result):
         custom: How its configuration differs from that of the published network of that name.
         outputs: Of its head; 0 if it has none.
         metrics: What it is said to have.
+        nan_tensors: Tensors of the file with NaN or infinite values.
         taken: What of the file it is.
         moves_from: What the name points at, if that is not of this file. It moves if the new one
             derives from that, or is of the same weights; else by force alone.
@@ -115,6 +121,7 @@ class PlannedImport(Result):
     custom: str
     outputs: int
     metrics: Mapping[str, float]
+    nan_tensors: tuple[str, ...]
     taken: ImportReport
     moves_from: Digest | None = None
 
@@ -209,6 +216,7 @@ def plan_single(
             custom=whole.backbone.custom,
             outputs=whole.head.num_classes,
             metrics=whole.metrics,
+            nan_tensors=_nan_tensors(checked),
             taken=taken,
             moves_from=None if taken.here == str(ref) else before,
         )
@@ -216,13 +224,39 @@ def plan_single(
     entry = workspace.store.read_ref(ref)
     free = entry is None or entry.deleted or options.get("force")
     before = None if entry is None or free else entry.manifest
+    return first_candidate(
+        workspace, path, planned, options, architecture=architecture, backbone=backbone, key=key
+    )
+
+
+def first_candidate(
+    workspace: Workspace,
+    path: Path,
+    keep: Callable[[ImportCandidate], R],
+    options: ImportOptions,
+    *,
+    architecture: str | None = None,
+    backbone: str | None = None,
+    key: str | None = None,
+) -> R:
+    """What ``keep`` makes of a file or folder as the network that it is; it stores nothing.
+
+    Raises as `import_folder` or `import_weights`.
+    """
     if path.is_dir():
-        return first_that_fits(candidates_of_folder(workspace, path, options), planned)
+        return first_that_fits(candidates_of_folder(workspace, path, options), keep)
     candidates = candidates_of_file(
         workspace, path, options, architecture=architecture, backbone=backbone, key=key
     )
     with workspace.trust.asked(architecture or ""):
-        return _described_or_plain(candidates, planned)
+        return _described_or_plain(candidates, keep)
+
+
+def _nan_tensors(checked: CheckedWeights) -> tuple[str, ...]:
+    tensors = (read_tensors(source, checked.candidate.key)[0] for source in checked.sources)
+    return nan_tensors(
+        (name, each.dtype, each.data) for read in tensors for name, each in read.items()
+    )
 
 
 @contextmanager
@@ -329,14 +363,16 @@ def import_file(
         if suits:
             suits(manifest)
         digest = new.commit(manifest)
-    unusable = warn_of_not_finite(workspace.store, manifest)
+    unusable = nan_tensors_here(workspace.store, manifest)
+    if unusable and not origin.from_plan.sha256:  # the plan has told
+        LOG.warning("%s: %s", path.name if origin.metadata else ref, words.not_finite(unusable))
     before = moved_from(new.before, digest)
     return Imported(
         ref=ref,
         manifest=digest,
         moved_from=before,
         change=change_from(workspace.store, before, manifest),
-        nan_tensors=tuple(unusable),
+        nan_tensors=unusable,
         taken=taken,
     )
 
@@ -371,8 +407,11 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
     )
     if origin.parent:
         manifest = descending(manifest, *origin.parent)
-    checked = replace(checked, manifest=manifest)
-    return _completed(new, checked) if origin.metadata else (manifest, taken)
+    if not origin.metadata:  # a pull, which is the same whoever pulls it
+        return manifest, taken
+    if odd := words.not_finite(nan_tensors_here(store, manifest)):
+        manifest = replace(manifest, provenance={**manifest.provenance, "warning": odd})
+    return _completed(new, replace(checked, manifest=manifest))
 
 
 def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:

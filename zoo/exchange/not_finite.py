@@ -4,16 +4,15 @@ import.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 from struct import calcsize
 from typing import Literal
 
-from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.manifest import Manifest
 from zoo.store import Store
 
-__all__ = ["is_finite", "warn_of_not_finite"]
+__all__ = ["is_finite", "nan_tensors", "nan_tensors_here"]
 
-LOG = logging.getLogger("zoo")
 PIECE = 1 << 22
 EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
     "F8_E4M3": ("B", 0x7F),
@@ -27,26 +26,28 @@ EXPONENTS: dict[str, tuple[Literal["B", "H", "I", "Q"], int]] = {
 """The bits that are all set where a number is NaN or infinite, by dtype."""
 
 
-def warn_of_not_finite(store: Store, manifest: Manifest) -> list[str]:
-    """Warn of tensors of a new checkpoint that have NaN or infinite values; their names."""
-    names = [
-        tensor.name
-        for tensor in manifest.tensors
-        if tensor.dtype in EXPONENTS and not is_finite(store, tensor)
-    ]
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        LOG.warning("NaN or infinite values in %s%s", ", ".join(names[:3]), more)
-    return names
+def nan_tensors(tensors: Iterable[tuple[str, str, memoryview]]) -> tuple[str, ...]:
+    """The names of those with NaN or infinite values, of tensors by name, dtype and bytes."""
+    return tuple(name for name, dtype, data in tensors if not is_finite(dtype, data))
 
 
-def is_finite(store: Store, tensor: Tensor) -> bool:
+def nan_tensors_here(store: Store, manifest: Manifest) -> tuple[str, ...]:
+    """The same of the tensors of a checkpoint that is here."""
+    return nan_tensors(
+        (each.name, each.dtype, store.view("objects", each.object)[each.offset :][: each.nbytes])
+        for each in manifest.tensors
+        if each.dtype in EXPONENTS
+    )
+
+
+def is_finite(dtype: str, data: memoryview) -> bool:
     """Whether no number of a tensor is NaN or infinite."""
-    kind, mask = EXPONENTS[tensor.dtype]
+    if dtype not in EXPONENTS:
+        return True
+    kind, mask = EXPONENTS[dtype]
     width = calcsize(kind)
     highest = mask >> 8 * (width - 1)
     suspects = [byte for byte in range(256) if byte & highest == highest]
-    data = store.view("objects", tensor.object)[tensor.offset : tensor.offset + tensor.nbytes]
     for begin in range(0, len(data), PIECE):
         piece = bytes(data[begin : begin + PIECE])
         # The last byte of a number has its sign and most of its exponent. Weights are hardly ever

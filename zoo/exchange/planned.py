@@ -71,6 +71,7 @@ class PlannedFile(Result):
         verdict: What it is to the checkpoint here that it resembles most (`zoo identify`).
         of: The name of that checkpoint.
         share: Share of its weights that are that one's.
+        nan_tensors: Its tensors with NaN or infinite values.
         parent: The parent that it gets.
         adds: What it tells that the checkpoint here does not have, and gets: metrics, parent.
         keeps: What it tells otherwise than that checkpoint, which keeps its own: metrics.
@@ -105,6 +106,7 @@ class PlannedFile(Result):
     verdict: str = "unknown"
     of: str = ""
     share: float | None = None
+    nan_tensors: tuple[str, ...] = ()
     parent: PlannedParent | None = None
     adds: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from zoo.domain.hashes import sha256
 from zoo.errors import ZooError
 from zoo.exchange.file_record import FileRecord, file_record
 from zoo.exchange.identifying import read_tensors
+from zoo.exchange.not_finite import nan_tensors
 from zoo.exchange.origin import stamp
 from zoo.lookup.identify import Candidate, candidates
 from zoo.lookup.match import FileTensor
@@ -34,11 +35,12 @@ class Surveyed(FileRecord):
         sha256: Of all of it, in hex.
         unchanged: What tells that it is still the same (`zoo.exchange.origin.stamp`).
         key: The key of it that holds the weights.
-        names: Names of its tensors.
+        shapes: Of its tensors, by name.
         weights: Bytes of them.
         large: Digests of its large tensors, with their bytes.
         keys: What `zoo.registry` finds those by that resemble it.
         content: Tells its weights from others to the bit, whatever their names.
+        nan_tensors: Its tensors with NaN or infinite values.
         problem: Why it cannot be read; empty if it can.
     """
 
@@ -47,11 +49,12 @@ class Surveyed(FileRecord):
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
     key: str = ""
-    names: frozenset[str] = frozenset()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     weights: int = 0
     large: Mapping[Digest, int] = field(default_factory=dict)
     keys: frozenset[int] = frozenset()
     content: str = ""
+    nan_tensors: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -70,11 +73,12 @@ def survey(path: Path) -> Surveyed:
         size=path.stat().st_size,
         sha256=digest,
         unchanged=before,
-        names=frozenset(tensors),
+        shapes={name: tensor.shape for name, tensor in tensors.items()},
         weights=sum(len(each.data) for each in digested.values()),
         large=large,
         keys=frozenset(_keys(digested)),
         content=_content(digested.values()),
+        nan_tensors=nan_tensors((name, each.dtype, each.data) for name, each in tensors.items()),
         key=read.key if read else "",
         **asdict(file_record(read.saved if read else {})),
     )

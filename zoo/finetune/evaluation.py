@@ -190,6 +190,8 @@ def evaluate(
     setting = _Setting(
         workspace, replace(dataset, test=samples), split, batch_size, device, save, progress
     )
+    for each in filter(None, (model, other)):
+        _matched(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, own)
     remarks = [*dataset.remarks, *_guessed(model), *mine.seen]
     comparison = None

@@ -199,17 +199,19 @@ def check_file(out: Path, *, force: bool) -> None:
         raise Conflict(f"{out} {'is a folder' if out.is_dir() else 'exists; --force replaces it'}")
 
 
-def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> None:
-    """Before a run is resumed.
+def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> str:
+    """Before a run is resumed; its id. ``last`` is the newest that was cut off.
 
     Raises:
         UnknownName, InvalidOption: No such run, or several.
         Conflict: It is done, or running.
     """
-    run = unfinished(find_run(workspace, name))
+    cut_off = [run for run in list_runs(workspace) if run.status not in ("done", "running")]
+    run = cut_off[0] if name == "last" and cut_off else unfinished(find_run(workspace, name))
     if run.status == "running":
         raise taken(run.folder)
     check_installed(log or run.log)
+    return run.id
 
 
 def unfinished(run: Run) -> Run:

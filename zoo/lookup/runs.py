@@ -236,14 +236,16 @@ def list_runs(workspace: Workspace) -> list[Run]:
 
 
 def find_run(workspace: Workspace, name: str) -> Run:
-    """The run whose id begins with ``name``; ``last`` is the newest.
+    """The run whose id begins with ``name``, or the newest that is saved as it; ``last`` is the
+    newest.
 
     Raises:
         UnknownName: None does.
         InvalidOption: Several do.
     """
     runs = list_runs(workspace)
-    matching = runs[:1] if name == "last" else [run for run in runs if run.id.startswith(name)]
+    matching = runs if name == "last" else [run for run in runs if run.save == name]
+    matching = matching[:1] or [run for run in runs if run.id.startswith(name)]
     if name and len(matching) > 1:
         ids = ", ".join(run.id for run in matching[:4])
         raise InvalidOption(f"{len(matching)} runs begin with {name}: {ids}; give more of the id")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from zoo.domain.history import RENAMED, RefEntry
-from zoo.domain.reference import Reference
-from zoo.errors import Conflict, MissingObject, UnknownName
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import Conflict, InvalidOption, MissingObject, UnknownName
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.store.manifests import has_all_of
 from zoo.transfer.sync import lost, present
-from zoo.workspace import Workspace
+from zoo.workspace import Check, Workspace
 
-__all__ = ["delete", "deleted", "entry", "matching", "protect", "rename", "restore"]
+__all__ = [
+    "delete",
+    "deleted",
+    "entry",
+    "matching",
+    "protect",
+    "rename",
+    "rename_all_tags",
+    "restore",
+]
 
 
 def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
@@ -123,6 +133,36 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
         Protected: It may not be deleted. Nothing was changed.
         Conflict: ``new`` is another checkpoint, or published; or somebody moved either meanwhile.
     """
+    old, check = _movable(workspace, ref, new)
+    entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
+    workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
+    return entry
+
+
+def rename_all_tags(
+    workspace: Workspace, ref: Reference, new: Reference
+) -> Iterator[tuple[Reference, RefEntry]]:
+    """`rename` all that is here as ``ref`` and under its tags, the name itself last.
+
+    Raises as `rename`; of what shows before, nothing is renamed then.
+    """
+    if {ref.tag, new.tag} != {DEFAULT_TAG}:
+        raise InvalidOption(f"all tags are those of a name: {ref.path}, {new.path}")
+    newest = {each: workspace.store.read_ref(each) for each in workspace.store.refs()}
+    here = [each for each, last in newest.items() if last and not last.deleted]
+    names = [each for each in here if each.path == ref.path]
+    if not names:
+        workspace.names.resolve(str(ref))
+    pairs = {each: replace(new, tag=each.tag) for each in sorted(names)}
+    for each, target in pairs.items():
+        _, check = _movable(workspace, each, target)
+        check(workspace.store.read_ref(target))
+    for each in sorted(pairs, key=lambda each: each == ref):
+        yield pairs[each], rename(workspace, each, pairs[each])
+
+
+def _movable(workspace: Workspace, ref: Reference, new: Reference) -> tuple[RefEntry, Check]:
+    """The newest entry of a name that may be renamed, and what raises where ``new`` is not free."""
     workspace.names.resolve(str(ref))
     old = workspace.store.history(ref)[-1]
     check_movable(ref, old)
@@ -135,6 +175,4 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
             hint = f"choose another name, or delete that one first: zoo delete {new}"
             raise Conflict(f"{new} is another checkpoint", str(there.manifest), hint=hint)
 
-    entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
-    workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
-    return entry
+    return old, check

@@ -29,7 +29,12 @@ def test_ls_takes_patterns(several: Run) -> None:
     assert listed(several, "q/[bc]", "arch:toy*") == ["q/b", "q/c"]
     assert listed(several, "arch:no*") == []
     assert len(listed(several, "q/*", "--limit", 3)) == 3
-    assert "nothing here matches x/* or y/*; zoo ls lists all" in several("ls", "x/*", "y/*").err
+    assert listed(several, "q/a*", "team/base") == ["q/a", "q/a:v1", "team/base"]
+    assert listed(several, "Q/b", "q/c", "arch:toy*") == ["q/b", "q/c"]
+    assert listed(several, "q/a") == ["q/a", "q/a:v1"]
+    none = several("ls", "x/*", "y/z", "arch:toy*").done()
+    told = "nothing here matches x/* or y/z and arch:toy*; zoo ls lists all"
+    assert (none.out, told in none.err) == ("", True)
 
 
 def test_several_names_are_deleted_and_come_back(several: Run) -> None:
@@ -67,8 +72,10 @@ def test_a_pattern_is_shown_and_asked_for(several: Run, monkeypatch: pytest.Monk
 
 def test_at_a_remote_too(several: Run, tmp_path: Path) -> None:
     lab = tmp_path / "lab"
-    for name in ("q/a", "q/b"):
-        several("push", name, "--to", lab).done()
+    sent = several("push", "q/[ab]", "--to", lab, "--json").done().json
+    assert [each["ref"] for each in sent] == ["q/a", "q/b"]
+    usage = several("push", "q/*", "--to", "hf://q/a")
+    assert (usage.code, "takes one checkpoint; q/* is 4" in usage.err) == (2, True)
     refused = several("delete", "q/*", "--from", lab)
     assert (refused.code, "for all who use that remote" in refused.err) == (2, True)
     several("delete", "q/*", "--from", lab, "--yes").done()

@@ -24,7 +24,7 @@ from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.dataset.spec import LAYOUT
 
-__all__ = ["list_folders", "one_below"]
+__all__ = ["list_folders", "one_below", "split_beside"]
 
 OTHERS = frozenset({".heic", ".pgm", ".tga"})
 """What people take for images, too."""
@@ -38,13 +38,14 @@ def list_folders(root: Path) -> Listing:
     """List the images below ``root`` with the class that their folder names.
 
     Raises:
-        InvalidData: It holds no folder, or two for the same split.
+        InvalidData: It holds no folder, two for a split, or datasets or splits among classes.
     """
     folders = folders_in(root)
     if not folders:
         problem, hint = one_above(root)
         raise InvalidData(root, [problem], hint=hint)
-    if not all(folder.name.lower() in PART_NAMES for folder in folders):
+    if not all(_is_split(folder) for folder in folders):
+        _check_are_classes(root, folders)
         return _listing(root, {"": root})
     parts: dict[str, Path] = {}
     for folder in folders:
@@ -54,6 +55,63 @@ def list_folders(root: Path) -> Listing:
             raise InvalidData(root, [f"{names} are both the {part} split"])
         parts[part] = folder
     return _listing(root, parts)
+
+
+def _check_are_classes(root: Path, folders: list[Path]) -> None:
+    """See that no folder is a dataset, nor a split, whose training and test images would be taken
+    for those of classes. Of a dataset that is alone there `one_below` tells.
+
+    Raises:
+        InvalidData: One is.
+    """
+    datasets = [folder for folder in folders if _are_splits_of_classes(_readable(folder))]
+    if datasets and _below(root, DEEPEST) is None:
+        inner = {each.name for folder in datasets for each in _readable(folder)}
+        what = f"splits ({', '.join(natural_sort(inner))}) in {_names(datasets)}"
+        raise InvalidData(
+            root,
+            [f"{what}: each is a dataset of its own, not a class"],
+            hint=f"give one of them: --data {quote(str(datasets[0]))}",
+        )
+    splits = [folder for folder in folders if _is_split(folder)]
+    if len(splits) > 1 and _are_splits_of_classes(splits):
+        others = _names([folder for folder in folders if folder not in splits])
+        raise InvalidData(
+            root,
+            [f"{others} beside the splits {_names(splits)}: these would be classes, too"],
+            hint=f"move {others} elsewhere",
+        )
+
+
+def _names(folders: list[Path]) -> str:
+    names = natural_sort(folder.name for folder in folders)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
+
+
+def _is_split(folder: Path) -> bool:
+    return folder.name.lower() in PART_NAMES
+
+
+def _are_splits_of_classes(folders: list[Path]) -> bool:
+    return bool(folders) and all(_is_split(each) and _readable(each) for each in folders)
+
+
+def split_beside(root: Path) -> str:
+    """What to say where ``root`` is one split of several, of which new ones are drawn; empty if it
+    is none.
+    """
+    whole = root.absolute().resolve() if root.name in ("", "..") else root.absolute()
+    if not _is_split(whole):
+        return ""
+    splits = [each for each in _readable(whole.parent) if _is_split(each) and each != whole]
+    if not _are_splits_of_classes(splits):
+        return ""
+    outer = root.parent if root.name not in ("", "..") else whole.parent
+    return (
+        f"new splits are drawn from '{whole.name}' alone, without {_names(splits)} beside it: "
+        f"--data {quote(str(outer))} takes them as they are"
+    )
 
 
 def _listing(root: Path, parts: dict[str, Path]) -> Listing:

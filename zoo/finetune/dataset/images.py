@@ -29,7 +29,7 @@ from zoo.domain.progress import Progress
 from zoo.errors import InvalidImage
 from zoo.store.atomic import write_whole
 
-__all__ = ["Checked", "EncodedImages", "FileImages", "Images", "check_images", "state_of"]
+__all__ = ["Checked", "EncodedImages", "FileImages", "Images", "check_images", "sizes", "state_of"]
 
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
@@ -75,6 +75,18 @@ class FileImages:
     def file(self, key: str) -> Path:
         """See `Images.file`."""
         return self.root / key
+
+
+def sizes(images: Images, keys: Sequence[str]) -> list[int]:
+    """The longer side of each image, of its header where it is a file, in pixels."""
+    found = []
+    for key in keys:
+        if file := images.file(key):
+            with file.open("rb") as data, opened(data, key, images.max_pixels) as image:
+                found.append(max(image.size))
+        else:
+            found.append(max(images.read(key).size))
+    return found
 
 
 class EncodedImages(ABC):

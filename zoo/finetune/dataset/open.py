@@ -32,7 +32,7 @@ from zoo.finetune.dataset.dataset import (
     content_digest,
     parts_digest,
 )
-from zoo.finetune.dataset.folders import list_folders, one_below
+from zoo.finetune.dataset.folders import list_folders, one_below, split_beside
 from zoo.finetune.dataset.images import Checked, check_images
 from zoo.finetune.dataset.named import list_named, located, without_folders
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
@@ -83,7 +83,11 @@ def open_dataset(
     rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
     rows = joined(rows, {} if split_copies else checked.digests)
     dataset = _dataset(spec, listing, checked, bad, rows, shares, seed, fold)
-    return replace(dataset, alone=tuple(name for name in known if name not in listing.classes))
+    alone = tuple(name for name in known if name not in listing.classes)
+    path = Path(spec).expanduser()
+    beside = split_beside(path) if path.is_dir() and not is_named(spec) else ""
+    remarks = (*filter(None, [beside]), *dataset.remarks)
+    return replace(dataset, alone=alone, remarks=remarks)
 
 
 def open_labeled(

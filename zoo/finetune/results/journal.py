@@ -63,7 +63,7 @@ was kept, and patience went on through them; probes were not fitted to their opt
 not torch's; tables of positions decayed in networks of torchvision and transformers; the running
 statistics of blends were means. Until 3, a last batch of fewer images counted as much as others in
 the statistics that batch norms took of the training images. Until 4, a fold that was held out chose
-the C of the probe that was asked about it."""
+the C of the probe that was asked about it, and features that hardly move got huge weights."""
 UNRECORDED = {"reading": "1", "training": "1"}
 """What is meant where older versions recorded nothing."""
 SAID = ("author", "note")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
+from statistics import median_low
 
 import torch
 from torch import nn
@@ -26,6 +28,7 @@ from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, open_dataset, without_folders_above
 from zoo.finetune.dataset.spec import opening_of
 from zoo.finetune.ranks.ranks import ALONE, Ranks
@@ -53,6 +56,10 @@ COMPUTING = ("zoo-registry", "torch", "torchvision", "timm")
 LOG = logging.getLogger("zoo")
 FEW = 2000
 """Training images up to which batch norms keep the statistics of the base by default."""
+LOOKED_AT = 16
+"""Images whose size tells that of most."""
+STEP, SMALLEST = 32, 64
+"""What sizes that are proposed are a multiple of, as strides of networks are; and the least."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
@@ -163,8 +170,29 @@ def prepare(
         progress=progress,
     )
     _check_effects(prepared)
+    if text := _small_images(prepared):
+        remarks = (*dataset.remarks, text)
+        prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
     prepared.model.to(device)
     return with_recipe(prepared, recipe)
+
+
+def _small_images(prepared: Prepared) -> str:
+    """What to say where most images are less than half as large as what the network gets; empty
+    where they are not, or the recipe says how large.
+    """
+    train, size = prepared.dataset.train, max(prepared.known.preprocessing.input_size[1:])
+    some = train[:: -(-len(train) // LOOKED_AT)]
+    if prepared.recipe.image_size:
+        return ""
+    usual = int(median_low(sizes(prepared.dataset.images, [sample.key for sample in some])))
+    less = max(SMALLEST, ceil(1.5 * usual / STEP) * STEP)
+    if 2 * usual >= size or less >= size:
+        return ""
+    return (
+        f"most images have at most {usual} pixels a side, and are enlarged to {size}: --image-size "
+        f"{less} is about {(size / less) ** 2:.0f} times as fast, and may do as well"
+    )
 
 
 def with_recipe(prepared: Prepared, recipe: Recipe) -> Prepared:

@@ -58,9 +58,11 @@ scikit-learn's own tolerance, 1e-4, they were off by up to three quarters of it 
 STILL = 1e-5
 """Smallest deviation of a feature, as a share of its mean: below it float32 would hold mostly
 rounding errors."""
-FLOOR = 1e-4
-"""Least scale of a feature, as a share of the median one. A feature that hardly moved in training,
-a unit that fired once, say, would otherwise drown all others as soon as it moves."""
+FLOOR = 0.1
+"""Least scale of a feature, as a share of the median one of its depth. A feature that hardly moved
+in training, a unit that fired once, say, would otherwise drown all others as soon as it moves. With
+1e-4, 300 images of digits, fashion and letters at 48 pixels gave logits of hundreds to new images
+(EfficientNet-Lite0): a mean loss of 3.6 on letters, 0.96 with 0.1, and no better accuracy."""
 
 MOST_TURNED = 1000
 """Images up to which their axes are found in less time than they save."""
@@ -115,9 +117,10 @@ class Scaling:
         mean = values.mean(axis=0, dtype=np.float64)
         deviation = values.std(axis=0, dtype=np.float64)
         still = deviation <= STILL * np.abs(mean)
-        moving = deviation[~still]
-        floor = FLOOR * float(np.median(moving)) if moving.size else 0.0
         sizes = np.array(parts or [len(mean)])
+        depth = np.repeat(np.arange(len(sizes)), sizes)
+        usual = [deviation[~still & (depth == at)] for at in range(len(sizes))]
+        floor = FLOOR * np.array([np.median(each) if each.size else 0.0 for each in usual])[depth]
         share = np.repeat(np.sqrt(sizes / sizes.mean()), sizes)
         return cls(mean, np.where(still, np.inf, np.maximum(deviation, floor)) * share)
 

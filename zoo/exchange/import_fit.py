@@ -1,0 +1,59 @@
+"""Whether files fit the networks that a plan says they are of, found as their import finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.backbones.describe import outline_of
+from zoo.errors import ZooError
+from zoo.exchange.check_weights import check_weights
+from zoo.exchange.importing import first_candidate
+from zoo.exchange.planned import PlannedFile
+from zoo.exchange.survey import Surveyed, problem_of
+from zoo.lookup.match import prefix_of
+from zoo.workspace import Workspace
+
+__all__ = ["Fits"]
+
+
+class Fits:
+    """Asks once for files that have the same tensors: those of a run mostly have."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: dict[tuple[object, ...], str] = {}
+
+    def problem(self, path: Path, planned: PlannedFile, found: Surveyed) -> str:
+        """Why the weights are not of the network that is planned; empty if they are."""
+        if not path.is_dir() and _as_outlined(planned, found):
+            return ""
+        # What lies beside a file, or in its folder, tells of its network, too.
+        near = path if path.is_dir() else path.parent
+        key = (near, planned.backbone, planned.architecture, found.key, *found.shapes.items())
+        if key not in self._known:
+            self._known[key] = self._asked(path, planned)
+        return self._known[key]
+
+    def _asked(self, path: Path, planned: PlannedFile) -> str:
+        try:
+            first_candidate(
+                self._workspace,
+                path,
+                check_weights,
+                {},
+                architecture=planned.architecture,
+                backbone=planned.backbone,
+            )
+        except (ZooError, OSError) as error:
+            return problem_of(error)
+        return ""
+
+
+def _as_outlined(planned: PlannedFile, found: Surveyed) -> bool:
+    """Whether all tensors, but for a prefix, are those of the outline, which needs no torch."""
+    outline = outline_of(planned.backbone, planned.architecture)
+    if outline is None:
+        return False
+    prefix = prefix_of(found.shapes, outline.shapes)
+    shapes = {name.removeprefix(prefix): shape for name, shape in found.shapes.items()}
+    return len(shapes) == len(found.shapes) and outline.fits(shapes) is not None
