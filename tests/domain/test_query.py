@@ -95,7 +95,12 @@ def test_what_cannot_be_is_refused_with_an_example(text: str, says: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "near"),
-    [("licence:mit", "license"), ("lisence:mit", "license"), ("accurcy>1", "accuracy"), ("Params<3", "params")],
+    [
+        ("licence:mit", "license"),
+        ("lisence:mit", "license"),
+        ("accurcy>1", "accuracy"),
+        ("Params<3", "params"),
+    ],
 )
 def test_an_unknown_field_names_near_ones(text: str, near: str) -> None:
     with pytest.raises(UnknownName) as caught:
