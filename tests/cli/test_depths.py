@@ -131,7 +131,7 @@ def options_of(run: Run, name: str) -> dict[str, Any]:
 
 def scaled(train: list[Tensor], test: list[Tensor]) -> list[Tensor]:
     """Both with a mean of 0 and a deviation of 1 on the training images, each depth as heavy as any
-    other; features that do not move are left out.
+    other; features that do not move are left out, those that hardly move are not blown up.
     """
     depths = []
     mean = sum(each.shape[1] for each in train) / len(train)
@@ -139,6 +139,8 @@ def scaled(train: list[Tensor], test: list[Tensor]) -> list[Tensor]:
         middle, deviation = each.double().mean(0), each.double().std(0, correction=0)
         heavy = (mean / each.shape[1]) ** 0.5
         moving = deviation > 1e-5 * middle.abs()
+        least = 0.1 * float(np.median(deviation[moving]))
+        deviation = deviation.clamp(min=least)
         depths.append(
             [((x.double() - middle) / deviation * heavy)[:, moving] for x in (each, other)]
         )
