@@ -31,8 +31,8 @@ def refused(folder: Path | str) -> tuple[str, str]:
 
 
 def given(advice: str) -> Path:
-    line = next(line for line in advice.splitlines() if "folder" in line and "--data " in line)
-    return Path(line.rpartition("--data ")[2])
+    line = next(line for line in advice.splitlines() if "folder" in line and ": " in line)
+    return Path(line.rpartition(": ")[2])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_datasets_with_splits_are_no_classes(tmp_path: Path, other: str) -> None
     said, advice = refused(tmp_path)
     names = "'digits', 'letters'" if "/" in other else "'digits'"
     assert f"splits (test, train) in {names}: each is a dataset of its own, not a class" in said
-    assert advice == f"give one of them: --data {tmp_path / 'digits'}"
+    assert advice == f"give one of them: {tmp_path / 'digits'}"
     assert open_dataset(str(tmp_path / "digits")).classes == ("0", "1")
 
 

@@ -101,8 +101,8 @@ def publish(
         folder = scratch / "published"
         (there := scratch / "there").mkdir()
         where = (source, locator)
+        exported = export(workspace, digest, folder)  # first: code that nobody trusts asks nobody
         change = check_there(workspace, str(ref or digest), where, manifest, there, force=force)
-        exported = export(workspace, digest, folder)
         described(folder / CONFIG, manifest, {})
         revision = target.publish(
             locator,

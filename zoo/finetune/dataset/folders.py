@@ -71,7 +71,7 @@ def _check_are_classes(root: Path, folders: list[Path]) -> None:
         raise InvalidData(
             root,
             [f"{what}: each is a dataset of its own, not a class"],
-            hint=f"give one of them: --data {quote(str(datasets[0]))}",
+            hint=f"give one of them: {quote(str(datasets[0]))}",
         )
     splits = [folder for folder in folders if _is_split(folder)]
     if len(splits) > 1 and _are_splits_of_classes(splits):
