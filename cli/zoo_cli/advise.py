@@ -13,7 +13,7 @@ from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.errors import STATUS
-from zoo_cli.output import clean, note, paragraph, print_json, table
+from zoo_cli.output import clean, count, note, paragraph, print_json, table
 from zoo_cli.recipe_options import looking_options
 from zoo_cli.train import print_finetuned
 
@@ -130,7 +130,7 @@ def _print(advice: Advice, options: Mapping[str, Any]) -> None:
     elif (known := advice.facts.learnable) is None or known.learnable:
         paragraph("What each depth knows is not said: there are too few images, classes or groups")
     if advice.plan:
-        _print_plan(advice.plan)
+        _print_plan(advice.plan, leaks=bool(advice.facts.leaks))
     _print_suspects(advice.facts)
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
@@ -176,14 +176,15 @@ def _about(facts: Facts) -> Iterator[tuple[str, str]]:
     ends = [
         f"{width} x {height}" for width, height in (sizes.smallest, sizes.median, sizes.largest)
     ]
-    small = f"; {sizes.enlarged:,} are enlarged for the network" if sizes.enlarged else ""
+    verb = "is" if sizes.enlarged == 1 else "are"
+    small = f"; {sizes.enlarged:,} {verb} enlarged for the network" if sizes.enlarged else ""
     yield "sizes", f"{ends[0]} to {ends[2]} pixels, half of them up to {ends[1]}{small}"
 
 
 def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
     if skipped := facts.skipped:
         key, reason = skipped[0]
-        yield "unusable", f"{plural(len(skipped), 'image')}, such as {key}: {reason} (--skip-bad)"
+        yield "unusable", f"{plural(len(skipped), 'image')}, such as {key}: {reason}"
     if pairs := facts.duplicates:
         copies = sum(pair.copy for pair in pairs)
         text = f"{plural(len(pairs), 'pair')} of images, {copies} of them copies byte by byte"
@@ -234,13 +235,14 @@ def _print_layers(layers: Layers) -> None:
         )
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, *, leaks: bool) -> None:
     """What was tried, what is advised, and the command."""
     click.echo()
     rows = [
         (
             f"{'*' if each.name == plan.advised else ' '} {each.name}",
             _span(each.score, each.low, each.high),
+            count(each.images),
             f"{each.epochs} of {each.of}" if each.of else "-",
             f"{each.seconds:.0f}",
             f"{each.megabytes:.1f}",
@@ -248,7 +250,7 @@ def _print_plan(plan: Plan) -> None:
         for each in plan.tried
     ]
     table(
-        ("TRIED", f"{plan.measure.upper()} HELD OUT", "EPOCHS", "SECONDS", "MB"),
+        ("TRIED", f"{plan.measure.upper()} HELD OUT", "IMAGES", "EPOCHS", "SECONDS", "MB"),
         rows,
         least_first=("MB", "SECONDS"),
     )
@@ -257,7 +259,8 @@ def _print_plan(plan: Plan) -> None:
         if each.dropped:
             paragraph(f"{each.name}: dropped {each.dropped}")
     for name, seconds in plan.left_out.items():
-        paragraph(f"{name}: not tried, it needs about {time_of(seconds)}, more than the budget")
+        needs = f"it needs about {time_of(seconds)}, more than was left of the budget"
+        paragraph(f"{name}: not tried, {needs}")
     if ended := ENDED[plan.stopped]:
         paragraph(f"{ended} What is said is of what is known by then")
     paragraph(f"These are {plan.scenario.text}")
@@ -269,6 +272,8 @@ def _print_plan(plan: Plan) -> None:
     if plan.refused:
         paragraph(f"There is no command for it yet: {plan.refused}")
         return
+    if leaks:
+        paragraph("The splits leak: mend that first (above), and ask again of the new ones")
     paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
 

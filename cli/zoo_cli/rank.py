@@ -171,7 +171,7 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
     if tried and not any(each.trained for each in ranking.networks):
         yield (
             "No finalist is more than one standard error better after a short training than its "
-            "probe is: the order is that of the probes"
+            "probe is: that leaves the order as it is"
         )
     if len(alike) > 1:
         quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from zoo.advice.as_is import AsItIs
 from zoo.advice.cost import Speed
 from zoo.advice.depths import Depth, Depths, Gain
+from zoo.advice.growth import Growth
 from zoo.advice.layers import Layers
 from zoo.advice.plan import Plan, plan_of
 from zoo.domain.recipe import Recipe
@@ -36,7 +38,7 @@ LAYERS = Layers(
 )
 
 
-def planned(*, whole: bool, untrained: AsItIs | None = None) -> Plan:
+def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> Plan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
     images = [sample(at) for at in range(60)]
     dataset = SimpleNamespace(
@@ -58,7 +60,9 @@ def planned(*, whole: bool, untrained: AsItIs | None = None) -> Plan:
         probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
         groups={}, epochs=9, stopped="", too_long=[],
     )  # fmt: skip
-    return plan_of(prepared, LAYERS, SPEED, Recipe(data="x"), race, 60.0, untrained)
+    return plan_of(
+        prepared, layers, SPEED, Recipe(data="x"), race, 60.0, untrained, save="advised/x"
+    )
 
 
 def sample(at: int) -> Any:
@@ -95,3 +99,19 @@ def test_a_base_that_has_the_classes_is_told_as_it_is(right: int, said: bool) ->
     assert [each.score for each in plan.tried] == sorted(
         (each.score for each in plan.tried), reverse=True
     )
+
+
+@pytest.mark.parametrize(
+    ("brings", "high", "few", "said"),
+    [(0.02, 0.03, True, "few images: 100 more would bring 0.020;"),
+     (0.006, 0.067, True, "perhaps few images: 100 more would bring 0.006, or as much as 0.067;"),
+     (0.006, 0.009, False, "many images: 100 more would bring 0.006;")],
+)  # fmt: skip
+def test_images_are_many_only_where_that_is_seen(
+    brings: float, high: float, few: bool, said: str
+) -> None:
+    growth = Growth(sizes=(), exponent=0.5, more=100, brings=brings, low=0.0, high=high)
+    plan = planned(whole=True, layers=replace(LAYERS, growth=growth))
+    assert plan.scenario.few == few
+    assert plan.scenario.text.startswith(said)
+    assert any(change.startswith("more images") for change in plan.changes) == few

@@ -255,6 +255,7 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert "'train/red/3.png' (" in first
     table = f"zoo finetune {NET} --data {out / 'groups.csv'}"
     assert mend.endswith(f"{table} --image-size 32 --group-by group --save NAME")
+    assert "The splits leak: mend that first" in done.out.partition("Advised: ")[2]
     again = small("advise", out / "groups.csv", "--group-by", "group", *ADVISE, "--json").json
     assert len(again["facts"]["duplicates"]) == 1
     assert again["facts"]["leaks"] == []

@@ -176,6 +176,13 @@ def test_its_command_runs_as_it_is_printed(asked: Asked) -> None:
     assert shown["recipe"]["strategy"] == "probe"
 
 
+def test_what_an_earlier_advice_has_made_keeps_its_name(asked: Asked) -> None:
+    asked.small("tag", NET, "advised/data").done()
+    said = asked.small("advise", asked.data, *ADVISE, "--budget", "0").done().out
+    assert "--save advised/data-2" in said
+    assert re.search(r"HELD OUT +IMAGES +EPOCHS", said)
+
+
 def test_asked_again_it_answers_from_what_is_kept(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

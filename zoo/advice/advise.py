@@ -13,7 +13,7 @@ from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
-from zoo.advice.plan import Plan, plan_of, probe_row
+from zoo.advice.plan import Plan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.backbones.devices import pick_device
@@ -21,6 +21,7 @@ from zoo.domain.csv_text import as_csv
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.dataset.dataset import Dataset
@@ -36,6 +37,8 @@ __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
 PICTURE, PAGE = "advice.png", "advice.html"
+NAMES = 100
+"""Results of advice for one data set that have names of their own."""
 SHOWN = 24
 """Most images of each kind on the contact sheet."""
 
@@ -179,7 +182,8 @@ def _plan(contest: Contest, layers: Layers, budget: float, batch_size: int) -> P
         prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
         race = race_of(contest, speed, budget)
         race.run()
-    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained)
+    save = _free_name(contest.workspace, default_name(contest.recipe.data))
+    plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained, save=save)
     clear_weights(race, plan.advised)
     if not remember(contest.root, _advised(prepared, layers, speed, plan)):
         prepared.progress.say(
@@ -187,6 +191,12 @@ def _plan(contest: Contest, layers: Layers, budget: float, batch_size: int) -> P
             "auto follows that where the images to test on are the same"
         )
     return plan
+
+
+def _free_name(workspace: Workspace, name: str) -> str:
+    """``name``, or ``name-2``: what was made after an earlier advice stays, and may be the base."""
+    names = (name, *(f"{name}-{number}" for number in range(2, NAMES)))
+    return next((x for x in names if workspace.store.read_ref(Reference.parse(x)) is None), name)
 
 
 def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Advised:

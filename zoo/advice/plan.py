@@ -39,7 +39,8 @@ class Scenario(Result):
     """Which of the four scenarios of transfer learning this is.
 
     Attributes:
-        few: Whether a hundred more images would bring at least a point.
+        few: Whether a hundred more images would bring at least a point, or it cannot be seen that
+            they would not.
         unlike: Whether an earlier depth knows more of the classes than the last features do, so
             that the images are unlike those that the network was trained on.
         brings: What a hundred more images would bring; None: it cannot be said, which counts as
@@ -141,10 +142,13 @@ def plan_of(
     race: Race | None,
     budget: float,
     untrained: AsItIs | None = None,
+    *,
+    save: str,
 ) -> Plan:
     """The plan that the depths, and the ``race`` if there was one, ask for.
 
-    ``recipe`` is what all trials had in common, ``untrained`` the base where it has the classes.
+    ``recipe`` is what all trials had in common, ``untrained`` the base where it has the classes;
+    the command saves as ``save``.
     """
     winner = race.winner() if race else None
     # Of one fold of three a race that ended early says less of probes than the depths do.
@@ -171,7 +175,7 @@ def plan_of(
         as_it_is=_enough(prepared, base, one) if base else "",
         options=options,
         recipe=asked,
-        command="" if refused else command_of(prepared.base, asked, default_name(recipe.data)),
+        command="" if refused else command_of(prepared.base, asked, save),
         refused=refused,
         seconds=round(_seconds(prepared, speed, winner), 1),
         changes=tuple(_changes(layers, one, race, refused)),
@@ -209,8 +213,12 @@ def _refused(alone: Sequence[str]) -> str:
 def _scenario(layers: Layers) -> Scenario:
     growth, gain = layers.growth, layers.depths.gain
     brings = growth.brings if growth else None
-    few, unlike = brings is None or brings >= MUCH, gain.low > 0
-    much = "" if growth is None else f": {growth.more} more would bring {growth.brings:.3f}"
+    few, unlike = growth is None or growth.high >= MUCH, gain.low > 0
+    much, count = "", "few" if few else "many"
+    if growth:
+        much = f": {growth.more} more would bring {growth.brings:.3f}"
+        if few and growth.brings < MUCH:  # it cannot be seen
+            count, much = "perhaps few", f"{much}, or as much as {growth.high:.3f}"
     depth = layers.depths.best_single
     far = (
         f"{depth} knows {gain.score:.3f} more than the last features"
@@ -222,7 +230,7 @@ def _scenario(layers: Layers) -> Scenario:
         unlike=unlike,
         brings=brings,
         gain=gain.score,
-        text=f"{'few' if few else 'many'} images{much}; "
+        text=f"{count} images{much}; "
         f"{'unlike' if unlike else 'like'} those of the pretraining: {far}",
     )
 
@@ -369,7 +377,7 @@ def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
 
 def _changes(layers: Layers, one: Tried, race: Race | None, refused: str) -> Iterator[str]:
     growth = layers.growth
-    if growth and growth.brings >= MUCH:
+    if growth and growth.high >= MUCH:
         yield (
             f"more images: {growth.more} more would bring about {growth.brings:.3f} "
             f"({growth.low:.3f} to {growth.high:.3f}) to a probe, and training gains more from "

@@ -11,6 +11,7 @@ from zoo.advice.writing import clear, save_answer
 from zoo.backbones.devices import pick_device
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
+from zoo.domain.duration import time_of
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
@@ -156,7 +157,7 @@ def _measure(work: Work, row: Ranked, digest: Digest) -> Measured:
         raise Unsupported(f"it cannot be measured: {reason}") from error
     work.progress.say(
         f"{row.name}: {measured.score:.3f} ({measured.low:.3f} to {measured.high:.3f}) in "
-        f"{measured.seconds:.0f} s; {max(work.left, 0) / 60:.0f} min of the budget left"
+        f"{measured.seconds:.0f} s; {time_of(max(work.left, 0))} of the budget left"
     )
     return measured
 
