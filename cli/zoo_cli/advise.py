@@ -13,7 +13,7 @@ from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.errors import STATUS
-from zoo_cli.output import clean, count, note, paragraph, print_json, table
+from zoo_cli.output import clean, note, paragraph, print_json, table
 from zoo_cli.recipe_options import looking_options
 from zoo_cli.train import print_finetuned
 
@@ -242,7 +242,7 @@ def _print_plan(plan: Plan, *, leaks: bool) -> None:
         (
             f"{'*' if each.name == plan.advised else ' '} {each.name}",
             _span(each.score, each.low, each.high),
-            count(each.images),
+            f"{each.images:,}",
             f"{each.epochs} of {each.of}" if each.of else "-",
             f"{each.seconds:.0f}",
             f"{each.megabytes:.1f}",
