@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 OURS = {path.name for folder in ("", "cli", "plugins") for path in (ROOT / folder).glob("zoo*")}
 CALLED = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -37,6 +39,7 @@ def declared() -> set[str]:
     return {normal(re.split(r"[\[><=~!; ]", each)[0]) for each in listed}
 
 
+@pytest.mark.long
 def test_every_import_is_declared() -> None:
     known = declared()
     lacking = {

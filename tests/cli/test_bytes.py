@@ -504,5 +504,8 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     save_file(state, tmp_path / "x.safetensors")
     line = ("import", tmp_path / "x.safetensors", "--architecture", "test_vit", "--as", "team/x")
     done = typed(*line)
-    assert (done.code, done.err) == (0, "NaN or infinite values in head.bias, head.weight\n")
+    assert (done.code, done.err) == (
+        0,
+        "x.safetensors: NaN or infinite values in head.bias, head.weight\n",
+    )
     assert typed(*line, "--json").json["nan_tensors"] == ["head.bias", "head.weight"]

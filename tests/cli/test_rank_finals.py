@@ -188,7 +188,7 @@ def test_advice_for_the_winner_finds_what_was_trained(
     [
         pytest.param(finals, "speed_of", 2, marks=pytest.mark.long),
         pytest.param(finals, "read", 2, marks=pytest.mark.long),
-        (trial, "train", 5),
+        pytest.param(trial, "train", 5, marks=pytest.mark.long),
     ],
 )
 def test_ctrl_c_leaves_the_order_of_the_probes_and_the_rest_is_done_the_next_time(

@@ -251,6 +251,7 @@ def test_each_text_with_each(
             shutil.rmtree(base)
 
 
+@pytest.mark.long
 def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
     entry = {"number": 1, "manifest": "blake3:" + "0" * 64, "previous": None, "at": "", "by": "",
              "why": "", "note": ""}  # fmt: skip
