@@ -283,6 +283,8 @@ def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: 
     known = json.loads(kept.read_text())
     kept.write_text(json.dumps(known | {"stopped": "budget"}))
     assert "was cut off and is not followed" in won.small(*tune).done().out
+    next(won.data.rglob("*.png")).unlink()
+    assert "for data is not followed, as the images were others" in won.small(*tune).done().out
 
 
 def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> None:

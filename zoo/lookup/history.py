@@ -25,7 +25,7 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
-__all__ = ["Advised", "PastTrial", "history", "known_advice", "remember"]
+__all__ = ["Advised", "PastTrial", "all_advice", "history", "known_advice", "remember"]
 
 LOG = logging.getLogger("zoo")
 FOLDER = f"{TRIALS}/advice"
@@ -189,14 +189,14 @@ def history(workspace: Workspace) -> list[PastTrial]:
     """What was tried here, newest first, the best of each time first. Of a network, images and a
     size that is what was tried last.
     """
-    found = [
-        past
-        for path in _newest(workspace.root / FOLDER)
-        if (known := _read(path))
-        for past in known.past()
-    ]
+    found = [past for known in all_advice(workspace) for past in known.past()]
     found.sort(key=lambda past: -past.score)
     return sorted(found, key=lambda past: past.at, reverse=True)
+
+
+def all_advice(workspace: Workspace) -> Iterator[Advised]:
+    """What was advised here, newest first."""
+    return filter(None, map(_read, _newest(workspace.root / FOLDER)))
 
 
 def _newest(folder: Path) -> list[Path]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from blake3 import blake3
 
-from zoo.domain.recipe import DEFAULTS, Recipe
+from zoo.domain.recipe import DEFAULTS, Recipe, data_name
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Dataset, parts_digest
 from zoo.finetune.setup.prepare import Prepared
-from zoo.lookup.history import Advised, known_advice
+from zoo.lookup.history import Advised, all_advice, known_advice
 from zoo.workspace import Workspace
 
 __all__ = ["FOLLOWED", "as_advised", "groups_digest", "test_digest", "were_tried"]
@@ -33,6 +33,11 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
         return asked, (
             f"the advice of {other.at[:10]} for these images is not followed, as it was not "
             "grouped: zoo advise --group-by makes one for these groups"
+        )
+    if known is None and (other := _of_that_name(workspace, prepared)):
+        return asked, (
+            f"the advice of {other.at[:10]} for {other.data} is not followed, as the images were "
+            "others then: zoo advise makes one for these"
         )
     if known is None or not known.trained:
         return asked, ""
@@ -71,6 +76,13 @@ def groups_digest(dataset: Dataset) -> str:
     together = sorted(sorted(each) for each in members.values() if len(each) > 1)
     text = "\n".join("\0".join(each) for each in together)
     return f"blake3:{blake3(text.encode('utf-8', 'surrogateescape')).hexdigest()}" if text else ""
+
+
+def _of_that_name(workspace: Workspace, prepared: Prepared) -> Advised | None:
+    """The newest advice for this network and data of that name, in which recipes were tried."""
+    name, parent = data_name(prepared.recipe.data), str(prepared.parent)
+    every = (each for each in all_advice(workspace) if each.trained)
+    return next((each for each in every if (each.manifest, each.data) == (parent, name)), None)
 
 
 def _known(workspace: Workspace, prepared: Prepared, *, grouped: bool = True) -> Advised | None:
