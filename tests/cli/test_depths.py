@@ -170,7 +170,7 @@ def test_it_is_a_regression_on_features_beside_each_other(
         files = sorted((shades / "test").glob("*/*.png"))
         found = model(torch.stack([card(model).preprocess(file) for file in files])).double()
     found = found - found.mean(1, keepdim=True)
-    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+    assert (found - wanted).abs().max() < 3e-4 * wanted.abs().max()
 
     done = warm.run("-c", LOADED, Path.cwd(), tmp_path / "fresh.safetensors")
     assert done.returncode == 0, done.stderr

@@ -348,7 +348,8 @@ def test_other_configurations(
     side = values.get("image_size", 64)
     images = torch.randn(1, values.get("num_channels", 3), side, side)
     wanted = logits(tmp_path / "saved", images.flip(1) if family == "MobileViT" else images)
-    assert torch.equal(outputs(ours("x/a"), images), wanted)
+    # Where weights lie in memory decides which kernel multiplies, on some processors.
+    torch.testing.assert_close(outputs(ours("x/a"), images), wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.long
