@@ -168,9 +168,13 @@ def test_it_is_a_regression_on_features_beside_each_other(
     with zoo.open() as here, torch.no_grad():
         model = here.load("team/probe")
         files = sorted((shades / "test").glob("*/*.png"))
-        found = model(torch.stack([card(model).preprocess(file) for file in files])).double()
+        seen = model(torch.stack([card(model).preprocess(file) for file in files])).double()
+        head = [each for each in model.modules() if isinstance(each, torch.nn.Linear)][-1].double()
+        found = head(torch.cat(parts["test"], dim=1).double())
+    # What the network computes in float32 has the rounding errors of all its layers, too.
+    assert (found - seen).abs().max() < 2e-4 * wanted.abs().max()
     found = found - found.mean(1, keepdim=True)
-    assert (found - wanted).abs().max() < 3e-4 * wanted.abs().max()
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
     done = warm.run("-c", LOADED, Path.cwd(), tmp_path / "fresh.safetensors")
     assert done.returncode == 0, done.stderr
