@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from image_sets import cells_of, draw, names_of
-from presets import BASE
+from presets import BASE, with_base
 from result_lines import Results, Row
 from strategies import ARMS
 
@@ -195,9 +195,7 @@ def main() -> None:
     cells = cells_of(asked.sets, names, asked.images.split(","), asked.seeds.split(","))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        with zoo.init(root / "zoo", progress=False) as z:
-            z.index("timm")
-            z.pull(BASE)
+        with_base(root / "zoo").close()
         for each in results.missing(cells):
             data = root / "-".join(each.values())
             draw(asked.sets / each["set"], data, each["images"], int(each["seed"]))

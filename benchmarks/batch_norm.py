@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from presets import BASE, draw
+from presets import BASE, draw, with_base
 from result_lines import Results
 
 import zoo
@@ -84,9 +84,7 @@ def main() -> None:
     results = Results(asked.out, PARTS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        with zoo.init(root / "zoo", progress=False) as z:
-            z.index("timm")
-            z.pull(BASE)
+        with_base(root / "zoo").close()
         for cell in results.missing(cells(asked)):
             data = root / "-".join((cell["set"], cell["images"], cell["seed"]))
             if not data.exists():

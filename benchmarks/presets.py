@@ -44,6 +44,14 @@ def save_digits(root: Path) -> Path:
     return root
 
 
+def with_base(folder: Path) -> zoo.Zoo:
+    """A new zoo in a folder, with the base in it."""
+    z = zoo.init(folder, progress=False)
+    z.index("timm")
+    z.pull(BASE)
+    return z
+
+
 def draw(source: Path, target: Path, images: int, seed: int) -> Path:
     """``images`` of each class to train and to choose on, by ``seed``, and the test images."""
     for folder in sorted((source / "train").iterdir()):
@@ -98,9 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         sources = asked.data if asked.no_digits else [save_digits(root / "digits"), *asked.data]
-        with zoo.init(root / "zoo", progress=False) as z:
-            z.index("timm")
-            z.pull(BASE)
+        with_base(root / "zoo").close()
         for source in sources:
             drawn = [draw(source, root / f"{source.name}-{seed}", asked.images, seed)
                      for seed in range(asked.seeds)]  # fmt: skip

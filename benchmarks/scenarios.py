@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from presets import BASE
+from presets import BASE, with_base
 
 import zoo
 
@@ -28,6 +28,8 @@ CLASSES = 8
 FEW, MANY = 6, 60
 """Images of each class."""
 SURE = 0.5
+CROP = 0.875
+"""Of the network's preprocessing: the share of an image that it sees."""
 CONTRAST = 24
 """Of the grating, of 255."""
 Labeled = dict[str, list[Image.Image]]
@@ -39,7 +41,9 @@ def known(z: zoo.Zoo, folder: Path, size: int) -> Labeled:
     found: Labeled = defaultdict(list)
     for path in sorted(folder.rglob("*.png")):
         image = Image.open(path).convert("RGB").resize((size, size))
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
+        edge = round(size * (1 / CROP - 1) / 2)  # as it is met with in training
+        seen = ImageOps.crop(image.resize((size + 2 * edge, size + 2 * edge)), edge)
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None] / 127.5 - 1
         with torch.no_grad():
             sure, label = network(pixels).softmax(1)[0].max(0)
         if sure > SURE:
@@ -88,9 +92,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        with zoo.init(root / "zoo", progress=False) as z:
-            z.index("timm")
-            z.pull(BASE)
+        with with_base(root / "zoo") as z:
             like = known(z, asked.clipart, asked.size)
             unlike = unknown(like, asked.size)
             sets = {

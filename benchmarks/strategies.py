@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from image_sets import PARTS, cells_of, draw, names_of
-from presets import BASE, options_of
+from presets import BASE, options_of, with_base
 from result_lines import Results
 
 import zoo
@@ -93,9 +93,7 @@ def main() -> None:
     cells = ({**cell, "arm": arm} for cell in drawn for arm in asked.arm or ARMS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        with zoo.init(root / "zoo", progress=False) as z:
-            z.index("timm")
-            z.pull(BASE)
+        with_base(root / "zoo").close()
         for cell in results.missing(cells):
             data = root / "-".join((cell["set"], cell["images"], cell["seed"]))
             draw(asked.sets / cell["set"], data, cell["images"], int(cell["seed"]))

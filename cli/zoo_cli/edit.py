@@ -38,7 +38,7 @@ def edit(name: str, as_json: bool, **options: Any) -> None:
         return
     lines = moved(done.ref, done.moved_from, done.change)
     told = f"stated: {', '.join(done.changed)}; the weights are the same"
-    lines.append(told if done.changed else "nothing is otherwise: all of it is stated already")
+    lines.append(told if done.changed else "nothing changes: all of it is stated already")
     if done.unknown:
         lines.append(f"unknown: {', '.join(name.replace('_', ' ') for name in done.unknown)}")
     result(done.ref, done.manifest, *lines, *done.remarks)

@@ -488,7 +488,12 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
         assert len(who) == count
     three(*asked, *RANK).done()
     assert len(who) == count
-    for name, other in (("READING", 99), ("LIBRARIES", ("torch",)), ("version", lambda _: "9")):
+    for name, other in (
+        ("READING", 99),
+        ("TRAINING", 99),
+        ("LIBRARIES", ("torch",)),
+        ("version", lambda _: "9"),
+    ):
         with monkeypatch.context() as today:
             today.setattr(work, name, other)
             three(*asked, *RANK).done()

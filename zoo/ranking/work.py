@@ -13,7 +13,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.dataset import Dataset
-from zoo.finetune.results.journal import LIBRARIES
+from zoo.finetune.results.journal import LIBRARIES, TRAINING
 from zoo.finetune.setup.prepare import Prepared, prepare
 from zoo.lookup.runs import CACHE, Run
 from zoo.packages import version
@@ -88,7 +88,7 @@ class Work:
         """Where a result is kept: all of this decides its figures, and times are of a machine."""
         recipe, dataset = self.recipe, self.dataset
         data = (dataset.digest, dataset.split_digest, recipe.group_by, recipe.seed)
-        code = (READING, *map(version, LIBRARIES))
+        code = (READING, TRAINING, *map(version, LIBRARIES))
         asked = (*manifests, *data, recipe.image_size, *code, self.device, platform.node())
         return [path_of(folder, *asked) for folder in self.caches]
 

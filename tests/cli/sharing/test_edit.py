@@ -61,7 +61,7 @@ def test_classes_and_all_else_are_stated_later(old: Run) -> None:
     assert after["children"] == 1
     assert old("search", "dataset:flowers", "--json").json[0]["name"] == "team/old"
     again = old("edit", "team/old", "--license", "mit").done()
-    assert "nothing is otherwise" in again.out
+    assert "nothing changes" in again.out
     assert "moved" not in again.out
 
 

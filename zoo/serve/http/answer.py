@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
-from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol
 
 import msgspec
 from starlette.concurrency import iterate_in_threadpool
@@ -109,7 +108,7 @@ async def send_answer(answer: Answer, send: Send, *, head: bool, zero_copy: bool
         body = b"" if head else answer.body
         await send({"type": "http.response.body", "body": body})
         return
-    with _Opened() as opened:
+    with closing(_Opened()) as opened:
         await _send_pieces(answer.body, opened, send, zero_copy=zero_copy)
 
 
@@ -163,18 +162,10 @@ class _Opened:
     def __init__(self) -> None:
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with ExitStack() as stack:
-            for file in self._files.values():
-                stack.callback(file.close)
+    def close(self) -> None:
+        """Close them."""
+        for file in self._files.values():
+            file.close()
 
     def file(self, piece: Piece) -> BinaryIO | None:
         """The file of a piece; None if there is none."""

@@ -23,9 +23,7 @@ __all__ = ["list_models", "list_nothing"]
 
 MOST = 1_000_000
 PAGE = 1000
-SHORT = (
-    "downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags"
-)  # fmt: skip  # fmt: skip
+SHORT = ("downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags")
 SHOWS = {"expand", "expand[]", "full", "cardData", "config", "securityStatus", "blobs"}
 ORDERS = {"limit", "sort", "direction", "cursor"}
 FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}

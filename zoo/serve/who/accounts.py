@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, up
 
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
@@ -127,7 +127,11 @@ class Accounts:
             Conflict: There is one of that name.
             InvalidReference: Nobody can be called so: it is a namespace, too, of its own.
         """
-        Reference(name, name)
+        try:
+            Reference(name, name)
+        except InvalidReference as error:
+            fits = "1 to 128 letters, digits, '.', '_' or '-'"
+            raise InvalidReference(f"'{name}' cannot be an account: {fits}", hint="") from error
         made = Account(name=name, admin=admin, made=_text(_now()))
         with writing(self._engine) as connection:
             if self._account(connection, name):
@@ -148,7 +152,8 @@ class Accounts:
             UnknownName: There is none.
         """
         with writing(self._engine) as connection:
-            self._require(connection, name)
+            if not self._account(connection, name):
+                raise UnknownName("account", name, hint="zoo serve user lists them")
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
 
     def new_token(
@@ -276,7 +281,9 @@ class Accounts:
                 put(connection, table, [{"path": path, "account": allow}], ["account"])
             which = (table.c.path == path) & (table.c.account == disallow)
             if disallow and not connection.execute(delete(table).where(which)).rowcount:
-                raise UnknownName("reader", f"{disallow} of {path}", hint="zoo serve access")
+                raise UnknownName(
+                    "reader", f"{disallow} of {path}", hint="zoo serve access lists them"
+                )
 
     def _account(self, connection: Connection, name: str) -> str | None:
         names = select(schema.account.c.name).where(schema.account.c.name == name)
