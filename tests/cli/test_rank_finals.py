@@ -289,6 +289,9 @@ def test_who_was_trained_on_some_of_the_images_is_left_out(ranked: Path) -> None
     (folder / "images.txt").write_bytes(b"\xff")
     assert states(ranked)[NET] == "measured"
     assert run.images() == frozenset()
+    (folder / "images.txt").write_text("".join(f"{name[:16]}\n" for name in names))
+    program("edit", NET, "--license", "mit").done()  # another checkpoint, of the same weights
+    assert states(ranked)[NET] == "knows the labels"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

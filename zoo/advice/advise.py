@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from zoo.advice.as_is import AS_IT_IS, as_it_is, seen_before
+from zoo.advice.as_is import AS_IT_IS, AsItIs, as_it_is
 from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
+from zoo.advice.seen import runs_by_result, seen
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
@@ -24,6 +25,7 @@ from zoo.domain.recipe import Recipe, data_name
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
+from zoo.domain.words import plural
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
@@ -108,14 +110,19 @@ def advise(
         facts = facts_of(prepared.dataset, reading, _size(prepared), recipe.seed, progress)
         together = groups_of(reading, facts.duplicates)
         layers, plan = _layers(prepared, reading, facts, together), None
+        known = seen(workspace, prepared.parent, prepared.dataset, runs_by_result(workspace))
         if layers:
             best_single = layers.depths.best_single
             contest = Contest(workspace, prepared, reading, best_single, together, recipe, root)
             # A fine-tune refuses classes of one image, and so does each trial.
-            plan = _plan(contest, layers, 0 if prepared.dataset.alone else budget, batch_size)
+            allowed = 0 if prepared.dataset.alone else budget
+            # Of images that it was trained on a network says too much.
+            untrained = None if known else as_it_is(workspace, prepared, batch_size)
+            plan = _plan(contest, layers, allowed, untrained)
     groups = _groups(prepared.dataset, reading, together)
     table = out / GROUPS if out and groups else None
-    advice = _advice(prepared, recipe.data, facts, layers, plan, table)
+    remarks = (*prepared.dataset.remarks, *_of_base(prepared, known))
+    advice = _advice(prepared, recipe.data, facts, layers, plan, table, remarks)
     if out:
         _write(out, advice, groups, prepared.dataset)
     return advice
@@ -153,6 +160,7 @@ def _advice(
     layers: Layers | None,
     plan: Plan | None,
     groups: Path | None,
+    remarks: tuple[str, ...],
 ) -> Advice:
     dataset = prepared.dataset
     return Advice(
@@ -166,16 +174,15 @@ def _advice(
         facts=facts,
         layers=layers,
         plan=plan,
-        remarks=(*dataset.remarks, *_of_base(prepared)),
+        remarks=remarks,
         groups=groups,
     )
 
 
-def _plan(contest: Contest, layers: Layers, budget: float, batch_size: int) -> Plan:
+def _plan(contest: Contest, layers: Layers, budget: float, untrained: AsItIs | None) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
-    untrained = as_it_is(contest.workspace, prepared, batch_size)
     if budget:
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
         # Long before the rest.
@@ -227,11 +234,13 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     )
 
 
-def _of_base(prepared: Prepared) -> Iterator[str]:
-    if seen_before(prepared):
+def _of_base(prepared: Prepared, known: int) -> Iterator[str]:
+    if known:
+        images = len(prepared.dataset.train) + len(prepared.dataset.validation)
         yield (
-            f"{prepared.base} was trained on these very images: what is said of its features, and "
-            "of recipes that begin with them, may be better than it would be on new images"
+            f"{prepared.base} was trained on {known:,} of these {plural(images, 'image')}, or "
+            "chosen by them: what is said of its features, and of recipes that begin with them, "
+            "may be better than it would be on new images"
         )
 
 

@@ -21,7 +21,7 @@ from zoo.finetune.results.goodness import goodness
 from zoo.finetune.setup.prepare import Prepared
 from zoo.workspace import Workspace
 
-__all__ = ["AS_IT_IS", "AsItIs", "as_it_is", "seen_before"]
+__all__ = ["AS_IT_IS", "AsItIs", "as_it_is"]
 
 AS_IT_IS = "as it is"
 """What the base is called that is not trained."""
@@ -42,10 +42,10 @@ class AsItIs:
 
 def as_it_is(workspace: Workspace, prepared: Prepared, batch_size: int) -> AsItIs | None:
     """What the base, unchanged, says of the images that probes are fitted on; None where its
-    classes are others, it was trained on these very images, or it cannot be asked.
+    classes are others, or it cannot be asked.
     """
     index = _classes_of(prepared)
-    if index is None or seen_before(prepared):
+    if index is None:
         return None
     samples = _judges(prepared, index)
     model = load(workspace.store, prepared.parent, device=str(prepared.device))
@@ -63,11 +63,6 @@ def as_it_is(workspace: Workspace, prepared: Prepared, batch_size: int) -> AsItI
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     keys = (sample.key for sample in samples)
     return AsItIs(dict(zip(keys, scores, strict=True)), round(size / 1e6, 1))
-
-
-def seen_before(prepared: Prepared) -> bool:
-    """Whether the base was trained on these very images: all that it says of them is too good."""
-    return prepared.known.provenance.get("data_digest") == prepared.dataset.digest
 
 
 def _classes_of(prepared: Prepared) -> list[int] | None:

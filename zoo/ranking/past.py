@@ -6,23 +6,19 @@ others (`zoo evaluate`); what `zoo advise` has tried; and what `zoo rank` has me
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from zoo.advice.seen import manifest_if_here
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
 from zoo.domain.task import SCORE
-from zoo.errors import ZooError
-from zoo.finetune.dataset.dataset import Dataset
 from zoo.lookup.history import history as tried
-from zoo.lookup.runs import DIGITS, Run, list_runs
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
 
-__all__ = ["knows", "past_figures", "runs_by_result"]
+__all__ = ["past_figures"]
 
 MOST = 200
 """Fine-tunes of a network that are looked at: the newest."""
@@ -56,7 +52,7 @@ def past_figures(
 def _of_fine_tune(
     workspace: Workspace, network: Digest, child: Digest, but: str
 ) -> Iterator[Figure]:
-    known = _manifest(workspace, child)
+    known = manifest_if_here(workspace, child)
     if known is None or (data := known.provenance.get("data_digest")) in (None, but):
         return
     task = next((task for task in SCORE if task == (known.recipe or {}).get("task")), None)
@@ -71,36 +67,3 @@ def _of_fine_tune(
         if each.data_digest != but and measure in each.metrics:
             what = f"{measure} of {each.images_digest} after {data}"
             yield Figure(str(network), each.data_digest, what, each.metrics[measure])
-
-
-def runs_by_result(workspace: Workspace) -> Mapping[str, Sequence[Run]]:
-    """The runs of this zoo by the manifest that each made."""
-    found: dict[str, list[Run]] = defaultdict(list)
-    for run in list_runs(workspace):
-        found[str(run.result.get("manifest"))].append(run)
-    return found
-
-
-def knows(
-    workspace: Workspace, digest: Digest, dataset: Dataset, runs: Mapping[str, Sequence[Run]]
-) -> int:
-    """On how many of the training images of ``dataset`` a checkpoint, or one that it derives from,
-    was trained, or by how many it was chosen: it knows their labels.
-
-    That is known of the same data (`Dataset.digest`), and of the ``runs`` of this zoo.
-    """
-    line = {digest, *workspace.store.manifest(digest).ancestry()}
-    known = filter(None, (_manifest(workspace, each) for each in line))
-    if any(each.provenance.get("data_digest") == dataset.digest for each in known):
-        return len(dataset.train)
-    seen = frozenset[str]().union(
-        *(run.images() for each in line for run in runs.get(str(each), ()))
-    )
-    return sum(dataset.digests[sample.key][:DIGITS] in seen for sample in dataset.train)
-
-
-def _manifest(workspace: Workspace, digest: Digest) -> Manifest | None:
-    try:
-        return workspace.store.manifest(digest)
-    except ZooError:  # it is gone, or damaged
-        return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from zoo.advice.layers import SCORES
+from zoo.advice.seen import runs_by_result, seen
 from zoo.advice.writing import clear, save_answer
 from zoo.backbones.devices import pick_device
 from zoo.backbones.taps import REFUSALS
@@ -26,7 +27,7 @@ from zoo.ranking.finals import finals
 from zoo.ranking.measure import judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept
 from zoo.ranking.order import by_finals, by_probes
-from zoo.ranking.past import knows, past_figures, runs_by_result
+from zoo.ranking.past import past_figures
 from zoo.ranking.prior import Prior, priors
 from zoo.ranking.ranked import Ranked, Ranking
 from zoo.ranking.work import Work
@@ -121,7 +122,7 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     row = replace(row, manifest=digest, bytes=manifest.logical_bytes, state="not reached")
     dataset = work.judges.dataset
     images = len(dataset.train)
-    if number := knows(work.workspace, digest, dataset, work.runs):
+    if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
     paths = work.paths(digest)
