@@ -149,6 +149,9 @@ MANIFEST_BYTES = 64 * MIB
 MANIFEST_VALUES = 2_000_000
 """Values in a manifest, counted before it is parsed: each takes memory."""
 
+PATH_BYTES = 1024
+"""Of the path of a file in a repository."""
+
 NESTED_ANCESTORS = 50_000
 """Ancestors that a manifest of format 1 tells of, each as often as it is in it."""
 
