@@ -20,10 +20,9 @@ WRITES = (
         ("PUT", "settings"), ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"),
         ("POST", "tag/{tag}"), ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"),
         ("POST", "commit/{revision}"), ("POST", "super-squash/{revision}"), ("POST", "duplicate"),
-        ("POST", "lfs-files/duplicate"), ("GET", "xet-write-token/{revision}"),
+        ("POST", "lfs-files/duplicate"),
     )),
-    ("POST", "/{namespace}/{name}/info/lfs/objects/batch"),
-    ("POST", "/{kind}/{namespace}/{name}/info/lfs/objects/batch"),
+    ("POST", "/{kind}/{namespace}/{name}.git/info/lfs/objects/batch"),
 )  # fmt: skip
 OTHERS = (
     ("GET", "/api/collections{rest...}"), ("POST", "/api/collections{rest...}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -13,11 +13,13 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
+from zoo.serve.keep.blobs import Blobs
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import Commit, History
 from zoo.serve.keep.views import Views
 from zoo.serve.who.accounts import Accounts, Rules
 from zoo.serve.who.may import Access, Action, Actor, may
+from zoo.serve.who.seals import Seals
 from zoo.workspace import Workspace
 
 __all__ = ["Ask", "Hub", "at", "repo_of"]
@@ -35,12 +37,15 @@ class Hub:
     views: Views = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
+    blobs: Blobs = field(init=False)
+    seals: Seals = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
+        self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def close(self) -> None:
         """Let go of all."""
@@ -72,6 +77,10 @@ class Ask:
     def may(self, action: Action, repo: str) -> bool:
         """Whether who asks may do something with a repository."""
         return may(self.actor, action, self.rules.access(repo))
+
+    def knowing_all(self) -> Ask:
+        """The same with what was said of all repositories, and not of this one alone."""
+        return replace(self, rules=self.hub.accounts.look(None)[1])
 
     def no_repo(self) -> Refused:
         """That there is no such repository, or that it may not be read: nobody learns which."""

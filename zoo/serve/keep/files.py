@@ -84,6 +84,16 @@ class Files:
             digest, self._store.manifest(digest)
         )
 
+    def file(self, digest: Digest, path: str) -> WeightsFile | PlainFile:
+        """A file of a checkpoint, which has it.
+
+        Raises:
+            MissingObject: The checkpoint is not here.
+        """
+        manifest = self.manifest(digest)
+        files: list[WeightsFile | PlainFile] = [*manifest.weights, *manifest.files]
+        return next(file for file in files if file.name == path)
+
     def parts(self, digest: Digest, path: str, begin: int, end: int) -> list[Part]:
         """The bytes ``begin`` to ``end`` of a file of a checkpoint.
 
@@ -105,9 +115,7 @@ class Files:
     def _layout(self, digest: Digest, path: str) -> _Layout:
         known = self._layouts.get((digest, path))
         if known is None:
-            manifest = self.manifest(digest)
-            files: list[WeightsFile | PlainFile] = [*manifest.weights, *manifest.files]
-            ranges = [*object_ranges(next(file for file in files if file.name == path))]
+            ranges = [*object_ranges(self.file(digest, path))]
             known = _Layout(ranges, [*accumulate(count for _, _, count in ranges)])
             self._layouts.put((digest, path), known)
         return known

@@ -70,6 +70,7 @@ class History:
         self._views = views
         self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
+        self._holders: dict[str, set[str]] = {}
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
@@ -115,7 +116,13 @@ class History:
             entries = self._store.history(version.ref)
             known = tuple(self._committed(entries, patience))[::-1]
             self._recent.put(key, known)
+            for file in {file for commit in known for file in commit.view.files if file.sha256}:
+                self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
         return known
+
+    def holders(self, sha256: str) -> set[str]:
+        """The repositories of which it is known that they have a large file, or had it."""
+        return self._holders.get(sha256, set()).copy()
 
     def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> Iterator[Commit]:
         before: Commit | None = None

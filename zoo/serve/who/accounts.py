@@ -232,7 +232,20 @@ class Accounts:
         if not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS)):
             self._note_use(row.id, now)
         scopes = frozenset(row.scopes.split())
-        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name), rules
+        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name, id=row.id), rules
+
+    def holder(self, token_id: str, repo: str) -> tuple[Actor | None, Rules]:
+        """Whose token has this public part, None if nobody's any more; and who may do what with a
+        repository.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(WHOSE, {"id": token_id}).one_or_none()
+            levels, readers = _said(connection, repo)
+        rules = Rules(levels, readers)
+        if not row or row.revoked or (row.expires and row.expires <= _text(_now())):
+            return None, rules
+        scopes = frozenset(row.scopes.split())
+        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name, id=row.id), rules
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token
