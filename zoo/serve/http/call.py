@@ -6,8 +6,10 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import parse_qs
 
+import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope
 
@@ -16,6 +18,7 @@ from zoo.serve.http.errors import Refused
 
 __all__ = ["Call", "read_call"]
 
+T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
 
 
@@ -52,6 +55,17 @@ class Call:
             return parse_qs(self.body.decode(), keep_blank_values=True, max_num_fields=10_000)
         except ValueError:
             raise Refused("BadRequest", "the body is no form") from None
+
+    def read(self, kind: type[T]) -> T:
+        """The body, which is JSON, as a value of a kind.
+
+        Raises:
+            Refused: It is none.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Refused("BadRequest", f"the body is not what is asked for: {error}") from None
 
     def flag(self, name: str) -> bool:
         """Whether a switch in the query is on."""
