@@ -90,8 +90,9 @@ def path_of(url: str) -> str:
 
 
 @pytest.fixture
-def ann(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
-    sender = Sender(served, served.token("ann"))
+def ann(served: Served) -> Iterator[Sender]:
+    sender = Sender(served, served.token("ann", "append"))
+    served.accounts.grant("team", "ann", "writer")
     yield sender
     assert sender.left() == []
 

@@ -1,7 +1,7 @@
 """Sent: files that somebody has sent to a server of this zoo, and that no name leads to yet.
 
-They are told of in ``uploads/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so long
-a prune leaves their objects alone. Beside that lies what has not arrived as a whole.
+They are told of in ``uploads/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so
+long a prune leaves their objects alone. Beside that lies what has not arrived as a whole.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def sent_objects(store: Store, now: datetime) -> set[Digest]:
 
 def clear(store: Store) -> int:
     """Delete what nobody has committed, and what did not go on arriving; how many files."""
-    now, newest = store.now(), {}
-    files = [*store.backend.list(f"{FOLDER}/")]
+    now, files = store.now(), [*store.backend.list(f"{FOLDER}/")]
+    newest: dict[str, datetime] = {}
     for file in files:
         upload = _upload(file.name)
         newest[upload] = max(newest.get(upload, file.at), file.at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from secrets import token_hex
 from typing import Annotated
 from urllib.parse import urlencode
@@ -45,16 +46,14 @@ class Batch(msgspec.Struct, frozen=True):
     hash_algo: str = "sha256"
 
 
-# Made here, by one thread: what msgspec knows of a class it finds out when it first meets it.
-BATCH, FILE = msgspec.json.Decoder(Batch), msgspec.json.Decoder(File)
+# Here, by one thread: what msgspec knows of a class it finds out when it first meets it.
+with suppress(msgspec.ValidationError):
+    msgspec.json.decode(b"{}", type=Batch)
 
 
 def batch(ask: Ask) -> Answer:
     """Where to send files that are not there yet."""
-    try:
-        asked = BATCH.decode(ask.call.body)
-    except msgspec.DecodeError as error:
-        raise Refused("BadRequest", f"this is no batch: {error}") from None
+    asked = ask.call.read(Batch)
     if asked.operation != "upload":
         raise Refused("NotImplemented", "files are downloaded from their own addresses")
     if asked.hash_algo != "sha256":
@@ -136,10 +135,7 @@ def complete(ask: Ask, oid: str) -> Answer:
 
 def verify(ask: Ask) -> Answer:
     """Whether a file is there."""
-    try:
-        file = FILE.decode(ask.call.body)
-    except msgspec.DecodeError as error:
-        raise Refused("BadRequest", f"this is no file: {error}") from None
+    file = ask.call.read(File)
     there = ask.hub.blobs.find(file.oid, ask)
     if there is None or there.size != file.size:
         raise Refused("EntryNotFound", "no such file was sent")

@@ -56,7 +56,8 @@ def kept() -> Iterator[None]:
     except NotAFile:
         raise
     except Corrupt as error:
-        raise Refused("Mismatch", f"{error.what}: expected {error.expected}, found {error.found}") from error
+        text = f"{error.what}: expected {error.expected}, found {error.found}"
+        raise Refused("Mismatch", text) from error
     except (Conflict, MissingObject) as error:
         busy = {"Retry-After": "2"}
         raise Refused("Busy", "the zoo is being tidied up; send it again", headers=busy) from error

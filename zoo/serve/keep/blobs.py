@@ -115,7 +115,7 @@ class Blobs:
                         yield _blob(ask.hub.files.file(commit.manifest, viewed.path))
 
     def _is_whole(self, file: SnapshotFile) -> bool:
-        needed = {object for object, _ in objects_of([file.stored])}
+        needed = {digest for digest, _ in objects_of([file.stored])}
         return not self._store.missing("encoded", self._store.missing("objects", needed))
 
 

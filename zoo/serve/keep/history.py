@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidReference
+from zoo.errors import InvalidReference, ZooError
 from zoo.serve.keep.git import commit_id, tree_id
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
@@ -74,6 +75,14 @@ class History:
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
+        found = self.all_versions(repo)
+        # A tag that is called as the branch of the default one has no name for clients.
+        if any(each.ref.tag == DEFAULT_TAG for each in found):
+            found = [each for each in found if each.ref.tag != MAIN]
+        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+
+    def all_versions(self, repo: str) -> list[Version]:
+        """The tags of a name that are there, those included that clients have no name for."""
         namespace, name = repo.split("/")
         found = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
@@ -83,10 +92,7 @@ class History:
                 continue
             if version:
                 found.append(version)
-        # A tag that is called as the branch of the default one has no name for clients.
-        if any(each.ref.tag == DEFAULT_TAG for each in found):
-            found = [each for each in found if each.ref.tag != MAIN]
-        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+        return found
 
     def version(self, repo: str, revision: str) -> Version | None:
         """The tag that a branch or tag of Git is; None if there is none of that name."""
@@ -119,6 +125,13 @@ class History:
             for file in {file for commit in known for file in commit.view.files if file.sha256}:
                 self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
         return known
+
+    def look_at_all(self) -> None:
+        """Look at the commits of all repositories, so that it is known which ones have a file."""
+        for ref in self._store.readable_refs()[0]:
+            with suppress(ZooError):  # whoever asks for it is told
+                if version := self._version(ref):
+                    self.commits(version, 0)
 
     def holders(self, sha256: str) -> set[str]:
         """The repositories of which it is known that they have a large file, or had it."""

@@ -1,7 +1,7 @@
 """Seals: what an address that needs no token allows, signed, for some hours.
 
-Clients send no token with the bytes of a file: the address says what may be sent there, by whom, and
-until when. Whose it is counts as long as their token does.
+Clients send no token with the bytes of a file: the address says what may be sent there, by whom,
+and until when. It counts as long as the token by which it was made.
 """
 
 from __future__ import annotations
