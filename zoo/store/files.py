@@ -136,9 +136,7 @@ def offsets_in(group: list[Entry]) -> list[int]:
     return offsets
 
 
-def joined(
-    group: list[Entry], read: Callable[[Entry], memoryview]
-) -> Iterator[bytes | memoryview]:
+def joined(group: list[Entry], read: Callable[[Entry], memoryview]) -> Iterator[bytes | memoryview]:
     """The object of a group, in pieces."""
     end = 0
     for entry, offset in zip(group, offsets_in(group), strict=True):
