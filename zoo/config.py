@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 __all__ = [
+    "acting_as",
     "author",
     "bound_xet_retries",
     "cache_bytes",
@@ -23,6 +27,8 @@ __all__ = [
     "share_cores",
     "weights_spread_by",
 ]
+
+_AUTHOR = ContextVar("author", default="")
 
 
 def home() -> Path | None:
@@ -42,8 +48,22 @@ def database() -> str | None:
     return os.environ.get("ZOO_DB") or None
 
 
+@contextmanager
+def acting_as(name: str) -> Iterator[None]:
+    """Have refs moved for somebody: the account that a server was asked by."""
+    token = _AUTHOR.set(name)
+    try:
+        yield
+    finally:
+        _AUTHOR.reset(token)
+
+
 def author() -> str:
-    """Who moves a ref: ``ZOO_AUTHOR``, else the login name, else ``unknown``."""
+    """Who moves a ref: whom a server acts for, else ``ZOO_AUTHOR``, else the login name, else
+    ``unknown``.
+    """
+    if name := _AUTHOR.get():
+        return name
     if value := os.environ.get("ZOO_AUTHOR"):
         return value
     try:

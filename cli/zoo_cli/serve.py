@@ -1,4 +1,4 @@
-"""zoo serve: a zoo over HTTP, and who may read what of it."""
+"""zoo serve: a zoo over HTTP, and who may do what with it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.output import note, print_json, table
 
 if TYPE_CHECKING:
-    from zoo.serve.who.accounts import Account, Accounts, Token
+    from zoo.serve.who.accounts import Accounts, Token
 
 __all__ = ["serve"]
 
 LEVELS = ("public", "internal", "private")
+ROLES = ("reader", "writer", "maintainer", "owner")
+PURPOSES = ("read", "append", "write")
 HOST, PORT = "127.0.0.1", 8765
 
 
@@ -44,7 +46,7 @@ def serve(
     """Serve the zoo to clients of the model hub, until Ctrl-C.
 
     huggingface_hub, the hf program, timm and transformers read it with HF_ENDPOINT and HF_TOKEN
-    set. Who may read what: zoo serve user, token and access.
+    set. Who may do what: zoo serve user, team, role, access, token and protect.
 
     \b
     Examples:
@@ -89,23 +91,23 @@ def user(context: click.Context, as_json: bool) -> None:
       zoo serve user rm ann
     """
     if not context.invoked_subcommand:
-        _show_users(_accounts().all(), as_json=as_json)
+        _show_users(_accounts(), as_json=as_json)
 
 
 @command("ls", of=user)
 def user_ls(as_json: bool) -> None:
     """List who has an account."""
-    _show_users(_accounts().all(), as_json=as_json)
+    _show_users(_accounts(), as_json=as_json)
 
 
 @command("add", of=user)
 @click.argument("name")
-@flag("--admin", help="Who may read everything.")
+@flag("--admin", help="Who may do everything.")
 def user_add(name: str, admin: bool, as_json: bool) -> None:
-    """Make an account for NAME, and print its first token.
+    """Make an account for NAME, and print its first token, which is for reading.
 
-    It may read what is internal or public, all in the namespace NAME, and what it is allowed with
-    zoo serve access.
+    It may read what is internal or public, do all in the namespace NAME, and what it has a role
+    for: zoo serve role.
     """
     accounts = _accounts()
     accounts.add(name, admin=admin)
@@ -122,6 +124,52 @@ def user_rm(account: str, as_json: bool) -> None:
         print_json({"name": account})
     else:
         note(f"{account} and its tokens are deleted")
+
+
+@group
+@click.pass_context
+def team(context: click.Context, as_json: bool) -> None:
+    """List teams and who is in them, or make and delete them.
+
+    A team has a namespace. Who has a role in it is in the team: zoo serve role. What a team has a
+    role for, all in it have.
+
+    \b
+    Examples:
+      zoo serve team add lab
+      zoo serve role lab ann writer
+      zoo serve team
+    """
+    if not context.invoked_subcommand:
+        _show_teams(_accounts(), as_json=as_json)
+
+
+@command("ls", of=team)
+def team_ls(as_json: bool) -> None:
+    """List teams and who is in them."""
+    _show_teams(_accounts(), as_json=as_json)
+
+
+@command("add", of=team)
+@click.argument("name")
+def team_add(name: str, as_json: bool) -> None:
+    """Make a team, with the namespace NAME."""
+    made = _accounts().add(name, team=True)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        note(f"{name} is a team; who is in it: zoo serve role {name} ACCOUNT writer")
+
+
+@command("rm", of=team)
+@click.argument("name", metavar="TEAM")
+def team_rm(name: str, as_json: bool) -> None:
+    """Delete a team, and who has which role in it. Checkpoints stay."""
+    _accounts().remove(name, team=True)
+    if as_json:
+        print_json({"name": name})
+    else:
+        note(f"{name} is deleted; what is in its namespace stays")
 
 
 @group
@@ -148,11 +196,35 @@ def token_ls(as_json: bool) -> None:
 @command("create", of=token)
 @click.argument("account")
 @click.option("--name", default="token", help="What you call it.")
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(PURPOSES),
+    default="read",
+    help="append: to read, and add versions; write: all that ACCOUNT may.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="For this namespace or name, and what is public; several times for more.",
+)
 @click.option("--days", type=click.IntRange(1, 36500), help="It expires after so many.")
-def token_create(account: str, name: str, days: int | None, as_json: bool) -> None:
-    """Make a token for ACCOUNT to read with, and print it this once."""
+def token_create(
+    account: str, name: str, purpose: str, only: tuple[str, ...], days: int | None, as_json: bool
+) -> None:
+    """Make a token for ACCOUNT, and print it this once.
+
+    One to append is for machines that train: it adds versions, and can neither move a name to other
+    work nor delete anything.
+
+    \b
+    Examples:
+      zoo serve token create ann --for write --days 90
+      zoo serve token create ci --for append --only team/flowers
+    """
     lasts = None if days is None else days * 86400.0
-    made, secret = _accounts().new_token(account, name, lasts=lasts)
+    made, secret = _accounts().new_token(account, name, purpose, only=only, lasts=lasts)
     _show_secret(made, str(secret), as_json=as_json)
 
 
@@ -170,55 +242,128 @@ def token_revoke(token_id: str, as_json: bool) -> None:
 @command()
 @click.argument("path", metavar="[NAME]", required=False)
 @click.argument("level", type=click.Choice(LEVELS), required=False)
-@click.option("--allow", metavar="ACCOUNT", help="Let somebody read NAME.")
-@click.option("--disallow", metavar="ACCOUNT", help="Take that back.")
-def access(
-    path: str | None, level: str | None, allow: str | None, disallow: str | None, as_json: bool
-) -> None:
+def access(path: str | None, level: str | None, as_json: bool) -> None:
     """Say who may read NAME, or list what was said.
 
     NAME is a namespace, or a name in one. public: anybody may, without a token. internal: who has
-    an account, which is how all is unless you say otherwise. private: who is allowed, whom the
-    namespace is called after, and admins. What is said of a name wins over what is said of its
-    namespace; who may read a namespace may read all in it.
+    an account, which is how all is unless you say otherwise. private: who has a role (zoo serve
+    role), whom the namespace is called after, and admins. What is said of a name wins over what is
+    said of its namespace.
 
     \b
     Examples:
       zoo serve access team/flowers public
-      zoo serve access secret private --allow ann
+      zoo serve access secret private
       zoo serve access
     """
-    if path is None and (allow or disallow):
-        raise click.UsageError("say of which NAME")
     accounts = _accounts()
-    if path is not None:
-        if not (level or allow or disallow):
-            raise click.UsageError(f"say who may read {path}: one of {', '.join(LEVELS)}")
-        accounts.change(path, level=level, allow=allow, disallow=disallow)
-    rows = [each for each in accounts.given() if path in (None, each.path)]
+    if level and path is not None:
+        accounts.change(path, level=level)
+    rows = [each for each in accounts.given() if each.level and path in (None, each.path)]
     if as_json:
-        print_json([row.to_json() for row in rows])
+        print_json([{"path": row.path, "level": row.level} for row in rows])
     elif rows:
-        table(
-            ("NAME", "LEVEL", "READERS"),
-            [(row.path, row.level or "-", ", ".join(row.readers) or "-") for row in rows],
-        )
+        table(("NAME", "LEVEL"), [(row.path, str(row.level)) for row in rows])
     else:
-        note("all is internal: whoever has an account may read it")
+        note(f"{path or 'all'} is internal: whoever has an account may read it")
 
 
-for command_below in (user, token, access):
+@command()
+@click.argument("path", metavar="[NAME]", required=False)
+@click.argument("who", metavar="[ACCOUNT]", required=False)
+@click.argument("given", metavar="[ROLE]", type=click.Choice((*ROLES, "none")), required=False)
+def role(path: str | None, who: str | None, given: str | None, as_json: bool) -> None:
+    """Give ACCOUNT, or a team, a role for NAME, or list roles.
+
+    NAME is a namespace, or a name in one. A reader reads it. A writer also adds versions and names,
+    moves and deletes those that are not protected. A maintainer also moves protected ones. An owner
+    also deletes and renames all of it, and says who may read it. none takes a role away. Who has a
+    role in the namespace of a team is in the team.
+
+    \b
+    Examples:
+      zoo serve role team ann writer
+      zoo serve role team/secret ben reader
+      zoo serve role team/secret ben none
+      zoo serve role
+    """
+    if who and not given:
+        raise click.UsageError(f"say which role: {', '.join(ROLES)} or none")
+    accounts = _accounts()
+    if path is not None and who and given:
+        accounts.grant(path, who, None if given == "none" else given)
+    rows = [
+        {"path": said.path, "who": who, "role": role}
+        for said in accounts.given() if path in (None, said.path)
+        for who, role in sorted(said.roles.items())
+    ]  # fmt: skip
+    if as_json:
+        print_json(rows)
+    elif rows:
+        table(("NAME", "WHO", "ROLE"), [tuple(row.values()) for row in rows])
+    else:
+        note("there are no roles; give one: zoo serve role NAME ACCOUNT writer")
+
+
+@command()
+@click.argument("pattern", required=False)
+@flag("--off", help="End that.")
+def protect(pattern: str | None, off: bool, as_json: bool) -> None:
+    """Keep names that PATTERN stands for where they are, or list patterns.
+
+    Over HTTP, a writer may make such a name, and nobody but a maintainer may move or delete it
+    then. Without a tag, a pattern stands for all tags. One name that is there is protected from
+    everybody by: zoo protect.
+
+    \b
+    Examples:
+      zoo serve protect 'team/*:v*'
+      zoo serve protect '*/prod'
+      zoo serve protect '*/prod' --off
+    """
+    if off and pattern is None:
+        raise click.UsageError("say which PATTERN")
+    accounts = _accounts()
+    if pattern is not None:
+        accounts.protect(pattern, on=not off)
+    patterns = accounts.patterns()
+    if as_json:
+        print_json(patterns)
+    elif patterns:
+        for each in patterns:
+            click.echo(each)
+    else:
+        note("no names are protected by a pattern")
+
+
+for command_below in (user, team, role, access, token, protect):
     serve.add_command(command_below)
 
 
-def _show_users(accounts: list[Account], *, as_json: bool) -> None:
+def _show_users(accounts: Accounts, *, as_json: bool) -> None:
+    users = [each for each in accounts.all() if not each.team]
     if as_json:
-        print_json([account.to_json() for account in accounts])
-    elif accounts:
-        rows = [(a.name, "admin" if a.admin else "-", a.made) for a in accounts]
+        print_json([account.to_json() for account in users])
+    elif users:
+        rows = [(a.name, "admin" if a.admin else "-", a.made) for a in users]
         table(("NAME", "ROLE", "MADE"), rows)
     else:
         note("nobody has an account yet; make one: zoo serve user add NAME")
+
+
+def _show_teams(accounts: Accounts, *, as_json: bool) -> None:
+    roles = {given.path: given.roles for given in accounts.given()}
+    members = {each.name: roles.get(each.name, {}) for each in accounts.all() if each.team}
+    if as_json:
+        print_json([{"name": name, "members": said} for name, said in members.items()])
+    elif members:
+        rows = [
+            (name, ", ".join(f"{who} ({role})" for who, role in sorted(said.items())) or "-")
+            for name, said in members.items()
+        ]
+        table(("TEAM", "MEMBERS"), rows)
+    else:
+        note("there are no teams yet; make one: zoo serve team add NAME")
 
 
 def _show_tokens(tokens: list[Token], *, as_json: bool) -> None:
@@ -226,11 +371,11 @@ def _show_tokens(tokens: list[Token], *, as_json: bool) -> None:
         print_json([each.to_json() for each in tokens])
     elif tokens:
         rows = [
-            (t.id, t.account, t.name, f"revoked {t.revoked}" if t.revoked else t.expires or "-",
-             t.used or "-")
+            (t.id, t.account, t.name, " ".join((t.purpose, *t.only)),
+             f"revoked {t.revoked}" if t.revoked else t.expires or "-", t.used or "-")
             for t in tokens
         ]  # fmt: skip
-        table(("ID", "ACCOUNT", "NAME", "EXPIRES", "USED"), rows)
+        table(("ID", "ACCOUNT", "NAME", "FOR", "EXPIRES", "USED"), rows)
     else:
         note("there are no tokens yet; make one: zoo serve token create ACCOUNT")
 
@@ -241,4 +386,5 @@ def _show_secret(made: Token, secret: str, *, as_json: bool) -> None:
         return
     click.echo(secret)
     until = f" until {made.expires}" if made.expires else ""
-    note(f"a token for {made.account} to read with{until}; it is shown this once")
+    where = f", {' and '.join(made.only)} only" if made.only else ""
+    note(f"a token for {made.account} to {made.purpose} with{where}{until}; it is shown this once")

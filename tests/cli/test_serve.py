@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,14 +32,16 @@ def plain(text: str) -> str:
 
 def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
     def typed(line: str) -> str:
-        said = toy(*line.split()[1:])
+        said = toy(*shlex.split(line)[1:])
         assert said.code == 0, said
         return str(said.out + said.err)
 
     for line in (
-        "zoo serve user add ann", "zoo serve access team/secret private --allow ann",
-        "zoo serve access shown public", "zoo serve access",
-        "zoo serve token create ann --name laptop --days 90",
+        "zoo serve user add ann", "zoo serve access team/secret private",
+        "zoo serve access shown public", "zoo serve access", "zoo serve team add lab",
+        "zoo serve role lab ann writer", "zoo serve role team/secret ann reader", "zoo serve role",
+        "zoo serve protect 'lab/*:v*'",
+        "zoo serve token create ann --name laptop --for write --days 90",
     ):  # fmt: skip
         assert plain(typed(line)) == plain(shown(line)), line
     listed = typed("zoo serve token ls")
@@ -57,11 +60,28 @@ def test_each_answer_as_json(toy: Run) -> None:
     assert toy("serve", "user", "--json").json[0]["admin"] is True
     (token,) = toy("serve", "token", "--json").json
     assert token == {key: value for key, value in made.items() if key != "token"}
-    toy("serve", "access", "team/base", "--allow", "ann").done()
-    assert toy("serve", "access", "--json").json == [
-        {"path": "team/base", "level": None, "readers": ["ann"]}
-    ]
-    toy("serve", "access", "team/base", "--disallow", "ann").done()
+    team = toy("serve", "team", "add", "lab", "--json").json
+    assert (team["name"], team["team"]) == ("lab", True)
+    toy("serve", "access", "team/base", "private").done()
+    assert toy("serve", "access", "--json").json == [{"path": "team/base", "level": "private"}]
+    toy("serve", "role", "lab", "ann", "owner").done()
+    toy("serve", "role", "team/base", "lab", "reader").done()
+    roles = [{"path": "lab", "who": "ann", "role": "owner"},
+             {"path": "team/base", "who": "lab", "role": "reader"}]  # fmt: skip
+    assert toy("serve", "role", "--json").json == roles
+    assert toy("serve", "role", "lab", "--json").json == roles[:1]
+    members = [{"name": "lab", "members": {"ann": "owner"}}]
+    assert toy("serve", "team", "--json").json == toy("serve", "team", "ls", "--json").json
+    assert toy("serve", "team", "--json").json == members
+    assert "ann (owner)" in toy("serve", "team").out
+    toy("serve", "role", "team/base", "lab", "none").done()
+    assert toy("serve", "team", "rm", "lab", "--json").json == {"name": "lab"}
+    assert toy("serve", "role", "--json").json == []
+    assert toy("serve", "protect", "*/prod", "--json").json == ["*/prod"]
+    assert toy("serve", "protect", "*/prod", "--off", "--json").json == []
+    limited = toy("serve", "token", "create", "ann", "--for", "append", "--only", "lab", "--only",
+                  "team/base", "--json").json  # fmt: skip
+    assert (limited["purpose"], limited["only"]) == ("append", ["lab", "team/base"])
     assert toy("serve", "token", "revoke", token["id"], "--json").json == {"id": token["id"]}
     assert toy("serve", "user", "rm", "ann", "--json").json == {"name": "ann"}
 
@@ -70,6 +90,12 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err
     assert "all is internal" in toy("serve", "access").err
+    assert "make one: zoo serve team add NAME" in toy("serve", "team").err
+    assert "there are no roles" in toy("serve", "role").err
+    assert "no names are protected" in toy("serve", "protect").err
+    toy("serve", "team", "rm", "ann").refused("unknown team 'ann'")
+    toy("serve", "role", "lab", "ann", "writer").refused("unknown account 'ann'", "user add ann")
+    toy("serve", "protect", "prod").refused("'prod' stands for no names", "*/prod")
     toy("serve", "token", "create", "ann").refused(
         "unknown account 'ann'", "zoo serve user add ann"
     )
@@ -78,8 +104,9 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
     toy("serve", "access", "a/b/c", "public").refused("is not a reference")
     toy("serve", "--host", "0.0.0.0").refused("can be reached by other machines", "--public-url")
     toy("serve", "--public-url", "zoo.lab.org").refused("is no URL of a server")
-    assert toy("serve", "access", "--allow", "ann").code == 2
-    assert toy("serve", "access", "team/base").code == 2
+    for line in ("access team/base king", "role team/base ann", "role team/base ann king",
+                 "protect --off"):  # fmt: skip
+        assert toy("serve", *line.split()).code == 2, line
 
 
 @pytest.mark.long

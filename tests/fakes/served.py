@@ -69,11 +69,18 @@ class Served:
         """Its accounts."""
         return self.server.hub.accounts
 
-    def token(self, account: str, lasts: float | None = None) -> str:
+    def token(
+        self,
+        account: str,
+        purpose: str = "read",
+        *,
+        only: tuple[str, ...] = (),
+        lasts: float | None = None,
+    ) -> str:
         """A token for an account, which is made if it is not there."""
         if account not in [each.name for each in self.accounts.all()]:
             self.accounts.add(account, admin=account == "admin")
-        return str(self.accounts.new_token(account, "test", lasts=lasts)[1])
+        return str(self.accounts.new_token(account, "test", purpose, only=only, lasts=lasts)[1])
 
     def ask(
         self,

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,21 +26,45 @@ from zoo.serve.hub.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
-from zoo.serve.who.may import LEVELS, Access, Actor, Level, may
+from zoo.serve.who.may import (
+    ACTIONS,
+    ANYBODY,
+    LEVELS,
+    PURPOSES,
+    ROLES,
+    Access,
+    Action,
+    Actor,
+    Level,
+    Purpose,
+    kind_of_move,
+    may,
+    role_of,
+)
 from zoo.serve.who.open import FILE, open_accounts
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
 
 ANYWHERE = ("WrongHost", "InvalidToken", "NotFound", "MethodNotAllowed", "TooLarge", "Failed")
 """What any route may refuse."""
-WHO = ("nobody", "ann", "ben", "team", "admin")
-"""``ben`` may read what is private, as it is his or he is allowed; ``team`` is called as the
-namespace."""
+ROLE_OF = {"ben": "reader", "cat": "writer", "mia": "maintainer", "olga": "owner"}
+WHO = ("nobody", "ann", *ROLE_OF, "team", "admin")
+"""``ann`` has no role; ``team`` is called as the namespace."""
+KNOWN = {*WHO} - {"nobody", "ann"}
 READERS: dict[Level, set[str]] = {
-    "public": {*WHO},
-    "internal": {*WHO} - {"nobody"},
-    "private": {"ben", "team", "admin"},
+    "public": {*WHO}, "internal": {*WHO} - {"nobody"}, "private": KNOWN,
+}  # fmt: skip
+MAY: dict[str, set[str]] = {
+    "write": KNOWN - {"ben"}, "force": KNOWN - {"ben"}, "protect": KNOWN - {"ben", "cat"},
+    "delete": {"olga", "team", "admin"}, "share": {"olga", "team", "admin"},
+}  # fmt: skip
+NAMED = b'{"organization": "%b", "name": "%b"}'
+BODIES: dict[str, tuple[bytes, Action]] = {
+    "/api/repos/create": (NAMED, "write"),
+    "/api/repos/delete": (NAMED, "delete"),
+    "/api/repos/move": (b'{"fromRepo": "%b/%b", "toRepo": "team/net"}', "delete"),
 }
+"""Routes that have the repository in the body, and what they do with it."""
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "branch": "b", "tag": "t", "rest...": "/rest"}  # fmt: skip
 
@@ -55,8 +80,10 @@ def address(route: Route[Hub], repo: str) -> str:
 
 @pytest.fixture(scope="module")
 def tokens(served: Served) -> dict[str, str | None]:
-    tokens = {who: None if who == "nobody" else served.token(who) for who in WHO}
-    served.accounts.change("team/net", allow="ben")
+    tokens = {who: None if who == "nobody" else served.token(who, "write") for who in WHO}
+    for who, role in ROLE_OF.items():
+        served.accounts.grant("team/net", who, role)
+        served.accounts.grant("team/nil", who, role)
     return tokens
 
 
@@ -67,54 +94,132 @@ def same(got: Got) -> tuple[object, ...]:
     return got.status, kept, got.body
 
 
+def asked(served: Served, route: Route[Hub], repo: str, token: str | None) -> Got:
+    body = b"?"
+    if route.path in BODIES:
+        namespace, _, name = repo.encode().partition(b"/")
+        body = BODIES[route.path][0] % (namespace, name)
+    return served.ask(address(route, repo), route.method, token=token, body=body)
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
 def test_every_route_for_everybody(
     served: Served, tokens: dict[str, str | None], route: Route[Hub]
 ) -> None:
     """What may not be read looks as if it were not there, and a route that is new is tried, too."""
-    for level, who in itertools.product(LEVELS, WHO):
-        served.accounts.change("team/net", level=level)
-        served.accounts.change("team", level=level)
-        got = served.ask(address(route, "team/net"), route.method, token=tokens[who])
+    everybody = [*itertools.product(LEVELS, WHO)]
+    if route.scope == "open":  # no token is looked at
+        everybody = everybody[:1]
+    for level, who in everybody:
+        for path in ("team/net", "team/nil", "team"):
+            served.accounts.change(path, level=level)
+        got = asked(served, route, "team/net", tokens[who])
         assert got.status < 500 or got.status == 501, (level, who, got)
         assert got.code in ("", *route.errors, *ANYWHERE), (level, who, got)
-        if route.scope == "read":
-            gone = served.ask(address(route, "team/nil"), route.method, token=tokens[who])
+        if route.scope in ACTIONS:
+            gone = asked(served, route, "team/nil", tokens[who])
             assert gone.code == "RepoNotFound"
             assert gone.status == (401 if who == "nobody" else 404)
-            if who in READERS[level]:
-                assert got.code != "RepoNotFound", (level, who)
-            else:
+            if who not in READERS[level]:
                 assert same(got) == same(gone), (level, who)
+                continue
+            assert got.code != "RepoNotFound", (level, who)
+            refused = got.code in ("Forbidden", "NoToken")
+            assert refused == (who not in MAY.get(route.scope, {*WHO})), (level, who, got)
+        elif route.path in BODIES:
+            check_body_route(route, level, who, got)
         elif route.scope == "account":
             assert (got.code == "NoToken") == (who == "nobody")
         elif route.scope == "listed" and route.path == "/api/models":
             assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
-    served.accounts.change("team/net", level="internal")
-    served.accounts.change("team", level="internal")
+    for path in ("team/net", "team/nil", "team"):
+        served.accounts.change(path)
+
+
+def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
+    """Who may is told that it is protected, or there already: so nothing is changed."""
+    action = BODIES[route.path][1]
+    if who == "nobody":
+        assert got.code == "NoToken"
+    elif who in MAY[action]:
+        assert (got.code == "Conflict") or b"is protected" in got.body, (level, who, got)
+    else:
+        there = action == "write" or who in READERS[level]
+        assert got.code == ("Forbidden" if there else "RepoNotFound"), (level, who, got)
+        assert b"protected" not in got.body
 
 
 def test_each_route_that_names_a_repository_says_who_may_ask() -> None:
     for route in ROUTES:
         if "{namespace}/{name}" in route.path and "NotImplemented" not in route.errors:
             refuses_all = set(route.errors) in ({"NotFound"}, {"RepoNotFound"})
-            assert route.scope in ("read", "write") or refuses_all, route.path
+            assert route.scope in ACTIONS or refuses_all, route.path
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_may(level: Level) -> None:
-    access = Access(namespace="team", level=level, readers=frozenset({"ben"}))
-    scopes = frozenset({"read"})
-    allowed = {
-        who for who in WHO
-        if may(Actor(name=who if who != "nobody" else "", admin=who == "admin",
-                     scopes=scopes if who != "nobody" else frozenset()), "read", access)
-    }  # fmt: skip
-    assert allowed == READERS[level]
-    for who in (Actor(name="admin", admin=True, scopes=scopes), Actor()):
-        assert not may(who, "write", access)
-    assert may(Actor(name="team"), "read", access) == (level == "public"), "it is for nothing"
+@pytest.mark.parametrize(("level", "purpose"), [*itertools.product(LEVELS, PURPOSES)])
+def test_may(level: Level, purpose: Purpose) -> None:
+    roles = dict(zip(ROLE_OF, ROLES, strict=True))
+    access = Access(path="team/net", level=level, roles=roles)
+    for action in ACTIONS:
+        able = {
+            who for who in WHO
+            if may(Actor(name=who, admin=who == "admin", purpose=purpose)
+                   if who != "nobody" else ANYBODY, action, access)
+        }  # fmt: skip
+        meant = MAY.get(action, READERS[level])
+        if purpose == "read":
+            meant = meant if action == "read" else set()
+        elif purpose == "append":
+            meant = meant if action in ("read", "write") else set()
+        assert able == meant, action
+
+
+def test_a_token_is_for_what_it_was_made_for() -> None:
+    access = Access(path="team/net", level="private", roles={"lab": "writer", "ann": "reader"})
+    ann = Actor(name="ann", purpose="write")
+    assert not may(ann, "write", access)
+    in_lab = replace(ann, teams=frozenset({"lab", "other"}))
+    assert role_of(in_lab, access) == "writer", "of two roles, the one that may more"
+    for only, seen in (("team", True), ("team/net", True), ("tea", False), ("team/ne", False)):
+        limited = replace(in_lab, only=frozenset({only}))
+        assert may(limited, "read", access) == may(limited, "write", access) == seen, only
+        public = replace(access, level="public")
+        assert may(limited, "read", public)
+        assert may(limited, "write", public) == seen
+    admin = Actor(name="root", admin=True, purpose="write", only=frozenset({"x"}))
+    assert not may(admin, "read", access)
+
+
+def test_which_action_a_move_is() -> None:
+    assert kind_of_move(there=False, onward=False, protected=True) == "write"
+    assert kind_of_move(there=True, onward=True, protected=False) == "write"
+    assert kind_of_move(there=True, onward=False, protected=False) == "force"
+    assert kind_of_move(there=True, onward=True, protected=True) == "protect"
+
+
+def test_roles_of_teams(served: Served) -> None:
+    """Who has a role in the namespace of a team is in it; what a team has, they have."""
+    accounts, ann = served.accounts, served.token("ann", "write")
+    accounts.add("lab", team=True)
+    with pytest.raises(InvalidOption, match="lab is a team"):
+        accounts.new_token("lab", "x")
+    accounts.grant("secret", "lab", "maintainer")
+    assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
+    accounts.grant("lab", "ann", "reader")
+    assert served.ask("/api/models/secret/net", token=ann).status == 200
+    assert served.ask("/api/models/secret/net/auth-check/write", token=ann).status == 200
+    assert [org["name"] for org in served.ask("/api/whoami-v2", token=ann).json["orgs"]] == ["lab"]
+    limited = served.token("ann", "write", only=("lab",))
+    assert served.ask("/api/models/secret/net", token=limited).code == "RepoNotFound"
+    for purpose, code in (("read", "Forbidden"), ("append", "")):
+        token = served.token("ann", purpose)
+        assert served.ask("/api/models/secret/net/auth-check/write", token=token).code == code
+    with pytest.raises(UnknownName):
+        accounts.remove("lab")
+    accounts.remove("lab", team=True)
+    assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
+    assert not any("lab" in given.roles for given in accounts.given())
 
 
 def test_what_is_said_of_a_name_wins_over_its_namespace(served: Served) -> None:
@@ -122,9 +227,9 @@ def test_what_is_said_of_a_name_wins_over_its_namespace(served: Served) -> None:
     assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/secret/open", token=ann).status == 200
     assert served.ask("/api/models/secret/open").status == 200
-    served.accounts.change("secret", allow="ann")
+    served.accounts.grant("secret", "ann", "reader")
     assert served.ask("/api/models/secret/net", token=ann).status == 200
-    served.accounts.change("secret", disallow="ann")
+    served.accounts.grant("secret", "ann", None)
     assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
 
 
@@ -176,22 +281,26 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
         accounts.add("cleo")
     with pytest.raises(InvalidReference):
         accounts.add("../x")
-    for bad in ({"lasts": 0}, {"scopes": ()}, {"scopes": ("write",)}):
+    for bad in ({"lasts": 0}, {"purpose": "x"}):
         with pytest.raises(InvalidOption):
             accounts.new_token("cleo", "x", **bad)
-    accounts.change("team/x", allow="cleo")
+    with pytest.raises(InvalidReference):
+        accounts.new_token("cleo", "x", only=("a/b/c",))
+    accounts.grant("team/x", "cleo", "reader")
     accounts.remove("cleo")
     assert served.ask("/api/whoami-v2", token=token).code == "InvalidToken"
-    assert not any("cleo" in given.readers for given in accounts.given())
+    assert not any("cleo" in given.roles for given in accounts.given())
     for unknown in (
         lambda: accounts.remove("cleo"), lambda: accounts.new_token("cleo", "x"),
-        lambda: accounts.change("team/x", allow="cleo"), lambda: accounts.revoke("00000000"),
-        lambda: accounts.change("team/x", disallow="cleo"),
+        lambda: accounts.grant("team/x", "cleo", "reader"), lambda: accounts.revoke("00000000"),
+        lambda: accounts.grant("team/x", "cleo", None),
     ):  # fmt: skip
         with pytest.raises(UnknownName):
             unknown()
     with pytest.raises(InvalidOption):
         accounts.change("team/x", level="secret")
+    with pytest.raises(InvalidOption):
+        accounts.grant("team/x", "ann", "king")
     for path in ("team/a/b", "team/", "/x", "*"):
         with pytest.raises(InvalidReference):
             accounts.change(path, level="public")
@@ -265,10 +374,11 @@ def with_accounts(workspace: Workspace) -> None:
     _, secret = accounts.new_token("ann", "laptop")
     found, _ = accounts.look(str(secret))
     assert found
-    assert (found.name, *found.scopes) == ("ann", "read")
-    accounts.change("team/net", level="private", allow="ann")
+    assert (found.name, found.purpose) == ("ann", "read")
+    accounts.change("team/net", level="private")
+    accounts.grant("team/net", "ann", "reader")
     access = accounts.look(None, "team/net")[1].access("team/net")
-    assert (access.level, *access.readers) == ("private", "ann")
+    assert (access.level, access.roles) == ("private", {"ann": "reader"})
     accounts.close()
 
 

@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from zoo import config
 from zoo.errors import Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
@@ -23,8 +24,8 @@ from zoo.serve.http.guard import SAFE, Address
 from zoo.serve.http.router import Route, Router
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.table import ROUTES
-from zoo.serve.who.accounts import Rules
-from zoo.serve.who.may import ANYBODY
+from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
+from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import TOKEN
 
 __all__ = ["App"]
@@ -77,7 +78,14 @@ class App:
     def answer(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         """What is answered; whatever fails is told, too."""
         try:
-            return route.handler(self._asked(route, call, fields), **_own(route, fields))
+            try:
+                asked = self._asked(route, call, fields)
+                with config.acting_as(asked.actor.name):
+                    return route.handler(asked, **_own(route, fields))
+            except Refused as refused:
+                if refused.code == "RepoNotFound" and _action(route):
+                    return self._new_name(call, repo_of(fields)) or refused.answer()
+                raise
         except Refused as refused:
             return refused.answer()
         except Unavailable as error:
@@ -100,16 +108,30 @@ class App:
         """
         if route.scope == "open":
             return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
-        repo = repo_of(fields) if route.scope in ("read", "write") else ""
+        repo = repo_of(fields) if _action(route) else ""
         actor, rules = self.hub.accounts.look(_token(call), repo)
         if actor is None:
             raise Refused("InvalidToken", BAD_TOKEN)
         if route.scope == "account" and not actor.name:
             raise Refused("NoToken")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
-        if route.scope in ("read", "write") and not (repo and ask.may("read", repo)):
-            raise ask.no_repo()
+        if action := _action(route):
+            ask.require(action)
         return ask
+
+    def _new_name(self, call: Call, repo: str) -> Answer | None:
+        """Where to go instead, if a repository has another name now, and both may be read."""
+        accounts = self.hub.accounts
+        new = accounts.repos.moved(repo) if repo else None
+        if not new:
+            return None
+        actor, rules = accounts.look(_token(call))
+        if not actor or not all(may(actor, "read", rules.access(path)) for path in (repo, new)):
+            return None
+        # Without the host, as for files.
+        path = call.path.replace(f"/{repo}", f"/{new}", 1)
+        query = f"?{call.query}" if call.query else ""
+        return Answer(status=307, headers={"Location": f"{self.address.prefix}{path}{query}"})
 
 
 def _token(call: Call) -> str | None:
@@ -121,9 +143,14 @@ def _token(call: Call) -> str | None:
     return text.strip() if kind.lower() == "bearer" else ""
 
 
+def _action(route: HubRoute) -> Action | None:
+    """What a route does with the repository in its path; None if there is none."""
+    return next((action for action in ACTIONS if action == route.scope), None)
+
+
 def _own(route: HubRoute, fields: Mapping[str, str]) -> dict[str, str]:
     """The fields that a handler takes: the repository is in the request."""
-    if route.scope in ("read", "write"):
+    if _action(route):
         return {name: text for name, text in fields.items() if name not in ("namespace", "name")}
     return dict(fields)
 

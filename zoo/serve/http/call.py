@@ -6,8 +6,10 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import parse_qs
 
+import msgspec
 from anyio import fail_after, from_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope
@@ -17,6 +19,7 @@ from zoo.serve.http.errors import Refused
 
 __all__ = ["Call", "arriving", "read_body", "read_head", "trace_of"]
 
+T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
 IDLE_SECONDS = 60
 """So long may a client that sends a file send nothing."""
@@ -57,6 +60,17 @@ class Call:
             return parse_qs(self.body.decode(), keep_blank_values=True, max_num_fields=10_000)
         except ValueError:
             raise Refused("BadRequest", "the body is no form") from None
+
+    def read(self, kind: type[T]) -> T:
+        """The body, which is JSON, as a value of a kind.
+
+        Raises:
+            Refused: It is none.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Refused("BadRequest", f"the body is not what is asked for: {error}") from None
 
     def flag(self, name: str) -> bool:
         """Whether a switch in the query is on."""

@@ -27,10 +27,11 @@ CODES: Mapping[str, _Code] = {
     "NotFound": _Code(404, "There is nothing at this address."),
     "InvalidToken": _Code(401, "The token is none of this server's, has expired, or is revoked."),
     "NoToken": _Code(401, "A token is needed."),
-    "Forbidden": _Code(403, "You may read this, and no more."),
+    "Forbidden": _Code(403, "You may read this, and not do that with it."),
     "BadRequest": _Code(400, "The request is malformed."),
     "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),
     "TooSlow": _Code(408, "Nothing came for a minute."),
+    "Conflict": _Code(409, "It is there already, or somebody else was faster."),
     "TooLarge": _Code(413, "The body of the request is too large."),
     "RangeNotSatisfiable": _Code(416, "The file has no such range."),
     "WrongHost": _Code(421, "The server is not called so."),
@@ -55,6 +56,7 @@ class Refused(Exception):
         message: What is told.
         status: The status, if it is not the code's own.
         headers: Further headers.
+        data: What is told beside the message.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Refused(Exception):
         *,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> None:
-        self.code, self.message = code, message or CODES[code].meaning
+        self.code, self.message, self.data = code, message or CODES[code].meaning, data or {}
         self.status, self.headers = status or CODES[code].status, headers or {}
         super().__init__(self.message)
 
@@ -75,6 +78,6 @@ class Refused(Exception):
         said = {"X-Error-Code": self.code, "X-Error-Message": line.decode("latin-1")}
         if self.status == 401:
             said["WWW-Authenticate"] = "Bearer"
-        base = json_answer({"error": self.message}, self.status)
+        base = json_answer({**self.data, "error": self.message}, self.status)
         headers = {**base.headers, **said, **self.headers}
         return Answer(status=self.status, headers=headers, body=base.body, code=self.code)

@@ -14,10 +14,9 @@ from zoo.serve.hub.ask import Ask, Hub
 __all__ = ["ABSENT", "ELSEWHERE"]
 
 WRITES = (
-    ("POST", "/api/repos/create"), ("DELETE", "/api/repos/delete"), ("POST", "/api/repos/move"),
     ("POST", "/api/validate-yaml"),
     *((method, f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}") for method, rest in (
-        ("PUT", "settings"), ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"),
+        ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"),
         ("POST", "tag/{tag}"), ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"),
         ("POST", "commit/{revision}"), ("POST", "super-squash/{revision}"), ("POST", "duplicate"),
         ("POST", "lfs-files/duplicate"), ("GET", "xet-write-token/{revision}"),

@@ -11,7 +11,7 @@ __all__ = ["agent_harnesses", "front", "health", "telemetry", "whoami"]
 def whoami(ask: Ask) -> Answer:
     """Whose token it is."""
     actor = ask.actor
-    token = {"displayName": actor.token, "role": "read"}
+    token = {"displayName": actor.token, "role": "read" if actor.purpose == "read" else "write"}
     return json_answer(
         {
             "type": "user",
@@ -19,7 +19,7 @@ def whoami(ask: Ask) -> Answer:
             "name": actor.name,
             "fullname": actor.name,
             "isPro": False,
-            "orgs": [],
+            "orgs": [{"type": "org", "name": team} for team in sorted(actor.teams)],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
@@ -16,8 +17,9 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import Commit, History
 from zoo.serve.keep.views import Views
-from zoo.serve.who.accounts import Accounts, Rules
-from zoo.serve.who.may import Access, Action, Actor, may
+from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
+from zoo.serve.who.rules import Rules
 from zoo.workspace import Workspace
 
 __all__ = ["Ask", "Hub", "at", "repo_of"]
@@ -42,6 +44,10 @@ class Hub:
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
 
+    def exists(self, repo: str) -> bool:
+        """Whether there is a repository: a name with a version, or one that was made over HTTP."""
+        return bool(self.history.versions(repo)) or repo in self.accounts.repos
+
     def close(self) -> None:
         """Let go of all."""
         self.views.close()
@@ -51,7 +57,9 @@ class Hub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A request: ``repo``, if it is about one, may be read by ``actor``, and need not be there."""
+    """A request: with ``repo``, if it is about one, ``actor`` may do what the route is for. If that
+    is only to read it, it need not be there.
+    """
 
     hub: Hub
     call: Call
@@ -73,6 +81,49 @@ class Ask:
         """Whether who asks may do something with a repository."""
         return may(self.actor, action, self.rules.access(repo))
 
+    def require(self, action: Action, repo: str = "") -> None:
+        """See that who asks may do something with the repository, or with another one.
+
+        Raises:
+            Refused: They may not; who may not read it does not learn whether it is there.
+        """
+        repo = repo or self.repo
+        if not repo or not self.may("read", repo):
+            raise self.no_repo()
+        if action == "read":
+            return
+        if not self.hub.exists(repo):
+            raise self.no_repo()
+        if not self.may(action, repo):
+            raise self.forbidden(action, repo)
+
+    def forbidden(self, action: Action, path: str) -> Refused:
+        """That who asks may not do something with a repository, whether it is there or not."""
+        actor, access, needs = self.actor, self.rules.access(path), ACTIONS[action]
+        if not actor.name:
+            return Refused("NoToken")
+        if as_seen(actor, access) != actor:
+            return Refused("Forbidden", f"this token is not for {path}")
+        if may(replace(actor, purpose="write"), action, access):
+            text = f"this token is to {actor.purpose} only; that needs one to {needs.purpose}"
+            return Refused("Forbidden", text)
+        return Refused("Forbidden", f"that needs the role of {needs.role} in {path}")
+
+    def check_move(self, ref: Reference, now: RefEntry | None, *, onward: bool) -> None:
+        """See that who asks may move or delete a name whose newest entry is ``now``; ``onward`` if
+        it goes to what was made from what it has.
+
+        Raises:
+            Refused: They may not.
+        """
+        there = now is not None and not now.deleted
+        fixed = bool(now and now.protected) or self.hub.accounts.is_protected(ref)
+        action = kind_of_move(there=there, onward=onward, protected=fixed)
+        if not self.may(action, ref.path):
+            refused = self.forbidden(action, ref.path)
+            text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
+            raise Refused(refused.code, text)
+
     def no_repo(self) -> Refused:
         """That there is no such repository, or that it may not be read: nobody learns which."""
         text = "there is no such repository, or you may not read it"
@@ -90,11 +141,10 @@ class Ask:
         if found := history.commit(repo, revision, self.patience):
             return found
         names = [version.name for version in history.versions(repo)]
-        if not names:
+        if not names and repo not in self.hub.accounts.repos:
             raise self.no_repo()
-        raise Refused(
-            "RevisionNotFound", f"{repo} has no revision '{revision}'; it has {some(names)}"
-        )
+        there = some(names) or "none yet"
+        raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
 
     def commits(self, revision: str) -> tuple[Commit, ...]:
         """The commits that lead to a revision, newest first. Raises as `commit`."""

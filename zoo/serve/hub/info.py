@@ -15,13 +15,12 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
-from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, at
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
 from zoo.serve.keep.view import ViewedFile, facts
 
-__all__ = ["Described", "auth_check", "chosen", "lfs", "may_write", "model_info", "tags_of"]
+__all__ = ["Described", "auth_check", "chosen", "lfs", "model_info", "tags_of"]
 
 USUAL = (
     "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
@@ -146,23 +145,18 @@ def chosen(ask: Ask, usual: Iterable[str]) -> Iterable[str]:
     return asked or usual
 
 
-def model_info(ask: Ask, revision: str = MAIN) -> Answer:
-    """What is told of a repository at a revision."""
-    commit = ask.commit(revision)
+def model_info(ask: Ask, revision: str = "") -> Answer:
+    """What is told of a repository at a revision; of an empty one at none, that it is there."""
+    if not revision and not ask.hub.history.versions(ask.repo) and ask.hub.exists(ask.repo):
+        private = ask.access.level != "public"
+        return json_answer({"id": ask.repo, "private": private, "siblings": [], "tags": []})
+    commit = ask.commit(revision or MAIN)
     described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id)
     return json_answer(described.to_json(chosen(ask, USUAL)))
 
 
 def auth_check(ask: Ask) -> Answer:
-    """That the repository may be read."""
-    if not ask.hub.history.versions(ask.repo):
+    """That the repository is there, and that who asks may do what the route is for."""
+    if not ask.hub.exists(ask.repo):
         raise ask.no_repo()
-    return json_answer({})
-
-
-def may_write(ask: Ask) -> Answer:
-    """Whether the repository may be written: nobody can yet."""
-    auth_check(ask)
-    if not ask.may("write", ask.repo):
-        raise Refused("Forbidden", "nothing can be written over HTTP yet: zoo push writes to a zoo")
     return json_answer({})

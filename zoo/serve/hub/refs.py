@@ -17,7 +17,7 @@ PAGE = 50
 def list_refs(ask: Ask) -> Answer:
     """The branches, and the tags: names that are protected."""
     versions = ask.hub.history.versions(ask.repo)
-    if not versions:
+    if not versions and not ask.hub.exists(ask.repo):
         raise ask.no_repo()
 
     def ref(version: Version, kind: str) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.serve.http.router import Route
-from zoo.serve.hub import account, files, info, listing, refs, tree
+from zoo.serve.hub import account, files, info, listing, refs, repos, tree
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
@@ -11,6 +11,8 @@ __all__ = ["ROUTES"]
 
 REPO = ("RepoNotFound",)
 REVISION = (*REPO, "RevisionNotFound", "EntryNotFound", "Busy")
+WRITE = (*REPO, "NoToken", "Forbidden")
+BODY = ("BadRequest", "NotImplemented", "NoToken")
 MODEL = "/api/models/{namespace}/{name}"
 
 ROUTES: tuple[Route[Hub], ...] = (
@@ -39,6 +41,22 @@ ROUTES: tuple[Route[Hub], ...] = (
         method="GET", path="/api/models", scope="listed", handler=listing.list_models,
         summary="the repositories that may be read",
     ),
+    Route(
+        method="POST", path="/api/repos/create", scope="account", handler=repos.create,
+        errors=(*BODY, "Forbidden", "Conflict"), summary="make an empty repository",
+    ),
+    Route(
+        method="DELETE", path="/api/repos/delete", scope="account", handler=repos.delete,
+        errors=(*BODY, *WRITE), summary="delete a repository",
+    ),
+    Route(
+        method="POST", path="/api/repos/move", scope="account", handler=repos.move,
+        errors=(*BODY, *WRITE, "Conflict"), summary="give a repository another name",
+    ),
+    Route(
+        method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,
+        errors=(*BODY, *WRITE), summary="who may read a repository",
+    ),
     *(Route(
         method="GET", path=f"/api/{kind}", scope="open", handler=listing.list_nothing,
         summary="an empty list",
@@ -56,8 +74,8 @@ ROUTES: tuple[Route[Hub], ...] = (
         errors=REPO, summary="whether it may be read",
     ),
     Route(
-        method="GET", path=f"{MODEL}/auth-check/write", scope="read", handler=info.may_write,
-        errors=(*REPO, "Forbidden"), summary="whether it may be written",
+        method="GET", path=f"{MODEL}/auth-check/write", scope="write", handler=info.auth_check,
+        errors=WRITE, summary="whether it may be written",
     ),
     Route(
         method="GET", path=f"{MODEL}/refs", scope="read", handler=refs.list_refs,

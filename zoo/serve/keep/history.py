@@ -74,6 +74,14 @@ class History:
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
+        found = self.all_versions(repo)
+        # A tag that is called as the branch of the default one has no name for clients.
+        if any(each.ref.tag == DEFAULT_TAG for each in found):
+            found = [each for each in found if each.ref.tag != MAIN]
+        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+
+    def all_versions(self, repo: str) -> list[Version]:
+        """The tags of a name that are there, those included that clients have no name for."""
         namespace, name = repo.split("/")
         found = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
@@ -83,10 +91,7 @@ class History:
                 continue
             if version:
                 found.append(version)
-        # A tag that is called as the branch of the default one has no name for clients.
-        if any(each.ref.tag == DEFAULT_TAG for each in found):
-            found = [each for each in found if each.ref.tag != MAIN]
-        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+        return found
 
     def version(self, repo: str, revision: str) -> Version | None:
         """The tag that a branch or tag of Git is; None if there is none of that name."""

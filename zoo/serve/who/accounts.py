@@ -1,8 +1,8 @@
-"""Accounts: who has one, their tokens, and who may read what."""
+"""Accounts: who has one, in which teams they are, their tokens, and who may do what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -15,39 +15,47 @@ from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
-from zoo.serve.who.may import ANYBODY, LEVELS, Access, Actor, Level
+from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
+from zoo.serve.who.repos import Repos
+from zoo.serve.who.rules import Given, Rules, fits, said
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.workspace import Workspace
 
-__all__ = ["SCOPES", "Account", "Accounts", "Given", "Rules", "Token"]
+__all__ = ["Account", "Accounts", "Token"]
 
-SCOPES = ("read",)
-"""What a token can be for. ``write`` is reserved."""
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
-EVERYTHING: Level = "internal"
-"""Who may read what nobody has said anything of."""
+PATTERN = re.compile(r"[\w.*?!\[\]-]{1,128}/[\w.*?!\[\]-]{1,128}(:[\w.*?!\[\]-]{1,128})?", re.ASCII)
 # Made once: that takes longer than to ask.
 WHOSE = (
     select(schema.token, schema.account.c.admin)
     .join(schema.account)
     .where(schema.token.c.id == bindparam("id"))
 )
-OF_ALL = (select(schema.level), select(schema.reader))
-OF_ONE = tuple(
-    select(table).where(table.c.path.in_((bindparam("repo"), bindparam("namespace"))))
-    for table in (schema.level, schema.reader)
+TEAMS = (
+    select(schema.role.c.path)
+    .join(schema.account, schema.account.c.name == schema.role.c.path)
+    .where(schema.account.c.team, schema.role.c.who == bindparam("who"))
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Account(Result):
-    """Somebody who may ask: ``admin`` may read everything; ``made`` is when the account was."""
+    """Somebody who may ask, or a team, as which nobody does: who has a role in its namespace is in
+    it.
+
+    Attributes:
+        name: What it is called, and its namespace.
+        admin: Whether it may do everything.
+        made: When it was made.
+        team: Whether it is a team.
+    """
 
     name: str
     admin: bool
     made: str
+    team: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -58,7 +66,8 @@ class Token(Result):
         id: The public part of it.
         account: Whose it is.
         name: What its owner calls it.
-        scopes: What it is for.
+        purpose: What it is for.
+        only: The namespaces and repositories that it is for; empty if it is for all.
         made: When it was made; all times are UTC, ISO 8601.
         expires: When it ends, if it does.
         used: When it was used last, within a minute.
@@ -68,48 +77,20 @@ class Token(Result):
     id: str
     account: str
     name: str
-    scopes: tuple[str, ...]
+    purpose: Purpose
+    only: tuple[str, ...]
     made: str
     expires: str | None
     used: str | None
     revoked: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Given(Result):
-    """What was said of a namespace or a repository, ``path``: its ``level``, None if that is what
-    its namespace or everything has, and its ``readers``.
-    """
-
-    path: str
-    level: Level | None
-    readers: tuple[str, ...]
-
-
-class Rules:
-    """Who may read what, as it was at one moment."""
-
-    def __init__(self, levels: Mapping[str, Level], readers: Iterable[tuple[str, str]]) -> None:
-        self._levels = levels
-        self._readers: dict[str, set[str]] = {}
-        for path, account in readers:
-            self._readers.setdefault(path, set()).add(account)
-
-    def access(self, repo: str) -> Access:
-        """Who may do what with a repository. What is said of it wins over what is said of its
-        namespace; readers of the namespace read all in it.
-        """
-        namespace = repo.partition("/")[0]
-        level = self._levels.get(repo) or self._levels.get(namespace) or EVERYTHING
-        readers = self._readers.get(repo, set()) | self._readers.get(namespace, set())
-        return Access(namespace=namespace, level=level, readers=frozenset(readers))
-
-
 class Accounts:
-    """The accounts of a zoo, in a database."""
+    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.repos = Repos(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -120,8 +101,8 @@ class Accounts:
         """Close the database."""
         self._engine.dispose()
 
-    def add(self, name: str, *, admin: bool = False) -> Account:
-        """Make an account.
+    def add(self, name: str, *, admin: bool = False, team: bool = False) -> Account:
+        """Make an account, or a team.
 
         Raises:
             Conflict: There is one of that name.
@@ -132,35 +113,43 @@ class Accounts:
         except InvalidReference as error:
             fits = "1 to 128 letters, digits, '.', '_' or '-'"
             raise InvalidReference(f"'{name}' cannot be an account: {fits}", hint="") from error
-        made = Account(name=name, admin=admin, made=_text(_now()))
+        made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
-            if self._account(connection, name):
-                raise Conflict(f"there is an account '{name}' already")
+            if there := self._account(connection, name):
+                raise Conflict(
+                    f"there is {'a team' if there.team else 'an account'} '{name}' already"
+                )
             connection.execute(insert(schema.account), made.to_json())
         return made
 
     def all(self) -> list[Account]:
-        """All accounts, by name."""
+        """All accounts and teams, by name."""
         statement = select(schema.account).order_by(schema.account.c.name)
         with reading(self._engine) as connection:
             return [Account(**row._mapping) for row in connection.execute(statement)]
 
-    def remove(self, name: str) -> None:
-        """Delete an account with its tokens.
+    def remove(self, name: str, *, team: bool = False) -> None:
+        """Delete an account with its tokens, or a team; its roles, and those in its namespace.
 
         Raises:
             UnknownName: There is none.
         """
+        what = "team" if team else "account"
         with writing(self._engine) as connection:
-            if not self._account(connection, name):
-                raise UnknownName("account", name, hint="zoo serve user lists them")
+            there = self._account(connection, name)
+            if not there or there.team != team:
+                lists = f"zoo serve {'team' if team else 'user'} lists them"
+                raise UnknownName(what, name, hint=lists)
+            connection.execute(delete(schema.role).where(schema.role.c.path == name))
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
 
     def new_token(
         self,
         account: str,
         name: str,
-        scopes: tuple[str, ...] = SCOPES,
+        purpose: str = "read",
+        *,
+        only: tuple[str, ...] = (),
         lasts: float | None = None,
     ) -> tuple[Token, Secret]:
         """Make a token that ``lasts`` so many seconds, or until it is revoked. Nobody can read the
@@ -169,9 +158,12 @@ class Accounts:
         Raises:
             UnknownName: There is no such account.
             InvalidOption: It would be for nothing, or end at once.
+            InvalidReference: ``only`` names what is neither a namespace nor a repository.
         """
-        if not scopes or not set(scopes) <= set(SCOPES):
-            raise InvalidOption(f"a token is for some of: {', '.join(SCOPES)}")
+        if purpose not in PURPOSES:
+            raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
+        for path in only:
+            _check_path(path)
         if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
             raise InvalidOption("a token lasts more than no time, and less than a hundred years")
         secret, now = new_secret(), _now()
@@ -179,15 +171,17 @@ class Accounts:
             id=secret.id,
             account=account,
             name=name,
-            scopes=scopes,
+            purpose=purpose,
+            only=only,
             made=_text(now),
             expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
         )
-        row = {**made.to_json(), "scopes": " ".join(scopes), "secret": secret.kept}
+        row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
         with writing(self._engine) as connection:
-            self._require(connection, account)
+            if self._require(connection, account).team:
+                raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
             connection.execute(insert(schema.token), row)
         return made, secret
 
@@ -198,7 +192,7 @@ class Accounts:
             rows = [dict(row._mapping) for row in connection.execute(statement)]
         for row in rows:
             del row["secret"]
-        return [Token(**{**row, "scopes": tuple(row["scopes"].split())}) for row in rows]
+        return [Token(**{**row, "only": tuple(row["only"].split())}) for row in rows]
 
     def revoke(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
         """End a token, from now on.
@@ -214,14 +208,14 @@ class Accounts:
             connection.execute(change.values(revoked=_text(_now())))
 
     def look(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
-        """Whose token this is, None if nobody's or not any more; and who may read what: of all, or
-        of one repository. Without a token it is anybody.
+        """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
+        one repository. Without a token it is anybody.
         """
         secret = read_secret(text) if text is not None else None
         with reading(self._engine) as connection:
             row = secret and connection.execute(WHOSE, {"id": secret.id}).one_or_none()
-            levels, readers = _said(connection, repo)
-        rules = Rules(levels, readers)
+            teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
+            rules = said(connection, repo)
         if text is None:
             return ANYBODY, rules
         now = _now()
@@ -231,8 +225,15 @@ class Accounts:
             return None, rules
         if not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS)):
             self._note_use(row.id, now)
-        scopes = frozenset(row.scopes.split())
-        return Actor(name=row.account, admin=row.admin, scopes=scopes, token=row.name), rules
+        actor = Actor(
+            name=row.account,
+            admin=row.admin,
+            teams=frozenset(teams),
+            purpose=row.purpose,
+            only=frozenset(row.only.split()),
+            token=row.name,
+        )
+        return actor, rules
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token
@@ -243,65 +244,86 @@ class Accounts:
     def given(self) -> list[Given]:
         """What was said of namespaces and repositories, by path."""
         with reading(self._engine) as connection:
-            levels, readers = _said(connection)
-        return [
-            Given(
-                path=path,
-                level=levels.get(path),
-                readers=tuple(sorted(account for of, account in readers if of == path)),
-            )
-            for path in sorted({*levels, *(path for path, _ in readers)})
-        ]
+            return said(connection).given()
 
-    def change(
-        self,
-        path: str,
-        *,
-        level: str | None = None,
-        allow: str | None = None,
-        disallow: str | None = None,
-    ) -> None:
-        """Say who may read a namespace or a repository: its level, or one account more or less.
+    def change(self, path: str, *, level: str | None = None) -> None:
+        """Say who may read a namespace or a repository; None: as its namespace, or everything.
 
         Raises:
             InvalidReference: It can be neither.
             InvalidOption: There is no such level.
-            UnknownName: There is no such account, or it was not allowed; nothing was changed.
         """
-        namespace, _, name = path.partition("/")
-        Reference(namespace, name if "/" in path else namespace)
+        _check_path(path)
         if level not in (None, *LEVELS):
             raise InvalidOption(f"'{level}' is none of: {', '.join(LEVELS)}")
-        table = schema.reader
         with writing(self._engine) as connection:
+            connection.execute(delete(schema.level).where(schema.level.c.path == path))
             if level:
-                put(connection, schema.level, [{"path": path, "level": level}], ["level"])
-            if allow:
-                self._require(connection, allow)
-                put(connection, table, [{"path": path, "account": allow}], ["account"])
-            which = (table.c.path == path) & (table.c.account == disallow)
-            if disallow and not connection.execute(delete(table).where(which)).rowcount:
-                raise UnknownName(
-                    "reader", f"{disallow} of {path}", hint="zoo serve access lists them"
-                )
+                connection.execute(insert(schema.level), {"path": path, "level": level})
 
-    def _account(self, connection: Connection, name: str) -> str | None:
-        names = select(schema.account.c.name).where(schema.account.c.name == name)
-        return connection.scalar(names)
+    def grant(self, path: str, who: str, role: str | None) -> None:
+        """Give an account or a team a role in a namespace or of a repository; None takes it away.
 
-    def _require(self, connection: Connection, name: str) -> None:
-        if not self._account(connection, name):
+        Raises:
+            InvalidReference: It can be neither.
+            InvalidOption: There is no such role.
+            UnknownName: There is no such account, or it had none.
+        """
+        _check_path(path)
+        if role not in (None, *ROLES):
+            raise InvalidOption(f"'{role}' is none of: {', '.join(ROLES)}")
+        table = schema.role
+        which = delete(table).where(table.c.path == path, table.c.who == who)
+        with writing(self._engine) as connection:
+            if role:
+                self._require(connection, who)
+                put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])
+            elif not connection.execute(which).rowcount:
+                raise UnknownName("role", f"{who} in {path}", hint="zoo serve role lists them")
+
+    def patterns(self) -> list[str]:
+        """What stands for names that stay where they are."""
+        with reading(self._engine) as connection:
+            return list(connection.scalars(select(schema.protected).order_by("pattern")))
+
+    def protect(self, pattern: str, *, on: bool) -> None:
+        """Keep names where they are once they are there, but for maintainers; or end that.
+
+        Raises:
+            InvalidReference: It is no pattern.
+            UnknownName: It was not protected.
+        """
+        if not PATTERN.fullmatch(pattern):
+            raise InvalidReference(
+                f"'{pattern}' stands for no names", hint="write 'team/*', '*/prod' or '*/*:v*'"
+            )
+        table = schema.protected
+        which = delete(table).where(table.c.pattern == pattern)
+        with writing(self._engine) as connection:
+            if on:
+                put(connection, table, [{"pattern": pattern}], ["pattern"])
+            elif not connection.execute(which).rowcount:
+                raise UnknownName("pattern", pattern, hint="zoo serve protect lists them")
+
+    def is_protected(self, ref: Reference) -> bool:
+        """Whether a pattern stands for a name."""
+        return any(fits(pattern, ref) for pattern in self.patterns())
+
+    def _account(self, connection: Connection, name: str) -> Account | None:
+        statement = select(schema.account).where(schema.account.c.name == name)
+        row = connection.execute(statement).one_or_none()
+        return Account(**row._mapping) if row else None
+
+    def _require(self, connection: Connection, name: str) -> Account:
+        if not (there := self._account(connection, name)):
             raise UnknownName("account", name, hint=f"make it first: zoo serve user add {name}")
+        return there
 
 
-def _said(connection: Connection, repo: str = "") -> tuple[dict[str, Level], list[tuple[str, str]]]:
-    """The levels and the readers of a repository and its namespace, or of all."""
-    levels, readers = OF_ONE if repo else OF_ALL
-    which = {"repo": repo, "namespace": repo.partition("/")[0]} if repo else {}
-    return (
-        {row.path: row.level for row in connection.execute(levels, which)},
-        [(row.path, row.account) for row in connection.execute(readers, which)],
-    )
+def _check_path(path: str) -> None:
+    """See that a text is a namespace or a repository."""
+    namespace, _, name = path.partition("/")
+    Reference(namespace, name if "/" in path else namespace)
 
 
 def _now() -> datetime:

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
-__all__ = ["ANYBODY", "LEVELS", "Access", "Action", "Actor", "Level", "may"]
+__all__ = [
+    "ACTIONS",
+    "ANYBODY",
+    "LEVELS",
+    "PURPOSES",
+    "ROLES",
+    "Access",
+    "Action",
+    "Actor",
+    "Level",
+    "Purpose",
+    "Role",
+    "as_seen",
+    "kind_of_move",
+    "may",
+    "role_of",
+]
 
 Level = Literal["public", "internal", "private"]
-"""Who may read: anybody; who has an account; its readers, and who the namespace is called after."""
+"""Who may read: anybody; who has an account; who has a role."""
 LEVELS: tuple[Level, ...] = get_args(Level)
-Action = Literal["read", "write"]
+Role = Literal["reader", "writer", "maintainer", "owner"]
+"""What somebody is in a namespace or of a repository; each may do what those before it may."""
+ROLES: tuple[Role, ...] = get_args(Role)
+Purpose = Literal["read", "append", "write"]
+"""What a token is for: to read; also to add versions, and change or remove none; to do all that its
+account may.
+"""
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+Action = Literal["read", "write", "force", "protect", "delete", "share"]
+
+
+class _Needs(NamedTuple):
+    role: Role
+    purpose: Purpose
+
+
+ACTIONS: Mapping[Action, _Needs] = {
+    # See that it is there, its files, its history.
+    "read": _Needs("reader", "read"),
+    # Make it, a new version of a name that goes on from the one before, a new branch or tag.
+    "write": _Needs("writer", "append"),
+    # Move a name elsewhere, delete a branch or a tag.
+    "force": _Needs("writer", "write"),
+    # The same with a name that is protected.
+    "protect": _Needs("maintainer", "write"),
+    # Delete it or give it another name.
+    "delete": _Needs("owner", "write"),
+    # Say who may read it.
+    "share": _Needs("owner", "write"),
+}
+"""What each action needs: a role, and a token that is for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +66,18 @@ class Actor:
 
     Attributes:
         name: The account; empty for somebody without a token.
-        admin: Whether the account may read everything.
-        scopes: What the token is for.
+        admin: Whether the account may do everything.
+        teams: Those that it is in.
+        purpose: What the token is for.
+        only: The namespaces and repositories that it is for; empty if it is for all.
         token: What its owner calls the token.
     """
 
     name: str = ""
     admin: bool = False
-    scopes: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
+    purpose: Purpose = "read"
+    only: frozenset[str] = frozenset()
     token: str = ""
 
 
@@ -36,21 +87,50 @@ ANYBODY = Actor()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may do what with a repository: its ``namespace``, its ``level``, and its ``readers``."""
+    """Who may do what with a repository, or a namespace: its ``path``, its ``level``, and the
+    ``roles`` of accounts and teams.
+    """
 
-    namespace: str
+    path: str
     level: Level = "internal"
-    readers: frozenset[str] = frozenset()
+    roles: Mapping[str, Role] = field(default_factory=dict)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace."""
+        return self.path.partition("/")[0]
+
+
+def as_seen(actor: Actor, access: Access) -> Actor:
+    """Who somebody is for a repository: what a token is not for, it does not show."""
+    if actor.only and not actor.only & {access.path, access.namespace}:
+        return ANYBODY
+    return actor
+
+
+def role_of(actor: Actor, access: Access) -> Role | None:
+    """The role that somebody has; None if they may not read, either."""
+    actor = as_seen(actor, access)
+    if actor.admin or (actor.name and actor.name == access.namespace):
+        return "owner"
+    given = {access.roles[who] for who in (actor.name, *actor.teams) if who in access.roles}
+    if access.level == "public" or (access.level == "internal" and actor.name):
+        given.add("reader")
+    return max(given, key=ROLES.index, default=None)
 
 
 def may(actor: Actor, action: Action, access: Access) -> bool:
     """Whether somebody may do something with a repository, which need not be there."""
-    if action != "read":
-        return False  # nothing can be written over HTTP yet
-    if access.level == "public":
-        return True
-    if not actor.name or action not in actor.scopes:
+    role, needs = role_of(actor, access), ACTIONS[action]
+    if role is None or ROLES.index(role) < ROLES.index(needs.role):
         return False
-    if access.level == "internal" or actor.admin:
-        return True
-    return actor.name == access.namespace or actor.name in access.readers
+    return PURPOSES.index(actor.purpose) >= PURPOSES.index(needs.purpose)
+
+
+def kind_of_move(*, there: bool, onward: bool, protected: bool) -> Action:
+    """Which action it is to move or delete a name: whether it is ``there``, goes ``onward`` to what
+    was made from what it has, and is ``protected`` once it is there.
+    """
+    if there and protected:
+        return "protect"
+    return "write" if onward or not there else "force"

@@ -8,9 +8,19 @@ import sqlalchemy as sa
 
 from zoo.registry.sql import Text
 
-__all__ = ["REVISION", "VERSION_TABLE", "account", "level", "metadata", "reader", "token"]
+__all__ = [
+    "REVISION",
+    "VERSION_TABLE",
+    "account",
+    "level",
+    "metadata",
+    "protected",
+    "repo",
+    "role",
+    "token",
+]
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -24,6 +34,7 @@ account = sa.Table(
     sa.Column("name", Text, primary_key=True),
     sa.Column("admin", sa.Boolean, nullable=False),
     sa.Column("made", Text, nullable=False),
+    sa.Column("team", sa.Boolean, nullable=False),  # nobody logs in as one
 )
 
 token = sa.Table(
@@ -33,14 +44,15 @@ token = sa.Table(
     sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), nullable=False),
     sa.Column("name", Text, nullable=False),
     sa.Column("secret", Text, nullable=False),  # its SHA-256
-    sa.Column("scopes", Text, nullable=False),  # with spaces between them
+    sa.Column("purpose", Text, nullable=False),
+    sa.Column("only", Text, nullable=False),  # with spaces between them; empty: all
     sa.Column("made", Text, nullable=False),
     sa.Column("expires", Text),
     sa.Column("used", Text),
     sa.Column("revoked", Text),
 )
 
-# Who may read: of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.
+# Who may read, of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.
 level = sa.Table(
     "level",
     metadata,
@@ -48,9 +60,23 @@ level = sa.Table(
     sa.Column("level", Text, nullable=False),
 )
 
-reader = sa.Table(
-    "reader",
+# Who has which role in a namespace, or of a repository. Who has one in a team's is in the team.
+role = sa.Table(
+    "role",
     metadata,
     sa.Column("path", Text, primary_key=True),
-    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("who", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("role", Text, nullable=False),
+)
+
+# Names that stay where they are: ``team/*:v*``.
+protected = sa.Table("protected", metadata, sa.Column("pattern", Text, primary_key=True))
+
+# Repositories that were made over HTTP, and may be empty; and names that others had before.
+repo = sa.Table(
+    "repo",
+    metadata,
+    sa.Column("path", Text, primary_key=True),
+    sa.Column("made", Text, nullable=False),
+    sa.Column("moved", Text),  # the name that it has now
 )

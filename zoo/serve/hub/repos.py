@@ -1,0 +1,141 @@
+"""Repos: repositories are made, deleted, moved, and shown to more or fewer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, InvalidReference
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.moving import check_movable_to, move_names
+from zoo.serve.who.may import Level
+
+__all__ = ["change_settings", "create", "delete", "move"]
+
+Kind = Literal["model", "dataset", "space", "kernel"]
+
+
+class Named(msgspec.Struct):
+    """A repository as clients name it; without an ``organization`` it is the account's own."""
+
+    name: str
+    organization: str | None = None
+    type: Kind | None = None
+
+    def path(self, ask: Ask) -> str:
+        """The repository.
+
+        Raises:
+            Refused: It can be none.
+        """
+        return _path(f"{self.organization or ask.actor.name}/{self.name}", self.type)
+
+
+class Created(Named):
+    """What is asked for of a new one. That it be public is nothing: clients say so unasked."""
+
+    visibility: Level | None = None
+    private: bool | None = None
+
+
+class Moved(msgspec.Struct, rename="camel"):
+    """A repository and its new name."""
+
+    from_repo: str
+    to_repo: str
+    type: Kind | None = None
+
+
+class Settings(msgspec.Struct):
+    """What is to be of a repository."""
+
+    visibility: Level | None = None
+    private: bool | None = None
+    gated: bool | str | None = None
+
+
+def create(ask: Ask) -> Answer:
+    """Make an empty repository."""
+    wanted = ask.call.read(Created)
+    path = wanted.path(ask)
+    said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
+    if not ask.may("write", path):
+        raise ask.forbidden("write", path)
+    if ask.hub.exists(path):
+        raise Refused("Conflict", f"there is a repository {path} already", data=said)
+    _check_free(ask, path)
+    if wanted.private or wanted.visibility == "private":
+        ask.hub.accounts.change(path, level="private")  # first: nobody is to see it before
+    ask.hub.accounts.repos.add(path)
+    return json_answer(said)
+
+
+def delete(ask: Ask) -> Answer:
+    """Delete a repository with all its versions, of which none is protected."""
+    path = ask.call.read(Named).path(ask)
+    ask.require("delete", path)
+    versions = ask.hub.history.all_versions(path)
+    for each in versions:
+        if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
+            raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
+    for each in versions:
+        ask.hub.workspace.delete(each.ref, of=each.entry)
+    ask.hub.accounts.repos.remove(path)
+    return json_answer({})
+
+
+def move(ask: Ask) -> Answer:
+    """Give a repository another name, to which the old one leads from then on."""
+    wanted = ask.call.read(Moved)
+    old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
+    ask.require("delete", old)
+    if not ask.may("write", new):
+        raise ask.forbidden("write", new)
+    repos, workspace = ask.hub.accounts.repos, ask.hub.workspace
+    begun = repos.moved(old) == new  # and was cut off
+    if new == old or (ask.hub.exists(new) and not begun):
+        raise Refused("Conflict", f"there is a repository {new} already")
+    try:
+        _check_free(ask, new)
+        check_movable_to(workspace.store, old, new)
+    except Conflict:
+        raise Refused("Conflict", f"{new} was another one: choose another name") from None
+    repos.copy_rules(old, new)  # first: nobody else is to see it before
+    repos.move(old, new)
+    move_names(workspace, old, new)
+    return json_answer({"url": f"{ask.call.base}/{new}"})
+
+
+def change_settings(ask: Ask) -> Answer:
+    """Say who may read a repository."""
+    wanted = ask.call.read(Settings)
+    if wanted.gated:
+        raise Refused("NotImplemented", "nobody has to ask first: give roles (zoo serve role)")
+    level = wanted.visibility
+    if wanted.private is not None:
+        level = "private" if wanted.private else "public"
+    if level:
+        ask.hub.accounts.change(ask.repo, level=level)
+    return json_answer({"visibility": level} if level else {})
+
+
+def _path(text: str, kind: Kind | None) -> str:
+    if kind not in (None, "model"):
+        raise Refused("NotImplemented", f"there are no {kind}s here, only models")
+    namespace, _, name = text.partition("/")
+    try:
+        return Reference(namespace, name).path
+    except InvalidReference:
+        raise Refused("BadRequest", f"'{text}' cannot be a repository") from None
+
+
+def _check_free(ask: Ask, path: str) -> None:
+    """See that a new name can be told from others everywhere."""
+    try:
+        ask.hub.workspace.names.check_free(Reference.parse(path))
+    except (Conflict, InvalidReference):  # which say what others are called
+        raise Refused("BadRequest", f"{path} cannot be a new name here") from None

@@ -1,0 +1,77 @@
+"""Repos: repositories that were made over HTTP, which may be empty, and names that others had."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+
+from zoo.registry.engine import reading, writing
+from zoo.registry.sql import put
+from zoo.serve.who import schema
+
+__all__ = ["Repos"]
+
+TABLE = schema.repo
+
+
+class Repos:
+    """What is known of repositories beside the zoo's names."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __contains__(self, path: str) -> bool:
+        """Whether it was made, and not deleted since."""
+        with reading(self._engine) as connection:
+            return (
+                connection.scalar(
+                    select(TABLE.c.path).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
+                )
+                is not None
+            )
+
+    def all(self) -> list[tuple[str, str]]:
+        """Those that were made, and when, the newest first."""
+        statement = select(TABLE.c.path, TABLE.c.made).where(TABLE.c.moved.is_(None))
+        with reading(self._engine) as connection:
+            rows = connection.execute(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))
+            return [(row.path, row.made) for row in rows]
+
+    def add(self, path: str) -> None:
+        """Make one."""
+        with writing(self._engine) as connection:
+            _put(connection, path)
+
+    def remove(self, path: str) -> None:
+        """Delete one, and what leads to it. What was said of it stays: it can be restored."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                delete(TABLE).where((TABLE.c.path == path) | (TABLE.c.moved == path))
+            )
+
+    def copy_rules(self, old: str, new: str) -> None:
+        """Say of a new name what was said of the old one, of which it stays true."""
+        with writing(self._engine) as connection:
+            for table in (schema.level, schema.role):
+                connection.execute(delete(table).where(table.c.path == new))
+                rows = connection.execute(select(table).where(table.c.path == old)).mappings()
+                if found := [{**row, "path": new} for row in rows]:
+                    connection.execute(insert(table), found)
+
+    def move(self, old: str, new: str) -> None:
+        """Note that one has another name, to which the old one leads, and those before."""
+        with writing(self._engine) as connection:
+            connection.execute(update(TABLE).where(TABLE.c.moved == old).values(moved=new))
+            _put(connection, new)
+            _put(connection, old, moved=new)
+
+    def moved(self, path: str) -> str | None:
+        """The name that it has now, if it had this one before."""
+        with reading(self._engine) as connection:
+            return connection.scalar(select(TABLE.c.moved).where(TABLE.c.path == path))
+
+
+def _put(connection: Connection, path: str, moved: str | None = None) -> None:
+    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    put(connection, TABLE, [{"path": path, "made": made, "moved": moved}], ["made", "moved"])
