@@ -247,7 +247,7 @@ class Workspace:
         entry = self.store.read_ref(ref)
         if entry and entry.deleted:  # whoever did it may not have come to the index
             self.index.follow(ref)
-        self.names.resolve(str(ref))
+        self.names.target(str(ref))
         self.registry.check_writable()
         with self.index.noted(ref):
             return append_deletion(self.store, ref, of=of, why=why)
@@ -276,7 +276,7 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
-        self.names.resolve(str(ref))
+        self.names.target(str(ref))
         done = append_protection(self.store, ref, on=on)
         with suppress(ZooError):  # an index that lags behind does not undo it
             self.index.put(ref, done)

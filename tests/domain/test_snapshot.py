@@ -7,11 +7,18 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from tests.domain.test_manifest import MANIFEST, SHA, TENSOR, digest
-from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest, PlainFile, Tensor, WeightsFile
 from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights, is_snapshot, why_no_path
 from zoo.errors import InvalidManifest, Unsupported
 
+
+def digest(number: int) -> Digest:
+    return Digest("blake3", f"{number:064x}")
+
+
+SHA = Digest("sha256", f"{9:064x}")
+TENSOR = Tensor(name="a", dtype="F32", shape=(2,), object=digest(2), offset=64, nbytes=8)
 README = SnapshotFile(path="README.md", size=5, sha256=SHA, git="a" * 40, object=digest(4))
 MODEL = SnapshotFile(
     path="onnx/model.safetensors",
@@ -42,7 +49,8 @@ def test_a_snapshot_is_read_back_equal_and_is_told_from_a_manifest() -> None:
     assert Snapshot.from_bytes(Snapshot().to_bytes()) == Snapshot()
     assert is_snapshot(SNAPSHOT.to_bytes())
     assert is_snapshot(Snapshot().to_bytes())
-    assert not is_snapshot(MANIFEST.to_bytes())
+    for first in (b'{"ancestors":', b'{"backbone":'):  # as those of manifests
+        assert not is_snapshot(first)
 
 
 def test_a_program_that_knows_manifests_only_says_so() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,12 @@ def make(root: Path) -> None:
         workspace.commit(second, Reference.parse("team/net"), "finetune")
         workspace.move(Reference.parse("team/net:dev"), base.manifest, "tag")
         workspace.delete(Reference.parse("team/parts"))
+
+
+@pytest.fixture(scope="session")
+def make_zoo() -> Callable[[Path], None]:
+    """What makes such a zoo, for tests that change it."""
+    return make
 
 
 @pytest.fixture(scope="module")

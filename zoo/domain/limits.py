@@ -109,6 +109,24 @@ UPLOADED_HEADER_BYTES = 4 * MIB
 """Of the header of a weights file that a server takes apart as it arrives; 25,000 tensors need so
 much. What has a larger one is kept whole."""
 
+COMMIT_BYTES = 150 * MIB
+"""Of the body of a commit; large files come before it, each by itself."""
+
+COMMIT_LINE_BYTES = 16 * MIB
+"""Of a line of it, which has a small file whole."""
+
+COMMIT_LINES = 100_000
+"""Of a commit: files that it adds or deletes."""
+
+MESSAGE_BYTES = 16 * 1024
+"""Of the message of a commit; what is longer is cut."""
+
+FRONT_BYTES = 64 * 1024
+"""Of the YAML at the beginning of a README."""
+
+FRONT_NESTING = 16
+"""Lists and maps within each other in it."""
+
 RUN_BYTES = 64 * MIB
 """Of a fine-tune's ``run.json``."""
 

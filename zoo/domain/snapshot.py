@@ -107,6 +107,16 @@ class Snapshot:
         """The files by their paths."""
         return {file.path: file for file in self.files}
 
+    @property
+    def weights(self) -> tuple[WeightsFile, ...]:
+        """The files that are taken apart, called by their paths."""
+        return tuple(f for file in self.files if isinstance(f := file.stored, WeightsFile))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors of these."""
+        return tuple(tensor for weights in self.weights for tensor in weights.tensors)
+
     def objects(self) -> Iterator[tuple[Digest, int]]:
         """Each object that the files need, once, with the least number of bytes it has."""
         yield from objects_of(file.stored for file in self.files)

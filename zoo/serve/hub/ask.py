@@ -165,15 +165,20 @@ class Ask:
         return (wanted,)
 
     def manifest(self, digest: Digest) -> Manifest:
-        """What a checkpoint says of itself.
+        """What a checkpoint, or that of a snapshot, says of itself.
 
         Raises:
             Refused: It was deleted since.
+            NoCheckpoint: It is a snapshot that has none.
         """
+        self.check_here(digest)
+        return self.hub.files.manifest(digest)
+
+    def check_here(self, digest: Digest) -> None:
+        """See that a checkpoint or a snapshot was not deleted. Raises `Refused` if it was."""
         # Asked each time: what is in memory may have been deleted.
         if not self.hub.workspace.store.has_manifest(digest):
             raise Refused("EntryNotFound", f"checkpoint {digest.short} was deleted here")
-        return self.hub.files.manifest(digest)
 
     def next_page(self, **changed: object) -> Mapping[str, str]:
         """The header that leads to the next page of this list."""

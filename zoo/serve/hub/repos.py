@@ -11,7 +11,7 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.moving import move_names
+from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
 
 __all__ = ["change_settings", "create", "delete", "move"]
@@ -95,15 +95,18 @@ def move(ask: Ask) -> Answer:
     ask.require("delete", old)
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
-    if new == old or new in ask.hub.accounts.repos:
+    repos, workspace = ask.hub.accounts.repos, ask.hub.workspace
+    begun = repos.moved(old) == new  # and was cut off
+    if new == old or (ask.hub.exists(new) and not begun):
         raise Refused("Conflict", f"there is a repository {new} already")
-    _check_free(ask, new)
-    ask.hub.accounts.repos.copy_rules(old, new)  # first: nobody else is to see it before
     try:
-        move_names(ask.hub.workspace, old, new)
+        _check_free(ask, new)
+        check_movable_to(workspace.store, old, new)
     except Conflict:
-        raise Refused("Conflict", f"{new} is, or was, another one: choose another name") from None
-    ask.hub.accounts.repos.move(old, new)
+        raise Refused("Conflict", f"{new} was another one: choose another name") from None
+    repos.copy_rules(old, new)  # first: nobody else is to see it before
+    repos.move(old, new)
+    move_names(workspace, old, new)
     return json_answer({"url": f"{ask.call.base}/{new}"})
 
 

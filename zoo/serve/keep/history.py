@@ -1,7 +1,7 @@
 """History: the log of a name as commits of Git.
 
-Each entry that points the name at another checkpoint is one; protecting, deleting and restoring a
-name change no file. The ids are those that Git would give, so that they stay what they are whoever
+Each entry that points the name at other files is one; protecting, deleting and restoring a name
+change none, nor does a checkpoint that is found among files that were sent. The ids are those that Git would give, so that they stay what they are whoever
 works them out, and a clone by Git can have the same.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidReference, ZooError
-from zoo.serve.keep.git import commit_id, tree_id
+from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
@@ -35,7 +35,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit: the checkpoint ``manifest`` under a name, and its files."""
+    """A commit: the checkpoint or snapshot ``manifest`` under a name, and its files."""
 
     id: str
     manifest: Digest
@@ -43,6 +43,7 @@ class Commit:
     at: datetime
     author: str
     title: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ class History:
         known = self._recent.get(key)
         if known is None:
             entries = self._store.history(version.ref)
-            known = tuple(self._committed(entries, patience))[::-1]
+            known = tuple(self._committed(entries, patience)[::-1])
             self._recent.put(key, known)
             for file in {file for commit in known for file in commit.view.files if file.sha256}:
                 self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
@@ -137,23 +138,17 @@ class History:
         """The repositories of which it is known that they have a large file, or had it."""
         return self._holders.get(sha256, set()).copy()
 
-    def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> Iterator[Commit]:
-        before: Commit | None = None
+    def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> list[Commit]:
+        commits: list[Commit] = []
         for entry in entries:
-            if before and entry.manifest == before.manifest:
+            if commits and entry.manifest == commits[-1].manifest:
                 continue
             view = self._views.of(entry.manifest, patience)
-            at, title = entry.when or EPOCH, " ".join(entry.why.split())
-            tree = tree_id((file.path, file.git) for file in view.files)
-            before = Commit(
-                id=commit_id(tree, before.id if before else None, entry.by, at, title),
-                manifest=entry.manifest,
-                view=view,
-                at=at,
-                author=entry.by,
-                title=title,
-            )
-            yield before
+            if commits and view.sent and view.files == commits[-1].view.files:
+                commits[-1] = replace(commits[-1], manifest=entry.manifest, view=view)
+            else:
+                commits.append(_commit(entry, view, commits[-1].id if commits else None))
+        return commits
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
@@ -178,3 +173,21 @@ class History:
         if first:
             yield first
         yield from (each for each in self.versions(repo) if each != first)
+
+
+def _commit(entry: RefEntry, view: View, parent: str | None) -> Commit:
+    """An entry as a commit; what was sent has its message as the note."""
+    at, title, message = entry.when or EPOCH, " ".join(entry.why.split()), ""
+    if view.sent and entry.note:
+        title, _, message = entry.note.partition("\n\n")
+    tree = tree_ids((file.path, file.git) for file in view.files)[""]
+    text = f"{title}\n\n{message}" if message else title
+    return Commit(
+        id=commit_id(tree, parent, entry.by, at, text),
+        manifest=entry.manifest,
+        view=view,
+        at=at,
+        author=entry.by,
+        title=title,
+        message=message,
+    )

@@ -11,21 +11,30 @@ from zoo.store import Store
 from zoo.store.capabilities import folders
 from zoo.workspace import Workspace
 
-__all__ = ["move_names"]
+__all__ = ["check_movable_to", "move_names"]
 
 
-def move_names(workspace: Workspace, old: str, new: str) -> None:
-    """Give all versions of a name, ``namespace/name``, another one, with their logs, of which the
-    ids of commits are made. Whoever is stopped in between can do it again.
+def check_movable_to(store: Store, old: str, new: str) -> None:
+    """See that a name, ``namespace/name``, can become another one with its logs; part of them may
+    be there, where that was begun.
 
     Raises:
-        Conflict: The new name is, or was, another one; or somebody moves one of them.
+        Conflict: The new name is, or was, another one.
     """
-    store = workspace.store
     for there in _refs(store, new):
         known = store.history(there)
         if known != store.history(_called(there, old))[: len(known)]:
             raise Conflict(f"{there} is, or was, another one")
+
+
+def move_names(workspace: Workspace, old: str, new: str) -> None:
+    """Give all versions of a name another one, with their logs, of which the ids of commits are
+    made. Whoever is stopped in between can do it again.
+
+    Raises:
+        Conflict: Somebody else moves one of them.
+    """
+    store = workspace.store
     for ref in _refs(store, old):
         entries = store.history(ref)
         if entries and not entries[-1].deleted:

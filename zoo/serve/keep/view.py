@@ -1,6 +1,6 @@
-"""View: the files of a checkpoint as clients of the hub see them.
+"""View: the files of a checkpoint or a snapshot as clients of the hub see them.
 
-They are its weights and its other files, byte-identical, and what its manifest says as
+Those of a snapshot are what was sent. Those of a checkpoint are its weights and its other files, byte-identical, and what its manifest says as
 ``config.json`` and ``README.md``. What is made so is kept beside the store by the digest of the
 manifest, ``views/ab/abcdef….json``, also when a prune takes the checkpoint: a later version may say
 it in other words, and the ids of commits, which clients name their caches by, must not change.
@@ -21,12 +21,13 @@ from zoo.domain.limits import VIEW_BYTES
 from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.network import CONFIG
 from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.domain.task import with_intervals
 from zoo.errors import Corrupt, Invalid, InvalidReference
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
 
-__all__ = ["CARD", "View", "ViewedFile", "facts", "keep_view", "kept_view", "made_view"]
+__all__ = ["CARD", "View", "ViewedFile", "facts", "keep_view", "kept_view", "made_view", "view_of"]
 
 CARD = "README.md"
 LARGE = 1 << 20
@@ -59,15 +60,17 @@ class ViewedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The files of a checkpoint, sorted by their paths.
+    """The files of a checkpoint or a snapshot, sorted by their paths.
 
     Attributes:
         files: The files.
-        problem: Why it has no ``config.json``.
+        problem: Why a checkpoint has no ``config.json``.
+        sent: Whether they are those of a snapshot, and none was made here.
     """
 
     files: tuple[ViewedFile, ...] = ()
     problem: str = ""
+    sent: bool = False
 
     def file(self, path: str) -> ViewedFile | None:
         """The file of that path; None if there is none."""
@@ -84,7 +87,7 @@ def _key(manifest: Digest) -> str:
 
 
 def kept_view(store: Store, manifest: Digest) -> View | None:
-    """The view that is kept of a checkpoint; None if none is.
+    """The view that is kept of a checkpoint or a snapshot; None if none is.
 
     Raises:
         Invalid: It is damaged.
@@ -128,6 +131,18 @@ def made_view(
     return View(
         files=tuple(files[name] for name in sorted(files)), problem="" if whole else problem
     )
+
+
+def view_of(snapshot: Snapshot) -> View:
+    """The view of a snapshot: its files."""
+    return View(files=tuple(map(viewed, snapshot.files)), sent=True)
+
+
+def viewed(file: SnapshotFile) -> ViewedFile:
+    """A file of a snapshot."""
+    if file.git is None or file.size > LARGE or file.path.endswith(WEIGHTS):
+        return _large(file.path, file.size, file.sha256)
+    return ViewedFile(path=file.path, size=file.size, git=file.git)
 
 
 def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:

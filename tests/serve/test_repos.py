@@ -1,0 +1,280 @@
+"""Repositories are made, moved, deleted, and shown to more or fewer; names stay where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.served import Got, Served, serving
+from sqlalchemy import inspect
+
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference, UnknownName
+from zoo.registry.engine import open_engine, writing
+from zoo.registry.engines import sqlite
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.who import open as opening
+from zoo.serve.who import schema
+from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.open import FILE
+from zoo.workspace import Workspace
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, make_zoo: Callable[[Path], None]) -> Workspace:
+    make_zoo(tmp_path / "zoo")
+    return Workspace(tmp_path / "zoo")
+
+
+def tell(served: Served, method: str, path: str, token: str | None, **said: object) -> Got:
+    body = json.dumps(said).encode()
+    return served.ask(path, method, token=token, body=body)
+
+
+def create(served: Served, token: str | None, repo: str, **said: object) -> Got:
+    namespace, _, name = repo.partition("/")
+    return tell(served, "POST", "/api/repos/create", token, organization=namespace, name=name,
+                **said)  # fmt: skip
+
+
+def delete(served: Served, token: str, repo: str) -> Got:
+    namespace, _, name = repo.partition("/")
+    return tell(served, "DELETE", "/api/repos/delete", token, organization=namespace, name=name)
+
+
+def move(served: Served, token: str, old: str, new: str) -> Got:
+    return tell(served, "POST", "/api/repos/move", token, fromRepo=old, toRepo=new, type="model")
+
+
+def test_an_empty_repository_is_made(served: Served) -> None:
+    cleo, ann = served.token("cleo", "append"), served.token("ann")
+    made = tell(served, "POST", "/api/repos/create", cleo, name="new", organization=None,
+                type="model", private=False, sdk=None)  # fmt: skip
+    assert (made.status, made.json["url"]) == (200, f"{served.url}/cleo/new")
+    again = create(served, cleo, "cleo/new")
+    assert (again.status, again.json["url"]) == (409, f"{served.url}/cleo/new")
+    for url in ("", "/auth-check", "/refs"):
+        assert served.ask(f"/api/models/cleo/new{url}", token=ann).status == 200, url
+    assert served.ask("/api/models/cleo/new/auth-check/write", token=cleo).status == 200
+    assert served.ask("/api/models/cleo/new", token=ann).json["private"]
+    assert served.ask("/api/models/cleo/new").code == "RepoNotFound", "public was not asked for"
+    assert served.ask("/api/models/cleo/new/tree/main", token=ann).code == "RevisionNotFound"
+    assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
+    assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
+    assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
+
+
+def test_nobody_learns_what_is_there_by_making_it(served: Served) -> None:
+    """A stranger is told the same of a name that is taken, of a free one, and of any namespace."""
+    ann = served.token("ann", "write")
+    said = {
+        (got.status, got.code, got.body.replace(repo.encode(), b"REPO"))
+        for repo in ("secret/net", "secret/nil", "free/net", "shown/net", "team/net")
+        for got in [create(served, ann, repo)]
+    }
+    assert said == {(403, "Forbidden", b'{"error":"that needs the role of writer in REPO"}')}
+    assert create(served, None, "free/net").code == "NoToken"
+    assert b"one to append" in create(served, served.token("ann"), "ann/net").body
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"name": "a/b"}, "BadRequest"), ({"name": ".."}, "BadRequest"), ({}, "BadRequest"),
+        ({"name": "x", "type": "dataset"}, "NotImplemented"), ({"name": 1}, "BadRequest"),
+        ({"name": "con"}, "BadRequest"), ({"name": "x", "visibility": "all"}, "BadRequest"),
+        ({"name": "x" * 200}, "BadRequest"), ({"name": ""}, "BadRequest"),
+    ],
+)  # fmt: skip
+def test_what_can_be_no_repository(served: Served, said: dict[str, object], code: str) -> None:
+    token = served.token("dora", "write")
+    assert tell(served, "POST", "/api/repos/create", token, **said).code == code
+    assert served.ask("/api/repos/create", "POST", token=token, body=b"[" * 99999).code == (
+        "BadRequest"
+    )
+
+
+def test_who_may_read_it_is_said_by_its_owner(served: Served) -> None:
+    ann, cleo = served.token("ann", "write"), served.token("cleo", "write")
+    url = "/api/models/cleo/open/settings"
+    create(served, cleo, "cleo/open")
+    assert tell(served, "PUT", url, ann, visibility="public").code == "Forbidden"
+    assert tell(served, "PUT", url, served.token("cleo"), private=True).code == "Forbidden"
+    for said, status in (({"visibility": "public"}, 200), ({"private": True}, 401)):
+        assert tell(served, "PUT", url, cleo, **said).status == 200
+        assert served.ask("/api/models/cleo/open").status == status
+    assert tell(served, "PUT", url, ann, visibility="public").code == "RepoNotFound"
+    assert tell(served, "PUT", url, cleo, gated="auto").code == "NotImplemented"
+    assert tell(served, "PUT", url, cleo, gated=False).status == 200
+
+
+def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) -> None:
+    zoo.close()
+    with serving(zoo.root) as served:
+        ann, admin = served.token("ann", "write"), served.token("admin", "write")
+        served.accounts.change("team/net", level="private")
+        served.accounts.grant("team/net", "ann", "reader")
+        ben = served.token("ben")
+
+        def commits(repo: str, revision: str) -> list[str]:
+            got = served.ask(f"/api/models/{repo}/commits/{revision}", token=ann)
+            return [each["id"] for each in got.json]
+
+        before = {name: commits("team/net", name) for name in ("main", "dev", "v1")}
+        assert move(served, ann, "team/net", "ann/net").code == "Forbidden"
+        served.accounts.grant("team/net", "ann", "owner")
+        assert move(served, ann, "team/net", "lab/net").code == "Forbidden", "she is none there"
+        assert move(served, ann, "team/net", "team/net").code == "Conflict"
+        assert move(served, admin, "team/net", "shown/net").code == "Conflict"
+        assert move(served, ann, "team/net", "ann/net").json["url"] == f"{served.url}/ann/net"
+        assert before == {name: commits("ann/net", name) for name in before}
+        refs = served.ask("/api/models/ann/net/refs", token=ann).json
+        assert [each["name"] for each in refs["tags"]] == ["v1"], "what was protected still is"
+        old = served.ask(f"/team/net/resolve/{before['main'][0]}/config.json?x=1", token=ann)
+        new = f"/ann/net/resolve/{before['main'][0]}/config.json?x=1"
+        assert (old.status, old.headers["location"]) == (307, new)
+        assert served.ask(new, token=ann).status == 200
+        for path in ("/api/models/team/net", "/api/models/ann/net"):
+            assert served.ask(path, token=ben).code == "RepoNotFound", "it is private still"
+        assert move(served, ann, "ann/net", "ann/web").status == 200
+        again = served.ask("/api/models/team/net", token=ann)
+        assert again.headers["location"] == "/api/models/ann/web"
+        assert create(served, admin, "team/net").status == 200, "the old name is free"
+        assert served.ask("/api/models/team/net", token=ann).json["siblings"] == []
+
+
+def test_a_move_that_was_cut_off_is_done_again(
+    zoo: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the third entry, of the name or a tag of it: the request fails, and is sent again."""
+    logs = {tag: zoo.store.history(Reference("team", "net", tag)) for tag in ("latest", "v1")}
+    zoo.close()
+    with serving(zoo.root) as served:
+        token, store = served.token("admin", "write"), served.server.hub.workspace.store
+        done: list[Reference] = []
+        append = store.append_ref
+
+        def stopped(ref: Reference, entry: RefEntry) -> None:
+            if len(done) == 3:
+                raise RuntimeError
+            done.append(ref)
+            append(ref, entry)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append_ref", stopped)
+            assert move(served, token, "team/net", "lab/web").code == "Failed"
+        assert move(served, token, "team/net", "lab/web").status == 200
+        for tag, log in logs.items():
+            assert store.history(Reference("lab", "web", tag)) == log
+            newest = store.read_ref(Reference("team", "net", tag))
+            assert newest
+            assert newest.renamed == Reference("lab", "web", tag)
+
+
+def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace) -> None:
+    zoo.close()
+    with serving(zoo.root) as served:
+        admin = served.token("admin", "write")
+        refused = delete(served, admin, "team/net")
+        assert (refused.status, refused.code) == (403, "Forbidden")
+        assert b"team/net:v1 is protected" in refused.body
+        served.accounts.protect("shown/*", on=True)
+        assert delete(served, admin, "shown/net").code == "Forbidden"
+        assert delete(served, served.token("admin", "append"), "secret/net").code == "Forbidden"
+        served.accounts.change("secret/net", level="private")
+        assert delete(served, admin, "secret/net").status == 200
+        assert delete(served, admin, "secret/net").code == "RepoNotFound"
+        workspace = served.server.hub.workspace
+        gone = workspace.store.read_ref(Reference.parse("secret/net"))
+        assert gone
+        assert (gone.deleted, gone.by) == (True, "admin"), "it is known who did it"
+        workspace.restore(Reference.parse("secret/net"))
+        ann = served.token("ann")
+        assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
+
+
+def ask_as(served: Served, who: str, purpose: str = "write") -> Ask:
+    """A request of somebody, as a handler gets it."""
+    actor, rules = served.accounts.look(served.token(who, purpose))
+    assert actor
+    ask: Ask = object.__new__(Ask)
+    for name, value in {"hub": served.server.hub, "actor": actor, "rules": rules}.items():
+        object.__setattr__(ask, name, value)
+    return ask
+
+
+def test_names_that_a_pattern_stands_for_stay(served: Served) -> None:
+    accounts, store = served.accounts, served.server.hub.workspace.store
+    for who, role in (("cat", "writer"), ("mia", "maintainer")):
+        served.token(who)
+        accounts.grant("team", who, role)
+    net = Reference.parse("team/net")
+    now = store.read_ref(net)
+
+    def refused(
+        who: str, ref: Reference, *, onward: bool, there: bool, purpose: str = "write"
+    ) -> str:
+        try:
+            ask_as(served, who, purpose).check_move(ref, now if there else None, onward=onward)
+        except Refused as error:
+            return error.message
+        return ""
+
+    assert refused("cat", net, onward=True, there=True, purpose="append") == ""
+    assert refused("cat", net, onward=False, there=True) == ""
+    assert "one to write" in refused("cat", net, onward=False, there=True, purpose="append")
+    assert "role of writer" in refused("ann", net, onward=True, there=True)
+    for pattern in ("team/*", "*/n?t:latest", "*/net"):
+        accounts.protect(pattern, on=True)
+        assert accounts.patterns() == [pattern]
+        assert "team/net is protected" in refused("cat", net, onward=True, there=True)
+        assert refused("mia", net, onward=False, there=True) == ""
+        assert refused("cat", net, onward=False, there=False) == "", "once it is there"
+        accounts.protect(pattern, on=False)
+    for pattern in ("tea/*", "*/net:v*", "*/NET"):
+        accounts.protect(pattern, on=True)
+        assert refused("cat", net, onward=True, there=True) == ""
+        accounts.protect(pattern, on=False)
+    v1 = Reference.parse("team/net:v1")
+    now = store.read_ref(v1)
+    assert "is protected" in refused("cat", v1, onward=True, there=True), "by zoo protect"
+    with pytest.raises(UnknownName):
+        accounts.protect("*/net", on=False)
+    for text in ("net", "a/b/c", "a/b:", "", "a /b", "x" * 300):
+        with pytest.raises(InvalidReference):
+            accounts.protect(text, on=True)
+
+
+def test_accounts_of_the_first_version_are_kept(tmp_path: Path) -> None:
+    """Who was a reader is one, and a token is to read."""
+    from alembic import command
+    from alembic.config import Config
+
+    workspace = Workspace.create(tmp_path / "zoo")
+    engine = open_engine(sqlite.url_of(workspace.root / FILE))
+    with writing(engine) as connection:
+        steps = Config()
+        steps.set_main_option("script_location", str(opening.SCRIPTS))
+        steps.attributes |= {"connection": connection, "version_table": schema.VERSION_TABLE}
+        command.upgrade(steps, "0001")
+        for line in (
+            "INSERT INTO account VALUES ('ann', true, '2026-01-01T00:00:00Z')",
+            "INSERT INTO token VALUES "
+            "('abc', 'ann', 'x', '', 'read', '2026-01-01T00:00:00Z', NULL, NULL, NULL)",
+            "INSERT INTO reader VALUES ('team/net', 'ann')",
+        ):
+            connection.exec_driver_sql(line)
+    accounts = Accounts.of(workspace)
+    assert [(each.name, each.admin, each.team) for each in accounts.all()] == [("ann", True, False)]
+    assert [(each.purpose, each.only) for each in accounts.tokens()] == [("read", ())]
+    assert [(each.path, each.roles) for each in accounts.given()] == [
+        ("team/net", {"ann": "reader"})
+    ]
+    assert "reader" not in inspect(engine).get_table_names()
+    engine.dispose()
+    accounts.close()
+    workspace.close()
