@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from fakes.checkpoints import objects_in
 from fakes.sending import packed, raw, sha256, shard, xorb
-from fakes.served import Got, Served, with_files
+from fakes.served import CONFIG, Got, Served, with_files
 from safetensors.numpy import save
 
 from zoo.domain.digest import Digest
@@ -327,7 +327,9 @@ def test_a_file_is_there_for_who_may_read_it_or_has_sent_it(served: Served, ann:
 
     workspace = served.server.hub.workspace
     base = workspace.names.resolve("team/net")[1]
-    workspace.commit(with_files(workspace, base, own_safetensors=private), OWN, "import")
+    workspace.commit(
+        with_files(workspace, base, own_safetensors=private, config_json=CONFIG), OWN, "import"
+    )
     served.server.hub.history.look_at_all()
     assert not ben.verified(private), "it is in a repository that he may not read"
     served.accounts.grant("secret", "ben", "reader")
