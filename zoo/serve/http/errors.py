@@ -33,6 +33,7 @@ CODES: Mapping[str, _Code] = {
     "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),
     "TooSlow": _Code(408, "Nothing came for a minute."),
     "Conflict": _Code(409, "It is there already, or somebody else was faster."),
+    "Moved": _Code(412, "The branch is not where the client has seen it."),
     "TooLarge": _Code(413, "The body of the request is too large."),
     "RangeNotSatisfiable": _Code(416, "The file has no such range."),
     "WrongHost": _Code(421, "The server is not called so."),

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from zoo.serve.http.router import Route
-from zoo.serve.hub import account, files, info, lfs, listing, refs, repos, tree, xet
+from zoo.serve.hub import (
+    account,
+    branches,
+    commit,
+    files,
+    info,
+    lfs,
+    listing,
+    refs,
+    repos,
+    tree,
+    xet,
+)
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
@@ -12,6 +24,7 @@ __all__ = ["ROUTES"]
 REPO = ("RepoNotFound",)
 REVISION = (*REPO, "RevisionNotFound", "EntryNotFound", "Busy")
 WRITE = (*REPO, "NoToken", "Forbidden")
+SEND = (*REVISION, "NoToken", "Forbidden", "BadRequest")
 SENDING = (*WRITE, "BadRequest", "NotImplemented")
 BYTES = ("InvalidSeal", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
 LFS = "/{namespace}/{name}.git/info/lfs/objects"
@@ -59,6 +72,36 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,
         errors=(*BODY, *WRITE), summary="who may read a repository",
+    ),
+    Route(
+        method="POST", path="/api/validate-yaml", scope="open", handler=commit.validate_yaml,
+        errors=("BadRequest",), summary="whether the front of a README can be read",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",
+        handler=commit.preupload, errors=(*SEND, "NotImplemented"),
+        summary="how files are to be sent",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/commit/{{revision}}", scope="write", handler=commit.commit,
+        errors=(*SEND, "NotImplemented", "TooSlow", "Conflict", "Moved", "DiskFull"), streams=True,
+        summary="add and delete files of a branch",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/branch/{{branch}}", scope="write",
+        handler=branches.create_branch, errors=(*SEND, "Conflict"), summary="make a branch",
+    ),
+    Route(
+        method="DELETE", path=f"{MODEL}/branch/{{branch}}", scope="force",
+        handler=branches.delete_branch, errors=(*SEND, "Conflict"), summary="delete a branch",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/tag/{{revision}}", scope="write",
+        handler=branches.create_tag, errors=(*SEND, "Conflict"), summary="make a tag",
+    ),
+    Route(
+        method="DELETE", path=f"{MODEL}/tag/{{tag}}", scope="force", handler=branches.delete_tag,
+        errors=(*SEND, "Conflict"), summary="delete a tag",
     ),
     *(Route(
         method="GET", path=f"/api/{kind}", scope="open", handler=listing.list_nothing,

@@ -1,6 +1,6 @@
 """History: the log of a name as commits of Git.
 
-Each entry that points the name at other files is one; protecting, deleting and restoring a name
+A branch begins with the commits of the one that it was made of. Each entry that points the name at other files is one; protecting, deleting and restoring a name
 change none, nor does a checkpoint that is found among files that were sent. The ids are those that Git would give, so that they stay what they are whoever
 works them out, and a clone by Git can have the same.
 """
@@ -24,10 +24,15 @@ from zoo.serve.keep.views import Views
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
-__all__ = ["MAIN", "Commit", "History", "Version"]
+__all__ = ["MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
+SENT = "commit"
+"""Why a name moved to files that a client of the hub has sent."""
+BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
+DEEPEST = 64
+"""Branches of branches: a log is somebody's text, and may lead in a circle."""
 ID = re.compile("[0-9a-f]{40}")
 ROOM = 4096
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -35,7 +40,10 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit: the checkpoint or snapshot ``manifest`` under a name, and its files."""
+    """A commit: the checkpoint or snapshot ``manifest`` under a name, and its files.
+
+    It is the entry ``number`` of ``ref``, from which branches may have begun.
+    """
 
     id: str
     manifest: Digest
@@ -44,6 +52,13 @@ class Commit:
     author: str
     title: str
     message: str = ""
+    ref: Reference
+    number: int
+
+    @property
+    def text(self) -> str:
+        """The title and, after an empty line, what else is said."""
+        return f"{self.title}\n\n{self.message}" if self.message else self.title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +136,7 @@ class History:
         known = self._recent.get(key)
         if known is None:
             entries = self._store.history(version.ref)
-            known = tuple(self._committed(entries, patience)[::-1])
+            known = tuple(self._committed(version.ref, entries, patience)[::-1])
             self._recent.put(key, known)
             for file in {file for commit in known for file in commit.view.files if file.sha256}:
                 self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
@@ -138,17 +153,32 @@ class History:
         """The repositories of which it is known that they have a large file, or had it."""
         return self._holders.get(sha256, set()).copy()
 
-    def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> list[Commit]:
+    def _committed(
+        self, ref: Reference, entries: tuple[RefEntry, ...], patience: float, deep: int = 0
+    ) -> list[Commit]:
+        """The commits that entries of a name are, oldest first."""
         commits: list[Commit] = []
+        deleted = False
         for entry in entries:
+            if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
+                commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
+            elif deleted and entry.why == SENT:
+                commits = []  # another branch that is called so
+            deleted = entry.deleted
             if commits and entry.manifest == commits[-1].manifest:
                 continue
-            view = self._views.of(entry.manifest, patience)
-            if commits and view.sent and view.files == commits[-1].view.files:
-                commits[-1] = replace(commits[-1], manifest=entry.manifest, view=view)
+            view, last = self._views.of(entry.manifest, patience), commits[-1] if commits else None
+            if last and view.sent and view.files == last.view.files:
+                commits[-1] = replace(
+                    last, manifest=entry.manifest, view=view, ref=ref, number=entry.number
+                )
             else:
-                commits.append(_commit(entry, view, commits[-1].id if commits else None))
+                commits.append(_commit(ref, entry, view, last.id if last else None))
         return commits
+
+    def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
+        entries = self._store.history(ref)[:number]
+        return self._committed(ref, entries, patience, deep)
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
@@ -175,19 +205,26 @@ class History:
         yield from (each for each in self.versions(repo) if each != first)
 
 
-def _commit(entry: RefEntry, view: View, parent: str | None) -> Commit:
+def branched(commit: Commit) -> str:
+    """Why a name is made that begins with a commit."""
+    return f"branch of {commit.ref.tag} at {commit.number}"
+
+
+def _commit(ref: Reference, entry: RefEntry, view: View, parent: str | None) -> Commit:
     """An entry as a commit; what was sent has its message as the note."""
     at, title, message = entry.when or EPOCH, " ".join(entry.why.split()), ""
     if view.sent and entry.note:
         title, _, message = entry.note.partition("\n\n")
     tree = tree_ids((file.path, file.git) for file in view.files)[""]
-    text = f"{title}\n\n{message}" if message else title
-    return Commit(
-        id=commit_id(tree, parent, entry.by, at, text),
+    commit = Commit(
+        id="",
         manifest=entry.manifest,
         view=view,
         at=at,
         author=entry.by,
         title=title,
         message=message,
+        ref=ref,
+        number=entry.number,
     )
+    return replace(commit, id=commit_id(tree, parent, entry.by, at, commit.text))

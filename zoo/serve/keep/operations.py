@@ -14,9 +14,11 @@ import msgspec
 from zoo.domain.limits import COMMIT_BYTES, COMMIT_LINE_BYTES, COMMIT_LINES, MESSAGE_BYTES
 from zoo.domain.snapshot import SnapshotFile, folders_of, why_no_path
 from zoo.serve.http.errors import Refused
+from zoo.serve.keep.view import is_large
 
-__all__ = ["Deletion", "Operations", "applied", "read_operations"]
+__all__ = ["Deletion", "Operations", "Tree", "applied", "read_operations"]
 
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 SHA256 = re.compile("[0-9a-f]{64}")
 Tree = dict[str, SnapshotFile]
 """The files of a repository, by their paths."""
@@ -144,7 +146,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T:
 
 def _read_header(header: _Header, done: Operations) -> None:
     title = " ".join(header.summary.split()) or "Upload"
-    text = f"{title}\n\n{header.description.strip()}".strip()
+    text = CONTROL.sub(" ", f"{title}\n\n{header.description.strip()}").strip()
     done.message = text.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore")
     done.parent = header.parentCommit or ""
 
@@ -159,7 +161,8 @@ def _small(file: _File, add: Callable[[bytes], SnapshotFile]) -> SnapshotFile:
             raise Refused("BadRequest", f"unknown encoding {file.encoding!r:.40}")
     except (binascii.Error, ValueError) as error:
         raise Refused("BadRequest", f"'{file.path:.200}' is not in its encoding: {error}") from None
-    return replace(add(data), path=_checked(file.path))
+    path = _checked(file.path)
+    return _placed(add(data), path)
 
 
 def _large(file: _LargeFile, find: Callable[[str], SnapshotFile | None]) -> SnapshotFile:
@@ -169,7 +172,12 @@ def _large(file: _LargeFile, find: Callable[[str], SnapshotFile | None]) -> Snap
     found = find(file.oid)
     if found is None or file.size not in (None, found.size):
         raise Refused("BadRequest", f"the bytes of '{path}' were not sent: {file.oid}")
-    return replace(found, path=path)
+    return _placed(found, path)
+
+
+def _placed(file: SnapshotFile, path: str) -> SnapshotFile:
+    # Git keeps a pointer in the place of a large one, whichever way it was sent.
+    return replace(file, path=path, git=None if is_large(path, file.size) else file.git)
 
 
 def _checked(path: str) -> str:

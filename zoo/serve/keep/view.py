@@ -27,7 +27,17 @@ from zoo.errors import Corrupt, Invalid, InvalidReference
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
 
-__all__ = ["CARD", "View", "ViewedFile", "facts", "keep_view", "kept_view", "made_view", "view_of"]
+__all__ = [
+    "CARD",
+    "View",
+    "ViewedFile",
+    "facts",
+    "is_large",
+    "keep_view",
+    "kept_view",
+    "made_view",
+    "view_of",
+]
 
 CARD = "README.md"
 LARGE = 1 << 20
@@ -133,6 +143,11 @@ def made_view(
     )
 
 
+def is_large(path: str, size: int) -> bool:
+    """Whether a file is kept by Git LFS."""
+    return size > LARGE or bool(size and path.endswith(WEIGHTS))
+
+
 def view_of(snapshot: Snapshot) -> View:
     """The view of a snapshot: its files."""
     return View(files=tuple(map(viewed, snapshot.files)), sent=True)
@@ -140,7 +155,7 @@ def view_of(snapshot: Snapshot) -> View:
 
 def viewed(file: SnapshotFile) -> ViewedFile:
     """A file of a snapshot."""
-    if file.git is None or file.size > LARGE or file.path.endswith(WEIGHTS):
+    if file.git is None or is_large(file.path, file.size):
         return _large(file.path, file.size, file.sha256)
     return ViewedFile(path=file.path, size=file.size, git=file.git)
 
@@ -155,7 +170,7 @@ def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:
     for file in manifest.files:
         if why_unsafe(file.name):
             continue
-        if file.size > LARGE or file.name.endswith(WEIGHTS):
+        if is_large(file.name, file.size):
             yield _large(file.name, file.size, file.sha256)
         else:
             git = blob_id(_bytes(store, file))
