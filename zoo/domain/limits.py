@@ -102,6 +102,9 @@ VIEW_BYTES = 16 * MIB
 REQUEST_BYTES = MIB
 """Of the body of a request to a server that sends no file."""
 
+UPLOADED_FILE_BYTES = 256 << 30
+"""Of a file that is sent to a server."""
+
 UPLOADED_HEADER_BYTES = 4 * MIB
 """Of the header of a weights file that a server takes apart as it arrives; 25,000 tensors need so
 much. What has a larger one is kept whole."""

@@ -23,6 +23,7 @@ __all__ = ["Address", "Server", "run"]
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
+CLEAR_SECONDS = 600
 DRAIN_SECONDS = 30
 """Answers that are being sent have so long to end."""
 
@@ -49,6 +50,7 @@ class Server(uvicorn.Server):
         host = f"[{address.host}]" if ":" in address.host else address.host
         self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
         self.told = told
+        self._ended = threading.Event()
         workspace.registry  # noqa: B018 - opened by one thread
         self.hub = Hub(workspace, Accounts.of(workspace))
         config = uvicorn.Config(
@@ -69,6 +71,7 @@ class Server(uvicorn.Server):
         """Begin to answer, and describe meanwhile what nobody has asked for yet."""
         await super().startup(sockets)
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        threading.Thread(target=self._clear, name="clear", daemon=True).start()
         self.told(self.url)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -76,8 +79,19 @@ class Server(uvicorn.Server):
         try:
             super().run(sockets or [self.listening])
         finally:
+            self._ended.set()
             self.listening.close()
             self.hub.close()
+
+    def _clear(self) -> None:
+        """Delete what was sent and is not needed, now and then."""
+        while True:
+            try:
+                self.hub.blobs.clear()
+            except (ZooError, OSError) as error:
+                LOG.warning("uploads are not cleared: %s", error)
+            if self._ended.wait(CLEAR_SECONDS):
+                return
 
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
@@ -87,6 +101,7 @@ class Server(uvicorn.Server):
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
         self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
+        self.hub.history.look_at_all()
 
 
 def _listen(address: Address) -> socket.socket:

@@ -217,10 +217,16 @@ def _take_tensors(staging: _Staging, source: _Source, header: Header) -> tuple[T
         spill.flush()
         places |= dict(_add_small(staging, spill, header, positions))
     return tuple(
-        Tensor(name=entry.name, dtype=entry.dtype, shape=entry.shape, nbytes=entry.end - entry.begin,
-               object=places[entry.name][0], offset=places[entry.name][1])
+        Tensor(
+            name=entry.name,
+            dtype=entry.dtype,
+            shape=entry.shape,
+            object=places[entry.name][0],
+            offset=places[entry.name][1],
+            nbytes=entry.end - entry.begin,
+        )
         for entry in header.entries
-    )  # fmt: skip
+    )
 
 
 def _add_small(

@@ -31,6 +31,7 @@ from zoo.store.forgotten import Forgotten
 from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_document
 from zoo.store.refs import entry_name
+from zoo.store.sent import sent_objects
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -184,6 +185,9 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     young_manifests = _either(young)
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= _bases(headers["encoded"], young["encoded"])
+    if store.is_zoo:
+        coming = sent_objects(store, now)
+        relied |= coming | _bases(headers["encoded"], coming)
     doomed, spared = [], 0
     for kind, held in files.items():
         of_manifests = kind in FORMS

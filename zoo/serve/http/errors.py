@@ -27,6 +27,7 @@ CODES: Mapping[str, _Code] = {
     "NotFound": _Code(404, "There is nothing at this address."),
     "InvalidToken": _Code(401, "The token is none of this server's, has expired, or is revoked."),
     "NoToken": _Code(401, "A token is needed."),
+    "InvalidSeal": _Code(403, "This address to send bytes to has expired, or was for others."),
     "Forbidden": _Code(403, "You may read this, and not do that with it."),
     "BadRequest": _Code(400, "The request is malformed."),
     "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),

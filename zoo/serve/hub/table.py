@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from zoo.serve.http.router import Route
-from zoo.serve.hub import account, branches, commit, files, info, listing, refs, repos, tree
+from zoo.serve.hub import (
+    account,
+    branches,
+    commit,
+    files,
+    info,
+    lfs,
+    listing,
+    refs,
+    repos,
+    tree,
+    xet,
+)
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
@@ -13,6 +25,9 @@ REPO = ("RepoNotFound",)
 REVISION = (*REPO, "RevisionNotFound", "EntryNotFound", "Busy")
 WRITE = (*REPO, "NoToken", "Forbidden")
 SEND = (*REVISION, "NoToken", "Forbidden", "BadRequest")
+SENDING = (*WRITE, "BadRequest", "NotImplemented")
+BYTES = ("InvalidSeal", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
+LFS = "/{namespace}/{name}.git/info/lfs/objects"
 BODY = ("BadRequest", "NotImplemented", "NoToken")
 MODEL = "/api/models/{namespace}/{name}"
 
@@ -59,8 +74,8 @@ ROUTES: tuple[Route[Hub], ...] = (
         errors=(*BODY, *WRITE), summary="who may read a repository",
     ),
     Route(
-        method="POST", path="/api/validate-yaml", scope="open", handler=commit.validate_yaml,
-        errors=("BadRequest",), summary="whether the front of a README can be read",
+        method="POST", path="/api/validate-yaml", scope="account",
+        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"), summary="whether the front of a README can be read",
     ),
     Route(
         method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",
@@ -136,6 +151,42 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/{namespace}/{name}/raw/{revision}/{path...}", scope="read",
         handler=files.raw, errors=(*REVISION, "Damaged"), summary="a file, or the pointer to it",
+    ),
+    Route(
+        method="POST", path=f"{LFS}/batch", scope="write", handler=lfs.batch, errors=SENDING,
+        summary="where to send large files that are not there yet",
+    ),
+    Route(
+        method="POST", path=f"{LFS}/verify", scope="write", handler=lfs.verify,
+        errors=(*SENDING, "EntryNotFound"), summary="whether a file that was sent is there",
+    ),
+    Route(
+        method="PUT", path="/lfs/objects/{oid}", scope="open", handler=lfs.put, errors=BYTES,
+        streams=True, summary="a large file",
+    ),
+    Route(
+        method="PUT", path="/lfs/parts/{oid}/{number}", scope="open", handler=lfs.put_part,
+        errors=BYTES, streams=True, summary="a part of one",
+    ),
+    Route(
+        method="POST", path="/lfs/complete/{oid}", scope="open", handler=lfs.complete,
+        errors=BYTES, summary="that all parts were sent",
+    ),
+    Route(
+        method="GET", path=f"{MODEL}/xet-write-token/{{revision}}", scope="write",
+        handler=xet.write_token, errors=SENDING, summary="where to send large files by Xet",
+    ),
+    Route(
+        method="GET", path="/xet/{space}/v1/chunks/default/{digest}", scope="open",
+        handler=xet.chunks, errors=("InvalidSeal",), summary="no chunk is known to others",
+    ),
+    Route(
+        method="POST", path="/xet/{space}/v1/xorbs/default/{digest}", scope="open",
+        handler=xet.put_xorb, errors=BYTES, streams=True, summary="some chunks of files",
+    ),
+    Route(
+        method="POST", path="/xet/{space}/v1/shards", scope="open", handler=xet.put_shard,
+        errors=BYTES, streams=True, summary="which chunks are which files",
     ),
     *ELSEWHERE,
 )  # fmt: skip

@@ -1,21 +1,23 @@
 """History: the log of a name as commits of Git.
 
-A branch begins with the commits of the one that it was made of. Each entry that points the name at other files is one; protecting, deleting and restoring a name
-change none, nor does a checkpoint that is found among files that were sent. The ids are those that Git would give, so that they stay what they are whoever
-works them out, and a clone by Git can have the same.
+A branch begins with the commits of the one that it was made of. Each entry that points the name at
+other files is one; protecting, deleting and restoring a name change none, nor does a checkpoint
+that is found among files that were sent. The ids are those that Git would give, so that they stay
+what they are whoever works them out, and a clone by Git can have the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidReference
+from zoo.errors import InvalidReference, ZooError
 from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
@@ -86,6 +88,7 @@ class History:
         self._views = views
         self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
+        self._holders: dict[str, set[str]] = {}
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
@@ -136,7 +139,20 @@ class History:
             entries = self._store.history(version.ref)
             known = tuple(self._committed(version.ref, entries, patience)[::-1])
             self._recent.put(key, known)
+            for file in {file for commit in known for file in commit.view.files if file.sha256}:
+                self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
         return known
+
+    def look_at_all(self) -> None:
+        """Look at the commits of all repositories, so that it is known which ones have a file."""
+        for ref in self._store.readable_refs()[0]:
+            with suppress(ZooError):  # whoever asks for it is told
+                if version := self._version(ref):
+                    self.commits(version, 0)
+
+    def holders(self, sha256: str) -> set[str]:
+        """The repositories of which it is known that they have a large file, or had it."""
+        return self._holders.get(sha256, set()).copy()
 
     def _committed(
         self, ref: Reference, entries: tuple[RefEntry, ...], patience: float, deep: int = 0
