@@ -74,8 +74,8 @@ ROUTES: tuple[Route[Hub], ...] = (
         errors=(*BODY, *WRITE), summary="who may read a repository",
     ),
     Route(
-        method="POST", path="/api/validate-yaml", scope="open", handler=commit.validate_yaml,
-        errors=("BadRequest",), summary="whether the front of a README can be read",
+        method="POST", path="/api/validate-yaml", scope="account",
+        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"), summary="whether the front of a README can be read",
     ),
     Route(
         method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",

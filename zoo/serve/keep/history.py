@@ -1,8 +1,9 @@
 """History: the log of a name as commits of Git.
 
-A branch begins with the commits of the one that it was made of. Each entry that points the name at other files is one; protecting, deleting and restoring a name
-change none, nor does a checkpoint that is found among files that were sent. The ids are those that Git would give, so that they stay what they are whoever
-works them out, and a clone by Git can have the same.
+A branch begins with the commits of the one that it was made of. Each entry that points the name at
+other files is one; protecting, deleting and restoring a name change none, nor does a checkpoint
+that is found among files that were sent. The ids are those that Git would give, so that they stay
+what they are whoever works them out, and a clone by Git can have the same.
 """
 
 from __future__ import annotations

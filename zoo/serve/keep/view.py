@@ -1,9 +1,10 @@
 """View: the files of a checkpoint or a snapshot as clients of the hub see them.
 
-Those of a snapshot are what was sent. Those of a checkpoint are its weights and its other files, byte-identical, and what its manifest says as
-``config.json`` and ``README.md``. What is made so is kept beside the store by the digest of the
-manifest, ``views/ab/abcdef….json``, also when a prune takes the checkpoint: a later version may say
-it in other words, and the ids of commits, which clients name their caches by, must not change.
+Those of a snapshot are what was sent. Those of a checkpoint are its weights and its other files,
+byte-identical, and what its manifest says as ``config.json`` and ``README.md``. The view is kept
+beside the store by the digest of the manifest, ``views/ab/abcdef….json``, also when a prune takes
+the checkpoint: a later version may say it in other words, and the ids of commits, which clients
+name their caches by, must not change.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Views:
         self._worker.close()
 
     def of(self, digest: Digest, patience: float) -> View:
-        """The view of a checkpoint or a snapshot; without files, if it is gone and none was kept of it.
+        """The view of a checkpoint or a snapshot; without files, if it is gone and none was kept.
 
         Raises:
             Unavailable: It is not made yet, and ``patience``, in seconds, has an end.
