@@ -6,19 +6,22 @@ import http.client
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import lz4.frame
 import numpy as np
 import pytest
-from fakes.checkpoints import objects_in
+from fakes.checkpoints import objects_in, store_checkpoint
 from fakes.sending import packed, raw, sha256, shard, xorb
 from fakes.served import CONFIG, Got, Served, with_files
 from safetensors.numpy import save
@@ -28,10 +31,14 @@ from zoo.domain.manifest import objects_of
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import SnapshotFile
 from zoo.serve.hub import lfs
+from zoo.serve.run import Server
+from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.files import add_weights, object_ranges
 from zoo.store.prune import plan
 from zoo.store.sent import clear, sent
+from zoo.store.verify import verify
+from zoo.workspace import Workspace
 
 OWN = Reference("secret", "own")
 WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b.bias": np.ones(9, np.float32)})
@@ -389,3 +396,57 @@ def test_no_seal_is_logged(ann: Sender, caplog: pytest.LogCaptureFixture) -> Non
     assert ann.put(path, b"secret").status == 200
     assert "/lfs/objects/" in caplog.text
     assert path.partition("seal=")[2][:20] not in caplog.text
+
+
+NO_SERVER = cast("Server", None)
+"""It is in another process."""
+RUN = """
+import sys
+from functools import partial
+from pathlib import Path
+from zoo.serve.run import Address, run
+from zoo.workspace import Workspace
+run(Workspace(Path(sys.argv[1])), Address.checked("127.0.0.1", 0, ""), partial(print, flush=True),
+    quiet=True)
+"""
+
+
+@contextmanager
+def running(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and where it answers."""
+    command = [sys.executable, "-c", RUN, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+@pytest.mark.long
+def test_a_server_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
+    """An address that it gave is good afterwards."""
+    root, data = tmp_path / "zoo", os.urandom(3 << 20)
+    with closing(Workspace.create(root)) as workspace:
+        bare = store_checkpoint(workspace.store)
+        whole = with_files(workspace, bare, config_json=CONFIG)  # it needs no torch
+        workspace.commit(whole, Reference.parse("team/net"), "import")
+        with closing(Accounts.of(workspace)) as accounts:
+            accounts.add("team")
+            _, token = accounts.new_token("team", "first", "append")
+        kept = objects_in(workspace.store)
+    with running(root) as (process, url):
+        path = Sender(Served(url, root, NO_SERVER), str(token)).upload(data)
+        connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
+        connection.putrequest("PUT", path)
+        connection.putheader("Content-Length", str(len(data)))
+        connection.endheaders()
+        connection.send(data[: 2 << 20])
+        while not [*(root / "uploads").rglob("tmp-*/*")]:
+            time.sleep(0.01)
+        process.kill()
+        connection.close()
+    store = Store.open(root)
+    assert objects_in(store) == kept
+    with running(root) as (_, url):
+        assert Served(url, root, NO_SERVER).ask(path, "PUT", body=data).status == 200
+    assert len(objects_in(store)) == len(kept) + 1
+    assert verify(store).damages == ()
