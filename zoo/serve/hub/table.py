@@ -75,7 +75,8 @@ ROUTES: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="POST", path="/api/validate-yaml", scope="account",
-        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"), summary="whether the front of a README can be read",
+        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"),
+        summary="whether the front of a README can be read",
     ),
     Route(
         method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",

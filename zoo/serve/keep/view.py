@@ -21,12 +21,15 @@ from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
 from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.domain.task import with_intervals
 from zoo.errors import Corrupt, Invalid, InvalidReference
+from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
+from zoo.store.encoded import read_object
 
 __all__ = [
     "CARD",
@@ -77,11 +80,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         files: The files.
         problem: Why a checkpoint has no ``config.json``.
         sent: Whether they are those of a snapshot, and none was made here.
+        front: What a README that was sent says in front, as JSON.
     """
 
     files: tuple[ViewedFile, ...] = ()
     problem: str = ""
     sent: bool = False
+    front: str = "{}"
 
     def file(self, path: str) -> ViewedFile | None:
         """The file of that path; None if there is none."""
@@ -149,13 +154,23 @@ def is_large(path: str, size: int) -> bool:
     return size > LARGE or bool(size and path.endswith(WEIGHTS))
 
 
-def view_of(snapshot: Snapshot) -> View:
-    """The view of a snapshot: its files."""
-    return View(files=tuple(map(viewed, snapshot.files)), sent=True)
+def view_of(store: Store, snapshot: Snapshot) -> View:
+    """The view of a snapshot: its files.
+
+    Raises:
+        MissingObject: Its README is not here.
+    """
+    front: Json = {}
+    card = snapshot.by_path.get(CARD)
+    if card and card.object and card.size <= LARGE:
+        text = b"".join(read_object(store, card.object, least=card.size))[: card.size]
+        with suppress(ValueError):  # then it says nothing
+            front = front_matter(text.decode(errors="replace"))
+    files = tuple(map(_viewed, snapshot.files))
+    return View(files=files, sent=True, front=json.dumps(front))
 
 
-def viewed(file: SnapshotFile) -> ViewedFile:
-    """A file of a snapshot."""
+def _viewed(file: SnapshotFile) -> ViewedFile:
     if file.git is None or is_large(file.path, file.size):
         return _large(file.path, file.size, file.sha256)
     return ViewedFile(path=file.path, size=file.size, git=file.git)

@@ -49,7 +49,7 @@ class Views:
         except MissingObject:
             return View()
         if isinstance(manifest, Snapshot):
-            return self._recent.put(digest, self._kept(digest, view_of(manifest)))
+            return self._recent.put(digest, self._kept(digest, view_of(self._store, manifest)))
         described = Described()
         if not _explained(manifest):
             try:
