@@ -337,7 +337,7 @@ def test_a_file_is_there_for_who_may_read_it_or_has_sent_it(served: Served, ann:
     workspace.commit(
         with_files(workspace, base, own_safetensors=private, config_json=CONFIG), OWN, "import"
     )
-    served.server.hub.history.look_at_all()
+    served.server.hub.blobs.holders.look_at_all()
     assert not ben.verified(private), "it is in a repository that he may not read"
     served.accounts.grant("secret", "ben", "reader")
     assert ben.verified(private)

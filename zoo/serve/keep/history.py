@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import InvalidReference
 from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
@@ -88,7 +87,6 @@ class History:
         self._views = views
         self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
-        self._holders: dict[str, set[str]] = {}
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
@@ -104,7 +102,7 @@ class History:
         found = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             try:
-                version = self._version(Reference(namespace, name, tag))
+                version = self.version_of(Reference(namespace, name, tag))
             except InvalidReference:
                 continue
             if version:
@@ -117,13 +115,14 @@ class History:
         tags = (DEFAULT_TAG, MAIN) if revision == MAIN else (revision,)
         for tag in tags:
             try:
-                if found := self._version(Reference(namespace, name, tag)):
+                if found := self.version_of(Reference(namespace, name, tag)):
                     return found
             except InvalidReference:
                 return None
         return None
 
-    def _version(self, ref: Reference) -> Version | None:
+    def version_of(self, ref: Reference) -> Version | None:
+        """The version that a name is; None if it is not there."""
         entry = self._store.read_ref(ref)
         return None if entry is None or entry.deleted else Version(ref=ref, entry=entry)
 
@@ -139,20 +138,7 @@ class History:
             entries = self._store.history(version.ref)
             known = tuple(self._committed(version.ref, entries, patience)[::-1])
             self._recent.put(key, known)
-            for file in {file for commit in known for file in commit.view.files if file.sha256}:
-                self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
         return known
-
-    def look_at_all(self) -> None:
-        """Look at the commits of all repositories, so that it is known which ones have a file."""
-        for ref in self._store.readable_refs()[0]:
-            with suppress(ZooError):  # whoever asks for it is told
-                if version := self._version(ref):
-                    self.commits(version, 0)
-
-    def holders(self, sha256: str) -> set[str]:
-        """The repositories of which it is known that they have a large file, or had it."""
-        return self._holders.get(sha256, set()).copy()
 
     def _committed(
         self, ref: Reference, entries: tuple[RefEntry, ...], patience: float, deep: int = 0
@@ -200,7 +186,7 @@ class History:
     def likely(self, repo: str, revision: str) -> Iterator[Version]:
         """The versions that may have a commit, first the one of that name, or that had it last."""
         known = self._found.get((repo, revision))
-        first = self._version(known) if known else self.version(repo, revision)
+        first = self.version_of(known) if known else self.version(repo, revision)
         if first:
             yield first
         yield from (each for each in self.versions(repo) if each != first)
