@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import lz4.frame
 import numpy as np
 import pytest
-from fakes.checkpoints import objects_in
+from fakes.checkpoints import objects_in, store_checkpoint
 from fakes.sending import packed, raw, sha256, shard, xorb
-from fakes.served import Got, Served
+from fakes.served import CONFIG, Got, Served, with_files
 from safetensors.numpy import save
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import objects_of
+from zoo.domain.reference import Reference
 from zoo.domain.snapshot import SnapshotFile
 from zoo.serve.hub import lfs
+from zoo.serve.run import Server
+from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
-from zoo.store.files import add_weights
-from zoo.store.sent import sent
+from zoo.store.files import add_weights, object_ranges
+from zoo.store.prune import plan
+from zoo.store.sent import clear, sent
+from zoo.store.verify import verify
+from zoo.workspace import Workspace
 
+OWN = Reference("secret", "own")
 WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b.bias": np.ones(9, np.float32)})
 
 
@@ -99,8 +113,6 @@ def ann(served: Served) -> Iterator[Sender]:
 
 def rebuilt(store: Store, file: SnapshotFile) -> bytes:
     """The bytes of a file that is kept."""
-    from zoo.store.files import object_ranges
-
     return b"".join(
         b"".join(store.read("objects", digest, offset, count))
         for digest, offset, count in object_ranges(file.stored)
@@ -309,3 +321,132 @@ def test_several_may_send_one_file_at_once(ann: Sender) -> None:
         thread.join()
     assert got == [200] * 4
     assert ann.verified(data)
+
+
+def test_a_file_is_there_for_who_may_read_it_or_has_sent_it(served: Served, ann: Sender) -> None:
+    """To know its SHA-256 is no right to it."""
+    ben = Sender(served, served.token("ben", "append"), "ben")
+    served.accounts.grant("team", "ben", "writer")
+    data, private = os.urandom(2000), os.urandom(3000)
+    assert ann.put(ann.upload(data), data).status == 200
+    assert ann.verified(data)
+    assert not ben.verified(data), "ann alone has sent it, and no repository has it"
+
+    workspace = served.server.hub.workspace
+    base = workspace.names.resolve("team/net")[1]
+    workspace.commit(
+        with_files(workspace, base, own_safetensors=private, config_json=CONFIG), OWN, "import"
+    )
+    served.server.hub.history.look_at_all()
+    assert not ben.verified(private), "it is in a repository that he may not read"
+    served.accounts.grant("secret", "ben", "reader")
+    assert ben.verified(private)
+    told = ben.batch((sha256(private), 3000), (sha256(private), 3001))
+    assert "actions" not in told[0]
+    assert told[1]["error"]["code"] == 422
+    workspace.delete(OWN)
+    assert not ben.verified(private), "the name is gone"
+    workspace.restore(OWN)
+    assert ben.verified(private)
+    served.accounts.grant("secret", "ben", None)
+    assert not ben.verified(private)
+
+
+def test_a_prune_leaves_what_was_sent_for_a_day(ann: Sender) -> None:
+    data = save({"w": np.random.default_rng(2).random((300, 200), np.float32)})
+    assert ann.put(ann.upload(data), data).status == 200
+    file = ann.sent(data)
+    assert file
+    assert file.weights
+    for digest in (file.weights.header, file.weights.tensors[0].object):
+        os.utime(ann.store.path("objects", digest), (0, 0))
+    now, none = timedelta(0), timedelta(0)
+    doomed = {item.name for item in plan(ann.store, keep=now, grace=none).doomed}
+    assert not doomed & {str(digest) for digest, _ in objects_of([file.stored])}
+    tidy(ann)
+    assert not ann.verified(data)
+    doomed = {item.name for item in plan(ann.store, keep=now, grace=none).doomed}
+    assert doomed >= {str(digest) for digest, _ in objects_of([file.stored])}
+
+
+def test_while_a_prune_is_under_way_a_client_asks_again(ann: Sender) -> None:
+    data = os.urandom(1000)
+    path = ann.upload(data)
+    with ann.store.pruning():
+        got = ann.put(path, data)
+        assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")
+    assert ann.put(path, data).status == 200
+
+
+def test_what_does_not_go_on_arriving_is_cleared(ann: Sender) -> None:
+    space, token = ann.space()
+    name, body, _ = xorb(os.urandom(1000))
+    send(ann, f"{space}/v1/xorbs/default/{name}", body, token)
+    clear(ann.store)
+    assert len(ann.left()) == 1
+    for path in (ann.store.root / "uploads").rglob("xet-*/*"):
+        os.utime(path, times=(time.time() - 3700,) * 2)
+    clear(ann.store)
+    assert not ann.left()
+
+
+def test_no_seal_is_logged(ann: Sender, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zoo.serve")
+    path = ann.upload(b"secret")
+    assert ann.put(path, b"secret").status == 200
+    assert "/lfs/objects/" in caplog.text
+    assert path.partition("seal=")[2][:20] not in caplog.text
+
+
+NO_SERVER = cast("Server", None)
+"""It is in another process."""
+RUN = """
+import sys
+from functools import partial
+from pathlib import Path
+from zoo.serve.run import Address, run
+from zoo.workspace import Workspace
+run(Workspace(Path(sys.argv[1])), Address.checked("127.0.0.1", 0, ""), partial(print, flush=True),
+    quiet=True)
+"""
+
+
+@contextmanager
+def running(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and where it answers."""
+    command = [sys.executable, "-c", RUN, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+@pytest.mark.long
+def test_a_server_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
+    """An address that it gave is good afterwards."""
+    root, data = tmp_path / "zoo", os.urandom(3 << 20)
+    with closing(Workspace.create(root)) as workspace:
+        bare = store_checkpoint(workspace.store)
+        whole = with_files(workspace, bare, config_json=CONFIG)  # it needs no torch
+        workspace.commit(whole, Reference.parse("team/net"), "import")
+        with closing(Accounts.of(workspace)) as accounts:
+            accounts.add("team")
+            _, token = accounts.new_token("team", "first", "append")
+        kept = objects_in(workspace.store)
+    with running(root) as (process, url):
+        path = Sender(Served(url, root, NO_SERVER), str(token)).upload(data)
+        connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
+        connection.putrequest("PUT", path)
+        connection.putheader("Content-Length", str(len(data)))
+        connection.endheaders()
+        connection.send(data[: 2 << 20])
+        while not [*(root / "uploads").rglob("tmp-*/*")]:
+            time.sleep(0.01)
+        process.kill()
+        connection.close()
+    store = Store.open(root)
+    assert objects_in(store) == kept
+    with running(root) as (_, url):
+        assert Served(url, root, NO_SERVER).ask(path, "PUT", body=data).status == 200
+    assert len(objects_in(store)) == len(kept) + 1
+    assert verify(store).damages == ()

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from fakes.checkpoints import objects_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from zoo.domain import limits
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import objects_of
+from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
+from zoo.store.disk import Disk
 from zoo.store.files import add_file, add_weights
 from zoo.store.incoming import incoming
+from zoo.store.sent import clear, keep_sent, sent
 
 FOLDER = "uploads/ann/tmp-1"
 
@@ -125,3 +134,59 @@ def test_it_takes_little_memory(store: Store) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 << 20
+
+
+class Killed(BaseException):
+    """The process ends here: nothing of it runs any more."""
+
+
+STEPS = ("make", "fsync_file", "rename_first", "rename", "remove", "remove_folder")
+
+
+def dies(patch: pytest.MonkeyPatch, after: int) -> None:
+    """Have every change to a disk fail from one of them on."""
+    left = [after]
+
+    def failing(step: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return step(*arguments, **named)
+
+        return call
+
+    for name in STEPS:
+        patch.setattr(Disk, name, failing(getattr(Disk, name)))
+
+
+def test_whoever_is_killed_leaves_what_is_whole_and_can_be_sent_again(tmp_path: Path) -> None:
+    data, steps = save({"a": np.ones(20_000, np.float32), "b.x": np.ones(3, np.float32)}), 0
+    while True:
+        store = Store.create(tmp_path / f"{steps}")
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                dies(patch, steps)
+                keep(store, data, FOLDER)
+            break
+        except Killed:
+            steps += 1
+        for path in (store.root / "objects").rglob("*"):
+            assert path.is_dir() or blake3(path.read_bytes()).hexdigest() == path.name
+        if file := sent(store, "ann", Digest("sha256", sha256(data).hexdigest())):
+            assert not store.missing("objects", {digest for digest, _ in objects_of([file.stored])})
+        keep(store, data, "uploads/ann/tmp-2")
+        for path in (store.root / "uploads").rglob("*"):
+            os.utime(path, (0, 0))
+        clear(store)
+        assert not [path for path in (store.root / "uploads").rglob("*") if path.is_file()]
+    assert steps > 10
+
+
+def keep(store: Store, data: bytes, folder: str) -> None:
+    """Take in a file as a server does."""
+    with incoming(store, cut(data, 4096), size=len(data), folder=folder) as came, store.upload():
+        came.publish()
+        file = SnapshotFile(path="file", size=came.size, sha256=came.sha256,
+                            weights=Weights(header=came.object, tensors=came.tensors))  # fmt: skip
+        keep_sent(store, "ann", file)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import get_running_loop
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
@@ -67,7 +68,7 @@ class App:
             call = read_head(scope, base=base, prefix=prefix, id=trace)
             route, fields = self.router.find(call)
             if route.streams:
-                call = replace(call, pieces=arriving(receive))
+                call = replace(call, pieces=arriving(receive, get_running_loop()))
             else:
                 call = replace(call, body=await read_body(headers, receive))
             room = self._arriving if route.streams else self._answering

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
+from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
-from anyio import fail_after, from_thread
+from anyio import fail_after
 from starlette.datastructures import Headers, QueryParams
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from zoo.domain.limits import REQUEST_BYTES
 from zoo.serve.http.errors import Refused
@@ -23,6 +24,8 @@ T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
 IDLE_SECONDS = 60
 """So long may a client that sends a file send nothing."""
+AHEAD = 512 * 1024
+"""Bytes of a file that are taken at once: each turn from thread to thread costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,27 +99,40 @@ def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa
     )
 
 
-def arriving(receive: Receive) -> Iterator[bytes]:
-    """The body of a request as it comes, for a thread that waits for it.
+def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
+    """The body of a request as it comes, for a thread that waits for it; what follows arrives
+    meanwhile.
 
     Raises:
         Refused: Nothing has come for long, or the client has gone.
     """
-    more = True
-    while more:
+    coming = run_coroutine_threadsafe(_some(receive), loop)
+    try:
+        more = True
+        while more:
+            pieces, more = coming.result()
+            if more:
+                coming = run_coroutine_threadsafe(_some(receive), loop)
+            yield from pieces
+    finally:
+        coming.cancel()
+
+
+async def _some(receive: Receive) -> tuple[list[bytes], bool]:
+    """What comes next, some of it at once, and whether there is more."""
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) < AHEAD:
         try:
-            message = from_thread.run(_next, receive)
+            with fail_after(IDLE_SECONDS):
+                message = await receive()
         except TimeoutError:
             raise Refused("TooSlow") from None
         if message["type"] == "http.disconnect":
             raise Refused("BadRequest", "the connection was cut")
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-async def _next(receive: Receive) -> Message:
-    with fail_after(IDLE_SECONDS):
-        return await receive()
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return pieces, False
+    return pieces, True
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
