@@ -146,7 +146,7 @@ class History:
     def look_at_all(self) -> None:
         """Look at the commits of all repositories, so that it is known which ones have a file."""
         for ref in self._store.readable_refs()[0]:
-            with suppress(ZooError):  # whoever asks for it is told
+            with suppress(ZooError, OSError):  # whoever asks for it is told
                 if version := self._version(ref):
                     self.commits(version, 0)
 
