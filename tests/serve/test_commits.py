@@ -217,7 +217,7 @@ def test_what_is_no_commit_is_refused(
 
 
 def test_bounds_are_kept(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
-    module_name = "zoo.serve.keep.operations"
+    module_name = "zoo.serve.hub.operations"
     for name, value in (("COMMIT_BYTES", 900), ("COMMIT_LINE_BYTES", 500), ("COMMIT_LINES", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(f"{module_name}.{name}", value)
