@@ -23,13 +23,15 @@ import numpy as np
 import pytest
 from fakes.checkpoints import objects_in, store_checkpoint
 from fakes.sending import packed, raw, sha256, shard, xorb
-from fakes.served import CONFIG, Got, Served, with_files
+from fakes.served import CONFIG, Got, Served, serving, with_files
 from safetensors.numpy import save
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import objects_of
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import SnapshotFile
+from zoo.serve import run
+from zoo.serve.http import call
 from zoo.serve.hub import lfs
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
@@ -295,18 +297,52 @@ def test_a_shard_cannot_make_up_files(ann: Sender) -> None:
 def test_of_an_upload_that_is_cut_off_nothing_stays(ann: Sender) -> None:
     data = os.urandom(1 << 20)
     path = ann.upload(data)
-    connection = http.client.HTTPConnection(ann.served.url.partition("://")[2], timeout=30)
-    connection.putrequest("PUT", path)
-    connection.putheader("Content-Length", str(len(data)))
-    connection.endheaders()
-    connection.send(data[:300_000])
-    connection.close()
+    begin(ann.served.url, path, len(data), data[:300_000]).close()
     for _ in range(500):
         if not ann.left():
             break
         threading.Event().wait(0.01)
     assert not ann.verified(data)
     assert ann.put(path, data).status == 200, "the address is good for another try"
+
+
+def begin(url: str, path: str, size: int, data: bytes) -> http.client.HTTPConnection:
+    """Begin to send a file of a size, and stop after ``data``."""
+    connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
+    connection.putrequest("PUT", path)
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders()
+    connection.send(data)
+    return connection
+
+
+def test_a_client_that_sends_nothing_is_not_waited_for(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "IDLE_SECONDS", 0.2)
+    with closing(begin(ann.served.url, ann.upload(b"x" * 100), 100, b"x" * 50)) as connection:
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["x-error-code"]) == (408, "TooSlow")
+
+
+def test_what_is_refused_early_is_told_all_the_same(ann: Sender) -> None:
+    """The client sends all of it before it looks."""
+    got = ann.put(ann.upload(b"x"), bytes(30 << 20))
+    assert (got.status, got.code) == (422, "Mismatch")
+
+
+def test_a_server_that_ends_waits_for_no_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "DRAIN_SECONDS", 0)
+    with serving(made(tmp_path / "zoo")) as served:
+        sender = Sender(served, served.token("team", "append"), "team")
+        data = bytes(2 << 20)
+        connection = begin(served.url, sender.upload(data), len(data), data[: 1 << 20])
+        while not sender.left():
+            time.sleep(0.01)
+    assert not sender.left()
+    connection.close()
 
 
 def test_several_may_send_one_file_at_once(ann: Sender) -> None:
@@ -337,7 +373,7 @@ def test_a_file_is_there_for_who_may_read_it_or_has_sent_it(served: Served, ann:
     workspace.commit(
         with_files(workspace, base, own_safetensors=private, config_json=CONFIG), OWN, "import"
     )
-    served.server.hub.history.look_at_all()
+    served.server.hub.blobs.holders.look_at_all()
     assert not ben.verified(private), "it is in a repository that he may not read"
     served.accounts.grant("secret", "ben", "reader")
     assert ben.verified(private)
@@ -411,6 +447,14 @@ run(Workspace(Path(sys.argv[1])), Address.checked("127.0.0.1", 0, ""), partial(p
 """
 
 
+def made(root: Path) -> Path:
+    """A zoo with ``team/net``, which needs no torch to be described."""
+    with closing(Workspace.create(root)) as workspace:
+        whole = with_files(workspace, store_checkpoint(workspace.store), config_json=CONFIG)
+        workspace.commit(whole, Reference.parse("team/net"), "import")
+    return root
+
+
 @contextmanager
 def running(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and where it answers."""
@@ -424,22 +468,15 @@ def running(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.long
 def test_a_server_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     """An address that it gave is good afterwards."""
-    root, data = tmp_path / "zoo", os.urandom(3 << 20)
-    with closing(Workspace.create(root)) as workspace:
-        bare = store_checkpoint(workspace.store)
-        whole = with_files(workspace, bare, config_json=CONFIG)  # it needs no torch
-        workspace.commit(whole, Reference.parse("team/net"), "import")
+    root, data = made(tmp_path / "zoo"), os.urandom(3 << 20)
+    with closing(Workspace(root)) as workspace:
         with closing(Accounts.of(workspace)) as accounts:
             accounts.add("team")
             _, token = accounts.new_token("team", "first", "append")
         kept = objects_in(workspace.store)
     with running(root) as (process, url):
         path = Sender(Served(url, root, NO_SERVER), str(token)).upload(data)
-        connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
-        connection.putrequest("PUT", path)
-        connection.putheader("Content-Length", str(len(data)))
-        connection.endheaders()
-        connection.send(data[: 2 << 20])
+        connection = begin(url, path, len(data), data[: 2 << 20])
         while not [*(root / "uploads").rglob("tmp-*/*")]:
             time.sleep(0.01)
         process.kill()

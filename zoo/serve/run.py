@@ -23,7 +23,7 @@ __all__ = ["Address", "Server", "run"]
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
-CLEAR_SECONDS = 600
+TEND_SECONDS = 600
 DRAIN_SECONDS = 30
 """Answers that are being sent have so long to end."""
 
@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         """Begin to answer, and describe meanwhile what nobody has asked for yet."""
         await super().startup(sockets)
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
-        threading.Thread(target=self._clear, name="clear", daemon=True).start()
+        threading.Thread(target=self._tend, name="tend", daemon=True).start()
         self.told(self.url)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -83,14 +83,15 @@ class Server(uvicorn.Server):
             self.listening.close()
             self.hub.close()
 
-    def _clear(self) -> None:
-        """Delete what was sent and is not needed, now and then."""
+    def _tend(self) -> None:
+        """Now and then, delete what was sent and not committed, and look what is there."""
         while True:
             try:
                 self.hub.blobs.clear()
+                self.hub.blobs.holders.look_at_all()
             except (ZooError, OSError) as error:
                 LOG.warning("uploads are not cleared: %s", error)
-            if self._ended.wait(CLEAR_SECONDS):
+            if self._ended.wait(TEND_SECONDS):
                 return
 
     def _prepare(self) -> None:
@@ -101,7 +102,7 @@ class Server(uvicorn.Server):
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
         self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
-        self.hub.history.look_at_all()
+        self.hub.blobs.holders.look_at_all()
 
 
 def _listen(address: Address) -> socket.socket:

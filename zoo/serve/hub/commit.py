@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -25,8 +27,10 @@ from zoo.serve.keep.view import is_large
 __all__ = ["branch_ref", "commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
-TRIES = 5
+TRIES = 30
 """A name that others keep moving is tried to be moved so often."""
+LONGEST = 0.1
+"""Seconds until it is tried again."""
 LATELY = timedelta(minutes=10)
 """So long after it was made, a commit that is sent again is the same: its answer was lost."""
 SHORTEST = 7
@@ -98,6 +102,7 @@ def commit(ask: Ask, revision: str) -> Answer:
         try:
             done = _committed(ask, revision, sent)
         except _Moved:
+            time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
         return json_answer({"success": True, "commitOid": done.id, "commitUrl": url})

@@ -18,6 +18,7 @@ from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
+from zoo.serve.keep.holders import Holders
 from zoo.store import Store
 from zoo.store.incoming import incoming
 from zoo.store.sent import FOLDER, clear, keep_sent, sent
@@ -34,10 +35,13 @@ PATH = "file"
 class Blobs:
     """The bytes of files in a store. Each is told of as a `SnapshotFile` whose path nobody has said
     yet.
+
+    Attributes:
+        holders: Which repositories have which files.
     """
 
     def __init__(self, store: Store, history: History) -> None:
-        self._store, self._history = store, history
+        self._store, self.holders = store, Holders(store, history)
 
     def folder(self, account: str, name: str) -> str:
         """A folder for what an account sends, which is cleared an hour after it was written to."""
@@ -99,20 +103,19 @@ class Blobs:
 
     def _readable(self, digest: Digest, ask: Ask) -> Iterator[SnapshotFile]:
         """The file in the repositories that may be read."""
-        repos = self._history.holders(digest.hex)
-        if repos - {ask.repo}:
-            ask = ask.knowing_all()
-        for repo in sorted(repos, key=lambda each: each != ask.repo):
-            if ask.may("read", repo):
-                with suppress(Unavailable):  # it is being described
-                    yield from self._in(repo, digest, ask)
+        if ask.repo:
+            yield from self._in(ask.repo, digest, ask)
+        others = self.holders.repos(digest.hex) - {ask.repo}
+        all_rules = ask.knowing_all() if others else ask
+        for repo in sorted(others):
+            if all_rules.may("read", repo):
+                yield from self._in(repo, digest, ask)
 
     def _in(self, repo: str, digest: Digest, ask: Ask) -> Iterator[SnapshotFile]:
-        for version in self._history.versions(repo):
-            for commit in self._history.commits(version, ask.patience):
-                for viewed in commit.view.files:
-                    if viewed.sha256 == digest.hex and self._store.has_manifest(commit.manifest):
-                        yield _blob(ask.hub.files.file(commit.manifest, viewed.path))
+        with suppress(Unavailable):  # it is being described
+            for manifest, path in self.holders.places(repo, digest.hex, ask.patience):
+                if self._store.has_manifest(manifest):
+                    yield _blob(ask.hub.files.file(manifest, path))
 
     def _is_whole(self, file: SnapshotFile) -> bool:
         needed = {digest for digest, _ in objects_of([file.stored])}

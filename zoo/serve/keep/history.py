@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import InvalidReference
 from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
@@ -80,15 +80,26 @@ class Version:
         return self.entry.protected and self.ref.tag != DEFAULT_TAG
 
 
+class _Line(NamedTuple):
+    """The commits that a name has had up to an entry, newest first."""
+
+    number: int = 0
+    manifest: Digest | None = None
+    deleted: bool = False
+    commits: tuple[Commit, ...] = ()
+
+
+NONE = _Line()
+
+
 class History:
     """The names of a store as repositories with branches and commits."""
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
+        self._recent: Recent[Reference, _Line] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
-        self._holders: dict[str, set[str]] = {}
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
@@ -104,7 +115,7 @@ class History:
         found = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             try:
-                version = self._version(Reference(namespace, name, tag))
+                version = self.version_of(Reference(namespace, name, tag))
             except InvalidReference:
                 continue
             if version:
@@ -117,13 +128,14 @@ class History:
         tags = (DEFAULT_TAG, MAIN) if revision == MAIN else (revision,)
         for tag in tags:
             try:
-                if found := self._version(Reference(namespace, name, tag)):
+                if found := self.version_of(Reference(namespace, name, tag)):
                     return found
             except InvalidReference:
                 return None
         return None
 
-    def _version(self, ref: Reference) -> Version | None:
+    def version_of(self, ref: Reference) -> Version | None:
+        """The version that a name is; None if it is not there."""
         entry = self._store.read_ref(ref)
         return None if entry is None or entry.deleted else Version(ref=ref, entry=entry)
 
@@ -133,33 +145,27 @@ class History:
         Raises:
             Unavailable: They cannot be told yet; ``patience`` is how many seconds may be waited.
         """
-        key = (version.ref, version.entry.number)
-        known = self._recent.get(key)
-        if known is None:
-            entries = self._store.history(version.ref)
-            known = tuple(self._committed(version.ref, entries, patience)[::-1])
-            self._recent.put(key, known)
-            for file in {file for commit in known for file in commit.view.files if file.sha256}:
-                self._holders.setdefault(file.sha256 or "", set()).add(version.ref.path)
-        return known
+        ref, number = version.ref, version.entry.number
+        line = self._recent.get(ref) or NONE
+        if line.number == number:
+            return line.commits
+        # Of a long log, what is new alone is read.
+        entries = self._store.history(ref, after=line.number)
+        if line.number > number or (entries and entries[0].previous != line.manifest):
+            line, entries = NONE, self._store.history(ref)
+        entries = tuple(entry for entry in entries if entry.number <= number)
+        return self._recent.put(ref, self._extended(ref, line, entries, patience)).commits
 
-    def look_at_all(self) -> None:
-        """Look at the commits of all repositories, so that it is known which ones have a file."""
-        for ref in self._store.readable_refs()[0]:
-            with suppress(ZooError, OSError):  # whoever asks for it is told
-                if version := self._version(ref):
-                    self.commits(version, 0)
-
-    def holders(self, sha256: str) -> set[str]:
-        """The repositories of which it is known that they have a large file, or had it."""
-        return self._holders.get(sha256, set()).copy()
-
-    def _committed(
-        self, ref: Reference, entries: tuple[RefEntry, ...], patience: float, deep: int = 0
-    ) -> list[Commit]:
-        """The commits that entries of a name are, oldest first."""
-        commits: list[Commit] = []
-        deleted = False
+    def _extended(
+        self,
+        ref: Reference,
+        line: _Line,
+        entries: tuple[RefEntry, ...],
+        patience: float,
+        deep: int = 0,
+    ) -> _Line:
+        """The line with further entries of the name."""
+        commits, deleted = [*line.commits[::-1]], line.deleted
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
@@ -175,11 +181,13 @@ class History:
                 )
             else:
                 commits.append(_commit(ref, entry, view, last.id if last else None))
-        return commits
+        if not entries:
+            return line
+        return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
 
     def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
         entries = self._store.history(ref)[:number]
-        return self._committed(ref, entries, patience, deep)
+        return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
@@ -200,7 +208,7 @@ class History:
     def likely(self, repo: str, revision: str) -> Iterator[Version]:
         """The versions that may have a commit, first the one of that name, or that had it last."""
         known = self._found.get((repo, revision))
-        first = self._version(known) if known else self.version(repo, revision)
+        first = self.version_of(known) if known else self.version(repo, revision)
         if first:
             yield first
         yield from (each for each in self.versions(repo) if each != first)

@@ -11,10 +11,10 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from contextlib import suppress
 
 import msgspec
 
+from zoo.errors import Corrupt
 from zoo.store.disk import Disk
 
 __all__ = ["FILE", "Seal", "Seals"]
@@ -55,9 +55,14 @@ class Seals:
     """Makes and reads seals with a key that only this zoo's server knows."""
 
     def __init__(self, disk: Disk) -> None:
-        with suppress(FileExistsError), disk.make(FILE) as file:  # for its owner alone
-            file.write(secrets.token_bytes(BYTES))
+        if not disk.stat(FILE):
+            with disk.staged() as (file, name):  # for its owner alone
+                file.write(secrets.token_bytes(BYTES))
+                file.flush()
+                disk.rename_first(name, FILE)
         self._key = disk.read(FILE, BYTES)
+        if len(self._key) != BYTES:
+            raise Corrupt(f"{disk.root}/{FILE}", f"{BYTES} bytes", f"{len(self._key)}")
 
     def write(self, seal: Seal) -> str:
         """A seal as text, for a part of an address."""
