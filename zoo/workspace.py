@@ -182,13 +182,22 @@ class Workspace:
             Conflict: Someone else moved the ref meanwhile.
             InvalidManifest: It breaks the format; nothing was kept.
         """
+        digest = self.keep(manifest)
+        self.move(ref, digest, why, check=check)
+        return digest
+
+    def keep(self, manifest: Manifest) -> Digest:
+        """Keep a manifest whose objects are stored, under no name yet.
+
+        Raises:
+            InvalidManifest: It breaks the format; nothing was kept.
+        """
         data = manifest.to_bytes()
         Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
         check_numbers(manifest)
         digest = self.store.put("manifests", data)
         if not self.store.is_sound("manifests", digest):  # it was here, and is damaged by now
             self.store.replace("manifests", digest, [data])
-        self.move(ref, digest, why, check=check)
         return digest
 
     def move(

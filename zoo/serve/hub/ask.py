@@ -14,6 +14,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
+from zoo.serve.keep.adopting import Adopting
 from zoo.serve.keep.blobs import Blobs
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import Commit, History
@@ -37,6 +38,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     views: Views = field(init=False)
+    adopting: Adopting = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
@@ -47,6 +49,7 @@ class Hub:
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
+        self.adopting = Adopting(self.workspace)
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
@@ -55,6 +58,7 @@ class Hub:
 
     def close(self) -> None:
         """Let go of all."""
+        self.adopting.close()
         self.views.close()
         self.accounts.close()
         self.workspace.close()

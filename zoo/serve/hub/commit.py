@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,17 +17,20 @@ from zoo.errors import Conflict, InvalidManifest, InvalidReference, Protected, Z
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
+from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
+from zoo.serve.keep.adopt import Wanted, is_network
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import MAIN, SENT, Commit, Version
-from zoo.serve.keep.operations import Operations, Tree, applied, read_operations
-from zoo.serve.keep.tree import kept_checkpoint, tree_of
 from zoo.serve.keep.view import is_large
 
 __all__ = ["branch_ref", "commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
-TRIES = 5
+TRIES = 30
 """A name that others keep moving is tried to be moved so often."""
+LONGEST = 0.1
+"""Seconds until it is tried again."""
 LATELY = timedelta(minutes=10)
 """So long after it was made, a commit that is sent again is the same: its answer was lost."""
 SHORTEST = 7
@@ -97,6 +102,7 @@ def commit(ask: Ask, revision: str) -> Answer:
         try:
             done = _committed(ask, revision, sent)
         except _Moved:
+            time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
         return json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
@@ -162,7 +168,10 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
             return head
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
-        _move(ask, ref, version, _kept(ask, snapshot), sent.message)
+        digest = _kept(ask, snapshot)
+        _move(ask, ref, version, digest, sent.message)
+    if snapshot.checkpoint is None and is_network(snapshot):
+        ask.hub.adopting.ask(_wanted(ask, ref, digest), ask.actor.name)
     moved = history.version(ask.repo, revision)
     assert moved
     return history.commits(moved, ask.patience)[0]
@@ -202,6 +211,14 @@ def _kept(ask: Ask, snapshot: Snapshot) -> Digest:
     except InvalidManifest as error:
         raise Refused("BadRequest", f"there cannot be such files: {error}") from None
     return ask.hub.workspace.store.put("manifests", data)
+
+
+def _wanted(ask: Ask, ref: Reference, digest: Digest) -> Wanted:
+    """A snapshot that may hold a checkpoint, and what its author may be told of."""
+    asker = ask.knowing_all()
+    names = [(ref, there) for ref, there, _ in ask.hub.workspace.registry.refs()]
+    seen = {str(there): str(ref) for ref, there in names if asker.may("read", ref.path)}
+    return Wanted(name=str(ref), snapshot=str(digest), seen=seen)
 
 
 def _move(ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str) -> None:

@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import cached_property
 
 from zoo.domain.digest import Digest
-from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
@@ -21,7 +20,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, at
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
-from zoo.serve.keep.view import View, ViewedFile, facts
+from zoo.serve.keep.view import View, ViewedFile, facts, kind_of
 
 __all__ = ["Described", "auth_check", "chosen", "lfs", "model_info"]
 
@@ -113,17 +112,11 @@ class Described:
 
     def config(self) -> Json:
         """What transformers look at before they download anything."""
-        file = self.commit.view.file(CONFIG)
-        text = file.text if file else None
-        if file and text is None and file.size <= CONFIG_BYTES:
-            text = self.ask.hub.files.read(self.commit.manifest, CONFIG).decode(errors="replace")
-        try:
-            config = json.loads(text or "{}")
-        except (ValueError, RecursionError):  # somebody's file
-            config = {}
-        if not isinstance(config, dict):
-            return {}
-        return {key: config[key] for key in ("architectures", "model_type") if key in config}
+        view = self.commit.view
+        if view.sent:
+            return dict(json.loads(view.config))
+        file = view.file(CONFIG)
+        return kind_of(file.text if file and file.text else "")
 
     def created(self) -> str:
         """When the oldest commit was made."""

@@ -107,18 +107,6 @@ class Files:
             return document.by_path[path].stored
         return next(file for file in files_of(document) if file.name == path)
 
-    def read(self, digest: Digest, path: str) -> bytes:
-        """All of a small file of a checkpoint or a snapshot, which is known to be there.
-
-        Raises:
-            MissingObject: One of its objects is not here.
-        """
-        return b"".join(
-            piece
-            for part in self.parts(digest, path, 0, self.file(digest, path).size)
-            for piece in part.read()
-        )
-
     def parts(self, digest: Digest, path: str, begin: int, end: int) -> list[Part]:
         """The bytes ``begin`` to ``end`` of a file of a checkpoint.
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -79,13 +80,25 @@ class Version:
         return self.entry.protected and self.ref.tag != DEFAULT_TAG
 
 
+class _Line(NamedTuple):
+    """The commits that a name has had up to an entry, newest first."""
+
+    number: int = 0
+    manifest: Digest | None = None
+    deleted: bool = False
+    commits: tuple[Commit, ...] = ()
+
+
+NONE = _Line()
+
+
 class History:
     """The names of a store as repositories with branches and commits."""
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
+        self._recent: Recent[Reference, _Line] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
 
     def versions(self, repo: str) -> list[Version]:
@@ -132,20 +145,27 @@ class History:
         Raises:
             Unavailable: They cannot be told yet; ``patience`` is how many seconds may be waited.
         """
-        key = (version.ref, version.entry.number)
-        known = self._recent.get(key)
-        if known is None:
-            entries = self._store.history(version.ref)
-            known = tuple(self._committed(version.ref, entries, patience)[::-1])
-            self._recent.put(key, known)
-        return known
+        ref, number = version.ref, version.entry.number
+        line = self._recent.get(ref) or NONE
+        if line.number == number:
+            return line.commits
+        # Of a long log, what is new alone is read.
+        entries = self._store.history(ref, after=line.number)
+        if line.number > number or (entries and entries[0].previous != line.manifest):
+            line, entries = NONE, self._store.history(ref)
+        entries = tuple(entry for entry in entries if entry.number <= number)
+        return self._recent.put(ref, self._extended(ref, line, entries, patience)).commits
 
-    def _committed(
-        self, ref: Reference, entries: tuple[RefEntry, ...], patience: float, deep: int = 0
-    ) -> list[Commit]:
-        """The commits that entries of a name are, oldest first."""
-        commits: list[Commit] = []
-        deleted = False
+    def _extended(
+        self,
+        ref: Reference,
+        line: _Line,
+        entries: tuple[RefEntry, ...],
+        patience: float,
+        deep: int = 0,
+    ) -> _Line:
+        """The line with further entries of the name."""
+        commits, deleted = [*line.commits[::-1]], line.deleted
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
@@ -161,11 +181,13 @@ class History:
                 )
             else:
                 commits.append(_commit(ref, entry, view, last.id if last else None))
-        return commits
+        if not entries:
+            return line
+        return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
 
     def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
         entries = self._store.history(ref)[:number]
-        return self._committed(ref, entries, patience, deep)
+        return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.

@@ -39,6 +39,7 @@ __all__ = [
     "is_large",
     "keep_view",
     "kept_view",
+    "kind_of",
     "made_view",
     "view_of",
 ]
@@ -81,12 +82,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         problem: Why a checkpoint has no ``config.json``.
         sent: Whether they are those of a snapshot, and none was made here.
         front: What a README that was sent says in front, as JSON.
+        config: What transformers looks at of a ``config.json`` that was sent, as JSON.
     """
 
     files: tuple[ViewedFile, ...] = ()
     problem: str = ""
     sent: bool = False
     front: str = "{}"
+    config: str = "{}"
 
     def file(self, path: str) -> ViewedFile | None:
         """The file of that path; None if there is none."""
@@ -161,13 +164,33 @@ def view_of(store: Store, snapshot: Snapshot) -> View:
         MissingObject: Its README is not here.
     """
     front: Json = {}
-    card = snapshot.by_path.get(CARD)
-    if card and card.object and card.size <= LARGE:
-        text = b"".join(read_object(store, card.object, least=card.size))[: card.size]
-        with suppress(ValueError):  # then it says nothing
-            front = front_matter(text.decode(errors="replace"))
-    files = tuple(map(_viewed, snapshot.files))
-    return View(files=files, sent=True, front=json.dumps(front))
+    with suppress(ValueError):  # then it says nothing
+        front = front_matter(_text(store, snapshot, CARD))
+    return View(
+        files=tuple(map(_viewed, snapshot.files)),
+        sent=True,
+        front=json.dumps(front),
+        config=json.dumps(kind_of(_text(store, snapshot, CONFIG))),
+    )
+
+
+def _text(store: Store, snapshot: Snapshot, path: str) -> str:
+    """A small file of a snapshot; empty if there is none."""
+    file = snapshot.by_path.get(path)
+    if file is None or file.object is None or file.size > LARGE:
+        return ""
+    data = b"".join(read_object(store, file.object, least=file.size))[: file.size]
+    return data.decode(errors="replace")
+
+
+def kind_of(text: str) -> Json:
+    """What transformers looks at of a ``config.json`` before it downloads anything."""
+    try:
+        config = json.loads(text or "{}")
+    except (ValueError, RecursionError):  # somebody's file
+        return {}
+    named = ("architectures", "model_type")
+    return {k: config[k] for k in named if k in config} if isinstance(config, dict) else {}
 
 
 def _viewed(file: SnapshotFile) -> ViewedFile:

@@ -1,23 +1,20 @@
-"""Tree: the files of a commit, as the next one begins with them."""
+"""Commit tree: the files of a commit, as the next one begins with them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights
 from zoo.errors import MissingObject, NoCheckpoint
-from zoo.serve.keep.operations import Tree
-from zoo.serve.keep.view import ViewedFile
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.operations import Tree
+from zoo.serve.keep.history import Commit
+from zoo.serve.keep.view import CARD, ViewedFile
 from zoo.store.manifests import checkpoint_of
 from zoo.store.proof import files_of
-
-if TYPE_CHECKING:
-    from zoo.serve.hub.ask import Ask
-    from zoo.serve.keep.history import Commit
 
 __all__ = ["kept_checkpoint", "tree_of"]
 
@@ -63,7 +60,7 @@ def kept_checkpoint(ask: Ask, commit: Commit | None, before: Tree, after: Tree) 
         manifest = ask.hub.files.manifest(commit.manifest)
     except (MissingObject, NoCheckpoint):
         return None
-    names = {file.name for file in files_of(manifest)} | {CONFIG}
+    names = {file.name for file in files_of(manifest)} - {CARD} | {CONFIG}
     same = all(
         name in after and after[name].sha256 == before[name].sha256
         for name in names & before.keys()
