@@ -19,7 +19,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.info import USUAL, Described, chosen, tags_of
 from zoo.serve.keep.history import MAIN
 
-__all__ = ["list_models", "list_nothing"]
+__all__ = ["list_models", "list_nothing", "readable"]
 
 MOST = 1_000_000
 PAGE = 1000
@@ -67,14 +67,20 @@ def _wanted(ask: Ask) -> Iterator[Described]:
     query = ask.call.query
     search, author = query.get("search", "").lower(), query.get("author")
     bounds = _bounds(query.get("num_parameters", ""))
-    for path, found in _newest(ask.hub.workspace.registry, author).items():
-        if search not in path.lower() or not ask.may("read", path):
+    for path, found in readable(ask, author).items():
+        if search not in path.lower():
             continue
         if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
             continue
         described = _described(ask, path, found)
         if described and _fits(ask, described):
             yield described
+
+
+def readable(ask: Ask, author: str | None) -> dict[str, Found]:
+    """What each repository has that may be read, of all or of one namespace, last changed first."""
+    found = _newest(ask.hub.workspace.registry, author)
+    return {path: each for path, each in found.items() if ask.may("read", path)}
 
 
 def _newest(registry: Registry, author: str | None) -> dict[str, Found]:

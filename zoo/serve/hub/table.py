@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.serve.http.router import Route
-from zoo.serve.hub import account, files, info, listing, refs, repos, tree
+from zoo.serve.hub import account, files, info, listing, people, refs, repos, tree
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
@@ -27,6 +27,18 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/api/whoami-v2", scope="account", handler=account.whoami,
         errors=("NoToken",), summary="whose token it is",
+    ),
+    Route(
+        method="GET", path="/api/users/{user}/overview", scope="account", handler=people.user,
+        errors=("NoToken",), summary="an account and its teams",
+    ),
+    Route(
+        method="GET", path="/api/organizations/{organization}/overview", scope="account",
+        handler=people.organization, errors=("NoToken",), summary="a team",
+    ),
+    Route(
+        method="GET", path="/api/organizations/{organization}/members", scope="account",
+        handler=people.members, errors=("NoToken",), summary="who is in a team",
     ),
     Route(
         method="GET", path="/api/agent-harnesses", scope="open",
