@@ -46,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def environment(served: Served, home: Path) -> dict[str, str]:
     """What a user sets."""
     return {
-        **os.environ, "HF_ENDPOINT": served.url, "HF_TOKEN": served.token("ann"),
+        **os.environ, "HF_ENDPOINT": served.url, "HF_TOKEN": served.token("ann", "write"),
         "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_ETAG_TIMEOUT": "60",
     }  # fmt: skip
@@ -133,6 +133,7 @@ def check_stock(served: Served, environment: dict[str, str]) -> dict[str, Any]:
         "there": [True] * 2, "not_there": [False] * 2,
         "refused": ["RepositoryNotFoundError", "RevisionNotFoundError", "HfHubHTTPError",
                     "RepositoryNotFoundError", "HfHubHTTPError"],
+        "changes": ["ann/mine", "ann/mine", "ann/other", "ann/other", "HfHubHTTPError", False],
     }  # fmt: skip
     assert found["missing"] in ("EntryNotFoundError", "RemoteEntryNotFoundError")
     if "tree" in found:

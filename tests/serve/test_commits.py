@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from fakes.checkpoints import assert_sound
@@ -18,6 +21,10 @@ from safetensors.numpy import save
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.serve.hub import commit as module
+from zoo.serve.keep.front import front_matter
+from zoo.serve.keep.history import History
+from zoo.serve.keep.views import Views
+from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 
 WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b.bias": np.ones(9, np.float32)})
@@ -251,6 +258,81 @@ def test_of_two_at_once_both_are_kept(
     raced.clear()
     late = plain.send(header("late", parentCommit=plain.head()), small("d"))
     assert late.code == "Moved"
+
+
+def test_many_at_once_all_come_in(plain: Plain, served: Served) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda n: plain.send(header(f"{n}"), small(f"f{n}")), range(16)))
+    assert {got.status for got in sent} == {200}
+    tree = served.ask(f"/api/models/{plain.repo}/tree/main", token=plain.token).json
+    assert len(tree) == 16
+    history = served.server.hub.history
+    version = history.version(plain.repo, "main")
+    assert version
+    line = history.commits(version, 9)
+    assert len({each.id for each in line}) == 16
+    assert {got.json["commitOid"] for got in sent} == {each.id for each in line}
+    other = History(served.server.hub.workspace.store, served.server.hub.views)
+    assert other.commits(version, 9) == line, "whoever works them out, and in whichever steps"
+
+
+def test_commits_stay_when_a_prune_takes_their_files(plain: Plain, served: Served) -> None:
+    old = plain.send(header(), small("a", b"old")).json["commitOid"]
+    new = plain.send(header("new"), small("a", b"new")).json["commitOid"]
+    store, now = served.server.hub.workspace.store, timedelta(seconds=-2)
+    shown = plan(store, keep=now, grace=now)
+    execute(store, shown, keep=now, grace=now)
+    fresh = History(store, Views(store))
+    version = fresh.version(plain.repo, "main")
+    assert version
+    assert [each.id for each in fresh.commits(version, 9)] == [new, old]
+    path = f"/{plain.repo}/resolve/{old}/a"
+    assert served.ask(path, token=plain.token).code == "EntryNotFound"
+    assert verify(store).damages == ()
+
+
+def test_repositories_of_files_are_listed_by_what_they_say(api: HfApi, repo: str) -> None:
+    card = b"---\nlicense: mit\ntags: [birds, 7]\npipeline_tag: image-classification\n---\n# Hi\n"
+    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=repo)
+    config = b'{"model_type": "vit", "architectures": ["ViT"], "x": 1}'
+    api.upload_file(path_or_fileobj=config, path_in_repo="config.json", repo_id=repo)
+    info = api.model_info(repo)
+    assert info.config == {"model_type": "vit", "architectures": ["ViT"]}
+    assert (info.pipeline_tag, info.safetensors) == ("image-classification", None)
+    assert info.card_data
+    assert info.card_data.license == "mit"
+    assert repo in {each.id for each in api.list_models(filter=["license:mit", "birds"])}
+    assert repo in {each.id for each in api.list_models(author="team", search=repo[5:])}
+    assert repo not in {each.id for each in api.list_models(filter="zoo")}
+    assert repo not in {each.id for each in api.list_models(author="ann")}
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "a: &x [1]\nb: *x", "- 1", "[" * 99, "{" * 60_000, "a: " + "x" * 70_000, "a: !!python/x 1",
+        "a: [",
+    ],
+)  # fmt: skip
+def test_a_hostile_front_is_refused(front: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        front_matter(f"---\n{front}\n---\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# Hi", {}),
+        ("---\n---\n", {}),
+        ("---\na: 2024-01-01\nb: .nan\n1: yes\n---", None),
+        ("---\nn: " + "9" * 99 + "\n---\n", {"n": "9" * 99}),
+        ("", {}),
+    ],
+)
+def test_a_front_is_plain_data(text: str, said: Any) -> None:
+    data = front_matter(text)
+    assert said in (None, data)
+    msgspec.json.encode(data)
 
 
 def test_branches_and_tags(api: HfApi, repo: str, served: Served) -> None:

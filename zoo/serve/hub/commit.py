@@ -169,12 +169,15 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
         digest = _kept(ask, snapshot)
-        _move(ask, ref, version, digest, sent.message)
+        number = _move(ask, ref, version, digest, sent.message).number
     if snapshot.checkpoint is None and is_network(snapshot):
         ask.hub.adopting.ask(_wanted(ask, ref, digest), ask.actor.name)
-    moved = history.version(ask.repo, revision)
-    assert moved
-    return history.commits(moved, ask.patience)[0]
+    moved = history.version_of(ref)
+    after_it = history.commits(moved, ask.patience) if moved else ()
+    mine = [each for each in after_it if each.ref == ref and each.number >= number]
+    if not mine:
+        raise _Moved  # somebody has just deleted it
+    return mine[-1]
 
 
 def _is_parent(said: str, head: Commit | None) -> bool:
@@ -221,7 +224,9 @@ def _wanted(ask: Ask, ref: Reference, digest: Digest) -> Wanted:
     return Wanted(name=str(ref), snapshot=str(digest), seen=seen)
 
 
-def _move(ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str) -> None:
+def _move(
+    ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str
+) -> RefEntry:
     """Point a branch at a snapshot, if it is still where it was."""
     workspace = ask.hub.workspace
 
@@ -242,3 +247,4 @@ def _move(ask: Ask, ref: Reference, version: Version | None, digest: Digest, mes
         workspace.index.put(ref, entry)
     except ZooError as error:
         LOG.warning("%s has moved, but is not indexed yet: %s", ref, error)
+    return entry
