@@ -114,6 +114,17 @@ def test_files_that_are_no_network_stay_files(
     assert list(served.server.hub.workspace.store.backend.list("tmp/tmp")) == []
 
 
+def test_what_was_left_is_done_when_the_server_starts_again(
+    served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Adopting, "ask", lambda *_: None)  # it is stopped before
+        send(served, "ann/mine", fine_tune())
+        send(served, "ann/files", {"README.md": b"hello"})
+    with serving(served.root) as again:
+        assert waited(again, "ann/mine").parents
+
+
 @pytest.mark.long
 def test_a_process_of_its_own_does_it(served: Served) -> None:
     send(served, "ann/mine", fine_tune())

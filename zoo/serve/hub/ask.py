@@ -56,10 +56,14 @@ class Hub:
         """Whether there is a repository: a name with a version, or one that was made over HTTP."""
         return bool(self.history.versions(repo)) or repo in self.accounts.repos
 
-    def close(self) -> None:
-        """Let go of all."""
+    def stop(self) -> None:
+        """Begin nothing more beside answering."""
         self.adopting.close()
         self.views.close()
+
+    def close(self) -> None:
+        """Let go of all."""
+        self.stop()
         self.accounts.close()
         self.workspace.close()
 

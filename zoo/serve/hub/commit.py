@@ -16,10 +16,11 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import Conflict, InvalidManifest, InvalidReference, Protected, ZooError
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
+from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
-from zoo.serve.keep.adopt import Wanted, is_network
+from zoo.serve.keep.adopt import is_network
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import MAIN, SENT, Commit, Version
 from zoo.serve.keep.view import is_large
@@ -171,7 +172,7 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
         digest = _kept(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
     if snapshot.checkpoint is None and is_network(snapshot):
-        ask.hub.adopting.ask(_wanted(ask, ref, digest), ask.actor.name)
+        adopt_later(ask.hub, ask.actor, ref, digest)
     moved = history.version_of(ref)
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]
@@ -214,14 +215,6 @@ def _kept(ask: Ask, snapshot: Snapshot) -> Digest:
     except InvalidManifest as error:
         raise Refused("BadRequest", f"there cannot be such files: {error}") from None
     return ask.hub.workspace.store.put("manifests", data)
-
-
-def _wanted(ask: Ask, ref: Reference, digest: Digest) -> Wanted:
-    """A snapshot that may hold a checkpoint, and what its author may be told of."""
-    asker = ask.knowing_all()
-    names = [(ref, there) for ref, there, _ in ask.hub.workspace.registry.refs()]
-    seen = {str(there): str(ref) for ref, there in names if asker.may("read", ref.path)}
-    return Wanted(name=str(ref), snapshot=str(digest), seen=seen)
 
 
 def _move(
