@@ -44,13 +44,13 @@ PRIVATE = ("secret/a", "secret/b", "team/hidden", "lab/x")
 """``secret`` is a namespace that is private, ``lab`` a team; of ``team``, one name is."""
 ANYWHERE = (*OWN, *OPEN, *PRIVATE)
 TEAMS = ("lab", "secret")
+RESTS = ("", "/refs", "/auth-check/write", "/revision/v1")
 LOOKS = (
     "/api/models", "/api/models?search=h&full=1", "/api/whoami-v2",
     *(f"/api/users/{who}/overview" for who in ("ann", "ben", "secret")),
     *(f"/api/models?author={name}" for name in ("team", "lab", "secret")),
     *(f"/api/organizations/{team}/{what}" for team in TEAMS for what in ("overview", "members")),
-    *(f"/api/models/{repo}{rest}" for repo in ANYWHERE
-      for rest in ("", "/refs", "/auth-check/write", "/revision/v1")),
+    *(f"/api/models/{repo}{rest}" for repo in ANYWHERE for rest in RESTS),
 )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ class TwoTenants(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr("zoo.reflog.now", lambda: "2026-01-01T00:00:00Z")
         self.busy, self.quiet = World(self.template), World(self.template)
-        self.worlds = (self.busy, self.quiet)
+        self.worlds, self.touched = (self.busy, self.quiet), PRIVATE[0]
         for path in ("secret", "lab", "team/hidden"):
             self.busy.accounts.change(path, level="private")
         self.busy.accounts.add("lab", team=True)
@@ -164,18 +164,22 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(repo=hidden, which=st.integers(0, 1), tag=st.sampled_from(("", ":v1")))
     def something_private_moves(self, repo: str, which: int, tag: str) -> None:
         self.busy.put(repo + tag, self.digests[which])
+        self.touched = repo
 
     @rule(repo=hidden)
     def insider_creates(self, repo: str) -> None:
         self.private("POST", "/api/repos/create", **named(repo), visibility="private")
+        self.touched = repo
 
     @rule(repo=hidden)
     def insider_deletes(self, repo: str) -> None:
         self.private("DELETE", "/api/repos/delete", **named(repo))
+        self.touched = repo
 
     @rule(old=hidden, new=hidden)
     def insider_moves(self, old: str, new: str) -> None:
         self.private("POST", "/api/repos/move", fromRepo=old, toRepo=new)
+        self.touched = new
 
     @rule(path=st.sampled_from((*PRIVATE, *TEAMS)), role=st.sampled_from(ROLES))
     def role_is_given(self, path: str, role: str) -> None:
@@ -196,9 +200,17 @@ class TwoTenants(RuleBasedStateMachine):
 
     @invariant()
     def a_stranger_sees_no_difference(self) -> None:
-        if hasattr(self, "worlds"):
-            for path in ("/api/models", *(f"/api/models/{repo}/auth-check" for repo in ANYWHERE)):
-                self.same(path, known=True)
+        """Nor in what they may not do to what is private and was touched last."""
+        if not hasattr(self, "worlds"):
+            return
+        repo = self.touched
+        for path in ("/api/models", *(f"/api/models/{repo}{rest}" for rest in RESTS)):
+            self.same(path, known=True)
+        self.both("POST", "/api/repos/create", **named(repo))
+        self.both("DELETE", "/api/repos/delete", **named(repo))
+        self.both("POST", "/api/repos/move", fromRepo=repo, toRepo="eve/a")
+        self.both("POST", "/api/repos/move", fromRepo="eve/a", toRepo=repo)
+        self.both("PUT", f"/api/models/{repo}/settings", visibility="public")
 
     def same(self, path: str, *, known: bool) -> None:
         """A stranger, with a token or without, is answered the same by both."""
