@@ -13,6 +13,7 @@ kind. Python prints the advice below a traceback, as it does with notes, and the
     |-- Invalid
     |   |-- InvalidReference     a malformed name, tag or digest
     |   |-- InvalidManifest      a manifest that breaks the format
+    |   |-- NoCheckpoint         a name or digest that leads to files, and to no checkpoint
     |   |-- InvalidWeights       a weights file that is damaged, unsafe, or of another network
     |   |-- InvalidFreeze        a freeze spec that this hierarchy does not have
     |   |-- InvalidImage         an image that is missing or unreadable
@@ -64,6 +65,7 @@ __all__ = [
     "InvalidWeights",
     "MissingObject",
     "MissingPackage",
+    "NoCheckpoint",
     "NoZoo",
     "NotAFile",
     "NotFound",
@@ -208,6 +210,15 @@ class InvalidReference(Invalid):
 
 class InvalidManifest(Invalid):
     """A manifest that breaks the format."""
+
+
+class NoCheckpoint(Invalid):
+    """What is called so holds files, and no network that is known."""
+
+    usual = "zoo serve has its files for clients of the hub: hf download"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} holds files, no checkpoint")
 
 
 class InvalidWeights(Invalid):

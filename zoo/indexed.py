@@ -18,11 +18,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, UnknownName, ZooError
 from zoo.reflog import now
 from zoo.store import Store
 from zoo.store.evaluations import evaluations
 from zoo.store.listing import read_one
+from zoo.store.manifests import checkpoint_of
 from zoo.store.tensor_keys import checkpoint_keys
 
 if TYPE_CHECKING:
@@ -99,9 +101,10 @@ class Index:
         self.registry.make_terms()
         fresh: set[Digest] = set()
         for ref, entry in entries:
-            if entry.manifest not in fresh:
-                self.registry.forget([entry.manifest])
-                fresh.add(entry.manifest)
+            there = read_one(self.as_checkpoint, entry)
+            if isinstance(there, RefEntry) and there.manifest not in fresh:
+                self.registry.forget([there.manifest])
+                fresh.add(there.manifest)
             self._add(ref, entry)
 
     def follow(self, ref: Reference) -> bool:
@@ -114,8 +117,21 @@ class Index:
         newest = read_one(self.store.read_ref, ref)
         if not isinstance(newest, RefEntry):
             return None
-        there = None if newest.deleted else newest.manifest
-        return newest if self.registry.ref(ref) != there else None
+        indexed = self.registry.ref(ref)
+        if indexed == (None if newest.deleted else newest.manifest):
+            return None
+        # Where it cannot be read it is told when it is put in.
+        there = read_one(self.as_checkpoint, newest)
+        return newest if isinstance(there, Exception) or indexed != _target(there) else None
+
+    def as_checkpoint(self, entry: RefEntry) -> RefEntry | None:
+        """An entry as the index has it, which knows checkpoints only: of a snapshot, that which it
+        has; None if it has none.
+        """
+        if entry.deleted or not self.registry.unknown([entry.manifest]):
+            return entry
+        there = checkpoint_of(self.store, entry.manifest)
+        return replace(entry, manifest=there) if there else None
 
     def put(self, ref: Reference, entry: RefEntry) -> bool:
         """Put an entry of a name in; whether it could be."""
@@ -212,12 +228,17 @@ class Index:
             )
 
     def add_checkpoint(self, digest: Digest) -> None:
-        """Put a checkpoint in, under no name yet.
+        """Put a checkpoint, or that of a snapshot, in, under no name yet.
 
         Raises:
             MissingObject, Corrupt, InvalidManifest: It is not in the store, or cannot be indexed.
         """
-        manifest = self.store.manifest(digest)
+        document = self.store.document(digest)
+        if isinstance(document, Snapshot):
+            if document.checkpoint:
+                self.add_checkpoint(document.checkpoint)
+            return
+        manifest = document
         check_numbers(manifest)
         self.registry.add_checkpoint(digest, manifest)
         if self.registry.without_keys([digest]):
@@ -239,8 +260,16 @@ class Index:
             # it goes, too, so that it is missed, and put in again, once its files are mended.
             self.registry.remove_ref(ref, replace(entry, number=entry.number + 1))
             return False
-        self.registry.set_ref(ref, entry)
+        there = entry if problem else self.as_checkpoint(entry)
+        if there is None:  # files only
+            self.registry.remove_ref(ref, entry)
+        else:
+            self.registry.set_ref(ref, there)
         return True
+
+
+def _target(entry: RefEntry | None) -> Digest | None:
+    return None if entry is None or entry.deleted else entry.manifest
 
 
 def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -> Reindexed:

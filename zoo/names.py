@@ -17,10 +17,12 @@ from zoo.errors import (
     Invalid,
     InvalidReference,
     MissingObject,
+    NoCheckpoint,
     UnknownName,
+    Unsupported,
 )
 from zoo.store import Store
-from zoo.store.manifests import has_all_of
+from zoo.store.manifests import checkpoint_of, has_all_of
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
@@ -44,6 +46,7 @@ class Names:
 
         Raises:
             UnknownName: There was no such name then.
+            NoCheckpoint: It held files then.
         """
         ref = self.reference(name)
         then = [entry for entry in self._store.history(ref) if entry.when and entry.when <= at]
@@ -51,7 +54,7 @@ class Names:
             raise UnknownName(
                 "checkpoint", f"{ref} at {at.isoformat()}", self._registry().near(name)
             )
-        return then[-1].manifest
+        return self._checkpoint(ref, then[-1].manifest)
 
     def reference(self, name: str) -> Reference:
         """Read a reference; a text that is none, but resembles known names, is answered with those.
@@ -75,7 +78,25 @@ class Names:
 
         Raises:
             UnknownName: Nothing here is called that; near names are suggested.
+            NoCheckpoint: It holds files.
             InvalidReference: The text is neither.
+        """
+        ref, digest = self.target(name)
+        return ref, self._checkpoint(ref or name, digest)
+
+    def _checkpoint(self, name: Reference | str, digest: Digest) -> Digest:
+        """What is here as ``digest``; of a snapshot, its checkpoint."""
+        try:
+            found = checkpoint_of(self._store, digest)
+        except (MissingObject, Corrupt, Invalid, Unsupported):  # who reads it is told
+            return digest
+        if found is None:
+            raise NoCheckpoint(str(name))
+        return found
+
+    def target(self, name: str) -> tuple[Reference | None, Digest]:
+        """The checkpoint or snapshot that a reference points at, or a digest names; else as
+        `resolve`.
         """
         if digits := digits_of(name):
             return None, self._by_digest(name, digits)
@@ -128,6 +149,7 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted:
             return
+        self._check_no_files(ref, newest.manifest)
         try:
             here = self._store.manifest(newest.manifest).backbone
         except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
@@ -153,11 +175,13 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted or newest.protected or newest.manifest == digest:
             return  # a protected one is refused when it moves
+        self._check_no_files(ref, newest.manifest)
         try:
             here = self._store.manifest(newest.manifest)
+            current = checkpoint_of(self._store, newest.manifest)
         except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
             return
-        if newest.manifest in manifest.ancestry() or _is_again(here, manifest):
+        if current in manifest.ancestry() or _is_again(here, manifest):
             return
         if digest and digest in {entry.manifest for entry in self._store.history(ref)}:
             return
@@ -169,6 +193,17 @@ class Names:
             hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
             f"{ref} keeps what it was)",
         )
+
+    def _check_no_files(self, ref: Reference, digest: Digest) -> None:
+        try:
+            self._store.manifest(digest)
+        except NoCheckpoint:
+            raise Conflict(
+                f"{ref} holds files here, and no checkpoint",
+                hint="nothing was changed; take another name, or move this one: --force",
+            ) from None
+        except (MissingObject, Corrupt, Invalid):
+            return
 
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""

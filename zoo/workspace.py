@@ -182,13 +182,22 @@ class Workspace:
             Conflict: Someone else moved the ref meanwhile.
             InvalidManifest: It breaks the format; nothing was kept.
         """
+        digest = self.keep(manifest)
+        self.move(ref, digest, why, check=check)
+        return digest
+
+    def keep(self, manifest: Manifest) -> Digest:
+        """Keep a manifest whose objects are stored, under no name yet.
+
+        Raises:
+            InvalidManifest: It breaks the format; nothing was kept.
+        """
         data = manifest.to_bytes()
         Manifest.from_bytes(data)  # nobody could read it, or prune, if it broke the format
         check_numbers(manifest)
         digest = self.store.put("manifests", data)
         if not self.store.is_sound("manifests", digest):  # it was here, and is damaged by now
             self.store.replace("manifests", digest, [data])
-        self.move(ref, digest, why, check=check)
         return digest
 
     def move(
@@ -247,7 +256,7 @@ class Workspace:
         entry = self.store.read_ref(ref)
         if entry and entry.deleted:  # whoever did it may not have come to the index
             self.index.follow(ref)
-        self.names.resolve(str(ref))
+        self.names.target(str(ref))
         self.registry.check_writable()
         with self.index.noted(ref):
             return append_deletion(self.store, ref, of=of, why=why)
@@ -276,7 +285,7 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
-        self.names.resolve(str(ref))
+        self.names.target(str(ref))
         done = append_protection(self.store, ref, on=on)
         with suppress(ZooError):  # an index that lags behind does not undo it
             self.index.put(ref, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,9 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Backbone, Head, Manifest, Preprocessing, WeightsFile
 from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights
 from zoo.errors import Unavailable
+from zoo.serve.keep.git import blob_id
 from zoo.store import Store
 from zoo.store.encoded import read_object
 from zoo.store.files import add_weights
@@ -36,6 +39,7 @@ __all__ = [
     "raw_file",
     "store_checkpoint",
     "store_weights",
+    "stored_snapshot",
     "tensors",
     "tree",
 ]
@@ -171,7 +175,26 @@ def assert_sound(store: Store) -> None:
         moves = store.history(ref)
         assert [move.number for move in moves] == list(range(1, len(moves) + 1))
         for move in moves:
-            for digest, least in store.manifest(move.manifest).objects():
+            for digest, least in store.document(move.manifest).objects():
                 plain = b"".join(read_object(store, digest, least=least))
                 assert len(plain) >= least
                 assert blake3(plain).hexdigest() == digest.hex
+
+
+def stored_snapshot(
+    store: Store, texts: Mapping[str, bytes], checkpoint: Digest | None = None
+) -> Digest:
+    """Keep a snapshot of these files, and of a checkpoint's weights with it; nothing names it."""
+    files = []
+    for path, data in texts.items():
+        sha256 = Digest("sha256", hashlib.sha256(data).hexdigest())
+        item = store.put("objects", data)
+        files.append(
+            SnapshotFile(path=path, size=len(data), sha256=sha256, git=blob_id(data), object=item)
+        )
+    for weights in store.manifest(checkpoint).weights if checkpoint else ():
+        kept = Weights(header=weights.header, tensors=weights.tensors)
+        files.append(
+            SnapshotFile(path=weights.name, size=weights.size, sha256=weights.sha256, weights=kept)
+        )
+    return store.put("manifests", Snapshot.of(files, checkpoint).to_bytes())

@@ -8,10 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -19,10 +20,13 @@ from fakes.checkpoints import add_checkpoint
 from fakes.hub_zoo import make_zoo
 from fakes.served import Served, serving
 from huggingface_hub import close_session, constants
+from safetensors.numpy import save_file
 
 import zoo
+from zoo.serve.hub import lfs
 
 STOCK = Path(__file__).parent / "stock.py"
+SENDS = Path(__file__).parent / "stock_sends.py"
 SOON = 60.0
 
 
@@ -58,14 +62,57 @@ VERSIONS = ("0.20.3", "0.36.2", "1.0.1", "1.10.2", "1.33.0", "2.0.0", "2.4.0")
 
 @pytest.mark.clients
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_version_of_the_client(served: Served, tmp_path: Path, version: str) -> None:
+def test_each_version_of_the_client(
+    served: Served, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is installed from the package index."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     folder = tmp_path / "site"
     command = [*pip, "--target", str(folder), f"huggingface_hub=={version}"]
     subprocess.run(command, check=True, capture_output=True)
-    said = check_stock(served, environment(served, tmp_path) | {"PYTHONPATH": str(folder)})
+    of_version = {"PYTHONPATH": str(folder)}
+    said = check_stock(served, environment(served, tmp_path) | of_version)
     assert said["version"] == version
+    monkeypatch.setattr(lfs, "PART_BYTES", 1 << 20)
+    for number, more in enumerate(({}, {"HF_HUB_DISABLE_XET": "1"})):
+        repo = f"eve/v{version}.{number}"
+        said = check_sends(served, tmp_path / f"sends{number}", repo, of_version | more)
+        assert said["version"] == version
+
+
+def test_stock_clients_send_all_kinds_of_files(served: Served, tmp_path: Path) -> None:
+    check_sends(served, tmp_path, "eve/xet", {})
+
+
+@pytest.mark.long
+def test_stock_clients_send_files_without_xet(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lfs, "PART_BYTES", 1 << 20)
+    check_sends(served, tmp_path, "eve/lfs", {"HF_HUB_DISABLE_XET": "1"})
+
+
+def check_sends(served: Served, folder: Path, repo: str, more: Mapping[str, str]) -> dict[str, Any]:
+    """See that a client can send files, and gets the same back; what it found."""
+    sent = folder / "sent"
+    (sent / "deep").mkdir(parents=True)
+    values = np.random.default_rng(0).random((3, 300, 1000), np.float32)
+    save_file({"a": values[0], "b": values[1], "c": values[2, :1]}, sent / "model.safetensors")
+    (sent / "any.bin").write_bytes(os.urandom(2_500_000) + bytes(200_000))
+    (sent / "deep" / "notes.txt").write_text("some words")
+    (sent / "README.md").write_text("---\nlicense: mit\n---\nA folder.\n")
+    token = served.token("eve", "write")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SENDS), repo, str(sent)],
+        env={**environment(served, folder), "HF_TOKEN": token, **more}, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    names = ["README.md", "any.bin", "deep/er/other.bin", "deep/notes.txt", "model.safetensors"]
+    told = {key: value for key, value in found.items() if key != "version"}
+    assert told == {"again": True, "whole": True, "changed": True, "before": True, "files": names}
+    return found
 
 
 def check_stock(served: Served, environment: dict[str, str]) -> dict[str, Any]:

@@ -269,8 +269,7 @@ def test_a_list_goes_on_where_it_is_told(served: Served, token: str) -> None:
 
 def test_what_is_not_done_is_told_so(served: Served, token: str) -> None:
     for method, path in (
-        ("POST", f"{MODEL}/preupload/main?create_pr=1"),
-        ("POST", "/team/net.git/info/lfs/objects/batch"), ("GET", f"{MODEL}/xet-write-token/main"),
+        ("POST", f"{MODEL}/super-squash/main"), ("POST", "/api/datasets/a/b/commit/main"),
         ("GET", "/api/collections/a"), ("GET", "/api/buckets/a/b"),
     ):  # fmt: skip
         got = served.ask(path, method, token=token)

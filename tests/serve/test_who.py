@@ -67,7 +67,8 @@ BODIES: dict[str, tuple[bytes, Action]] = {
 """Routes that have the repository in the body, and what they do with it."""
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
-          "rest...": "/rest"}  # fmt: skip
+          "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
+          "digest": "0" * 64}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:

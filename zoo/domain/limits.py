@@ -102,6 +102,31 @@ VIEW_BYTES = 16 * MIB
 REQUEST_BYTES = MIB
 """Of the body of a request to a server that sends no file."""
 
+UPLOADED_FILE_BYTES = 256 << 30
+"""Of a file that is sent to a server."""
+
+UPLOADED_HEADER_BYTES = 4 * MIB
+"""Of the header of a weights file that a server takes apart as it arrives; 25,000 tensors need so
+much. What has a larger one is kept whole."""
+
+COMMIT_BYTES = 150 * MIB
+"""Of the body of a commit; large files come before it, each by itself."""
+
+COMMIT_LINE_BYTES = 16 * MIB
+"""Of a line of it, which has a small file whole."""
+
+COMMIT_LINES = 100_000
+"""Of a commit: files that it adds or deletes."""
+
+MESSAGE_BYTES = 16 * 1024
+"""Of the message of a commit; what is longer is cut."""
+
+FRONT_BYTES = 64 * 1024
+"""Of the YAML at the beginning of a README."""
+
+FRONT_NESTING = 16
+"""Lists and maps within each other in it."""
+
 RUN_BYTES = 64 * MIB
 """Of a fine-tune's ``run.json``."""
 
@@ -144,6 +169,9 @@ MANIFEST_BYTES = 64 * MIB
 
 MANIFEST_VALUES = 2_000_000
 """Values in a manifest, counted before it is parsed: each takes memory."""
+
+PATH_BYTES = 1024
+"""Of the path of a file in a repository."""
 
 NESTED_ANCESTORS = 50_000
 """Ancestors that a manifest of format 1 tells of, each as often as it is in it."""

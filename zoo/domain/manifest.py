@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Self
@@ -35,6 +35,10 @@ __all__ = [
     "Preprocessing",
     "Tensor",
     "WeightsFile",
+    "as_digest",
+    "canonical",
+    "is_file_name",
+    "objects_of",
 ]
 
 FORMAT = 1
@@ -257,15 +261,7 @@ class Manifest:
 
     def objects(self) -> Iterator[tuple[Digest, int]]:
         """Each object that the checkpoint needs, once, with the least number of bytes it has."""
-        sizes: dict[Digest, int] = {}
-        for weights in self.weights:
-            sizes[weights.header] = weights.size - sum(t.nbytes for t in weights.tensors)
-            for tensor in weights.tensors:
-                end = tensor.offset + tensor.nbytes
-                sizes[tensor.object] = max(sizes.get(tensor.object, 0), end)
-        for file in self.files:
-            sizes[file.object] = file.size
-        yield from sizes.items()
+        yield from objects_of((*self.weights, *self.files))
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -319,7 +315,7 @@ class Manifest:
         """
         data = self._plain()
         deep = self.format == FORMAT and len(self.ancestors) > NESTED
-        text = unrolled(lambda: _canonical(data)) if deep else _canonical(data)
+        text = unrolled(lambda: canonical(data)) if deep else canonical(data)
         try:
             return text.encode()
         except UnicodeEncodeError as error:  # JSON can hold halves of characters
@@ -366,7 +362,7 @@ class Manifest:
         for part, kind in parts.items():
             _check_known(raw[part], kind)
         table = raw["ancestors"] if "ancestors" in raw else _unnested(raw["parents"])
-        manifest: Self = convert({**raw, "ancestors": table}, cls, dec_hook=_digest)
+        manifest: Self = convert({**raw, "ancestors": table}, cls, dec_hook=as_digest)
         for name in [file.name for files in (manifest.weights, manifest.files) for file in files]:
             if not is_file_name(name):
                 raise ValueError(f"unsafe file name {name!r}")
@@ -378,13 +374,28 @@ class Manifest:
         return replace(manifest, ancestors=ancestors)
 
 
+def objects_of(files: Iterable[WeightsFile | PlainFile]) -> Iterator[tuple[Digest, int]]:
+    """Each object that files need, once, with the least number of bytes it has."""
+    sizes: dict[Digest, int] = {}
+    for file in files:
+        if isinstance(file, PlainFile):
+            sizes[file.object] = max(sizes.get(file.object, 0), file.size)
+            continue
+        rest = file.size - sum(tensor.nbytes for tensor in file.tensors)
+        sizes[file.header] = max(sizes.get(file.header, 0), rest)
+        for tensor in file.tensors:
+            end = tensor.offset + tensor.nbytes
+            sizes[tensor.object] = max(sizes.get(tensor.object, 0), end)
+    yield from sizes.items()
+
+
 def _check_known(raw: Mapping[str, object], kind: type[Any]) -> None:
     known = {entry.name for entry in fields(kind)} - {"format"}
     if unknown := set(raw) - known:  # msgspec would read past them
         raise ValueError(f"unknown fields {sorted(unknown)}")
 
 
-def _digest(_: type, value: object) -> Digest:
+def as_digest(_: type, value: object) -> Digest:
     """Called by msgspec for what it does not know itself: digests alone."""
     if not isinstance(value, str):
         raise TypeError(f"a digest cannot be {value!r:.80}")
@@ -401,7 +412,8 @@ def _listed(value: object) -> object:
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _canonical(data: Mapping[str, object]) -> str:
+def canonical(data: Mapping[str, object]) -> str:
+    """The one text of JSON that data have: keys sorted, no spaces, no NaN, no line end."""
     return json.dumps(
         data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -447,4 +459,4 @@ def is_file_name(value: str) -> bool:
 # Here, by one thread: what msgspec knows of a class it finds out when it first meets it, and of
 # several threads that have it do so at once, some crash the process.
 with suppress(ValidationError):
-    convert({}, Manifest, dec_hook=_digest)
+    convert({}, Manifest, dec_hook=as_digest)

@@ -66,6 +66,7 @@ __all__ = [
     "import_folder",
     "import_weights",
     "plan_single",
+    "stored",
 ]
 
 LOG = logging.getLogger("zoo")
@@ -357,7 +358,7 @@ def import_file(
             # Before anything is stored, as far as it shows then.
             if suits and (known := known_before(workspace, ref, checked)):
                 suits(known)
-            manifest, taken = _stored(new, checked, progress)
+            manifest, taken = stored(new, checked, progress)
         if note := origin.provenance.get("note"):  # also of what was here with these bytes
             manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
         if suits:
@@ -377,7 +378,7 @@ def import_file(
     )
 
 
-def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manifest, ImportReport]:
+def stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manifest, ImportReport]:
     """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
     store, candidate, origin = new.workspace.store, checked.candidate, checked.candidate.origin
     path, network, taken = candidate.path, checked.network, checked.taken
@@ -417,6 +418,8 @@ def _stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Mani
 def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
     workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
+    if origin.from_plan.seen is not None:
+        return _of_others(workspace, checked, origin.from_plan.seen)
     alone, problem = origin.may_be_here, ""
     if origin.layout and origin.layout.record:
         manifest, problem = proven(workspace, manifest, origin.layout.record)
@@ -439,6 +442,23 @@ def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportRepor
     whole = derived(whole, found) if found else whole
     parent = f"{found.ref}, {found}" if found else "" if whole.parents else NONE_FOUND
     return whole, replace(report, parent=parent)
+
+
+def _of_others(
+    workspace: Workspace, checked: CheckedWeights, seen: frozenset[Digest]
+) -> tuple[Manifest, ImportReport]:
+    """The same of what somebody has sent who may see these checkpoints alone."""
+    manifest, origin = checked.manifest, checked.candidate.origin
+    record = origin.layout.record if origin.layout else None
+    if record and record.parent and record.parent.manifest in seen:
+        manifest, _ = proven(workspace, manifest, record)
+        checked = replace(checked, manifest=manifest)
+    whole, report = checked.resolved()
+    if whole.parents or origin.find is None:
+        return whole, report
+    alike = [one for one in relatives(workspace, manifest) if one.digest in seen]
+    found = origin.find(manifest, alike)
+    return (derived(whole, found) if found else whole), report
 
 
 def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:

@@ -59,6 +59,8 @@ class FromPlan:
         sha256: Of the file, as far as that is `unchanged`; empty if it is not known.
         unchanged: Its `stamp` when it was hashed.
         replaces: The checkpoint that the name may be taken from, as a plan said.
+        seen: Of weights that somebody has sent: the checkpoints here that they may see. Nothing
+            else here tells of the weights, and these only what their parent is. None: all tell.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class FromPlan:
     sha256: str = ""
     unchanged: tuple[int, ...] = ()
     replaces: Digest | None = None
+    seen: frozenset[Digest] | None = None
 
     def hash_of(self, path: Path) -> str:
         """The SHA-256 of the file, in hex; it is read if it is not known, or has changed since."""

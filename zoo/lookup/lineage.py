@@ -19,6 +19,7 @@ from zoo.lookup.check import Check, check_parent
 from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
+from zoo.store.manifests import checkpoint_of
 from zoo.workspace import Workspace
 
 __all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
@@ -177,7 +178,7 @@ def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, b
             ref = Reference.parse(name)
             entry = workspace.store.read_ref(ref)
             if entry and workspace.store.has_manifest(entry.manifest):
-                return ref, entry.manifest, True
+                return ref, checkpoint_of(workspace.store, entry.manifest) or entry.manifest, True
         raise
 
 

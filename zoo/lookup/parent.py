@@ -102,11 +102,18 @@ class ParentFinder:
         self._workspace = workspace
         self._sketches: OrderedDict[Digest, Sketch | None] = OrderedDict()
 
-    def find(self, manifest: Manifest, alike: Sequence[Candidate]) -> FoundParent | None:
-        """The checkpoint here that ``manifest``, whose tensors are stored, derives from."""
+    def find(
+        self,
+        manifest: Manifest,
+        alike: Sequence[Candidate],
+        can_be: Callable[[Digest], bool] = lambda _: True,
+    ) -> FoundParent | None:
+        """The checkpoint here that ``manifest``, whose tensors are stored, derives from; ``can_be``
+        as for `nearest`.
+        """
         same = {one.digest for one in alike if one.match.verdict == "same"}
         shares = {one.digest: one.match.share for one in alike if one.digest not in same}
-        return self.nearest(manifest.backbone, self._sketch(manifest), shares, same)
+        return self.nearest(manifest.backbone, self._sketch(manifest), shares, same, can_be)
 
     def nearest(
         self,

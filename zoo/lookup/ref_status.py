@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from zoo.domain.digest import Digest
@@ -22,6 +23,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote
 from zoo.registry import Found, RemoteRef
 from zoo.store.listing import read_one
+from zoo.store.manifests import checkpoint_of
 from zoo.workspace import Workspace
 
 __all__ = ["Status", "at_remotes", "ref_status", "with_remotes"]
@@ -34,7 +36,9 @@ def ref_status(workspace: Workspace, there: RemoteRef) -> Status | None:
     entry = read_one(workspace.store.read_ref, there.ref)
     if not isinstance(entry, RefEntry) or entry.deleted:
         return None
-    here = entry.manifest
+    here = read_one(partial(checkpoint_of, workspace.store), entry.manifest)
+    if not isinstance(here, Digest):
+        return None
     if here == there.manifest:
         return "same"
     entries = read_one(workspace.store.history, there.ref)

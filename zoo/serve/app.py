@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import get_running_loop
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from zoo import config
-from zoo.errors import Corrupt, MissingObject, Unavailable, ZooError
+from zoo.errors import Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
-from zoo.serve.http.call import Call, read_call, trace_of
+from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
 from zoo.serve.http.router import Route, Router
@@ -32,6 +34,8 @@ __all__ = ["App"]
 LOG = logging.getLogger("zoo.serve")
 HubRoute: TypeAlias = Route[Hub]
 NO_RULES = Rules({}, ())
+THREADS = 40
+"""So many requests are answered at once, and so many files taken in."""
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
 
@@ -42,6 +46,8 @@ class App:
     def __init__(self, hub: Hub, address: Address) -> None:
         self.hub, self.address = hub, address
         self.router: Router[Hub] = Router(ROUTES)
+        # Apart, so that slow uploads keep nobody else waiting.
+        self._answering, self._arriving = CapacityLimiter(THREADS), CapacityLimiter(THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -59,15 +65,20 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers, trace: str) -> Answer:
         try:
             base, prefix = self.address.base(headers), self.address.prefix
-            call = await read_call(scope, receive, base=base, prefix=prefix, id=trace)
-            return await run_in_threadpool(self.answer, call)
+            call = read_head(scope, base=base, prefix=prefix, id=trace)
+            route, fields = self.router.find(call)
+            if route.streams:
+                call = replace(call, pieces=arriving(receive, get_running_loop()))
+            else:
+                call = replace(call, body=await read_body(headers, receive))
+            room = self._arriving if route.streams else self._answering
+            return await run_sync(self.answer, call, route, fields, limiter=room)
         except Refused as refused:
             return refused.answer()
 
-    def answer(self, call: Call) -> Answer:
+    def answer(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         """What is answered; whatever fails is told, too."""
         try:
-            route, fields = self.router.find(call)
             try:
                 asked = self._asked(route, call, fields)
                 with config.acting_as(asked.actor.name):
@@ -82,6 +93,8 @@ class App:
             return _told("Busy", error, call, {"Retry-After": "2"})
         except (Corrupt, MissingObject) as error:
             return _told("Damaged", error, call)
+        except DiskFull as error:
+            return _told("DiskFull", error, call)
         except ZooError as error:
             return _told("Failed", error, call)
         except Exception:

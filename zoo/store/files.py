@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import takewhile
@@ -21,7 +21,16 @@ from zoo.store.listing import map_each
 from zoo.store.regular import open_regular
 from zoo.store.store import Store
 
-__all__ = ["add_file", "add_weights", "object_ranges", "restore_file"]
+__all__ = [
+    "LARGE",
+    "add_file",
+    "add_weights",
+    "joined",
+    "object_ranges",
+    "offsets_in",
+    "restore_file",
+    "small_groups",
+]
 
 LARGE = 64 * 1024
 """Bytes of a tensor that is worth an object, and a request to a bucket, of its own. It decides what
@@ -107,29 +116,43 @@ def group_of(name: str, dimensions: int) -> tuple[str, bool]:
     return ".".join(parts[:end]), dimensions <= 1
 
 
-def _groups(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
+def small_groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The tensors that get no object of their own, by those that travel together."""
     small: dict[tuple[str, bool], list[Entry]] = defaultdict(list)
     for entry in entries:
-        if entry.end - entry.begin >= LARGE:
-            yield [entry]
-        else:
+        if entry.end - entry.begin < LARGE:
             small[group_of(entry.name, len(entry.shape))].append(entry)
     for group in small.values():
         # By name, so that files that list the same tensors in another order share the object.
         yield sorted(group, key=lambda entry: entry.name)
 
 
+def offsets_in(group: list[Entry]) -> list[int]:
+    """Where each tensor of a group begins in its object."""
+    offsets, end = [], 0
+    for entry in group:
+        offsets.append(end + -end % ALIGNMENT)
+        end = offsets[-1] + entry.end - entry.begin
+    return offsets
+
+
+def joined(group: list[Entry], read: Callable[[Entry], memoryview]) -> Iterator[bytes | memoryview]:
+    """The object of a group, in pieces."""
+    end = 0
+    for entry, offset in zip(group, offsets_in(group), strict=True):
+        yield b"\0" * (offset - end)
+        yield read(entry)
+        end = offset + entry.end - entry.begin
+
+
+def _groups(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
+    yield from ([entry] for entry in entries if entry.end - entry.begin >= LARGE)
+    yield from small_groups(entries)
+
+
 def _put_group(store: Store, data: memoryview, group: list[Entry]) -> list[Tensor]:
-    if len(group) == 1:
-        offsets, body = [0], data[group[0].begin : group[0].end]
-    else:
-        joined, offsets = bytearray(), []
-        for entry in group:
-            joined.extend(b"\0" * (-len(joined) % ALIGNMENT))
-            offsets.append(len(joined))
-            joined.extend(data[entry.begin : entry.end])
-        body = memoryview(bytes(joined))
-    digest = store.put("objects", body)
+    pieces = [*joined(group, lambda entry: data[entry.begin : entry.end])]
+    digest = store.put("objects", pieces[-1] if len(group) == 1 else b"".join(pieces))
     return [
         Tensor(
             name=entry.name,
@@ -139,7 +162,7 @@ def _put_group(store: Store, data: memoryview, group: list[Entry]) -> list[Tenso
             offset=offset,
             nbytes=entry.end - entry.begin,
         )
-        for entry, offset in zip(group, offsets, strict=True)
+        for entry, offset in zip(group, offsets_in(group), strict=True)
     ]
 
 

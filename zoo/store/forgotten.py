@@ -11,8 +11,9 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.store.listing import map_each, read_one
-from zoo.store.manifests import read_manifest
+from zoo.store.manifests import read_document
 from zoo.store.store import Store
 
 __all__ = ["Forgotten", "forgotten"]
@@ -54,7 +55,7 @@ def forgotten(store: Store, digests: Collection[Digest]) -> tuple[Forgotten, ...
         for digest, entry in _left(entries if isinstance(entries, tuple | list) else ()):
             if digest in left:
                 left[digest].append((entry, ref))
-    read = map_each(store, partial(read_one, partial(read_manifest, store)), left)
+    read = map_each(store, partial(read_one, partial(read_document, store)), left)
     found = [_described(*of, manifest) for of, manifest in zip(left.items(), read, strict=True)]
     return tuple(sorted(found, key=lambda each: each.at, reverse=True))
 
@@ -83,7 +84,7 @@ def _described(
         at=last.at if last else "",
         by=last.by if last else "",
         deleted=bool(last and last.deleted),
-        bytes=known.logical_bytes if known else 0,
+        bytes=manifest.logical_bytes if isinstance(manifest, Manifest | Snapshot) else 0,
         task=str(recipe.get("task", "")),
         metrics=known.metrics if known else {},
     )

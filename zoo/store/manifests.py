@@ -17,7 +17,8 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import MANIFEST_BYTES, TEXT_BYTES
 from zoo.domain.manifest import Manifest
-from zoo.errors import Corrupt, MissingObject, ZooError
+from zoo.domain.snapshot import Snapshot, is_snapshot
+from zoo.errors import Corrupt, MissingObject, NoCheckpoint, ZooError
 from zoo.store.encoded import header_of, naming, where_is
 from zoo.store.listing import KIND_NAMES
 
@@ -26,21 +27,52 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMS",
+    "Document",
+    "ancestry_of",
+    "checkpoint_of",
     "decode_manifest",
+    "document_of",
     "encode_alone",
     "has_all_of",
     "manifest_bytes",
     "manifest_header",
+    "manifest_if_any",
     "read_base",
+    "read_document",
     "read_manifest",
 ]
 
+Document = Manifest | Snapshot
+"""What is kept among manifests."""
 FORMS: tuple[Kind, ...] = ("manifests", "encoded-manifests")
 """How a manifest is kept. One that is kept as it is is read so, whatever else is there."""
 
 
 def read_manifest(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Manifest:
-    """Read and check a manifest; ``near`` as for `manifest_bytes`.
+    """Read and check a manifest, or that of the checkpoint that a snapshot has.
+
+    Raises:
+        NoCheckpoint: It is a snapshot that has none.
+        MissingObject, Corrupt, InvalidManifest, Unsupported: As `read_document`.
+    """
+    document = read_document(store, digest, near)
+    if isinstance(document, Manifest):
+        return document
+    if document.checkpoint is None:
+        raise NoCheckpoint(digest.short)
+    return Manifest.from_bytes(manifest_bytes(store, document.checkpoint, near))
+
+
+def manifest_if_any(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Manifest | None:
+    """As `read_manifest`; None for a snapshot without a checkpoint."""
+    try:
+        return read_manifest(store, digest, near)
+    except NoCheckpoint:
+        return None
+
+
+def read_document(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Document:
+    """Read and check a manifest or a snapshot; ``near`` as for `manifest_bytes`.
 
     Raises:
         MissingObject: Not there; or it is encoded, and nobody has its base.
@@ -48,7 +80,26 @@ def read_manifest(store: Store, digest: Digest, near: Sequence[Store] = ()) -> M
         InvalidManifest: They are, but break the format.
         Unsupported: A newer version wrote it.
     """
-    return Manifest.from_bytes(manifest_bytes(store, digest, near))
+    return document_of(manifest_bytes(store, digest, near))
+
+
+def document_of(data: bytes) -> Document:
+    """The manifest or snapshot whose canonical form ``data`` is.
+
+    Raises:
+        InvalidManifest, Unsupported: As `read_document`.
+    """
+    return Snapshot.from_bytes(data) if is_snapshot(data) else Manifest.from_bytes(data)
+
+
+def checkpoint_of(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Digest | None:
+    """The checkpoint that a name has which points at ``digest``: that, unless it is a snapshot.
+
+    Raises:
+        MissingObject, Corrupt, InvalidManifest, Unsupported: As `read_document`.
+    """
+    data = manifest_bytes(store, digest, near)
+    return Snapshot.from_bytes(data).checkpoint if is_snapshot(data) else digest
 
 
 def manifest_bytes(store: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
@@ -115,12 +166,33 @@ def read_base(store: Store, digest: Digest) -> bytes:
     return decode_manifest(store, digest)
 
 
+def ancestry_of(store: Store, digest: Digest, near: Sequence[Store] = ()) -> set[Digest]:
+    """What a name that comes to point at ``digest`` keeps: the ancestors of a checkpoint; of a
+    snapshot, its checkpoint and its ancestors.
+
+    Raises:
+        MissingObject, Corrupt, InvalidManifest, Unsupported: As `read_document`.
+    """
+    document = read_document(store, digest, near)
+    if isinstance(document, Manifest):
+        return document.ancestry()
+    if document.checkpoint is None:
+        return set()
+    return {document.checkpoint} | ancestry_of(store, document.checkpoint, near)
+
+
 def has_all_of(store: Store, digest: Digest) -> bool:
-    """Whether a store has a manifest and all that it needs, as far as a look at its names tells."""
+    """Whether a store has a manifest or a snapshot, and all that it needs, as far as a look at its
+    names tells.
+    """
     try:
-        needed = [item for item, _ in read_manifest(store, digest).objects()]
+        document = read_document(store, digest)
+        needed = [item for item, _ in document.objects()]
         encoded = store.missing("objects", needed)
-        return not (encoded and store.missing("encoded", encoded))
+        if encoded and store.missing("encoded", encoded):
+            return False
+        further = document.checkpoint if isinstance(document, Snapshot) else None
+        return further is None or has_all_of(store, further)
     except (ZooError, OSError):
         return False
 

@@ -18,11 +18,13 @@ from blake3 import blake3
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import HEADER_BYTES, OBJECT_SLACK
-from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
+from zoo.domain.manifest import PlainFile, WeightsFile
+from zoo.domain.snapshot import Snapshot
 from zoo.errors import InvalidManifest, InvalidWeights, disk_errors
 from zoo.store.encoded import read_encoded
 from zoo.store.files import object_ranges
 from zoo.store.header import parse_header
+from zoo.store.manifests import Document
 from zoo.store.store import Store
 
 __all__ = ["File", "Objects", "check_file", "files_of", "key_of", "stored_ranges"]
@@ -36,9 +38,11 @@ Range = tuple[Digest, int, int]
 """An object, an offset, a length."""
 
 
-def files_of(manifest: Manifest) -> Iterator[File]:
-    """All files of a checkpoint."""
-    return chain(manifest.weights, manifest.files)
+def files_of(document: Document) -> Iterator[File]:
+    """All files of a checkpoint or a snapshot."""
+    if isinstance(document, Snapshot):
+        return (file.stored for file in document.files)
+    return chain(document.weights, document.files)
 
 
 def key_of(file: File) -> str:

@@ -17,6 +17,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.domain.stored import Stored
 from zoo.errors import (
     DiskFull,
@@ -28,8 +29,9 @@ from zoo.errors import (
 from zoo.store.encoded import Headers, read_headers
 from zoo.store.forgotten import Forgotten
 from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, pruned, read_one
-from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_manifest
+from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_document
 from zoo.store.refs import entry_name
+from zoo.store.sent import sent_objects
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -143,12 +145,12 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
     as one that cannot be read.
 
     Reached, and kept, is: what a name points at; what it pointed at less than ``keep`` ago, before
-    it moved or was deleted; every object that these need, and every base that an encoded one is
-    coded against. A manifest is not kept as a base: what is encoded against it is encoded anew,
-    alone. What nothing reaches is spared while its file is younger than ``grace``, and so
-    is all that it needs: its upload may be going on, or be taken up again. Where a name cannot be
-    read, no checkpoint is deleted; of a manifest that another version wrote, whatever it names is
-    kept.
+    it moved or was deleted; the checkpoint of a snapshot that is; every object that these need, and
+    every base that an encoded one is coded against. A manifest is not kept as a base: what is
+    encoded against it is encoded anew, alone. What nothing reaches is spared while its file is
+    younger than ``grace``, and so is all that it needs: its upload may be going on, or be taken up
+    again. Where a name cannot be read, no checkpoint is deleted; of a manifest that another version
+    wrote, whatever it names is kept.
 
     Raises:
         Corrupt, MissingObject: Something that is reached is damaged. What it needs cannot be
@@ -178,11 +180,14 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     reached = current | past
     if unread:
         reached |= _either(files)
-    needs = _needs(store, reached, headers["encoded"], unread)
+    needs = _needs(store, reached, gone, headers["encoded"], unread)
     # An upload may rely on old objects and bases that nothing else needs.
     young_manifests = _either(young)
-    relied = _needs(store, young_manifests, headers["encoded"], [])
+    relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= _bases(headers["encoded"], young["encoded"])
+    if store.is_zoo:
+        coming = sent_objects(store, now)
+        relied |= coming | _bases(headers["encoded"], coming)
     doomed, spared = [], 0
     for kind, held in files.items():
         of_manifests = kind in FORMS
@@ -350,29 +355,38 @@ def _reached(
 
 
 def _needs(
-    store: Store, manifests: Iterable[Digest], headers: Headers, unread: list[str]
+    store: Store, manifests: set[Digest], gone: set[Digest], headers: Headers, unread: list[str]
 ) -> set[Digest]:
-    """All objects of these checkpoints, and the bases that those are coded against.
+    """All objects of these manifests and snapshots, and the bases that those are coded against.
 
-    Manifests of other versions are added to ``unread``.
+    The checkpoints that snapshots have are added to ``manifests``, unless they are ``gone``; what
+    other versions wrote is added to ``unread``.
     """
     objects: set[Digest] = set()
-    for found, problem in map_each(store, partial(_named, store), manifests):
-        objects |= found
-        unread += [problem] if problem else []
+    further = {*manifests}
+    while further:
+        named = list(map_each(store, partial(_named, store), further))
+        objects.update(*(found for found, _, _ in named))
+        unread += [problem for _, _, problem in named if problem]
+        further = {each for _, each, _ in named if each} - manifests - gone
+        manifests |= further
     return objects | _bases(headers, objects)
 
 
-def _named(store: Store, digest: Digest) -> tuple[set[Digest], str]:
-    """The objects of a checkpoint, and what is wrong with its manifest if it cannot be read."""
+def _named(store: Store, digest: Digest) -> tuple[set[Digest], Digest | None, str]:
+    """The objects of a checkpoint or snapshot, the checkpoint that the latter has, and what is
+    wrong with it if it cannot be read.
+    """
     try:
-        return {item for item, _ in read_manifest(store, digest).objects()}, ""
+        document = read_document(store, digest)
+        further = document.checkpoint if isinstance(document, Snapshot) else None
+        return {item for item, _ in document.objects()}, further, ""
     except (InvalidManifest, Unsupported) as error:
         # Its bytes are what its digest says: another version wrote it so. It names its objects by
         # their digests, as every version does.
         data = manifest_bytes(store, digest)
         objects = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
-        return objects, f"manifest {digest}: {error}; all that it lists is kept"
+        return objects, None, f"manifest {digest}: {error}; all that it lists is kept"
 
 
 def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:

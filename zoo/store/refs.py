@@ -104,9 +104,11 @@ class Refs:
         numbers = self._numbers(ref)
         return self._read(ref, numbers[-1]) if numbers else None
 
-    def history(self, ref: Reference) -> tuple[RefEntry, ...]:
-        """All entries of ``ref``, oldest first; empty if there is none."""
-        numbers = self._numbers(ref)
+    def history(self, ref: Reference, *, after: int = 0) -> tuple[RefEntry, ...]:
+        """All entries of ``ref`` with a number above ``after``, oldest first; empty if there is
+        none.
+        """
+        numbers = [number for number in self._numbers(ref) if number > after]
         if len(numbers) < 2 or isinstance(self.backend, Guarded):  # a disk is faster than threads
             return tuple(self._read(ref, number) for number in numbers)
         with ThreadPoolExecutor(min(len(numbers), at_once(self.backend))) as pool:

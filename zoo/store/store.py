@@ -39,7 +39,7 @@ from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.encoded import Pieces
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import KIND_NAMES, name_of
-from zoo.store.manifests import FORMS, read_base, read_manifest
+from zoo.store.manifests import FORMS, Document, read_base, read_document, read_manifest
 from zoo.store.partial import download, forget
 from zoo.store.refs import MARKER, Refs
 from zoo.store.rights import make_root
@@ -384,6 +384,10 @@ class Store(Refs):
     def manifest(self, digest: Digest) -> Manifest:
         """Read and check a manifest (`zoo.store.manifests.read_manifest`)."""
         return read_manifest(self, digest)
+
+    def document(self, digest: Digest) -> Document:
+        """Read and check a manifest or a snapshot (`zoo.store.manifests.read_document`)."""
+        return read_document(self, digest)
 
     def has_manifest(self, digest: Digest) -> bool:
         """Whether a manifest is here, as it is or encoded."""

@@ -13,10 +13,10 @@ from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import OBJECT_SLACK
-from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.errors import (
     Corrupt,
     DiskFull,
@@ -36,7 +36,7 @@ from zoo.store.listing import (
     pruned,
     read_one,
 )
-from zoo.store.manifests import FORMS, decode_manifest, read_manifest
+from zoo.store.manifests import FORMS, decode_manifest, document_of, read_document
 from zoo.store.proof import File as CheckpointFile
 from zoo.store.proof import Objects, check_file, files_of, key_of
 from zoo.store.store import Store
@@ -112,6 +112,7 @@ class _Checks:
         sizes: Bytes of each file, as it is listed.
         found: Of what was read.
         needs: Of an object, the manifests.
+        checkpoints: Of a snapshot, the checkpoint.
     """
 
     def __init__(self, store: Store, listed: Mapping[Kind, Listing]) -> None:
@@ -122,6 +123,7 @@ class _Checks:
         }
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
+        self.checkpoints: dict[Digest, Digest] = {}
         self._store, self._plain = store, listed["objects"].files
         self._least: dict[Digest, int] = {}
         self._proven: dict[str, _Found | None] = {}
@@ -147,18 +149,20 @@ class _Checks:
         kind, digest = file
         try:
             if kind == "manifests":
-                manifest = read_manifest(self._store, digest)
+                document = read_document(self._store, digest)
             else:
-                manifest = Manifest.from_bytes(decode_manifest(self._store, digest))
+                document = document_of(decode_manifest(self._store, digest))
         except (ZooError, OSError) as error:
             return _problem(error, digest), [], read
         found = SOUND
-        for part in files_of(manifest):
+        for part in files_of(document):
             key = key_of(part)
             if key not in self._proven:  # two at once do no harm
                 self._proven[key] = self._prove(part, read)
             found = self._proven[key] or found
-        return found, list(manifest.objects()), read
+        if isinstance(document, Snapshot) and document.checkpoint:
+            self.checkpoints[digest] = document.checkpoint
+        return found, list(document.objects()), read
 
     def _prove(self, file: CheckpointFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
@@ -221,7 +225,8 @@ def verify(
     histories, damages = _histories(store, known or {})
     listed = {kind: list_folder(store, kind) for kind in KINDS}
     manifests = {digest for form in FORMS for digest in listed[form].files}
-    names = _names(histories, pruned(store, manifests))
+    gone = pruned(store, manifests)
+    names = _names(histories, gone)
     checks = _Checks(store, listed)
     sizes = checks.sizes
     with progress("verifying", sum(sizes.values()), "B") as task:
@@ -229,6 +234,9 @@ def verify(
             if file in sizes and file not in checks.found:
                 checks.found[file] = found
                 task.advance(sizes[file])
+    for snapshot, checkpoint in checks.checkpoints.items():
+        if snapshot in names and checkpoint not in gone:
+            names[checkpoint] += names[snapshot]
     users = _Users(names, checks.needs)
     lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)

@@ -20,12 +20,12 @@ __all__ = ["change_from", "check_change", "free_suffix"]
 
 
 def change_from(
-    store: Store, before: Digest | None, after: Manifest, near: Sequence[Store] = ()
+    store: Store, before: Digest | None, after: Manifest | None, near: Sequence[Store] = ()
 ) -> Change | None:
     """What differs between the checkpoint ``before``, if there is one and it can be read, and the
-    one that takes its name; ``near`` as for `read_manifest`.
+    one that takes its name, None if that holds files only; ``near`` as for `read_manifest`.
     """
-    if before is None:
+    if before is None or after is None:
         return None
     known = read_one(lambda digest: read_manifest(store, digest, near), before)
     return change_of(known, after) if isinstance(known, Manifest) else None
@@ -35,7 +35,7 @@ def check_change(
     store: Store,
     newest: RefEntry | None,
     ref: Reference,
-    after: Manifest,
+    after: Manifest | None,
     doing: Literal["finetune", "push", "pull"],
     *,
     other: str = "",
@@ -48,7 +48,7 @@ def check_change(
     """
     before = None if newest is None or newest.deleted else newest.manifest
     change = change_from(store, before, after, near)
-    if before is None or change is None or not change.is_other:
+    if before is None or after is None or change is None or not change.is_other:
         return
     there = f" at {other}" if doing == "push" else " here"
     what = f"{ref}{there} is for something else: {'; '.join(change.lines)}"

@@ -14,10 +14,11 @@ from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress, Task
+from zoo.domain.snapshot import Snapshot
 from zoo.domain.words import plural
 from zoo.errors import MissingObject
 from zoo.store import Store
-from zoo.store.manifests import read_manifest
+from zoo.store.manifests import Document, read_document
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.manifests import encode_manifest, keep_manifest
@@ -100,7 +101,21 @@ def send(
         MissingObject: The store lacks something; nothing was written.
         DiskFull: No space there; the manifest was not written.
     """
-    manifest = read_manifest(store, digest)
+    manifest = read_document(store, digest)
+    if isinstance(manifest, Snapshot) and manifest.checkpoint:
+        first = send(store, remote, manifest.checkpoint, progress, coding=coding)
+        return _together(first, _send(store, remote, digest, manifest, progress, coding))
+    return _send(store, remote, digest, manifest, progress, coding)
+
+
+def _send(
+    store: Store,
+    remote: Store,
+    digest: Digest,
+    manifest: Document,
+    progress: Progress,
+    coding: Coding,
+) -> Copied:
     plan = _plan(store, manifest, lambda items: absent(remote, items))
     only_there = store.missing("objects", plan.shared)
     both = {item: store.size("objects", item) for item in plan.shared - only_there}
@@ -132,8 +147,18 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
         MissingObject: The remote lacks something; nothing was written.
         DiskFull: No space here; the manifest was not written.
     """
-    manifest = read_manifest(remote, digest, [store])
-    check_numbers(manifest)  # what cannot be indexed would be kept under no name
+    manifest = read_document(remote, digest, [store])
+    if isinstance(manifest, Manifest):
+        check_numbers(manifest)  # what cannot be indexed would be kept under no name
+    elif manifest.checkpoint:
+        first = receive(remote, store, manifest.checkpoint, progress)
+        return _together(first, _receive(remote, store, digest, manifest, progress))
+    return _receive(remote, store, digest, manifest, progress)
+
+
+def _receive(
+    remote: Store, store: Store, digest: Digest, manifest: Document, progress: Progress
+) -> Copied:
     # What is here encoded only (somebody pushed it to this zoo) cannot be loaded.
     plan = _plan(remote, manifest, lambda items: store.missing("objects", items))
 
@@ -156,16 +181,31 @@ def receive(remote: Store, store: Store, digest: Digest, progress: Progress) -> 
     return replace(_copied(digest, manifest, plan, sent), healed=healed)
 
 
+def _together(first: Copied, whole: Copied) -> Copied:
+    """What moved of a snapshot whose checkpoint was moved first."""
+    return replace(
+        whole,
+        sent_bytes=first.sent_bytes + whole.sent_bytes,
+        sent=first.sent | whole.sent,
+        shared=whole.shared - first.sent,
+        read=first.read and whole.read,
+        healed=first.healed | whole.healed,
+        damaged=first.damaged | whole.damaged,
+    )
+
+
 def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
     """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
     missing = store.missing("objects", digests)
     return store.missing("encoded", missing) if missing else missing
 
 
-def _bases(remote: Store, manifest: Manifest) -> tuple[Digest, ...]:
+def _bases(remote: Store, manifest: Document) -> tuple[Digest, ...]:
     """What a checkpoint may be coded against: its parents; where ``remote`` has none of them, the
-    nearest of its ancestors that is there, too.
+    nearest of its ancestors that is there, too. A snapshot has none: its checkpoint went first.
     """
+    if isinstance(manifest, Snapshot):
+        return ()
     parents = tuple(parent.manifest for parent in manifest.parents)
     if _without(remote, parents) != {*parents}:
         return parents
@@ -194,7 +234,7 @@ def _move(
         return sum(at_once(mover(task.advance, stop), plan.sizes, stop))
 
 
-def _copied(digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied:
+def _copied(digest: Digest, manifest: Document, plan: Plan, sent: int) -> Copied:
     return Copied(
         manifest=digest,
         logical_bytes=manifest.logical_bytes,
@@ -205,7 +245,7 @@ def _copied(digest: Digest, manifest: Manifest, plan: Plan, sent: int) -> Copied
 
 
 def _plan(
-    source: Store, manifest: Manifest, missing_of: Callable[[Iterable[Digest]], set[Digest]]
+    source: Store, manifest: Document, missing_of: Callable[[Iterable[Digest]], set[Digest]]
 ) -> Plan:
     sizes = dict(manifest.objects())
     missing = missing_of(sizes)

@@ -11,10 +11,11 @@ from blake3 import blake3
 from zoo.codec.text import encode_text
 from zoo.domain.digest import Digest
 from zoo.domain.limits import TEXT_BYTES
-from zoo.domain.manifest import Manifest, Tensor
+from zoo.domain.manifest import Tensor
 from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, where_is
+from zoo.store.manifests import Document
 from zoo.transfer.present import seems_whole
 
 __all__ = ["Coding", "Encoder", "twin_of"]
@@ -44,7 +45,7 @@ class Encoder:
     Args:
         store: Holds the checkpoint and, if a delta is to be found, what it derives from.
         target: The remote, asked which bases it holds.
-        manifest: The checkpoint.
+        manifest: The checkpoint, or a snapshot whose checkpoint, if it has one, was sent.
         coding: How small.
         bases: The checkpoints that it may be coded against, the best first.
         as_text: Whether a parent is at the remote, and it takes what is encoded as text: then
@@ -55,7 +56,7 @@ class Encoder:
         self,
         store: Store,
         target: Store,
-        manifest: Manifest,
+        manifest: Document,
         coding: Coding,
         bases: Iterable[Digest],
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from zoo.errors import UnknownName
 from zoo.registry import RemoteRef
 from zoo.store import Store
 from zoo.store.listing import is_below, read_one
-from zoo.store.manifests import read_manifest
+from zoo.store.manifests import read_document, read_manifest
 from zoo.store.tensor_keys import object_keys
 from zoo.workspace import Workspace
 
@@ -84,9 +84,17 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
     damaged = {ref: str(entry) for ref, entry in newest.items() if ref not in entries}
     new = registry.unknown({entry.manifest for entry in entries.values()})
-    problems = _index_all(workspace, remote, sorted(new), progress)
-    sound = {ref: entry for ref, entry in entries.items() if entry.manifest not in problems}
-    damaged |= {ref: problems[entry.manifest] for ref, entry in entries.items() if ref not in sound}
+    there, problems = _index_all(workspace, remote, sorted(new), progress)
+    damaged |= {
+        ref: problems[entry.manifest]
+        for ref, entry in entries.items()
+        if entry.manifest in problems
+    }
+    sound = {
+        ref: replace(entry, manifest=digest)
+        for ref, entry in entries.items()
+        if ref not in damaged and (digest := there.get(entry.manifest, entry.manifest))
+    }
     before = registry.remote_refs(name)
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
     # What cannot be read now is not gone.
@@ -94,7 +102,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     return Fetched(
         remote=name,
         refs={ref: entry.manifest for ref, entry in sound.items()},
-        new=frozenset(new - problems.keys()),
+        new=frozenset(digest for digest in there.values() if digest),
         added=tuple(ref for ref in sound if ref not in before),
         moved={
             ref: (before[ref].manifest, entry.manifest)
@@ -109,24 +117,44 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
 
 def _index_all(
     workspace: Workspace, remote: Store, digests: Sequence[Digest], progress: Progress
-) -> dict[Digest, str]:
-    """Index these checkpoints of a remote; what is wrong with those that cannot be."""
+) -> tuple[dict[Digest, Digest | None], dict[Digest, str]]:
+    """Index these checkpoints of a remote, and those of these snapshots.
+
+    Returns:
+        The checkpoint of each, None of a snapshot that has none; and what is wrong with those that
+        cannot be indexed.
+    """
+    there: dict[Digest, Digest | None] = {}
     problems: dict[Digest, str] = {}
-    read = partial(read_one, partial(read_manifest, remote), near=[workspace.store])
+    read = partial(read_one, partial(_read, remote, workspace.store))
     with (
         progress("reading manifests", len(digests)) as task,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        for digest, manifest in zip(digests, pool.map(read, digests), strict=True):
-            if problem := read_one(_index, manifest, workspace.registry, digest):
+        for digest, found in zip(digests, pool.map(read, digests), strict=True):
+            if problem := read_one(_index, found, workspace.registry):
                 problems[digest] = str(problem)
+            elif not isinstance(found, Exception):
+                there[digest] = found[0] if found else None
             task.advance()
-    return problems
+    return there, problems
 
 
-def _index(manifest: Manifest | Exception, registry: Registry, digest: Digest) -> None:
-    if isinstance(manifest, Exception):
-        raise manifest
+def _read(remote: Store, near: Store, digest: Digest) -> tuple[Digest, Manifest] | None:
+    """The checkpoint that a name has which points at ``digest`` at a remote, if it has one."""
+    document = read_document(remote, digest, [near])
+    if isinstance(document, Manifest):
+        return digest, document
+    inner = document.checkpoint
+    return None if inner is None else (inner, read_manifest(remote, inner, [near]))
+
+
+def _index(found: tuple[Digest, Manifest] | Exception | None, registry: Registry) -> None:
+    if isinstance(found, Exception):
+        raise found
+    if found is None:
+        return
+    digest, manifest = found
     check_numbers(manifest)
     registry.add_checkpoint(digest, manifest)
     registry.keep_keys(digest, object_keys(manifest), sampled=False)

@@ -10,6 +10,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import WouldReplace
 from zoo.reflog import check_movable
 from zoo.store import Store
+from zoo.store.manifests import ancestry_of
 
 __all__ = ["check_pull", "check_push"]
 
@@ -38,7 +39,7 @@ def check_push(
     if force or there.deleted:
         return
     known = {entry.manifest for entry in store.history(ref)}
-    if there.manifest not in known | store.manifest(digest).ancestry():
+    if there.manifest not in known | ancestry_of(store, digest):
         behind = digest in versions(there.manifest)
         what = f"{ref} there is not a version that this zoo knows ({_moved(there)})"
         if behind:

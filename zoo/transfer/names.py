@@ -11,7 +11,7 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import Conflict, InvalidOption, MissingObject, UnknownName
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
 from zoo.store.manifests import has_all_of
-from zoo.transfer.sync import lost, present
+from zoo.transfer.sync import lost, note_there, present
 from zoo.workspace import Check, Workspace
 
 __all__ = [
@@ -34,7 +34,7 @@ def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
     """
     if remote:
         return present(workspace.remotes.connect(remote), ref, remote)
-    workspace.names.resolve(str(ref))
+    workspace.names.target(str(ref))
     return workspace.store.history(ref)[-1]
 
 
@@ -53,7 +53,7 @@ def delete(
     store = workspace.remotes.connect(remote)
     check_movable(ref, present(store, ref, remote), remote)
     done = append_deletion(store, ref, of=of)
-    workspace.remotes.note(remote, ref, done)
+    note_there(workspace, remote, ref, done)
     return done
 
 
@@ -104,7 +104,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     except MissingObject as error:
         error.hint = lost(ref, remote)
         raise
-    workspace.remotes.note(remote, ref, done)
+    note_there(workspace, remote, ref, done)
     return done
 
 
@@ -120,7 +120,7 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_protection(store, ref, on=on)
-    workspace.remotes.note(remote, ref, done)
+    note_there(workspace, remote, ref, done)
     return done
 
 
@@ -152,7 +152,7 @@ def rename_all_tags(
     here = [each for each, last in newest.items() if last and not last.deleted]
     names = [each for each in here if each.path == ref.path]
     if not names:
-        workspace.names.resolve(str(ref))
+        workspace.names.target(str(ref))
     pairs = {each: replace(new, tag=each.tag) for each in sorted(names)}
     for each, target in pairs.items():
         _, check = _movable(workspace, each, target)
@@ -163,7 +163,7 @@ def rename_all_tags(
 
 def _movable(workspace: Workspace, ref: Reference, new: Reference) -> tuple[RefEntry, Check]:
     """The newest entry of a name that may be renamed, and what raises where ``new`` is not free."""
-    workspace.names.resolve(str(ref))
+    workspace.names.target(str(ref))
     old = workspace.store.history(ref)[-1]
     check_movable(ref, old)
     if ref == new:

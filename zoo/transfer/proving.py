@@ -9,9 +9,9 @@ from threading import Condition
 
 from zoo.config import cores
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidManifest, Unavailable
 from zoo.store import Store
+from zoo.store.manifests import Document
 from zoo.store.proof import Buffer, File, Range, check_file, files_of, stored_ranges
 
 __all__ = ["proving"]
@@ -19,7 +19,7 @@ __all__ = ["proving"]
 
 @contextmanager
 def proving(
-    store: Store, digest: Digest, manifest: Manifest, present: Iterable[Digest]
+    store: Store, digest: Digest, manifest: Document, present: Iterable[Digest]
 ) -> Iterator[Callable[[Digest], None]]:
     """A context in which objects arrive; at its end the files are proven, or an error is raised.
 
@@ -27,7 +27,7 @@ def proving(
 
     Args:
         store: Where the objects arrive.
-        digest: The manifest.
+        digest: The manifest or snapshot.
         manifest: The same, read.
         present: Objects that have arrived.
 

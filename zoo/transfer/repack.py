@@ -30,12 +30,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.domain.stored import Stored
 from zoo.errors import Conflict, Corrupt, DiskFull, InvalidOption, MissingObject, ZooError
 from zoo.store import Store
 from zoo.store.encoded import decode_object, read_headers, read_object
 from zoo.store.listing import list_folder, name_of, read_one
-from zoo.store.manifests import FORMS, read_manifest
+from zoo.store.manifests import FORMS, checkpoint_of, read_document
 from zoo.store.nearness import NEAR, Sketch, apart, sketch
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import twin_of
@@ -288,10 +289,10 @@ def _manifests(store: Store, unread: list[str]) -> dict[Digest, Manifest]:
         files |= list_folder(store, form).files
     manifests: dict[Digest, Manifest] = {}
     for digest in files:
-        manifest = read_one(partial(read_manifest, store), digest)
+        manifest = read_one(partial(read_document, store), digest)
         if isinstance(manifest, Manifest):
             manifests[digest] = manifest
-        else:
+        elif not isinstance(manifest, Snapshot):  # what is packed of one is its checkpoint's
             unread.append(f"manifest {digest}: {manifest}")
     age = {digest: (len(each.ancestry()), files[digest].at) for digest, each in manifests.items()}
     return {digest: manifests[digest] for digest in sorted(manifests, key=lambda d: (age[d], d))}
@@ -302,7 +303,9 @@ def _names(store: Store) -> dict[Digest, tuple[str, ...]]:
     for ref in store.readable_refs()[0]:
         entry = read_one(store.read_ref, ref)
         if entry and not isinstance(entry, Exception) and not entry.deleted:
-            names[entry.manifest] = (*names.get(entry.manifest, ()), str(ref))
+            digest = read_one(partial(checkpoint_of, store), entry.manifest)
+            if isinstance(digest, Digest):
+                names[digest] = (*names.get(digest, ()), str(ref))
     return names
 
 

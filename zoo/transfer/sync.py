@@ -16,14 +16,15 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName
 from zoo.reflog import append_after, check_movable
 from zoo.store import Store
-from zoo.store.manifests import has_all_of, read_manifest
+from zoo.store.listing import read_one
+from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
 from zoo.transfer.changes import change_from, check_change
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
 from zoo.transfer.guard import check_pull, check_push
 from zoo.workspace import Workspace
 
-__all__ = ["holder", "lost", "present", "pull", "push", "push_all_tags"]
+__all__ = ["holder", "lost", "note_there", "present", "pull", "push", "push_all_tags"]
 
 
 def push(
@@ -49,7 +50,7 @@ def push(
         UnknownName: No such checkpoint here.
         Unavailable: The remote is not there.
     """
-    ref, digest = workspace.names.resolve(name)
+    ref, digest = workspace.names.target(name)
     if ref is None:
         raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
     remote = workspace.remotes.connect(to, create=True)
@@ -63,8 +64,8 @@ def push(
         check(current)
         # The name comes last: who reads it finds all that it leads to.
         entry = append_after(remote, current, ref, digest, "push", note)
-    workspace.remotes.note(to, ref, entry)
-    before, manifest = moved_from(current, digest), workspace.store.manifest(digest)
+    note_there(workspace, to, ref, entry)
+    before, manifest = moved_from(current, digest), manifest_if_any(workspace.store, digest)
     change = change_from(remote, before, manifest, [workspace.store])
     return ref, replace(copied, moved_from=before, change=change)
 
@@ -82,7 +83,7 @@ def _check_push(
     """See that ``ref``, whose newest entry at a remote is ``there``, may move on to ``digest``."""
     check_push(store, there, ref, digest, to, partial(_versions, remote, ref, store), force=force)
     if not force:
-        after = store.manifest(digest)
+        after = manifest_if_any(store, digest)
         check_change(remote, there, ref, after, "push", other=to, near=[store])
 
 
@@ -108,7 +109,7 @@ def push_all_tags(
     newest = {ref: store.read_ref(ref) for ref in store.refs() if ref.path == asked.path}
     here = {ref: entry.manifest for ref, entry in newest.items() if entry and not entry.deleted}
     if not here:
-        workspace.names.resolve(name)
+        workspace.names.target(name)
     remote = workspace.remotes.connect(to, create=True)
     refused: list[OtherClasses] = []
     for ref, digest in sorted(here.items(), key=lambda item: (item[0] == asked, item[0])):
@@ -163,7 +164,7 @@ def pull(
         if not force:
             versions = partial(_versions, remote, ref, store, entry.manifest)
             check_pull(store, here, target, where, versions)
-            after = read_manifest(remote, entry.manifest, [store])
+            after = manifest_if_any(remote, entry.manifest, [store])
             check_change(store, here, target, after, "pull", other=where)
 
     check(store.read_ref(target))
@@ -171,15 +172,22 @@ def pull(
         copied = receive(remote, store, entry.manifest, progress)
         # Checked again: the copy may have taken hours.
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
-    workspace.remotes.note(where, ref, entry)
-    change = change_from(store, before, store.manifest(entry.manifest))
+    note_there(workspace, where, ref, entry)
+    change = change_from(store, before, manifest_if_any(store, entry.manifest))
     return target, replace(copied, moved_from=before, change=change)
 
 
 def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:
     """What a remote had under ``ref``, and the ancestors of ``digest``, which it has now."""
-    yield from read_manifest(remote, digest, [near]).ancestry()
+    yield from ancestry_of(remote, digest, [near])
     yield from (entry.manifest for entry in remote.history(ref))
+
+
+def note_there(workspace: Workspace, where: str, ref: Reference, entry: RefEntry) -> None:
+    """Let the index know the newest entry of a name at a remote, unless it holds files only."""
+    there = read_one(workspace.index.as_checkpoint, entry)
+    if there is not None:
+        workspace.remotes.note(where, ref, there if isinstance(there, RefEntry) else entry)
 
 
 def present(remote: Store, ref: Reference, where: str) -> RefEntry:

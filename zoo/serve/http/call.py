@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from asyncio import AbstractEventLoop, run_coroutine_threadsafe
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from anyio import fail_after
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope
 
 from zoo.domain.limits import REQUEST_BYTES
 from zoo.serve.http.errors import Refused
 
-__all__ = ["Call", "read_call"]
+__all__ = ["Call", "arriving", "read_body", "read_head", "trace_of"]
 
 T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
+IDLE_SECONDS = 60
+"""So long may a client that sends a file send nothing."""
+AHEAD = 512 * 1024
+"""Bytes of a file that are taken at once: each turn from thread to thread costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,8 @@ class Call:
         path: Its path, as it was sent, percent-encoded.
         query: What follows the question mark.
         headers: Its headers.
-        body: Its body.
+        body: Its body, unless that may be large.
+        pieces: A body that may be large, as it comes.
         base: The URL that this server is asked by, without a slash at the end.
         id: What tells it from others in logs: the client's own, if it sent one.
     """
@@ -40,7 +47,8 @@ class Call:
     path: str
     query: QueryParams
     headers: Headers
-    body: bytes
+    body: bytes = b""
+    pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
     base: str
     id: str
 
@@ -78,26 +86,61 @@ def trace_of(headers: Headers) -> str:
     return sent if TRACE.fullmatch(sent) else secrets.token_hex(8)
 
 
-async def read_call(scope: Scope, receive: Receive, *, base: str, prefix: str, id: str) -> Call:  # noqa: A002
-    """Take a request apart, and read its body.
-
-    Raises:
-        Refused: The body is too large.
-    """
-    headers = Headers(scope=scope)
+def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa: A002
+    """Take a request apart, all but its body."""
     path: str = scope["raw_path"].decode("ascii", "replace")
     return Call(
         method=scope["method"],
         path=path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path,
         query=QueryParams(scope["query_string"]),
-        headers=headers,
-        body=await _body(headers, receive),
+        headers=Headers(scope=scope),
         base=base,
         id=id,
     )
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes:
+def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
+    """The body of a request as it comes, for a thread that waits for it; what follows arrives
+    meanwhile.
+
+    Raises:
+        Refused: Nothing has come for long, or the client has gone.
+    """
+    coming = run_coroutine_threadsafe(_some(receive), loop)
+    try:
+        more = True
+        while more:
+            pieces, more = coming.result()
+            if more:
+                coming = run_coroutine_threadsafe(_some(receive), loop)
+            yield from pieces
+    finally:
+        coming.cancel()
+
+
+async def _some(receive: Receive) -> tuple[list[bytes], bool]:
+    """What comes next, some of it at once, and whether there is more."""
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) < AHEAD:
+        try:
+            with fail_after(IDLE_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise Refused("TooSlow") from None
+        if message["type"] == "http.disconnect":
+            raise Refused("BadRequest", "the connection was cut")
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return pieces, False
+    return pieces, True
+
+
+async def read_body(headers: Headers, receive: Receive) -> bytes:
+    """All of a small body.
+
+    Raises:
+        Refused: It is too large.
+    """
     if not headers.get("content-length", "0").isdigit():
         raise Refused("BadRequest", "Content-Length is no number")
     if int(headers.get("content-length", "0")) > REQUEST_BYTES:

@@ -27,17 +27,22 @@ CODES: Mapping[str, _Code] = {
     "NotFound": _Code(404, "There is nothing at this address."),
     "InvalidToken": _Code(401, "The token is none of this server's, has expired, or is revoked."),
     "NoToken": _Code(401, "A token is needed."),
+    "InvalidSeal": _Code(403, "This address to send bytes to has expired, or was for others."),
     "Forbidden": _Code(403, "You may read this, and not do that with it."),
     "BadRequest": _Code(400, "The request is malformed."),
     "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),
+    "TooSlow": _Code(408, "Nothing came for a minute."),
     "Conflict": _Code(409, "It is there already, or somebody else was faster."),
+    "Moved": _Code(412, "The branch is not where the client has seen it."),
     "TooLarge": _Code(413, "The body of the request is too large."),
     "RangeNotSatisfiable": _Code(416, "The file has no such range."),
     "WrongHost": _Code(421, "The server is not called so."),
+    "Mismatch": _Code(422, "The bytes are not what was promised; nothing was kept."),
     "Damaged": _Code(500, "The zoo's files are damaged; its log tells which."),
     "Failed": _Code(500, "The server has failed; its log tells of what."),
     "NotImplemented": _Code(501, "This server does not do that."),
     "Busy": _Code(503, "It takes a moment; ask again."),
+    "DiskFull": _Code(507, "The server has no space left; nothing was kept."),
 }
 """All codes, the status of each, and what it means."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")

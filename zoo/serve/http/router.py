@@ -39,6 +39,7 @@ class Route(Generic[S]):
         handler: Answers, from what the server knows, the request, and the fields.
         errors: Codes of what can be refused, beside those of all routes.
         summary: What it is, in a line.
+        streams: Whether its body may be large: the handler takes it as it comes.
     """
 
     method: str
@@ -47,12 +48,14 @@ class Route(Generic[S]):
     handler: Callable[..., Answer]
     errors: tuple[str, ...] = ()
     summary: str
+    streams: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compile the path."""
         assert set(self.errors) <= CODES.keys(), self.errors
-        text = FIELD.sub(lambda f: f"(?P<{f[1]}>{'.+' if f[2] else '[^/]+'})", self.path)
+        text = self.path.replace(".git/", r"\.git/")
+        text = FIELD.sub(lambda f: f"(?P<{f[1]}>{'.+' if f[2] else '[^/]+'})", text)
         object.__setattr__(self, "pattern", re.compile(text))
 
 

@@ -14,15 +14,15 @@ from zoo.serve.hub.ask import Ask, Hub
 __all__ = ["ABSENT", "ELSEWHERE"]
 
 WRITES = (
-    ("POST", "/api/validate-yaml"),
-    *((method, f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}") for method, rest in (
-        ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"),
-        ("POST", "tag/{tag}"), ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"),
-        ("POST", "commit/{revision}"), ("POST", "super-squash/{revision}"), ("POST", "duplicate"),
-        ("POST", "lfs-files/duplicate"), ("GET", "xet-write-token/{revision}"),
-    )),
-    ("POST", "/{namespace}/{name}/info/lfs/objects/batch"),
-    ("POST", "/{kind}/{namespace}/{name}/info/lfs/objects/batch"),
+    *(("POST", f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}")
+      for rest in ("super-squash/{revision}", "duplicate", "lfs-files/duplicate")),
+    *((method, f"/api/{kind}/{{namespace}}/{{name}}/{rest}")
+      for kind in ("datasets", "spaces", "kernels")
+      for method, rest in (
+          ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"), ("POST", "tag/{tag}"),
+          ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"), ("POST", "commit/{revision}"),
+      )),
+    ("POST", "/{kind}/{namespace}/{name}.git/info/lfs/objects/batch"),
 )  # fmt: skip
 OTHERS = (
     ("GET", "/api/collections{rest...}"), ("POST", "/api/collections{rest...}"),
@@ -50,10 +50,7 @@ OTHER_NAMES = (
 
 def _write(ask: Ask, **fields: str) -> Answer:
     del ask, fields
-    raise Refused(
-        "NotImplemented",
-        "this server takes no uploads over HTTP yet: zoo push writes to a zoo's folder or bucket",
-    )
+    raise Refused("NotImplemented", "this server keeps models, and does not rewrite their history")
 
 
 def _other(ask: Ask, **fields: str) -> Answer:
@@ -73,7 +70,7 @@ def _no_repo(ask: Ask, **fields: str) -> Answer:
 
 ABSENT: tuple[Route[Hub], ...] = (
     *(Route(method=method, path=path, scope="open", handler=_write, errors=("NotImplemented",),
-            summary="uploads: not yet") for method, path in WRITES),
+            summary="no uploads of that kind") for method, path in WRITES),
     *(Route(method=method, path=path, scope="open", handler=_other, errors=("NotImplemented",),
             summary="not offered") for method, path in OTHERS),
     *(Route(method=method, path=path, scope="open", handler=_unknown, errors=("NotFound",),

@@ -14,12 +14,15 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
+from zoo.serve.keep.adopting import Adopting
+from zoo.serve.keep.blobs import Blobs
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import Commit, History
 from zoo.serve.keep.views import Views
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
+from zoo.serve.who.seals import Seals
 from zoo.workspace import Workspace
 
 __all__ = ["Ask", "Hub", "at", "repo_of"]
@@ -35,22 +38,32 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     views: Views = field(init=False)
+    adopting: Adopting = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
+    blobs: Blobs = field(init=False)
+    seals: Seals = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
+        self.adopting = Adopting(self.workspace)
+        self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP."""
         return bool(self.history.versions(repo)) or repo in self.accounts.repos
 
+    def stop(self) -> None:
+        """Begin nothing more beside answering."""
+        self.adopting.close()
+        self.views.close()
+
     def close(self) -> None:
         """Let go of all."""
-        self.views.close()
+        self.stop()
         self.accounts.close()
         self.workspace.close()
 
@@ -80,6 +93,10 @@ class Ask:
     def may(self, action: Action, repo: str) -> bool:
         """Whether who asks may do something with a repository."""
         return may(self.actor, action, self.rules.access(repo))
+
+    def knowing_all(self) -> Ask:
+        """The same with what was said of all repositories, and not of this one alone."""
+        return replace(self, rules=self.hub.accounts.look(None)[1])
 
     def require(self, action: Action, repo: str = "") -> None:
         """See that who asks may do something with the repository, or with another one.
@@ -156,15 +173,20 @@ class Ask:
         return (wanted,)
 
     def manifest(self, digest: Digest) -> Manifest:
-        """What a checkpoint says of itself.
+        """What a checkpoint, or that of a snapshot, says of itself.
 
         Raises:
             Refused: It was deleted since.
+            NoCheckpoint: It is a snapshot that has none.
         """
+        self.check_here(digest)
+        return self.hub.files.manifest(digest)
+
+    def check_here(self, digest: Digest) -> None:
+        """See that a checkpoint or a snapshot was not deleted. Raises `Refused` if it was."""
         # Asked each time: what is in memory may have been deleted.
         if not self.hub.workspace.store.has_manifest(digest):
             raise Refused("EntryNotFound", f"checkpoint {digest.short} was deleted here")
-        return self.hub.files.manifest(digest)
 
     def next_page(self, **changed: object) -> Mapping[str, str]:
         """The header that leads to the next page of this list."""

@@ -91,7 +91,7 @@ def _headers(ask: Ask, commit: Commit, revision: str, etag: str) -> dict[str, st
 def _body(ask: Ask, commit: Commit, file: ViewedFile, begin: int, end: int) -> Body:
     if file.text is not None:
         return file.text.encode()[begin:end]
-    ask.manifest(commit.manifest)  # which may have been deleted
+    ask.check_here(commit.manifest)
     parts = ask.hub.files.parts(commit.manifest, file.path, begin, end)
     if ask.call.method == "GET":  # else none of them is read
         ask.hub.files.check(parts)

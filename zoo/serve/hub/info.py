@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,13 +15,14 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
+from zoo.errors import NoCheckpoint
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, at
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
-from zoo.serve.keep.view import ViewedFile, facts
+from zoo.serve.keep.view import View, ViewedFile, facts, kind_of
 
-__all__ = ["Described", "auth_check", "chosen", "lfs", "model_info", "tags_of"]
+__all__ = ["Described", "auth_check", "chosen", "lfs", "model_info"]
 
 USUAL = (
     "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
@@ -49,6 +51,7 @@ class Described:
         digest: The checkpoint that it has.
         modified: Since when.
         revision: What the commit is called that it has it in.
+        view: Its files, if they were sent.
     """
 
     ask: Ask
@@ -56,6 +59,7 @@ class Described:
     digest: Digest
     modified: datetime
     revision: str
+    view: View | None = None
 
     @cached_property
     def commit(self) -> Commit:
@@ -63,9 +67,32 @@ class Described:
         return self.ask.commit(self.revision, self.repo)
 
     @cached_property
-    def manifest(self) -> Manifest:
-        """What the checkpoint says of itself."""
-        return self.ask.manifest(self.digest)
+    def manifest(self) -> Manifest | None:
+        """What the checkpoint says of itself; None if it holds files only."""
+        with suppress(NoCheckpoint):
+            return self.ask.manifest(self.digest)
+        return None
+
+    @cached_property
+    def card(self) -> Json:
+        """What it says of itself, first what its README does, if that was sent."""
+        said = facts(self.manifest) if self.manifest else {}
+        return {**said, **(json.loads(self.view.front) if self.view else {})}
+
+    def text(self, name: str) -> str | None:
+        """What the card says under a name, where that is a text."""
+        value = self.card.get(name)
+        return value if isinstance(value, str) else None
+
+    @property
+    def tags(self) -> list[str]:
+        """The words that it is found by."""
+        tags = {*_texts(self.card.get("tags"))}
+        tags |= {text for name in ("library_name", "pipeline_tag") if (text := self.text(name))}
+        tags |= {"safetensors"} if self.manifest else set()
+        for name in ("license", "base_model"):
+            tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
+        return sorted(tags)
 
     def siblings(self) -> list[Json]:
         """The files, with their sizes and ids if they are asked for."""
@@ -79,15 +106,17 @@ class Described:
     def safetensors(self) -> Json | None:
         """How many numbers the weights have, by their type."""
         counts: Counter[str] = Counter()
-        for tensor in self.manifest.tensors:
+        for tensor in self.manifest.tensors if self.manifest else ():
             counts[tensor.dtype] += math.prod(tensor.shape)
         return {"parameters": counts, "total": counts.total()} if counts else None
 
     def config(self) -> Json:
         """What transformers look at before they download anything."""
-        file = self.commit.view.file(CONFIG)
-        config = json.loads(file.text) if file and file.text else {}
-        return {key: config[key] for key in ("architectures", "model_type") if key in config}
+        view = self.commit.view
+        if view.sent:
+            return dict(json.loads(view.config))
+        file = view.file(CONFIG)
+        return kind_of(file.text if file and file.text else "")
 
     def created(self) -> str:
         """When the oldest commit was made."""
@@ -99,7 +128,7 @@ class Described:
         """What is told under a name; None if nothing is."""
         known: Mapping[str, Callable[[], object]] = {
             "author": lambda: self.repo.partition("/")[0],
-            "cardData": lambda: facts(self.manifest),
+            "cardData": lambda: self.card or None,
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
@@ -107,13 +136,13 @@ class Described:
             **dict.fromkeys(("downloads", "likes"), lambda: 0),
             "gated": lambda: False,
             "lastModified": lambda: at(self.modified),
-            "library_name": lambda: self.manifest.backbone.plugin,
-            "pipeline_tag": lambda: facts(self.manifest)["pipeline_tag"],
+            "library_name": lambda: self.text("library_name"),
+            "pipeline_tag": lambda: self.text("pipeline_tag"),
             "private": lambda: self.ask.rules.access(self.repo).level != "public",
             "safetensors": self.safetensors,
             "sha": lambda: self.commit.id,
             "siblings": self.siblings,
-            "tags": lambda: tags_of(self.manifest),
+            "tags": lambda: self.tags,
             "usedStorage": lambda: sum(file.size for file in self.commit.view.files),
         }
         return known[name]() if name in known else None
@@ -126,17 +155,10 @@ class Described:
         }
 
 
-def tags_of(manifest: Manifest) -> list[str]:
-    """The words that a checkpoint is found by."""
-    said = facts(manifest)
-    tags = {"zoo", manifest.backbone.plugin, "safetensors", str(said["pipeline_tag"])}
-    if manifest.license:
-        tags.add(f"license:{manifest.license}")
-    return sorted(tags | {f"base_model:{parent}" for parent in _texts(said.get("base_model"))})
-
-
 def _texts(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else []
+    """A text, or several, as a card has them."""
+    listed = value if isinstance(value, list) else [value]
+    return [each for each in listed if isinstance(each, str)]
 
 
 def chosen(ask: Ask, usual: Iterable[str]) -> Iterable[str]:
@@ -150,7 +172,8 @@ def model_info(ask: Ask, revision: str = "") -> Answer:
     if not revision and not ask.hub.history.versions(ask.repo) and ask.hub.exists(ask.repo):
         return json_answer(_empty(ask))
     commit = ask.commit(revision or MAIN)
-    described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id)
+    view = commit.view if commit.view.sent else None
+    described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id, view)
     return json_answer(described.to_json(chosen(ask, USUAL)))
 
 

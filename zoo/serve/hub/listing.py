@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from msgspec.json import encode
 
@@ -16,7 +17,7 @@ from zoo.registry import Found, Registry
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.info import USUAL, Described, chosen, tags_of
+from zoo.serve.hub.info import USUAL, Described, chosen
 from zoo.serve.keep.history import MAIN
 
 __all__ = ["list_models", "list_nothing", "readable"]
@@ -67,7 +68,8 @@ def _wanted(ask: Ask) -> Iterator[Described]:
     query = ask.call.query
     search, author = query.get("search", "").lower(), query.get("author")
     bounds = _bounds(query.get("num_parameters", ""))
-    for path, found in readable(ask, author).items():
+    newest = readable(ask, author)
+    for path, found in newest.items():
         if search not in path.lower():
             continue
         if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
@@ -75,6 +77,23 @@ def _wanted(ask: Ask) -> Iterator[Described]:
         described = _described(ask, path, found)
         if described and _fits(ask, described):
             yield described
+    for path, _ in [] if bounds else ask.hub.accounts.repos.all():
+        if path in newest or search not in path.lower() or not ask.may("read", path):
+            continue
+        if author in (None, path.partition("/")[0]):
+            described = _of_files(ask, path)
+            if described and _fits(ask, described):
+                yield described
+
+
+def _of_files(ask: Ask, path: str) -> Described | None:
+    """A repository that has no checkpoint; None if it is empty."""
+    version = next(iter(ask.hub.history.versions(path)), None)
+    if version is None or version.entry.when is None:
+        return None
+    digest, modified = version.entry.manifest, version.entry.when
+    view = ask.hub.views.of(digest, 0)
+    return Described(ask, path, digest, modified, version.name, view) if view.sent else None
 
 
 def readable(ask: Ask, author: str | None) -> dict[str, Found]:
@@ -101,8 +120,15 @@ def _described(ask: Ask, path: str, found: Found) -> Described | None:
     modified = RefEntry.parse_time(found.updated or "")
     if found.manifest is None or modified is None:
         return None
-    tag = Reference.parse(found.name).tag
-    return Described(ask, path, found.manifest, modified, MAIN if tag == DEFAULT_TAG else tag)
+    ref = Reference.parse(found.name)
+    revision = MAIN if ref.tag == DEFAULT_TAG else ref.tag
+    entry = ask.hub.workspace.store.read_ref(ref)
+    view = None
+    if entry and entry.manifest != found.manifest:  # it is one among files, or the index lags
+        with suppress(ZooError):
+            view = ask.hub.views.of(entry.manifest, 0)
+    sent = view if view and view.sent else None
+    return Described(ask, path, found.manifest, modified, revision, sent)
 
 
 def _fits(ask: Ask, described: Described) -> bool:
@@ -113,7 +139,7 @@ def _fits(ask: Ask, described: Described) -> bool:
     if query.get("gated", "false").lower() == "true":  # none is
         return False
     try:
-        return not words or set(words) <= set(tags_of(described.manifest))
+        return not words or set(words) <= set(described.tags)
     except (Refused, ZooError):  # the index lags behind, or it is damaged
         return False
 

@@ -47,7 +47,7 @@ def list_commits(ask: Ask, revision: str) -> Answer:
 
 
 def _commit(commit: Commit, *, formatted: bool) -> Json:
-    said = {"title": commit.title, "message": ""}
+    said = {"title": commit.title, "message": commit.message}
     return {
         "id": commit.id,
         **said,

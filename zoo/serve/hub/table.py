@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from zoo.serve.http.router import Route
-from zoo.serve.hub import account, files, info, listing, people, refs, repos, tree
+from zoo.serve.hub import (
+    account,
+    branches,
+    commit,
+    files,
+    info,
+    lfs,
+    listing,
+    people,
+    refs,
+    repos,
+    tree,
+    xet,
+)
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
@@ -12,6 +25,10 @@ __all__ = ["ROUTES"]
 REPO = ("RepoNotFound",)
 REVISION = (*REPO, "RevisionNotFound", "EntryNotFound", "Busy")
 WRITE = (*REPO, "NoToken", "Forbidden")
+SEND = (*REVISION, "NoToken", "Forbidden", "BadRequest")
+SENDING = (*WRITE, "BadRequest", "NotImplemented")
+BYTES = ("InvalidSeal", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
+LFS = "/{namespace}/{name}.git/info/lfs/objects"
 BODY = ("BadRequest", "NotImplemented", "NoToken")
 MODEL = "/api/models/{namespace}/{name}"
 
@@ -69,6 +86,37 @@ ROUTES: tuple[Route[Hub], ...] = (
         method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,
         errors=(*BODY, *WRITE), summary="who may read a repository",
     ),
+    Route(
+        method="POST", path="/api/validate-yaml", scope="account",
+        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"),
+        summary="whether the front of a README can be read",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",
+        handler=commit.preupload, errors=(*SEND, "NotImplemented"),
+        summary="how files are to be sent",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/commit/{{revision}}", scope="write", handler=commit.commit,
+        errors=(*SEND, "NotImplemented", "TooSlow", "Conflict", "Moved", "DiskFull"), streams=True,
+        summary="add and delete files of a branch",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/branch/{{branch}}", scope="write",
+        handler=branches.create_branch, errors=(*SEND, "Conflict"), summary="make a branch",
+    ),
+    Route(
+        method="DELETE", path=f"{MODEL}/branch/{{branch}}", scope="force",
+        handler=branches.delete_branch, errors=(*SEND, "Conflict"), summary="delete a branch",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/tag/{{revision}}", scope="write",
+        handler=branches.create_tag, errors=(*SEND, "Conflict"), summary="make a tag",
+    ),
+    Route(
+        method="DELETE", path=f"{MODEL}/tag/{{tag}}", scope="force", handler=branches.delete_tag,
+        errors=(*SEND, "Conflict"), summary="delete a tag",
+    ),
     *(Route(
         method="GET", path=f"/api/{kind}", scope="open", handler=listing.list_nothing,
         summary="an empty list",
@@ -117,6 +165,42 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/{namespace}/{name}/raw/{revision}/{path...}", scope="read",
         handler=files.raw, errors=(*REVISION, "Damaged"), summary="a file, or the pointer to it",
+    ),
+    Route(
+        method="POST", path=f"{LFS}/batch", scope="write", handler=lfs.batch, errors=SENDING,
+        summary="where to send large files that are not there yet",
+    ),
+    Route(
+        method="POST", path=f"{LFS}/verify", scope="write", handler=lfs.verify,
+        errors=(*SENDING, "EntryNotFound"), summary="whether a file that was sent is there",
+    ),
+    Route(
+        method="PUT", path="/lfs/objects/{oid}", scope="open", handler=lfs.put, errors=BYTES,
+        streams=True, summary="a large file",
+    ),
+    Route(
+        method="PUT", path="/lfs/parts/{oid}/{number}", scope="open", handler=lfs.put_part,
+        errors=BYTES, streams=True, summary="a part of one",
+    ),
+    Route(
+        method="POST", path="/lfs/complete/{oid}", scope="open", handler=lfs.complete,
+        errors=BYTES, summary="that all parts were sent",
+    ),
+    Route(
+        method="GET", path=f"{MODEL}/xet-write-token/{{revision}}", scope="write",
+        handler=xet.write_token, errors=SENDING, summary="where to send large files by Xet",
+    ),
+    Route(
+        method="GET", path="/xet/{space}/v1/chunks/default/{digest}", scope="open",
+        handler=xet.chunks, errors=("InvalidSeal",), summary="no chunk is known to others",
+    ),
+    Route(
+        method="POST", path="/xet/{space}/v1/xorbs/default/{digest}", scope="open",
+        handler=xet.put_xorb, errors=BYTES, streams=True, summary="some chunks of files",
+    ),
+    Route(
+        method="POST", path="/xet/{space}/v1/shards", scope="open", handler=xet.put_shard,
+        errors=BYTES, streams=True, summary="which chunks are which files",
     ),
     *ELSEWHERE,
 )  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, at
 from zoo.serve.hub.info import lfs
+from zoo.serve.keep.git import tree_ids
 from zoo.serve.keep.history import Commit
 from zoo.serve.keep.view import ViewedFile
 
@@ -14,28 +17,43 @@ __all__ = ["list_tree", "paths_info"]
 
 
 def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
-    """The files of a folder; a checkpoint has none but the one that all its files are in."""
-    commit = ask.commit(revision)
-    if path.strip("/"):
+    """What is in a folder; with ``recursive``, also in those within it."""
+    commit, path = ask.commit(revision), path.strip("/")
+    folders = _folders(commit)
+    if path not in folders:
         raise Refused(
             "EntryNotFound", "there is no such folder", headers={"X-Repo-Commit": commit.id}
         )
-    return json_answer(_items(ask, commit, commit.view.files, expand=ask.call.flag("expand")))
+    files = {file.path: file for file in commit.view.files}
+    below = f"{path}/" if path else ""
+    there = [each for each in {**folders, **files} if each != path and each.startswith(below)]
+    if not ask.call.flag("recursive"):
+        there = [each for each in there if "/" not in each.removeprefix(below)]
+    return json_answer(_items(ask, commit, sorted(there), expand=ask.call.flag("expand")))
 
 
 def paths_info(ask: Ask, revision: str) -> Answer:
-    """What is told of the files that are asked for; others are left out."""
+    """What is told of the files and folders that are asked for; others are left out."""
     commit, form = ask.commit(revision), ask.call.form
-    files = [commit.view.file(path) for path in dict.fromkeys(form.get("paths", ()))]
+    paths = dict.fromkeys(path.strip("/") for path in form.get("paths", ()))
     expand = [text.lower() for text in form.get("expand", ())] == ["true"]
-    return json_answer(_items(ask, commit, [file for file in files if file], expand=expand))
+    return json_answer(_items(ask, commit, filter(None, paths), expand=expand))
 
 
-def _items(
-    ask: Ask, commit: Commit, files: list[ViewedFile] | tuple[ViewedFile, ...], *, expand: bool
-) -> list[Json]:
+def _folders(commit: Commit) -> dict[str, str]:
+    return tree_ids((file.path, file.git) for file in commit.view.files)
+
+
+def _items(ask: Ask, commit: Commit, paths: Iterable[str], *, expand: bool) -> list[Json]:
     line = ask.commits(commit.id) if expand else ()
-    return [_item(file) | ({"lastCommit": _last(line, file)} if expand else {}) for file in files]
+    files, folders = {file.path: file for file in commit.view.files}, _folders(commit)
+    items = []
+    for path in paths:
+        if file := files.get(path):
+            items.append(_item(file) | ({"lastCommit": _last(line, file)} if expand else {}))
+        elif path in folders:
+            items.append({"type": "directory", "path": path, "oid": folders[path], "size": 0})
+    return items
 
 
 def _item(file: ViewedFile) -> Json:

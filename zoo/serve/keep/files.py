@@ -10,12 +10,15 @@ from typing import BinaryIO
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
-from zoo.errors import Corrupt, MissingObject
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import Corrupt, MissingObject, NoCheckpoint
 from zoo.serve.keep.recent import Recent
 from zoo.store import Store
 from zoo.store.encoded import read_object
 from zoo.store.files import object_ranges
 from zoo.store.listing import name_of
+from zoo.store.manifests import Document
+from zoo.store.proof import files_of
 
 __all__ = ["Files", "Part"]
 
@@ -67,22 +70,42 @@ class _Layout:
 
 
 class Files:
-    """The files of the checkpoints in a store."""
+    """The files of the checkpoints and snapshots in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._manifests: Recent[Digest, Manifest] = Recent(MANIFESTS)
+        self._documents: Recent[Digest, Document] = Recent(MANIFESTS)
         self._layouts: Recent[tuple[Digest, str], _Layout] = Recent(LAYOUTS)
 
     def manifest(self, digest: Digest) -> Manifest:
-        """A manifest, read once.
+        """A manifest, or that of the checkpoint of a snapshot. Raises as `document`.
+
+        Raises:
+            NoCheckpoint: It is a snapshot that has none.
+        """
+        document = self.document(digest)
+        if isinstance(document, Manifest):
+            return document
+        if document.checkpoint is None:
+            raise NoCheckpoint(digest.short)
+        return self.manifest(document.checkpoint)
+
+    def document(self, digest: Digest) -> Document:
+        """A manifest or a snapshot, read once.
 
         Raises:
             MissingObject, Corrupt: It is not here, or damaged.
         """
-        return self._manifests.get(digest) or self._manifests.put(
-            digest, self._store.manifest(digest)
+        return self._documents.get(digest) or self._documents.put(
+            digest, self._store.document(digest)
         )
+
+    def file(self, digest: Digest, path: str) -> WeightsFile | PlainFile:
+        """A file of a checkpoint or a snapshot, which is known to be there."""
+        document = self.document(digest)
+        if isinstance(document, Snapshot):
+            return document.by_path[path].stored
+        return next(file for file in files_of(document) if file.name == path)
 
     def parts(self, digest: Digest, path: str, begin: int, end: int) -> list[Part]:
         """The bytes ``begin`` to ``end`` of a file of a checkpoint.
@@ -105,9 +128,7 @@ class Files:
     def _layout(self, digest: Digest, path: str) -> _Layout:
         known = self._layouts.get((digest, path))
         if known is None:
-            manifest = self.manifest(digest)
-            files: list[WeightsFile | PlainFile] = [*manifest.weights, *manifest.files]
-            ranges = [*object_ranges(next(file for file in files if file.name == path))]
+            ranges = [*object_ranges(self.file(digest, path))]
             known = _Layout(ranges, [*accumulate(count for _, _, count in ranges)])
             self._layouts.put((digest, path), known)
         return known

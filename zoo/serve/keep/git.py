@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-__all__ = ["blob_id", "commit_id", "pointer", "tree_id"]
+__all__ = ["blob_id", "commit_id", "pointer", "tree_ids"]
 
 UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 """What cannot be in the name of an author."""
@@ -27,10 +27,29 @@ def pointer(sha256: str, size: int) -> bytes:
     return f"version {spec}\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
-def tree_id(files: Iterable[tuple[str, str]]) -> str:
-    """The id of a folder with these files: name and id."""
-    named = sorted((name.encode(), bytes.fromhex(file)) for name, file in files)
-    return _id("tree", b"".join(b"100644 %b\0%b" % each for each in named))
+def tree_ids(files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The ids of all folders of these files, which have a path and an id each; the outermost is
+    called by an empty path.
+    """
+    # What each folder has; the names of folders are sorted as if they ended with a slash.
+    entries: dict[str, list[tuple[bytes, bytes]]] = {"": []}
+    for path, file in files:
+        above, _, name = path.rpartition("/")
+        entries.setdefault(above, []).append((name.encode(), _entry("100644", name, file)))
+        while above:
+            above = above.rpartition("/")[0]
+            entries.setdefault(above, [])
+    ids: dict[str, str] = {}
+    for folder in sorted(entries, key=lambda path: -len(path.split("/")) if path else 1):
+        ids[folder] = _id("tree", b"".join(entry for _, entry in sorted(entries[folder])))
+        if folder:
+            above, _, name = folder.rpartition("/")
+            entries[above].append((f"{name}/".encode(), _entry("40000", name, ids[folder])))
+    return ids
+
+
+def _entry(mode: str, name: str, file: str) -> bytes:
+    return f"{mode} {name}\0".encode() + bytes.fromhex(file)
 
 
 def commit_id(tree: str, parent: str | None, author: str, at: datetime, message: str) -> str:

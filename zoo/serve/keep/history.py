@@ -1,32 +1,39 @@
 """History: the log of a name as commits of Git.
 
-Each entry that points the name at another checkpoint is one; protecting, deleting and restoring a
-name change no file. The ids are those that Git would give, so that they stay what they are whoever
-works them out, and a clone by Git can have the same.
+A branch begins with the commits of the one that it was made of. Each entry that points the name at
+other files is one; protecting, deleting and restoring a name change none, nor does a checkpoint
+that is found among files that were sent. The ids are those that Git would give, so that they stay
+what they are whoever works them out, and a clone by Git can have the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidReference
-from zoo.serve.keep.git import commit_id, tree_id
+from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
-__all__ = ["MAIN", "Commit", "History", "Version"]
+__all__ = ["MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
+SENT = "commit"
+"""Why a name moved to files that a client of the hub has sent."""
+BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
+DEEPEST = 64
+"""Branches of branches: a log is somebody's text, and may lead in a circle."""
 ID = re.compile("[0-9a-f]{40}")
 ROOM = 4096
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -34,7 +41,10 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit: the checkpoint ``manifest`` under a name, and its files."""
+    """A commit: the checkpoint or snapshot ``manifest`` under a name, and its files.
+
+    It is the entry ``number`` of ``ref``, from which branches may have begun.
+    """
 
     id: str
     manifest: Digest
@@ -42,6 +52,14 @@ class Commit:
     at: datetime
     author: str
     title: str
+    message: str = ""
+    ref: Reference
+    number: int
+
+    @property
+    def text(self) -> str:
+        """The title and, after an empty line, what else is said."""
+        return f"{self.title}\n\n{self.message}" if self.message else self.title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +80,25 @@ class Version:
         return self.entry.protected and self.ref.tag != DEFAULT_TAG
 
 
+class _Line(NamedTuple):
+    """The commits that a name has had up to an entry, newest first."""
+
+    number: int = 0
+    manifest: Digest | None = None
+    deleted: bool = False
+    commits: tuple[Commit, ...] = ()
+
+
+NONE = _Line()
+
+
 class History:
     """The names of a store as repositories with branches and commits."""
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._recent: Recent[tuple[Reference, int], tuple[Commit, ...]] = Recent(ROOM)
+        self._recent: Recent[Reference, _Line] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
 
     def versions(self, repo: str) -> list[Version]:
@@ -85,7 +115,7 @@ class History:
         found = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             try:
-                version = self._version(Reference(namespace, name, tag))
+                version = self.version_of(Reference(namespace, name, tag))
             except InvalidReference:
                 continue
             if version:
@@ -98,13 +128,14 @@ class History:
         tags = (DEFAULT_TAG, MAIN) if revision == MAIN else (revision,)
         for tag in tags:
             try:
-                if found := self._version(Reference(namespace, name, tag)):
+                if found := self.version_of(Reference(namespace, name, tag)):
                     return found
             except InvalidReference:
                 return None
         return None
 
-    def _version(self, ref: Reference) -> Version | None:
+    def version_of(self, ref: Reference) -> Version | None:
+        """The version that a name is; None if it is not there."""
         entry = self._store.read_ref(ref)
         return None if entry is None or entry.deleted else Version(ref=ref, entry=entry)
 
@@ -114,31 +145,49 @@ class History:
         Raises:
             Unavailable: They cannot be told yet; ``patience`` is how many seconds may be waited.
         """
-        key = (version.ref, version.entry.number)
-        known = self._recent.get(key)
-        if known is None:
-            entries = self._store.history(version.ref)
-            known = tuple(self._committed(entries, patience))[::-1]
-            self._recent.put(key, known)
-        return known
+        ref, number = version.ref, version.entry.number
+        line = self._recent.get(ref) or NONE
+        if line.number == number:
+            return line.commits
+        # Of a long log, what is new alone is read.
+        entries = self._store.history(ref, after=line.number)
+        if line.number > number or (entries and entries[0].previous != line.manifest):
+            line, entries = NONE, self._store.history(ref)
+        entries = tuple(entry for entry in entries if entry.number <= number)
+        return self._recent.put(ref, self._extended(ref, line, entries, patience)).commits
 
-    def _committed(self, entries: tuple[RefEntry, ...], patience: float) -> Iterator[Commit]:
-        before: Commit | None = None
+    def _extended(
+        self,
+        ref: Reference,
+        line: _Line,
+        entries: tuple[RefEntry, ...],
+        patience: float,
+        deep: int = 0,
+    ) -> _Line:
+        """The line with further entries of the name."""
+        commits, deleted = [*line.commits[::-1]], line.deleted
         for entry in entries:
-            if before and entry.manifest == before.manifest:
+            if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
+                commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
+            elif deleted and entry.why == SENT:
+                commits = []  # another branch that is called so
+            deleted = entry.deleted
+            if commits and entry.manifest == commits[-1].manifest:
                 continue
-            view = self._views.of(entry.manifest, patience)
-            at, title = entry.when or EPOCH, " ".join(entry.why.split())
-            tree = tree_id((file.path, file.git) for file in view.files)
-            before = Commit(
-                id=commit_id(tree, before.id if before else None, entry.by, at, title),
-                manifest=entry.manifest,
-                view=view,
-                at=at,
-                author=entry.by,
-                title=title,
-            )
-            yield before
+            view, last = self._views.of(entry.manifest, patience), commits[-1] if commits else None
+            if last and view.sent and view.files == last.view.files:
+                commits[-1] = replace(
+                    last, manifest=entry.manifest, view=view, ref=ref, number=entry.number
+                )
+            else:
+                commits.append(_commit(ref, entry, view, last.id if last else None))
+        if not entries:
+            return line
+        return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
+
+    def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
+        entries = self._store.history(ref)[:number]
+        return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
@@ -159,7 +208,32 @@ class History:
     def likely(self, repo: str, revision: str) -> Iterator[Version]:
         """The versions that may have a commit, first the one of that name, or that had it last."""
         known = self._found.get((repo, revision))
-        first = self._version(known) if known else self.version(repo, revision)
+        first = self.version_of(known) if known else self.version(repo, revision)
         if first:
             yield first
         yield from (each for each in self.versions(repo) if each != first)
+
+
+def branched(commit: Commit) -> str:
+    """Why a name is made that begins with a commit."""
+    return f"branch of {commit.ref.tag} at {commit.number}"
+
+
+def _commit(ref: Reference, entry: RefEntry, view: View, parent: str | None) -> Commit:
+    """An entry as a commit; what was sent has its message as the note."""
+    at, title, message = entry.when or EPOCH, " ".join(entry.why.split()), ""
+    if view.sent and entry.note:
+        title, _, message = entry.note.partition("\n\n")
+    tree = tree_ids((file.path, file.git) for file in view.files)[""]
+    commit = Commit(
+        id="",
+        manifest=entry.manifest,
+        view=view,
+        at=at,
+        author=entry.by,
+        title=title,
+        message=message,
+        ref=ref,
+        number=entry.number,
+    )
+    return replace(commit, id=commit_id(tree, parent, entry.by, at, commit.text))

@@ -1,9 +1,10 @@
-"""View: the files of a checkpoint as clients of the hub see them.
+"""View: the files of a checkpoint or a snapshot as clients of the hub see them.
 
-They are its weights and its other files, byte-identical, and what its manifest says as
-``config.json`` and ``README.md``. What is made so is kept beside the store by the digest of the
-manifest, ``views/ab/abcdef….json``, also when a prune takes the checkpoint: a later version may say
-it in other words, and the ids of commits, which clients name their caches by, must not change.
+Those of a snapshot are what was sent. Those of a checkpoint are its weights and its other files,
+byte-identical, and what its manifest says as ``config.json`` and ``README.md``. The view is kept
+beside the store by the digest of the manifest, ``views/ab/abcdef….json``, also when a prune takes
+the checkpoint: a later version may say it in other words, and the ids of commits, which clients
+name their caches by, must not change.
 """
 
 from __future__ import annotations
@@ -20,13 +21,28 @@ from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
 from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.domain.task import with_intervals
 from zoo.errors import Corrupt, Invalid, InvalidReference
+from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
+from zoo.store.encoded import read_object
 
-__all__ = ["CARD", "View", "ViewedFile", "facts", "keep_view", "kept_view", "made_view"]
+__all__ = [
+    "CARD",
+    "View",
+    "ViewedFile",
+    "facts",
+    "is_large",
+    "keep_view",
+    "kept_view",
+    "kind_of",
+    "made_view",
+    "view_of",
+]
 
 CARD = "README.md"
 LARGE = 1 << 20
@@ -59,15 +75,21 @@ class ViewedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The files of a checkpoint, sorted by their paths.
+    """The files of a checkpoint or a snapshot, sorted by their paths.
 
     Attributes:
         files: The files.
-        problem: Why it has no ``config.json``.
+        problem: Why a checkpoint has no ``config.json``.
+        sent: Whether they are those of a snapshot, and none was made here.
+        front: What a README that was sent says in front, as JSON.
+        config: What transformers looks at of a ``config.json`` that was sent, as JSON.
     """
 
     files: tuple[ViewedFile, ...] = ()
     problem: str = ""
+    sent: bool = False
+    front: str = "{}"
+    config: str = "{}"
 
     def file(self, path: str) -> ViewedFile | None:
         """The file of that path; None if there is none."""
@@ -84,7 +106,7 @@ def _key(manifest: Digest) -> str:
 
 
 def kept_view(store: Store, manifest: Digest) -> View | None:
-    """The view that is kept of a checkpoint; None if none is.
+    """The view that is kept of a checkpoint or a snapshot; None if none is.
 
     Raises:
         Invalid: It is damaged.
@@ -130,6 +152,53 @@ def made_view(
     )
 
 
+def is_large(path: str, size: int) -> bool:
+    """Whether a file is kept by Git LFS."""
+    return size > LARGE or bool(size and path.endswith(WEIGHTS))
+
+
+def view_of(store: Store, snapshot: Snapshot) -> View:
+    """The view of a snapshot: its files.
+
+    Raises:
+        MissingObject: Its README is not here.
+    """
+    front: Json = {}
+    with suppress(ValueError):  # then it says nothing
+        front = front_matter(_text(store, snapshot, CARD))
+    return View(
+        files=tuple(map(_viewed, snapshot.files)),
+        sent=True,
+        front=json.dumps(front),
+        config=json.dumps(kind_of(_text(store, snapshot, CONFIG))),
+    )
+
+
+def _text(store: Store, snapshot: Snapshot, path: str) -> str:
+    """A small file of a snapshot; empty if there is none."""
+    file = snapshot.by_path.get(path)
+    if file is None or file.object is None or file.size > LARGE:
+        return ""
+    data = b"".join(read_object(store, file.object, least=file.size))[: file.size]
+    return data.decode(errors="replace")
+
+
+def kind_of(text: str) -> Json:
+    """What transformers looks at of a ``config.json`` before it downloads anything."""
+    try:
+        config = json.loads(text or "{}")
+    except (ValueError, RecursionError):  # somebody's file
+        return {}
+    named = ("architectures", "model_type")
+    return {k: config[k] for k in named if k in config} if isinstance(config, dict) else {}
+
+
+def _viewed(file: SnapshotFile) -> ViewedFile:
+    if file.git is None or is_large(file.path, file.size):
+        return _large(file.path, file.size, file.sha256)
+    return ViewedFile(path=file.path, size=file.size, git=file.git)
+
+
 def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:
     """The checkpoint's own files, first those that win where two have one name. Left out are names
     that could be run, or loaded as code, where somebody downloads them.
@@ -140,7 +209,7 @@ def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:
     for file in manifest.files:
         if why_unsafe(file.name):
             continue
-        if file.size > LARGE or file.name.endswith(WEIGHTS):
+        if is_large(file.name, file.size):
             yield _large(file.name, file.size, file.sha256)
         else:
             git = blob_id(_bytes(store, file))

@@ -9,10 +9,11 @@ from concurrent.futures import TimeoutError as TooLate
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
+from zoo.domain.snapshot import Snapshot
 from zoo.errors import MissingObject, Unavailable, ZooError
 from zoo.serve.keep.describe import Described
 from zoo.serve.keep.recent import Recent
-from zoo.serve.keep.view import View, keep_view, kept_view, made_view
+from zoo.serve.keep.view import View, keep_view, kept_view, made_view, view_of
 from zoo.serve.keep.worker import Worker
 from zoo.store import Store
 
@@ -36,7 +37,7 @@ class Views:
         self._worker.close()
 
     def of(self, digest: Digest, patience: float) -> View:
-        """The view of a checkpoint; without files, if it is gone and none was kept of it.
+        """The view of a checkpoint or a snapshot; without files, if it is gone and none was kept.
 
         Raises:
             Unavailable: It is not made yet, and ``patience``, in seconds, has an end.
@@ -44,9 +45,11 @@ class Views:
         if view := self._recent.get(digest) or kept_view(self._store, digest):
             return self._recent.put(digest, view)
         try:
-            manifest = self._store.manifest(digest)
+            manifest = self._store.document(digest)
         except MissingObject:
             return View()
+        if isinstance(manifest, Snapshot):
+            return self._recent.put(digest, self._kept(digest, view_of(self._store, manifest)))
         described = Described()
         if not _explained(manifest):
             try:
@@ -59,11 +62,14 @@ class Views:
         view = made_view(self._store, digest, manifest, described.texts, described.problem)
         if described.problem:
             LOG.warning("%s has no config.json: %s", digest.short, described.problem)
-        if not described.passing:
-            try:
-                keep_view(self._store, digest, view)
-            except ZooError as error:
-                LOG.warning("the view of %s is not kept: %s", digest.short, error)
+        return view if described.passing else self._kept(digest, view)
+
+    def _kept(self, digest: Digest, view: View) -> View:
+        """The same view, kept if that can be: its commits have their ids when it is pruned, too."""
+        try:
+            keep_view(self._store, digest, view)
+        except ZooError as error:
+            LOG.warning("the view of %s is not kept: %s", digest.short, error)
         return view
 
     def prepare(self, digests: Iterable[Digest]) -> None:
@@ -72,8 +78,8 @@ class Views:
             try:
                 if self._recent.get(digest) or kept_view(self._store, digest):
                     continue
-                manifest = self._store.manifest(digest)
-                if not _explained(manifest):
+                manifest = self._store.document(digest)
+                if isinstance(manifest, Manifest) and not _explained(manifest):
                     described = self._worker.ask(digest, waits=False).result()
                     if self._worker.closed:
                         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -212,19 +212,37 @@ class Accounts:
         one repository. Without a token it is anybody.
         """
         secret = read_secret(text) if text is not None else None
-        with reading(self._engine) as connection:
-            row = secret and connection.execute(WHOSE, {"id": secret.id}).one_or_none()
-            teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
-            rules = said(connection, repo)
+        row, actor, rules = self._holder(secret.id if secret else "", repo)
         if text is None:
             return ANYBODY, rules
         now = _now()
-        if not secret or not row or row.revoked or not secret.is_kept_as(row.secret):
+        if not secret or not row or not secret.is_kept_as(row.secret):
             return None, rules
-        if row.expires and row.expires <= _text(now):
-            return None, rules
-        if not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS)):
+        if actor and (not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS))):
             self._note_use(row.id, now)
+        return actor, rules
+
+    def actor(self, name: str) -> Actor | None:
+        """An account as one that may read what it may; None if there is none."""
+        with reading(self._engine) as connection:
+            account = self._account(connection, name)
+            teams = connection.scalars(TEAMS, {"who": name}).all()
+        if account is None or account.team:
+            return None
+        return Actor(name=name, admin=account.admin, teams=frozenset(teams))
+
+    def holder(self, token_id: str, repo: str) -> tuple[Actor | None, Rules]:
+        """Who has a token, None if nobody any more; and who may do what with a repository."""
+        _, actor, rules = self._holder(token_id, repo)
+        return actor, rules
+
+    def _holder(self, token_id: str, repo: str) -> tuple[Row[Any] | None, Actor | None, Rules]:
+        with reading(self._engine) as connection:
+            row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
+            teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
+            rules = said(connection, repo)
+        if not row or row.revoked or (row.expires and row.expires <= _text(_now())):
+            return row, None, rules
         actor = Actor(
             name=row.account,
             admin=row.admin,
@@ -232,8 +250,9 @@ class Accounts:
             purpose=row.purpose,
             only=frozenset(row.only.split()),
             token=row.name,
+            id=row.id,
         )
-        return actor, rules
+        return row, actor, rules
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token

@@ -71,6 +71,7 @@ class Actor:
         purpose: What the token is for.
         only: The namespaces and repositories that it is for; empty if it is for all.
         token: What its owner calls the token.
+        id: The public part of the token.
     """
 
     name: str = ""
@@ -79,6 +80,7 @@ class Actor:
     purpose: Purpose = "read"
     only: frozenset[str] = frozenset()
     token: str = ""
+    id: str = ""
 
 
 ANYBODY = Actor()

@@ -1,0 +1,131 @@
+"""A network that a stock client sends becomes a checkpoint of the zoo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.hub_zoo import make_zoo, repository
+from fakes.served import Served, serving
+from huggingface_hub import CommitOperationAdd, HfApi
+from safetensors.torch import load, save
+
+from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.query import Query
+from zoo.errors import NoCheckpoint
+from zoo.serve.keep.adopt import Adopted, Wanted, adopted
+from zoo.serve.keep.adopting import Adopting
+from zoo.transfer.sync import pull
+from zoo.workspace import Workspace
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A zoo with ``team/net``."""
+    with serving(make_zoo(tmp_path / "zoo")) as served:
+        yield served
+
+
+@pytest.fixture
+def at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a process of its own is done here, where torch is."""
+
+    def here(_: Adopting, wanted: Wanted) -> Adopted:
+        return adopted(Workspace(served.root), wanted)
+
+    monkeypatch.setattr(Adopting, "_adopted", here)
+
+
+def fine_tune() -> Mapping[str, bytes]:
+    """The network of ``team/net`` with another head."""
+    files = dict(repository(100))
+    state = load(files["model.safetensors"])
+    state["fc.weight"] = torch.ones_like(state["fc.weight"])
+    return {**files, "model.safetensors": save(state, {"format": "pt"}), "README.md": b"# Mine\n"}
+
+
+def send(served: Served, repo: str, files: Mapping[str, bytes]) -> HfApi:
+    api = HfApi(endpoint=served.url, token=served.token("ann", "write"))
+    api.create_repo(repo, exist_ok=True)
+    adds = [CommitOperationAdd(path, data) for path, data in files.items()]
+    api.create_commit(repo, adds, commit_message="add")
+    return api
+
+
+def waited(served: Served, repo: str, seconds: float = 60) -> Manifest:
+    """The checkpoint that a name has, once it has one."""
+    workspace = served.server.hub.workspace
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return workspace.store.manifest(workspace.names.resolve(repo)[1])
+        except NoCheckpoint:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def test_a_fine_tune_is_found_with_its_parent(
+    served: Served, at_once: None, tmp_path: Path
+) -> None:
+    api = send(served, "ann/mine", fine_tune())
+    before = api.model_info("ann/mine").sha
+    manifest = waited(served, "ann/mine")
+    assert manifest.backbone.architecture == "test_resnet"
+    assert [(each.ref, each.relation) for each in manifest.parents] == [("team/net", FOUND)]
+    assert api.model_info("ann/mine").sha == before, "its files are as they were"
+    assert "timm" in (api.model_info("ann/mine").tags or [])
+    workspace = served.server.hub.workspace
+    assert [found.name for found in workspace.registry.search(Query(owner="ann"))] == ["ann/mine"]
+    theirs = Workspace.create(tmp_path / "theirs")
+    _, got = pull(theirs, "ann/mine", str(served.root))
+    assert theirs.store.manifest(got.manifest) == manifest
+    # A README is no other network.
+    api.upload_file(path_or_fileobj=b"# Ours\n", path_in_repo="README.md", repo_id="ann/mine")
+    assert waited(served, "ann/mine", 0) == manifest
+    assert len(api.list_repo_commits("ann/mine")) == 2
+
+
+def test_nothing_private_is_told(served: Served, at_once: None) -> None:
+    """A parent that who sent it may not read is none."""
+    served.accounts.change("team", level="private")
+    send(served, "ann/mine", fine_tune())
+    manifest = waited(served, "ann/mine")
+    assert not manifest.parents
+    assert b"team/net" not in manifest.to_bytes()
+    same = dict(repository(100))
+    send(served, "ann/same", same)
+    assert b"team/net" not in waited(served, "ann/same").to_bytes()
+
+
+def test_files_that_are_no_network_stay_files(
+    served: Served, at_once: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {**fine_tune(), "config.json": b'{"architecture": "resnet50", "num_classes": 3}'}
+    send(served, "ann/odd", files)
+    until = time.monotonic() + 60
+    while "ann/odd holds files only" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.05)
+    with pytest.raises(NoCheckpoint):
+        served.server.hub.workspace.names.resolve("ann/odd")
+    assert list(served.server.hub.workspace.store.backend.list("tmp/tmp")) == []
+
+
+def test_what_was_left_is_done_when_the_server_starts_again(
+    served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Adopting, "ask", lambda *_: None)  # it is stopped before
+        send(served, "ann/mine", fine_tune())
+        send(served, "ann/files", {"README.md": b"hello"})
+    with serving(served.root) as again:
+        assert waited(again, "ann/mine").parents
+
+
+@pytest.mark.long
+def test_a_process_of_its_own_does_it(served: Served) -> None:
+    send(served, "ann/mine", fine_tune())
+    assert waited(served, "ann/mine").parents

@@ -1,0 +1,61 @@
+"""Adopt a folder that somebody has sent: a checkpoint is made of it, and no name is moved.
+
+Who sent it may not see all that is here. So nothing here tells of it but its parent, which is
+looked for among what they may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.import_options import AUTO
+from zoo.domain.manifest import Manifest
+from zoo.domain.progress import silent
+from zoo.domain.reference import Reference
+from zoo.exchange.check_weights import check_weights
+from zoo.exchange.commit import New, keep_hierarchy
+from zoo.exchange.import_candidates import ImportCandidate, candidates_of_folder
+from zoo.exchange.importing import first_that_fits, stored
+from zoo.exchange.origin import FromPlan
+from zoo.lookup.identify import Candidate
+from zoo.lookup.parent import FoundParent, ParentFinder
+from zoo.workspace import Workspace
+
+__all__ = ["adopt"]
+
+
+def adopt(workspace: Workspace, folder: Path, ref: Reference, seen: Mapping[Digest, str]) -> Digest:
+    """Store the weights in ``folder``, which is to be ``ref``, as a checkpoint without a name.
+
+    ``seen`` are the checkpoints that may be told of, each by a name.
+
+    Raises:
+        InvalidOption: No file in it says what network it is.
+        InvalidWeights: It holds no weights, or they are of another network.
+        Unsupported, MissingPackage: It is a network that nothing here builds.
+    """
+    finder = ParentFinder(workspace)
+
+    def find(manifest: Manifest, alike: Sequence[Candidate]) -> FoundParent | None:
+        found = finder.find(manifest, alike, can_be=seen.__contains__)
+        return replace(found, ref=seen[found.digest]) if found else None
+
+    plan = FromPlan(find=find, seen=frozenset(seen))
+    candidates = candidates_of_folder(workspace, folder, {"parent": AUTO}, plan)
+    with workspace.store.upload(), workspace.scratch() as scratch:
+        new = New(workspace=workspace, ref=ref, why="", check=_any, before=None, scratch=scratch)
+
+        def keep(candidate: ImportCandidate) -> Digest:
+            manifest, _ = stored(new, check_weights(candidate), silent)
+            keep_hierarchy(workspace, manifest.backbone.plugin, manifest.backbone.architecture)
+            return workspace.keep(manifest)
+
+        return first_that_fits(candidates, keep)
+
+
+def _any(_: RefEntry | None) -> None:
+    """No name moves."""

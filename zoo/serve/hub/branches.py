@@ -1,0 +1,91 @@
+"""Branches: made and deleted, and tags, which are names that stay where they are."""
+
+from __future__ import annotations
+
+import msgspec
+
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import Conflict, InvalidReference
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.commit import branch_ref
+from zoo.serve.keep.history import MAIN, branched
+
+__all__ = ["create_branch", "create_tag", "delete_branch", "delete_tag"]
+
+
+class _Branch(msgspec.Struct, rename="camel"):
+    starting_point: str | None = None
+
+
+class _Tag(msgspec.Struct):
+    tag: str
+    message: str | None = None
+
+
+def create_branch(ask: Ask, branch: str) -> Answer:
+    """Make a branch of what another one has, or of a commit."""
+    start = ask.call.read(_Branch).starting_point if ask.call.body else None
+    _make(ask, branch, start or MAIN)
+    return json_answer({})
+
+
+def create_tag(ask: Ask, revision: str) -> Answer:
+    """Give a commit a name that stays where it is."""
+    wanted = ask.call.read(_Tag)
+    ref = _make(ask, wanted.tag, revision, wanted.message or "")
+    ask.hub.workspace.protect(ref, on=True)
+    return json_answer({})
+
+
+def delete_branch(ask: Ask, branch: str) -> Answer:
+    """Delete a branch, but for the main one."""
+    if branch_ref(ask, branch).tag == DEFAULT_TAG:
+        raise Refused("Forbidden", f"'{branch}' is what clients ask for first: it stays")
+    _delete(ask, branch, fixed=False)
+    return json_answer({})
+
+
+def delete_tag(ask: Ask, tag: str) -> Answer:
+    """Delete a tag."""
+    _delete(ask, tag, fixed=True)
+    return json_answer({})
+
+
+def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
+    history, workspace = ask.hub.history, ask.hub.workspace
+    ref = branch_ref(ask, name)
+    if name == MAIN or history.version(ask.repo, name) or ref.tag == DEFAULT_TAG:
+        raise Refused("Conflict", f"there is a branch or tag '{name}' already")
+    commit = ask.commit(revision)
+    ask.check_here(commit.manifest)
+    ask.check_move(ref, None, onward=True)
+    try:
+        workspace.move(ref, commit.manifest, branched(commit), note=message, check=_is_new)
+    except InvalidReference as error:
+        raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
+    except Conflict:
+        raise Refused("Conflict", f"there is a branch or tag '{name}' already") from None
+    return ref
+
+
+def _is_new(newest: RefEntry | None) -> None:
+    if newest and not newest.deleted:
+        raise Conflict("it is there")
+
+
+def _delete(ask: Ask, name: str, *, fixed: bool) -> None:
+    version, workspace = ask.hub.history.version(ask.repo, name), ask.hub.workspace
+    if version is None or version.fixed != fixed:
+        what = "tag" if fixed else "branch"
+        raise Refused("RevisionNotFound", f"there is no {what} '{name:.200}'")
+    entry = version.entry
+    ask.check_move(version.ref, entry, onward=False)
+    try:
+        if fixed:
+            entry = workspace.protect(version.ref, on=False)
+        workspace.delete(version.ref, of=entry)
+    except Conflict:
+        raise Refused("Conflict", f"'{name}' was moved meanwhile: look again") from None

@@ -1,0 +1,86 @@
+"""Xet: large files as clients of Xet send them. They cannot be told to do otherwise.
+
+A file comes as chunks, many of them in a xorb, and at the end a shard says which chunks are which
+file. Each upload has an address of its own: clients remember for weeks what they have sent to one,
+and do not send it there again. They are never told that files could be read by Xet.
+"""
+
+from __future__ import annotations
+
+import re
+from mmap import ACCESS_READ, mmap
+from secrets import token_hex
+
+from zoo.domain.limits import UPLOADED_FILE_BYTES
+from zoo.errors import Corrupt, disk_errors
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.sealed import kept, opened, sealed
+from zoo.serve.keep.shard import SHARD_BYTES, files_of
+from zoo.serve.keep.xorbs import Xorbs
+
+__all__ = ["chunks", "put_shard", "put_xorb", "write_token"]
+
+HASH = re.compile("[0-9a-f]{64}")
+
+
+def write_token(ask: Ask, revision: str) -> Answer:
+    """Where to send files, and the token for that."""
+    del revision
+    if ask.call.flag("create_pr"):
+        raise Refused("NotImplemented", "this server has no pull requests")
+    space = token_hex(8)
+    token, seal = sealed(ask, "xet", space)
+    url = f"{ask.call.base}/xet/{space}"
+    answer = json_answer({"accessToken": token, "exp": seal.expires, "casUrl": url})
+    headers = {"X-Xet-Access-Token": token, "X-Xet-Token-Expiration": f"{seal.expires}",
+               "X-Xet-Cas-Url": url, "Cache-Control": "no-store"}  # fmt: skip
+    return Answer(headers={**answer.headers, **headers}, body=answer.body)
+
+
+def chunks(ask: Ask, space: str, digest: str) -> Answer:
+    """Who else has a chunk: nobody is told."""
+    del digest
+    _xorbs(ask, space)
+    raise Refused("NotFound", "no such chunk is known")
+
+
+def put_xorb(ask: Ask, space: str, digest: str) -> Answer:
+    """Some chunks."""
+    _, xorbs = _xorbs(ask, space)
+    if not HASH.fullmatch(digest):
+        raise Refused("BadRequest", "that is no hash of a xorb")
+    is_new = not xorbs.has(digest)
+    with kept():
+        xorbs.keep(digest, ask.call.pieces)
+    return json_answer({"was_inserted": is_new})
+
+
+def put_shard(ask: Ask, space: str) -> Answer:
+    """Which chunks are which files: they are put together, and kept as any file that is sent."""
+    whose, xorbs = _xorbs(ask, space)
+    store = whose.hub.workspace.store
+    with kept(), disk_errors(store.root), store.disk.staged() as (spool, _):
+        for piece in ask.call.pieces:
+            spool.write(piece)
+            if spool.tell() > SHARD_BYTES:
+                raise Corrupt("the shard", f"at most {SHARD_BYTES} bytes", "more")
+        spool.flush()
+        size = spool.tell()
+        data = memoryview(mmap(spool.fileno(), size, access=ACCESS_READ) if size else b"")
+        for file in files_of(data):
+            if file.size > UPLOADED_FILE_BYTES:
+                raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
+            if not whose.hub.blobs.find(file.sha256, whose):
+                pieces = xorbs.read(file)
+                whose.hub.blobs.receive(whose.actor.name, pieces, file.size, file.sha256)
+    return json_answer({"result": 1})
+
+
+def _xorbs(ask: Ask, space: str) -> tuple[Ask, Xorbs]:
+    """The request as that of whose upload it is, and its xorbs."""
+    kind, _, text = ask.call.headers.get("authorization", "").partition(" ")
+    whose, _ = opened(ask, text.strip() if kind.lower() == "bearer" else "", "xet", space)
+    folder = whose.hub.blobs.folder(whose.actor.name, f"xet-{space}")
+    return whose, Xorbs(whose.hub.workspace.store.disk, folder)

@@ -1,0 +1,96 @@
+"""Adopting: snapshots get the checkpoints that are among their files, when there is time."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from queue import SimpleQueue
+
+import msgspec
+
+from zoo import config
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import Conflict, ZooError
+from zoo.serve.keep.adopt import Adopted, Wanted
+from zoo.workspace import Workspace
+
+__all__ = ["ADOPTED", "Adopting"]
+
+LOG = logging.getLogger("zoo.serve")
+ADOPTED = "adopt"
+"""Why a name moves from a snapshot to the same files with their checkpoint."""
+ANSWER = msgspec.json.Decoder(Adopted)
+
+
+class Adopting:
+    """Has the snapshots of a zoo adopted, one after the other, each in a process of its own."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._wanted: SimpleQueue[tuple[Wanted, str] | None] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def ask(self, wanted: Wanted, author: str) -> None:
+        """Have a snapshot adopted; the name that has it moves for ``author``."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="adopt", daemon=True)
+                self._thread.start()
+        self._wanted.put((wanted, author))
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._closed = True
+        self._wanted.put(None)
+        if self._process:
+            self._process.kill()
+        if self._thread:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (next_one := self._wanted.get()) and not self._closed:
+            wanted, author = next_one
+            try:
+                done = self._adopted(wanted)
+                if done.checkpoint:
+                    with config.acting_as(author):
+                        self._move(wanted, Digest.parse(done.checkpoint))
+                elif not self._closed:
+                    LOG.warning("%s holds files only: %s", wanted.name, done.problem)
+            except (ZooError, OSError) as error:
+                LOG.warning("%s holds files only for now: %s", wanted.name, error)
+
+    def _adopted(self, wanted: Wanted) -> Adopted:
+        command = [sys.executable, "-m", "zoo.serve.keep.adopt", str(self._workspace.root)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as self._process:
+            said, _ = self._process.communicate(msgspec.json.encode(wanted) + b"\n")
+        self._process = None
+        try:
+            return ANSWER.decode(said)
+        except msgspec.DecodeError:
+            return Adopted(problem="what makes checkpoints has failed; the log tells of what")
+
+    def _move(self, wanted: Wanted, checkpoint: Digest) -> None:
+        """Point the name at the same files with their checkpoint, if it is still at them."""
+        workspace, ref = self._workspace, Reference.parse(wanted.name)
+        snapshot = workspace.store.document(Digest.parse(wanted.snapshot))
+        assert isinstance(snapshot, Snapshot)
+
+        def check(newest: RefEntry | None) -> None:
+            if newest is None or newest.deleted or newest.manifest != wanted.snapshot:
+                raise Conflict(f"{ref} has moved on")
+
+        with workspace.store.upload():
+            whole = Snapshot.of(snapshot.files, checkpoint)
+            digest = workspace.store.put("manifests", whole.to_bytes())
+            workspace.move(ref, digest, ADOPTED, check=check)

@@ -1,0 +1,129 @@
+"""Blobs: the bytes of files, as they are sent, and who may rely on those that are here.
+
+A file is *there* for somebody if a repository that they may read has it, or had it, or if they have
+sent it themselves within a day. Knowing the SHA-256 of a file is no right to it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import PlainFile, WeightsFile, objects_of
+from zoo.domain.snapshot import SnapshotFile, Weights
+from zoo.errors import Corrupt, DiskFull, Unavailable
+from zoo.serve.keep.git import blob_id
+from zoo.serve.keep.history import History
+from zoo.serve.keep.holders import Holders
+from zoo.store import Store
+from zoo.store.incoming import incoming
+from zoo.store.sent import FOLDER, clear, keep_sent, sent
+
+if TYPE_CHECKING:
+    from zoo.serve.hub.ask import Ask
+
+__all__ = ["Blobs"]
+
+PATH = "file"
+"""A file that was sent gets its path when it is committed: ``replace(blob, path=…)``."""
+
+
+class Blobs:
+    """The bytes of files in a store. Each is told of as a `SnapshotFile` whose path nobody has said
+    yet.
+
+    Attributes:
+        holders: Which repositories have which files.
+    """
+
+    def __init__(self, store: Store, history: History) -> None:
+        self._store, self.holders = store, Holders(store, history)
+
+    def folder(self, account: str, name: str) -> str:
+        """A folder for what an account sends, which is cleared an hour after it was written to."""
+        return f"{FOLDER}/{account}/{name}"
+
+    def receive(
+        self, account: str, pieces: Iterable[bytes | memoryview], size: int, sha256: str | None
+    ) -> SnapshotFile:
+        """Keep a file of ``size`` bytes that an account sends, for a day or until it is committed.
+
+        Raises:
+            Corrupt: It has another size, or another SHA-256; nothing was kept.
+            DiskFull: No space left; nothing was kept.
+            Conflict: A prune is under way.
+        """
+        if size > shutil.disk_usage(self._store.root).free:
+            raise DiskFull(self._store.root)
+        return self._take_in(account, pieces, size, sha256, None)
+
+    def add(self, data: bytes, ask: Ask) -> SnapshotFile:
+        """Keep the bytes of a small file. In an upload of the store, which names them then."""
+        return self._take_in(ask.actor.name, [data], len(data), None, blob_id(data))
+
+    def _take_in(
+        self,
+        account: str,
+        pieces: Iterable[bytes | memoryview],
+        size: int,
+        sha256: str | None,
+        git: str | None,
+    ) -> SnapshotFile:
+        folder = self.folder(account, f"tmp-{token_hex(8)}")
+        with incoming(self._store, pieces, size=size, folder=folder) as came:
+            if sha256 not in (None, came.sha256.hex):
+                raise Corrupt("the file", f"sha256:{sha256}", str(came.sha256))
+            weights = Weights(header=came.object, tensors=came.tensors) if came.tensors else None
+            blob = SnapshotFile(
+                path=PATH, size=size, sha256=came.sha256, git=git, weights=weights,
+                object=None if weights else came.object,
+            )  # fmt: skip
+            with self._store.upload():
+                came.publish()
+                if git is None:
+                    keep_sent(self._store, account, blob)
+        return blob
+
+    def clear(self) -> None:
+        """Delete what was sent and not committed, and what did not go on arriving."""
+        clear(self._store)
+
+    def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:
+        """A file that is there for who asks; None if none is."""
+        digest = Digest("sha256", sha256)
+        found = sent(self._store, ask.actor.name, digest) if ask.actor.name else None
+        for file in [found] if found else self._readable(digest, ask):
+            if self._is_whole(file):
+                return file
+        return None
+
+    def _readable(self, digest: Digest, ask: Ask) -> Iterator[SnapshotFile]:
+        """The file in the repositories that may be read."""
+        if ask.repo:
+            yield from self._in(ask.repo, digest, ask)
+        others = self.holders.repos(digest.hex) - {ask.repo}
+        all_rules = ask.knowing_all() if others else ask
+        for repo in sorted(others):
+            if all_rules.may("read", repo):
+                yield from self._in(repo, digest, ask)
+
+    def _in(self, repo: str, digest: Digest, ask: Ask) -> Iterator[SnapshotFile]:
+        with suppress(Unavailable):  # it is being described
+            for manifest, path in self.holders.places(repo, digest.hex, ask.patience):
+                if self._store.has_manifest(manifest):
+                    yield _blob(ask.hub.files.file(manifest, path))
+
+    def _is_whole(self, file: SnapshotFile) -> bool:
+        needed = {digest for digest, _ in objects_of([file.stored])}
+        return not self._store.missing("encoded", self._store.missing("objects", needed))
+
+
+def _blob(file: WeightsFile | PlainFile) -> SnapshotFile:
+    if isinstance(file, PlainFile):
+        return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, object=file.object)
+    weights = Weights(header=file.header, tensors=file.tensors)
+    return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, weights=weights)

@@ -1,0 +1,81 @@
+"""Seals: what an address that needs no token allows, signed, for some hours.
+
+Clients send no token with the bytes of a file: the address says what may be sent there, by whom,
+and until when. It counts as long as the token by which it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import msgspec
+
+from zoo.errors import Corrupt
+from zoo.store.disk import Disk
+
+__all__ = ["FILE", "Seal", "Seals"]
+
+FILE = "seals.key"
+"""The key, beside the accounts; who deletes it ends what is being sent."""
+BYTES = 32
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What is allowed.
+
+    Attributes:
+        token: The public part of the token by which it is.
+        repo: The repository that it is for.
+        what: What may be done.
+        of: With what: a file's SHA-256, or an upload.
+        size: Bytes of the file.
+        upload: What tells one upload of it from another.
+        expires: Until when, in seconds since 1970.
+    """
+
+    token: str
+    repo: str
+    what: str
+    of: str
+    size: int = 0
+    upload: str = ""
+    expires: int
+
+
+# Made here, by one thread: what msgspec knows of a class it finds out when it first meets it.
+DECODER = msgspec.json.Decoder(Seal)
+ENCODER = msgspec.json.Encoder()
+
+
+class Seals:
+    """Makes and reads seals with a key that only this zoo's server knows."""
+
+    def __init__(self, disk: Disk) -> None:
+        if not disk.stat(FILE):
+            with disk.staged() as (file, name):  # for its owner alone
+                file.write(secrets.token_bytes(BYTES))
+                file.flush()
+                disk.rename_first(name, FILE)
+        self._key = disk.read(FILE, BYTES)
+        if len(self._key) != BYTES:
+            raise Corrupt(f"{disk.root}/{FILE}", f"{BYTES} bytes", f"{len(self._key)}")
+
+    def write(self, seal: Seal) -> str:
+        """A seal as text, for a part of an address."""
+        body = urlsafe_b64encode(ENCODER.encode(seal)).rstrip(b"=").decode()
+        return f"{body}.{self._signature(body)}"
+
+    def read(self, text: str, what: str) -> Seal | None:
+        """What a text allows, if it is one of ours, for that, and has not expired."""
+        body, _, signature = text.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(body).encode()):
+            return None
+        seal = DECODER.decode(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        return seal if seal.what == what and seal.expires > time.time() else None
+
+    def _signature(self, body: str) -> str:
+        return hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
