@@ -79,10 +79,11 @@ class World:
         """One request."""
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        return self.app.answer(
-            Call(method=method, path=path, query=QueryParams(query), headers=Headers(headers),
-                 body=json.dumps(said).encode(), base="http://zoo", id="x")
+        call = Call(
+            method=method, path=path, query=QueryParams(query), headers=Headers(headers),
+            body=json.dumps(said).encode(), base="http://zoo", id="x",
         )  # fmt: skip
+        return self.app.answer(call, *self.app.router.find(call))
 
     def put(self, repo: str, digest: Digest) -> None:
         """Give a repository a version, as a program beside the server does."""
