@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from fakes.checkpoints import assert_sound
+from fakes.checkpoints import add_checkpoint, assert_sound, tensors
 from fakes.sending import sha256
 from fakes.served import Got, Served
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
-from zoo.serve.hub import commit as module
+from zoo.serve.hub.operations import applied
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import History
 from zoo.serve.keep.views import Views
@@ -241,23 +241,42 @@ def test_of_two_at_once_both_are_kept(
     plain: Plain, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else commits between the look and the move."""
-    real, raced = module.applied, []
+    raced: list[bool] = []
 
-    def applied(*args: Any) -> Any:
+    def race(*args: Any) -> Any:
         if not raced:
             raced.append(True)
             sent = plain.send(header("theirs"), small("b", plain.head().encode()))
             assert sent.status == 200
-        return real(*args)
+        return applied(*args)
 
     plain.send(header(), small("a"))
-    monkeypatch.setattr(module, "applied", applied)
+    monkeypatch.setattr("zoo.serve.hub.commit.applied", race)
     assert plain.send(header("mine"), small("c")).status == 200
     tree = served.ask(f"/api/models/{plain.repo}/tree/main", token=plain.token).json
     assert [each["path"] for each in tree] == ["a", "b", "c"]
     raced.clear()
     late = plain.send(header("late", parentCommit=plain.head()), small("d"))
     assert late.code == "Moved"
+
+
+def test_a_known_hash_of_somebody_elses_file_gives_nothing(plain: Plain, served: Served) -> None:
+    """``secret/own`` has it, which who asks may not read."""
+    workspace = served.server.hub.workspace
+    digest = add_checkpoint(workspace, "secret/own", tensors(77))
+    (weights,) = workspace.store.manifest(digest).weights
+    served.ask("/api/models/secret/own/refs", token=served.token("admin"))
+    served.server.hub.blobs.holders.look_at_all()
+    known, unknown = (
+        plain.send(header(), {"key": "lfsFile", "value": {"path": "a", "oid": oid}})
+        for oid in (weights.sha256.hex, "0" * 64)
+    )
+    assert (known.status, known.code) == (unknown.status, unknown.code) == (400, "BadRequest")
+    assert known.body.replace(weights.sha256.hex.encode(), b"0" * 64) == unknown.body
+    served.accounts.grant("secret/own", "wen", "reader")
+    mine = {"key": "lfsFile", "value": {"path": "a", "oid": weights.sha256.hex}}
+    assert plain.send(header(), mine).status == 200
+    served.accounts.grant("secret/own", "wen", None)
 
 
 def test_many_at_once_all_come_in(plain: Plain, served: Served) -> None:
