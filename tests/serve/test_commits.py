@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from fakes.checkpoints import add_checkpoint, assert_sound, tensors
+from fakes.checkpoints import assert_sound, store_checkpoint, tensors
 from fakes.sending import sha256
-from fakes.served import Got, Served
+from fakes.served import CONFIG, Got, Served, with_files
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 from safetensors.numpy import save
@@ -263,9 +263,10 @@ def test_of_two_at_once_both_are_kept(
 def test_a_known_hash_of_somebody_elses_file_gives_nothing(plain: Plain, served: Served) -> None:
     """``secret/own`` has it, which who asks may not read."""
     workspace = served.server.hub.workspace
-    digest = add_checkpoint(workspace, "secret/own", tensors(77))
-    (weights,) = workspace.store.manifest(digest).weights
-    served.ask("/api/models/secret/own/refs", token=served.token("admin"))
+    bare = store_checkpoint(workspace.store, tensors(77))
+    whole = with_files(workspace, bare, config_json=CONFIG)
+    workspace.commit(whole, Reference.parse("secret/own"), "import")
+    (weights,) = whole.weights
     served.server.hub.blobs.holders.look_at_all()
     known, unknown = (
         plain.send(header(), {"key": "lfsFile", "value": {"path": "a", "oid": oid}})
