@@ -14,7 +14,7 @@ import pytest
 from fakes.checkpoints import assert_sound, store_checkpoint, tensors
 from fakes.sending import sha256
 from fakes.served import CONFIG, Got, Served, with_files
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_hf_file_metadata
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 from safetensors.numpy import save
 
@@ -97,7 +97,13 @@ def gone(path: str, kind: str = "deletedFile") -> dict[str, Any]:
     return {"key": kind, "value": {"path": path}}
 
 
-def test_a_stock_client_adds_edits_and_deletes(api: HfApi, repo: str, served: Served) -> None:
+def test_a_stock_client_adds_edits_and_deletes(
+    api: HfApi, repo: str, served: Served, writer: str
+) -> None:
+    assert api.list_repo_files(repo) == []
+    assert list(api.list_repo_commits(repo)) == []
+    with pytest.raises(EntryNotFoundError):  # libraries look for a README before they send one
+        get_hf_file_metadata(f"{served.url}/{repo}/resolve/main/README.md", token=writer)
     readme = b"---\nlicense: mit\n---\n# Hello\n"
     first = api.create_commit(
         repo, [CommitOperationAdd("README.md", readme), CommitOperationAdd("data/a/x.txt", b"x")],
@@ -416,6 +422,13 @@ def test_who_may_only_read_or_append_is_refused(served: Served, plain: Plain) ->
     path = f"/api/models/{plain.repo}/branch/dev"
     assert served.ask(path, "POST", token=plain.token).status == 200
     assert served.ask(path, "DELETE", token=plain.token).code == "Forbidden"
+
+
+def test_while_a_prune_is_under_way_a_commit_waits(plain: Plain, served: Served) -> None:
+    with served.server.hub.workspace.store.pruning():
+        got = plain.send(header(), small("a"))
+        assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")
+    assert plain.send(header(), small("a")).status == 200
 
 
 def test_no_pull_requests(plain: Plain) -> None:
