@@ -82,8 +82,26 @@ def looks_closer() -> dict[str, Any]:
     }
 
 
+def changes() -> dict[str, Any]:
+    """What it does with repositories as such."""
+    api = HfApi()
+    made = api.create_repo("mine", private=True)
+    show = getattr(api, "update_repo_settings", None) or api.update_repo_visibility
+    show("ann/mine", private=False)
+    public = api.model_info("ann/mine", token=False).id
+    api.move_repo("ann/mine", "ann/other")
+    led = api.model_info("ann/mine").id
+    again = api.create_repo("ann/other", exist_ok=True).repo_id
+    taken = raised(lambda: api.create_repo("ann/other"))
+    api.delete_repo("ann/other")
+    api.delete_repo("ann/other", missing_ok=True)
+    return {
+        "changes": [made.repo_id, public, led, again, taken, api.repo_exists("ann/other")],
+    }
+
+
 if __name__ == "__main__":
-    found = {"version": hub.__version__, **files(), **looks()}
+    found = {"version": hub.__version__, **files(), **looks(), **changes()}
     if hasattr(HfApi, "auth_check"):
         found |= looks_closer()
     sys.stdout.write(json.dumps(found))

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.query import Query
+from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopting import Adopting
@@ -56,16 +57,15 @@ def send(served: Served, repo: str, files: Mapping[str, bytes]) -> HfApi:
 
 
 def waited(served: Served, repo: str, seconds: float = 60) -> Manifest:
-    """The checkpoint that a name has, once it has one."""
+    """The checkpoint that a name has, once it has one that is found."""
     workspace = served.server.hub.workspace
     until = time.monotonic() + seconds
     while True:
-        try:
-            return workspace.store.manifest(workspace.names.resolve(repo)[1])
-        except NoCheckpoint:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+        digest = workspace.registry.ref(Reference.parse(repo))
+        if digest or time.monotonic() > until:
+            assert digest == workspace.names.resolve(repo)[1]
+            return workspace.store.manifest(digest)
+        time.sleep(0.05)
 
 
 def test_a_fine_tune_is_found_with_its_parent(
@@ -112,6 +112,17 @@ def test_files_that_are_no_network_stay_files(
     with pytest.raises(NoCheckpoint):
         served.server.hub.workspace.names.resolve("ann/odd")
     assert list(served.server.hub.workspace.store.backend.list("tmp/tmp")) == []
+
+
+def test_what_was_left_is_done_when_the_server_starts_again(
+    served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Adopting, "ask", lambda *_: None)  # it is stopped before
+        send(served, "ann/mine", fine_tune())
+        send(served, "ann/files", {"README.md": b"hello"})
+    with serving(served.root) as again:
+        assert waited(again, "ann/mine").parents
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from huggingface_hub import close_session, constants
 from safetensors.numpy import save_file
 
 import zoo
+from zoo.domain.query import Query
+from zoo.domain.reference import Reference
 from zoo.serve.hub import lfs
 
 STOCK = Path(__file__).parent / "stock.py"
+PUSHES = Path(__file__).parent / "stock_pushes.py"
 SENDS = Path(__file__).parent / "stock_sends.py"
 SOON = 60.0
 
@@ -46,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def environment(served: Served, home: Path) -> dict[str, str]:
     """What a user sets."""
     return {
-        **os.environ, "HF_ENDPOINT": served.url, "HF_TOKEN": served.token("ann"),
+        **os.environ, "HF_ENDPOINT": served.url, "HF_TOKEN": served.token("ann", "write"),
         "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_ETAG_TIMEOUT": "60",
     }  # fmt: skip
@@ -92,6 +96,29 @@ def test_stock_clients_send_files_without_xet(
     check_sends(served, tmp_path, "eve/lfs", {"HF_HUB_DISABLE_XET": "1"})
 
 
+@pytest.mark.long
+def test_what_libraries_push_becomes_checkpoints(served: Served, tmp_path: Path) -> None:
+    token = served.token("pam", "write")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(PUSHES), "pam"],
+        env={**environment(served, tmp_path), "HF_TOKEN": token}, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["same"]
+    weights = {"config.json", "model.safetensors"}
+    assert {*said["timm"]} == {*weights, "README.md", "pytorch_model.bin"}
+    assert {*said["vit"]} >= weights
+    registry = served.server.hub.workspace.registry
+    until = time.monotonic() + 120
+    names = {Reference.parse(f"pam/{name}") for name in ("timm", "vit")}
+    while not all(map(registry.ref, names)) and time.monotonic() < until:
+        time.sleep(0.2)
+    found = {each.name: each.backbone for each in registry.search(Query(owner="pam"))}
+    assert found == {"pam/timm": "timm", "pam/vit": "transformers"}
+
+
 def check_sends(served: Served, folder: Path, repo: str, more: Mapping[str, str]) -> dict[str, Any]:
     """See that a client can send files, and gets the same back; what it found."""
     sent = folder / "sent"
@@ -133,6 +160,7 @@ def check_stock(served: Served, environment: dict[str, str]) -> dict[str, Any]:
         "there": [True] * 2, "not_there": [False] * 2,
         "refused": ["RepositoryNotFoundError", "RevisionNotFoundError", "HfHubHTTPError",
                     "RepositoryNotFoundError", "HfHubHTTPError"],
+        "changes": ["ann/mine", "ann/mine", "ann/other", "ann/other", "HfHubHTTPError", False],
     }  # fmt: skip
     assert found["missing"] in ("EntryNotFoundError", "RemoteEntryNotFoundError")
     if "tree" in found:

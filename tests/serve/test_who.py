@@ -66,8 +66,9 @@ BODIES: dict[str, tuple[bytes, Action]] = {
 }
 """Routes that have the repository in the body, and what they do with it."""
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
-          "kind": "models", "branch": "b", "tag": "t", "rest...": "/rest",
-          "oid": "0" * 64, "number": "1", "space": "s", "digest": "0" * 64}  # fmt: skip
+          "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
+          "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
+          "digest": "0" * 64}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -211,6 +212,22 @@ def test_roles_of_teams(served: Served) -> None:
     assert served.ask("/api/models/secret/net", token=ann).status == 200
     assert served.ask("/api/models/secret/net/auth-check/write", token=ann).status == 200
     assert [org["name"] for org in served.ask("/api/whoami-v2", token=ann).json["orgs"]] == ["lab"]
+    shown = served.ask("/api/users/ann/overview", token=ann).json
+    assert (shown["user"], shown["orgs"], shown["numModels"]) == ("ann", [{"name": "lab"}], 0)
+    ben, lab = served.token("ben"), "/api/organizations/lab"
+    for level, code in (("internal", ""), ("private", "NotFound")):
+        accounts.change("lab", level=level)
+        for who, refused in ((ann, ""), (ben, code)):
+            team = served.ask(f"{lab}/overview", token=who)
+            members = served.ask(f"{lab}/members", token=who)
+            assert (team.code, members.code) == (refused, refused)
+            orgs = served.ask("/api/users/ann/overview", token=who).json["orgs"]
+            assert bool(orgs) == (not refused)
+            if not refused:
+                assert team.json["numUsers"] == 1
+                assert [each["user"] for each in members.json] == ["ann"]
+    for path in ("users/lab", "organizations/ann", "users/nobody", "organizations/nobody"):
+        assert served.ask(f"/api/{path}/overview", token=ann).code == "NotFound"
     limited = served.token("ann", "write", only=("lab",))
     assert served.ask("/api/models/secret/net", token=limited).code == "RepoNotFound"
     for purpose, code in (("read", "Forbidden"), ("append", "")):

@@ -14,6 +14,7 @@ from zoo.errors import Unavailable, ZooError
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
 from zoo.serve.http.guard import Address
+from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.who.accounts import Accounts
 from zoo.workspace import Workspace
@@ -24,6 +25,8 @@ LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
 TEND_SECONDS = 600
+END_SECONDS = 10
+"""What is done beside answering has so long to end."""
 DRAIN_SECONDS = 30
 """Answers that are being sent have so long to end."""
 
@@ -51,6 +54,10 @@ class Server(uvicorn.Server):
         self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
         self.told = told
         self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in (("prepare", self._prepare), ("tend", self._tend))
+        ]
         workspace.registry  # noqa: B018 - opened by one thread
         self.hub = Hub(workspace, Accounts.of(workspace))
         config = uvicorn.Config(
@@ -70,8 +77,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and describe meanwhile what nobody has asked for yet."""
         await super().startup(sockets)
-        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
-        threading.Thread(target=self._tend, name="tend", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
         self.told(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,6 +95,10 @@ class Server(uvicorn.Server):
         finally:
             self._ended.set()
             self.listening.close()
+            self.hub.stop()  # what the threads wait for
+            for thread in self._threads:
+                with suppress(RuntimeError):  # it was never started
+                    thread.join(END_SECONDS)
             self.hub.close()
 
     def _tend(self) -> None:
@@ -105,9 +116,12 @@ class Server(uvicorn.Server):
         """Describe what all names have now, then what they had: a commit needs those below it."""
         store, lines = self.hub.workspace.store, []
         for ref in store.readable_refs()[0]:
-            with suppress(ZooError):  # whoever asks for it is told
+            if self._ended.is_set():
+                return
+            with suppress(ZooError, OSError):  # whoever asks for it is told
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
+        adopt_what_is_left(self.hub)
         self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
         self.hub.blobs.holders.look_at_all()
 

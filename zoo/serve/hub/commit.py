@@ -16,10 +16,11 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import Conflict, InvalidManifest, InvalidReference, Protected, ZooError
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
+from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
-from zoo.serve.keep.adopt import Wanted, is_network
+from zoo.serve.keep.adopt import is_network
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import MAIN, SENT, Commit, Version
 from zoo.serve.keep.view import is_large
@@ -169,12 +170,15 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
         digest = _kept(ask, snapshot)
-        _move(ask, ref, version, digest, sent.message)
+        number = _move(ask, ref, version, digest, sent.message).number
     if snapshot.checkpoint is None and is_network(snapshot):
-        ask.hub.adopting.ask(_wanted(ask, ref, digest), ask.actor.name)
-    moved = history.version(ask.repo, revision)
-    assert moved
-    return history.commits(moved, ask.patience)[0]
+        adopt_later(ask.hub, ask.actor, ref, digest)
+    moved = history.version_of(ref)
+    after_it = history.commits(moved, ask.patience) if moved else ()
+    mine = [each for each in after_it if each.ref == ref and each.number >= number]
+    if not mine:
+        raise _Moved  # somebody has just deleted it
+    return mine[-1]
 
 
 def _is_parent(said: str, head: Commit | None) -> bool:
@@ -213,15 +217,9 @@ def _kept(ask: Ask, snapshot: Snapshot) -> Digest:
     return ask.hub.workspace.store.put("manifests", data)
 
 
-def _wanted(ask: Ask, ref: Reference, digest: Digest) -> Wanted:
-    """A snapshot that may hold a checkpoint, and what its author may be told of."""
-    asker = ask.knowing_all()
-    names = [(ref, there) for ref, there, _ in ask.hub.workspace.registry.refs()]
-    seen = {str(there): str(ref) for ref, there in names if asker.may("read", ref.path)}
-    return Wanted(name=str(ref), snapshot=str(digest), seen=seen)
-
-
-def _move(ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str) -> None:
+def _move(
+    ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str
+) -> RefEntry:
     """Point a branch at a snapshot, if it is still where it was."""
     workspace = ask.hub.workspace
 
@@ -242,3 +240,4 @@ def _move(ask: Ask, ref: Reference, version: Version | None, digest: Digest, mes
         workspace.index.put(ref, entry)
     except ZooError as error:
         LOG.warning("%s has moved, but is not indexed yet: %s", ref, error)
+    return entry

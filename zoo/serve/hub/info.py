@@ -170,12 +170,23 @@ def chosen(ask: Ask, usual: Iterable[str]) -> Iterable[str]:
 def model_info(ask: Ask, revision: str = "") -> Answer:
     """What is told of a repository at a revision; of an empty one at none, that it is there."""
     if not revision and not ask.hub.history.versions(ask.repo) and ask.hub.exists(ask.repo):
-        private = ask.access.level != "public"
-        return json_answer({"id": ask.repo, "private": private, "siblings": [], "tags": []})
+        return json_answer(_empty(ask))
     commit = ask.commit(revision or MAIN)
     view = commit.view if commit.view.sent else None
     described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id, view)
     return json_answer(described.to_json(chosen(ask, USUAL)))
+
+
+def _empty(ask: Ask) -> Json:
+    """What is told of a repository without a version: what clients before 0.21 want."""
+    return {
+        **dict.fromkeys(("_id", "id", "modelId"), ask.repo),
+        "author": ask.repo.partition("/")[0],
+        "private": ask.access.level != "public",
+        **dict.fromkeys(("disabled", "gated"), False),
+        **dict.fromkeys(("downloads", "likes"), 0),
+        **dict.fromkeys(("siblings", "tags"), ()),
+    }
 
 
 def auth_check(ask: Ask) -> Answer:

@@ -20,7 +20,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.info import USUAL, Described, chosen
 from zoo.serve.keep.history import MAIN
 
-__all__ = ["list_models", "list_nothing"]
+__all__ = ["list_models", "list_nothing", "readable"]
 
 MOST = 1_000_000
 PAGE = 1000
@@ -68,9 +68,9 @@ def _wanted(ask: Ask) -> Iterator[Described]:
     query = ask.call.query
     search, author = query.get("search", "").lower(), query.get("author")
     bounds = _bounds(query.get("num_parameters", ""))
-    newest = _newest(ask.hub.workspace.registry, author)
+    newest = readable(ask, author)
     for path, found in newest.items():
-        if search not in path.lower() or not ask.may("read", path):
+        if search not in path.lower():
             continue
         if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
             continue
@@ -94,6 +94,12 @@ def _of_files(ask: Ask, path: str) -> Described | None:
     digest, modified = version.entry.manifest, version.entry.when
     view = ask.hub.views.of(digest, 0)
     return Described(ask, path, digest, modified, version.name, view) if view.sent else None
+
+
+def readable(ask: Ask, author: str | None) -> dict[str, Found]:
+    """What each repository has that may be read, of all or of one namespace, last changed first."""
+    found = _newest(ask.hub.workspace.registry, author)
+    return {path: each for path, each in found.items() if ask.may("read", path)}
 
 
 def _newest(registry: Registry, author: str | None) -> dict[str, Found]:

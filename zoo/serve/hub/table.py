@@ -11,6 +11,7 @@ from zoo.serve.hub import (
     info,
     lfs,
     listing,
+    people,
     refs,
     repos,
     tree,
@@ -43,6 +44,18 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/api/whoami-v2", scope="account", handler=account.whoami,
         errors=("NoToken",), summary="whose token it is",
+    ),
+    Route(
+        method="GET", path="/api/users/{user}/overview", scope="account", handler=people.user,
+        errors=("NoToken",), summary="an account and its teams",
+    ),
+    Route(
+        method="GET", path="/api/organizations/{organization}/overview", scope="account",
+        handler=people.organization, errors=("NoToken",), summary="a team",
+    ),
+    Route(
+        method="GET", path="/api/organizations/{organization}/members", scope="account",
+        handler=people.members, errors=("NoToken",), summary="who is in a team",
     ),
     Route(
         method="GET", path="/api/agent-harnesses", scope="open",

@@ -123,9 +123,11 @@ def kept_view(store: Store, manifest: Digest) -> View | None:
 
 
 def keep_view(store: Store, manifest: Digest, view: View) -> None:
-    """Keep a view, unless one is kept already."""
-    with suppress(FileExistsError):
-        store.disk.create(_key(manifest), ENCODER.encode(view))
+    """Keep a view, unless one is kept already, or it is larger than what is read again."""
+    data = ENCODER.encode(view)
+    if len(data) <= VIEW_BYTES:
+        with suppress(FileExistsError):
+            store.disk.create(_key(manifest), data)
 
 
 def made_view(

@@ -222,6 +222,15 @@ class Accounts:
             self._note_use(row.id, now)
         return actor, rules
 
+    def actor(self, name: str) -> Actor | None:
+        """An account as one that may read what it may; None if there is none."""
+        with reading(self._engine) as connection:
+            account = self._account(connection, name)
+            teams = connection.scalars(TEAMS, {"who": name}).all()
+        if account is None or account.team:
+            return None
+        return Actor(name=name, admin=account.admin, teams=frozenset(teams))
+
     def holder(self, token_id: str, repo: str) -> tuple[Actor | None, Rules]:
         """Who has a token, None if nobody any more; and who may do what with a repository."""
         _, actor, rules = self._holder(token_id, repo)
