@@ -124,7 +124,10 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
             got = served.ask(f"/api/models/{repo}/commits/{revision}", token=ann)
             return [each["id"] for each in got.json]
 
-        before = {name: commits("team/net", name) for name in ("main", "dev", "v1")}
+        late = "/api/models/team/net/branch/late"
+        assert tell(served, "POST", late, admin, startingPoint="dev").status == 200
+        assert served.ask("/api/models/team/net/branch/dev", "DELETE", token=admin).status == 200
+        before = {name: commits("team/net", name) for name in ("main", "late", "v1")}
         assert move(served, ann, "team/net", "ann/net").code == "Forbidden"
         served.accounts.grant("team/net", "ann", "owner")
         assert move(served, ann, "team/net", "lab/net").code == "Forbidden", "she is none there"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from base64 import b64encode
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -77,12 +78,15 @@ class World:
 
     def ask(self, method: str, path: str, token: str | None, **said: object) -> Answer:
         """One request."""
+        return self.send(method, path, token, json.dumps(said).encode())
+
+    def send(self, method: str, path: str, token: str | None, body: bytes) -> Answer:
+        """One request with a body."""
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        return self.app.answer(
-            Call(method=method, path=path, query=QueryParams(query), headers=Headers(headers),
-                 body=json.dumps(said).encode(), base="http://zoo", id="x")
-        )  # fmt: skip
+        call = Call(method=method, path=path, query=QueryParams(query), headers=Headers(headers),
+                    body=body, pieces=iter([body]), base="http://zoo", id="x")  # fmt: skip
+        return self.app.answer(call, *self.app.router.find(call))
 
     def put(self, repo: str, digest: Digest) -> None:
         """Give a repository a version, as a program beside the server does."""
@@ -97,6 +101,13 @@ def plain(answer: Answer) -> tuple[object, ...]:
 def named(repo: str) -> dict[str, str]:
     namespace, _, name = repo.partition("/")
     return {"organization": namespace, "name": name}
+
+
+def commit(text: str) -> bytes:
+    """What a client sends to add a file."""
+    file = {"content": b64encode(text.encode()).decode(), "path": "x.txt", "encoding": "base64"}
+    lines = ({"key": "header", "value": {"summary": text}}, {"key": "file", "value": file})
+    return b"\n".join(json.dumps(line).encode() for line in lines)
 
 
 repos = st.sampled_from(ANYWHERE)
@@ -155,6 +166,22 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(repo=repos, level=st.sampled_from(LEVELS))
     def stranger_shows(self, repo: str, level: str) -> None:
         self.both("PUT", f"/api/models/{repo}/settings", visibility=level)
+
+    @rule(repo=repos, text=st.sampled_from(("a", "b")))
+    def stranger_commits(self, repo: str, text: str) -> None:
+        answers = [
+            plain(world.send("POST", f"/api/models/{repo}/commit/main",
+                             world.tokens[STRANGER, "write"], commit(text)))
+            for world in self.worlds
+        ]  # fmt: skip
+        assert answers[0] == answers[1]
+
+    @rule(repo=hidden, text=st.sampled_from(("a", "b")))
+    def insider_commits(self, repo: str, text: str) -> None:
+        there, token = self.busy.hub.exists(repo), self.busy.tokens[INSIDER, "write"]
+        done = self.busy.send("POST", f"/api/models/{repo}/commit/main", token, commit(text))
+        assert (done.status == 200) == there
+        self.touched = repo
 
     @rule(repo=st.sampled_from((*OWN, *OPEN)), which=st.integers(0, 1))
     def something_public_moves(self, repo: str, which: int) -> None:
