@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.query import Query
+from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopting import Adopting
@@ -56,16 +57,15 @@ def send(served: Served, repo: str, files: Mapping[str, bytes]) -> HfApi:
 
 
 def waited(served: Served, repo: str, seconds: float = 60) -> Manifest:
-    """The checkpoint that a name has, once it has one."""
+    """The checkpoint that a name has, once it has one that is found."""
     workspace = served.server.hub.workspace
     until = time.monotonic() + seconds
     while True:
-        try:
-            return workspace.store.manifest(workspace.names.resolve(repo)[1])
-        except NoCheckpoint:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+        digest = workspace.registry.ref(Reference.parse(repo))
+        if digest or time.monotonic() > until:
+            assert digest == workspace.names.resolve(repo)[1]
+            return workspace.store.manifest(digest)
+        time.sleep(0.05)
 
 
 def test_a_fine_tune_is_found_with_its_parent(

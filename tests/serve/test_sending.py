@@ -95,7 +95,7 @@ class Sender:
 
     def left(self) -> list[str]:
         """What of uploads is on the disk, but for what is told of those that are whole."""
-        files = self.store.backend.list("uploads/")
+        files = self.store.backend.list("sent/")
         return sorted(file.name for file in files if not file.name.endswith(".json"))
 
 
@@ -237,7 +237,7 @@ def test_files_are_sent_by_xet(ann: Sender) -> None:
 
 def tidy(ann: Sender) -> None:
     """Clear uploads as if a day had gone."""
-    for path in (ann.store.root / "uploads").rglob("*"):
+    for path in (ann.store.root / "sent").rglob("*"):
         os.utime(path, (0, 0))
     ann.served.server.hub.blobs.clear()
 
@@ -322,6 +322,7 @@ def test_a_client_that_sends_nothing_is_not_waited_for(
     monkeypatch.setattr(call, "IDLE_SECONDS", 0.2)
     with closing(begin(ann.served.url, ann.upload(b"x" * 100), 100, b"x" * 50)) as connection:
         answer = connection.getresponse()
+        answer.read()  # else it holds the socket
         assert (answer.status, answer.headers["x-error-code"]) == (408, "TooSlow")
 
 
@@ -420,7 +421,7 @@ def test_what_does_not_go_on_arriving_is_cleared(ann: Sender) -> None:
     send(ann, f"{space}/v1/xorbs/default/{name}", body, token)
     clear(ann.store)
     assert len(ann.left()) == 1
-    for path in (ann.store.root / "uploads").rglob("xet-*/*"):
+    for path in (ann.store.root / "sent").rglob("xet-*/*"):
         os.utime(path, times=(time.time() - 3700,) * 2)
     clear(ann.store)
     assert not ann.left()
@@ -477,7 +478,7 @@ def test_a_server_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> N
     with running(root) as (process, url):
         path = Sender(Served(url, root, NO_SERVER), str(token)).upload(data)
         connection = begin(url, path, len(data), data[: 2 << 20])
-        while not [*(root / "uploads").rglob("tmp-*/*")]:
+        while not [*(root / "sent").rglob("tmp-*/*")]:
             time.sleep(0.01)
         process.kill()
         connection.close()

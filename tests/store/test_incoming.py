@@ -28,7 +28,7 @@ from zoo.store.files import add_file, add_weights
 from zoo.store.incoming import incoming
 from zoo.store.sent import clear, keep_sent, sent
 
-FOLDER = "uploads/ann/tmp-1"
+FOLDER = "sent/ann/tmp-1"
 
 
 def weights(seed: int = 0) -> bytes:
@@ -175,11 +175,11 @@ def test_whoever_is_killed_leaves_what_is_whole_and_can_be_sent_again(tmp_path: 
             assert path.is_dir() or blake3(path.read_bytes()).hexdigest() == path.name
         if file := sent(store, "ann", Digest("sha256", sha256(data).hexdigest())):
             assert not store.missing("objects", {digest for digest, _ in objects_of([file.stored])})
-        keep(store, data, "uploads/ann/tmp-2")
-        for path in (store.root / "uploads").rglob("*"):
+        keep(store, data, "sent/ann/tmp-2")
+        for path in (store.root / "sent").rglob("*"):
             os.utime(path, (0, 0))
         clear(store)
-        assert not [path for path in (store.root / "uploads").rglob("*") if path.is_file()]
+        assert not [path for path in (store.root / "sent").rglob("*") if path.is_file()]
     assert steps > 10
 
 

@@ -1,6 +1,6 @@
 """Sent: files that somebody has sent to a server of this zoo, and that no name leads to yet.
 
-They are told of in ``uploads/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so
+They are told of in ``sent/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so
 long a prune leaves their objects alone. Beside that lies what has not arrived as a whole.
 """
 
@@ -19,7 +19,7 @@ from zoo.store.store import Store
 
 __all__ = ["FOLDER", "clear", "keep_sent", "sent", "sent_objects"]
 
-FOLDER = "uploads"
+FOLDER = "sent"
 KEPT = timedelta(days=1)
 """So long a file that was sent can be committed."""
 IDLE = timedelta(hours=1)
@@ -83,7 +83,7 @@ def _key(account: str, sha256: Digest) -> str:
 
 
 def _upload(name: str) -> str:
-    """What a file belongs to: ``uploads/ACCOUNT/…``."""
+    """What a file belongs to: ``sent/ACCOUNT/…``."""
     return "/".join(name.split("/")[:3])
 
 
