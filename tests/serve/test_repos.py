@@ -66,6 +66,8 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
+    for who, count in ((cleo, 2), (ann, 1)):
+        assert served.ask("/api/users/cleo/overview", token=who).json["numModels"] == count
 
 
 def test_nobody_learns_what_is_there_by_making_it(served: Served) -> None:
