@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from errno import ENOSPC
@@ -32,6 +32,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import objects_of
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import SnapshotFile
+from zoo.errors import Conflict
 from zoo.serve import run
 from zoo.serve.http import call
 from zoo.serve.hub import lfs
@@ -39,7 +40,7 @@ from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.files import add_weights, object_ranges
-from zoo.store.prune import plan
+from zoo.store.prune import execute, plan
 from zoo.store.sent import clear, sent
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
@@ -267,8 +268,9 @@ def test_files_are_sent_by_xet(ann: Sender) -> None:
 
 def tidy(ann: Sender) -> None:
     """Clear uploads as if a day had gone."""
-    for path in (ann.store.root / "sent").rglob("*"):
-        os.utime(path, (0, 0))
+    with suppress(FileNotFoundError):  # it is gone meanwhile
+        for path in (ann.store.root / "sent").rglob("*"):
+            os.utime(path, (0, 0))
     ann.served.server.hub.blobs.clear()
 
 
@@ -524,3 +526,49 @@ def test_a_server_that_is_killed_leaves_nothing_and_goes_on(tmp_path: Path) -> N
         assert Served(url, root, NO_SERVER).ask(path, "PUT", body=data).status == 200
     assert len(objects_in(store)) == len(kept) + 1
     assert verify(store).damages == ()
+
+
+@pytest.mark.long
+def test_nothing_is_lost_to_prunes_while_files_are_sent_and_committed(tmp_path: Path) -> None:
+    """Without any grace, and while what was sent is cleared, too."""
+    with serving(made(tmp_path / "zoo")) as served:
+        sender = Sender(served, served.token("team", "write"), "team")
+        done: list[tuple[str, bytes]] = []
+        threads = [threading.Thread(target=send_some, args=(sender, n, done)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        pruned = 0
+        while any(thread.is_alive() for thread in threads):
+            with suppress(Conflict):
+                shown = plan(sender.store, keep=DAY, grace=NOW)
+                pruned += len(execute(sender.store, shown, keep=DAY, grace=NOW).doomed)
+            tidy(sender)
+        assert len(done) == 3 * SENDS
+        for path, data in done:
+            assert served.ask(path, token=sender.token).body == data
+        assert verify(sender.store).damages == ()
+
+
+DAY, NOW = timedelta(days=1), timedelta(0)
+SENDS = 8
+
+
+def send_some(sender: Sender, number: int, done: list[tuple[str, bytes]]) -> None:
+    """Send and commit files that share a tensor, each again until it is taken."""
+    for turn in range(SENDS):
+        own = np.full((200, 100), number * SENDS + turn // 2, np.float32)
+        data = save({"base": np.ones((200, 100), np.float32), "own": own})
+        head = {"key": "header", "value": {"summary": "more"}}
+        file = {"path": f"{number}.safetensors", "algo": "sha256", "oid": sha256(data)}
+        lines = [head, {"key": "lfsFile", "value": file | {"size": len(data)}}]
+        body = b"\n".join(json.dumps(line).encode() for line in lines)
+        while True:
+            told = sender.batch((sha256(data), len(data)))[0]
+            if "actions" in told:
+                sender.put(path_of(told["actions"]["upload"]["href"]), data)
+            path = "/api/models/team/net/commit/main"
+            got = sender.served.ask(path, "POST", token=sender.token, body=body)
+            if got.status == 200:
+                break
+            assert got.code in ("Busy", "BadRequest", "Conflict"), got  # it was cleared
+        done.append((f"/team/net/resolve/{got.json['commitOid']}/{file['path']}", data))

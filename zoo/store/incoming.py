@@ -59,13 +59,16 @@ class Incoming:
         """Give the objects their names. In an upload of the store, else a prune could take them.
 
         Raises:
-            MissingObject: One that was here when it was met has been deleted since.
+            MissingObject: One that was here when it was met, or was written, has been deleted.
         """
         backend = self._store.backend
         assert isinstance(backend, FolderBackend)
         for digest, staged in self._staged.items():
             target = name_of("objects", digest)
-            backend.disk.rename_first(staged, target)
+            try:
+                backend.disk.rename_first(staged, target)
+            except FileNotFoundError as error:  # it took so long that it was cleared away
+                raise MissingObject("object", str(digest), str(self._store)) from error
             backend.note(target)
         if lacking := _lacking(self._store, self.objects):
             raise MissingObject("object", str(min(lacking)), str(self._store))
