@@ -66,6 +66,8 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
+    for who, count in ((cleo, 2), (ann, 1)):
+        assert served.ask("/api/users/cleo/overview", token=who).json["numModels"] == count
 
 
 def test_nobody_learns_what_is_there_by_making_it(served: Served) -> None:
@@ -124,7 +126,10 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
             got = served.ask(f"/api/models/{repo}/commits/{revision}", token=ann)
             return [each["id"] for each in got.json]
 
-        before = {name: commits("team/net", name) for name in ("main", "dev", "v1")}
+        late = "/api/models/team/net/branch/late"
+        assert tell(served, "POST", late, admin, startingPoint="dev").status == 200
+        assert served.ask("/api/models/team/net/branch/dev", "DELETE", token=admin).status == 200
+        before = {name: commits("team/net", name) for name in ("main", "late", "v1")}
         assert move(served, ann, "team/net", "ann/net").code == "Forbidden"
         served.accounts.grant("team/net", "ann", "owner")
         assert move(served, ann, "team/net", "lab/net").code == "Forbidden", "she is none there"
@@ -145,6 +150,30 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
         assert again.headers["location"] == "/api/models/ann/web"
         assert create(served, admin, "team/net").status == 200, "the old name is free"
         assert served.ask("/api/models/team/net", token=ann).json["siblings"] == []
+
+
+def test_no_more_people_read_what_moves(served: Served) -> None:
+    """A namespace that is private does not stay behind, and nobody brings along whom they like."""
+    accounts, cleo = served.accounts, served.token("cleo", "write")
+    accounts.add("den", team=True)
+    accounts.change("den", level="private")
+    accounts.grant("den", "cleo", "owner")
+    create(served, cleo, "den/x")
+    assert move(served, cleo, "den/x", "cleo/x").status == 200
+    levels = {each.path: each.level for each in accounts.given()}
+    assert levels["cleo/x"] == "private"
+    accounts.grant("den", "cleo", "writer")
+    for name, level in (("y", "public"), ("z", "private")):
+        create(served, cleo, f"cleo/{name}")
+        accounts.change(f"cleo/{name}", level=level)
+        accounts.grant(f"cleo/{name}", "ann", "owner")
+        assert move(served, cleo, f"cleo/{name}", f"den/{name}").status == 200
+        ann = served.token("ann", "write")
+        assert served.ask(f"/api/models/den/{name}", token=ann).code == "RepoNotFound"
+        assert served.ask(f"/api/models/den/{name}", token=cleo).status == 200
+    accounts.grant("cleo/x", "ann", "reader")
+    assert move(served, cleo, "cleo/x", "cleo/w").status == 200
+    assert served.ask("/api/models/cleo/w", token=ann).status == 200, "in one's own, all goes along"
 
 
 def test_a_move_that_was_cut_off_is_done_again(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from base64 import b64encode
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from fakes.checkpoints import add_checkpoint
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.served import CONFIG, with_files
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 from starlette.datastructures import Headers, QueryParams
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import WeightsFile
 from zoo.domain.reference import Reference
 from zoo.serve.app import App
 from zoo.serve.http.answer import Answer
@@ -77,12 +79,14 @@ class World:
 
     def ask(self, method: str, path: str, token: str | None, **said: object) -> Answer:
         """One request."""
+        return self.send(method, path, token, json.dumps(said).encode())
+
+    def send(self, method: str, path: str, token: str | None, body: bytes) -> Answer:
+        """One request with a body."""
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        call = Call(
-            method=method, path=path, query=QueryParams(query), headers=Headers(headers),
-            body=json.dumps(said).encode(), base="http://zoo", id="x",
-        )  # fmt: skip
+        call = Call(method=method, path=path, query=QueryParams(query), headers=Headers(headers),
+                    body=body, pieces=iter([body]), base="http://zoo", id="x")  # fmt: skip
         return self.app.answer(call, *self.app.router.find(call))
 
     def put(self, repo: str, digest: Digest) -> None:
@@ -100,6 +104,13 @@ def named(repo: str) -> dict[str, str]:
     return {"organization": namespace, "name": name}
 
 
+def commit(text: str) -> bytes:
+    """What a client sends to add a file."""
+    file = {"content": b64encode(text.encode()).decode(), "path": "x.txt", "encoding": "base64"}
+    lines = ({"key": "header", "value": {"summary": text}}, {"key": "file", "value": file})
+    return b"\n".join(json.dumps(line).encode() for line in lines)
+
+
 repos = st.sampled_from(ANYWHERE)
 hidden = st.sampled_from(PRIVATE)
 
@@ -109,6 +120,7 @@ class TwoTenants(RuleBasedStateMachine):
 
     template: Path
     digests: tuple[Digest, ...]
+    file: WeightsFile
 
     @initialize()
     def begin(self) -> None:
@@ -122,6 +134,7 @@ class TwoTenants(RuleBasedStateMachine):
         self.busy.accounts.grant("lab", INSIDER, "owner")
         self.busy.accounts.grant("secret", "lab", "owner")
         self.busy.accounts.grant("team/hidden", INSIDER, "owner")
+        self.both("POST", "/api/repos/create", **named("eve/a"))
 
     def teardown(self) -> None:
         """Delete both."""
@@ -157,12 +170,28 @@ class TwoTenants(RuleBasedStateMachine):
     def stranger_shows(self, repo: str, level: str) -> None:
         self.both("PUT", f"/api/models/{repo}/settings", visibility=level)
 
+    @rule(repo=repos, text=st.sampled_from(("a", "b")))
+    def stranger_commits(self, repo: str, text: str) -> None:
+        answers = [
+            plain(world.send("POST", f"/api/models/{repo}/commit/main",
+                             world.tokens[STRANGER, "write"], commit(text)))
+            for world in self.worlds
+        ]  # fmt: skip
+        assert answers[0] == answers[1]
+
+    @rule(repo=hidden, text=st.sampled_from(("a", "b")))
+    def insider_commits(self, repo: str, text: str) -> None:
+        there, token = self.busy.hub.exists(repo), self.busy.tokens[INSIDER, "write"]
+        done = self.busy.send("POST", f"/api/models/{repo}/commit/main", token, commit(text))
+        assert (done.status == 200) == there
+        self.touched = repo
+
     @rule(repo=st.sampled_from((*OWN, *OPEN)), which=st.integers(0, 1))
     def something_public_moves(self, repo: str, which: int) -> None:
         for world in self.worlds:
             world.put(repo, self.digests[which])
 
-    @rule(repo=hidden, which=st.integers(0, 1), tag=st.sampled_from(("", ":v1")))
+    @rule(repo=hidden, which=st.sampled_from((2, 2, 0)), tag=st.sampled_from(("", ":v1")))
     def something_private_moves(self, repo: str, which: int, tag: str) -> None:
         self.busy.put(repo + tag, self.digests[which])
         self.touched = repo
@@ -212,6 +241,25 @@ class TwoTenants(RuleBasedStateMachine):
         self.both("POST", "/api/repos/move", fromRepo=repo, toRepo="eve/a")
         self.both("POST", "/api/repos/move", fromRepo="eve/a", toRepo=repo)
         self.both("PUT", f"/api/models/{repo}/settings", visibility="public")
+        self.a_known_hash_gives_nothing()
+
+    def a_known_hash_gives_nothing(self) -> None:
+        """A file that private names alone have has to be sent, and cannot be committed unsent."""
+        file = {"oid": self.file.sha256.hex, "size": self.file.size}
+        link = {"path": "x", "algo": "sha256", **file}
+        lines = ({"key": "header", "value": {"summary": "x"}}, {"key": "lfsFile", "value": link})
+        body = b"\n".join(json.dumps(line).encode() for line in lines)
+        for world in self.worlds:
+            token = world.tokens[STRANGER, "write"]
+            if not world.hub.exists("eve/a"):
+                continue
+            world.hub.blobs.holders.look_at_all()
+            told = world.ask("POST", "/eve/a.git/info/lfs/objects/batch", token,
+                             operation="upload", objects=[file])  # fmt: skip
+            assert isinstance(told.body, bytes)
+            assert "upload" in json.loads(told.body)["objects"][0]["actions"]
+            done = world.send("POST", "/api/models/eve/a/commit/main", token, body)
+            assert done.status == 400
 
     def same(self, path: str, *, known: bool) -> None:
         """A stranger, with a token or without, is answered the same by both."""
@@ -223,20 +271,23 @@ class TwoTenants(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def template(tmp_path: Path) -> tuple[Path, tuple[Digest, ...]]:
-    """A zoo with two checkpoints under names of everybody, and who asks. Each has a
+def template(tmp_path: Path) -> None:
+    """A zoo with two checkpoints under names of everybody, one under none, and who asks. Each has a
     ``config.json``, so that nothing needs torch.
     """
     workspace = Workspace.create(tmp_path / "zoo")
     patch = pytest.MonkeyPatch()
     patch.setattr("zoo.reflog.now", lambda: "2026-01-01T00:00:00Z")
-    toy = add_checkpoint(workspace, "toy/net")
+    toy, other = add_checkpoint(workspace, "toy/a"), add_checkpoint(workspace, "toy/b", tensors(1))
     digests = tuple(
-        workspace.commit(with_files(workspace, toy, config_json=CONFIG, more=more),
+        workspace.commit(with_files(workspace, digest, config_json=CONFIG, more=more),
                          Reference.parse(name), "import")
-        for name, more in zip(OPEN, (b"1", b"2"), strict=True)
+        for name, digest, more in zip((*OPEN, "toy/c"), (toy, toy, other), (b"1", b"2", b"3"),
+                                      strict=True)
     )  # fmt: skip
-    workspace.delete(Reference.parse("toy/net"))
+    (TwoTenants.file,) = workspace.store.manifest(other).weights
+    for name in "abc":
+        workspace.delete(Reference("toy", name))
     patch.undo()
     accounts = Accounts.of(workspace)
     for who in (STRANGER, INSIDER, "ben"):
@@ -244,21 +295,20 @@ def template(tmp_path: Path) -> tuple[Path, tuple[Digest, ...]]:
     accounts.change("shown", level="public")
     accounts.close()
     workspace.close()
-    return tmp_path / "zoo", digests
+    TwoTenants.template, TwoTenants.digests = tmp_path / "zoo", digests
 
 
-def run(template: tuple[Path, tuple[Digest, ...]], examples: int) -> None:
-    TwoTenants.template, TwoTenants.digests = template
+def run(examples: int) -> None:
     found = settings(max_examples=examples, stateful_step_count=8, deadline=None)
     run_state_machine_as_test(TwoTenants, settings=found)
 
 
-def test_a_stranger_sees_nothing_of_what_is_private(
-    template: tuple[Path, tuple[Digest, ...]],
-) -> None:
-    run(template, 3)
+@pytest.mark.usefixtures("template")
+def test_a_stranger_sees_nothing_of_what_is_private() -> None:
+    run(3)
 
 
 @pytest.mark.long
-def test_a_stranger_never_does(template: tuple[Path, tuple[Digest, ...]]) -> None:
-    run(template, 100)
+@pytest.mark.usefixtures("template")
+def test_a_stranger_never_does() -> None:
+    run(100)

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fakes.postgres import Server as Postgres
@@ -20,7 +21,7 @@ from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName, U
 from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
-from zoo.serve.http.router import Route
+from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Hub
 from zoo.serve.hub.table import ROUTES
 from zoo.serve.who import accounts as module
@@ -157,6 +158,7 @@ def test_each_route_that_names_a_repository_says_who_may_ask() -> None:
             refuses_all = set(route.errors) in ({"NotFound"}, {"RepoNotFound"})
             assert route.scope in ACTIONS or refuses_all, route.path
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert {*get_args(Scope)} == {"open", "listed", "account", *ACTIONS}
 
 
 @pytest.mark.parametrize(("level", "purpose"), [*itertools.product(LEVELS, PURPOSES)])

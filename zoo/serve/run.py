@@ -81,6 +81,13 @@ class Server(uvicorn.Server):
             thread.start()
         self.told(self.url)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end, for a while, and cut the connections that are left."""
+        await super().shutdown(sockets)
+        for connection in [*self.server_state.connections]:
+            if connection.transport:
+                connection.transport.abort()
+
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer until told to end."""
         try:

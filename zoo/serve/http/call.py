@@ -6,6 +6,7 @@ import re
 import secrets
 from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qs
@@ -104,7 +105,7 @@ def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
     meanwhile.
 
     Raises:
-        Refused: Nothing has come for long, or the client has gone.
+        Refused: Nothing has come for long, the client has gone, or the server ends.
     """
     coming = run_coroutine_threadsafe(_some(receive), loop)
     try:
@@ -114,6 +115,8 @@ def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
             if more:
                 coming = run_coroutine_threadsafe(_some(receive), loop)
             yield from pieces
+    except CancelledError:
+        raise Refused("Busy", "the server ends") from None
     finally:
         coming.cancel()
 

@@ -12,7 +12,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.moving import check_movable_to, move_names
-from zoo.serve.who.may import Level
+from zoo.serve.who.may import LEVELS, Level
 
 __all__ = ["change_settings", "create", "delete", "move"]
 
@@ -104,10 +104,23 @@ def move(ask: Ask) -> Answer:
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
-    repos.copy_rules(old, new)  # first: nobody else is to see it before
+    _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)
     return json_answer({"url": f"{ask.call.base}/{new}"})
+
+
+def _keep_rules(ask: Ask, old: str, new: str) -> None:
+    """Say of a new name what was said of the old one, if who moves it may; fewer may read it than
+    before, and never more.
+    """
+    accounts = ask.hub.accounts
+    if ask.may("share", new):
+        accounts.repos.copy_rules(old, new)
+    rules = accounts.look(None)[1]
+    before, now = (rules.access(path).level for path in (old, new))
+    if LEVELS.index(now) < LEVELS.index(before):
+        accounts.change(new, level=before)
 
 
 def change_settings(ask: Ask) -> Answer:

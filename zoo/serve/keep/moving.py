@@ -37,7 +37,8 @@ def move_names(workspace: Workspace, old: str, new: str) -> None:
     store = workspace.store
     for ref in _refs(store, old):
         entries = store.history(ref)
-        if entries and not entries[-1].deleted:
+        # Of a branch that was deleted, too: those that were made from it have its commits.
+        if entries and not entries[-1].renamed:
             _move(workspace, ref, _called(ref, new), entries)
 
 
@@ -62,6 +63,8 @@ def _move(
     with store.upload(), workspace.index.noted(new):
         for entry in entries[there:]:
             store.append_ref(new, entry)
+    if entries[-1].deleted:
+        return
     if entries[-1].protected:
         workspace.protect(ref, on=False)
     workspace.delete(ref, why=f"{RENAMED}{new}")
