@@ -16,6 +16,7 @@ BASE = "timm/tf_efficientnet_lite0.in1k"
 TUNED = "team/digits"
 
 
+@pytest.mark.long
 def test_a_shallower_network(run: Run, home: Path) -> None:
     """Said in a line and as data; its tree, lineage and outputs are the truncated network's."""
     said = run("adapt", BASE, "team/shallow", "--truncate", "blocks.4", "--classes", 3)

@@ -181,6 +181,7 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
     assert (shown["head"]["num_classes"], shown["license"]) == (3, "mit")
 
 
+@pytest.mark.long
 def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digits: Path) -> None:
     folder, image = tmp_path / "model", next((digits / "7").iterdir())
     run("adapt", TUNED, "team/mlp", "--truncate", "blocks.3", "--head", "mlp", "--classes", "10")
