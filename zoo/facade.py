@@ -131,6 +131,11 @@ class Zoo:
         return Workspace.exists(Path(home))
 
     @staticmethod
+    def around(home: Path | str) -> Path | None:
+        """The nearest zoo that the folder ``home`` lies in, beside one that it may be itself."""
+        return Workspace.nearest(Path(home).resolve().parent)
+
+    @staticmethod
     def plugins() -> Table[Plugin]:
         """All plugins, each imported to see whether it works."""
         from zoo.plugins import installed
