@@ -131,9 +131,10 @@ class Zoo:
         return Workspace.exists(Path(home))
 
     @staticmethod
-    def around(home: Path | str) -> Path | None:
-        """The nearest zoo that the folder ``home`` lies in, beside one that it may be itself."""
-        return Workspace.nearest(Path(home).resolve().parent)
+    def around(home: Path | str) -> str | None:
+        """The folder of the nearest zoo that ``home`` lies in, beside one that it may be itself."""
+        found = Workspace.nearest(Path(home).resolve().parent)
+        return found and str(found)
 
     @staticmethod
     def plugins() -> Table[Plugin]:
@@ -1056,6 +1057,7 @@ class Zoo:
         *,
         against: str | None = None,
         split: Literal["all", "train", "validation", "test"] | None = None,
+        group_by: str = "",
         skip_bad: bool = False,
         out: Path | str | None = None,
         force: bool = False,
@@ -1072,6 +1074,8 @@ class Zoo:
             against: Another checkpoint to measure on the same images, with a paired test.
             split: Which of the images. None: the test split that the data has, or that the
                 checkpoint was tested on if it was trained on these very images; else all.
+            group_by: What belongs together, as in `zoo.Recipe`: intervals are of groups then. Of
+                the very images that the checkpoint was trained on, its recipe says it.
             skip_bad: Skip and count images that cannot be read.
             out: A folder to write ``report.json``, ``predictions.csv``, the images that are most
                 wrong and unsure, and for classes their matrix into.
@@ -1102,6 +1106,7 @@ class Zoo:
             str(data),
             against=against,
             split=split,
+            group_by=group_by,
             skip_bad=skip_bad,
             opening=asked,
             out=folder,

@@ -41,13 +41,12 @@ def init(folder: Path | None, as_json: bool) -> None:
         root = opened.root
     around = zoo.Zoo.around(root)
     if as_json:
-        inside = None if around is None else str(around)
-        print_json({"root": str(root), "created": not existed, "inside": inside})
+        print_json({"root": str(root), "created": not existed, "inside": around})
         return
     click.echo(f"{'there is a zoo already' if existed else 'created an empty zoo'} in {root}")
     if around:
         note(f"it lies inside another zoo, {around}: commands run in {root} do not see that one")
-        note(f"  to use the outer one here, too: --home {shlex.quote(str(around))}")
+        note(f"  to use the outer one here, too: --home {shlex.quote(around)}")
 
 
 @command()

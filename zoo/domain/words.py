@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
-__all__ = ["checked_note", "not_finite", "plural", "some"]
+__all__ = ["checked_note", "not_finite", "of_groups", "plural", "some"]
 
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -44,3 +44,11 @@ def checked_note(note: str) -> str:
 def not_finite(names: Sequence[str]) -> str:
     """What to say of tensors with NaN or infinite values; empty if there are none."""
     return f"NaN or infinite values in {some(names)}" if names else ""
+
+
+def of_groups(groups: float) -> str:
+    """What intervals are of, where images belong together."""
+    return (
+        f"these images are in {plural(int(groups), 'group')}; those of one group are alike, so the "
+        "intervals are of groups, not of single images"
+    )

@@ -94,6 +94,7 @@ def open_labeled(
     spec: str,
     *,
     task: Task | None = None,
+    group_by: str = "",
     opening: Opening = AS_IT_IS,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -104,8 +105,8 @@ def open_labeled(
 
     The rest is as for `open_dataset`, but a class may have one image.
     """
-    listing, checked, bad = _checked(spec, task, "", opening, cache, progress)
-    rows = _usable(spec, listing, bad, skip_bad, _none_labeled)
+    listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
+    rows = joined(_usable(spec, listing, bad, skip_bad, _none_labeled), checked.digests)
 
     def part(name: str) -> list[Sample]:
         samples = listing.samples(row for row in rows if (row.part or "test") == name)
@@ -124,6 +125,7 @@ def open_labeled(
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
         states=checked.states,
+        groups={row.key: row.group for row in rows if row.group},
         remarks=listing.remarks,
     )
 

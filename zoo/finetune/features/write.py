@@ -141,12 +141,14 @@ def labeled_images(
     skip_bad: bool,
     opening: Opening,
     progress: Progress,
+    group_by: str = "",
 ) -> Dataset:
     """All images: nothing is trained, so nothing is held out (`open_labeled`)."""
     with caches(workspace) as folder:
         return open_labeled(
             data,
             task=task,
+            group_by=group_by,
             opening=opening,
             skip_bad=skip_bad,
             cache=folder / "images",
