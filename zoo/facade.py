@@ -134,7 +134,7 @@ class Zoo:
     def around(home: Path | str) -> str | None:
         """The folder of the nearest zoo that ``home`` lies in, beside one that it may be itself."""
         found = Workspace.nearest(Path(home).resolve().parent)
-        return found and str(found)
+        return None if found is None else str(found)
 
     @staticmethod
     def plugins() -> Table[Plugin]:
