@@ -98,6 +98,8 @@ def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
         for line in _said(ranking, options):
             paragraph(line)
     _print_others(ranking)
+    if not measured:
+        paragraph(f"PRIOR is what was known before: {PRIORS[ranking.prior]}")
     for line in _remarks(ranking):
         paragraph(line)
     if out := options["out"]:

@@ -83,7 +83,8 @@ def test_the_legend_of_the_picture_covers_no_interval() -> None:
     (legend,) = figure.legends
     box = legend.get_window_extent()
     assert len(legend.texts) == 9
-    assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    panels = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(panel is None or box.overlaps(panel) for panel in panels)
     assert all(axes.get_legend() is None for axes in figure.axes)
     assert all(axes.get_window_extent().width > 250 for axes in figure.axes)
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
