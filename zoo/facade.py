@@ -1124,6 +1124,7 @@ class Zoo:
         *,
         at: str = "head",
         task: Task | None = None,
+        image_size: int | None = None,
         skip_bad: bool = False,
         batch_size: int = 32,
         device: str = "auto",
@@ -1140,17 +1141,18 @@ class Zoo:
                 (``codes``, ``labels``, ``keys``).
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
+            image_size: Height and width that the network gets, as in a fine-tune; None: its own.
             skip_bad: Skip and count images that cannot be read.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import opening_of
         from zoo.finetune.preflight import check_device, check_file, check_pictured
 
         check_device(device)
-        asked = Opening(**opening)
+        asked = opening_of(Recipe(data=str(data), image_size=image_size, **opening))
         path = Path(out) if out else None
         if path:
             check_file(path, force=force)
@@ -1164,6 +1166,7 @@ class Zoo:
             path,
             at=at,
             task=task,
+            image_size=image_size,
             skip_bad=skip_bad,
             opening=asked,
             batch_size=batch_size,

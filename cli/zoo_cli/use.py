@@ -128,6 +128,7 @@ def _likely(prediction: Prediction) -> str:
     help="What the labels are; default: what the data looks like.",
 )
 @opening_options()
+@opening_options("image_size")
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @batch_size_option
 @device_option
