@@ -41,6 +41,13 @@ from zoo.finetune.dataset.table import list_table
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
 
+ONE, NO = "one image; training and test need one each", "no image"
+FEW = (
+    "add images of what has too few, or take it out of the data; zoo advise without --run leaves "
+    "such classes out, and says what the others show"
+)
+"""What to do where there are such classes or labels."""
+
 
 def open_dataset(
     spec: str,
@@ -236,6 +243,10 @@ def _usable(
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
         problems += [contents] if contents else []
+    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
+        hint = FEW
+    if problems and skip_bad:  # why a class has too few images, perhaps
+        problems += [f"{key} {reason}, and is left out" for key, reason in bad.items()]
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
@@ -317,8 +328,7 @@ def _counts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
     counts = Counter(name for row in rows for name in _names(row))
     for name in listing.classes:
         if counts[name] < 2:
-            what = "one image; training and test need one each" if counts[name] else "no image"
-            yield f"{kind} '{name}' has {what}"
+            yield f"{kind} '{name}' has {ONE if counts[name] else NO}"
 
 
 def _regression(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
