@@ -111,7 +111,9 @@ def search(
 @sort_option
 @click.option("--limit", type=POSITIVE, help="Only the first so many (default: all).")
 def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: bool) -> None:
-    """List the checkpoints in this zoo, newest first, or as --sort says.
+    """List the checkpoints in this zoo, the newest first.
+
+    --sort puts them in another order, as in zoo search.
 
     QUERY is words and filters, as of zoo search, and patterns of names, in which * stands for any
     characters, tags included. Of several patterns and names (team/digits), one must match.

@@ -243,14 +243,14 @@ def _usable(
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
         problems += [contents] if contents else []
-    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
-        hint = FEW
     if problems and skip_bad:  # why a class has too few images, perhaps
         problems += [f"{key} {reason}, and is left out" for key, reason in bad.items()]
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
         hint = hint or f"--skip-bad leaves out {images} that cannot be used"
+    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
+        hint = FEW
     if not problems:
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
