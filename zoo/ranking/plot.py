@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -51,17 +52,21 @@ def draw(ranking: Ranking) -> Figure:
                     textcoords="offset points",
                     fontsize=8,
                 )
-        axes.margins(0.08)  # room for the number of a point at the edge
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        least, most = axes.get_xlim()
-        if most > 8 * least:  # else all are needed; of a wider range they run into each other
-            axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.set_xlabel("milliseconds for one image")
+        _milliseconds(axes)
         axes.set_ylabel(f"{ranking.measure} of a probe on all depths, out of fold")
         axes.set_title(
             "filled: finalists; x: after short runs; gray: seen to be behind the best", fontsize=9
         )
         figure.legend(loc="outside right upper", fontsize=8)
     return figure
+
+
+def _milliseconds(axes: Axes) -> None:
+    axes.margins(0.08)  # room for the number of a point at the edge
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    least, most = axes.get_xlim()
+    if most > 8 * least:  # else all are needed; of a wider range they run into each other
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.set_xlabel("milliseconds for one image")

@@ -94,11 +94,9 @@ def write_features(
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     device = pick_device(device)
+    model = load(workspace.store, digest, device=device)
     if image_size:
-        model, manifest = _resized(workspace.store, digest, manifest, image_size)
-        model = model.to(device)
-    else:
-        model = load(workspace.store, digest, device=device)
+        model, manifest = _resized(workspace.store, digest, manifest, image_size, device)
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
     if is_unlabeled(data):
         dataset = open_unlabeled(data, opening.max_pixels, skip_bad, progress)
@@ -127,7 +125,7 @@ def write_features(
 
 
 def _resized(
-    store: Store, digest: Digest, known: m.Manifest, size: int
+    store: Store, digest: Digest, known: m.Manifest, size: int, device: str
 ) -> tuple[nn.Module, m.Manifest]:
     """The network as a fine-tune with ``image_size`` has it, and what it is then; its head is new,
     and no part of any features.
@@ -141,7 +139,7 @@ def _resized(
         classes=("",),
     )
     network = make_network(store, digest, planned, plugins.head("linear"), seed=0)
-    return network.model.eval(), network.planned
+    return network.model.to(device).eval(), network.planned
 
 
 def _about(manifest: m.Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
