@@ -25,9 +25,22 @@ PUSHED = {"ref", "manifest", "moved_from", "change", "logical_bytes", "sent_byte
 
 def test_init_json(bare: Run) -> None:
     first, second = bare("init", "--json"), bare("init", "--json")
-    assert first.json == {"root": str(Path.cwd()), "created": True}
-    assert second.json == {"root": str(Path.cwd()), "created": False}
+    here = Path.cwd()
+    assert first.json == {"root": str(here), "created": True, "inside": None}
+    assert second.json == {"root": str(here), "created": False, "inside": None}
     assert json.loads(Path("zoo.json").read_text()) == {"format": 1}
+    assert bare("init", "far/inner", "--json").json["inside"] == str(here)
+
+
+def test_init_inside_a_zoo_says_so(empty: Run) -> None:
+    outer = Path.cwd()
+    said = empty("init", "a/b").done()
+    assert said.out == f"created an empty zoo in {outer / 'a/b'}\n"
+    assert f"it lies inside another zoo, {outer}: commands run in {outer / 'a/b'}" in said.err
+    assert f"--home {outer}\n" in said.err
+    assert "there is a zoo already" in (again := empty("init", "a/b").done()).out
+    assert "inside" in again.err
+    assert empty("init").done().err == ""
 
 
 def test_index_json(prepared: Any) -> None:
