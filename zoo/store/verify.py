@@ -182,7 +182,8 @@ class _Checks:
             found = self._proven[key] or found
         if isinstance(document, Snapshot) and document.checkpoint:
             self.checkpoints[digest] = document.checkpoint
-        if odd := [name for part in files_of(document) for name in self._odd.get(key_of(part), ())]:
+        odd = [name for part in files_of(document) for name in self._odd.get(key_of(part), ())]
+        if odd and digest not in self.checkpoints:  # else the checkpoint tells
             self.odd[digest] = tuple(odd)
         return found, list(document.objects()), read
 
