@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from huggingface_hub import close_session, constants
 from safetensors.numpy import save_file
 
 import zoo
+from zoo.domain.query import Query
+from zoo.domain.reference import Reference
 from zoo.serve.hub import lfs
 
 STOCK = Path(__file__).parent / "stock.py"
+PUSHES = Path(__file__).parent / "stock_pushes.py"
 SENDS = Path(__file__).parent / "stock_sends.py"
 SOON = 60.0
 
@@ -90,6 +94,29 @@ def test_stock_clients_send_files_without_xet(
 ) -> None:
     monkeypatch.setattr(lfs, "PART_BYTES", 1 << 20)
     check_sends(served, tmp_path, "eve/lfs", {"HF_HUB_DISABLE_XET": "1"})
+
+
+@pytest.mark.long
+def test_what_libraries_push_becomes_checkpoints(served: Served, tmp_path: Path) -> None:
+    token = served.token("pam", "write")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(PUSHES), "pam"],
+        env={**environment(served, tmp_path), "HF_TOKEN": token}, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["same"]
+    weights = {"config.json", "model.safetensors"}
+    assert {*said["timm"]} == {*weights, "README.md", "pytorch_model.bin"}
+    assert {*said["vit"]} >= weights
+    registry = served.server.hub.workspace.registry
+    until = time.monotonic() + 120
+    names = {Reference.parse(f"pam/{name}") for name in ("timm", "vit")}
+    while not all(map(registry.ref, names)) and time.monotonic() < until:
+        time.sleep(0.2)
+    found = {each.name: each.backbone for each in registry.search(Query(owner="pam"))}
+    assert found == {"pam/timm": "timm", "pam/vit": "transformers"}
 
 
 def check_sends(served: Served, folder: Path, repo: str, more: Mapping[str, str]) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from fakes.checkpoints import assert_sound
+from fakes.checkpoints import assert_sound, store_checkpoint, tensors
 from fakes.sending import sha256
-from fakes.served import Got, Served
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from fakes.served import CONFIG, Got, Served, with_files
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_hf_file_metadata
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 from safetensors.numpy import save
 
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
-from zoo.serve.hub import commit as module
+from zoo.serve.hub.operations import applied
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import History
 from zoo.serve.keep.views import Views
@@ -97,7 +97,13 @@ def gone(path: str, kind: str = "deletedFile") -> dict[str, Any]:
     return {"key": kind, "value": {"path": path}}
 
 
-def test_a_stock_client_adds_edits_and_deletes(api: HfApi, repo: str, served: Served) -> None:
+def test_a_stock_client_adds_edits_and_deletes(
+    api: HfApi, repo: str, served: Served, writer: str
+) -> None:
+    assert api.list_repo_files(repo) == []
+    assert list(api.list_repo_commits(repo)) == []
+    with pytest.raises(EntryNotFoundError):  # libraries look for a README before they send one
+        get_hf_file_metadata(f"{served.url}/{repo}/resolve/main/README.md", token=writer)
     readme = b"---\nlicense: mit\n---\n# Hello\n"
     first = api.create_commit(
         repo, [CommitOperationAdd("README.md", readme), CommitOperationAdd("data/a/x.txt", b"x")],
@@ -241,23 +247,43 @@ def test_of_two_at_once_both_are_kept(
     plain: Plain, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else commits between the look and the move."""
-    real, raced = module.applied, []
+    raced: list[bool] = []
 
-    def applied(*args: Any) -> Any:
+    def race(*args: Any) -> Any:
         if not raced:
             raced.append(True)
             sent = plain.send(header("theirs"), small("b", plain.head().encode()))
             assert sent.status == 200
-        return real(*args)
+        return applied(*args)
 
     plain.send(header(), small("a"))
-    monkeypatch.setattr(module, "applied", applied)
+    monkeypatch.setattr("zoo.serve.hub.commit.applied", race)
     assert plain.send(header("mine"), small("c")).status == 200
     tree = served.ask(f"/api/models/{plain.repo}/tree/main", token=plain.token).json
     assert [each["path"] for each in tree] == ["a", "b", "c"]
     raced.clear()
     late = plain.send(header("late", parentCommit=plain.head()), small("d"))
     assert late.code == "Moved"
+
+
+def test_a_known_hash_of_somebody_elses_file_gives_nothing(plain: Plain, served: Served) -> None:
+    """``secret/own`` has it, which who asks may not read."""
+    workspace = served.server.hub.workspace
+    bare = store_checkpoint(workspace.store, tensors(77))
+    whole = with_files(workspace, bare, config_json=CONFIG)
+    workspace.commit(whole, Reference.parse("secret/own"), "import")
+    (weights,) = whole.weights
+    served.server.hub.blobs.holders.look_at_all()
+    known, unknown = (
+        plain.send(header(), {"key": "lfsFile", "value": {"path": "a", "oid": oid}})
+        for oid in (weights.sha256.hex, "0" * 64)
+    )
+    assert (known.status, known.code) == (unknown.status, unknown.code) == (400, "BadRequest")
+    assert known.body.replace(weights.sha256.hex.encode(), b"0" * 64) == unknown.body
+    served.accounts.grant("secret/own", "wen", "reader")
+    mine = {"key": "lfsFile", "value": {"path": "a", "oid": weights.sha256.hex}}
+    assert plain.send(header(), mine).status == 200
+    served.accounts.grant("secret/own", "wen", None)
 
 
 def test_many_at_once_all_come_in(plain: Plain, served: Served) -> None:
@@ -396,6 +422,13 @@ def test_who_may_only_read_or_append_is_refused(served: Served, plain: Plain) ->
     path = f"/api/models/{plain.repo}/branch/dev"
     assert served.ask(path, "POST", token=plain.token).status == 200
     assert served.ask(path, "DELETE", token=plain.token).code == "Forbidden"
+
+
+def test_while_a_prune_is_under_way_a_commit_waits(plain: Plain, served: Served) -> None:
+    with served.server.hub.workspace.store.pruning():
+        got = plain.send(header(), small("a"))
+        assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")
+    assert plain.send(header(), small("a")).status == 200
 
 
 def test_no_pull_requests(plain: Plain) -> None:

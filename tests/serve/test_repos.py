@@ -62,7 +62,9 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert served.ask("/api/models/cleo/new/auth-check/write", token=cleo).status == 200
     assert served.ask("/api/models/cleo/new", token=ann).json["private"]
     assert served.ask("/api/models/cleo/new").code == "RepoNotFound", "public was not asked for"
-    assert served.ask("/api/models/cleo/new/tree/main", token=ann).code == "RevisionNotFound"
+    assert served.ask("/api/models/cleo/new/tree/main", token=ann).json == []
+    gone = served.ask("/cleo/new/resolve/main/README.md", token=ann)
+    assert gone.code == "EntryNotFound"
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200

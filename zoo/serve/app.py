@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from zoo import config
-from zoo.errors import Corrupt, DiskFull, MissingObject, Unavailable, ZooError
+from zoo.errors import Conflict, Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
@@ -89,7 +89,7 @@ class App:
                 raise
         except Refused as refused:
             return refused.answer()
-        except Unavailable as error:
+        except (Conflict, Unavailable) as error:  # a prune is under way, or somebody was faster
             return _told("Busy", error, call, {"Retry-After": "2"})
         except (Corrupt, MissingObject) as error:
             return _told("Damaged", error, call)

@@ -17,7 +17,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.keep.adopting import Adopting
 from zoo.serve.keep.blobs import Blobs
 from zoo.serve.keep.files import Files
-from zoo.serve.keep.history import Commit, History
+from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.views import Views
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
@@ -162,6 +162,11 @@ class Ask:
             raise self.no_repo()
         there = some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
+
+    def is_empty(self, revision: str) -> bool:
+        """Whether the repository is there, and nothing was committed to its main branch yet."""
+        empty = revision == MAIN and not self.hub.history.versions(self.repo)
+        return empty and self.hub.exists(self.repo)
 
     def commits(self, revision: str) -> tuple[Commit, ...]:
         """The commits that lead to a revision, newest first. Raises as `commit`."""

@@ -57,23 +57,22 @@ def delete_tag(ask: Ask, tag: str) -> Answer:
 def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     history, workspace = ask.hub.history, ask.hub.workspace
     ref = branch_ref(ask, name)
+    there = Refused("Conflict", f"there is a branch or tag '{name}' already")
+
+    def check(newest: RefEntry | None) -> None:
+        if newest and not newest.deleted:
+            raise there
+
     if name == MAIN or history.version(ask.repo, name) or ref.tag == DEFAULT_TAG:
-        raise Refused("Conflict", f"there is a branch or tag '{name}' already")
+        raise there
     commit = ask.commit(revision)
     ask.check_here(commit.manifest)
     ask.check_move(ref, None, onward=True)
     try:
-        workspace.move(ref, commit.manifest, branched(commit), note=message, check=_is_new)
+        workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
-    except Conflict:
-        raise Refused("Conflict", f"there is a branch or tag '{name}' already") from None
     return ref
-
-
-def _is_new(newest: RefEntry | None) -> None:
-    if newest and not newest.deleted:
-        raise Conflict("it is there")
 
 
 def _delete(ask: Ask, name: str, *, fixed: bool) -> None:

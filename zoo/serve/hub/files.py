@@ -24,6 +24,8 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     """A file. At a revision that can move, a client is sent to the commit that it is now: else it
     could look at one file and get another.
     """
+    if ask.is_empty(revision):  # clients ask for its README before they send one
+        raise Refused("EntryNotFound", f"there is no file '{path}': nothing was sent yet")
     commit = ask.commit(revision)
     file = _file(commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):

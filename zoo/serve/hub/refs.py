@@ -35,7 +35,7 @@ def list_refs(ask: Ask) -> Answer:
 
 def list_commits(ask: Ask, revision: str) -> Answer:
     """The commits that lead to a revision, newest first, a page of them."""
-    commits = ask.commits(revision)
+    commits = () if ask.is_empty(revision) else ask.commits(revision)
     page = ask.call.query.get("p", "0")
     begin = PAGE * (int(page) if page.isdecimal() and len(page) < 9 else 0)
     formatted = "formatted" in ask.call.query.getlist("expand[]")

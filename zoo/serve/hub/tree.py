@@ -18,6 +18,8 @@ __all__ = ["list_tree", "paths_info"]
 
 def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
     """What is in a folder; with ``recursive``, also in those within it."""
+    if ask.is_empty(revision) and not path:
+        return json_answer([])
     commit, path = ask.commit(revision), path.strip("/")
     folders = _folders(commit)
     if path not in folders:
@@ -34,6 +36,8 @@ def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
 
 def paths_info(ask: Ask, revision: str) -> Answer:
     """What is told of the files and folders that are asked for; others are left out."""
+    if ask.is_empty(revision):
+        return json_answer([])
     commit, form = ask.commit(revision), ask.call.form
     paths = dict.fromkeys(path.strip("/") for path in form.get("paths", ()))
     expand = [text.lower() for text in form.get("expand", ())] == ["true"]
