@@ -145,6 +145,8 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
         new = f"/ann/net/resolve/{before['main'][0]}/config.json?x=1"
         assert (old.status, old.headers["location"]) == (307, new)
         assert served.ask(new, token=ann).status == 200
+        coded = served.ask("/api/models/te%61m/net/tree/a%2Fb", token=ann)
+        assert coded.headers["location"] == "/api/models/ann/net/tree/a%2Fb"
         for path in ("/api/models/team/net", "/api/models/ann/net"):
             assert served.ask(path, token=ben).code == "RepoNotFound", "it is private still"
         assert move(served, ann, "ann/net", "ann/web").status == 200
