@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from errno import ENOSPC
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -148,6 +150,34 @@ def test_what_is_not_what_was_promised_is_refused(ann: Sender) -> None:
         assert not ann.verified(data)
     assert objects_in(ann.store) == kept
     assert ann.put(ann.upload(data), data).status == 200, "the right one is taken afterwards"
+
+
+@pytest.mark.parametrize("data", [WEIGHTS, os.urandom(5000)], ids=["weights", "any"])
+def test_on_a_full_disk_nothing_stays(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    data = data[:-1] + b"!"  # another one than elsewhere
+    path, kept = ann.upload(data), objects_in(ann.store)
+    for where, what in (("zoo.serve.keep.blobs.shutil.disk_usage", usage), (FSYNC, full)):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, what)
+            got = ann.put(path, data)
+        assert (got.status, got.code) == (413, "DiskFull")
+        assert objects_in(ann.store) == kept
+    assert ann.put(path, data).status == 200
+
+
+def usage(_: object) -> SimpleNamespace:
+    """That a disk has little room."""
+    return SimpleNamespace(free=10)
+
+
+FSYNC = "zoo.store.disk.Disk.fsync_file"
+
+
+def full(*_: object) -> None:
+    """Find that it has none."""
+    raise OSError(ENOSPC, "no space")
 
 
 def test_a_file_is_sent_in_parts(ann: Sender, monkeypatch: pytest.MonkeyPatch) -> None:

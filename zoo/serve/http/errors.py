@@ -35,6 +35,8 @@ CODES: Mapping[str, _Code] = {
     "Conflict": _Code(409, "It is there already, or somebody else was faster."),
     "Moved": _Code(412, "The branch is not where the client has seen it."),
     "TooLarge": _Code(413, "The body of the request is too large."),
+    # No 507: clients of Xet ask again for minutes then.
+    "DiskFull": _Code(413, "The server has no space left for it; nothing was kept."),
     "RangeNotSatisfiable": _Code(416, "The file has no such range."),
     "WrongHost": _Code(421, "The server is not called so."),
     "Mismatch": _Code(422, "The bytes are not what was promised; nothing was kept."),
@@ -42,7 +44,6 @@ CODES: Mapping[str, _Code] = {
     "Failed": _Code(500, "The server has failed; its log tells of what."),
     "NotImplemented": _Code(501, "This server does not do that."),
     "Busy": _Code(503, "It takes a moment; ask again."),
-    "DiskFull": _Code(507, "The server has no space left; nothing was kept."),
 }
 """All codes, the status of each, and what it means."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
