@@ -237,8 +237,22 @@ def test_what_is_no_commit_is_refused(
 
 
 KEYS = st.sampled_from(
-    "header file lfsFile deletedFile deletedFolder path content oid size summary parentCommit "
-    "encoding key value".split()
+    [
+        "header",
+        "file",
+        "lfsFile",
+        "deletedFile",
+        "deletedFolder",
+        "path",
+        "content",
+        "oid",
+        "size",
+        "summary",
+        "parentCommit",
+        "encoding",
+        "key",
+        "value",
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | KEYS,
