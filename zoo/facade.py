@@ -131,6 +131,12 @@ class Zoo:
         return Workspace.exists(Path(home))
 
     @staticmethod
+    def around(home: Path | str) -> str | None:
+        """The folder of the nearest zoo that ``home`` lies in, beside one that it may be itself."""
+        found = Workspace.nearest(Path(home).resolve().parent)
+        return None if found is None else str(found)
+
+    @staticmethod
     def plugins() -> Table[Plugin]:
         """All plugins, each imported to see whether it works."""
         from zoo.plugins import installed
@@ -1051,6 +1057,7 @@ class Zoo:
         *,
         against: str | None = None,
         split: Literal["all", "train", "validation", "test"] | None = None,
+        group_by: str = "",
         skip_bad: bool = False,
         out: Path | str | None = None,
         force: bool = False,
@@ -1067,6 +1074,8 @@ class Zoo:
             against: Another checkpoint to measure on the same images, with a paired test.
             split: Which of the images. None: the test split that the data has, or that the
                 checkpoint was tested on if it was trained on these very images; else all.
+            group_by: What belongs together, as in `zoo.Recipe`: intervals are of groups then. Of
+                the very images that the checkpoint was trained on, its recipe says it.
             skip_bad: Skip and count images that cannot be read.
             out: A folder to write ``report.json``, ``predictions.csv``, the images that are most
                 wrong and unsure, and for classes their matrix into.
@@ -1097,6 +1106,7 @@ class Zoo:
             str(data),
             against=against,
             split=split,
+            group_by=group_by,
             skip_bad=skip_bad,
             opening=asked,
             out=folder,
@@ -1114,6 +1124,7 @@ class Zoo:
         *,
         at: str = "head",
         task: Task | None = None,
+        image_size: int | None = None,
         skip_bad: bool = False,
         batch_size: int = 32,
         device: str = "auto",
@@ -1130,17 +1141,18 @@ class Zoo:
                 (``codes``, ``labels``, ``keys``).
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
+            image_size: Height and width that the network gets, as in a fine-tune; None: its own.
             skip_bad: Skip and count images that cannot be read.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             force: Replace the file if it exists.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
         """
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import opening_of
         from zoo.finetune.preflight import check_device, check_file, check_pictured
 
         check_device(device)
-        asked = Opening(**opening)
+        asked = opening_of(Recipe(data=str(data), image_size=image_size, **opening))
         path = Path(out) if out else None
         if path:
             check_file(path, force=force)
@@ -1154,6 +1166,7 @@ class Zoo:
             path,
             at=at,
             task=task,
+            image_size=image_size,
             skip_bad=skip_bad,
             opening=asked,
             batch_size=batch_size,

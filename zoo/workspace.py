@@ -105,10 +105,15 @@ class Workspace:
                 raise NoZoo(named, upward=False)
             return cls(named.resolve())
         start = Path.cwd()
-        for folder in (start, *start.parents):
-            if (folder / MARKER).is_file():
-                return cls(folder)
-        raise NoZoo(start, upward=True)
+        if (nearest := cls.nearest(start)) is None:
+            raise NoZoo(start, upward=True)
+        return cls(nearest)
+
+    @staticmethod
+    def nearest(start: Path) -> Path | None:
+        """The nearest zoo upward from the folder ``start``, which may be one itself."""
+        folders = (start, *start.parents)
+        return next((folder for folder in folders if (folder / MARKER).is_file()), None)
 
     @cached_property
     def registry(self) -> Registry:

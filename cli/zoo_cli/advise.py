@@ -150,6 +150,7 @@ def _leaks(advice: Advice, options: Mapping[str, Any]) -> Iterator[str]:
         )
     if advice.facts.leaks and advice.groups:
         others = {name: options[name] for name in ("image_size", "seed")}
+        others["root"] = str(advice.root)
         mended = _finetune(advice, str(advice.groups), others, "--group-by group")
         yield f"To keep together what shows the same: {mended}"
     elif advice.facts.leaks and not options["group_by"]:

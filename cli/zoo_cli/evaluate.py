@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import plural
+from zoo.domain.words import of_groups, plural
 from zoo_cli.command import (
     PATH,
     batch_size_option,
@@ -50,6 +50,12 @@ INTERVALS = ("_low", "_high")
 )
 @click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
 @flag("--force", help="Replace the report in that folder.")
+@click.option(
+    "--group-by",
+    default="",
+    help="What belongs together, as in zoo finetune: intervals are of groups then, not of images. "
+    "Default: as NAME was trained, if that was on these very images.",
+)
 @opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @batch_size_option
@@ -87,6 +93,8 @@ def _print(done: Evaluation) -> None:
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     images = f"{plural(done.report.images, 'image')} of {done.data}{part}{skipped}"
     lines = [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
+    if done.report.groups is not None:
+        lines.append(of_groups(done.report.groups))
     if done.unknown:
         counts = [f"{name} ({plural(images, 'image')})" for name, images in done.unknown.items()]
         left_out = " and left out" if done.report.task == "classification" else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import plural
+from zoo.domain.words import not_finite, plural, some
 from zoo.errors import how_to_update
 from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
@@ -31,7 +31,8 @@ def verify(
 
     Names what is damaged or missing and the checkpoints that need it, and what is of a newer
     format and cannot be checked. Files are put together and compared with their SHA-256. The exit
-    status is 1 if there is damage. What is in a bucket is downloaded for it.
+    status is 1 if there is damage. What is in a bucket is downloaded for it. Checkpoints with NaN
+    or infinite weights are named, too: that is no damage, and zoo show says it from then on.
 
     \b
     Examples:
@@ -66,6 +67,8 @@ def _tell(report: Report) -> None:
         click.echo(clean(f"{word}  {damage.kind} {damage.name}: {damage.problem}"))
         for name in damage.needed_by:
             click.echo(clean(f"         needed by {name}"))
+    for odd in report.not_finite:
+        click.echo(clean(f"unfit    {some(odd.names)}: {not_finite(odd.tensors)}"))
     click.echo(f"{plural(report.files, 'file')}, {size(report.bytes)}: {_verdict(report)}")
 
 

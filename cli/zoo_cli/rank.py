@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.domain.duration import time_of
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
@@ -98,6 +99,8 @@ def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
         for line in _said(ranking, options):
             paragraph(line)
     _print_others(ranking)
+    if not measured:
+        paragraph(f"PRIOR is what was known before: {PRIORS[ranking.prior]}")
     for line in _remarks(ranking):
         paragraph(line)
     if out := options["out"]:
@@ -202,6 +205,43 @@ def _print_others(ranking: Ranking) -> None:
         note(f"and {len(others) - NOT_MEASURED:,} more (--json has all)")
 
 
+def _cut_off(ranking: Ranking) -> Iterator[str]:
+    """What was not done as the budget was over, what that means for the order, and how to go on."""
+    runs = [
+        (each.name, one)
+        for each in ranking.networks
+        for one in each.outcomes
+        if one.kind == "training"
+    ]
+    if any(each.state == "not reached" for each in ranking.networks):
+        yield "NOTE: the budget was over before all were measured"
+    elif not runs:
+        yield (
+            "NOTE: the budget was over before any finalist was trained: the order is that of the "
+            "probes, and does not know what training brings"
+        )
+    else:
+        images = min(one.images for _, one in runs)
+        begun = [
+            f"{name}: {one.name} came to epoch {one.done} of {one.of}"
+            for name, one in runs
+            if one.done < one.of and not one.dropped
+        ]
+        yield (
+            "NOTE: the budget was not enough for all short trainings of the finalists: what is "
+            f"said of them rests on {images:,} of the {ranking.images:,} images"
+            + "".join(f"; {text}" for text in begun)
+        )
+    if ranking.left_out:
+        name, seconds = min(ranking.left_out.items(), key=lambda each: each[1])
+        number = plural(len(ranking.left_out), "short training")
+        yield (
+            f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
+            f"about {time_of(seconds)} ({name})"
+        )
+    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there"
+
+
 def _remarks(ranking: Ranking) -> Iterator[str]:
     if ranking.without:
         few = ", ".join(ranking.without[:5]) + (", …" if len(ranking.without) > 5 else "")
@@ -214,12 +254,7 @@ def _remarks(ranking: Ranking) -> Iterator[str]:
         )
     states = {each.state for each in ranking.networks}
     if ranking.ended == "budget":
-        what = "all were measured" if "not reached" in states else "finalists were tried to the end"
-        yield f"NOTE: the budget was over before {what}: --budget 1h gives more"
-    if ranking.left_out:
-        name, seconds = min(ranking.left_out.items(), key=lambda each: each[1])
-        runs = plural(len(ranking.left_out), "short run")
-        yield f"NOTE: {runs} left out; the shortest takes {seconds:.0f} s on one fold ({name})"
+        yield from _cut_off(ranking)
     if ranking.ended == "interrupted":
         yield "NOTE: interrupted; the same command goes on where it stopped"
     if "not here" in states:

@@ -10,6 +10,7 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE, with_intervals
+from zoo.domain.words import of_groups
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
@@ -172,11 +173,13 @@ def _figures(lines: Iterable[Json], score: str) -> None:
 def _test(line: Mapping[str, object], score: str) -> None:
     """The result, the score first."""
     known = {name: value for name, value in line.items() if isinstance(value, float)}
-    images = known.pop("test_images", None)
+    images, groups = known.pop("test_images", None), known.pop("test_groups", None)
     figures = with_intervals({name: v for name, v in known.items() if name != "time"})
     order = sorted(figures, key=lambda name: name != score)
     parts = "; ".join(f"{name.replace('_', ' ')} {figures[name]}" for name in order)
     paragraph(f"test{f' on {images:.0f} images' if images else ''}: {parts}")
+    if groups:
+        paragraph(of_groups(groups))
 
 
 def _number(value: float) -> str:

@@ -45,13 +45,16 @@ def amount(text: str) -> int:
         raise click.BadParameter(f"'{text}' is too large") from None
 
 
-@command()
-@click.argument("query", nargs=-1)
-@click.option(
+sort_option = click.option(
     "--sort",
     help="name, params, macs, input, num_classes, top1, updated, accuracy, loss or metric.NAME; "
     "with - in front, the largest first (-top1).",
 )
+
+
+@command()
+@click.argument("query", nargs=-1)
+@sort_option
 @click.option(
     "--arch", "architecture", help="As arch:ARCH; * stands for any characters (convnext*)."
 )
@@ -105,9 +108,12 @@ def search(
 
 @command()
 @click.argument("query", nargs=-1)
-@click.option("--limit", type=POSITIVE, help="Only the newest so many (default: all).")
-def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
-    """List the checkpoints in this zoo, newest first.
+@sort_option
+@click.option("--limit", type=POSITIVE, help="Only the first so many (default: all).")
+def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: bool) -> None:
+    """List the checkpoints in this zoo, the newest first.
+
+    --sort puts them in another order, as in zoo search.
 
     QUERY is words and filters, as of zoo search, and patterns of names, in which * stands for any
     characters, tags included. Of several patterns and names (team/digits), one must match.
@@ -117,6 +123,7 @@ def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
       zoo ls
       zoo ls 'team/*' 'trials/*' other/name
       zoo ls --limit 5
+      zoo ls --sort -accuracy
       zoo ls owner:team 'accuracy>0.9'
     """
     names = [word for word in query if _of_names(word)]
@@ -124,14 +131,14 @@ def ls(query: tuple[str, ...], limit: int | None, as_json: bool) -> None:
     patterns = names if len(names) > 1 or any(map(is_pattern, names)) else []
     zoo, text = open_zoo(), " ".join(word for word in query if word not in patterns)
     asked = ALL if patterns else limit or ALL
-    found: Sequence[Found] = zoo.search(text, pulled=True, sort="-updated", limit=asked)
+    found: Sequence[Found] = zoo.search(text, pulled=True, sort=sort or "-updated", limit=asked)
     if patterns:
         found = [row for row in found if any(_is_like(row.name, each) for each in patterns)]
         found = found[: limit or ALL]
     if as_json:
         print_json([row.to_json() for row in found])
         return
-    _print_found(found, f"{text} updated arch", without=("here",))
+    _print_found(found, f"{text} {sort or ''} updated arch", without=("here",))
     if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
     if not found and not query:

@@ -292,7 +292,7 @@ def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     done = open_zoo().export(name, folder, all_files=all_files)
-    _tell_of_export(done, f"zoo import {folder} --as NAME")
+    _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
         print_json(done.to_json())
     else:

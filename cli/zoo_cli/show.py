@@ -25,6 +25,7 @@ __all__ = ["log", "show", "tree"]
 SAID = {
     "terms.unknown": "no license known of",
     "unproven": "not proven",
+    "not_finite": "warning",
     "provenance.author": "trained by",
     "provenance.note": "note",
 }
@@ -43,8 +44,8 @@ FIRST = f"""
     provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
     provenance.metrics recipe.data parents freeze.boundary
-    recipe.strategy recipe.epochs provenance.warning unknown unproven pull facts.results kind
-    manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
+    recipe.strategy recipe.epochs provenance.warning not_finite unknown unproven pull facts.results
+    kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
     sources children metrics.downloads
 """.split()
 """What `zoo show` prints without --all; with it, this comes first."""

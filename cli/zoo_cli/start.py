@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ def init(folder: Path | None, as_json: bool) -> None:
     """Make a zoo in FOLDER.
 
     FOLDER is --home, ZOO_HOME, or else the current folder. A zoo that is there already is kept as
-    it is.
+    it is. A zoo may lie in another one, which is told: commands use the nearest one upward.
 
     \b
     Example:
@@ -38,10 +39,14 @@ def init(folder: Path | None, as_json: bool) -> None:
     existed = zoo.Zoo.exists(home)
     with zoo.init(home) as opened:
         root = opened.root
+    around = zoo.Zoo.around(root)
     if as_json:
-        print_json({"root": str(root), "created": not existed})
-    else:
-        click.echo(f"{'there is a zoo already' if existed else 'created an empty zoo'} in {root}")
+        print_json({"root": str(root), "created": not existed, "inside": around})
+        return
+    click.echo(f"{'there is a zoo already' if existed else 'created an empty zoo'} in {root}")
+    if around:
+        note(f"it lies inside another zoo, {around}: commands run in {root} do not see that one")
+        note(f"  to use the outer one here, too: --home {shlex.quote(around)}")
 
 
 @command()

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from zoo import config
 from zoo.domain.recipe import MOST_FOLDS
 from zoo.domain.task import SCORE
-from zoo.domain.words import plural
+from zoo.domain.words import of_groups, plural
 from zoo_cli.command import (
     command,
     device_option,
@@ -380,6 +380,7 @@ def print_finetuned(done: Finetuned, *more: str) -> None:
         *moved(done.ref, done.moved_from, done.change),
         *more,
         f"{text} on {metrics['test_images']:.0f} held-out images{skipped}",
+        *([of_groups(metrics["test_groups"])] if "test_groups" in metrics else ()),
         f"{_trained(done.freeze)}; {done.seconds:.0f} s",
         *([done.gained.text] if done.gained else ()),
         *([f"WARNING: {done.warning}"] if done.warning else ()),

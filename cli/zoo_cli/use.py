@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt", "features", "predict"]
 
+NO_HEAD = (
+    "it has no head: it gives pooled features, no classes",
+    "one that is trained on your images: zoo finetune {0} --data FOLDER --save NAME",
+    "one that is untrained: zoo adapt {0} NEW --classes COUNT",
+)
+
 
 @command()
 @click.argument("name")
@@ -122,6 +128,7 @@ def _likely(prediction: Prediction) -> str:
     help="What the labels are; default: what the data looks like.",
 )
 @opening_options()
+@opening_options("image_size")
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
 @batch_size_option
 @device_option
@@ -155,7 +162,7 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     "--truncate",
     metavar="UNIT",
     help="Keep all up to this unit or stage (zoo tree lists them; also a count, 6 or -2, or a "
-    "share, 75%); its output is pooled.",
+    "share, 75%); its output is pooled. The head is gone then: --classes gives it a new one.",
 )
 @click.option("--image-size", metavar="SIZE", help="Height and width: 320, or 320x256.")
 @click.option("--channels", type=POSITIVE, help="Channels of the input.")
@@ -189,4 +196,5 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
             adapted.manifest,
             *moved(adapted.ref, adapted.moved_from, adapted.change),
             f"from {name}: {size(adapted.nbytes)}, {present}",
+            *(line.format(adapted.ref) for line in NO_HEAD if adapted.headless),
         )

@@ -11,8 +11,9 @@ import pytest
 from zoo.advice.as_is import AsItIs
 from zoo.advice.cost import Speed
 from zoo.advice.depths import Depth, Depths, Gain
-from zoo.advice.growth import Growth
+from zoo.advice.growth import Growth, Size
 from zoo.advice.layers import Layers
+from zoo.advice.pictures import draw_advice
 from zoo.advice.plan import Plan, plan_of
 from zoo.domain.recipe import Recipe
 
@@ -63,6 +64,31 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
     return plan_of(
         prepared, layers, SPEED, Recipe(data="x"), race, 60.0, untrained, save="advised/x"
     )
+
+
+def test_the_legend_of_the_picture_covers_no_interval() -> None:
+    """Nor a panel, whatever recipes are called; and it is in the picture."""
+    growth = Growth(
+        sizes=(Size(images=20, score=0.5, low=0.4, high=0.6),
+               Size(images=40, score=0.6, low=0.5, high=0.7)),
+        exponent=1.0, more=100, brings=0.1, low=0.0, high=0.2,
+    )  # fmt: skip
+    plan = planned(whole=True)
+    tried = tuple(
+        replace(plan.tried[0], name=f"{at} {'m' * 60}", low=0.0, high=1.0, seconds=4.0**at)
+        for at in range(9)
+    )
+    figure = draw_advice(replace(LAYERS, growth=growth), replace(plan, tried=tried))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert len(legend.texts) == 9
+    panels = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(panel is None or box.overlaps(panel) for panel in panels)
+    assert all(axes.get_legend() is None for axes in figure.axes)
+    assert all(axes.get_window_extent().width > 250 for axes in figure.axes)
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def sample(at: int) -> Any:

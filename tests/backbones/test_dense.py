@@ -143,6 +143,7 @@ def test_smaller_images_give_what_they_gave() -> None:
         assert torch.allclose(dense(image), module(image), atol=1e-6)
 
 
+@pytest.mark.long
 def test_alexnet_with_its_own_weights_and_a_new_head() -> None:
     """All of it: the same values in other shapes, under the same names."""
     plugin = TorchvisionBackbone()

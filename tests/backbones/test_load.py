@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from blake3 import blake3
 from fakes.sampled import sampled
 from fakes.typed import card
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 from skimage import data
 from timm.data import create_transform, resolve_model_data_config
+from timm.utils import ModelEmaV3
+from torch.optim.swa_utils import AveragedModel
 
 from zoo import plugins
 from zoo.backbones.load import build, load
@@ -128,9 +132,36 @@ def test_tensors_are_maps_of_the_objects(store: Store, tmp_path: Path) -> None:
     _, digest = stored(store, "test_resnet", tmp_path)
     loaded = load(store, digest)
     tensors = {tensor.name: tensor for tensor in store.manifest(digest).tensors}
+    maps = Path("/proc/self/maps").read_text()
     for name, value in loaded.state_dict().items():
-        size = store.size("objects", tensors[name].object)
-        assert value.untyped_storage().nbytes() == size, name
+        assert value.untyped_storage().nbytes() == tensors[name].nbytes, name
+        assert tensors[name].object.hex in maps, name
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_it_is_saved_copied_and_averaged_as_any_module(
+    store: Store, tmp_path: Path, architecture: str
+) -> None:
+    _, digest = stored(store, architecture, tmp_path)
+    loaded = load(store, digest)
+    expected = {name: value.clone() for name, value in loaded.state_dict().items()}
+    torch.save(loaded.state_dict(), tmp_path / "saved.pth")
+    torch.save(loaded, tmp_path / "module.pth")
+    save_file(loaded.state_dict(), tmp_path / "plain.safetensors")
+    save_model(loaded, str(tmp_path / "model.safetensors"))
+    copies = (
+        torch.load(tmp_path / "saved.pth", weights_only=True),
+        torch.load(tmp_path / "module.pth", weights_only=False).state_dict(),
+        load_file(tmp_path / "plain.safetensors"),
+        load_file(tmp_path / "model.safetensors"),
+        deepcopy(loaded).state_dict(),
+        ModelEmaV3(loaded).module.state_dict(),
+        AveragedModel(loaded).module.state_dict(),
+        pickle.loads(pickle.dumps(loaded)).state_dict(),
+    )
+    for state in copies:
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
 def test_a_flipped_byte_is_noticed(store: Store, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_larger_families_are_traced_without_memory(architecture: str) -> None:
     assert all(unit.cut for unit in hierarchy.units)
 
 
+@pytest.mark.long
 def test_multi_branch_stages_have_no_inner_cuts() -> None:
     torch.manual_seed(0)
     module = TimmBackbone().build("hrnet_w18_small").eval()

@@ -68,6 +68,7 @@ def test_real_weights_on_a_real_image() -> None:
         ("densenet121", "features.denseblock4", "features.norm5", (2, 3)),  # in the code
     ],
 )
+@pytest.mark.long
 def test_the_activation_behind_a_unit_is_kept(
     architecture: str, unit: str, path: str, places: tuple[int, ...]
 ) -> None:

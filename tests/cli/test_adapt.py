@@ -16,12 +16,22 @@ BASE = "timm/tf_efficientnet_lite0.in1k"
 TUNED = "team/digits"
 
 
+@pytest.mark.long
 def test_a_shallower_network(run: Run, home: Path) -> None:
     """Said in a line and as data; its tree, lineage and outputs are the truncated network's."""
     said = run("adapt", BASE, "team/shallow", "--truncate", "blocks.4", "--classes", 3)
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("team/shallow  ")
     assert f"from {BASE}: " in said.out
+    assert "head" not in said.out
+    bare = run("adapt", BASE, "team/bare", "--truncate", "blocks.0").done().out.splitlines()
+    assert bare[2:] == [
+        "  it has no head: it gives pooled features, no classes",
+        "  one that is trained on your images: zoo finetune team/bare --data FOLDER --save NAME",
+        "  one that is untrained: zoo adapt team/bare NEW --classes COUNT",
+    ]
+    head = run("adapt", "team/bare", "team/headed", "--classes", 2, "--json").json
+    assert not head["headless"]
     made = run("adapt", BASE, "team/gray", "--channels", 1, "--image-size", "64x96", "--json").json
     assert made["options"] == {"num_classes": 1000, "image_size": [64, 96], "channels": 1}
     assert 0 < made["bytes"] - made["shared_bytes"] < 10_000  # the first layer's weights

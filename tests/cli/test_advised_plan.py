@@ -355,6 +355,7 @@ def test_in_a_zoo_that_may_only_be_read_nothing_is_kept(
 
 
 @pytest.mark.usefixtures("training_wins")
+@pytest.mark.long
 def test_run_goes_on_from_the_best_trial(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +383,7 @@ def test_run_and_save_need_each_other(small: Run, data: Path) -> None:
     assert "trying" not in refused.err
 
 
+@pytest.mark.long
 def test_an_interrupt_prints_the_plan(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -509,3 +509,8 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
         "x.safetensors: NaN or infinite values in head.bias, head.weight\n",
     )
     assert typed(*line, "--json").json["nan_tensors"] == ["head.bias", "head.weight"]
+    done = typed("verify")
+    assert (done.code, done.err) == (0, "")
+    assert "unfit    team/x: NaN or infinite values in head.bias, head.weight\n" in done.out
+    assert "all sound" in done.out
+    assert typed("show", "team/x").out.count("NaN or infinite") == 1  # the manifest says it

@@ -98,6 +98,7 @@ def test_tables_with_any_columns(small: Run, flat: Path, tmp_path: Path) -> None
     small(*again, "--root", moved).done()
 
 
+@pytest.mark.long
 def test_columns_of_0_and_1_and_of_numbers(small: Run, flat: Path) -> None:
     def labels(data: Path, *options: object) -> tuple[list[str], list[int]]:
         how = ("--out", "f.safetensors", "--force", "--json", *options)

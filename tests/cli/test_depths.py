@@ -247,6 +247,7 @@ def test_an_earlier_version_says_what_it_does_not_know(
     small_probe("import", tmp_path / "folder", "--as", "team/back").refused(says)
 
 
+@pytest.mark.long
 def test_it_is_trained_further(small_probe: Run, shades: Path) -> None:
     """Frozen below a unit, from the probe it has; and with features of what it gathers."""
     tune = ("finetune", "team/probe", "--data", shades, "--epochs", 1, "--quiet", "--save")

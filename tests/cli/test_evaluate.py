@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
+from zoo.domain.words import plural
 from zoo.finetune import conclude, evaluation
 from zoo.finetune.results.report import Measured
 
@@ -118,6 +119,32 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert f"NOTE: {B} was trained on" in told
     same = run("evaluate", A, other, "--against", A, "--json").done().json["against"]
     assert same["verdict"] == "0 of 16 images apart, p = 1: no difference can be seen"
+
+
+def test_images_that_belong_together_have_intervals_of_groups(
+    run: Run, few: Path, other: Path
+) -> None:
+    """As the run's recipe groups them, or as ``--group-by`` says; told wherever figures are."""
+    rule = ("--group-by", "([0-9])[.]png")
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", "probe", *rule)
+    done = run(*tune, "--save", "team/g").done().out
+    recorded = run("show", "team/g", "--json").json["metrics"]
+    told = f"these images are in {plural(int(recorded['test_groups']), 'group')}; those of one"
+    assert told in done
+    assert told in run("runs", "show", "last").out
+    run("export", "team/g", "exported").done()
+    assert told.capitalize() in Path("exported/README.md").read_text()
+    again = run("evaluate", "team/g", few, "--json").done().json
+    assert (again["split"], again["groups"]) == ("test", recorded.pop("test_groups"))
+    del recorded["test_images"]
+    assert again["metrics"] == pytest.approx(recorded, abs=1e-6)
+    assert "NOTE: team/g was trained with --group-by" in run("evaluate", "team/g", other).out
+    line = ("evaluate", "team/g", other, *rule, "--against", A, "--out", "report")
+    grouped = run(*line, "--json").done().json
+    names = {row["path"][-5] for row in rows(Path("report/predictions.csv"))}
+    assert (grouped["groups"], grouped["remarks"]) == (len(names), [])
+    assert (grouped["against"]["test"], grouped["against"]["groups"]) == ("sign", len(names))
+    assert f"these images are in {len(names)} groups" in run("evaluate", A, other, *rule).out
 
 
 def test_names_that_differ_in_spelling_are_matched(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from zoo.errors import InvalidImage
 from zoo.finetune.features import write
@@ -40,6 +41,30 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("features.safetensors  36 x 1280 features at head of ")
     assert load_file(home / "features.safetensors")["codes"].shape == (36, 1280)
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_features_at_another_size_are_those_of_the_network_for_that_size(
+    small: Run, few: Path, tmp_path: Path, architecture: str
+) -> None:
+    """Also where the network must be built anew for it, as its positions have embeddings."""
+    save_file(timm.create_model(architecture).state_dict(), tmp_path / "x.safetensors")
+    line = ("import", tmp_path / "x.safetensors", "--architecture", architecture)
+    small(*line, "--as", "team/x").done()
+    small("adapt", "team/x", "team/adapted", "--image-size", 64).done()
+    codes, about = list[torch.Tensor](), list[dict[str, str]]()
+    for name, size in (("team/x", ("--image-size", 64)), ("team/adapted", ())):
+        out = tmp_path / "codes.safetensors"
+        small("features", name, few / "1", *size, "--out", out, "--force").done()
+        with safe_open(out, "pt") as file:
+            about.append(file.metadata())
+            codes.append(file.get_tensor("codes"))
+    assert [each["image_size"] for each in about] == ["64x64", "64x64"]
+    one, other = codes
+    assert torch.allclose(one, other, atol=1e-5)
+    small("features", "team/x", few, "--image-size", 4, "--out", out, "--force").refused(
+        "image size must be at least 8"
+    )
 
 
 def test_images_without_labels(small: Run, few: Path, tmp_path: Path) -> None:

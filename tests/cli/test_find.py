@@ -111,6 +111,20 @@ def test_sorting(run: Run) -> None:
     assert names(run, "lite0", "--sort", "-accuracy", "--limit", "2") == [TUNED, BASE]
 
 
+def test_ls_sorts_as_search_does(run: Run) -> None:
+    def listed(*asked: str) -> list[str]:
+        return [row["name"] for row in run("ls", *asked, "--json").json]
+
+    assert listed("--sort", "-params") == listed("*/*", "--sort", "-params") == [BASE, TUNED]
+    assert listed("--sort", "params", "--limit", "1") == [TUNED]
+    head, first, _ = run("ls", "--sort", "-loss").out.splitlines()
+    assert "LOSS" in head.split()
+    assert first.startswith(TUNED)  # what has no loss comes last
+    refused = run("ls", "--sort", "parms")
+    assert "field to sort by 'parms'" in refused.err
+    assert refused.err == run("search", "--sort", "parms").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

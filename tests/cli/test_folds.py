@@ -181,6 +181,7 @@ def test_how_long_to_train_is_what_folds_agree_on() -> None:
 
 
 @pytest.mark.parametrize("better", ["probe", "training"])
+@pytest.mark.long
 def test_auto_without_validation_images_is_not_worse_than_its_probe(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch, better: str
 ) -> None:

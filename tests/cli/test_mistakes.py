@@ -158,6 +158,9 @@ def test_import_of_folders(fails: Run, files: Path) -> None:
     fails("import", folder, "--as", "team/x", says=(str(folder), "config.json", "zoo import FILE"))
     fails("import", folder, "--architecture", "test_vit", "--as", "team/x", code=2,
           says=("a folder says what network it is",))  # fmt: skip
+    hostile = folder / "$(touch pwned).safetensors"
+    hostile.touch()
+    fails("import", folder, "--as", "team/x", says=(f"or one: zoo import '{hostile}'",))
     fails("import", files / "gone", "--as", "team/x", says=("no such file or folder",))
 
 

@@ -443,6 +443,29 @@ def test_ctrl_c_leaves_what_was_measured(
     assert seen[0] not in seen[1:]
 
 
+def test_ctrl_c_before_images_are_read_shows_what_is_known_of_networks(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    known = three("rank", data, *RANK, "--budget", 0, "--json").done().json
+    monkeypatch.setattr(module, "dataset_of", interrupted)
+    said = three("rank", data, *RANK, "--out", tmp_path / "out")
+    assert said.code == 130
+    found = json.loads((tmp_path / "out" / "rank.json").read_text())
+    assert (found["ended"], found["winner"], found["task"]) == ("interrupted", None, None)
+    for name in ("name", "state", "prior"):
+        assert [each[name] for each in found["networks"]] == [
+            each[name] for each in known["networks"]
+        ]
+    head, *rows = said.out.strip().splitlines()
+    assert head.split() == ["NOT", "MEASURED", "AS", "IT", "IS", "PRIOR"]
+    assert [row.split()[0] for row in rows[:3]] == [each["name"] for each in known["networks"]]
+    assert "PRIOR is what was known before" in said.out
+    assert "NOTE: interrupted; the same command goes on where it stopped" in said.out
+
+
 def test_after_ctrl_c_what_was_kept_before_is_ranked(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

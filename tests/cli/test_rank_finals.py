@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from zoo.finetune.strategies import linear
 from zoo.lookup.runs import Run
 from zoo.ranking import cost, finals, work
 from zoo.workspace import Workspace
+from zoo_cli.rank import _cut_off
 from zoo_transformers.backbone import TransformersBackbone
 
 ROW = Row("everything", "none", "frozen")
@@ -220,13 +222,33 @@ def test_what_the_budget_does_not_allow_is_left_out_and_no_image_read_for_it(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = program("rank", fresh, *ASKED, "--budget", 0).done().out
-    assert "the budget was over before finalists were tried to the end" in none
+    assert (
+        "the budget was over before any finalist was trained: the order is that of the pr" in none
+    )
+    assert "the same command with more time (--budget 1h) goes on there" in none
     assert "FINALIST" not in none
     monkeypatch.setattr(finals, "speed_of", lambda _: Speed(1e6, (0.0,) * 20))
     monkeypatch.setattr(finals, "read", never)
     said = program("rank", fresh, *ASKED).done().out
-    assert "NOTE: 2 short runs left out; the shortest takes " in said
+    assert (
+        "NOTE: 2 short trainings not begun, as more time was needed than was left; the quick"
+        in said
+    )
     assert "FINALIST" not in said
+
+
+def test_what_the_budget_cut_off_is_said_in_plain_words() -> None:
+    cut = SimpleNamespace(kind="training", name="all", images=40, done=4, of=9, dropped="")
+    behind = SimpleNamespace(**{**vars(cut), "name": "half", "dropped": "behind the best"})
+    network = SimpleNamespace(name="team/a", state="measured", outcomes=[cut, behind])
+    ranking: Any = SimpleNamespace(networks=[network], images=120, left_out={"team/b: all": 200.0})
+    assert list(_cut_off(ranking)) == [
+        "NOTE: the budget was not enough for all short trainings of the finalists: what is said of "
+        "them rests on 40 of the 120 images; team/a: all came to epoch 4 of 9",
+        "NOTE: 1 short training not begun, as more time was needed than was left; the quickest "
+        "needs about 3 min (team/b: all)",
+        "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there",
+    ]
 
 
 def test_a_network_that_fails_takes_no_part(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

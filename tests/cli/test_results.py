@@ -25,9 +25,22 @@ PUSHED = {"ref", "manifest", "moved_from", "change", "logical_bytes", "sent_byte
 
 def test_init_json(bare: Run) -> None:
     first, second = bare("init", "--json"), bare("init", "--json")
-    assert first.json == {"root": str(Path.cwd()), "created": True}
-    assert second.json == {"root": str(Path.cwd()), "created": False}
+    here = Path.cwd()
+    assert first.json == {"root": str(here), "created": True, "inside": None}
+    assert second.json == {"root": str(here), "created": False, "inside": None}
     assert json.loads(Path("zoo.json").read_text()) == {"format": 1}
+    assert bare("init", "far/inner", "--json").json["inside"] == str(here)
+
+
+def test_init_inside_a_zoo_says_so(empty: Run) -> None:
+    outer = Path.cwd()
+    said = empty("init", "a/b").done()
+    assert said.out == f"created an empty zoo in {outer / 'a/b'}\n"
+    assert f"it lies inside another zoo, {outer}: commands run in {outer / 'a/b'}" in said.err
+    assert f"--home {outer}\n" in said.err
+    assert "there is a zoo already" in (again := empty("init", "a/b").done()).out
+    assert "inside" in again.err
+    assert empty("init").done().err == ""
 
 
 def test_index_json(prepared: Any) -> None:
@@ -181,6 +194,7 @@ def test_import_json(run: Run, tmp_path: Path) -> None:
     assert (shown["head"]["num_classes"], shown["license"]) == (3, "mit")
 
 
+@pytest.mark.long
 def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digits: Path) -> None:
     folder, image = tmp_path / "model", next((digits / "7").iterdir())
     run("adapt", TUNED, "team/mlp", "--truncate", "blocks.3", "--head", "mlp", "--classes", "10")

@@ -137,6 +137,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["seed", pytest.param("fold", marks=pytest.mark.long)])
+@pytest.mark.long
 def test_what_was_done_before_an_interrupt_is_taken_up(
     small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from fakes.hub_server import HubServer
 from safetensors.torch import save, save_file
 
 from zoo.exchange.acquire import acquire
-from zoo.exchange.not_finite import is_finite
+from zoo.lookup.details import CheckpointDetails, details
 from zoo.store.files import add_weights
+from zoo.store.not_finite import NOT_FINITE, is_finite, watched
+from zoo.transfer.maintenance import verify
 from zoo.workspace import Workspace
 
 RESNET = "timm/test_resnet.r160_in1k"
@@ -61,3 +64,32 @@ def test_a_pull_names_what_is_not_finite(
     with caplog.at_level(logging.WARNING, logger="zoo"):
         acquire(workspace, RESNET)
     assert caplog.messages == [f"{RESNET}: NaN or infinite values in {name}"]
+
+    # The manifest is the same whoever pulls, and does not say it: as that of an early import.
+    said = f"NaN or infinite values in {name}"
+    assert unfit(workspace) == ""
+    report = verify(workspace, None)
+    (odd,) = report.not_finite
+    assert (odd.names, odd.tensors, report.damages) == ((RESNET,), (name,), ())
+    assert unfit(workspace) == said
+    (workspace.root / NOT_FINITE).write_text("{")
+    assert unfit(workspace) == ""
+    assert "not-finite.json is damaged" in caplog.text
+    (workspace.root / NOT_FINITE).unlink()
+    verify(workspace, None)
+    assert unfit(workspace) == said
+
+
+def unfit(workspace: Workspace) -> str:
+    shown = details(workspace, RESNET)
+    assert isinstance(shown, CheckpointDetails)
+    return shown.not_finite
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 10])
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_pieces_may_end_within_a_number(cut: int, value: float) -> None:
+    data, told = struct.pack("<5f", 1, 2, value, 4, 5), list[float]()
+    pieces: list[bytes | memoryview] = [data[:cut], memoryview(data)[cut:]]
+    assert b"".join(watched("F32", pieces, lambda: told.append(value))) == data
+    assert len(told) == (value != 1)

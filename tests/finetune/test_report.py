@@ -18,9 +18,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from zoo.domain.task import Task
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.match import match
-from zoo.finetune.results.interval import wilson
+from zoo.finetune.results.interval import blocks, wilson
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.pictures import Tile, draw_confusion, draw_sheet, drawable, save
 from zoo.finetune.results.report import Measured, write_report
@@ -234,3 +235,77 @@ def test_a_contact_sheet_shows_them(tmp_path: Path) -> None:
 def _counts(measured: Measured) -> np.ndarray:
     pairs = measured.targets * 8 + measured.outputs.argmax(dim=1)
     return np.bincount(pairs.numpy())
+
+
+def crops(photos: int, each: int, *, alike: bool) -> Measured:
+    """So many crops ``each`` of ``photos``, two classes: those of one photo are all right or all
+    wrong, or each as it comes.
+    """
+    draw = np.random.default_rng(0)
+    right = draw.random((photos, 1 if alike else each)) < 0.7
+    right = np.broadcast_to(right, (photos, each)).ravel()
+    targets = np.repeat(np.arange(photos) % 2, each)
+    outputs = torch.eye(2)[torch.from_numpy(np.where(right, targets, 1 - targets))]
+    images = [f"{number}.png" for number in range(photos * each)]
+    groups = [f"photo {number // each}" for number in range(photos * each)]
+    return Measured("classification", outputs, torch.from_numpy(targets), "ab", images, groups)
+
+
+def test_crops_of_a_photo_that_are_alike_count_as_one_image() -> None:
+    """With an interval as of so many photos; where they are not alike, as of nearly all images."""
+    measured = crops(40, 10, alike=True)
+    single, grouped = measured._replace(groups=()).report({}), measured.report({})
+    photos = crops(40, 1, alike=True)._replace(groups=()).report({})
+    assert (single.groups, grouped.groups) == (None, 40)
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        wide, narrow, right = (
+            report.metrics[f"{name}_high"] - report.metrics[f"{name}_low"]
+            for report in (grouped, single, photos)
+        )
+        assert wide > 2.5 * narrow
+        assert wide == pytest.approx(right, rel=0.15)
+    for one, other in zip(grouped.classes, photos.classes, strict=True):
+        for name in ("recall_low", "precision_high", "f1_low"):
+            assert one.figures[name] == pytest.approx(other.figures[name], abs=0.02)
+    assert grouped.confusions[0].high == pytest.approx(photos.confusions[0].high, abs=0.02)
+    unlike = crops(40, 10, alike=False)
+    wide, narrow = (
+        report.metrics["accuracy_high"] - report.metrics["accuracy_low"]
+        for report in (unlike.report({}), unlike._replace(groups=()).report({}))
+    )
+    assert narrow <= wide < 1.3 * narrow
+    whole = crops(4, 100, alike=True)
+    whole = whole._replace(outputs=torch.eye(2)[whole.targets])
+    assert whole.report({}).metrics["accuracy_low"] < 0.6  # all right, of four photos
+
+
+def test_labels_and_numbers_of_crops() -> None:
+    torch.manual_seed(0)
+    targets = torch.randint(2, (40, 2)).float()
+    outputs, names = targets + torch.randn(40, 2), [str(number) for number in range(400)]
+    groups = [str(number // 10) for number in range(400)]
+    tenfold = outputs.repeat_interleave(10, dim=0), targets.repeat_interleave(10, dim=0)
+    figure: dict[Task, str] = {"multi-label": "mean_average_precision", "regression": "mae"}
+    for task, name in figure.items():
+        photos = Measured(task, outputs, targets, "ab", names[:40]).report({}).metrics
+        grouped = Measured(task, *tenfold, "ab", names, groups).report({}).metrics
+        for end in ("", "_low", "_high"):
+            assert grouped[name + end] == pytest.approx(photos[name + end], abs=0.03)
+
+
+def test_two_are_compared_by_groups_where_these_are_known() -> None:
+    """Ten crops of each of four photos that one alone has right are four finds, not forty."""
+    other = crops(40, 10, alike=True)
+    right = torch.eye(2)[other.targets]
+    one = other._replace(outputs=torch.cat([right[:40], other.outputs[40:]]))
+    found = paired(one, other)
+    wrong = 4 - sum(bool((other.outputs[at] == right[at]).all()) for at in (0, 10, 20, 30))
+    assert (found.images, found.groups, found.better, found.worse) == (400, 40, wrong, 0)
+    assert (found.test, found.p) == ("sign", 2 * 0.5**wrong if wrong else 1.0)
+    assert f"{wrong} of 40 groups of images apart" in found.in_words("one", "the other")
+    alone = paired(one._replace(groups=()), other)
+    assert (alone.groups, alone.better, alone.test) == (None, 10 * wrong, "mcnemar")
+
+
+def test_an_image_alone_shares_no_block() -> None:
+    assert blocks(["", "a", "b", "a", ""]).tolist() == [0, 1, 2, 1, 3]

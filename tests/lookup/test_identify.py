@@ -109,6 +109,27 @@ def test_an_ancestor_comes_before_what_derives_from_it(zoo: z.Zoo, tmp_path: Pat
     assert names == [LITE0, "aaa/same"]
 
 
+def test_of_many_fine_tunes_the_base_comes_first(
+    zoo: z.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many are compared as share most keys; these share equally many with what they are of."""
+    monkeypatch.setattr("zoo.lookup.identify.CANDIDATES", 2)
+    values = weights_of(zoo.workspace, LITE0)
+    _, base = zoo.workspace.names.resolve(LITE0)
+    before = 0
+    for number in range(40):
+        values["classifier.bias"] = values["classifier.bias"] + np.float32(1)
+        made = derive(zoo.workspace, LITE0, f"team/tuned-{number}", dict(values))
+        before += str(made) < str(base)
+        if before == 3:
+            break
+    values["classifier.bias"] = values["classifier.bias"] + np.float32(1)
+    save_file({k: torch.from_numpy(v) for k, v in values.items()}, tmp_path / "x.safetensors")
+    found = zoo.identify(tmp_path / "x.safetensors").to_json()["matches"]
+    assert found[0]["name"] == LITE0
+    assert found[0]["share"] == found[1]["share"]
+
+
 def test_tensors_of_quite_other_names(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     path = tmp_path / "renamed.safetensors"
     save_file({f"x{i}.{len(state) - i}": v for i, v in enumerate(state.values())}, path)

@@ -1,9 +1,10 @@
-"""The picture of a ranking is drawn whatever networks are called."""
+"""The picture of a ranking is drawn whatever networks are called, and no label leaves its place."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 
 from fakes.measured import MEASURED
 from PIL import Image
@@ -20,13 +21,14 @@ def test_each_network_is_drawn_and_the_first_are_named() -> None:
         scores=(),
     )  # fmt: skip
     one = Ranked(
-        name="far/$x_{1}$ \u82b1", manifest=None, state="measured", params=1, measured=MEASURED,
+        name=f"far/$x_{{1}}$ \u82b1{200 * 'm'}", manifest=None, state="measured", params=1,
+        measured=MEASURED,
         prior=Prior(kind="size", value=1, data_sets=0), finalist=True, outcomes=(tried,),
     )  # fmt: skip
     missing = replace(one, name="team/none", state="not here", measured=None)
     without = replace(one, outcomes=())
     others = [
-        replace(without, name=f"team/{at}", behind=True, measured=replace(MEASURED, ms=4.0 + at))
+        replace(without, name=f"team/{at}", behind=True, measured=replace(MEASURED, ms=4.0 + at**2))
         for at in range(NAMED)
     ]
     ranking = Ranking(
@@ -38,7 +40,26 @@ def test_each_network_is_drawn_and_the_first_are_named() -> None:
     (axes,) = figure.axes
     assert len(axes.containers) == NAMED + 1
     assert [line.get_marker() for line in axes.lines].count("x") == 1
-    assert len(axes.texts) == NAMED
-    assert axes.texts[0].get_text().startswith("1 far/")
+    assert [text.get_text() for text in axes.texts] == [f"{at + 1}" for at in range(NAMED)]
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.texts]
+    assert (len(named), named[0][:6], named[1]) == (NAMED, "1 far/", "2 team/0")
     figure.savefig(picture := BytesIO())
+    inside, beside = axes.get_window_extent(), legend.get_window_extent()
+    ticks = [*axes.xaxis.get_ticklabels(which="both")]
+    boxes = sorted(
+        (tick.get_window_extent().extents for tick in ticks if tick.get_text()),
+        key=lambda box: box[0],
+    )
+    assert all(one[2] < other[0] for one, other in pairwise(boxes))
+    assert inside.width > 0.45 * figure.bbox.width
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert inside.containsx(box.x0)
+        assert inside.containsx(box.x1)
+        assert inside.containsy(box.y0)
+        assert inside.containsy(box.y1)
+    assert not beside.overlaps(inside)
+    assert figure.bbox.x0 <= beside.x0 < beside.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= beside.y0 < beside.y1 <= figure.bbox.y1
     assert Image.open(picture).width > 100

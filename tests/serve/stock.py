@@ -86,7 +86,8 @@ def changes() -> dict[str, Any]:
     """What it does with repositories as such."""
     api = HfApi()
     made = api.create_repo("mine", private=True)
-    show = getattr(api, "update_repo_settings", None) or api.update_repo_visibility
+    newer = hasattr(api, "update_repo_settings")
+    show = getattr(api, "update_repo_settings" if newer else "update_repo_visibility")
     show("ann/mine", private=False)
     public = api.model_info("ann/mine", token=False).id
     api.move_repo("ann/mine", "ann/other")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import timm
 import torch
@@ -20,11 +21,13 @@ def main() -> None:
     net = timm.create_model("test_resnet", num_classes=3)
     timm.models.push_to_hf_hub(net, f"{NAMESPACE}/timm", model_args={"num_classes": 3})
     again = timm.create_model(f"hf-hub:{NAMESPACE}/timm", pretrained=True)
-    config = ViTConfig(
+    configured: Any = ViTConfig
+    config = configured(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         image_size=32, patch_size=16, num_labels=3,
     )  # fmt: skip
-    ViTForImageClassification(config).push_to_hub(f"{NAMESPACE}/vit")
+    vit: Any = ViTForImageClassification(config)
+    vit.push_to_hub(f"{NAMESPACE}/vit")
     AutoModelForImageClassification.from_pretrained(f"{NAMESPACE}/vit")
     same = all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     api = HfApi()

@@ -114,6 +114,17 @@ def test_files_that_are_no_network_stay_files(
     assert list(served.server.hub.workspace.store.backend.list("tmp/tmp")) == []
 
 
+def test_what_takes_too_long_is_ended(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zoo.serve.keep.adopting.SECONDS", 0.01)
+    send(served, "ann/mine", fine_tune())
+    until = time.monotonic() + 60
+    while "more than 0.01 seconds" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.05)
+    assert "ann/mine holds files only: it took more than 0.01 seconds" in caplog.text
+
+
 def test_what_was_left_is_done_when_the_server_starts_again(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -16,14 +17,20 @@ from fakes.sending import sha256
 from fakes.served import CONFIG, Got, Served, with_files
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_hf_file_metadata
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.domain.snapshot import Snapshot
-from zoo.serve.hub.operations import applied
+from zoo.domain.snapshot import Snapshot, SnapshotFile
+from zoo.errors import DiskFull
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.operations import applied, read_operations
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import History
 from zoo.serve.keep.views import Views
+from zoo.store import Store
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 
@@ -227,6 +234,72 @@ def test_what_is_no_commit_is_refused(
     got = plain.send(header(), *lines)
     assert got.code == code, got
     assert not plain.served.server.hub.history.versions(plain.repo)
+
+
+KEYS = st.sampled_from(
+    [
+        "header",
+        "file",
+        "lfsFile",
+        "deletedFile",
+        "deletedFolder",
+        "path",
+        "content",
+        "oid",
+        "size",
+        "summary",
+        "parentCommit",
+        "encoding",
+        "key",
+        "value",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | KEYS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=6,
+)
+LINES = st.binary(max_size=40) | st.fixed_dictionaries({"key": KEYS, "value": VALUES}).map(
+    lambda line: json.dumps(line).encode()
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LINES, max_size=4), st.integers(1, 40))
+def test_any_bytes_are_a_commit_or_refused(lines: list[bytes], size: int) -> None:
+    body = b"\n".join(lines)
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    file = SnapshotFile(path="file", size=1, sha256=Digest("sha256", "0" * 64),
+                        object=Digest("blake3", "0" * 64))  # fmt: skip
+    try:
+        sent = read_operations(pieces, add=lambda _: file, find=lambda _: file)
+        tree = applied(sent.each, {})
+        status = 200
+    except Refused as refused:
+        tree, status = {}, refused.status
+    assert status in (200, 400, 404, 413)
+    Snapshot.from_bytes(Snapshot.of(tree.values()).to_bytes())
+
+
+def test_a_full_disk_changes_nothing(
+    plain: Plain, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = plain.send(header(), small("a")).json["commitOid"]
+    for name in ("append_ref", "put"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, name, raiser(DiskFull(served.root)))
+            got = plain.send(header("full"), small("b"))
+            assert got.code == "DiskFull", name
+        assert plain.head() == first
+    assert verify(served.server.hub.workspace.store).damages == ()
+    assert plain.send(header("full"), small("b")).status == 200
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fails(*_: object) -> None:
+        raise error
+
+    return fails
 
 
 def test_bounds_are_kept(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:

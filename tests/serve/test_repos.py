@@ -62,7 +62,9 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert served.ask("/api/models/cleo/new/auth-check/write", token=cleo).status == 200
     assert served.ask("/api/models/cleo/new", token=ann).json["private"]
     assert served.ask("/api/models/cleo/new").code == "RepoNotFound", "public was not asked for"
-    assert served.ask("/api/models/cleo/new/tree/main", token=ann).code == "RevisionNotFound"
+    assert served.ask("/api/models/cleo/new/tree/main", token=ann).json == []
+    gone = served.ask("/cleo/new/resolve/main/README.md", token=ann)
+    assert gone.code == "EntryNotFound"
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
@@ -143,6 +145,8 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
         new = f"/ann/net/resolve/{before['main'][0]}/config.json?x=1"
         assert (old.status, old.headers["location"]) == (307, new)
         assert served.ask(new, token=ann).status == 200
+        coded = served.ask("/api/models/te%61m/net/tree/a%2Fb", token=ann)
+        assert coded.headers["location"] == "/api/models/ann/net/tree/a%2Fb"
         for path in ("/api/models/team/net", "/api/models/ann/net"):
             assert served.ask(path, token=ben).code == "RepoNotFound", "it is private still"
         assert move(served, ann, "ann/net", "ann/web").status == 200

@@ -158,6 +158,7 @@ def test_what_others_are_coded_against_stays_plain(
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"], indirect=True)
+@pytest.mark.long
 def test_killed_in_between_it_leaves_both_and_is_taken_up_again(
     mine: Workspace, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.domain.words import plural
 from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.advised import groups_digest, test_digest
@@ -64,6 +65,7 @@ class Advice(Result):
         remarks: What to know about the data.
         groups: A table of all images for `finetune`, where what shows the same is in one group;
             None where none was written.
+        root: The folder that the paths in that table begin at, the ``root`` of `finetune`.
     """
 
     base: str
@@ -78,6 +80,7 @@ class Advice(Result):
     plan: Plan | None
     remarks: tuple[str, ...]
     groups: Path | None
+    root: Path | None
 
 
 def advise(
@@ -176,6 +179,7 @@ def _advice(
         plan=plan,
         remarks=remarks,
         groups=groups,
+        root=dataset.images.root if groups and isinstance(dataset.images, FileImages) else None,
     )
 
 
@@ -248,16 +252,17 @@ def _groups(
     dataset: Dataset, reading: Reading, groups: Sequence[str]
 ) -> list[tuple[str, str, str]]:
     """Rows of the table that keeps together what shows the same: path, label, group; none where
-    nothing does, or where images are no files with a class.
+    nothing does, or where images are no files with a class. Paths are those of the data.
     """
-    files = [dataset.images.file(sample.key) for sample in reading.samples]
-    if dataset.task != "classification" or not any(groups):
+    is_files = isinstance(dataset.images, FileImages)
+    if dataset.task != "classification" or not is_files or not any(groups):
         return []
     labels = [dataset.classes[target] for target in reading.targets.tolist()]
     return [
-        (str(file.absolute()), label, group or f"alone {at}")
-        for at, (file, label, group) in enumerate(zip(files, labels, groups, strict=True))
-        if file
+        (sample.key, label, group or f"alone {at}")
+        for at, (sample, label, group) in enumerate(
+            zip(reading.samples, labels, groups, strict=True)
+        )
     ]
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from scipy.stats import norm
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from zoo.backbones.taps import HEAD
 from zoo.domain.progress import Progress, silent
 from zoo.domain.result import Result
 from zoo.domain.task import Task
-from zoo.finetune.results.interval import wilson
+from zoo.finetune.results.interval import independent, wilson
 
 __all__ = [
     "TOGETHER",
@@ -29,7 +28,6 @@ __all__ = [
     "ahead",
     "cheapest",
     "error_of_mean",
-    "independent",
     "probe_depths",
     "span",
     "usable",
@@ -187,20 +185,3 @@ def error_of_mean(scores: Tensor, images: int) -> float:
     """
     spread = scores.double().var(correction=0).item()
     return math.sqrt((spread * images + 1) / (images + 4) / (images + 4))
-
-
-def independent(scores: Tensor, groups: Sequence[str]) -> int:
-    """How many independent images tell as much as these (N,), of which groups are alike: the
-    design effect of cluster samples (Kish, "Survey Sampling", 1965).
-    """
-    count, centered = len(scores), (scores - scores.mean()).double()
-    spread = centered.square().sum().item()
-    if not any(groups) or not spread:
-        return count
-    index = {name: at for at, name in enumerate(dict.fromkeys(groups)) if name}
-    alone = len(index)
-    where = [index[name] if name else alone + at for at, name in enumerate(groups)]
-    sums = torch.zeros(alone + count, dtype=torch.float64)
-    sums.index_add_(0, torch.tensor(where), centered)
-    effect = max(sums.square().sum().item() / spread, 1.0)
-    return max(round(count / effect), 1)

@@ -13,6 +13,7 @@ from zoo.advice.depths import Depth
 from zoo.advice.growth import Growth
 from zoo.advice.layers import Layers
 from zoo.advice.plan import Plan
+from zoo.domain.words import shortened
 from zoo.finetune.results.pictures import drawable
 
 __all__ = ["draw_advice"]
@@ -20,20 +21,24 @@ __all__ = ["draw_advice"]
 SIZES = {"*": 14, "D": 7, "o": 7}
 PANEL = 5.0
 """Inches of each panel."""
+LEGEND, LETTERS = 3.0, 40
+"""Inches for the names of what was tried, and the most letters of one."""
 
 
 def draw_advice(layers: Layers, plan: Plan) -> Figure:
     """Depths, growth and trials beside each other, with their 95 % intervals."""
     names = [each.at for each in layers.depths.depths] + [each.name for each in plan.tried]
-    shown, fonts = drawable(names)
+    shown, fonts = drawable([shortened(name, LETTERS) for name in names])
     with rc_context({"font.family": fonts}):
         panels = 3 if layers.growth else 2
-        figure = Figure(figsize=(panels * PANEL, PANEL), layout="constrained")
+        figure = Figure(figsize=(panels * PANEL + LEGEND, PANEL), layout="constrained")
         depths, *middle, trials = figure.subplots(1, panels, sharey=True)
         _depths(depths, layers.depths.depths, shown)
         if layers.growth:
             _growth(middle[0], layers.growth)
         _trials(trials, plan, shown[len(layers.depths.depths) :])
+        # Beside the panels, where it covers no interval.
+        figure.legend(*trials.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
         depths.set_ylabel(f"{layers.score} of images held out")
     return figure
 
@@ -71,5 +76,4 @@ def _trials(axes: Axes, plan: Plan, names: Sequence[str]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("seconds of the trial")
-    axes.legend(fontsize=8)
     axes.set_title("what was tried (star: advised; diamonds: probes)")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import cast
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
@@ -16,6 +18,7 @@ from zoo.store import Store
 
 __all__ = ["DTYPES", "mapped_state"]
 
+Bytes: TypeAlias = NDArray[np.uint8]
 DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -47,7 +50,7 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
         InvalidManifest: A tensor's shape and bytes do not agree.
         Unsupported: A dtype that torch does not have.
     """
-    storages: dict[tuple[Digest, int], torch.UntypedStorage] = {}
+    maps: dict[tuple[Digest, int], Bytes] = {}
     uses: Counter[tuple[Digest, int]] = Counter()
     state: dict[str, torch.Tensor] = {}
     for tensor in manifest.tensors:
@@ -58,31 +61,30 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
         if tensor.dtype not in DTYPES:
             raise Unsupported(f"tensor '{tensor.name}' has dtype {tensor.dtype}")
         dtype = DTYPES[tensor.dtype]
-        if key not in storages:
-            storages[key] = _map(store, tensor.object, known=bool(key[1]))
-        storage = storages[key]
-        if tensor.offset + tensor.nbytes > storage.nbytes():
-            end = tensor.offset + tensor.nbytes
-            raise Corrupt(f"object {tensor.object}", f"{end} bytes", f"{storage.nbytes()} bytes")
+        if key not in maps:
+            maps[key] = _map(store, tensor.object, known=bool(key[1]))
+        end = tensor.offset + tensor.nbytes
+        if end > maps[key].nbytes:
+            raise Corrupt(f"object {tensor.object}", f"{end} bytes", f"{maps[key].nbytes} bytes")
         if tensor.nbytes != math.prod(tensor.shape) * dtype.itemsize:
             raise InvalidManifest(f"tensor '{tensor.name}' does not have the bytes of its shape")
-        state[tensor.name] = _view(storage, tensor, dtype)
+        state[tensor.name] = _view(maps[key], tensor, dtype)
     return state
 
 
-def _view(storage: torch.UntypedStorage, tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _view(mapped: Bytes, tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor in its place. Its storage has its own bytes alone: torch does not save or copy
+    storages of two dtypes (batch norm counts in int64), nor safetensors' `save_model` parts of one.
+    """
     if not tensor.nbytes:
         return torch.empty(tensor.shape, dtype=dtype)
-    begin = tensor.offset
-    if begin % dtype.itemsize:  # another writer's layout: torch cannot look at it in place
-        storage = storage[begin : begin + tensor.nbytes].clone()
-        begin = 0
-    view = torch.empty(0, dtype=dtype)
-    strides = torch.empty(tensor.shape, device="meta").stride()
-    return view.set_(storage, begin // dtype.itemsize, tensor.shape, strides)
+    own = mapped[tensor.offset : tensor.offset + tensor.nbytes]
+    if tensor.offset % dtype.itemsize:  # another writer's layout: torch wants it aligned
+        own = own.copy()
+    return torch.frombuffer(own, dtype=dtype).view(tensor.shape)
 
 
-def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
+def _map(store: Store, digest: Digest, *, known: bool) -> Bytes:
     """A private map of an object, which is hashed first unless it is ``known`` to be sound."""
     size = store.size("objects", digest)
     path = store.path("objects", digest)
@@ -90,7 +92,7 @@ def _map(store: Store, digest: Digest, *, known: bool) -> torch.UntypedStorage:
     if actual != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", str(store.root))
     if not size:
-        return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
-    # Not shared: writing to a tensor copies the page, and never reaches the file.
-    storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
-    return cast(torch.UntypedStorage, storage)
+        return np.empty(0, np.uint8)
+    # Not shared: writing to a tensor copies the page, and never reaches the file. Python's own mmap
+    # would keep a file open for each object.
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()

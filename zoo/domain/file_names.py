@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from zoo.domain.manifest import is_file_name
 from zoo.errors import InvalidOption
@@ -57,7 +58,7 @@ def check_folder(folder: Path) -> None:
     raise InvalidOption(
         f"{folder}: export writes a folder that the library of the network reads (timm, "
         f"torchvision, transformers), and no {suffix} file",
-        hint=f"name a folder: zoo export NAME {folder.with_suffix('')}{onnx}",
+        hint=f"name a folder: zoo export NAME {quote(str(folder.with_suffix('')))}{onnx}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
-__all__ = ["checked_note", "not_finite", "plural", "some"]
+__all__ = ["checked_note", "not_finite", "of_groups", "plural", "shortened", "some"]
 
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -22,9 +22,14 @@ def plural(number: int, one: str, several: str = "") -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first of some names, and how many more there are: ``a, b, c, d and 4 more``."""
-    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names[:NAMED]]
+    shown = [shortened(name, LONGEST) for name in names[:NAMED]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(shown) + more
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name of so many letters at most, the last of which says that there were more."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def checked_note(note: str) -> str:
@@ -44,3 +49,11 @@ def checked_note(note: str) -> str:
 def not_finite(names: Sequence[str]) -> str:
     """What to say of tensors with NaN or infinite values; empty if there are none."""
     return f"NaN or infinite values in {some(names)}" if names else ""
+
+
+def of_groups(groups: float) -> str:
+    """What intervals are of, where images belong together."""
+    return (
+        f"these images are in {plural(int(groups), 'group')}; those of one group are alike, so the "
+        "intervals are of groups, not of single images"
+    )

@@ -52,6 +52,7 @@ class Adapted(Result):
         options: What was done to the network, all in all.
         moved_from: What the name pointed at before, if that was another checkpoint.
         change: What differs from that for those who use the name.
+        headless: Whether the network has no head, and gives its pooled features.
         nbytes: Size of its tensors.
         shared: How much of that its parent holds as well, and so is stored once.
     """
@@ -62,6 +63,7 @@ class Adapted(Result):
     options: Mapping[str, object]
     moved_from: Digest | None
     change: Change | None
+    headless: bool
     nbytes: int = field(metadata={"json": "bytes"})
     shared: int = field(metadata={"json": "shared_bytes"})
 
@@ -116,6 +118,7 @@ def _adapted(
         options=planned.backbone.options,
         moved_from=(before := moved_from(new.before, digest)),
         change=change_from(workspace.store, before, workspace.store.manifest(digest)),
+        headless=planned.head.num_classes == 0,
         nbytes=sum(tensor.nbytes for tensor in weights.tensors),
         shared=sum(tensor.nbytes for tensor in weights.tensors if tensor.object in known),
     )

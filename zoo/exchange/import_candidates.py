@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo import plugins
@@ -187,7 +188,7 @@ def _network_of(
         if layouts:
             raise InvalidOption(
                 f"{layouts[0].file} beside it is of a network of {layouts[0].plugin}: import the "
-                f"folder (zoo import {path.parent} --as NAME), or give --architecture"
+                f"folder (zoo import {quote(str(path.parent))} --as NAME), or give --architecture"
             ) from None
         alike = resembling(workspace, survey(path))
         if not alike or alike[0].match.share < LEAST or key:
@@ -213,8 +214,8 @@ def _why_no_network(folder: Path, there: Sequence[str]) -> str:
     name = (weights or ["FILE"])[0]
     return (
         f"{folder} has no {CONFIG} that says what network it is. To import all weights in it, as "
-        f"of a run: zoo import {folder} --recursive --as 'team/{{stem}}'; or one: zoo import "
-        f"{folder / name} --as NAME"
+        f"of a run: zoo import {quote(str(folder))} --recursive --as 'team/{{stem}}'; or one: "
+        f"zoo import {quote(str(folder / name))} --as NAME"
     )
 
 

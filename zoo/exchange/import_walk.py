@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
@@ -57,7 +58,8 @@ def _in_folder(
     taken |= set(own)
     if own and own[0].endswith(INDEX):
         # One hash tells a file of a plan from others, and all epochs of a run have equal indexes.
-        how = f"its weights are in several files, import it alone: zoo import {here} --as NAME"
+        how = "its weights are in several files, import it alone: "
+        how += f"zoo import {quote(str(here))} --as NAME"
         left_out[str(below)] = how
     elif own:
         moment = names.moment_of(here.name, steps=True) if below.parts else None

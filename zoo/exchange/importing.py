@@ -44,11 +44,11 @@ from zoo.exchange.import_candidates import (
 from zoo.exchange.import_names import IMPORT, name_check
 from zoo.exchange.import_report import NONE_FOUND, ImportReport
 from zoo.exchange.infer_metadata import infer_metadata
-from zoo.exchange.not_finite import nan_tensors, nan_tensors_here
 from zoo.exchange.origin import FromPlan, Origin
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
+from zoo.store.not_finite import nan_tensors, nan_tensors_here
 from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 

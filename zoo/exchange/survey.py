@@ -13,11 +13,11 @@ from zoo.domain.hashes import sha256
 from zoo.errors import ZooError
 from zoo.exchange.file_record import FileRecord, file_record
 from zoo.exchange.identifying import read_tensors
-from zoo.exchange.not_finite import nan_tensors
 from zoo.exchange.origin import stamp
 from zoo.lookup.identify import Candidate, candidates
 from zoo.lookup.match import FileTensor
 from zoo.store.files import LARGE, group_of
+from zoo.store.not_finite import nan_tensors
 from zoo.store.regular import open_regular
 from zoo.store.tensor_keys import object_key, sample_keys
 from zoo.workspace import Workspace

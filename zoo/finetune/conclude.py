@@ -215,17 +215,22 @@ def _measured(prepared: Prepared, loader: Loader) -> Measured:
             prepared.model, loader.whole(), loader.forward, advance=task.advance
         )
     images = [sample.key for sample in dataset.test]
-    return Measured(prepared.task, outputs, targets, dataset.classes, images)
+    groups = [dataset.groups.get(image, "") for image in images]
+    return Measured(prepared.task, outputs, targets, dataset.classes, images, groups)
 
 
 def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
     """Write down what the test images show."""
     from zoo.finetune.results.pictures import draw_curves
 
-    metrics = _metrics(prepared, measured)
+    metrics = {**_metrics(prepared, measured)}
     if not all(map(math.isfinite, metrics.values())):
         raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
-    report = measured.report({**metrics, "test_images": float(len(measured.images))})
+    metrics["test_images"] = float(len(measured.images))
+    report = measured.report(metrics)
+    if report.groups is not None:
+        told = {**report.metrics, "test_groups": float(report.groups)}
+        report = replace(report, metrics=told)
     journal.note("test", 0, **report.metrics)
     folder = journal.run.folder
     draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")

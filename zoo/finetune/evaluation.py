@@ -172,6 +172,7 @@ def evaluate(
     *,
     against: str | None,
     split: str | None,
+    group_by: str,
     skip_bad: bool,
     opening: Opening,
     out: Path | None,
@@ -183,17 +184,18 @@ def evaluate(
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
     device = pick_device(device)
     model, other = _models(workspace, name, against)
-    dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress)
+    dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress, group_by)
     own = _own_split(workspace, model, dataset, opening, progress)
     split, samples = _choose(dataset, own, split)
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
-    setting = _Setting(
-        workspace, replace(dataset, test=samples), split, batch_size, device, save, progress
+    asked = replace(
+        dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
     )
+    setting = _Setting(workspace, asked, split, batch_size, device, save, progress)
     for each in filter(None, (model, other)):
         _matched(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, own)
-    remarks = [*dataset.remarks, *_guessed(model), *mine.seen]
+    remarks = [*dataset.remarks, *_guessed(model), *mine.seen, *_ungrouped(model, asked)]
     comparison = None
     if other:
         theirs = setting.answers(other, _own_split(workspace, other, dataset, opening, progress))
@@ -271,6 +273,17 @@ def _model(workspace: Workspace, name: str) -> Model:
 
 def _guessed(model: Model) -> list[str]:
     return [f"{model.name}: {guess}" for guess in guesses(model.manifest)]
+
+
+def _ungrouped(model: Model, dataset: Dataset) -> list[str]:
+    """A remark where images were grouped for its training, and these are not."""
+    rule = (model.manifest.recipe or {}).get("group_by")
+    if not rule or dataset.groups:
+        return []
+    return [
+        f"{model.name} was trained with --group-by {rule}; here each image counts as independent "
+        "of the others: if they are not, --group-by says which belong together"
+    ]
 
 
 def _own_split(
@@ -407,7 +420,8 @@ def _outputs(
     images = [sample.key for sample in matched.samples]
     targets = targets_of(matched.samples, model.task)
     names = [*matched.outputs.values()]
-    return Measured(model.task, outputs[:, [*matched.outputs]], targets, names, images)
+    groups = [dataset.groups.get(image, "") for image in images]
+    return Measured(model.task, outputs[:, [*matched.outputs]], targets, names, images, groups)
 
 
 def _report(model: Model, measured: Measured) -> Report:

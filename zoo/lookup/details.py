@@ -18,12 +18,17 @@ from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.store.evaluations import evaluations
+from zoo.store.not_finite import NOT_FINITE, known_not_finite
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry
 
 __all__ = ["CatalogDetails", "CheckpointDetails", "Details", "RemoteDetails", "details"]
+
+
+LAST = ("evaluations", "lineage", "children", "terms", "unknown", "unproven", "not_finite")
+"""Of a checkpoint that is here, what comes behind what its manifest says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -46,6 +51,8 @@ class CheckpointDetails(Result):
         terms: What the licenses come to.
         unknown: What nobody has said of it (`zoo.domain.manifest.Manifest.unknown`).
         unproven: What the manifest says of bytes that are not here; empty if nothing.
+        not_finite: Which weights `zoo verify` has found to be NaN or infinite, if the manifest does
+            not say it; empty if none, or nobody has looked.
     """
 
     name: str
@@ -63,6 +70,7 @@ class CheckpointDetails(Result):
     terms: Terms
     unknown: tuple[str, ...]
     unproven: str
+    not_finite: str
 
     def to_json(self) -> Json:
         """Plain data for JSON; tensors are counted, not listed."""
@@ -77,10 +85,7 @@ class CheckpointDetails(Result):
         told.pop("ancestors", None)  # ``lineage`` names them
         if custom := self.checkpoint.backbone.custom:
             told["custom_config"] = custom
-        last = {
-            key: data.pop(key)
-            for key in ("evaluations", "lineage", "children", "terms", "unknown", "unproven")
-        }
+        last = {key: data.pop(key) for key in LAST}
         return {"kind": "checkpoint", **data, **told, **last}
 
 
@@ -162,6 +167,7 @@ def details(workspace: Workspace, name: str) -> Details:
     sources = _sources(workspace, ref, manifest, entry)
     macs = workspace.registry.published_macs(manifest)
     published = (entry.entry.metrics or {}) if entry and sources else {}
+    found = known_not_finite(workspace.own(NOT_FINITE), digest)
     return CheckpointDetails(
         name=str(ref or digest),
         manifest=digest,
@@ -178,6 +184,7 @@ def details(workspace: Workspace, name: str) -> Details:
         terms=terms(workspace, str(ref or digest), manifest),
         unknown=manifest.unknown,
         unproven=_unproven(manifest),
+        not_finite="" if found == manifest.provenance.get("warning") else found,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,16 +197,29 @@ def candidates(
     """
     here: list[Candidate] = []
     elsewhere: list[Holder] = []
-    for holder in workspace.registry.holders_of(keys, CANDIDATES):
+    holders = workspace.registry.holders_of(keys, CANDIDATES)
+    for holder in holders:
         try:
-            manifest = workspace.store.manifest(holder.manifest)
-            compared = match(workspace.store, manifest, tensors)
+            here += _compared(workspace, holder.manifest, tensors)
         except MissingObject:
             elsewhere.append(holder)
-            continue
-        if compared.share:
-            here.append(Candidate(holder.manifest, manifest, compared))
+    # Of many fine-tunes that kept equally much, any may be among the holders: what they derive
+    # from has it, too.
+    seen = {holder.manifest for holder in holders}
+    bases = Counter(base for one in here for base in one.manifest.ancestry() - seen)
+    for base, _ in bases.most_common(CANDIDATES):
+        with suppress(MissingObject):
+            here += _compared(workspace, base, tensors)
     return sorted(here, key=lambda one: one.rank), elsewhere
+
+
+def _compared(
+    workspace: Workspace, digest: Digest, tensors: Mapping[str, FileTensor]
+) -> Iterator[Candidate]:
+    """The checkpoint beside ``tensors``, if they share any."""
+    manifest = workspace.store.manifest(digest)
+    if (compared := match(workspace.store, manifest, tensors)).share:
+        yield Candidate(digest, manifest, compared)
 
 
 def _complete(workspace: Workspace) -> None:

@@ -17,7 +17,8 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from zoo.advice.depths import error_of_mean, independent
+from zoo.advice.depths import error_of_mean
+from zoo.finetune.results.interval import independent
 
 __all__ = ["LEVEL", "significant_pairs", "paired_error"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from zoo.advice.depths import TOGETHER, error_of_mean, independent, probe_depths
+from zoo.advice.depths import TOGETHER, error_of_mean, probe_depths
 from zoo.advice.held_out import FOLDS
 from zoo.advice.layers import LEAST, features_of, judging
 from zoo.advice.reading import read
@@ -18,6 +18,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.dataset.dataset import Dataset
+from zoo.finetune.results.interval import independent
 from zoo.finetune.setup.prepare import Prepared
 from zoo.ranking.cost import cost_of
 from zoo.ranking.h_score import h_score

@@ -29,7 +29,7 @@ from zoo.ranking.measured import Measured, keep, kept
 from zoo.ranking.order import by_finals, by_probes
 from zoo.ranking.past import past_figures
 from zoo.ranking.prior import Prior, priors
-from zoo.ranking.ranked import Ranked, Ranking
+from zoo.ranking.ranked import Ranked, Ranking, State
 from zoo.ranking.work import Work
 from zoo.registry import Found
 from zoo.workspace import Workspace
@@ -43,12 +43,16 @@ MOST_PULLED = 10
 
 def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress) -> Ranking:
     """Rank networks on the data of ``recipe``."""
+    begun = time.monotonic()
     with writable(workspace, CACHE, TRIALS) as root:
-        dataset = dataset_of(root / CACHE, recipe, progress)
-        judges, device = judges_of(dataset, recipe.seed), pick_device(asked.device)
-        runs = runs_by_result(workspace)
-        work = Work(workspace, recipe, asked, dataset, judges, runs, root, device, progress)
-        before = _before(work)
+        try:
+            dataset = dataset_of(root / CACHE, recipe, progress)
+            judges, device = judges_of(dataset, recipe.seed), pick_device(asked.device)
+            runs = runs_by_result(workspace)
+            work = Work(workspace, recipe, asked, dataset, judges, runs, root, device, progress)
+            before = _before(work)
+        except KeyboardInterrupt:  # images are not known yet; networks are
+            return _of_priors(workspace, recipe, asked, time.monotonic() - begun)
         rows = by_probes(_measured(work, before), judges.groups, asked.top)
         tried = finals(work, [row for row in rows if row.finalist])
     if tried:
@@ -73,6 +77,40 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
     return ranking
 
 
+def _of_priors(workspace: Workspace, recipe: Recipe, asked: Asked, seconds: float) -> Ranking:
+    """The ranking of a Ctrl-C that came before anything was measured: without the zoo's history,
+    of which nobody knows yet what is of these images.
+    """
+    before = priors([known_of(workspace, each) for each in asked.networks], (), asked.results)
+    rows = [
+        _unmeasured(each, prior, "not reached" if each.pulled else "not here")
+        for each, prior in _by_prior(asked.networks, before)
+    ]
+    ranking = Ranking(
+        data=recipe.data,
+        data_digest="",
+        split_digest="",
+        task=None,
+        measure="",
+        images=0,
+        chance=None,
+        without=(),
+        prior=before[0].kind,
+        networks=tuple(rows),
+        winner=None,
+        left_out={},
+        ended="interrupted",
+        seconds=seconds,
+    )
+    _write(asked, ranking)
+    return ranking
+
+
+def _unmeasured(found: Found, prior: Prior, state: State) -> Ranked:
+    manifest = found.manifest if found.pulled else None
+    return Ranked(name=found.name, manifest=manifest, state=state, prior=prior, params=found.params)
+
+
 def _before(work: Work) -> list[Prior]:
     """What is known of each network before anything is measured."""
     known = [known_of(work.workspace, each) for each in work.asked.networks]
@@ -95,13 +133,7 @@ def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
     """Each network as far as it was come to; what is kept from before costs nothing."""
     rows: list[Ranked] = []
     for found, prior in _by_prior(work.asked.networks, before):
-        row = Ranked(
-            name=found.name,
-            manifest=found.manifest if found.pulled else None,
-            state="not here",
-            prior=prior,
-            params=found.params,
-        )
+        row = _unmeasured(found, prior, "not here")
         try:
             rows.append(_one(work, found, row))
         except ZooError as error:

@@ -65,9 +65,10 @@ class Ranking(Result):
 
     Attributes:
         data: The images.
-        data_digest: The same for the same images with the same labels.
+        data_digest: The same for the same images with the same labels; empty where Ctrl-C came
+            before they were read, and so are ``split_digest`` and ``measure``.
         split_digest: The same for the same images in the same splits.
-        task: What their targets are.
+        task: What their targets are; None where they were not read.
         measure: What scores are: accuracy; the mean F1 of an image's labels; R2 of numbers.
         images: How many training and validation images networks were judged by.
         chance: The accuracy of naming the largest class always; None for labels and numbers.
@@ -83,7 +84,7 @@ class Ranking(Result):
     data: str
     data_digest: str
     split_digest: str
-    task: Task
+    task: Task | None
     measure: str
     images: int
     chance: float | None

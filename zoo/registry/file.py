@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 from zoo.errors import Unavailable
 from zoo.registry.engines.sqlite import sides
@@ -106,9 +107,9 @@ def _why(path: Path) -> str:
     found, folder = path.stat(), path.parent.stat()
     whose = f"{path} belongs to {_user(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
     if not found.st_mode & stat.S_IWGRP:
-        return f"{whose}, who can: chmod g+w {path}"
+        return f"{whose}, who can: chmod g+w {quote(str(path))}"
     if path.is_file() and found.st_gid != folder.st_gid:
-        return f"{whose}, who can: chgrp {_group(folder.st_gid)} {path}"
+        return f"{whose}, who can: chgrp {_group(folder.st_gid)} {quote(str(path))}"
     return f"{whose}, and you are not in its group {_group(found.st_gid)}"
 
 

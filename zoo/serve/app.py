@@ -85,7 +85,7 @@ class App:
                     return route.handler(asked, **_own(route, fields))
             except Refused as refused:
                 if refused.code == "RepoNotFound" and _action(route):
-                    return self._new_name(call, repo_of(fields)) or refused.answer()
+                    return self._new_name(call, route, repo_of(fields)) or refused.answer()
                 raise
         except Refused as refused:
             return refused.answer()
@@ -120,17 +120,18 @@ class App:
             ask.require(action)
         return ask
 
-    def _new_name(self, call: Call, repo: str) -> Answer | None:
+    def _new_name(self, call: Call, route: HubRoute, repo: str) -> Answer | None:
         """Where to go instead, if a repository has another name now, and both may be read."""
         accounts = self.hub.accounts
         new = accounts.repos.moved(repo) if repo else None
-        if not new:
+        match = route.pattern.fullmatch(call.path)
+        if not new or not match:
             return None
         actor, rules = accounts.look(_token(call))
         if not actor or not all(may(actor, "read", rules.access(path)) for path in (repo, new)):
             return None
         # Without the host, as for files.
-        path = call.path.replace(f"/{repo}", f"/{new}", 1)
+        path = f"{call.path[: match.start('namespace')]}{new}{call.path[match.end('name') :]}"
         query = f"?{call.query}" if call.query else ""
         return Answer(status=307, headers={"Location": f"{self.address.prefix}{path}{query}"})
 

@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from zoo.store.encoded import read_encoded
 from zoo.store.files import object_ranges
 from zoo.store.header import parse_header
 from zoo.store.manifests import Document
+from zoo.store.not_finite import watched
 from zoo.store.store import Store
 
 __all__ = ["File", "Objects", "check_file", "files_of", "key_of", "stored_ranges"]
@@ -54,19 +56,26 @@ def key_of(file: File) -> str:
     return blake3(repr((ranges, names)).encode()).hexdigest()
 
 
-def check_file(file: File, read: Callable[[Range], Iterable[Buffer]]) -> None:
-    """Put ``file`` together from what ``read`` gives of objects, and compare.
+def check_file(
+    file: File, read: Callable[[Range], Iterable[Buffer]], odd: list[str] | None = None
+) -> None:
+    """Put ``file`` together from what ``read`` gives of objects, and compare. ``odd`` gets the
+    names of tensors with NaN or infinite values; None: nobody looks.
 
     Raises:
         InvalidManifest: It is not the file that the manifest says, or its tensors are not those of
             its header.
     """
-    hasher, first = hashlib.sha256(), isinstance(file, WeightsFile)
-    for span in object_ranges(file):
+    hasher = hashlib.sha256()
+    tensors = file.tensors if isinstance(file, WeightsFile) else ()
+    for number, span in enumerate(object_ranges(file)):
         pieces = read(span)
-        if first:
+        if number:  # behind the header
+            tensor = tensors[number - 1]
+            if odd is not None:
+                pieces = watched(tensor.dtype, pieces, partial(odd.append, tensor.name))
+        elif isinstance(file, WeightsFile):
             pieces = [_checked_header(file, span, pieces)]
-            first = False
         for piece in pieces:
             hasher.update(piece)
     if hasher.hexdigest() != file.sha256.hex:
@@ -151,9 +160,8 @@ def _cut(pieces: Iterable[Buffer], offset: int, length: int) -> Iterator[Buffer]
         offset -= len(piece)
 
 
-def _checked_header(file: File, span: Range, pieces: Iterable[Buffer]) -> Buffer:
+def _checked_header(file: WeightsFile, span: Range, pieces: Iterable[Buffer]) -> Buffer:
     """The verbatim header of a safetensors file, if it tells of the tensors of the manifest."""
-    assert isinstance(file, WeightsFile)
     if span[2] > HEADER_BYTES + 8:
         raise InvalidManifest(f"'{file.name}' has a header of {span[2]} bytes")
     data = b"".join(pieces)

@@ -41,7 +41,7 @@ from zoo.store.proof import File as CheckpointFile
 from zoo.store.proof import Objects, check_file, files_of, key_of
 from zoo.store.store import Store
 
-__all__ = ["Damage", "Report", "verify"]
+__all__ = ["Damage", "NotFinite", "Report", "verify"]
 
 KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 """In the order of listing: what needs others, before them."""
@@ -74,6 +74,21 @@ class Damage:
     newer: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFinite:
+    """A checkpoint with NaN or infinite values: its bytes are as they came, so nothing is damaged.
+
+    Attributes:
+        manifest: The checkpoint.
+        names: What it is called, or its digest.
+        tensors: Those of its tensors that have such values.
+    """
+
+    manifest: Digest
+    names: tuple[str, ...]
+    tensors: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report(Result):
     """What was checked, and what was found.
@@ -84,6 +99,7 @@ class Report(Result):
         damages: All that is wrong, sorted; empty for a sound store.
         healed: Of a repair: damage that is no more.
         newer: What is of a newer format, and could not be checked.
+        not_finite: Checkpoints with NaN or infinite values, by name.
     """
 
     files: int
@@ -91,6 +107,7 @@ class Report(Result):
     damages: tuple[Damage, ...]
     healed: tuple[Damage, ...] = ()
     newer: tuple[Damage, ...] = ()
+    not_finite: tuple[NotFinite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,7 @@ class _Checks:
         found: Of what was read.
         needs: Of an object, the manifests.
         checkpoints: Of a snapshot, the checkpoint.
+        odd: Of a manifest, the tensors with NaN or infinite values, if it has any.
     """
 
     def __init__(self, store: Store, listed: Mapping[Kind, Listing]) -> None:
@@ -124,6 +142,8 @@ class _Checks:
         self.found: dict[File, _Found] = {}
         self.needs: dict[Digest, list[Digest]] = defaultdict(list)
         self.checkpoints: dict[Digest, Digest] = {}
+        self.odd: dict[Digest, tuple[str, ...]] = {}
+        self._odd: dict[str, tuple[str, ...]] = {}
         self._store, self._plain = store, listed["objects"].files
         self._least: dict[Digest, int] = {}
         self._proven: dict[str, _Found | None] = {}
@@ -162,13 +182,18 @@ class _Checks:
             found = self._proven[key] or found
         if isinstance(document, Snapshot) and document.checkpoint:
             self.checkpoints[digest] = document.checkpoint
+        odd = [name for part in files_of(document) for name in self._odd.get(key_of(part), ())]
+        if odd and digest not in self.checkpoints:  # else the checkpoint tells
+            self.odd[digest] = tuple(odd)
         return found, list(document.objects()), read
 
     def _prove(self, file: CheckpointFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
+        odd: list[str] = []
         with closing(Objects(self._store, self._plain, file)) as objects:
             try:
-                check_file(file, objects.read)
+                check_file(file, objects.read, odd)
+                self._odd[key_of(file)] = tuple(odd)
             except (DiskFull, Unavailable):
                 raise
             except InvalidManifest as error:
@@ -212,7 +237,8 @@ def verify(
     progress: Progress = silent,
 ) -> Report:
     """Hash every object and manifest, decode what is encoded, put every file of a checkpoint
-    together and compare its SHA-256, and follow every ref; each object is read once.
+    together and compare its SHA-256, look for NaN and infinite values, and follow every ref; each
+    object is read once.
 
     ``known`` are numbers of the newest entries that refs had before, as an index remembers them.
 
@@ -247,6 +273,10 @@ def verify(
         bytes=sum(sizes.values()),
         damages=tuple(sorted(damages, key=order)),
         newer=tuple(sorted((each for each in problems if each.newer), key=order)),
+        not_finite=tuple(
+            NotFinite(manifest=digest, names=users.of([("manifests", digest)]), tensors=odd)
+            for digest, odd in sorted(checks.odd.items())
+        ),
     )
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from zoo.domain.progress import Progress, silent
+from zoo.domain.words import not_finite
 from zoo.errors import DiskFull, InvalidOption
 from zoo.store import Store
 from zoo.store import prune as pruning
 from zoo.store.evaluations import drop_evaluations, unread_evaluations
 from zoo.store.forgotten import forgotten
+from zoo.store.not_finite import NOT_FINITE, keep_not_finite
 from zoo.store.verify import Damage, Report
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
@@ -71,13 +73,16 @@ def prune(
 def verify(workspace: Workspace, remote: str | None, *, progress: Progress = silent) -> Report:
     """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`).
 
-    What the zoo's index lacks of it, it has afterwards.
+    What the zoo's index lacks of it, it has afterwards; and `zoo show` knows which checkpoints have
+    NaN or infinite values.
     """
     known = workspace.index.known_entries(remote)
     report = verify_store(_store(workspace, remote), known=known, progress=progress)
     if remote:
         return report
     workspace.index.catch_up()
+    told = {each.manifest: not_finite(each.tensors) for each in report.not_finite}
+    keep_not_finite(workspace.own(NOT_FINITE), told)
     unread = tuple(
         Damage(kind="evaluation", name=name, problem=problem)
         for name, problem in unread_evaluations(workspace.store.disk)

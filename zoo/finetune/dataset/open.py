@@ -41,6 +41,13 @@ from zoo.finetune.dataset.table import list_table
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
 
+ONE, NO = "one image; training and test need one each", "no image"
+FEW = (
+    "add images of what has too few, or take it out of the data; zoo advise without --run leaves "
+    "such classes out, and says what the others show"
+)
+"""What to do where there are such classes or labels."""
+
 
 def open_dataset(
     spec: str,
@@ -94,6 +101,7 @@ def open_labeled(
     spec: str,
     *,
     task: Task | None = None,
+    group_by: str = "",
     opening: Opening = AS_IT_IS,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -104,8 +112,8 @@ def open_labeled(
 
     The rest is as for `open_dataset`, but a class may have one image.
     """
-    listing, checked, bad = _checked(spec, task, "", opening, cache, progress)
-    rows = _usable(spec, listing, bad, skip_bad, _none_labeled)
+    listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
+    rows = joined(_usable(spec, listing, bad, skip_bad, _none_labeled), checked.digests)
 
     def part(name: str) -> list[Sample]:
         samples = listing.samples(row for row in rows if (row.part or "test") == name)
@@ -124,6 +132,7 @@ def open_labeled(
         skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
         images=listing.images,
         states=checked.states,
+        groups={row.key: row.group for row in rows if row.group},
         remarks=listing.remarks,
     )
 
@@ -234,10 +243,14 @@ def _usable(
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
         problems += [contents] if contents else []
+    if problems and skip_bad:  # why a class has too few images, perhaps
+        problems += [f"{key} {reason}, and is left out" for key, reason in bad.items()]
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
         hint = hint or f"--skip-bad leaves out {images} that cannot be used"
+    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
+        hint = FEW
     if not problems:
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
@@ -315,8 +328,7 @@ def _counts(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:
     counts = Counter(name for row in rows for name in _names(row))
     for name in listing.classes:
         if counts[name] < 2:
-            what = "one image; training and test need one each" if counts[name] else "no image"
-            yield f"{kind} '{name}' has {what}"
+            yield f"{kind} '{name}' has {ONE if counts[name] else NO}"
 
 
 def _regression(listing: Listing, rows: Sequence[Row]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from zoo import plugins
 from zoo.backbones.devices import pick_device
 from zoo.backbones.features import extract
 from zoo.backbones.load import load
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_tap
+from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
+from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import Task
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
@@ -28,7 +30,9 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_labeled
 from zoo.finetune.dataset.spec import Opening, is_unlabeled
 from zoo.finetune.dataset.unlabeled import open_unlabeled
+from zoo.finetune.setup.network import make_network
 from zoo.lookup.runs import caches
+from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
@@ -73,6 +77,7 @@ def write_features(
     *,
     at: str,
     task: Task | None,
+    image_size: int | None,
     skip_bad: bool,
     opening: Opening,
     batch_size: int,
@@ -88,7 +93,10 @@ def write_features(
     """
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
-    model = load(workspace.store, digest, device=pick_device(device))
+    device = pick_device(device)
+    model = load(workspace.store, digest, device=device)
+    if image_size:
+        model, manifest = _resized(workspace.store, digest, manifest, image_size, device)
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
     if is_unlabeled(data):
         dataset = open_unlabeled(data, opening.max_pixels, skip_bad, progress)
@@ -116,11 +124,30 @@ def write_features(
     )
 
 
-def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
+def _resized(
+    store: Store, digest: Digest, known: m.Manifest, size: int, device: str
+) -> tuple[nn.Module, m.Manifest]:
+    """The network as a fine-tune with ``image_size`` has it, and what it is then; its head is new,
+    and no part of any features.
+    """
+    options = replace(Surgery.parse(known.backbone.options), num_classes=1).to_options()
+    planned = replace(
+        known,
+        head=m.Head(kind="linear", num_classes=1),
+        backbone=replace(known.backbone, options=options),
+        preprocessing=adapted_preprocessing(known.preprocessing, (size, size), None),
+        classes=("",),
+    )
+    network = make_network(store, digest, planned, plugins.head("linear"), seed=0)
+    return network.model.to(device).eval(), network.planned
+
+
+def _about(manifest: m.Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
     # Strings, as safetensors wants them.
     return {
         "architecture": manifest.backbone.architecture,
         "unit": tap.unit,
+        "image_size": "x".join(map(str, manifest.preprocessing.input_size[1:])),
         "task": batches.dataset.task if batches.dataset.classes else "none",
         "data_digest": batches.dataset.digest,
         "classes": json.dumps(batches.dataset.classes),
@@ -128,7 +155,7 @@ def _about(manifest: Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
     }
 
 
-def _tap(model: nn.Module, manifest: Manifest, at: str) -> Tap:
+def _tap(model: nn.Module, manifest: m.Manifest, at: str) -> Tap:
     size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
     hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
     return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
@@ -141,12 +168,14 @@ def labeled_images(
     skip_bad: bool,
     opening: Opening,
     progress: Progress,
+    group_by: str = "",
 ) -> Dataset:
     """All images: nothing is trained, so nothing is held out (`open_labeled`)."""
     with caches(workspace) as folder:
         return open_labeled(
             data,
             task=task,
+            group_by=group_by,
             opening=opening,
             skip_bad=skip_bad,
             cache=folder / "images",

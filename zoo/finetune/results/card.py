@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, with_intervals
+from zoo.domain.words import of_groups
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
 from zoo.finetune.results.report import ByClass, Confusion, Report
@@ -84,6 +85,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None
     warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
     shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
     more = len(manifest.classes) - SHOWN_CLASSES
+    groups = manifest.metrics.get("test_groups")
     by, note = (_plain(manifest.provenance.get(key, "")) for key in ("author", "note"))
     lines = [
         f"# {_plain(name)}\n",
@@ -101,6 +103,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None
         "## Result on the test images\n",
         *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
         *([f"{_plain(gained[0].upper() + gained[1:])}.\n"] if gained else []),
+        *([f"{of_groups(groups).capitalize()}.\n"] if groups else []),
         "| figure | value |",
         "| --- | --- |",
         *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),

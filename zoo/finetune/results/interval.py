@@ -7,6 +7,10 @@ F1 of a class and means over classes are made of such.
 For figures without a formula, images are drawn again, with replacement, and the figure is taken
 anew, a thousand times; the interval leaves out a fortieth of the results at each end (the
 percentile bootstrap).
+
+Images that belong together, such as crops of one photo, are alike, and tell less than as many
+others. Where such groups are known, a share is that of as many images as tell as much (the design
+effect of cluster samples: Kish, "Survey Sampling", 1965), and whole groups are drawn.
 """
 
 from __future__ import annotations
@@ -32,13 +36,16 @@ __all__ = [
     "Figures",
     "Matrix",
     "average_precisions",
+    "blocks",
     "bootstrapped",
     "counted",
     "f1",
     "f1s",
+    "independent",
     "mean_of_known",
     "mean_with_interval",
     "r2s",
+    "share",
     "warning",
     "wilson",
 ]
@@ -68,14 +75,43 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def f1(hits: int, said: int, true: int) -> tuple[float, float, float]:
-    """F1 of a class, and its interval.
+def share(part: int, of: int, images: int | None = None) -> tuple[float, float, float]:
+    """The share ``part`` of ``of``, and its interval: that of so many independent ``images``; None:
+    all of them are.
+    """
+    images = images or of
+    return part / of, *wilson(round(part / of * images), images)
+
+
+def blocks(groups: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each image (N,), from 0 on: the same for those of one group; "" is alone."""
+    names = [group or at for at, group in enumerate(groups)]
+    index = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([index[name] for name in names], np.int64)
+
+
+def independent(scores: Tensor, groups: Sequence[str]) -> int:
+    """How many independent images tell as much as these (N,), of which groups are alike."""
+    if not any(groups):
+        return len(scores)
+    where, centered = blocks(groups), (scores - scores.mean()).double()
+    spread, number = centered.square().sum().item(), int(where.max()) + 1
+    if number == 1 or not spread:  # which do not show how alike groups are: each counts as one
+        return number
+    sums = torch.zeros(number, dtype=torch.float64)
+    sums.index_add_(0, torch.from_numpy(where), centered)
+    effect = max(sums.square().sum().item() / spread, 1.0)
+    return max(round(len(scores) / effect), 1)
+
+
+def f1(hits: int, said: int, true: int, images: int | None = None) -> tuple[float, float, float]:
+    """F1 of a class, and its interval; ``images`` as for `share`.
 
     It is 2J / (1 + J) of the share J that the right ones have of all that are said or true: so are
     the ends.
     """
     either = said + true - hits
-    low, high = (2 * end / (1 + end) for end in wilson(hits, either))
+    low, high = (2 * end / (1 + end) for end in share(hits, either, images)[1:])
     return 2 * hits / (said + true), low, high
 
 
@@ -91,16 +127,17 @@ def mean_with_interval(figures: Array) -> Array:
     return np.array([mean, max(mean - below, 0.0), min(mean + above, 1.0)])
 
 
-def bootstrapped(figures: Figures, count: int) -> tuple[Array, Array]:
-    """Low and high ends (F,) of figures of ``count`` images."""
+def bootstrapped(figures: Figures, where: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Low and high ends (F,) of figures of images; ``where`` are their `blocks`."""
+    images, count = len(where), int(where.max()) + 1
     if count == 1:  # of which nothing else can be drawn, and scipy draws nothing
-        only = figures(np.ones((1, 1)))[:, 0]
+        only = figures(np.ones((1, images)))[:, 0]
         return only, only
 
-    def drawn(images: Array, axis: int) -> Array:  # noqa: ARG001 - as scipy calls it
+    def drawn(chosen: Array, axis: int) -> Array:  # noqa: ARG001 - as scipy calls it
         # How often each image is there says as much as a copy of each, and is 30 times as quick.
-        times = [np.bincount(row, minlength=count) for row in images]
-        return figures(np.array(times, np.float64))
+        times = np.array([np.bincount(row, minlength=count) for row in chosen], np.float64)
+        return figures(times if count == images else times[:, where])
 
     low, high = bootstrap(
         (np.arange(count),),
@@ -108,7 +145,7 @@ def bootstrapped(figures: Figures, count: int) -> tuple[Array, Array]:
         vectorized=True,
         n_resamples=DRAWS,
         random_state=SEED,
-        batch=max(NUMBERS // count, 1),
+        batch=max(NUMBERS // images, 1),
         method="percentile",
     ).confidence_interval
     return low, high

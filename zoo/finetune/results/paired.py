@@ -1,7 +1,8 @@
 """Whether one of two networks is better: a paired test, over the images that both were asked about.
 
 Classes have McNemar's exact test, which looks at the images where one alone is right; labels and
-numbers Wilcoxon's signed ranks of their errors by image.
+numbers Wilcoxon's signed ranks of their errors by image. Where images belong together, it is groups
+that are compared, of classes by a sign test, which is McNemar's where each image is alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
+from zoo.finetune.results.interval import Array, blocks
 from zoo.finetune.results.report import PREDICTIONS, Measured
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.runs import Run
@@ -45,13 +47,15 @@ class Paired(Result):
 
     Attributes:
         images: How many both were asked about.
-        better: Of how many of these the first alone is right, or nearer.
+        groups: In how many groups these are, an image alone being one; None where each is alone.
+        better: Of how many images (or groups) the first alone is right, or nearer.
         worse: Of how many the other is.
-        test: ``mcnemar`` or ``wilcoxon``.
+        test: ``mcnemar``, of groups ``sign``, or ``wilcoxon``.
         p: How probable so large a difference is if there is none.
     """
 
     images: int
+    groups: int | None = None  # earlier runs did not know
     better: int
     worse: int
     test: str
@@ -67,9 +71,8 @@ class Paired(Result):
         found = "no difference can be seen"
         if self.p < LEVEL:
             found = f"{first if self.better > self.worse else other} is better"
-        return (
-            f"{self.better + self.worse} of {self.images} images apart, p = {self.p:.2g}: {found}"
-        )
+        of = f"{self.images} images" if self.groups is None else f"{self.groups} groups of images"
+        return f"{self.better + self.worse} of {of} apart, p = {self.p:.2g}: {found}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -99,7 +102,7 @@ class Gain(Result):
     @classmethod
     def from_json(cls, data: Json) -> Self:
         """Inverse of `to_json`."""
-        apart = {field.name: data[field.name] for field in fields(Paired)}
+        apart = {field.name: data[field.name] for field in fields(Paired) if field.name in data}
         return cls(**{k: v for k, v in data.items() if k not in apart}, paired=Paired(**apart))
 
 
@@ -166,17 +169,23 @@ def paired(first: Measured, other: Measured) -> Paired:
     """Compare two networks of one task; without an image in common, none are apart."""
     names = {*first.classes} & {*other.classes}
     one, two = _errors(first, names), _errors(other, names)
-    difference = np.array([one[key] - two[key] for key in one if key in two], np.float64)
+    both = [key for key in one if key in two]
+    difference: Array = np.array([one[key] - two[key] for key in both], np.float64)
+    group = dict(zip(first.images, first.groups, strict=True)) if any(first.groups) else {}
+    if group:
+        where = blocks([group[key] for key in both])
+        difference = np.bincount(where, difference).astype(np.float64)
     better, worse = int((difference < 0).sum()), int((difference > 0).sum())
     classes, p = first.task == "classification", 1.0
     if better + worse:
         test = binomtest(better, better + worse) if classes else wilcoxon(difference)
         p = float(test.pvalue)
     return Paired(
-        images=len(difference),
+        images=len(both),
+        groups=len(difference) if group else None,
         better=better,
         worse=worse,
-        test="mcnemar" if classes else "wilcoxon",
+        test=("sign" if group else "mcnemar") if classes else "wilcoxon",
         p=p,
     )
 

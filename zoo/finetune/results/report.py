@@ -1,8 +1,8 @@
 """Report: what outputs for labeled images are worth, class by class, each figure with its interval.
 
 A fine-tune makes one of its test images, `zoo.Zoo.evaluate` of any images: there is one way to
-measure. Shares have Wilson's interval, all else that of a thousand draws of the images
-(`zoo.finetune.results.interval`).
+measure. Shares have Wilson's interval, all else that of a thousand draws of the images; both are of
+groups where images belong together (`zoo.finetune.results.interval`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -24,7 +25,7 @@ from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.results import interval as i
-from zoo.finetune.results.interval import Array, Matrix, wilson
+from zoo.finetune.results.interval import Array, Matrix
 from zoo.lookup.runs import REPORT
 from zoo.store.atomic import write_whole
 
@@ -112,6 +113,7 @@ class Report(Result):
     Attributes:
         task: What the outputs mean.
         images: How many there are.
+        groups: In how many groups they are, an image alone being one; None where each is alone.
         metrics: Figures over all images, by name, and their intervals (``accuracy_low``, …).
         classes: Figures of each class or label that occurs, or of each column.
         confusions: Every pair of classes that were confused, the worst first.
@@ -121,6 +123,7 @@ class Report(Result):
 
     task: Task
     images: int
+    groups: int | None = None
     metrics: Mapping[str, float]
     classes: tuple[ByClass, ...]
     confusions: tuple[Confusion, ...]
@@ -136,6 +139,12 @@ class Measured(NamedTuple):
     targets: Tensor
     classes: Sequence[str]  # names of the K outputs
     images: Sequence[str]  # what the N images are called
+    groups: Sequence[str] = ()  # of the N images; "" is alone. Empty: all are
+
+    @property
+    def blocks(self) -> NDArray[np.int64]:
+        """A number for each image, the same for those of one group."""
+        return i.blocks(self.groups or [""] * len(self.images))
 
     def report(self, metrics: Mapping[str, float]) -> Report:
         """The report; ``metrics`` are those of the head, all of them finite."""
@@ -145,6 +154,7 @@ class Measured(NamedTuple):
         return Report(
             task=self.task,
             images=len(self.images),
+            groups=int(self.blocks.max()) + 1 if any(self.groups) else None,
             # What the head has measured stays as it is, to the last bit.
             metrics={**metrics, **{k: v for k, v in more.items() if k not in metrics}},
             classes=classes,
@@ -166,17 +176,23 @@ def _classes(measured: Measured) -> Made:
 
     def macro(times: Array) -> Array:
         hits, said_so, is_so = i.counted(*pair, times)
-        f1 = np.where(is_so == 0, np.nan, i.f1s(hits, said_so, is_so))
-        return i.mean_of_known(f1)[None]
+        both = i.f1s(hits, said_so, is_so), hits / np.maximum(is_so, 1)
+        return np.stack([i.mean_of_known(np.where(is_so == 0, np.nan, each)) for each in both])
 
-    metrics = _share("accuracy", int((said == true).sum()), count)
+    metrics = _share_of("accuracy", outputs.argmax(dim=1) == targets, measured.groups)
     if number > TOP:
         best = (outputs.topk(TOP, dim=1).indices == targets[:, None]).any(dim=1)
-        metrics |= _share(f"top{TOP}_accuracy", int(best.sum()), count)
+        metrics |= _share_of(f"top{TOP}_accuracy", best, measured.groups)
     names = [measured.classes[index] for index in present]
-    classes = _by_class(names, i.counted(*pair, np.ones((1, count))), {})
-    metrics |= _named("balanced_accuracy", _mean(classes, "recall"))
-    metrics |= _macro_f1(classes, _drawn(macro, count)[0])
+    counts = i.counted(*pair, np.ones((1, count)))
+    classes = _by_class(names, counts, {}, _alike(pair, measured.groups))
+    f1, recall = _drawn(macro, measured)
+    balanced = _mean(classes, "recall")
+    # A group may have images of several classes, whose recalls are then not independent.
+    if any(measured.groups):
+        balanced = _wider(balanced, recall)
+    metrics |= _named("balanced_accuracy", balanced)
+    metrics |= _named("macro_f1", _wider(_mean(classes, "f1"), f1))
     return metrics, classes
 
 
@@ -193,15 +209,18 @@ def _labels(measured: Measured) -> Made:
         total = i.f1s(hits.sum(axis=0), said.sum(axis=0), true.sum(axis=0))
         precision = i.average_precisions(outputs[:, present], targets[:, present], times)
         macro = i.mean_of_known(np.where(true == 0, np.nan, f1))
-        overall = [times @ right / count, total, i.mean_of_known(precision), macro]
+        overall = [times @ right / times.sum(axis=1), total, i.mean_of_known(precision), macro]
         return np.vstack([*overall, np.nan_to_num(precision)])
 
-    accuracy, f1, precision, macro, *by_label = _drawn(figures, count)
+    accuracy, f1, precision, macro, *by_label = _drawn(figures, measured)
     hits, said, true = (each[present] for each in i.counted(*pair, np.ones((1, count))))
     names = [measured.classes[index] for index in present]
-    classes = _by_class(names, (hits, said, true), {"average_precision": by_label})
+    of_labels = pair[0][:, present], pair[1][:, present]
+    alike = _alike(of_labels, measured.groups)
+    classes = _by_class(names, (hits, said, true), {"average_precision": by_label}, alike)
     metrics = _named("accuracy", accuracy) | _named("f1", f1)
-    metrics |= _named("mean_average_precision", precision) | _macro_f1(classes, macro)
+    metrics |= _named("mean_average_precision", precision)
+    metrics |= _named("macro_f1", _wider(_mean(classes, "f1"), macro))
     return metrics, classes
 
 
@@ -215,14 +234,14 @@ def _numbers(measured: Measured) -> Made:
         found = []
         for column in columns:
             absolute, square = (
-                times @ each.mean(axis=1) / count
+                times @ each.mean(axis=1) / times.sum(axis=1)
                 for each in (np.abs(error[:, column]), np.square(error[:, column]))
             )
             r2 = i.r2s(outputs[:, column], targets[:, column], times)
             found += [absolute, np.sqrt(square), r2]
         return np.array(found)
 
-    parts = np.split(_drawn(figures, count), len(columns))
+    parts = np.split(_drawn(figures, measured), len(columns))
     each = [
         {
             key: value
@@ -244,9 +263,10 @@ def _one_hot(indices: NDArray[np.int64], number: int) -> Matrix:
     return csr_array(ones, shape=(count, number))
 
 
-def _drawn(figures: i.Figures, count: int) -> Array:
+def _drawn(figures: i.Figures, measured: Measured) -> Array:
     """Each figure (F, 3) of all images, and its interval."""
-    return np.stack([figures(np.ones((1, count)))[:, 0], *i.bootstrapped(figures, count)], axis=1)
+    middle = figures(np.ones((1, len(measured.images))))[:, 0]
+    return np.stack([middle, *i.bootstrapped(figures, measured.blocks)], axis=1)
 
 
 def _named(name: str, value: Iterable[float]) -> dict[str, float]:
@@ -254,21 +274,47 @@ def _named(name: str, value: Iterable[float]) -> dict[str, float]:
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
-def _share(name: str, part: int, of: int) -> dict[str, float]:
-    return _named(name, (part / of, *wilson(part, of)))
+def _share_of(name: str, right: Tensor, groups: Sequence[str]) -> dict[str, float]:
+    images = i.independent(right.double(), groups)
+    return _named(name, i.share(int(right.sum()), len(right), images))
+
+
+def _alike(pair: tuple[Matrix, Matrix], groups: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Of each class of ``pair`` (said and true, N x K), as how many independent images those count
+    that its recall, its precision and its F1 are of; empty where each image is alone.
+    """
+    if not any(groups):
+        return []
+    columns = [np.split(each.indices, each.indptr[1:-1]) for each in map(csc_array, pair)]
+    found = []
+    for said, true in zip(*columns, strict=True):
+        hits = np.intersect1d(said, true)
+        parts = [(np.isin(of, hits), of) for of in (true, said, np.union1d(true, said))]
+        recall, precision, f1 = (
+            i.independent(torch.from_numpy(right).double(), [groups[at] for at in of.tolist()])
+            for right, of in parts
+        )
+        found.append((recall, precision, f1))
+    return found
 
 
 def _by_class(
-    names: Sequence[str], counts: tuple[Array, Array, Array], drawn: Mapping[str, Sequence[Array]]
+    names: Sequence[str],
+    counts: tuple[Array, Array, Array],
+    drawn: Mapping[str, Sequence[Array]],
+    alike: Sequence[tuple[int, int, int]],
 ) -> tuple[ByClass, ...]:
-    """``counts`` are those of `counted` (K, 1), ``drawn`` more figures (K, 3) with intervals."""
+    """``counts`` are those of `counted` (K, 1), ``drawn`` more figures (K, 3) with intervals,
+    ``alike`` those of `_alike`.
+    """
     nothing = {f"precision{end}": None for end in ("", "_low", "_high")}
     found = []
     for at, name in enumerate(names):
         hits, said, true = (int(count[at, 0]) for count in counts)
-        figures: dict[str, float | None] = {**_share("recall", hits, true)}
-        figures |= _share("precision", hits, said) if said else nothing
-        figures |= _named("f1", i.f1(hits, said, true))
+        of_recall, of_precision, of_f1 = alike[at] if alike else (None, None, None)
+        figures: dict[str, float | None] = {**_named("recall", i.share(hits, true, of_recall))}
+        precision = _named("precision", i.share(hits, said, of_precision)) if said else nothing
+        figures |= {**precision, **_named("f1", i.f1(hits, said, true, of_f1))}
         for kind, values in drawn.items():
             figures |= _named(kind, values[at])
         found.append(ByClass(name=name, images=true, figures=figures))
@@ -282,27 +328,32 @@ def _mean(classes: Sequence[ByClass], name: str) -> Array:
     return i.mean_with_interval(np.array(known, np.float64).reshape(-1, 3))
 
 
-def _macro_f1(classes: Sequence[ByClass], drawn: Array) -> dict[str, float]:
+def _wider(mean: Array, drawn: Array) -> Array:
     # One class's false positive is another's miss, which draws of images see and the mean does not;
     # where nothing is wrong, all draws are alike, and only the mean sees how few images there are.
-    middle, low, high = _mean(classes, "f1")
-    return _named("macro_f1", (middle, min(low, drawn[1]), max(high, drawn[2])))
+    middle, low, high = mean
+    return np.array([middle, min(low, drawn[1]), max(high, drawn[2])])
 
 
 def _confusions(measured: Measured) -> Iterator[Confusion]:
     said, true = measured.outputs.argmax(dim=1).numpy(), measured.targets.numpy()
-    totals = np.bincount(true)
+    totals, answers = np.bincount(true), torch.from_numpy(said)
     wrong = np.stack([true, said])[:, said != true]
     pairs, counts = np.unique(wrong, axis=1, return_counts=True)
     shares = counts / totals[pairs[0]]
     for at in np.lexsort((-shares, -counts)):
         one, other = pairs[:, at]
-        low, high = wilson(int(counts[at]), int(totals[one]))
+        images = None
+        if any(measured.groups):
+            of = np.flatnonzero(true == one).tolist()
+            own = [measured.groups[image] for image in of]
+            images = i.independent((answers[of] == other).double(), own)
+        share, low, high = i.share(int(counts[at]), int(totals[one]), images)
         yield Confusion(
             true=measured.classes[one],
             predicted=measured.classes[other],
             images=int(counts[at]),
-            share=float(shares[at]),
+            share=share,
             low=low,
             high=high,
         )

@@ -24,6 +24,8 @@ __all__ = ["ADOPTED", "Adopting"]
 LOG = logging.getLogger("zoo.serve")
 ADOPTED = "adopt"
 """Why a name moves from a snapshot to the same files with their checkpoint."""
+SECONDS = 1800
+"""A checkpoint is made in so long, or not at all."""
 ANSWER = msgspec.json.Decoder(Adopted)
 
 
@@ -32,32 +34,38 @@ class Adopting:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._wanted: SimpleQueue[tuple[Wanted, str] | None] = SimpleQueue()
+        self._names: SimpleQueue[str] = SimpleQueue()
+        self._wanted: dict[str, tuple[Wanted, str]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def ask(self, wanted: Wanted, author: str) -> None:
-        """Have a snapshot adopted; the name that has it moves for ``author``."""
+        """Have a snapshot adopted; the name that has it moves for ``author``. Of several that a
+        name has had meanwhile, the last one is.
+        """
+        self._wanted[wanted.name] = wanted, author
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="adopt", daemon=True)
                 self._thread.start()
-        self._wanted.put((wanted, author))
+        self._names.put(wanted.name)
 
     def close(self) -> None:
         """End what is under way."""
         self._closed = True
-        self._wanted.put(None)
+        self._names.put("")
         if self._process:
             self._process.kill()
         if self._thread:
             self._thread.join()
 
     def _work(self) -> None:
-        while (next_one := self._wanted.get()) and not self._closed:
-            wanted, author = next_one
+        while (name := self._names.get()) and not self._closed:
+            wanted, author = self._wanted.pop(name, (None, ""))
+            if wanted is None:  # it was done already
+                continue
             try:
                 done = self._adopted(wanted)
                 if done.checkpoint:
@@ -73,8 +81,16 @@ class Adopting:
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as self._process:
-            said, _ = self._process.communicate(msgspec.json.encode(wanted) + b"\n")
-        self._process = None
+            if self._closed:
+                self._process.kill()
+            try:
+                line = msgspec.json.encode(wanted) + b"\n"
+                said, _ = self._process.communicate(line, timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                return Adopted(problem=f"it took more than {SECONDS} seconds")
+            except BrokenPipeError:  # it has died
+                said = b""
         try:
             return ANSWER.decode(said)
         except msgspec.DecodeError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from shlex import quote
 
 import msgspec
 
@@ -119,7 +120,9 @@ def kept_view(store: Store, manifest: Digest) -> View | None:
         return DECODER.decode(data)
     except (msgspec.DecodeError, Corrupt) as error:
         where = f"{store}/{_key(manifest)}"
-        raise Invalid(f"{where} is damaged: {error}", hint=f"delete it: rm {where}") from error
+        raise Invalid(
+            f"{where} is damaged: {error}", hint=f"delete it: rm {quote(where)}"
+        ) from error
 
 
 def keep_view(store: Store, manifest: Digest, view: View) -> None:
