@@ -103,14 +103,10 @@ class Server(uvicorn.Server):
 
     def _tend(self) -> None:
         """Now and then, delete what was sent and not committed, and look what is there."""
-        while True:
-            try:
-                self.hub.blobs.clear()
-                self.hub.blobs.holders.look_at_all()
-            except (ZooError, OSError) as error:
-                LOG.warning("uploads are not cleared: %s", error)
-            if self._ended.wait(TEND_SECONDS):
-                return
+        _try(self.hub.blobs.clear)  # all is being described now, by who looks at it next
+        while not self._ended.wait(TEND_SECONDS):
+            _try(self.hub.blobs.clear)
+            _try(self.hub.blobs.holders.look_at_all)
 
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
@@ -124,6 +120,13 @@ class Server(uvicorn.Server):
         adopt_what_is_left(self.hub)
         self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
         self.hub.blobs.holders.look_at_all()
+
+
+def _try(what: Callable[[], None]) -> None:
+    try:
+        what()
+    except (ZooError, OSError) as error:
+        LOG.warning("what was sent is not looked after: %s", error)
 
 
 def _listen(address: Address) -> socket.socket:
