@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -73,20 +73,24 @@ def split(
     shares: Shares,
     seed: int,
     groups: Mapping[str, str] | None = None,
+    seen: Set[str] = frozenset(),
 ) -> Parts:
     """Hold out shares of each class; of all samples with like shares of each label; or of all.
 
-    ``groups`` are of samples that stay together, by key.
+    ``groups`` are of samples that stay together, by key. Of a class, none that is ``seen``, nor one
+    of its group, is to test on, where at least half as many others are left as its share is; nor to
+    choose on, where of the others twice as many are left then: some are to be trained on.
     """
     ordered = sorted(samples, key=lambda sample: sample.key)
     together = [(groups or {}).get(sample.key, "") for sample in ordered]
     sizes = Counter(together)
     # Of some groups only one may be here: where splits are given, the rest is in these.
     together = [group if sizes[group] > 1 else "" for group in together]
-    if any(together):
+    if any(together) or (seen and task == "multi-label"):
         labels = [() if task == "regression" else labels_of(sample.target) for sample in ordered]
         each = 1 - shares.validation - shares.test, shares.validation, shares.test
-        allotted = allot(labels, together, each, seed, every=task == "classification")
+        known = [sample.key in seen for sample in ordered]
+        allotted = allot(labels, together, each, seed, task == "classification", known)
         parts = Parts([], [], [])
         for sample, part in zip(ordered, allotted, strict=True):
             parts[part].append(sample)
@@ -100,10 +104,28 @@ def split(
         for target, group in classes.items():
             _random(seed, target).shuffle(group)
             validation, test = shares.of(len(group))
+            group, test = _unseen_first(group, seen, validation, test)
             parts.test.extend(group[:test])
             parts.validation.extend(group[test : test + validation])
             parts.train.extend(group[test + validation :])
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
+
+
+def _unseen_first(
+    group: list[Sample], seen: Set[str], validation: int, test: int
+) -> tuple[list[Sample], int]:
+    """The images of a class, those first that are to test on, then those to choose on; and how many
+    are to test on.
+    """
+    others = [sample for sample in group if sample.key not in seen]
+    if len(others) == len(group):
+        return group, test
+    if 2 * len(others) >= test:
+        test = min(test, len(others))
+    enough = len(others) - test >= 2 * validation
+    first = others[: test + validation] if enough else others[:test]
+    keys = {sample.key for sample in first}
+    return [*first, *(sample for sample in group if sample.key not in keys)], test
 
 
 def fold_of(parts: Parts, fold: str, task: Task, seed: int, groups: Mapping[str, str]) -> Parts:
@@ -285,6 +307,7 @@ def allot(
     shares: Sequence[float],
     seed: int,
     every: bool = False,
+    seen: Sequence[bool] = (),
 ) -> list[int]:
     """A part for each item with its labels, the same for all of a group; "" is no group.
 
@@ -292,32 +315,69 @@ def allot(
     groups are handed out first, each to the part where the squared distance from its share of the
     counts grows least. ``seed`` orders groups of one size. Every label is in the first part; with
     ``every`` also in the others, where it is in several groups.
+
+    Groups of which an item is ``seen`` are not in the last part, but for labels of which the others
+    are less than half of its share there.
     """
     blocks = _blocks(labels, groups, seed)
-    total = Counter[int]()
     for block in blocks:
-        total.update(block.counts)
-    handed_out = [Counter[int]() for _ in shares]
-    used = [part for part, share in enumerate(shares) if share]
+        block.seen = bool(seen) and any(seen[at] for at in block.items)
+    shelves = _Shelves(shares, blocks)
+    rest = shelves.unseen_first(blocks) if any(block.seen for block in blocks) else blocks
+    last = len(shares) - 1
+    for block in rest:
+        fits = not block.seen or shelves.lacking.issuperset(block.counts.keys() - {ALL} or {ALL})
+        shelves.hand_out(block, [part for part in shelves.used if fits or part != last])
+    _mend_blocks(blocks, shelves.used, sorted(shelves.total) if every else [ALL])
+    parts = [0] * len(groups)
+    for block in blocks:
+        for at in block.items:
+            parts[at] = block.part
+    return parts
 
-    def worse(part: int, block: Block) -> tuple[float, float]:
+
+class _Shelves:
+    """The parts, and how many of each label they have."""
+
+    def __init__(self, shares: Sequence[float], blocks: Sequence[Block]) -> None:
+        self.shares, self.total = shares, Counter[int]()
+        for block in blocks:
+            self.total.update(block.counts)
+        self.handed_out = [Counter[int]() for _ in shares]
+        self.used = [part for part, share in enumerate(shares) if share]
+        self.lacking: set[int] = set()
+        """Labels of which what is not seen is too few for the last part."""
+
+    def worse(self, part: int, block: Block) -> tuple[float, float]:
         """How much the squared distance grows; rounded, so that equal ones are equal anywhere."""
-        counts, share = handed_out[part], shares[part]
+        counts, share, total = self.handed_out[part], self.shares[part], self.total
         grown = sum(
             count * (2 * (counts[name] - share * total[name]) + count) / total[name]
             for name, count in block.counts.items()
         )
         return round(grown, 9), counts[ALL] / share
 
-    for block in blocks:
-        block.part = min(used, key=lambda part: worse(part, block))
-        handed_out[block.part].update(block.counts)
-    _mend_blocks(blocks, used, sorted(total) if every else [ALL])
-    parts = [0] * len(groups)
-    for block in blocks:
-        for at in block.items:
-            parts[at] = block.part
-    return parts
+    def hand_out(self, block: Block, parts: Sequence[int]) -> None:
+        """Give it to that of the ``parts`` where it fits best."""
+        block.part = min(parts, key=lambda part: self.worse(part, block))
+        self.handed_out[block.part].update(block.counts)
+
+    def unseen_first(self, blocks: Sequence[Block]) -> list[Block]:
+        """Give what is not seen to the last part, then to others but the first; what is left."""
+        last, given = len(self.shares) - 1, set[Block]()
+        for part in reversed(self.used[1:]):
+            others = [block for block in blocks if not block.seen and block not in given]
+            left = sum(len(block.items) for block in others)
+            # Some are to be trained on.
+            if part != last and left < 2 * self.shares[part] * self.total[ALL]:
+                continue
+            for block in others:
+                if self.worse(part, block)[0] < 0:
+                    self.hand_out(block, [part])
+                    given.add(block)
+        share, had = self.shares[last], self.handed_out[last]
+        self.lacking = {name for name, all_ in self.total.items() if had[name] < share * all_ / 2}
+        return [block for block in blocks if block not in given]
 
 
 def _blocks(labels: Sequence[Iterable[int]], groups: Sequence[str], seed: int) -> list[Block]:
@@ -340,6 +400,7 @@ class Block:
     items: list[int]
     counts: Counter[int]
     part: int = 0
+    seen: bool = False
 
 
 def _mend_blocks(blocks: list[Block], used: list[int], needed: Sequence[int]) -> None:
@@ -357,7 +418,8 @@ def _mend_blocks(blocks: list[Block], used: list[int], needed: Sequence[int]) ->
     for part in reversed(used[1:]):
         for label in needed:
             if not of(label, part):
-                spare = (b for b in of(label, 0) if all(len(of(x, 0)) > 1 for x in b.counts))
+                of_first = sorted(of(label, 0), key=lambda block: block.seen)
+                spare = (b for b in of_first if all(len(of(x, 0)) > 1 for x in b.counts))
                 for block in spare:
                     block.part = part
                     break
