@@ -149,8 +149,8 @@ def open_for(
         if apart.split_digest != dataset.split_digest:
             dataset, recipe = apart, replace(recipe, held_out="unseen")
             said.append(
-                f"{name} was trained on {known:,} of these {plural(len(samples), 'image')}, or "
-                "chosen by them: what is to test on is drawn from the others, as far as these reach"
+                f"what is to test on is drawn from the {len(samples) - known:,} of these "
+                f"{plural(len(samples), 'image')} that {name} was neither trained on nor chosen by"
             )
     tested = among(images, dataset, dataset.test)
     if tested:
