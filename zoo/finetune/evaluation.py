@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,12 +208,7 @@ def evaluate(
     device = pick_device(device)
     model, other = _models(workspace, name, against)
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress, group_by)
-    with caches(workspace) as folder:
-        seen = SeenBy(workspace, dataset, opening, folder)
-        known = {
-            each.digest: Known(seen.split(each.digest), seen.images(each.digest))
-            for each in filter(None, (model, other))
-        }
+    known = _known(workspace, dataset, opening, filter(None, (model, other)))
     own = known[model.digest].split
     split, samples = _choose(dataset, own, split)
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
@@ -314,6 +309,15 @@ def _ungrouped(model: Model, dataset: Dataset) -> list[str]:
         f"{model.name} was trained with --group-by {rule}; here each image counts as independent "
         "of the others: if they are not, --group-by says which belong together"
     ]
+
+
+def _known(
+    workspace: Workspace, dataset: Dataset, opening: Opening, models: Iterable[Model]
+) -> dict[Digest, Known]:
+    with caches(workspace) as folder:
+        seen = SeenBy(workspace, dataset, opening, folder)
+        digests = [model.digest for model in models]
+        return {each: Known(seen.split(each), seen.images(each)) for each in digests}
 
 
 def _choose(
