@@ -316,6 +316,8 @@ def best(
     if winner.published:
         note(winner.published)
     note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
+    if winner.warning:
+        note(f"WARNING: {winner.warning}")
     if winner.ties:
         note(f"as good: {_first_of(winner.ties)}")
     if winner.other_data:

@@ -20,7 +20,7 @@ from zoo.finetune import run as running
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup import prepare as preparing
-from zoo.finetune.setup.prepare import dataset_of
+from zoo.finetune.setup.data import dataset_of
 from zoo.finetune.strategies.choose import Scores, best_epochs, scores_of, with_epochs
 
 TUNE = ("finetune", NET, "--image-size", 32)

@@ -49,12 +49,13 @@ IDLE: Mapping[str, str] = {
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
-BEFORE: Mapping[str, object] = {"duplicates": "apart", "batch_norm": "live"}
+BEFORE: Mapping[str, object] = {"duplicates": "apart", "held_out": "any", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "fold", "preset")
+UNSAID = ("batch_norm", "held_out", "fold", "preset")
 """Options that are recorded only where they are not what they are by themselves, so that older
-versions read the record: no ``batch_norm``, where no batch norm is trained."""
+versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
+it makes no other split."""
 
 FOLD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
 MOST_FOLDS = 100
@@ -158,6 +159,13 @@ class Recipe:
         "together",
         "Copies of an image: together in one split, or apart, as runs of older versions had them.",
         one_of=("together", "apart"),
+    )
+    held_out: str = _option(
+        "auto",
+        "Images to choose and test on, where the data has no such splits: unseen, none that the "
+        "base was trained on or chosen by, if enough others are left; any, as runs of older "
+        "versions had them; auto: unseen, where the base knows some of them.",
+        one_of=("auto", "unseen", "any"),
     )
     skip_bad: bool = _option(False, "Skip and count images that cannot be read.")
     image_size: int | None = _option(

@@ -48,6 +48,7 @@ class Best(Result):
         pull: The command that brings it here; None if it is here.
         evaluation: What found the result, where that was not its own training.
         published: Who published the result, where no zoo measured it; else empty.
+        warning: What its training said against the result; else empty.
     """
 
     found: Found
@@ -59,6 +60,7 @@ class Best(Result):
     pull: str | None
     evaluation: Evaluated | None
     published: str
+    warning: str
 
     def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -75,6 +77,7 @@ class _Figure(NamedTuple):
     data: str | None = None
     split: str | None = None
     images: str | None = None
+    warning: str = ""
 
 
 def best(
@@ -117,6 +120,7 @@ def best(
         pull=_pull(first.found),
         evaluation=first.evaluation,
         published=_published(workspace, first, name),
+        warning=first.warning,
     )
 
 
@@ -187,8 +191,9 @@ def _figure(
         if metric not in row.metrics:
             return None
         known = manifest.provenance if manifest and metric in manifest.metrics else {}
-        digests = [known.get(f"{part}_digest") for part in ("data", "split", "test")]
-        return _Figure(row, row.metrics[metric], None, *digests)
+        data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
+        warning = known.get("warning", "")
+        return _Figure(row, row.metrics[metric], None, data, split, test, warning)
     # A search takes the newest evaluation for the result of what has none of its own.
     found = found[:1] if trained else found
     for each in found:
