@@ -19,6 +19,7 @@ from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
 from zoo.exchange.wrappers import wrapped_in
+from zoo.lookup.identify import since
 from zoo.lookup.match import FileTensor, prefix_of
 from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
 from zoo.lookup.units import HEAD, units_of
@@ -133,8 +134,11 @@ class Parents:
     def _is_open(self, digest: Digest) -> bool:
         """Whether a checkpoint here was imported, and nobody has said what it derives from."""
         manifest = self._manifest(digest)
-        imported = manifest is not None and manifest.provenance.get("source") in IMPORTED
-        return bool(manifest and imported and not manifest.parents)
+        return manifest is not None and self._is_imported(digest) and not manifest.parents
+
+    def _is_imported(self, digest: Digest) -> bool:
+        manifest = self._manifest(digest)
+        return manifest is not None and manifest.provenance.get("source") in IMPORTED
 
     def _content(self, digest: Digest) -> int:
         """Tells the weights of a checkpoint here from others."""
@@ -156,17 +160,26 @@ class Parents:
 
     def _remark(self, file: PlannedFile, digest: Digest) -> str | None:
         """What to know of a checkpoint here that may be the parent of a file; None if it cannot be:
-        it has the weights of another file of the folder that is not an earlier epoch.
+        it has the weights of another file of the folder that is not an earlier epoch, or the file
+        is here and it was imported no earlier.
         """
         alike = self._known.get(self._content(digest), ())
         if not alike:
-            return ""
+            return None if self._came_later(file, digest) else ""
         if any(_is_before(each, file) for each in alike):
             return BEFORE
         if any(each.run == file.run for each in alike):
             return None
+        if file.manifest:  # it may have come with the file: the same import again adds nothing
+            return None
         of_none = any(self._drafts[each.path].walked.moment is None for each in alike)
         return SIBLING if of_none else None
+
+    def _came_later(self, file: PlannedFile, digest: Digest) -> bool:
+        """Whether a checkpoint was imported here when the file was here already."""
+        if file.manifest is None or not self._is_imported(digest):
+            return False
+        return since(self._workspace, digest) >= since(self._workspace, file.manifest)
 
     def _before(self, file: PlannedFile) -> tuple[PlannedFile, float] | None:
         """The epoch before in the same run, and how far the file is from it."""
