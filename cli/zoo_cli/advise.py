@@ -275,6 +275,11 @@ def _print_plan(plan: Plan, *, leaks: bool) -> None:
         return
     if leaks:
         paragraph("The splits leak: mend that first (above), and ask again of the new ones")
+    if plan.stopped:
+        paragraph(
+            "A fine-tune does not follow it by itself (--strategy auto), as the trials did not "
+            "end: ask again, with a larger --budget or several times, and they go on; or run this"
+        )
     paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
 
