@@ -7,22 +7,20 @@ files of one import, only the epoch before can be the parent; what is of other r
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import ZooError
+from zoo.exchange.file_sketch import file_sketch
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
-from zoo.exchange.wrappers import wrapped_in
 from zoo.lookup.identify import since
-from zoo.lookup.match import FileTensor, prefix_of
 from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
-from zoo.lookup.units import HEAD, units_of
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,26 +32,6 @@ SKETCHES = 64
 """Sketches of files that are kept; each has 128 kB at most."""
 BEFORE = "earlier in the same run"
 SIBLING = "could be a sibling: it is in that folder, too"
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """A tensor of a file under the name that its network has for it."""
-
-    name: str
-    tensor: FileTensor
-
-    @property
-    def dtype(self) -> str:
-        return self.tensor.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.tensor.shape
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.tensor.data)
 
 
 class Parents:
@@ -205,23 +183,9 @@ class Parents:
         return self._sketches[file.path]
 
     def _sample(self, file: PlannedFile) -> Sketch:
-        from zoo.store.nearness import sketch
-
         backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
-        units = units_of(self._workspace, backbone)
         tensors, _ = read_tensors(self._drafts[file.path].walked.weights)
-        # A network that was never traced here has no names to compare with.
-        matrix_names = [name for name, tensor in tensors.items() if len(tensor.shape) > 1]
-        known = bool(units.tensors)
-        prefix = prefix_of(tensors, units.tensors) if known else wrapped_in(matrix_names)
-
-        def matrices() -> Iterator[_Matrix]:
-            for name, tensor in tensors.items():
-                own = name.removeprefix(prefix)
-                if units.unit_of(own) != HEAD:
-                    yield _Matrix(own, tensor)
-
-        return sketch(matrices(), lambda matrix: matrix.tensor.data)
+        return file_sketch(self._workspace, backbone, tensors)
 
 
 def found_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:
