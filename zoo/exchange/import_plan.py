@@ -41,7 +41,7 @@ from zoo.exchange.infer_architecture import (
 )
 from zoo.exchange.layouts import Layout, read_layouts
 from zoo.exchange.origin import stamp
-from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
+from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, Status, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, problem_of, resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named
@@ -237,8 +237,9 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
             lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
             planned = replace(planned, headless=lacks)
         if planned.status == "new" and not planned.manifest:
-            problem = context.fits.problem(walked.path, planned, found)
-            planned = replace(planned, status="bad" if problem else "new", problem=problem)
+            problem, prefix = context.fits.look(walked.path, planned, found)
+            status: Status = "bad" if problem else "new"
+            planned = replace(planned, status=status, problem=problem, stripped=prefix)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
