@@ -112,7 +112,12 @@ def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
     opened.tag("team/scored", "team/gone")
     opened.delete("team/gone")
     assert opened.deleted("team/g") == ["team/gone"]
+    assert opened.names_like("team/*") == ["team/scored"]
     opened.close()
+    opened.close()
+    with pytest.raises(e.InvalidOption, match=r"was closed: zoo\.open opens it"):
+        opened.search()
+    assert "closed" in repr(opened)
 
 
 def test_features_come_as_arrays_or_as_a_file(
