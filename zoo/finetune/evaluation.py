@@ -120,6 +120,9 @@ class Evaluation(Result):
         report = data.pop("report")
         return {"name": data.pop("name"), "manifest": data.pop("manifest"), **report, **data}
 
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self) + self.report._repr_html_()
+
 
 class Model(NamedTuple):
     """A checkpoint that is measured."""
