@@ -47,6 +47,17 @@ def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> No
     ).done().out  # fmt: skip
 
 
+def test_a_network_of_another_library_that_is_called_alike_is_named(empty: Run) -> None:
+    state = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, "net.safetensors")
+    alike = ("--architecture", "mobilenetv3_small_100")
+    empty("import", "net.safetensors", *alike, *AS[2:]).refused(
+        "its names and shapes are those of torchvision/mobilenet_v3_small"
+    )
+    named = ("--architecture", "torchvision/mobilenet_v3_small")
+    empty("import", "net.safetensors", *named, *AS[2:]).done()
+
+
 def test_of_several_networks_that_fit_the_nearest_checkpoint_here_tells(empty: Run) -> None:
     base = dict(timm.create_model("test_efficientnet_ln").state_dict())
     save_file(base, "net.safetensors")
