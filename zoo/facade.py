@@ -169,7 +169,7 @@ class Zoo:
     @property
     def root(self) -> Path:
         """The zoo's folder."""
-        return self.workspace.root
+        return self._workspace.root
 
     # Find: none of it loads torch unless a network must be traced.
 

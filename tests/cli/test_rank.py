@@ -247,10 +247,9 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
 
 
 def test_of_the_checkpoints_of_one_run_one_is_measured(three: Run, data: Path) -> None:
-    for year, name in enumerate(("team/run:epoch-1", "team/run", "team/run:v2"), 2020):
-        tuned(BLIND, name, "other", 0.5, created=str(year))
-    for year, tag in (("2024", "epoch-0"), ("2025", "epoch-1")):
-        tuned(BLIND, f"team/headless:{tag}", "other", 0.5, created=year)
+    names = ("run:epoch-1", "run", "run:v2", "headless:epoch-0", "headless:epoch-1")
+    for year, name in enumerate(names, 2020):
+        tuned(BLIND, f"team/{name}", "other", 0.5, created=str(year))
     asked = ("rank", data, *RANK, "--budget", 0)
     found = by_name(three(*asked, "--json").done().json)
     same = {name: each["why"] for name, each in found.items() if each["state"] == "same run"}
