@@ -153,6 +153,17 @@ def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) ->
     assert parents[f"{folder}last.ckpt"] == later
 
 
+def test_the_same_import_again_makes_no_sibling_a_parent(empty: Run) -> None:
+    Path("runs").mkdir()
+    for name, state in {"ema": weights(1), "last": moved(weights(1), 0.001)}.items():
+        save_file(state, f"runs/of_{name}.safetensors")
+    assert [file["parent"] for file in empty(*AUTO, "--json").json["files"]] == [None, None]
+    save_file(moved(weights(1), 0.002), "later.safetensors")
+    empty("import", "later.safetensors", "--architecture", NET, "--as", "team/later").done()
+    again = empty(*AUTO, "--json").json["files"]
+    assert [(file["status"], file["parent"]) for file in again] == [("here", None)] * 2
+
+
 def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
     run = only_flowers(at_runs)
     Path("later").mkdir()

@@ -44,6 +44,13 @@ def kept(home: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(home.glob("evaluations/*/*.json"))]
 
 
+def test_a_split_alone_is_called_with_its_folder(run: Run, home: Path, garden: Path) -> None:
+    (garden.parent / "roses").mkdir()
+    run("evaluate", A, garden.rename(garden.parent / "roses" / "test")).done()
+    assert [each["data"] for each in kept(home)] == ["roses-test"]
+    assert run("best", "--dataset", "roses-test", "--json").done().json["name"] == A
+
+
 def test_figures_are_found_from_the_files_alone(run: Run, home: Path, garden: Path) -> None:
     found = run("evaluate", A, garden, "--against", B, "--json").done().json
     value, rival = (each["metrics"]["accuracy"] for each in (found, found["against"]))

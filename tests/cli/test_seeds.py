@@ -298,6 +298,7 @@ def test_what_it_prints(small: Run, few: Path) -> None:
     assert "team/x:v1-seed-0" in said
     assert "± " in said
     assert "mean ± standard deviation over 2 seeds" in said
+    assert "the best on its validation images; each seed has drawn others, so that luck" in said
     assert small("show", "team/x:v1", "--json").done().json["recipe"]["seed"] in (0, 1)
 
 

@@ -106,7 +106,7 @@ class Recipe:
     """Everything that, with the base weights and the data, decides the result of a fine-tune.
 
     Raises:
-        InvalidOption: One is out of range, or two contradict each other.
+        InvalidOption: One is of another type, or out of range, or two contradict each other.
     """
 
     # data
@@ -288,6 +288,7 @@ class Recipe:
             raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
         for option in fields(self):
             check = option.metadata["check"]
+            _check_type(option.name, getattr(self, option.name), str(option.type))
             if check and not check(getattr(self, option.name)):
                 raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
         # A list where it is read from JSON or TOML; the recipe is compared and hashed.

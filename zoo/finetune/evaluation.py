@@ -39,10 +39,10 @@ from zoo.domain.words import plural
 from zoo.errors import InvalidData, Unsupported
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, parts_digest
+from zoo.finetune.dataset.dataset import PART_NAMES, PARTS, Dataset, Sample, parts_digest
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import Opening, is_named
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
@@ -125,6 +125,9 @@ class Evaluation(Result):
         data = Result.to_json(self)
         report = data.pop("report")
         return {"name": data.pop("name"), "manifest": data.pop("manifest"), **report, **data}
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self) + self.report._repr_html_()
 
 
 class Model(NamedTuple):
@@ -433,6 +436,16 @@ def _report(model: Model, measured: Measured) -> Report:
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
 
 
+def _data_called(spec: str) -> str:
+    """The name that figures on data are kept under: of one split alone with that of the folder that
+    it is in, as ``test`` is in many.
+    """
+    whole = absolute(spec)
+    name = data_name(whole)
+    above = "" if is_named(spec) else Path(whole).parent.name
+    return f"{above}-{name}" if above and Path(name).stem.lower() in PART_NAMES else name
+
+
 def _evaluated(
     model: Model,
     own: Dataset | None,
@@ -443,7 +456,7 @@ def _evaluated(
 ) -> Evaluated:
     return Evaluated(
         manifest=model.digest,
-        data=data_name(absolute(dataset.spec)),
+        data=_data_called(dataset.spec),
         data_digest=dataset.digest,
         split=split,
         split_digest=own.split_digest if own and split == "test" else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from zoo.advice.layers import SCORES
 from zoo.advice.writing import clear, save_answer
@@ -160,6 +161,9 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
+    if first := work.asked.same_run.get(found.name):
+        why = f"{first} stands for it; by itself: --among {quote(found.name)}"
+        return replace(row, state="same run", why=why)
     paths = work.paths(digest)
     known = (kept(path, Measured) for path in paths)
     measured = next((each for each in known if each and len(each.scores) == images), None)

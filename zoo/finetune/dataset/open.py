@@ -246,6 +246,7 @@ def _usable(
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labeled = [row for row in rows if row.label is not None]
     problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
+    few = FEW if any(problem.endswith((ONE, NO)) for problem in problems) else ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
@@ -255,9 +256,9 @@ def _usable(
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
-        hint = hint or f"--skip-bad leaves out {images} that cannot be used"
-    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
-        hint = FEW
+        more = f"\nbeside that, {few}" if few else ""
+        hint = hint or f"--skip-bad leaves out {images} that cannot be used{more}"
+    hint = hint or few
     if not problems:
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
