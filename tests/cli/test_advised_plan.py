@@ -183,6 +183,7 @@ def test_what_an_earlier_advice_has_made_keeps_its_name(asked: Asked) -> None:
     assert re.search(r"HELD OUT +IMAGES +EPOCHS", said)
 
 
+@pytest.mark.long
 def test_asked_again_it_answers_from_what_is_kept(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

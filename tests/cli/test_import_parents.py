@@ -120,6 +120,7 @@ def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:
     assert run("show", "team/flowers:epoch-1", "--json").json["metrics"] == {"accuracy": 0.5}
 
 
+@pytest.mark.long
 def test_a_plan_shows_parents_and_how_they_were_found(at_runs: Run) -> None:
     run = only_flowers(at_runs)
     save_file(weights(1), "runs/base.safetensors")

@@ -302,6 +302,7 @@ def test_what_it_prints(small: Run, few: Path) -> None:
     assert small("show", "team/x:v1", "--json").done().json["recipe"]["seed"] in (0, 1)
 
 
+@pytest.mark.long
 def test_names_that_move_are_told_of(small: Run, few: Path) -> None:
     line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
     first = small(*line, "--json").done().json
