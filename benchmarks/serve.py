@@ -178,9 +178,10 @@ def same_answers(folder: Path, url: str, token: str) -> Files:
         file.parent.mkdir(exist_ok=True)
         data, headers = get(f"{url}{path}", token)
         file.write_bytes(data)
-        files[path] = file, {
-            name: value for name, value in headers.items() if name in ("etag", "x-repo-commit")
-        }
+        files[path] = (
+            file,
+            {name: value for name, value in headers.items() if name in ("etag", "x-repo-commit")},
+        )
     return files
 
 

@@ -75,7 +75,8 @@ def _given(headers: Mapping[str, str]) -> list[str]:
 def _together(commands: list[list[str]]) -> float:
     began = time.perf_counter()
     clients = [subprocess.Popen(command) for command in commands]
-    if any([client.wait() for client in clients]):
+    ended = [client.wait() for client in clients]
+    if any(ended):
         raise SystemExit("a download failed")
     return time.perf_counter() - began
 

@@ -1,5 +1,5 @@
-"""What is measured by `benchmarks/serve.py`: `zoo serve` and its peers, each a process of its own on
-the loopback, with its settings in a scratch folder.
+"""What `benchmarks/serve.py` measures: `zoo serve` and its peers, each a process of its own on the
+loopback, with its settings in a scratch folder.
 """
 
 from __future__ import annotations

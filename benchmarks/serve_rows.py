@@ -86,9 +86,7 @@ def whole_files(bench: Bench) -> Iterator[Row]:
         wall, cpu = {}, {}
         for server in bench.servers:
             before, gigabytes = server.cpu(), clients * times * bench.size / 1e9
-            seconds = sum(
-                download(bench.url(server), bench.headers, clients) for _ in range(times)
-            )
+            seconds = sum(download(bench.url(server), bench.headers, clients) for _ in range(times))
             wall[server.name] = gigabytes / seconds
             cpu[server.name] = (server.cpu() - before) / gigabytes
         yield f"GET, {clients} at once: GB/s", wall
@@ -135,9 +133,7 @@ def snapshots(bench: Bench) -> Iterator[Row]:
     for server in (each for each in bench.servers if each.name != "Docker registry"):
         before, home = server.cpu(), bench.folder / "home"
         url = f"http://127.0.0.1:{server.port}"
-        wall[server.name], client[server.name] = stock(
-            DOWNLOAD, url, bench.token, home, bench.repo
-        )
+        wall[server.name], client[server.name] = stock(DOWNLOAD, url, bench.token, home, bench.repo)
         cpu[server.name] = server.cpu() - before
         shutil.rmtree(home)
     yield "snapshot_download: s", wall
@@ -157,21 +153,27 @@ def uploads(bench: Bench) -> Iterator[Row]:
         with suppress(OSError):  # it is there
             bench.ask("POST", "/api/repos/create", {"name": "sent"})
         asked = {"operation": "upload", "objects": [{"oid": oid, "size": bench.size}]}
-        told = json.loads(
-            bench.ask("POST", f"/{OWN}/sent.git/info/lfs/objects/batch", asked)
-        )["objects"][0]["actions"]
+        told = json.loads(bench.ask("POST", f"/{OWN}/sent.git/info/lfs/objects/batch", asked))[
+            "objects"
+        ][0]["actions"]
         before, memory = bench.zoo.cpu(), bench.zoo.memory()
         bench.zoo.forget_most()
         wall = upload(told["upload"]["href"], file)
         cpu, most = bench.zoo.cpu() - before, bench.zoo.memory("VmHWM")
-    yield "LFS upload: GB/s", {
-        "zoo serve": gigabytes / wall,
-        **{name: gigabytes / seconds for name, (seconds, _) in sums.items()},
-    }
-    yield "LFS upload: s of CPU per GB", {
-        "zoo serve": cpu / gigabytes,
-        **{name: seconds / gigabytes for name, (_, seconds) in sums.items()},
-    }
+    yield (
+        "LFS upload: GB/s",
+        {
+            "zoo serve": gigabytes / wall,
+            **{name: gigabytes / seconds for name, (seconds, _) in sums.items()},
+        },
+    )
+    yield (
+        "LFS upload: s of CPU per GB",
+        {
+            "zoo serve": cpu / gigabytes,
+            **{name: seconds / gigabytes for name, (_, seconds) in sums.items()},
+        },
+    )
     yield "LFS upload: MB of memory more", {"zoo serve": most - memory}
 
 
