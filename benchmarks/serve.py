@@ -12,9 +12,11 @@ not installed are left out; on Debian they are in nginx-light and docker-registr
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
+import shutil
 import statistics
 import tempfile
 import time
@@ -105,7 +107,9 @@ def made(folder: Path, running: ExitStack, *, quick: bool) -> Bench:
     url = f"http://127.0.0.1:{server.port}"
     commit = await_all(url, token)
     stock(DOWNLOAD, url, token, folder / "first", REPO)
+    shutil.rmtree(folder / "first")
     path = f"/{REPO}/resolve/{commit}/{FILE}"
+    assert hashlib.sha256(get(url + path, token)[0]).hexdigest() == sha256
     blob = f"/v2/bench/blobs/sha256:{sha256}"
     peers = [
         nginx(folder / "nginx", same_answers(folder, url, token)),
