@@ -59,6 +59,7 @@ class Known(Generic[T]):
             # One that never writes: of its own changes a connection is told nothing.
             if self._watching is None:
                 self._watching = self._engine.raw_connection()
+                self._watching.detach()  # it takes nobody's turn
             cursor = self._watching.cursor()
             cursor.execute("PRAGMA data_version")
             ((changes,),) = cursor.fetchall()
