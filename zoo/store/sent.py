@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from zoo.domain.digest import Digest
+from zoo.domain.digest import Digest, digests_in
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import InvalidManifest, Unsupported
@@ -24,7 +24,6 @@ KEPT = timedelta(days=1)
 """So long a file that was sent can be committed."""
 IDLE = timedelta(hours=1)
 """So long a file may take to go on arriving."""
-DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
 WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}\.json")
 PATH = "file"
 """A file that was sent has no path yet, and needs one to be written down."""
@@ -53,8 +52,7 @@ def sent_objects(store: Store, now: datetime) -> set[Digest]:
     for file in store.backend.list(f"{FOLDER}/"):
         if WHOLE.fullmatch(file.name) and file.at >= now - KEPT:
             with suppress(FileNotFoundError):
-                data = store.disk.read(file.name, MANIFEST_BYTES)
-                objects |= {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
+                objects |= digests_in(store.disk.read(file.name, MANIFEST_BYTES))
     return objects
 
 

@@ -24,6 +24,7 @@ from zoo.serve.keep.adopt import is_network
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import MAIN, SENT, Commit, Version
 from zoo.serve.keep.view import is_large
+from zoo.store.encoded import absent
 
 __all__ = ["branch_ref", "commit", "preupload", "validate_yaml"]
 
@@ -202,9 +203,8 @@ def _is_again(ask: Ask, sent: Operations, line: tuple[Commit, ...]) -> bool:
 
 def _check_here(ask: Ask, files: Tree) -> None:
     """See that no prune has taken what was here when it was looked for."""
-    store = ask.hub.workspace.store
-    needed = {item for item, _ in Snapshot.of(files.values()).objects()}
-    if store.missing("encoded", store.missing("objects", needed)):
+    needed = [item for item, _ in Snapshot.of(files.values()).objects()]
+    if absent(ask.hub.workspace.store, needed):
         raise Refused("Busy", "the zoo was tidied up meanwhile: send the files again")
 
 

@@ -20,6 +20,7 @@ from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
 from zoo.store import Store
+from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
 from zoo.store.sent import FOLDER, clear, keep_sent, sent
 
@@ -118,8 +119,7 @@ class Blobs:
                     yield _blob(ask.hub.files.file(manifest, path))
 
     def _is_whole(self, file: SnapshotFile) -> bool:
-        needed = {digest for digest, _ in objects_of([file.stored])}
-        return not self._store.missing("encoded", self._store.missing("objects", needed))
+        return not absent(self._store, [digest for digest, _ in objects_of([file.stored])])
 
 
 def _blob(file: WeightsFile | PlainFile) -> SnapshotFile:
