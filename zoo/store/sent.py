@@ -25,8 +25,6 @@ KEPT = timedelta(days=1)
 IDLE = timedelta(hours=1)
 """So long a file may take to go on arriving."""
 WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}\.json")
-PATH = "file"
-"""A file that was sent has no path yet, and needs one to be written down."""
 
 
 def keep_sent(store: Store, account: str, file: SnapshotFile) -> None:

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import PlainFile, WeightsFile, objects_of
+from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
 from zoo.serve.keep.git import blob_id
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Blobs"]
 
 PATH = "file"
-"""A file that was sent gets its path when it is committed: ``replace(blob, path=…)``."""
+"""What was sent needs a path to be written down, and gets its own when it is committed."""
 
 
 class Blobs:
@@ -116,14 +116,7 @@ class Blobs:
         with suppress(Unavailable):  # it is being described
             for manifest, path in self.holders.places(repo, digest.hex, ask.patience):
                 if self._store.has_manifest(manifest):
-                    yield _blob(ask.hub.files.file(manifest, path))
+                    yield SnapshotFile.of(ask.hub.files.file(manifest, path))
 
     def _is_whole(self, file: SnapshotFile) -> bool:
         return not absent(self._store, [digest for digest, _ in objects_of([file.stored])])
-
-
-def _blob(file: WeightsFile | PlainFile) -> SnapshotFile:
-    if isinstance(file, PlainFile):
-        return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, object=file.object)
-    weights = Weights(header=file.header, tensors=file.tensors)
-    return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, weights=weights)
