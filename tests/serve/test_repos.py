@@ -164,7 +164,7 @@ def test_no_more_people_read_what_moves(served: Served) -> None:
     accounts.grant("den", "cleo", "owner")
     create(served, cleo, "den/x")
     assert move(served, cleo, "den/x", "cleo/x").status == 200
-    levels = {each.path: each.level for each in accounts.given()}
+    levels = {each.path: each.level for each in accounts.rules().given()}
     assert levels["cleo/x"] == "private"
     accounts.grant("den", "cleo", "writer")
     for name, level in (("y", "public"), ("z", "private")):
@@ -232,7 +232,7 @@ def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace
 
 def ask_as(served: Served, who: str, purpose: str = "write") -> Ask:
     """A request of somebody, as a handler gets it."""
-    actor, rules = served.accounts.look(served.token(who, purpose))
+    actor, rules = served.accounts.authenticate(served.token(who, purpose))
     assert actor
     ask: Ask = object.__new__(Ask)
     for name, value in {"hub": served.server.hub, "actor": actor, "rules": rules}.items():
@@ -304,7 +304,7 @@ def test_accounts_of_the_first_version_are_kept(tmp_path: Path) -> None:
     accounts = Accounts.of(workspace)
     assert [(each.name, each.admin, each.team) for each in accounts.all()] == [("ann", True, False)]
     assert [(each.purpose, each.only) for each in accounts.tokens()] == [("read", ())]
-    assert [(each.path, each.roles) for each in accounts.given()] == [
+    assert [(each.path, each.roles) for each in accounts.rules().given()] == [
         ("team/net", {"ann": "reader"})
     ]
     assert "reader" not in inspect(engine).get_table_names()

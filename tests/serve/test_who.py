@@ -239,7 +239,7 @@ def test_roles_of_teams(served: Served) -> None:
         accounts.remove("lab")
     accounts.remove("lab", team=True)
     assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
-    assert not any("lab" in given.roles for given in accounts.given())
+    assert not any("lab" in given.roles for given in accounts.rules().given())
 
 
 def test_what_is_said_of_a_name_wins_over_its_namespace(served: Served) -> None:
@@ -309,7 +309,7 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
     accounts.grant("team/x", "cleo", "reader")
     accounts.remove("cleo")
     assert served.ask("/api/whoami-v2", token=token).code == "InvalidToken"
-    assert not any("cleo" in given.roles for given in accounts.given())
+    assert not any("cleo" in given.roles for given in accounts.rules().given())
     for unknown in (
         lambda: accounts.remove("cleo"), lambda: accounts.new_token("cleo", "x"),
         lambda: accounts.grant("team/x", "cleo", "reader"), lambda: accounts.revoke("00000000"),
@@ -392,12 +392,12 @@ def with_accounts(workspace: Workspace) -> None:
     accounts = Accounts.of(workspace)
     accounts.add("ann")
     _, secret = accounts.new_token("ann", "laptop")
-    found, _ = accounts.look(str(secret))
+    found, _ = accounts.authenticate(str(secret))
     assert found
     assert (found.name, found.purpose) == ("ann", "read")
     accounts.change("team/net", level="private")
     accounts.grant("team/net", "ann", "reader")
-    access = accounts.look(None, "team/net")[1].access("team/net")
+    access = accounts.authenticate(None, "team/net")[1].access("team/net")
     assert (access.level, access.roles) == ("private", {"ann": "reader"})
     accounts.close()
 

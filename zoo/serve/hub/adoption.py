@@ -22,7 +22,7 @@ LATELY = timedelta(days=1)
 
 def adopt_later(hub: Hub, actor: Actor, ref: Reference, snapshot: Digest) -> None:
     """Have a snapshot adopted that ``actor`` has sent, who may see this much."""
-    rules = hub.accounts.look(None)[1]
+    rules = hub.accounts.rules()
     names = [(each, there) for each, there, _ in hub.workspace.registry.refs()]
     seen = {
         str(there): str(each)

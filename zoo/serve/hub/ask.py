@@ -96,7 +96,7 @@ class Ask:
 
     def knowing_all(self) -> Ask:
         """The same with what was said of all repositories, and not of this one alone."""
-        return replace(self, rules=self.hub.accounts.look(None)[1])
+        return replace(self, rules=self.hub.accounts.rules())
 
     def require(self, action: Action, repo: str = "") -> None:
         """See that who asks may do something with the repository, or with another one.

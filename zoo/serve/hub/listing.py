@@ -77,7 +77,7 @@ def _wanted(ask: Ask) -> Iterator[Described]:
         described = _described(ask, path, found)
         if described and _fits(ask, described):
             yield described
-    for path, _ in [] if bounds else ask.hub.accounts.repos.all():
+    for path in [] if bounds else ask.hub.accounts.repos.all():
         if path in newest or search not in path.lower() or not ask.may("read", path):
             continue
         if author in (None, path.partition("/")[0]):

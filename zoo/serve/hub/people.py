@@ -60,6 +60,6 @@ def _members(ask: Ask, team: str) -> list[str]:
 
 
 def _models(ask: Ask, namespace: str) -> int:
-    made = [path for path, _ in ask.hub.accounts.repos.all()]
+    made = ask.hub.accounts.repos.all()
     own = [path for path in made if path.startswith(f"{namespace}/") and ask.may("read", path)]
     return len({*readable(ask, namespace), *own})

@@ -117,7 +117,7 @@ def _keep_rules(ask: Ask, old: str, new: str) -> None:
     accounts = ask.hub.accounts
     if ask.may("share", new):
         accounts.repos.copy_rules(old, new)
-    rules = accounts.look(None)[1]
+    rules = accounts.rules()
     before, now = (rules.access(path).level for path in (old, new))
     if LEVELS.index(now) < LEVELS.index(before):
         accounts.change(new, level=before)

@@ -18,7 +18,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.repos import Repos
-from zoo.serve.who.rules import Given, Rules, fits, said
+from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -111,8 +111,8 @@ class Accounts:
         try:
             Reference(name, name)
         except InvalidReference as error:
-            fits = "1 to 128 letters, digits, '.', '_' or '-'"
-            raise InvalidReference(f"'{name}' cannot be an account: {fits}", hint="") from error
+            what = "1 to 128 letters, digits, '.', '_' or '-'"
+            raise InvalidReference(f"'{name}' cannot be an account: {what}", hint="") from error
         made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
@@ -207,7 +207,7 @@ class Accounts:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
             connection.execute(change.values(revoked=_text(_now())))
 
-    def look(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
+    def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
         one repository. Without a token it is anybody.
         """
@@ -223,7 +223,7 @@ class Accounts:
         return actor, rules
 
     def actor(self, name: str) -> Actor | None:
-        """An account as one that may read what it may; None if there is none."""
+        """An account as it would ask with a token to read; None if there is none."""
         with reading(self._engine) as connection:
             account = self._account(connection, name)
             teams = connection.scalars(TEAMS, {"who": name}).all()
@@ -240,7 +240,7 @@ class Accounts:
         with reading(self._engine) as connection:
             row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
             teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
-            rules = said(connection, repo)
+            rules = read_rules(connection, repo)
         if not row or row.revoked or (row.expires and row.expires <= _text(_now())):
             return row, None, rules
         actor = Actor(
@@ -260,10 +260,10 @@ class Accounts:
         with writing(self._engine) as connection:
             connection.execute(change)
 
-    def given(self) -> list[Given]:
-        """What was said of namespaces and repositories, by path."""
+    def rules(self) -> Rules:
+        """Who may do what, of all namespaces and repositories."""
         with reading(self._engine) as connection:
-            return said(connection).given()
+            return read_rules(connection)
 
     def change(self, path: str, *, level: str | None = None) -> None:
         """Say who may read a namespace or a repository; None: as its namespace, or everything.

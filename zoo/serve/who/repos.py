@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
+from zoo.reflog import now
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
@@ -24,19 +23,14 @@ class Repos:
     def __contains__(self, path: str) -> bool:
         """Whether it was made, and not deleted since."""
         with reading(self._engine) as connection:
-            return (
-                connection.scalar(
-                    select(TABLE.c.path).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
-                )
-                is not None
-            )
+            there = select(TABLE.c.path).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
+            return connection.scalar(there) is not None
 
-    def all(self) -> list[tuple[str, str]]:
-        """Those that were made, and when, the newest first."""
-        statement = select(TABLE.c.path, TABLE.c.made).where(TABLE.c.moved.is_(None))
+    def all(self) -> list[str]:
+        """Those that were made, the newest first."""
+        statement = select(TABLE.c.path).where(TABLE.c.moved.is_(None))
         with reading(self._engine) as connection:
-            rows = connection.execute(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))
-            return [(row.path, row.made) for row in rows]
+            return [*connection.scalars(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))]
 
     def add(self, path: str) -> None:
         """Make one."""
@@ -73,5 +67,5 @@ class Repos:
 
 
 def _put(connection: Connection, path: str, moved: str | None = None) -> None:
-    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    put(connection, TABLE, [{"path": path, "made": made, "moved": moved}], ["made", "moved"])
+    row = {"path": path, "made": now(), "moved": moved}
+    put(connection, TABLE, [row], ["made", "moved"])

@@ -13,7 +13,7 @@ from zoo.domain.result import Result
 from zoo.serve.who import schema
 from zoo.serve.who.may import ROLES, Access, Level, Role
 
-__all__ = ["Given", "Rules", "fits", "said"]
+__all__ = ["Given", "Rules", "fits", "read_rules"]
 
 EVERYTHING: Level = "internal"
 """Who may read what nobody has said anything of."""
@@ -65,8 +65,8 @@ class Rules:
         ]
 
 
-def said(connection: Connection, repo: str = "") -> Rules:
-    """What was said of a repository and its namespace, or of all."""
+def read_rules(connection: Connection, repo: str = "") -> Rules:
+    """What was said of a repository and its namespace; without one, of all."""
     levels, roles = OF_ONE if repo else OF_ALL
     which = {"repo": repo, "namespace": repo.partition("/")[0]} if repo else {}
     return Rules(
