@@ -18,7 +18,7 @@ from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
-from zoo.serve.keep.adopting import Adopting
+from zoo.serve.keep.adopter import Adopter
 from zoo.transfer.sync import pull
 from zoo.workspace import Workspace
 
@@ -34,10 +34,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a process of its own is done here, where torch is."""
 
-    def here(_: Adopting, wanted: Wanted) -> Adopted:
+    def here(_: Adopter, wanted: Wanted) -> Adopted:
         return adopted(Workspace(served.root), wanted)
 
-    monkeypatch.setattr(Adopting, "_adopted", here)
+    monkeypatch.setattr(Adopter, "_adopted", here)
 
 
 def fine_tune() -> Mapping[str, bytes]:
@@ -117,7 +117,7 @@ def test_files_that_are_no_network_stay_files(
 def test_what_takes_too_long_is_ended(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("zoo.serve.keep.adopting.SECONDS", 0.01)
+    monkeypatch.setattr("zoo.serve.keep.adopter.SECONDS", 0.01)
     send(served, "ann/mine", fine_tune())
     until = time.monotonic() + 60
     while "more than 0.01 seconds" not in caplog.text and time.monotonic() < until:
@@ -129,7 +129,7 @@ def test_what_was_left_is_done_when_the_server_starts_again(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Adopting, "ask", lambda *_: None)  # it is stopped before
+        patch.setattr(Adopter, "ask", lambda *_: None)  # it is stopped before
         send(served, "ann/mine", fine_tune())
         send(served, "ann/files", {"README.md": b"hello"})
     with serving(served.root) as again:

@@ -159,7 +159,7 @@ def test_on_a_full_disk_nothing_stays(
 ) -> None:
     data = data[:-1] + b"!"  # another one than elsewhere
     path, kept = ann.upload(data), objects_in(ann.store)
-    for where, what in (("zoo.serve.keep.blobs.shutil.disk_usage", usage), (FSYNC, full)):
+    for where, what in (("zoo.serve.hub.blobs.shutil.disk_usage", usage), (FSYNC, full)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what)
             got = ann.put(path, data)

@@ -20,17 +20,20 @@ LATELY = timedelta(days=1)
 """What could not be adopted for so long never will."""
 
 
-def adopt_later(hub: Hub, actor: Actor, ref: Reference, snapshot: Digest) -> None:
-    """Have a snapshot adopted that ``actor`` has sent, who may see this much."""
+def adopt_later(hub: Hub, actor: Actor, ref: Reference, digest: Digest, snapshot: Snapshot) -> None:
+    """Have a snapshot adopted that ``actor`` has sent, unless it has its checkpoint, or can be
+    none. What ``actor`` may not see is not looked at.
+    """
+    if snapshot.checkpoint or not is_network(snapshot):
+        return
     rules = hub.accounts.rules()
-    names = [(each, there) for each, there, _ in hub.workspace.registry.refs()]
     seen = {
         str(there): str(each)
-        for each, there in names
+        for each, there, _ in hub.workspace.registry.refs()
         if may(actor, "read", rules.access(each.path))
     }
-    wanted = Wanted(name=str(ref), snapshot=str(snapshot), seen=seen)
-    hub.adopting.ask(wanted, actor.name)
+    wanted = Wanted(name=str(ref), snapshot=str(digest), seen=seen)
+    hub.adopter.ask(wanted, actor.name)
 
 
 def adopt_what_is_left(hub: Hub) -> None:
@@ -39,15 +42,10 @@ def adopt_what_is_left(hub: Hub) -> None:
     for ref in store.readable_refs()[0]:
         with suppress(ZooError, OSError):  # whoever asks for it is told
             entry = store.read_ref(ref)
-            if (
-                entry is None
-                or entry.deleted
-                or entry.why != SENT
-                or (entry.when or since) <= since
-            ):
+            if entry is None or entry.deleted or entry.why != SENT:
+                continue
+            if entry.when is None or entry.when <= since:
                 continue
             document, actor = store.document(entry.manifest), hub.accounts.actor(entry.by)
-            if actor is None or not isinstance(document, Snapshot) or document.checkpoint:
-                continue
-            if is_network(document):
-                adopt_later(hub, actor, ref, entry.manifest)
+            if actor and isinstance(document, Snapshot):
+                adopt_later(hub, actor, ref, entry.manifest, document)

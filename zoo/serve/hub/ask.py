@@ -14,8 +14,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
-from zoo.serve.keep.adopting import Adopting
-from zoo.serve.keep.blobs import Blobs
+from zoo.serve.hub.blobs import Blobs
+from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.views import Views
@@ -25,7 +25,7 @@ from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals
 from zoo.workspace import Workspace
 
-__all__ = ["Ask", "Hub", "at", "repo_of"]
+__all__ = ["Ask", "Hub", "iso_time", "repo_of"]
 
 SOON, LATER = 8.0, 300.0
 """Seconds that a client may have to wait: for an answer to HEAD it waits ten."""
@@ -38,7 +38,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     views: Views = field(init=False)
-    adopting: Adopting = field(init=False)
+    adopter: Adopter = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
@@ -49,7 +49,7 @@ class Hub:
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
-        self.adopting = Adopting(self.workspace)
+        self.adopter = Adopter(self.workspace)
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
@@ -58,7 +58,7 @@ class Hub:
 
     def stop(self) -> None:
         """Begin nothing more beside answering."""
-        self.adopting.close()
+        self.adopter.close()
         self.views.close()
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Ask:
         names = [version.name for version in history.versions(repo)]
         if not names and repo not in self.hub.accounts.repos:
             raise self.no_repo()
-        there = some(names) or "none yet"
+        there = _some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
 
     def is_empty(self, revision: str) -> bool:
@@ -208,12 +208,12 @@ def repo_of(fields: Mapping[str, str]) -> str:
         return ""
 
 
-def some(names: list[str], most: int = 10) -> str:
+def _some(names: list[str], most: int = 10) -> str:
     """Names for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def at(time: datetime) -> str:
+def iso_time(time: datetime) -> str:
     """A time as clients of the hub read it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z")

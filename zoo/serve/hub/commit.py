@@ -18,15 +18,15 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
-from zoo.serve.keep.adopt import is_network
 from zoo.serve.keep.front import front_matter
-from zoo.serve.keep.history import MAIN, SENT, Commit, Version
+from zoo.serve.keep.history import SENT, Commit, Version
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
 
-__all__ = ["branch_ref", "commit", "preupload", "validate_yaml"]
+__all__ = ["commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
 TRIES = 30
@@ -70,7 +70,7 @@ def validate_yaml(ask: Ask) -> Answer:
 
 def preupload(ask: Ask, revision: str) -> Answer:
     """How each file is to be sent, and what is there already under its path."""
-    _refuse_requests(ask)
+    refuse_pull_request(ask)
     _, version = _branch(ask, revision)
     line = ask.hub.history.commits(version, ask.patience) if version else ()
     known = {file.path: file.etag for file in line[0].view.files} if line else {}
@@ -92,7 +92,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
 
 def commit(ask: Ask, revision: str) -> Answer:
     """Add and delete files. The branch moves only if it is where the client has seen it."""
-    _refuse_requests(ask)
+    refuse_pull_request(ask)
     _branch(ask, revision)  # before anything is read
     blobs = ask.hub.blobs
     sent = read_operations(
@@ -109,27 +109,6 @@ def commit(ask: Ask, revision: str) -> Answer:
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
         return json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
     raise Refused("Conflict", f"others keep moving {revision}; try again")
-
-
-def _refuse_requests(ask: Ask) -> None:
-    if ask.call.flag("create_pr"):
-        raise Refused("NotImplemented", "there are no pull requests here: commit to a branch")
-
-
-def branch_ref(ask: Ask, revision: str) -> Reference:
-    """The name that a branch is in the zoo.
-
-    Raises:
-        Refused: No branch can be called so.
-    """
-    namespace, _, name = ask.repo.partition("/")
-    try:
-        return Reference(namespace, name, DEFAULT_TAG if revision == MAIN else revision)
-    except InvalidReference:
-        raise Refused(
-            "BadRequest",
-            f"'{revision:.200}' cannot be a branch here: letters, digits, '.', '_' and '-'",
-        ) from None
 
 
 def _branch(ask: Ask, revision: str) -> tuple[Reference, Version | None]:
@@ -172,8 +151,7 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
         digest = _kept(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
-    if snapshot.checkpoint is None and is_network(snapshot):
-        adopt_later(ask.hub, ask.actor, ref, digest)
+    adopt_later(ask.hub, ask.actor, ref, digest, snapshot)
     moved = history.version_of(ref)
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]

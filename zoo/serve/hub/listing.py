@@ -17,7 +17,7 @@ from zoo.registry import Found, Registry
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.info import USUAL, Described, chosen
+from zoo.serve.hub.info import USUAL, ModelInfo, chosen
 from zoo.serve.keep.history import MAIN
 
 __all__ = ["list_models", "list_nothing", "readable"]
@@ -63,7 +63,7 @@ def _shown(ask: Ask) -> Iterable[str]:
     return (*SHORT, *(name for name in ("cardData", "config") if ask.call.flag(name)))
 
 
-def _wanted(ask: Ask) -> Iterator[Described]:
+def _wanted(ask: Ask) -> Iterator[ModelInfo]:
     """The repositories that fit and may be read."""
     query = ask.call.query
     search, author = query.get("search", "").lower(), query.get("author")
@@ -86,14 +86,14 @@ def _wanted(ask: Ask) -> Iterator[Described]:
                 yield described
 
 
-def _of_files(ask: Ask, path: str) -> Described | None:
+def _of_files(ask: Ask, path: str) -> ModelInfo | None:
     """A repository that has no checkpoint; None if it is empty."""
     version = next(iter(ask.hub.history.versions(path)), None)
     if version is None or version.entry.when is None:
         return None
     digest, modified = version.entry.manifest, version.entry.when
     view = ask.hub.views.of(digest, 0)
-    return Described(ask, path, digest, modified, version.name, view) if view.sent else None
+    return ModelInfo(ask, path, digest, modified, version.name, view) if view.sent else None
 
 
 def readable(ask: Ask, author: str | None) -> dict[str, Found]:
@@ -116,7 +116,7 @@ def _newest(registry: Registry, author: str | None) -> dict[str, Found]:
     return newest
 
 
-def _described(ask: Ask, path: str, found: Found) -> Described | None:
+def _described(ask: Ask, path: str, found: Found) -> ModelInfo | None:
     modified = RefEntry.parse_time(found.updated or "")
     if found.manifest is None or modified is None:
         return None
@@ -128,10 +128,10 @@ def _described(ask: Ask, path: str, found: Found) -> Described | None:
         with suppress(ZooError):
             view = ask.hub.views.of(entry.manifest, 0)
     sent = view if view and view.sent else None
-    return Described(ask, path, found.manifest, modified, revision, sent)
+    return ModelInfo(ask, path, found.manifest, modified, revision, sent)
 
 
-def _fits(ask: Ask, described: Described) -> bool:
+def _fits(ask: Ask, described: ModelInfo) -> bool:
     """Whether the words that it is found by are those that are asked for."""
     query = ask.call.query
     words = [word for text in query.getlist("filter") for word in text.split(",")]

@@ -36,13 +36,13 @@ __all__ = [
     "CARD",
     "View",
     "ViewedFile",
-    "facts",
+    "card_data",
     "is_large",
     "keep_view",
-    "kept_view",
-    "kind_of",
-    "made_view",
-    "view_of",
+    "read_view",
+    "config_summary",
+    "checkpoint_view",
+    "snapshot_view",
 ]
 
 CARD = "README.md"
@@ -106,7 +106,7 @@ def _key(manifest: Digest) -> str:
     return f"views/{manifest.hex[:2]}/{manifest.hex}.json"
 
 
-def kept_view(store: Store, manifest: Digest) -> View | None:
+def read_view(store: Store, manifest: Digest) -> View | None:
     """The view that is kept of a checkpoint or a snapshot; None if none is.
 
     Raises:
@@ -133,7 +133,7 @@ def keep_view(store: Store, manifest: Digest, view: View) -> None:
             store.disk.create(_key(manifest), data)
 
 
-def made_view(
+def checkpoint_view(
     store: Store,
     digest: Digest,
     manifest: Manifest,
@@ -162,7 +162,7 @@ def is_large(path: str, size: int) -> bool:
     return size > LARGE or bool(size and path.endswith(WEIGHTS))
 
 
-def view_of(store: Store, snapshot: Snapshot) -> View:
+def snapshot_view(store: Store, snapshot: Snapshot) -> View:
     """The view of a snapshot: its files.
 
     Raises:
@@ -175,7 +175,7 @@ def view_of(store: Store, snapshot: Snapshot) -> View:
         files=tuple(map(_viewed, snapshot.files)),
         sent=True,
         front=json.dumps(front),
-        config=json.dumps(kind_of(_text(store, snapshot, CONFIG))),
+        config=json.dumps(config_summary(_text(store, snapshot, CONFIG))),
     )
 
 
@@ -188,7 +188,7 @@ def _text(store: Store, snapshot: Snapshot, path: str) -> str:
     return data.decode(errors="replace")
 
 
-def kind_of(text: str) -> Json:
+def config_summary(text: str) -> Json:
     """What transformers looks at of a ``config.json`` before it downloads anything."""
     try:
         config = json.loads(text or "{}")
@@ -230,7 +230,7 @@ def _bytes(store: Store, file: PlainFile) -> bytes:
     return b"".join(store.read("objects", file.object, 0, file.size))
 
 
-def facts(manifest: Manifest) -> dict[str, object]:
+def card_data(manifest: Manifest) -> dict[str, object]:
     """What the front matter of its card says, without what is unknown."""
     bases = [*_paths(parent.ref for parent in manifest.parents)]
     said = {
@@ -251,7 +251,7 @@ def _paths(refs: Iterable[str]) -> Iterator[str]:
 
 def _card(digest: Digest, manifest: Manifest, problem: str) -> str:
     # JSON is YAML, whatever is in the texts.
-    front = [f"{key}: {json.dumps(value)}" for key, value in facts(manifest).items()]
+    front = [f"{key}: {json.dumps(value)}" for key, value in card_data(manifest).items()]
     how = manifest.preprocessing
     lines = ["---", *front, "---", "", f"# {manifest.backbone.shown}", ""]
     lines += [f"Checkpoint {digest} of a zoo."]
