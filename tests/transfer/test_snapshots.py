@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import program
 from fakes.checkpoints import (
     add_checkpoint,
     assert_sound,
@@ -67,6 +68,14 @@ def test_a_name_with_a_checkpoint_among_its_files_is_that(zoo: Workspace) -> Non
 def test_a_name_of_files_only_is_told(zoo: Workspace) -> None:
     with pytest.raises(NoCheckpoint, match="team/readme holds files, no checkpoint"):
         zoo.names.resolve("team/readme")
+    for told in (lineage(zoo, "team/readme"), lineage(zoo, str(target(zoo, FILES)))):
+        assert (told.manifest, told.ancestors) == (target(zoo, FILES), ())
+    delete(zoo, FILES, None)
+    assert [each.entry.why for each in lineage(zoo, "team/readme").history] == ["delete", "commit"]
+    restore(zoo, FILES, None)
+    said = program.zoo("--home", zoo.root, "log", "team/readme").done()
+    assert "it has no lineage" in said.err
+    assert "commit" in said.out
     manifest = zoo.store.manifest(store_checkpoint(zoo.store))
     with pytest.raises(Conflict, match="holds files here"):
         zoo.names.check_descends(FILES, manifest)
