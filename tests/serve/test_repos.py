@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.checkpoints import stored_snapshot
+from fakes.clock import earlier
 from fakes.served import Got, Served, serving
+from huggingface_hub import HfApi
 from sqlalchemy import inspect
 
 from zoo.domain.history import RefEntry
@@ -238,6 +241,35 @@ def ask_as(served: Served, who: str, purpose: str = "write") -> Ask:
     for name, value in {"hub": served.server.hub, "actor": actor, "rules": rules}.items():
         object.__setattr__(ask, name, value)
     return ask
+
+
+def test_names_of_files_only_are_listed_wherever_they_came_from(zoo: Workspace) -> None:
+    snapshot = stored_snapshot(zoo.store, {"README.md": b"hello\n"})
+    with earlier(seconds=-5):  # after all others
+        zoo.move(Reference("team", "readme"), snapshot, "pull from lab")
+    zoo.close()
+    with serving(zoo.root) as served:
+        ann, readme = served.token("ann"), "team/readme"
+        served.accounts.add("team", team=True)
+        for query in ("", "?author=team", "?search=READ"):
+            listed = served.ask(f"/api/models{query}", token=ann).json
+            assert listed[0]["id"] == readme, "it was changed last"
+        for query in ("?author=secret", "?search=net", "?num_parameters=max:1B", "?filter=x"):
+            listed = served.ask(f"/api/models{query}", token=ann).json
+            assert readme not in [each["id"] for each in listed]
+        api = HfApi(served.url, token=ann)
+        repos = {each.id: each for each in api.list_user_repos("team")}
+        assert repos.keys() == {readme, "team/net"}
+        assert (repos[readme].storage, repos[readme].visibility) == (6, "internal")
+        assert sum(each.storage_percent for each in repos.values()) == pytest.approx(100)
+        assert [*api.list_user_repos()] == []
+        served.accounts.change(readme, level="private")
+        assert readme not in [each.id for each in api.list_user_repos("team")]
+        assert readme not in [each["id"] for each in served.ask("/api/models", token=ann).json]
+        served.accounts.change("team", level="private")
+        for name in ("team", "nobody"):
+            path = f"/api/organizations/{name}/settings/repositories"
+            assert served.ask(path, token=ann).code == "NotFound"
 
 
 def test_names_that_a_pattern_stands_for_stay(served: Served) -> None:

@@ -94,6 +94,11 @@ class ModelInfo:
             tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
         return sorted(tags)
 
+    @property
+    def storage(self) -> int:
+        """Bytes of its files."""
+        return sum(file.size for file in self.commit.view.files)
+
     def siblings(self) -> list[Json]:
         """The files, with their sizes and ids if they are asked for."""
         blobs = self.ask.call.flag("blobs")
@@ -143,7 +148,7 @@ class ModelInfo:
             "sha": lambda: self.commit.id,
             "siblings": self.siblings,
             "tags": lambda: self.tags,
-            "usedStorage": lambda: sum(file.size for file in self.commit.view.files),
+            "usedStorage": lambda: self.storage,
         }
         return known[name]() if name in known else None
 
