@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest, digits_of
-from zoo.domain.history import was_pulled
+from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -149,11 +149,10 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted:
             return
-        self._check_no_files(ref, newest.manifest)
-        try:
-            here = self._store.manifest(newest.manifest).backbone
-        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+        there = self._checkpoint_there(ref, newest)
+        if there is None:
             return
+        here = there.backbone
         if (here.plugin, here.architecture) != (backbone.plugin, backbone.architecture):
             raise Conflict(
                 f"{ref} is of the architecture {here.architecture} here, and would become one of "
@@ -175,13 +174,10 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted or newest.protected or newest.manifest == digest:
             return  # a protected one is refused when it moves
-        self._check_no_files(ref, newest.manifest)
-        try:
-            here = self._store.manifest(newest.manifest)
-            current = checkpoint_of(self._store, newest.manifest)
-        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+        here = self._checkpoint_there(ref, newest)
+        if here is None or _is_again(here, manifest):
             return
-        if current in manifest.ancestry() or _is_again(here, manifest):
+        if checkpoint_of(self._store, newest.manifest) in manifest.ancestry():
             return
         if digest and digest in {entry.manifest for entry in self._store.history(ref)}:
             return
@@ -194,16 +190,22 @@ class Names:
             f"{ref} keeps what it was)",
         )
 
-    def _check_no_files(self, ref: Reference, digest: Digest) -> None:
+    def _checkpoint_there(self, ref: Reference, newest: RefEntry) -> Manifest | None:
+        """The checkpoint that a name has; None if it cannot be read: whatever it was, it is of no
+        use.
+
+        Raises:
+            Conflict: It holds files only.
+        """
         try:
-            self._store.manifest(digest)
+            return self._store.manifest(newest.manifest)
         except NoCheckpoint:
             raise Conflict(
                 f"{ref} holds files here, and no checkpoint",
                 hint="nothing was changed; take another name, or move this one: --force",
             ) from None
         except (MissingObject, Corrupt, Invalid):
-            return
+            return None
 
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""
