@@ -256,7 +256,7 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
     """
     accounts = _accounts()
     if level and path is not None:
-        accounts.change(path, level=level)
+        accounts.set_level(path, level=level)
     given = accounts.rules().given()
     rows = [each for each in given if each.level and path in (None, each.path)]
     if as_json:

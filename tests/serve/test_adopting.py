@@ -91,7 +91,7 @@ def test_a_fine_tune_is_found_with_its_parent(
 
 def test_nothing_private_is_told(served: Served, at_once: None) -> None:
     """A parent that who sent it may not read is none."""
-    served.accounts.change("team", level="private")
+    served.accounts.set_level("team", level="private")
     send(served, "ann/mine", fine_tune())
     manifest = waited(served, "ann/mine")
     assert not manifest.parents

@@ -123,7 +123,7 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
     zoo.close()
     with serving(zoo.root) as served:
         ann, admin = served.token("ann", "write"), served.token("admin", "write")
-        served.accounts.change("team/net", level="private")
+        served.accounts.set_level("team/net", level="private")
         served.accounts.grant("team/net", "ann", "reader")
         ben = served.token("ben")
 
@@ -163,7 +163,7 @@ def test_no_more_people_read_what_moves(served: Served) -> None:
     """A namespace that is private does not stay behind, and nobody brings along whom they like."""
     accounts, cleo = served.accounts, served.token("cleo", "write")
     accounts.add("den", team=True)
-    accounts.change("den", level="private")
+    accounts.set_level("den", level="private")
     accounts.grant("den", "cleo", "owner")
     create(served, cleo, "den/x")
     assert move(served, cleo, "den/x", "cleo/x").status == 200
@@ -172,7 +172,7 @@ def test_no_more_people_read_what_moves(served: Served) -> None:
     accounts.grant("den", "cleo", "writer")
     for name, level in (("y", "public"), ("z", "private")):
         create(served, cleo, f"cleo/{name}")
-        accounts.change(f"cleo/{name}", level=level)
+        accounts.set_level(f"cleo/{name}", level=level)
         accounts.grant(f"cleo/{name}", "ann", "owner")
         assert move(served, cleo, f"cleo/{name}", f"den/{name}").status == 200
         ann = served.token("ann", "write")
@@ -221,7 +221,7 @@ def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace
         served.accounts.protect("shown/*", on=True)
         assert delete(served, admin, "shown/net").code == "Forbidden"
         assert delete(served, served.token("admin", "append"), "secret/net").code == "Forbidden"
-        served.accounts.change("secret/net", level="private")
+        served.accounts.set_level("secret/net", level="private")
         assert delete(served, admin, "secret/net").status == 200
         assert delete(served, admin, "secret/net").code == "RepoNotFound"
         workspace = served.server.hub.workspace
@@ -263,10 +263,10 @@ def test_names_of_files_only_are_listed_wherever_they_came_from(zoo: Workspace) 
         assert (repos[readme].storage, repos[readme].visibility) == (6, "internal")
         assert sum(each.storage_percent for each in repos.values()) == pytest.approx(100)
         assert [*api.list_user_repos()] == []
-        served.accounts.change(readme, level="private")
+        served.accounts.set_level(readme, level="private")
         assert readme not in [each.id for each in api.list_user_repos("team")]
         assert readme not in [each["id"] for each in served.ask("/api/models", token=ann).json]
-        served.accounts.change("team", level="private")
+        served.accounts.set_level("team", level="private")
         for name in ("team", "nobody"):
             path = f"/api/organizations/{name}/settings/repositories"
             assert served.ask(path, token=ann).code == "NotFound"

@@ -41,7 +41,7 @@ from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.files import add_weights, object_ranges
 from zoo.store.prune import execute, plan
-from zoo.store.sent import clear, sent
+from zoo.store.sent import clear_sent, sent
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
 
@@ -271,7 +271,7 @@ def tidy(ann: Sender) -> None:
     with suppress(FileNotFoundError):  # it is gone meanwhile
         for path in (ann.store.root / "sent").rglob("*"):
             os.utime(path, (0, 0))
-    ann.served.server.hub.blobs.clear()
+    clear_sent(ann.store)
 
 
 def bad_xorbs() -> Iterator[tuple[str, bytes]]:
@@ -457,11 +457,11 @@ def test_what_does_not_go_on_arriving_is_cleared(ann: Sender) -> None:
     space, token = ann.space()
     name, body, _ = xorb(os.urandom(1000))
     send(ann, f"{space}/v1/xorbs/default/{name}", body, token)
-    clear(ann.store)
+    clear_sent(ann.store)
     assert len(ann.left()) == 1
     for path in (ann.store.root / "sent").rglob("xet-*/*"):
         os.utime(path, times=(time.time() - 3700,) * 2)
-    clear(ann.store)
+    clear_sent(ann.store)
     assert not ann.left()
 
 

@@ -115,7 +115,7 @@ def test_every_route_for_everybody(
         everybody = everybody[:1]
     for level, who in everybody:
         for path in ("team/net", "team/nil", "team"):
-            served.accounts.change(path, level=level)
+            served.accounts.set_level(path, level=level)
         got = asked(served, route, "team/net", tokens[who])
         assert got.status < 500 or got.status == 501, (level, who, got)
         assert got.code in ("", *route.errors, *ANYWHERE), (level, who, got)
@@ -136,7 +136,7 @@ def test_every_route_for_everybody(
         elif route.scope == "listed" and route.path == "/api/models":
             assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
     for path in ("team/net", "team/nil", "team"):
-        served.accounts.change(path)
+        served.accounts.set_level(path)
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
@@ -218,7 +218,7 @@ def test_roles_of_teams(served: Served) -> None:
     assert (shown["user"], shown["orgs"], shown["numModels"]) == ("ann", [{"name": "lab"}], 0)
     ben, lab = served.token("ben"), "/api/organizations/lab"
     for level, code in (("internal", ""), ("private", "NotFound")):
-        accounts.change("lab", level=level)
+        accounts.set_level("lab", level=level)
         for who, refused in ((ann, ""), (ben, code)):
             team = served.ask(f"{lab}/overview", token=who)
             members = served.ask(f"{lab}/members", token=who)
@@ -318,12 +318,12 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
         with pytest.raises(UnknownName):
             unknown()
     with pytest.raises(InvalidOption):
-        accounts.change("team/x", level="secret")
+        accounts.set_level("team/x", level="secret")
     with pytest.raises(InvalidOption):
         accounts.grant("team/x", "ann", "king")
     for path in ("team/a/b", "team/", "/x", "*"):
         with pytest.raises(InvalidReference):
-            accounts.change(path, level="public")
+            accounts.set_level(path, level="public")
 
 
 def test_no_secret_is_kept_or_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -395,7 +395,7 @@ def with_accounts(workspace: Workspace) -> None:
     found, _ = accounts.authenticate(str(secret))
     assert found
     assert (found.name, found.purpose) == ("ann", "read")
-    accounts.change("team/net", level="private")
+    accounts.set_level("team/net", level="private")
     accounts.grant("team/net", "ann", "reader")
     access = accounts.authenticate(None, "team/net")[1].access("team/net")
     assert (access.level, access.roles) == ("private", {"ann": "reader"})

@@ -26,7 +26,7 @@ from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.files import add_file, add_weights
 from zoo.store.incoming import incoming
-from zoo.store.sent import clear, keep_sent, sent
+from zoo.store.sent import clear_sent, keep_sent, sent
 
 FOLDER = "sent/ann/tmp-1"
 
@@ -178,7 +178,7 @@ def test_whoever_is_killed_leaves_what_is_whole_and_can_be_sent_again(tmp_path: 
         keep(store, data, "sent/ann/tmp-2")
         for path in (store.root / "sent").rglob("*"):
             os.utime(path, (0, 0))
-        clear(store)
+        clear_sent(store)
         assert not [path for path in (store.root / "sent").rglob("*") if path.is_file()]
     assert steps > 10
 

@@ -17,7 +17,7 @@ from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import InvalidManifest, Unsupported
 from zoo.store.store import Store
 
-__all__ = ["FOLDER", "clear", "keep_sent", "sent", "sent_objects"]
+__all__ = ["FOLDER", "clear_sent", "keep_sent", "sent", "sent_objects"]
 
 FOLDER = "sent"
 KEPT = timedelta(days=1)
@@ -54,8 +54,8 @@ def sent_objects(store: Store, now: datetime) -> set[Digest]:
     return objects
 
 
-def clear(store: Store) -> int:
-    """Delete what nobody has committed, and what did not go on arriving; how many files."""
+def clear_sent(store: Store) -> None:
+    """Delete what nobody has committed, and what did not go on arriving."""
     now, files = store.now(), [*store.backend.list(f"{FOLDER}/")]
     newest: dict[str, datetime] = {}
     for file in files:
@@ -65,13 +65,12 @@ def clear(store: Store) -> int:
         upload for upload, at in newest.items()
         if at < now - (KEPT if WHOLE.fullmatch(upload) else IDLE)
     }  # fmt: skip
-    gone = [file.name for file in files if _upload(file.name) in old]
-    for name in gone:
-        store.disk.remove(name)
+    for file in files:
+        if _upload(file.name) in old:
+            store.disk.remove(file.name)
     for folder in sorted(_folders(store), reverse=True):
         if store.disk.age(folder) > IDLE.total_seconds():
             store.disk.remove_folder(folder)
-    return len(gone)
 
 
 def _key(account: str, sha256: Digest) -> str:

@@ -22,7 +22,7 @@ from zoo.serve.keep.holders import Holders
 from zoo.store import Store
 from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
-from zoo.store.sent import FOLDER, clear, keep_sent, sent
+from zoo.store.sent import FOLDER, keep_sent, sent
 
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
@@ -88,10 +88,6 @@ class Blobs:
                 if git is None:
                     keep_sent(self._store, account, blob)
         return blob
-
-    def clear(self) -> None:
-        """Delete what was sent and not committed, and what did not go on arriving."""
-        clear(self._store)
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:
         """A file that is there for who asks; None if none is."""

@@ -42,7 +42,7 @@ class Created(Named):
     private: bool | None = None
 
 
-class Moved(msgspec.Struct, rename="camel"):
+class Move(msgspec.Struct, rename="camel"):
     """A repository and its new name."""
 
     from_repo: str
@@ -69,7 +69,7 @@ def create(ask: Ask) -> Answer:
         raise Refused("Conflict", f"there is a repository {path} already", data=said)
     _check_free(ask, path)
     if wanted.private or wanted.visibility == "private":
-        ask.hub.accounts.change(path, level="private")  # first: nobody is to see it before
+        ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
     ask.hub.accounts.repos.add(path)
     return json_answer(said)
 
@@ -90,7 +90,7 @@ def delete(ask: Ask) -> Answer:
 
 def move(ask: Ask) -> Answer:
     """Give a repository another name, to which the old one leads from then on."""
-    wanted = ask.call.read(Moved)
+    wanted = ask.call.read(Move)
     old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
     ask.require("delete", old)
     if not ask.may("write", new):
@@ -120,7 +120,7 @@ def _keep_rules(ask: Ask, old: str, new: str) -> None:
     rules = accounts.rules()
     before, now = (rules.access(path).level for path in (old, new))
     if LEVELS.index(now) < LEVELS.index(before):
-        accounts.change(new, level=before)
+        accounts.set_level(new, level=before)
 
 
 def change_settings(ask: Ask) -> Answer:
@@ -132,7 +132,7 @@ def change_settings(ask: Ask) -> Answer:
     if wanted.private is not None:
         level = "private" if wanted.private else "public"
     if level:
-        ask.hub.accounts.change(ask.repo, level=level)
+        ask.hub.accounts.set_level(ask.repo, level=level)
     return json_answer({"visibility": level} if level else {})
 
 

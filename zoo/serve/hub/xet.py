@@ -18,7 +18,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import refuse_pull_request
 from zoo.serve.hub.sealed import opened, refusing, sealed
-from zoo.serve.keep.shard import SHARD_BYTES, files_of
+from zoo.serve.keep.shard import SHARD_BYTES, shard_files
 from zoo.serve.keep.xorbs import Xorbs
 
 __all__ = ["chunks", "put_shard", "put_xorb", "write_token"]
@@ -69,7 +69,7 @@ def put_shard(ask: Ask, space: str) -> Answer:
         spool.flush()
         size = spool.tell()
         data = memoryview(mmap(spool.fileno(), size, access=ACCESS_READ) if size else b"")
-        for file in files_of(data):
+        for file in shard_files(data):
             if file.size > UPLOADED_FILE_BYTES:
                 raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
             if not whose.hub.blobs.find(file.sha256, whose):

@@ -265,7 +265,7 @@ class Accounts:
         with reading(self._engine) as connection:
             return read_rules(connection)
 
-    def change(self, path: str, *, level: str | None = None) -> None:
+    def set_level(self, path: str, *, level: str | None = None) -> None:
         """Say who may read a namespace or a repository; None: as its namespace, or everything.
 
         Raises:
