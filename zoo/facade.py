@@ -22,7 +22,7 @@ from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.words import checked_note
-from zoo.errors import InvalidReference
+from zoo.errors import InvalidOption, InvalidReference
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
@@ -88,11 +88,22 @@ class Zoo:
     """
 
     def __init__(self, workspace: Workspace, *, progress: Progress | bool = True) -> None:
-        self.workspace = workspace
+        self._workspace, self._closed = workspace, False
         self.progress = spoken(progress)
 
     def __repr__(self) -> str:
-        return f"<Zoo in {self.root}>"
+        return f"<Zoo in {self._workspace.root}{', closed' if self._closed else ''}>"
+
+    @property
+    def workspace(self) -> Workspace:
+        """The folder, its store and its registry.
+
+        Raises:
+            InvalidOption: The zoo was closed.
+        """
+        if self._closed:
+            raise InvalidOption(f"the zoo in {self._workspace.root} was closed: zoo.open opens it")
+        return self._workspace
 
     # Open one.
 
@@ -145,8 +156,9 @@ class Zoo:
 
     def close(self) -> None:
         """Release the registry; what this zoo trusts is trusted no more."""
-        self.workspace.close()
-        self.workspace.trust.close()
+        self._workspace.close()
+        self._workspace.trust.close()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +169,7 @@ class Zoo:
     @property
     def root(self) -> Path:
         """The zoo's folder."""
-        return self.workspace.root
+        return self._workspace.root
 
     # Find: none of it loads torch unless a network must be traced.
 
@@ -574,7 +586,7 @@ class Zoo:
 
     def names_like(
         self, patterns: Iterable[str] | str, *, remote: str | None = None, deleted: bool = False
-    ) -> Iterator[str]:
+    ) -> list[str]:
         """The names that these stand for, here or at a remote, each once: a name for itself, and a
         pattern, in which * is any characters, for all that match; if ``deleted``, of those that
         were.
@@ -589,7 +601,7 @@ class Zoo:
             many = is_pattern(each)
             refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
             found |= dict.fromkeys(map(str, refs))
-        return iter(found)
+        return list(found)
 
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""

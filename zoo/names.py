@@ -22,6 +22,7 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.store import Store
+from zoo.store.listing import read_one
 from zoo.store.manifests import checkpoint_of, has_all_of
 
 if TYPE_CHECKING:
@@ -120,9 +121,24 @@ class Names:
 
     def _by_digest(self, name: str, digits: str) -> Digest:
         digests = self._store.starting_with(digits)
+        if not digests and (ref := self._pointed_there(digits)):
+            hint = f"it was {ref} once, and was pruned since, as no name points at it any more"
+            raise UnknownName("checkpoint", name, hint=hint)
         if len(digests) != 1:
             raise UnknownName("checkpoint", name, [str(digest) for digest in digests[:4]])
         return digests[0]
+
+    def _pointed_there(self, digits: str) -> Reference | None:
+        """A name that pointed at a checkpoint whose digest begins so, and does not any more."""
+        for ref in self._store.readable_refs()[0]:
+            entries = read_one(self._store.history, ref)
+            if not isinstance(entries, tuple) or not entries:
+                continue
+            before = {entry.manifest for entry in entries}
+            before -= set() if entries[-1].deleted else {entries[-1].manifest}
+            if any(digest.hex.startswith(digits) for digest in before):
+                return ref
+        return None
 
     def check_free(self, ref: Reference) -> None:
         """See that ``ref`` can be given, and is no published name, which only pulling gives.

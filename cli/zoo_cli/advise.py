@@ -238,23 +238,7 @@ def _print_layers(layers: Layers) -> None:
 
 def _print_plan(plan: Plan, *, leaks: bool) -> None:
     """What was tried, what is advised, and the command."""
-    click.echo()
-    rows = [
-        (
-            f"{'*' if each.name == plan.advised else ' '} {each.name}",
-            _span(each.score, each.low, each.high),
-            f"{each.images:,}",
-            f"{each.epochs} of {each.of}" if each.of else "-",
-            f"{each.seconds:.0f}",
-            f"{each.megabytes:.1f}",
-        )
-        for each in plan.tried
-    ]
-    table(
-        ("TRIED", f"{plan.measure.upper()} HELD OUT", "IMAGES", "EPOCHS", "SECONDS", "MB"),
-        rows,
-        least_first=("MB", "SECONDS"),
-    )
+    _print_tried(plan)
     click.echo()
     for each in plan.tried:
         if each.dropped:
@@ -275,8 +259,33 @@ def _print_plan(plan: Plan, *, leaks: bool) -> None:
         return
     if leaks:
         paragraph("The splits leak: mend that first (above), and ask again of the new ones")
+    if plan.stopped:
+        paragraph(
+            "A fine-tune does not follow it by itself (--strategy auto), as the trials did not "
+            "end: ask again, with a larger --budget or several times, and they go on; or run this"
+        )
     paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
+
+
+def _print_tried(plan: Plan) -> None:
+    click.echo()
+    rows = [
+        (
+            f"{'*' if each.name == plan.advised else ' '} {each.name}",
+            _span(each.score, each.low, each.high),
+            f"{each.images:,}",
+            f"{each.epochs} of {each.of}" if each.of else "-",
+            f"{each.seconds:.0f}",
+            f"{each.megabytes:.1f}",
+        )
+        for each in plan.tried
+    ]
+    table(
+        ("TRIED", f"{plan.measure.upper()} HELD OUT", "IMAGES", "EPOCHS", "SECONDS", "MB"),
+        rows,
+        least_first=("MB", "SECONDS"),
+    )
 
 
 def _finetune(advice: Advice, data: str, options: Mapping[str, Any], *more: str) -> str:

@@ -120,7 +120,8 @@ def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
 
 
 def _what(file: PlannedFile) -> str:
-    parts = [file.script, file.key if "ema" in file.key else "", "no head" if file.headless else ""]
+    averaged = [part for part in (file.key, file.stripped.rstrip(".")) if "ema" in part]
+    parts = [file.script, *averaged, "no head" if file.headless else ""]
     if file.metrics:
         name = "accuracy" if "accuracy" in file.metrics else next(iter(file.metrics))
         parts.append(f"{name} {file.metrics[name]:.4g}")

@@ -174,6 +174,7 @@ def _test(line: Mapping[str, object], score: str) -> None:
     """The result, the score first."""
     known = {name: value for name, value in line.items() if isinstance(value, float)}
     images, groups = known.pop("test_images", None), known.pop("test_groups", None)
+    known.pop("test_seen", None)  # the warning says it
     figures = with_intervals({name: v for name, v in known.items() if name != "time"})
     order = sorted(figures, key=lambda name: name != score)
     parts = "; ".join(f"{name.replace('_', ' ')} {figures[name]}" for name in order)

@@ -315,7 +315,11 @@ def best(
     click.echo(clean(f"{first.name}  {digest}  {figure}  {network}"))
     if winner.published:
         note(winner.published)
-    note(f"the best of {winner.of}" + (f"; bring it: {winner.pull}" if winner.pull else ""))
+    anything = "" if dataset else ", on whatever data (--dataset NAME: on one)"
+    bring = f"; bring it: {winner.pull}" if winner.pull else ""
+    note(f"the best of {winner.of}{anything}{bring}")
+    if winner.warning:
+        note(f"WARNING: {winner.warning}")
     if winner.ties:
         note(f"as good: {_first_of(winner.ties)}")
     if winner.other_data:

@@ -308,7 +308,7 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
 @click.argument("pattern", required=False)
 @flag("--off", help="End that.")
 def protect(pattern: str | None, off: bool, as_json: bool) -> None:
-    """Keep names that PATTERN stands for where they are, or list patterns.
+    """Keep the names of PATTERN where they are, or list patterns.
 
     Over HTTP, a writer may make such a name, and nobody but a maintainer may move or delete it
     then. Without a tag, a pattern stands for all tags. One name that is there is protected from

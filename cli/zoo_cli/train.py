@@ -322,9 +322,7 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
         found.manifest,
         *moved(found.ref, found.moved_from, found.change),
         *(f"{one.ref} {line}" for one in found.runs for line in moved(one.ref, one.moved_from)),
-        f"seed {found.best}, the best on its validation images"
-        if found.validation[0] is not None
-        else f"seed {found.best}, the first: there are no validation images to choose on",
+        f"seed {found.best}, {_why_best(found)}",
         f"{score.replace('_', ' ')} {spread.mean:.4f} ± {spread.std:.4f} on held-out images: mean "
         f"± standard deviation over {count} seeds",
         *(
@@ -333,6 +331,15 @@ def _print_seeds(found: Seeds, as_json: bool) -> None:
             if each.warning
         ),
     )
+
+
+def _why_best(found: Seeds) -> str:
+    if found.validation[0] is None:
+        return "the first: there are no validation images to choose on"
+    best = "the best on its validation images"
+    if found.same_split:
+        return best
+    return f"{best}; each seed has drawn others, so that luck has a part in which is best"
 
 
 def _print_folds(found: Folds, as_json: bool) -> None:

@@ -228,6 +228,8 @@ def _release(answer: Any, repository: _Locator) -> Release:
     """
     answer["id"]  # each hub says it
     commit, card = answer.get("sha"), answer.get("cardData") or {}
+    if commit is None and not answer.get("siblings"):
+        raise Unsupported(f"'{repository}' is empty: nothing was sent to it yet")
     if commit is None or not _COMMIT.fullmatch(commit):
         raise Unavailable("the hub", f"it names no commit for '{repository}'")
     listed = (_file(sibling, repository) for sibling in answer.get("siblings") or ())

@@ -56,9 +56,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The newest commit of a repository, and the sizes of its files by path."""
+    """The newest commit of a repository, None if it has none yet, and the sizes of its files by
+    path.
+    """
 
-    commit: str
+    commit: str | None
     files: Mapping[str, int]
 
 
@@ -90,8 +92,9 @@ def publish(
         head = _head(api, repo, private=private)
         is_blank = head.files.keys() <= set(BLANK)
         if not is_blank and head.commit not in known and not force:
+            commit = (head.commit or "none")[:12]
             raise Conflict(
-                f"hf://{repo} holds what was not pushed from here (commit {head.commit[:12]}): "
+                f"hf://{repo} holds what was not pushed from here (commit {commit}): "
                 "look at it, then push --force"
             )
         card = folder / CARD
@@ -252,7 +255,7 @@ def _head(api: HfApi, repo: str, *, private: bool) -> _Head:
     def look() -> _Head:
         info = api.model_info(repo, files_metadata=True, timeout=client.TIMEOUT)
         files = {sibling.rfilename: int(sibling.size or 0) for sibling in info.siblings or ()}
-        return _Head(str(info.sha), files)
+        return _Head(info.sha, files)
 
     try:
         return client.ask(look, client.Attempts(repo))

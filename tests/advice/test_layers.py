@@ -99,6 +99,7 @@ def test_the_depth_that_knows_the_classes_is_found() -> None:
     assert found["middle"].low < found["middle"].score < found["middle"].high <= 1
 
 
+@pytest.mark.long
 def test_of_many_depths_alike_none_is_called_better_by_luck() -> None:
     """Of eight that know as much one is the best, by about as much as chance allows one."""
     targets = torch.arange(120) % CLASSES
@@ -227,6 +228,7 @@ def test_a_class_of_one_image_is_left_out_and_named() -> None:
     assert found.depths["head"].score > 0.9
 
 
+@pytest.mark.long
 def test_of_many_images_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "MOST", 40)
     values, targets = drawn(121, 3.0)

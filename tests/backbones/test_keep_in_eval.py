@@ -75,6 +75,7 @@ def network() -> tuple[nn.Module, Hierarchy]:
     return module, trace("handwritten", module, input_size=SIZE, head=("head",))
 
 
+@pytest.mark.long
 def test_it_is_frozen_totally(network: tuple[nn.Module, Hierarchy], images: Tensor) -> None:
     module, hierarchy = network
     assert [unit.name for unit in hierarchy.units] == [

@@ -91,6 +91,7 @@ def test_multi_branch_stages_have_no_inner_cuts() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
     # CoaT's serial blocks and its parallel ones have position encodings in common.
     torch.manual_seed(0)

@@ -277,6 +277,7 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert "--group-by" in untold[1]
 
 
+@pytest.mark.long
 def test_all_suspects_are_written(small: Run, data: Path, tmp_path: Path) -> None:
     scene(5).save(data / "red" / "twice.png")
     scene(5).resize((60, 60)).save(data / "green" / "twice.png")

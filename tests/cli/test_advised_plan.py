@@ -183,6 +183,7 @@ def test_what_an_earlier_advice_has_made_keeps_its_name(asked: Asked) -> None:
     assert re.search(r"HELD OUT +IMAGES +EPOCHS", said)
 
 
+@pytest.mark.long
 def test_asked_again_it_answers_from_what_is_kept(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +203,17 @@ def test_advice_of_fewer_trials_does_not_replace_it(asked: Asked) -> None:
     said = asked.small("advise", asked.data, *ADVISE, "--budget", 0).done()
     assert "what was advised before is kept, as it rests on more trials than this" in said.err
     assert kept.read_bytes() == before
+
+
+def test_where_the_budget_ended_it_says_that_auto_will_not_follow(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "does not follow it" not in asked.small("advise", asked.data, *ADVISE).done().out
+    monkeypatch.setattr(race.Race, "_fold", lambda *_: False)
+    said = asked.small("advise", asked.data, *ADVISE).done().out
+    assert "The budget is over." in said
+    assert "does not follow it by itself (--strategy auto)" in said
+    assert "ask again, with a larger --budget" in said
 
 
 def test_without_a_budget_nothing_is_trained(

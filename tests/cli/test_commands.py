@@ -209,6 +209,7 @@ def test_a_reader_that_leaves_is_no_error(home: Path) -> None:
     assert first.startswith(b"NAME")
 
 
+@pytest.mark.long
 def test_closed_streams_are_no_error(home: Path) -> None:
     for redirect in ("1>&-", "2>&-"):
         line = f'"{sys.executable}" -m zoo_cli show {TUNED} --all {redirect}'

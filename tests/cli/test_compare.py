@@ -149,6 +149,7 @@ def test_reindex(run: Run, home: Path) -> None:
     assert [row["name"] for row in run("search", "lite0", "digits", "--json").json] == [TUNED]
 
 
+@pytest.mark.long
 def test_looking_up_imports_nothing_heavy(unknown: Path) -> None:
     lines = {
         "torch,timm,numpy": [

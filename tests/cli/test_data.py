@@ -75,6 +75,7 @@ def test_tables_of_other_spreadsheets(small: Run, flat: Path, between: str) -> N
     assert len(small("predict", NET, data).done().out.splitlines()) == 37
 
 
+@pytest.mark.long
 def test_tables_with_any_columns(small: Run, flat: Path, tmp_path: Path) -> None:
     data = table(tmp_path / "t.csv", "scan,diagnosis", names(flat))
     options = ("--path-column", "scan", "--label-column", "diagnosis")

@@ -40,6 +40,7 @@ def rewrite(folder: Path, **record: object) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.long
 def test_figures_data_and_a_parent_that_is_not_here(exported: Path, truth: Config) -> None:
     plan = zoo("import", "out", "--as", "x/y", "--dry-run").done()
     done, shown = imported()

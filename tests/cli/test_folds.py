@@ -20,7 +20,7 @@ from zoo.finetune import run as running
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup import prepare as preparing
-from zoo.finetune.setup.prepare import dataset_of
+from zoo.finetune.setup.data import dataset_of
 from zoo.finetune.strategies.choose import Scores, best_epochs, scores_of, with_epochs
 
 TUNE = ("finetune", NET, "--image-size", 32)
@@ -69,6 +69,7 @@ def test_each_fold_is_kept_and_the_name_is_trained_on_all(small: Run, few: Path)
     assert one["metrics"] == found["folds"][1]["metrics"]
 
 
+@pytest.mark.long
 def test_it_is_told_in_a_table(small: Run, few: Path) -> None:
     line = (*TUNE, "--strategy", "probe", "--data", few, "--folds", 2, "--save", "team/x")
     said = small(*line).done().out

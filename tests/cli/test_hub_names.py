@@ -31,6 +31,7 @@ def found(small: Any, *asked: str) -> list[str]:
     return [row["name"] for row in small("search", "source:hub", *asked, "--json").json]
 
 
+@pytest.mark.long
 def test_a_listing_takes_no_name_from_the_user(
     small: Any, hub: HubServer, digits: Path, tmp_path: Path
 ) -> None:

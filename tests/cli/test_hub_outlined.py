@@ -154,6 +154,7 @@ def test_what_is_recorded_is_what_building_the_network_tells(
     assert ours == pulled("team/x", "team/x", "--from", PLACE, outlined=False)
 
 
+@pytest.mark.long
 def test_a_listed_checkpoint_has_the_input_and_the_classes_of_its_tag(
     hub: HubServer, pulled: Callable[..., Pulled]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from fakes.import_runs import ALL, NET, Run, by_file, moved, weights
 from safetensors.torch import save_file
@@ -70,6 +71,7 @@ def test_figures_that_make_no_sense_choose_nothing(empty: Run) -> None:
     assert heads(empty) == {"team/odd": ("epoch=3.ckpt", "last")}
 
 
+@pytest.mark.long
 def test_a_single_import_reads_what_that_of_the_folder_reads(at_runs: Run) -> None:
     plan = by_file(at_runs(*ALL, "--dry-run", "--json").json)
     lightning = "birds/lightning_logs/version_0/checkpoints/epoch=0-step=10.ckpt"

@@ -405,6 +405,29 @@ def test_an_average_is_no_obstacle_to_the_parent_of_what_has_none(empty: Run) ->
     assert [file["status"] for file in again] == ["here"] * 3
 
 
+def test_loose_files_are_called_after_themselves_and_an_average_says_so(empty: Run) -> None:
+    for folder in ("run", "tv"):
+        Path("loose", folder).mkdir(parents=True)
+    state, other = weights(1, "test_resnet"), weights(2, "test_resnet")
+    both = {f"model.{name}": tensor for name, tensor in state.items()}
+    both |= {f"model_ema.{name}": tensor for name, tensor in other.items()}
+    torch.save({"state_dict": both}, "loose/final.pth")
+    save_file(other, "loose/bees.safetensors")
+    shutil.copy("loose/bees.safetensors", "loose/tv/again.safetensors")
+    save_file(weights(4, "test_resnet"), "loose/run/last.safetensors")
+    save_file(weights(3, "test_resnet"), "loose/tv/model_3.safetensors")
+    line = ("import", "loose", "--recursive", "--as", "a/{stem}", "--dry-run")
+    files = {Path(file["path"]).name: file for file in empty(*line, "--json").done().json["files"]}
+    assert {name: file["refs"][0] for name, file in files.items()} == {
+        "again.safetensors": "a/again",
+        "bees.safetensors": "a/bees",
+        "final.pth": "a/final",
+        "last.safetensors": "a/run",
+        "model_3.safetensors": "a/model_3",
+    }
+    assert re.search(r"a/final +test_resnet .* model_ema ", empty(*line).out)
+
+
 def test_the_same_weights_in_other_bytes_are_told(empty: Run) -> None:
     Path("run").mkdir()
     for name in ("epoch=2", "last"):

@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 from fakes.import_files import AS, NET, Run, State, prefixed, shown
+from fakes.import_runs import moved
 from safetensors.torch import save_file
 
 
@@ -44,6 +45,35 @@ def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> No
     assert f"{several[-20:]} from team/net, which it resembles" in empty(
         "import", "net.safetensors", "--as", "team/again"
     ).done().out  # fmt: skip
+
+
+def test_a_network_of_another_library_that_is_called_alike_is_named(empty: Run) -> None:
+    state = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, "net.safetensors")
+    alike = ("--architecture", "mobilenetv3_small_100")
+    empty("import", "net.safetensors", *alike, *AS[2:]).refused(
+        "its names and shapes are those of torchvision/mobilenet_v3_small"
+    )
+    named = ("--architecture", "torchvision/mobilenet_v3_small")
+    empty("import", "net.safetensors", *named, *AS[2:]).done()
+
+
+def test_of_several_networks_that_fit_the_nearest_checkpoint_here_tells(empty: Run) -> None:
+    base = dict(timm.create_model("test_efficientnet_ln").state_dict())
+    save_file(base, "net.safetensors")
+    empty("import", "net.safetensors", "--architecture", "test_efficientnet_ln", *AS[2:]).done()
+    Path("runs").mkdir()
+    save_file(moved(base, 0.001), "runs/tuned.safetensors")
+    save_file(dict(timm.create_model("test_efficientnet_gn").state_dict()), "runs/new.safetensors")
+    done = empty("import", "runs/tuned.safetensors", "--as", "team/tuned", "--dry-run").done()
+    assert re.search(r"test_efficientnet_ln from team/net, from which it is 0\.\d+ apart", done.out)
+    empty("import", "runs/new.safetensors", "--as", "team/new").refused("give --architecture")
+    all_of_it = ("import", "runs", "--recursive", "--as", "team/{stem}", "--dry-run", "--json")
+    planned = empty(*all_of_it).json["files"]
+    assert {Path(file["path"]).stem: file["architecture"] for file in planned} == {
+        "tuned": "test_efficientnet_ln",
+        "new": "",
+    }
 
 
 def test_a_file_of_two_networks_is_not_imported_by_guess(empty: Run, state: State) -> None:

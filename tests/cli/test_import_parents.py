@@ -120,6 +120,7 @@ def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:
     assert run("show", "team/flowers:epoch-1", "--json").json["metrics"] == {"accuracy": 0.5}
 
 
+@pytest.mark.long
 def test_a_plan_shows_parents_and_how_they_were_found(at_runs: Run) -> None:
     run = only_flowers(at_runs)
     save_file(weights(1), "runs/base.safetensors")
@@ -151,6 +152,17 @@ def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) ->
     assert (later["ref"], later["manifest"]) == ("team/birds-version_0", None)
     assert later["how"].endswith("apart, unrelated weights are 1.41 (earlier in the same run)")
     assert parents[f"{folder}last.ckpt"] == later
+
+
+def test_the_same_import_again_makes_no_sibling_a_parent(empty: Run) -> None:
+    Path("runs").mkdir()
+    for name, state in {"ema": weights(1), "last": moved(weights(1), 0.001)}.items():
+        save_file(state, f"runs/of_{name}.safetensors")
+    assert [file["parent"] for file in empty(*AUTO, "--json").json["files"]] == [None, None]
+    save_file(moved(weights(1), 0.002), "later.safetensors")
+    empty("import", "later.safetensors", "--architecture", NET, "--as", "team/later").done()
+    again = empty(*AUTO, "--json").json["files"]
+    assert [(file["status"], file["parent"]) for file in again] == [("here", None)] * 2
 
 
 def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
+from PIL import Image
 from registry.databases import execute
 from safetensors.torch import load_file, save_file
 
@@ -43,6 +44,13 @@ def kept(home: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(home.glob("evaluations/*/*.json"))]
 
 
+def test_a_split_alone_is_called_with_its_folder(run: Run, home: Path, garden: Path) -> None:
+    (garden.parent / "roses").mkdir()
+    run("evaluate", A, garden.rename(garden.parent / "roses" / "test")).done()
+    assert [each["data"] for each in kept(home)] == ["roses-test"]
+    assert run("best", "--dataset", "roses-test", "--json").done().json["name"] == A
+
+
 def test_figures_are_found_from_the_files_alone(run: Run, home: Path, garden: Path) -> None:
     found = run("evaluate", A, garden, "--against", B, "--json").done().json
     value, rival = (each["metrics"]["accuracy"] for each in (found, found["against"]))
@@ -72,13 +80,13 @@ def test_figures_are_found_from_the_files_alone(run: Run, home: Path, garden: Pa
     assert f"accuracy {best[0]:.6g} on garden" in run("best", "--dataset", "garden").out
 
 
-def test_once_more_takes_its_place(run: Run, home: Path, garden: Path, few: Path) -> None:
+def test_once_more_takes_its_place(run: Run, home: Path, garden: Path) -> None:
     run("evaluate", A, garden).done()
     shutil.copytree(garden, garden.parent / "moved" / "garden")
     again = run("evaluate", A, garden.parent / "moved" / "garden").done()
     assert "not kept" not in again.err
     assert len(kept(home)) == 1
-    (garden / "1" / "more.png").write_bytes(next((few / "1").iterdir()).read_bytes())
+    Image.new("RGB", (8, 8)).save(garden / "1" / "more.png")
     more = run("evaluate", A, garden, "--json").done().json
     assert len(kept(home)) == 2  # of other data
     (row,) = run("search", "metric.accuracy@garden>=0", "--json").json

@@ -32,6 +32,7 @@ def test_a_deleted_name_is_gone_and_can_be_restored(run: Any, home: Path) -> Non
 
 
 def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None:
+    digest = run("show", TUNED, "--json").json["manifest"]
     with earlier():
         run("delete", TUNED)
     line = ("prune", "--keep", "0", "--grace", "0")
@@ -46,6 +47,9 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, home: Path) -> None
     assert run(*line, "--json").json["items"] == []
     gone = run("show", TUNED)
     assert (gone.code, "--restore" in gone.err) == (1, False)
+    for digits in (digest, digest[7:19]):
+        run("show", digits).refused(f"it was {TUNED} once, and was pruned since")
+    assert "pruned" not in run("show", "0" * 12).err
 
 
 def test_a_dry_run_shows_and_changes_nothing(

@@ -22,10 +22,12 @@ from safetensors.numpy import load_file
 import zoo
 from zoo import errors as e
 from zoo.backbones.predict import Prediction
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.options import RecipeOptions
 from zoo.domain.table import Table
 from zoo.finetune import launched
+from zoo.finetune.evaluation import Evaluation
 from zoo.finetune.results.report import ByClass, Confusion, Report
 from zoo.lookup.side_by_side import Figure
 
@@ -112,7 +114,12 @@ def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
     opened.tag("team/scored", "team/gone")
     opened.delete("team/gone")
     assert opened.deleted("team/g") == ["team/gone"]
+    assert opened.names_like("team/*") == ["team/scored"]
     opened.close()
+    opened.close()
+    with pytest.raises(e.InvalidOption, match=r"was closed: zoo\.open opens it"):
+        opened.search()
+    assert "closed" in repr(opened)
 
 
 def test_features_come_as_arrays_or_as_a_file(
@@ -244,6 +251,12 @@ def test_a_report_is_a_table_for_each_of_its_parts() -> None:
     assert "<th>name</th><th>images</th><th>precision</th>" in html
     assert "<script>" not in html
     assert html.count("&lt;script&gt;") == 2
+    evaluation = Evaluation(
+        name="team/x", manifest=Digest.parse(f"blake3:{'0' * 64}"), data="x", data_digest="",
+        split="all", report=report, skipped=0, unknown={}, absent=(), remarks=(), against=None,
+        kept=False, seen=0,
+    )  # fmt: skip
+    assert evaluation._repr_html_().count("<table>") == 2
 
 
 @pytest.mark.long  # pandas takes seconds to import

@@ -246,6 +246,24 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     assert values["team/blind-tuned"] == values[BLIND] == pytest.approx(-0.25)
 
 
+def test_of_the_checkpoints_of_one_run_one_is_measured(three: Run, data: Path) -> None:
+    names = ("run:epoch-1", "run", "run:v2", "headless:epoch-0", "headless:epoch-1")
+    for year, name in enumerate(names, 2020):
+        tuned(BLIND, f"team/{name}", "other", 0.5, created=str(year))
+    asked = ("rank", data, *RANK, "--budget", 0)
+    found = by_name(three(*asked, "--json").done().json)
+    same = {name: each["why"] for name, each in found.items() if each["state"] == "same run"}
+    assert same == {
+        "team/run:epoch-1": "team/run stands for it; by itself: --among team/run:epoch-1",
+        "team/headless:epoch-0": "team/headless:epoch-1 stands for it; by itself: "
+        "--among team/headless:epoch-0",
+    }
+    alone = by_name(three(*asked, "--json", "--among", "team/run:epoch-1").done().json)
+    assert {name: each["state"] for name, each in alone.items()} == {
+        "team/run:epoch-1": "not reached"
+    }
+
+
 def test_of_many_fine_tunes_the_newest_count(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

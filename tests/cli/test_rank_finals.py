@@ -130,6 +130,7 @@ def interrupt_at(patch: pytest.MonkeyPatch, module: Any, name: str, call: int) -
     patch.setattr(module, name, interrupted)
 
 
+@pytest.mark.long
 def test_finalists_are_trained_on_images_that_are_no_test_images(
     template: tuple[Path, Said], ranked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fakes.prepared import BASE
 from safetensors.numpy import load_file, save_file
 
 
+@pytest.mark.long
 def test_files_that_were_imported_without_a_parent(run: Any, home: Path, tmp_path: Path) -> None:
     run("export", BASE, tmp_path / "export")
     weights = load_file(tmp_path / "export" / "model.safetensors")

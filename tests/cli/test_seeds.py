@@ -298,9 +298,11 @@ def test_what_it_prints(small: Run, few: Path) -> None:
     assert "team/x:v1-seed-0" in said
     assert "± " in said
     assert "mean ± standard deviation over 2 seeds" in said
+    assert "the best on its validation images; each seed has drawn others, so that luck" in said
     assert small("show", "team/x:v1", "--json").done().json["recipe"]["seed"] in (0, 1)
 
 
+@pytest.mark.long
 def test_names_that_move_are_told_of(small: Run, few: Path) -> None:
     line = (*TUNE, "--data", few, "--seeds", 2, "--save", "team/x")
     first = small(*line, "--json").done().json

@@ -370,6 +370,7 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
     assert small("runs", "--json").json[0]["kept"] == ""
 
 
+@pytest.mark.long
 def test_a_name_that_moves_is_told_of(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +393,7 @@ def test_a_name_that_moves_is_told_of(
     assert again.splitlines()[1] == told.format(known[7:19]).rstrip()
 
 
+@pytest.mark.long
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
     told = "note: 9 training images of a class are few: --recipe small-data, or a probe"

@@ -36,6 +36,9 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
         ("at", "blocks.3", "activations of a unit are for the strategy probe"),
         ("views", 4, "views need a level of augmentation"),
         ("phases", ("all:1",), "the strategy gradual and phases need each other"),
+        ("epochs", "2", "epochs cannot be '2'"),
+        ("lr", "0.1", "learning rate cannot be '0.1'"),
+        ("skip_bad", 1, "skip bad cannot be 1"),
     ],
 )
 def test_an_option_out_of_range_is_refused(option: str, value: object, reason: str) -> None:

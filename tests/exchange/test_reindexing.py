@@ -40,7 +40,7 @@ def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
         zoo.export("team/mine", tmp_path / "out")
         unknown = tmp_path / "out" / "model.safetensors"
         before = answers(zoo, unknown)
-        zoo.close()
+        zoo.workspace.close()
         if loss == "deleted":
             (zoo.root / "registry.db").unlink()
         elif loss == "damaged":

@@ -89,6 +89,7 @@ def weights(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
+@pytest.mark.long
 def test_threads_are_as_many_as_they_were(workspace: Workspace, base: str, shapes: Path) -> None:
     with in_threads(2):
         whole = tune(workspace, base, shapes, "team/whole", strategy="lp-ft")

@@ -126,6 +126,7 @@ def test_blends_keep_them(workspace: Workspace, run: Run) -> None:
 
 
 @pytest.mark.parametrize("how", ["frozen", "recalibrated"])
+@pytest.mark.long
 def test_resumed_and_run_again_the_bits_are_the_same(
     workspace: Workspace, run: Run, how: str
 ) -> None:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 import zoo
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidData, InvalidOption
+from zoo.finetune.dataset.allot import allot
 from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.dataset.split import Shares, allot, split
+from zoo.finetune.dataset.split import Shares, split
 from zoo.finetune.strategies.linear import folds
 from zoo.lookup.runs import find_run
 

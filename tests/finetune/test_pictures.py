@@ -67,6 +67,7 @@ def test_its_cells_are_seen(tmp_path: Path) -> None:
             assert abs(seen - wanted).max() <= 3, (row, column)
 
 
+@pytest.mark.long
 def test_that_of_a_run_is_what_its_network_says_of_the_test_images(
     workspace: Workspace, base: str, shapes: Path, tmp_path: Path
 ) -> None:

@@ -300,6 +300,7 @@ def test_an_image_size_that_the_network_does_not_take(
     assert kept(workspace) == before
 
 
+@pytest.mark.long
 def test_a_transformer_is_fitted_to_the_image_size(
     workspace: Workspace, shapes: Path, tmp_path: Path
 ) -> None:

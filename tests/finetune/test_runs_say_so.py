@@ -210,6 +210,7 @@ def dropout(small: zoo.Zoo, tmp_path: Path) -> Tune:
     return tune
 
 
+@pytest.mark.long
 def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: Tune) -> None:
     heads = []
     for base, cache in (("own/dropping", True), ("own/dropping", False), ("own/keeping", False)):

@@ -98,6 +98,7 @@ def test_a_probe_at_a_unit_is_saved_truncated(workspace: Workspace, run: Run, sh
     assert again.metrics == result.metrics
 
 
+@pytest.mark.long
 def test_the_depth_of_a_probe_is_chosen(workspace: Workspace, run: Run) -> None:
     result = run(strategy="probe", at="auto")
     folder = find_run(workspace, result.run).folder
@@ -320,6 +321,7 @@ def test_compiled_the_result_is_the_same(
     assert all(torch.allclose(one[n].float(), two[n].float(), atol=1e-3) for n in one)
 
 
+@pytest.mark.long
 def test_checkpointed_the_result_is_the_same(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def counted() -> Iterator[list[Any]]:
         yield steps
 
 
+@pytest.mark.long
 def test_it_goes_on_to_the_bits_of_one_that_did_not_stop(attempt: Try) -> None:
     """By rungs, cut off between two steps of the last one; and in one go."""
     first = attempt(1)

@@ -10,6 +10,7 @@ from fakes.checkpoints import add_checkpoint, tensors
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName
 from zoo.lookup.architectures import architectures
 from zoo.lookup.best import best
@@ -60,6 +61,19 @@ def test_no_tie_is_left_out(zoo: Workspace) -> None:
     for number in range(30):
         add(zoo, f"team/same{number}", 20 + number, "/data/digits", {"accuracy": 0.97})
     assert len(best(zoo, dataset="digits").ties) == 29
+
+
+def test_what_nobody_measured_here_is_said_and_another_name_is_no_tie(zoo: Workspace) -> None:
+    said = {"source": "file", "metrics": "from trainer_state.json, not measured here"}
+    digest = add(zoo, "team/run:step-100", 9, "/data/cats", {"accuracy": 0.995}, provenance=said)
+    zoo.move(Reference.parse("team/run"), digest, "import")
+    found = best(zoo)
+    assert found.published == "accuracy from trainer_state.json, not measured here"
+    assert found.ties == ()
+    edited = {"metrics": "stated, not measured: f1"}
+    add(zoo, "team/edited", 10, "/data/x", {"accuracy": 1.0, "f1": 2.0}, provenance=edited)
+    assert best(zoo).published == ""
+    assert best(zoo, metric="f1").published == "f1 stated, not measured"
 
 
 def test_less_is_better_of_a_loss(zoo: Workspace) -> None:

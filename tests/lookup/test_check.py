@@ -24,6 +24,7 @@ def check_of(zoo: z.Zoo, name: str) -> dict[str, Any]:
     return check
 
 
+@pytest.mark.long
 def test_a_true_parent(zoo: z.Zoo, tuned: Digest) -> None:
     found = zoo.log(TUNED).to_json()
     parent = found["ancestors"][1]

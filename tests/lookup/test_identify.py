@@ -189,7 +189,7 @@ def test_a_registry_of_before(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     import sqlite3
 
     save_file(cast(state, torch.bfloat16), tmp_path / "x.safetensors")
-    zoo.close()
+    zoo.workspace.close()
     with sqlite3.connect(zoo.root / "registry.db") as connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("DELETE FROM fingerprint")

@@ -148,6 +148,7 @@ def test_a_checkpoint_whose_network_is_not_here_says_what_to_do(
         assert "install the package that has it, or name its folder: PYTHONPATH=DIR" in error
 
 
+@pytest.mark.long
 def test_an_encoder_gets_a_head(digits: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = "fakes.own_nets:make_encoder"

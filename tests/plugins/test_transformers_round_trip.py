@@ -144,6 +144,7 @@ def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
         assert card(z.load("team/renamed")).classes == ("a", "b", "c")
 
 
+@pytest.mark.long
 def test_an_encoder_without_a_classifier(shades: Path, tmp_path: Path) -> None:
     theirs = plain(ENCODER, tmp_path / "saved", None)
     images = torch.randn(2, 3, 32, 32)

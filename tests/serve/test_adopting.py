@@ -10,13 +10,14 @@ import pytest
 import torch
 from fakes.hub_zoo import make_zoo, repository
 from fakes.served import Served, serving
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
 from safetensors.torch import load, save
 
+import zoo
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
-from zoo.errors import NoCheckpoint
+from zoo.errors import NoCheckpoint, Unsupported
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopter import Adopter
 from zoo.transfer.sync import pull
@@ -140,3 +141,38 @@ def test_what_was_left_is_done_when_the_server_starts_again(
 def test_a_process_of_its_own_does_it(served: Served) -> None:
     send(served, "ann/mine", fine_tune())
     assert waited(served, "ann/mine").parents
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("at_once")
+def test_zoos_push_to_a_server_and_pull_from_it(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the hub's own routes: the repository is empty first, which the hub's never are."""
+    monkeypatch.setenv("HF_ENDPOINT", served.url)
+    monkeypatch.setenv("HF_TOKEN", served.token("ann", "write"))
+    monkeypatch.setattr(constants, "ENDPOINT", served.url)
+    template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    close_session()
+    make_zoo(tmp_path / "mine")
+    HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/empty")
+    with zoo.open(tmp_path / "mine") as mine, zoo.init(tmp_path / "theirs") as theirs:
+        with pytest.raises(Unsupported, match="'ann/empty' is empty"):
+            theirs.pull("team/x", remote="hf://ann/empty")
+        for repo in ("ann/empty", "ann/new"):
+            mine.push("team/net", to=f"hf://{repo}")
+            mine.push("team/net", to=f"hf://{repo}")  # nothing new
+            expected = mine.load("team/net").state_dict()
+            theirs.pull(repo, remote=f"hf://{repo}")
+            for state in (theirs.load(repo).state_dict(), _served_state(served, repo)):
+                assert all(torch.equal(state[name], value) for name, value in expected.items())
+    close_session()
+
+
+def _served_state(served: Served, repo: str) -> Mapping[str, torch.Tensor]:
+    """The weights of a checkpoint that was made of what was sent."""
+    waited(served, repo)
+    with zoo.open(served.root) as opened:
+        return opened.load(repo).state_dict()

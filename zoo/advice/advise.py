@@ -15,7 +15,6 @@ from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
-from zoo.advice.seen import runs_by_result, seen
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
@@ -30,6 +29,7 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.finetune.strategies.advised import groups_digest, test_digest
 from zoo.lookup.history import Advised, Row, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable

@@ -44,8 +44,8 @@ OWN_SPLIT = 400
 """Validation images from which on they choose alone; with fewer, folds do."""
 FOLDS = 3
 EPOCHS = 9
-WHERE = {"data": "", "root": ""}
-"""What of a recipe says where images lie."""
+WHERE = {"data": "", "root": "", "held_out": ""}
+"""What of a recipe says where images lie, and by what rule they were divided."""
 PEAK = "peak"
 """The depth where the curve of probes is highest."""
 

@@ -30,6 +30,7 @@ class RecipeOptions(TypedDict, total=False):
     max_pixels: int | None
     group_by: str
     duplicates: Literal["together", "apart"]
+    held_out: Literal["auto", "unseen", "any"]
     skip_bad: bool
     image_size: int | None
     augment: Literal["none", "light", "medium", "heavy"]

@@ -49,12 +49,13 @@ IDLE: Mapping[str, str] = {
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
 
-BEFORE: Mapping[str, object] = {"duplicates": "apart", "batch_norm": "live"}
+BEFORE: Mapping[str, object] = {"duplicates": "apart", "held_out": "any", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "fold", "preset")
+UNSAID = ("batch_norm", "held_out", "fold", "preset")
 """Options that are recorded only where they are not what they are by themselves, so that older
-versions read the record: no ``batch_norm``, where no batch norm is trained."""
+versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
+it makes no other split."""
 
 FOLD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
 MOST_FOLDS = 100
@@ -105,7 +106,7 @@ class Recipe:
     """Everything that, with the base weights and the data, decides the result of a fine-tune.
 
     Raises:
-        InvalidOption: One is out of range, or two contradict each other.
+        InvalidOption: One is of another type, or out of range, or two contradict each other.
     """
 
     # data
@@ -158,6 +159,13 @@ class Recipe:
         "together",
         "Copies of an image: together in one split, or apart, as runs of older versions had them.",
         one_of=("together", "apart"),
+    )
+    held_out: str = _option(
+        "auto",
+        "Images to choose and test on, where the data has no such splits: unseen, none that the "
+        "base was trained on or chosen by, if enough others are left; any, as runs of older "
+        "versions had them; auto: unseen, where the base knows some of them.",
+        one_of=("auto", "unseen", "any"),
     )
     skip_bad: bool = _option(False, "Skip and count images that cannot be read.")
     image_size: int | None = _option(
@@ -280,6 +288,7 @@ class Recipe:
             raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
         for option in fields(self):
             check = option.metadata["check"]
+            _check_type(option.name, getattr(self, option.name), str(option.type))
             if check and not check(getattr(self, option.name)):
                 raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
         # A list where it is read from JSON or TOML; the recipe is compared and hashed.

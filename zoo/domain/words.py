@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
-__all__ = ["checked_note", "not_finite", "of_groups", "plural", "shortened", "some"]
+__all__ = ["checked_note", "not_finite", "of_groups", "plural", "shortened", "some", "too_good"]
 
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -56,4 +56,12 @@ def of_groups(groups: float) -> str:
     return (
         f"these images are in {plural(int(groups), 'group')}; those of one group are alike, so the "
         "intervals are of groups, not of single images"
+    )
+
+
+def too_good(seen: int, images: int, name: str) -> str:
+    """What to say of figures on images of which the checkpoint ``name`` has seen so many."""
+    return (
+        f"{seen:,} of the {plural(images, 'test image')} {'is' if seen == 1 else 'are'} among "
+        f"those that {name} was trained on or chosen by: figures on these are too good"
     )

@@ -22,6 +22,7 @@ from zoo.domain.hierarchy import under
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import BuildOptions
 from zoo.errors import InvalidWeights
+from zoo.exchange.fits_elsewhere import fits_elsewhere
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
@@ -131,7 +132,9 @@ def built(
         reason = f"as {origin.architecture}, it {error.reason}"
         lacks_head = _lacks_head(backbone, module, converted_state(backbone, module, state))
         shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
-        advice = HEADLESS if lacks_head else which_fits(origin.plugin, origin.architecture, shapes)
+        network = (origin.plugin, origin.architecture)
+        advice = HEADLESS if lacks_head else which_fits(*network, shapes)
+        advice = advice or fits_elsewhere(*network, shapes)
         raise InvalidWeights(path, reason + advice) from None
     taken = ImportReport(
         key=read.key,

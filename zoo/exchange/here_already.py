@@ -181,7 +181,12 @@ def _rank(
 ) -> tuple[bool, bool, list[bool], str]:
     """The least is taken."""
     least = [not known for known in recorded(one.manifest)]
-    return one.digest != current, bool(_other(one.manifest, whole)), least, since(workspace, one)
+    return (
+        one.digest != current,
+        bool(_other(one.manifest, whole)),
+        least,
+        since(workspace, one.digest),
+    )
 
 
 def _other(here: Manifest, whole: Manifest) -> set[str]:

@@ -14,11 +14,13 @@ from zoo.domain.import_options import ImportOptions
 from zoo.errors import InvalidOption, InvalidWeights, ZooError
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.file_record import file_record, written_beside
+from zoo.exchange.file_sketch import nearest_architecture
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.infer_architecture import (
     DEFAULT,
     architecture_by_shapes,
     check_listed,
+    fitting,
     stated_architecture,
     stated_elsewhere,
     with_backbone,
@@ -182,25 +184,34 @@ def _network_of(
             return backbone, layout.network.architecture, layout.file
     for each in sources[1:]:
         tensors |= read_tensors(each, key)[0]
+    fits = fitting(backbone, {name: tensor.shape for name, tensor in tensors.items()})
     try:
-        return backbone, *architecture_by_shapes(backbone, path, tensors, inside, record)
+        return backbone, *architecture_by_shapes(backbone, path, fits, inside, record)
     except InvalidOption:
         if layouts:
             raise InvalidOption(
                 f"{layouts[0].file} beside it is of a network of {layouts[0].plugin}: import the "
                 f"folder (zoo import {quote(str(path.parent))} --as NAME), or give --architecture"
             ) from None
-        alike = resembling(workspace, survey(path))
-        if not alike or alike[0].match.share < LEAST or key:
+        name, source = _resembled(workspace, path, backbone) if key is None else ("", "")
+        if not name:
+            name, source = nearest_architecture(workspace, backbone, fits, tensors)
+        if not name:
             raise
-        best = alike[0].manifest.backbone
-        if best.plugin != backbone:
-            raise
-        return (
-            backbone,
-            best.architecture,
-            f"{named(workspace, alike[0].digest)[0]}, which it resembles",
-        )
+        return backbone, name, source
+
+
+def _resembled(workspace: Workspace, path: Path, plugin: str) -> tuple[str, str]:
+    """The network of the checkpoint here that shares most tensors with a file, and who says so;
+    empty if there is none.
+    """
+    alike = resembling(workspace, survey(path))
+    if not alike or alike[0].match.share < LEAST:
+        return "", ""
+    best = alike[0].manifest.backbone
+    if best.plugin != plugin:
+        return "", ""
+    return best.architecture, f"{named(workspace, alike[0].digest)[0]}, which it resembles"
 
 
 def _why_no_network(folder: Path, there: Sequence[str]) -> str:

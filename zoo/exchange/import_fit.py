@@ -21,12 +21,14 @@ class Fits:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._known: dict[tuple[object, ...], str] = {}
+        self._known: dict[tuple[object, ...], tuple[str, str]] = {}
 
-    def problem(self, path: Path, planned: PlannedFile, found: Surveyed) -> str:
-        """Why the weights are not of the network that is planned; empty if they are."""
-        if not path.is_dir() and _as_outlined(planned, found):
-            return ""
+    def look(self, path: Path, planned: PlannedFile, found: Surveyed) -> tuple[str, str]:
+        """Why the weights are not of the network that is planned, empty if they are; and what the
+        names of those begin with that are taken.
+        """
+        if not path.is_dir() and (prefix := _as_outlined(planned, found)) is not None:
+            return "", prefix
         # What lies beside a file, or in its folder, tells of its network, too.
         near = path if path.is_dir() else path.parent
         key = (near, planned.backbone, planned.architecture, found.key, *found.shapes.items())
@@ -34,9 +36,9 @@ class Fits:
             self._known[key] = self._asked(path, planned)
         return self._known[key]
 
-    def _asked(self, path: Path, planned: PlannedFile) -> str:
+    def _asked(self, path: Path, planned: PlannedFile) -> tuple[str, str]:
         try:
-            first_candidate(
+            checked = first_candidate(
                 self._workspace,
                 path,
                 check_weights,
@@ -45,15 +47,18 @@ class Fits:
                 backbone=planned.backbone,
             )
         except (ZooError, OSError) as error:
-            return problem_of(error)
-        return ""
+            return problem_of(error), ""
+        return "", checked.taken.stripped
 
 
-def _as_outlined(planned: PlannedFile, found: Surveyed) -> bool:
-    """Whether all tensors, but for a prefix, are those of the outline, which needs no torch."""
+def _as_outlined(planned: PlannedFile, found: Surveyed) -> str | None:
+    """The prefix but for which all tensors are those of the outline, which needs no torch; None if
+    they are not.
+    """
     outline = outline_of(planned.backbone, planned.architecture)
     if outline is None:
-        return False
+        return None
     prefix = prefix_of(found.shapes, outline.shapes)
     shapes = {name.removeprefix(prefix): shape for name, shape in found.shapes.items()}
-    return len(shapes) == len(found.shapes) and outline.fits(shapes) is not None
+    fits = len(shapes) == len(found.shapes) and outline.fits(shapes) is not None
+    return prefix if fits else None

@@ -27,14 +27,18 @@ IMPORT = "import"
 def with_names(drafts: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
     """The files of ``drafts``, with the names that they get; ``bad`` where these cannot be."""
     runs: dict[tuple[PurePath, str], list[Draft]] = defaultdict(list)
+    inside: dict[PurePath, set[str]] = defaultdict(set)
     for draft in drafts:
+        folder, base = draft.walked.run
+        inside[folder].add(base)
         if draft.file.status == "bad":
             yield draft.file
         else:
             runs[draft.walked.run].append(draft)
     for members in runs.values():
         try:
-            yield from _of_run(members, pattern, root)
+            shared = len(inside[members[0].walked.run[0]]) > 1
+            yield from _of_run(members, pattern, root, shared=shared)
         except InvalidReference as error:
             for draft in members:
                 yield replace(draft.file, status="bad", problem=str(error))
@@ -159,10 +163,15 @@ def _why_taken(workspace: Workspace, ref: Reference, sha256: str, replaces: Dige
     return ""
 
 
-def _of_run(members: Sequence[Draft], pattern: str, root: Path) -> Iterator[PlannedFile]:
+def _of_run(
+    members: Sequence[Draft], pattern: str, root: Path, *, shared: bool
+) -> Iterator[PlannedFile]:
+    """With ``shared``, files of others are in the folder, too: one alone is not called after it,
+    unless a script has written it.
+    """
     run, base = members[0].walked.run
     first = members[0]
-    lone = len(members) == 1 and base
+    lone = len(members) == 1 and (base or (shared and not first.file.script))
     stem = names.stem_of(first.walked.below) if lone else base or names.run_name(run, root)
     outer = [part for part in run.parts if part not in names.INNER]
     folder = "-".join(outer) or names.root_name(root)

@@ -7,21 +7,20 @@ files of one import, only the epoch before can be the parent; what is of other r
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import ZooError
+from zoo.exchange.file_sketch import file_sketch
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
-from zoo.exchange.wrappers import wrapped_in
-from zoo.lookup.match import FileTensor, prefix_of
+from zoo.lookup.identify import since
 from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
-from zoo.lookup.units import HEAD, units_of
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,26 +32,6 @@ SKETCHES = 64
 """Sketches of files that are kept; each has 128 kB at most."""
 BEFORE = "earlier in the same run"
 SIBLING = "could be a sibling: it is in that folder, too"
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """A tensor of a file under the name that its network has for it."""
-
-    name: str
-    tensor: FileTensor
-
-    @property
-    def dtype(self) -> str:
-        return self.tensor.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.tensor.shape
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.tensor.data)
 
 
 class Parents:
@@ -133,8 +112,11 @@ class Parents:
     def _is_open(self, digest: Digest) -> bool:
         """Whether a checkpoint here was imported, and nobody has said what it derives from."""
         manifest = self._manifest(digest)
-        imported = manifest is not None and manifest.provenance.get("source") in IMPORTED
-        return bool(manifest and imported and not manifest.parents)
+        return manifest is not None and self._is_imported(digest) and not manifest.parents
+
+    def _is_imported(self, digest: Digest) -> bool:
+        manifest = self._manifest(digest)
+        return manifest is not None and manifest.provenance.get("source") in IMPORTED
 
     def _content(self, digest: Digest) -> int:
         """Tells the weights of a checkpoint here from others."""
@@ -156,17 +138,26 @@ class Parents:
 
     def _remark(self, file: PlannedFile, digest: Digest) -> str | None:
         """What to know of a checkpoint here that may be the parent of a file; None if it cannot be:
-        it has the weights of another file of the folder that is not an earlier epoch.
+        it has the weights of another file of the folder that is not an earlier epoch, or the file
+        is here and it was imported no earlier.
         """
         alike = self._known.get(self._content(digest), ())
         if not alike:
-            return ""
+            return None if self._came_later(file, digest) else ""
         if any(_is_before(each, file) for each in alike):
             return BEFORE
         if any(each.run == file.run for each in alike):
             return None
+        if file.manifest:  # it may have come with the file: the same import again adds nothing
+            return None
         of_none = any(self._drafts[each.path].walked.moment is None for each in alike)
         return SIBLING if of_none else None
+
+    def _came_later(self, file: PlannedFile, digest: Digest) -> bool:
+        """Whether a checkpoint was imported here when the file was here already."""
+        if file.manifest is None or not self._is_imported(digest):
+            return False
+        return since(self._workspace, digest) >= since(self._workspace, file.manifest)
 
     def _before(self, file: PlannedFile) -> tuple[PlannedFile, float] | None:
         """The epoch before in the same run, and how far the file is from it."""
@@ -192,23 +183,9 @@ class Parents:
         return self._sketches[file.path]
 
     def _sample(self, file: PlannedFile) -> Sketch:
-        from zoo.store.nearness import sketch
-
         backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
-        units = units_of(self._workspace, backbone)
         tensors, _ = read_tensors(self._drafts[file.path].walked.weights)
-        # A network that was never traced here has no names to compare with.
-        matrix_names = [name for name, tensor in tensors.items() if len(tensor.shape) > 1]
-        known = bool(units.tensors)
-        prefix = prefix_of(tensors, units.tensors) if known else wrapped_in(matrix_names)
-
-        def matrices() -> Iterator[_Matrix]:
-            for name, tensor in tensors.items():
-                own = name.removeprefix(prefix)
-                if units.unit_of(own) != HEAD:
-                    yield _Matrix(own, tensor)
-
-        return sketch(matrices(), lambda matrix: matrix.tensor.data)
+        return file_sketch(self._workspace, backbone, tensors)
 
 
 def found_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:

@@ -23,6 +23,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, MissingPackage, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.file_record import measured, when_saved
+from zoo.exchange.file_sketch import nearest_architecture
 from zoo.exchange.here_already import recorded, stated
 from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_fit import Fits
@@ -32,6 +33,7 @@ from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import (
     DEFAULT,
     architecture_by_shapes,
+    fitting,
     lacks_head,
     stated_architecture,
     stated_elsewhere,
@@ -39,7 +41,7 @@ from zoo.exchange.infer_architecture import (
 )
 from zoo.exchange.layouts import Layout, read_layouts
 from zoo.exchange.origin import stamp
-from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, WalkedFile
+from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, Status, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
 from zoo.exchange.survey import Surveyed, problem_of, resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named
@@ -235,8 +237,9 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
             lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
             planned = replace(planned, headless=lacks)
         if planned.status == "new" and not planned.manifest:
-            problem = context.fits.problem(walked.path, planned, found)
-            planned = replace(planned, status="bad" if problem else "new", problem=problem)
+            problem, prefix = context.fits.look(walked.path, planned, found)
+            status: Status = "bad" if problem else "new"
+            planned = replace(planned, status=status, problem=problem, stripped=prefix)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -325,16 +328,33 @@ def _of_network(
         plugin, name, source = stated_elsewhere(planned.backbone, found)
         if plugin:
             return replace(planned, backbone=plugin, architecture=name, architecture_by=source)
+    fits = dict[str, list[str]]()
     try:
-        tensors, _ = read_tensors(found.path)
-        name, source = architecture_by_shapes(planned.backbone, found.path, tensors, found, record)
+        fits = fitting(planned.backbone, found.shapes)
+        name, source = architecture_by_shapes(planned.backbone, found.path, fits, found, record)
     except ZooError as error:
         if planned.architecture:
             return planned
+        name, source = _nearest(context.workspace, planned.backbone, found.path, fits)
+        if name:
+            return replace(planned, architecture=name, architecture_by=source)
         missing = _missing_package(found.path)
         problem = f"{missing}: {missing.advice}" if missing else problem_of(error)
         return replace(planned, status="bad", problem=problem)
     return replace(planned, architecture=name, architecture_by=source)
+
+
+def _nearest(
+    workspace: Workspace, plugin: str, path: Path, fits: Mapping[str, Sequence[str]]
+) -> tuple[str, str]:
+    """The architecture of the checkpoint here that a file is nearest to, and who says so."""
+    if not fits:
+        return "", ""
+    try:
+        tensors, _ = read_tensors(path)
+    except ZooError:  # it has changed meanwhile
+        return "", ""
+    return nearest_architecture(workspace, plugin, fits, tensors)
 
 
 def _missing_package(path: Path) -> MissingPackage | None:

@@ -14,7 +14,7 @@ from zoo.errors import InvalidOption, InvalidWeights, UnknownName, ZooError
 from zoo.exchange.file_record import FileRecord
 from zoo.exchange.run_records import RunRecord
 from zoo.exchange.wrappers import best_prefix, told_apart
-from zoo.lookup.match import FileTensor, prefix_of
+from zoo.lookup.match import prefix_of
 
 __all__ = [
     "BY_SHAPES",
@@ -98,17 +98,17 @@ def stated_elsewhere(plugin: str, inside: FileRecord) -> tuple[str, str, str]:
 def architecture_by_shapes(
     plugin: str,
     path: Path,
-    tensors: Mapping[str, FileTensor],
+    fits: Mapping[str, Sequence[str]],
     inside: FileRecord,
     record: RunRecord,
 ) -> tuple[str, str]:
     """The one architecture that the weights in a file fit by their names and shapes; who says so.
+    ``fits`` is what `fitting` has found.
 
     Raises:
         InvalidOption: Several fit, or none does.
         InvalidWeights: The file holds a network several times.
     """
-    fits = fitting(plugin, {name: tensor.shape for name, tensor in tensors.items()})
     if len(fits) == 1:
         name, prefixes = next(iter(fits.items()))
         if best_prefix(prefixes) is None:

@@ -59,6 +59,7 @@ class PlannedFile(Result):
         unchanged: What tells that the file is still the one that was hashed.
         script: What wrote it: ``timm``, ``Lightning``, ``Trainer``, or empty.
         key: The key of it that holds the weights.
+        stripped: What the names of those tensors begin with that are taken.
         backbone: Plugin of the architecture.
         architecture: What network it is.
         architecture_by: Who says so.
@@ -94,6 +95,7 @@ class PlannedFile(Result):
     unchanged: tuple[int, ...] = ()
     script: str = ""
     key: str = ""
+    stripped: str = ""
     backbone: str = ""
     architecture: str = ""
     architecture_by: str = ""

@@ -59,7 +59,8 @@ class Finetuned(Result):
         task: What was learned.
         metrics: Results on the test split.
         gained: What training gained over a probe, where there is one (`lp-ft`, or an earlier run).
-        warning: Why it is no better than no training (`zoo.finetune.results.interval`); else empty.
+        warning: Why the figures are too good, or no better than without training
+            (`zoo.finetune.results.interval`); else empty.
         skipped: How many images were left out, because they cannot be used.
         seconds: Wall-clock time of the whole run.
     """
@@ -227,6 +228,8 @@ def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
     if not all(map(math.isfinite, metrics.values())):
         raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
     metrics["test_images"] = float(len(measured.images))
+    if prepared.seen:
+        metrics["test_seen"] = float(prepared.seen)
     report = measured.report(metrics)
     if report.groups is not None:
         told = {**report.metrics, "test_groups": float(report.groups)}

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -32,22 +32,23 @@ from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe, data_name
+from zoo.domain.recipe import data_name
 from zoo.domain.result import Result
 from zoo.domain.task import TASKS, Task
-from zoo.errors import InvalidData, Unsupported, ZooError
+from zoo.domain.words import plural
+from zoo.errors import InvalidData, Unsupported
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, parts_digest
+from zoo.finetune.dataset.dataset import PART_NAMES, PARTS, Dataset, Sample, parts_digest
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import Opening, is_named
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.paired import Paired, paired
 from zoo.finetune.results.report import Measured, Report, write_report
-from zoo.finetune.setup.prepare import dataset_of
+from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.runs import caches
 from zoo.workspace import Workspace
 
@@ -64,6 +65,7 @@ class Comparison(Result):
         name: What the other one was called.
         manifest: Which it is.
         metrics: Its figures, as those of a `Report`.
+        seen: On how many of the images it was trained, or by how many chosen.
         paired: The paired test; in JSON its fields are beside the rest.
         verdict: That in words.
     """
@@ -71,6 +73,7 @@ class Comparison(Result):
     name: str
     manifest: Digest
     metrics: Mapping[str, float]
+    seen: int
     paired: Paired
     verdict: str
 
@@ -99,6 +102,8 @@ class Evaluation(Result):
         remarks: What to know about the figures.
         against: How another checkpoint does, if one was given.
         kept: Whether the zoo keeps the figures, so that searches find them.
+        seen: On how many of the images the checkpoint, or one that it derives from, was trained, or
+            by how many it was chosen.
     """
 
     name: str
@@ -113,12 +118,16 @@ class Evaluation(Result):
     remarks: tuple[str, ...]
     against: Comparison | None
     kept: bool
+    seen: int
 
     def to_json(self) -> Json:
         """Plain data for JSON: the report, and the rest beside it."""
         data = Result.to_json(self)
         report = data.pop("report")
         return {"name": data.pop("name"), "manifest": data.pop("manifest"), **report, **data}
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self) + self.report._repr_html_()
 
 
 class Model(NamedTuple):
@@ -146,6 +155,13 @@ class Model(NamedTuple):
         return TaskHead() if kind == "native" else plugins.head(kind)
 
 
+class Known(NamedTuple):
+    """What a checkpoint knows of the images."""
+
+    split: Dataset | None  # its own parts of them, if it was trained on these very images
+    images: frozenset[str]  # those that it has seen (`SeenBy.images`)
+
+
 class Matched(NamedTuple):
     """Labeled images of which a checkpoint knows the classes."""
 
@@ -161,8 +177,18 @@ class Answers(NamedTuple):
     matched: Matched
     measured: Measured
     report: Report
-    seen: list[str]  # a remark, if it was trained on some of them
+    seen: int  # on how many of them it was trained, or by how many chosen
     kept: bool
+
+    def remarks(self, model: Model) -> list[str]:
+        """What to say where it has seen some."""
+        if not self.seen:
+            return []
+        images = plural(len(self.matched.samples), "image")
+        return [
+            f"{model.name} was trained on {self.seen} of the {images}, or chosen by them: figures "
+            "on these say nothing about new images, and are not kept"
+        ]
 
 
 def evaluate(
@@ -185,7 +211,8 @@ def evaluate(
     device = pick_device(device)
     model, other = _models(workspace, name, against)
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress, group_by)
-    own = _own_split(workspace, model, dataset, opening, progress)
+    known = _known(workspace, dataset, opening, filter(None, (model, other)))
+    own = known[model.digest].split
     split, samples = _choose(dataset, own, split)
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
     asked = replace(
@@ -194,12 +221,12 @@ def evaluate(
     setting = _Setting(workspace, asked, split, batch_size, device, save, progress)
     for each in filter(None, (model, other)):
         _matched(each, setting.dataset)  # before any of them runs
-    mine = setting.answers(model, own)
-    remarks = [*dataset.remarks, *_guessed(model), *mine.seen, *_ungrouped(model, asked)]
+    mine = setting.answers(model, known[model.digest])
+    remarks = [*dataset.remarks, *_guessed(model), *mine.remarks(model), *_ungrouped(model, asked)]
     comparison = None
     if other:
-        theirs = setting.answers(other, _own_split(workspace, other, dataset, opening, progress))
-        remarks += [*_guessed(other), *theirs.seen]
+        theirs = setting.answers(other, known[other.digest])
+        remarks += [*_guessed(other), *theirs.remarks(other)]
         comparison = _compare(model, mine, other, theirs)
     done = setting.evaluation(model, mine, remarks, comparison)
     if out:
@@ -218,7 +245,7 @@ class _Setting(NamedTuple):
     save: bool
     progress: Progress
 
-    def answers(self, model: Model, own: Dataset | None) -> Answers:
+    def answers(self, model: Model, known: Known) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""
         matched = _matched(model, self.dataset)
         images, part = len(matched.samples), "" if self.split == ALL else f", {self.split} split"
@@ -228,11 +255,11 @@ class _Setting(NamedTuple):
         module = load(self.workspace.store, model.digest, device=self.device)
         measured = _outputs(model, matched, self.dataset, module, self.batch_size, self.progress)
         report = _report(model, measured)
-        seen = _trained_on(model, own, self.dataset.test)
+        seen = among(known.images, self.dataset, matched.samples)
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = self.save and not seen
         kept = kept and self.workspace.keep_evaluation(
-            _evaluated(model, own, self.dataset, self.split, matched, report)
+            _evaluated(model, known.split, self.dataset, self.split, matched, report)
         )
         return Answers(matched, measured, report, seen, kept)
 
@@ -253,6 +280,7 @@ class _Setting(NamedTuple):
             remarks=tuple(remarks),
             against=against,
             kept=mine.kept,
+            seen=mine.seen,
         )
 
 
@@ -286,20 +314,13 @@ def _ungrouped(model: Model, dataset: Dataset) -> list[str]:
     ]
 
 
-def _own_split(
-    workspace: Workspace, model: Model, dataset: Dataset, opening: Opening, progress: Progress
-) -> Dataset | None:
-    """The images in the parts that the checkpoint was trained and tested on, if it was on these."""
-    recorded, known = model.manifest.recipe, model.manifest.provenance
-    if not recorded or known.get("data_digest") != dataset.digest:
-        return None
-    try:
-        recipe = Recipe.recorded({**recorded, "data": dataset.spec, **asdict(opening)})
-        with caches(workspace) as folder:
-            own = dataset_of(folder, recipe, progress)
-    except ZooError:  # an option of another version
-        return None
-    return own if own.split_digest == known.get("split_digest") else None
+def _known(
+    workspace: Workspace, dataset: Dataset, opening: Opening, models: Iterable[Model]
+) -> dict[Digest, Known]:
+    with caches(workspace) as folder:
+        seen = SeenBy(workspace, dataset, opening, folder)
+        digests = [model.digest for model in models]
+        return {each: Known(seen.split(each), seen.images(each)) for each in digests}
 
 
 def _choose(
@@ -318,20 +339,6 @@ def _choose(
         there = ", ".join(name for name in PARTS if given and getattr(parts, name)) or "none"
         raise InvalidData(dataset.spec, [f"it has no {split} split; splits that it has: {there}"])
     return split, samples
-
-
-def _trained_on(model: Model, own: Dataset | None, samples: Sequence[Sample]) -> list[str]:
-    """A remark where the checkpoint has seen images that it is measured on."""
-    if own is None:
-        return []
-    seen = {sample.key for sample in (*own.train, *own.validation)}
-    count = sum(sample.key in seen for sample in samples)
-    if not count:
-        return []
-    return [
-        f"{model.name} was trained on {count} of the {len(samples)} images, or chosen by them: "
-        "figures on these say nothing about new images, and are not kept"
-    ]
 
 
 def _matched(model: Model, dataset: Dataset) -> Matched:
@@ -429,6 +436,16 @@ def _report(model: Model, measured: Measured) -> Report:
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
 
 
+def _data_called(spec: str) -> str:
+    """The name that figures on data are kept under: of one split alone with that of the folder that
+    it is in, as ``test`` is in many.
+    """
+    whole = absolute(spec)
+    name = data_name(whole)
+    above = "" if is_named(spec) else Path(whole).parent.name
+    return f"{above}-{name}" if above and Path(name).stem.lower() in PART_NAMES else name
+
+
 def _evaluated(
     model: Model,
     own: Dataset | None,
@@ -439,7 +456,7 @@ def _evaluated(
 ) -> Evaluated:
     return Evaluated(
         manifest=model.digest,
-        data=data_name(absolute(dataset.spec)),
+        data=_data_called(dataset.spec),
         data_digest=dataset.digest,
         split=split,
         split_digest=own.split_digest if own and split == "test" else "",
@@ -459,6 +476,7 @@ def _compare(model: Model, mine: Answers, other: Model, theirs: Answers) -> Comp
         name=other.name,
         manifest=other.digest,
         metrics=theirs.report.metrics,
+        seen=theirs.seen,
         paired=found,
         verdict=found.in_words(model.name, other.name),
     )

@@ -48,6 +48,7 @@ class Seeds(Result):
         best: The one whose candidate did best on its validation images; where there are none, the
             first.
         validation: What each reached there; None where there are none.
+        same_split: Whether all had the same images to train on, to choose by and to be tested on.
         runs: What each made, saved under a tag of its own.
         metrics: The figures on the test images, over all seeds.
     """
@@ -59,6 +60,7 @@ class Seeds(Result):
     seeds: tuple[int, ...]
     best: int
     validation: tuple[float | None, ...]
+    same_split: bool
     runs: tuple[Finetuned, ...]
     metrics: Mapping[str, Spread]
 
@@ -105,6 +107,7 @@ def _best(
     # Of equal ones the first; without validation images nothing tells them apart.
     at = max(range(len(done)), key=lambda number: (ranks[number] or (0.0, 0.0), -number))
     before = moved_from(workspace.store.read_ref(save), done[at].manifest)
+    manifests = [workspace.store.manifest(each.manifest) for each in done]
     why = f"finetune: the best of {len(done)} seeds"
     # Again, hours later: by now it may be the name of what is published.
     workspace.move(save, done[at].manifest, why, check=lambda _: workspace.names.check_free(save))
@@ -112,10 +115,11 @@ def _best(
         ref=save,
         manifest=done[at].manifest,
         moved_from=before,
-        change=change_from(workspace.store, before, workspace.store.manifest(done[at].manifest)),
+        change=change_from(workspace.store, before, manifests[at]),
         seeds=tuple(numbers),
         best=numbers[at],
         validation=tuple(rank and rank[0] for rank in ranks),
+        same_split=len({each.provenance.get("split_digest") for each in manifests}) == 1,
         runs=tuple(done),
         metrics=_spreads([each.metrics for each in done]),
     )

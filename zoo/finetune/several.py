@@ -20,7 +20,9 @@ from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.results.journal import is_as_today
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import dataset_of, with_absolute_paths
+from zoo.finetune.setup.data import dataset_of
+from zoo.finetune.setup.prepare import with_absolute_paths
+from zoo.finetune.setup.seen import open_for
 from zoo.lookup.runs import CACHE, Run, list_runs
 from zoo.workspace import Workspace
 
@@ -120,8 +122,9 @@ class Several:
         run = self._finished(ref)
         if run is None:
             return None
-        dataset = dataset_of(self._workspace.root / CACHE, recipe, self._progress)
-        if not is_as_today(run.provenance, dataset):
+        cache = self._workspace.root / CACHE
+        opened = open_for(self._workspace, self._parent, self._name, recipe, cache, self._progress)
+        if not is_as_today(run.provenance, opened.dataset):
             return None
         self._progress.say(f"{ref} is there already, from the run {run.id}")
         manifest = Digest.parse(run.result["manifest"])

@@ -53,7 +53,7 @@ __all__ = [
 
 OPENING = (
     *("data", "root", "path_column", "label_column", "max_pixels", "skip_bad"),
-    *("validation_share", "test_share", "fold", "preset"),
+    *("validation_share", "test_share", "held_out", "fold", "preset"),
 )
 """Options that say where images are and how they are divided. Their digests say what came of it."""
 COMPUTED = ("device", "processes", "reading", "training", *LIBRARIES)

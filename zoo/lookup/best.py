@@ -41,13 +41,14 @@ class Best(Result):
         found: The checkpoint.
         metric: What it was ranked by.
         value: Its result.
-        ties: Names of those of the next best that are as good.
+        ties: Names of those of the next best that are as good, and another checkpoint.
         of: How many have that metric.
         other_data: Names of those of the next best that were measured on other images, so that the
             numbers do not compare.
         pull: The command that brings it here; None if it is here.
         evaluation: What found the result, where that was not its own training.
-        published: Who published the result, where no zoo measured it; else empty.
+        published: Who published or stated the result, where no zoo measured it; else empty.
+        warning: What its training said against the result; else empty.
     """
 
     found: Found
@@ -59,6 +60,7 @@ class Best(Result):
     pull: str | None
     evaluation: Evaluated | None
     published: str
+    warning: str
 
     def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -75,6 +77,7 @@ class _Figure(NamedTuple):
     data: str | None = None
     split: str | None = None
     images: str | None = None
+    warning: str = ""
 
 
 def best(
@@ -111,13 +114,20 @@ def best(
         found=first.found,
         metric=name,
         value=first.value,
-        ties=tuple(each.found.name for each in others if each.value == first.value),
+        ties=tuple(each.found.name for each in others if _ties(first, each)),
         of=_count(workspace, text, name, dataset),
         other_data=tuple(each.found.name for each in others[: BESIDE - 1] if _differ(first, each)),
         pull=_pull(first.found),
         evaluation=first.evaluation,
         published=_published(workspace, first, name),
+        warning=first.warning,
     )
+
+
+def _ties(first: _Figure, other: _Figure) -> bool:
+    """Whether another checkpoint is as good."""
+    manifest = first.found.manifest
+    return other.value == first.value and (manifest is None or other.found.manifest != manifest)
 
 
 def _looked_at(
@@ -149,7 +159,14 @@ def _ranked(
 
 
 def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
-    """Who published a result, as the entry of that name says; empty if a zoo measured it."""
+    """Who published or stated a result, as its entry or the import of it says; empty if a zoo
+    measured it.
+    """
+    manifest = None if figure.evaluation else _manifest(workspace, figure.found.manifest)
+    if manifest and metric in manifest.metrics and (said := manifest.provenance.get("metrics")):
+        _, colon, stated = said.partition(": ")  # of what was stated later alone
+        if not colon or metric in stated.split(", "):
+            return f"{metric} {said.partition(': ')[0]}"
     known = workspace.registry.entry(figure.found.name.partition(":")[0])
     metrics = (known.entry.metrics if known else None) or {}
     if known is None or figure.evaluation or metrics.get(metric) != figure.value:
@@ -187,8 +204,9 @@ def _figure(
         if metric not in row.metrics:
             return None
         known = manifest.provenance if manifest and metric in manifest.metrics else {}
-        digests = [known.get(f"{part}_digest") for part in ("data", "split", "test")]
-        return _Figure(row, row.metrics[metric], None, *digests)
+        data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
+        warning = known.get("warning", "")
+        return _Figure(row, row.metrics[metric], None, data, split, test, warning)
     # A search takes the newest evaluation for the result of what has none of its own.
     found = found[:1] if trained else found
     for each in found:

@@ -312,7 +312,7 @@ def named(workspace: Workspace, digest: Digest) -> tuple[str, tuple[str, ...]]:
     return next(iter(refs or remote), str(digest)), refs
 
 
-def since(workspace: Workspace, one: Candidate) -> str:
+def since(workspace: Workspace, digest: Digest) -> str:
     """When its oldest name here was given, as ISO 8601; what has none comes after all others."""
-    entries = map(workspace.store.read_ref, workspace.registry.refs_of(one.digest))
+    entries = map(workspace.store.read_ref, workspace.registry.refs_of(digest))
     return min((entry.at for entry in entries if entry), default="~")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from zoo.domain.duration import seconds_of
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.spec import check_spec, opening_of
 from zoo.finetune.preflight import RANKING, check_device, check_report
-from zoo.ranking.candidates import candidates
+from zoo.ranking.candidates import candidates, of_one_run
 from zoo.ranking.prior import Figure, read_figures
 from zoo.registry import Found
 from zoo.workspace import Workspace
@@ -24,6 +24,7 @@ class Asked:
 
     Attributes:
         networks: Which.
+        same_run: Those that are not measured, as another moment of their run, here, is.
         results: Published results, if there are any.
         top: How many finalists there are.
         budget: Seconds after which nothing further is begun.
@@ -34,6 +35,7 @@ class Asked:
     """
 
     networks: Sequence[Found]
+    same_run: Mapping[str, str]
     results: Sequence[Figure] | None
     top: int
     budget: float
@@ -62,8 +64,10 @@ def ask(
     check_device(device)
     check_report(folder, force=force, name=RANKING)
     check_spec(recipe.data, opening_of(recipe), None)
+    networks = candidates(workspace, among)
     return Asked(
-        networks=candidates(workspace, among),
+        networks=networks,
+        same_run=of_one_run(networks),
         results=None if results is None else read_figures(Path(results)),
         top=top,
         budget=allowed,

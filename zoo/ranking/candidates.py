@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 
 from zoo.domain.limits import RANKED_NETWORKS
 from zoo.domain.query import Query
+from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName, ZooError
 from zoo.ranking.prior import Known
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["candidates", "known_of"]
+__all__ = ["candidates", "known_of", "of_one_run"]
+
+MOMENT = re.compile(r"(epoch|step)-\d{1,9}|last|final|best")
+"""Tags that an import gives to the other checkpoints of a run, whose best has the name itself."""
 
 
 def candidates(workspace: Workspace, among: str) -> list[Found]:
@@ -35,6 +42,24 @@ def candidates(workspace: Workspace, among: str) -> list[Found]:
         )
     once = {str(each.manifest or each.name): each for each in reversed(found)}
     return [each for each in found if once[str(each.manifest or each.name)] is each]
+
+
+def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
+    """The networks that are another moment of a run, each with the one that stands for that run:
+    the one that has its name, or else the newest.
+    """
+    runs: dict[str, list[tuple[Reference, Found]]] = defaultdict(list)
+    for found in networks:
+        ref = Reference.parse(found.name) if found.kind == "checkpoint" else None
+        if ref and (ref.tag == DEFAULT_TAG or MOMENT.fullmatch(ref.tag)):
+            runs[ref.path].append((ref, found))
+    others: dict[str, str] = {}
+    for moments in runs.values():
+        _, first = max(
+            moments, key=lambda each: (each[0].tag == DEFAULT_TAG, each[1].created or "")
+        )
+        others |= {found.name: first.name for _, found in moments if found is not first}
+    return others
 
 
 def known_of(workspace: Workspace, found: Found) -> Known:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from zoo.advice.seen import manifest_if_here
 from zoo.domain.digest import Digest
 from zoo.domain.task import SCORE
+from zoo.finetune.setup.seen import manifest_if_here
 from zoo.lookup.history import history as tried
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure

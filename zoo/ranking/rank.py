@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from zoo.advice.layers import SCORES
-from zoo.advice.seen import runs_by_result, seen
 from zoo.advice.writing import clear, save_answer
 from zoo.backbones.devices import pick_device
 from zoo.backbones.taps import REFUSALS
@@ -19,7 +19,9 @@ from zoo.domain.words import plural
 from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
 from zoo.finetune.preflight import RANKING
-from zoo.finetune.setup.prepare import dataset_of, warn_of_guess
+from zoo.finetune.setup.data import dataset_of
+from zoo.finetune.setup.prepare import warn_of_guess
+from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.ranking.asked import Asked
 from zoo.ranking.candidates import known_of
@@ -46,6 +48,8 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
     begun = time.monotonic()
     with writable(workspace, CACHE, TRIALS) as root:
         try:
+            # Split alike for all networks, whatever some of them have seen.
+            recipe = replace(recipe, held_out="any")
             dataset = dataset_of(root / CACHE, recipe, progress)
             judges, device = judges_of(dataset, recipe.seed), pick_device(asked.device)
             runs = runs_by_result(workspace)
@@ -157,6 +161,9 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
+    if first := work.asked.same_run.get(found.name):
+        why = f"{first} stands for it; by itself: --among {quote(found.name)}"
+        return replace(row, state="same run", why=why)
     paths = work.paths(digest)
     known = (kept(path, Measured) for path in paths)
     measured = next((each for each in known if each and len(each.scores) == images), None)

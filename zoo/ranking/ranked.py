@@ -15,7 +15,7 @@ from zoo.ranking.prior import Prior
 
 __all__ = ["Ranked", "Ranking", "State"]
 
-State = Literal["measured", "not here", "not reached", "failed", "knows the labels"]
+State = Literal["measured", "not here", "not reached", "failed", "knows the labels", "same run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -25,9 +25,10 @@ class Ranked(Result):
     Attributes:
         name: What a user types.
         manifest: Its identity; None if it is not here.
-        state: ``measured``; ``not here``; ``not reached`` within the budget; ``failed``; or
-            ``knows the labels``, as it was trained on these images.
-        why: What it failed of; empty if it did not.
+        state: ``measured``; ``not here``; ``not reached`` within the budget; ``failed``;
+            ``knows the labels``, as it was trained on these images; or ``same run``, as another
+            checkpoint of its run is measured.
+        why: What it failed of, or why it is left out; else empty.
         prior: What is known of it before.
         bytes: Size of its files; None where that is not known.
         params: Number of parameters; None where that is not known.

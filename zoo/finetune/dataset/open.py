@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,7 @@ from zoo.finetune.dataset.named import list_named, located, without_folders
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
 from zoo.finetune.dataset.split import Parts, Shares, by_rule, fold_of, joined, split
 from zoo.finetune.dataset.table import list_table
+from zoo.lookup.runs import DIGITS
 
 __all__ = ["absolute", "open_dataset", "open_labeled", "without_folders_above"]
 
@@ -60,6 +61,7 @@ def open_dataset(
     opening: Opening = AS_IT_IS,
     split_copies: bool = False,
     fold: str = "",
+    seen: Set[str] = frozenset(),
     skip_bad: bool = False,
     skip_alone: bool = False,
     cache: Path | None = None,
@@ -77,6 +79,8 @@ def open_dataset(
         opening: Columns and root of a table, and how large images may be.
         fold: Of training and validation images together, what is held out (`fold_of`).
         split_copies: Whether copies of an image may be in several parts.
+        seen: Of images that are not to be drawn to choose and test on where enough others are left
+            (`split`), the first `DIGITS` digits of their digests.
         skip_bad: Leave out images that cannot be read or have no label.
         skip_alone: Leave out classes of which fewer than two images can be used.
         cache: A folder that remembers which images were in order (see `check_images`).
@@ -89,7 +93,8 @@ def open_dataset(
         listing, bad = _without_alone(listing, bad)
     rows = _usable(spec, listing, bad, skip_bad, _broken_rules)
     rows = joined(rows, {} if split_copies else checked.digests)
-    dataset = _dataset(spec, listing, checked, bad, rows, shares, seed, fold)
+    before = {row.key for row in rows if checked.digests[row.key][:DIGITS] in seen}
+    dataset = _dataset(spec, listing, checked, bad, rows, shares, seed, fold, before)
     alone = tuple(name for name in known if name not in listing.classes)
     path = Path(spec).expanduser()
     beside = split_beside(path) if path.is_dir() and not is_named(spec) else ""
@@ -133,6 +138,7 @@ def open_labeled(
         images=listing.images,
         states=checked.states,
         groups={row.key: row.group for row in rows if row.group},
+        digests=checked.digests,
         remarks=listing.remarks,
     )
 
@@ -194,9 +200,10 @@ def _dataset(
     shares: Shares,
     seed: int,
     fold: str,
+    seen: Set[str],
 ) -> Dataset:
     groups = {row.key: row.group for row in rows if row.group}
-    parts = _parts(listing, rows, shares, seed, groups)
+    parts = _parts(listing, rows, shares, seed, groups, seen)
     if fold:
         parts = fold_of(parts, fold, listing.task, seed, groups)
     if len(parts.train) < 2:
@@ -239,6 +246,7 @@ def _usable(
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labeled = [row for row in rows if row.label is not None]
     problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
+    few = FEW if any(problem.endswith((ONE, NO)) for problem in problems) else ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
         contents, hint = one_below(folder)
@@ -248,9 +256,9 @@ def _usable(
     if bad and not skip_bad:
         problems += [f"{key} {reason}" for key, reason in bad.items()]
         images = "the image" if len(bad) == 1 else f"the {len(bad)} images"
-        hint = hint or f"--skip-bad leaves out {images} that cannot be used"
-    if not hint and any(problem.endswith((ONE, NO)) for problem in problems):
-        hint = FEW
+        more = f"\nbeside that, {few}" if few else ""
+        hint = hint or f"--skip-bad leaves out {images} that cannot be used{more}"
+    hint = hint or few
     if not problems:
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
@@ -290,18 +298,23 @@ def _list(spec: str, task: Task | None, group_by: str, opening: Opening) -> List
 
 
 def _parts(
-    listing: Listing, rows: Sequence[Row], shares: Shares, seed: int, groups: Mapping[str, str]
+    listing: Listing,
+    rows: Sequence[Row],
+    shares: Shares,
+    seed: int,
+    groups: Mapping[str, str],
+    seen: Set[str],
 ) -> Parts:
     """The splits that are given; those that are not, from what is to train on."""
     named = {row.part for row in rows}
     if named == {""}:
-        return split(listing.samples(rows), listing.task, shares, seed, groups)
+        return split(listing.samples(rows), listing.task, shares, seed, groups, seen)
     if "validation" in named:
         shares = replace(shares, validation=0.0)
     if "test" in named:
         shares = replace(shares, test=0.0)
     base = [row for row in rows if row.part == "train"]
-    drawn = split(listing.samples(base), listing.task, shares, seed, groups)
+    drawn = split(listing.samples(base), listing.task, shares, seed, groups, seen)
 
     def part(name: str, drawn: list[Sample]) -> list[Sample]:
         rest = listing.samples(row for row in rows if row.part == name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -19,22 +19,19 @@ from typing import NamedTuple
 from zoo.domain.task import Task
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.allot import allot
 from zoo.finetune.dataset.columns import FOLDER
 from zoo.finetune.dataset.dataset import Row, Sample, Target
 
 __all__ = [
     "Parts",
     "Shares",
-    "allot",
     "by_rule",
     "fold_of",
     "joined",
     "labels_of",
     "split",
 ]
-
-ALL = -1
-"""In the place of a label: all images, whatever they show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +70,65 @@ def split(
     shares: Shares,
     seed: int,
     groups: Mapping[str, str] | None = None,
+    seen: Set[str] = frozenset(),
 ) -> Parts:
     """Hold out shares of each class; of all samples with like shares of each label; or of all.
 
-    ``groups`` are of samples that stay together, by key.
+    ``groups`` are of samples that stay together, by key. Of a class, none that is ``seen``, nor one
+    of its group, is to test on, where at least half as many others are left as its share is; nor to
+    choose on, where of the others twice as many are left then: some are to be trained on.
     """
     ordered = sorted(samples, key=lambda sample: sample.key)
     together = [(groups or {}).get(sample.key, "") for sample in ordered]
     sizes = Counter(together)
     # Of some groups only one may be here: where splits are given, the rest is in these.
     together = [group if sizes[group] > 1 else "" for group in together]
-    if any(together):
+    if any(together) or (seen and task == "multi-label"):
         labels = [() if task == "regression" else labels_of(sample.target) for sample in ordered]
         each = 1 - shares.validation - shares.test, shares.validation, shares.test
-        allotted = allot(labels, together, each, seed, every=task == "classification")
+        known = [sample.key in seen for sample in ordered]
+        allotted = allot(labels, together, each, seed, task == "classification", known)
         parts = Parts([], [], [])
         for sample, part in zip(ordered, allotted, strict=True):
             parts[part].append(sample)
     elif task == "multi-label":
         parts = _by_labels(ordered, shares, seed)
     else:
-        parts = Parts([], [], [])
-        classes: dict[int, list[Sample]] = defaultdict(list)
-        for sample in ordered:
-            classes[sample.target if isinstance(sample.target, int) else 0].append(sample)
-        for target, group in classes.items():
-            _random(seed, target).shuffle(group)
-            validation, test = shares.of(len(group))
-            parts.test.extend(group[:test])
-            parts.validation.extend(group[test : test + validation])
-            parts.train.extend(group[test + validation :])
+        parts = _by_classes(ordered, shares, seed, seen)
     return Parts(*(sorted(part, key=lambda sample: sample.key) for part in parts))
+
+
+def _by_classes(samples: Sequence[Sample], shares: Shares, seed: int, seen: Set[str]) -> Parts:
+    """Shares of each class; of numbers, of all."""
+    parts = Parts([], [], [])
+    classes: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        classes[sample.target if isinstance(sample.target, int) else 0].append(sample)
+    for target, group in classes.items():
+        _random(seed, target).shuffle(group)
+        validation, test = shares.of(len(group))
+        group, test = _unseen_first(group, seen, validation, test)
+        parts.test.extend(group[:test])
+        parts.validation.extend(group[test : test + validation])
+        parts.train.extend(group[test + validation :])
+    return parts
+
+
+def _unseen_first(
+    group: list[Sample], seen: Set[str], validation: int, test: int
+) -> tuple[list[Sample], int]:
+    """The images of a class, those first that are to test on, then those to choose on; and how many
+    are to test on.
+    """
+    others = [sample for sample in group if sample.key not in seen]
+    if len(others) == len(group):
+        return group, test
+    if 2 * len(others) >= test:
+        test = min(test, len(others))
+    enough = len(others) - test >= 2 * validation
+    first = others[: test + validation] if enough else others[:test]
+    keys = {sample.key for sample in first}
+    return [*first, *(sample for sample in group if sample.key not in keys)], test
 
 
 def fold_of(parts: Parts, fold: str, task: Task, seed: int, groups: Mapping[str, str]) -> Parts:
@@ -277,87 +302,3 @@ def joined(rows: Sequence[Row], digests: Mapping[str, str]) -> list[Row]:
         replace(row, group=name if sizes[name] > 1 else "")
         for row, name in zip(rows, tops, strict=True)
     ]
-
-
-def allot(
-    labels: Sequence[Iterable[int]],
-    groups: Sequence[str],
-    shares: Sequence[float],
-    seed: int,
-    every: bool = False,
-) -> list[int]:
-    """A part for each item with its labels, the same for all of a group; "" is no group.
-
-    Each part has its share of each label as nearly as groups allow, of 0 none at all: the largest
-    groups are handed out first, each to the part where the squared distance from its share of the
-    counts grows least. ``seed`` orders groups of one size. Every label is in the first part; with
-    ``every`` also in the others, where it is in several groups.
-    """
-    blocks = _blocks(labels, groups, seed)
-    total = Counter[int]()
-    for block in blocks:
-        total.update(block.counts)
-    handed_out = [Counter[int]() for _ in shares]
-    used = [part for part, share in enumerate(shares) if share]
-
-    def worse(part: int, block: Block) -> tuple[float, float]:
-        """How much the squared distance grows; rounded, so that equal ones are equal anywhere."""
-        counts, share = handed_out[part], shares[part]
-        grown = sum(
-            count * (2 * (counts[name] - share * total[name]) + count) / total[name]
-            for name, count in block.counts.items()
-        )
-        return round(grown, 9), counts[ALL] / share
-
-    for block in blocks:
-        block.part = min(used, key=lambda part: worse(part, block))
-        handed_out[block.part].update(block.counts)
-    _mend_blocks(blocks, used, sorted(total) if every else [ALL])
-    parts = [0] * len(groups)
-    for block in blocks:
-        for at in block.items:
-            parts[at] = block.part
-    return parts
-
-
-def _blocks(labels: Sequence[Iterable[int]], groups: Sequence[str], seed: int) -> list[Block]:
-    """A block for each group, the largest first."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for at, group in enumerate(groups):
-        members[group or f"alone {at}"].append(at)
-    blocks = [
-        Block(items, Counter(label for at in items for label in (ALL, *labels[at])))
-        for items in members.values()
-    ]
-    random.Random(f"{seed} groups").shuffle(blocks)  # noqa: S311 - a split, not a secret
-    return sorted(blocks, key=lambda block: -len(block.items))
-
-
-@dataclass(eq=False)
-class Block:
-    """Items that stay together, how many have each label, and the part that they go to."""
-
-    items: list[int]
-    counts: Counter[int]
-    part: int = 0
-
-
-def _mend_blocks(blocks: list[Block], used: list[int], needed: Sequence[int]) -> None:
-    """Every label in the first part; then those that are ``needed`` in the others, where the first
-    can spare a group.
-    """
-
-    def of(label: int, part: int) -> list[Block]:
-        """The smallest first."""
-        return [b for b in reversed(blocks) if b.part == part and label in b.counts]
-
-    for label in sorted({label for block in blocks for label in block.counts}):
-        if not of(label, 0):
-            next(block for part in used[1:] for block in of(label, part)).part = 0
-    for part in reversed(used[1:]):
-        for label in needed:
-            if not of(label, part):
-                spare = (b for b in of(label, 0) if all(len(of(x, 0)) > 1 for x in b.counts))
-                for block in spare:
-                    block.part = part
-                    break

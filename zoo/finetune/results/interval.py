@@ -27,6 +27,7 @@ from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
 from zoo.domain.task import SCORE
+from zoo.domain.words import too_good
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.results.journal import Line
 from zoo.finetune.setup.prepare import Prepared
@@ -206,7 +207,8 @@ def r2s(outputs: Array, targets: Array, times: Array) -> Array:
 def warning(
     prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float], *, gained: bool
 ) -> str:
-    """Why the result is no better than no training; empty if it is better.
+    """Why the figures are too good, and why the result is no better than no training; empty if
+    neither is so.
 
     Args:
         prepared: The run.
@@ -216,7 +218,13 @@ def warning(
             then it does not matter that the validation images do not.
     """
     start = () if gained else _start(prepared, lines)
-    reasons = (*_diverged(prepared, lines), *_chance(prepared, metrics), *start)
+    seen = [too_good(prepared.seen, len(prepared.dataset.test), prepared.base)]
+    reasons = (
+        *(seen if prepared.seen else ()),
+        *_diverged(prepared, lines),
+        *_chance(prepared, metrics),
+        *start,
+    )
     return "; ".join(reasons)
 
 

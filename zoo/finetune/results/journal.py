@@ -68,6 +68,11 @@ UNRECORDED = {"reading": "1", "training": "1"}
 """What is meant where older versions recorded nothing."""
 SAID = ("author", "note")
 """What the provenance has of whoever began a run, and no figure depends on."""
+UNKNOWN = (
+    "what the base has seen was kept out of the test images, and only the zoo where the base was "
+    "trained knows it: run it there, with its runs"
+)
+"""What helps where a split cannot be drawn again."""
 THEN = ", then "
 """Between what a run began with and what it went on with."""
 
@@ -298,7 +303,8 @@ class Earlier:
         # Runs that older versions cut off have none.
         if dataset.split_digest != self.provenance.get("split_digest", dataset.split_digest):
             text = "its images are split into train, validation and test differently than"
-            raise InvalidData(data, [f"{text} {self.when}"])
+            hint = UNKNOWN if prepared.recipe.held_out == "unseen" else None
+            raise InvalidData(data, [f"{text} {self.when}"], hint=hint)
 
     def remark(self, prepared: Prepared) -> str:
         """What differs from then, and gives other bits; empty if nothing does."""

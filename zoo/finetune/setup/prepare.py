@@ -25,17 +25,17 @@ from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
-from zoo.domain.task import TASKS, Task
+from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import sizes
-from zoo.finetune.dataset.open import absolute, open_dataset, without_folders_above
-from zoo.finetune.dataset.spec import opening_of
+from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
+from zoo.finetune.setup.seen import open_for
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -43,7 +43,6 @@ __all__ = [
     "COMPUTING",
     "LEAST",
     "Prepared",
-    "dataset_of",
     "prepare",
     "truncated",
     "warn_of_guess",
@@ -73,6 +72,7 @@ class Prepared:
     known: m.Manifest  # the base's manifest
     recipe: Recipe  # with nothing left to decide
     dataset: Dataset
+    seen: int  # how many of the test images the base was trained on or chosen by
     head: Head
     network: Network  # with the new head, on the device to train on
     hierarchy: Hierarchy
@@ -146,7 +146,9 @@ def prepare(
     name = known_as or str(ref or base)
     with ranks.main_first():  # one may have to download
         cache = folder or workspace.root / CACHE
-        dataset = dataset_of(cache, recipe, progress, skip_alone=skip_alone)
+        dataset, recipe, seen = open_for(
+            workspace, parent, name, recipe, cache, progress, skip_alone=skip_alone
+        )
     recipe = with_absolute_paths(replace(recipe, task=dataset.task))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
@@ -161,6 +163,7 @@ def prepare(
         known=known,
         recipe=recipe,
         dataset=dataset,
+        seen=seen,
         head=head,
         network=network,
         hierarchy=hierarchy,
@@ -216,27 +219,6 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """With absolute paths: the run records them, and a rerun may begin in another folder."""
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     return replace(recipe, data=absolute(recipe.data), root=root)
-
-
-def dataset_of(
-    folder: Path, recipe: Recipe, progress: Progress, *, skip_alone: bool = False
-) -> Dataset:
-    """The images that ``recipe`` names, split as it says; ``folder`` is for caches."""
-    return open_dataset(
-        recipe.data,
-        task=next((task for task in TASKS if task == recipe.task), None),
-        validation_share=recipe.validation_share,
-        test_share=recipe.test_share,
-        seed=recipe.seed,
-        fold=recipe.fold,
-        group_by=recipe.group_by,
-        opening=opening_of(recipe),
-        split_copies=recipe.duplicates == "apart",
-        skip_bad=recipe.skip_bad,
-        skip_alone=skip_alone,
-        cache=folder / "images",
-        progress=progress,
-    )
 
 
 def truncated(prepared: Prepared, units: Sequence[str]) -> Prepared:

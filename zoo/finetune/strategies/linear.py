@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
-from zoo.finetune.dataset.split import allot
+from zoo.finetune.dataset.allot import allot
 from zoo.finetune.results.goodness import goodness
 
 __all__ = [
