@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.checkpoints import stored_snapshot
@@ -20,6 +21,7 @@ from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.operations import applied
 from zoo.serve.who import open as opening
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
@@ -209,6 +211,67 @@ def test_a_move_that_was_cut_off_is_done_again(
             newest = store.read_ref(Reference("team", "net", tag))
             assert newest
             assert newest.renamed == Reference("lab", "web", tag)
+
+
+def commit(served: Served, token: str, repo: str, path: str) -> Got:
+    header = {"key": "header", "value": {"summary": f"add {path}"}}
+    file = {"key": "file", "value": {"path": path, "content": path}}
+    body = b"\n".join(json.dumps(line).encode() for line in (header, file))
+    return served.ask(f"/api/models/{repo}/commit/main", "POST", token=token, body=body)
+
+
+def files(served: Served, token: str, repo: str) -> list[str]:
+    got = served.ask(f"/api/models/{repo}/tree/main", token=token)
+    return [each["path"] for each in got.json]
+
+
+def test_what_is_committed_while_a_repository_moves_goes_along(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name goes on between the copy of its log and its end, by a program beside the server."""
+    token, workspace = served.token("mo", "write"), served.server.hub.workspace
+    create(served, token, "mo/old")
+    assert commit(served, token, "mo/old", "a").status == 200
+    late = stored_snapshot(workspace.store, {"late": b"late"})
+    done: list[str] = []
+
+    def raced(*_: object) -> None:
+        if not done:
+            done.append("late")
+            workspace.move(Reference.parse("mo/old"), late, "commit")
+
+    monkeypatch.setattr("zoo.serve.keep.moving._check_same", raced)
+    assert move(served, token, "mo/old", "mo/new").status == 200
+    assert files(served, token, "mo/new") == ["late"]
+    old = served.ask("/api/models/mo/old", token=token)
+    assert old.headers["location"] == "/api/models/mo/new"
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("how", ["delete", "move"])
+def test_a_commit_makes_no_repository_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch, how: str, empty: bool
+) -> None:
+    """It had begun when the repository was deleted, or moved."""
+    token, repo = served.token("mo", "write"), f"mo/{how}-{empty}"
+    create(served, token, repo)
+    if not empty:
+        assert commit(served, token, repo, "a").status == 200
+    done: list[Got] = []
+
+    def raced(*args: Any) -> Any:
+        if not done:
+            again = (delete(served, token, repo) if how == "delete"
+                     else move(served, token, repo, f"{repo}-new"))  # fmt: skip
+            done.append(again)
+        return applied(*args)
+
+    monkeypatch.setattr("zoo.serve.hub.commit.applied", raced)
+    refused = commit(served, token, repo, "b")
+    assert (refused.status, refused.code, done[0].status) == (409, "Conflict", 200)
+    again = served.ask(f"/api/models/{repo}", token=token)
+    assert (again.status, again.code) == ((404, "RepoNotFound") if how == "delete" else (307, ""))
+    assert commit(served, token, repo, "b").status == again.status
 
 
 def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace) -> None:

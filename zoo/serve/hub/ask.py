@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from threading import Lock
 from urllib.parse import urlencode
 
 from zoo.domain.digest import Digest
@@ -33,10 +34,16 @@ SOON, LATER = 8.0, 300.0
 
 @dataclass(slots=True)
 class Hub:
-    """What a server knows: a zoo, its accounts, and its names as clients of the hub see them."""
+    """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
+
+    Attributes:
+        changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
+            on in one that was deleted meanwhile would make it again.
+    """
 
     workspace: Workspace
     accounts: Accounts
+    changing: Lock = field(default_factory=Lock)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)
     history: History = field(init=False)
@@ -140,6 +147,15 @@ class Ask:
             refused = self.forbidden(action, ref.path)
             text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
             raise Refused(refused.code, text)
+
+    def check_there(self) -> None:
+        """See that the repository was neither deleted nor moved since the request came.
+
+        Raises:
+            Refused: It was.
+        """
+        if not self.hub.exists(self.repo):
+            raise Refused("Conflict", f"{self.repo} was deleted or moved meanwhile: look again")
 
     def no_repo(self) -> Refused:
         """That there is no such repository, or that it may not be read: nobody learns which."""

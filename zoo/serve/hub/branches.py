@@ -97,7 +97,9 @@ def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     ask.check_here(commit.manifest)
     ask.check_move(ref, None, onward=True)
     try:
-        workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
+        with ask.hub.changing:
+            ask.check_there()
+            workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
     return ref

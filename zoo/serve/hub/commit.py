@@ -93,7 +93,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
 def commit(ask: Ask, revision: str) -> Answer:
     """Add and delete files. The branch moves only if it is where the client has seen it."""
     refuse_pull_request(ask)
-    _branch(ask, revision)  # before anything is read
+    _, began = _branch(ask, revision)  # before anything is read
     blobs = ask.hub.blobs
     sent = read_operations(
         ask.call.pieces,
@@ -102,7 +102,7 @@ def commit(ask: Ask, revision: str) -> Answer:
     )
     for _ in range(TRIES):
         try:
-            done = _committed(ask, revision, sent)
+            done = _committed(ask, revision, sent, began)
         except _Moved:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
@@ -126,8 +126,9 @@ def _branch(ask: Ask, revision: str) -> tuple[Reference, Version | None]:
     return ref, version
 
 
-def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
-    """What a commit makes of a branch; what it made already, if it was sent before.
+def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None) -> Commit:
+    """What a commit makes of a branch, which was at ``began`` when it began to come; what it made
+    already, if it was sent before.
 
     Raises:
         Refused: It does not fit what is there.
@@ -135,6 +136,8 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
     """
     history, store = ask.hub.history, ask.hub.workspace.store
     ref, version = _branch(ask, revision)
+    if began and not version:
+        raise _gone(ref)
     line = history.commits(version, ask.patience) if version else ()
     if line and _is_again(ask, sent, line):
         return line[0]
@@ -156,8 +159,12 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]
     if not mine:
-        raise _Moved  # somebody has just deleted it
+        raise _gone(ref)
     return mine[-1]
+
+
+def _gone(ref: Reference) -> Refused:
+    return Refused("Conflict", f"{ref} was deleted or moved meanwhile: look again")
 
 
 def _is_parent(said: str, head: Commit | None) -> bool:
@@ -207,7 +214,10 @@ def _move(
             raise _Moved
 
     try:
-        entry = workspace.move(ref, digest, SENT, note=message, check=check)
+        with ask.hub.changing:
+            if version is None:
+                ask.check_there()
+            entry = workspace.move(ref, digest, SENT, note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
     except Protected:

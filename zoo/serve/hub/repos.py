@@ -65,26 +65,28 @@ def create(ask: Ask) -> Answer:
     said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
     if not ask.may("write", path):
         raise ask.forbidden("write", path)
-    if ask.hub.exists(path):
-        raise Refused("Conflict", f"there is a repository {path} already", data=said)
-    _check_free(ask, path)
-    if wanted.private or wanted.visibility == "private":
-        ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
-    ask.hub.accounts.repos.add(path)
+    with ask.hub.changing:
+        if ask.hub.exists(path):
+            raise Refused("Conflict", f"there is a repository {path} already", data=said)
+        _check_free(ask, path)
+        if wanted.private or wanted.visibility == "private":
+            ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
+        ask.hub.accounts.repos.add(path)
     return json_answer(said)
 
 
 def delete(ask: Ask) -> Answer:
     """Delete a repository with all its versions, of which none is protected."""
     path = ask.call.read(Named).path(ask)
-    ask.require("delete", path)
-    versions = ask.hub.history.all_versions(path)
-    for each in versions:
-        if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
-            raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
-    for each in versions:
-        ask.hub.workspace.delete(each.ref, of=each.entry)
-    ask.hub.accounts.repos.remove(path)
+    with ask.hub.changing:
+        ask.require("delete", path)
+        versions = ask.hub.history.all_versions(path)
+        for each in versions:
+            if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
+                raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
+        for each in versions:
+            ask.hub.workspace.delete(each.ref, of=each.entry)
+        ask.hub.accounts.repos.remove(path)
     return json_answer({})
 
 
@@ -92,6 +94,12 @@ def move(ask: Ask) -> Answer:
     """Give a repository another name, to which the old one leads from then on."""
     wanted = ask.call.read(Move)
     old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
+    with ask.hub.changing:
+        _move(ask, old, new)
+    return json_answer({"url": f"{ask.call.base}/{new}"})
+
+
+def _move(ask: Ask, old: str, new: str) -> None:
     ask.require("delete", old)
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
@@ -107,7 +115,6 @@ def move(ask: Ask) -> Answer:
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)
-    return json_answer({"url": f"{ask.call.base}/{new}"})
 
 
 def _keep_rules(ask: Ask, old: str, new: str) -> None:
