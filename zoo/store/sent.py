@@ -1,7 +1,8 @@
 """Sent: files that somebody has sent to a server of this zoo, and that no name leads to yet.
 
-They are told of in ``sent/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so
-long a prune leaves their objects alone. Beside that lies what has not arrived as a whole.
+They are told of in ``sent/ACCOUNT/SHA256-REPO.json``. Who sent them may commit them for a day
+where they were sent to; so long a prune leaves their objects alone. Beside that lies what has not
+arrived as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 from zoo.domain.digest import Digest, digests_in
 from zoo.domain.limits import MANIFEST_BYTES
@@ -24,17 +26,19 @@ KEPT = timedelta(days=1)
 """So long a file that was sent can be committed."""
 IDLE = timedelta(hours=1)
 """So long a file may take to go on arriving."""
-WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}\.json")
+WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}-[0-9a-f]{{32}}\.json")
 
 
-def keep_sent(store: Store, account: str, file: SnapshotFile) -> None:
-    """Note that an account has sent a file, whose objects are here. In an upload of the store."""
-    store.disk.put(_key(account, file.sha256), Snapshot.of([file]).to_bytes())
+def keep_sent(store: Store, account: str, repo: str, file: SnapshotFile) -> None:
+    """Note that an account has sent a file to a repository, and its objects are here. In an upload
+    of the store.
+    """
+    store.disk.put(_key(account, repo, file.sha256), Snapshot.of([file]).to_bytes())
 
 
-def sent(store: Store, account: str, sha256: Digest) -> SnapshotFile | None:
-    """A file that an account has sent within a day; None if it has not."""
-    key = _key(account, sha256)
+def sent(store: Store, account: str, repo: str, sha256: Digest) -> SnapshotFile | None:
+    """A file that an account has sent to a repository within a day; None if it has not."""
+    key = _key(account, repo, sha256)
     status = store.backend.stat(key)
     if status is None or status.at < store.now() - KEPT:
         return None
@@ -73,8 +77,10 @@ def clear_sent(store: Store) -> None:
             store.disk.remove_folder(folder)
 
 
-def _key(account: str, sha256: Digest) -> str:
-    return f"{FOLDER}/{account}/{sha256.hex}.json"
+def _key(account: str, repo: str, sha256: Digest) -> str:
+    # Two names may be longer than that of a file can be.
+    where = blake2b(repo.encode(), digest_size=16).hexdigest()
+    return f"{FOLDER}/{account}/{sha256.hex}-{where}.json"
 
 
 def _upload(name: str) -> str:

@@ -1,7 +1,8 @@
 """Blobs: the bytes of files, as they are sent, and who may rely on those that are here.
 
 A file is *there* for somebody if a repository that they may read has it, or had it, or if they have
-sent it themselves within a day. Knowing the SHA-256 of a file is no right to it.
+sent it themselves within a day, and to the same repository: another token of theirs may be for
+others alone. Knowing the SHA-256 of a file is no right to it.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Blobs:
         return f"{FOLDER}/{account}/{name}"
 
     def receive(
-        self, account: str, pieces: Iterable[bytes | memoryview], size: int, sha256: str | None
+        self, ask: Ask, pieces: Iterable[bytes | memoryview], size: int, sha256: str | None
     ) -> SnapshotFile:
-        """Keep a file of ``size`` bytes that an account sends, for a day or until it is committed.
+        """Keep a file of ``size`` bytes that is sent, for a day or until it is committed.
 
         Raises:
             Corrupt: It has another size, or another SHA-256; nothing was kept.
@@ -60,21 +61,21 @@ class Blobs:
         """
         if size > shutil.disk_usage(self._store.root).free:
             raise DiskFull(self._store.root)
-        return self._take_in(account, pieces, size, sha256, None)
+        return self._take_in(ask, pieces, size, sha256, None)
 
     def add(self, data: bytes, ask: Ask) -> SnapshotFile:
         """Keep the bytes of a small file. In an upload of the store, which names them then."""
-        return self._take_in(ask.actor.name, [data], len(data), None, blob_id(data))
+        return self._take_in(ask, [data], len(data), None, blob_id(data))
 
     def _take_in(
         self,
-        account: str,
+        ask: Ask,
         pieces: Iterable[bytes | memoryview],
         size: int,
         sha256: str | None,
         git: str | None,
     ) -> SnapshotFile:
-        folder = self.folder(account, f"tmp-{token_hex(8)}")
+        folder = self.folder(ask.actor.name, f"tmp-{token_hex(8)}")
         with incoming(self._store, pieces, size=size, folder=folder) as came:
             if sha256 not in (None, came.sha256.hex):
                 raise Corrupt("the file", f"sha256:{sha256}", str(came.sha256))
@@ -86,13 +87,14 @@ class Blobs:
             with self._store.upload():
                 came.publish()
                 if git is None:
-                    keep_sent(self._store, account, blob)
+                    keep_sent(self._store, ask.actor.name, ask.repo, blob)
         return blob
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:
         """A file that is there for who asks; None if none is."""
         digest = Digest("sha256", sha256)
-        found = sent(self._store, ask.actor.name, digest) if ask.actor.name else None
+        account = ask.actor.name
+        found = sent(self._store, account, ask.repo, digest) if account else None
         for file in [found] if found else self._readable(digest, ask):
             if self._is_whole(file):
                 return file

@@ -148,7 +148,7 @@ def _opened(ask: Ask, what: str, oid: str) -> tuple[Ask, Seal]:
 
 def _keep(ask: Ask, seal: Seal, pieces: Iterable[bytes]) -> None:
     with refusing():
-        ask.hub.blobs.receive(ask.actor.name, pieces, seal.size, seal.of)
+        ask.hub.blobs.receive(ask, pieces, seal.size, seal.of)
 
 
 def _folder(ask: Ask, seal: Seal) -> str:

@@ -74,7 +74,7 @@ def put_shard(ask: Ask, space: str) -> Answer:
                 raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
             if not whose.hub.blobs.find(file.sha256, whose):
                 pieces = xorbs.read(file)
-                whose.hub.blobs.receive(whose.actor.name, pieces, file.size, file.sha256)
+                whose.hub.blobs.receive(whose, pieces, file.size, file.sha256)
     return json_answer({"result": 1})
 
 
