@@ -18,6 +18,7 @@ from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
+from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopter import Adopter
 from zoo.transfer.sync import pull
@@ -100,6 +101,39 @@ def test_nothing_private_is_told(served: Served, at_once: None) -> None:
     same = dict(repository(100))
     send(served, "ann/same", same)
     assert b"team/net" not in waited(served, "ann/same").to_bytes()
+
+
+def test_parents_are_found_among_what_all_readers_may_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name and those who sent to it, by another token perhaps, learn of no others."""
+    wanted: list[Wanted] = []
+    monkeypatch.setattr(Adopter, "ask", lambda _, each, author: wanted.append(each))
+    files = {"config.json": b"{}", "model.safetensors": repository(100)["model.safetensors"]}
+
+    def found() -> bool:
+        """Whether its parent can be, now and after a restart."""
+        send(served, "ann/mine", {**files, "number.txt": b"%d" % len(wanted)})
+        (now,) = wanted[-1:]
+        adopt_what_is_left(served.server.hub)
+        assert wanted[-1] is not now
+        assert [*now.seen.values()] == [*wanted[-1].seen.values()]
+        return "team/net" in now.seen.values()
+
+    assert found()
+    served.accounts.set_level("ann", level="public")
+    assert not found(), "it is internal"
+    served.accounts.set_level("team", level="public")
+    assert found()
+    served.accounts.set_level("team", level="private")
+    served.accounts.set_level("ann", level="internal")
+    served.accounts.grant("team", "ann", "reader")
+    assert not found(), "others read it, too"
+    served.accounts.set_level("ann", level="private")
+    assert found()
+    served.token("ann", "append", only=("ann/mine",))
+    adopt_what_is_left(served.server.hub)
+    assert not wanted[-1].seen, "who knows with which token it was sent"
 
 
 def test_files_that_are_no_network_stay_files(

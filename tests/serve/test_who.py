@@ -38,6 +38,7 @@ from zoo.serve.who.may import (
     Actor,
     Level,
     Purpose,
+    all_may_read,
     kind_of_move,
     may,
     role_of,
@@ -193,6 +194,28 @@ def test_a_token_is_for_what_it_was_made_for() -> None:
         assert may(limited, "write", public) == seen
     admin = Actor(name="root", admin=True, purpose="write", only=frozenset({"x"}))
     assert not may(admin, "read", access)
+
+
+def test_whether_all_who_may_read_one_may_read_another() -> None:
+    """Never if anybody may not; and where it is clear."""
+    given = ({}, {"lab": "reader"}, {"lab": "owner", "ann": "reader"})
+    every = [
+        Access(path=path, level=level, roles=roles)
+        for path in ("team/net", "team/new", "ben/net") for level in LEVELS for roles in given
+    ]  # fmt: skip
+    everybody = [ANYBODY, *(Actor(name=who) for who in ("ann", "ben", "team", "cat")),
+                 Actor(name="cat", teams=frozenset({"lab"}))]  # fmt: skip
+    told = set()
+    for other, readers in itertools.product(every, every):
+        if other.path != readers.path and all_may_read(other, readers):
+            told.add((other.level, readers.level))
+            for actor in everybody:
+                assert may(actor, "read", other) or not may(actor, "read", readers)
+    assert told == {*itertools.combinations_with_replacement(LEVELS, 2)}, "and only these"
+    inner = Access(path="team/new", level="private", roles={"lab": "reader"})
+    assert all_may_read(replace(inner, path="team/net"), inner)
+    assert all_may_read(replace(inner, path="team/net", roles={"lab": "writer"}), inner)
+    assert not all_may_read(replace(inner, path="team/net", roles={}), inner)
 
 
 def test_which_action_a_move_is() -> None:

@@ -1,8 +1,11 @@
-"""Adoption: which snapshots are to get a checkpoint, and what their authors may be told."""
+"""Adoption: which snapshots are to get a checkpoint, and what may be told with it: whoever sent it
+learns of it, and so do all who may read the name that has it.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.digest import Digest
@@ -12,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.serve.hub.ask import Hub
 from zoo.serve.keep.adopt import Wanted, is_network
 from zoo.serve.keep.history import SENT
-from zoo.serve.who.may import Actor, may
+from zoo.serve.who.may import Actor, all_may_read, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
 
@@ -22,16 +25,16 @@ LATELY = timedelta(days=1)
 
 def adopt_later(hub: Hub, actor: Actor, ref: Reference, digest: Digest, snapshot: Snapshot) -> None:
     """Have a snapshot adopted that ``actor`` has sent, unless it has its checkpoint, or can be
-    none. What ``actor`` may not see is not looked at.
+    none. What ``actor``, or whoever may read the name, may not see is not looked at.
     """
     if snapshot.checkpoint or not is_network(snapshot):
         return
     rules = hub.accounts.rules()
-    seen = {
-        str(there): str(each)
-        for each, there, _ in hub.workspace.registry.refs()
-        if may(actor, "read", rules.access(each.path))
-    }
+    readers, seen = rules.access(ref.path), {}
+    for each, there, _ in hub.workspace.registry.refs():
+        other = rules.access(each.path)
+        if may(actor, "read", other) and all_may_read(other, readers):
+            seen[str(there)] = str(each)
     wanted = Wanted(name=str(ref), snapshot=str(digest), seen=seen)
     hub.adopter.ask(wanted, actor.name)
 
@@ -39,6 +42,7 @@ def adopt_later(hub: Hub, actor: Actor, ref: Reference, digest: Digest, snapshot
 def adopt_what_is_left(hub: Hub) -> None:
     """Have those adopted that were not when the server was stopped."""
     store, since = hub.workspace.store, datetime.now(UTC) - LATELY
+    limited = {token.account for token in hub.accounts.tokens() if token.only}
     for ref in store.readable_refs()[0]:
         with suppress(ZooError, OSError):  # whoever asks for it is told
             entry = store.read_ref(ref)
@@ -47,5 +51,7 @@ def adopt_what_is_left(hub: Hub) -> None:
             if entry.when is None or entry.when <= since:
                 continue
             document, actor = store.document(entry.manifest), hub.accounts.actor(entry.by)
+            if actor and actor.name in limited:  # it may have been by that token
+                actor = replace(actor, only=frozenset({ref.path}))
             if actor and isinstance(document, Snapshot):
                 adopt_later(hub, actor, ref, entry.manifest, document)
