@@ -199,7 +199,7 @@ def token_ls(as_json: bool) -> None:
     "purpose",
     type=click.Choice(PURPOSES),
     default="read",
-    help="append: to read, and add versions; write: all that ACCOUNT may.",
+    help="append: to read, and add files; write: all that ACCOUNT may.",
 )
 @click.option(
     "--only",
@@ -213,8 +213,8 @@ def token_create(
 ) -> None:
     """Make a token for ACCOUNT, and print it this once.
 
-    One to append is for machines that train: it adds versions, and can neither move a name to other
-    work nor delete anything.
+    One to append is for machines that train: it makes repositories and adds files, and can neither
+    move a name to other work nor delete or replace a file.
 
     \b
     Examples:

@@ -38,6 +38,7 @@ from zoo.serve.who.may import (
     Actor,
     Level,
     Purpose,
+    Role,
     all_may_read,
     kind_of_move,
     may,
@@ -198,7 +199,7 @@ def test_a_token_is_for_what_it_was_made_for() -> None:
 
 def test_whether_all_who_may_read_one_may_read_another() -> None:
     """Never if anybody may not; and where it is clear."""
-    given = ({}, {"lab": "reader"}, {"lab": "owner", "ann": "reader"})
+    given: tuple[dict[str, Role], ...] = ({}, {"lab": "reader"}, {"lab": "owner", "ann": "reader"})
     every = [
         Access(path=path, level=level, roles=roles)
         for path in ("team/net", "team/new", "ben/net") for level in LEVELS for roles in given

@@ -150,6 +150,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
         after = applied(sent.each, before)
         if head and after == before:
             return head
+        _check_adds(ask, before, after)
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
         digest = _kept(ask, snapshot)
@@ -184,6 +185,17 @@ def _is_again(ask: Ask, sent: Operations, line: tuple[Commit, ...]) -> bool:
         return applied(sent.each, tree_of(ask, parent)) == tree_of(ask, head)
     except Refused:
         return False
+
+
+def _check_adds(ask: Ask, before: Tree, after: Tree) -> None:
+    """See that a token to append loses none of the files that are there."""
+    if ask.actor.purpose != "append":
+        return
+    for path, file in before.items():
+        if path not in after or after[path].sha256 != file.sha256:
+            what = "replaced" if path in after else "deleted"
+            text = f"'{path}' would be {what}: this token is to append, that needs one to write"
+            raise Refused("Forbidden", text)
 
 
 def _check_here(ask: Ask, files: Tree) -> None:

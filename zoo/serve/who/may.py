@@ -32,8 +32,8 @@ Role = Literal["reader", "writer", "maintainer", "owner"]
 """What somebody is in a namespace or of a repository; each may do what those before it may."""
 ROLES: tuple[Role, ...] = get_args(Role)
 Purpose = Literal["read", "append", "write"]
-"""What a token is for: to read; also to add versions, and change or remove none; to do all that its
-account may.
+"""What a token is for: to read; also to add repositories and files, and change or remove none; to
+do all that its account may.
 """
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 Action = Literal["read", "write", "force", "protect", "delete", "share"]
