@@ -254,6 +254,9 @@ def test_roles_of_teams(served: Served) -> None:
                 assert [each["user"] for each in members.json] == ["ann"]
     for path in ("users/lab", "organizations/ann", "users/nobody", "organizations/nobody"):
         assert served.ask(f"/api/{path}/overview", token=ann).code == "NotFound"
+    for only, orgs in (("lab", [{"type": "org", "name": "lab"}]), ("ann/x", [])):
+        limited = served.token("ann", "write", only=(only,))
+        assert served.ask("/api/whoami-v2", token=limited).json["orgs"] == orgs
     limited = served.token("ann", "write", only=("lab",))
     assert served.ask("/api/models/secret/net", token=limited).code == "RepoNotFound"
     for purpose, code in (("read", "Forbidden"), ("append", "")):
