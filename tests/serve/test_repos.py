@@ -70,6 +70,7 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert served.ask("/api/models/cleo/new/tree/main", token=ann).json == []
     gone = served.ask("/cleo/new/resolve/main/README.md", token=ann)
     assert gone.code == "EntryNotFound"
+    assert create(served, cleo, "cleo/NEW").code == "BadRequest", "it differs in case alone"
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
@@ -161,9 +162,11 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
         assert served.ask("/api/models/team/net", token=ann).json["siblings"] == []
 
 
-def test_no_more_people_read_what_moves(served: Served) -> None:
-    """A namespace that is private does not stay behind, and nobody brings along whom they like."""
-    accounts, cleo = served.accounts, served.token("cleo", "write")
+def test_who_reads_what_moves(served: Served) -> None:
+    """A namespace that is private does not stay behind, and nobody brings along whom they like; who
+    has a role in the new namespace reads it.
+    """
+    accounts, cleo, _ = served.accounts, served.token("cleo", "write"), served.token("dan")
     accounts.add("den", team=True)
     accounts.set_level("den", level="private")
     accounts.grant("den", "cleo", "owner")
@@ -180,6 +183,9 @@ def test_no_more_people_read_what_moves(served: Served) -> None:
         ann = served.token("ann", "write")
         assert served.ask(f"/api/models/den/{name}", token=ann).code == "RepoNotFound"
         assert served.ask(f"/api/models/den/{name}", token=cleo).status == 200
+    accounts.grant("den", "dan", "reader")
+    for token, code in ((served.token("dan"), ""), (served.token("eve"), "RepoNotFound")):
+        assert served.ask("/api/models/den/z", token=token).code == code, "it was private"
     accounts.grant("cleo/x", "ann", "reader")
     assert move(served, cleo, "cleo/x", "cleo/w").status == 200
     assert served.ask("/api/models/cleo/w", token=ann).status == 200, "in one's own, all goes along"

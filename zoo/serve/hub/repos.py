@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from zoo.domain.reference import Reference
+from zoo.domain.reference import Reference, check_case
 from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
@@ -118,8 +118,8 @@ def _move(ask: Ask, old: str, new: str) -> None:
 
 
 def _keep_rules(ask: Ask, old: str, new: str) -> None:
-    """Say of a new name what was said of the old one, if who moves it may; fewer may read it than
-    before, and never more.
+    """Say of a new name what was said of the old one, if who moves it may. It is shown to no more
+    at large than before; who has a role in the new namespace has it here, too.
     """
     accounts = ask.hub.accounts
     if ask.may("share", new):
@@ -154,8 +154,12 @@ def _path(text: str, kind: Kind | None) -> str:
 
 
 def _check_free(ask: Ask, path: str) -> None:
-    """See that a new name can be told from others everywhere."""
+    """See that a new name can be told from others everywhere, those included that are empty."""
+    ref = Reference.parse(path)
+    made = [each.partition("/") for each in ask.hub.accounts.repos.all()]
     try:
-        ask.hub.workspace.names.check_free(Reference.parse(path))
+        ask.hub.workspace.names.check_free(ref)
+        check_case(path, ref.namespace, (namespace for namespace, _, _ in made))
+        check_case(path, ref.name, (name for there, _, name in made if there == ref.namespace))
     except (Conflict, InvalidReference):  # which say what others are called
         raise Refused("BadRequest", f"{path} cannot be a new name here") from None
