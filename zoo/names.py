@@ -23,7 +23,7 @@ from zoo.errors import (
 )
 from zoo.store import Store
 from zoo.store.listing import read_one
-from zoo.store.manifests import checkpoint_of, has_all_of
+from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
@@ -205,6 +205,26 @@ class Names:
             hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
             f"{ref} keeps what it was)",
         )
+
+    def check_becomes(self, ref: Reference, digest: Digest) -> None:
+        """See that ``ref`` may become what is here as ``digest``: a checkpoint as `check_network`
+        and `check_descends` say, files alone if the name is free, or has them, or had them.
+
+        Raises:
+            Conflict: It is another one.
+        """
+        manifest = manifest_if_any(self._store, digest)
+        if manifest:
+            self.check_network(ref, manifest.backbone)
+            self.check_descends(ref, manifest, digest)
+            return
+        log = self._store.history(ref)
+        if log and not log[-1].deleted and digest not in {entry.manifest for entry in log}:
+            raise Conflict(
+                f"{ref} is {log[-1].manifest.short} here, and would become other files",
+                hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
+                f"{ref} keeps what it was)",
+            )
 
     def _checkpoint_there(self, ref: Reference, newest: RefEntry) -> Manifest | None:
         """The checkpoint that a name has; None if it cannot be read: whatever it was, it is of no

@@ -84,6 +84,20 @@ def test_a_name_of_files_only_is_told(zoo: Workspace) -> None:
         zoo.names.check_network(FILES, manifest.backbone)
 
 
+def test_files_are_copied_to_another_name(zoo: Workspace) -> None:
+    def tag(*args: str) -> program.Said:
+        return program.zoo("--home", zoo.root, "tag", *args)
+
+    copy = Reference.parse("team/readme:v9")
+    assert "team/readme:v9" in tag("team/readme", str(copy)).done().out
+    assert target(zoo, copy) == target(zoo, FILES)
+    zoo.move(FILES, stored_snapshot(zoo.store, {"README.md": b"other"}), "commit")
+    assert "would become other files" in tag("team/readme", str(copy)).err
+    tag("team/readme", str(copy), "--force").done()
+    assert target(zoo, copy) == target(zoo, FILES)
+    assert tag("team/readme", str(WHOLE)).err, "a checkpoint becomes no files"
+
+
 def test_a_fine_tune_of_its_checkpoint_may_take_the_name(zoo: Workspace) -> None:
     base = zoo.names.resolve("team/flowers")[1]
     known = zoo.store.manifest(base)
