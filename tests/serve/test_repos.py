@@ -16,7 +16,7 @@ from sqlalchemy import inspect
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, UnknownName
+from zoo.errors import Conflict, InvalidReference, UnknownName
 from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import Refused
@@ -26,6 +26,8 @@ from zoo.serve.who import open as opening
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.open import FILE
+from zoo.serve.who.renaming import keep_rules
+from zoo.transfer.names import rename
 from zoo.workspace import Workspace
 
 
@@ -310,6 +312,41 @@ def ask_as(served: Served, who: str, purpose: str = "write") -> Ask:
     for name, value in {"hub": served.server.hub, "actor": actor, "rules": rules}.items():
         object.__setattr__(ask, name, value)
     return ask
+
+
+def test_names_that_are_moved_and_deleted_on_the_command_line(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said of a name goes along, and no empty repository stays."""
+    accounts, workspace = served.accounts, served.server.hub.workspace
+    uma, vic = served.token("uma", "write"), served.token("vic")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.serve.who.repos.now", lambda: "2026-01-01T00:00:00Z")
+        for name in ("old", "other", "gone"):
+            create(served, uma, f"uma/{name}")
+            assert commit(served, uma, f"uma/{name}", "a").status == 200
+    accounts.set_level("uma/old", level="private")
+    accounts.grant("uma/old", "vic", "reader")
+    with pytest.raises(Conflict, match="uma/other, which is there, is internal"):
+        keep_rules(workspace, "uma/old", "uma/other:v1")
+    keep_rules(workspace, "uma/old", "vic/new")
+    rename(workspace, Reference.parse("uma/old"), Reference.parse("vic/new"))
+    with earlier(seconds=-60):  # by a clock that is fast
+        workspace.delete(Reference.parse("uma/gone"))
+    assert served.ask("/api/models/vic/new", token=vic).status == 200
+    given = {each.path: (each.level, each.roles) for each in accounts.rules().given()}
+    assert given["vic/new"] == given["uma/old"] == ("private", {"vic": "reader"})
+    for name in ("old", "gone"):
+        assert served.ask(f"/api/models/uma/{name}", token=uma).code == "RepoNotFound"
+    assert served.ask("/api/users/uma/overview", token=uma).json["numModels"] == 1
+    assert commit(served, uma, "uma/gone", "b").code == "RepoNotFound"
+    assert create(served, uma, "uma/gone").status == 200
+    assert commit(served, uma, "uma/gone", "b").status == 200
+    with pytest.raises(UnknownName):
+        keep_rules(workspace, "uma/nothing", "uma/free")
+    accounts.set_level("vic/new", level="public")
+    keep_rules(workspace, "uma/other", "vic/free")
+    assert accounts.rules().access("vic/free").level == "internal"
 
 
 def test_names_of_files_only_are_listed_wherever_they_came_from(zoo: Workspace) -> None:

@@ -60,8 +60,13 @@ class Hub:
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
-        """Whether there is a repository: a name with a version, or one that was made over HTTP."""
-        return bool(self.history.versions(repo)) or repo in self.accounts.repos
+        """Whether there is a repository: a name with a version, or one that was made over HTTP and
+        of which none was deleted since, on the command line.
+        """
+        if self.history.versions(repo):
+            return True
+        made = self.accounts.repos.made(repo)
+        return made is not None and made >= self.history.emptied(repo)
 
     def stop(self) -> None:
         """Begin nothing more beside answering."""
@@ -174,7 +179,7 @@ class Ask:
         if found := history.commit(repo, revision, self.patience):
             return found
         names = [version.name for version in history.versions(repo)]
-        if not names and repo not in self.hub.accounts.repos:
+        if not names and not self.hub.exists(repo):
             raise self.no_repo()
         there = _some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")

@@ -83,4 +83,4 @@ def _members(ask: Ask, team: str) -> list[str]:
 def _models(ask: Ask, namespace: str) -> int:
     made = ask.hub.accounts.repos.all()
     own = [path for path in made if path.startswith(f"{namespace}/") and ask.may("read", path)]
-    return len({*readable(ask, namespace), *own})
+    return len({*readable(ask, namespace), *filter(ask.hub.exists, own)})

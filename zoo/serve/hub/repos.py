@@ -12,7 +12,8 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.moving import check_movable_to, move_names
-from zoo.serve.who.may import LEVELS, Level
+from zoo.serve.who.may import Level
+from zoo.serve.who.rules import is_wider
 
 __all__ = ["change_settings", "create", "delete", "move"]
 
@@ -71,7 +72,7 @@ def create(ask: Ask) -> Answer:
         _check_free(ask, path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
-        ask.hub.accounts.repos.add(path)
+        ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
     return json_answer(said)
 
 
@@ -124,10 +125,8 @@ def _keep_rules(ask: Ask, old: str, new: str) -> None:
     accounts = ask.hub.accounts
     if ask.may("share", new):
         accounts.repos.copy_rules(old, new)
-    rules = accounts.rules()
-    before, now = (rules.access(path).level for path in (old, new))
-    if LEVELS.index(now) < LEVELS.index(before):
-        accounts.set_level(new, level=before)
+    if is_wider(accounts.rules(), new, old):
+        accounts.set_level(new, level=accounts.rules().access(old).level)
 
 
 def change_settings(ask: Ask) -> Answer:

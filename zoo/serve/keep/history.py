@@ -134,6 +134,15 @@ class History:
                 found.append(version)
         return found
 
+    def emptied(self, repo: str) -> str:
+        """When a tag of a name was deleted last; empty if none was."""
+        found = ""
+        for tag in folders(self._store.backend, f"refs/{repo}/"):
+            with suppress(InvalidReference):
+                entry = self._store.read_ref(Reference(*repo.split("/"), tag))
+                found = max(found, entry.at if entry and entry.deleted else "")
+        return found
+
     def version(self, repo: str, revision: str) -> Version | None:
         """The tag that a branch or tag of Git is; None if there is none of that name."""
         namespace, name = repo.split("/")

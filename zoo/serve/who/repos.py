@@ -20,11 +20,11 @@ class Repos:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def __contains__(self, path: str) -> bool:
-        """Whether it was made, and not deleted since."""
+    def made(self, path: str) -> str | None:
+        """When it was made; None if it was not, or was deleted or moved over HTTP since."""
         with reading(self._engine) as connection:
-            there = select(TABLE.c.path).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
-            return connection.scalar(there) is not None
+            there = select(TABLE.c.made).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
+            return connection.scalar(there)
 
     def all(self) -> list[str]:
         """Those that were made, the newest first."""
@@ -32,10 +32,10 @@ class Repos:
         with reading(self._engine) as connection:
             return [*connection.scalars(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))]
 
-    def add(self, path: str) -> None:
-        """Make one."""
+    def add(self, path: str, emptied: str = "") -> None:
+        """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:
-            _put(connection, path)
+            _put(connection, path, made=max(now(), emptied))
 
     def remove(self, path: str) -> None:
         """Delete one, and what leads to it. What was said of it stays: it can be restored."""
@@ -66,6 +66,8 @@ class Repos:
             return connection.scalar(select(TABLE.c.moved).where(TABLE.c.path == path))
 
 
-def _put(connection: Connection, path: str, moved: str | None = None) -> None:
-    row = {"path": path, "made": now(), "moved": moved}
+def _put(
+    connection: Connection, path: str, moved: str | None = None, made: str | None = None
+) -> None:
+    row = {"path": path, "made": made or now(), "moved": moved}
     put(connection, TABLE, [row], ["made", "moved"])
