@@ -136,10 +136,10 @@ class History:
 
     def emptied(self, repo: str) -> str:
         """When a tag of a name was deleted last; empty if none was."""
-        found = ""
+        (namespace, name), found = repo.split("/"), ""
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             with suppress(InvalidReference):
-                entry = self._store.read_ref(Reference(*repo.split("/"), tag))
+                entry = self._store.read_ref(Reference(namespace, name, tag))
                 found = max(found, entry.at if entry and entry.deleted else "")
         return found
 
