@@ -7,11 +7,12 @@ from contextlib import closing
 from zoo import config
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict
+from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.open import FILE
+from zoo.serve.who.rules import is_wider
 from zoo.workspace import Workspace
 
 __all__ = ["keep_rules"]
-
-FILE = "accounts.db"
 
 
 def keep_rules(workspace: Workspace, name: str, new: str) -> None:
@@ -25,9 +26,6 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> None:
     if old.path == to.path or not (config.database() or (workspace.root / FILE).exists()):
         return
     workspace.names.target(name)
-    from zoo.serve.who.accounts import Accounts  # slow to import, and few zoos have any
-    from zoo.serve.who.rules import is_wider
-
     store = workspace.store
     newest = [store.read_ref(each) for each in store.refs() if each.path == to.path]
     there = any(entry and not entry.deleted for entry in newest)
