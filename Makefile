@@ -81,7 +81,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
-	@for name in codec store load pull features finetune; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in codec store load pull serve features finetune; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py

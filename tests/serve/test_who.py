@@ -6,7 +6,7 @@ import itertools
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import get_args
 import pytest
 from fakes.postgres import Server as Postgres
 from fakes.served import Got, Served
-from sqlalchemy import MetaData, inspect
+from sqlalchemy import Connection, Engine, MetaData, inspect
 
 from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName, Unsupported
+from zoo.registry import engine as engine_module
 from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
@@ -299,6 +300,33 @@ def test_tokens_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {each.id: each for each in served.accounts.tokens()}
     assert kept[lasting[4:12]].revoked
     assert kept[short[4:12]].used
+
+
+def test_who_asks_is_read_again_once_anything_was_written(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, read = served.token("ann"), []
+
+    def reading(engine: Engine) -> AbstractContextManager[Connection]:
+        read.append(engine)
+        return engine_module.reading(engine)
+
+    monkeypatch.setattr(module, "reading", reading)
+
+    def look() -> Actor | None:
+        return served.accounts.authenticate(token, "team/net")[0]
+
+    assert look()  # which notes when it was used
+    assert look()
+    read.clear()
+    assert look()
+    assert not read, "nothing has changed"
+    with closing(Accounts.of(Workspace(served.root))) as another:  # as a command does
+        another.grant("team/net", "ann", "writer")
+        assert served.accounts.authenticate(token, "team/net")[1].access("team/net").roles["ann"]
+        another.revoke(token[4:12])
+    assert look() is None
+    served.accounts.grant("team/net", "ann", None)
 
 
 def test_no_other_text_is_a_token(served: Served) -> None:

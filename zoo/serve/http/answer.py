@@ -71,17 +71,21 @@ class Answer:
         status: The HTTP status.
         headers: The headers, ``Content-Length`` left out.
         body: The bytes, or the pieces that they are in.
+        length: Bytes of the body, where it is left out: to HEAD none is sent.
         code: For logs, what kind of refusal it is.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = b""
+    length: int | None = None
     code: str = ""
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
+        if self.length is not None:
+            return self.length
         if isinstance(self.body, bytes):
             return len(self.body)
         return sum(piece.count for piece in self.body)

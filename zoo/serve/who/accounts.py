@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
@@ -15,6 +15,7 @@ from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
+from zoo.serve.who.known import Known
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.repos import Repos
@@ -85,11 +86,20 @@ class Token(Result):
     revoked: str | None
 
 
+class _Said(NamedTuple):
+    """A token as it is kept, the teams of its account, and what was said of a repository."""
+
+    row: Row[Any] | None
+    teams: frozenset[str]
+    rules: Rules
+
+
 class Accounts:
     """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known: Known[_Said] = Known(engine)
         self.repos = Repos(engine)
 
     @classmethod
@@ -99,6 +109,7 @@ class Accounts:
 
     def close(self) -> None:
         """Close the database."""
+        self._known.close()
         self._engine.dispose()
 
     def add(self, name: str, *, admin: bool = False, team: bool = False) -> Account:
@@ -237,22 +248,27 @@ class Accounts:
         return actor, rules
 
     def _holder(self, token_id: str, repo: str) -> tuple[Row[Any] | None, Actor | None, Rules]:
-        with reading(self._engine) as connection:
-            row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
-            teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
-            rules = read_rules(connection, repo)
+        row, teams, rules = self._known.get(
+            (token_id, repo), lambda: self._read_holder(token_id, repo)
+        )
         if not row or row.revoked or (row.expires and row.expires <= _text(_now())):
             return row, None, rules
         actor = Actor(
             name=row.account,
             admin=row.admin,
-            teams=frozenset(teams),
+            teams=teams,
             purpose=row.purpose,
             only=frozenset(row.only.split()),
             token=row.name,
             id=row.id,
         )
         return row, actor, rules
+
+    def _read_holder(self, token_id: str, repo: str) -> _Said:
+        with reading(self._engine) as connection:
+            row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
+            teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
+            return _Said(row, frozenset(teams), read_rules(connection, repo))
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token
