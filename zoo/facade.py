@@ -22,7 +22,7 @@ from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.words import checked_note
-from zoo.errors import InvalidOption, InvalidReference
+from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
@@ -510,11 +510,14 @@ class Zoo:
                 error.near = (str(Reference.parse(f"{name.partition(':')[0]}:{new}")),)
             raise
         names.check_free(ref)
-        digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
+        try:
+            digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
+        except NoCheckpoint:
+            if at:
+                raise
+            digest = names.target(name)[1]  # files are copied as they are
         if not force:
-            manifest = self.workspace.store.manifest(digest)
-            names.check_network(ref, manifest.backbone)
-            names.check_descends(ref, manifest, digest)
+            names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
         return self.workspace.move(ref, digest, why, note=note)
 
@@ -524,7 +527,10 @@ class Zoo:
         """
         from zoo.transfer.changes import change_from
 
-        old, new = (self.workspace.names.resolve(name)[1] for name in (before, after))
+        try:
+            old, new = (self.workspace.names.resolve(name)[1] for name in (before, after))
+        except NoCheckpoint:
+            return None
         return change_from(self.workspace.store, old, self.workspace.store.manifest(new))
 
     def rename(self, name: str, new: str) -> RefEntry:

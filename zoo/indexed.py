@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -301,9 +302,22 @@ def reindex(store: Store, path: Path | None, registry: Callable[[], Registry]) -
         index.add_again(entries)
     return Reindexed(
         refs=len(registry().refs()),
-        checkpoints=len({entry.manifest for _, entry in entries}),
+        checkpoints=len(_checkpoints(index, {entry.manifest for _, entry in entries})),
         replaced=replaced,
     )
+
+
+def _checkpoints(index: Index, digests: set[Digest]) -> set[Digest]:
+    """The checkpoints that names point at, or pointed at, those of snapshots included. What cannot
+    be read counts as one.
+    """
+    unknown = index.registry.unknown(digests)
+    found: set[Digest] = digests - unknown
+    for digest in unknown:
+        there = read_one(partial(checkpoint_of, index.store), digest)
+        if there is not None:
+            found.add(there if isinstance(there, Digest) else digest)
+    return found
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest, digits_of
-from zoo.domain.history import was_pulled
+from zoo.domain.history import RefEntry, was_pulled
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -23,7 +23,7 @@ from zoo.errors import (
 )
 from zoo.store import Store
 from zoo.store.listing import read_one
-from zoo.store.manifests import checkpoint_of, has_all_of
+from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
@@ -165,11 +165,10 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted:
             return
-        self._check_no_files(ref, newest.manifest)
-        try:
-            here = self._store.manifest(newest.manifest).backbone
-        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+        there = self._checkpoint_there(ref, newest)
+        if there is None:
             return
+        here = there.backbone
         if (here.plugin, here.architecture) != (backbone.plugin, backbone.architecture):
             raise Conflict(
                 f"{ref} is of the architecture {here.architecture} here, and would become one of "
@@ -191,13 +190,10 @@ class Names:
         newest = self._store.read_ref(ref)
         if newest is None or newest.deleted or newest.protected or newest.manifest == digest:
             return  # a protected one is refused when it moves
-        self._check_no_files(ref, newest.manifest)
-        try:
-            here = self._store.manifest(newest.manifest)
-            current = checkpoint_of(self._store, newest.manifest)
-        except (MissingObject, Corrupt, Invalid):  # whatever it was, it is of no use
+        here = self._checkpoint_there(ref, newest)
+        if here is None or _is_again(here, manifest):
             return
-        if current in manifest.ancestry() or _is_again(here, manifest):
+        if checkpoint_of(self._store, newest.manifest) in manifest.ancestry():
             return
         if digest and digest in {entry.manifest for entry in self._store.history(ref)}:
             return
@@ -210,16 +206,42 @@ class Names:
             f"{ref} keeps what it was)",
         )
 
-    def _check_no_files(self, ref: Reference, digest: Digest) -> None:
+    def check_becomes(self, ref: Reference, digest: Digest) -> None:
+        """See that ``ref`` may become what is here as ``digest``: a checkpoint as `check_network`
+        and `check_descends` say, files alone if the name is free, or has them, or had them.
+
+        Raises:
+            Conflict: It is another one.
+        """
+        manifest = manifest_if_any(self._store, digest)
+        if manifest:
+            self.check_network(ref, manifest.backbone)
+            self.check_descends(ref, manifest, digest)
+            return
+        log = self._store.history(ref)
+        if log and not log[-1].deleted and digest not in {entry.manifest for entry in log}:
+            raise Conflict(
+                f"{ref} is {log[-1].manifest.short} here, and would become other files",
+                hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
+                f"{ref} keeps what it was)",
+            )
+
+    def _checkpoint_there(self, ref: Reference, newest: RefEntry) -> Manifest | None:
+        """The checkpoint that a name has; None if it cannot be read: whatever it was, it is of no
+        use.
+
+        Raises:
+            Conflict: It holds files only.
+        """
         try:
-            self._store.manifest(digest)
+            return self._store.manifest(newest.manifest)
         except NoCheckpoint:
             raise Conflict(
                 f"{ref} holds files here, and no checkpoint",
                 hint="nothing was changed; take another name, or move this one: --force",
             ) from None
         except (MissingObject, Corrupt, Invalid):
-            return
+            return None
 
     def is_own(self, ref: Reference, entry: KnownEntry) -> bool:
         """Whether what is here under ``ref`` is not what ``entry``, of the same name, lists."""

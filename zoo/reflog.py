@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from zoo import config
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RENAMED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
@@ -15,6 +15,7 @@ __all__ = [
     "append_after",
     "append_deletion",
     "append_protection",
+    "append_renaming",
     "append_restoration",
     "check_movable",
     "now",
@@ -94,6 +95,15 @@ def append_restoration(store: Store, ref: Reference) -> RefEntry:
     with store.upload():  # else a prune could take it before the name protects it
         store.require_manifest(current.manifest)
         return _append(store, ref, current, current.manifest, "restore")
+
+
+def append_renaming(store: Store, ref: Reference, of: RefEntry, new: Reference) -> RefEntry:
+    """Delete a name that is ``new`` from now on, with its protection; ``of`` is its newest entry.
+
+    Raises:
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    return _append(store, ref, of, of.manifest, f"{RENAMED}{new}", deleted=True)
 
 
 def append_protection(store: Store, ref: Reference, *, on: bool) -> RefEntry:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.output import note, print_json, table
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-LEVELS = ("public", "internal", "private")
-ROLES = ("reader", "writer", "maintainer", "owner")
-PURPOSES = ("read", "append", "write")
 HOST, PORT = "127.0.0.1", 8765
 
 
@@ -201,7 +199,7 @@ def token_ls(as_json: bool) -> None:
     "purpose",
     type=click.Choice(PURPOSES),
     default="read",
-    help="append: to read, and add versions; write: all that ACCOUNT may.",
+    help="append: to read, and add files; write: all that ACCOUNT may.",
 )
 @click.option(
     "--only",
@@ -215,8 +213,8 @@ def token_create(
 ) -> None:
     """Make a token for ACCOUNT, and print it this once.
 
-    One to append is for machines that train: it adds versions, and can neither move a name to other
-    work nor delete anything.
+    One to append is for machines that train: it makes repositories and adds files, and can neither
+    move a name to other work nor delete or replace a file.
 
     \b
     Examples:
@@ -258,8 +256,9 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
     """
     accounts = _accounts()
     if level and path is not None:
-        accounts.change(path, level=level)
-    rows = [each for each in accounts.given() if each.level and path in (None, each.path)]
+        accounts.set_level(path, level=level)
+    given = accounts.rules().given()
+    rows = [each for each in given if each.level and path in (None, each.path)]
     if as_json:
         print_json([{"path": row.path, "level": row.level} for row in rows])
     elif rows:
@@ -294,7 +293,7 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
         accounts.grant(path, who, None if given == "none" else given)
     rows = [
         {"path": said.path, "who": who, "role": role}
-        for said in accounts.given() if path in (None, said.path)
+        for said in accounts.rules().given() if path in (None, said.path)
         for who, role in sorted(said.roles.items())
     ]  # fmt: skip
     if as_json:
@@ -352,7 +351,7 @@ def _show_users(accounts: Accounts, *, as_json: bool) -> None:
 
 
 def _show_teams(accounts: Accounts, *, as_json: bool) -> None:
-    roles = {given.path: given.roles for given in accounts.given()}
+    roles = {given.path: given.roles for given in accounts.rules().given()}
     members = {each.name: roles.get(each.name, {}) for each in accounts.all() if each.team}
     if as_json:
         print_json([{"name": name, "members": said} for name, said in members.items()])

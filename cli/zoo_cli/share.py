@@ -246,14 +246,17 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 
     NEW must be free, and NAME not protected. NEW is made before NAME is deleted, so that nothing is
     lost whenever this is stopped. Names at remotes stay as they are, as do other tags of NAME
-    without --all-tags.
+    without --all-tags. Who may read it (zoo serve) goes along.
 
     \b
     Examples:
       zoo mv team/flowers team/garden
       zoo mv team/flowers team/garden --all-tags
     """
+    from zoo.serve.who.renaming import keep_rules
+
     zoo = open_zoo()
+    keep_rules(zoo.workspace, name, new)  # first: nobody else is to see it before
     done = zoo.rename_all_tags(name, new) if all_tags else {new: zoo.rename(name, new)}
     if as_json:
         told = [{"ref": each, **entry.to_json()} for each, entry in done.items()]

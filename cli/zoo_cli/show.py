@@ -283,6 +283,9 @@ def _why(entry: RefEntry) -> str:
 
 
 def _print_lineage(found: Lineage) -> None:
+    if not found.ancestors:
+        note(f"{found.name} holds files, no checkpoint: it has no lineage")
+        return
     click.echo("lineage")
     for depth, step in enumerate(found.ancestors):
         indent = "  " * min(depth, DEEPEST)

@@ -64,6 +64,9 @@ def test_each_answer_as_json(toy: Run) -> None:
     assert (team["name"], team["team"]) == ("lab", True)
     toy("serve", "access", "team/base", "private").done()
     assert toy("serve", "access", "--json").json == [{"path": "team/base", "level": "private"}]
+    toy("mv", "team/base", "team/moved").done()
+    assert {"path": "team/moved", "level": "private"} in toy("serve", "access", "--json").json
+    toy("mv", "team/moved", "team/base").done()
     toy("serve", "role", "lab", "ann", "owner").done()
     toy("serve", "role", "team/base", "lab", "reader").done()
     roles = [{"path": "lab", "who": "ann", "role": "owner"},

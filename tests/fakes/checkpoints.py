@@ -19,7 +19,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Backbone, Head, Manifest, Preprocessing, WeightsFile
 from zoo.domain.reference import Reference
-from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights
+from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Unavailable
 from zoo.serve.keep.git import blob_id
 from zoo.store import Store
@@ -192,9 +192,6 @@ def stored_snapshot(
         files.append(
             SnapshotFile(path=path, size=len(data), sha256=sha256, git=blob_id(data), object=item)
         )
-    for weights in store.manifest(checkpoint).weights if checkpoint else ():
-        kept = Weights(header=weights.header, tensors=weights.tensors)
-        files.append(
-            SnapshotFile(path=weights.name, size=weights.size, sha256=weights.sha256, weights=kept)
-        )
+    if checkpoint:
+        files += [SnapshotFile.of(weights) for weights in store.manifest(checkpoint).weights]
     return store.put("manifests", Snapshot.of(files, checkpoint).to_bytes())

@@ -55,9 +55,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("served") / "zoo"
     make(root)
     with serving(root) as served:
-        served.accounts.change("secret", level="private")
-        served.accounts.change("secret/open", level="public")
-        served.accounts.change("shown", level="public")
+        served.accounts.set_level("secret", level="private")
+        served.accounts.set_level("secret/open", level="public")
+        served.accounts.set_level("shown", level="public")
         yield served
 
 

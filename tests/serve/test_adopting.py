@@ -18,8 +18,9 @@ from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
+from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
-from zoo.serve.keep.adopting import Adopting
+from zoo.serve.keep.adopter import Adopter
 from zoo.transfer.sync import pull
 from zoo.workspace import Workspace
 
@@ -35,10 +36,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a process of its own is done here, where torch is."""
 
-    def here(_: Adopting, wanted: Wanted) -> Adopted:
+    def here(_: Adopter, wanted: Wanted) -> Adopted:
         return adopted(Workspace(served.root), wanted)
 
-    monkeypatch.setattr(Adopting, "_adopted", here)
+    monkeypatch.setattr(Adopter, "_adopted", here)
 
 
 def fine_tune() -> Mapping[str, bytes]:
@@ -92,7 +93,7 @@ def test_a_fine_tune_is_found_with_its_parent(
 
 def test_nothing_private_is_told(served: Served, at_once: None) -> None:
     """A parent that who sent it may not read is none."""
-    served.accounts.change("team", level="private")
+    served.accounts.set_level("team", level="private")
     send(served, "ann/mine", fine_tune())
     manifest = waited(served, "ann/mine")
     assert not manifest.parents
@@ -100,6 +101,39 @@ def test_nothing_private_is_told(served: Served, at_once: None) -> None:
     same = dict(repository(100))
     send(served, "ann/same", same)
     assert b"team/net" not in waited(served, "ann/same").to_bytes()
+
+
+def test_parents_are_found_among_what_all_readers_may_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name and those who sent to it, by another token perhaps, learn of no others."""
+    wanted: list[Wanted] = []
+    monkeypatch.setattr(Adopter, "ask", lambda _, each, author: wanted.append(each))
+    files = {"config.json": b"{}", "model.safetensors": repository(100)["model.safetensors"]}
+
+    def found() -> bool:
+        """Whether its parent can be, now and after a restart."""
+        send(served, "ann/mine", {**files, "number.txt": b"%d" % len(wanted)})
+        (now,) = wanted[-1:]
+        adopt_what_is_left(served.server.hub)
+        assert wanted[-1] is not now
+        assert [*now.seen.values()] == [*wanted[-1].seen.values()]
+        return "team/net" in now.seen.values()
+
+    assert found()
+    served.accounts.set_level("ann", level="public")
+    assert not found(), "it is internal"
+    served.accounts.set_level("team", level="public")
+    assert found()
+    served.accounts.set_level("team", level="private")
+    served.accounts.set_level("ann", level="internal")
+    served.accounts.grant("team", "ann", "reader")
+    assert not found(), "others read it, too"
+    served.accounts.set_level("ann", level="private")
+    assert found()
+    served.token("ann", "append", only=("ann/mine",))
+    adopt_what_is_left(served.server.hub)
+    assert not wanted[-1].seen, "who knows with which token it was sent"
 
 
 def test_files_that_are_no_network_stay_files(
@@ -118,7 +152,7 @@ def test_files_that_are_no_network_stay_files(
 def test_what_takes_too_long_is_ended(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("zoo.serve.keep.adopting.SECONDS", 0.01)
+    monkeypatch.setattr("zoo.serve.keep.adopter.SECONDS", 0.01)
     send(served, "ann/mine", fine_tune())
     until = time.monotonic() + 60
     while "more than 0.01 seconds" not in caplog.text and time.monotonic() < until:
@@ -130,7 +164,7 @@ def test_what_was_left_is_done_when_the_server_starts_again(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Adopting, "ask", lambda *_: None)  # it is stopped before
+        patch.setattr(Adopter, "ask", lambda *_: None)  # it is stopped before
         send(served, "ann/mine", fine_tune())
         send(served, "ann/files", {"README.md": b"hello"})
     with serving(served.root) as again:

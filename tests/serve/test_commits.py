@@ -491,7 +491,13 @@ def test_who_may_only_read_or_append_is_refused(served: Served, plain: Plain) ->
         plain.token = served.token(who, purpose)
         assert plain.send(header(), small("b")).code == code
     plain.token = served.token("wen", "append")
-    assert plain.send(header(), small("b")).status == 200
+    assert plain.send(header(), small("b"), small("a")).status == 200
+    assert plain.send(header(), small("a", b"of another training")).status == 200
+    got = plain.send(header(), small("c"), gone("a"))
+    assert got.code == "Forbidden"
+    assert b"'a' would be deleted" in got.body
+    plain.send(header(), small("d/a"))
+    assert plain.send(header(), gone("d", "deletedFolder")).code == "Forbidden"
     path = f"/api/models/{plain.repo}/branch/dev"
     assert served.ask(path, "POST", token=plain.token).status == 200
     assert served.ask(path, "DELETE", token=plain.token).code == "Forbidden"

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.checkpoints import stored_snapshot
+from fakes.clock import earlier
 from fakes.served import Got, Served, serving
 from sqlalchemy import inspect
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference, UnknownName
+from zoo.errors import Conflict, InvalidReference, UnknownName
 from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.operations import applied
 from zoo.serve.who import open as opening
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.open import FILE
+from zoo.serve.who.renaming import keep_rules
+from zoo.transfer.names import rename
 from zoo.workspace import Workspace
 
 
@@ -65,6 +71,7 @@ def test_an_empty_repository_is_made(served: Served) -> None:
     assert served.ask("/api/models/cleo/new/tree/main", token=ann).json == []
     gone = served.ask("/cleo/new/resolve/main/README.md", token=ann)
     assert gone.code == "EntryNotFound"
+    assert create(served, cleo, "cleo/NEW").code == "BadRequest", "it differs in case alone"
     assert create(served, cleo, "cleo/hidden", visibility="private").status == 200
     assert served.ask("/api/models/cleo/hidden", token=ann).code == "RepoNotFound"
     assert served.ask("/api/models/cleo/hidden", token=cleo).status == 200
@@ -120,7 +127,7 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
     zoo.close()
     with serving(zoo.root) as served:
         ann, admin = served.token("ann", "write"), served.token("admin", "write")
-        served.accounts.change("team/net", level="private")
+        served.accounts.set_level("team/net", level="private")
         served.accounts.grant("team/net", "ann", "reader")
         ben = served.token("ben")
 
@@ -156,25 +163,30 @@ def test_a_repository_that_moves_keeps_its_commits_and_is_found(zoo: Workspace) 
         assert served.ask("/api/models/team/net", token=ann).json["siblings"] == []
 
 
-def test_no_more_people_read_what_moves(served: Served) -> None:
-    """A namespace that is private does not stay behind, and nobody brings along whom they like."""
-    accounts, cleo = served.accounts, served.token("cleo", "write")
+def test_who_reads_what_moves(served: Served) -> None:
+    """A namespace that is private does not stay behind, and nobody brings along whom they like; who
+    has a role in the new namespace reads it.
+    """
+    accounts, cleo, _ = served.accounts, served.token("cleo", "write"), served.token("dan")
     accounts.add("den", team=True)
-    accounts.change("den", level="private")
+    accounts.set_level("den", level="private")
     accounts.grant("den", "cleo", "owner")
     create(served, cleo, "den/x")
     assert move(served, cleo, "den/x", "cleo/x").status == 200
-    levels = {each.path: each.level for each in accounts.given()}
+    levels = {each.path: each.level for each in accounts.rules().given()}
     assert levels["cleo/x"] == "private"
     accounts.grant("den", "cleo", "writer")
     for name, level in (("y", "public"), ("z", "private")):
         create(served, cleo, f"cleo/{name}")
-        accounts.change(f"cleo/{name}", level=level)
+        accounts.set_level(f"cleo/{name}", level=level)
         accounts.grant(f"cleo/{name}", "ann", "owner")
         assert move(served, cleo, f"cleo/{name}", f"den/{name}").status == 200
         ann = served.token("ann", "write")
         assert served.ask(f"/api/models/den/{name}", token=ann).code == "RepoNotFound"
         assert served.ask(f"/api/models/den/{name}", token=cleo).status == 200
+    accounts.grant("den", "dan", "reader")
+    for token, code in ((served.token("dan"), ""), (served.token("eve"), "RepoNotFound")):
+        assert served.ask("/api/models/den/z", token=token).code == code, "it was private"
     accounts.grant("cleo/x", "ann", "reader")
     assert move(served, cleo, "cleo/x", "cleo/w").status == 200
     assert served.ask("/api/models/cleo/w", token=ann).status == 200, "in one's own, all goes along"
@@ -208,6 +220,67 @@ def test_a_move_that_was_cut_off_is_done_again(
             assert newest.renamed == Reference("lab", "web", tag)
 
 
+def commit(served: Served, token: str, repo: str, path: str) -> Got:
+    header = {"key": "header", "value": {"summary": f"add {path}"}}
+    file = {"key": "file", "value": {"path": path, "content": path}}
+    body = b"\n".join(json.dumps(line).encode() for line in (header, file))
+    return served.ask(f"/api/models/{repo}/commit/main", "POST", token=token, body=body)
+
+
+def files(served: Served, token: str, repo: str) -> list[str]:
+    got = served.ask(f"/api/models/{repo}/tree/main", token=token)
+    return [each["path"] for each in got.json]
+
+
+def test_what_is_committed_while_a_repository_moves_goes_along(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name goes on between the copy of its log and its end, by a program beside the server."""
+    token, workspace = served.token("mo", "write"), served.server.hub.workspace
+    create(served, token, "mo/old")
+    assert commit(served, token, "mo/old", "a").status == 200
+    late = stored_snapshot(workspace.store, {"late": b"late"})
+    done: list[str] = []
+
+    def raced(*_: object) -> None:
+        if not done:
+            done.append("late")
+            workspace.move(Reference.parse("mo/old"), late, "commit")
+
+    monkeypatch.setattr("zoo.serve.keep.moving._check_same", raced)
+    assert move(served, token, "mo/old", "mo/new").status == 200
+    assert files(served, token, "mo/new") == ["late"]
+    old = served.ask("/api/models/mo/old", token=token)
+    assert old.headers["location"] == "/api/models/mo/new"
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("how", ["delete", "move"])
+def test_a_commit_makes_no_repository_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch, how: str, empty: bool
+) -> None:
+    """It had begun when the repository was deleted, or moved."""
+    token, repo = served.token("mo", "write"), f"mo/{how}-{empty}"
+    create(served, token, repo)
+    if not empty:
+        assert commit(served, token, repo, "a").status == 200
+    done: list[Got] = []
+
+    def raced(*args: Any) -> Any:
+        if not done:
+            again = (delete(served, token, repo) if how == "delete"
+                     else move(served, token, repo, f"{repo}-new"))  # fmt: skip
+            done.append(again)
+        return applied(*args)
+
+    monkeypatch.setattr("zoo.serve.hub.commit.applied", raced)
+    refused = commit(served, token, repo, "b")
+    assert (refused.status, refused.code, done[0].status) == (409, "Conflict", 200)
+    again = served.ask(f"/api/models/{repo}", token=token)
+    assert (again.status, again.code) == ((404, "RepoNotFound") if how == "delete" else (307, ""))
+    assert commit(served, token, repo, "b").status == again.status
+
+
 def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace) -> None:
     zoo.close()
     with serving(zoo.root) as served:
@@ -218,7 +291,7 @@ def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace
         served.accounts.protect("shown/*", on=True)
         assert delete(served, admin, "shown/net").code == "Forbidden"
         assert delete(served, served.token("admin", "append"), "secret/net").code == "Forbidden"
-        served.accounts.change("secret/net", level="private")
+        served.accounts.set_level("secret/net", level="private")
         assert delete(served, admin, "secret/net").status == 200
         assert delete(served, admin, "secret/net").code == "RepoNotFound"
         workspace = served.server.hub.workspace
@@ -232,12 +305,76 @@ def test_a_repository_is_deleted_unless_a_name_in_it_is_protected(zoo: Workspace
 
 def ask_as(served: Served, who: str, purpose: str = "write") -> Ask:
     """A request of somebody, as a handler gets it."""
-    actor, rules = served.accounts.look(served.token(who, purpose))
+    actor, rules = served.accounts.authenticate(served.token(who, purpose))
     assert actor
     ask: Ask = object.__new__(Ask)
     for name, value in {"hub": served.server.hub, "actor": actor, "rules": rules}.items():
         object.__setattr__(ask, name, value)
     return ask
+
+
+def test_names_that_are_moved_and_deleted_on_the_command_line(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said of a name goes along, and no empty repository stays."""
+    accounts, workspace = served.accounts, served.server.hub.workspace
+    uma, vic = served.token("uma", "write"), served.token("vic")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.serve.who.repos.now", lambda: "2026-01-01T00:00:00Z")
+        for name in ("old", "other", "gone"):
+            create(served, uma, f"uma/{name}")
+            assert commit(served, uma, f"uma/{name}", "a").status == 200
+    accounts.set_level("uma/old", level="private")
+    accounts.grant("uma/old", "vic", "reader")
+    with pytest.raises(Conflict, match="uma/other, which is there, is internal"):
+        keep_rules(workspace, "uma/old", "uma/other:v1")
+    keep_rules(workspace, "uma/old", "vic/new")
+    rename(workspace, Reference.parse("uma/old"), Reference.parse("vic/new"))
+    with earlier(seconds=-60):  # by a clock that is fast
+        workspace.delete(Reference.parse("uma/gone"))
+    assert served.ask("/api/models/vic/new", token=vic).status == 200
+    given = {each.path: (each.level, each.roles) for each in accounts.rules().given()}
+    assert given["vic/new"] == given["uma/old"] == ("private", {"vic": "reader"})
+    for name in ("old", "gone"):
+        assert served.ask(f"/api/models/uma/{name}", token=uma).code == "RepoNotFound"
+    assert served.ask("/api/users/uma/overview", token=uma).json["numModels"] == 1
+    assert commit(served, uma, "uma/gone", "b").code == "RepoNotFound"
+    assert create(served, uma, "uma/gone").status == 200
+    assert commit(served, uma, "uma/gone", "b").status == 200
+    with pytest.raises(UnknownName):
+        keep_rules(workspace, "uma/nothing", "uma/free")
+    accounts.set_level("vic/new", level="public")
+    keep_rules(workspace, "uma/other", "vic/free")
+    assert accounts.rules().access("vic/free").level == "internal"
+
+
+def test_names_of_files_only_are_listed_wherever_they_came_from(zoo: Workspace) -> None:
+    snapshot = stored_snapshot(zoo.store, {"README.md": b"hello\n"})
+    with earlier(seconds=-5):  # after all others
+        zoo.move(Reference("team", "readme"), snapshot, "pull from lab")
+    zoo.close()
+    with serving(zoo.root) as served:
+        ann, readme = served.token("ann"), "team/readme"
+        served.accounts.add("team", team=True)
+        for query in ("", "?author=team", "?search=READ"):
+            listed = served.ask(f"/api/models{query}", token=ann).json
+            assert listed[0]["id"] == readme, "it was changed last"
+        for query in ("?author=secret", "?search=net", "?num_parameters=max:1B", "?filter=x"):
+            listed = served.ask(f"/api/models{query}", token=ann).json
+            assert readme not in [each["id"] for each in listed]
+        of_team = "/api/organizations/team/settings/repositories"
+        repos = {each["id"]: each for each in served.ask(of_team, token=ann).json}
+        assert repos.keys() == {readme, "team/net"}
+        assert (repos[readme]["storage"], repos[readme]["visibility"]) == (6, "internal")
+        assert sum(each["storagePercent"] for each in repos.values()) == pytest.approx(100)
+        assert served.ask("/api/settings/repositories", token=ann).json == []
+        served.accounts.set_level(readme, level="private")
+        assert [each["id"] for each in served.ask(of_team, token=ann).json] == ["team/net"]
+        assert readme not in [each["id"] for each in served.ask("/api/models", token=ann).json]
+        served.accounts.set_level("team", level="private")
+        for name in ("team", "nobody"):
+            path = f"/api/organizations/{name}/settings/repositories"
+            assert served.ask(path, token=ann).code == "NotFound"
 
 
 def test_names_that_a_pattern_stands_for_stay(served: Served) -> None:
@@ -304,7 +441,7 @@ def test_accounts_of_the_first_version_are_kept(tmp_path: Path) -> None:
     accounts = Accounts.of(workspace)
     assert [(each.name, each.admin, each.team) for each in accounts.all()] == [("ann", True, False)]
     assert [(each.purpose, each.only) for each in accounts.tokens()] == [("read", ())]
-    assert [(each.path, each.roles) for each in accounts.given()] == [
+    assert [(each.path, each.roles) for each in accounts.rules().given()] == [
         ("team/net", {"ann": "reader"})
     ]
     assert "reader" not in inspect(engine).get_table_names()

@@ -41,7 +41,7 @@ from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.files import add_weights, object_ranges
 from zoo.store.prune import execute, plan
-from zoo.store.sent import clear, sent
+from zoo.store.sent import clear_sent, sent
 from zoo.store.verify import verify
 from zoo.workspace import Workspace
 
@@ -56,6 +56,7 @@ class Sender:
     served: Served
     token: str
     name: str = "ann"
+    repo: str = "team/net"
 
     @property
     def store(self) -> Store:
@@ -66,8 +67,8 @@ class Sender:
         """What is answered of these files."""
         objects = [{"oid": oid, "size": size} for oid, size in files]
         asked = {"operation": "upload", "transfers": transfers, "objects": objects}
-        got = self.served.ask("/team/net.git/info/lfs/objects/batch", "POST", token=self.token,
-                              body=json.dumps(asked).encode())  # fmt: skip
+        got = self.served.ask(f"/{self.repo}.git/info/lfs/objects/batch", "POST",
+                              token=self.token, body=json.dumps(asked).encode())  # fmt: skip
         assert got.status == 200, got
         return got.json["objects"]
 
@@ -83,12 +84,12 @@ class Sender:
     def verified(self, data: bytes) -> bool:
         """Whether a file is there."""
         asked = json.dumps({"oid": sha256(data), "size": len(data)}).encode()
-        path = "/team/net.git/info/lfs/objects/verify"
+        path = f"/{self.repo}.git/info/lfs/objects/verify"
         return self.served.ask(path, "POST", token=self.token, body=asked).status == 200
 
     def sent(self, data: bytes) -> SnapshotFile | None:
         """What is kept of a file that was sent."""
-        return sent(self.store, self.name, Digest("sha256", sha256(data)))
+        return sent(self.store, self.name, self.repo, Digest("sha256", sha256(data)))
 
     def space(self) -> tuple[str, str]:
         """Where to send by Xet, and the token."""
@@ -159,7 +160,7 @@ def test_on_a_full_disk_nothing_stays(
 ) -> None:
     data = data[:-1] + b"!"  # another one than elsewhere
     path, kept = ann.upload(data), objects_in(ann.store)
-    for where, what in (("zoo.serve.keep.blobs.shutil.disk_usage", usage), (FSYNC, full)):
+    for where, what in (("zoo.serve.hub.blobs.shutil.disk_usage", usage), (FSYNC, full)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what)
             got = ann.put(path, data)
@@ -271,7 +272,7 @@ def tidy(ann: Sender) -> None:
     with suppress(FileNotFoundError):  # it is gone meanwhile
         for path in (ann.store.root / "sent").rglob("*"):
             os.utime(path, (0, 0))
-    ann.served.server.hub.blobs.clear()
+    clear_sent(ann.store)
 
 
 def bad_xorbs() -> Iterator[tuple[str, bytes]]:
@@ -406,6 +407,13 @@ def test_a_file_is_there_for_who_may_read_it_or_has_sent_it(served: Served, ann:
     assert ann.put(ann.upload(data), data).status == 200
     assert ann.verified(data)
     assert not ben.verified(data), "ann alone has sent it, and no repository has it"
+    served.accounts.repos.add("ann/shown")
+    only = served.token("ann", "write", only=("ann/shown",))
+    limited = Sender(served, only, repo="ann/shown")
+    assert not limited.verified(data), "it was sent to what the token is not for"
+    assert "actions" in limited.batch((sha256(data), len(data)))[0]
+    assert limited.put(limited.upload(data), data).status == 200
+    assert limited.verified(data)
 
     workspace = served.server.hub.workspace
     base = workspace.names.resolve("team/net")[1]
@@ -457,11 +465,11 @@ def test_what_does_not_go_on_arriving_is_cleared(ann: Sender) -> None:
     space, token = ann.space()
     name, body, _ = xorb(os.urandom(1000))
     send(ann, f"{space}/v1/xorbs/default/{name}", body, token)
-    clear(ann.store)
+    clear_sent(ann.store)
     assert len(ann.left()) == 1
     for path in (ann.store.root / "sent").rglob("xet-*/*"):
         os.utime(path, times=(time.time() - 3700,) * 2)
-    clear(ann.store)
+    clear_sent(ann.store)
     assert not ann.left()
 
 

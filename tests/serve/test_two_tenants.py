@@ -129,7 +129,7 @@ class TwoTenants(RuleBasedStateMachine):
         self.busy, self.quiet = World(self.template), World(self.template)
         self.worlds, self.touched = (self.busy, self.quiet), PRIVATE[0]
         for path in ("secret", "lab", "team/hidden"):
-            self.busy.accounts.change(path, level="private")
+            self.busy.accounts.set_level(path, level="private")
         self.busy.accounts.add("lab", team=True)
         self.busy.accounts.grant("lab", INSIDER, "owner")
         self.busy.accounts.grant("secret", "lab", "owner")
@@ -292,7 +292,7 @@ def template(tmp_path: Path) -> None:
     accounts = Accounts.of(workspace)
     for who in (STRANGER, INSIDER, "ben"):
         accounts.add(who)
-    accounts.change("shown", level="public")
+    accounts.set_level("shown", level="public")
     accounts.close()
     workspace.close()
     TwoTenants.template, TwoTenants.digests = tmp_path / "zoo", digests

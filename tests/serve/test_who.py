@@ -39,6 +39,8 @@ from zoo.serve.who.may import (
     Actor,
     Level,
     Purpose,
+    Role,
+    all_may_read,
     kind_of_move,
     may,
     role_of,
@@ -116,7 +118,7 @@ def test_every_route_for_everybody(
         everybody = everybody[:1]
     for level, who in everybody:
         for path in ("team/net", "team/nil", "team"):
-            served.accounts.change(path, level=level)
+            served.accounts.set_level(path, level=level)
         got = asked(served, route, "team/net", tokens[who])
         assert got.status < 500 or got.status == 501, (level, who, got)
         assert got.code in ("", *route.errors, *ANYWHERE), (level, who, got)
@@ -137,7 +139,7 @@ def test_every_route_for_everybody(
         elif route.scope == "listed" and route.path == "/api/models":
             assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
     for path in ("team/net", "team/nil", "team"):
-        served.accounts.change(path)
+        served.accounts.set_level(path)
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
@@ -196,6 +198,28 @@ def test_a_token_is_for_what_it_was_made_for() -> None:
     assert not may(admin, "read", access)
 
 
+def test_whether_all_who_may_read_one_may_read_another() -> None:
+    """Never if anybody may not; and where it is clear."""
+    given: tuple[dict[str, Role], ...] = ({}, {"lab": "reader"}, {"lab": "owner", "ann": "reader"})
+    every = [
+        Access(path=path, level=level, roles=roles)
+        for path in ("team/net", "team/new", "ben/net") for level in LEVELS for roles in given
+    ]  # fmt: skip
+    everybody = [ANYBODY, *(Actor(name=who) for who in ("ann", "ben", "team", "cat")),
+                 Actor(name="cat", teams=frozenset({"lab"}))]  # fmt: skip
+    told = set()
+    for other, readers in itertools.product(every, every):
+        if other.path != readers.path and all_may_read(other, readers):
+            told.add((other.level, readers.level))
+            for actor in everybody:
+                assert may(actor, "read", other) or not may(actor, "read", readers)
+    assert told == {*itertools.combinations_with_replacement(LEVELS, 2)}, "and only these"
+    inner = Access(path="team/new", level="private", roles={"lab": "reader"})
+    assert all_may_read(replace(inner, path="team/net"), inner)
+    assert all_may_read(replace(inner, path="team/net", roles={"lab": "writer"}), inner)
+    assert not all_may_read(replace(inner, path="team/net", roles={}), inner)
+
+
 def test_which_action_a_move_is() -> None:
     assert kind_of_move(there=False, onward=False, protected=True) == "write"
     assert kind_of_move(there=True, onward=True, protected=False) == "write"
@@ -219,7 +243,7 @@ def test_roles_of_teams(served: Served) -> None:
     assert (shown["user"], shown["orgs"], shown["numModels"]) == ("ann", [{"name": "lab"}], 0)
     ben, lab = served.token("ben"), "/api/organizations/lab"
     for level, code in (("internal", ""), ("private", "NotFound")):
-        accounts.change("lab", level=level)
+        accounts.set_level("lab", level=level)
         for who, refused in ((ann, ""), (ben, code)):
             team = served.ask(f"{lab}/overview", token=who)
             members = served.ask(f"{lab}/members", token=who)
@@ -231,6 +255,9 @@ def test_roles_of_teams(served: Served) -> None:
                 assert [each["user"] for each in members.json] == ["ann"]
     for path in ("users/lab", "organizations/ann", "users/nobody", "organizations/nobody"):
         assert served.ask(f"/api/{path}/overview", token=ann).code == "NotFound"
+    for only, orgs in (("lab", [{"type": "org", "name": "lab"}]), ("ann/x", [])):
+        limited = served.token("ann", "write", only=(only,))
+        assert served.ask("/api/whoami-v2", token=limited).json["orgs"] == orgs
     limited = served.token("ann", "write", only=("lab",))
     assert served.ask("/api/models/secret/net", token=limited).code == "RepoNotFound"
     for purpose, code in (("read", "Forbidden"), ("append", "")):
@@ -240,7 +267,7 @@ def test_roles_of_teams(served: Served) -> None:
         accounts.remove("lab")
     accounts.remove("lab", team=True)
     assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
-    assert not any("lab" in given.roles for given in accounts.given())
+    assert not any("lab" in given.roles for given in accounts.rules().given())
 
 
 def test_what_is_said_of_a_name_wins_over_its_namespace(served: Served) -> None:
@@ -287,7 +314,7 @@ def test_who_asks_is_read_again_once_anything_was_written(
     monkeypatch.setattr(module, "reading", reading)
 
     def look() -> Actor | None:
-        return served.accounts.look(token, "team/net")[0]
+        return served.accounts.authenticate(token, "team/net")[0]
 
     assert look()  # which notes when it was used
     assert look()
@@ -296,7 +323,7 @@ def test_who_asks_is_read_again_once_anything_was_written(
     assert not read, "nothing has changed"
     with closing(Accounts.of(Workspace(served.root))) as another:  # as a command does
         another.grant("team/net", "ann", "writer")
-        assert served.accounts.look(token, "team/net")[1].access("team/net").roles["ann"]
+        assert served.accounts.authenticate(token, "team/net")[1].access("team/net").roles["ann"]
         another.revoke(token[4:12])
     assert look() is None
     served.accounts.grant("team/net", "ann", None)
@@ -337,7 +364,7 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
     accounts.grant("team/x", "cleo", "reader")
     accounts.remove("cleo")
     assert served.ask("/api/whoami-v2", token=token).code == "InvalidToken"
-    assert not any("cleo" in given.roles for given in accounts.given())
+    assert not any("cleo" in given.roles for given in accounts.rules().given())
     for unknown in (
         lambda: accounts.remove("cleo"), lambda: accounts.new_token("cleo", "x"),
         lambda: accounts.grant("team/x", "cleo", "reader"), lambda: accounts.revoke("00000000"),
@@ -346,12 +373,12 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
         with pytest.raises(UnknownName):
             unknown()
     with pytest.raises(InvalidOption):
-        accounts.change("team/x", level="secret")
+        accounts.set_level("team/x", level="secret")
     with pytest.raises(InvalidOption):
         accounts.grant("team/x", "ann", "king")
     for path in ("team/a/b", "team/", "/x", "*"):
         with pytest.raises(InvalidReference):
-            accounts.change(path, level="public")
+            accounts.set_level(path, level="public")
 
 
 def test_no_secret_is_kept_or_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -420,12 +447,12 @@ def with_accounts(workspace: Workspace) -> None:
     accounts = Accounts.of(workspace)
     accounts.add("ann")
     _, secret = accounts.new_token("ann", "laptop")
-    found, _ = accounts.look(str(secret))
+    found, _ = accounts.authenticate(str(secret))
     assert found
     assert (found.name, found.purpose) == ("ann", "read")
-    accounts.change("team/net", level="private")
+    accounts.set_level("team/net", level="private")
     accounts.grant("team/net", "ann", "reader")
-    access = accounts.look(None, "team/net")[1].access("team/net")
+    access = accounts.authenticate(None, "team/net")[1].access("team/net")
     assert (access.level, access.roles) == ("private", {"ann": "reader"})
     accounts.close()
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import Corrupt
-from zoo.serve.keep.shard import Span, files_of
+from zoo.serve.keep.shard import Span, shard_files
 from zoo.serve.keep.xorb import chunk_hash, chunks_of, xorb_hash
 
 
@@ -73,13 +73,13 @@ def test_anything_else_is_refused(data: bytes, at: int, value: int) -> None:
             with suppress(Corrupt):
                 assert sum(map(len, chunks_of([hostile]))) < 10_000
             with suppress(Corrupt):
-                assert sum(1 for file in files_of(memoryview(hostile)) for _ in file.spans) < 50
+                assert sum(1 for file in shard_files(memoryview(hostile)) for _ in file.spans) < 50
 
 
 def test_a_shard_tells_of_files() -> None:
     name = "0123456789abcdef" * 4
     spans = [(name, 0, 3, 30), (name, 5, 6, 7)]
-    (one, two) = files_of(memoryview(shard([(sha256(b"x"), spans), (sha256(b""), [])])))
+    (one, two) = shard_files(memoryview(shard([(sha256(b"x"), spans), (sha256(b""), [])])))
     assert (one.sha256, one.size, [*one.spans]) == (
         sha256(b"x"), 37, [Span(name, 0, 3, 30), Span(name, 5, 6, 7)],
     )  # fmt: skip

@@ -26,7 +26,7 @@ from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.files import add_file, add_weights
 from zoo.store.incoming import incoming
-from zoo.store.sent import clear, keep_sent, sent
+from zoo.store.sent import clear_sent, keep_sent, sent
 
 FOLDER = "sent/ann/tmp-1"
 
@@ -173,12 +173,12 @@ def test_whoever_is_killed_leaves_what_is_whole_and_can_be_sent_again(tmp_path: 
             steps += 1
         for path in (store.root / "objects").rglob("*"):
             assert path.is_dir() or blake3(path.read_bytes()).hexdigest() == path.name
-        if file := sent(store, "ann", Digest("sha256", sha256(data).hexdigest())):
+        if file := sent(store, "ann", "ann/net", Digest("sha256", sha256(data).hexdigest())):
             assert not store.missing("objects", {digest for digest, _ in objects_of([file.stored])})
         keep(store, data, "sent/ann/tmp-2")
         for path in (store.root / "sent").rglob("*"):
             os.utime(path, (0, 0))
-        clear(store)
+        clear_sent(store)
         assert not [path for path in (store.root / "sent").rglob("*") if path.is_file()]
     assert steps > 10
 
@@ -189,4 +189,4 @@ def keep(store: Store, data: bytes, folder: str) -> None:
         came.publish()
         file = SnapshotFile(path="file", size=came.size, sha256=came.sha256,
                             weights=Weights(header=came.object, tensors=came.tensors))  # fmt: skip
-        keep_sent(store, "ann", file)
+        keep_sent(store, "ann", "ann/net", file)

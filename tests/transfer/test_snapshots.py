@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import program
 from fakes.checkpoints import (
     add_checkpoint,
     assert_sound,
@@ -60,18 +61,41 @@ def test_a_name_with_a_checkpoint_among_its_files_is_that(zoo: Workspace) -> Non
     assert zoo.names.resolve(str(target(zoo, WHOLE)))[1] == digest
     assert [(ref, found) for ref, found, _ in zoo.registry.refs()] == [(WHOLE, digest)]
     assert lineage(zoo, "team/flowers").manifest == digest
-    assert zoo.reindex().refs == 1
+    done = zoo.reindex()
+    assert (done.refs, done.checkpoints) == (1, 1)
     assert zoo.registry.ref(WHOLE) == digest
 
 
 def test_a_name_of_files_only_is_told(zoo: Workspace) -> None:
     with pytest.raises(NoCheckpoint, match="team/readme holds files, no checkpoint"):
         zoo.names.resolve("team/readme")
+    for told in (lineage(zoo, "team/readme"), lineage(zoo, str(target(zoo, FILES)))):
+        assert (told.manifest, told.ancestors) == (target(zoo, FILES), ())
+    delete(zoo, FILES, None)
+    assert [each.entry.why for each in lineage(zoo, "team/readme").history] == ["delete", "commit"]
+    restore(zoo, FILES, None)
+    said = program.zoo("--home", zoo.root, "log", "team/readme").done()
+    assert "it has no lineage" in said.err
+    assert "commit" in said.out
     manifest = zoo.store.manifest(store_checkpoint(zoo.store))
     with pytest.raises(Conflict, match="holds files here"):
         zoo.names.check_descends(FILES, manifest)
     with pytest.raises(Conflict, match="holds files here"):
         zoo.names.check_network(FILES, manifest.backbone)
+
+
+def test_files_are_copied_to_another_name(zoo: Workspace) -> None:
+    def tag(*args: str) -> program.Said:
+        return program.zoo("--home", zoo.root, "tag", *args)
+
+    copy = Reference.parse("team/readme:v9")
+    assert "team/readme:v9" in tag("team/readme", str(copy)).done().out
+    assert target(zoo, copy) == target(zoo, FILES)
+    zoo.move(FILES, stored_snapshot(zoo.store, {"README.md": b"other"}), "commit")
+    assert "would become other files" in tag("team/readme", str(copy)).err
+    tag("team/readme", str(copy), "--force").done()
+    assert target(zoo, copy) == target(zoo, FILES)
+    assert tag("team/readme", str(WHOLE)).err, "a checkpoint becomes no files"
 
 
 def test_a_fine_tune_of_its_checkpoint_may_take_the_name(zoo: Workspace) -> None:

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["Digest", "digits_of"]
+__all__ = ["Digest", "digests_in", "digits_of"]
 
 TEXT = re.compile(r"(?:blake3|sha256):[0-9a-f]{64}")
+IN_TEXT = re.compile(rb"blake3:[0-9a-f]{64}")
 BEGINNING = re.compile(r"blake3:([0-9a-f]{4,64})|([0-9a-f]{8,64})")
 
 
@@ -68,3 +69,10 @@ class Digest(str):
     def short(self) -> str:
         """The first twelve hex digits, for tables."""
         return self.hex[:12]
+
+
+def digests_in(data: bytes) -> set[Digest]:
+    """All names in the store that a document has, whatever its format: manifests and snapshots of
+    any version write them so.
+    """
+    return {Digest.parse(each.decode()) for each in IN_TEXT.findall(data)}

@@ -70,6 +70,21 @@ class SnapshotFile:
     object: Digest | None = None
     weights: Weights | None = None
 
+    @classmethod
+    def of(cls, stored: WeightsFile | PlainFile, git: str | None = None) -> Self:
+        """A file of a checkpoint; its name is the path."""
+        weights = None
+        if isinstance(stored, WeightsFile):
+            weights = Weights(header=stored.header, tensors=stored.tensors)
+        return cls(
+            path=stored.name,
+            size=stored.size,
+            sha256=stored.sha256,
+            git=git,
+            object=stored.object if isinstance(stored, PlainFile) else None,
+            weights=weights,
+        )
+
     @property
     def stored(self) -> WeightsFile | PlainFile:
         """The file as a checkpoint has it, called by its path."""

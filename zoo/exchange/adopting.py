@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.domain.digest import Digest
-from zoo.domain.history import RefEntry
 from zoo.domain.import_options import AUTO
 from zoo.domain.manifest import Manifest
 from zoo.domain.progress import silent
 from zoo.domain.reference import Reference
 from zoo.exchange.check_weights import check_weights
-from zoo.exchange.commit import New, keep_hierarchy
+from zoo.exchange.commit import keep_hierarchy
 from zoo.exchange.import_candidates import ImportCandidate, candidates_of_folder
 from zoo.exchange.importing import first_that_fits, stored
 from zoo.exchange.origin import FromPlan
@@ -47,15 +46,10 @@ def adopt(workspace: Workspace, folder: Path, ref: Reference, seen: Mapping[Dige
     plan = FromPlan(find=find, seen=frozenset(seen))
     candidates = candidates_of_folder(workspace, folder, {"parent": AUTO}, plan)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        new = New(workspace=workspace, ref=ref, why="", check=_any, before=None, scratch=scratch)
 
         def keep(candidate: ImportCandidate) -> Digest:
-            manifest, _ = stored(new, check_weights(candidate), silent)
+            manifest, _ = stored(workspace, ref, check_weights(candidate), scratch, silent)
             keep_hierarchy(workspace, manifest.backbone.plugin, manifest.backbone.architecture)
             return workspace.keep(manifest)
 
         return first_that_fits(candidates, keep)
-
-
-def _any(_: RefEntry | None) -> None:
-    """No name moves."""

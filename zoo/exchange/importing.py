@@ -30,7 +30,7 @@ from zoo.errors import (
 )
 from zoo.exchange.by_folder import proven, with_folder
 from zoo.exchange.check_weights import CheckedWeights, check_weights
-from zoo.exchange.commit import New, new_checkpoint
+from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import derived, descending
 from zoo.exchange.consent import named_by_user
 from zoo.exchange.here_already import known_before, or_here, or_here_planned
@@ -358,7 +358,7 @@ def import_file(
             # Before anything is stored, as far as it shows then.
             if suits and (known := known_before(workspace, ref, checked)):
                 suits(known)
-            manifest, taken = stored(new, checked, progress)
+            manifest, taken = stored(workspace, ref, checked, new.scratch, progress)
         if note := origin.provenance.get("note"):  # also of what was here with these bytes
             manifest = replace(manifest, provenance={**manifest.provenance, "note": note})
         if suits:
@@ -378,9 +378,13 @@ def import_file(
     )
 
 
-def stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manifest, ImportReport]:
-    """The checkpoint's manifest, when all of it is in the store; and what of the file it is."""
-    store, candidate, origin = new.workspace.store, checked.candidate, checked.candidate.origin
+def stored(
+    workspace: Workspace, ref: Reference, checked: CheckedWeights, scratch: Path, progress: Progress
+) -> tuple[Manifest, ImportReport]:
+    """The manifest of a checkpoint that is to be ``ref``, when all of it is in the store; and what
+    of the file it is.
+    """
+    store, candidate, origin = workspace.store, checked.candidate, checked.candidate.origin
     path, network, taken = candidate.path, checked.network, checked.taken
     if origin.parent:
         descending(checked.manifest, *origin.parent)  # before anything is stored
@@ -388,7 +392,7 @@ def stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manif
     tower = origin.layout is not None and origin.layout.tower
     changed = tower or taken.stripped or taken.tensors_left_out
     if network and (changed or not all(map(is_safetensors, sources))):
-        sources, names = (new.scratch / MAIN,), [MAIN]
+        sources, names = (scratch / MAIN,), [MAIN]
         network.save(sources[0])
     weights = tuple(
         add_weights(store, source, name=name, progress=progress)
@@ -412,12 +416,14 @@ def stored(new: New, checked: CheckedWeights, progress: Progress) -> tuple[Manif
         return manifest, taken
     if odd := words.not_finite(nan_tensors_here(store, manifest)):
         manifest = replace(manifest, provenance={**manifest.provenance, "warning": odd})
-    return _completed(new, replace(checked, manifest=manifest))
+    return _completed(workspace, ref, replace(checked, manifest=manifest))
 
 
-def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportReport]:
+def _completed(
+    workspace: Workspace, ref: Reference, checked: CheckedWeights
+) -> tuple[Manifest, ImportReport]:
     """The manifest with what is told of it, and found; its tensors are stored."""
-    workspace, manifest, origin = new.workspace, checked.manifest, checked.candidate.origin
+    manifest, origin = checked.manifest, checked.candidate.origin
     if origin.from_plan.seen is not None:
         return _of_others(workspace, checked, origin.from_plan.seen)
     alone, problem = origin.may_be_here, ""
@@ -432,9 +438,7 @@ def _completed(new: New, checked: CheckedWeights) -> tuple[Manifest, ImportRepor
         whole, report = checked.resolved_with((*checked.metadata, *more))
     if alone:
         sha256 = manifest.provenance["sha256"]
-        whole, report = or_here(
-            workspace, new.ref, checked.candidate, sha256, alike, (whole, report)
-        )
+        whole, report = or_here(workspace, ref, checked.candidate, sha256, alike, (whole, report))
     whole, report = with_folder(workspace, (whole, report), checked.candidate, problem)
     if origin.find is None:
         return whole, report

@@ -14,12 +14,12 @@ from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result
-from zoo.errors import InvalidReference, MissingObject, UnknownName, ZooError
+from zoo.errors import InvalidReference, MissingObject, NoCheckpoint, UnknownName, ZooError
 from zoo.lookup.check import Check, check_parent
 from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
-from zoo.store.manifests import checkpoint_of
+from zoo.store.manifests import checkpoint_of, manifest_if_any
 from zoo.workspace import Workspace
 
 __all__ = ["Lineage", "LogEntry", "Step", "descendants", "lineage"]
@@ -117,9 +117,9 @@ class Lineage(Result):
 
     Attributes:
         name: The name, or the digest if that was asked for.
-        manifest: The checkpoint.
+        manifest: The checkpoint; of a name of files only, the snapshot.
         deleted: Whether the name was deleted; the checkpoint is then the last one.
-        ancestors: From the checkpoint itself to the root.
+        ancestors: From the checkpoint itself to the root; empty of files only.
         children: What derives from it directly.
         descendants: All that derives from it.
         terms: What the licenses come to.
@@ -141,17 +141,19 @@ class Lineage(Result):
 
 
 def lineage(workspace: Workspace, name: str) -> Lineage:
-    """The lineage of a checkpoint, each declared parent checked against bytes.
+    """The lineage of a checkpoint, each declared parent checked against bytes. A name that holds
+    files only has none, but a history.
 
     Raises:
         UnknownName: No such checkpoint here, or not any more; near names are suggested.
     """
     ref, digest, deleted = _named(workspace, name)
     shown = str(ref or digest)
-    manifest = workspace.store.manifest(digest)
-    ancestors = _ancestors(workspace, digest, manifest, shown)
+    manifest = manifest_if_any(workspace.store, digest)
+    ancestors = _ancestors(workspace, digest, manifest, shown) if manifest else ()
     below = descendants(workspace, digest)
-    of_license = terms(workspace, shown, manifest)
+    nothing = Terms(limits=(), unknown=(), warning="")
+    of_license = terms(workspace, shown, manifest) if manifest else nothing
     return Lineage(
         name=shown,
         manifest=digest,
@@ -170,9 +172,13 @@ def lineage(workspace: Workspace, name: str) -> Lineage:
 
 
 def _named(workspace: Workspace, name: str) -> tuple[Reference | None, Digest, bool]:
-    """As `Names.resolve`, but a deleted name is known as long as its checkpoint is here."""
+    """As `Names.resolve`, but a name of files only is known, and a deleted one as long as what it
+    pointed at is here.
+    """
     try:
         return *workspace.names.resolve(name), False
+    except NoCheckpoint:
+        return *workspace.names.target(name), False
     except UnknownName:
         with suppress(InvalidReference):  # it is a digest
             ref = Reference.parse(name)

@@ -110,7 +110,7 @@ class App:
         if route.scope == "open":
             return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
         repo = repo_of(fields) if _action(route) else ""
-        actor, rules = self.hub.accounts.look(_token(call), repo)
+        actor, rules = self.hub.accounts.authenticate(_token(call), repo)
         if actor is None:
             raise Refused("InvalidToken", BAD_TOKEN)
         if route.scope == "account" and not actor.name:
@@ -127,7 +127,7 @@ class App:
         match = route.pattern.fullmatch(call.path)
         if not new or not match:
             return None
-        actor, rules = accounts.look(_token(call))
+        actor, rules = accounts.authenticate(_token(call))
         if not actor or not all(may(actor, "read", rules.access(path)) for path in (repo, new)):
             return None
         # Without the host, as for files.

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import uvicorn
 
@@ -17,6 +18,7 @@ from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.who.accounts import Accounts
+from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
 __all__ = ["Address", "Server", "run"]
@@ -103,9 +105,10 @@ class Server(uvicorn.Server):
 
     def _tend(self) -> None:
         """Now and then, delete what was sent and not committed, and look what is there."""
-        _try(self.hub.blobs.clear)  # all is being described now, by who looks at it next
+        store = self.hub.workspace.store
+        _try(partial(clear_sent, store))  # all is being described now, by who looks at it next
         while not self._ended.wait(TEND_SECONDS):
-            _try(self.hub.blobs.clear)
+            _try(partial(clear_sent, store))
             _try(self.hub.blobs.holders.look_at_all)
 
     def _prepare(self) -> None:

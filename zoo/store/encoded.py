@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Headers",
     "Pieces",
+    "absent",
     "decode_object",
     "encoded_header",
     "object_size",
@@ -47,6 +48,12 @@ class Pieces:
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         return iter(self._read())
+
+
+def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
+    missing = store.missing("objects", digests)
+    return store.missing("encoded", missing) if missing else missing
 
 
 def encoded_header(store: Store, digest: Digest) -> Header:

@@ -20,6 +20,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOADED_HEADER_BYTES
 from zoo.domain.manifest import Tensor
 from zoo.errors import Corrupt, InvalidWeights, MissingObject, disk_errors
+from zoo.store.encoded import absent
 from zoo.store.files import LARGE, joined, offsets_in, small_groups
 from zoo.store.folder import FolderBackend
 from zoo.store.header import Entry, Header, parse_header
@@ -70,7 +71,7 @@ class Incoming:
             except FileNotFoundError as error:  # it took so long that it was cleared away
                 raise MissingObject("object", str(digest), str(self._store)) from error
             backend.note(target)
-        if lacking := _lacking(self._store, self.objects):
+        if lacking := absent(self._store, self.objects):
             raise MissingObject("object", str(min(lacking)), str(self._store))
 
 
@@ -157,7 +158,7 @@ class _Staging:
                 hasher.update(piece)
                 file.write(piece)
             digest = Digest("blake3", hasher.hexdigest())
-            if digest not in self.kept and _lacking(self._store, [digest]):
+            if digest not in self.kept and absent(self._store, [digest]):
                 self._store.disk.fsync_file(file)
                 self.kept[digest] = name
                 return digest
@@ -175,10 +176,6 @@ class _Staging:
         for number in range(self._made):
             self._store.disk.remove(f"{self._folder}/{number}")
         self._store.disk.remove_folder(self._folder)
-
-
-def _lacking(store: Store, digests: Iterable[Digest]) -> set[Digest]:
-    return store.missing("encoded", store.missing("objects", digests))
 
 
 def _with(head: bytes, rest: Iterator[memoryview]) -> Iterator[bytes | memoryview]:

@@ -19,7 +19,7 @@ from zoo.domain.limits import MANIFEST_BYTES, TEXT_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.snapshot import Snapshot, is_snapshot
 from zoo.errors import Corrupt, MissingObject, NoCheckpoint, ZooError
-from zoo.store.encoded import header_of, naming, where_is
+from zoo.store.encoded import absent, header_of, naming, where_is
 from zoo.store.listing import KIND_NAMES
 
 if TYPE_CHECKING:
@@ -187,9 +187,7 @@ def has_all_of(store: Store, digest: Digest) -> bool:
     """
     try:
         document = read_document(store, digest)
-        needed = [item for item, _ in document.objects()]
-        encoded = store.missing("objects", needed)
-        if encoded and store.missing("encoded", encoded):
+        if absent(store, [item for item, _ in document.objects()]):
             return False
         further = document.checkpoint if isinstance(document, Snapshot) else None
         return further is None or has_all_of(store, further)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from zoo.codec.header import Header
 from zoo.contracts import Kind
-from zoo.domain.digest import Digest
+from zoo.domain.digest import Digest, digests_in
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
@@ -58,7 +58,6 @@ MADE = re.compile(
     re.DOTALL,
 )
 """What zoo itself writes to scratch. Whatever else lies there is somebody's, and stays."""
-DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
 
 Known = Mapping[Reference, int]
 NOTHING: Known = MappingProxyType({})
@@ -185,7 +184,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     young_manifests = _either(young)
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= _bases(headers["encoded"], young["encoded"])
-    if store.is_zoo:
+    if store.is_zoo:  # nobody sends files to a remote
         coming = sent_objects(store, now)
         relied |= coming | _bases(headers["encoded"], coming)
     doomed, spared = [], 0
@@ -382,10 +381,8 @@ def _named(store: Store, digest: Digest) -> tuple[set[Digest], Digest | None, st
         further = document.checkpoint if isinstance(document, Snapshot) else None
         return {item for item, _ in document.objects()}, further, ""
     except (InvalidManifest, Unsupported) as error:
-        # Its bytes are what its digest says: another version wrote it so. It names its objects by
-        # their digests, as every version does.
-        data = manifest_bytes(store, digest)
-        objects = {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
+        # Its bytes are what its digest says: another version wrote it so.
+        objects = digests_in(manifest_bytes(store, digest))
         return objects, None, f"manifest {digest}: {error}; all that it lists is kept"
 
 

@@ -1,7 +1,8 @@
 """Sent: files that somebody has sent to a server of this zoo, and that no name leads to yet.
 
-They are told of in ``sent/ACCOUNT/SHA256.json``. Who sent them may commit them for a day; so
-long a prune leaves their objects alone. Beside that lies what has not arrived as a whole.
+They are told of in ``sent/ACCOUNT/SHA256-REPO.json``. Who sent them may commit them for a day
+where they were sent to; so long a prune leaves their objects alone. Beside that lies what has not
+arrived as a whole.
 """
 
 from __future__ import annotations
@@ -10,34 +11,34 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
-from zoo.domain.digest import Digest
+from zoo.domain.digest import Digest, digests_in
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import InvalidManifest, Unsupported
 from zoo.store.store import Store
 
-__all__ = ["FOLDER", "clear", "keep_sent", "sent", "sent_objects"]
+__all__ = ["FOLDER", "clear_sent", "keep_sent", "sent", "sent_objects"]
 
 FOLDER = "sent"
 KEPT = timedelta(days=1)
 """So long a file that was sent can be committed."""
 IDLE = timedelta(hours=1)
 """So long a file may take to go on arriving."""
-DIGESTS = re.compile(rb"blake3:([0-9a-f]{64})")
-WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}\.json")
-PATH = "file"
-"""A file that was sent has no path yet, and needs one to be written down."""
+WHOLE = re.compile(rf"{FOLDER}/[^/]+/[0-9a-f]{{64}}-[0-9a-f]{{32}}\.json")
 
 
-def keep_sent(store: Store, account: str, file: SnapshotFile) -> None:
-    """Note that an account has sent a file, whose objects are here. In an upload of the store."""
-    store.disk.put(_key(account, file.sha256), Snapshot.of([file]).to_bytes())
+def keep_sent(store: Store, account: str, repo: str, file: SnapshotFile) -> None:
+    """Note that an account has sent a file to a repository, and its objects are here. In an upload
+    of the store.
+    """
+    store.disk.put(_key(account, repo, file.sha256), Snapshot.of([file]).to_bytes())
 
 
-def sent(store: Store, account: str, sha256: Digest) -> SnapshotFile | None:
-    """A file that an account has sent within a day; None if it has not."""
-    key = _key(account, sha256)
+def sent(store: Store, account: str, repo: str, sha256: Digest) -> SnapshotFile | None:
+    """A file that an account has sent to a repository within a day; None if it has not."""
+    key = _key(account, repo, sha256)
     status = store.backend.stat(key)
     if status is None or status.at < store.now() - KEPT:
         return None
@@ -53,13 +54,12 @@ def sent_objects(store: Store, now: datetime) -> set[Digest]:
     for file in store.backend.list(f"{FOLDER}/"):
         if WHOLE.fullmatch(file.name) and file.at >= now - KEPT:
             with suppress(FileNotFoundError):
-                data = store.disk.read(file.name, MANIFEST_BYTES)
-                objects |= {Digest("blake3", each.decode()) for each in DIGESTS.findall(data)}
+                objects |= digests_in(store.disk.read(file.name, MANIFEST_BYTES))
     return objects
 
 
-def clear(store: Store) -> int:
-    """Delete what nobody has committed, and what did not go on arriving; how many files."""
+def clear_sent(store: Store) -> None:
+    """Delete what nobody has committed, and what did not go on arriving."""
     now, files = store.now(), [*store.backend.list(f"{FOLDER}/")]
     newest: dict[str, datetime] = {}
     for file in files:
@@ -69,17 +69,18 @@ def clear(store: Store) -> int:
         upload for upload, at in newest.items()
         if at < now - (KEPT if WHOLE.fullmatch(upload) else IDLE)
     }  # fmt: skip
-    gone = [file.name for file in files if _upload(file.name) in old]
-    for name in gone:
-        store.disk.remove(name)
+    for file in files:
+        if _upload(file.name) in old:
+            store.disk.remove(file.name)
     for folder in sorted(_folders(store), reverse=True):
         if store.disk.age(folder) > IDLE.total_seconds():
             store.disk.remove_folder(folder)
-    return len(gone)
 
 
-def _key(account: str, sha256: Digest) -> str:
-    return f"{FOLDER}/{account}/{sha256.hex}.json"
+def _key(account: str, repo: str, sha256: Digest) -> str:
+    # Two names may be longer than that of a file can be.
+    where = blake2b(repo.encode(), digest_size=16).hexdigest()
+    return f"{FOLDER}/{account}/{sha256.hex}-{where}.json"
 
 
 def _upload(name: str) -> str:

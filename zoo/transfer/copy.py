@@ -18,6 +18,7 @@ from zoo.domain.snapshot import Snapshot
 from zoo.domain.words import plural
 from zoo.errors import MissingObject
 from zoo.store import Store
+from zoo.store.encoded import absent
 from zoo.store.manifests import Document, read_document
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import Coding, Encoder
@@ -26,7 +27,7 @@ from zoo.transfer.objects import Advance, Move, Receiver, sender
 from zoo.transfer.present import check_whole, repair_shared
 from zoo.transfer.proving import proving
 
-__all__ = ["Copied", "absent", "receive", "send"]
+__all__ = ["Copied", "receive", "send"]
 
 ASKED = 64
 """Ancestors, the nearest first, that a remote is asked for."""
@@ -192,12 +193,6 @@ def _together(first: Copied, whole: Copied) -> Copied:
         healed=first.healed | whole.healed,
         damaged=first.damaged | whole.damaged,
     )
-
-
-def absent(store: Store, digests: Iterable[Digest]) -> set[Digest]:
-    """Those of ``digests`` that ``store`` holds neither as they are nor encoded."""
-    missing = store.missing("objects", digests)
-    return store.missing("encoded", missing) if missing else missing
 
 
 def _bases(remote: Store, manifest: Document) -> tuple[Digest, ...]:

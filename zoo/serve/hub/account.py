@@ -19,7 +19,11 @@ def whoami(ask: Ask) -> Answer:
             "name": actor.name,
             "fullname": actor.name,
             "isPro": False,
-            "orgs": [{"type": "org", "name": team} for team in sorted(actor.teams)],
+            "orgs": [
+                {"type": "org", "name": team}
+                for team in sorted(actor.teams)
+                if ask.may("read", team)  # a token for other names alone does not say
+            ],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )

@@ -1,53 +1,65 @@
-"""Adoption: which snapshots are to get a checkpoint, and what their authors may be told."""
+"""Adoption: which snapshots are to get a checkpoint, and what may be told with it: whoever sent it
+learns of it, and so do all who may read the name that has it.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.digest import Digest
+from zoo.domain.network import CONFIG
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Hub
-from zoo.serve.keep.adopt import Wanted, is_network
+from zoo.serve.keep.adopt import Wanted
 from zoo.serve.keep.history import SENT
-from zoo.serve.who.may import Actor, may
+from zoo.serve.who.may import Actor, all_may_read, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
 
+SAYS = (CONFIG, "open_clip_config.json")
+"""Files of which one says what network weights are."""
 LATELY = timedelta(days=1)
 """What could not be adopted for so long never will."""
 
 
-def adopt_later(hub: Hub, actor: Actor, ref: Reference, snapshot: Digest) -> None:
-    """Have a snapshot adopted that ``actor`` has sent, who may see this much."""
-    rules = hub.accounts.look(None)[1]
-    names = [(each, there) for each, there, _ in hub.workspace.registry.refs()]
-    seen = {
-        str(there): str(each)
-        for each, there in names
-        if may(actor, "read", rules.access(each.path))
-    }
-    wanted = Wanted(name=str(ref), snapshot=str(snapshot), seen=seen)
-    hub.adopting.ask(wanted, actor.name)
+def adopt_later(hub: Hub, actor: Actor, ref: Reference, digest: Digest, snapshot: Snapshot) -> None:
+    """Have a snapshot adopted that ``actor`` has sent, unless it has its checkpoint, or can be
+    none. What ``actor``, or whoever may read the name, may not see is not looked at.
+    """
+    if snapshot.checkpoint or not _may_be_network(snapshot):
+        return
+    rules = hub.accounts.rules()
+    readers, seen = rules.access(ref.path), {}
+    for each, there, _ in hub.workspace.registry.refs():
+        other = rules.access(each.path)
+        if may(actor, "read", other) and all_may_read(other, readers):
+            seen[str(there)] = str(each)
+    wanted = Wanted(name=str(ref), snapshot=str(digest), seen=seen)
+    hub.adopter.ask(wanted, actor.name)
+
+
+def _may_be_network(snapshot: Snapshot) -> bool:
+    named = any(name in snapshot.by_path for name in SAYS)
+    return named and any(file.weights and "/" not in file.path for file in snapshot.files)
 
 
 def adopt_what_is_left(hub: Hub) -> None:
     """Have those adopted that were not when the server was stopped."""
     store, since = hub.workspace.store, datetime.now(UTC) - LATELY
+    limited = {token.account for token in hub.accounts.tokens() if token.only}
     for ref in store.readable_refs()[0]:
         with suppress(ZooError, OSError):  # whoever asks for it is told
             entry = store.read_ref(ref)
-            if (
-                entry is None
-                or entry.deleted
-                or entry.why != SENT
-                or (entry.when or since) <= since
-            ):
+            if entry is None or entry.deleted or entry.why != SENT:
+                continue
+            if entry.when is None or entry.when <= since:
                 continue
             document, actor = store.document(entry.manifest), hub.accounts.actor(entry.by)
-            if actor is None or not isinstance(document, Snapshot) or document.checkpoint:
-                continue
-            if is_network(document):
-                adopt_later(hub, actor, ref, entry.manifest)
+            if actor and actor.name in limited:  # it may have been by that token
+                actor = replace(actor, only=frozenset({ref.path}))
+            if actor and isinstance(document, Snapshot):
+                adopt_later(hub, actor, ref, entry.manifest, document)

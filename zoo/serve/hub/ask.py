@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from threading import Lock
 from urllib.parse import urlencode
 
 from zoo.domain.digest import Digest
@@ -14,8 +15,8 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
-from zoo.serve.keep.adopting import Adopting
-from zoo.serve.keep.blobs import Blobs
+from zoo.serve.hub.blobs import Blobs
+from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.views import Views
@@ -25,7 +26,7 @@ from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals
 from zoo.workspace import Workspace
 
-__all__ = ["Ask", "Hub", "at", "repo_of"]
+__all__ = ["Ask", "Hub", "iso_time", "repo_of"]
 
 SOON, LATER = 8.0, 300.0
 """Seconds that a client may have to wait: for an answer to HEAD it waits ten."""
@@ -33,12 +34,18 @@ SOON, LATER = 8.0, 300.0
 
 @dataclass(slots=True)
 class Hub:
-    """What a server knows: a zoo, its accounts, and its names as clients of the hub see them."""
+    """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
+
+    Attributes:
+        changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
+            on in one that was deleted meanwhile would make it again.
+    """
 
     workspace: Workspace
     accounts: Accounts
+    changing: Lock = field(default_factory=Lock)
     views: Views = field(init=False)
-    adopting: Adopting = field(init=False)
+    adopter: Adopter = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
@@ -49,16 +56,21 @@ class Hub:
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
-        self.adopting = Adopting(self.workspace)
+        self.adopter = Adopter(self.workspace)
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
-        """Whether there is a repository: a name with a version, or one that was made over HTTP."""
-        return bool(self.history.versions(repo)) or repo in self.accounts.repos
+        """Whether there is a repository: a name with a version, or one that was made over HTTP and
+        of which none was deleted since, on the command line.
+        """
+        if self.history.versions(repo):
+            return True
+        made = self.accounts.repos.made(repo)
+        return made is not None and made >= self.history.emptied(repo)
 
     def stop(self) -> None:
         """Begin nothing more beside answering."""
-        self.adopting.close()
+        self.adopter.close()
         self.views.close()
 
     def close(self) -> None:
@@ -96,7 +108,7 @@ class Ask:
 
     def knowing_all(self) -> Ask:
         """The same with what was said of all repositories, and not of this one alone."""
-        return replace(self, rules=self.hub.accounts.look(None)[1])
+        return replace(self, rules=self.hub.accounts.rules())
 
     def require(self, action: Action, repo: str = "") -> None:
         """See that who asks may do something with the repository, or with another one.
@@ -141,6 +153,15 @@ class Ask:
             text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
             raise Refused(refused.code, text)
 
+    def check_there(self) -> None:
+        """See that the repository was neither deleted nor moved since the request came.
+
+        Raises:
+            Refused: It was.
+        """
+        if not self.hub.exists(self.repo):
+            raise Refused("Conflict", f"{self.repo} was deleted or moved meanwhile: look again")
+
     def no_repo(self) -> Refused:
         """That there is no such repository, or that it may not be read: nobody learns which."""
         text = "there is no such repository, or you may not read it"
@@ -158,9 +179,9 @@ class Ask:
         if found := history.commit(repo, revision, self.patience):
             return found
         names = [version.name for version in history.versions(repo)]
-        if not names and repo not in self.hub.accounts.repos:
+        if not names and not self.hub.exists(repo):
             raise self.no_repo()
-        there = some(names) or "none yet"
+        there = _some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
 
     def is_empty(self, revision: str) -> bool:
@@ -208,12 +229,12 @@ def repo_of(fields: Mapping[str, str]) -> str:
         return ""
 
 
-def some(names: list[str], most: int = 10) -> str:
+def _some(names: list[str], most: int = 10) -> str:
     """Names for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def at(time: datetime) -> str:
+def iso_time(time: datetime) -> str:
     """A time as clients of the hub read it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -10,10 +10,16 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.commit import branch_ref
 from zoo.serve.keep.history import MAIN, branched
 
-__all__ = ["create_branch", "create_tag", "delete_branch", "delete_tag"]
+__all__ = [
+    "branch_ref",
+    "create_branch",
+    "create_tag",
+    "delete_branch",
+    "delete_tag",
+    "refuse_pull_request",
+]
 
 
 class _Branch(msgspec.Struct, rename="camel"):
@@ -23,6 +29,28 @@ class _Branch(msgspec.Struct, rename="camel"):
 class _Tag(msgspec.Struct):
     tag: str
     message: str | None = None
+
+
+def refuse_pull_request(ask: Ask) -> None:
+    """See that what is sent is for a branch."""
+    if ask.call.flag("create_pr"):
+        raise Refused("NotImplemented", "there are no pull requests here: commit to a branch")
+
+
+def branch_ref(ask: Ask, revision: str) -> Reference:
+    """The name that a branch is in the zoo.
+
+    Raises:
+        Refused: No branch can be called so.
+    """
+    namespace, _, name = ask.repo.partition("/")
+    try:
+        return Reference(namespace, name, DEFAULT_TAG if revision == MAIN else revision)
+    except InvalidReference:
+        raise Refused(
+            "BadRequest",
+            f"'{revision:.200}' cannot be a branch here: letters, digits, '.', '_' and '-'",
+        ) from None
 
 
 def create_branch(ask: Ask, branch: str) -> Answer:
@@ -69,7 +97,9 @@ def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     ask.check_here(commit.manifest)
     ask.check_move(ref, None, onward=True)
     try:
-        workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
+        with ask.hub.changing:
+            ask.check_there()
+            workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
     return ref

@@ -18,14 +18,15 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
-from zoo.serve.keep.adopt import is_network
 from zoo.serve.keep.front import front_matter
-from zoo.serve.keep.history import MAIN, SENT, Commit, Version
+from zoo.serve.keep.history import SENT, Commit, Version
 from zoo.serve.keep.view import is_large
+from zoo.store.encoded import absent
 
-__all__ = ["branch_ref", "commit", "preupload", "validate_yaml"]
+__all__ = ["commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
 TRIES = 30
@@ -69,7 +70,7 @@ def validate_yaml(ask: Ask) -> Answer:
 
 def preupload(ask: Ask, revision: str) -> Answer:
     """How each file is to be sent, and what is there already under its path."""
-    _refuse_requests(ask)
+    refuse_pull_request(ask)
     _, version = _branch(ask, revision)
     line = ask.hub.history.commits(version, ask.patience) if version else ()
     known = {file.path: file.etag for file in line[0].view.files} if line else {}
@@ -91,8 +92,8 @@ def preupload(ask: Ask, revision: str) -> Answer:
 
 def commit(ask: Ask, revision: str) -> Answer:
     """Add and delete files. The branch moves only if it is where the client has seen it."""
-    _refuse_requests(ask)
-    _branch(ask, revision)  # before anything is read
+    refuse_pull_request(ask)
+    _, began = _branch(ask, revision)  # before anything is read
     blobs = ask.hub.blobs
     sent = read_operations(
         ask.call.pieces,
@@ -101,34 +102,13 @@ def commit(ask: Ask, revision: str) -> Answer:
     )
     for _ in range(TRIES):
         try:
-            done = _committed(ask, revision, sent)
+            done = _committed(ask, revision, sent, began)
         except _Moved:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
         return json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
     raise Refused("Conflict", f"others keep moving {revision}; try again")
-
-
-def _refuse_requests(ask: Ask) -> None:
-    if ask.call.flag("create_pr"):
-        raise Refused("NotImplemented", "there are no pull requests here: commit to a branch")
-
-
-def branch_ref(ask: Ask, revision: str) -> Reference:
-    """The name that a branch is in the zoo.
-
-    Raises:
-        Refused: No branch can be called so.
-    """
-    namespace, _, name = ask.repo.partition("/")
-    try:
-        return Reference(namespace, name, DEFAULT_TAG if revision == MAIN else revision)
-    except InvalidReference:
-        raise Refused(
-            "BadRequest",
-            f"'{revision:.200}' cannot be a branch here: letters, digits, '.', '_' and '-'",
-        ) from None
 
 
 def _branch(ask: Ask, revision: str) -> tuple[Reference, Version | None]:
@@ -146,8 +126,9 @@ def _branch(ask: Ask, revision: str) -> tuple[Reference, Version | None]:
     return ref, version
 
 
-def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
-    """What a commit makes of a branch; what it made already, if it was sent before.
+def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None) -> Commit:
+    """What a commit makes of a branch, which was at ``began`` when it began to come; what it made
+    already, if it was sent before.
 
     Raises:
         Refused: It does not fit what is there.
@@ -155,6 +136,8 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
     """
     history, store = ask.hub.history, ask.hub.workspace.store
     ref, version = _branch(ask, revision)
+    if began and not version:
+        raise _gone(ref)
     line = history.commits(version, ask.patience) if version else ()
     if line and _is_again(ask, sent, line):
         return line[0]
@@ -167,18 +150,22 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
         after = applied(sent.each, before)
         if head and after == before:
             return head
+        _check_adds(ask, before, after)
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
-        digest = _kept(ask, snapshot)
+        digest = _put_snapshot(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
-    if snapshot.checkpoint is None and is_network(snapshot):
-        adopt_later(ask.hub, ask.actor, ref, digest)
+    adopt_later(ask.hub, ask.actor, ref, digest, snapshot)
     moved = history.version_of(ref)
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]
     if not mine:
-        raise _Moved  # somebody has just deleted it
+        raise _gone(ref)
     return mine[-1]
+
+
+def _gone(ref: Reference) -> Refused:
+    return Refused("Conflict", f"{ref} was deleted or moved meanwhile: look again")
 
 
 def _is_parent(said: str, head: Commit | None) -> bool:
@@ -200,15 +187,22 @@ def _is_again(ask: Ask, sent: Operations, line: tuple[Commit, ...]) -> bool:
         return False
 
 
+def _check_adds(ask: Ask, before: Tree, after: Tree) -> None:
+    """See that a token to append deletes no file. A new version of one is a version more."""
+    gone = before.keys() - after.keys()
+    if gone and ask.actor.purpose == "append":
+        text = f"'{min(gone)}' would be deleted: this token is to append, that needs one to write"
+        raise Refused("Forbidden", text)
+
+
 def _check_here(ask: Ask, files: Tree) -> None:
     """See that no prune has taken what was here when it was looked for."""
-    store = ask.hub.workspace.store
-    needed = {item for item, _ in Snapshot.of(files.values()).objects()}
-    if store.missing("encoded", store.missing("objects", needed)):
+    needed = [item for item, _ in Snapshot.of(files.values()).objects()]
+    if absent(ask.hub.workspace.store, needed):
         raise Refused("Busy", "the zoo was tidied up meanwhile: send the files again")
 
 
-def _kept(ask: Ask, snapshot: Snapshot) -> Digest:
+def _put_snapshot(ask: Ask, snapshot: Snapshot) -> Digest:
     data = snapshot.to_bytes()
     try:
         Snapshot.from_bytes(data)  # nobody could read it, or prune, if it broke the format
@@ -229,7 +223,10 @@ def _move(
             raise _Moved
 
     try:
-        entry = workspace.move(ref, digest, SENT, note=message, check=check)
+        with ask.hub.changing:
+            if version is None:
+                ask.check_there()
+            entry = workspace.move(ref, digest, SENT, note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
     except Protected:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import WeightsFile
 from zoo.domain.network import CONFIG
-from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights
+from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import MissingObject, NoCheckpoint
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.operations import Tree
@@ -36,17 +35,7 @@ def _as_sent(ask: Ask, manifest: Digest, file: ViewedFile) -> SnapshotFile:
     if file.text is not None:
         return replace(ask.hub.blobs.add(file.text.encode(), ask), path=file.path)
     stored = ask.hub.files.file(manifest, file.path)
-    git = None if file.sha256 else file.git
-    if isinstance(stored, WeightsFile):
-        weights = Weights(header=stored.header, tensors=stored.tensors)
-        kept = SnapshotFile(
-            path=file.path, size=stored.size, sha256=stored.sha256, git=git, weights=weights
-        )
-    else:
-        kept = SnapshotFile(
-            path=file.path, size=stored.size, sha256=stored.sha256, git=git, object=stored.object
-        )
-    return kept
+    return SnapshotFile.of(stored, git=None if file.sha256 else file.git)
 
 
 def kept_checkpoint(ask: Ask, commit: Commit | None, before: Tree, after: Tree) -> Digest | None:

@@ -17,12 +17,13 @@ from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
 from zoo.serve.http.answer import Answer, json_answer
-from zoo.serve.hub.ask import Ask, at
+from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.keep.card import card_data
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
-from zoo.serve.keep.view import View, ViewedFile, facts, kind_of
+from zoo.serve.keep.view import View, ViewedFile, config_summary
 
-__all__ = ["Described", "auth_check", "chosen", "lfs", "model_info"]
+__all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info"]
 
 USUAL = (
     "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
@@ -42,7 +43,7 @@ def lfs(file: ViewedFile) -> Json:
 
 
 @dataclass
-class Described:
+class ModelInfo:
     """A repository; what is expensive to know is worked out if it is asked for.
 
     Attributes:
@@ -76,7 +77,7 @@ class Described:
     @cached_property
     def card(self) -> Json:
         """What it says of itself, first what its README does, if that was sent."""
-        said = facts(self.manifest) if self.manifest else {}
+        said = card_data(self.manifest) if self.manifest else {}
         return {**said, **(json.loads(self.view.front) if self.view else {})}
 
     def text(self, name: str) -> str | None:
@@ -93,6 +94,11 @@ class Described:
         for name in ("license", "base_model"):
             tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
         return sorted(tags)
+
+    @property
+    def storage(self) -> int:
+        """Bytes of its files."""
+        return sum(file.size for file in self.commit.view.files)
 
     def siblings(self) -> list[Json]:
         """The files, with their sizes and ids if they are asked for."""
@@ -116,13 +122,13 @@ class Described:
         if view.sent:
             return dict(json.loads(view.config))
         file = view.file(CONFIG)
-        return kind_of(file.text if file and file.text else "")
+        return config_summary(file.text if file and file.text else "")
 
     def created(self) -> str:
         """When the oldest commit was made."""
         history = self.ask.hub.history
         newest = history.version(self.repo, MAIN) or history.versions(self.repo)[0]
-        return at(history.commits(newest, self.ask.patience)[-1].at)
+        return iso_time(history.commits(newest, self.ask.patience)[-1].at)
 
     def value(self, name: str) -> object:
         """What is told under a name; None if nothing is."""
@@ -135,7 +141,7 @@ class Described:
             # Not counted; clients before 0.21 want a number.
             **dict.fromkeys(("downloads", "likes"), lambda: 0),
             "gated": lambda: False,
-            "lastModified": lambda: at(self.modified),
+            "lastModified": lambda: iso_time(self.modified),
             "library_name": lambda: self.text("library_name"),
             "pipeline_tag": lambda: self.text("pipeline_tag"),
             "private": lambda: self.ask.rules.access(self.repo).level != "public",
@@ -143,7 +149,7 @@ class Described:
             "sha": lambda: self.commit.id,
             "siblings": self.siblings,
             "tags": lambda: self.tags,
-            "usedStorage": lambda: sum(file.size for file in self.commit.view.files),
+            "usedStorage": lambda: self.storage,
         }
         return known[name]() if name in known else None
 
@@ -173,7 +179,7 @@ def model_info(ask: Ask, revision: str = "") -> Answer:
         return json_answer(_empty(ask))
     commit = ask.commit(revision or MAIN)
     view = commit.view if commit.view.sent else None
-    described = Described(ask, ask.repo, commit.manifest, commit.at, commit.id, view)
+    described = ModelInfo(ask, ask.repo, commit.manifest, commit.at, commit.id, view)
     return json_answer(described.to_json(chosen(ask, USUAL)))
 
 

@@ -17,7 +17,7 @@ from zoo.errors import Corrupt, disk_errors
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.sealed import kept, opened, sealed
+from zoo.serve.hub.sealed import opened, refusing, sealed
 from zoo.serve.who.seals import Seal
 
 __all__ = ["PART_BYTES", "batch", "complete", "put", "put_part", "verify"]
@@ -108,7 +108,7 @@ def put_part(ask: Ask, oid: str, number: str) -> Answer:
     disk, folder = ask.hub.workspace.store.disk, _folder(ask, seal)
     staged = f"{folder}/{token_hex(8)}"
     try:
-        with kept(), disk_errors(disk.root), disk.make(staged) as file:
+        with refusing(), disk_errors(disk.root), disk.make(staged) as file:
             for piece in ask.call.pieces:
                 file.write(piece)
                 if file.tell() > expected:
@@ -147,8 +147,8 @@ def _opened(ask: Ask, what: str, oid: str) -> tuple[Ask, Seal]:
 
 
 def _keep(ask: Ask, seal: Seal, pieces: Iterable[bytes]) -> None:
-    with kept():
-        ask.hub.blobs.receive(ask.actor.name, pieces, seal.size, seal.of)
+    with refusing():
+        ask.hub.blobs.receive(ask, pieces, seal.size, seal.of)
 
 
 def _folder(ask: Ask, seal: Seal) -> str:

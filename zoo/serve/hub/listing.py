@@ -17,10 +17,10 @@ from zoo.registry import Found, Registry
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.info import USUAL, Described, chosen
+from zoo.serve.hub.info import USUAL, ModelInfo, chosen
 from zoo.serve.keep.history import MAIN
 
-__all__ = ["list_models", "list_nothing", "readable"]
+__all__ = ["having_files", "list_models", "list_nothing", "readable"]
 
 MOST = 1_000_000
 PAGE = 1000
@@ -43,7 +43,8 @@ def list_models(ask: Ask) -> Answer:
     query = ask.call.query
     begin, limit = (_number(query.get(name, "")) for name in ("cursor", "limit"))
     known = query.keys() <= SHOWS | ORDERS | FILTERS
-    found = list(_wanted(ask)) if known else []
+    found = [each for each in _wanted(ask) if _fits(ask, each)] if known else []
+    found.sort(key=lambda each: each.modified, reverse=True)
     begin, size = begin or 0, min(limit or PAGE, PAGE)
     names = chosen(ask, _shown(ask))
     more = begin + size < len(found)
@@ -63,37 +64,48 @@ def _shown(ask: Ask) -> Iterable[str]:
     return (*SHORT, *(name for name in ("cardData", "config") if ask.call.flag(name)))
 
 
-def _wanted(ask: Ask) -> Iterator[Described]:
-    """The repositories that fit and may be read."""
+def _wanted(ask: Ask) -> Iterator[ModelInfo]:
     query = ask.call.query
-    search, author = query.get("search", "").lower(), query.get("author")
-    bounds = _bounds(query.get("num_parameters", ""))
+    search, bounds = query.get("search", "").lower(), _bounds(query.get("num_parameters", ""))
+    return having_files(ask, query.get("author"), search=search, bounds=bounds)
+
+
+def having_files(
+    ask: Ask,
+    author: str | None = None,
+    *,
+    search: str = "",
+    bounds: tuple[float, float] | None = None,
+) -> Iterator[ModelInfo]:
+    """The repositories that may be read and are not empty, of all or of one namespace; those with
+    ``search`` in their names, and a number of parameters within ``bounds``.
+    """
     newest = readable(ask, author)
     for path, found in newest.items():
         if search not in path.lower():
             continue
         if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
             continue
-        described = _described(ask, path, found)
-        if described and _fits(ask, described):
-            yield described
-    for path, _ in [] if bounds else ask.hub.accounts.repos.all():
-        if path in newest or search not in path.lower() or not ask.may("read", path):
+        if info := _of_checkpoint(ask, path, found):
+            yield info
+    # The index knows checkpoints only.
+    for path in [] if bounds else ask.hub.history.repos():
+        if path in newest or search not in path.lower():
             continue
-        if author in (None, path.partition("/")[0]):
-            described = _of_files(ask, path)
-            if described and _fits(ask, described):
-                yield described
+        if author in (None, path.partition("/")[0]) and ask.may("read", path):
+            yield from _of_files(ask, path)
 
 
-def _of_files(ask: Ask, path: str) -> Described | None:
-    """A repository that has no checkpoint; None if it is empty."""
-    version = next(iter(ask.hub.history.versions(path)), None)
-    if version is None or version.entry.when is None:
-        return None
-    digest, modified = version.entry.manifest, version.entry.when
-    view = ask.hub.views.of(digest, 0)
-    return Described(ask, path, digest, modified, version.name, view) if view.sent else None
+def _of_files(ask: Ask, path: str) -> Iterator[ModelInfo]:
+    """A repository that has no checkpoint, unless it is empty, or was deleted."""
+    with suppress(ZooError, OSError):  # whoever asks for it is told
+        version = next(iter(ask.hub.history.versions(path)), None)
+        if version and version.entry.when:
+            view = ask.hub.views.of(version.entry.manifest, 0)
+            if view.sent:
+                yield ModelInfo(
+                    ask, path, version.entry.manifest, version.entry.when, version.name, view
+                )
 
 
 def readable(ask: Ask, author: str | None) -> dict[str, Found]:
@@ -116,7 +128,7 @@ def _newest(registry: Registry, author: str | None) -> dict[str, Found]:
     return newest
 
 
-def _described(ask: Ask, path: str, found: Found) -> Described | None:
+def _of_checkpoint(ask: Ask, path: str, found: Found) -> ModelInfo | None:
     modified = RefEntry.parse_time(found.updated or "")
     if found.manifest is None or modified is None:
         return None
@@ -128,10 +140,10 @@ def _described(ask: Ask, path: str, found: Found) -> Described | None:
         with suppress(ZooError):
             view = ask.hub.views.of(entry.manifest, 0)
     sent = view if view and view.sent else None
-    return Described(ask, path, found.manifest, modified, revision, sent)
+    return ModelInfo(ask, path, found.manifest, modified, revision, sent)
 
 
-def _fits(ask: Ask, described: Described) -> bool:
+def _fits(ask: Ask, info: ModelInfo) -> bool:
     """Whether the words that it is found by are those that are asked for."""
     query = ask.call.query
     words = [word for text in query.getlist("filter") for word in text.split(",")]
@@ -139,7 +151,7 @@ def _fits(ask: Ask, described: Described) -> bool:
     if query.get("gated", "false").lower() == "true":  # none is
         return False
     try:
-        return not words or set(words) <= set(described.tags)
+        return not words or set(words) <= set(info.tags)
     except (Refused, ZooError):  # the index lags behind, or it is damaged
         return False
 

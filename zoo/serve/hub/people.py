@@ -5,15 +5,15 @@ from __future__ import annotations
 from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
-from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.listing import readable
+from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.hub.listing import having_files, readable
 
-__all__ = ["members", "organization", "user"]
+__all__ = ["members", "organization", "repositories", "user"]
 
 
 def user(ask: Ask, user: str) -> Answer:
     """An account, and the teams that it is in."""
-    _find(ask, user, team=False)
+    _check_there(ask, user, team=False)
     teams = [each.name for each in ask.hub.accounts.all() if each.team]
     of = [team for team in teams if user in _members(ask, team)]
     counts = {"numModels": _models(ask, user), "numDatasets": 0, "numSpaces": 0}
@@ -22,7 +22,7 @@ def user(ask: Ask, user: str) -> Answer:
 
 def organization(ask: Ask, organization: str) -> Answer:
     """A team."""
-    _find(ask, organization, team=True)
+    _check_there(ask, organization, team=True)
     return json_answer(
         {
             "name": organization,
@@ -39,11 +39,32 @@ def organization(ask: Ask, organization: str) -> Answer:
 
 def members(ask: Ask, organization: str) -> Answer:
     """Who is in a team."""
-    _find(ask, organization, team=True)
+    _check_there(ask, organization, team=True)
     return json_answer([_user(name) for name in _members(ask, organization)])
 
 
-def _find(ask: Ask, name: str, *, team: bool) -> None:
+def repositories(ask: Ask, organization: str = "") -> Answer:
+    """The repositories of a team, or of who asks, with the room that they take."""
+    if organization:
+        _check_there(ask, organization, team=True)
+    found = [(each, each.storage) for each in having_files(ask, organization or ask.actor.name)]
+    total = sum(size for _, size in found)
+    return json_answer(
+        [
+            {
+                "id": info.repo,
+                "type": "model",
+                "updatedAt": iso_time(info.modified),
+                "visibility": ask.rules.access(info.repo).level,
+                "storage": size,
+                "storagePercent": 100 * size / total if total else 0,
+            }
+            for info, size in found
+        ]
+    )
+
+
+def _check_there(ask: Ask, name: str, *, team: bool) -> None:
     """See that there is such an account, or team, and that who asks may know."""
     there = any((each.name, each.team) == (name, team) for each in ask.hub.accounts.all())
     if not there or not ask.may("read", name):
@@ -60,6 +81,6 @@ def _members(ask: Ask, team: str) -> list[str]:
 
 
 def _models(ask: Ask, namespace: str) -> int:
-    made = [path for path, _ in ask.hub.accounts.repos.all()]
+    made = ask.hub.accounts.repos.all()
     own = [path for path in made if path.startswith(f"{namespace}/") and ask.may("read", path)]
-    return len({*readable(ask, namespace), *own})
+    return len({*readable(ask, namespace), *filter(ask.hub.exists, own)})

@@ -6,7 +6,7 @@ from msgspec.json import encode
 
 from zoo.domain.plain import Json
 from zoo.serve.http.answer import JSON, Answer, json_answer
-from zoo.serve.hub.ask import Ask, at
+from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.history import Commit, Version
 
 __all__ = ["list_commits", "list_refs"]
@@ -51,7 +51,7 @@ def _commit(commit: Commit, *, formatted: bool) -> Json:
     return {
         "id": commit.id,
         **said,
-        "date": at(commit.at),
+        "date": iso_time(commit.at),
         "authors": [{"user": commit.author}],
         **({"formatted": said} if formatted else {}),
     }

@@ -6,13 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from zoo.domain.reference import Reference
+from zoo.domain.reference import Reference, check_case
 from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.moving import check_movable_to, move_names
-from zoo.serve.who.may import LEVELS, Level
+from zoo.serve.who.may import Level
+from zoo.serve.who.rules import is_wider
 
 __all__ = ["change_settings", "create", "delete", "move"]
 
@@ -42,7 +43,7 @@ class Created(Named):
     private: bool | None = None
 
 
-class Moved(msgspec.Struct, rename="camel"):
+class Move(msgspec.Struct, rename="camel"):
     """A repository and its new name."""
 
     from_repo: str
@@ -65,33 +66,41 @@ def create(ask: Ask) -> Answer:
     said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
     if not ask.may("write", path):
         raise ask.forbidden("write", path)
-    if ask.hub.exists(path):
-        raise Refused("Conflict", f"there is a repository {path} already", data=said)
-    _check_free(ask, path)
-    if wanted.private or wanted.visibility == "private":
-        ask.hub.accounts.change(path, level="private")  # first: nobody is to see it before
-    ask.hub.accounts.repos.add(path)
+    with ask.hub.changing:
+        if ask.hub.exists(path):
+            raise Refused("Conflict", f"there is a repository {path} already", data=said)
+        _check_free(ask, path)
+        if wanted.private or wanted.visibility == "private":
+            ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
+        ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
     return json_answer(said)
 
 
 def delete(ask: Ask) -> Answer:
     """Delete a repository with all its versions, of which none is protected."""
     path = ask.call.read(Named).path(ask)
-    ask.require("delete", path)
-    versions = ask.hub.history.all_versions(path)
-    for each in versions:
-        if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
-            raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
-    for each in versions:
-        ask.hub.workspace.delete(each.ref, of=each.entry)
-    ask.hub.accounts.repos.remove(path)
+    with ask.hub.changing:
+        ask.require("delete", path)
+        versions = ask.hub.history.all_versions(path)
+        for each in versions:
+            if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
+                raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
+        for each in versions:
+            ask.hub.workspace.delete(each.ref, of=each.entry)
+        ask.hub.accounts.repos.remove(path)
     return json_answer({})
 
 
 def move(ask: Ask) -> Answer:
     """Give a repository another name, to which the old one leads from then on."""
-    wanted = ask.call.read(Moved)
+    wanted = ask.call.read(Move)
     old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
+    with ask.hub.changing:
+        _move(ask, old, new)
+    return json_answer({"url": f"{ask.call.base}/{new}"})
+
+
+def _move(ask: Ask, old: str, new: str) -> None:
     ask.require("delete", old)
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
@@ -107,20 +116,17 @@ def move(ask: Ask) -> Answer:
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)
-    return json_answer({"url": f"{ask.call.base}/{new}"})
 
 
 def _keep_rules(ask: Ask, old: str, new: str) -> None:
-    """Say of a new name what was said of the old one, if who moves it may; fewer may read it than
-    before, and never more.
+    """Say of a new name what was said of the old one, if who moves it may. It is shown to no more
+    at large than before; who has a role in the new namespace has it here, too.
     """
     accounts = ask.hub.accounts
     if ask.may("share", new):
         accounts.repos.copy_rules(old, new)
-    rules = accounts.look(None)[1]
-    before, now = (rules.access(path).level for path in (old, new))
-    if LEVELS.index(now) < LEVELS.index(before):
-        accounts.change(new, level=before)
+    if is_wider(accounts.rules(), new, old):
+        accounts.set_level(new, level=accounts.rules().access(old).level)
 
 
 def change_settings(ask: Ask) -> Answer:
@@ -132,7 +138,7 @@ def change_settings(ask: Ask) -> Answer:
     if wanted.private is not None:
         level = "private" if wanted.private else "public"
     if level:
-        ask.hub.accounts.change(ask.repo, level=level)
+        ask.hub.accounts.set_level(ask.repo, level=level)
     return json_answer({"visibility": level} if level else {})
 
 
@@ -147,8 +153,12 @@ def _path(text: str, kind: Kind | None) -> str:
 
 
 def _check_free(ask: Ask, path: str) -> None:
-    """See that a new name can be told from others everywhere."""
+    """See that a new name can be told from others everywhere, those included that are empty."""
+    ref = Reference.parse(path)
+    made = [each.partition("/") for each in ask.hub.accounts.repos.all()]
     try:
-        ask.hub.workspace.names.check_free(Reference.parse(path))
+        ask.hub.workspace.names.check_free(ref)
+        check_case(path, ref.namespace, (namespace for namespace, _, _ in made))
+        check_case(path, ref.name, (name for there, _, name in made if there == ref.namespace))
     except (Conflict, InvalidReference):  # which say what others are called
         raise Refused("BadRequest", f"{path} cannot be a new name here") from None

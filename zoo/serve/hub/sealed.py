@@ -12,7 +12,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.who.seals import Seal
 
-__all__ = ["SECONDS", "kept", "opened", "sealed"]
+__all__ = ["opened", "refusing", "sealed"]
 
 SECONDS = 86400
 """So long bytes can be sent to an address."""
@@ -45,15 +45,15 @@ def opened(ask: Ask, text: str, what: str, of: str) -> tuple[Ask, Seal]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Say what is wrong with bytes that were sent, or that they can be sent again.
+def refusing() -> Iterator[None]:
+    """Refuse what is wrong with bytes that were sent, or say that they can be sent again.
 
     Raises:
         Refused: They are not what was promised, or a prune is under way.
     """
     try:
         yield
-    except NotAFile:
+    except NotAFile:  # it is the zoo's folder that is wrong
         raise
     except Corrupt as error:
         text = f"{error.what}: expected {error.expected}, found {error.found}"

@@ -57,6 +57,13 @@ ROUTES: tuple[Route[Hub], ...] = (
         method="GET", path="/api/organizations/{organization}/members", scope="account",
         handler=people.members, errors=("NoToken",), summary="who is in a team",
     ),
+    *(Route(
+        method="GET", path=f"/api{whose}/settings/repositories", scope="account",
+        handler=people.repositories, errors=("NoToken",), summary=summary,
+    ) for whose, summary in (
+        ("", "the account's own repositories"),
+        ("/organizations/{organization}", "a team's repositories"),
+    )),
     Route(
         method="GET", path="/api/agent-harnesses", scope="open",
         handler=account.agent_harnesses, summary="none; every client asks",

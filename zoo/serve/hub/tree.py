@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
-from zoo.serve.hub.ask import Ask, at
+from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.hub.info import lfs
 from zoo.serve.keep.git import tree_ids
 from zoo.serve.keep.history import Commit
@@ -72,4 +72,4 @@ def _last(line: tuple[Commit, ...], file: ViewedFile) -> Json:
         if there is None or there.git != file.git:
             break
         last = commit
-    return {"id": last.id, "title": last.title, "date": at(last.at)}
+    return {"id": last.id, "title": last.title, "date": iso_time(last.at)}

@@ -16,8 +16,9 @@ from zoo.errors import Corrupt, disk_errors
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.sealed import kept, opened, sealed
-from zoo.serve.keep.shard import SHARD_BYTES, files_of
+from zoo.serve.hub.branches import refuse_pull_request
+from zoo.serve.hub.sealed import opened, refusing, sealed
+from zoo.serve.keep.shard import SHARD_BYTES, shard_files
 from zoo.serve.keep.xorbs import Xorbs
 
 __all__ = ["chunks", "put_shard", "put_xorb", "write_token"]
@@ -28,8 +29,7 @@ HASH = re.compile("[0-9a-f]{64}")
 def write_token(ask: Ask, revision: str) -> Answer:
     """Where to send files, and the token for that."""
     del revision
-    if ask.call.flag("create_pr"):
-        raise Refused("NotImplemented", "this server has no pull requests")
+    refuse_pull_request(ask)
     space = token_hex(8)
     token, seal = sealed(ask, "xet", space)
     url = f"{ask.call.base}/xet/{space}"
@@ -52,7 +52,7 @@ def put_xorb(ask: Ask, space: str, digest: str) -> Answer:
     if not HASH.fullmatch(digest):
         raise Refused("BadRequest", "that is no hash of a xorb")
     is_new = not xorbs.has(digest)
-    with kept():
+    with refusing():
         xorbs.keep(digest, ask.call.pieces)
     return json_answer({"was_inserted": is_new})
 
@@ -61,7 +61,7 @@ def put_shard(ask: Ask, space: str) -> Answer:
     """Which chunks are which files: they are put together, and kept as any file that is sent."""
     whose, xorbs = _xorbs(ask, space)
     store = whose.hub.workspace.store
-    with kept(), disk_errors(store.root), store.disk.staged() as (spool, _):
+    with refusing(), disk_errors(store.root), store.disk.staged() as (spool, _):
         for piece in ask.call.pieces:
             spool.write(piece)
             if spool.tell() > SHARD_BYTES:
@@ -69,12 +69,12 @@ def put_shard(ask: Ask, space: str) -> Answer:
         spool.flush()
         size = spool.tell()
         data = memoryview(mmap(spool.fileno(), size, access=ACCESS_READ) if size else b"")
-        for file in files_of(data):
+        for file in shard_files(data):
             if file.size > UPLOADED_FILE_BYTES:
                 raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
             if not whose.hub.blobs.find(file.sha256, whose):
                 pieces = xorbs.read(file)
-                whose.hub.blobs.receive(whose.actor.name, pieces, file.size, file.sha256)
+                whose.hub.blobs.receive(whose, pieces, file.size, file.sha256)
     return json_answer({"result": 1})
 
 

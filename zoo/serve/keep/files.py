@@ -14,7 +14,7 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import Corrupt, MissingObject, NoCheckpoint
 from zoo.serve.keep.recent import Recent
 from zoo.store import Store
-from zoo.store.encoded import read_object
+from zoo.store.encoded import absent, read_object
 from zoo.store.files import object_ranges
 from zoo.store.listing import name_of
 from zoo.store.manifests import Document
@@ -139,6 +139,5 @@ class Files:
         Raises:
             MissingObject: One is not.
         """
-        lacking = self._store.missing("objects", {part.object for part in parts})
-        if lacking := self._store.missing("encoded", lacking):
+        if lacking := absent(self._store, {part.object for part in parts}):
             raise MissingObject("object", str(min(lacking)), str(self._store))

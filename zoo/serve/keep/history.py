@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import InvalidReference
+from zoo.errors import InvalidReference, ZooError
 from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
@@ -101,6 +102,17 @@ class History:
         self._recent: Recent[Reference, _Line] = Recent(ROOM)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
 
+    def repos(self) -> list[str]:
+        """The names that are there, or were, without their tags. Those in folders that cannot be
+        read are left out.
+        """
+        found: list[str] = []
+        for namespace in folders(self._store.backend, "refs/"):
+            with suppress(ZooError):
+                names = folders(self._store.backend, f"refs/{namespace}/")
+                found += [f"{namespace}/{name}" for name in names]
+        return found
+
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
         found = self.all_versions(repo)
@@ -120,6 +132,15 @@ class History:
                 continue
             if version:
                 found.append(version)
+        return found
+
+    def emptied(self, repo: str) -> str:
+        """When a tag of a name was deleted last; empty if none was."""
+        (namespace, name), found = repo.split("/"), ""
+        for tag in folders(self._store.backend, f"refs/{repo}/"):
+            with suppress(InvalidReference):
+                entry = self._store.read_ref(Reference(namespace, name, tag))
+                found = max(found, entry.at if entry and entry.deleted else "")
         return found
 
     def version(self, repo: str, revision: str) -> Version | None:

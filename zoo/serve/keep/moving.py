@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zoo.domain.history import RENAMED, RefEntry
+from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidReference
+from zoo.reflog import append_renaming
 from zoo.store import Store
 from zoo.store.capabilities import folders
 from zoo.workspace import Workspace
 
 __all__ = ["check_movable_to", "move_names"]
+
+Log = tuple[RefEntry, ...]
+TRIES = 30
+"""A name that others keep moving is tried to be moved so often."""
 
 
 def check_movable_to(store: Store, old: str, new: str) -> None:
@@ -22,9 +27,7 @@ def check_movable_to(store: Store, old: str, new: str) -> None:
         Conflict: The new name is, or was, another one.
     """
     for there in _refs(store, new):
-        known = store.history(there)
-        if known != store.history(_called(there, old))[: len(known)]:
-            raise Conflict(f"{there} is, or was, another one")
+        _check_same(there, store.history(there), store.history(_called(there, old)))
 
 
 def move_names(workspace: Workspace, old: str, new: str) -> None:
@@ -34,12 +37,15 @@ def move_names(workspace: Workspace, old: str, new: str) -> None:
     Raises:
         Conflict: Somebody else moves one of them.
     """
-    store = workspace.store
-    for ref in _refs(store, old):
-        entries = store.history(ref)
-        # Of a branch that was deleted, too: those that were made from it have its commits.
-        if entries and not entries[-1].renamed:
-            _move(workspace, ref, _called(ref, new), entries)
+    for ref in _refs(workspace.store, old):
+        for tried in range(1, TRIES + 1):
+            try:
+                _move(workspace, ref, _called(ref, new))
+            except Conflict:  # it has gone on, which is to go along
+                if tried == TRIES:
+                    raise
+            else:
+                break
 
 
 def _refs(store: Store, path: str) -> Iterator[Reference]:
@@ -55,16 +61,23 @@ def _called(ref: Reference, path: str) -> Reference:
     return Reference(namespace, name, ref.tag)
 
 
-def _move(
-    workspace: Workspace, ref: Reference, new: Reference, entries: tuple[RefEntry, ...]
-) -> None:
+def _check_same(new: Reference, there: Log, entries: Log) -> None:
+    """See that a new name has what is to be moved there, as far as both go."""
+    if any(one != other for one, other in zip(there, entries, strict=False)):
+        raise Conflict(f"{new} is, or was, another one")
+
+
+def _move(workspace: Workspace, ref: Reference, new: Reference) -> None:
     store = workspace.store
-    there = len(store.history(new))
-    with store.upload(), workspace.index.noted(new):
-        for entry in entries[there:]:
-            store.append_ref(new, entry)
-    if entries[-1].deleted:
+    entries = store.history(ref)
+    if not entries or entries[-1].renamed:
         return
-    if entries[-1].protected:
-        workspace.protect(ref, on=False)
-    workspace.delete(ref, why=f"{RENAMED}{new}")
+    there = store.history(new)
+    _check_same(new, there, entries)
+    with store.upload(), workspace.index.noted(new):
+        for entry in entries[len(there) :]:
+            store.append_ref(new, entry)
+    # A branch that was deleted goes along, too: those that were made from it have its commits.
+    if not entries[-1].deleted:
+        with workspace.index.noted(ref):
+            append_renaming(store, ref, entries[-1], new)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from zoo.errors import Corrupt
 from zoo.serve.keep.xorb import hash_text
 
-__all__ = ["SHARD_BYTES", "ShardFile", "Span", "files_of"]
+__all__ = ["SHARD_BYTES", "ShardFile", "Span", "shard_files"]
 
 SHARD_BYTES = 64 << 20
 TAG = b"HFRepoMetaData"
@@ -48,7 +48,7 @@ class ShardFile:
         return _spans(self._records)
 
 
-def files_of(data: memoryview) -> Iterator[ShardFile]:
+def shard_files(data: memoryview) -> Iterator[ShardFile]:
     """The files that a shard tells of.
 
     Raises:

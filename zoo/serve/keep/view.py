@@ -10,23 +10,21 @@ name their caches by, must not change.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from shlex import quote
 
 import msgspec
 
-from zoo.domain.card import ancestors, pipeline
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
 from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
-from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot, SnapshotFile
-from zoo.domain.task import with_intervals
-from zoo.errors import Corrupt, Invalid, InvalidReference
+from zoo.errors import Corrupt, Invalid
+from zoo.serve.keep.card import card_text
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
@@ -36,13 +34,12 @@ __all__ = [
     "CARD",
     "View",
     "ViewedFile",
-    "facts",
     "is_large",
     "keep_view",
-    "kept_view",
-    "kind_of",
-    "made_view",
-    "view_of",
+    "read_view",
+    "config_summary",
+    "checkpoint_view",
+    "snapshot_view",
 ]
 
 CARD = "README.md"
@@ -106,7 +103,7 @@ def _key(manifest: Digest) -> str:
     return f"views/{manifest.hex[:2]}/{manifest.hex}.json"
 
 
-def kept_view(store: Store, manifest: Digest) -> View | None:
+def read_view(store: Store, manifest: Digest) -> View | None:
     """The view that is kept of a checkpoint or a snapshot; None if none is.
 
     Raises:
@@ -133,7 +130,7 @@ def keep_view(store: Store, manifest: Digest, view: View) -> None:
             store.disk.create(_key(manifest), data)
 
 
-def made_view(
+def checkpoint_view(
     store: Store,
     digest: Digest,
     manifest: Manifest,
@@ -146,7 +143,7 @@ def made_view(
         MissingObject: One of its files is not here.
     """
     files = {file.path: file for file in _own(store, manifest)}
-    made = {**configuration, CARD: _card(digest, manifest, problem)}
+    made = {**configuration, CARD: card_text(digest, manifest, problem)}
     for name, text in made.items():
         data = text.encode()
         file = ViewedFile(path=name, size=len(data), git=blob_id(data), text=text)
@@ -162,7 +159,7 @@ def is_large(path: str, size: int) -> bool:
     return size > LARGE or bool(size and path.endswith(WEIGHTS))
 
 
-def view_of(store: Store, snapshot: Snapshot) -> View:
+def snapshot_view(store: Store, snapshot: Snapshot) -> View:
     """The view of a snapshot: its files.
 
     Raises:
@@ -175,7 +172,7 @@ def view_of(store: Store, snapshot: Snapshot) -> View:
         files=tuple(map(_viewed, snapshot.files)),
         sent=True,
         front=json.dumps(front),
-        config=json.dumps(kind_of(_text(store, snapshot, CONFIG))),
+        config=json.dumps(config_summary(_text(store, snapshot, CONFIG))),
     )
 
 
@@ -188,7 +185,7 @@ def _text(store: Store, snapshot: Snapshot, path: str) -> str:
     return data.decode(errors="replace")
 
 
-def kind_of(text: str) -> Json:
+def config_summary(text: str) -> Json:
     """What transformers looks at of a ``config.json`` before it downloads anything."""
     try:
         config = json.loads(text or "{}")
@@ -228,47 +225,3 @@ def _large(name: str, size: int, sha256: Digest) -> ViewedFile:
 
 def _bytes(store: Store, file: PlainFile) -> bytes:
     return b"".join(store.read("objects", file.object, 0, file.size))
-
-
-def facts(manifest: Manifest) -> dict[str, object]:
-    """What the front matter of its card says, without what is unknown."""
-    bases = [*_paths(parent.ref for parent in manifest.parents)]
-    said = {
-        "license": manifest.license,
-        "library_name": manifest.backbone.plugin,
-        "pipeline_tag": pipeline(manifest),
-        "tags": ["zoo", manifest.backbone.plugin],
-        "base_model": bases,
-    }
-    return {key: value for key, value in said.items() if value}
-
-
-def _paths(refs: Iterable[str]) -> Iterator[str]:
-    for ref in refs:
-        with suppress(InvalidReference):  # somebody's text
-            yield Reference.parse(ref).path
-
-
-def _card(digest: Digest, manifest: Manifest, problem: str) -> str:
-    # JSON is YAML, whatever is in the texts.
-    front = [f"{key}: {json.dumps(value)}" for key, value in facts(manifest).items()]
-    how = manifest.preprocessing
-    lines = ["---", *front, "---", "", f"# {manifest.backbone.shown}", ""]
-    lines += [f"Checkpoint {digest} of a zoo."]
-    if problem:
-        lines += ["", f"It has no config.json: {' '.join(problem.split())}"]
-    size = "x".join(map(str, how.input_size))
-    lines += ["", f"Images: {size}, {how.interpolation}, mean {how.mean}, std {how.std}."]
-    if manifest.classes:
-        lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
-    if manifest.metrics:
-        rows = (f"| {name} | {value} |" for name, value in with_intervals(manifest.metrics).items())
-        lines += ["", "## Results", "", "| metric | value |", "| --- | --- |", *rows]
-    if manifest.parents:
-        lines += ["", "## Lineage", "", *ancestors(manifest)]
-    return "\n".join(lines) + "\n"
-
-
-def _some(names: tuple[str, ...], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"`{' '.join(name.split())}`" for name in names[:most]) + more

@@ -13,7 +13,7 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import MissingObject, Unavailable, ZooError
 from zoo.serve.keep.describe import Described
 from zoo.serve.keep.recent import Recent
-from zoo.serve.keep.view import View, keep_view, kept_view, made_view, view_of
+from zoo.serve.keep.view import View, checkpoint_view, keep_view, read_view, snapshot_view
 from zoo.serve.keep.worker import Worker
 from zoo.store import Store
 
@@ -25,7 +25,7 @@ ROOM = 4096
 
 
 class Views:
-    """The views of the checkpoints in a store."""
+    """The views of the checkpoints and snapshots in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -42,24 +42,25 @@ class Views:
         Raises:
             Unavailable: It is not made yet, and ``patience``, in seconds, has an end.
         """
-        if view := self._recent.get(digest) or kept_view(self._store, digest):
+        if view := self._recent.get(digest) or read_view(self._store, digest):
             return self._recent.put(digest, view)
         try:
-            manifest = self._store.document(digest)
+            document = self._store.document(digest)
         except MissingObject:
             return View()
-        if isinstance(manifest, Snapshot):
-            return self._recent.put(digest, self._kept(digest, view_of(self._store, manifest)))
+        if isinstance(document, Snapshot):
+            view = self._kept(digest, snapshot_view(self._store, document))
+            return self._recent.put(digest, view)
         described = Described()
-        if not _explained(manifest):
+        if not _explained(document):
             try:
                 described = self._worker.ask(digest).result(patience)
             except TooLate:
                 raise Unavailable(f"checkpoint {digest.short}", "is being described") from None
-        return self._recent.put(digest, self._made(digest, manifest, described))
+        return self._recent.put(digest, self._made(digest, document, described))
 
     def _made(self, digest: Digest, manifest: Manifest, described: Described) -> View:
-        view = made_view(self._store, digest, manifest, described.texts, described.problem)
+        view = checkpoint_view(self._store, digest, manifest, described.texts, described.problem)
         if described.problem:
             LOG.warning("%s has no config.json: %s", digest.short, described.problem)
         return view if described.passing else self._kept(digest, view)
@@ -76,7 +77,7 @@ class Views:
         """Have the views made that are not kept yet, when nobody waits for others."""
         for digest in digests:
             try:
-                if self._recent.get(digest) or kept_view(self._store, digest):
+                if self._recent.get(digest) or read_view(self._store, digest):
                     continue
                 manifest = self._store.document(digest)
                 if isinstance(manifest, Manifest) and not _explained(manifest):

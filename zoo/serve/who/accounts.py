@@ -19,7 +19,7 @@ from zoo.serve.who.known import Known
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.repos import Repos
-from zoo.serve.who.rules import Given, Rules, fits, said
+from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -122,8 +122,8 @@ class Accounts:
         try:
             Reference(name, name)
         except InvalidReference as error:
-            fits = "1 to 128 letters, digits, '.', '_' or '-'"
-            raise InvalidReference(f"'{name}' cannot be an account: {fits}", hint="") from error
+            what = "1 to 128 letters, digits, '.', '_' or '-'"
+            raise InvalidReference(f"'{name}' cannot be an account: {what}", hint="") from error
         made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
@@ -218,7 +218,7 @@ class Accounts:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
             connection.execute(change.values(revoked=_text(_now())))
 
-    def look(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
+    def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
         one repository. Without a token it is anybody.
         """
@@ -234,7 +234,7 @@ class Accounts:
         return actor, rules
 
     def actor(self, name: str) -> Actor | None:
-        """An account as one that may read what it may; None if there is none."""
+        """An account as it would ask with a token to read; None if there is none."""
         with reading(self._engine) as connection:
             account = self._account(connection, name)
             teams = connection.scalars(TEAMS, {"who": name}).all()
@@ -268,7 +268,7 @@ class Accounts:
         with reading(self._engine) as connection:
             row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
             teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
-            return _Said(row, frozenset(teams), said(connection, repo))
+            return _Said(row, frozenset(teams), read_rules(connection, repo))
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token
@@ -276,12 +276,12 @@ class Accounts:
         with writing(self._engine) as connection:
             connection.execute(change)
 
-    def given(self) -> list[Given]:
-        """What was said of namespaces and repositories, by path."""
+    def rules(self) -> Rules:
+        """Who may do what, of all namespaces and repositories."""
         with reading(self._engine) as connection:
-            return said(connection).given()
+            return read_rules(connection)
 
-    def change(self, path: str, *, level: str | None = None) -> None:
+    def set_level(self, path: str, *, level: str | None = None) -> None:
         """Say who may read a namespace or a repository; None: as its namespace, or everything.
 
         Raises:

@@ -18,6 +18,7 @@ __all__ = [
     "Level",
     "Purpose",
     "Role",
+    "all_may_read",
     "as_seen",
     "kind_of_move",
     "may",
@@ -31,8 +32,8 @@ Role = Literal["reader", "writer", "maintainer", "owner"]
 """What somebody is in a namespace or of a repository; each may do what those before it may."""
 ROLES: tuple[Role, ...] = get_args(Role)
 Purpose = Literal["read", "append", "write"]
-"""What a token is for: to read; also to add versions, and change or remove none; to do all that its
-account may.
+"""What a token is for: to read; also to add repositories and files, and change or remove none; to
+do all that its account may.
 """
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 Action = Literal["read", "write", "force", "protect", "delete", "share"]
@@ -127,6 +128,21 @@ def may(actor: Actor, action: Action, access: Access) -> bool:
     if role is None or ROLES.index(role) < ROLES.index(needs.role):
         return False
     return PURPOSES.index(actor.purpose) >= PURPOSES.index(needs.purpose)
+
+
+def all_may_read(other: Access, readers: Access) -> bool:
+    """Whether whoever may read one repository, ``readers``, may read the other, too, with a token
+    that is for both.
+    """
+    if other.path == readers.path or other.level == "public":
+        return True
+    if readers.level == "public":
+        return False
+    if other.level == "internal":
+        return True
+    # Who is called as a namespace owns what is in it.
+    they, others = ({each.namespace, *each.roles} for each in (readers, other))
+    return readers.level == "private" and they <= others
 
 
 def kind_of_move(*, there: bool, onward: bool, protected: bool) -> Action:

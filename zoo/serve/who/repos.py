@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
+from zoo.reflog import now
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
@@ -21,27 +20,22 @@ class Repos:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def __contains__(self, path: str) -> bool:
-        """Whether it was made, and not deleted since."""
+    def made(self, path: str) -> str | None:
+        """When it was made; None if it was not, or was deleted or moved over HTTP since."""
         with reading(self._engine) as connection:
-            return (
-                connection.scalar(
-                    select(TABLE.c.path).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
-                )
-                is not None
-            )
+            there = select(TABLE.c.made).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
+            return connection.scalar(there)
 
-    def all(self) -> list[tuple[str, str]]:
-        """Those that were made, and when, the newest first."""
-        statement = select(TABLE.c.path, TABLE.c.made).where(TABLE.c.moved.is_(None))
+    def all(self) -> list[str]:
+        """Those that were made, the newest first."""
+        statement = select(TABLE.c.path).where(TABLE.c.moved.is_(None))
         with reading(self._engine) as connection:
-            rows = connection.execute(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))
-            return [(row.path, row.made) for row in rows]
+            return [*connection.scalars(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))]
 
-    def add(self, path: str) -> None:
-        """Make one."""
+    def add(self, path: str, emptied: str = "") -> None:
+        """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:
-            _put(connection, path)
+            _put(connection, path, made=max(now(), emptied))
 
     def remove(self, path: str) -> None:
         """Delete one, and what leads to it. What was said of it stays: it can be restored."""
@@ -72,6 +66,8 @@ class Repos:
             return connection.scalar(select(TABLE.c.moved).where(TABLE.c.path == path))
 
 
-def _put(connection: Connection, path: str, moved: str | None = None) -> None:
-    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    put(connection, TABLE, [{"path": path, "made": made, "moved": moved}], ["made", "moved"])
+def _put(
+    connection: Connection, path: str, moved: str | None = None, made: str | None = None
+) -> None:
+    row = {"path": path, "made": made or now(), "moved": moved}
+    put(connection, TABLE, [row], ["made", "moved"])

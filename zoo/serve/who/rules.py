@@ -11,9 +11,9 @@ from sqlalchemy import Connection, bindparam, select
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.serve.who import schema
-from zoo.serve.who.may import ROLES, Access, Level, Role
+from zoo.serve.who.may import LEVELS, ROLES, Access, Level, Role
 
-__all__ = ["Given", "Rules", "fits", "said"]
+__all__ = ["Given", "Rules", "fits", "is_wider", "read_rules"]
 
 EVERYTHING: Level = "internal"
 """Who may read what nobody has said anything of."""
@@ -65,14 +65,20 @@ class Rules:
         ]
 
 
-def said(connection: Connection, repo: str = "") -> Rules:
-    """What was said of a repository and its namespace, or of all."""
+def read_rules(connection: Connection, repo: str = "") -> Rules:
+    """What was said of a repository and its namespace; without one, of all."""
     levels, roles = OF_ONE if repo else OF_ALL
     which = {"repo": repo, "namespace": repo.partition("/")[0]} if repo else {}
     return Rules(
         {row.path: row.level for row in connection.execute(levels, which)},
         [(row.path, row.who, row.role) for row in connection.execute(roles, which)],
     )
+
+
+def is_wider(rules: Rules, path: str, than: str) -> bool:
+    """Whether the level of one repository shows it to more than that of another."""
+    there, other = (LEVELS.index(rules.access(each).level) for each in (path, than))
+    return there < other
 
 
 def fits(pattern: str, ref: Reference) -> bool:

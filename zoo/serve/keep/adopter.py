@@ -1,4 +1,4 @@
-"""Adopting: snapshots get the checkpoints that are among their files, when there is time."""
+"""Adopter: snapshots get the checkpoints that are among their files, when there is time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoo.errors import Conflict, ZooError
 from zoo.serve.keep.adopt import Adopted, Wanted
 from zoo.workspace import Workspace
 
-__all__ = ["ADOPTED", "Adopting"]
+__all__ = ["ADOPTED", "Adopter"]
 
 LOG = logging.getLogger("zoo.serve")
 ADOPTED = "adopt"
@@ -29,7 +29,7 @@ SECONDS = 1800
 ANSWER = msgspec.json.Decoder(Adopted)
 
 
-class Adopting:
+class Adopter:
     """Has the snapshots of a zoo adopted, one after the other, each in a process of its own."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -1,7 +1,8 @@
 """Blobs: the bytes of files, as they are sent, and who may rely on those that are here.
 
 A file is *there* for somebody if a repository that they may read has it, or had it, or if they have
-sent it themselves within a day. Knowing the SHA-256 of a file is no right to it.
+sent it themselves within a day, and to the same repository: another token of theirs may be for
+others alone. Knowing the SHA-256 of a file is no right to it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import PlainFile, WeightsFile, objects_of
+from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
 from zoo.store import Store
+from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
-from zoo.store.sent import FOLDER, clear, keep_sent, sent
+from zoo.store.sent import FOLDER, keep_sent, sent
 
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Blobs"]
 
 PATH = "file"
-"""A file that was sent gets its path when it is committed: ``replace(blob, path=…)``."""
+"""What was sent needs a path to be written down, and gets its own when it is committed."""
 
 
 class Blobs:
@@ -48,9 +50,9 @@ class Blobs:
         return f"{FOLDER}/{account}/{name}"
 
     def receive(
-        self, account: str, pieces: Iterable[bytes | memoryview], size: int, sha256: str | None
+        self, ask: Ask, pieces: Iterable[bytes | memoryview], size: int, sha256: str | None
     ) -> SnapshotFile:
-        """Keep a file of ``size`` bytes that an account sends, for a day or until it is committed.
+        """Keep a file of ``size`` bytes that is sent, for a day or until it is committed.
 
         Raises:
             Corrupt: It has another size, or another SHA-256; nothing was kept.
@@ -59,21 +61,21 @@ class Blobs:
         """
         if size > shutil.disk_usage(self._store.root).free:
             raise DiskFull(self._store.root)
-        return self._take_in(account, pieces, size, sha256, None)
+        return self._take_in(ask, pieces, size, sha256, None)
 
     def add(self, data: bytes, ask: Ask) -> SnapshotFile:
-        """Keep the bytes of a small file. In an upload of the store, which names them then."""
-        return self._take_in(ask.actor.name, [data], len(data), None, blob_id(data))
+        """Keep the bytes of a small file. Until a commit has it, a prune spares it for its age."""
+        return self._take_in(ask, [data], len(data), None, blob_id(data))
 
     def _take_in(
         self,
-        account: str,
+        ask: Ask,
         pieces: Iterable[bytes | memoryview],
         size: int,
         sha256: str | None,
         git: str | None,
     ) -> SnapshotFile:
-        folder = self.folder(account, f"tmp-{token_hex(8)}")
+        folder = self.folder(ask.actor.name, f"tmp-{token_hex(8)}")
         with incoming(self._store, pieces, size=size, folder=folder) as came:
             if sha256 not in (None, came.sha256.hex):
                 raise Corrupt("the file", f"sha256:{sha256}", str(came.sha256))
@@ -85,17 +87,14 @@ class Blobs:
             with self._store.upload():
                 came.publish()
                 if git is None:
-                    keep_sent(self._store, account, blob)
+                    keep_sent(self._store, ask.actor.name, ask.repo, blob)
         return blob
-
-    def clear(self) -> None:
-        """Delete what was sent and not committed, and what did not go on arriving."""
-        clear(self._store)
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:
         """A file that is there for who asks; None if none is."""
         digest = Digest("sha256", sha256)
-        found = sent(self._store, ask.actor.name, digest) if ask.actor.name else None
+        account = ask.actor.name
+        found = sent(self._store, account, ask.repo, digest) if account else None
         for file in [found] if found else self._readable(digest, ask):
             if self._is_whole(file):
                 return file
@@ -115,15 +114,7 @@ class Blobs:
         with suppress(Unavailable):  # it is being described
             for manifest, path in self.holders.places(repo, digest.hex, ask.patience):
                 if self._store.has_manifest(manifest):
-                    yield _blob(ask.hub.files.file(manifest, path))
+                    yield SnapshotFile.of(ask.hub.files.file(manifest, path))
 
     def _is_whole(self, file: SnapshotFile) -> bool:
-        needed = {digest for digest, _ in objects_of([file.stored])}
-        return not self._store.missing("encoded", self._store.missing("objects", needed))
-
-
-def _blob(file: WeightsFile | PlainFile) -> SnapshotFile:
-    if isinstance(file, PlainFile):
-        return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, object=file.object)
-    weights = Weights(header=file.header, tensors=file.tensors)
-    return SnapshotFile(path=PATH, size=file.size, sha256=file.sha256, weights=weights)
+        return not absent(self._store, [digest for digest, _ in objects_of([file.stored])])
