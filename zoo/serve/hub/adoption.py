@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.digest import Digest
@@ -16,6 +16,7 @@ from zoo.serve.who.may import Actor, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
 
+LOG = logging.getLogger("zoo.serve")
 LATELY = timedelta(days=1)
 """What could not be adopted for so long never will."""
 
@@ -40,7 +41,7 @@ def adopt_what_is_left(hub: Hub) -> None:
     """Have those adopted that were not when the server was stopped."""
     store, since = hub.workspace.store, datetime.now(UTC) - LATELY
     for ref in store.readable_refs()[0]:
-        with suppress(ZooError, OSError):  # whoever asks for it is told
+        try:
             entry = store.read_ref(ref)
             if entry is None or entry.deleted or entry.why != SENT:
                 continue
@@ -49,3 +50,7 @@ def adopt_what_is_left(hub: Hub) -> None:
             document, actor = store.document(entry.manifest), hub.accounts.actor(entry.by)
             if actor and isinstance(document, Snapshot):
                 adopt_later(hub, actor, ref, entry.manifest, document)
+        except (ZooError, OSError):
+            continue  # whoever asks for it is told
+        except Exception:
+            LOG.exception("%s is not adopted", ref)
