@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from fakes.checkpoints import assert_sound, store_checkpoint, tensors
@@ -141,7 +140,9 @@ def test_a_stock_client_adds_edits_and_deletes(
         api.upload_file(path_or_fileobj=b"---\na: [\n---\n", path_in_repo="README.md", repo_id=repo)
 
 
-def test_a_stock_client_sees_folders(api: HfApi, repo: str) -> None:
+def test_a_stock_client_sees_folders(
+    api: HfApi, repo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [CommitOperationAdd(path, path.encode()) for path in ("a/b/c", "a/d", "a.txt", "z")]
     api.create_commit(repo, files, commit_message="folders")
     assert [each.path for each in api.list_repo_tree(repo)] == ["a", "a.txt", "z"]
@@ -151,6 +152,11 @@ def test_a_stock_client_sees_folders(api: HfApi, repo: str) -> None:
     assert [each.path for each in api.get_paths_info(repo, ["a", "z", "q"])] == ["a", "z"]
     with pytest.raises(EntryNotFoundError):
         list(api.list_repo_tree(repo, "a/q"))
+    monkeypatch.setattr("zoo.serve.hub.tree.PAGE", 2)
+    assert [each.path for each in api.list_repo_tree(repo, recursive=True)] == whole
+    monkeypatch.setattr("zoo.serve.hub.tree.EXPANDED", 1)
+    expanded = [*api.list_repo_tree(repo, recursive=True, expand=True)]
+    assert [each.path for each in expanded] == whole
 
 
 def test_weights_are_taken_apart_and_come_back_as_they_were(
@@ -219,6 +225,7 @@ def test_a_lost_answer_is_given_again(plain: Plain) -> None:
         ([small("../x")], "BadRequest"),
         ([small("a/.git/config")], "BadRequest"),
         ([small("a\\b")], "BadRequest"),
+        ([small("a/" * 33 + "b")], "BadRequest"),
         ([small("a"), small("a/b")], "BadRequest"),
         ([text("a", "?", "base64")], "BadRequest"),
         ([text("a", "x", "rot13")], "BadRequest"),
