@@ -9,7 +9,15 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, PlainFile, Tensor, WeightsFile
-from zoo.domain.snapshot import Snapshot, SnapshotFile, Weights, is_snapshot, why_no_path
+from zoo.domain.snapshot import (
+    Snapshot,
+    SnapshotFile,
+    Weights,
+    folders_of,
+    is_snapshot,
+    why_no_path,
+    why_too_many,
+)
 from zoo.errors import InvalidManifest, Unsupported
 
 
@@ -114,7 +122,12 @@ def test_a_newer_format_is_told(version: object) -> None:
         ".git/config",
         "a/.GIT/x",
         "e\u0301",
-        "a" * 1025,
+        "a/" * 512 + "a",
+        "a/" * 33 + "a",
+        "é" * 128,
+        "a\x85",
+        "gpj\u202e.exe",
+        "\u2066a",
         "\udc80",
     ],
 )
@@ -125,7 +138,33 @@ def test_a_path_that_could_lead_elsewhere_is_refused(path: str) -> None:
             Snapshot.from_bytes(with_path(path))
 
 
-@pytest.mark.parametrize("path", ["a", ".gitattributes", "a/b c/é.json", "x" * 1024, "a.git/b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a",
+        ".gitattributes",
+        "a/b c/é.json",
+        "x" * 255,
+        "a.git/b",
+        "a/" * 32 + "a",
+        "👩\u200d👧.png",
+    ],
+)
 def test_other_paths_are_taken(path: str) -> None:
     assert why_no_path(path) is None
     assert Snapshot.from_bytes(with_path(path)).by_path[path]
+
+
+def test_files_and_their_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [f"{'a/' * 20}{number}" for number in range(9)]
+    folders = folders_of(paths)
+    assert len(folders) == 20
+    assert why_too_many(paths, folders) is None
+    for name in ("SNAPSHOT_FILES", "SNAPSHOT_PATH_LETTERS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"zoo.domain.snapshot.{name}", 8)
+            assert why_too_many(paths, folders)
+            with pytest.raises(InvalidManifest, match="more than 8"):
+                Snapshot.from_bytes(
+                    Snapshot.of(replace(README, path=path) for path in paths).to_bytes()
+                )

@@ -173,6 +173,18 @@ MANIFEST_VALUES = 2_000_000
 PATH_BYTES = 1024
 """Of the path of a file in a repository."""
 
+PART_BYTES = 255
+"""Of each part of it: file systems take no more."""
+
+PATH_FOLDERS = 32
+"""Folders within each other that a file of a repository is in."""
+
+SNAPSHOT_FILES = 100_000
+"""Files of a repository at a time."""
+
+SNAPSHOT_PATH_LETTERS = 1 << 24
+"""Of the paths of all files and folders of a repository together, each folder counted once."""
+
 NESTED_ANCESTORS = 50_000
 """Ancestors that a manifest of format 1 tells of, each as often as it is in it."""
 

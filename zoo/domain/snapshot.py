@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,15 @@ from msgspec import Meta, ValidationError, convert, to_builtins
 
 from zoo.domain.bounded import parse
 from zoo.domain.digest import Digest
-from zoo.domain.limits import MANIFEST_BYTES, MANIFEST_VALUES, PATH_BYTES
+from zoo.domain.limits import (
+    MANIFEST_BYTES,
+    MANIFEST_VALUES,
+    PART_BYTES,
+    PATH_BYTES,
+    PATH_FOLDERS,
+    SNAPSHOT_FILES,
+    SNAPSHOT_PATH_LETTERS,
+)
 from zoo.domain.manifest import (
     Bytes,
     PlainFile,
@@ -31,13 +39,23 @@ from zoo.domain.manifest import (
 )
 from zoo.errors import MALFORMED, InvalidManifest, Unsupported
 
-__all__ = ["Snapshot", "SnapshotFile", "Weights", "folders_of", "is_snapshot", "why_no_path"]
+__all__ = [
+    "Snapshot",
+    "SnapshotFile",
+    "Weights",
+    "folders_of",
+    "is_snapshot",
+    "why_no_path",
+    "why_too_many",
+]
 
 FORMAT = 3
 """Manifests are of formats 1 and 2: what reads nothing else says that it does not know this one."""
 BEGINNING = b'{"checkpoint":'
 """The canonical form of no manifest begins so."""
 NESTING = 8
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that make a terminal or a page show a path as another one."""
 GIT = "[0-9a-f]{40}"
 
 
@@ -182,7 +200,9 @@ class Snapshot:
         paths = [file.path for file in self.files]
         if paths != sorted(set(paths)):
             raise ValueError("its files are not sorted, each once")
-        folders = {above for path in paths for above in folders_of(path)}
+        folders = folders_of(paths)
+        if why := why_too_many(paths, folders):
+            raise ValueError(why)
         for file in self.files:
             if why := why_no_path(file.path):
                 raise ValueError(f"unsafe path {file.path!r:.200}: {why}")
@@ -199,10 +219,26 @@ def is_snapshot(data: bytes) -> bool:
     return data.startswith(BEGINNING)
 
 
-def folders_of(path: str) -> Iterator[str]:
-    """The folders that a path is in, the outermost first."""
-    parts = path.split("/")
-    yield from ("/".join(parts[:count]) for count in range(1, len(parts)))
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """The folders that files are in, each made once, however many files and folders are in it."""
+    found: set[str] = set()
+    for path in paths:
+        above = path.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
+
+
+def why_too_many(paths: Collection[str], folders: Collection[str]) -> str | None:
+    """Why a repository cannot have so many files and folders; None if it can."""
+    if len(paths) > SNAPSHOT_FILES:
+        return f"there are more than {SNAPSHOT_FILES:,} files"
+    if sum(map(len, paths)) + sum(map(len, folders)) > SNAPSHOT_PATH_LETTERS:
+        return (
+            f"the paths of all files and folders have more than {SNAPSHOT_PATH_LETTERS:,} letters"
+        )
+    return None
 
 
 def why_no_path(path: str) -> str | None:
@@ -212,11 +248,15 @@ def why_no_path(path: str) -> str | None:
     """
     if len(path.encode(errors="replace")) > PATH_BYTES:
         return f"it has more than {PATH_BYTES} bytes"
+    if path.count("/") > PATH_FOLDERS:
+        return f"it is in more than {PATH_FOLDERS} folders"
+    if UNSHOWN.search(path):
+        return "it has a control character, or one that turns text around"
     for part in path.split("/"):
         if not is_file_name(part):
             return "a part of it is empty, a dot or two, or has a character that no name has"
-        if re.search(r"[\x00-\x1f\x7f]", part):
-            return "it has a control character"
+        if len(part.encode()) > PART_BYTES:
+            return f"a part of it has more than {PART_BYTES} bytes"
         if part.lower() == ".git":
             return "Git keeps its own files there"
     return None if unicodedata.is_normalized("NFC", path) else "it is not in Unicode's form NFC"

@@ -120,16 +120,20 @@ class Server(uvicorn.Server):
             with suppress(ZooError, OSError):  # whoever asks for it is told
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
-        adopt_what_is_left(self.hub)
-        self.hub.views.prepare(dict.fromkeys([*newest, *(each for line in lines for each in line)]))
-        self.hub.blobs.holders.look_at_all()
+        every = dict.fromkeys([*newest, *(each for line in lines for each in line)])
+        _try(partial(adopt_what_is_left, self.hub))
+        _try(partial(self.hub.views.prepare, every))
+        _try(self.hub.blobs.holders.look_at_all)
 
 
 def _try(what: Callable[[], None]) -> None:
+    """Do something beside answering; whatever fails, the thread goes on."""
     try:
         what()
     except (ZooError, OSError) as error:
-        LOG.warning("what was sent is not looked after: %s", error)
+        LOG.warning("not all is looked after: %s", error)
+    except Exception:
+        LOG.exception("not all is looked after")
 
 
 def _listen(address: Address) -> socket.socket:

@@ -4,7 +4,7 @@ learns of it, and so do all who may read the name that has it.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +20,7 @@ from zoo.serve.who.may import Actor, all_may_read, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
 
+LOG = logging.getLogger("zoo.serve")
 SAYS = (CONFIG, "open_clip_config.json")
 """Files of which one says what network weights are."""
 LATELY = timedelta(days=1)
@@ -52,7 +53,7 @@ def adopt_what_is_left(hub: Hub) -> None:
     store, since = hub.workspace.store, datetime.now(UTC) - LATELY
     limited = {token.account for token in hub.accounts.tokens() if token.only}
     for ref in store.readable_refs()[0]:
-        with suppress(ZooError, OSError):  # whoever asks for it is told
+        try:
             entry = store.read_ref(ref)
             if entry is None or entry.deleted or entry.why != SENT:
                 continue
@@ -63,3 +64,7 @@ def adopt_what_is_left(hub: Hub) -> None:
                 actor = replace(actor, only=frozenset({ref.path}))
             if actor and isinstance(document, Snapshot):
                 adopt_later(hub, actor, ref, entry.manifest, document)
+        except (ZooError, OSError):
+            continue  # whoever asks for it is told
+        except Exception:
+            LOG.exception("%s is not adopted", ref)

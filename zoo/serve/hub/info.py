@@ -120,7 +120,7 @@ class ModelInfo:
         """What transformers look at before they download anything."""
         view = self.commit.view
         if view.sent:
-            return dict(json.loads(view.config))
+            return config_summary(view.config)
         file = view.file(CONFIG)
         return config_summary(file.text if file and file.text else "")
 

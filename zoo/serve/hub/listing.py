@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import TypeVar
 
 from msgspec.json import encode
 
+from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.errors import ZooError
+from zoo.errors import Unavailable, ZooError
 from zoo.registry import Found, Registry
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.info import USUAL, ModelInfo, chosen
 from zoo.serve.keep.history import MAIN
+from zoo.serve.keep.view import View
 
-__all__ = ["having_files", "list_models", "list_nothing", "readable"]
+__all__ = ["having_files", "list_models", "list_nothing", "readable", "told_of"]
 
+T = TypeVar("T")
+LOG = logging.getLogger("zoo.serve")
 MOST = 1_000_000
 PAGE = 1000
 SHORT = ("downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags")
@@ -43,15 +49,35 @@ def list_models(ask: Ask) -> Answer:
     query = ask.call.query
     begin, limit = (_number(query.get(name, "")) for name in ("cursor", "limit"))
     known = query.keys() <= SHOWS | ORDERS | FILTERS
-    found = [each for each in _wanted(ask) if _fits(ask, each)] if known else []
+    wanted = _wanted(ask) if known else ()
+    found = [each for each, fits in told_of(wanted, lambda each: (each, _fits(ask, each))) if fits]
     found.sort(key=lambda each: each.modified, reverse=True)
     begin, size = begin or 0, min(limit or PAGE, PAGE)
     names = chosen(ask, _shown(ask))
-    more = begin + size < len(found)
+    page, more = found[begin : begin + size], begin + size < len(found)
     return Answer(
         headers={**JSON, **(ask.next_page(cursor=begin + size) if more else {})},
-        body=encode([each.to_json(names) for each in found[begin : begin + size]]),
+        body=b"[" + b",".join(told_of(page, lambda each: encode(each.to_json(names)))) + b"]",
     )
+
+
+def told_of(found: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Iterator[T]:
+    """What is told of each repository; one that fails is left out, and fails no list.
+
+    Raises:
+        Unavailable: One is being described.
+    """
+    for each in found:
+        try:
+            told = tell(each)
+        except Unavailable:
+            raise
+        except (Refused, ZooError) as error:  # the index lags behind, or it is damaged
+            LOG.warning("%s is left out of a list: %s", each.repo, error)
+        except Exception:
+            LOG.exception("%s is left out of a list", each.repo)
+        else:
+            yield told
 
 
 def _number(text: str) -> int | None:
@@ -98,14 +124,25 @@ def having_files(
 
 def _of_files(ask: Ask, path: str) -> Iterator[ModelInfo]:
     """A repository that has no checkpoint, unless it is empty, or was deleted."""
+    version = view = None
     with suppress(ZooError, OSError):  # whoever asks for it is told
         version = next(iter(ask.hub.history.versions(path)), None)
-        if version and version.entry.when:
-            view = ask.hub.views.of(version.entry.manifest, 0)
-            if view.sent:
-                yield ModelInfo(
-                    ask, path, version.entry.manifest, version.entry.when, version.name, view
-                )
+    if version and version.entry.when:
+        view = _sent(ask, version.entry.manifest)
+    if version and version.entry.when and view:
+        yield ModelInfo(ask, path, version.entry.manifest, version.entry.when, version.name, view)
+
+
+def _sent(ask: Ask, digest: Digest) -> View | None:
+    """The view of a snapshot; None of something else, or if it cannot be told."""
+    try:
+        view = ask.hub.views.of(digest, 0)
+    except (ZooError, OSError):  # whoever asks for it is told
+        return None
+    except Exception:
+        LOG.exception("%s cannot be described", digest.short)
+        return None
+    return view if view.sent else None
 
 
 def readable(ask: Ask, author: str | None) -> dict[str, Found]:
@@ -135,11 +172,9 @@ def _of_checkpoint(ask: Ask, path: str, found: Found) -> ModelInfo | None:
     ref = Reference.parse(found.name)
     revision = MAIN if ref.tag == DEFAULT_TAG else ref.tag
     entry = ask.hub.workspace.store.read_ref(ref)
-    view = None
+    sent = None
     if entry and entry.manifest != found.manifest:  # it is one among files, or the index lags
-        with suppress(ZooError):
-            view = ask.hub.views.of(entry.manifest, 0)
-    sent = view if view and view.sent else None
+        sent = _sent(ask, entry.manifest)
     return ModelInfo(ask, path, found.manifest, modified, revision, sent)
 
 
@@ -150,10 +185,7 @@ def _fits(ask: Ask, info: ModelInfo) -> bool:
     words += query.getlist("pipeline_tag")
     if query.get("gated", "false").lower() == "true":  # none is
         return False
-    try:
-        return not words or set(words) <= set(info.tags)
-    except (Refused, ZooError):  # the index lags behind, or it is damaged
-        return False
+    return not words or set(words) <= set(info.tags)
 
 
 def _bounds(text: str) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from zoo.domain.limits import COMMIT_BYTES, COMMIT_LINE_BYTES, COMMIT_LINES, MESSAGE_BYTES
-from zoo.domain.snapshot import SnapshotFile, folders_of, why_no_path
+from zoo.domain.snapshot import SnapshotFile, folders_of, why_no_path, why_too_many
 from zoo.serve.http.errors import Refused
 from zoo.serve.keep.view import is_large
 
@@ -190,7 +190,8 @@ def applied(operations: Iterable[SnapshotFile | Deletion], tree: Tree) -> Tree:
     """The files after operations on those of ``tree``.
 
     Raises:
-        Refused: A file that is to be deleted is not there, or one is a folder, too.
+        Refused: A file that is to be deleted is not there, or one is a folder, too, or they are too
+            many.
     """
     files = dict(tree)
     for each in operations:
@@ -206,7 +207,9 @@ def applied(operations: Iterable[SnapshotFile | Deletion], tree: Tree) -> Tree:
             raise Refused("EntryNotFound", text)
         for path in gone:
             del files[path]
-    folders = {above for path in files for above in folders_of(path)}
+    folders = folders_of(files)
+    if why := why_too_many(files, folders):
+        raise Refused("BadRequest", f"{why}, which is the most here")
     if both := folders & files.keys():
         raise Refused("BadRequest", f"'{min(both)}' would be a file and a folder")
     return files

@@ -6,7 +6,7 @@ from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
-from zoo.serve.hub.listing import having_files, readable
+from zoo.serve.hub.listing import having_files, readable, told_of
 
 __all__ = ["members", "organization", "repositories", "user"]
 
@@ -47,7 +47,8 @@ def repositories(ask: Ask, organization: str = "") -> Answer:
     """The repositories of a team, or of who asks, with the room that they take."""
     if organization:
         _check_there(ask, organization, team=True)
-    found = [(each, each.storage) for each in having_files(ask, organization or ask.actor.name)]
+    own = having_files(ask, organization or ask.actor.name)
+    found = [*told_of(own, lambda each: (each, each.storage))]
     total = sum(size for _, size in found)
     return json_answer(
         [

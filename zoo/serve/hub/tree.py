@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
+from msgspec.json import encode
+
 from zoo.domain.plain import Json
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.hub.info import lfs
@@ -16,8 +19,12 @@ from zoo.serve.keep.view import ViewedFile
 __all__ = ["list_tree", "paths_info"]
 
 
+PAGE, EXPANDED = 1000, 50
+"""Files and folders on a page, and if it is told of each since when it is as it is."""
+
+
 def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
-    """What is in a folder; with ``recursive``, also in those within it."""
+    """What is in a folder, a page of it; with ``recursive``, also in those within it."""
     if ask.is_empty(revision) and not path:
         return json_answer([])
     commit, path = ask.commit(revision), path.strip("/")
@@ -31,7 +38,16 @@ def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
     there = [each for each in {**folders, **files} if each != path and each.startswith(below)]
     if not ask.call.flag("recursive"):
         there = [each for each in there if "/" not in each.removeprefix(below)]
-    return json_answer(_items(ask, commit, sorted(there), expand=ask.call.flag("expand")))
+    there.sort()
+    expand = ask.call.flag("expand")
+    # By its last path: a branch may have moved before the next page is asked for.
+    begin = bisect_right(there, ask.call.query.get("cursor", ""))
+    end = begin + (EXPANDED if expand else PAGE)
+    page = there[begin:end]
+    return Answer(
+        headers={**JSON, **(ask.next_page(cursor=page[-1]) if end < len(there) else {})},
+        body=encode(_items(ask, commit, page, expand=expand)),
+    )
 
 
 def paths_info(ask: Ask, revision: str) -> Answer:

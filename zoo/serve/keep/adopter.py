@@ -75,6 +75,8 @@ class Adopter:
                     LOG.warning("%s holds files only: %s", wanted.name, done.problem)
             except (ZooError, OSError) as error:
                 LOG.warning("%s holds files only for now: %s", wanted.name, error)
+            except Exception:
+                LOG.exception("%s holds files only for now", wanted.name)
 
     def _adopted(self, wanted: Wanted) -> Adopted:
         command = [sys.executable, "-m", "zoo.serve.keep.adopt", str(self._workspace.root)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -13,7 +13,11 @@ from zoo.domain.plain import Json
 __all__ = ["front_matter"]
 
 BETWEEN = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+"""One that makes texts of all: what it makes of numbers, dates and tags fails in many ways."""
+WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+INT = re.compile(r"[-+]?[0-9]{1,19}")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 def front_matter(text: str) -> Json:
@@ -25,12 +29,15 @@ def front_matter(text: str) -> Json:
     match = BETWEEN.match(text)
     if match is None:
         return {}
-    if len(match[1].encode(errors="replace")) > FRONT_BYTES:
+    if len(match[1].encode()) > FRONT_BYTES:
         raise ValueError(f"it has more than {FRONT_BYTES} bytes")
     try:
         _check(match[1])
-        data = _plain(yaml.load(match[1], Loader=LOADER))  # noqa: S506 - a safe one
-    except yaml.YAMLError as error:
+        node = yaml.compose(match[1], Loader=LOADER)
+        data = None if node is None else _plain(node)
+    except ValueError:
+        raise
+    except Exception as error:  # a library's, of somebody's text
         raise ValueError(" ".join(str(error).split())) from error
     if data is None:
         return {}
@@ -45,6 +52,8 @@ def _check(text: str) -> None:
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("it has an alias, which is not allowed here")
+        if getattr(event, "tag", None):
+            raise ValueError(f"it has the tag {event.tag!r:.80}, which is not allowed here")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > FRONT_NESTING:
@@ -53,14 +62,30 @@ def _check(text: str) -> None:
             depth -= 1
 
 
-def _plain(value: object) -> Any:
-    """The same as JSON has it: YAML knows dates, sets and any number."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, bool | float | None):
-        return value
-    if isinstance(value, int) and abs(value) <= LARGEST:
-        return value
-    return str(value)
+def _plain(node: yaml.Node) -> object:
+    """A node as JSON has it, by the core rules of YAML 1.2: dates are texts."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(each) for each in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {_text(key): _plain(value) for key, value in node.value}
+    text = _text(node)
+    return text if node.style else _value(text)
+
+
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError("a list or a map is no key")
+    node.value.encode()  # half a character is no text
+    return str(node.value)
+
+
+def _value(text: str) -> object:
+    """What a text without quotes stands for; a number that JSON has none of is a text."""
+    if text in WORDS or (text.lower() in WORDS and text in (text.upper(), text.title())):
+        return WORDS[text.lower()]
+    if INT.fullmatch(text):
+        whole = int(text)
+        return whole if abs(whole) <= LARGEST else text
+    if FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    return text

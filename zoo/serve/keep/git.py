@@ -34,11 +34,12 @@ def tree_ids(files: Iterable[tuple[str, str]]) -> dict[str, str]:
     # What each folder has; the names of folders are sorted as if they ended with a slash.
     entries: dict[str, list[tuple[bytes, bytes]]] = {"": []}
     for path, file in files:
-        above, _, name = path.rpartition("/")
-        entries.setdefault(above, []).append((name.encode(), _entry("100644", name, file)))
-        while above:
+        folder, _, name = path.rpartition("/")
+        above = folder
+        while above not in entries:
+            entries[above] = []
             above = above.rpartition("/")[0]
-            entries.setdefault(above, [])
+        entries[folder].append((name.encode(), _entry("100644", name, file)))
     ids: dict[str, str] = {}
     for folder in sorted(entries, key=lambda path: -len(path.split("/")) if path else 1):
         ids[folder] = _id("tree", b"".join(entry for _, entry in sorted(entries[folder])))

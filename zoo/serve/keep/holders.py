@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
@@ -14,6 +14,7 @@ from zoo.store import Store
 
 __all__ = ["Holders"]
 
+LOG = logging.getLogger("zoo.serve")
 ROOM = 4096
 
 
@@ -30,9 +31,13 @@ class Holders:
     def look_at_all(self) -> None:
         """Look at all repositories, as far as they are described."""
         for ref in self._store.readable_refs()[0]:
-            with suppress(ZooError):  # whoever asks for it is told
+            try:
                 if version := self._history.version_of(ref):
                     self._files(version, 0)
+            except (ZooError, OSError):
+                continue  # whoever asks for it is told
+            except Exception:
+                LOG.exception("%s cannot be described", ref)
 
     def repos(self, sha256: str) -> set[str]:
         """The repositories that may have a file."""

@@ -47,6 +47,8 @@ LARGE = 1 << 20
 """Bytes of a file that is kept by Git LFS, which knows it by its SHA-256."""
 WEIGHTS = ".safetensors"
 """How files end that are, whatever their size."""
+NETWORKS, NAME_LETTERS = 16, 200
+"""So many names of networks are taken from a ``config.json``, of so many letters each."""
 
 
 class ViewedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -191,8 +193,24 @@ def config_summary(text: str) -> Json:
         config = json.loads(text or "{}")
     except (ValueError, RecursionError):  # somebody's file
         return {}
-    named = ("architectures", "model_type")
-    return {k: config[k] for k in named if k in config} if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    kind, networks = config.get("model_type"), config.get("architectures")
+    said: Json = {"model_type": kind} if _is_name(kind) else {}
+    if isinstance(networks, list) and len(networks) <= NETWORKS and all(map(_is_name, networks)):
+        said["architectures"] = networks
+    return said
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value of somebody's file is a short text; JSON knows halves of characters, too."""
+    if not isinstance(value, str) or len(value) > NAME_LETTERS:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _viewed(file: SnapshotFile) -> ViewedFile:

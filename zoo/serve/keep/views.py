@@ -89,6 +89,8 @@ class Views:
                 continue  # a prune has taken it
             except ZooError as error:
                 LOG.warning("checkpoint %s: %s", digest.short, error)
+            except Exception:
+                LOG.exception("checkpoint %s cannot be described", digest.short)
 
 
 def _explained(manifest: Manifest) -> bool:
