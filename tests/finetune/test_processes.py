@@ -125,7 +125,7 @@ def test_two_processes_equal_one(
     assert len(list_runs(workspace)) == 2  # one each: the second process wrote none
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name in one:
-        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=2e-5), name
+        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=5e-5), name
     start = weights(workspace, f"team/{network}")[moved]
     assert not torch.allclose(one[moved], start[: len(one[moved])])
     losses = [

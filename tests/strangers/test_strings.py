@@ -94,7 +94,7 @@ def full(made: Path) -> dict[str, Any]:
         "parents": [parent],
         "ancestors": {str(digest): [{**parent, "manifest": f"blake3:{'1' * 64}"}]},
         "recipe": Recipe(data="data", task="classification", preset="standard", fold="1/3",
-                         batch_norm="live").to_json(),
+                         batch_norm="live", held_out="any").to_json(),
         "freeze": {"frozen": ["a"], "boundary": "b", "kept": "epoch 1"},
         "metrics": {"accuracy": 0.5},
         "provenance": {"source": "file", "locator": "x", "revision": "1", "file": "a",
