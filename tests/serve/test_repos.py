@@ -10,7 +10,6 @@ import pytest
 from fakes.checkpoints import stored_snapshot
 from fakes.clock import earlier
 from fakes.served import Got, Served, serving
-from huggingface_hub import HfApi
 from sqlalchemy import inspect
 
 from zoo.domain.history import RefEntry
@@ -257,14 +256,14 @@ def test_names_of_files_only_are_listed_wherever_they_came_from(zoo: Workspace) 
         for query in ("?author=secret", "?search=net", "?num_parameters=max:1B", "?filter=x"):
             listed = served.ask(f"/api/models{query}", token=ann).json
             assert readme not in [each["id"] for each in listed]
-        api = HfApi(served.url, token=ann)
-        repos = {each.id: each for each in api.list_user_repos("team")}
+        of_team = "/api/organizations/team/settings/repositories"
+        repos = {each["id"]: each for each in served.ask(of_team, token=ann).json}
         assert repos.keys() == {readme, "team/net"}
-        assert (repos[readme].storage, repos[readme].visibility) == (6, "internal")
-        assert sum(each.storage_percent for each in repos.values()) == pytest.approx(100)
-        assert [*api.list_user_repos()] == []
+        assert (repos[readme]["storage"], repos[readme]["visibility"]) == (6, "internal")
+        assert sum(each["storagePercent"] for each in repos.values()) == pytest.approx(100)
+        assert served.ask("/api/settings/repositories", token=ann).json == []
         served.accounts.set_level(readme, level="private")
-        assert readme not in [each.id for each in api.list_user_repos("team")]
+        assert [each["id"] for each in served.ask(of_team, token=ann).json] == ["team/net"]
         assert readme not in [each["id"] for each in served.ask("/api/models", token=ann).json]
         served.accounts.set_level("team", level="private")
         for name in ("team", "nobody"):

@@ -184,7 +184,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     young_manifests = _either(young)
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= _bases(headers["encoded"], young["encoded"])
-    if store.is_zoo:
+    if store.is_zoo:  # nobody sends files to a remote
         coming = sent_objects(store, now)
         relied |= coming | _bases(headers["encoded"], coming)
     doomed, spared = [], 0

@@ -63,7 +63,7 @@ class Blobs:
         return self._take_in(account, pieces, size, sha256, None)
 
     def add(self, data: bytes, ask: Ask) -> SnapshotFile:
-        """Keep the bytes of a small file. In an upload of the store, which names them then."""
+        """Keep the bytes of a small file. Until a commit has it, a prune spares it for its age."""
         return self._take_in(ask.actor.name, [data], len(data), None, blob_id(data))
 
     def _take_in(

@@ -149,7 +149,7 @@ def _committed(ask: Ask, revision: str, sent: Operations) -> Commit:
             return head
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
-        digest = _kept(ask, snapshot)
+        digest = _put_snapshot(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
     adopt_later(ask.hub, ask.actor, ref, digest, snapshot)
     moved = history.version_of(ref)
@@ -186,7 +186,7 @@ def _check_here(ask: Ask, files: Tree) -> None:
         raise Refused("Busy", "the zoo was tidied up meanwhile: send the files again")
 
 
-def _kept(ask: Ask, snapshot: Snapshot) -> Digest:
+def _put_snapshot(ask: Ask, snapshot: Snapshot) -> Digest:
     data = snapshot.to_bytes()
     try:
         Snapshot.from_bytes(data)  # nobody could read it, or prune, if it broke the format

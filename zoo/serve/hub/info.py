@@ -18,9 +18,10 @@ from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.keep.card import card_data
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
-from zoo.serve.keep.view import View, ViewedFile, card_data, config_summary
+from zoo.serve.keep.view import View, ViewedFile, config_summary
 
 __all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info"]
 

@@ -15,17 +15,14 @@ import msgspec
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.limits import HEADER_BYTES
-from zoo.domain.network import CONFIG
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import ZooError
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Adopted", "Wanted", "is_network"]
+__all__ = ["Adopted", "Wanted"]
 
-SAYS = (CONFIG, "open_clip_config.json")
-"""Files of which one says what network weights are."""
 TOLD = (".json", ".md", ".txt", "LICENSE", "NOTICE")
 """How files begin or end that may tell more of it."""
 
@@ -49,12 +46,6 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
 
     checkpoint: str = ""
     problem: str = ""
-
-
-def is_network(snapshot: Snapshot) -> bool:
-    """Whether files of a snapshot may say what network its weights are."""
-    named = any(name in snapshot.by_path for name in SAYS)
-    return named and any(file.weights and "/" not in file.path for file in snapshot.files)
 
 
 def adopted(workspace: Workspace, wanted: Wanted) -> Adopted:

@@ -10,23 +10,21 @@ name their caches by, must not change.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from shlex import quote
 
 import msgspec
 
-from zoo.domain.card import ancestors, pipeline
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
 from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
-from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot, SnapshotFile
-from zoo.domain.task import with_intervals
-from zoo.errors import Corrupt, Invalid, InvalidReference
+from zoo.errors import Corrupt, Invalid
+from zoo.serve.keep.card import card_text
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
@@ -36,7 +34,6 @@ __all__ = [
     "CARD",
     "View",
     "ViewedFile",
-    "card_data",
     "is_large",
     "keep_view",
     "read_view",
@@ -148,7 +145,7 @@ def checkpoint_view(
         MissingObject: One of its files is not here.
     """
     files = {file.path: file for file in _own(store, manifest)}
-    made = {**configuration, CARD: _card(digest, manifest, problem)}
+    made = {**configuration, CARD: card_text(digest, manifest, problem)}
     for name, text in made.items():
         data = text.encode()
         file = ViewedFile(path=name, size=len(data), git=blob_id(data), text=text)
@@ -246,47 +243,3 @@ def _large(name: str, size: int, sha256: Digest) -> ViewedFile:
 
 def _bytes(store: Store, file: PlainFile) -> bytes:
     return b"".join(store.read("objects", file.object, 0, file.size))
-
-
-def card_data(manifest: Manifest) -> dict[str, object]:
-    """What the front matter of its card says, without what is unknown."""
-    bases = [*_paths(parent.ref for parent in manifest.parents)]
-    said = {
-        "license": manifest.license,
-        "library_name": manifest.backbone.plugin,
-        "pipeline_tag": pipeline(manifest),
-        "tags": ["zoo", manifest.backbone.plugin],
-        "base_model": bases,
-    }
-    return {key: value for key, value in said.items() if value}
-
-
-def _paths(refs: Iterable[str]) -> Iterator[str]:
-    for ref in refs:
-        with suppress(InvalidReference):  # somebody's text
-            yield Reference.parse(ref).path
-
-
-def _card(digest: Digest, manifest: Manifest, problem: str) -> str:
-    # JSON is YAML, whatever is in the texts.
-    front = [f"{key}: {json.dumps(value)}" for key, value in card_data(manifest).items()]
-    how = manifest.preprocessing
-    lines = ["---", *front, "---", "", f"# {manifest.backbone.shown}", ""]
-    lines += [f"Checkpoint {digest} of a zoo."]
-    if problem:
-        lines += ["", f"It has no config.json: {' '.join(problem.split())}"]
-    size = "x".join(map(str, how.input_size))
-    lines += ["", f"Images: {size}, {how.interpolation}, mean {how.mean}, std {how.std}."]
-    if manifest.classes:
-        lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
-    if manifest.metrics:
-        rows = (f"| {name} | {value} |" for name, value in with_intervals(manifest.metrics).items())
-        lines += ["", "## Results", "", "| metric | value |", "| --- | --- |", *rows]
-    if manifest.parents:
-        lines += ["", "## Lineage", "", *ancestors(manifest)]
-    return "\n".join(lines) + "\n"
-
-
-def _some(names: tuple[str, ...], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"`{' '.join(name.split())}`" for name in names[:most]) + more
