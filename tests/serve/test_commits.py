@@ -240,6 +240,7 @@ def test_what_is_no_commit_is_refused(
 ) -> None:
     got = plain.send(header(), *lines)
     assert got.code == code, got
+    assert plain.send(small("a")).code == "BadRequest", "it has no header"
     assert not plain.served.server.hub.history.versions(plain.repo)
 
 
@@ -499,6 +500,8 @@ def test_branches_and_tags(api: HfApi, repo: str, served: Served) -> None:
         api.create_branch(repo, branch="x", revision="nowhere")
     with pytest.raises(HfHubHTTPError, match="Bad request"):
         api.create_branch(repo, branch="a/b")
+    with pytest.raises(HfHubHTTPError, match="40 hex digits"):
+        api.create_branch(repo, branch="0" * 40)
     for name in ("main", "latest"):
         with pytest.raises(HfHubHTTPError, match="403"):
             api.delete_branch(repo, branch=name)

@@ -328,6 +328,25 @@ def test_a_shard_cannot_make_up_files(ann: Sender) -> None:
     tidy(ann)
 
 
+def test_a_shard_of_many_empty_files_is_soon_read(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, token = ann.space()
+    blobs, came = ann.served.server.hub.blobs, []
+    find = type(blobs).find
+    monkeypatch.setattr(
+        type(blobs),
+        "find",
+        lambda *args: came.append(args[1]) or find(*args),  # type: ignore[func-returns-value]
+    )
+    many = shard([(sha256(b""), [])] * 5000)
+    assert send(ann, f"{path}/v1/shards", many, token).status == 200
+    assert came == [sha256(b"")]
+    monkeypatch.setattr("zoo.serve.keep.shard.SNAPSHOT_FILES", 4999)
+    got = send(ann, f"{path}/v1/shards", many, token)
+    assert (got.status, got.code) == (422, "Mismatch")
+
+
 def gone(sender: Sender) -> None:
     """See that what has begun to arrive is deleted, as soon as whoever takes it in notices."""
     for _ in range(1000):

@@ -69,7 +69,8 @@ def put_shard(ask: Ask, space: str) -> Answer:
         spool.flush()
         size = spool.tell()
         data = memoryview(mmap(spool.fileno(), size, access=ACCESS_READ) if size else b"")
-        for file in shard_files(data):
+        # Read whole before anything is done; many files may be the same, such as the empty one.
+        for file in {each.sha256: each for each in shard_files(data)}.values():
             if file.size > UPLOADED_FILE_BYTES:
                 raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
             if not whose.hub.blobs.find(file.sha256, whose):

@@ -26,7 +26,7 @@ from zoo.serve.keep.views import Views
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
-__all__ = ["MAIN", "SENT", "Commit", "History", "Version", "branched"]
+__all__ = ["ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
@@ -36,6 +36,7 @@ BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
 DEEPEST = 64
 """Branches of branches: a log is somebody's text, and may lead in a circle."""
 ID = re.compile("[0-9a-f]{40}")
+"""What the id of a commit looks like."""
 ROOM, ROOM_COMMITS = 4096, 50_000
 LETTERS = 500
 """A commit takes as much memory as so many letters of a message."""
