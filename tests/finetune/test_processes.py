@@ -99,7 +99,13 @@ FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
     [
         # The last batch has one image: one of the two processes has none.
         ("vit", "blocks.3.mlp.fc1.weight", {"cache": True, "batch_size": 13}),
-        pytest.param("vit", "blocks.3.mlp.fc1.weight", {"cache": False}, marks=pytest.mark.long),
+        # AdamW divides by how large gradients are: where they are almost 0, rounding shows.
+        pytest.param(
+            "vit",
+            "blocks.3.mlp.fc1.weight",
+            {"cache": False, "optimizer": "sgd", "lr": 0.05},
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "vit",
             "blocks.3.mlp.fc1.weight",
@@ -125,7 +131,7 @@ def test_two_processes_equal_one(
     assert len(list_runs(workspace)) == 2  # one each: the second process wrote none
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name in one:
-        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=5e-5), name
+        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=2e-5), name
     start = weights(workspace, f"team/{network}")[moved]
     assert not torch.allclose(one[moved], start[: len(one[moved])])
     losses = [

@@ -240,6 +240,7 @@ def test_what_is_no_commit_is_refused(
 ) -> None:
     got = plain.send(header(), *lines)
     assert got.code == code, got
+    assert plain.send(small("a")).code == "BadRequest", "it has no header"
     assert not plain.served.server.hub.history.versions(plain.repo)
 
 
@@ -499,6 +500,8 @@ def test_branches_and_tags(api: HfApi, repo: str, served: Served) -> None:
         api.create_branch(repo, branch="x", revision="nowhere")
     with pytest.raises(HfHubHTTPError, match="Bad request"):
         api.create_branch(repo, branch="a/b")
+    with pytest.raises(HfHubHTTPError, match="40 hex digits"):
+        api.create_branch(repo, branch="0" * 40)
     for name in ("main", "latest"):
         with pytest.raises(HfHubHTTPError, match="403"):
             api.delete_branch(repo, branch=name)
@@ -552,3 +555,25 @@ def test_while_a_prune_is_under_way_a_commit_waits(plain: Plain, served: Served)
 
 def test_no_pull_requests(plain: Plain) -> None:
     assert plain.send(header(), small("a"), query="?create_pr=1").status == 501
+
+
+def test_what_is_remembered_is_bounded_by_files_not_by_commits(
+    served: Served, writer: str, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = served.server.hub
+    for recent in (hub.views._recent, hub.history._folders, hub.files._documents):
+        monkeypatch.setattr(recent, "_room", 100)
+    for number in range(9):
+        lines = [small(f"{number}/{each}", b"%d" % each) for each in range(30)]
+        assert plain.send(header(f"{number}"), *lines).status == 200
+        tree = served.ask(f"/api/models/{plain.repo}/tree/main?expand=1&recursive=1", token=writer)
+        assert tree.status == 200
+    first = tree.json[1]
+    assert (first["path"], first["lastCommit"]["title"]) == ("0/0", "0")
+    views = [*hub.views._recent._values.values()]
+    assert hub.views._recent._total == sum(1 + len(view.files) for view in views)
+    assert len(views) == 1 or hub.views._recent._total <= 100
+    assert len(hub.files._documents._values) == 1
+    version = hub.history.version(plain.repo, "main")
+    assert version
+    assert not any(hasattr(each, "view") for each in hub.history.commits(version, 9))

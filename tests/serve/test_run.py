@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from fakes.served import Served, serving
 
 import zoo
 from zoo.errors import InvalidOption, MissingPackage, Unavailable
-from zoo.serve import PACKAGES, check_installed
+from zoo.serve import PACKAGES, check_installed, run
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
@@ -142,3 +143,17 @@ def test_it_answers_soon(tmp_path: Path) -> None:
         assert json.loads("".join(lines))["url"].startswith("http://127.0.0.1:")
         time.sleep(0.1)
     assert seconds < 1.5
+
+
+def test_nobodys_text_makes_a_line_of_the_log() -> None:
+    lines = run._Lines("%(message)s")
+    forged = "it failed\n2026-01-01 a lie\x1b[2J\u202e"
+    record = logging.makeLogRecord({"msg": "%s holds files only: %s", "args": ("a/b", forged)})
+    assert lines.format(record) == "a/b holds files only: it failed?2026-01-01 a lie?[2J?"
+    try:
+        raise RuntimeError(forged)
+    except RuntimeError:
+        record.exc_info = sys.exc_info()
+    _, *others = lines.format(record).splitlines()
+    assert others
+    assert all(line.startswith("  ") for line in others)

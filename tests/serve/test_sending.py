@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -34,7 +35,8 @@ from zoo.domain.reference import Reference
 from zoo.domain.snapshot import SnapshotFile
 from zoo.errors import Conflict
 from zoo.serve import run
-from zoo.serve.http import call
+from zoo.serve.app import SHARE
+from zoo.serve.http import call, cycle, places
 from zoo.serve.hub import lfs
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
@@ -327,6 +329,25 @@ def test_a_shard_cannot_make_up_files(ann: Sender) -> None:
     tidy(ann)
 
 
+def test_a_shard_of_many_empty_files_is_soon_read(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, token = ann.space()
+    blobs, came = ann.served.server.hub.blobs, []
+    find = type(blobs).find
+    monkeypatch.setattr(
+        type(blobs),
+        "find",
+        lambda *args: came.append(args[1]) or find(*args),  # type: ignore[func-returns-value]
+    )
+    many = shard([(sha256(b""), [])] * 5000)
+    assert send(ann, f"{path}/v1/shards", many, token).status == 200
+    assert came == [sha256(b"")]
+    monkeypatch.setattr("zoo.serve.keep.shard.SNAPSHOT_FILES", 4999)
+    got = send(ann, f"{path}/v1/shards", many, token)
+    assert (got.status, got.code) == (422, "Mismatch")
+
+
 def gone(sender: Sender) -> None:
     """See that what has begun to arrive is deleted, as soon as whoever takes it in notices."""
     for _ in range(1000):
@@ -345,10 +366,14 @@ def test_of_an_upload_that_is_cut_off_nothing_stays(ann: Sender) -> None:
     assert ann.put(path, data).status == 200, "the address is good for another try"
 
 
-def begin(url: str, path: str, size: int, data: bytes) -> http.client.HTTPConnection:
+def begin(
+    url: str, path: str, size: int, data: bytes, method: str = "PUT", token: str = ""
+) -> http.client.HTTPConnection:
     """Begin to send a file of a size, and stop after ``data``."""
     connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
-    connection.putrequest("PUT", path)
+    connection.putrequest(method, path)
+    if token:
+        connection.putheader("Authorization", f"Bearer {token}")
     connection.putheader("Content-Length", str(size))
     connection.endheaders()
     connection.send(data)
@@ -363,6 +388,88 @@ def test_a_client_that_sends_nothing_is_not_waited_for(
         answer = connection.getresponse()
         answer.read()  # else it holds the socket
         assert (answer.status, answer.headers["x-error-code"]) == (408, "TooSlow")
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_not_waited_for(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "IDLE_SECONDS", 0.1)
+    with closing(begin(ann.served.url, ann.upload(b"x" * 900), 900, b"x")) as connection:
+        with suppress(ConnectionError):
+            for _ in range(8):
+                time.sleep(0.02)
+                connection.send(b"x")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.headers["x-error-code"] == "TooSlow"
+    path = "/api/validate-yaml"
+    with closing(begin(ann.served.url, path, 9, b"x", "POST", ann.token)) as connection:
+        assert connection.getresponse().headers["x-error-code"] == "TooSlow"
+
+
+def test_of_a_stranger_no_body_is_taken(served: Served) -> None:
+    for path, status in (("/api/validate-yaml", 401), ("/lfs/complete/x?seal=y", 403)):
+        with closing(begin(served.url, path, 1 << 20, b"x" * 99, "POST")) as connection:
+            assert connection.getresponse().status == status
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: ", b"G\r\n", b"\r\n"])
+def test_half_a_request_is_not_waited_for(
+    served: Served, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "HEAD_SECONDS", 0.05)
+    with closing(raw_connection(served)) as connection:
+        connection.sendall(sent)
+        with suppress(ConnectionError):
+            connection.recv(999)
+            assert connection.recv(1) == b""
+
+
+def test_a_head_or_a_rest_without_end_is_not_taken(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "REST_SECONDS", 0.05)
+    with closing(raw_connection(served)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000)
+        assert connection.recv(99).startswith(b"HTTP/1.1 400")
+    host = f"Host: {urlsplit(served.url).netloc}\r\n".encode()
+    with closing(raw_connection(served)) as connection:
+        connection.sendall(b"POST /api/x HTTP/1.1\r\n" + host + b"Content-Length: 99\r\n\r\nx")
+        assert connection.recv(12) == b"HTTP/1.1 404"
+        with suppress(ConnectionError):
+            while connection.recv(9999):
+                pass
+    with closing(raw_connection(served)) as connection:
+        coded = b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+        connection.sendall(b"POST /api/validate-yaml HTTP/1.1\r\n" + host + coded)
+        assert connection.recv(99).startswith(b"HTTP/1.1 400")
+
+
+def raw_connection(served: Served) -> socket.socket:
+    at = urlsplit(served.url)
+    return socket.create_connection((at.hostname, at.port), timeout=20)
+
+
+def test_nobody_takes_all_places(ann: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "WAIT_SECONDS", 0.05)
+    ben = Sender(ann.served, ann.served.token("ben", "append"), "ben")
+    ann.served.accounts.grant("team", "ben", "writer")
+    data = os.urandom(500)
+    held = [begin(ann.served.url, ann.upload(data), 500, b"x") for _ in range(SHARE)]
+    try:
+        for _ in range(100):
+            other = os.urandom(500)
+            got = ann.put(ann.upload(other), other)
+            if got.status != 200:  # all of them have arrived
+                break
+        assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "5")
+        assert ann.space(), "clients of Xet fail for good if they get no address"
+        assert ben.put(ben.upload(data), data).status == 200
+    finally:
+        for connection in held:
+            connection.close()
+    gone(ann)
+    assert ann.put(ann.upload(data), data).status == 200
 
 
 def test_what_is_refused_early_is_told_all_the_same(ann: Sender) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import logging
 import time
 from asyncio import get_running_loop
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -22,8 +22,10 @@ from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
+from zoo.serve.http.places import Places
 from zoo.serve.http.router import Route, Router
 from zoo.serve.hub.ask import Ask, Hub, repo_of
+from zoo.serve.hub.sealed import seal_of
 from zoo.serve.hub.table import ROUTES
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
@@ -32,10 +34,13 @@ from zoo.serve.who.tokens import TOKEN
 __all__ = ["App"]
 
 LOG = logging.getLogger("zoo.serve")
+T = TypeVar("T")
 HubRoute: TypeAlias = Route[Hub]
 NO_RULES = Rules({}, ())
 THREADS = 40
 """So many requests are answered at once, and so many files taken in."""
+SHARE = 10
+"""So many of these files come from one token."""
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
 
@@ -48,6 +53,7 @@ class App:
         self.router: Router[Hub] = Router(ROUTES)
         # Apart, so that slow uploads keep nobody else waiting.
         self._answering, self._arriving = CapacityLimiter(THREADS), CapacityLimiter(THREADS)
+        self._sending, self._telling = Places(THREADS, SHARE), Places(THREADS, SHARE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -66,23 +72,55 @@ class App:
         try:
             base, prefix = self.address.base(headers), self.address.prefix
             call = read_head(scope, base=base, prefix=prefix, id=trace)
+            if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+                raise Refused("BadRequest", "a body is sent as it is, or in chunks")
             route, fields = self.router.find(call)
-            if route.streams:
-                call = replace(call, pieces=arriving(receive, get_running_loop()))
-            else:
-                call = replace(call, body=await read_body(headers, receive))
-            room = self._arriving if route.streams else self._answering
-            return await run_sync(self.answer, call, route, fields, limiter=room)
+            if route.method == "GET":
+                return await run_sync(self.answer, call, route, fields, limiter=self._answering)
+            return await self._answer_sent(call, route, fields, receive)
         except Refused as refused:
             return refused.answer()
 
+    async def _answer_sent(
+        self, call: Call, route: HubRoute, fields: Mapping[str, str], receive: Receive
+    ) -> Answer:
+        """The answer to a request with a body, of which nothing is taken from who may not ask."""
+        asked = await run_sync(self._admitted, call, route, fields, limiter=self._answering)
+        if isinstance(asked, Answer):
+            return asked
+        if route.streams:
+            call = replace(call, pieces=arriving(receive, get_running_loop()))
+            async with self._sending.taken(asked.actor.id or self.hub.seals.token(seal_of(call))):
+                done = replace(asked, call=call), route, fields
+                return await run_sync(self._handled, *done, limiter=self._arriving)
+        if route.scope != "open":  # no handler of those looks at it
+            async with self._telling.taken(asked.actor.id):
+                call = replace(call, body=await read_body(call.headers, receive))
+        done = replace(asked, call=call), route, fields
+        return await run_sync(self._handled, *done, limiter=self._answering)
+
     def answer(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         """What is answered; whatever fails is told, too."""
+        asked = self._admitted(call, route, fields)
+        return asked if isinstance(asked, Answer) else self._handled(asked, route, fields)
+
+    def _admitted(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Ask | Answer:
+        return self._tried(call, route, fields, lambda: self._asked(route, call, fields))
+
+    def _handled(self, asked: Ask, route: HubRoute, fields: Mapping[str, str]) -> Answer:
+        def handle() -> Answer:
+            with config.acting_as(asked.actor.name):
+                return route.handler(asked, **_own(route, fields))
+
+        return self._tried(asked.call, route, fields, handle)
+
+    def _tried(
+        self, call: Call, route: HubRoute, fields: Mapping[str, str], what: Callable[[], T]
+    ) -> T | Answer:
+        """What something gives, or the answer that says why it fails."""
         try:
             try:
-                asked = self._asked(route, call, fields)
-                with config.acting_as(asked.actor.name):
-                    return route.handler(asked, **_own(route, fields))
+                return what()
             except Refused as refused:
                 if refused.code == "RepoNotFound" and _action(route):
                     return self._new_name(call, route, repo_of(fields)) or refused.answer()

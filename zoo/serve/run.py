@@ -11,6 +11,7 @@ from functools import partial
 
 import uvicorn
 
+from zoo.domain.progress import clean
 from zoo.errors import Unavailable, ZooError
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
@@ -154,6 +155,18 @@ def _listen(address: Address) -> socket.socket:
 PORT = "another one may have it: zoo serve --port 8766"
 
 
+class _Lines(logging.Formatter):
+    """A line for each record, whatever somebody's texts in it are; lines of a traceback begin with
+    spaces.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging has it
+        return clean(super().formatMessage(record))
+
+    def formatException(self, ei: logging._SysExcInfoType) -> str:  # noqa: N802
+        return "\n".join(f"  {clean(line)}" for line in super().formatException(ei).splitlines())
+
+
 def run(
     workspace: Workspace, address: Address, told: Callable[[str], None], *, quiet: bool
 ) -> None:
@@ -163,7 +176,7 @@ def run(
         Unavailable: It cannot listen there.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_Lines("%(asctime)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.WARNING if quiet else logging.INFO)
     LOG.propagate = False  # else warnings would be told twice

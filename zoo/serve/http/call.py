@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs
 import msgspec
 from anyio import fail_after
 from starlette.datastructures import Headers, QueryParams
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from zoo.domain.limits import REQUEST_BYTES
 from zoo.serve.http.errors import Refused
@@ -24,7 +25,9 @@ __all__ = ["Call", "arriving", "read_body", "read_head", "trace_of"]
 T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
 IDLE_SECONDS = 60
-"""So long may a client that sends a file send nothing."""
+"""So long may a client that sends a file send nothing; and one that sends no file takes so long."""
+LEAST_BYTES = 1024
+"""So many bytes of a file come in a second, over that time."""
 AHEAD = 512 * 1024
 """Bytes of a file that are taken at once: each turn from thread to thread costs."""
 
@@ -107,13 +110,14 @@ def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
     Raises:
         Refused: Nothing has come for long, the client has gone, or the server ends.
     """
-    coming = run_coroutine_threadsafe(_some(receive), loop)
+    pace = _Pace(receive)
+    coming = run_coroutine_threadsafe(_some(pace), loop)
     try:
         more = True
         while more:
             pieces, more = coming.result()
             if more:
-                coming = run_coroutine_threadsafe(_some(receive), loop)
+                coming = run_coroutine_threadsafe(_some(pace), loop)
             yield from pieces
     except CancelledError:
         raise Refused("Busy", "the server ends") from None
@@ -121,15 +125,39 @@ def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
         coming.cancel()
 
 
-async def _some(receive: Receive) -> tuple[list[bytes], bool]:
+class _Pace:
+    """Receives, and sees that enough comes while it is waited for."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._waited, self._came = 0.0, 0
+
+    async def next(self) -> Message:
+        """What comes next.
+
+        Raises:
+            Refused: Nothing does for long, or too little.
+        """
+        began = time.monotonic()
+        try:
+            with fail_after(IDLE_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refused("TooSlow") from None
+        self._waited += time.monotonic() - began
+        self._came += len(message.get("body", b""))
+        if self._waited >= IDLE_SECONDS:
+            if self._came < LEAST_BYTES * self._waited and message.get("more_body", False):
+                raise Refused("TooSlow")
+            self._waited, self._came = 0.0, 0
+        return message
+
+
+async def _some(pace: _Pace) -> tuple[list[bytes], bool]:
     """What comes next, some of it at once, and whether there is more."""
     pieces: list[bytes] = []
     while sum(map(len, pieces)) < AHEAD:
-        try:
-            with fail_after(IDLE_SECONDS):
-                message = await receive()
-        except TimeoutError:
-            raise Refused("TooSlow") from None
+        message = await pace.next()
         if message["type"] == "http.disconnect":
             raise Refused("BadRequest", "the connection was cut")
         pieces.append(message.get("body", b""))
@@ -142,8 +170,16 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
     """All of a small body.
 
     Raises:
-        Refused: It is too large.
+        Refused: It is too large, or takes too long.
     """
+    try:
+        with fail_after(IDLE_SECONDS):
+            return await _small(headers, receive)
+    except TimeoutError:
+        raise Refused("TooSlow") from None
+
+
+async def _small(headers: Headers, receive: Receive) -> bytes:
     if not headers.get("content-length", "0").isdigit():
         raise Refused("BadRequest", "Content-Length is no number")
     if int(headers.get("content-length", "0")) > REQUEST_BYTES:

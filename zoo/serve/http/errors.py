@@ -31,7 +31,7 @@ CODES: Mapping[str, _Code] = {
     "Forbidden": _Code(403, "You may read this, and not do that with it."),
     "BadRequest": _Code(400, "The request is malformed."),
     "MethodNotAllowed": _Code(405, "The address is there, and does not take this method."),
-    "TooSlow": _Code(408, "Nothing came for a minute."),
+    "TooSlow": _Code(408, "Nothing came for a minute, or too little."),
     "Conflict": _Code(409, "It is there already, or somebody else was faster."),
     "Moved": _Code(412, "The branch is not where the client has seen it."),
     "TooLarge": _Code(413, "The body of the request is too large."),

@@ -19,6 +19,7 @@ from zoo.serve.hub.blobs import Blobs
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
@@ -183,6 +184,10 @@ class Ask:
             raise self.no_repo()
         there = _some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
+
+    def view(self, commit: Commit) -> View:
+        """The files of a commit."""
+        return self.hub.history.view(commit, self.patience)
 
     def is_empty(self, revision: str) -> bool:
         """Whether the repository is there, and nothing was committed to its main branch yet."""

@@ -10,7 +10,7 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.history import MAIN, branched
+from zoo.serve.keep.history import ID, MAIN, branched
 
 __all__ = [
     "branch_ref",
@@ -85,6 +85,8 @@ def delete_tag(ask: Ask, tag: str) -> Answer:
 def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     history, workspace = ask.hub.history, ask.hub.workspace
     ref = branch_ref(ask, name)
+    if ID.fullmatch(name):
+        raise Refused("BadRequest", "a name of 40 hex digits would be taken for a commit")
     there = Refused("Conflict", f"there is a branch or tag '{name}' already")
 
     def check(newest: RefEntry | None) -> None:

@@ -73,7 +73,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
     refuse_pull_request(ask)
     _, version = _branch(ask, revision)
     line = ask.hub.history.commits(version, ask.patience) if version else ()
-    known = {file.path: file.etag for file in line[0].view.files} if line else {}
+    known = {file.path: file.etag for file in ask.view(line[0]).files} if line else {}
     planned = ask.call.read(_Plan).files
     return json_answer(
         {

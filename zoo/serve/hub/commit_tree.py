@@ -28,7 +28,7 @@ def tree_of(ask: Ask, commit: Commit | None) -> Tree:
     document = ask.hub.files.document(commit.manifest)
     if isinstance(document, Snapshot):
         return dict(document.by_path)
-    return {file.path: _as_sent(ask, commit.manifest, file) for file in commit.view.files}
+    return {file.path: _as_sent(ask, commit.manifest, file) for file in ask.view(commit).files}
 
 
 def _as_sent(ask: Ask, manifest: Digest, file: ViewedFile) -> SnapshotFile:

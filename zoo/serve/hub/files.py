@@ -27,7 +27,7 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     if ask.is_empty(revision):  # clients ask for its README before they send one
         raise Refused("EntryNotFound", f"there is no file '{path}': nothing was sent yet")
     commit = ask.commit(revision)
-    file = _file(commit, path)
+    file = _file(ask, commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
     etag = f'"{file.etag}"'
@@ -55,7 +55,7 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
 def raw(ask: Ask, revision: str, path: str) -> Answer:
     """A file as Git keeps it: of a large one, the pointer to it."""
     commit = ask.commit(revision)
-    file = _file(commit, path)
+    file = _file(ask, commit, path)
     if commit.id != revision:
         return _pinned(ask, commit, "raw", path)
     headers = _headers(ask, commit, revision, f'"{file.git}"')
@@ -67,8 +67,8 @@ def raw(ask: Ask, revision: str, path: str) -> Answer:
     return Answer(headers=headers, body=_body(ask, commit, file, 0, file.size))
 
 
-def _file(commit: Commit, path: str) -> ViewedFile:
-    file = commit.view.file(path)
+def _file(ask: Ask, commit: Commit, path: str) -> ViewedFile:
+    file = ask.view(commit).file(path)
     if file is None:
         # The client remembers of which commit that is so.
         headers = {"X-Repo-Commit": commit.id}

@@ -98,7 +98,7 @@ class ModelInfo:
     @property
     def storage(self) -> int:
         """Bytes of its files."""
-        return sum(file.size for file in self.commit.view.files)
+        return sum(file.size for file in self.ask.view(self.commit).files)
 
     def siblings(self) -> list[Json]:
         """The files, with their sizes and ids if they are asked for."""
@@ -106,7 +106,7 @@ class ModelInfo:
         return [
             {"rfilename": file.path}
             | ({"size": file.size, "blobId": file.git, **lfs(file)} if blobs else {})
-            for file in self.commit.view.files
+            for file in self.ask.view(self.commit).files
         ]
 
     def safetensors(self) -> Json | None:
@@ -118,7 +118,7 @@ class ModelInfo:
 
     def config(self) -> Json:
         """What transformers look at before they download anything."""
-        view = self.commit.view
+        view = self.ask.view(self.commit)
         if view.sent:
             return config_summary(view.config)
         file = view.file(CONFIG)
@@ -178,8 +178,9 @@ def model_info(ask: Ask, revision: str = "") -> Answer:
     if not revision and not ask.hub.history.versions(ask.repo) and ask.hub.exists(ask.repo):
         return json_answer(_empty(ask))
     commit = ask.commit(revision or MAIN)
-    view = commit.view if commit.view.sent else None
-    described = ModelInfo(ask, ask.repo, commit.manifest, commit.at, commit.id, view)
+    view = ask.view(commit)
+    sent = view if view.sent else None
+    described = ModelInfo(ask, ask.repo, commit.manifest, commit.at, commit.id, sent)
     return json_answer(described.to_json(chosen(ask, USUAL)))
 
 

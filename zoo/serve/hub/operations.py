@@ -114,6 +114,8 @@ def read_operations(
             raise Refused(
                 "BadRequest", f"line {number + 1} is of the unknown kind {said.key!r:.40}"
             )
+    if not done.message:
+        raise Refused("BadRequest", "the commit has no header")
     return done
 
 

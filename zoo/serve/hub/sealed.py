@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from zoo.errors import Conflict, Corrupt, MissingObject, NotAFile
+from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.who.seals import Seal
 
-__all__ = ["opened", "refusing", "sealed"]
+__all__ = ["opened", "refusing", "seal_of", "sealed"]
 
 SECONDS = 86400
 """So long bytes can be sent to an address."""
@@ -42,6 +43,14 @@ def opened(ask: Ask, text: str, what: str, of: str) -> tuple[Ask, Seal]:
     if not ask.may("write", seal.repo):
         raise Refused("InvalidSeal")
     return ask, seal
+
+
+def seal_of(call: Call) -> str:
+    """The seal that a request has: clients of Git LFS are given it in an address, those of Xet as a
+    token.
+    """
+    kind, _, text = call.headers.get("authorization", "").partition(" ")
+    return call.query.get("seal", "") or (text.strip() if kind.lower() == "bearer" else "")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.json import encode
 
@@ -12,7 +12,6 @@ from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.hub.info import lfs
-from zoo.serve.keep.git import tree_ids
 from zoo.serve.keep.history import Commit
 from zoo.serve.keep.view import ViewedFile
 
@@ -21,6 +20,8 @@ __all__ = ["list_tree", "paths_info"]
 
 PAGE, EXPANDED = 1000, 50
 """Files and folders on a page, and if it is told of each since when it is as it is."""
+LOOKED = 200
+"""So many commits are looked at for that; each has to be read."""
 
 
 def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
@@ -28,12 +29,12 @@ def list_tree(ask: Ask, revision: str, path: str = "") -> Answer:
     if ask.is_empty(revision) and not path:
         return json_answer([])
     commit, path = ask.commit(revision), path.strip("/")
-    folders = _folders(commit)
+    folders = ask.hub.history.folders(commit, ask.patience)
     if path not in folders:
         raise Refused(
             "EntryNotFound", "there is no such folder", headers={"X-Repo-Commit": commit.id}
         )
-    files = {file.path: file for file in commit.view.files}
+    files = {file.path: file for file in ask.view(commit).files}
     below = f"{path}/" if path else ""
     there = [each for each in {**folders, **files} if each != path and each.startswith(below)]
     if not ask.call.flag("recursive"):
@@ -60,17 +61,14 @@ def paths_info(ask: Ask, revision: str) -> Answer:
     return json_answer(_items(ask, commit, filter(None, paths), expand=expand))
 
 
-def _folders(commit: Commit) -> dict[str, str]:
-    return tree_ids((file.path, file.git) for file in commit.view.files)
-
-
 def _items(ask: Ask, commit: Commit, paths: Iterable[str], *, expand: bool) -> list[Json]:
-    line = ask.commits(commit.id) if expand else ()
-    files, folders = {file.path: file for file in commit.view.files}, _folders(commit)
+    view, folders = ask.view(commit), ask.hub.history.folders(commit, ask.patience)
+    files = {path: view.file(path) for path in paths}
+    last = _last(ask, commit, [*filter(None, files.values())]) if expand else {}
     items = []
-    for path in paths:
-        if file := files.get(path):
-            items.append(_item(file) | ({"lastCommit": _last(line, file)} if expand else {}))
+    for path, file in files.items():
+        if file:
+            items.append(_item(file) | ({"lastCommit": last[path]} if expand else {}))
         elif path in folders:
             items.append({"type": "directory", "path": path, "oid": folders[path], "size": 0})
     return items
@@ -80,12 +78,21 @@ def _item(file: ViewedFile) -> Json:
     return {"type": "file", "path": file.path, "size": file.size, "oid": file.git, **lfs(file)}
 
 
-def _last(line: tuple[Commit, ...], file: ViewedFile) -> Json:
-    """The commit since which a file is as it is, of those that lead to it, newest first."""
-    last = line[0]
-    for commit in line[1:]:
-        there = commit.view.file(file.path)
-        if there is None or there.git != file.git:
+def _last(ask: Ask, commit: Commit, files: Collection[ViewedFile]) -> Mapping[str, Json]:
+    """The commit since which each file is as it is, of those that lead to ``commit``."""
+    last = dict.fromkeys((file.path for file in files), commit)
+    same = {file.path: file.git for file in files}
+    for earlier in ask.commits(commit.id)[1:LOOKED]:
+        if not same:
             break
-        last = commit
-    return {"id": last.id, "title": last.title, "date": iso_time(last.at)}
+        view = ask.view(earlier)
+        for path, git in [*same.items()]:
+            there = view.file(path)
+            if there and there.git == git:
+                last[path] = earlier
+            else:
+                del same[path]
+    return {
+        path: {"id": each.id, "title": each.title, "date": iso_time(each.at)}
+        for path, each in last.items()
+    }

@@ -17,7 +17,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import refuse_pull_request
-from zoo.serve.hub.sealed import opened, refusing, sealed
+from zoo.serve.hub.sealed import opened, refusing, seal_of, sealed
 from zoo.serve.keep.shard import SHARD_BYTES, shard_files
 from zoo.serve.keep.xorbs import Xorbs
 
@@ -69,7 +69,8 @@ def put_shard(ask: Ask, space: str) -> Answer:
         spool.flush()
         size = spool.tell()
         data = memoryview(mmap(spool.fileno(), size, access=ACCESS_READ) if size else b"")
-        for file in shard_files(data):
+        # Read whole before anything is done; many files may be the same, such as the empty one.
+        for file in {each.sha256: each for each in shard_files(data)}.values():
             if file.size > UPLOADED_FILE_BYTES:
                 raise Corrupt("a file", f"at most {UPLOADED_FILE_BYTES} bytes", f"{file.size}")
             if not whose.hub.blobs.find(file.sha256, whose):
@@ -80,7 +81,6 @@ def put_shard(ask: Ask, space: str) -> Answer:
 
 def _xorbs(ask: Ask, space: str) -> tuple[Ask, Xorbs]:
     """The request as that of whose upload it is, and its xorbs."""
-    kind, _, text = ask.call.headers.get("authorization", "").partition(" ")
-    whose, _ = opened(ask, text.strip() if kind.lower() == "bearer" else "", "xet", space)
+    whose, _ = opened(ask, seal_of(ask.call), "xet", space)
     folder = whose.hub.blobs.folder(whose.actor.name, f"xet-{space}")
     return whose, Xorbs(whose.hub.workspace.store.disk, folder)

@@ -22,8 +22,8 @@ from zoo.store.proof import files_of
 
 __all__ = ["Files", "Part"]
 
-MANIFESTS, LAYOUTS = 64, 256
-"""So many are kept in memory. The layout of a large network's file has some hundred entries."""
+ROOM = 50_000
+"""Files and tensors of documents that are kept in memory, and as many ranges of objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,19 @@ class _Layout:
     ends: Sequence[int]
 
 
+def _entries(document: Document) -> int:
+    return 1 + len(document.files) + sum(len(each.tensors) for each in document.weights)
+
+
 class Files:
     """The files of the checkpoints and snapshots in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._documents: Recent[Digest, Document] = Recent(MANIFESTS)
-        self._layouts: Recent[tuple[Digest, str], _Layout] = Recent(LAYOUTS)
+        self._documents: Recent[Digest, Document] = Recent(ROOM, _entries)
+        self._layouts: Recent[tuple[Digest, str], _Layout] = Recent(
+            ROOM, lambda layout: len(layout.ends)
+        )
 
     def manifest(self, digest: Digest) -> Manifest:
         """A manifest, or that of the checkpoint of a snapshot. Raises as `document`.

@@ -9,7 +9,7 @@ what they are whoever works them out, and a clone by Git can have the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from zoo.serve.keep.views import Views
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
-__all__ = ["MAIN", "SENT", "Commit", "History", "Version", "branched"]
+__all__ = ["ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
@@ -36,20 +36,23 @@ BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
 DEEPEST = 64
 """Branches of branches: a log is somebody's text, and may lead in a circle."""
 ID = re.compile("[0-9a-f]{40}")
-ROOM = 4096
+"""What the id of a commit looks like."""
+ROOM, ROOM_COMMITS = 4096, 50_000
+LETTERS = 500
+"""A commit takes as much memory as so many letters of a message."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit: the checkpoint or snapshot ``manifest`` under a name, and its files.
+    """A commit: the checkpoint or snapshot ``manifest`` under a name; Git calls its files ``tree``.
 
     It is the entry ``number`` of ``ref``, from which branches may have begun.
     """
 
     id: str
     manifest: Digest
-    view: View
+    tree: str
     at: datetime
     author: str
     title: str
@@ -99,7 +102,11 @@ class History:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._recent: Recent[Reference, _Line] = Recent(ROOM)
+        self._recent: Recent[Reference, _Line] = Recent(
+            ROOM_COMMITS,
+            lambda line: 1 + sum(1 + len(each.message) // LETTERS for each in line.commits),
+        )
+        self._folders: Recent[str, Mapping[str, str]] = Recent(ROOM_COMMITS, len)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
 
     def repos(self) -> list[str]:
@@ -196,12 +203,11 @@ class History:
             if commits and entry.manifest == commits[-1].manifest:
                 continue
             view, last = self._views.of(entry.manifest, patience), commits[-1] if commits else None
-            if last and view.sent and view.files == last.view.files:
-                commits[-1] = replace(
-                    last, manifest=entry.manifest, view=view, ref=ref, number=entry.number
-                )
+            tree = tree_ids((file.path, file.git) for file in view.files)[""]
+            if last and view.sent and tree == last.tree:
+                commits[-1] = replace(last, manifest=entry.manifest, ref=ref, number=entry.number)
             else:
-                commits.append(_commit(ref, entry, view, last.id if last else None))
+                commits.append(_commit(ref, entry, view.sent, tree, last.id if last else None))
         if not entries:
             return line
         return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
@@ -209,6 +215,17 @@ class History:
     def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
         entries = self._store.history(ref)[:number]
         return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
+
+    def view(self, commit: Commit, patience: float) -> View:
+        """The files of a commit. Raises as `commits`."""
+        return self._views.of(commit.manifest, patience)
+
+    def folders(self, commit: Commit, patience: float) -> Mapping[str, str]:
+        """The folders of a commit, with the ids that Git gives to them. Raises as `commits`."""
+        if known := self._folders.get(commit.tree):
+            return known
+        files = self.view(commit, patience).files
+        return self._folders.put(commit.tree, tree_ids((file.path, file.git) for file in files))
 
     def commit(self, repo: str, revision: str, patience: float) -> Commit | None:
         """What a branch, a tag of Git or an id of a commit is; None if there is no such thing.
@@ -240,16 +257,15 @@ def branched(commit: Commit) -> str:
     return f"branch of {commit.ref.tag} at {commit.number}"
 
 
-def _commit(ref: Reference, entry: RefEntry, view: View, parent: str | None) -> Commit:
+def _commit(ref: Reference, entry: RefEntry, sent: bool, tree: str, parent: str | None) -> Commit:
     """An entry as a commit; what was sent has its message as the note."""
     at, title, message = entry.when or EPOCH, " ".join(entry.why.split()), ""
-    if view.sent and entry.note:
+    if sent and entry.note:
         title, _, message = entry.note.partition("\n\n")
-    tree = tree_ids((file.path, file.git) for file in view.files)[""]
     commit = Commit(
         id="",
         manifest=entry.manifest,
-        view=view,
+        tree=tree,
         at=at,
         author=entry.by,
         title=title,

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
-from zoo.serve.keep.history import History, Version
+from zoo.serve.keep.history import Commit, History, Version
 from zoo.serve.keep.recent import Recent
 from zoo.store import Store
 
 __all__ = ["Holders"]
 
 LOG = logging.getLogger("zoo.serve")
-ROOM = 4096
+ROOM = 200_000
+"""Large files that are kept in memory, by the names that have them."""
+
+
+class _Held(NamedTuple):
+    """Where the large files are that a name has had up to a commit."""
+
+    commit: Commit
+    files: Mapping[str, tuple[Digest, str]]
 
 
 class Holders:
@@ -25,7 +34,7 @@ class Holders:
 
     def __init__(self, store: Store, history: History) -> None:
         self._store, self._history = store, history
-        self._recent: Recent[tuple[Reference, int], Mapping[str, tuple[Digest, str]]] = Recent(ROOM)
+        self._recent: Recent[Reference, _Held] = Recent(ROOM, lambda held: 1 + len(held.files))
         self._repos: dict[str, set[str]] = {}
 
     def look_at_all(self) -> None:
@@ -54,16 +63,22 @@ class Holders:
                 yield place
 
     def _files(self, version: Version, patience: float) -> Mapping[str, tuple[Digest, str]]:
-        key = (version.ref, version.entry.number)
-        known = self._recent.get(key)
-        if known is None:
-            commits = self._history.commits(version, patience)
-            # Of several that have it the newest: it is the last that a prune takes.
-            known = {
-                file.sha256: (commit.manifest, file.path)
-                for commit in commits[::-1] for file in commit.view.files if file.sha256
-            }  # fmt: skip
-            self._recent.put(key, known)
-            for sha256 in known:
-                self._repos.setdefault(sha256, set()).add(version.ref.path)
-        return known
+        known = self._recent.get(version.ref)
+        commits = self._history.commits(version, patience)
+        if known and known.commit == commits[0]:
+            return known.files
+        # What is below a commit stays; its own files may have got their checkpoint since.
+        at = (
+            {commit.id: at for at, commit in enumerate(commits)}.get(known.commit.id)
+            if known
+            else None
+        )
+        files = {**known.files} if known and at is not None else {}
+        # Of several that have it the newest: it is the last that a prune takes.
+        for commit in commits[: None if at is None else at + 1][::-1]:
+            for file in self._history.view(commit, patience).files:
+                if file.sha256:
+                    files[file.sha256] = commit.manifest, file.path
+                    self._repos.setdefault(file.sha256, set()).add(version.ref.path)
+        self._recent.put(version.ref, _Held(commits[0], files))
+        return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -13,11 +13,18 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
-    """The values of the ``room`` keys that were used last."""
+def one(_: object) -> int:
+    """What a value counts where all are of much the same size."""
+    return 1
 
-    def __init__(self, room: int) -> None:
-        self._room = room
+
+class Recent(Generic[K, V]):
+    """The values that were used last, as many as are in ``room`` by what each counts; the last one
+    in any case.
+    """
+
+    def __init__(self, room: int, counts: Callable[[V], int] = one) -> None:
+        self._room, self._counts, self._total = room, counts, 0
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = Lock()
 
@@ -31,8 +38,10 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V) -> V:
         """Keep a value; the same."""
         with self._lock:
+            if key in self._values:
+                self._total -= self._counts(self._values.pop(key))
             self._values[key] = value
-            self._values.move_to_end(key)
-            if len(self._values) > self._room:
-                self._values.popitem(last=False)
+            self._total += self._counts(value)
+            while self._total > self._room and len(self._values) > 1:
+                self._total -= self._counts(self._values.popitem(last=False)[1])
         return value

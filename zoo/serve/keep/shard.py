@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from zoo.domain.limits import SNAPSHOT_FILES
 from zoo.errors import Corrupt
 from zoo.serve.keep.xorb import hash_text
 
@@ -56,11 +57,14 @@ def shard_files(data: memoryview) -> Iterator[ShardFile]:
     """
     if len(data) < RECORD or bytes(data[: len(TAG)]) != TAG:
         raise _bad("no header")
-    at = RECORD
+    at, files = RECORD, 0
     while True:
         record, at = _taken(data, at, 1)
         if bytes(record[:32]) == END:
             return
+        files += 1
+        if files > SNAPSHOT_FILES:
+            raise _bad(f"more than {SNAPSHOT_FILES:,} files")
         flags, count, _, _ = NUMBERS.unpack(record[32:])
         records, at = _taken(data, at, count)
         at += RECORD * count if flags & CHECKED else 0

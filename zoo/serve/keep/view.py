@@ -10,6 +10,7 @@ name their caches by, must not change.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from shlex import quote
@@ -93,7 +94,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def file(self, path: str) -> ViewedFile | None:
         """The file of that path; None if there is none."""
-        return next((file for file in self.files if file.path == path), None)
+        at = bisect_left(self.files, path, key=lambda file: file.path)
+        file = self.files[at] if at < len(self.files) else None
+        return file if file and file.path == path else None
 
 
 # Made here, by one thread: what msgspec knows of a class it finds out when it first meets it.

@@ -20,8 +20,8 @@ from zoo.store import Store
 __all__ = ["Views"]
 
 LOG = logging.getLogger("zoo.serve")
-ROOM = 4096
-"""Views that are kept in memory; most take some kilobytes."""
+ROOM = 50_000
+"""Files of views that are kept in memory; each takes some hundred bytes."""
 
 
 class Views:
@@ -29,7 +29,7 @@ class Views:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._recent: Recent[Digest, View] = Recent(ROOM)
+        self._recent: Recent[Digest, View] = Recent(ROOM, lambda view: 1 + len(view.files))
         self._worker = Worker(store.root)
 
     def close(self) -> None:

@@ -71,11 +71,19 @@ class Seals:
 
     def read(self, text: str, what: str) -> Seal | None:
         """What a text allows, if it is one of ours, for that, and has not expired."""
+        seal = self._read(text)
+        return seal if seal and seal.what == what and seal.expires > time.time() else None
+
+    def token(self, text: str) -> str:
+        """The public part of the token that a seal was made by; empty if it is none of ours."""
+        seal = self._read(text)
+        return seal.token if seal else ""
+
+    def _read(self, text: str) -> Seal | None:
         body, _, signature = text.partition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(body).encode()):
             return None
-        seal = DECODER.decode(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return seal if seal.what == what and seal.expires > time.time() else None
+        return DECODER.decode(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
     def _signature(self, body: str) -> str:
         return hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
