@@ -293,9 +293,10 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
         accounts.grant(path, who, None if given == "none" else given)
     rows = [
         {"path": said.path, "who": who, "role": role}
-        for said in accounts.rules().given() if path in (None, said.path)
+        for said in accounts.rules().given()
+        if path in (None, said.path)
         for who, role in sorted(said.roles.items())
-    ]  # fmt: skip
+    ]
     if as_json:
         print_json(rows)
     elif rows:
@@ -370,10 +371,16 @@ def _show_tokens(tokens: list[Token], *, as_json: bool) -> None:
         print_json([each.to_json() for each in tokens])
     elif tokens:
         rows = [
-            (t.id, t.account, t.name, " ".join((t.purpose, *t.only)),
-             f"revoked {t.revoked}" if t.revoked else t.expires or "-", t.used or "-")
+            (
+                t.id,
+                t.account,
+                t.name,
+                " ".join((t.purpose, *t.only)),
+                f"revoked {t.revoked}" if t.revoked else t.expires or "-",
+                t.used or "-",
+            )
             for t in tokens
-        ]  # fmt: skip
+        ]
         table(("ID", "ACCOUNT", "NAME", "FOR", "EXPIRES", "USED"), rows)
     else:
         note("there are no tokens yet; make one: zoo serve token create ACCOUNT")

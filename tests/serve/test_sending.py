@@ -36,7 +36,7 @@ from zoo.domain.snapshot import SnapshotFile
 from zoo.errors import Conflict
 from zoo.serve import run
 from zoo.serve.app import SHARE
-from zoo.serve.http import call, cycle, places
+from zoo.serve.http import call, cycle, slots
 from zoo.serve.hub import lfs
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
@@ -450,8 +450,8 @@ def raw_connection(served: Served) -> socket.socket:
     return socket.create_connection((at.hostname, at.port), timeout=20)
 
 
-def test_nobody_takes_all_places(ann: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "WAIT_SECONDS", 0.05)
+def test_nobody_takes_all_slots(ann: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "WAIT_SECONDS", 0.05)
     ben = Sender(ann.served, ann.served.token("ben", "append"), "ben")
     ann.served.accounts.grant("team", "ben", "writer")
     data = os.urandom(500)

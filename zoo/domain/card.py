@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import DECLARED, FOUND, Manifest
 from zoo.domain.task import PIPELINES, TASKS
 
-__all__ = ["ancestors", "pipeline"]
+__all__ = ["ancestors", "card_data", "pipeline"]
 
 SHOWN = 50
 """Ancestors that a card lists."""
@@ -23,6 +23,20 @@ def pipeline(manifest: Manifest) -> str:
         return "image-feature-extraction"
     task = (manifest.recipe or {}).get("task", "classification")
     return PIPELINES[task][0] if task in TASKS else "image-classification"
+
+
+def card_data(manifest: Manifest, bases: Sequence[str]) -> dict[str, object]:
+    """What the front matter of a checkpoint's card says, without what is unknown; ``bases`` are
+    repositories or names of what it derives from.
+    """
+    said = {
+        "license": manifest.license,
+        "library_name": manifest.backbone.plugin,
+        "pipeline_tag": pipeline(manifest),
+        "tags": ["zoo", manifest.backbone.plugin],
+        "base_model": bases,
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def ancestors(manifest: Manifest) -> Iterator[str]:

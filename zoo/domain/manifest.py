@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Self
@@ -330,17 +330,7 @@ class Manifest:
             InvalidManifest: The bytes are no manifest.
             Unsupported: A manifest of another format version.
         """
-        try:
-            # All bounds come before the parser: what it makes takes many times the bytes.
-            if len(data) > MANIFEST_BYTES:
-                raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
-            raw = parse(data, values=MANIFEST_VALUES, deepest=MANIFEST_NESTING)
-            version = raw.pop("format")
-        except MALFORMED as error:
-            raise InvalidManifest(f"not a manifest: {error}") from error
-        if version not in (FORMAT, FLAT) or type(version) is not int:
-            known = f"this program reads {FORMAT} and {FLAT}"
-            raise Unsupported(f"manifest format {version!r:.80}; {known}")
+        raw, version = read_document(data, "manifest", MANIFEST_NESTING, (FORMAT, FLAT))
         try:
             manifest = replace(cls.from_json(raw), format=version)
             # Else two programs could read the same bytes, and with them one digest, differently.
@@ -410,6 +400,29 @@ def _listed(value: object) -> object:
     if isinstance(value, dict):
         return {name: _listed(each) for name, each in value.items()}
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def read_document(
+    data: bytes, kind: str, deepest: int, formats: Sequence[int]
+) -> tuple[dict[str, Any], int]:
+    """The values of a document beside manifests, nested at most so deep, and its format.
+
+    Raises:
+        InvalidManifest: The bytes are no such document.
+        Unsupported: It is of none of these ``formats``.
+    """
+    try:
+        # All bounds come before the parser: what it makes takes many times the bytes.
+        if len(data) > MANIFEST_BYTES:
+            raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
+        raw = parse(data, values=MANIFEST_VALUES, deepest=deepest)
+        version = raw.pop("format")
+    except MALFORMED as error:
+        raise InvalidManifest(f"not a {kind}: {error}") from error
+    if version not in formats or type(version) is not int:
+        known = f"this program reads {' and '.join(map(str, formats))}"
+        raise Unsupported(f"{kind} format {version!r:.80}; {known}")
+    return raw, version
 
 
 def canonical(data: Mapping[str, object]) -> str:

@@ -16,11 +16,8 @@ from typing import Annotated, Self
 
 from msgspec import Meta, ValidationError, convert, to_builtins
 
-from zoo.domain.bounded import parse
 from zoo.domain.digest import Digest
 from zoo.domain.limits import (
-    MANIFEST_BYTES,
-    MANIFEST_VALUES,
     PART_BYTES,
     PATH_BYTES,
     PATH_FOLDERS,
@@ -36,8 +33,9 @@ from zoo.domain.manifest import (
     canonical,
     is_file_name,
     objects_of,
+    read_document,
 )
-from zoo.errors import MALFORMED, InvalidManifest, Unsupported
+from zoo.errors import MALFORMED, InvalidManifest
 
 __all__ = [
     "Snapshot",
@@ -178,15 +176,7 @@ class Snapshot:
             InvalidManifest: The bytes are no snapshot.
             Unsupported: One of another format version.
         """
-        try:
-            if len(data) > MANIFEST_BYTES:
-                raise ValueError(f"it has {len(data)} bytes; the most is {MANIFEST_BYTES}")
-            raw = parse(data, values=MANIFEST_VALUES, deepest=NESTING)
-            version = raw.pop("format")
-        except MALFORMED as error:
-            raise InvalidManifest(f"not a snapshot: {error}") from error
-        if version != FORMAT or type(version) is not int:
-            raise Unsupported(f"snapshot format {version!r:.80}; this program reads {FORMAT}")
+        raw, _ = read_document(data, "snapshot", NESTING, (FORMAT,))
         try:
             snapshot: Self = convert(raw, cls, dec_hook=as_digest)
             snapshot._check()

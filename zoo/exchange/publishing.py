@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import Target
-from zoo.domain.card import ancestors, pipeline
+from zoo.domain.card import ancestors, card_data
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
@@ -135,15 +135,8 @@ def _pulled(
 
 def _facts(workspace: Workspace, manifest: Manifest) -> dict[str, object]:
     bases = base_models(workspace, manifest)
-    facts = {
-        "license": manifest.license,
-        "library_name": manifest.backbone.plugin,
-        "pipeline_tag": pipeline(manifest),
-        "tags": ["zoo", manifest.backbone.plugin],
-        "base_model": bases,
-        "base_model_relation": "finetune" if bases else None,
-    }
-    return {key: value for key, value in facts.items() if value}
+    relation = {"base_model_relation": "finetune"} if bases else {}
+    return {**card_data(manifest, bases), **relation}
 
 
 def _lineage(name: str, digest: Digest, manifest: Manifest) -> Iterator[str]:

@@ -73,18 +73,22 @@ def _check_classes(dataset: Dataset, classes: int) -> None:
     if classes < 2:
         raise InvalidData(
             dataset.spec,
-            ["networks are ranked by how well they tell classes apart, and there are "
-             f"{classes} with two training or validation images"],
-        )  # fmt: skip
+            [
+                "networks are ranked by how well they tell classes apart, and there are "
+                f"{classes} with two training or validation images"
+            ],
+        )
 
 
 def _check_number(dataset: Dataset, images: int, groups: int) -> None:
     if images < LEAST or groups < FOLDS:
         raise InvalidData(
             dataset.spec,
-            [f"{images} training and validation images in {groups} groups are too few to rank "
-             f"networks by: {LEAST} in {FOLDS} are needed"],
-        )  # fmt: skip
+            [
+                f"{images} training and validation images in {groups} groups are too few to rank "
+                f"networks by: {LEAST} in {FOLDS} are needed"
+            ],
+        )
 
 
 def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:

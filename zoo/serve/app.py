@@ -22,8 +22,8 @@ from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
-from zoo.serve.http.places import Places
 from zoo.serve.http.router import Route, Router
+from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.hub.table import ROUTES
@@ -53,7 +53,7 @@ class App:
         self.router: Router[Hub] = Router(ROUTES)
         # Apart, so that slow uploads keep nobody else waiting.
         self._answering, self._arriving = CapacityLimiter(THREADS), CapacityLimiter(THREADS)
-        self._sending, self._telling = Places(THREADS, SHARE), Places(THREADS, SHARE)
+        self._sending, self._telling = Slots(THREADS, SHARE), Slots(THREADS, SHARE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

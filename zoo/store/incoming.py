@@ -100,8 +100,14 @@ def incoming(
                 whole, tensors = staging.add(_with(head, source.take(size))), ()
             source.end()
         sha256 = Digest("sha256", source.sha256.hexdigest())
-        yield Incoming(size=size, sha256=sha256, object=whole, tensors=tensors, _store=store,
-                       _staged=staging.kept)  # fmt: skip
+        yield Incoming(
+            size=size,
+            sha256=sha256,
+            object=whole,
+            tensors=tensors,
+            _store=store,
+            _staged=staging.kept,
+        )
     finally:
         staging.clear()
 

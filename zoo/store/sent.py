@@ -66,9 +66,10 @@ def clear_sent(store: Store) -> None:
         upload = _upload(file.name)
         newest[upload] = max(newest.get(upload, file.at), file.at)
     old = {
-        upload for upload, at in newest.items()
+        upload
+        for upload, at in newest.items()
         if at < now - (KEPT if WHOLE.fullmatch(upload) else IDLE)
-    }  # fmt: skip
+    }
     for file in files:
         if _upload(file.name) in old:
             store.disk.remove(file.name)

@@ -81,9 +81,13 @@ class Blobs:
                 raise Corrupt("the file", f"sha256:{sha256}", str(came.sha256))
             weights = Weights(header=came.object, tensors=came.tensors) if came.tensors else None
             blob = SnapshotFile(
-                path=PATH, size=size, sha256=came.sha256, git=git, weights=weights,
+                path=PATH,
+                size=size,
+                sha256=came.sha256,
+                git=git,
+                weights=weights,
                 object=None if weights else came.object,
-            )  # fmt: skip
+            )
             with self._store.upload():
                 came.publish()
                 if git is None:

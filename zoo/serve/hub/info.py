@@ -18,7 +18,7 @@ from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, iso_time
-from zoo.serve.keep.card import card_data
+from zoo.serve.keep.card import card_metadata
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
 from zoo.serve.keep.view import View, ViewedFile, config_summary
@@ -26,10 +26,24 @@ from zoo.serve.keep.view import View, ViewedFile, config_summary
 __all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info"]
 
 USUAL = (
-    "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated",
-    "lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha",
-    "siblings", "tags", "usedStorage",
-)  # fmt: skip
+    "author",
+    "cardData",
+    "config",
+    "createdAt",
+    "disabled",
+    "downloads",
+    "gated",
+    "lastModified",
+    "library_name",
+    "likes",
+    "pipeline_tag",
+    "private",
+    "safetensors",
+    "sha",
+    "siblings",
+    "tags",
+    "usedStorage",
+)
 """What is told where nobody chooses."""
 
 
@@ -38,8 +52,9 @@ def lfs(file: ViewedFile) -> Json:
     if not file.sha256:
         return {}
     size = len(pointer(file.sha256, file.size))
-    return {"lfs": {"sha256": file.sha256, "oid": file.sha256, "size": file.size,
-                    "pointerSize": size}}  # fmt: skip
+    return {
+        "lfs": {"sha256": file.sha256, "oid": file.sha256, "size": file.size, "pointerSize": size}
+    }
 
 
 @dataclass
@@ -77,7 +92,7 @@ class ModelInfo:
     @cached_property
     def card(self) -> Json:
         """What it says of itself, first what its README does, if that was sent."""
-        said = card_data(self.manifest) if self.manifest else {}
+        said = card_metadata(self.manifest) if self.manifest else {}
         return {**said, **(json.loads(self.view.front) if self.view else {})}
 
     def text(self, name: str) -> str | None:

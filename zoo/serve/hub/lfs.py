@@ -89,8 +89,10 @@ def _told(ask: Ask, file: File, parts: int) -> dict[str, object]:
     if parts:
         part = at("parts", "lfs part")
         urls = {str(n): part.replace("?", f"/{n}?") for n in range(1, parts + 1)}
-        send = {"href": at("complete", "lfs complete"),
-                "header": {"chunk_size": str(PART_BYTES), **urls}}  # fmt: skip
+        send = {
+            "href": at("complete", "lfs complete"),
+            "header": {"chunk_size": str(PART_BYTES), **urls},
+        }
     return {**said, "actions": {"upload": send, "verify": verify}}
 
 

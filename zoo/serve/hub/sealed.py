@@ -22,8 +22,15 @@ SECONDS = 86400
 def sealed(ask: Ask, what: str, of: str, *, size: int = 0, upload: str = "") -> tuple[str, Seal]:
     """A seal by which whoever asks may do something without their token; and what it says."""
     expires = int(time.time()) + SECONDS
-    seal = Seal(token=ask.actor.id, repo=ask.repo, what=what, of=of, size=size, upload=upload,
-                expires=expires)  # fmt: skip
+    seal = Seal(
+        token=ask.actor.id,
+        repo=ask.repo,
+        what=what,
+        of=of,
+        size=size,
+        upload=upload,
+        expires=expires,
+    )
     return ask.hub.seals.write(seal), seal
 
 

@@ -34,8 +34,12 @@ def write_token(ask: Ask, revision: str) -> Answer:
     token, seal = sealed(ask, "xet", space)
     url = f"{ask.call.base}/xet/{space}"
     answer = json_answer({"accessToken": token, "exp": seal.expires, "casUrl": url})
-    headers = {"X-Xet-Access-Token": token, "X-Xet-Token-Expiration": f"{seal.expires}",
-               "X-Xet-Cas-Url": url, "Cache-Control": "no-store"}  # fmt: skip
+    headers = {
+        "X-Xet-Access-Token": token,
+        "X-Xet-Token-Expiration": f"{seal.expires}",
+        "X-Xet-Cas-Url": url,
+        "Cache-Control": "no-store",
+    }
     return Answer(headers={**answer.headers, **headers}, body=answer.body)
 
 

@@ -6,30 +6,22 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from zoo.domain.card import ancestors, pipeline
+from zoo.domain.card import ancestors, card_data
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.task import with_intervals
 from zoo.errors import InvalidReference
 
-__all__ = ["card_data", "card_text"]
+__all__ = ["card_metadata", "card_text"]
 
 
-def card_data(manifest: Manifest) -> dict[str, object]:
-    """What the front matter of its card says, without what is unknown."""
-    bases = [*_paths(parent.ref for parent in manifest.parents)]
-    said = {
-        "license": manifest.license,
-        "library_name": manifest.backbone.plugin,
-        "pipeline_tag": pipeline(manifest),
-        "tags": ["zoo", manifest.backbone.plugin],
-        "base_model": bases,
-    }
-    return {key: value for key, value in said.items() if value}
+def card_metadata(manifest: Manifest) -> dict[str, object]:
+    """What the front matter of its card says: its parents by their names here."""
+    return card_data(manifest, [*_names(parent.ref for parent in manifest.parents)])
 
 
-def _paths(refs: Iterable[str]) -> Iterator[str]:
+def _names(refs: Iterable[str]) -> Iterator[str]:
     for ref in refs:
         with suppress(InvalidReference):  # somebody's text
             yield Reference.parse(ref).path
@@ -38,7 +30,7 @@ def _paths(refs: Iterable[str]) -> Iterator[str]:
 def card_text(digest: Digest, manifest: Manifest, problem: str) -> str:
     """The README; ``problem`` is why it has no ``config.json``."""
     # JSON is YAML, whatever is in the texts.
-    front = [f"{key}: {json.dumps(value)}" for key, value in card_data(manifest).items()]
+    front = [f"{key}: {json.dumps(value)}" for key, value in card_metadata(manifest).items()]
     how = manifest.preprocessing
     lines = ["---", *front, "---", "", f"# {manifest.backbone.shown}", ""]
     lines += [f"Checkpoint {digest} of a zoo."]

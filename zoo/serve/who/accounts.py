@@ -15,7 +15,7 @@ from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
-from zoo.serve.who.known import Known
+from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.repos import Repos
@@ -99,7 +99,7 @@ class Accounts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: Known[_Said] = Known(engine)
+        self._cache: ReadCache[_Said] = ReadCache(engine)
         self.repos = Repos(engine)
 
     @classmethod
@@ -109,7 +109,7 @@ class Accounts:
 
     def close(self) -> None:
         """Close the database."""
-        self._known.close()
+        self._cache.close()
         self._engine.dispose()
 
     def add(self, name: str, *, admin: bool = False, team: bool = False) -> Account:
@@ -248,7 +248,7 @@ class Accounts:
         return actor, rules
 
     def _holder(self, token_id: str, repo: str) -> tuple[Row[Any] | None, Actor | None, Rules]:
-        row, teams, rules = self._known.get(
+        row, teams, rules = self._cache.get(
             (token_id, repo), lambda: self._read_holder(token_id, repo)
         )
         if not row or row.revoked or (row.expires and row.expires <= _text(_now())):

@@ -1,4 +1,4 @@
-"""Places: so many may send something at once, and of each account a share."""
+"""Slots: so many may send something at once, and of each token a share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from anyio import fail_after
 
 from zoo.serve.http.errors import Refused
 
-__all__ = ["Places"]
+__all__ = ["Slots"]
 
 WAIT_SECONDS = 30
-"""So long is waited for a place."""
+"""So long is waited for a slot."""
 AGAIN = {"Retry-After": "5"}
 
 
-class Places:
-    """``most`` places, of which nobody takes more than ``share``."""
+class Slots:
+    """``most`` slots, of which nobody takes more than ``share``."""
 
     def __init__(self, most: int, share: int) -> None:
         self._all, self._share = Semaphore(most), share
@@ -27,7 +27,7 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, who: str) -> AsyncIterator[None]:
-        """A place for somebody, once there is one.
+        """A slot for somebody, once there is one.
 
         Raises:
             Refused: There is none for long.

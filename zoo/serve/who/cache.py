@@ -1,4 +1,4 @@
-"""Known: what was read of a database, for as long as it stays as it is.
+"""Cache: what was read of a database, for as long as it stays as it is.
 
 Who asks is looked up on each request, and hardly ever changes. SQLite tells a connection whether
 another one has committed anything since, in a hundredth of the time of a look-up. PostgreSQL does
@@ -18,13 +18,13 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from zoo.registry.sql import SQLITE
 
-__all__ = ["Known"]
+__all__ = ["ReadCache"]
 
 ROOM = 4096
 T = TypeVar("T")
 
 
-class Known(Generic[T]):
+class ReadCache(Generic[T]):
     """What was read of a database."""
 
     def __init__(self, engine: Engine) -> None:
