@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def _whence(done: Pulled) -> str:
 
 
 @command(extra="--to")
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--to",
     required=True,
@@ -111,7 +112,7 @@ def _whence(done: Pulled) -> str:
 )
 @said_option
 def push(
-    name: str,
+    names: tuple[str, ...],
     to: str,
     force: bool,
     all_tags: bool,
@@ -120,7 +121,7 @@ def push(
     note: str,
     as_json: bool,
 ) -> None:
-    """Send a checkpoint to a remote, or publish it on the HF Hub.
+    """Send checkpoints to a remote, or publish one on the HF Hub.
 
     A pattern, in which * stands for any characters, sends all names that match, tags included.
 
@@ -136,7 +137,7 @@ def push(
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
       zoo push team/flowers --all-tags --to lab
-      zoo push 'team/*' --to lab
+      zoo push team/birds 'team/flowers:*' --to lab
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
@@ -144,28 +145,31 @@ def push(
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
     if all_tags:
-        every: Iterable[Pushed] = zoo.push_all_tags(
-            name, to, force=force, smallest=smallest, note=note
+        every: Iterable[Pushed] = chain.from_iterable(
+            zoo.push_all_tags(each, to, force=force, smallest=smallest, note=note) for each in names
         )
     else:
-        names = [*zoo.names_like(name)]
-        if len(names) > 1 and to.startswith("hf://"):
-            raise click.UsageError(f"{to} takes one checkpoint; {name} is {len(names)}")
+        each_name = zoo.names_like(names)
+        if len(each_name) > 1 and to.startswith("hf://"):
+            raise click.UsageError(f"{to} takes one checkpoint; these are {len(each_name)}")
+        for each in each_name[1:]:
+            zoo.entry(each)  # a name with a slip is refused before any is sent
         every = (
             zoo.push(each, to, force=force, smallest=smallest, private=private, note=note)
-            for each in names
+            for each in each_name
         )
     told = []
     for done in every:
         if not as_json:
-            _show_pushed(done, name)
+            _show_pushed(done, names[0])
         if done.published:
             _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
         if done.copied:
             _tell_of_damage(done.copied, to)
         told.append(done.to_json())
     if as_json:
-        print_json(told if all_tags or is_pattern(name) else told[0])
+        several = all_tags or len(names) > 1 or is_pattern(names[0])
+        print_json(told if several else told[0])
 
 
 def _show_pushed(done: Pushed, name: str) -> None:

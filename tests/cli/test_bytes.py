@@ -514,3 +514,14 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     assert "unfit    team/x: NaN or infinite values in head.bias, head.weight\n" in done.out
     assert "all sound" in done.out
     assert typed("show", "team/x").out.count("NaN or infinite") == 1  # the manifest says it
+
+
+def test_several_names_are_pushed_at_once_and_none_if_one_has_a_slip(
+    mine: Family, team: Path
+) -> None:
+    refused = typed("push", BASE, "team/tunde", "--to", team)
+    assert (refused.code, team.exists()) == (1, False)
+    assert TUNED in refused.err, "it is suggested"
+    done = typed("push", BASE, f"{TUNED}*", BASE, "--to", team, "--json").json
+    assert [each["ref"] for each in done] == [BASE, TUNED]
+    assert "takes one checkpoint" in typed("push", BASE, TUNED, "--to", "hf://team/x").err
