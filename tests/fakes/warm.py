@@ -108,7 +108,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run([sys.executable, *arguments])``; what it printed is kept."""
     with popen(*arguments, stdout=PIPE, stderr=PIPE, **options) as process:
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=900)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
