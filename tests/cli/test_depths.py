@@ -97,7 +97,7 @@ NETWORKS = {
 }
 
 
-LONG = ("timm, transformer", "torchvision")
+LONG = ("timm, transformer", "torchvision", "transformers")
 
 
 @pytest.fixture(
@@ -201,6 +201,7 @@ def test_all_is_the_end_of_every_stage_and_the_head(small: Run, shades: Path) ->
     assert [each["recipe"]["at"] for each in (run, shown)] == [",".join(taps)] * 2
 
 
+@pytest.mark.long
 def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Path) -> None:
     run, wanted = small_probe, logits("team/probe")
     tree = run("tree", "team/probe", "--json").json

@@ -150,6 +150,7 @@ def test_a_card_that_cannot_be_joined_is_not_replaced(
     assert files(hub) == {"README.md": card}
 
 
+@pytest.mark.long
 def test_two_people_push_to_one_repository(
     small: Any, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def metrics_of(run: Run) -> dict[str, dict[str, float]]:
     return {name: file["metrics"] for name, file in planned.items()}
 
 
+@pytest.mark.long
 def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) -> None:
     net, of_vit = weights(3, "test_resnet"), weights(4)
     for folder in ("light", "timm", "hf/checkpoint-500"):
@@ -159,6 +160,7 @@ def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) ->
     }
 
 
+@pytest.mark.long
 def test_no_accuracy_is_below_0_or_above_100(empty: Run) -> None:
     net = weights(3, "test_resnet")
     Path("made/run").mkdir(parents=True)

@@ -47,6 +47,7 @@ def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> No
     ).done().out  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_network_of_another_library_that_is_called_alike_is_named(empty: Run) -> None:
     state = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
     save_file({f"module.{name}": tensor for name, tensor in state.items()}, "net.safetensors")

@@ -246,6 +246,7 @@ def test_the_zoos_own_files_are_opened_as_files_only(run: Run, home: Path, name:
     assert run("remote").code == (1 if name == "remotes.json" else 0)
 
 
+@pytest.mark.long
 def test_a_pipe_among_images(run: Run, home: Path, digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits, tmp_path / "data")
     os.mkfifo(tmp_path / "data/0/pipe.png")

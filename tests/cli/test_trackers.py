@@ -120,6 +120,7 @@ class Mine:
         self.report = report
 
 
+@pytest.mark.long
 def test_an_object_of_ones_own(small: Run, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, options = Mine(), {"image_size": 32, "freeze": "all", "epochs": 1, "batch_size": 8}
     with zoo.open() as z:

@@ -11,6 +11,7 @@ import timm
 import torch
 from fakes.few import few_published  # noqa: F401 - a fixture
 from fakes.hub_server import Answer, Fault, Flip, HubServer
+from fakes.sampled import sampled
 from fakes.typed import card
 from safetensors.torch import save
 
@@ -102,7 +103,10 @@ def test_same_release_is_the_same_checkpoint_everywhere(
     assert len(workspace.store.history(Reference.parse(RESNET))) == 1
 
 
-@pytest.mark.parametrize("where", ["flipped", "longer", "shorter", "other", "card"])
+@pytest.mark.parametrize(
+    "where",
+    sampled(["flipped", "longer", "shorter", "other", "card"], ["flipped", "card"]),
+)
 def test_other_bytes_than_promised_are_not_kept(
     hub: HubServer,
     published: bytes,

@@ -101,6 +101,7 @@ def test_preprocessing_head_and_class_names_travel(
     assert pretrained_cfg(theirs)["license"] == "mit"
 
 
+@pytest.mark.long
 def test_foreign_names_are_written_as_the_network_has_them(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -119,7 +119,7 @@ def vision_transformer(name: str, **options: Any) -> VisionTransformer:
     return module
 
 
-@pytest.mark.parametrize("trunk", [False, True])
+@pytest.mark.parametrize("trunk", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     torch.manual_seed(5)
     text = {"transformer.resblocks.0.ln_1.weight": torch.rand(4), "logit_scale": torch.rand(1)}
@@ -205,8 +205,9 @@ def test_transformers_by_its_base_model(hub: HubServer, workspace: Workspace) ->
         ({"config.json": as_json(TIMM), INDEX: b'{"weight_map": {"a": "b"}}'},
          Unsupported, "not there: 'b'"),
         ({"config.json": as_json(TIMM), INDEX: b"[]"}, Unsupported, "not an index"),
-        ({"config.json": as_json(TIMM), "model.safetensors": save({"a": torch.rand(2)})},
-         InvalidWeights, "as test_vit"),
+        pytest.param(
+            {"config.json": as_json(TIMM), "model.safetensors": save({"a": torch.rand(2)})},
+            InvalidWeights, "as test_vit", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_not_kept(

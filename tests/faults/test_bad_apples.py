@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 from fakes.moves import append
-from fakes.places import Place, everywhere
+from fakes.places import Place
 from fakes.program import zoo
 
 from zoo.domain.digest import Digest
@@ -185,7 +185,6 @@ def test_an_older_move_is_not_shown_for_a_newest_one_that_is_bad(tmp_path: Path)
     assert names(home) == set()
 
 
-@everywhere
 def test_a_bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (GOOD, "team/another", "team/number", "team/format"):
         here = Store.create(tmp_path / "here")

@@ -88,7 +88,7 @@ def of_names(home: Path) -> Path:
 WHICH = [of_object, of_manifest, of_names]
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o444])
+@pytest.mark.parametrize("mode", [0o000, pytest.param(0o444, marks=pytest.mark.long)])
 @pytest.mark.parametrize("which", WHICH)
 def test_a_verify_tells_and_goes_on(home: Path, which: Callable[[Path], Path], mode: int) -> None:
     folder = which(home)
@@ -135,7 +135,7 @@ def test_scratch_of_others_that_cannot_be_listed_is_left(home: Path) -> None:
     command(home, "verify").done()
 
 
-@pytest.mark.parametrize("mode", [0o700, 0o744])
+@pytest.mark.parametrize("mode", [0o700, pytest.param(0o744, marks=pytest.mark.long)])
 def test_a_prune_refuses_where_it_cannot_see_who_writes(home: Path, mode: int) -> None:
     command(home, "delete", NAME).done()
     folder = home / "tmp/uploads"

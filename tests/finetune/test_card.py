@@ -55,8 +55,8 @@ def tuned(workspace: Workspace, base: str, data: Path) -> ModelCard:
     ("task", "pipeline", "kind", "figure"),
     [
         ("classification", "image-classification", "image-classification", "accuracy"),
-        ("multi-label", "image-classification", "multi-label-image-classification",
-         "mean_average_precision"),
+        pytest.param("multi-label", "image-classification", "multi-label-image-classification",
+         "mean_average_precision", marks=pytest.mark.long),
         ("regression", "other", "image-regression", "r2"),
     ],
 )  # fmt: skip

@@ -79,7 +79,9 @@ SMALL = {"precision": "fp16", "batch_size": 4, "image_size": 16}
 
 
 @pytest.mark.parametrize(
-    ("options", "steps"), [({"precision": "fp32"}, 25), (SMALL, 15)], ids=["fp32", "fp16"]
+    ("options", "steps"),
+    [({"precision": "fp32"}, 25), pytest.param(SMALL, 15, marks=pytest.mark.long)],
+    ids=["fp32", "fp16"],
 )
 def test_nothing_is_touched(make: Make, options: dict[str, Any], steps: int) -> None:
     prepared, feed, learner = make(**options)
@@ -103,6 +105,7 @@ def test_nothing_is_touched(make: Make, options: dict[str, Any], steps: int) -> 
     assert curve.scaled(10).suggestion == curve.suggestion * 10
 
 
+@pytest.mark.long
 def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
     workspace: Workspace, base: str, shapes: Path
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Pa
     assert again["metrics"] == shown["metrics"]
 
 
+@pytest.mark.long
 def test_a_run_of_an_older_version_is_done_again(
     small: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

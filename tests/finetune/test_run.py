@@ -137,6 +137,7 @@ def test_manifest_records_the_run(shared: Workspace, result: Finetuned, drawn: P
     assert made["threads"] == str(torch.get_num_threads())
 
 
+@pytest.mark.long
 def test_the_images_are_found_from_another_folder(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +190,10 @@ def test_a_fresh_process_gives_the_same_logits(shared: Workspace, drawn: Path) -
     assert set(here.classes) == {"2", "10", "Squares"}
 
 
-@pytest.mark.parametrize(("spec", "boundary", "name"), [("none", 0, "conv1.0"), ("all", 7, "head")])
+@pytest.mark.parametrize(
+    ("spec", "boundary", "name"),
+    [("none", 0, "conv1.0"), pytest.param("all", 7, "head", marks=pytest.mark.long)],
+)
 def test_nothing_and_everything_frozen(
     workspace: Workspace, run: Run, spec: str, boundary: int, name: str
 ) -> None:
@@ -290,6 +294,7 @@ def imported(workspace: Workspace, architecture: str, folder: Path) -> str:
     return "team/other"
 
 
+@pytest.mark.long
 def test_an_image_size_that_the_network_does_not_take(
     workspace: Workspace, shapes: Path, tmp_path: Path
 ) -> None:

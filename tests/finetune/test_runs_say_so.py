@@ -66,8 +66,13 @@ def test_patience_ends_a_plateau(small: zoo.Zoo, tune: Tune) -> None:
 @pytest.mark.parametrize(
     ("figures", "kept", "ran"),
     [
-        (((0.5, 1.0), (0.8, 0.6), (0.8, 0.5), (0.8, 0.7), (0.9, 0.9)), "epoch 3", 4),
-        (((0.5, 1.0), (0.5, 1.0), (0.5, 1.0)), "epoch 1", 3),
+        pytest.param(
+            ((0.5, 1.0), (0.8, 0.6), (0.8, 0.5), (0.8, 0.7), (0.9, 0.9)),
+            "epoch 3",
+            4,
+            marks=pytest.mark.long,
+        ),
+        pytest.param(((0.5, 1.0), (0.5, 1.0), (0.5, 1.0)), "epoch 1", 3, marks=pytest.mark.long),
         (((0.5, 1.0), (0.8, float("nan")), (0.8, 0.9), (0.8, 0.9)), "epoch 3", 4),
     ],
 )

@@ -60,6 +60,7 @@ def test_a_false_parent(zoo: z.Zoo) -> None:
     assert LITE1 in warning
 
 
+@pytest.mark.long
 def test_a_false_parent_that_nothing_was_frozen_of(zoo: z.Zoo) -> None:
     values = train(weights_of(zoo.workspace, LITE1), ("",))
     derive(zoo.workspace, LITE0, TUNED, values, freeze={**FREEZE, "boundary": "conv_stem"})

@@ -38,6 +38,7 @@ def best(zoo: z.Zoo, path: Path) -> dict[str, Any]:
     return first
 
 
+@pytest.mark.long
 def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     path = tmp_path / "best.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
@@ -53,7 +54,11 @@ def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "said"), [(torch.bfloat16, "F32 to BF16"), (torch.float16, "F32 to F16")]
+    ("dtype", "said"),
+    [
+        pytest.param(torch.bfloat16, "F32 to BF16", marks=pytest.mark.long),
+        (torch.float16, "F32 to F16"),
+    ],
 )
 def test_a_cast_under_a_prefix(
     zoo: z.Zoo, state: State, tmp_path: Path, dtype: torch.dtype, said: str
@@ -154,7 +159,17 @@ def test_strangers_are_unknown(zoo: z.Zoo, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["\x1b[31m\nred", "a" * 5000, "..", "module.", ".", "модель"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\x1b[31m\nred",
+        "a" * 5000,
+        "..",
+        pytest.param("module.", marks=pytest.mark.long),
+        pytest.param(".", marks=pytest.mark.long),
+        pytest.param("модель", marks=pytest.mark.long),
+    ],
+)
 def test_hostile_names(zoo: z.Zoo, state: State, tmp_path: Path, name: str) -> None:
     path = tmp_path / "hostile.safetensors"
     save_file({**state, name: torch.ones(3)}, path)

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from fakes.sampled import sampled
 from registry.databases import definitions, dump, execute
 from sqlalchemy import URL
 
@@ -165,7 +166,7 @@ def test_an_older_registry_is_brought_up_to_date(
     assert "extra" in "\n".join(dump(fresh))
 
 
-@pytest.mark.parametrize("released", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("released", sampled(["0001", "0002", "0003"], ["0001"]))
 def test_a_registry_of_any_released_schema_is_brought_up_to_date(
     fresh: Place, where: Place, monkeypatch: pytest.MonkeyPatch, released: str
 ) -> None:

@@ -50,7 +50,11 @@ def forgotten() -> object:
 
 
 @pytest.mark.parametrize(
-    ("path", "file"), [("stranger:make", "stranger.py"), ("strange.nets:make", "strange/nets.py")]
+    ("path", "file"),
+    [
+        pytest.param("stranger:make", "stranger.py", marks=pytest.mark.long),
+        ("strange.nets:make", "strange/nets.py"),
+    ],
 )
 def test_no_command_imports_what_a_checkpoint_names(
     home: Path, shelf: Path, images: Path, tmp_path: Path, path: str, file: str

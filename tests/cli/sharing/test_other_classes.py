@@ -177,6 +177,7 @@ def called(few: Path, folder: Path, names: str) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_fine_tune_asks_before_it_trains(small: Run, few: Path, tmp_path: Path) -> None:
     """The whole story: letters, then chess under the same name, and what a teammate meets."""
     letters, chess = (

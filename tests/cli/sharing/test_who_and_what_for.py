@@ -81,6 +81,7 @@ def test_an_import_takes_a_note(small: Run, monkeypatch: pytest.MonkeyPatch) -> 
         assert {row["name"]: row["note"] for row in rows}["team/a"] == NOTE
 
 
+@pytest.mark.long
 def test_a_rerun_takes_a_note_of_its_own(trained: Run) -> None:
     again = ("rerun", "team/x", "--save", "team/again", "--quiet", "--json")
     for more, said in (((), None), (("--note", "once more"), "once more")):
