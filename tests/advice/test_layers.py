@@ -205,6 +205,7 @@ class Read:
         return torch.arange(len(self.targets))
 
 
+@pytest.mark.long
 def test_images_without_a_group_are_alone() -> None:
     """One pair that shows the same among many others."""
     features, targets = drawn(120, 1.5)
@@ -222,6 +223,7 @@ def layers_with(
     return layers.layers_of(read, task, names, groups or [""] * len(values), 0, silent)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_class_of_one_image_is_left_out_and_named() -> None:
     values, targets = drawn(61, 3.0)
     targets[60] = 3

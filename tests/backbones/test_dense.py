@@ -138,6 +138,7 @@ def built(head: str, features: int, outputs: int) -> nn.Module:
     return plugins.head(head).build(features, outputs)
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_smaller_images_give_what_they_gave() -> None:
     torch.manual_seed(2)

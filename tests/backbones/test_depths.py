@@ -138,6 +138,7 @@ def test_gradients_come_through_each_depth() -> None:
     assert not module.get_parameter("layer2.0.conv1.weight").grad.any()  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_the_head_of_a_truncated_one_is_where_it_ends() -> None:
     whole, _, module = resnet("layer1", HEAD, truncate="layer3.0")
     _, named, other = resnet("layer1", "layer3.0")
@@ -176,6 +177,7 @@ def test_options_are_read_strictly() -> None:
         Surgery(taps=("a", "b")).then(Surgery(convolutional=True))
 
 
+@pytest.mark.long
 def test_what_cannot_be_pooled_is_refused() -> None:
     with pytest.raises(Unsupported, match=r"at stage2\S*: its output is not a single tensor"):
         SurgeryBackbone(TimmBackbone(), Surgery(taps=("stage2", HEAD)), "hrnet_w18_small")

@@ -53,6 +53,7 @@ def test_training_from_a_cut_gives_the_same_bits(architecture: str) -> None:
     assert len(check_from_cut(module, hierarchy, images)) >= 3
 
 
+@pytest.mark.long
 def test_what_is_dropped_above_the_cut_is_part_of_the_comparison() -> None:
     """Other random numbers give other bits, and so do other images."""
     module, hierarchy = built("test_vit")
@@ -268,6 +269,7 @@ def test_a_network_need_not_take_few_images() -> None:
     assert torch.equal(entry.forward(entry.record(images), images * 0), module(images))
 
 
+@pytest.mark.long
 def test_learning_holds_no_large_batch() -> None:
     """What lies below never takes the memory of all images while it is learned."""
     module, hierarchy = built("test_resnet")

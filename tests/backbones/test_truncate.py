@@ -151,6 +151,7 @@ def test_it_is_a_module_like_any_other() -> None:
     assert all(parameter.grad is not None for parameter in copied.parameters())
 
 
+@pytest.mark.long
 def test_what_cannot_be_pooled_is_refused() -> None:
     """Branches of several resolutions, whose unit gives no single tensor."""
     with pytest.raises(Unsupported, match=r"truncated at .*: its output is not a single tensor"):

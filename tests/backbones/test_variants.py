@@ -100,6 +100,7 @@ def test_networks_for_other_images_are_checked(
         variants.check_adapted(plugin(), "test_resnet", state, **wanted)
 
 
+@pytest.mark.long
 def test_what_enters_a_head_is_checked() -> None:
     module = TimmBackbone().build("vit_tiny_patch16_224")
     images = torch.randn(2, 3, 224, 224)

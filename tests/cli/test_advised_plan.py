@@ -219,6 +219,7 @@ def test_where_the_budget_ended_it_says_that_auto_will_not_follow(
     assert "ask again, with a larger --budget" in said
 
 
+@pytest.mark.long
 def test_without_a_budget_nothing_is_trained(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,6 +269,7 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
     assert "CLASS" not in run("runs", "show", "last").done().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", sampled(["lp-ft", "partial"], ["lp-ft"]))
 def test_what_training_gained_over_a_probe(run: Run, home: Path, few: Path, strategy: str) -> None:
     """The probe that it began with, or one of the same images, ``team/a``; as evaluate has it."""

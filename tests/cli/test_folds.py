@@ -273,6 +273,7 @@ def test_seeds_are_of_one_choice(
     assert [(each.seed, each.fold) for each in trials] == [(0, "1/3"), (0, "2/3"), (0, "3/3")]
 
 
+@pytest.mark.long
 def test_an_error_in_a_fold_is_no_choice(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -303,6 +303,7 @@ def clip_config(**vision: Any) -> bytes:
     return json.dumps({"model_cfg": {**CLIP, "vision_cfg": vision}}).encode()
 
 
+@pytest.mark.long
 def test_two_libraries_in_one_repository(empty: Run, hub: HubServer) -> None:
     trunk, whole = network("test_vit", num_classes=0), network("test_vit", num_classes=5)
     trunk.reset_classifier(0, global_pool="avg")  # type: ignore[operator]

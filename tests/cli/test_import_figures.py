@@ -212,6 +212,7 @@ def test_top1_is_in_percent_if_a_number_of_top1_or_top5_is_above_1(empty: Run) -
     assert "accuracy 0.2083, top5_accuracy 1 from summary.csv" in empty(*one).done().out
 
 
+@pytest.mark.long
 def test_accuracies_in_percent_become_shares(empty: Run) -> None:
     """The column tells, not the row: 0.5 is half a percent beside 72.5, and half beside 0.725."""
     nets = [weights(seed, "test_resnet") for seed in range(3)]

@@ -98,6 +98,7 @@ def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -
     }
 
 
+@pytest.mark.long
 def test_what_was_cut_off_goes_on_where_it_was(
     at_runs: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def test_hyper_parameters_that_make_no_sense_are_nothing(
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, state: State) -> None:
     save_file(state, "base.safetensors")
     Path("names.txt").write_text('{"id2label": {"0": "ant", "1": "bee", "2": "wasp"}}')
@@ -244,6 +245,7 @@ def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, stat
     assert of("other.pth") == ([], [0.5] * 3, ["classes", "preprocessing"])
 
 
+@pytest.mark.long
 def test_a_stated_parent_is_in_the_lineage_and_a_push_sends_the_difference(
     empty: Run, state: State
 ) -> None:

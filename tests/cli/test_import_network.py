@@ -77,6 +77,7 @@ def test_of_several_networks_that_fit_the_nearest_checkpoint_here_tells(empty: R
     }
 
 
+@pytest.mark.long
 def test_a_file_of_two_networks_is_not_imported_by_guess(empty: Run, state: State) -> None:
     vit = dict(timm.create_model("test_vit").state_dict())
     save_file({**prefixed("a.", state), **prefixed("b.module.", vit)}, "two.safetensors")

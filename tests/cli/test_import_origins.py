@@ -204,6 +204,7 @@ def test_a_folder_takes_nothing_that_others_stated_of_its_files(empty: Run) -> N
     assert facts(empty, "own/ddp") == ana
 
 
+@pytest.mark.long
 def test_a_file_of_a_fine_tune_is_the_fine_tune_and_says_what_is_from_it(
     empty: Run, few: Path
 ) -> None:

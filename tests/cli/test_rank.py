@@ -227,6 +227,7 @@ def test_fine_tunes_say_on_which_data_they_were_trained(
     assert values["team/blind-tuned"] == values[BLIND]
 
 
+@pytest.mark.long
 def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     three: Run, data: Path
 ) -> None:
@@ -409,6 +410,7 @@ def test_whatever_a_network_raises_the_next_one_has_its_turn(
     assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
 
 
+@pytest.mark.long
 def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,6 +316,7 @@ def test_names_that_move_are_told_of(small: Run, few: Path) -> None:
         assert f"\n  {'' if one is first else one['ref'] + ' '}{was}" in again
 
 
+@pytest.mark.long
 def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
     began: list[str] = []
 

@@ -169,6 +169,7 @@ def check_rights(root: Path) -> None:
             assert stat.S_IMODE(found.st_mode) == mode & 0o444, path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("one", "two", "mode"), SOME)
 def test_a_team_works_in_one_folder(base: Path, one: int, two: int, mode: int) -> None:
     root = shared(base, mode)

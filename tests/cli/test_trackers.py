@@ -83,6 +83,7 @@ def test_a_plugin_is_told_of_all(
     assert (ended[1]["status"], ended[1]["metrics"]) == ("done", done["metrics"])
 
 
+@pytest.mark.long
 def test_one_that_fails_ends_no_run(small: Run, install: Install, line: tuple[object, ...]) -> None:
     install("acme_bad", "zoo.trackers", "bad = acme_bad:Plugin", FAILS)
     done = small(*line, "--log", "bad")

@@ -70,6 +70,7 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path, few: Path) -> None:
     assert plan["strategy"] == "full"
 
 
+@pytest.mark.long
 def test_a_preset_is_recorded_and_options_beside_it_count_more(small: Run, few: Path) -> None:
     line = ("finetune", NET, "--data", few, "--image-size", 32, "--recipe", "small-data")
     done = small(*line, "--at", "head", "--save", "team/a", "--json").done().json

@@ -171,6 +171,7 @@ def test_unknown_name_is_answered_with_near_ones(hub: HubServer, workspace: Work
     assert hub.log == []
 
 
+@pytest.mark.long
 def test_a_package_on_this_machine_is_preferred(hub: HubServer, workspace: Workspace) -> None:
     kept, release = acquire(workspace, LITE0)
     ref, digest = kept.ref, kept.manifest

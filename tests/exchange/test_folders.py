@@ -160,6 +160,7 @@ def test_what_timm_saved_is_read_as_timm_does(
         assert torch.equal(back(images), module(images))
 
 
+@pytest.mark.long
 def test_folders_that_say_too_little(
     workspace: Workspace, made: Made, tmp_path: Path, kept: Kept
 ) -> None:

@@ -95,6 +95,7 @@ def test_timm_sharded_and_back(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
 
+@pytest.mark.long
 def test_what_was_indexed_is_pulled_by_its_name(
     hub: HubServer, workspace: Workspace, vit: torch.nn.Module
 ) -> None:

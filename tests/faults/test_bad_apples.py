@@ -108,7 +108,16 @@ def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
 
 
-@pytest.fixture(params=[*CHANGES, *NAMES], ids=lambda spoil: spoil.__name__)
+QUICK = ("size", "half_character", "shape", "number", "folder", "next_format")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(spoil, marks=() if spoil.__name__ in QUICK else pytest.mark.long)
+        for spoil in (*CHANGES, *NAMES)
+    ],
+    ids=lambda spoil: spoil.__name__,
+)
 def team(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """A team's folder with a sound checkpoint and one bad apple."""
     store = Store.create(tmp_path / "team")

@@ -222,6 +222,7 @@ def test_a_file_of_another_group_is_told(shared: Path) -> None:
     said.refused(f"you are not in its group {OWNER}")
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_brought_in_is_done_without(shared: Path) -> None:
     make(shared, mode=0o755, umask=0o022)
     leave(shared, logged=True)
@@ -292,6 +293,7 @@ def test_a_read_only_disk(disk: Path) -> None:
     remount(disk, "rw")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_read_and_told(disk: Path) -> None:
     home = disk / "zoo"
     workspace = Workspace.create(home)

@@ -110,6 +110,7 @@ def test_a_verify_tells_and_goes_on(home: Path, which: Callable[[Path], Path], m
     assert found == {NAME, OTHER}
 
 
+@pytest.mark.long
 def test_all_names_cannot_be_listed(home: Path) -> None:
     (home / "refs").chmod(0o000)
     said = command(home, "verify")
@@ -124,6 +125,7 @@ def test_a_prune_refuses_where_it_cannot_see_what_is_needed(home: Path) -> None:
     command(home, "prune", "--keep", "0", "--grace", "0", "--yes").refused(str(folder))
 
 
+@pytest.mark.long
 def test_scratch_of_others_that_cannot_be_listed_is_left(home: Path) -> None:
     for name in ("tmp/tmpabcd", "tmp/tmpefgh/inner"):
         (home / name).mkdir(parents=True)

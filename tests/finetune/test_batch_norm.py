@@ -93,6 +93,7 @@ def test_recalibrated_they_are_taken_once(workspace: Workspace, run: Run) -> Non
     assert not same(one, statistics(workspace, "team/base"))
 
 
+@pytest.mark.long
 def test_recalibrated_each_image_counts_as_much(workspace: Workspace, run: Run) -> None:
     """However they are divided into batches, the last of which is the smallest."""
     first = "layer4.0.bn1.running_mean"

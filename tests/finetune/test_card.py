@@ -57,7 +57,7 @@ def tuned(workspace: Workspace, base: str, data: Path) -> ModelCard:
         ("classification", "image-classification", "image-classification", "accuracy"),
         pytest.param("multi-label", "image-classification", "multi-label-image-classification",
          "mean_average_precision", marks=pytest.mark.long),
-        ("regression", "other", "image-regression", "r2"),
+        pytest.param("regression", "other", "image-regression", "r2", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_the_front_matter(

@@ -132,6 +132,7 @@ def test_a_small_validation_split_is_scored_with_images_held_out_of_training() -
     assert score - spoiled.points[0].score > 0.1
 
 
+@pytest.mark.long
 def test_labels_and_numbers_have_curves_but_no_votes() -> None:
     labels = torch.stack([DIGITS % 2 == 0, DIGITS > 4], dim=1).float()
     found = curve([noise(64), PIXELS], labels, task="multi-label")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.sampled import sampled
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
@@ -125,7 +126,7 @@ def test_a_phase_with_a_rate_of_its_own_is_told_its_rate(
     assert shared.rates == pytest.approx(own.rates)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", sampled(range(4), [0]))
 @pytest.mark.parametrize(
     ("start", "least", "best", "noise"),
     [(0.33, 0.14, 4e-4, 0.04), (0.42, 0.28, 2e-4, 0.07), (2.7, 0.6, 7e-3, 0.1), (0.3, 0.3, 1, 0.1)],

@@ -163,6 +163,7 @@ def test_what_shapes_views_alone_leaves_the_plain_ones(ready: Ready, homes: Home
         assert (before & after, len(after)) == (plain, 2), options
 
 
+@pytest.mark.long
 def test_what_is_above_the_cut_finds_it_again(ready: Ready, homes: Homes) -> None:
     same = {"epochs": 9, "lr": 0.1, "layer_decay": 0.5, "backbone_lr_ratio": 0.5, "ema": 0.9,
             "optimizer": "sgd", "label_smoothing": 0.1, "weight_decay": 0.0}  # fmt: skip

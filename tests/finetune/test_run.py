@@ -206,6 +206,7 @@ def test_nothing_and_everything_frozen(
     assert moved == ({"fc.weight", "fc.bias"} if spec == "all" else set(before))
 
 
+@pytest.mark.long
 def test_a_fine_tune_can_be_fine_tuned(workspace: Workspace, run: Run, shapes: Path) -> None:
     first = run(freeze="all", epochs=1)
     shutil.rmtree(shapes / "10")

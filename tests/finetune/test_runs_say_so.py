@@ -230,6 +230,7 @@ def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: T
     assert "late.1" in {json.loads(path.read_text())["cut"] for path in kept}
 
 
+@pytest.mark.long
 def test_an_interrupt_in_python_carries_how_to_resume(
     small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:

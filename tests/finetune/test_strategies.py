@@ -83,6 +83,7 @@ def test_a_probe_moves_the_head_alone(workspace: Workspace, run: Run) -> None:
     assert run("team/svm", strategy="probe", probe="svm").metrics["accuracy"] > 0.5
 
 
+@pytest.mark.long
 def test_a_probe_at_a_unit_is_saved_truncated(workspace: Workspace, run: Run, shapes: Path) -> None:
     result = run(strategy="probe", at="layer2")
     manifest = workspace.store.manifest(result.manifest)

@@ -93,6 +93,7 @@ def test_it_goes_on_to_the_bits_of_one_that_did_not_stop(attempt: Try) -> None:
     assert all(torch.equal(kept.tensors[name], whole.tensors[name]) for name in kept.tensors)
 
 
+@pytest.mark.long
 def test_each_image_held_out_is_told(attempt: Try) -> None:
     trial = attempt(1)
     for at, each in trial.by_image.items():

@@ -129,6 +129,7 @@ def test_so_are_those_of_two_processes(small: zoo.Zoo, tmp_path: Path, plan: str
     assert check_published(small, tmp_path / "out")["provenance"]["processes"] == "2"
 
 
+@pytest.mark.long
 def test_the_best_weights_are_put_back_and_measured_anew(
     small: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_cast_under_a_prefix(
     assert (found["casts"], found["prefix"]) == ([said], "model.backbone.")
 
 
+@pytest.mark.long
 def test_single_precision_of_what_is_kept_in_half(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     save_file(cast(state, torch.float16), tmp_path / "half.safetensors")
     zoo.import_file(
@@ -114,6 +115,7 @@ def test_an_ancestor_comes_before_what_derives_from_it(zoo: z.Zoo, tmp_path: Pat
     assert names == [LITE0, "aaa/same"]
 
 
+@pytest.mark.long
 def test_of_many_fine_tunes_the_base_comes_first(
     zoo: z.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,7 @@ def test_the_file_of_a_pair_gives_its_image_half(name: str, tmp_path: Path) -> N
     assert (tmp_path / "out/model.safetensors").read_bytes() == file.read_bytes()
 
 
+@pytest.mark.long
 def test_what_is_published_is_pulled_and_fits(hub_server: HubServer, tmp_path: Path) -> None:
     theirs = plain("deit-tiny-distilled-patch16-224", tmp_path / "saved", None)
     files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}

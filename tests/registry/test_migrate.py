@@ -140,6 +140,7 @@ def test_a_migration_that_fails_half_way_leaves_everything(
     assert dump(fresh) == before
 
 
+@pytest.mark.long
 def test_each_migration_is_a_transaction_of_its_own(
     fresh: Place, next_migration: Callable[[str], None]
 ) -> None:

@@ -337,7 +337,8 @@ def _processor(_: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("file", "make"),
-    [("config.json", _timm), ("config.json", _transformers), ("config.json", _own),
+    [("config.json", _timm), ("config.json", _transformers),
+     pytest.param("config.json", _own, marks=pytest.mark.long),
      ("open_clip_config.json", _open_clip), ("preprocessor_config.json", _processor)],
 )  # fmt: skip
 def test_texts_of_a_configuration(

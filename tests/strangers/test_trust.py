@@ -117,6 +117,7 @@ def test_a_module_of_that_name_in_another_file_is_another_module(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.long
 def test_what_the_user_imported_under_that_name_keeps_working(
     home: Path, shelf: Path, images: Path, tmp_path: Path
 ) -> None:
