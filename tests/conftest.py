@@ -58,7 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(str(value))
 
 
-BUDGET = 20.0
+BUDGET = 10.0
 """Seconds of processor time that a test may take that has no mark of `LONG`: several times what the
 longest take on a quiet machine, so that none becomes long unseen."""
 LONG = frozenset({"long", "backbones", "clients"})
