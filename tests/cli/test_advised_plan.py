@@ -305,6 +305,7 @@ def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: 
     assert "for data is not followed, as the images were others" in won.small(*tune).done().out
 
 
+@pytest.mark.long
 def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> None:
     small, data = won.small, won.data
     (kept,) = Path("trials/advice").iterdir()

@@ -102,6 +102,7 @@ def test_of_what_it_was_trained_on_its_own_test_images_count(run: Run, few: Path
     assert "NOTE: team/a was trained on 30 of the 36 images, or chosen by them" in whole
 
 
+@pytest.mark.long
 def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) -> None:
     said = run("evaluate", A, other, "--against", B, "--out", "a", "--json").done().json["against"]
     run("evaluate", B, other, "--out", "b").done()
@@ -356,6 +357,7 @@ def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
     assert len(rows(home / "p.csv")) == 12
 
 
+@pytest.mark.long
 def test_the_better_probe_counts(run: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of that which training began with, here all wrong, and ``team/a``, one of the same images."""
     first = conclude._first

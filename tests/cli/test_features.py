@@ -44,6 +44,7 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
     assert load_file(home / "features.safetensors")["codes"].shape == (36, 1280)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", sampled(["test_resnet", "test_vit"], ["test_resnet"]))
 def test_features_at_another_size_are_those_of_the_network_for_that_size(
     small: Run, few: Path, tmp_path: Path, architecture: str

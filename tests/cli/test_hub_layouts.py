@@ -264,6 +264,7 @@ def test_outputs_without_names_are_not_called_as_those_of_imagenet(
     assert card(ours("x/d")).classes[0].startswith("tench")
 
 
+@pytest.mark.long
 def test_one_commit_is_one_checkpoint(empty: Run, hub: HubServer) -> None:
     config = json.dumps({"architecture": "test_vit", "num_classes": 1000}).encode()
     files = {"config.json": config, "model.safetensors": save(network("test_vit").state_dict())}

@@ -63,6 +63,7 @@ def test_weights_of_an_earlier_push_do_not_win(small: Any, hub: HubServer) -> No
     assert files(hub)["model.safetensors"] == weights(100)
 
 
+@pytest.mark.long
 def test_a_push_of_other_classes_is_refused(small: Any, hub: HubServer) -> None:
     for seed, names in enumerate(("abc", "abd", "KQR")):
         Path(f"{seed}.safetensors").write_bytes(weights(seed))

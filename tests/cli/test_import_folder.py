@@ -220,6 +220,7 @@ def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: 
     assert "a pipe" in printed.err
 
 
+@pytest.mark.long
 def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
@@ -414,6 +415,7 @@ def test_an_average_is_no_obstacle_to_the_parent_of_what_has_none(empty: Run) ->
     assert [file["status"] for file in again] == ["here"] * 3
 
 
+@pytest.mark.long
 def test_loose_files_are_called_after_themselves_and_an_average_says_so(empty: Run) -> None:
     for folder in ("run", "tv"):
         Path("loose", folder).mkdir(parents=True)

@@ -157,6 +157,7 @@ def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) ->
     assert parents[f"{folder}last.ckpt"] == later
 
 
+@pytest.mark.long
 def test_the_same_import_again_makes_no_sibling_a_parent(empty: Run) -> None:
     Path("runs").mkdir()
     for name, state in {"ema": weights(1), "last": moved(weights(1), 0.001)}.items():

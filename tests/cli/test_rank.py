@@ -548,6 +548,7 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
         assert len(who) == count
 
 
+@pytest.mark.long
 def test_of_many_images_some_are_drawn_however_large_a_group_is(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,6 +593,7 @@ def test_images_of_one_group_show_a_difference_once(
     assert {name for name, each in alone.items() if each["behind"]} == {OTHER, BLIND}
 
 
+@pytest.mark.long
 def test_neighbors_of_the_own_group_say_nothing(three: Run, tmp_path: Path) -> None:
     """Each picture is there three times, with a label that means nothing."""
     rows = ["path,label,video\n"]

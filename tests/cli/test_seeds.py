@@ -295,6 +295,7 @@ def test_two_seeds_in_two_processes_each(small: Run, console: Run, few: Path) ->
         assert known["provenance"]["processes"] == "2"
 
 
+@pytest.mark.long
 def test_what_it_prints(small: Run, few: Path) -> None:
     said = small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x:v1").done().out
     assert said.splitlines()[0].split() == ["SEED", "VALIDATION", "TEST", "SAVED", "AS"]

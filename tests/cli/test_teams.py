@@ -255,6 +255,7 @@ def test_what_may_not_be_read_is_said_with_what_mends_it(base: Path) -> None:
     well(bob, ("pull", "u1/net", "--from", root))
 
 
+@pytest.mark.long
 def test_a_leftover_that_only_its_owner_may_delete_stops_no_prune(base: Path) -> None:
     ann, bob = member(base, 1), member(base, 2)
     root = shared(base, 0o2775)

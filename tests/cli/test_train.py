@@ -135,6 +135,7 @@ LINE = (
 )
 
 
+@pytest.mark.long
 def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     """Where it is, and a line for each epoch, all on stderr: stdout is for data."""
     done = small("finetune", NET, "--recipe", recipe, "--strategy", "lp-ft", "--save", "team/a",

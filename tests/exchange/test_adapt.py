@@ -155,6 +155,7 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
         adapt(workspace, str(tuned), NEW, Surgery(truncate="layer3"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", sampled(["mlp", "cosine"], ["mlp"]))
 def test_a_convolutional_one_has_a_head_of_any_kind(
     workspace: Workspace, images_of: Path, tmp_path: Path, kind: str

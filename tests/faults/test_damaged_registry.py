@@ -305,6 +305,7 @@ def note_often(home: Path, me: int) -> None:
     workspace.close()
 
 
+@pytest.mark.long
 def test_two_that_look_for_damage_lose_nothing(home: Path) -> None:
     children = []
     for me in range(2):

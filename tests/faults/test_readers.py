@@ -319,6 +319,7 @@ def fill(disk: Path, ballast: Path, room: int) -> None:
             file.write(bytes(min(free, 65536)))
 
 
+@pytest.mark.long
 def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     """A move that was noted and made, and then its writer was killed."""
     make(shared, mode=0o755, umask=0o022)

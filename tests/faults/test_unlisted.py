@@ -149,6 +149,7 @@ def test_a_prune_refuses_where_it_cannot_see_who_writes(home: Path, mode: int) -
     command(home, "verify").done()
 
 
+@pytest.mark.long
 def test_the_index_catches_up_with_the_others(home: Path) -> None:
     """Both were moved past it: of the first one, the manifest cannot be read."""
 

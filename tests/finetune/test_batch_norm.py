@@ -149,6 +149,7 @@ def test_resumed_and_run_again_the_bits_are_the_same(
     assert again.metrics == whole.metrics
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("base", sampled(["team/base", "team/transformer"], ["team/base"]))
 def test_what_older_versions_recorded_is_live(workspace: Workspace, run: Run, base: str) -> None:
     """Their recipes say nothing of it, of networks without batch norm neither."""

@@ -96,6 +96,7 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
     assert described[0]["versions"]["pillow"] == PIL.__version__
 
 
+@pytest.mark.long
 def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
     folder = workspace.root / "cache" / "crossings"
     run("team/one", freeze="layer2", strategy="partial", epochs=1)

@@ -58,6 +58,7 @@ def curve(
     )
 
 
+@pytest.mark.long
 def test_scores_are_honest() -> None:
     # More features than images: what is fitted is told perfectly, and by lot nothing else is.
     found = curve([noise(200), PIXELS, noise(200, seed=1)])

@@ -84,6 +84,7 @@ def kept(workspace: Workspace) -> list[Path]:
     return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
 
 
+@pytest.mark.long
 def test_frozen_units_share_the_objects_of_the_parent(shared: Workspace, result: Finetuned) -> None:
     workspace = shared
     parent = workspace.store.manifest(result.parent)

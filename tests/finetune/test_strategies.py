@@ -365,6 +365,7 @@ def test_a_unit_that_is_not_there(run: Run) -> None:
         run(strategy="probe", at="layer9")
 
 
+@pytest.mark.long
 def test_labels_and_numbers(workspace: Workspace, base: str, shapes: Path, tmp_path: Path) -> None:
     rows = [f"{path},{int('10' in path.parts)},{int('2' not in path.parts)}"
             for path in sorted(shapes.rglob("*.png"))]  # fmt: skip

@@ -125,6 +125,7 @@ def test_a_fold_does_not_choose_the_probe_that_it_judges(
     assert sorted(trial.by_image) == [0]
 
 
+@pytest.mark.long
 def test_asked_again_it_answers_from_what_is_kept(
     attempt: Try, monkeypatch: pytest.MonkeyPatch
 ) -> None:

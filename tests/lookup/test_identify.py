@@ -188,6 +188,7 @@ def test_what_is_no_weights_file(zoo: z.Zoo, tmp_path: Path, content: bytes) -> 
         zoo.identify(tmp_path)
 
 
+@pytest.mark.long
 def test_what_only_a_remote_has_may_be_it(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     zoo.push(TUNED, str(tmp_path / "team"))
     save_file(state, tmp_path / "x.safetensors")

@@ -234,6 +234,7 @@ def test_names_of_a_lone_encoder_are_converted(tmp_path: Path) -> None:
     assert torch.equal(features, torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1))
 
 
+@pytest.mark.long
 def test_without_transformers_all_is_listed_and_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

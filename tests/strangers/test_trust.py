@@ -137,6 +137,7 @@ def test_what_the_user_imported_under_that_name_keeps_working(
     assert [line["name"] for line in json.loads(say("trust", "--json").out)] == ["stranger:make"]
 
 
+@pytest.mark.long
 def test_an_import_that_is_done_is_no_error_where_the_word_cannot_be_kept(
     home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
