@@ -96,7 +96,10 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("team/net", "--from", "hf://lab/net"), ("timm/test_resnet.r160_in1k",)],
+    [
+        ("team/net", "--from", "hf://lab/net"),
+        pytest.param(("timm/test_resnet.r160_in1k",), marks=pytest.mark.long),
+    ],
     ids=" ".join,
 )
 def test_a_first_pull_from_the_hub_builds_nothing(
@@ -123,11 +126,11 @@ def test_a_first_pull_from_the_hub_builds_nothing(
 @pytest.mark.parametrize(
     "lines",
     [
-        ["--help"],
+        pytest.param(["--help"], marks=pytest.mark.long),
         ["--version"],
         ["finetune --help"],
-        ["search resnet"],
-        ["index timm"],
+        pytest.param(["search resnet"], marks=pytest.mark.long),
+        pytest.param(["index timm"], marks=pytest.mark.long),
         [
             "search --json",
             "show timm/resnet50.a1_in1k",
@@ -247,6 +250,7 @@ for line in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_found_without_torch(
     small: Path, install: Install, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_one_that_is_installed_while_this_process_runs_is_found(
 def test_what_has_just_changed_is_read_each_time(install: Install, tmp_path: Path) -> None:
     """An installer may not have written all of it yet."""
     install("acme_v", "zoo.heads", "early = acme_v:Plugin")
+    tmp_path.touch()
     assert "early" in plugins.names("zoo.heads")
     (points,) = tmp_path.glob("acme_v*/entry_points.txt")
     points.write_text("[zoo.heads]\nlate = acme_v:Plugin\n")

@@ -70,6 +70,7 @@ def test_an_image_is_scored_by_a_probe_that_did_not_see_it() -> None:
     assert abs(found.scores.mean() - by_hand.max()) < 0.08
 
 
+@pytest.mark.long
 def test_few_images_are_divided_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = drawn(60, 1.0)
     once = held_out.held_out(of(features, targets), 0).scores
@@ -147,6 +148,7 @@ def test_groups_are_in_one_fold_and_count_as_one() -> None:
     assert honest.high - honest.low > 1.2 * 2 * 1.96 * 0.5 / 80**0.5
 
 
+@pytest.mark.long
 def test_labels_and_numbers_have_curves() -> None:
     features, targets = drawn(90, 2.0)
     labels = torch.nn.functional.one_hot(targets).float()
@@ -183,6 +185,7 @@ def test_where_nothing_is_learned_more_images_bring_nothing() -> None:
     assert found.brings < 0.08
 
 
+@pytest.mark.long
 def test_sizes_keep_groups_whole_and_too_few_groups_say_nothing() -> None:
     features, targets = drawn(120, 1.0)
     for groups, sizes in ((40, 4), (5, 4), (4, 0)):
@@ -202,6 +205,7 @@ class Read:
         return torch.arange(len(self.targets))
 
 
+@pytest.mark.long
 def test_images_without_a_group_are_alone() -> None:
     """One pair that shows the same among many others."""
     features, targets = drawn(120, 1.5)
@@ -219,6 +223,7 @@ def layers_with(
     return layers.layers_of(read, task, names, groups or [""] * len(values), 0, silent)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_class_of_one_image_is_left_out_and_named() -> None:
     values, targets = drawn(61, 3.0)
     targets[60] = 3
@@ -245,7 +250,10 @@ def test_of_many_images_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layers_with(values, targets, groups=["video"] * 121) is None
 
 
-@pytest.mark.parametrize(("task", "score"), [("multi-label", "f1"), ("regression", "r2")])
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [pytest.param("multi-label", "f1", marks=pytest.mark.long), ("regression", "r2")],
+)
 def test_scores_are_called_by_their_names(task: Task, score: str) -> None:
     values, targets = drawn(60, 3.0)
     found = layers_with(values, torch.nn.functional.one_hot(targets).float(), task)

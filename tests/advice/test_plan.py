@@ -66,6 +66,7 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
     )
 
 
+@pytest.mark.long
 def test_the_legend_of_the_picture_covers_no_interval() -> None:
     """Nor a panel, whatever recipes are called; and it is in the picture."""
     growth = Growth(

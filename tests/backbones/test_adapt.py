@@ -30,7 +30,9 @@ from zoo_torchvision.backbone import TorchvisionBackbone
         ("test_vit", (96, 128)),  # position embeddings
         ("test_vit4", (192, 192)),  # rotary ones
         ("test_convnext", (96, 128)),  # nothing to fit
-        ("swin_tiny_patch4_window7_224", (288, 224)),  # windows and biases
+        pytest.param(
+            "swin_tiny_patch4_window7_224", (288, 224), marks=pytest.mark.long
+        ),  # windows and biases
     ],
 )
 def test_image_sizes_are_fitted_as_timm_does(

@@ -63,7 +63,9 @@ def narrow(size: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "places"), [(vgg, 7), (alexnet, 6), (timm_vgg, 7)])
+@pytest.mark.parametrize(
+    ("kind", "places"), [pytest.param(vgg, 7, marks=pytest.mark.long), (alexnet, 6), (timm_vgg, 7)]
+)
 @torch.no_grad()
 def test_outputs_are_those_of_sliding_crops(kind, places: int) -> None:  # type: ignore[no-untyped-def]
     """Without padding, which crops have where the image goes on, to the last place."""
@@ -85,7 +87,9 @@ def test_outputs_are_those_of_sliding_crops(kind, places: int) -> None:  # type:
     assert outputs.std((2, 3)).min() > 0  # places differ
 
 
-@pytest.mark.parametrize(("kind", "places"), [(vgg, 7), (alexnet, 6), (timm_vgg, 7)])
+@pytest.mark.parametrize(
+    ("kind", "places"), [pytest.param(vgg, 7, marks=pytest.mark.long), (alexnet, 6), (timm_vgg, 7)]
+)
 @torch.no_grad()
 def test_with_padding_they_are_those_of_windows_of_features(kind, places: int) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(1)
@@ -134,6 +138,7 @@ def built(head: str, features: int, outputs: int) -> nn.Module:
     return plugins.head(head).build(features, outputs)
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_smaller_images_give_what_they_gave() -> None:
     torch.manual_seed(2)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from fakes.sampled import sampled
 from fakes.tiny_transformers import tiny_rows
 from torch import nn
 
@@ -61,12 +62,12 @@ def resnet(*taps: str, **options: str) -> tuple[nn.Module, SurgeryBackbone, nn.M
     return whole, *together(whole, TimmBackbone(), "test_resnet", Surgery(taps=taps, **options))  # type: ignore[arg-type]
 
 
-LONG = ("test_convnext", "alexnet", "densenet121")
+QUICK = ("test_resnet",)
 
 
 @pytest.mark.parametrize(
     "architecture",
-    [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in NETWORKS],
+    sampled(NETWORKS, QUICK),
 )
 def test_bits_are_those_of_the_taps(architecture: str) -> None:
     kind, units, side = NETWORKS[architecture]
@@ -99,6 +100,7 @@ def test_a_network_of_transformers_is_truncated() -> None:
         assert torch.equal(module(images), features_at(whole, [tap], images)[0])
 
 
+@pytest.mark.long
 def test_a_cut_is_none_where_features_pass_it_by() -> None:
     """Proven by poison; and from the cut before the head the network runs on what was recorded."""
     whole, backbone, module = resnet("layer2.0", "layer3.0", HEAD)
@@ -136,6 +138,7 @@ def test_gradients_come_through_each_depth() -> None:
     assert not module.get_parameter("layer2.0.conv1.weight").grad.any()  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_the_head_of_a_truncated_one_is_where_it_ends() -> None:
     whole, _, module = resnet("layer1", HEAD, truncate="layer3.0")
     _, named, other = resnet("layer1", "layer3.0")
@@ -174,6 +177,7 @@ def test_options_are_read_strictly() -> None:
         Surgery(taps=("a", "b")).then(Surgery(convolutional=True))
 
 
+@pytest.mark.long
 def test_what_cannot_be_pooled_is_refused() -> None:
     with pytest.raises(Unsupported, match=r"at stage2\S*: its output is not a single tensor"):
         SurgeryBackbone(TimmBackbone(), Surgery(taps=("stage2", HEAD)), "hrnet_w18_small")

@@ -114,7 +114,14 @@ def test_a_hidden_layer_is_taken_behind_its_relu() -> None:
 @pytest.mark.parametrize(
     ("plugin", "architecture", "unit", "path", "size"),
     [
-        ("torchvision", "densenet121", "features.denseblock4", "features.norm5", 64),
+        pytest.param(
+            "torchvision",
+            "densenet121",
+            "features.denseblock4",
+            "features.norm5",
+            64,
+            marks=pytest.mark.long,
+        ),
         ("torch", "fakes.own_nets:CONV", "stem", "stem", None),
     ],
 )

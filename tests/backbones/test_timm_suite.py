@@ -56,7 +56,7 @@ class TestReal(BackboneSuite):
 
 
 @pytest.mark.parametrize(
-    "architecture", sampled([*timm.list_models("test_*"), *REAL], [*QUICK, *REAL])
+    "architecture", sampled([*timm.list_models("test_*"), *REAL], [*QUICK, "resnet18"])
 )
 def test_every_boundary_of_a_single_file_of_blocks_is_a_cut(architecture: str) -> None:
     _, hierarchy = traced(architecture)
@@ -64,7 +64,7 @@ def test_every_boundary_of_a_single_file_of_blocks_is_a_cut(architecture: str) -
     assert all(unit.cut for unit in hierarchy.units)
 
 
-@pytest.mark.parametrize("architecture", TRACED)
+@pytest.mark.parametrize("architecture", sampled(TRACED, ["swin_tiny_patch4_window7_224", "vgg11"]))
 def test_larger_families_are_traced_without_memory(architecture: str) -> None:
     module, hierarchy = traced(architecture)
     check_coverage(module, hierarchy)
@@ -111,13 +111,14 @@ def test_a_shared_module_belongs_to_the_unit_that_runs_it_first() -> None:
 @pytest.mark.parametrize(
     ("architecture", "units"),
     [
-        (
+        pytest.param(
             "tf_efficientnet_lite0",
             "stem:conv_stem blocks.0:blocks.0.0 blocks.1:blocks.1.0 blocks.1:blocks.1.1 "
             "blocks.2:blocks.2.0 blocks.2:blocks.2.1 blocks.3:blocks.3.0 blocks.3:blocks.3.1 "
             "blocks.3:blocks.3.2 blocks.4:blocks.4.0 blocks.4:blocks.4.1 blocks.4:blocks.4.2 "
             "blocks.5:blocks.5.0 blocks.5:blocks.5.1 blocks.5:blocks.5.2 blocks.5:blocks.5.3 "
             "blocks.6:blocks.6.0 conv_head:conv_head",
+            marks=pytest.mark.long,
         ),
         (
             "resnet18",

@@ -94,11 +94,15 @@ def test_the_activation_behind_a_unit_is_kept(
     [
         ("test_vit", "blocks.1", "blocks.1", (1,)),  # tokens
         ("test_resnet", "layer2", "layer2", (2, 3)),  # a stage
-        ("test_convnext", "7", "stages.2.blocks.0", (2, 3)),  # a count
+        pytest.param(
+            "test_convnext", "7", "stages.2.blocks.0", (2, 3), marks=pytest.mark.long
+        ),  # a count
         pytest.param(  # lists that are looped over
             "twins_svt_small", "patch_embeds.0", "pos_drops.0", (1,), marks=pytest.mark.long
         ),
-        ("test_mambaout", "stages.0", "stages.0", (1, 2)),  # features are last
+        pytest.param(
+            "test_mambaout", "stages.0", "stages.0", (1, 2), marks=pytest.mark.long
+        ),  # features are last
         pytest.param(
             "swin_tiny_patch4_window7_224", "layers.0", "layers.0", (1, 2), marks=pytest.mark.long
         ),
@@ -147,12 +151,14 @@ def test_it_is_a_module_like_any_other() -> None:
     assert all(parameter.grad is not None for parameter in copied.parameters())
 
 
+@pytest.mark.long
 def test_what_cannot_be_pooled_is_refused() -> None:
     """Branches of several resolutions, whose unit gives no single tensor."""
     with pytest.raises(Unsupported, match=r"truncated at .*: its output is not a single tensor"):
         SurgeryBackbone(TimmBackbone(), Surgery(truncate="stage2"), "hrnet_w18_small")
 
 
+@pytest.mark.long
 def test_a_unit_that_ends_within_the_head_is_refused() -> None:
     """RepVit's two classifiers run one after the other, each behind a norm of its last unit."""
     with pytest.raises(Unsupported, match=r"repvit_m0_9 cannot be truncated at .* runs before"):

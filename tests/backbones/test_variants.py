@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.sampled import sampled
 from torch import Tensor, nn
 
 from zoo.domain.manifest import Manifest, Preprocessing
@@ -28,9 +29,10 @@ HEADS = {
     "with maps": (TorchvisionBackbone, "squeezenet1_1"),
     "of transformers": (TransformersBackbone, "convnext-tiny-224"),
 }
+QUICK = ("a Linear", "a distilled pair", "of torchvision", "with maps")
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", sampled(HEADS, QUICK))
 def test_a_new_head_gets_what_the_old_one_got(kind: str) -> None:
     plugin, architecture = HEADS[kind]
     backbone = plugin()
@@ -98,6 +100,7 @@ def test_networks_for_other_images_are_checked(
         variants.check_adapted(plugin(), "test_resnet", state, **wanted)
 
 
+@pytest.mark.long
 def test_what_enters_a_head_is_checked() -> None:
     module = TimmBackbone().build("vit_tiny_patch16_224")
     images = torch.randn(2, 3, 224, 224)

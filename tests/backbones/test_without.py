@@ -23,8 +23,10 @@ from zoo_torchvision.backbone import TorchvisionBackbone
     [
         ("test_vit", "blocks.2"),
         ("test_convnext", "stages.2.blocks.1"),
-        ("tf_efficientnet_lite0", "blocks.2.1"),
-        ("resnet26", "layer3.1"),  # an activation follows the addition
+        pytest.param("tf_efficientnet_lite0", "blocks.2.1", marks=pytest.mark.long),
+        pytest.param(
+            "resnet26", "layer3.1", marks=pytest.mark.long
+        ),  # an activation follows the addition
     ],
 )
 def test_a_residual_unit_is_passed_by(architecture: str, unit: str) -> None:

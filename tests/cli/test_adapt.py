@@ -56,7 +56,9 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
         (("--truncate", "blokcs.4"), ["unknown unit or stage of tf_efficientnet_lite0 'blokcs.4'",
                                       "did you mean blocks.4"]),
         (("--truncate", "zzz"), ["zoo tree lists them"]),
-        (("--without", "blocks.3.0"), ["cannot be removed: it turns 1x40x28x28 into 1x80x14x14"]),
+        pytest.param(("--without", "blocks.3.0"),
+                     ["cannot be removed: it turns 1x40x28x28 into 1x80x14x14"],
+                     marks=pytest.mark.long),
         (("--without", "blocks.2"), ["error: blocks.2 is a stage of blocks.2.0, blocks.2.1: "
                                      "name one unit"]),
         (("--without=-2",), ["error: unknown unit of tf_efficientnet_lite0 '-2'",

@@ -50,6 +50,7 @@ def both(small: Run, data: Path, *options: object) -> tuple[Any, Said]:
     return json.loads((out / "advice.json").read_text()), said
 
 
+@pytest.mark.long
 def test_what_the_images_are(small: Run, data: Path) -> None:
     (data / "red" / "0.png").write_bytes(b"text")
     (data / "red" / "1.png").unlink()
@@ -137,6 +138,7 @@ def test_of_too_few_images_no_depth_is_told(small: Run, data: Path) -> None:
     assert "there are too few images" in said.out
 
 
+@pytest.mark.long
 def test_a_class_of_one_image_is_left_out_and_named(small: Run, data: Path) -> None:
     """A fine-tune refuses it: what advice is asked for is what to do then."""
     (data / "rare").mkdir()
@@ -309,6 +311,7 @@ def test_the_contact_sheet_shows_pairs_side_by_side(small: Run, data: Path, tmp_
         assert sheet.height > 300
 
 
+@pytest.mark.long
 def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
     wrong = {f"blue/{number}-red.png" for number in range(2)}
     for number in range(2):
@@ -370,6 +373,7 @@ def test_batches_that_are_too_large_are_refused_in_plain_words(
     done.refused("the memory of cpu is too small for batches of 32", "--batch-size 16")
 
 
+@pytest.mark.long
 def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, int]]) -> None:
     small("search")
     before: Any = contents(data), contents(Path.cwd())

@@ -176,6 +176,7 @@ def test_its_command_runs_as_it_is_printed(asked: Asked) -> None:
     assert shown["recipe"]["strategy"] == "probe"
 
 
+@pytest.mark.long
 def test_what_an_earlier_advice_has_made_keeps_its_name(asked: Asked) -> None:
     asked.small("tag", NET, "advised/data").done()
     said = asked.small("advise", asked.data, *ADVISE, "--budget", "0").done().out
@@ -197,6 +198,7 @@ def test_asked_again_it_answers_from_what_is_kept(
     assert "what was advised before is kept" not in again.err
 
 
+@pytest.mark.long
 def test_advice_of_fewer_trials_does_not_replace_it(asked: Asked) -> None:
     (kept,) = Path("trials/advice").iterdir()
     before = kept.read_bytes()
@@ -205,6 +207,7 @@ def test_advice_of_fewer_trials_does_not_replace_it(asked: Asked) -> None:
     assert kept.read_bytes() == before
 
 
+@pytest.mark.long
 def test_where_the_budget_ended_it_says_that_auto_will_not_follow(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +219,7 @@ def test_where_the_budget_ended_it_says_that_auto_will_not_follow(
     assert "ask again, with a larger --budget" in said
 
 
+@pytest.mark.long
 def test_without_a_budget_nothing_is_trained(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +274,7 @@ def test_folds_and_what_is_trained_on_all_of_them_follow_it_alike(won: Asked) ->
     assert {recipe["freeze"] for recipe in trained} == {"50%"}
 
 
+@pytest.mark.long
 def test_advice_without_trials_is_not_followed(small: Run, data: Path) -> None:
     """Only probes were compared: that says nothing of training."""
     small("advise", data, *ADVISE, "--budget", 0).done()
@@ -286,6 +291,7 @@ def test_an_option_that_contradicts_the_advice_counts_more(asked: Asked) -> None
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "lp-ft"
 
 
+@pytest.mark.long
 def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: Asked) -> None:
     tune = ("finetune", NET, "--data", won.data, "--image-size", 32, "--dry-run")
     assert "for other splits and not followed" in won.small(*tune, "--seed", 1).done().out
@@ -299,6 +305,7 @@ def test_advice_that_test_images_chose_or_that_was_cut_off_is_not_followed(won: 
     assert "for data is not followed, as the images were others" in won.small(*tune).done().out
 
 
+@pytest.mark.long
 def test_of_advice_that_was_written_to_only_what_trains_is_taken(won: Asked) -> None:
     small, data = won.small, won.data
     (kept,) = Path("trials/advice").iterdir()

@@ -90,6 +90,7 @@ def test_the_zoo_is_healed_from_a_bucket(run: Any, team: BucketPlace) -> None:
     assert run("verify", "--repair", "--from", team.location).code == 0
 
 
+@pytest.mark.long
 def test_a_prune_shows_first_and_deletes_when_told(run: Any, team: BucketPlace) -> None:
     names = team.names("objects", "encoded", "manifests")
     assert run("prune", team.location, *AT_ONCE, "--yes", "--json").json["items"] == []
@@ -107,6 +108,7 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, team: BucketPlace) 
     assert run("verify", team.location, "--json").json["files"] == len(names)
 
 
+@pytest.mark.long
 def test_whoever_writes_and_whoever_prunes_give_way(run: Any, team: BucketPlace) -> None:
     delete(team)
     names = team.names("objects", "encoded", "manifests")

@@ -16,7 +16,7 @@ import torch
 from blake3 import blake3
 from fakes.checkpoints import flip_byte
 from fakes.family import BASE, CONV, TUNED, Family, family
-from fakes.places import BucketPlace, Place, everywhere, flip, write
+from fakes.places import BucketPlace, Place, flip, write
 from fakes.program import zoo as typed
 from safetensors.torch import save_file
 
@@ -210,6 +210,7 @@ def test_what_is_damaged_on_both_sides_is_no_success(mine: Family, team: Path) -
     assert str(mine.conv(BASE)) in done.err
 
 
+@pytest.mark.long
 def test_in_a_bucket_sizes_are_compared_and_that_is_said(
     mine: Family, s3: str, theirs: Path
 ) -> None:
@@ -482,7 +483,6 @@ def test_what_a_repair_leaves_alone_is_not_said_to_be_mended_by_it(mine: Family)
     assert "repair it: zoo verify --repair" in typed("verify").err
 
 
-@everywhere
 def test_flipped_bits_anywhere_in_a_place_are_found(mine: Family, place: Place) -> None:
     """In a bucket too, where objects are read for the files that they are in."""
     typed("push", BASE, "--to", place.location)

@@ -194,6 +194,7 @@ def _read_all(handle: int) -> str:
     return b"".join(pieces).decode(errors="replace")
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_error(home: Path) -> None:
     head = shutil.which("head")
     call = ["-m", "zoo_cli", "search", "--limit", "5000"]

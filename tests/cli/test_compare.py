@@ -82,6 +82,7 @@ def test_diff(run: Run, moved: Workspace) -> None:
     assert run("diff", TUNED, TUNED).out == f"{TUNED} and {TUNED} are the same checkpoint\n"
 
 
+@pytest.mark.long
 def test_identify(run: Run, unknown: Path, tmp_path: Path) -> None:
     done = run("identify", unknown)
     assert (done.code, done.err) == (0, "")

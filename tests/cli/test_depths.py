@@ -97,7 +97,7 @@ NETWORKS = {
 }
 
 
-LONG = ("timm, transformer", "torchvision")
+LONG = ("timm, transformer", "torchvision", "transformers")
 
 
 @pytest.fixture(
@@ -188,6 +188,7 @@ def small_probe(small: Run, shades: Path) -> Run:
     return small
 
 
+@pytest.mark.long
 def test_all_is_the_end_of_every_stage_and_the_head(small: Run, shades: Path) -> None:
     """Under its second name; what is behind the last unit is what the head gets, and left out."""
     how = ("--strategy", "probe", "--features", "all", "--image-size", SIDE, "--json", "--quiet")
@@ -201,6 +202,7 @@ def test_all_is_the_end_of_every_stage_and_the_head(small: Run, shades: Path) ->
     assert [each["recipe"]["at"] for each in (run, shown)] == [",".join(taps)] * 2
 
 
+@pytest.mark.long
 def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Path) -> None:
     run, wanted = small_probe, logits("team/probe")
     tree = run("tree", "team/probe", "--json").json
@@ -232,6 +234,7 @@ def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Pa
         assert torch.equal(theirs.load("team/probe")(IMAGES), wanted)
 
 
+@pytest.mark.long
 def test_an_earlier_version_says_what_it_does_not_know(
     small_probe: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

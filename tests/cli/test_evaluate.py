@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
+from fakes.sampled import sampled
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
@@ -101,6 +102,7 @@ def test_of_what_it_was_trained_on_its_own_test_images_count(run: Run, few: Path
     assert "NOTE: team/a was trained on 30 of the 36 images, or chosen by them" in whole
 
 
+@pytest.mark.long
 def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) -> None:
     said = run("evaluate", A, other, "--against", B, "--out", "a", "--json").done().json["against"]
     run("evaluate", B, other, "--out", "b").done()
@@ -121,6 +123,7 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert same["verdict"] == "0 of 16 images apart, p = 1: no difference can be seen"
 
 
+@pytest.mark.long
 def test_images_that_belong_together_have_intervals_of_groups(
     run: Run, few: Path, other: Path
 ) -> None:
@@ -147,6 +150,7 @@ def test_images_that_belong_together_have_intervals_of_groups(
     assert f"these images are in {len(names)} groups" in run("evaluate", A, other, *rule).out
 
 
+@pytest.mark.long
 def test_names_that_differ_in_spelling_are_matched(
     run: Run, tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +209,7 @@ def table(tmp_path: Path, few: Path) -> Any:
     return write
 
 
+@pytest.mark.long
 def test_numbers(run: Run, home: Path, table: Any) -> None:
     data = table("n.csv", lambda kind, number: {"target_a": kind, "target_b": number % 5})
     tune = ("finetune", NET, "--data", data, "--strategy", "probe", "--image-size", 32)
@@ -230,6 +235,7 @@ def test_numbers(run: Run, home: Path, table: Any) -> None:
     assert not (home / "r/confusion.csv").exists()
 
 
+@pytest.mark.long
 def test_labels(run: Run, table: Any) -> None:
     data = table(
         "l.csv", lambda kind, number: {"labels": f"{kind}|{'odd' if number % 2 else 'even'}"}
@@ -264,7 +270,8 @@ def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None
     assert "CLASS" not in run("runs", "show", "last").done().out
 
 
-@pytest.mark.parametrize("strategy", ["lp-ft", "partial"])
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", sampled(["lp-ft", "partial"], ["lp-ft"]))
 def test_what_training_gained_over_a_probe(run: Run, home: Path, few: Path, strategy: str) -> None:
     """The probe that it began with, or one of the same images, ``team/a``; as evaluate has it."""
     data = ("--data", few, "--image-size", 32, "--strategy", strategy)
@@ -350,6 +357,7 @@ def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
     assert len(rows(home / "p.csv")) == 12
 
 
+@pytest.mark.long
 def test_the_better_probe_counts(run: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of that which training began with, here all wrong, and ``team/a``, one of the same images."""
     first = conclude._first

@@ -167,6 +167,7 @@ def test_a_full_disk_on_import(
 # Somebody else's text on my terminal
 
 
+@pytest.mark.long
 def test_text_from_a_remote_is_printed_harmlessly(run: Run, home: Path, files: Path) -> None:
     evil = "\x1b[31mred\x1b]0;title\x07\x9b2J"
     entry = home / "refs" / TUNED / "latest" / "00000001.json"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from fakes.sampled import sampled
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -43,7 +44,8 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
     assert load_file(home / "features.safetensors")["codes"].shape == (36, 1280)
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", sampled(["test_resnet", "test_vit"], ["test_resnet"]))
 def test_features_at_another_size_are_those_of_the_network_for_that_size(
     small: Run, few: Path, tmp_path: Path, architecture: str
 ) -> None:
@@ -67,6 +69,7 @@ def test_features_at_another_size_are_those_of_the_network_for_that_size(
     )
 
 
+@pytest.mark.long
 def test_images_without_labels(small: Run, few: Path, tmp_path: Path) -> None:
     """A folder of images alone, a pattern, one image: codes and paths, and no labels."""
     flat, out = few / "1", tmp_path / "codes.safetensors"

@@ -121,7 +121,11 @@ def test_groups_and_copies_stay_together(tmp_path: Path, few: Path) -> None:
         (("--folds", 2, "--seeds", 2), "two ways"),
         (("--folds", 2, "--fold", "1/2"), "the fold 1/2 is chosen otherwise"),
         (("--folds", 2, "--blend", "soup"), "the blend soup is chosen otherwise"),
-        (("--folds", 40), "40 folds of 30 training and validation images are too many"),
+        pytest.param(
+            ("--folds", 40),
+            "40 folds of 30 training and validation images are too many",
+            marks=pytest.mark.long,
+        ),
         (("--fold", "3/2"), "fold must be all, or K/N"),
     ],
 )
@@ -133,6 +137,7 @@ def test_what_contradicts_is_refused(
     assert says in done.err
 
 
+@pytest.mark.long
 def test_the_result_is_trained_as_the_folds_were(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +223,7 @@ def test_auto_with_validation_images_keeps_the_better(small: Run, few: Path) -> 
     assert "held out in turn" not in small("runs", "show", "last").done().out
 
 
+@pytest.mark.long
 def test_too_few_images_for_folds_are_for_a_probe(small: Run, few: Path, tmp_path: Path) -> None:
     for kind in few.iterdir():
         for number, path in enumerate(sorted(kind.iterdir())[:4]):
@@ -229,6 +235,7 @@ def test_too_few_images_for_folds_are_for_a_probe(small: Run, few: Path, tmp_pat
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
 
 
+@pytest.mark.long
 def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
     small: Run, few: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +251,7 @@ def test_groups_that_make_no_three_folds_are_known_before_any_is_trained(
     assert small("show", "team/x", "--json").json["recipe"]["strategy"] == "probe"
 
 
+@pytest.mark.long
 def test_seeds_are_of_one_choice(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +273,7 @@ def test_seeds_are_of_one_choice(
     assert [(each.seed, each.fold) for each in trials] == [(0, "1/3"), (0, "2/3"), (0, "3/3")]
 
 
+@pytest.mark.long
 def test_an_error_in_a_fold_is_no_choice(
     small: Run, divided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

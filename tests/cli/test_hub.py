@@ -86,7 +86,9 @@ def test_push_and_pull(run: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        (("--truncate", "layer2"), "it is truncated at layer2.0"),
+        pytest.param(
+            ("--truncate", "layer2"), "it is truncated at layer2.0", marks=pytest.mark.long
+        ),
         (("--head", "cosine"), "its head is of the kind 'cosine'"),
     ],
     ids=["truncated", "head"],

@@ -67,6 +67,7 @@ def test_a_listing_takes_no_name_from_the_user(
     assert small("pull", "team/new").code == 0
 
 
+@pytest.mark.long
 def test_the_names_of_catalogs_stay_reserved_but_for_those_that_were_there_before(
     small: Any, hub: HubServer
 ) -> None:

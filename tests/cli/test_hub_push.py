@@ -63,6 +63,7 @@ def test_weights_of_an_earlier_push_do_not_win(small: Any, hub: HubServer) -> No
     assert files(hub)["model.safetensors"] == weights(100)
 
 
+@pytest.mark.long
 def test_a_push_of_other_classes_is_refused(small: Any, hub: HubServer) -> None:
     for seed, names in enumerate(("abc", "abd", "KQR")):
         Path(f"{seed}.safetensors").write_bytes(weights(seed))
@@ -150,6 +151,7 @@ def test_a_card_that_cannot_be_joined_is_not_replaced(
     assert files(hub) == {"README.md": card}
 
 
+@pytest.mark.long
 def test_two_people_push_to_one_repository(
     small: Any, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def vit(folder: Path, **more: Any) -> None:
     ).save_pretrained(folder)
 
 
+@pytest.mark.long
 def test_a_network_of_another_depth_is_not_called_a_published_one(
     empty: Run, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
         assert getattr(card(again).manifest, field) == getattr(card(found).manifest, field), field
 
 
+@pytest.mark.long
 def test_a_folder_of_the_trainer(empty: Run, tmp_path: Path) -> None:
     """Beside the weights it has the state of the training, which is left there."""
     folder = tmp_path / "checkpoint-20"
@@ -169,6 +171,7 @@ def test_what_is_made_of_it_loads_in_transformers(empty: Run, tmp_path: Path) ->
     assert torch.equal(outputs(module, theirs[None]), logits(tmp_path / "out", theirs[None]))
 
 
+@pytest.mark.long
 def test_sharded_weights_with_their_index(empty: Run, tmp_path: Path) -> None:
     config = transformers.ViTConfig(**SMALL, id2label=LABELS)
     saved("ViTForImageClassification", tmp_path / "saved", config, max_shard_size="30KB")

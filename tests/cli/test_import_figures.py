@@ -123,6 +123,7 @@ def metrics_of(run: Run) -> dict[str, dict[str, float]]:
     return {name: file["metrics"] for name, file in planned.items()}
 
 
+@pytest.mark.long
 def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) -> None:
     net, of_vit = weights(3, "test_resnet"), weights(4)
     for folder in ("light", "timm", "hf/checkpoint-500"):
@@ -159,6 +160,7 @@ def test_a_table_of_figures_is_of_the_files_that_its_script_names(empty: Run) ->
     }
 
 
+@pytest.mark.long
 def test_no_accuracy_is_below_0_or_above_100(empty: Run) -> None:
     net = weights(3, "test_resnet")
     Path("made/run").mkdir(parents=True)
@@ -210,6 +212,7 @@ def test_top1_is_in_percent_if_a_number_of_top1_or_top5_is_above_1(empty: Run) -
     assert "accuracy 0.2083, top5_accuracy 1 from summary.csv" in empty(*one).done().out
 
 
+@pytest.mark.long
 def test_accuracies_in_percent_become_shares(empty: Run) -> None:
     """The column tells, not the row: 0.5 is half a percent beside 72.5, and half beside 0.725."""
     nets = [weights(seed, "test_resnet") for seed in range(3)]

@@ -98,6 +98,7 @@ def test_a_folder_is_imported_and_a_second_call_skips_what_is_in(at_runs: Run) -
     }
 
 
+@pytest.mark.long
 def test_what_was_cut_off_goes_on_where_it_was(
     at_runs: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_what_was_cut_off_goes_on_where_it_was(
     assert {*status.values()} == {"here", "imported"}
 
 
+@pytest.mark.long
 def test_a_run_that_has_grown_is_imported_again(at_runs: Run) -> None:
     runs, yes = Path("runs"), (*ALL, "--yes")
     for other in set(runs.iterdir()) - {runs / "flowers", runs / "bees.safetensors"}:
@@ -150,6 +152,7 @@ def test_a_run_that_has_grown_is_imported_again(at_runs: Run) -> None:
     assert at_runs("show", "team/bees", "--json").json["backbone"]["architecture"] == NET
 
 
+@pytest.mark.long
 def test_of_names_that_clash_none_is_taken_and_the_rest_is_imported(at_runs: Run) -> None:
     shutil.copytree("runs/birds", "runs/more/birds", symlinks=True)
     torch.save(moved(weights(1), 0.2), "runs/more/birds/flowers_best.pth")
@@ -171,6 +174,7 @@ def test_of_names_that_clash_none_is_taken_and_the_rest_is_imported(at_runs: Run
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_name_that_has_other_weights_is_never_moved(at_runs: Run) -> None:
     save_file(weights(7), "net.safetensors")
     at_runs("import", "net.safetensors", "--architecture", NET, "--as", "team/flowers").done()
@@ -216,6 +220,7 @@ def test_links_out_of_the_folder_zoos_and_hostile_names(at_runs: Run, tmp_path: 
     assert "a pipe" in printed.err
 
 
+@pytest.mark.long
 def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
@@ -234,6 +239,7 @@ def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     def imported(state: State, architecture: str, *options: str) -> Said:
         save_file(state, "net.safetensors")
@@ -264,6 +270,7 @@ def test_a_name_that_an_import_moves_says_what_it_was(empty: Run) -> None:
     assert "moved; was" in imported(other, "test_resnet", "--force").done().out
 
 
+@pytest.mark.long
 def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
     page = (Path(__file__).parents[2] / "docs/import.md").read_text()
     for name in ("moths", "bees.safetensors", "features.pt"):
@@ -275,6 +282,7 @@ def test_the_page_prints_what_it_shows(at_runs: Run) -> None:
     assert re.fullmatch(wanted, " ".join(printed.split()), re.DOTALL), printed
 
 
+@pytest.mark.long
 def test_a_run_whose_own_folder_has_weights_ends_with_them(at_runs: Run) -> None:
     shutil.copy("runs/moths/checkpoint-500/config.json", "runs/moths")
     save_file(weights(9), "runs/moths/model.safetensors")
@@ -313,7 +321,7 @@ def test_a_name_that_is_taken_after_the_plan_is_not_moved(at_runs: Run) -> None:
     )
 
 
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("same", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_two_that_import_a_folder_at_once(
     at_runs: Run, monkeypatch: pytest.MonkeyPatch, same: bool
 ) -> None:
@@ -374,6 +382,7 @@ def test_a_folder_with_weights_in_several_files_is_imported_alone(empty: Run) ->
     assert empty(*command, "team/moths").code == 0
 
 
+@pytest.mark.long
 def test_letters_with_marks_lose_them(empty: Run) -> None:
     Path("uml").mkdir()
     for number, name in enumerate(("Tür", "Tör", "Käfer", "Straße", "a b", "a-b", "猫")):
@@ -388,6 +397,7 @@ def test_letters_with_marks_lose_them(empty: Run) -> None:
     assert len(empty("ls", "--json").json) == 4
 
 
+@pytest.mark.long
 def test_an_average_is_no_obstacle_to_the_parent_of_what_has_none(empty: Run) -> None:
     """As torchvision's script writes: found the first time, and nothing is left to add then."""
     Path("old/run").mkdir(parents=True)
@@ -405,6 +415,7 @@ def test_an_average_is_no_obstacle_to_the_parent_of_what_has_none(empty: Run) ->
     assert [file["status"] for file in again] == ["here"] * 3
 
 
+@pytest.mark.long
 def test_loose_files_are_called_after_themselves_and_an_average_says_so(empty: Run) -> None:
     for folder in ("run", "tv"):
         Path("loose", folder).mkdir(parents=True)
@@ -439,6 +450,7 @@ def test_the_same_weights_in_other_bytes_are_told(empty: Run) -> None:
     assert said.count("the same weights as epoch=2.ckpt") == 1
 
 
+@pytest.mark.long
 def test_a_plan_has_room_on_a_terminal(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = at_runs(*ALL, "--parent", "auto", "--dry-run").out
     monkeypatch.setattr("zoo_cli.output.on_terminal", lambda _: True)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from zoo.exchange.metadata import metadata_of_args
 
 
+@pytest.mark.long
 def test_what_nobody_says_is_unknown(empty: Run, tmp_path: Path) -> None:
     """A file with as many outputs as ImageNet has classes gets none of its names."""
     save_file(timm.create_model(NET).state_dict(), "net.safetensors")
@@ -169,8 +170,18 @@ def test_an_args_file_that_makes_no_sense_is_nothing(tmp_path: Path, text: str) 
     "saved",
     [
         {"hyper_parameters": {"classes": ["a", "b", "c"], "mean": [0.5] * 3, "std": (0.5,) * 3}},
-        {"args": Namespace(class_to_idx={"c": 2, "a": 0, "b": 1}, mean=[0.5] * 3, std=[0.5] * 3)},
-        {"meta": {"dataset_meta": {"classes": ("a", "b", "c")}}, "mean": [0.5], "std": [0.5]},
+        pytest.param(
+            {
+                "args": Namespace(
+                    class_to_idx={"c": 2, "a": 0, "b": 1}, mean=[0.5] * 3, std=[0.5] * 3
+                )
+            },
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"meta": {"dataset_meta": {"classes": ("a", "b", "c")}}, "mean": [0.5], "std": [0.5]},
+            marks=pytest.mark.long,
+        ),
         {"id2label": {0: "a", 1: "b", 2: "c"}, "args": {"image_mean": [0.5], "image_std": [0.5]}},
     ],
     ids=["lightning", "torchvision", "mmpretrain", "transformers"],
@@ -188,8 +199,14 @@ def test_hyper_parameters_in_a_checkpoint(
 @pytest.mark.parametrize(
     "saved",
     [
-        {"classes": ["a", "b"], "mean": [123.0] * 3, "std": "wide", "crop_pct": float("nan")},
-        {"classes": [1, 2, 3], "mean": 5, "std": [[0.5]], "interpolation": "os.system"},
+        pytest.param(
+            {"classes": ["a", "b"], "mean": [123.0] * 3, "std": "wide", "crop_pct": float("nan")},
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"classes": [1, 2, 3], "mean": 5, "std": [[0.5]], "interpolation": "os.system"},
+            marks=pytest.mark.long,
+        ),
         {"classes": {0: "a", 5: "b", 1: "c"}, "mean": [], "std": [0.0] * 3, "img_size": [0, 7]},
         {"args": [1, 2], "meta": "x", "hyper_parameters": None, "img_size": 10**9},
     ],
@@ -202,6 +219,7 @@ def test_hyper_parameters_that_make_no_sense_are_nothing(
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, state: State) -> None:
     save_file(state, "base.safetensors")
     Path("names.txt").write_text('{"id2label": {"0": "ant", "1": "bee", "2": "wasp"}}')
@@ -227,6 +245,7 @@ def test_a_checkpoint_that_the_bytes_prove_says_what_is_unknown(empty: Run, stat
     assert of("other.pth") == ([], [0.5] * 3, ["classes", "preprocessing"])
 
 
+@pytest.mark.long
 def test_a_stated_parent_is_in_the_lineage_and_a_push_sends_the_difference(
     empty: Run, state: State
 ) -> None:
@@ -287,8 +306,8 @@ def test_classes_that_nobody_named_are_not_measured_by_name(empty: Run, state: S
 @pytest.mark.parametrize(
     ("saved", "metrics"),
     [
-        ({"acc": 72.5, "epoch": 3}, {"acc": 72.5}),
-        ({"best_acc": 0.725}, {"best_acc": 0.725}),
+        pytest.param({"acc": 72.5, "epoch": 3}, {"acc": 72.5}, marks=pytest.mark.long),
+        pytest.param({"best_acc": 0.725}, {"best_acc": 0.725}, marks=pytest.mark.long),
         ({"best_acc1": torch.tensor(72.5)}, {"best_acc1": 72.5}),
         (
             {
@@ -318,6 +337,7 @@ def test_an_accuracy_in_the_file_is_kept_under_its_own_name_and_scale(
         assert empty(*line).json["metrics"] == {"accuracy": 0.9}
 
 
+@pytest.mark.long
 def test_a_fine_tune_says_that_the_preprocessing_of_its_base_is_a_guess(
     empty: Run, state: State, few: Path
 ) -> None:

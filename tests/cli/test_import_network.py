@@ -47,6 +47,7 @@ def test_several_networks_of_these_names_and_shapes_are_listed(empty: Run) -> No
     ).done().out  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_network_of_another_library_that_is_called_alike_is_named(empty: Run) -> None:
     state = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
     save_file({f"module.{name}": tensor for name, tensor in state.items()}, "net.safetensors")
@@ -76,6 +77,7 @@ def test_of_several_networks_that_fit_the_nearest_checkpoint_here_tells(empty: R
     }
 
 
+@pytest.mark.long
 def test_a_file_of_two_networks_is_not_imported_by_guess(empty: Run, state: State) -> None:
     vit = dict(timm.create_model("test_vit").state_dict())
     save_file({**prefixed("a.", state), **prefixed("b.module.", vit)}, "two.safetensors")

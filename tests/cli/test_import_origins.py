@@ -8,6 +8,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 import torchvision
 import transformers
@@ -16,6 +17,7 @@ from fakes.import_runs import NET, Run, State, weights
 from safetensors.torch import load_file, save_file
 
 
+@pytest.mark.long
 def test_a_fine_tune_says_nothing_of_the_weights_of_its_base(empty: Run, few: Path) -> None:
     save_file(weights(outputs=0), "net.safetensors")
     empty("import", "net.safetensors", "--architecture", NET, "--as", "team/none").done()
@@ -53,6 +55,7 @@ def save_epoch(name: str, epoch: int, state: State, **more: object) -> None:
     torch.save(saved, f"runs/net/{name}.pth.tar")
 
 
+@pytest.mark.long
 def test_the_name_of_a_parent_that_was_found_is_that_of_its_manifest(empty: Run) -> None:
     state = weights()
     moved = {name: tensor + 0.001 * torch.randn_like(tensor) for name, tensor in state.items()}
@@ -144,6 +147,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.long
 def test_what_others_stated_of_a_file_is_not_taken(empty: Run) -> None:
     again = stated_by_ana(empty)
     ana = facts(empty, "ana/net")
@@ -180,6 +184,7 @@ def test_what_others_stated_is_not_taken_of_a_pull_either(empty: Run) -> None:
     assert {**got, **PLAIN} == got
 
 
+@pytest.mark.long
 def test_a_folder_takes_nothing_that_others_stated_of_its_files(empty: Run) -> None:
     stated_by_ana(empty)
     ana = facts(empty, "ana/net")
@@ -199,6 +204,7 @@ def test_a_folder_takes_nothing_that_others_stated_of_its_files(empty: Run) -> N
     assert facts(empty, "own/ddp") == ana
 
 
+@pytest.mark.long
 def test_a_file_of_a_fine_tune_is_the_fine_tune_and_says_what_is_from_it(
     empty: Run, few: Path
 ) -> None:

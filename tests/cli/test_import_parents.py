@@ -77,6 +77,7 @@ def only_flowers(at_runs: Run) -> Run:
     return at_runs
 
 
+@pytest.mark.long
 def test_what_is_here_under_another_name_gets_the_figures_and_the_parent_that_it_lacks(
     at_runs: Run,
 ) -> None:
@@ -110,6 +111,7 @@ def test_what_is_here_under_another_name_gets_the_figures_and_the_parent_that_it
     assert {(file["status"], file["parent"]) for file in again["files"]} == {("here", None)}
 
 
+@pytest.mark.long
 def test_figures_that_are_recorded_are_kept(at_runs: Run) -> None:
     run = only_flowers(at_runs)
     run("import", "runs/flowers/model_best.pth.tar", "--architecture", NET, "--as", "team/flowers",
@@ -140,6 +142,7 @@ def test_a_plan_shows_parents_and_how_they_were_found(at_runs: Run) -> None:
     assert run("show", "team/base", "--json").json["lineage"] == []
 
 
+@pytest.mark.long
 def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) -> None:
     shutil.rmtree("runs/moths")
     at_runs("import", "runs/flowers", *ALL[2:]).done()
@@ -154,6 +157,7 @@ def test_runs_of_one_folder_are_siblings_also_where_one_is_here(at_runs: Run) ->
     assert parents[f"{folder}last.ckpt"] == later
 
 
+@pytest.mark.long
 def test_the_same_import_again_makes_no_sibling_a_parent(empty: Run) -> None:
     Path("runs").mkdir()
     for name, state in {"ema": weights(1), "last": moved(weights(1), 0.001)}.items():
@@ -165,6 +169,7 @@ def test_the_same_import_again_makes_no_sibling_a_parent(empty: Run) -> None:
     assert [(file["status"], file["parent"]) for file in again] == [("here", None)] * 2
 
 
+@pytest.mark.long
 def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
     run = only_flowers(at_runs)
     Path("later").mkdir()
@@ -179,6 +184,7 @@ def test_an_epoch_that_is_here_is_the_parent_of_the_next(at_runs: Run) -> None:
     assert [parent["manifest"] for parent in shown["parents"]] == [first]
 
 
+@pytest.mark.long
 def test_the_parents_of_a_plan_are_taken_whoever_carries_it_out(at_runs: Run) -> None:
     only_flowers(at_runs)
     with zoo.open() as here:

@@ -51,6 +51,7 @@ def test_a_split_alone_is_called_with_its_folder(run: Run, home: Path, garden: P
     assert run("best", "--dataset", "roses-test", "--json").done().json["name"] == A
 
 
+@pytest.mark.long
 def test_figures_are_found_from_the_files_alone(run: Run, home: Path, garden: Path) -> None:
     found = run("evaluate", A, garden, "--against", B, "--json").done().json
     value, rival = (each["metrics"]["accuracy"] for each in (found, found["against"]))

@@ -95,6 +95,7 @@ def test_ten_thousand_ancestors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     travel(home, tmp_path, monkeypatch, 10_000)
 
 
+@pytest.mark.long
 def test_many_ancestors_travel(
     nightly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

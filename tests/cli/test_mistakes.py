@@ -319,6 +319,7 @@ def test_a_name_that_the_remote_does_not_have(fails: Run, run: Run, files: Path)
     fails("pull", "team/digit", "--from", files / "team", says=("team/digit'", f"mean {TUNED}?"))
 
 
+@pytest.mark.long
 def test_a_push_that_would_hide_a_teammates_work(
     fails: Run, run: Run, files: Path, home: Path, prepared: Any
 ) -> None:

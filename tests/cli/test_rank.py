@@ -168,6 +168,7 @@ def test_networks_are_ranked_and_asked_again_nothing_is_computed(
     assert refused.out == ""
 
 
+@pytest.mark.long
 def test_results_of_the_zoo_on_other_data_are_what_is_known_before(
     three: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_fine_tunes_say_on_which_data_they_were_trained(
     assert values["team/blind-tuned"] == values[BLIND]
 
 
+@pytest.mark.long
 def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     three: Run, data: Path
 ) -> None:
@@ -246,6 +248,7 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     assert values["team/blind-tuned"] == values[BLIND] == pytest.approx(-0.25)
 
 
+@pytest.mark.long
 def test_of_the_checkpoints_of_one_run_one_is_measured(three: Run, data: Path) -> None:
     names = ("run:epoch-1", "run", "run:v2", "headless:epoch-0", "headless:epoch-1")
     for year, name in enumerate(names, 2020):
@@ -363,6 +366,7 @@ def test_thousands_are_refused_with_a_hint(
     assert "add filters" in said.err
 
 
+@pytest.mark.long
 def test_what_fails_or_is_not_here_is_a_line_and_the_rest_is_ranked(three: Run, data: Path) -> None:
     """A checkpoint of no network, one whose features are no numbers, and published ones with odd
     names that nobody delivers.
@@ -406,6 +410,7 @@ def test_whatever_a_network_raises_the_next_one_has_its_turn(
     assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
 
 
+@pytest.mark.long
 def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     small: Run, three_zoo: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +508,7 @@ def test_after_ctrl_c_what_was_kept_before_is_ranked(
     assert states == ["measured", "not reached", "not reached"]
 
 
+@pytest.mark.long
 def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> None:
     asked = ("rank", data, *RANK, "--among", f"name:{NET}", "--json")
     first = three(*asked).done().json["networks"][0]["measured"]["score"]
@@ -542,6 +548,7 @@ def test_whatever_decides_a_figure_decides_whether_it_is_kept(
         assert len(who) == count
 
 
+@pytest.mark.long
 def test_of_many_images_some_are_drawn_however_large_a_group_is(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -586,6 +593,7 @@ def test_images_of_one_group_show_a_difference_once(
     assert {name for name, each in alone.items() if each["behind"]} == {OTHER, BLIND}
 
 
+@pytest.mark.long
 def test_neighbors_of_the_own_group_say_nothing(three: Run, tmp_path: Path) -> None:
     """Each picture is there three times, with a label that means nothing."""
     rows = ["path,label,video\n"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.sampled import sampled
 
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.workspace import Workspace
@@ -67,7 +68,10 @@ def test_what_lies_beside_the_store_has_its_rights(run: Run, home: Path) -> None
         run("remote", "remove", "x")
 
 
-@pytest.mark.parametrize("text", ["true", "1.0", '"1"', "null", "[1]"])
+@pytest.mark.parametrize(
+    "text",
+    sampled(["true", "1.0", '"1"', "null", "[1]"], ["true", "[1]"]),
+)
 def test_a_format_is_a_whole_number(run: Run, home: Path, tmp_path: Path, text: str) -> None:
     run("push", TUNED, "--to", tmp_path / "team")
     for marker in (tmp_path / "team/zoo.json", home / "zoo.json"):
@@ -79,7 +83,16 @@ def test_a_format_is_a_whole_number(run: Run, home: Path, tmp_path: Path, text: 
     assert run("pull", TUNED, "--from", tmp_path / "team").code == 1
 
 
-@pytest.mark.parametrize("number", [True, 1.0, "1", 2**70, 0])
+@pytest.mark.parametrize(
+    "number",
+    [
+        True,
+        pytest.param(1.0, marks=pytest.mark.long),
+        pytest.param("1", marks=pytest.mark.long),
+        2**70,
+        pytest.param(0, marks=pytest.mark.long),
+    ],
+)
 def test_the_number_of_a_move_is_a_whole_number(run: Run, home: Path, number: Any) -> None:
     path = home / f"refs/{TUNED}/latest/00000001.json"
     entry = json.loads(path.read_bytes())

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fakes.prepared import NET, Run
+from fakes.sampled import sampled
 from fakes.typed import shown
 
 from zoo.domain.progress import Progress, Task, silent
@@ -108,6 +109,7 @@ signal.pause()
 """A program that terminates whoever started it."""
 
 
+@pytest.mark.long
 def test_what_trains_no_batch_norm(small: Run, few: Path) -> None:
     """What ``auto`` stood for is repeated as it was asked, not as old versions meant it."""
     line = (*TUNE[:2], "--image-size", 32, "--freeze", "all", "--epochs", 1, "--data", few)
@@ -136,7 +138,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
     return ran
 
 
-@pytest.mark.parametrize("kind", ["seed", pytest.param("fold", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", sampled(["seed", "fold"], ["seed"]))
 @pytest.mark.long
 def test_what_was_done_before_an_interrupt_is_taken_up(
     small: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -184,6 +186,7 @@ def test_what_was_done_before_an_interrupt_is_taken_up(
         assert ran == [first, second, *last]
 
 
+@pytest.mark.long
 def test_a_seed_that_was_cut_off_and_resumed_is_taken_up(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +295,7 @@ def test_two_seeds_in_two_processes_each(small: Run, console: Run, few: Path) ->
         assert known["provenance"]["processes"] == "2"
 
 
+@pytest.mark.long
 def test_what_it_prints(small: Run, few: Path) -> None:
     said = small(*TUNE, "--data", few, "--seeds", 2, "--save", "team/x:v1").done().out
     assert said.splitlines()[0].split() == ["SEED", "VALIDATION", "TEST", "SAVED", "AS"]
@@ -313,6 +317,7 @@ def test_names_that_move_are_told_of(small: Run, few: Path) -> None:
         assert f"\n  {'' if one is first else one['ref'] + ' '}{was}" in again
 
 
+@pytest.mark.long
 def test_the_frozen_part_runs_once(small: Run, few: Path) -> None:
     began: list[str] = []
 

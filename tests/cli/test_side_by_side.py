@@ -76,6 +76,7 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     assert apart["differs"] == ["seed"]
 
 
+@pytest.mark.long
 def test_seeds_with_a_test_folder_share_their_images(
     small: Run, digits: Path, tmp_path: Path
 ) -> None:

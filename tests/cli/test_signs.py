@@ -108,7 +108,14 @@ def test_on_another_machine_a_sign_counts_for_ten_minutes(run: Run, team: Path) 
     assert run(*push).code == 0
 
 
-@pytest.mark.parametrize("ahead", [DAY, 400 * DAY, 2**33])
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        DAY,
+        pytest.param(400 * DAY, marks=pytest.mark.long),
+        pytest.param(2**33, marks=pytest.mark.long),
+    ],
+)
 def test_a_sign_of_the_future_stops_nobody(run: Run, team: Path, ahead: float) -> None:
     plant(team, "prune-1", -ahead)
     assert run("push", TUNED, "--to", team).code == 0

@@ -169,6 +169,7 @@ def check_rights(root: Path) -> None:
             assert stat.S_IMODE(found.st_mode) == mode & 0o444, path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("one", "two", "mode"), SOME)
 def test_a_team_works_in_one_folder(base: Path, one: int, two: int, mode: int) -> None:
     root = shared(base, mode)
@@ -254,6 +255,7 @@ def test_what_may_not_be_read_is_said_with_what_mends_it(base: Path) -> None:
     well(bob, ("pull", "u1/net", "--from", root))
 
 
+@pytest.mark.long
 def test_a_leftover_that_only_its_owner_may_delete_stops_no_prune(base: Path) -> None:
     ann, bob = member(base, 1), member(base, 2)
     root = shared(base, 0o2775)

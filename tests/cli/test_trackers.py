@@ -83,6 +83,7 @@ def test_a_plugin_is_told_of_all(
     assert (ended[1]["status"], ended[1]["metrics"]) == ("done", done["metrics"])
 
 
+@pytest.mark.long
 def test_one_that_fails_ends_no_run(small: Run, install: Install, line: tuple[object, ...]) -> None:
     install("acme_bad", "zoo.trackers", "bad = acme_bad:Plugin", FAILS)
     done = small(*line, "--log", "bad")
@@ -120,6 +121,7 @@ class Mine:
         self.report = report
 
 
+@pytest.mark.long
 def test_an_object_of_ones_own(small: Run, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, options = Mine(), {"image_size": 32, "freeze": "all", "epochs": 1, "batch_size": 8}
     with zoo.open() as z:

@@ -70,6 +70,7 @@ def test_a_recipe_from_a_file(small: Run, recipe: Path, few: Path) -> None:
     assert plan["strategy"] == "full"
 
 
+@pytest.mark.long
 def test_a_preset_is_recorded_and_options_beside_it_count_more(small: Run, few: Path) -> None:
     line = ("finetune", NET, "--data", few, "--image-size", 32, "--recipe", "small-data")
     done = small(*line, "--at", "head", "--save", "team/a", "--json").done().json
@@ -134,6 +135,7 @@ LINE = (
 )
 
 
+@pytest.mark.long
 def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     """Where it is, and a line for each epoch, all on stderr: stdout is for data."""
     done = small("finetune", NET, "--recipe", recipe, "--strategy", "lp-ft", "--save", "team/a",
@@ -159,6 +161,7 @@ def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_would_be_done(small: Run, few: Path, tmp_path: Path) -> None:
     data = shutil.copytree(few, tmp_path / "few")
     (data / "1" / "broken.png").write_bytes(b"no image")
@@ -197,11 +200,15 @@ def test_a_dry_run_says_what_would_be_done(small: Run, few: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "strategy", "parts", "unknown"),
     [
-        (("--strategy", "probe"), "probe", {"fitting the probe", "testing"}, []),
+        pytest.param(("--strategy", "probe"), "probe", {"fitting the probe", "testing"}, [],
+                     marks=pytest.mark.long),
         (("--strategy", "probe", "--at", "auto"), "probe", set(), ["the probes at all depths"]),
         (("--strategy", "full", "--augment", "light", "--ema", 0.9), "full", {"training"}, []),
-        (("--strategy", "gradual", "--phases", "all:1", "--phases", "layer2:2", "--blend", "soup"),
-         "gradual", {"training", "blending", "running what is frozen"}, []),
+        pytest.param(
+            ("--strategy", "gradual", "--phases", "all:1", "--phases", "layer2:2",
+             "--blend", "soup"),
+            "gradual", {"training", "blending", "running what is frozen"}, [],
+            marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_any_strategy_is_planned(
@@ -258,6 +265,7 @@ def test_runs_are_listed_and_shown(run: Run) -> None:
     assert listed["id"] in done.err
 
 
+@pytest.mark.long
 def test_labels_are_judged_by_their_precision(small: Run, few: Path, tmp_path: Path) -> None:
     """It chose the weights, and has an interval; accuracy is there, too."""
     rows = [f"{path},{'odd' if int(path.parent.name) % 2 else 'even|round'}"
@@ -329,6 +337,7 @@ def test_an_interrupted_run_is_resumed(
     assert (done.code, "is done" in done.err) == (1, True)
 
 
+@pytest.mark.long
 def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
     small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +421,7 @@ def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     assert "are few" not in small(*tune, "--data", many, "--dry-run").done().out
 
 
+@pytest.mark.long
 def test_learning_rates_are_tried(
     small: Run, recipe: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fakes.checkpoints import flip_byte
 
 TUNED = "team/digits"
@@ -66,6 +67,7 @@ def test_a_remote_can_be_verified(run: Any, home: Path, tmp_path: Path) -> None:
     assert (healed.code, "repaired" in healed.out) == (0, True)
 
 
+@pytest.mark.long
 def test_a_remote_that_a_pull_finds_damaged(run: Any, home: Path, tmp_path: Path) -> None:
     """It is named, with the command for whoever has the checkpoint; here, that cannot help."""
     team, mine = tmp_path / "team", tmp_path / "mine"

@@ -17,6 +17,7 @@ import pytest
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.prepared import BASE, TUNED, Run
+from fakes.sampled import sampled
 from safetensors.torch import save_file
 
 import zoo
@@ -98,8 +99,8 @@ def test_a_name_is_changed_with_its_tags(run: Run) -> None:
     [
         ("team/other", "is another checkpoint"),
         (TUNED, "is its name already"),
-        ("timm/resnet50.a1_in1k", "published checkpoint"),
-        ("stamps", "is not a reference"),
+        pytest.param("timm/resnet50.a1_in1k", "published checkpoint", marks=pytest.mark.long),
+        pytest.param("stamps", "is not a reference", marks=pytest.mark.long),
     ],
 )
 def test_a_name_that_is_not_free(run: Run, new: str, says: str) -> None:
@@ -215,7 +216,7 @@ def test_names_units_heads_and_remotes_are_completed(run: Run, tmp_path: Path) -
     assert complete("zoo trust te") == []
 
 
-@pytest.mark.parametrize("blocks", [3, 8])
+@pytest.mark.parametrize("blocks", sampled([3, 8], [3]))
 def test_the_units_are_those_of_the_checkpoint_itself(
     empty: Run, tmp_path: Path, blocks: int
 ) -> None:

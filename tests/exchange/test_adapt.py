@@ -16,6 +16,7 @@ import timm
 import torch
 from fakes import own_nets, warm
 from fakes.checkpoints import files_of
+from fakes.sampled import sampled
 from fakes.traced import traced_once  # noqa: F401 - a fixture of all tests here
 from fakes.typed import card
 from PIL import Image
@@ -154,7 +155,8 @@ def test_a_truncated_one_is_fine_tuned_and_exported(
         adapt(workspace, str(tuned), NEW, Surgery(truncate="layer3"))
 
 
-@pytest.mark.parametrize("kind", ["mlp", pytest.param("cosine", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", sampled(["mlp", "cosine"], ["mlp"]))
 def test_a_convolutional_one_has_a_head_of_any_kind(
     workspace: Workspace, images_of: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -200,6 +202,7 @@ def test_other_sizes_and_channels_are_exported_for_timm(
         assert torch.equal(theirs(images), load(workspace.store, made.manifest)(images))
 
 
+@pytest.mark.long
 def test_a_unit_goes_once_and_where_to_end_may_be_counted(
     workspace: Workspace, kept_as: Callable[..., torch.nn.Module]
 ) -> None:
@@ -252,7 +255,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
         ("test_resnet", {"channels": 5000}, InvalidOption, "from 1 to 1024, not 5000"),
         ("test_resnet", {"image_size": 64}, InvalidOption, "a height and a width"),
         ("test_resnet", {"truncate": "layer2", "convolutional": True}, Unsupported, "truncated"),
-        ("mixer_s32_224", {"image_size": (256, 256)}, Unsupported, "no rule is known that fits it"),
+        pytest.param("mixer_s32_224", {"image_size": (256, 256)}, Unsupported,
+                     "no rule is known that fits it", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(

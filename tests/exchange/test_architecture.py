@@ -50,6 +50,7 @@ def test_a_checkpoint_is_traced_once(workspace: Workspace, traced: list[str]) ->
     assert traced == ["linear 3"]
 
 
+@pytest.mark.long
 def test_another_network_has_another_hierarchy(workspace: Workspace) -> None:
     """Whatever it differs in."""
     networks: dict[str, dict[str, Any]] = {

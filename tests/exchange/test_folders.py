@@ -79,12 +79,19 @@ def assert_same(workspace: Workspace, other: Workspace) -> None:
     ("architecture", "kind", "how"),
     [
         ("test_resnet", "linear", {"truncate": "layer2"}),
-        ("test_resnet", None, {"truncate": "layer3.0"}),
+        pytest.param("test_resnet", None, {"truncate": "layer3.0"}, marks=pytest.mark.long),
         ("test_vit", "mlp", {"truncate": "blocks.1", "channels": 4}),
-        ("test_resnet", "mlp", {}),
-        ("test_efficientnet", "cosine", {}),
-        ("test_resnet", "linear", {"channels": 1, "image_size": (64, 96)}),
-        ("test_vit", "linear", {"image_size": (96, 96), "without": ("blocks.2",)}),
+        pytest.param("test_resnet", "mlp", {}, marks=pytest.mark.long),
+        pytest.param("test_efficientnet", "cosine", {}, marks=pytest.mark.long),
+        pytest.param(
+            "test_resnet", "linear", {"channels": 1, "image_size": (64, 96)}, marks=pytest.mark.long
+        ),
+        pytest.param(
+            "test_vit",
+            "linear",
+            {"image_size": (96, 96), "without": ("blocks.2",)},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_was_exported_comes_back(
@@ -153,6 +160,7 @@ def test_what_timm_saved_is_read_as_timm_does(
         assert torch.equal(back(images), module(images))
 
 
+@pytest.mark.long
 def test_folders_that_say_too_little(
     workspace: Workspace, made: Made, tmp_path: Path, kept: Kept
 ) -> None:

@@ -114,10 +114,16 @@ def test_importing_twice_is_one_checkpoint(workspace: Workspace, resnet_file: Pa
     [
         lambda state: state,
         lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model": state},
-        lambda state: {"state_dict_ema": state, "state_dict": {"wrong": torch.zeros(1)}},
+        pytest.param(lambda state: {"model": state}, marks=pytest.mark.long),
+        pytest.param(
+            lambda state: {"state_dict_ema": state, "state_dict": {"wrong": torch.zeros(1)}},
+            marks=pytest.mark.long,
+        ),
         lambda state: {f"module.{name}": value for name, value in state.items()},
-        lambda state: {"state_dict": {f"module.{name}": v for name, v in state.items()}},
+        pytest.param(
+            lambda state: {"state_dict": {f"module.{name}": v for name, v in state.items()}},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["plain", "state_dict", "model", "ema", "module", "both"],
 )
@@ -271,6 +277,7 @@ def test_weights_of_another_architecture(workspace: Workspace, kept: Kept, tmp_p
     assert "more)" in error.reason
 
 
+@pytest.mark.long
 def test_one_key_too_many_or_of_another_shape(
     workspace: Workspace, kept: Kept, resnet: torch.nn.Module, tmp_path: Path
 ) -> None:

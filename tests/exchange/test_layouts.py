@@ -95,6 +95,7 @@ def test_timm_sharded_and_back(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
 
+@pytest.mark.long
 def test_what_was_indexed_is_pulled_by_its_name(
     hub: HubServer, workspace: Workspace, vit: torch.nn.Module
 ) -> None:
@@ -119,7 +120,7 @@ def vision_transformer(name: str, **options: Any) -> VisionTransformer:
     return module
 
 
-@pytest.mark.parametrize("trunk", [False, True])
+@pytest.mark.parametrize("trunk", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_open_clip(hub: HubServer, workspace: Workspace, trunk: bool) -> None:
     torch.manual_seed(5)
     text = {"transformer.resblocks.0.ln_1.weight": torch.rand(4), "logit_scale": torch.rand(1)}
@@ -205,8 +206,9 @@ def test_transformers_by_its_base_model(hub: HubServer, workspace: Workspace) ->
         ({"config.json": as_json(TIMM), INDEX: b'{"weight_map": {"a": "b"}}'},
          Unsupported, "not there: 'b'"),
         ({"config.json": as_json(TIMM), INDEX: b"[]"}, Unsupported, "not an index"),
-        ({"config.json": as_json(TIMM), "model.safetensors": save({"a": torch.rand(2)})},
-         InvalidWeights, "as test_vit"),
+        pytest.param(
+            {"config.json": as_json(TIMM), "model.safetensors": save({"a": torch.rand(2)})},
+            InvalidWeights, "as test_vit", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_not_kept(

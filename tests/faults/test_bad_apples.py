@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 from fakes.moves import append
-from fakes.places import Place, everywhere
+from fakes.places import Place
 from fakes.program import zoo
 
 from zoo.domain.digest import Digest
@@ -108,7 +108,16 @@ def no_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.exchange.indexing.index_local", lambda *_, **__: None)
 
 
-@pytest.fixture(params=[*CHANGES, *NAMES], ids=lambda spoil: spoil.__name__)
+QUICK = ("size", "half_character", "shape", "number", "folder", "next_format")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(spoil, marks=() if spoil.__name__ in QUICK else pytest.mark.long)
+        for spoil in (*CHANGES, *NAMES)
+    ],
+    ids=lambda spoil: spoil.__name__,
+)
 def team(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """A team's folder with a sound checkpoint and one bad apple."""
     store = Store.create(tmp_path / "team")
@@ -185,7 +194,6 @@ def test_an_older_move_is_not_shown_for_a_newest_one_that_is_bad(tmp_path: Path)
     assert names(home) == set()
 
 
-@everywhere
 def test_a_bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (GOOD, "team/another", "team/number", "team/format"):
         here = Store.create(tmp_path / "here")

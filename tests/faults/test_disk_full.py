@@ -241,6 +241,7 @@ class TestLimit:
         assert list(store.refs()) == [REF]
         assert files_in(store) == set()
 
+    @pytest.mark.long
     def test_restore(self, forks: Forks, store: Store, tmp_path: Path) -> None:
         target = tmp_path / "out.safetensors"
         target.write_bytes(b"mine")

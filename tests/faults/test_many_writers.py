@@ -132,6 +132,7 @@ class TestOneRemote:
             ]
             assert len(set(manifests)) == contributors // SHARE
 
+    @pytest.mark.long
     def test_all_of_it_can_be_pulled(self, shared: Store, tmp_path: Path) -> None:
         zoo = Workspace.create(tmp_path / "theirs")
         for ref in shared.refs():

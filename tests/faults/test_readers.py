@@ -85,7 +85,14 @@ def age(root: Path, mode: int = 0o644) -> None:
     (root / "registry.db").chmod(mode)
 
 
-@pytest.mark.parametrize("mode", [0o2775, 0o777, 0o1777])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(0o2775, marks=pytest.mark.long),
+        0o777,
+        pytest.param(0o1777, marks=pytest.mark.long),
+    ],
+)
 def test_reading_leaves_nothing_beside_a_registry_of_another_user(shared: Path, mode: int) -> None:
     make(shared, mode=mode, umask=0o022)
     age(shared)
@@ -96,7 +103,16 @@ def test_reading_leaves_nothing_beside_a_registry_of_another_user(shared: Path, 
     command(shared, "tag", NAME, "team/mine", by=OWNER).done()
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o027, 0o077])
+@pytest.mark.parametrize(
+    "umask",
+    [
+        0o000,
+        pytest.param(0o002, marks=pytest.mark.long),
+        pytest.param(0o022, marks=pytest.mark.long),
+        pytest.param(0o027, marks=pytest.mark.long),
+        0o077,
+    ],
+)
 def test_all_of_a_group_write_one_registry(shared: Path, umask: int) -> None:
     make(shared, mode=0o2775, umask=umask)
     assert files(shared) == {"registry.db": (OWNER, 0o664)}
@@ -144,7 +160,7 @@ def leave(root: Path, *, logged: bool) -> None:
         side.chmod(0o644)
 
 
-@pytest.mark.parametrize("logged", [False, True])
+@pytest.mark.parametrize("logged", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_what_a_reader_left_is_replaced(shared: Path, logged: bool) -> None:
     make(shared, mode=0o2775, umask=0o022)
     leave(shared, logged=logged)
@@ -206,6 +222,7 @@ def test_a_file_of_another_group_is_told(shared: Path) -> None:
     said.refused(f"you are not in its group {OWNER}")
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_brought_in_is_done_without(shared: Path) -> None:
     make(shared, mode=0o755, umask=0o022)
     leave(shared, logged=True)
@@ -276,6 +293,7 @@ def test_a_read_only_disk(disk: Path) -> None:
     remount(disk, "rw")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_read_and_told(disk: Path) -> None:
     home = disk / "zoo"
     workspace = Workspace.create(home)
@@ -301,6 +319,7 @@ def fill(disk: Path, ballast: Path, room: int) -> None:
             file.write(bytes(min(free, 65536)))
 
 
+@pytest.mark.long
 def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     """A move that was noted and made, and then its writer was killed."""
     make(shared, mode=0o755, umask=0o022)
@@ -323,6 +342,7 @@ def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
     assert ("team/mine" in said.out, said.err) == (True, "")
 
 
+@pytest.mark.long
 def test_a_remote_that_is_only_read_says_whose_it_is_and_what_still_works(shared: Path) -> None:
     lab, mine = shared.parent / "lab", shared.parent / "mine"
     for folder, user in ((lab, OWNER), (mine, READER)):

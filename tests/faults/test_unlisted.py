@@ -88,7 +88,7 @@ def of_names(home: Path) -> Path:
 WHICH = [of_object, of_manifest, of_names]
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o444])
+@pytest.mark.parametrize("mode", [0o000, pytest.param(0o444, marks=pytest.mark.long)])
 @pytest.mark.parametrize("which", WHICH)
 def test_a_verify_tells_and_goes_on(home: Path, which: Callable[[Path], Path], mode: int) -> None:
     folder = which(home)
@@ -110,6 +110,7 @@ def test_a_verify_tells_and_goes_on(home: Path, which: Callable[[Path], Path], m
     assert found == {NAME, OTHER}
 
 
+@pytest.mark.long
 def test_all_names_cannot_be_listed(home: Path) -> None:
     (home / "refs").chmod(0o000)
     said = command(home, "verify")
@@ -124,6 +125,7 @@ def test_a_prune_refuses_where_it_cannot_see_what_is_needed(home: Path) -> None:
     command(home, "prune", "--keep", "0", "--grace", "0", "--yes").refused(str(folder))
 
 
+@pytest.mark.long
 def test_scratch_of_others_that_cannot_be_listed_is_left(home: Path) -> None:
     for name in ("tmp/tmpabcd", "tmp/tmpefgh/inner"):
         (home / name).mkdir(parents=True)
@@ -135,7 +137,7 @@ def test_scratch_of_others_that_cannot_be_listed_is_left(home: Path) -> None:
     command(home, "verify").done()
 
 
-@pytest.mark.parametrize("mode", [0o700, 0o744])
+@pytest.mark.parametrize("mode", [0o700, pytest.param(0o744, marks=pytest.mark.long)])
 def test_a_prune_refuses_where_it_cannot_see_who_writes(home: Path, mode: int) -> None:
     command(home, "delete", NAME).done()
     folder = home / "tmp/uploads"
@@ -147,6 +149,7 @@ def test_a_prune_refuses_where_it_cannot_see_who_writes(home: Path, mode: int) -
     command(home, "verify").done()
 
 
+@pytest.mark.long
 def test_the_index_catches_up_with_the_others(home: Path) -> None:
     """Both were moved past it: of the first one, the manifest cannot be read."""
 

@@ -106,6 +106,7 @@ def test_threads_are_as_many_as_they_were(workspace: Workspace, base: str, shape
         assert remarks(workspace, result) == remarks(workspace, whole)
 
 
+@pytest.mark.long
 def test_other_versions_are_remarked_on_once(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def image() -> Image.Image:
     return Image.linear_gradient("L").resize((32, 32)).convert("RGB")
 
 
+@pytest.mark.long
 def test_no_draw_fails(image: Image.Image) -> None:
     """One image in some hundreds is posterized at the highest magnitude."""
     apply = training_transform(PREPROCESSING, "heavy").apply

@@ -37,7 +37,10 @@ def run(workspace: Workspace, base: str, shapes: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize(("network", "freeze"), [("base", "layer2"), ("transformer", "blocks.2")])
+@pytest.mark.parametrize(
+    ("network", "freeze"),
+    [("base", "layer2"), pytest.param("transformer", "blocks.2", marks=pytest.mark.long)],
+)
 def test_cached_runs_equal_uncached_ones(
     workspace: Workspace, run: Run, request: pytest.FixtureRequest, network: str, freeze: str
 ) -> None:
@@ -56,6 +59,7 @@ def test_cached_runs_equal_uncached_ones(
     assert cached.metrics["accuracy"] > 0.4  # of a third by chance
 
 
+@pytest.mark.long
 def test_why_a_cache_is_not_used_is_told_once(
     workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +96,7 @@ def test_a_layout_in_memory_holds_for_what_is_cached(
     assert described[0]["versions"]["pillow"] == PIL.__version__
 
 
+@pytest.mark.long
 def test_another_head_finds_the_cache_that_is_there(workspace: Workspace, run: Run) -> None:
     folder = workspace.root / "cache" / "crossings"
     run("team/one", freeze="layer2", strategy="partial", epochs=1)

@@ -55,9 +55,9 @@ def tuned(workspace: Workspace, base: str, data: Path) -> ModelCard:
     ("task", "pipeline", "kind", "figure"),
     [
         ("classification", "image-classification", "image-classification", "accuracy"),
-        ("multi-label", "image-classification", "multi-label-image-classification",
-         "mean_average_precision"),
-        ("regression", "other", "image-regression", "r2"),
+        pytest.param("multi-label", "image-classification", "multi-label-image-classification",
+         "mean_average_precision", marks=pytest.mark.long),
+        pytest.param("regression", "other", "image-regression", "r2", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_the_front_matter(

@@ -58,6 +58,7 @@ def curve(
     )
 
 
+@pytest.mark.long
 def test_scores_are_honest() -> None:
     # More features than images: what is fitted is told perfectly, and by lot nothing else is.
     found = curve([noise(200), PIXELS, noise(200, seed=1)])
@@ -120,6 +121,7 @@ def test_an_ample_validation_split_is_all_that_is_scored() -> None:
     assert error == pytest.approx((score * (1 - score) / (AMPLE - 1)) ** 0.5, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_small_validation_split_is_scored_with_images_held_out_of_training() -> None:
     found = curve([PIXELS], images=150, validation=30)
     score, error = found.points[0].score, found.points[0].error
@@ -131,6 +133,7 @@ def test_a_small_validation_split_is_scored_with_images_held_out_of_training() -
     assert score - spoiled.points[0].score > 0.1
 
 
+@pytest.mark.long
 def test_labels_and_numbers_have_curves_but_no_votes() -> None:
     labels = torch.stack([DIGITS % 2 == 0, DIGITS > 4], dim=1).float()
     found = curve([noise(64), PIXELS], labels, task="multi-label")
@@ -141,6 +144,7 @@ def test_labels_and_numbers_have_curves_but_no_votes() -> None:
     assert found.points[1].score > 0.99
 
 
+@pytest.mark.long
 @pytest.mark.pictures
 def test_a_curve_prints_as_json_and_as_a_picture(tmp_path: Path) -> None:
     found = curve([noise(16), PIXELS])

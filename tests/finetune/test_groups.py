@@ -221,6 +221,7 @@ def tuned(small: zoo.Zoo, data: Path, **options: Any) -> tuple[dict[str, Any], S
     return small.show("team/tuned").to_json(), [x["text"] for x in notes if x["kind"] == "remark"]
 
 
+@pytest.mark.long
 def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Path) -> None:
     data = patients(tmp_path / "data", count=5, each=2)
     shutil.copy(data / "bar" / "p0_0.png", data / "bar" / "p1_7.png")
@@ -233,6 +234,7 @@ def test_a_run_records_its_groups_and_is_done_again(small: zoo.Zoo, tmp_path: Pa
     assert again["metrics"] == shown["metrics"]
 
 
+@pytest.mark.long
 def test_a_run_of_an_older_version_is_done_again(
     small: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_support_vectors_are_the_pipelines() -> None:
     assert np.abs(outputs.numpy() - expected).max() < 1e-3
 
 
+@pytest.mark.long
 def test_support_vectors_go_on_from_one_c_to_the_next() -> None:
     features, targets = digits()
     few = features[:300], targets[:300], 10

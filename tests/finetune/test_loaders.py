@@ -115,6 +115,7 @@ def test_another_network_or_transform_is_kept_elsewhere(ready: Ready, homes: Hom
         assert not before & homes(change(prepared)), name
 
 
+@pytest.mark.long
 def test_options_that_shape_it_are_kept_elsewhere(ready: Ready, homes: Homes) -> None:
     changes: tuple[dict[str, Any], ...] = (
         {"precision": "bf16"}, {"batch_size": 9}, {"channels_last": True}, {"image_size": 40},
@@ -125,6 +126,7 @@ def test_options_that_shape_it_are_kept_elsewhere(ready: Ready, homes: Homes) ->
         assert not before & homes(ready(**VIEWS, **options)), options
 
 
+@pytest.mark.long
 def test_another_precision_is_kept_elsewhere_where_rows_are_alike(
     ready: Ready, homes: Homes, transformer: str
 ) -> None:
@@ -152,6 +154,7 @@ def test_the_model_of_a_gpu_and_how_exactly_it_multiplies_count(
     assert not before & homes(prepared)
 
 
+@pytest.mark.long
 def test_what_shapes_views_alone_leaves_the_plain_ones(ready: Ready, homes: Homes) -> None:
     before, plain = homes(ready(**VIEWS)), homes(ready())
     assert plain == homes(ready(seed=1))
@@ -160,6 +163,7 @@ def test_what_shapes_views_alone_leaves_the_plain_ones(ready: Ready, homes: Home
         assert (before & after, len(after)) == (plain, 2), options
 
 
+@pytest.mark.long
 def test_what_is_above_the_cut_finds_it_again(ready: Ready, homes: Homes) -> None:
     same = {"epochs": 9, "lr": 0.1, "layer_decay": 0.5, "backbone_lr_ratio": 0.5, "ema": 0.9,
             "optimizer": "sgd", "label_smoothing": 0.1, "weight_decay": 0.0}  # fmt: skip
@@ -191,6 +195,7 @@ def test_other_images_are_kept_elsewhere(
     assert (len(before), len(after), len(before & after)) == (2, 2, shared)
 
 
+@pytest.mark.long
 def test_other_versions_keep_it_elsewhere(
     ready: Ready, homes: Homes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,7 +174,7 @@ def test_gradients_are_clipped(model: nn.Module, hierarchy: Hierarchy) -> None:
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.long)])
 def test_half_precision_trains_float32_weights(
     model: nn.Module, hierarchy: Hierarchy, precision: str
 ) -> None:

@@ -73,9 +73,24 @@ def test_what_a_network_exempts_from_decay_is_exempt() -> None:
 @pytest.mark.parametrize(
     ("architecture", "spared", "shrunk"),
     [
-        ("fastvit_t8", "stages.0.blocks.0.token_mixer.layer_scale.gamma", "head.fc.weight"),
-        ("xcit_nano_12_p16_224", "blocks.0.attn.temperature", "blocks.0.attn.qkv.weight"),
-        ("xcit_nano_12_p16_224", "pos_embed.token_projection.weight", "head.weight"),
+        pytest.param(
+            "fastvit_t8",
+            "stages.0.blocks.0.token_mixer.layer_scale.gamma",
+            "head.fc.weight",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "xcit_nano_12_p16_224",
+            "blocks.0.attn.temperature",
+            "blocks.0.attn.qkv.weight",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "xcit_nano_12_p16_224",
+            "pos_embed.token_projection.weight",
+            "head.weight",
+            marks=pytest.mark.long,
+        ),
         ("resmlp_12_224", "blocks.0.norm1.alpha", "blocks.0.linear_tokens.weight"),
         ("test_vit", "cls_token", "head.weight"),
     ],

@@ -155,6 +155,7 @@ def test_names_of_files_need_not_be_utf_8(tmp_path: Path) -> None:
     assert b"\xff0.png" in (tmp_path / "predictions.csv").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.pictures
 def test_labels_are_whole_in_the_picture_in_any_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

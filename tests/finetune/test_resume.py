@@ -136,7 +136,7 @@ def state(workspace: Workspace, result: Finetuned) -> dict[str, torch.Tensor]:
     return load(workspace.store, result.manifest).state_dict()
 
 
-@pytest.mark.parametrize("plan", sampled(PLANS, PLACE))
+@pytest.mark.parametrize("plan", sampled(PLANS, ["lp-ft"]))
 @pytest.mark.parametrize("anywhere", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_resumed_anywhere_gives_the_same_bits(
     shared: Workspace, whole: Callable[[str], Finetuned],
@@ -162,7 +162,7 @@ INSIDE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("plan", INSIDE)
+@pytest.mark.parametrize("plan", sampled(INSIDE, ["accumulated"]))
 def test_resumed_inside_an_epoch_gives_the_same_bits(
     shared: Workspace,
     fresh: Callable[..., Finetuned],
@@ -236,6 +236,7 @@ SELDOM: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", sampled(SELDOM, ["soup"]))
 def test_resumed_from_long_ago_gives_the_same_bits(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, plan: str
@@ -259,6 +260,7 @@ def test_resumed_from_long_ago_gives_the_same_bits(
     assert not (find_run(workspace, result.run).folder / "weights").exists()
 
 
+@pytest.mark.long
 def test_saving_that_takes_long_is_seldom(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

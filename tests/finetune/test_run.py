@@ -84,6 +84,7 @@ def kept(workspace: Workspace) -> list[Path]:
     return [path for folder in folders for path in (workspace.root / folder).rglob("*")]
 
 
+@pytest.mark.long
 def test_frozen_units_share_the_objects_of_the_parent(shared: Workspace, result: Finetuned) -> None:
     workspace = shared
     parent = workspace.store.manifest(result.parent)
@@ -137,6 +138,7 @@ def test_manifest_records_the_run(shared: Workspace, result: Finetuned, drawn: P
     assert made["threads"] == str(torch.get_num_threads())
 
 
+@pytest.mark.long
 def test_the_images_are_found_from_another_folder(
     workspace: Workspace, run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +191,10 @@ def test_a_fresh_process_gives_the_same_logits(shared: Workspace, drawn: Path) -
     assert set(here.classes) == {"2", "10", "Squares"}
 
 
-@pytest.mark.parametrize(("spec", "boundary", "name"), [("none", 0, "conv1.0"), ("all", 7, "head")])
+@pytest.mark.parametrize(
+    ("spec", "boundary", "name"),
+    [("none", 0, "conv1.0"), pytest.param("all", 7, "head", marks=pytest.mark.long)],
+)
 def test_nothing_and_everything_frozen(
     workspace: Workspace, run: Run, spec: str, boundary: int, name: str
 ) -> None:
@@ -202,6 +207,7 @@ def test_nothing_and_everything_frozen(
     assert moved == ({"fc.weight", "fc.bias"} if spec == "all" else set(before))
 
 
+@pytest.mark.long
 def test_a_fine_tune_can_be_fine_tuned(workspace: Workspace, run: Run, shapes: Path) -> None:
     first = run(freeze="all", epochs=1)
     shutil.rmtree(shapes / "10")
@@ -290,6 +296,7 @@ def imported(workspace: Workspace, architecture: str, folder: Path) -> str:
     return "team/other"
 
 
+@pytest.mark.long
 def test_an_image_size_that_the_network_does_not_take(
     workspace: Workspace, shapes: Path, tmp_path: Path
 ) -> None:

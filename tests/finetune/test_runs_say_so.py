@@ -66,8 +66,13 @@ def test_patience_ends_a_plateau(small: zoo.Zoo, tune: Tune) -> None:
 @pytest.mark.parametrize(
     ("figures", "kept", "ran"),
     [
-        (((0.5, 1.0), (0.8, 0.6), (0.8, 0.5), (0.8, 0.7), (0.9, 0.9)), "epoch 3", 4),
-        (((0.5, 1.0), (0.5, 1.0), (0.5, 1.0)), "epoch 1", 3),
+        pytest.param(
+            ((0.5, 1.0), (0.8, 0.6), (0.8, 0.5), (0.8, 0.7), (0.9, 0.9)),
+            "epoch 3",
+            4,
+            marks=pytest.mark.long,
+        ),
+        pytest.param(((0.5, 1.0), (0.5, 1.0), (0.5, 1.0)), "epoch 1", 3, marks=pytest.mark.long),
         (((0.5, 1.0), (0.8, float("nan")), (0.8, 0.9), (0.8, 0.9)), "epoch 3", 4),
     ],
 )
@@ -225,6 +230,7 @@ def test_dropout_below_the_head_stays_on_with_a_cache(small: zoo.Zoo, dropout: T
     assert "late.1" in {json.loads(path.read_text())["cut"] for path in kept}
 
 
+@pytest.mark.long
 def test_an_interrupt_in_python_carries_how_to_resume(
     small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,7 @@ def test_of_several_seeds_and_elsewhere(small: zoo.Zoo, data: Path) -> None:
         (small.root / "away").rename(runs)
 
 
+@pytest.mark.long
 def test_what_is_tested_on_all_the_same_is_said(small: zoo.Zoo, data: Path, root: Path) -> None:
     """Also by what an older version recorded, which asked nothing."""
     recorded = small.show("team/flat").to_json()["recipe"]

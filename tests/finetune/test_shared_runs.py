@@ -30,7 +30,7 @@ def umask() -> Iterator[None]:
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize(
     ("root", "folder", "file"),
-    [(0o2775, 0o2775, 0o664), (0o700, 0o700, 0o600)],
+    [(0o2775, 0o2775, 0o664), pytest.param(0o700, 0o700, 0o600, marks=pytest.mark.long)],
     ids=["shared", "private"],
 )
 def test_the_mode_of_the_zoo_decides(tmp_path: Path, root: int, folder: int, file: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from fakes.sampled import sampled
 from safetensors.torch import save_file
 
 from zoo.backbones.load import load
@@ -82,6 +83,7 @@ def test_a_probe_moves_the_head_alone(workspace: Workspace, run: Run) -> None:
     assert run("team/svm", strategy="probe", probe="svm").metrics["accuracy"] > 0.5
 
 
+@pytest.mark.long
 def test_a_probe_at_a_unit_is_saved_truncated(workspace: Workspace, run: Run, shapes: Path) -> None:
     result = run(strategy="probe", at="layer2")
     manifest = workspace.store.manifest(result.manifest)
@@ -121,6 +123,7 @@ def test_lp_ft_begins_with_a_probe(workspace: Workspace, run: Run) -> None:
     assert first["loss"] < lines(workspace, partial, "step")[0]["loss"]
 
 
+@pytest.mark.long
 def test_heads_that_no_probe_fits_are_trained_from_scratch(workspace: Workspace, run: Run) -> None:
     result = run(head="mlp", freeze="layer2")
     assert workspace.store.manifest(result.manifest).recipe["strategy"] == "partial"  # type: ignore[index]
@@ -157,7 +160,7 @@ def test_full_trains_everything(workspace: Workspace, run: Run) -> None:
     assert moved(workspace, result) == set(load(workspace.store, result.parent).state_dict())
 
 
-@pytest.mark.parametrize("blend", ["wise-ft", "soup"])
+@pytest.mark.parametrize("blend", sampled(["wise-ft", "soup"], ["soup"]))
 def test_blends_are_tried_and_chosen_on_validation(
     workspace: Workspace, run: Run, blend: str
 ) -> None:
@@ -198,6 +201,7 @@ def test_options_are_carried_out(workspace: Workspace, run: Run) -> None:
         assert torch.isfinite(other).all(), options
 
 
+@pytest.mark.long
 def test_an_average_of_the_weights_is_tried(workspace: Workspace, run: Run) -> None:
     """Without a validation split the latest is kept."""
     how: dict[str, Any] = {"freeze": "layer2", "strategy": "partial", "epochs": 1,
@@ -211,6 +215,7 @@ def test_an_average_of_the_weights_is_tried(workspace: Workspace, run: Run) -> N
     assert not torch.equal(one["fc.weight"], two["fc.weight"])
 
 
+@pytest.mark.long
 def test_clipped_to_almost_nothing_weights_hardly_move(workspace: Workspace, run: Run) -> None:
     how: dict[str, Any] = {"freeze": "layer2", "strategy": "partial", "epochs": 1,
                            "optimizer": "sgd", "weight_decay": 0.0}  # fmt: skip
@@ -293,6 +298,7 @@ def test_what_the_data_or_the_network_leave_without_effect_is_refused(
     assert list_runs(workspace) == before
 
 
+@pytest.mark.long
 def test_that_a_cache_leaves_nothing_to_compile_is_told(workspace: Workspace, run: Run) -> None:
     cached = run("team/cached", freeze="all", epochs=1, compile=True)
     (remark,) = lines(workspace, cached, "remark")
@@ -359,6 +365,7 @@ def test_a_unit_that_is_not_there(run: Run) -> None:
         run(strategy="probe", at="layer9")
 
 
+@pytest.mark.long
 def test_labels_and_numbers(workspace: Workspace, base: str, shapes: Path, tmp_path: Path) -> None:
     rows = [f"{path},{int('10' in path.parts)},{int('2' not in path.parts)}"
             for path in sorted(shapes.rglob("*.png"))]  # fmt: skip
@@ -381,6 +388,7 @@ def test_labels_and_numbers(workspace: Workspace, base: str, shapes: Path, tmp_p
     assert len(found.logits) == 1
 
 
+@pytest.mark.long
 def test_training_goes_on_where_the_probe_left_off(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

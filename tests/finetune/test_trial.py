@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from fakes.cuts import Cut, cut_at
+from fakes.sampled import sampled
 
 from zoo.backbones.load import load
 from zoo.domain.progress import silent
@@ -92,6 +93,7 @@ def test_it_goes_on_to_the_bits_of_one_that_did_not_stop(attempt: Try) -> None:
     assert all(torch.equal(kept.tensors[name], whole.tensors[name]) for name in kept.tensors)
 
 
+@pytest.mark.long
 def test_each_image_held_out_is_told(attempt: Try) -> None:
     trial = attempt(1)
     for at, each in trial.by_image.items():
@@ -102,7 +104,10 @@ def test_each_image_held_out_is_told(attempt: Try) -> None:
     assert len({*trial.images}) == len(trial.images) > 5
 
 
-@pytest.mark.parametrize(("held_out", "chooses"), [({"fold": "1/3"}, False), ({}, True)])
+@pytest.mark.parametrize(
+    ("held_out", "chooses"),
+    [pytest.param({"fold": "1/3"}, False, marks=pytest.mark.long), ({}, True)],
+)
 def test_a_fold_does_not_choose_the_probe_that_it_judges(
     attempt: Try, monkeypatch: pytest.MonkeyPatch, held_out: dict[str, Any], chooses: bool
 ) -> None:
@@ -120,6 +125,7 @@ def test_a_fold_does_not_choose_the_probe_that_it_judges(
     assert sorted(trial.by_image) == [0]
 
 
+@pytest.mark.long
 def test_asked_again_it_answers_from_what_is_kept(
     attempt: Try, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +150,7 @@ def test_asked_again_it_answers_from_what_is_kept(
         attempt(1, lr=0.02)
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", sampled([1, 3], [3]))
 def test_a_run_of_its_recipe_goes_on_from_it(
     attempt: Try,
     workspace: Workspace,
@@ -190,7 +196,7 @@ def test_one_process_at_a_time(attempt: Try) -> None:
     assert attempt(1).epochs == 1
 
 
-@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("ended", [pytest.param(True, marks=pytest.mark.long), False])
 def test_it_waits_for_another_process_and_takes_what_that_found(
     workspace: Workspace, base: str, drawn: Path, attempt: Try, monkeypatch: pytest.MonkeyPatch,
     ended: bool,
@@ -260,6 +266,7 @@ def test_it_goes_on_and_does_not_begin_anew(attempt: Try) -> None:
     assert (len(first), len(rest)) == (3, 6)
 
 
+@pytest.mark.long
 def test_what_it_went_on_with_is_recorded_and_no_run_of_other_bits_takes_it_over(
     attempt: Try, workspace: Workspace, base: str, drawn: Path
 ) -> None:
@@ -279,12 +286,14 @@ def test_what_it_went_on_with_is_recorded_and_no_run_of_other_bits_takes_it_over
     assert (trial.folder / STATE).exists()
 
 
+@pytest.mark.long
 def test_other_versions_are_other_trials(attempt: Try, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt(0)
     monkeypatch.setattr(trials, "provenance", lambda each: {**provenance(each), "torch": "0.1"})
     assert attempt(0).folder != first.folder
 
 
+@pytest.mark.long
 def test_what_another_process_is_about_to_make_is_left_alone(attempt: Try) -> None:
     """It has the lock already, and no ``run.json`` yet."""
     trial = attempt(0)
@@ -301,7 +310,9 @@ def test_what_another_process_is_about_to_make_is_left_alone(attempt: Try) -> No
 
 
 @pytest.mark.parametrize(
-    "line", [{}, {"kind": "images", "time": 1.0, "name": "epoch 1", "scores": ["right"]},
+    "line", [pytest.param({}, marks=pytest.mark.long),
+             pytest.param({"kind": "images", "time": 1.0, "name": "epoch 1", "scores": ["right"]},
+                          marks=pytest.mark.long),
              {"kind": "epoch", "time": 1.0, "name": "epoch 1", "accuracy": "good"}],
 )  # fmt: skip
 def test_of_a_damaged_journal_nothing_is_taken(attempt: Try, line: dict[str, object]) -> None:
@@ -312,6 +323,7 @@ def test_of_a_damaged_journal_nothing_is_taken(attempt: Try, line: dict[str, obj
     assert (again.scores, again.by_image) == (trial.scores, trial.by_image)
 
 
+@pytest.mark.long
 def test_a_trial_that_is_done_and_lost_its_journal_begins_anew(attempt: Try) -> None:
     trial = attempt()
     (trial.folder / METRICS).write_text("")
@@ -360,7 +372,13 @@ def test_only_the_main_rank_reads_advice(
     assert runs._decided(workspace, like, Recipe(data="x")) == said_by_main
 
 
-@pytest.mark.parametrize("where", ["zoo.finetune.trial.write_whole", "zoo.finetune.run.saved_in"])
+@pytest.mark.parametrize(
+    "where",
+    sampled(
+        ["zoo.finetune.trial.write_whole", "zoo.finetune.run.saved_in"],
+        ["zoo.finetune.trial.write_whole"],
+    ),
+)
 def test_an_interrupt_while_it_is_taken_over_loses_nothing(
     attempt: Try, workspace: Workspace, base: str, drawn: Path, where: str
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_best_on_a_dataset(zoo: Workspace) -> None:
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.long
 def test_no_tie_is_left_out(zoo: Workspace) -> None:
     for number in range(30):
         add(zoo, f"team/same{number}", 20 + number, "/data/digits", {"accuracy": 0.97})

@@ -47,6 +47,7 @@ def test_a_true_parent(zoo: z.Zoo, tuned: Digest) -> None:
     assert check["share"] == frozen / total
 
 
+@pytest.mark.long
 def test_a_false_parent(zoo: z.Zoo) -> None:
     """Of the same shapes for the most part, and frozen as declared: but of the other network."""
     derive(zoo.workspace, LITE0, TUNED, train(weights_of(zoo.workspace, LITE1), TRAINED))
@@ -60,6 +61,7 @@ def test_a_false_parent(zoo: z.Zoo) -> None:
     assert LITE1 in warning
 
 
+@pytest.mark.long
 def test_a_false_parent_that_nothing_was_frozen_of(zoo: z.Zoo) -> None:
     values = train(weights_of(zoo.workspace, LITE1), ("",))
     derive(zoo.workspace, LITE0, TUNED, values, freeze={**FREEZE, "boundary": "conv_stem"})

@@ -38,6 +38,7 @@ def best(zoo: z.Zoo, path: Path) -> dict[str, Any]:
     return first
 
 
+@pytest.mark.long
 def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     path = tmp_path / "best.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
@@ -53,7 +54,11 @@ def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "said"), [(torch.bfloat16, "F32 to BF16"), (torch.float16, "F32 to F16")]
+    ("dtype", "said"),
+    [
+        pytest.param(torch.bfloat16, "F32 to BF16", marks=pytest.mark.long),
+        (torch.float16, "F32 to F16"),
+    ],
 )
 def test_a_cast_under_a_prefix(
     zoo: z.Zoo, state: State, tmp_path: Path, dtype: torch.dtype, said: str
@@ -65,6 +70,7 @@ def test_a_cast_under_a_prefix(
     assert (found["casts"], found["prefix"]) == ([said], "model.backbone.")
 
 
+@pytest.mark.long
 def test_single_precision_of_what_is_kept_in_half(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     save_file(cast(state, torch.float16), tmp_path / "half.safetensors")
     zoo.import_file(
@@ -109,6 +115,7 @@ def test_an_ancestor_comes_before_what_derives_from_it(zoo: z.Zoo, tmp_path: Pat
     assert names == [LITE0, "aaa/same"]
 
 
+@pytest.mark.long
 def test_of_many_fine_tunes_the_base_comes_first(
     zoo: z.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +161,17 @@ def test_strangers_are_unknown(zoo: z.Zoo, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["\x1b[31m\nred", "a" * 5000, "..", "module.", ".", "модель"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\x1b[31m\nred",
+        "a" * 5000,
+        "..",
+        pytest.param("module.", marks=pytest.mark.long),
+        pytest.param(".", marks=pytest.mark.long),
+        pytest.param("модель", marks=pytest.mark.long),
+    ],
+)
 def test_hostile_names(zoo: z.Zoo, state: State, tmp_path: Path, name: str) -> None:
     path = tmp_path / "hostile.safetensors"
     save_file({**state, name: torch.ones(3)}, path)
@@ -171,6 +188,7 @@ def test_what_is_no_weights_file(zoo: z.Zoo, tmp_path: Path, content: bytes) -> 
         zoo.identify(tmp_path)
 
 
+@pytest.mark.long
 def test_what_only_a_remote_has_may_be_it(zoo: z.Zoo, state: State, tmp_path: Path) -> None:
     zoo.push(TUNED, str(tmp_path / "team"))
     save_file(state, tmp_path / "x.safetensors")

@@ -114,6 +114,7 @@ def test_the_layout_is_that_of_a_folder(tmp_path: Path, s3: str) -> None:
 
 
 class TestMoves:
+    @pytest.mark.long
     def test_of_many_writers_one_wins(self, front: Front, s3: str) -> None:
         remotes = [connect(s3) for _ in range(6)]
 

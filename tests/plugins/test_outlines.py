@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from fakes.sampled import sampled
 from timm.data import ImageNetInfo
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -37,7 +38,7 @@ def test_they_are_found_as_a_part_of_the_plugin() -> None:
     assert plugins.known("torchvision") is None
 
 
-@pytest.mark.parametrize("architecture", SAMPLE)
+@pytest.mark.parametrize("architecture", sampled(SAMPLE, ["resnet18", "test_vit"]))
 def test_an_outline_is_what_building_tells(shipped: None, architecture: str) -> None:
     assert known.outline(architecture) == outlines.outlined(architecture)
 
@@ -68,6 +69,7 @@ def test_the_listing_is_that_of_timm(shipped: None) -> None:
         assert params[name] == outline.hierarchy.params
 
 
+@pytest.mark.long
 def test_outlines_are_written_with_the_parameters_in_the_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

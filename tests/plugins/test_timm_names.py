@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from fakes.sampled import sampled
 from PIL import Image
 from skimage import data
 
@@ -41,7 +42,7 @@ def own(size: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("size", sampled([0, 1, 2], [0]))
 def test_every_key_finds_its_place(size: int) -> None:
     mapping = own_names(own(size), published(size).keys())
     assert set(mapping) == set(published(size))

@@ -56,7 +56,7 @@ FAMILIES = {
 """The smallest architecture of each family, and how many units it has: every one is a cut."""
 
 
-FEW = ("densenet121", "googlenet", "mobilenet_v2", "resnet18", "swin_t", "vit_b_16")
+FEW = ("mobilenet_v2", "resnet18", "vit_b_16")
 """Of these for each change."""
 DEPTHS = {
     "resnet18": ("layer2", 5, "layer3.0"),

@@ -129,6 +129,7 @@ def units(module: torch.nn.Module, architecture: str) -> tuple[Unit, ...]:
     return plugins.backbone("torchvision").hierarchy(architecture, module).units
 
 
+@pytest.mark.long
 def test_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +145,7 @@ def test_on_the_command_line(
     assert "layers.8.0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("tag", ["", ".IMAGENET1K_V1"])
+@pytest.mark.parametrize("tag", ["", pytest.param(".IMAGENET1K_V1", marks=pytest.mark.long)])
 def test_what_the_configuration_says(tag: str, tmp_path: Path) -> None:
     theirs = torchvision.models.get_model("efficientnet_b0")
     torch.save(theirs.state_dict(), tmp_path / "best.pth")

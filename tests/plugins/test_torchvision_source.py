@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from fakes.sampled import sampled
 from fakes.typed import card
 from torchvision import models
 from torchvision.models import WeightsEnum
@@ -224,7 +225,10 @@ def test_pull(
         assert card(loaded).classes[:2] == ("tench", "goldfish")
 
 
-@pytest.mark.parametrize("what", ["wrong", "longer", "code"])
+@pytest.mark.parametrize(
+    "what",
+    sampled(["wrong", "longer", "code"], ["wrong"]),
+)
 def test_what_is_not_the_weights_is_not_kept(
     server: Server,
     what: str,

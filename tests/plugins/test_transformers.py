@@ -89,17 +89,21 @@ def test_every_architecture_is_covered_exactly_and_every_boundary_is_a_cut(name:
     ("name", "millions", "frozen", "units", "next_unit"),
     [
         ("vit-base-patch16-224", 86.6, "vit.layers.4", 6, "vit.layers.5"),
-        ("beit-base-patch16-224", 86.5, "-1", 13, "beit.pooler"),
+        pytest.param("beit-base-patch16-224", 86.5, "-1", 13, "beit.pooler",
+                     marks=pytest.mark.long),
         ("clip-vit-base-patch32", 87.5, "vision_model", 1, "vision_model.encoder.layers.0"),
         ("convnext-tiny-224", 28.6, "convnext.encoder.stages.1", 8,
          "convnext.encoder.stages.2.downsampling_layer.1"),
         ("deit-tiny-distilled-patch16-224", 5.9, "50%", 6, "deit.layers.5"),
-        ("dinov2-small", 22.1, "dinov2.encoder.layer.11", 13, "head"),
-        ("dinov3-vits16-pretrain-lvd1689m", 21.6, "model.layer.0", 2, "model.layer.1"),
-        ("mobilevit-small", 5.6, "mobilevit.encoder.layer.1", 5, "mobilevit.encoder.layer.2"),
+        pytest.param("dinov2-small", 22.1, "dinov2.encoder.layer.11", 13, "head",
+                     marks=pytest.mark.long),
+        pytest.param("dinov3-vits16-pretrain-lvd1689m", 21.6, "model.layer.0", 2, "model.layer.1",
+                     marks=pytest.mark.long),
+        pytest.param("mobilevit-small", 5.6, "mobilevit.encoder.layer.1", 5,
+                     "mobilevit.encoder.layer.2", marks=pytest.mark.long),
         ("resnet-50", 25.6, "resnet.encoder.stages.0", 4, "resnet.encoder.stages.1.layers.0"),
-        ("swin-tiny-patch4-window7-224", 28.3, "swin.encoder.layers.1", 7,
-         "swin.encoder.layers.2.blocks.0"),
+        pytest.param("swin-tiny-patch4-window7-224", 28.3, "swin.encoder.layers.1", 7,
+         "swin.encoder.layers.2.blocks.0", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_depth_is_named_as_in_transformers(
@@ -152,7 +156,7 @@ def test_an_encoder_without_a_classifier_takes_a_head_on_its_features() -> None:
     assert torch.equal(module(images), module.get_submodule("zoo_head.head")(features))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", sampled(TINY, [*QUICK, "clip-vit-base-patch32"]))
 def test_other_sizes_and_channels(name: str) -> None:
     backbone = TransformersBackbone()
     side = 2 * ARCHITECTURES[name].size

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from fakes.sampled import sampled
 from registry.databases import definitions, dump, execute
 from sqlalchemy import URL
 
@@ -139,6 +140,7 @@ def test_a_migration_that_fails_half_way_leaves_everything(
     assert dump(fresh) == before
 
 
+@pytest.mark.long
 def test_each_migration_is_a_transaction_of_its_own(
     fresh: Place, next_migration: Callable[[str], None]
 ) -> None:
@@ -165,7 +167,7 @@ def test_an_older_registry_is_brought_up_to_date(
     assert "extra" in "\n".join(dump(fresh))
 
 
-@pytest.mark.parametrize("released", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("released", sampled(["0001", "0002", "0003"], ["0001"]))
 def test_a_registry_of_any_released_schema_is_brought_up_to_date(
     fresh: Place, where: Place, monkeypatch: pytest.MonkeyPatch, released: str
 ) -> None:

@@ -190,6 +190,7 @@ def add_copies(registry: Registry, numbers: range) -> None:
         items.rebuild(connection)
 
 
+@pytest.mark.long
 @only_sqlite
 def test_a_search_takes_no_longer_the_more_checkpoints_there_are(
     own: Registry, digest: Callable[[int], Digest], steps: Steps

@@ -125,7 +125,7 @@ def key(query: Query) -> Callable[[CatalogEntry], tuple[bool, object]]:
     return lambda entry: (value(entry) is None, value(entry))
 
 
-@pytest.fixture(params=["as few", "as among millions"])
+@pytest.fixture(params=["as few", pytest.param("as among millions", marks=pytest.mark.long)])
 def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ways that searches take among millions, which these entries are too few for."""
     if request.param == "as among millions":

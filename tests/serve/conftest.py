@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fakes import warm
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.served import CONFIG, Served, serving, with_files
 
@@ -39,6 +41,18 @@ def make(root: Path) -> None:
         workspace.commit(second, Reference.parse("team/net"), "finetune")
         workspace.move(Reference.parse("team/net:dev"), base.manifest, "tag")
         workspace.delete(Reference.parse("team/parts"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm_helpers() -> Iterator[None]:
+    """The processes with torch that a server starts need not import it: that takes most of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm.environment().items():
+            patch.setenv(name, value)
+        python = SimpleNamespace(executable=str(warm.server().python))
+        for module in ("worker", "adopter"):
+            patch.setattr(f"zoo.serve.keep.{module}.sys", python)
+        yield
 
 
 @pytest.fixture(scope="session")

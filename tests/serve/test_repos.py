@@ -192,6 +192,7 @@ def test_who_reads_what_moves(served: Served) -> None:
     assert served.ask("/api/models/cleo/w", token=ann).status == 200, "in one's own, all goes along"
 
 
+@pytest.mark.long
 def test_a_move_that_was_cut_off_is_done_again(
     zoo: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,6 @@ def test_a_deleted_name_can_be_restored_until_pruned(zoo: Workspace) -> None:
     assert zoo.registry.ref(ref) == digest
 
 
-@everywhere
 def test_young_files_are_spared_with_all_they_need(zoo: Workspace, place: Place) -> None:
     digest = add_checkpoint(zoo, NAME)
     zoo.delete(Reference.parse(NAME))
@@ -130,6 +129,7 @@ def test_young_files_are_spared_with_all_they_need(zoo: Workspace, place: Place)
     assert len(prune(place.remote, grace=hour).doomed) == 7
 
 
+@pytest.mark.long
 def test_ages_in_a_bucket_are_by_the_clock_of_the_service(
     zoo: Workspace, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +222,6 @@ def test_the_base_of_a_young_delta_stays(deltas: Place) -> None:
     assert verify(deltas.remote).damages == ()
 
 
-@everywhere
 def test_delete_prune_and_push_again(deltas: Place, tmp_path: Path) -> None:
     for ref in list(deltas.remote.refs()):
         append_deletion(deltas.remote, ref)
@@ -263,7 +262,6 @@ def test_what_was_not_shown_is_not_deleted(zoo: Workspace, place: Place) -> None
     assert place.names("objects", "manifests") == before
 
 
-@everywhere
 def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:
     store_checkpoint(zoo.store)
     mirror(zoo.store, place)

@@ -190,6 +190,7 @@ def test_more_of_it() -> None:
     run_state_machine_as_test(PruneMachine, settings=settings(SETTINGS, max_examples=100))
 
 
+@pytest.mark.long
 def test_a_bucket(s3: str) -> None:
     BucketMachine.location = s3
     few = settings(SETTINGS, max_examples=2, stateful_step_count=10)

@@ -190,7 +190,6 @@ def test_a_file_in_the_wrong_place_is_found(zoo: Workspace, full: Place) -> None
     }
 
 
-@everywhere
 def test_encoded_objects_are_decoded_and_hashed(deltas: Place) -> None:
     forms = deltas.names("encoded")
     assert len(forms) > 1

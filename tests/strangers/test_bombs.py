@@ -47,6 +47,7 @@ def check_weights(files: Mapping[str, Path]) -> None:
     assert not said
 
 
+@pytest.mark.long
 def test_some_weights(home: Path, tmp_path: Path) -> None:
     check_weights(written(tmp_path, {name: WEIGHTS[name] for name in OFTEN}, ".pth"))
 

@@ -81,6 +81,7 @@ def test_a_size_that_the_network_does_not_take(home: Path, images: Path) -> None
     assert said.failed("the network does not take images of 3 x 161 x 160", "divisible"), said
 
 
+@pytest.mark.long
 def test_a_network_of_grey_images_sees_grey(home: Path, images: Path, tmp_path: Path) -> None:
     """A grey image gives what it gave in colour; a coloured one is made grey."""
     say("adapt", BASE, "team/grey", "--channels", 1).done()

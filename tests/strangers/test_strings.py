@@ -23,6 +23,7 @@ from fakes.hub_server import HubServer
 from fakes.moves import append
 from fakes.program import Said
 from fakes.program import zoo as say
+from fakes.sampled import sampled
 from fakes.strangers import BASE
 from fakes.watched import MARK, watched
 from safetensors.torch import save_file
@@ -223,9 +224,12 @@ def test_texts_of_a_manifest(
 
 @pytest.mark.parametrize(
     "place",
-    ["backbone.plugin", "backbone.architecture", "head.kind", "backbone.options.truncate",
-     "backbone.options.arguments.act_layer",
-     "weights.0.name", "weights.0.tensors.0.name", "files.0.name"],
+    sampled(
+        ["backbone.plugin", "backbone.architecture", "head.kind", "backbone.options.truncate",
+         "backbone.options.arguments.act_layer", "weights.0.name", "weights.0.tensors.0.name",
+         "files.0.name"],
+        ["weights.0.tensors.0.name", "files.0.name"],
+    ),
 )  # fmt: skip
 def test_texts_that_name_something(
     home: Path, full: dict[str, Any], images: Path, tmp_path: Path, place: str
@@ -333,7 +337,8 @@ def _processor(_: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("file", "make"),
-    [("config.json", _timm), ("config.json", _transformers), ("config.json", _own),
+    [("config.json", _timm), ("config.json", _transformers),
+     pytest.param("config.json", _own, marks=pytest.mark.long),
      ("open_clip_config.json", _open_clip), ("preprocessor_config.json", _processor)],
 )  # fmt: skip
 def test_texts_of_a_configuration(
@@ -407,6 +412,7 @@ def repository(made: Path, config: dict[str, Any], *more: str) -> dict[str, byte
     }
 
 
+@pytest.mark.long
 def test_texts_of_a_hub_repository(
     home: Path, hub: HubServer, made: Path, images: Path, tmp_path: Path
 ) -> None:

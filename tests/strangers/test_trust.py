@@ -50,7 +50,11 @@ def forgotten() -> object:
 
 
 @pytest.mark.parametrize(
-    ("path", "file"), [("stranger:make", "stranger.py"), ("strange.nets:make", "strange/nets.py")]
+    ("path", "file"),
+    [
+        pytest.param("stranger:make", "stranger.py", marks=pytest.mark.long),
+        ("strange.nets:make", "strange/nets.py"),
+    ],
 )
 def test_no_command_imports_what_a_checkpoint_names(
     home: Path, shelf: Path, images: Path, tmp_path: Path, path: str, file: str
@@ -113,6 +117,7 @@ def test_a_module_of_that_name_in_another_file_is_another_module(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.long
 def test_what_the_user_imported_under_that_name_keeps_working(
     home: Path, shelf: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +137,7 @@ def test_what_the_user_imported_under_that_name_keeps_working(
     assert [line["name"] for line in json.loads(say("trust", "--json").out)] == ["stranger:make"]
 
 
+@pytest.mark.long
 def test_an_import_that_is_done_is_no_error_where_the_word_cannot_be_kept(
     home: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,9 @@ def assert_pulls(place: Place, mine: Workspace, into: Path, *names: str) -> None
         theirs.close()
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"], indirect=True)
+@pytest.mark.parametrize(
+    "place", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
+)
 def test_a_child_that_did_not_say_so_is_coded_against_its_base(
     mine: Workspace, place: Place, tmp_path: Path
 ) -> None:

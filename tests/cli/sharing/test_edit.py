@@ -115,6 +115,7 @@ def test_a_published_name_stays_what_was_published(run: Run) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_fine_tune_keeps_its_parent_and_what_was_measured(
     probed: Path, few: Path, tmp_path: Path
 ) -> None:

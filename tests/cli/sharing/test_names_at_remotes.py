@@ -47,6 +47,7 @@ def test_a_name_without_a_number_left_is_not_said_to_move(bare: Run, mine: Path,
     assert {path.name for path in moves.iterdir()} == {"00000001.json", "99999999.json"}
 
 
+@pytest.mark.long
 def test_a_name_is_deleted_in_a_bucket(bare: Run, mine: Path, s3: str) -> None:
     bare("push", NAME, "--to", s3)
     assert bare("delete", NAME, "--from", s3, "--yes").code == 0

@@ -139,6 +139,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     yield from own_hub(monkeypatch, tmp_path)
 
 
+@pytest.mark.long
 def test_a_repository_that_is_for_something_else_by_now(
     bare: Run, mine: Path, hub: HubServer
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_repository_that_is_for_something_else_by_now(
     assert "moved; was" in bare("pull", "x/net", "--from", "hf://lab/net", "--force").done().out
 
 
+@pytest.mark.long
 def test_imports_say_what_differs(empty: Run) -> None:
     for seed, names in enumerate(("abc", "KQR")):
         Path("names.txt").write_text("\n".join(names))
@@ -177,6 +179,7 @@ def called(few: Path, folder: Path, names: str) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_fine_tune_asks_before_it_trains(small: Run, few: Path, tmp_path: Path) -> None:
     """The whole story: letters, then chess under the same name, and what a teammate meets."""
     letters, chess = (

@@ -64,6 +64,7 @@ def test_a_note_is_a_line_of_bounded_length(small: Run, few: Path) -> None:
     assert small("runs", "--json").json == []
 
 
+@pytest.mark.long
 def test_an_import_takes_a_note(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.safetensors").write_bytes(weights(7))
     how = ("import", "a.safetensors", "--architecture", "test_resnet", "--as", "team/a")
@@ -81,6 +82,7 @@ def test_an_import_takes_a_note(small: Run, monkeypatch: pytest.MonkeyPatch) -> 
         assert {row["name"]: row["note"] for row in rows}["team/a"] == NOTE
 
 
+@pytest.mark.long
 def test_a_rerun_takes_a_note_of_its_own(trained: Run) -> None:
     again = ("rerun", "team/x", "--save", "team/again", "--quiet", "--json")
     for more, said in (((), None), (("--note", "once more"), "once more")):
