@@ -187,6 +187,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     if store.is_zoo:  # nobody sends files to a remote
         coming = sent_objects(store, now)
         relied |= coming | _bases(headers["encoded"], coming)
+        young_manifests |= coming
     doomed, spared = [], 0
     for kind, held in files.items():
         of_manifests = kind in FORMS

@@ -21,7 +21,7 @@ from zoo.errors import (
     Unsupported,
     ZooError,
 )
-from zoo.store.capabilities import at_once, folders, read_small, sync
+from zoo.store.capabilities import at_once, folders, is_served, read_small, sync
 from zoo.store.disk import FOLDER_KIND
 
 __all__ = ["MARKER", "Refs", "entry_name"]
@@ -99,6 +99,11 @@ class Refs:
         except Forbidden:
             return True  # who reads it is told so
 
+    def newest_number(self, ref: Reference) -> int:
+        """The number of the newest entry of ``ref``; 0 if there is none."""
+        numbers = self._numbers(ref)
+        return numbers[-1] if numbers else 0
+
     def read_ref(self, ref: Reference) -> RefEntry | None:
         """The newest entry of ``ref``, or None."""
         numbers = self._numbers(ref)
@@ -123,6 +128,10 @@ class Refs:
             Unavailable: The store is gone from there.
             Unsupported: The place cannot do so exclusively, or no number is left.
         """
+        if is_served(self.backend):
+            if not self.backend.create(entry_name(ref, entry.number), entry.to_bytes()):
+                raise self._conflict(ref)
+            return
         numbers = self._numbers(ref)
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
