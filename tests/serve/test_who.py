@@ -24,7 +24,7 @@ from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Hub
-from zoo.serve.hub.table import ROUTES
+from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
@@ -69,10 +69,12 @@ BODIES: dict[str, tuple[bytes, Action]] = {
     "/api/repos/move": (b'{"fromRepo": "%b/%b", "toRepo": "team/net"}', "delete"),
 }
 """Routes that have the repository in the body, and what they do with it."""
+KEY = "refs/team/net/latest/00000001.json"
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
-          "digest": "0" * 64}  # fmt: skip
+          "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
+          "part": f"0-{'0' * 64}"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from zoo.contracts import Backend, Guarded
 from zoo.domain.history import RefEntry
@@ -21,7 +22,7 @@ from zoo.errors import (
     Unsupported,
     ZooError,
 )
-from zoo.store.capabilities import at_once, folders, is_served, read_small, sync
+from zoo.store.capabilities import at_once, folders, is_served, newest, read_small, sync
 from zoo.store.disk import FOLDER_KIND
 
 __all__ = ["MARKER", "Refs", "entry_name"]
@@ -98,6 +99,24 @@ class Refs:
             return bool(self._numbers(ref))
         except Forbidden:
             return True  # who reads it is told so
+
+    def newest_entries(self) -> dict[Reference, RefEntry | ZooError] | None:
+        """The newest entries of all names, or why one cannot be read; None where the place cannot
+        be asked for them in one go.
+        """
+        told = newest(self.backend)
+        if told is None:
+            return None
+        found: dict[Reference, RefEntry | ZooError] = {}
+        for key, data in told.items():
+            _, *parts, last = key.split("/")
+            match = NUMBERED.fullmatch(last)
+            if match and len(parts) == 3 and (ref := _reference(*parts)):
+                try:
+                    found[ref] = self._parsed(key, int(match[1]), partial(bytes, data))
+                except ZooError as error:
+                    found[ref] = error
+        return dict(sorted(found.items()))
 
     def newest_number(self, ref: Reference) -> int:
         """The number of the newest entry of ``ref``; 0 if there is none."""
@@ -188,8 +207,11 @@ class Refs:
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = entry_name(ref, number)
+        return self._parsed(path, number, lambda: read_small(self.backend, path, ENTRY_BYTES))
+
+    def _parsed(self, path: str, number: int, read: Callable[[], bytes]) -> RefEntry:
         try:
-            return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
+            return RefEntry.from_bytes(read(), number)
         except NotAFile:
             raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:
