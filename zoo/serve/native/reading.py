@@ -109,7 +109,7 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
         return b""
     if content and content.kind == "objects":
         return [Part(store, content.digest, begin, end - begin)]
-    if content and content.kind == "manifests":
+    if content and content.kind == "manifests" and not store.disk.stat(key):
         return manifest_bytes(store, content.digest)[begin:end]
     return [_File(store, key, begin, end - begin)]
 
