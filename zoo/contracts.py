@@ -38,6 +38,7 @@ __all__ = [
     "Backend",
     "Catalog",
     "Configured",
+    "Entered",
     "Folder",
     "Guarded",
     "Head",
@@ -422,6 +423,19 @@ class Served(Protocol):
 
     def newest(self) -> Mapping[str, bytes]:
         """The newest entry of each name, by its key, in one go."""
+
+
+@runtime_checkable
+class Entered(Protocol):
+    """A kind of backend that a user has accounts at: `zoo login` keeps a token for each place."""
+
+    def account(self, location: str, token: str) -> str:
+        """Whose token it is, for messages.
+
+        Raises:
+            Unavailable: The place does not answer.
+            Forbidden: It is none of its tokens.
+        """
 
 
 @runtime_checkable

@@ -73,6 +73,19 @@ class ServerUrl:
         except ValueError:
             return False
 
+    def check_private(self) -> None:
+        """See that nobody on the way can read what is sent there.
+
+        Raises:
+            InvalidOption: Others could.
+        """
+        if not self.is_private:
+            raise InvalidOption(
+                f"a token for {self} would go over plain HTTP, where others can read it on the way",
+                hint="use https://, or an SSH tunnel to the machine; in a network that you trust: "
+                f"zoo login --plain-http {self}",
+            )
+
 
 def token_for(url: ServerUrl) -> str | None:
     """The token for a server, if there is one: that of the environment, else what was kept.
@@ -83,13 +96,13 @@ def token_for(url: ServerUrl) -> str | None:
     """
     given = config.server_token()
     if given and ServerUrl.parse(given[0]) == url:
-        _check_private(url)
+        url.check_private()
         return given[1]
     kept = _read().get(str(url))
     if kept is None:
         return None
     if not kept.get("plain_http"):
-        _check_private(url)
+        url.check_private()
     return str(kept.get("token"))
 
 
@@ -100,7 +113,7 @@ def keep_token(url: ServerUrl, token: str, *, plain_http: bool = False) -> None:
         InvalidOption: It would go over plain HTTP to another machine.
     """
     if not plain_http:
-        _check_private(url)
+        url.check_private()
     kept = _read()
     kept[str(url)] = {"token": token, **({"plain_http": True} if plain_http else {})}
     _write(kept)
@@ -116,15 +129,6 @@ def forget_token(url: ServerUrl) -> None:
     if kept.pop(str(url), None) is None:
         raise UnknownName("login", str(url), sorted(kept), hint="nothing was kept for that server")
     _write(kept)
-
-
-def _check_private(url: ServerUrl) -> None:
-    if not url.is_private:
-        raise InvalidOption(
-            f"a token for {url} would go over plain HTTP, where others on the way can read it",
-            hint="use https://, or an SSH tunnel to the machine; in a network that you trust: "
-            f"zoo login --plain-http {url}",
-        )
 
 
 def _path() -> Path:

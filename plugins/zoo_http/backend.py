@@ -13,6 +13,7 @@ from urllib3 import BaseHTTPResponse
 from zoo.domain.limits import STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.stored import Stored
 from zoo.errors import Unavailable
+from zoo.logins import ServerUrl
 from zoo_http.errors import on_the_way
 from zoo_http.session import AT_ONCE, Session
 
@@ -45,6 +46,21 @@ class HttpBackend:
             InvalidOption: It is no URL of a server.
         """
         return cls(Session.of(location))
+
+    @classmethod
+    def account(cls, location: str, token: str) -> str:
+        """Whose token it is, and what it is for.
+
+        Raises:
+            Unavailable: No server of a zoo answers there.
+            Forbidden: It is none of its tokens.
+        """
+        session = Session(ServerUrl.parse(location), token)
+        you: Any = session.read("").get("you")
+        try:
+            return f"{you['name']}, with a token to {you['purpose']}"
+        except (KeyError, TypeError):
+            raise Unavailable(str(session.url), "no zoo answers there", hint="") from None
 
     def __str__(self) -> str:
         return str(self._session.url)

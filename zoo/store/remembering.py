@@ -14,8 +14,8 @@ __all__ = ["Remembering"]
 
 
 class Remembering:
-    """Wraps a backend, and is one: of keys that it was told to `learn` it knows whether something is
-    there, until it is written from here. Only for what is named by its digest, and for one push:
+    """Wraps a backend, and is one: of keys that it was told to `learn` it knows whether something
+    is there, until it is written from here. Only for what is named by its digest, and for one push:
     what others write meanwhile is sent once more at worst, and is the same.
     """
 
