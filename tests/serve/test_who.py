@@ -24,6 +24,7 @@ from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Hub
+from zoo.serve.native.table import NATIVE
 from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
@@ -69,6 +70,7 @@ BODIES: dict[str, tuple[bytes, Action]] = {
     "/api/repos/move": (b'{"fromRepo": "%b/%b", "toRepo": "team/net"}', "delete"),
 }
 """Routes that have the repository in the body, and what they do with it."""
+KEY_PATH = "/zoo/v1/store/{key...}"
 KEY = "refs/team/net/latest/00000001.json"
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
@@ -136,12 +138,39 @@ def test_every_route_for_everybody(
             assert refused == (who not in MAY.get(route.scope, {*WHO})), (level, who, got)
         elif route.path in BODIES:
             check_body_route(route, level, who, got)
-        elif route.scope == "account":
-            assert (got.code == "NoToken") == (who == "nobody")
-        elif route.scope == "listed" and route.path == "/api/models":
-            assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
+        else:
+            check_other_route(route, level, who, got)
     for path in ("team/net", "team/nil", "team"):
         served.accounts.set_level(path)
+
+
+def check_other_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
+    if route in NATIVE:
+        check_native_route(route, level, who, got)
+    elif route.scope == "account":
+        assert (got.code == "NoToken") == (who == "nobody")
+    elif route.scope == "listed":
+        assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
+
+
+def check_native_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
+    """Of what may not be read nothing is told, and what may not be written is not."""
+    reads = who in READERS[level]
+    if route.scope == "account":
+        assert (got.code == "NoToken") == (who == "nobody")
+    if (route.method, route.path) == ("GET", KEY_PATH):
+        assert (got.status == 200) == reads, (level, who, got)
+        assert got.code == ("" if reads else "NotFound")
+    elif route.method == "PUT" and route.path == KEY_PATH and who != "nobody":
+        may_write = who in MAY["write"]
+        assert (got.code == "Forbidden") == (not may_write), (level, who, got)
+        assert may_write == (got.code == "BadRequest")  # made once: it did not say so
+    elif route.method == "DELETE" and who not in ("nobody", "admin"):
+        assert got.code == "Forbidden"
+    elif route.path.startswith("/zoo/v1/list/"):
+        assert len(got.json["stored"]) == (2 if reads else 0)
+    elif route.path == "/zoo/v1/refs":
+        assert any(key.startswith("refs/team/net/") for key in got.json["newest"]) == reads
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
