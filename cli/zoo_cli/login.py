@@ -50,7 +50,12 @@ def login(url: str, plain_http: bool, as_json: bool) -> None:
 @command()
 @click.argument("url")
 def logout(url: str, as_json: bool) -> None:
-    """Forget the token for the server at URL. It stays valid until it is revoked there."""
+    """Forget the token for the server at URL. It stays valid until it is revoked there.
+
+    \b
+    Example:
+      zoo logout https://zoo.lab.org
+    """
     from zoo import Zoo
 
     Zoo.logout(url)

@@ -40,7 +40,11 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
     if 300 <= status < 400:
         return Unavailable(str(url), "it leads elsewhere: use the URL that it has now")
     if status == 401:
-        what = "its token is not taken any more" if known else "a token is needed"
+        what = (
+            "the token is none of its, has expired, or was revoked"
+            if known
+            else "a token is needed"
+        )
         return Forbidden(str(url), what, login)
     if code == "DiskFull":
         return DiskFull(str(url))

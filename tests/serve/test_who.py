@@ -17,6 +17,8 @@ from fakes.postgres import Server as Postgres
 from fakes.served import Got, Served
 from sqlalchemy import Connection, Engine, MetaData, inspect
 
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName, Unsupported
 from zoo.registry import engine as engine_module
 from zoo.registry.engine import open_engine, writing
@@ -47,6 +49,7 @@ from zoo.serve.who.may import (
     role_of,
 )
 from zoo.serve.who.open import FILE, open_accounts
+from zoo.serve.who.reach import Witness
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -472,6 +475,28 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
     database.close()
     with closing(Workspace(database.root)) as again, closing(Accounts.of(again)) as accounts:
         assert [account.name for account in accounts.all()] == ["ann"]
+
+
+def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
+    """One witness for each, among the names that may be asked; what is deleted is none."""
+    with closing(Accounts.of(database)) as accounts:
+        reach, one, two = accounts.reach, Reference.parse("a/one"), Reference.parse("a/two:v1")
+        first, second, item, other = (Digest("blake3", f"{at}" * 64) for at in range(4))
+        assert reach.unknown([first, second]) == {first, second}
+        reach.follow(one, 1, [first], {first: [item]})
+        reach.follow(two, 3, [first, second], {second: [other, item]})
+        assert reach.unknown([first, second]) == set()
+        assert (reach.followed(), reach.followed_to(two)) == ({one: 1, two: 3}, 3)
+        assert sorted(reach.repos()) == ["a/one", "a/two"]
+        assert reach.reached([item, other, first], ["a/one"]) == {
+            Witness(first, one): {item, first}
+        }
+        found = reach.reached([item, other], ["a/one", "a/two"])
+        assert found[Witness(second, two)] >= {other}
+        assert reach.reached([item], []) == {}
+        reach.follow(one, 2, [], {})
+        reach.forget(second)
+        assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two): {item}}
 
 
 def with_accounts(workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ RESTORED = "restore"
 """Why a name that was deleted is there again, as the same one."""
 PAUSE_SECONDS, SHARE = 2.0, 20
 """All names are looked at again after so long, or so many times what the look took."""
+LOOK_SECONDS = 5.0
+"""Who asks waits so long for that at most. A server that starts looks at all."""
 
 
 class Reaching:
@@ -115,17 +118,19 @@ class Reaching:
             if time.monotonic() < self._rested:
                 return False
             began = time.monotonic()
-            self.follow_all()
+            self.follow_all(within=LOOK_SECONDS)
             took = time.monotonic() - began
             self._rested = time.monotonic() + max(PAUSE_SECONDS, SHARE * took)
         finally:
             self._looking.release()
         return True
 
-    def follow_all(self) -> None:
-        """Look at all names that have moved."""
-        known = self._reach.followed()
+    def follow_all(self, *, within: float = inf) -> None:
+        """Look at all names that have moved, as far as one comes ``within`` so many seconds."""
+        known, end = self._reach.followed(), time.monotonic() + within
         for ref in self._store.readable_refs()[0]:
+            if time.monotonic() > end:
+                return
             with suppress(ZooError, OSError):  # whoever asks for it is told
                 if self._store.newest_number(ref) != known.get(ref, 0):
                     self.follow(ref)
