@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from math import inf
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
+from zoo.serve.keep.recent import Recent
 from zoo.serve.who.may import Actor
 from zoo.serve.who.reach import Reach, Witness
 from zoo.store import Store
@@ -27,12 +28,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Reaching", "sees_all"]
 
+ROOM = 100_000
+"""Witnesses that are kept in memory, by what they reach."""
 RESTORED = "restore"
 """Why a name that was deleted is there again, as the same one."""
 PAUSE_SECONDS, SHARE = 2.0, 20
 """All names are looked at again after so long, or so many times what the look took."""
 LOOK_SECONDS = 5.0
 """Who asks waits so long for that at most. A server that starts looks at all."""
+
+
+class _Seen(NamedTuple):
+    """A witness, and the newest entry of its name when it was looked at."""
+
+    witness: Witness
+    number: int
 
 
 class Reaching:
@@ -44,6 +54,7 @@ class Reaching:
     def __init__(self, store: Store, reach: Reach) -> None:
         self._store, self._reach = store, reach
         self._looking, self._rested = Lock(), 0.0
+        self._recent: Recent[Digest, _Seen] = Recent(ROOM)
 
     def there(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
         """Those of some objects and manifests that are there for who asks. Whether they are in the
@@ -51,8 +62,10 @@ class Reaching:
         """
         if sees_all(ask.actor):
             return {*digests}
-        found = self._reached(ask, digests)
+        found = self._remembered(ask, digests)
         left = {*digests} - found
+        found |= self._reached(ask, left)
+        left -= found
         if left and ask.actor.name:
             found |= sent_lately(self._store, _sender(ask.actor), left)
             left -= found
@@ -64,32 +77,59 @@ class Reaching:
         """Note that who asks has sent an object or a manifest, which is here."""
         keep_sent_object(self._store, _sender(ask.actor), digest)
 
+    def _remembered(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
+        """Those whose last witness is for who asks, too, and has not moved: a pull asks for each
+        object by itself.
+        """
+        seen: dict[_Seen, set[Digest]] = {}
+        for digest in digests:
+            if last := self._recent.get(digest):
+                seen.setdefault(last, set()).add(digest)
+        found: set[Digest] = set()
+        for last, these in seen.items():
+            if ask.may("read", last.witness.ref.path) and self._is_at(last.witness, last.number):
+                found |= these
+        return found
+
+    def _is_at(self, witness: Witness, number: int) -> bool:
+        """Whether what a witness has is here, and its name has had so many entries."""
+        with suppress(ZooError, OSError):  # what cannot be read shows nothing
+            here = self._store.has_manifest(witness.document)
+            return here and self._store.newest_number(witness.ref) == number
+        return False
+
     def _reached(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
+        if not digests:
+            return set()
         repos = [repo for repo in self._reach.repos() if ask.may("read", repo)]
         found: set[Digest] = set()
         # What is known may be old: each name that is relied on is looked at, and then the next.
         left, witnesses = {*digests}, dict[Witness, set[Digest]]()
         while left and (witnesses := self._reach.reached(left, repos)):
             for witness, these in witnesses.items():
-                if self._stands(witness):
+                if number := self._stands(witness):
                     found |= these
+                    for item in these:
+                        self._recent.put(item, _Seen(witness, number))
             left = {item for these in witnesses.values() for item in these} - found
         return found
 
-    def _stands(self, witness: Witness) -> bool:
-        """Whether a name reaches what it is said to; if not, that is not said any more."""
+    def _stands(self, witness: Witness) -> int:
+        """The newest entry of a name, if it reaches what it is said to; if not, 0, and that is not
+        said any more.
+        """
         if not self._store.has_manifest(witness.document):
             self._reach.forget(witness.document)
-            return False
+            return 0
         number = 0
         try:
             number = self._store.newest_number(witness.ref)
             if number == self._reach.followed_to(witness.ref):
-                return True
+                return number
             self.follow(witness.ref)
-        except (ZooError, OSError):  # what cannot be read shows nothing
+        except (ZooError, OSError):
             self._reach.follow(witness.ref, number, [], {})
-        return False
+        return 0
 
     def follow(self, ref: Reference) -> None:
         """Look at a name, if it has moved."""
