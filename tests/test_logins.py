@@ -49,8 +49,13 @@ def test_a_token_goes_where_nobody_else_reads_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ZOO_SERVER", str(PLAIN))
     with pytest.raises(InvalidOption, match="plain HTTP"):
         token_for(PLAIN)
-    for host, private in (("localhost", True), ("[::1]", True), ("127.9.9.9", True),
-                          ("localhost.evil.org", False), ("10.0.0.1", False)):  # fmt: skip
+    for host, private in (
+        ("localhost", True),
+        ("[::1]", True),
+        ("127.9.9.9", True),
+        ("localhost.evil.org", False),
+        ("10.0.0.1", False),
+    ):
         assert ServerUrl.parse(f"http://{host}").is_private == private
 
 

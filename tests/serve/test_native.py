@@ -122,8 +122,9 @@ def test_what_one_pushes_another_pulls(
         assert not any("/list/" in each for each in asked)
         refs = cloned.workspace.registry.remote_refs("origin")
         assert {str(ref): each.manifest for ref, each in refs.items()} == {
-            "ann/base": base, "ann/tuned": tuned,
-        }  # fmt: skip
+            "ann/base": base,
+            "ann/tuned": tuned,
+        }
 
 
 def test_a_parent_that_may_not_be_read_is_as_if_it_were_not_there(
@@ -159,8 +160,12 @@ def test_a_parent_that_may_not_be_read_is_as_if_it_were_not_there(
     team.accounts.grant("ben/tuned", "ann", "writer")
     stranger = HttpBackend(Session(ServerUrl.parse(team.url), team.token("cat", "write")))
     assert not stranger.present(keys)
-    again = add_checkpoint(mine, "ben/tuned", {**changed, "fc.bias": tensors(8)["fc.bias"]},
-                           parents=of(base, "hidden/base"))  # fmt: skip
+    again = add_checkpoint(
+        mine,
+        "ben/tuned",
+        {**changed, "fc.bias": tensors(8)["fc.bias"]},
+        parents=of(base, "hidden/base"),
+    )
     assert again
     part = pushed("ann")
     assert (part.shared_objects, part.sent_objects) == (len(keys), 1)
@@ -236,8 +241,12 @@ def test_names_are_deleted_protected_and_restored(
     login(team, "ben", "read")
     pull(theirs, "ann/gone", team.url)
     assert [each.why for each in entries(team, "ann/gone")] == [
-        "push", "protect", "unprotect", "delete", "restore",
-    ]  # fmt: skip
+        "push",
+        "protect",
+        "unprotect",
+        "delete",
+        "restore",
+    ]
     with pytest.raises(Forbidden):
         names.delete(theirs, ref, team.url)
 

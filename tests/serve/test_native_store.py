@@ -69,8 +69,16 @@ def log(store: Store, count: int) -> list[RefEntry]:
     for number in range(1, count + 1):
         digest = store_checkpoint(store, {"a": tensors(number)["fc.bias"]})
         previous = entries[-1].manifest if entries else None
-        entries.append(RefEntry(number=number, manifest=digest, previous=previous,
-                                at="2026-01-02T03:04:05Z", by="me", why="x"))  # fmt: skip
+        entries.append(
+            RefEntry(
+                number=number,
+                manifest=digest,
+                previous=previous,
+                at="2026-01-02T03:04:05Z",
+                by="me",
+                why="x",
+            )
+        )
     return entries
 
 

@@ -187,8 +187,11 @@ def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
     keys = {name_of(*each): each for each in contents}
     plain = present(store.backend, keys.keys())
     yield from plain.values()
-    left = {name_of(PLAIN[each.kind], each.digest): key  # type: ignore[arg-type]
-            for key, each in keys.items() if key not in plain}  # fmt: skip
+    left = {
+        name_of(PLAIN[each.kind], each.digest): key  # type: ignore[arg-type]
+        for key, each in keys.items()
+        if key not in plain
+    }
     for name, file in present(store.backend, left.keys()).items():
         kind, digest = keys[left[name]]
         header = (encoded_header if kind == "objects" else manifest_header)(store, digest)
