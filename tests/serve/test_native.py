@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,11 @@ def test_names_are_deleted_protected_and_restored(
     login(team, "ann")
     digest = add_checkpoint(mine, "ann/gone", tensors(4))
     push(mine, "ann/gone", team.url)
+    login(team, "ann", "append")
+    for work in (partial(names.protect, on=True), names.delete):
+        with pytest.raises(Forbidden, match="append only"):
+            work(mine, Reference.parse("ann/gone"), team.url)
+    login(team, "ann")
     ref = Reference.parse("ann/gone")
     names.protect(mine, ref, team.url, on=True)
     with pytest.raises(Conflict, match="protected"):
@@ -274,6 +280,15 @@ def test_what_moves_beside_the_server_is_seen(
         push(mine, name, str(team.root))
     assert objects_in(Store.open(team.root), "encoded")
     pull(theirs, "x/pushed", team.url)
+    assert_sound(theirs.store)
+    # What is there as a difference is a base for others: nobody was told how it lies.
+    login(team, "ben")
+    first = mine.names.target("x/pushed")[1]
+    more = {**scaled, "layer1.0.conv.weight": scaled["layer1.0.conv.weight"] * 1.001}
+    add_checkpoint(mine, "ben/more", more, parents=of(first, "x/pushed"))
+    push(mine, "ben/more", team.url)
+    login(team, "ann", "read")
+    pull(theirs, "ben/more", team.url)
     assert_sound(theirs.store)
 
 

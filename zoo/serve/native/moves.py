@@ -73,12 +73,13 @@ def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> N
     if there and stays and wanted.deleted:
         _delete(ask, ref, there)
     elif there and stays and wanted.protected != there.protected:
-        ask.check_move(ref, there, onward=True)
+        ask.check_move(ref, there, onward=False)  # it keeps others from it
         workspace.protect(ref, on=wanted.protected)
     elif wanted.deleted or wanted.protected:
         raise Refused("BadRequest", "a name is deleted or protected where it is")
     elif now and stays and not there:
-        ask.check_move(ref, there, onward=True)
+        if not ask.may("force", ref.path):
+            raise ask.forbidden("force", ref.path)
         _restore(ask, ref)
     else:
         _move(ask, ref, wanted, there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import Annotated, BinaryIO
@@ -194,8 +195,9 @@ def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
     }
     for name, file in present(store.backend, left.keys()).items():
         kind, digest = keys[left[name]]
-        header = (encoded_header if kind == "objects" else manifest_header)(store, digest)
-        yield Stored(left[name], header.size, file.at)
+        with suppress(ZooError):  # what cannot be decoded is to be sent again
+            header = (encoded_header if kind == "objects" else manifest_header)(store, digest)
+            yield Stored(left[name], header.size, file.at)
 
 
 def _nothing(ask: Ask) -> Refused:

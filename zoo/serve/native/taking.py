@@ -25,7 +25,8 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import refusing
-from zoo.store.encoded import decode_object, header_of
+from zoo.store import Store
+from zoo.store.encoded import decode_object, header_of, read_encoded
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.store.manifests import decoded_manifest, document_of
@@ -134,10 +135,20 @@ def _take_encoded(ask: Ask, digest: Digest, pieces: Iterable[bytes]) -> None:
         check(data)
         header = header_of(store, digest, data)
         _require_base(ask, header.base)
+        if header.base and store.missing("objects", [header.base]):
+            _decode_here(store, header.base)
         if header.size > shutil.disk_usage(store.root).free:
             raise DiskFull(store.root)
         _check(digest, written(file, decode_object(store, digest, data, least=None), header.size))
         _publish(ask, digest, name, file)
+
+
+def _decode_here(store: Store, digest: Digest) -> None:
+    """Keep as it is what somebody has pushed encoded into the zoo's folder: it may be a difference
+    itself, and nobody was told so.
+    """
+    with store.upload():
+        store.replace("objects", digest, read_encoded(store, digest))
 
 
 def _decoded(ask: Ask, digest: Digest, data: bytes) -> bytes:
