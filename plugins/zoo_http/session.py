@@ -18,6 +18,8 @@ __all__ = ["AT_ONCE", "Session"]
 
 AT_ONCE = 8
 """Requests at a time: a server gives ten places to a token."""
+KEPT = 32
+"""Connections that stay: a fetch reads more at a time than a push sends."""
 CONNECT_SECONDS, READ_SECONDS = 5.0, 60.0
 KEEPING_SECONDS = 600.0
 """What is sent is hashed and made durable before it is answered."""
@@ -32,7 +34,7 @@ class Session:
 
     def __init__(self, url: ServerUrl, token: str | None) -> None:
         self.url, self._token = url, token
-        self._pool = PoolManager(maxsize=AT_ONCE, retries=False)
+        self._pool = PoolManager(maxsize=KEPT, retries=False)
 
     @classmethod
     def of(cls, location: str) -> Session:
