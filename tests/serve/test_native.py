@@ -17,7 +17,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Forbidden, Unavailable, UnknownName
+from zoo.errors import Conflict, Forbidden, Unavailable, UnknownName, Unsupported
 from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.reflog import append_after
 from zoo.serve.hub import reach
@@ -217,6 +217,23 @@ def test_names_move_as_roles_and_tokens_allow(
         push(mine, "lab/net", team.url)
     team.accounts.grant("lab", "ann", "maintainer")
     push(mine, "lab/net", team.url)
+
+
+def test_a_new_name_can_be_told_from_others(
+    team: Served, zoos: tuple[Workspace, Workspace]
+) -> None:
+    """Also from those of empty repositories; what they are called is not said."""
+    mine, _ = zoos
+    login(team, "cas")
+    for name in ("cas/Empty", "cas/Full"):
+        add_checkpoint(mine, name.lower(), tensors(11))
+    team.accounts.repos.add("cas/Empty")
+    with closing(Workspace(team.root)) as there:
+        add_checkpoint(there, "cas/Full", tensors(11))
+    for name in ("cas/empty", "cas/full"):
+        with pytest.raises(Unsupported, match="cannot be a new name here") as caught:
+            push(mine, name, team.url)
+        assert "Empty" not in str(caught.value)
 
 
 def test_names_are_deleted_protected_and_restored(

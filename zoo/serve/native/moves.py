@@ -16,6 +16,7 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.repos import check_made
 from zoo.serve.native.keys import Entry
 from zoo.store.encoded import absent
 from zoo.store.manifests import Document, ancestry_of
@@ -105,6 +106,8 @@ def _move(ask: Ask, ref: Reference, wanted: RefEntry, there: RefEntry | None) ->
     workspace = hub.workspace
     if there and there.protected:
         raise Refused("Forbidden", f"{ref} is protected: zoo protect --off")
+    if not hub.exists(ref.path):
+        check_made(ask, ref.path)
     if digest not in hub.reach.there(ask, [digest]):
         _send_again(digest)
     with workspace.store.upload():  # from here on nothing is pruned
