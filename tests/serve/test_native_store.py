@@ -225,7 +225,12 @@ def test_admins_alone_do_what_can_be_done_in_the_folder(backend: Backend, served
             other.delete(key)
         with pytest.raises(Forbidden):
             other.put("tmp/x", [b""])
-    assert connect(served, "ann").stat(key) is None
+    ann = connect(served, "ann")
+    assert ann.stat(key) is None
+    ann.put(key, [BODY])
+    stored = ann.stat(key)
+    assert stored
+    assert stored.at.year == 1970, "nobody learns since when it is here"
     with pytest.raises(InvalidOption, match="is a zoo"):
         repack(Store(backend))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from email.utils import format_datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -34,6 +34,8 @@ __all__ = ["about", "get", "list_folder", "newest", "stat"]
 FORMAT = 2
 """That of the store, as clients see it: they may send manifests encoded."""
 MARK = b'{"format": 2}\n'
+SOMETIME = datetime.fromtimestamp(0, UTC)
+"""The date of an object or a manifest: its own would tell that somebody had it before."""
 STAYS = "private, max-age=31536000, immutable"
 OCTETS = {"Content-Type": "application/octet-stream"}
 PLAIN = {"objects": "encoded", "manifests": "encoded-manifests"}
@@ -79,7 +81,7 @@ def stat(ask: Ask) -> Answer:
 
 
 def get(ask: Ask, key: str) -> Answer:
-    """What is under a key, or a range of it; to HEAD, its size and date."""
+    """What is under a key, or a range of it; to HEAD, its size."""
     if key == MARKER:
         return Answer(headers=JSON, body=MARK)
     found = next(_found(ask, [key]), None)
@@ -88,7 +90,6 @@ def get(ask: Ask, key: str) -> Answer:
     etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
     headers = {
         **OCTETS,
-        "Last-Modified": format_datetime(found.at, usegmt=True),
         "Accept-Ranges": "bytes",
     }
     if content:
@@ -179,7 +180,8 @@ def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)
     there = ask.hub.reach.there(ask, {each.digest for each in contents}) if contents else set()
-    yield from _sizes(store, [each for each in contents if each.digest in there])
+    for file in _sizes(store, [each for each in contents if each.digest in there]):
+        yield file if sees_all(ask.actor) else replace(file, at=SOMETIME)
     yield from present(store.backend, raw).values()
 
 

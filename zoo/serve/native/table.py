@@ -26,7 +26,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         scope="listed",
         handler=reading.stat,
         errors=("BadRequest",),
-        summary="size and date of what is there of many keys",
+        summary="the sizes of what is there of many keys",
     ),
     Route(
         method="GET",
