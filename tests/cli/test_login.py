@@ -35,6 +35,7 @@ def test_a_team_works_over_a_server(
 ) -> None:
     url, token = team.url, team.token("team", "append")
     caplog.set_level(logging.DEBUG)
+    toy("pull", "team/new", "--from", url).refused("unknown checkpoint", f"zoo login {url}")
     toy("push", "team/base", "--to", url).refused("a token is needed", f"zoo login {url}")
     log_in(monkeypatch, "zoo_wrong")
     toy("login", url).refused("the token is none of its", "zoo login")

@@ -16,6 +16,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName
 from zoo.reflog import append_after, check_movable
 from zoo.store import Store
+from zoo.store.capabilities import is_served
 from zoo.store.listing import read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
 from zoo.transfer.ahead import knowing
@@ -202,7 +203,9 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
     if entry is None:
         names = [str(known) for known in remote.refs()]
         near = difflib.get_close_matches(str(ref), names, n=4, cutoff=0.3) or names[:4]
-        raise UnknownName(f"checkpoint in {where}", str(ref), near)
+        login = f"names that not everybody may read need a token: zoo login {remote}"
+        hint = login if is_served(remote.backend) and not near else None
+        raise UnknownName(f"checkpoint in {where}", str(ref), near, hint)
     if entry.deleted:
         way = lost(ref, where)
         if has_all_of(remote, entry.manifest):
