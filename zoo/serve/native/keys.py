@@ -11,7 +11,15 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.store.listing import KIND_NAMES, name_of
 
-__all__ = ["Content", "Entry", "content_of", "entry_of", "is_raw", "repo_of_folder"]
+__all__ = [
+    "Content",
+    "Entry",
+    "content_of",
+    "entry_of",
+    "is_raw",
+    "is_raw_folder",
+    "repo_of_folder",
+]
 
 CONTENT = re.compile(r"([a-z-]+)/[0-9a-f]{2}/([0-9a-f]{64})(\.json)?")
 ENTRY = re.compile(r"refs/([^/]+)/([^/]+)/([^/]+)/(\d{8})\.json", re.ASCII)
@@ -75,3 +83,9 @@ def repo_of_folder(folder: str) -> str | None:
 def is_raw(key: str) -> bool:
     """Whether an admin may do with a key as with a file in the zoo's folder."""
     return RAW.fullmatch(key) is not None
+
+
+def is_raw_folder(folder: str) -> bool:
+    """Whether an admin may list a folder: one of the store's own, or one below them."""
+    first, *below = folder.rstrip("/").split("/")
+    return first in (*KIND_NAMES, "pruned", "tmp", "sent") and not {"..", ".", ""} & {*below}

@@ -21,7 +21,14 @@ from zoo.serve.http.ranges import asked_range, is_known
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.files import Part
-from zoo.serve.native.keys import Content, content_of, entry_of, is_raw, repo_of_folder
+from zoo.serve.native.keys import (
+    Content,
+    content_of,
+    entry_of,
+    is_raw,
+    is_raw_folder,
+    repo_of_folder,
+)
 from zoo.store import Store
 from zoo.store.capabilities import present, read_small
 from zoo.store.encoded import encoded_header
@@ -37,6 +44,8 @@ MARK = b'{"format": 2}\n'
 SOMETIME = datetime.fromtimestamp(0, UTC)
 """The date of an object or a manifest: its own would tell that somebody had it before."""
 STAYS = "private, max-age=31536000, immutable"
+ALL = "*/"
+"""The folder that has all others."""
 OCTETS = {"Content-Type": "application/octet-stream"}
 PLAIN = {"objects": "encoded", "manifests": "encoded-manifests"}
 """What is read, and how else it may be kept: then it is decoded on its way."""
@@ -88,10 +97,7 @@ def get(ask: Ask, key: str) -> Answer:
     if found is None:
         raise _nothing(ask)
     etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
-    headers = {
-        **OCTETS,
-        "Accept-Ranges": "bytes",
-    }
+    headers = {**OCTETS, "Accept-Ranges": "bytes"}
     if content:
         headers |= {"ETag": etag, "Cache-Control": STAYS}
         if is_known(ask.call.headers, etag):
@@ -120,15 +126,14 @@ def list_folder(ask: Ask, folder: str) -> Answer:
     """All that is in a folder and in those below."""
     store, repo = ask.hub.workspace.store, repo_of_folder(folder)
     folder = f"{folder.strip('/')}/"
+    files: Iterable[Stored] = ()
     if repo is None:
-        if not sees_all(ask.actor):
+        if not sees_all(ask.actor) or (folder != ALL and not is_raw_folder(folder)):
             raise _nothing(ask)
-        files: Iterable[Stored] = store.backend.list("" if folder == "*/" else folder)
-    else:
-        if repo and not ask.may("read", repo):
-            files = ()
-        else:
-            files = _readable(ask, store.backend.list(folder))
+        every = store.backend.list("" if folder == ALL else folder)
+        files = (file for file in every if is_raw(file.name) or entry_of(file.name))
+    elif not repo or ask.may("read", repo):
+        files = _readable(ask, store.backend.list(folder))
     return json_answer({"stored": [_told(each) for each in files]})
 
 
