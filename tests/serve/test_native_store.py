@@ -217,17 +217,9 @@ def test_admins_alone_do_what_can_be_done_in_the_folder(backend: Backend, served
         with pytest.raises(Unsupported):
             backend.put(key, [b""])
         assert key == "zoo.json" or backend.stat(key) is None
-    for folder in (
-        "../",
-        "runs/",
-        "tmp/../../",
-        "objects/../runs/",
-        "refs/../",
-        "refs/a/../",
-        "cache/",
-    ):
-        with pytest.raises(Unsupported):
-            [*backend.list(folder)]
+    admin = served.token("admin", "write")
+    for folder in ("..", "runs", "tmp/../..", "objects/../runs", "refs/..", "refs/a/..", "cache"):
+        assert served.ask(f"/zoo/v1/list/{folder}", token=admin).code == "NotFound", folder
     key = name_of("objects", digest_of(BODY))
     backend.put(key, [BODY])
     assert [file.name for file in backend.list("") if not file.name.startswith("sent/")] == [key]
