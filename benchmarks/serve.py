@@ -29,6 +29,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from serve_clients import DOWNLOAD, stock
+from serve_native import natives
 from serve_peers import Files, Running, nginx, registry, starlette
 from serve_peers import zoo as zoo_server
 from serve_rows import (
@@ -62,6 +63,7 @@ ROWS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], int]] = {
     "snapshot": (snapshots, 5),
     "upload": (uploads, 3),
     "client": (stock_uploads, 3),
+    "native": (natives, 5),
     "list": (lists, 5),
     "start": (starts, 5),
 }

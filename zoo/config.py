@@ -23,6 +23,7 @@ __all__ = [
     "processes",
     "rank",
     "s3_endpoint",
+    "server_token",
     "settings",
     "share_cores",
     "weights_spread_by",
@@ -41,6 +42,14 @@ def settings() -> Path:
     """The folder of the user's own settings, in ``XDG_CONFIG_HOME`` or ``~/.config``."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "zoo"
+
+
+def server_token() -> tuple[str, str] | None:
+    """The token that ``ZOO_TOKEN`` is, and the URL of the server that it is for, ``ZOO_SERVER``:
+    without that it is sent to none.
+    """
+    server, token = os.environ.get("ZOO_SERVER"), os.environ.get("ZOO_TOKEN")
+    return (server, token) if server and token else None
 
 
 def database() -> str | None:

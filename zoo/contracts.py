@@ -38,6 +38,7 @@ __all__ = [
     "Backend",
     "Catalog",
     "Configured",
+    "Entered",
     "Folder",
     "Guarded",
     "Head",
@@ -48,6 +49,7 @@ __all__ = [
     "Many",
     "Mapped",
     "Queried",
+    "Served",
     "Source",
     "Syncing",
     "Target",
@@ -402,11 +404,38 @@ class Many(Protocol):
     at_once: int
     """How many requests it serves well at a time."""
 
-    def present(self, keys: Collection[str]) -> set[str]:
-        """Those under which something is."""
+    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
+        """What is under those keys under which something is."""
 
     def folders(self, folder: str) -> Collection[str]:
         """The names of the folders directly in a folder."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A backend behind a server that looks after the store itself: a prune there spares what an
+    upload relies on, objects and manifests are kept as they are, however they are sent, and a name
+    is looked at by the server before it moves. So nothing of that is asked or announced from here.
+    """
+
+    served: bool
+    """Whether it is so: what wraps another backend is as that."""
+
+    def newest(self) -> Mapping[str, bytes]:
+        """The newest entry of each name, by its key, in one go."""
+
+
+@runtime_checkable
+class Entered(Protocol):
+    """A kind of backend that a user has accounts at: `zoo login` keeps a token for each place."""
+
+    def account(self, location: str, token: str) -> str:
+        """Whose token it is, for messages.
+
+        Raises:
+            Unavailable: The place does not answer.
+            Forbidden: It is none of its tokens.
+        """
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
-from zoo.remotes import connect
+from zoo.remotes import connect, login, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
@@ -135,6 +135,32 @@ class Zoo:
         zoo = cls.init(home, progress=progress)
         zoo.add_remote("origin", remote)
         return zoo
+
+    @staticmethod
+    def login(url: str, token: str, *, plain_http: bool = False) -> str:
+        """Keep a token for the server of a zoo, in the settings of this user; whose token it is.
+
+        Args:
+            url: The server's.
+            token: From who runs the server: ``zoo serve token create``.
+            plain_http: Send it over ``http://`` to another machine, too, where others could read it
+                on the way.
+
+        Raises:
+            Unavailable: The server does not answer; nothing was kept.
+            Forbidden: It does not take the token; nothing was kept.
+            InvalidOption: It is no URL of a server, or the token could be read on the way there.
+        """
+        return login(url, token, plain_http=plain_http)
+
+    @staticmethod
+    def logout(url: str) -> None:
+        """Forget the token for a server.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        logout(url)
 
     @staticmethod
     def exists(home: Path | str) -> bool:

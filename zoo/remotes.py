@@ -12,11 +12,13 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.contracts import Entered
 from zoo.domain.history import RefEntry
 from zoo.domain.location import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.domain.words import plural
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
+from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.store import Store
 from zoo.store.json_file import JsonFile
 from zoo.store.refs import MARKER
@@ -25,7 +27,7 @@ from zoo.store.retry import Retrying
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["Remotes", "check_store", "connect"]
+__all__ = ["Remotes", "check_store", "connect", "login", "logout"]
 
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -53,6 +55,34 @@ def connect(location: str, *, create: bool = False) -> Store:
         raise
     # A folder answers or does not; what is reached over a network may answer the next time.
     return store if store.is_near else Store(Retrying(store.backend))
+
+
+def login(location: str, token: str, *, plain_http: bool = False) -> str:
+    """Keep a token for a server, which is asked whose it is; that.
+
+    Raises:
+        InvalidOption: It is no URL of a server, or the token could be read on the way there.
+        Unavailable, Forbidden: The server does not answer, or does not take it; nothing was kept.
+    """
+    check_secrets(location)
+    url = ServerUrl.parse(location)
+    if not plain_http:
+        url.check_private()
+    plugin: object = plugins.remote(url.scheme)
+    assert isinstance(plugin, Entered), plugin
+    account = plugin.account(str(url), token)
+    keep_token(url, token, plain_http=plain_http)
+    return account
+
+
+def logout(location: str) -> None:
+    """Forget the token for a server.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    check_secrets(location)
+    forget_token(ServerUrl.parse(location))
 
 
 def check_secrets(location: str) -> None:

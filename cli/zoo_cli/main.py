@@ -20,6 +20,7 @@ from zoo_cli import (
     edit,
     evaluate,
     import_files,
+    login,
     maintain,
     rank,
     remotes,
@@ -43,7 +44,7 @@ __all__ = ["cli", "main"]
 SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify",
-    "Share": "pull push fetch remote tag mv import edit export serve",
+    "Share": "pull push fetch remote login logout tag mv import edit export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
 }
@@ -146,6 +147,7 @@ MODULES = (
     edit,
     evaluate,
     import_files,
+    login,
     maintain,
     rank,
     remotes,

@@ -76,25 +76,27 @@ class BucketBackend:
             return None
         return Stored(key, head["size"], head["last_modified"])
 
-    def present(self, keys: Collection[str]) -> set[str]:
-        """Those of ``keys`` under which something is."""
+    def present(self, keys: Collection[str]) -> dict[str, Stored]:
+        """What is under those of ``keys`` under which something is."""
         folders: dict[str, list[str]] = defaultdict(list)
         for key in keys:
             folders[f"{key.rpartition('/')[0]}/"].append(key)
-        jobs: list[Callable[[], set[str]]] = []
+        jobs: list[Callable[[], Iterable[Stored]]] = []
         for folder, below in folders.items():
             if len(below) >= LIST_FROM:
                 jobs.append(partial(self._listed, folder, set(below)))
             else:
                 jobs += [partial(self._asked, key) for key in below]
         with ThreadPoolExecutor(max(1, min(REQUESTS_AT_ONCE, len(jobs)))) as pool:
-            return set[str]().union(*pool.map(lambda job: job(), jobs))
+            found = [file for files in pool.map(lambda job: job(), jobs) for file in files]
+        return {file.name: file for file in found}
 
-    def _listed(self, folder: str, keys: set[str]) -> set[str]:
-        return keys & {file.name for file in self.list(folder)}
+    def _listed(self, folder: str, keys: set[str]) -> list[Stored]:
+        return [file for file in self.list(folder) if file.name in keys]
 
-    def _asked(self, key: str) -> set[str]:
-        return {key} if self.stat(key) else set()
+    def _asked(self, key: str) -> list[Stored]:
+        stored = self.stat(key)
+        return [stored] if stored else []
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of an object from ``offset`` on, at most ``length`` of them, in pieces; a lost

@@ -56,9 +56,10 @@ class Scripted(MemoryBackend):
         self.next()
         return super().stat(key)
 
-    def present(self, keys: Collection[str]) -> set[str]:
+    def present(self, keys: Collection[str]) -> dict[str, Stored]:
         self.next()
-        return set(keys) & self._kept.keys()
+        found = (super(Scripted, self).stat(key) for key in keys)
+        return {file.name: file for file in found if file}
 
     def folders(self, folder: str) -> Collection[str]:
         self.next()

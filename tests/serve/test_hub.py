@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zoo.domain.reference import Reference
-from zoo.serve.hub.table import ROUTES
+from zoo.serve.table import ROUTES
 from zoo.store.files import restore_file
 
 MODEL = "/api/models/team/net"

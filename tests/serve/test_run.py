@@ -22,8 +22,8 @@ from zoo.serve import PACKAGES, check_installed, run
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
-from zoo.serve.hub.table import ROUTES
 from zoo.serve.run import Server
+from zoo.serve.table import ROUTES
 from zoo.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ answered the same by both.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from base64 import b64encode
 from pathlib import Path
@@ -28,6 +29,7 @@ from hypothesis.stateful import (
 from starlette.datastructures import Headers, QueryParams
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.manifest import WeightsFile
 from zoo.domain.reference import Reference
 from zoo.serve.app import App
@@ -37,6 +39,7 @@ from zoo.serve.http.guard import Address
 from zoo.serve.hub.ask import Hub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import LEVELS, ROLES
+from zoo.store.listing import name_of
 from zoo.workspace import Workspace
 
 STRANGER, INSIDER = "eve", "ann"
@@ -81,10 +84,13 @@ class World:
         """One request."""
         return self.send(method, path, token, json.dumps(said).encode())
 
-    def send(self, method: str, path: str, token: str | None, body: bytes) -> Answer:
+    def send(
+        self, method: str, path: str, token: str | None, body: bytes, *, first: bool = False
+    ) -> Answer:
         """One request with a body."""
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers |= {"if-none-match": "*"} if first else {}
         call = Call(method=method, path=path, query=QueryParams(query), headers=Headers(headers),
                     body=body, pieces=iter([body]), base="http://zoo", id="x")  # fmt: skip
         return self.app.answer(call, *self.app.router.find(call))
@@ -121,6 +127,10 @@ class TwoTenants(RuleBasedStateMachine):
     template: Path
     digests: tuple[Digest, ...]
     file: WeightsFile
+    keys: tuple[str, ...]
+    """Of what private names alone have."""
+    open_keys: tuple[str, ...]
+    private_entry: bytes
 
     @initialize()
     def begin(self) -> None:
@@ -242,6 +252,7 @@ class TwoTenants(RuleBasedStateMachine):
         self.both("POST", "/api/repos/move", fromRepo="eve/a", toRepo=repo)
         self.both("PUT", f"/api/models/{repo}/settings", visibility="public")
         self.a_known_hash_gives_nothing()
+        self.a_known_digest_gives_nothing()
 
     def a_known_hash_gives_nothing(self) -> None:
         """A file that private names alone have has to be sent, and cannot be committed unsent."""
@@ -261,13 +272,46 @@ class TwoTenants(RuleBasedStateMachine):
             done = world.send("POST", "/api/models/eve/a/commit/main", token, body)
             assert done.status == 400
 
-    def same(self, path: str, *, known: bool) -> None:
+    def a_known_digest_gives_nothing(self) -> None:
+        """Nor to zoo's own client: not by asking, nor by relying on it."""
+        number = self.busy.workspace.store.newest_number(Reference.parse(self.touched))
+        keys = [*self.keys, f"refs/{self.touched}/latest/{max(number, 1):08d}.json"]
+        self.both("POST", "/zoo/v1/stat", keys=[*keys, *self.open_keys])
+        for path in (f"/zoo/v1/store/{keys[-1]}", f"/zoo/v1/list/refs/{self.touched}",
+                     f"/zoo/v1/store/{keys[0]}", "/zoo/v1/refs", "/zoo/v1/list/refs"):  # fmt: skip
+            self.same(path, known=True, dated=True)
+        for path in ("eve/c", self.touched):
+            self.both_put(f"refs/{path}/v9/00000001.json", self.private_entry)
+        for world in self.worlds:
+            told = world.ask("POST", "/zoo/v1/stat", world.tokens[STRANGER, "read"],
+                             keys=[*self.keys, *self.open_keys])  # fmt: skip
+            assert isinstance(told.body, bytes)
+            found = {name for name, _, _ in json.loads(told.body)["stored"]}
+            assert not found & {*self.keys}
+
+    def both_put(self, key: str, body: bytes) -> None:
+        """Something that a stranger puts under a key."""
+        answers = [plain(world.send("PUT", f"/zoo/v1/store/{key}",
+                                    world.tokens[STRANGER, "write"], body, first=True))
+                   for world in self.worlds]  # fmt: skip
+        assert answers[0] == answers[1], key
+        assert answers[0][0] in (403, 424)
+
+    def same(self, path: str, *, known: bool, dated: bool = False) -> None:
         """A stranger, with a token or without, is answered the same by both."""
         answers = [
             plain(world.ask("GET", path, world.tokens[STRANGER, "write"] if known else None))
             for world in self.worlds
         ]
-        assert answers[0] == answers[1], path
+        if dated:  # files of two zoos, made one after the other
+            assert [undated(each) for each in answers] == [undated(answers[0])] * 2, path
+        else:
+            assert answers[0] == answers[1], path
+
+
+def undated(answer: tuple[object, ...]) -> str:
+    """An answer without the times in it."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[^\"]*|Last-Modified[^,]*,[^,]*", "", repr(answer))
 
 
 @pytest.fixture
@@ -286,6 +330,13 @@ def template(tmp_path: Path) -> None:
                                       strict=True)
     )  # fmt: skip
     (TwoTenants.file,) = workspace.store.manifest(other).weights
+    hidden = {item for item, _ in workspace.store.document(digests[2]).objects()}
+    seen = {item for each in digests[:2] for item, _ in workspace.store.document(each).objects()}
+    TwoTenants.keys = (*(name_of("objects", item) for item in sorted(hidden - seen)),
+                       name_of("manifests", digests[2]))  # fmt: skip
+    TwoTenants.open_keys = tuple(name_of("objects", item) for item in sorted(seen))[:3]
+    TwoTenants.private_entry = RefEntry(number=1, manifest=digests[2], previous=None, at="",
+                                        by="", why="").to_bytes()  # fmt: skip
     for name in "abc":
         workspace.delete(Reference("toy", name))
     patch.undo()

@@ -17,6 +17,8 @@ from fakes.postgres import Server as Postgres
 from fakes.served import Got, Served
 from sqlalchemy import Connection, Engine, MetaData, inspect
 
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName, Unsupported
 from zoo.registry import engine as engine_module
 from zoo.registry.engine import open_engine, writing
@@ -24,7 +26,8 @@ from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Hub
-from zoo.serve.hub.table import ROUTES
+from zoo.serve.native.table import NATIVE
+from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
@@ -46,6 +49,7 @@ from zoo.serve.who.may import (
     role_of,
 )
 from zoo.serve.who.open import FILE, open_accounts
+from zoo.serve.who.reach import Witness
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -69,10 +73,13 @@ BODIES: dict[str, tuple[bytes, Action]] = {
     "/api/repos/move": (b'{"fromRepo": "%b/%b", "toRepo": "team/net"}', "delete"),
 }
 """Routes that have the repository in the body, and what they do with it."""
+KEY_PATH = "/zoo/v1/store/{key...}"
+KEY = "refs/team/net/latest/00000001.json"
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
-          "digest": "0" * 64}  # fmt: skip
+          "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
+          "part": f"0-{'0' * 64}"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -134,12 +141,39 @@ def test_every_route_for_everybody(
             assert refused == (who not in MAY.get(route.scope, {*WHO})), (level, who, got)
         elif route.path in BODIES:
             check_body_route(route, level, who, got)
-        elif route.scope == "account":
-            assert (got.code == "NoToken") == (who == "nobody")
-        elif route.scope == "listed" and route.path == "/api/models":
-            assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
+        else:
+            check_other_route(route, level, who, got)
     for path in ("team/net", "team/nil", "team"):
         served.accounts.set_level(path)
+
+
+def check_other_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
+    if route in NATIVE:
+        check_native_route(route, level, who, got)
+    elif route.scope == "account":
+        assert (got.code == "NoToken") == (who == "nobody")
+    elif route.path == "/api/models":
+        assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
+
+
+def check_native_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
+    """Of what may not be read nothing is told, and what may not be written is not."""
+    reads = who in READERS[level]
+    if route.scope == "account":
+        assert (got.code == "NoToken") == (who == "nobody")
+    if (route.method, route.path) == ("GET", KEY_PATH):
+        assert (got.status == 200) == reads, (level, who, got)
+        assert got.code == ("" if reads else "NotFound")
+    elif route.method == "PUT" and route.path == KEY_PATH and who != "nobody":
+        may_write = who in MAY["write"]
+        assert (got.code == "Forbidden") == (not may_write), (level, who, got)
+        assert may_write == (got.code == "BadRequest")  # made once: it did not say so
+    elif route.method == "DELETE" and who not in ("nobody", "admin"):
+        assert got.code == "Forbidden"
+    elif route.path.startswith("/zoo/v1/list/"):
+        assert len(got.json["stored"]) == (2 if reads else 0)
+    elif route.path == "/zoo/v1/refs":
+        assert any(key.startswith("refs/team/net/") for key in got.json["newest"]) == reads
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
@@ -441,6 +475,28 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
     database.close()
     with closing(Workspace(database.root)) as again, closing(Accounts.of(again)) as accounts:
         assert [account.name for account in accounts.all()] == ["ann"]
+
+
+def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
+    """One witness for each, among the names that may be asked; what is deleted is none."""
+    with closing(Accounts.of(database)) as accounts:
+        reach, one, two = accounts.reach, Reference.parse("a/one"), Reference.parse("a/two:v1")
+        first, second, item, other = (Digest("blake3", f"{at}" * 64) for at in range(4))
+        assert reach.unknown([first, second]) == {first, second}
+        reach.follow(one, 1, [first], {first: [item]})
+        reach.follow(two, 3, [first, second], {second: [other, item]})
+        assert reach.unknown([first, second]) == set()
+        assert (reach.followed(), reach.followed_to(two)) == ({one: 1, two: 3}, 3)
+        assert sorted(reach.repos()) == ["a/one", "a/two"]
+        assert reach.reached([item, other, first], ["a/one"]) == {
+            Witness(first, one): {item, first}
+        }
+        found = reach.reached([item, other], ["a/one", "a/two"])
+        assert found[Witness(second, two)] >= {other}
+        assert reach.reached([item], []) == {}
+        reach.follow(one, 2, [], {})
+        reach.forget(second)
+        assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two): {item}}
 
 
 def with_accounts(workspace: Workspace) -> None:

@@ -109,6 +109,12 @@ UPLOADED_HEADER_BYTES = 4 * MIB
 """Of the header of a weights file that a server takes apart as it arrives; 25,000 tensors need so
 much. What has a larger one is kept whole."""
 
+UPLOAD_PART_BYTES = 8 * MIB
+"""Of a part of an object that `zoo push` sends to a server; what is larger is sent in several."""
+
+STAT_KEYS = 10_000
+"""Objects that a server is asked for in one request."""
+
 COMMIT_BYTES = 150 * MIB
 """Of the body of a commit; large files come before it, each by itself."""
 

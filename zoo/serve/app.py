@@ -26,7 +26,7 @@ from zoo.serve.http.router import Route, Router
 from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
-from zoo.serve.hub.table import ROUTES
+from zoo.serve.table import ROUTES
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import TOKEN

@@ -122,6 +122,7 @@ class Server(uvicorn.Server):
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
         every = dict.fromkeys([*newest, *(each for line in lines for each in line)])
+        _try(self.hub.reach.follow_all)
         _try(partial(adopt_what_is_left, self.hub))
         _try(partial(self.hub.views.prepare, every))
         _try(self.hub.blobs.holders.look_at_all)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from zoo.contracts import Backend, Many, Syncing
+from zoo.contracts import Backend, Many, Served, Syncing
+from zoo.domain.stored import Stored
 from zoo.errors import Corrupt
 
-__all__ = ["at_once", "folders", "present", "read_small", "stat_each", "sync", "touch"]
+__all__ = [
+    "at_once",
+    "folders",
+    "is_served",
+    "newest",
+    "present",
+    "read_small",
+    "stat_each",
+    "sync",
+    "touch",
+]
 
 AT_ONCE = 8
 """Requests at a time to a backend that does not say how many it serves well."""
@@ -19,15 +30,27 @@ def at_once(backend: Backend) -> int:
     return backend.at_once if isinstance(backend, Many) else AT_ONCE
 
 
-def present(backend: Backend, keys: Collection[str]) -> set[str]:
-    """Those of ``keys`` that exist."""
+def present(backend: Backend, keys: Collection[str]) -> Mapping[str, Stored]:
+    """What is under those of ``keys`` that exist."""
     return backend.present(keys) if isinstance(backend, Many) else stat_each(backend, keys)
 
 
-def stat_each(backend: Backend, keys: Collection[str]) -> set[str]:
+def stat_each(backend: Backend, keys: Collection[str]) -> dict[str, Stored]:
     """As `present`, one request per key."""
     with ThreadPoolExecutor(at_once(backend)) as pool:
-        return {stored.name for stored in pool.map(backend.stat, keys) if stored}
+        return {stored.name: stored for stored in pool.map(backend.stat, keys) if stored}
+
+
+def is_served(backend: Backend) -> bool:
+    """Whether a server looks after the store."""
+    return isinstance(backend, Served) and backend.served
+
+
+def newest(backend: Backend) -> Mapping[str, bytes] | None:
+    """The newest entries of all names, by their keys; None if it cannot be asked for them in one
+    go.
+    """
+    return backend.newest() if isinstance(backend, Served) and backend.served else None
 
 
 def folders(backend: Backend, folder: str) -> Collection[str]:

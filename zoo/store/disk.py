@@ -109,14 +109,15 @@ class Disk:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
-    def holds(self, folder: str, names: list[str]) -> set[str]:
-        """Those of ``names`` that are files in ``folder``."""
-        present = set()
+    def holds(self, folder: str, names: list[str]) -> dict[str, os.stat_result]:
+        """Those of ``names`` that are files in ``folder``, with what is known of them."""
+        present = {}
         with suppress(FileNotFoundError), self.folder(folder) as here:
             for name in names:
                 with suppress(FileNotFoundError), self._explained(f"{folder}/{name}"):
                     status = os.stat(name, dir_fd=here, follow_symlinks=False)
-                    present |= {name} if stat.S_ISREG(status.st_mode) else set()
+                    if stat.S_ISREG(status.st_mode):
+                        present[name] = status
         return present
 
     def names(self, folder: str) -> list[str]:

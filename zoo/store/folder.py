@@ -77,17 +77,18 @@ class FolderBackend:
         status = self.disk.stat(key)
         return _stored(key, status) if status else None
 
-    def present(self, keys: Collection[str]) -> set[str]:
+    def present(self, keys: Collection[str]) -> dict[str, Stored]:
         """Those that are files; each folder is opened once."""
         folders: dict[str, list[str]] = defaultdict(list)
         for key in keys:
             folder, _, name = key.rpartition("/")
             folders[folder].append(name)
-        return {
-            f"{folder}/{name}"
+        found = (
+            (f"{folder}/{name}", status)
             for folder, names in folders.items()
-            for name in self.disk.holds(folder, names)
-        }
+            for name, status in self.disk.holds(folder, names).items()
+        )
+        return {key: _stored(key, status) for key, status in found}
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, in pieces of at most 256 KiB.

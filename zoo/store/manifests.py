@@ -31,6 +31,7 @@ __all__ = [
     "ancestry_of",
     "checkpoint_of",
     "decode_manifest",
+    "decoded_manifest",
     "document_of",
     "encode_alone",
     "has_all_of",
@@ -128,6 +129,13 @@ def manifest_bytes(store: Store, digest: Digest, near: Sequence[Store] = ()) -> 
 def decode_manifest(store: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:
     """As `manifest_bytes`, of one that is kept encoded, whatever else is there."""
     data = b"".join(store.read("encoded-manifests", digest, 0, TEXT_BYTES + 1))
+    return decoded_manifest(store, digest, data, near)
+
+
+def decoded_manifest(
+    store: Store, digest: Digest, data: bytes, near: Sequence[Store] = ()
+) -> bytes:
+    """As `decode_manifest`, of one whose encoded form is ``data``."""
     base = header_of(store, digest, data, "encoded-manifests").base
     text = b"" if base is None else _base(store, base, near)
     with naming(store, digest, "encoded-manifests"):

@@ -181,12 +181,12 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
         reached |= _either(files)
     needs = _needs(store, reached, gone, headers["encoded"], unread)
     # An upload may rely on old objects and bases that nothing else needs.
-    young_manifests = _either(young)
-    relied = _needs(store, young_manifests, gone, headers["encoded"], [])
-    relied |= _bases(headers["encoded"], young["encoded"])
+    young_manifests, coming = _either(young), set[Digest]()
     if store.is_zoo:  # nobody sends files to a remote
         coming = sent_objects(store, now)
-        relied |= coming | _bases(headers["encoded"], coming)
+        young_manifests |= coming & _either(files)
+    relied = _needs(store, young_manifests, gone, headers["encoded"], [])
+    relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
     doomed, spared = [], 0
     for kind, held in files.items():
         of_manifests = kind in FORMS

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from zoo.contracts import Backend, Guarded
 from zoo.domain.history import RefEntry
@@ -21,7 +22,7 @@ from zoo.errors import (
     Unsupported,
     ZooError,
 )
-from zoo.store.capabilities import at_once, folders, read_small, sync
+from zoo.store.capabilities import at_once, folders, is_served, newest, read_small, sync
 from zoo.store.disk import FOLDER_KIND
 
 __all__ = ["MARKER", "Refs", "entry_name"]
@@ -99,6 +100,29 @@ class Refs:
         except Forbidden:
             return True  # who reads it is told so
 
+    def newest_entries(self) -> dict[Reference, RefEntry | ZooError] | None:
+        """The newest entries of all names, or why one cannot be read; None where the place cannot
+        be asked for them in one go.
+        """
+        told = newest(self.backend)
+        if told is None:
+            return None
+        found: dict[Reference, RefEntry | ZooError] = {}
+        for key, data in told.items():
+            _, *parts, last = key.split("/")
+            match = NUMBERED.fullmatch(last)
+            if match and len(parts) == 3 and (ref := _reference(*parts)):
+                try:
+                    found[ref] = self._parsed(key, int(match[1]), partial(bytes, data))
+                except ZooError as error:
+                    found[ref] = error
+        return dict(sorted(found.items()))
+
+    def newest_number(self, ref: Reference) -> int:
+        """The number of the newest entry of ``ref``; 0 if there is none."""
+        numbers = self._numbers(ref)
+        return numbers[-1] if numbers else 0
+
     def read_ref(self, ref: Reference) -> RefEntry | None:
         """The newest entry of ``ref``, or None."""
         numbers = self._numbers(ref)
@@ -123,6 +147,10 @@ class Refs:
             Unavailable: The store is gone from there.
             Unsupported: The place cannot do so exclusively, or no number is left.
         """
+        if is_served(self.backend):
+            if not self.backend.create(entry_name(ref, entry.number), entry.to_bytes()):
+                raise self._conflict(ref)
+            return
         numbers = self._numbers(ref)
         if entry.number != (numbers[-1] if numbers else 0) + 1:
             raise self._conflict(ref)
@@ -179,8 +207,11 @@ class Refs:
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = entry_name(ref, number)
+        return self._parsed(path, number, lambda: read_small(self.backend, path, ENTRY_BYTES))
+
+    def _parsed(self, path: str, number: int, read: Callable[[], bytes]) -> RefEntry:
         try:
-            return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
+            return RefEntry.from_bytes(read(), number)
         except NotAFile:
             raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Self, TypeVar
 
 from zoo.contracts import Backend, Many
 from zoo.domain.stored import Stored
 from zoo.errors import BrokenPlugin, Corrupt, Unavailable
-from zoo.store.capabilities import at_once, folders, stat_each
+from zoo.store.capabilities import at_once, folders, is_served, newest, stat_each
 
 __all__ = ["Retrying"]
 
@@ -46,6 +46,7 @@ class Retrying:
     ) -> None:
         self.backend = backend
         self.at_once = at_once(backend)
+        self.served = is_served(backend)
         self._pause = pause
         self._draw = draw
 
@@ -61,7 +62,11 @@ class Retrying:
         """See `Backend.stat`."""
         return self._again(lambda: self.backend.stat(key))
 
-    def present(self, keys: Collection[str]) -> set[str]:
+    def newest(self) -> Mapping[str, bytes]:
+        """See `Served.newest`."""
+        return self._again(lambda: newest(self.backend) or {})
+
+    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
         """See `Many.present`."""
         backend = self.backend
         if isinstance(backend, Many):

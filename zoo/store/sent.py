@@ -8,7 +8,7 @@ arrived as a whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -17,9 +17,18 @@ from zoo.domain.digest import Digest, digests_in
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import InvalidManifest, Unsupported
+from zoo.store.capabilities import present, read_small
 from zoo.store.store import Store
 
-__all__ = ["FOLDER", "clear_sent", "keep_sent", "sent", "sent_objects"]
+__all__ = [
+    "FOLDER",
+    "clear_sent",
+    "keep_sent",
+    "keep_sent_object",
+    "sent",
+    "sent_lately",
+    "sent_objects",
+]
 
 FOLDER = "sent"
 KEPT = timedelta(days=1)
@@ -48,13 +57,31 @@ def sent(store: Store, account: str, repo: str, sha256: Digest) -> SnapshotFile 
     return None
 
 
+def keep_sent_object(store: Store, sender: str, digest: Digest) -> None:
+    """Note that an object or a manifest that is here was sent by somebody (`sent_lately`)."""
+    store.disk.touch(_object_key(sender, digest), f'"{digest}"'.encode())
+
+
+def sent_lately(store: Store, sender: str, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of some objects and manifests that somebody has sent within a day.
+
+    ``sender`` is an account, and after a slash what else has to be the same of who relies on it.
+    """
+    keys = {_object_key(sender, digest): digest for digest in digests}
+    if not keys:
+        return set()
+    since = store.now() - KEPT
+    there = present(store.backend, keys.keys())
+    return {keys[name] for name, file in there.items() if file.at >= since}
+
+
 def sent_objects(store: Store, now: datetime) -> set[Digest]:
-    """The objects of all files that were sent within a day."""
+    """The objects of all files that were sent within a day, and the manifests."""
     objects: set[Digest] = set()
     for file in store.backend.list(f"{FOLDER}/"):
         if WHOLE.fullmatch(file.name) and file.at >= now - KEPT:
             with suppress(FileNotFoundError):
-                objects |= digests_in(store.disk.read(file.name, MANIFEST_BYTES))
+                objects |= digests_in(read_small(store.backend, file.name, MANIFEST_BYTES))
     return objects
 
 
@@ -78,10 +105,18 @@ def clear_sent(store: Store) -> None:
             store.disk.remove_folder(folder)
 
 
+def _object_key(sender: str, digest: Digest) -> str:
+    account, _, limits = sender.partition("/")
+    return f"{FOLDER}/{account}/{digest.hex}-{_short(limits)}.json"
+
+
+def _short(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def _key(account: str, repo: str, sha256: Digest) -> str:
     # Two names may be longer than that of a file can be.
-    where = blake2b(repo.encode(), digest_size=16).hexdigest()
-    return f"{FOLDER}/{account}/{sha256.hex}-{where}.json"
+    return f"{FOLDER}/{account}/{sha256.hex}-{_short(repo)}.json"
 
 
 def _upload(name: str) -> str:

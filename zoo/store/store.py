@@ -34,7 +34,7 @@ from zoo.errors import (
     ZooError,
     disk_errors,
 )
-from zoo.store.capabilities import at_once, present, read_small, sync, touch
+from zoo.store.capabilities import at_once, is_served, present, read_small, sync, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.encoded import Pieces
 from zoo.store.folder import FolderBackend
@@ -139,6 +139,8 @@ class Store(Refs):
         False if it is a zoo's own, which somebody else's push must not close to its owner, or its
         marker may not be replaced: it is another user's, in a sticky folder.
         """
+        if is_served(self.backend):
+            return True
         if self.is_zoo:
             return False
         version = self._format()
@@ -163,7 +165,9 @@ class Store(Refs):
     @property
     def is_zoo(self) -> bool:
         """Whether it is the store of a zoo, which has an index, rather than a remote."""
-        return self.is_near and any(self.backend.stat(name) for name in INDEXES)
+        if self.is_near:
+            return any(self.backend.stat(name) for name in INDEXES)
+        return is_served(self.backend)
 
     @property
     def disk(self) -> Disk:
@@ -295,6 +299,8 @@ class Store(Refs):
 
     def _manifest_kept(self, manifest: Digest) -> None:
         sync(self.backend)  # itself, before any name leads to it
+        if is_served(self.backend):
+            return
         mark = name_of("pruned", manifest)
         if self.backend.stat(mark):
             # One that stays hides nothing while the manifest is here.

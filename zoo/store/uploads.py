@@ -21,7 +21,7 @@ from zoo.contracts import Backend, Guarded
 from zoo.domain.limits import SIGN_BYTES
 from zoo.domain.owner import Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, Unavailable, Unsupported, ZooError
-from zoo.store.capabilities import read_small, touch
+from zoo.store.capabilities import is_served, read_small, touch
 from zoo.store.disk import STAGING
 
 __all__ = ["pruning", "uploading"]
@@ -37,6 +37,9 @@ def uploading(backend: Backend) -> Iterator[None]:
     Raises:
         Conflict: A prune is under way; nothing may be written that relies on what it may delete.
     """
+    if is_served(backend):
+        yield
+        return
     with _sign(backend, UPLOADS) as sign:
         _give_way(backend, sign, {PRUNES: "a prune of this store is"})
         yield

@@ -189,8 +189,11 @@ class BackendSuite:
         absent = ["objects/ab/x", *(f"objects/ef/{number}" for number in range(20))]
         if isinstance(backend, Many):
             assert backend.at_once >= 1
-            assert backend.present([*names, *absent]) == set(names)
-            assert backend.present([]) == set()
+            found = backend.present([*names, *absent])
+            assert {name: file.bytes for name, file in found.items()} == dict.fromkeys(
+                names, len(BODY)
+            )
+            assert not backend.present([])
             assert sorted(backend.folders("objects/")) == ["ab", "cd"]
             assert list(backend.folders("refs/")) == []
         if isinstance(backend, Mapped):

@@ -20,6 +20,7 @@ from zoo.errors import MissingObject
 from zoo.store import Store
 from zoo.store.encoded import absent
 from zoo.store.manifests import Document, read_document
+from zoo.transfer.ahead import ASKED
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import Coding, Encoder
 from zoo.transfer.manifests import encode_manifest, keep_manifest
@@ -28,9 +29,6 @@ from zoo.transfer.present import check_whole, repair_shared
 from zoo.transfer.proving import proving
 
 __all__ = ["Copied", "receive", "send"]
-
-ASKED = 64
-"""Ancestors, the nearest first, that a remote is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

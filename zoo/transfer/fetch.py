@@ -17,7 +17,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import UnknownName
+from zoo.errors import UnknownName, ZooError
 from zoo.registry import RemoteRef
 from zoo.store import Store
 from zoo.store.listing import is_below, read_one
@@ -79,8 +79,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         hint = f"zoo remote lists them; a name for another one: zoo remote add NAME {shown}"
         raise UnknownName("remote", name, sorted(named), hint)
     remote, registry = workspace.remotes.connect(name), workspace.registry
-    refs, unlisted = remote.readable_refs()
-    newest = dict(_newest(remote, refs, progress))
+    newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
     damaged = {ref: str(entry) for ref, entry in newest.items() if ref not in entries}
     new = registry.unknown({entry.manifest for entry in entries.values()})
@@ -182,12 +181,29 @@ def _histories(
 
 
 def _newest(
+    remote: Store, progress: Progress
+) -> tuple[dict[Reference, RefEntry | Exception], dict[str, ZooError]]:
+    """The newest entry of every name that is not deleted, or why it cannot be read; and the folders
+    of names that cannot be listed.
+    """
+    told: Mapping[Reference, RefEntry | Exception | None] | None = remote.newest_entries()
+    unlisted: dict[str, ZooError] = {}
+    if told is None:
+        refs, unlisted = remote.readable_refs()
+        told = dict(_read_each(remote, refs, progress))
+    there = {
+        ref: entry
+        for ref, entry in told.items()
+        if entry is not None and not (isinstance(entry, RefEntry) and entry.deleted)
+    }
+    return there, unlisted
+
+
+def _read_each(
     remote: Store, refs: Sequence[Reference], progress: Progress
-) -> Iterator[tuple[Reference, RefEntry | Exception]]:
-    """The newest entry of every name that is not deleted, or why it cannot be read."""
+) -> Iterator[tuple[Reference, RefEntry | Exception | None]]:
     read = partial(read_one, remote.read_ref)
     with progress("reading names", len(refs)) as task, ThreadPoolExecutor(AT_ONCE) as pool:
         for ref, entry in zip(refs, pool.map(read, refs), strict=True):
-            if isinstance(entry, Exception) or (entry is not None and not entry.deleted):
-                yield ref, entry
+            yield ref, entry
             task.advance()

@@ -16,8 +16,10 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName
 from zoo.reflog import append_after, check_movable
 from zoo.store import Store
+from zoo.store.capabilities import is_served
 from zoo.store.listing import read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
+from zoo.transfer.ahead import knowing
 from zoo.transfer.changes import change_from, check_change
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
@@ -58,6 +60,7 @@ def push(
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
+    remote = knowing(remote, workspace.store, digest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
@@ -200,7 +203,9 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
     if entry is None:
         names = [str(known) for known in remote.refs()]
         near = difflib.get_close_matches(str(ref), names, n=4, cutoff=0.3) or names[:4]
-        raise UnknownName(f"checkpoint in {where}", str(ref), near)
+        login = f"names that not everybody may read need a token: zoo login {remote}"
+        hint = login if is_served(remote.backend) and not near else None
+        raise UnknownName(f"checkpoint in {where}", str(ref), near, hint)
     if entry.deleted:
         way = lost(ref, where)
         if has_all_of(remote, entry.manifest):

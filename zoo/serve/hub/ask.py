@@ -16,6 +16,7 @@ from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.blobs import Blobs
+from zoo.serve.hub.reach import Reaching
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
@@ -51,6 +52,7 @@ class Hub:
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
     seals: Seals = field(init=False)
+    reach: Reaching = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -59,6 +61,7 @@ class Hub:
         self.history, self.files = History(store, self.views), Files(store)
         self.adopter = Adopter(self.workspace)
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
+        self.reach = Reaching(store, self.accounts.reach)
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP and

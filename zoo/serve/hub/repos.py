@@ -15,7 +15,7 @@ from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
 
-__all__ = ["change_settings", "create", "delete", "move"]
+__all__ = ["change_settings", "check_made", "create", "delete", "move"]
 
 Kind = Literal["model", "dataset", "space", "kernel"]
 
@@ -154,11 +154,20 @@ def _path(text: str, kind: Kind | None) -> str:
 
 def _check_free(ask: Ask, path: str) -> None:
     """See that a new name can be told from others everywhere, those included that are empty."""
-    ref = Reference.parse(path)
-    made = [each.partition("/") for each in ask.hub.accounts.repos.all()]
     try:
-        ask.hub.workspace.names.check_free(ref)
-        check_case(path, ref.namespace, (namespace for namespace, _, _ in made))
-        check_case(path, ref.name, (name for there, _, name in made if there == ref.namespace))
+        ask.hub.workspace.names.check_free(Reference.parse(path))
+        check_made(ask, path)
     except (Conflict, InvalidReference):  # which say what others are called
         raise Refused("BadRequest", f"{path} cannot be a new name here") from None
+
+
+def check_made(ask: Ask, path: str) -> None:
+    """See that a new name can be told from those of empty repositories everywhere.
+
+    Raises:
+        InvalidReference: It cannot.
+    """
+    ref = Reference.parse(path)
+    made = [each.partition("/") for each in ask.hub.accounts.repos.all()]
+    check_case(path, ref.namespace, (namespace for namespace, _, _ in made))
+    check_case(path, ref.name, (name for there, _, name in made if there == ref.namespace))

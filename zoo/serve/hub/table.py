@@ -1,4 +1,4 @@
-"""Table: all that is answered. Its order counts where two paths fit."""
+"""Table: what is answered to clients of the hub. Its order counts where two paths fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.serve.hub import (
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
 
-__all__ = ["ROUTES"]
+__all__ = ["HUB"]
 
 REPO = ("RepoNotFound",)
 REVISION = (*REPO, "RevisionNotFound", "EntryNotFound", "Busy")
@@ -32,7 +32,7 @@ LFS = "/{namespace}/{name}.git/info/lfs/objects"
 BODY = ("BadRequest", "NotImplemented", "NoToken")
 MODEL = "/api/models/{namespace}/{name}"
 
-ROUTES: tuple[Route[Hub], ...] = (
+HUB: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/", scope="open", handler=account.front,
         summary="what this is, in words",
@@ -211,4 +211,4 @@ ROUTES: tuple[Route[Hub], ...] = (
     ),
     *ELSEWHERE,
 )  # fmt: skip
-"""All routes."""
+"""The routes."""

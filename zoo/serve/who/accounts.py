@@ -18,6 +18,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
+from zoo.serve.who.reach import Reach
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
@@ -95,12 +96,14 @@ class _Said(NamedTuple):
 
 
 class Accounts:
-    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of."""
+    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of, and
+    ``reach`` is which of them reach which objects.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cache: ReadCache[_Said] = ReadCache(engine)
-        self.repos = Repos(engine)
+        self.repos, self.reach = Repos(engine), Reach(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

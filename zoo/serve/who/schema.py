@@ -12,15 +12,19 @@ __all__ = [
     "REVISION",
     "VERSION_TABLE",
     "account",
+    "document",
+    "followed",
+    "holds",
     "level",
     "metadata",
+    "named",
     "protected",
     "repo",
     "role",
     "token",
 ]
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -79,4 +83,45 @@ repo = sa.Table(
     sa.Column("path", Text, primary_key=True),
     sa.Column("made", Text, nullable=False),
     sa.Column("moved", Text),  # the name that it has now
+)
+
+# Which names reach which objects: derived from the store, and made again where it is gone.
+# Manifests and snapshots that have been looked into.
+document = sa.Table(
+    "document",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("digest", Text, nullable=False, unique=True),
+)
+
+# What each of them reaches, itself included: 64 hex digits.
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
+    sa.Column(
+        "document", sa.Integer, sa.ForeignKey("document.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sqlite_with_rowid=False,
+)
+
+# The names that have them, or had them, and are there.
+named = sa.Table(
+    "named",
+    metadata,
+    sa.Column(
+        "document", sa.Integer, sa.ForeignKey("document.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("repo", Text, primary_key=True),
+    sa.Column("tag", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Up to which entry each name has been looked at.
+followed = sa.Table(
+    "followed",
+    metadata,
+    sa.Column("repo", Text, primary_key=True),
+    sa.Column("tag", Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
 )

@@ -1,0 +1,1 @@
+"""Remote plugin: the store of a zoo that `zoo serve` stands before."""

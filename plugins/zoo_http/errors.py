@@ -1,0 +1,67 @@
+"""What a server answers, and what fails on the way, as errors of zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from urllib3 import exceptions as e
+
+from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, Unsupported, ZooError
+from zoo.logins import ServerUrl
+
+__all__ = ["on_the_way", "refusal"]
+
+LETTERS = 500
+
+
+@contextmanager
+def on_the_way(url: ServerUrl) -> Iterator[None]:
+    """Raise what fails between here and the server as `Unavailable`."""
+    try:
+        yield
+    except e.SSLError as error:
+        raise Unavailable(str(url), f"its certificate cannot be trusted: {_inner(error)}") from None
+    except (e.NameResolutionError, e.LocationParseError):
+        raise Unavailable(str(url), f"no machine is called {url.host}") from None
+    except e.NewConnectionError as error:
+        raise Unavailable(str(url), f"no server answers there: {_inner(error)}") from None
+    except e.TimeoutError:
+        raise Unavailable(str(url), "it does not answer in time") from None
+    except (e.HTTPError, OSError):
+        raise Unavailable(str(url), "the connection was lost") from None
+
+
+def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: bool) -> ZooError:
+    """What a status that is no success means; ``known`` says whether a token was sent."""
+    code = headers.get("x-error-code", "")
+    said = headers.get("x-error-message", "")[:LETTERS] or f"it answers {status}"
+    login = f"zoo login {url}"
+    if 300 <= status < 400:
+        return Unavailable(str(url), "it leads elsewhere: use the URL that it has now")
+    if status == 401:
+        what = (
+            "the token is none of its, has expired, or was revoked"
+            if known
+            else "a token is needed"
+        )
+        return Forbidden(str(url), what, login)
+    if code == "DiskFull":
+        return DiskFull(str(url))
+    if status == 403:
+        return Forbidden(str(url), said, f"with another token: {login}")
+    if status == 422:
+        return Corrupt("what was sent", "what its digest says", said, str(url))
+    if code == "Lacking":
+        return Conflict(f"{url}: {said}", hint="nothing was changed; push it again")
+    if code == "Conflict":
+        return Conflict(f"{url}: {said}")
+    if not code and status == 404:
+        return Unavailable(str(url), "no zoo answers there", hint="")
+    if status >= 500 or status in (408, 421, 429) or not code:
+        return Unavailable(str(url), said)
+    return Unsupported(f"{url}: {said}")
+
+
+def _inner(error: Exception) -> str:
+    return str(error).rpartition("] ")[2].rpartition(": ")[2].strip(" ()'\"")[:LETTERS]

@@ -1,0 +1,251 @@
+"""A store over HTTP is a store: the conformance of remotes, as an admin, but for what a server sees
+to itself: wrong bytes are never kept, names lead to what is there, and nobody announces anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from fakes.checkpoints import flip_byte, store_checkpoint, tensors
+from fakes.served import Served, serving
+
+from zoo.codec.frame import encode
+from zoo.codec.header import Codec
+from zoo.codec.layouts import LAYOUTS
+from zoo.codec.text import encode_text
+from zoo.contracts import Backend, Guarded, Kind, Many, Mapped
+from zoo.contracts import Served as ServedBackend
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, Unavailable, Unsupported
+from zoo.logins import ServerUrl, keep_token
+from zoo.store import Store
+from zoo.store.listing import name_of
+from zoo.store.prune import execute, plan
+from zoo.store.verify import verify
+from zoo.testing.remotes import AT_ONCE, BODY, FLOWERS, StoreSuite, digest_of, get, read
+from zoo.transfer.repack import repack
+from zoo.workspace import Workspace
+from zoo_http.backend import HttpBackend
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("kept") / "zoo"
+    Workspace.create(root).close()
+    with serving(root) as served:
+        yield served
+
+
+def connect(served: Served, who: str, purpose: str = "write") -> HttpBackend:
+    keep_token(ServerUrl.parse(served.url), served.token(who, purpose))
+    return HttpBackend.connect(served.url, create=True)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo_http.session.time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def backend(served: Served) -> Backend:
+    """As an admin, with nothing there."""
+    for name in ("objects", "manifests", "encoded", "pruned", "refs", "sent", "tmp"):
+        for path in sorted((served.root / name).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    return connect(served, "admin")
+
+
+def said(entry: RefEntry) -> tuple[object, ...]:
+    return entry.number, entry.manifest, entry.previous
+
+
+def log(store: Store, count: int) -> list[RefEntry]:
+    """Entries of a name that lead to checkpoints, each to another."""
+    entries: list[RefEntry] = []
+    for number in range(1, count + 1):
+        digest = store_checkpoint(store, {"a": tensors(number)["fc.bias"]})
+        previous = entries[-1].manifest if entries else None
+        entries.append(
+            RefEntry(
+                number=number,
+                manifest=digest,
+                previous=previous,
+                at="2026-01-02T03:04:05Z",
+                by="me",
+                why="x",
+            )
+        )
+    return entries
+
+
+class TestStore(StoreSuite):
+    test_an_upload_keeps_prunes_away = None  # type: ignore[assignment]
+    test_a_prune_keeps_uploads_and_prunes_away = None  # type: ignore[assignment]
+    test_signs_of_others_count = None  # type: ignore[assignment]
+
+    def test_a_prune_and_what_is_put_do_not_meet(self, store: Store) -> None:
+        """Who prunes over HTTP is seen by the server's own requests, and the other way round."""
+        with store.pruning(), pytest.raises(Unavailable, match="tidied up"):
+            store.put("objects", BODY)
+        store.backend.put("tmp/uploads/0123", [b""])
+        with pytest.raises(Conflict), store.pruning():
+            pytest.fail("it started")
+        store.remove("tmp/uploads/0123")
+        store.put("objects", BODY)
+
+    def test_a_ref_is_the_newest_of_its_entries(  # type: ignore[override]
+        self, store: Store, served: Served
+    ) -> None:
+        """Dated by the server, and of who has sent them."""
+        there = Store.open(served.root)
+        assert store.read_ref(FLOWERS) is None
+        assert store.history(FLOWERS) == ()
+        entries = log(there, 3)
+        for each in entries:
+            store.append_ref(FLOWERS, each)
+        history = store.history(FLOWERS)
+        assert [*map(said, history)] == [*map(said, entries)]
+        assert {(each.by, each.why) for each in history} == {("admin", "push")}
+        assert all(each.at > "2026-06" for each in history)
+        assert store.read_ref(FLOWERS) == history[-1]
+        store.append_ref(FLOWERS, entries[-1])  # its answer was lost
+        assert store.newest_entries() == {FLOWERS: history[-1]}
+
+    def test_a_taken_number_is_refused(  # type: ignore[override]
+        self, store: Store, served: Served
+    ) -> None:
+        first, second = log(Store.open(served.root), 2)
+        store.append_ref(FLOWERS, first)
+        for number in (1, 3):
+            with pytest.raises(Conflict) as caught:
+                store.append_ref(FLOWERS, replace(first, number=number, manifest=second.manifest))
+            assert caught.value.current == str(first.manifest)
+        assert [*map(said, store.history(FLOWERS))] == [said(first)]
+
+    test_a_number_out_of_turn_is_refused = None  # type: ignore[assignment]
+    test_prune_deletes_what_is_old_and_unneeded = None  # type: ignore[assignment]
+
+    def test_verify_finds_damage(self, store: Store, served: Served) -> None:  # type: ignore[override]
+        """And counts what is sound."""
+        digest = store.put("objects", BODY)
+        store.put("objects", b"sound")
+        assert (verify(store).files, verify(store).damages) == (2, ())
+        flip_byte(served.root / name_of("objects", digest))
+        (damage,) = verify(store).damages
+        assert (damage.kind, damage.name) == ("object", str(digest))
+
+    def test_refs_are_sorted_and_apart(  # type: ignore[override]
+        self, store: Store, served: Served
+    ) -> None:
+        """Namespace, name and tag all tell refs apart."""
+        refs = [Reference.parse(name) for name in ("b/a:v1", "a/b", "a/b:v2", "b/a", "a/b.c:v1.0")]
+        (first,) = log(Store.open(served.root), 1)
+        for ref in refs:
+            store.append_ref(ref, first)
+        assert list(store.refs()) == sorted(refs) == [*(store.newest_entries() or {})]
+
+    @pytest.mark.parametrize("kind", ["objects", "manifests"])
+    def test_damage_is_noticed_and_replaced(  # type: ignore[override]
+        self, store: Store, served: Served, kind: Kind
+    ) -> None:
+        """Nobody can put wrong bytes there; what was damaged otherwise is replaced."""
+        digest = store.put(kind, BODY)
+        with pytest.raises(Corrupt):
+            store.backend.put(name_of(kind, digest), [BODY[1:]])
+        flip_byte(served.root / name_of(kind, digest))
+        assert not store.is_sound(kind, digest)
+        store.replace(kind, digest, [BODY[:9], BODY[9:]])
+        assert store.is_sound(kind, digest)
+
+    def test_an_encoded_object_is_replaced(self, store: Store) -> None:
+        """It is kept as it was, and nothing that is not what its digest says."""
+        plain = bytes(4096)
+        data = encode(Codec.FULL, plain, LAYOUTS["F32"])
+        for wrong, digest in ((data[:-1], digest_of(plain)), (data, digest_of(BODY))):
+            with pytest.raises(Corrupt):
+                store.backend.put(name_of("encoded", digest), [wrong])
+        store.replace("encoded", digest_of(plain), [data])
+        assert store.missing("encoded", [digest_of(plain)])
+        assert read(store, digest_of(plain)) == plain
+        assert verify(store).damages == ()
+
+    def test_an_encoded_manifest_is_read_as_what_it_was(self, store: Store) -> None:
+        """It is kept as it was, too."""
+        child, base = BODY + b"more", store.put("manifests", BODY)
+        assert store.admit_encoded_manifests()
+        assert store.write("encoded-manifests", digest_of(child), [encode_text(child, BODY, base)])
+        assert read(store, digest_of(child), kind="manifests") == child
+
+
+def test_what_it_does_better_it_does_right(backend: Backend, served: Served) -> None:
+    assert isinstance(backend, Many)
+    assert isinstance(backend, ServedBackend)
+    assert not isinstance(backend, Mapped | Guarded)
+    bodies = [bytes([at]) * at for at in range(4)]
+    keys = {name_of("objects", digest_of(body)): body for body in bodies}
+    for key, body in keys.items():
+        backend.put(key, [body])
+        for offset, length in ((0, None), (1, None), (0, 2), (2, 9), (3, 0), (99, None)):
+            end = None if length is None else offset + length
+            assert get(backend, key, offset, length) == body[offset:end]
+    absent = name_of("objects", digest_of(b"absent"))
+    found = backend.present([absent, *keys, "nonsense", "refs/../x"])
+    assert {key: file.bytes for key, file in found.items()} == {
+        key: len(body) for key, body in keys.items()
+    }
+    with pytest.raises(FileNotFoundError):
+        get(backend, absent)
+    assert abs((backend.now() - found[next(iter(keys))].at).total_seconds()) < 60
+
+
+def test_many_parts_come_back_whole(backend: Backend, served: Served) -> None:
+    body = bytes(range(256)) * 80_000  # 20 MB
+    key = name_of("objects", digest_of(body))
+    backend.put(key, (body[at : at + 3_000_000] for at in range(0, len(body), 3_000_000)))
+    assert get(backend, key) == body
+    assert [*(served.root / "sent" / "admin").glob("parts-*")] == []
+
+
+def test_admins_alone_do_what_can_be_done_in_the_folder(backend: Backend, served: Served) -> None:
+    for key in ("zoo.json", "accounts.db", "tmp/../accounts.db", "runs/x", "sent/../accounts.db"):
+        with pytest.raises(Unsupported):
+            backend.delete(key)
+        with pytest.raises(Unsupported):
+            backend.put(key, [b""])
+        assert key == "zoo.json" or backend.stat(key) is None
+    admin = served.token("admin", "write")
+    for folder in ("..", "runs", "tmp/../..", "objects/../runs", "refs/..", "refs/a/..", "cache"):
+        assert served.ask(f"/zoo/v1/list/{folder}", token=admin).code == "NotFound", folder
+    key = name_of("objects", digest_of(BODY))
+    backend.put(key, [BODY])
+    assert [file.name for file in backend.list("") if not file.name.startswith("sent/")] == [key]
+    for who, purpose in (("ann", "write"), ("admin", "append")):
+        other = connect(served, who, purpose)
+        with pytest.raises(Forbidden):
+            other.delete(key)
+        with pytest.raises(Forbidden):
+            other.put("tmp/x", [b""])
+    ann = connect(served, "ann")
+    assert ann.stat(key) is None
+    ann.put(key, [BODY])
+    stored = ann.stat(key)
+    assert stored
+    assert stored.at.year == 1970, "nobody learns since when it is here"
+    with pytest.raises(InvalidOption, match="is a zoo"):
+        repack(Store(backend))
+
+
+def test_an_admin_prunes_over_http(backend: Backend, served: Served) -> None:
+    """What somebody has sent within a day stays, whatever the grace."""
+    store = Store(backend)
+    old = Store.open(served.root).put("objects", b"old")
+    ann = Store(connect(served, "ann"))
+    sent = ann.put("objects", b"sent just now")
+    shown = plan(store, keep=timedelta(0), grace=AT_ONCE)
+    assert [each.name for each in shown.doomed if each.kind == "object"] == [str(old)]
+    execute(store, shown, keep=timedelta(0), grace=AT_ONCE)
+    assert store.missing("objects", [old, sent]) == {old}

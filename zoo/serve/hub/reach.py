@@ -1,0 +1,200 @@
+"""Reach: what is there for whom. An object or a manifest is there for somebody if a name that they
+may read reaches it, its history included, or if they have sent it within a day. Knowing a digest is
+no right to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from math import inf
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
+from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import ZooError
+from zoo.serve.keep.recent import Recent
+from zoo.serve.who.may import Actor
+from zoo.serve.who.reach import Reach, Witness
+from zoo.store import Store
+from zoo.store.sent import keep_sent_object, sent_lately
+
+if TYPE_CHECKING:
+    from zoo.serve.hub.ask import Ask
+
+__all__ = ["Reaching", "sees_all"]
+
+ROOM = 100_000
+"""Witnesses that are kept in memory, by what they reach."""
+RESTORED = "restore"
+"""Why a name that was deleted is there again, as the same one."""
+PAUSE_SECONDS, SHARE = 2.0, 20
+"""All names are looked at again after so long, or so many times what the look took."""
+LOOK_SECONDS = 5.0
+"""Who asks waits so long for that at most. A server that starts looks at all."""
+
+
+class _Seen(NamedTuple):
+    """A witness, and the newest entry of its name when it was looked at."""
+
+    witness: Witness
+    number: int
+
+
+class Reaching:
+    """What names reach, and whoever may read these. Names move beside this server, too: a name is
+    looked at again when somebody asks for it, and all of them, not too often, when something is not
+    known.
+    """
+
+    def __init__(self, store: Store, reach: Reach) -> None:
+        self._store, self._reach = store, reach
+        self._looking, self._rested = Lock(), 0.0
+        self._recent: Recent[Digest, _Seen] = Recent(ROOM)
+
+    def there(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
+        """Those of some objects and manifests that are there for who asks. Whether they are in the
+        store is another question.
+        """
+        if sees_all(ask.actor):
+            return {*digests}
+        found = self._remembered(ask, digests)
+        left = {*digests} - found
+        found |= self._reached(ask, left)
+        left -= found
+        if left and ask.actor.name:
+            found |= sent_lately(self._store, _sender(ask.actor), left)
+            left -= found
+        if left and self._look_at_all():
+            found |= self._reached(ask, left)
+        return found
+
+    def keep_sent(self, ask: Ask, digest: Digest) -> None:
+        """Note that who asks has sent an object or a manifest, which is here."""
+        keep_sent_object(self._store, _sender(ask.actor), digest)
+
+    def _remembered(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
+        """Those whose last witness is for who asks, too, and has not moved: a pull asks for each
+        object by itself.
+        """
+        seen: dict[_Seen, set[Digest]] = {}
+        for digest in digests:
+            if last := self._recent.get(digest):
+                seen.setdefault(last, set()).add(digest)
+        found: set[Digest] = set()
+        for last, these in seen.items():
+            if ask.may("read", last.witness.ref.path) and self._is_at(last.witness, last.number):
+                found |= these
+        return found
+
+    def _is_at(self, witness: Witness, number: int) -> bool:
+        """Whether what a witness has is here, and its name has had so many entries."""
+        with suppress(ZooError, OSError):  # what cannot be read shows nothing
+            here = self._store.has_manifest(witness.document)
+            return here and self._store.newest_number(witness.ref) == number
+        return False
+
+    def _reached(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
+        if not digests:
+            return set()
+        repos = [repo for repo in self._reach.repos() if ask.may("read", repo)]
+        found: set[Digest] = set()
+        # What is known may be old: each name that is relied on is looked at, and then the next.
+        left, witnesses = {*digests}, dict[Witness, set[Digest]]()
+        while left and (witnesses := self._reach.reached(left, repos)):
+            for witness, these in witnesses.items():
+                if number := self._stands(witness):
+                    found |= these
+                    for item in these:
+                        self._recent.put(item, _Seen(witness, number))
+            left = {item for these in witnesses.values() for item in these} - found
+        return found
+
+    def _stands(self, witness: Witness) -> int:
+        """The newest entry of a name, if it reaches what it is said to; if not, 0, and that is not
+        said any more.
+        """
+        if not self._store.has_manifest(witness.document):
+            self._reach.forget(witness.document)
+            return 0
+        number = 0
+        try:
+            number = self._store.newest_number(witness.ref)
+            if number == self._reach.followed_to(witness.ref):
+                return number
+            self.follow(witness.ref)
+        except (ZooError, OSError):
+            self._reach.follow(witness.ref, number, [], {})
+        return 0
+
+    def follow(self, ref: Reference) -> None:
+        """Look at a name, if it has moved."""
+        number, known = self._store.newest_number(ref), self._reach.followed_to(ref)
+        if number == known:
+            return
+        documents = _documents(self._store.history(ref))
+        reached = {each: [*self._items(each)] for each in self._reach.unknown(documents)}
+        self._reach.follow(ref, number, documents, {d: i for d, i in reached.items() if i})
+
+    def _items(self, digest: Digest) -> Iterator[Digest]:
+        """What a manifest or a snapshot reaches; nothing if it is not here, or cannot be read."""
+        with suppress(ZooError):
+            document = self._store.document(digest)
+            yield digest
+            for item, _ in document.objects():
+                yield item
+            if isinstance(document, Snapshot) and document.checkpoint:
+                yield from self._items(document.checkpoint)
+
+    def _look_at_all(self) -> bool:
+        """Look at all names that have moved; whether it was time for that."""
+        if not self._looking.acquire(blocking=False):
+            return False
+        try:
+            if time.monotonic() < self._rested:
+                return False
+            began = time.monotonic()
+            self.follow_all(within=LOOK_SECONDS)
+            took = time.monotonic() - began
+            self._rested = time.monotonic() + max(PAUSE_SECONDS, SHARE * took)
+        finally:
+            self._looking.release()
+        return True
+
+    def follow_all(self, *, within: float = inf) -> None:
+        """Look at all names that have moved, as far as one comes ``within`` so many seconds."""
+        known, end = self._reach.followed(), time.monotonic() + within
+        for ref in self._store.readable_refs()[0]:
+            if time.monotonic() > end:
+                return
+            with suppress(ZooError, OSError):  # whoever asks for it is told
+                if self._store.newest_number(ref) != known.get(ref, 0):
+                    self.follow(ref)
+
+
+def _documents(entries: Collection[RefEntry]) -> list[Digest]:
+    """What a name has, or had since it was there; none if it was deleted."""
+    found: dict[Digest, None] = {}
+    before: dict[Digest, None] = {}
+    for entry in entries:
+        if entry.deleted:
+            found, before = {}, found or before
+            continue
+        if not found and entry.why == RESTORED:
+            found = before
+        found[entry.manifest] = None
+    return [*found]
+
+
+def sees_all(actor: Actor) -> bool:
+    """Whether somebody may see whatever is in the store: an admin, with a token for all."""
+    return actor.admin and not actor.only
+
+
+def _sender(actor: Actor) -> str:
+    """What is sent with a token for some names is there for such tokens alone."""
+    return f"{actor.name}/{' '.join(sorted(actor.only))}"

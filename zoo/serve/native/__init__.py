@@ -1,0 +1,1 @@
+"""Native: the store's own keys, for zoo's own client."""

@@ -1,0 +1,90 @@
+"""Parts: what is larger than one request is sent in parts, each checked by itself. They lie where
+any process finds them, under the key and who sends it: who goes on needs to know nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from hashlib import blake2b
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from zoo.domain.limits import OBJECT_BYTES, UPLOAD_PART_BYTES
+from zoo.errors import Corrupt
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.sealed import refusing
+from zoo.serve.native.keys import Content, content_of
+from zoo.serve.native.taking import require_sending, staged, take, written
+from zoo.store.sent import FOLDER
+
+__all__ = ["complete", "put_part", "sent_parts"]
+
+MOST = OBJECT_BYTES // UPLOAD_PART_BYTES + 1
+PART = re.compile(r"\d{1,4}-[0-9a-f]{64}")
+PIECE = 256 * 1024
+
+
+class _Whole(msgspec.Struct):
+    parts: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]], Meta(max_length=MOST)]
+
+
+def sent_parts(ask: Ask, key: str) -> Answer:
+    """Which parts were sent: the number of each, counted from 0, and its BLAKE3."""
+    _content(ask, key)
+    names = ask.hub.workspace.store.disk.names(_folder(ask, key))
+    return json_answer({"parts": [name for name in names if PART.fullmatch(name)]})
+
+
+def put_part(ask: Ask, part: str, key: str) -> Answer:
+    """A part, which is called by its number and its BLAKE3."""
+    _content(ask, key)
+    if not PART.fullmatch(part):
+        raise Refused("BadRequest", "a part is called by its number and its BLAKE3")
+    disk = ask.hub.workspace.store.disk
+    with refusing(), staged(ask) as (name, file):
+        found = written(file, ask.call.pieces, UPLOAD_PART_BYTES)
+        if found != part.partition("-")[2]:
+            raise Corrupt("the part", part, found)
+        disk.rename(name, f"{_folder(ask, key)}/{part}")
+    return Answer(status=201)
+
+
+def complete(ask: Ask, key: str) -> Answer:
+    """Keep what was sent in parts; they are gone then, also if it is not what it should be."""
+    content, folder = _content(ask, key), _folder(ask, key)
+    disk = ask.hub.workspace.store.disk
+    names = [f"{at}-{digits}" for at, digits in enumerate(ask.call.read(_Whole).parts)]
+    if lacking := {*names} - {*disk.names(folder)}:
+        raise Refused("Lacking", f"part {min(lacking)} is not here: send it again")
+    try:
+        take(ask, content.kind, content.digest, _joined(ask, folder, names))
+    finally:
+        for name in disk.names(folder):
+            disk.remove(f"{folder}/{name}")
+        disk.remove_folder(folder)
+    return Answer(status=201)
+
+
+def _content(ask: Ask, key: str) -> Content:
+    require_sending(ask)
+    if content := content_of(key):
+        return content
+    raise Refused("BadRequest", "only objects and manifests are sent in parts")
+
+
+def _folder(ask: Ask, key: str) -> str:
+    """Where the parts lie: another one for tokens that are for other names."""
+    whose = "\0".join((key, *sorted(ask.actor.only)))
+    return f"{FOLDER}/{ask.actor.name}/parts-{blake2b(whose.encode(), digest_size=16).hexdigest()}"
+
+
+def _joined(ask: Ask, folder: str, names: list[str]) -> Iterator[bytes]:
+    for name in names:
+        with ask.hub.workspace.store.disk.open(f"{folder}/{name}") as file:
+            yield from iter(partial(file.read, PIECE), b"")

@@ -1,0 +1,216 @@
+"""Reading: what is under keys. What is not there and what is not for who asks look the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, BinaryIO
+
+import msgspec
+from msgspec import Meta
+
+from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
+from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
+from zoo.errors import ZooError
+from zoo.serve.http.answer import JSON, Answer, Body, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.ranges import asked_range, is_known
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
+from zoo.serve.keep.files import Part
+from zoo.serve.native.keys import (
+    Content,
+    content_of,
+    entry_of,
+    is_raw,
+    is_raw_folder,
+    repo_of_folder,
+)
+from zoo.store import Store
+from zoo.store.capabilities import present, read_small
+from zoo.store.encoded import encoded_header
+from zoo.store.listing import name_of
+from zoo.store.manifests import manifest_bytes, manifest_header
+from zoo.store.refs import MARKER, entry_name
+
+__all__ = ["about", "get", "list_folder", "newest", "stat"]
+
+FORMAT = 2
+"""That of the store, as clients see it: they may send manifests encoded."""
+MARK = b'{"format": 2}\n'
+SOMETIME = datetime.fromtimestamp(0, UTC)
+"""The date of an object or a manifest: its own would tell that somebody had it before."""
+STAYS = "private, max-age=31536000, immutable"
+ALL = "*/"
+"""The folder that has all others."""
+OCTETS = {"Content-Type": "application/octet-stream"}
+PLAIN = {"objects": "encoded", "manifests": "encoded-manifests"}
+"""What is read, and how else it may be kept: then it is decoded on its way."""
+
+
+class _Keys(msgspec.Struct):
+    keys: Annotated[list[str], Meta(max_length=STAT_KEYS)]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A range of a file of the store, as it is."""
+
+    store: Store
+    key: str
+    offset: int
+    count: int
+
+    def open(self) -> BinaryIO:
+        """The file."""
+        return self.store.disk.open(self.key)
+
+    def read(self) -> Iterator[bytes]:
+        """Not asked for: it is in a file."""
+        return iter(())
+
+
+def about(ask: Ask) -> Answer:
+    """What this is, for which clients, and whose token it is."""
+    actor = ask.actor
+    you = {"name": actor.name, "admin": sees_all(actor), "purpose": actor.purpose}
+    limits = {"part": UPLOAD_PART_BYTES, "keys": STAT_KEYS}
+    now = ask.hub.workspace.store.now().isoformat()
+    said = {"zoo": 1, "format": FORMAT, "limits": limits, "now": now}
+    return json_answer({**said, "you": you if actor.name else None})
+
+
+def stat(ask: Ask) -> Answer:
+    """Size and date of what is there of many keys."""
+    found = _found(ask, ask.call.read(_Keys).keys)
+    return json_answer({"stored": [_told(each) for each in found]})
+
+
+def get(ask: Ask, key: str) -> Answer:
+    """What is under a key, or a range of it; to HEAD, its size."""
+    if key == MARKER:
+        return Answer(headers=JSON, body=MARK)
+    found = next(_found(ask, [key]), None)
+    if found is None:
+        raise _nothing(ask)
+    etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
+    headers = {**OCTETS, "Accept-Ranges": "bytes"}
+    if content:
+        headers |= {"ETag": etag, "Cache-Control": STAYS}
+        if is_known(ask.call.headers, etag):
+            return Answer(status=304, headers=headers)
+    if ask.call.method == "HEAD":
+        return Answer(headers=headers, length=found.bytes)
+    span = asked_range(ask.call.headers, found.bytes, etag)
+    begin, end = span or (0, found.bytes)
+    if span:
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{found.bytes}"
+    body = _body(ask.hub.workspace.store, key, content, begin, end)
+    return Answer(status=206 if span else 200, headers=headers, body=body)
+
+
+def _body(store: Store, key: str, content: Content | None, begin: int, end: int) -> Body:
+    if begin == end:
+        return b""
+    if content and content.kind == "objects":
+        return [Part(store, content.digest, begin, end - begin)]
+    if content and content.kind == "manifests" and not store.disk.stat(key):
+        return manifest_bytes(store, content.digest)[begin:end]
+    return [_File(store, key, begin, end - begin)]
+
+
+def list_folder(ask: Ask, folder: str) -> Answer:
+    """All that is in a folder and in those below."""
+    store, repo = ask.hub.workspace.store, repo_of_folder(folder)
+    folder = f"{folder.strip('/')}/"
+    files: Iterable[Stored] = ()
+    if repo is None:
+        if not sees_all(ask.actor) or (folder != ALL and not is_raw_folder(folder)):
+            raise _nothing(ask)
+        every = store.backend.list("" if folder == ALL else folder)
+        files = (file for file in every if is_raw(file.name) or entry_of(file.name))
+    elif not repo or ask.may("read", repo):
+        files = _readable(ask, store.backend.list(folder))
+    return json_answer({"stored": [_told(each) for each in files]})
+
+
+def _readable(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
+    """The entries among files that are of names that may be read. Who lists one name asks for what
+    it reaches next: so that is looked at.
+    """
+    seen: dict[str, bool] = {}
+    looked: set[Reference] = set()
+    for file in files:
+        if not (entry := entry_of(file.name)):
+            continue
+        path = entry.ref.path
+        if path not in seen:
+            seen[path] = ask.may("read", path)
+        if seen[path]:
+            looked.add(entry.ref)
+            yield file
+    if len(looked) == 1:
+        ask.hub.reach.follow(looked.pop())
+
+
+def newest(ask: Ask) -> Answer:
+    """The newest entries of all names that may be read, by their keys."""
+    store, told, seen = ask.hub.workspace.store, dict[str, str](), dict[str, bool]()
+    for ref in store.readable_refs()[0]:
+        if ref.path not in seen:
+            seen[ref.path] = ask.may("read", ref.path)
+        if seen[ref.path]:
+            key = entry_name(ref, store.newest_number(ref))
+            try:
+                told[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
+            except (ZooError, OSError, UnicodeDecodeError):
+                told[key] = ""  # it is there, and damaged
+    return json_answer({"newest": told})
+
+
+def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
+    """What is there for who asks of some keys."""
+    store, raw = ask.hub.workspace.store, list[str]()
+    contents: list[Content] = []
+    for key in keys:
+        content, entry = content_of(key), entry_of(key)
+        if content and content.kind in PLAIN:
+            contents.append(content)
+        elif entry and ask.may("read", entry.ref.path):
+            ask.hub.reach.follow(entry.ref)
+            raw.append(key)
+        elif sees_all(ask.actor) and is_raw(key):
+            raw.append(key)
+    there = ask.hub.reach.there(ask, {each.digest for each in contents}) if contents else set()
+    for file in _sizes(store, [each for each in contents if each.digest in there]):
+        yield file if sees_all(ask.actor) else replace(file, at=SOMETIME)
+    yield from present(store.backend, raw).values()
+
+
+def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
+    """Those that are here, as they are or encoded, with the sizes that they have decoded."""
+    keys = {name_of(*each): each for each in contents}
+    plain = present(store.backend, keys.keys())
+    yield from plain.values()
+    left = {
+        name_of(PLAIN[each.kind], each.digest): key  # type: ignore[arg-type]
+        for key, each in keys.items()
+        if key not in plain
+    }
+    for name, file in present(store.backend, left.keys()).items():
+        kind, digest = keys[left[name]]
+        with suppress(ZooError):  # what cannot be decoded is to be sent again
+            header = (encoded_header if kind == "objects" else manifest_header)(store, digest)
+            yield Stored(left[name], header.size, file.at)
+
+
+def _nothing(ask: Ask) -> Refused:
+    text = "there is nothing under this key, or it is not for you"
+    return Refused("NotFound", text if ask.actor.name else f"{text}: a token may help")
+
+
+def _told(file: Stored) -> tuple[str, int, str]:
+    return file.name, file.bytes, file.at.isoformat()

@@ -1,0 +1,96 @@
+"""Table: what is answered to zoo's own client."""
+
+from __future__ import annotations
+
+from zoo.serve.http.router import Route
+from zoo.serve.hub.ask import Hub
+from zoo.serve.native import parts, reading, writing
+
+__all__ = ["NATIVE"]
+
+KEY = "/zoo/v1/store/{key...}"
+PARTS = "/zoo/v1/parts"
+SEND = ("NoToken", "Forbidden", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
+
+NATIVE: tuple[Route[Hub], ...] = (
+    Route(
+        method="GET",
+        path="/zoo/v1",
+        scope="listed",
+        handler=reading.about,
+        summary="what this is, and whose token it is",
+    ),
+    Route(
+        method="POST",
+        path="/zoo/v1/stat",
+        scope="listed",
+        handler=reading.stat,
+        errors=("BadRequest",),
+        summary="the sizes of what is there of many keys",
+    ),
+    Route(
+        method="GET",
+        path="/zoo/v1/refs",
+        scope="listed",
+        handler=reading.newest,
+        summary="the newest entries of the names that may be read",
+    ),
+    Route(
+        method="GET",
+        path="/zoo/v1/list/{folder...}",
+        scope="listed",
+        handler=reading.list_folder,
+        summary="the entries of names; for admins, any folder",
+    ),
+    Route(
+        method="GET",
+        path=KEY,
+        scope="listed",
+        handler=reading.get,
+        errors=("RangeNotSatisfiable", "Damaged"),
+        summary="what is under a key",
+    ),
+    Route(
+        method="PUT",
+        path=KEY,
+        scope="account",
+        handler=writing.put,
+        streams=True,
+        errors=(*SEND, "Exists", "Lacking"),
+        summary="keep something under a key",
+    ),
+    Route(
+        method="DELETE",
+        path=KEY,
+        scope="account",
+        handler=writing.delete,
+        errors=("NoToken", "Forbidden", "BadRequest"),
+        summary="delete something, for admins",
+    ),
+    Route(
+        method="GET",
+        path=f"{PARTS}/{{key...}}",
+        scope="account",
+        handler=parts.sent_parts,
+        errors=("NoToken", "Forbidden", "BadRequest"),
+        summary="which parts were sent",
+    ),
+    Route(
+        method="PUT",
+        path=f"{PARTS}/{{part}}/{{key...}}",
+        scope="account",
+        handler=parts.put_part,
+        streams=True,
+        errors=SEND,
+        summary="a part",
+    ),
+    Route(
+        method="POST",
+        path=f"{PARTS}/{{key...}}",
+        scope="account",
+        handler=parts.complete,
+        errors=(*SEND, "Lacking"),
+        summary="that all parts were sent",
+    ),
+)
+"""The routes."""

@@ -1,0 +1,70 @@
+"""Writing: what is put under keys, and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zoo.domain.limits import ENTRY_BYTES, SIGN_BYTES
+from zoo.errors import Corrupt
+from zoo.serve.http.answer import Answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.sealed import refusing
+from zoo.serve.native.keys import content_of, entry_of, is_raw
+from zoo.serve.native.moves import move
+from zoo.serve.native.taking import take
+
+__all__ = ["delete", "put"]
+
+
+def put(ask: Ask, key: str) -> Answer:
+    """Keep something under a key; with ``If-None-Match: *``, unless something is there."""
+    first = ask.call.headers.get("if-none-match", "") == "*"
+    if content := content_of(key):
+        take(ask, content.kind, content.digest, ask.call.pieces)
+    elif entry := entry_of(key):
+        if not ask.may("write", entry.ref.path):
+            raise ask.forbidden("write", entry.ref.path)
+        if not first:
+            raise Refused("BadRequest", "an entry of a name is made once: If-None-Match: *")
+        return move(ask, entry, _small(ask.call.pieces, ENTRY_BYTES))
+    else:
+        _put_raw(ask, key, first=first)
+    return Answer(status=201)
+
+
+def _put_raw(ask: Ask, key: str, *, first: bool) -> None:
+    backend = ask.hub.workspace.store.backend
+    _require_raw(ask, key)
+    data = _small(ask.call.pieces, SIGN_BYTES)
+    if not first:
+        backend.put(key, [data])
+    elif not backend.create(key, data):
+        raise Refused("Exists")
+
+
+def delete(ask: Ask, key: str) -> Answer:
+    """Delete what is under a key, if anything is."""
+    _require_raw(ask, key)
+    ask.hub.workspace.store.backend.delete(key)
+    return Answer(status=204)
+
+
+def _require_raw(ask: Ask, key: str) -> None:
+    if not sees_all(ask.actor):
+        raise Refused("Forbidden", "that is for admins, with a token for all")
+    if ask.actor.purpose != "write":
+        raise Refused("Forbidden", "that needs a token to write")
+    if not is_raw(key):
+        raise Refused("BadRequest", "nothing can be kept or deleted under this key")
+
+
+def _small(pieces: Iterator[bytes], most: int) -> bytes:
+    data = bytearray()
+    with refusing():
+        for piece in pieces:
+            data += piece
+            if len(data) > most:
+                raise Corrupt("what is sent", f"at most {most} bytes", "more")
+    return bytes(data)
