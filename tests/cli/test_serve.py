@@ -89,6 +89,24 @@ def test_each_answer_as_json(toy: Run) -> None:
     assert toy("serve", "user", "rm", "ann", "--json").json == {"name": "ann"}
 
 
+def test_the_audit_log_is_shown_and_checked_on_the_command_line(toy: Run) -> None:
+    assert "no such rows" in toy("serve", "audit").err
+    toy("serve", "user", "add", "ann").done()
+    toy("serve", "access", "team/base", "private").done()
+    toy("prune", "--keep", "0", "--grace", "0", "--yes").done()
+    shown = toy("serve", "audit").out
+    assert [line.split()[0] for line in shown.splitlines()[1:]][:3] == ["1", "2", "3"]
+    assert "account made" in shown
+    (row,) = toy("serve", "audit", "--name", "team", "--json").json
+    assert (row["action"], row["name"], row["detail"]) == ("level set", "team/base", "private")
+    assert len(toy("serve", "audit", "--limit", "1", "--json").json) == 1
+    assert toy("serve", "audit", "--since", "2999-01-01", "--json").json == []
+    checked = toy("serve", "audit", "--check")
+    assert re.fullmatch(r"\d+ rows as written; the newest is \d+:[0-9a-f]{64}\n", checked.out)
+    said = toy("serve", "audit", "--check", "--json").json
+    assert said["problems"] == []
+
+
 def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err

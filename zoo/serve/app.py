@@ -27,9 +27,10 @@ from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.hub.table import ROUTES
+from zoo.serve.who.audit import came, known_as
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
-from zoo.serve.who.tokens import TOKEN
+from zoo.serve.who.tokens import TOKEN, read_secret
 
 __all__ = ["App"]
 
@@ -43,6 +44,10 @@ SHARE = 10
 """So many of these files come from one token."""
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
+
+TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
+TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
+"""Refusals that the audit log is told of, the latter where something was to be changed."""
 
 
 class App:
@@ -60,7 +65,8 @@ class App:
         assert scope["type"] == "http", scope["type"]
         began, headers = time.monotonic(), Headers(scope=scope)
         trace = trace_of(headers)
-        answer = await self._answer(scope, receive, headers, trace)
+        with came((scope.get("client") or ("",))[0], trace):
+            answer = await self._answer(scope, receive, headers, trace)
         whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
         zero_copy = ZERO_COPY in scope.get("extensions", {})
         try:
@@ -109,6 +115,7 @@ class App:
 
     def _handled(self, asked: Ask, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         def handle() -> Answer:
+            known_as(asked.actor.name, asked.actor.id)
             with config.acting_as(asked.actor.name):
                 return route.handler(asked, **_own(route, fields))
 
@@ -122,10 +129,12 @@ class App:
             try:
                 return what()
             except Refused as refused:
-                if refused.code == "RepoNotFound" and _action(route):
-                    return self._new_name(call, route, repo_of(fields)) or refused.answer()
+                moved = refused.code == "RepoNotFound" and _action(route)
+                if moved and (there := self._new_name(call, route, repo_of(fields))):
+                    return there
                 raise
         except Refused as refused:
+            self._note(refused, call, route, fields)
             return refused.answer()
         except (Conflict, Unavailable) as error:  # a prune is under way, or somebody was faster
             return _told("Busy", error, call, {"Retry-After": "2"})
@@ -139,6 +148,16 @@ class App:
             LOG.exception("request %s failed", call.id)
             return Refused("Failed").answer()
 
+    def _note(
+        self, refused: Refused, call: Call, route: HubRoute, fields: Mapping[str, str]
+    ) -> None:
+        """Tell the audit log of a token that is none, and of what somebody may not change."""
+        changes = call.method not in ("GET", "HEAD")
+        if refused.code in TRIED or (changes and refused.code in TRIED_TO_CHANGE):
+            name = repo_of(fields) if _action(route) else ""
+            asked = f"{call.method} {route.path}: {refused.message}"
+            self.hub.accounts.audit.refuse(refused.code, name, asked)
+
     def _asked(self, route: HubRoute, call: Call, fields: Mapping[str, str]) -> Ask:
         """The request with who asks.
 
@@ -148,11 +167,17 @@ class App:
         if route.scope == "open":
             return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
         repo = repo_of(fields) if _action(route) else ""
-        actor, rules = self.hub.accounts.authenticate(_token(call), repo)
+        sent = _token(call)
+        actor, rules = self.hub.accounts.authenticate(sent, repo)
         if actor is None:
+            secret = read_secret(sent or "")
+            known_as("", secret.id if secret else "")
             raise Refused("InvalidToken", BAD_TOKEN)
-        if route.scope == "account" and not actor.name:
+        known_as(actor.name, actor.id)
+        if route.scope in ("account", "admin") and not actor.name:
             raise Refused("NoToken")
+        if route.scope == "admin" and (not actor.admin or actor.only):
+            raise Refused("Forbidden", "that is for admins, with a token for everything")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
         if action := _action(route):
             ask.require(action)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from urllib.parse import urlencode
 
@@ -57,7 +58,7 @@ class Hub:
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
-        self.adopter = Adopter(self.workspace)
+        self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
 
     def exists(self, repo: str) -> bool:
@@ -68,6 +69,11 @@ class Hub:
             return True
         made = self.accounts.repos.made(repo)
         return made is not None and made >= self.history.emptied(repo)
+
+    def tell(self, action: str, ref: Reference, entry: RefEntry) -> None:
+        """Tell the audit log that a name was moved, made, protected or deleted."""
+        at = f"entry {entry.number}: {entry.why}, {entry.manifest}"
+        self.accounts.audit.note(action, str(ref), at)
 
     def stop(self) -> None:
         """Begin nothing more beside answering."""

@@ -233,6 +233,7 @@ def _move(
         raise Refused("Forbidden", f"{ref} is protected") from None
     except Conflict:
         raise _Moved from None
+    ask.hub.tell("name moved" if version else "name made", ref, entry)
     try:
         workspace.index.put(ref, entry)
     except ZooError as error:

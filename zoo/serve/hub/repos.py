@@ -86,7 +86,8 @@ def delete(ask: Ask) -> Answer:
             if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
                 raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
         for each in versions:
-            ask.hub.workspace.delete(each.ref, of=each.entry)
+            gone = ask.hub.workspace.delete(each.ref, of=each.entry)
+            ask.hub.tell("name deleted", each.ref, gone)
         ask.hub.accounts.repos.remove(path)
     return json_answer({})
 

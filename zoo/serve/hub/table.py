@@ -15,6 +15,7 @@ from zoo.serve.hub import (
     refs,
     repos,
     tree,
+    watching,
     xet,
 )
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
@@ -71,6 +72,10 @@ ROUTES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/api/telemetry/{path...}", scope="open", handler=account.telemetry,
         summary="nothing is kept of it",
+    ),
+    Route(
+        method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
+        errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
     ),
     *ABSENT,
     Route(

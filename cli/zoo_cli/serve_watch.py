@@ -1,0 +1,85 @@
+"""zoo serve audit: what those who run a server look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.domain.words import plural
+from zoo_cli.command import POSITIVE, command, flag, open_zoo
+from zoo_cli.output import note, print_json, table
+
+if TYPE_CHECKING:
+    from zoo.serve.who.accounts import Accounts
+    from zoo.serve.who.audit import Audit, Told
+
+__all__ = ["audit", "opened_accounts"]
+
+TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
+
+
+def opened_accounts() -> Accounts:
+    """The accounts of the zoo to work in, closed with the command."""
+    from zoo.serve.who.accounts import Accounts
+
+    opened = Accounts.of(open_zoo().workspace)
+    click.get_current_context().call_on_close(opened.close)
+    return opened
+
+
+@command()
+@click.option("--since", type=click.DateTime(TIMES), help="From this day or time on, in UTC.")
+@click.option("--who", default="", metavar="ACCOUNT", help="What this account did or tried.")
+@click.option("--name", default="", help="What was done with this, and with what is below it.")
+@click.option("--limit", type=POSITIVE, default=50, help="The newest so many.")
+@flag("--check", help="See that no row was changed, taken out or added in between.")
+def audit(
+    since: datetime | None, who: str, name: str, limit: int, check: bool, as_json: bool
+) -> None:
+    """Show who changed what over HTTP or by zoo serve, and what was refused to whom.
+
+    Rows are added and never changed; each has the hash of the one before. NAME is a repository, a
+    namespace, an account or the id of a token. What zoo does with names on the command line is in
+    their own log: zoo log.
+
+    \b
+    Examples:
+      zoo serve audit
+      zoo serve audit --since 2026-11-01 --who ann
+      zoo serve audit --name team/flowers --json
+      zoo serve audit --check
+    """
+    rows = opened_accounts().audit
+    if check:
+        _check(rows, as_json=as_json)
+        return
+    begin = since.strftime(TIMES[1]) if since else ""
+    found = rows.newest(since=begin, who=who, name=name, limit=limit)
+    if as_json:
+        print_json([row.to_json() for row in found])
+    elif found:
+        table(
+            ("ROW", "WHEN", "WHO", "FROM", "WHAT", "NAME", "MORE"), [_shown(row) for row in found]
+        )
+    else:
+        note("there are no such rows")
+
+
+def _shown(row: Told) -> tuple[object, ...]:
+    what = row.action if row.result == "done" else f"{row.action}: {row.result}"
+    who, address = row.who or row.token or "-", row.address or "here"
+    return row.number, row.at, who, address, what, row.name or "-", row.detail or "-"
+
+
+def _check(rows: Audit, *, as_json: bool) -> None:
+    head, wrong = rows.check()
+    if as_json:
+        print_json({"number": head.number, "hash": head.hash, "problems": wrong})
+    else:
+        for problem in wrong:
+            note(problem)
+        if not wrong:
+            click.echo(f"{plural(head.number, 'row')} as written; the newest is {head}")
+    click.get_current_context().exit(1 if wrong else 0)
