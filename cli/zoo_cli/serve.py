@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.output import note, print_json, table
@@ -29,9 +30,21 @@ HOST, PORT = "127.0.0.1", 8765
     help="The URL that clients use, where a proxy stands in front.",
 )
 @flag("--quiet", help="Print no line for each request.")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    help="json: an object in each line of the log, which goes to stderr.",
+)
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, public_url: str, quiet: bool, as_json: bool
+    context: click.Context,
+    host: str,
+    port: int,
+    public_url: str,
+    quiet: bool,
+    log_format: Format,
+    as_json: bool,
 ) -> None:
     """Serve the zoo to clients of the model hub, until Ctrl-C.
 
@@ -66,7 +79,9 @@ def serve(
         else:
             note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
 
-    run(workspace, Address.checked(host, port, public_url), told, quiet=quiet)
+    run(
+        workspace, Address.checked(host, port, public_url), told, quiet=quiet, log_format=log_format
+    )
 
 
 @group

@@ -207,3 +207,6 @@ BASE_MODELS = 16
 
 INDEXED_CLASSES = 25_000
 """Class names of a checkpoint that are indexed: enough for ImageNet-21k. It may list any number."""
+
+SPARE_BYTES = 1 << 30
+"""Bytes that must be free where a server's store is; with less it says that it is not ready."""

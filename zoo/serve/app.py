@@ -22,15 +22,16 @@ from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
+from zoo.serve.http.meter import Meter
 from zoo.serve.http.router import Route, Router
 from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.hub.table import ROUTES
-from zoo.serve.who.audit import came, known_as
+from zoo.serve.who.audit import Origin, came, known_as
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
-from zoo.serve.who.tokens import TOKEN, read_secret
+from zoo.serve.who.tokens import read_secret
 
 __all__ = ["App"]
 
@@ -64,28 +65,38 @@ class App:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
         began, headers = time.monotonic(), Headers(scope=scope)
-        trace = trace_of(headers)
-        with came((scope.get("client") or ("",))[0], trace):
-            answer = await self._answer(scope, receive, headers, trace)
+        meter, zero_copy = Meter(receive, send), ZERO_COPY in scope.get("extensions", {})
+        trace, client = trace_of(headers), (scope.get("client") or ("",))[0]
+        with came(client, trace) as origin:
+            route, answer = await self._answer(scope, meter.receive, headers, trace)
         whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
-        zero_copy = ZERO_COPY in scope.get("extensions", {})
+        is_head = scope["method"] == "HEAD"
         try:
-            await send_answer(whole, send, head=scope["method"] == "HEAD", zero_copy=zero_copy)
+            await send_answer(whole, meter.send, head=is_head, zero_copy=zero_copy)
         finally:
-            _log(scope, whole, trace, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            _log(scope, route, whole, origin, meter, seconds)
+            sizes = meter.received, meter.sent
+            self.hub.metrics.answered(route, whole.status, seconds, *sizes)
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: Headers, trace: str) -> Answer:
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Headers, trace: str
+    ) -> tuple[str, Answer]:
+        """The row of the table that a request is for, and the answer."""
+        row = "-"
         try:
             base, prefix = self.address.base(headers), self.address.prefix
             call = read_head(scope, base=base, prefix=prefix, id=trace)
             if headers.get("transfer-encoding", "chunked").lower() != "chunked":
                 raise Refused("BadRequest", "a body is sent as it is, or in chunks")
             route, fields = self.router.find(call)
+            row = f"{route.method} {route.path}"
             if route.method == "GET":
-                return await run_sync(self.answer, call, route, fields, limiter=self._answering)
-            return await self._answer_sent(call, route, fields, receive)
+                limiter = self._answering
+                return row, await run_sync(self.answer, call, route, fields, limiter=limiter)
+            return row, await self._answer_sent(call, route, fields, receive)
         except Refused as refused:
-            return refused.answer()
+            return row, refused.answer()
 
     async def _answer_sent(
         self, call: Call, route: HubRoute, fields: Mapping[str, str], receive: Receive
@@ -98,7 +109,8 @@ class App:
             call = replace(call, pieces=arriving(receive, get_running_loop()))
             async with self._sending.taken(asked.actor.id or self.hub.seals.token(seal_of(call))):
                 done = replace(asked, call=call), route, fields
-                return await run_sync(self._handled, *done, limiter=self._arriving)
+                with self.hub.metrics.uploads.track_inprogress():
+                    return await run_sync(self._handled, *done, limiter=self._arriving)
         if route.scope != "open":  # no handler of those looks at it
             async with self._telling.taken(asked.actor.id):
                 call = replace(call, body=await read_body(call.headers, receive))
@@ -115,7 +127,6 @@ class App:
 
     def _handled(self, asked: Ask, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         def handle() -> Answer:
-            known_as(asked.actor.name, asked.actor.id)
             with config.acting_as(asked.actor.name):
                 return route.handler(asked, **_own(route, fields))
 
@@ -228,8 +239,24 @@ def _told(
     return Refused(code, headers=headers).answer()
 
 
-def _log(scope: Scope, answer: Answer, trace: str, seconds: float) -> None:
-    path = TOKEN.sub("zoo_…", scope["raw_path"].decode("ascii", "replace"))
-    client = (scope.get("client") or ("-",))[0]
-    what = f"{answer.status} {answer.code}".strip()
-    LOG.info("%s %s %s %s %.0f ms %s", client, scope["method"], path, what, 1000 * seconds, trace)
+def _log(
+    scope: Scope, route: str, answer: Answer, origin: Origin, meter: Meter, seconds: float
+) -> None:
+    path = scope["raw_path"].decode("ascii", "replace")
+    what, ms = f"{answer.status} {answer.code}".strip(), round(1000 * seconds)
+    fields = {
+        "request": origin.request,
+        "address": origin.address,
+        "account": origin.who,
+        "token": origin.token,
+        "method": scope["method"],
+        "path": path,
+        "route": route,
+        "status": answer.status,
+        "code": answer.code,
+        "ms": ms,
+        "received": meter.received,
+        "sent": meter.sent,
+    }
+    line = origin.address or "-", scope["method"], path, what, ms, origin.request
+    LOG.info("%s %s %s %s %s ms %s", *line, extra={"fields": fields})

@@ -22,6 +22,8 @@ from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
+from zoo.serve.watch.health import Health
+from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
@@ -39,13 +41,17 @@ class Hub:
     """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
 
     Attributes:
+        behind_proxy: Whether requests may come through another program.
         changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
             on in one that was deleted meanwhile would make it again.
     """
 
     workspace: Workspace
     accounts: Accounts
+    behind_proxy: bool = False
     changing: Lock = field(default_factory=Lock)
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(init=False)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)
     history: History = field(init=False)
@@ -60,6 +66,7 @@ class Hub:
         self.history, self.files = History(store, self.views), Files(store)
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
+        self.health = Health(store, self.accounts.audit.head)
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP and

@@ -43,6 +43,14 @@ ROUTES: tuple[Route[Hub], ...] = (
         summary="that the server answers",
     ),
     Route(
+        method="GET", path="/readyz", scope="open", handler=watching.ready,
+        summary="that the store, the database and the disk are well",
+    ),
+    Route(
+        method="GET", path="/metrics", scope="listed", handler=watching.metrics,
+        errors=("NoToken", "Forbidden"), summary="figures for Prometheus",
+    ),
+    Route(
         method="GET", path="/api/whoami-v2", scope="account", handler=account.whoami,
         errors=("NoToken",), summary="whose token it is",
     ),

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+
 from msgspec.json import encode
 
-from zoo.serve.http.answer import JSON, Answer
+from zoo.serve.http.answer import JSON, Answer, json_answer
+from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.watch.metrics import TYPE
 
-__all__ = ["audit"]
+__all__ = ["audit", "metrics", "ready"]
 
 PAGE = 1000
+HERE = ("127.0.0.1", "::1")
+DIGITS = 13
+"""So many hex digits are a number that no figure of Prometheus rounds."""
+
+
+def ready(ask: Ask) -> Answer:
+    """Whether the server can do its work; 503 with what is not well."""
+    found = ask.hub.health.look()
+    return json_answer(found, 200 if all(found.values()) else 503)
+
+
+def metrics(ask: Ask) -> Answer:
+    """Figures for Prometheus: for admins, and for this machine where no proxy is in front, as then
+    all requests come from here.
+    """
+    actor, hub = ask.actor, ask.hub
+    is_here = not actor.name and not hub.behind_proxy and ask.call.address in HERE
+    if not is_here and (not actor.admin or actor.only):
+        raise Refused("Forbidden" if actor.name else "NoToken", "figures are for admins")
+    head = hub.accounts.audit.head()
+    now = {
+        "zoo_free_bytes": shutil.disk_usage(hub.workspace.root).free,
+        "zoo_audit_rows": head.number,
+        "zoo_audit_hash": int(head.hash[:DIGITS], 16),
+    }
+    return Answer(headers=TYPE, body=hub.metrics.text(now))
 
 
 def audit(ask: Ask) -> Answer:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -26,7 +26,7 @@ from zoo.domain.result import Result
 from zoo.errors import ZooError
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
-from zoo.serve.who.tokens import TOKEN
+from zoo.serve.who.tokens import LIKE_TOKEN
 
 __all__ = ["TOLD", "Audit", "Head", "Origin", "Told", "came", "known_as", "record"]
 
@@ -67,10 +67,11 @@ MINUTE, MOST = 60.0, 60
 """Rows of refused tries in a minute, of a process: nobody fills the disk by asking."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Origin:
     """Who asks: the account, the public part of the token, the address that it came from, and the
     request's id. On the command line, and for what the server does by itself, there is no address.
+    Threads that answer a request share one, and note whose it is.
     """
 
     who: str = ""
@@ -127,18 +128,20 @@ _ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
 
 @contextmanager
-def came(address: str, request: str) -> Iterator[None]:
+def came(address: str, request: str) -> Iterator[Origin]:
     """Have what is recorded told of as what a request from ``address`` does."""
-    token = _ORIGIN.set(Origin(address=address, request=request))
+    origin = Origin(address=address, request=request)
+    token = _ORIGIN.set(origin)
     try:
-        yield
+        yield origin
     finally:
         _ORIGIN.reset(token)
 
 
 def known_as(who: str, token: str) -> None:
-    """Note whose request it is, from here on in this thread."""
-    _ORIGIN.set(replace(_ORIGIN.get() or Origin(), who=who, token=token))
+    """Note whose request it is, if it is one."""
+    if origin := _ORIGIN.get():
+        origin.who, origin.token = who, token
 
 
 def record(
@@ -281,4 +284,4 @@ def _hash(values: list[object]) -> str:
 
 def _text(text: str) -> str:
     """A text that no line is broken by, without the secret of a token."""
-    return TOKEN.sub(r"zoo_\1_…", clean(text))[:LONGEST]
+    return LIKE_TOKEN.sub(r"zoo_\1_…", clean(text))[:LONGEST]
