@@ -1,4 +1,4 @@
-"""zoo serve audit: what those who run a server look at."""
+"""zoo serve audit and check: what those who run a server look at."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import to_builtins
 
 from zoo.domain.words import plural
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
-from zoo_cli.output import note, print_json, table
+from zoo_cli.output import note, print_json, size, table
 
 if TYPE_CHECKING:
+    from zoo.serve.watch.scrub import Pass
     from zoo.serve.who.accounts import Accounts
     from zoo.serve.who.audit import Audit, Told
 
-__all__ = ["audit", "opened_accounts"]
+__all__ = ["audit", "check", "opened_accounts"]
 
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
@@ -83,3 +85,42 @@ def _check(rows: Audit, *, as_json: bool) -> None:
         if not wrong:
             click.echo(f"{plural(head.number, 'row')} as written; the newest is {head}")
     click.get_current_context().exit(1 if wrong else 0)
+
+
+@command()
+def check(as_json: bool) -> None:
+    """Show what is wrong with how the server is set up, and what the last scrub found.
+
+    A server reads its store again and again, slowly, to see that it is what was stored; zoo verify
+    does all of it at once. Beside that: who may read accounts.db, free space, clocks, the audit
+    log. The address is looked at when a server starts.
+
+    \b
+    Examples:
+      zoo serve check
+      zoo serve check --json
+    """
+    from zoo.serve.watch.scrub import read_scrubbed
+    from zoo.serve.watch.setup import problems
+
+    workspace, accounts = open_zoo().workspace, opened_accounts()
+    scrubbed = read_scrubbed(workspace.store)
+    wrong = problems(workspace, accounts, scrubbed)
+    if as_json:
+        passes = {"last": scrubbed.last, "now": scrubbed.now}
+        told = {name: to_builtins(each) for name, each in passes.items()}
+        print_json({"problems": wrong, "scrub": told})
+    else:
+        click.echo(_said("the last scrub", scrubbed.last))
+        if scrubbed.now:
+            click.echo(_said("the one that goes on", scrubbed.now))
+        for problem in wrong or ["nothing is wrong"]:
+            note(problem)
+    click.get_current_context().exit(1 if wrong else 0)
+
+
+def _said(which: str, scrub: Pass | None) -> str:
+    if scrub is None:
+        return "no scrub has ended yet"
+    read = f"{plural(scrub.files, 'file')}, {size(scrub.bytes)}, {len(scrub.damaged)} damaged"
+    return f"{which} ({scrub.began} to {scrub.ended or 'now'}): {read}"

@@ -107,6 +107,26 @@ def test_the_audit_log_is_shown_and_checked_on_the_command_line(toy: Run) -> Non
     assert said["problems"] == []
 
 
+def test_the_setup_is_checked(toy: Run) -> None:
+    assert (toy("serve", "check").code, toy("serve", "check").out) == (
+        0,
+        "no scrub has ended yet\n",
+    )
+    Path("scrub.json").write_text(
+        '{"last": {"began": "2026-11-27T00:00:00+00:00", "ended": "2099-11-27T00:10:00+00:00",'
+        ' "files": 3, "bytes": 12000000, "damaged": ["object blake3:00"]}}'
+    )
+    Path("accounts.db").chmod(0o644)
+    said = toy("serve", "check")
+    assert said.code == 1
+    assert "to 2099-11-27T00:10:00+00:00): 3 files, 12.0 MB, 1 damaged" in said.out
+    assert "object blake3:00 is damaged" in said.err
+    assert "chmod 600" in said.err
+    told = toy("serve", "check", "--json")
+    assert told.json["scrub"]["last"]["files"] == 3
+    assert told.json["problems"] == [line for line in said.err.splitlines() if line]
+
+
 def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import Any
+import time
 
 import pytest
 from fakes.served import Served, serving
@@ -93,8 +93,13 @@ def test_whose_address_it_is_a_proxy_says(served: Served) -> None:
     assert served.accounts.audit.newest(limit=1)[0].address == "127.0.0.1"
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+def said_until(what: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What was logged, up to what is logged when an answer was read already."""
+    said = ""
+    while what not in said:
+        time.sleep(0.005)
+        said += capsys.readouterr().err
+    return said
 
 
 def test_the_log_in_json(
@@ -109,8 +114,9 @@ def test_the_log_in_json(
         monkeypatch.setattr(Hub, "exists", fail)
         monkeypatch.setattr(served.server.hub.history, "versions", fail)
         served.ask("/api/models/team/net/refs", token=token, X_Request_Id="mine")
+        said = said_until("mine", capsys)
         logging.getLogger("zoo.serve").warning("it is %s", token)
-    said = capsys.readouterr().err
+    said += capsys.readouterr().err
     assert token[13:20] not in said
     first, _, failed, last, other = map(json.loads, said.splitlines())
     assert first["request"] == got.headers["x-request-id"]

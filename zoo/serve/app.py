@@ -28,6 +28,7 @@ from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.hub.table import ROUTES
+from zoo.serve.watch.logs import without_secrets
 from zoo.serve.who.audit import Origin, came, known_as
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
@@ -64,6 +65,13 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
+        self.hub.under_way += 1
+        try:
+            await self._answer_one(scope, receive, send)
+        finally:
+            self.hub.under_way -= 1
+
+    async def _answer_one(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, headers = time.monotonic(), Headers(scope=scope)
         meter, zero_copy = Meter(receive, send), ZERO_COPY in scope.get("extensions", {})
         trace, client = trace_of(headers), (scope.get("client") or ("",))[0]
@@ -242,7 +250,7 @@ def _told(
 def _log(
     scope: Scope, route: str, answer: Answer, origin: Origin, meter: Meter, seconds: float
 ) -> None:
-    path = scope["raw_path"].decode("ascii", "replace")
+    path = without_secrets(scope["raw_path"].decode("ascii", "replace"))
     what, ms = f"{answer.status} {answer.code}".strip(), round(1000 * seconds)
     fields = {
         "request": origin.request,

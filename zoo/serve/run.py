@@ -19,6 +19,7 @@ from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.watch.logs import Format, logging_as
+from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
@@ -60,8 +61,10 @@ class Server(uvicorn.Server):
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (("prepare", self._prepare), ("tend", self._tend))
-        ]
+            for name, work in (
+                ("prepare", self._prepare), ("tend", self._tend), ("scrub", self._scrub)
+            )
+        ]  # fmt: skip
         workspace.registry  # noqa: B018 - opened by one thread
         self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url))
         config = uvicorn.Config(
@@ -122,6 +125,11 @@ class Server(uvicorn.Server):
     def _tell_head(self) -> None:
         """Note where the audit log ends: it could be cut off there."""
         LOG.info("the newest row of the audit log is %s", self.hub.accounts.audit.head())
+
+    def _scrub(self) -> None:
+        """Read the store again and again, to see that it is what was stored."""
+        hub, found = self.hub, partial(self.hub.accounts.audit.note, "damage found")
+        Scrub(hub.workspace.store, lambda: hub.under_way > 0, found, self._ended).work()
 
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""

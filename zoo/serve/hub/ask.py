@@ -42,6 +42,7 @@ class Hub:
 
     Attributes:
         behind_proxy: Whether requests may come through another program.
+        under_way: Requests that are being answered.
         changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
             on in one that was deleted meanwhile would make it again.
     """
@@ -49,6 +50,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     behind_proxy: bool = False
+    under_way: int = 0
     changing: Lock = field(default_factory=Lock)
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(init=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 
 from msgspec.json import encode
 
@@ -10,6 +11,7 @@ from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.watch.metrics import TYPE
+from zoo.serve.watch.scrub import Scrubbed, read_scrubbed
 
 __all__ = ["audit", "metrics", "ready"]
 
@@ -38,8 +40,19 @@ def metrics(ask: Ask) -> Answer:
         "zoo_free_bytes": shutil.disk_usage(hub.workspace.root).free,
         "zoo_audit_rows": head.number,
         "zoo_audit_hash": int(head.hash[:DIGITS], 16),
+        **_scrubbed(read_scrubbed(hub.workspace.store)),
     }
     return Answer(headers=TYPE, body=hub.metrics.text(now))
+
+
+def _scrubbed(known: Scrubbed) -> dict[str, float]:
+    damaged = {name for each in (known.last, known.now) if each for name in each.damaged}
+    figures: dict[str, float] = {"zoo_scrub_damaged": len(damaged)}
+    if last := known.last:
+        ended = datetime.fromisoformat(last.ended).timestamp()
+        figures |= {"zoo_scrub_ended_seconds": ended}
+        figures |= {"zoo_store_files": last.files, "zoo_store_bytes": last.bytes}
+    return figures
 
 
 def audit(ask: Ask) -> Answer:

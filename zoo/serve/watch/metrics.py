@@ -17,6 +17,10 @@ GAUGES: Mapping[str, str] = {
     "zoo_free_bytes": "Bytes that are free where the store is.",
     "zoo_audit_rows": "Rows of the audit log.",
     "zoo_audit_hash": "The first 13 hex digits of the newest row's hash, as a number.",
+    "zoo_scrub_ended_seconds": "When a scrub has ended last, in seconds since 1970.",
+    "zoo_scrub_damaged": "Files that it found damaged, and the one that goes on.",
+    "zoo_store_files": "Objects and manifests that it has read.",
+    "zoo_store_bytes": "Their size.",
 }
 """What is looked at when somebody asks, and what it is."""
 
