@@ -1,7 +1,8 @@
-"""zoo serve audit and check: what those who run a server look at."""
+"""zoo serve audit, check and quota: what those who run a server look at."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 from msgspec import to_builtins
 
 from zoo.domain.words import plural
+from zoo.errors import InvalidOption
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import note, print_json, size, table
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts
     from zoo.serve.who.audit import Audit, Told
 
-__all__ = ["audit", "check", "opened_accounts"]
+__all__ = ["audit", "check", "opened_accounts", "quota"]
 
+BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
+UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T"))}
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -124,3 +128,47 @@ def _said(which: str, scrub: Pass | None) -> str:
         return "no scrub has ended yet"
     read = f"{plural(scrub.files, 'file')}, {size(scrub.bytes)}, {len(scrub.damaged)} damaged"
     return f"{which} ({scrub.began} to {scrub.ended or 'now'}): {read}"
+
+
+@command()
+@click.argument("namespace", metavar="[NAMESPACE]", required=False)
+@click.argument("most", metavar="[BYTES]", required=False)
+def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
+    """Say how many bytes NAMESPACE may hold, or list what namespaces may hold, and do.
+
+    BYTES is a number with kB, MB, GB or TB, or none. What names lead to counts, and what they led
+    to, until a prune deletes it: each tensor and file once in a namespace, whoever else has it,
+    too. What is more is refused over HTTP; what zoo itself does beside the server is not.
+
+    \b
+    Examples:
+      zoo serve quota lab 200GB
+      zoo serve quota lab none
+      zoo serve quota
+    """
+    quotas = opened_accounts().quotas
+    if namespace and most:
+        quotas.set(namespace, _bytes(most))
+    from zoo.serve.keep.room import Room
+
+    room = Room(open_zoo().workspace.store)
+    rows = [
+        (each, bytes_, room.after(each)[1])
+        for each, bytes_ in quotas.all().items()
+        if namespace in (None, each)
+    ]
+    if as_json:
+        print_json([dict(zip(("namespace", "bytes", "holds"), row, strict=True)) for row in rows])
+    elif rows:
+        shown = [(each, size(bytes_), size(holds)) for each, bytes_, holds in rows]
+        table(("NAMESPACE", "MAY HOLD", "HOLDS"), shown)
+    else:
+        note(f"{namespace or 'each namespace'} may hold what the disk has room for")
+
+
+def _bytes(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (match := BYTES.fullmatch(text)):
+        raise InvalidOption(f"'{text}' is no number of bytes: write 200GB, or none")
+    return int(float(match[1]) * UNITS[match[2]])

@@ -127,6 +127,17 @@ def test_the_setup_is_checked(toy: Run) -> None:
     assert told.json["problems"] == [line for line in said.err.splitlines() if line]
 
 
+def test_quotas_are_set_and_shown(toy: Run) -> None:
+    assert "what the disk has room for" in toy("serve", "quota").err
+    assert toy("serve", "quota", "team", "1.5MB").out.split()[4:7] == ["team", "1.5", "MB"]
+    (row,) = toy("serve", "quota", "--json").json
+    assert (row["namespace"], row["bytes"]) == ("team", 1_500_000)
+    assert row["holds"] > 1000
+    assert toy("serve", "quota", "other", "--json").json == []
+    assert toy("serve", "quota", "team", "none", "--json").json == []
+    toy("serve", "quota", "team", "much").refused("'much' is no number of bytes", "200GB")
+
+
 def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err

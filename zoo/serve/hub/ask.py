@@ -20,6 +20,7 @@ from zoo.serve.hub.blobs import Blobs
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.room import Room
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -59,6 +60,7 @@ class Hub:
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
+    room: Room = field(init=False)
     seals: Seals = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ class Hub:
         self.history, self.files = History(store, self.views), Files(store)
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
+        self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 
     def exists(self, repo: str) -> bool:

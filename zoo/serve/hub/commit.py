@@ -21,6 +21,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
+from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
 from zoo.serve.keep.view import is_large
@@ -153,6 +154,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
         _check_adds(ask, before, after)
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
+        check_fits(ask, snapshot.objects())
         digest = _put_snapshot(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
     adopt_later(ask.hub, ask.actor, ref, digest, snapshot)

@@ -11,6 +11,7 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
@@ -114,6 +115,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
+    check_fits(ask, ask.hub.room.of_repo(old).items(), new)
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)

@@ -19,6 +19,7 @@ from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
+from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
@@ -96,8 +97,8 @@ class _Said(NamedTuple):
 
 
 class Accounts:
-    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of, and
-    ``audit`` says who changed what.
+    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of,
+    ``audit`` says who changed what, and ``quotas`` how many bytes namespaces may hold.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -105,6 +106,7 @@ class Accounts:
         self._cache: ReadCache[_Said] = ReadCache(engine)
         self.repos = Repos(engine)
         self.audit = Audit(engine)
+        self.quotas = Quotas(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
