@@ -10,7 +10,7 @@ from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.output import note, print_json, table
-from zoo_cli.serve_watch import audit, check, opened_accounts, quota
+from zoo_cli.serve_watch import audit, backup, check, opened_accounts, quota
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
@@ -343,7 +343,7 @@ def protect(pattern: str | None, off: bool, as_json: bool) -> None:
         note("no names are protected by a pattern")
 
 
-for command_below in (user, team, role, access, token, protect, audit, check, quota):
+for command_below in (user, team, role, access, token, protect, audit, check, quota, backup):
     serve.add_command(command_below)
 
 

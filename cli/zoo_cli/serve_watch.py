@@ -1,9 +1,10 @@
-"""zoo serve audit, check and quota: what those who run a server look at."""
+"""zoo serve audit, check, quota and backup: what those who run a server look at."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from msgspec import to_builtins
 
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
-from zoo_cli.command import POSITIVE, command, flag, open_zoo
+from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
 from zoo_cli.output import note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts
     from zoo.serve.who.audit import Audit, Told
 
-__all__ = ["audit", "check", "opened_accounts", "quota"]
+__all__ = ["audit", "backup", "check", "opened_accounts", "quota"]
 
 BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
 UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T"))}
@@ -164,6 +165,28 @@ def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
         table(("NAMESPACE", "MAY HOLD", "HOLDS"), shown)
     else:
         note(f"{namespace or 'each namespace'} may hold what the disk has room for")
+
+
+@command()
+@click.argument("folder", type=PATH)
+def backup(folder: Path, as_json: bool) -> None:
+    """Copy the zoo with its accounts into FOLDER, while it is served.
+
+    The copy is a zoo: zoo verify checks it, and copied to where it is to be it is served as the
+    other one was. What is there from an earlier time is not copied again, and nothing is deleted.
+    With ZOO_DB, back that database up first.
+
+    \b
+    Examples:
+      zoo serve backup /mnt/backup/zoo
+    """
+    from zoo.serve.watch.backup import back_up
+
+    files, bytes_ = back_up(open_zoo().workspace, folder)
+    if as_json:
+        print_json({"files": files, "bytes": bytes_})
+    else:
+        click.echo(f"copied {plural(files, 'file')}, {size(bytes_)} to {folder}")
 
 
 def _bytes(text: str) -> int | None:

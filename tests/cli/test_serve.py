@@ -138,6 +138,16 @@ def test_quotas_are_set_and_shown(toy: Run) -> None:
     toy("serve", "quota", "team", "much").refused("'much' is no number of bytes", "200GB")
 
 
+def test_a_backup_is_a_zoo(toy: Run, tmp_path: Path) -> None:
+    toy("serve", "user", "add", "ann").done()
+    to = str(tmp_path / "to")
+    assert re.fullmatch(rf"copied \d+ files, .*B to {to}\n", toy("serve", "backup", to).out)
+    assert toy("serve", "backup", to, "--json").json["files"] < 9
+    assert toy("serve", "user", "--home", to, "--json").json[0]["name"] == "ann"
+    toy("verify", "--home", to).done()
+    toy("serve", "backup", ".").refused("are within each other")
+
+
 def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err

@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.served import Served, serving
@@ -19,6 +20,7 @@ from fakes.served import Served, serving
 import zoo
 from zoo.errors import InvalidOption, MissingPackage, Unavailable
 from zoo.serve import PACKAGES, check_installed
+from zoo.serve.http import answer, cycle
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
@@ -102,6 +104,25 @@ def test_it_can_stand_behind_a_proxy_below_a_path(tmp_path: Path, served: Served
         assert listed.headers["link"].startswith("<https://lab.org/zoo/api/models?")
         assert behind.ask("/api/models", Host="lab.org:80").code == "WrongHost"
         assert behind.server.url == "https://lab.org/zoo"
+
+
+def test_files_go_without_a_copy_whatever_a_proxy_says(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sent = cycle._send_file, []
+
+    async def noted(*args: Any) -> None:
+        sent.append(args)
+        await send(*args)
+
+    monkeypatch.setattr(cycle, "_send_file", noted)
+    monkeypatch.setattr(answer, "SMALL", 0)
+    with serving(served.root, "https://lab.org") as behind:
+        asked = "/team/net/resolve/main/more.safetensors"
+        there = behind.ask(asked, token=token, Host="lab.org").headers["location"]
+        got = behind.ask(there, token=token, Host="lab.org", X_Forwarded_Proto="https")
+    assert len(got.body) == 2304
+    assert sent
 
 
 def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
