@@ -21,6 +21,7 @@ from zoo.serve.hub.quota import check_fits, check_size
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
+from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
@@ -93,7 +94,7 @@ class Blobs:
             )
             if git is None:
                 check_fits(ask, objects_of([blob.stored]))
-            with self._store.upload():
+            with patient_upload(self._store):
                 came.publish()
                 if git is None:
                     keep_sent(self._store, ask.actor.name, ask.repo, blob)

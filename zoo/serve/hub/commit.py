@@ -24,6 +24,7 @@ from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
+from zoo.serve.keep.patient import patient_upload
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
 
@@ -146,7 +147,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     if sent.parent and not _is_parent(sent.parent, head):
         now = f"it is at {head.id}" if head else "it has no commits"
         raise Refused("Moved", f"{revision} is not at {sent.parent:.40} any more: {now}")
-    with store.upload():
+    with patient_upload(store):
         before = tree_of(ask, head)
         after = applied(sent.each, before)
         if head and after == before:
