@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from fakes.served import Served, serving
 
 from zoo.errors import DiskFull
 from zoo.registry.engine import writing
+from zoo.serve import run
 from zoo.serve.who import audit as module
 from zoo.serve.who.audit import TOLD, Told
 from zoo.serve.who.tokens import new_secret
@@ -175,6 +178,18 @@ def test_admins_read_it_over_http(served: Served) -> None:
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == rows[0]["hash"]
     assert Told(**rows[0]).number == 1
+
+
+def test_its_head_is_told_once_a_day(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run, "TEND_SECONDS", 0.01)
+    with caplog.at_level(logging.INFO), serving(served.root):
+        while "newest row" not in caplog.text:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    said = f"the newest row of the audit log is {served.accounts.audit.head()}"
+    assert [record.getMessage() for record in caplog.records].count(said) == 1
 
 
 def test_the_page_has_all_that_is_told() -> None:

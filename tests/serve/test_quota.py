@@ -110,13 +110,15 @@ def test_what_is_held(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     _, held = fresh.after("team")
     objects: dict[Digest, int] = {}
     for name in ("team/net", "team/parts"):
-        objects |= fresh.of_repo(name)
+        objects |= dict(fresh.of_repo(name))
     assert held == sum(objects.values())
     some = [(digest, size) for digest, size in objects.items()][:1]
     assert fresh.after("team", some) == (0, held)
     assert fresh.after("nobody", some) == (some[0][1], some[0][1])
     fresh.sent("nobody", some)
     assert fresh.after("nobody") == (0, some[0][1])
+    assert fresh.after("nobody", anew=True) == (0, some[0][1]), "it was counted just now"
+    monkeypatch.setattr(module, "ANEW_SECONDS", 0.0)
     monkeypatch.setattr(module, "SENT_SECONDS", -1.0)
     assert fresh.after("nobody", anew=True) == (0, 0)
     ann = Sender(served)

@@ -17,7 +17,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
-from zoo.serve.hub.quota import check_fits, check_size
+from zoo.serve.hub.quota import check_fits, check_size, note_sent
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
@@ -98,8 +98,7 @@ class Blobs:
                 came.publish()
                 if git is None:
                     keep_sent(self._store, ask.actor.name, ask.repo, blob)
-                    namespace = ask.repo.partition("/")[0]
-                    ask.hub.room.sent(namespace, objects_of([blob.stored]))
+                    note_sent(ask, objects_of([blob.stored]))
         return blob
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:

@@ -15,7 +15,7 @@ from zoo.serve.http.errors import Refused
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["check_fits", "check_size"]
+__all__ = ["check_fits", "check_size", "note_sent"]
 
 Sizes = Iterable[tuple[Digest, int]]
 
@@ -46,11 +46,19 @@ def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
     Raises:
         Refused: It may not.
     """
-    namespace, room, objects = (repo or ask.repo).partition("/")[0], ask.hub.room, [*objects]
-    quota = ask.hub.accounts.quotas.get(namespace)
-    if quota is None or room.after(namespace, objects)[1] <= quota:
+    namespace, room = (repo or ask.repo).partition("/")[0], ask.hub.room
+    if (quota := ask.hub.accounts.quotas.get(namespace)) is None:
+        return
+    if room.after(namespace, objects := [*objects])[1] <= quota:
         return
     new, total = room.after(namespace, objects, anew=True)
     if new and total > quota:
         text = f"{namespace} may hold {quota:,} bytes: {new:,} more make it {total:,}"
         raise Refused("Forbidden", text)
+
+
+def note_sent(ask: Ask, objects: Sizes) -> None:
+    """Count what was sent to the namespace of the repository, if somebody wants to know."""
+    namespace = ask.repo.partition("/")[0]
+    if ask.hub.accounts.quotas.get(namespace) is not None:
+        ask.hub.room.sent(namespace, objects)

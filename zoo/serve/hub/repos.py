@@ -115,7 +115,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
-    check_fits(ask, ask.hub.room.of_repo(old).items(), new)
+    check_fits(ask, ask.hub.room.of_repo(old), new)
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)

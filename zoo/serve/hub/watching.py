@@ -7,6 +7,7 @@ from datetime import datetime
 
 from msgspec.json import encode
 
+from zoo.domain.progress import clean
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -60,7 +61,7 @@ def audit(ask: Ask) -> Answer:
     query = ask.call.query
     after, limit = (_number(query.get(name, "")) for name in ("after", "limit"))
     limit = min(limit or PAGE, PAGE)
-    chosen = {name: query.get(name, "") for name in ("since", "who", "name")}
+    chosen = {name: clean(query.get(name, "")) for name in ("since", "who", "name")}
     rows = ask.hub.accounts.audit.rows(**chosen, after=after, limit=limit)
     more = ask.next_page(after=rows[-1].number) if len(rows) == limit else {}
     return Answer(headers={**JSON, **more}, body=encode([row.to_json() for row in rows]))

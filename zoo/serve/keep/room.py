@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -16,8 +17,9 @@ from zoo.store.capabilities import folders
 
 __all__ = ["Room"]
 
-Sizes = Mapping[Digest, int]
 SENT_SECONDS = 86400.0
+ANEW_SECONDS = 10.0
+"""So seldom all is counted: who is refused asks again."""
 
 
 @dataclass
@@ -27,10 +29,12 @@ class _Known:
     Attributes:
         numbers: These entries.
         objects: What is needed by what they lead to.
+        counted: When all of it was counted.
     """
 
     numbers: dict[Reference, int] = field(default_factory=dict)
     objects: dict[Digest, int] = field(default_factory=dict)
+    counted: float = field(default_factory=time.monotonic)
 
 
 class Room:
@@ -42,14 +46,16 @@ class Room:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._lock = store, Lock()
+        self._store = store
+        # A count of one namespace keeps no other waiting.
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._known: dict[str, _Known] = {}
         self._sent: dict[str, dict[Digest, tuple[int, float]]] = {}
 
     def sent(self, namespace: str, objects: Iterable[tuple[Digest, int]]) -> None:
         """Count what was sent and not committed yet, for a day."""
         at = time.monotonic()
-        with self._lock:
+        with self._locks[namespace]:
             of = self._sent.setdefault(namespace, {})
             of.update({digest: (size, at) for digest, size in objects})
 
@@ -59,29 +65,32 @@ class Room:
         """Bytes of these objects that no name of a namespace leads to yet, and how many it would
         hold with them; ``anew``: as it is now, prunes included.
         """
-        with self._lock:
-            known, sent = self._look_at(namespace, anew=anew), self._sent.get(namespace, {})
+        with self._locks[namespace]:
+            known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
             held = {digest: size for digest, (size, _) in sent.items()} | known.objects
             new = {digest: size for digest, size in objects if digest not in known.objects}
             return sum(new.values()), sum((held | new).values())
 
-    def of_repo(self, repo: str) -> Sizes:
+    def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""
-        objects: dict[Digest, int] = {}
         for ref in self._refs(repo):
-            objects |= self._needed(ref, 0)
-        return objects
+            yield from self._needed(ref, 0).items()
 
     def _look_at(self, namespace: str, *, anew: bool) -> _Known:
-        if anew:
-            since, of = time.monotonic() - SENT_SECONDS, self._sent.pop(namespace, {})
-            if young := {digest: sent for digest, sent in of.items() if sent[1] >= since}:
-                self._sent[namespace] = young
-        known = _Known() if anew else self._known.get(namespace, _Known())
+        there = self._known.get(namespace)
+        if there and time.monotonic() - there.counted < ANEW_SECONDS:
+            anew = False
+        known = _Known() if anew or not there else there
         for repo in folders(self._store.backend, f"refs/{namespace}/"):
             for ref in self._refs(f"{namespace}/{repo}"):
                 self._look(ref, known)
         self._known[namespace] = known
+        since, sent = time.monotonic() - SENT_SECONDS, self._sent.pop(namespace, {})
+        self._sent[namespace] = {
+            digest: (size, at)
+            for digest, (size, at) in sent.items()
+            if at >= since and digest not in known.objects
+        }
         return known
 
     def _refs(self, repo: str) -> Iterator[Reference]:
