@@ -681,20 +681,16 @@ class Zoo:
         """Delete what ``plan`` lists and nothing needs by now; what was deleted.
 
         Raises:
-            Conflict: Somebody is writing; nothing was deleted.
+            Conflict: Somebody is writing, in a zoo for long; nothing was deleted.
         """
+        from zoo.store.turn import in_turn
         from zoo.transfer.maintenance import prune
 
-        done = prune(
-            self.workspace,
-            plan,
-            remote,
-            keep_days=keep_days,
-            grace_days=grace_days,
-            progress=self.progress,
-        )
+        days = {"keep_days": keep_days, "grace_days": grace_days}
+        pruned = partial(prune, self.workspace, plan, remote, **days, progress=self.progress)
         if remote:
-            return done
+            return pruned()
+        done = in_turn(self.workspace.store, pruned)
         return delete_weights(self.workspace.root, plan, done, grace_days)
 
     def plan_repack(self, remote: str) -> RepackPlan:

@@ -195,6 +195,10 @@ def prune(
     if plan.doomed and agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
         plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
         done = True
+        if not remote:
+            from zoo.serve.who.pruned import tell_pruned
+
+            tell_pruned(zoo.workspace, len(plan.doomed), plan.bytes)
     if as_json:
         print_json({"deleted": done, **plan.to_json()})
     elif done:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.output import note, print_json, table
+from zoo_cli.serve_watch import audit, backup, check, opened_accounts, quota
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
@@ -16,15 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 HOST, PORT = "127.0.0.1", 8765
-
-
-def _accounts() -> Accounts:
-    """The accounts of the zoo to work in, closed with the command."""
-    from zoo.serve.who.accounts import Accounts
-
-    opened = Accounts.of(open_zoo().workspace)
-    click.get_current_context().call_on_close(opened.close)
-    return opened
 
 
 @group
@@ -37,9 +30,21 @@ def _accounts() -> Accounts:
     help="The URL that clients use, where a proxy stands in front.",
 )
 @flag("--quiet", help="Print no line for each request.")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    help="json: an object in each line of the log, which goes to stderr.",
+)
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, public_url: str, quiet: bool, as_json: bool
+    context: click.Context,
+    host: str,
+    port: int,
+    public_url: str,
+    quiet: bool,
+    log_format: Format,
+    as_json: bool,
 ) -> None:
     """Serve the zoo to clients of the model hub, until Ctrl-C.
 
@@ -61,7 +66,7 @@ def serve(
     from zoo.serve.run import Address, run
 
     workspace = open_zoo(quiet=True).workspace
-    none = not _accounts().all()
+    none = not opened_accounts().all()
 
     def told(url: str) -> None:
         if as_json:
@@ -74,7 +79,9 @@ def serve(
         else:
             note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
 
-    run(workspace, Address.checked(host, port, public_url), told, quiet=quiet)
+    run(
+        workspace, Address.checked(host, port, public_url), told, quiet=quiet, log_format=log_format
+    )
 
 
 @group
@@ -89,13 +96,13 @@ def user(context: click.Context, as_json: bool) -> None:
       zoo serve user rm ann
     """
     if not context.invoked_subcommand:
-        _show_users(_accounts(), as_json=as_json)
+        _show_users(opened_accounts(), as_json=as_json)
 
 
 @command("ls", of=user)
 def user_ls(as_json: bool) -> None:
     """List who has an account."""
-    _show_users(_accounts(), as_json=as_json)
+    _show_users(opened_accounts(), as_json=as_json)
 
 
 @command("add", of=user)
@@ -107,7 +114,7 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
     It may read what is internal or public, do all in the namespace NAME, and what it has a role
     for: zoo serve role.
     """
-    accounts = _accounts()
+    accounts = opened_accounts()
     accounts.add(name, admin=admin)
     token, secret = accounts.new_token(name, "first")
     _show_secret(token, str(secret), as_json=as_json)
@@ -117,7 +124,7 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
 @click.argument("account")
 def user_rm(account: str, as_json: bool) -> None:
     """Delete an account with its tokens."""
-    _accounts().remove(account)
+    opened_accounts().remove(account)
     if as_json:
         print_json({"name": account})
     else:
@@ -139,20 +146,20 @@ def team(context: click.Context, as_json: bool) -> None:
       zoo serve team
     """
     if not context.invoked_subcommand:
-        _show_teams(_accounts(), as_json=as_json)
+        _show_teams(opened_accounts(), as_json=as_json)
 
 
 @command("ls", of=team)
 def team_ls(as_json: bool) -> None:
     """List teams and who is in them."""
-    _show_teams(_accounts(), as_json=as_json)
+    _show_teams(opened_accounts(), as_json=as_json)
 
 
 @command("add", of=team)
 @click.argument("name")
 def team_add(name: str, as_json: bool) -> None:
     """Make a team, with the namespace NAME."""
-    made = _accounts().add(name, team=True)
+    made = opened_accounts().add(name, team=True)
     if as_json:
         print_json(made.to_json())
     else:
@@ -163,7 +170,7 @@ def team_add(name: str, as_json: bool) -> None:
 @click.argument("name", metavar="TEAM")
 def team_rm(name: str, as_json: bool) -> None:
     """Delete a team, and who has which role in it. Checkpoints stay."""
-    _accounts().remove(name, team=True)
+    opened_accounts().remove(name, team=True)
     if as_json:
         print_json({"name": name})
     else:
@@ -182,13 +189,13 @@ def token(context: click.Context, as_json: bool) -> None:
       zoo serve token revoke 1a2B3c4D
     """
     if not context.invoked_subcommand:
-        _show_tokens(_accounts().tokens(), as_json=as_json)
+        _show_tokens(opened_accounts().tokens(), as_json=as_json)
 
 
 @command("ls", of=token)
 def token_ls(as_json: bool) -> None:
     """List tokens, without their secrets."""
-    _show_tokens(_accounts().tokens(), as_json=as_json)
+    _show_tokens(opened_accounts().tokens(), as_json=as_json)
 
 
 @command("create", of=token)
@@ -222,7 +229,7 @@ def token_create(
       zoo serve token create ci --for append --only team/flowers
     """
     lasts = None if days is None else days * 86400.0
-    made, secret = _accounts().new_token(account, name, purpose, only=only, lasts=lasts)
+    made, secret = opened_accounts().new_token(account, name, purpose, only=only, lasts=lasts)
     _show_secret(made, str(secret), as_json=as_json)
 
 
@@ -230,7 +237,7 @@ def token_create(
 @click.argument("token_id", metavar="ID")
 def token_revoke(token_id: str, as_json: bool) -> None:
     """End the token ID at once."""
-    _accounts().revoke(token_id)
+    opened_accounts().revoke(token_id)
     if as_json:
         print_json({"id": token_id})
     else:
@@ -254,7 +261,7 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
       zoo serve access secret private
       zoo serve access
     """
-    accounts = _accounts()
+    accounts = opened_accounts()
     if level and path is not None:
         accounts.set_level(path, level=level)
     given = accounts.rules().given()
@@ -288,7 +295,7 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
     """
     if who and not given:
         raise click.UsageError(f"say which role: {', '.join(ROLES)} or none")
-    accounts = _accounts()
+    accounts = opened_accounts()
     if path is not None and who and given:
         accounts.grant(path, who, None if given == "none" else given)
     rows = [
@@ -323,7 +330,7 @@ def protect(pattern: str | None, off: bool, as_json: bool) -> None:
     """
     if off and pattern is None:
         raise click.UsageError("say which PATTERN")
-    accounts = _accounts()
+    accounts = opened_accounts()
     if pattern is not None:
         accounts.protect(pattern, on=not off)
     patterns = accounts.patterns()
@@ -336,7 +343,7 @@ def protect(pattern: str | None, off: bool, as_json: bool) -> None:
         note("no names are protected by a pattern")
 
 
-for command_below in (user, team, role, access, token, protect):
+for command_below in (user, team, role, access, token, protect, audit, check, quota, backup):
     serve.add_command(command_below)
 
 

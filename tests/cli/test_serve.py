@@ -89,6 +89,65 @@ def test_each_answer_as_json(toy: Run) -> None:
     assert toy("serve", "user", "rm", "ann", "--json").json == {"name": "ann"}
 
 
+def test_the_audit_log_is_shown_and_checked_on_the_command_line(toy: Run) -> None:
+    assert "no such rows" in toy("serve", "audit").err
+    toy("serve", "user", "add", "ann").done()
+    toy("serve", "access", "team/base", "private").done()
+    toy("prune", "--keep", "0", "--grace", "0", "--yes").done()
+    shown = toy("serve", "audit").out
+    assert [line.split()[0] for line in shown.splitlines()[1:]][:3] == ["1", "2", "3"]
+    assert "account made" in shown
+    (row,) = toy("serve", "audit", "--name", "team", "--json").json
+    assert (row["action"], row["name"], row["detail"]) == ("level set", "team/base", "private")
+    assert len(toy("serve", "audit", "--limit", "1", "--json").json) == 1
+    assert toy("serve", "audit", "--since", "2999-01-01", "--json").json == []
+    checked = toy("serve", "audit", "--check")
+    assert re.fullmatch(r"\d+ rows as written; the newest is \d+:[0-9a-f]{64}\n", checked.out)
+    said = toy("serve", "audit", "--check", "--json").json
+    assert said["problems"] == []
+
+
+def test_the_setup_is_checked(toy: Run) -> None:
+    assert (toy("serve", "check").code, toy("serve", "check").out) == (
+        0,
+        "no scrub has ended yet\n",
+    )
+    Path("scrub.json").write_text(
+        '{"last": {"began": "2026-11-27T00:00:00+00:00", "ended": "2099-11-27T00:10:00+00:00",'
+        ' "files": 3, "bytes": 12000000, "damaged": ["object blake3:00"]}}'
+    )
+    Path("accounts.db").chmod(0o644)
+    said = toy("serve", "check")
+    assert said.code == 1
+    assert "to 2099-11-27T00:10:00+00:00): 3 files, 12.0 MB, 1 damaged" in said.out
+    assert "object blake3:00 is damaged" in said.err
+    assert "chmod 600" in said.err
+    told = toy("serve", "check", "--json")
+    assert told.json["scrub"]["last"]["files"] == 3
+    assert told.json["problems"] == [line for line in said.err.splitlines() if line]
+
+
+def test_quotas_are_set_and_shown(toy: Run) -> None:
+    assert "what the disk has room for" in toy("serve", "quota").err
+    assert toy("serve", "quota", "team", "1.5MB").out.split()[4:7] == ["team", "1.5", "MB"]
+    (row,) = toy("serve", "quota", "--json").json
+    assert (row["namespace"], row["bytes"]) == ("team", 1_500_000)
+    assert row["holds"] > 1000
+    assert toy("serve", "quota", "other", "--json").json == []
+    assert toy("serve", "quota", "team", "none", "--json").json == []
+    toy("serve", "quota", "team", "much").refused("'much' is no number of bytes", "200GB")
+
+
+def test_a_backup_is_a_zoo(toy: Run, tmp_path: Path) -> None:
+    toy("serve", "user", "add", "ann").done()
+    to = str(tmp_path / "to")
+    assert re.fullmatch(rf"copied \d+ files, .*B to {to}\n", toy("serve", "backup", to).out)
+    assert toy("serve", "backup", to, "--json").json["files"] < 9
+    assert toy("serve", "user", "--home", to, "--json").json[0]["name"] == "ann"
+    toy("verify", "--home", to).done()
+    toy("serve", "backup", ".").refused("are within each other")
+
+
 def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "make one: zoo serve user add NAME" in toy("serve", "user").err
     assert "make one: zoo serve token create ACCOUNT" in toy("serve", "token").err

@@ -236,6 +236,18 @@ def test_a_new_name_can_be_told_from_others(
         assert "Empty" not in str(caught.value)
 
 
+def test_a_full_namespace_takes_no_push(team: Served, zoos: tuple[Workspace, Workspace]) -> None:
+    mine, _ = zoos
+    login(team, "ann")
+    add_checkpoint(mine, "ann/large", tensors(7))
+    team.accounts.quotas.set("ann", 100)
+    with pytest.raises(Forbidden, match="ann may hold 100 bytes"):
+        push(mine, "ann/large", team.url)
+    assert not entries(team, "ann/large")
+    team.accounts.quotas.set("ann", None)
+    push(mine, "ann/large", team.url)
+
+
 def test_names_are_deleted_protected_and_restored(
     team: Served, zoos: tuple[Workspace, Workspace]
 ) -> None:
@@ -263,6 +275,15 @@ def test_names_are_deleted_protected_and_restored(
     names.restore(mine, ref, team.url)
     login(team, "ben", "read")
     pull(theirs, "ann/gone", team.url)
+    told = team.accounts.audit.rows(name="ann/gone", limit=99)
+    assert [each.action for each in told if each.action != "refused"] == [
+        "name made",
+        "name protected",
+        "name unprotected",
+        "name deleted",
+        "name restored",
+    ]
+    assert {each.who for each in told} == {"ann"}
     assert [each.why for each in entries(team, "ann/gone")] == [
         "push",
         "protect",

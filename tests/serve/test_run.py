@@ -12,18 +12,21 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.served import Served, serving
 
 import zoo
 from zoo.errors import InvalidOption, MissingPackage, Unavailable
-from zoo.serve import PACKAGES, check_installed, run
+from zoo.serve import PACKAGES, check_installed
+from zoo.serve.http import answer, cycle
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.run import Server
 from zoo.serve.table import ROUTES
+from zoo.serve.watch import logs
 from zoo.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -103,10 +106,29 @@ def test_it_can_stand_behind_a_proxy_below_a_path(tmp_path: Path, served: Served
         assert behind.server.url == "https://lab.org/zoo"
 
 
+def test_files_go_without_a_copy_whatever_a_proxy_says(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sent = cycle._send_file, []
+
+    async def noted(*args: Any) -> None:
+        sent.append(args)
+        await send(*args)
+
+    monkeypatch.setattr(cycle, "_send_file", noted)
+    monkeypatch.setattr(answer, "SMALL", 0)
+    with serving(served.root, "https://lab.org") as behind:
+        asked = "/team/net/resolve/main/more.safetensors"
+        there = behind.ask(asked, token=token, Host="lab.org").headers["location"]
+        got = behind.ask(there, token=token, Host="lab.org", X_Forwarded_Proto="https")
+    assert len(got.body) == 2304
+    assert sent
+
+
 def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extra = [re.split("[><=]", each)[0] for each in project["optional-dependencies"]["serve"]]
-    assert sorted(extra) == sorted(PACKAGES)
+    assert sorted(each.replace("-", "_") for each in extra) == sorted(PACKAGES)
     check_installed()
     monkeypatch.setattr("zoo.serve.find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(MissingPackage, match="uvicorn") as lacking:
@@ -146,7 +168,7 @@ def test_it_answers_soon(tmp_path: Path) -> None:
 
 
 def test_nobodys_text_makes_a_line_of_the_log() -> None:
-    lines = run._Lines("%(message)s")
+    lines = logs._Lines("%(message)s")
     forged = "it failed\n2026-01-01 a lie\x1b[2J\u202e"
     record = logging.makeLogRecord({"msg": "%s holds files only: %s", "args": ("a/b", forged)})
     assert lines.format(record) == "a/b holds files only: it failed?2026-01-01 a lie?[2J?"

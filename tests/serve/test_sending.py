@@ -38,6 +38,7 @@ from zoo.serve import run
 from zoo.serve.app import SHARE
 from zoo.serve.http import call, cycle, slots
 from zoo.serve.hub import lfs
+from zoo.serve.keep import patient
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
@@ -559,7 +560,10 @@ def test_a_prune_leaves_what_was_sent_for_a_day(ann: Sender) -> None:
     assert doomed >= {str(digest) for digest, _ in objects_of([file.stored])}
 
 
-def test_while_a_prune_is_under_way_a_client_asks_again(ann: Sender) -> None:
+def test_while_a_prune_is_under_way_for_long_a_client_asks_again(
+    ann: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "SECONDS", 0.0)
     data = os.urandom(1000)
     path = ann.upload(data)
     with ann.store.pruning():

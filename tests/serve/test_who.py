@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -150,8 +151,8 @@ def test_every_route_for_everybody(
 def check_other_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
     if route in NATIVE:
         check_native_route(route, level, who, got)
-    elif route.scope == "account":
-        assert (got.code == "NoToken") == (who == "nobody")
+    elif route.scope in ("account", "admin"):
+        check_account_route(route, who, got)
     elif route.path == "/api/models":
         assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
 
@@ -176,6 +177,13 @@ def check_native_route(route: Route[Hub], level: Level, who: str, got: Got) -> N
         assert any(key.startswith("refs/team/net/") for key in got.json["newest"]) == reads
 
 
+def check_account_route(route: Route[Hub], who: str, got: Got) -> None:
+    """Who may not is told so, whatever else is asked."""
+    assert (got.code == "NoToken") == (who == "nobody")
+    if route.scope == "admin" and who != "nobody":
+        assert (got.code == "Forbidden") == (who != "admin"), (who, got)
+
+
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
     """Who may is told that it is protected, or there already: so nothing is changed."""
     action = BODIES[route.path][1]
@@ -195,7 +203,7 @@ def test_each_route_that_names_a_repository_says_who_may_ask() -> None:
             refuses_all = set(route.errors) in ({"NotFound"}, {"RepoNotFound"})
             assert route.scope in ACTIONS or refuses_all, route.path
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
-    assert {*get_args(Scope)} == {"open", "listed", "account", *ACTIONS}
+    assert {*get_args(Scope)} == {"open", "listed", "account", "admin", *ACTIONS}
 
 
 @pytest.mark.parametrize(("level", "purpose"), [*itertools.product(LEVELS, PURPOSES)])
@@ -510,7 +518,25 @@ def with_accounts(workspace: Workspace) -> None:
     accounts.grant("team/net", "ann", "reader")
     access = accounts.authenticate(None, "team/net")[1].access("team/net")
     assert (access.level, access.roles) == ("private", {"ann": "reader"})
+    chained_by_several(workspace, accounts)
     accounts.close()
+
+
+def chained_by_several(workspace: Workspace, accounts: Accounts) -> None:
+    """Rows of several who write at once, as several processes do, follow each other."""
+    before = accounts.audit.head().number
+    with closing(Accounts.of(workspace)) as other:
+        threads = [
+            threading.Thread(target=lambda each=each: [each.audit.note("pruned", "") for _ in "12"])
+            for each in (accounts, other, accounts, other)
+        ]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    head, wrong = accounts.audit.check()
+    assert (head.number - before, wrong) == (8, [])
+    assert head == accounts.audit.head()
 
 
 def test_accounts_of_a_newer_zoo_are_refused(tmp_path: Path) -> None:

@@ -213,3 +213,9 @@ BASE_MODELS = 16
 
 INDEXED_CLASSES = 25_000
 """Class names of a checkpoint that are indexed: enough for ImageNet-21k. It may list any number."""
+
+SPARE_BYTES = 1 << 30
+"""Bytes that must be free where a server's store is; with less it says that it is not ready."""
+
+SCRUB_BYTES = 20 * 10**6
+"""Bytes a second that a server reads of its store to see that they are what was stored."""

@@ -8,7 +8,7 @@ from zoo.errors import MissingPackage
 
 __all__ = ["check_installed"]
 
-PACKAGES = ("anyio", "starlette", "uvicorn", "httptools", "lz4")
+PACKAGES = ("anyio", "starlette", "uvicorn", "httptools", "lz4", "prometheus_client")
 
 
 def check_installed() -> None:

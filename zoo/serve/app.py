@@ -22,14 +22,17 @@ from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
+from zoo.serve.http.meter import Meter
 from zoo.serve.http.router import Route, Router
 from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.table import ROUTES
+from zoo.serve.watch.logs import without_secrets
+from zoo.serve.who.audit import Origin, came, known_as
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
-from zoo.serve.who.tokens import TOKEN
+from zoo.serve.who.tokens import read_secret
 
 __all__ = ["App"]
 
@@ -43,6 +46,10 @@ SHARE = 10
 """So many of these files come from one token."""
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
+
+TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
+TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
+"""Refusals that the audit log is told of, the latter where something was to be changed."""
 
 
 class App:
@@ -58,28 +65,46 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         assert scope["type"] == "http", scope["type"]
-        began, headers = time.monotonic(), Headers(scope=scope)
-        trace = trace_of(headers)
-        answer = await self._answer(scope, receive, headers, trace)
-        whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
-        zero_copy = ZERO_COPY in scope.get("extensions", {})
+        self.hub.under_way += 1
         try:
-            await send_answer(whole, send, head=scope["method"] == "HEAD", zero_copy=zero_copy)
+            await self._answer_one(scope, receive, send)
         finally:
-            _log(scope, whole, trace, time.monotonic() - began)
+            self.hub.under_way -= 1
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: Headers, trace: str) -> Answer:
+    async def _answer_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, headers = time.monotonic(), Headers(scope=scope)
+        meter, zero_copy = Meter(receive, send), ZERO_COPY in scope.get("extensions", {})
+        trace, client = trace_of(headers), (scope.get("client") or ("",))[0]
+        with came(client, trace) as origin:
+            route, answer = await self._answer(scope, meter.receive, headers, trace)
+        whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
+        is_head = scope["method"] == "HEAD"
+        try:
+            await send_answer(whole, meter.send, head=is_head, zero_copy=zero_copy)
+        finally:
+            seconds = time.monotonic() - began
+            _log(scope, route, whole, origin, meter, seconds)
+            sizes = meter.received, meter.sent
+            self.hub.metrics.answered(route, whole.status, seconds, *sizes)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Headers, trace: str
+    ) -> tuple[str, Answer]:
+        """The row of the table that a request is for, and the answer."""
+        row = "-"
         try:
             base, prefix = self.address.base(headers), self.address.prefix
             call = read_head(scope, base=base, prefix=prefix, id=trace)
             if headers.get("transfer-encoding", "chunked").lower() != "chunked":
                 raise Refused("BadRequest", "a body is sent as it is, or in chunks")
             route, fields = self.router.find(call)
+            row = f"{route.method} {route.path}"
             if route.method == "GET":
-                return await run_sync(self.answer, call, route, fields, limiter=self._answering)
-            return await self._answer_sent(call, route, fields, receive)
+                limiter = self._answering
+                return row, await run_sync(self.answer, call, route, fields, limiter=limiter)
+            return row, await self._answer_sent(call, route, fields, receive)
         except Refused as refused:
-            return refused.answer()
+            return row, refused.answer()
 
     async def _answer_sent(
         self, call: Call, route: HubRoute, fields: Mapping[str, str], receive: Receive
@@ -92,7 +117,8 @@ class App:
             call = replace(call, pieces=arriving(receive, get_running_loop()))
             async with self._sending.taken(asked.actor.id or self.hub.seals.token(seal_of(call))):
                 done = replace(asked, call=call), route, fields
-                return await run_sync(self._handled, *done, limiter=self._arriving)
+                with self.hub.metrics.uploads.track_inprogress():
+                    return await run_sync(self._handled, *done, limiter=self._arriving)
         if route.scope != "open":  # no handler of those looks at it
             async with self._telling.taken(asked.actor.id):
                 call = replace(call, body=await read_body(call.headers, receive))
@@ -122,10 +148,12 @@ class App:
             try:
                 return what()
             except Refused as refused:
-                if refused.code == "RepoNotFound" and _action(route):
-                    return self._new_name(call, route, repo_of(fields)) or refused.answer()
+                moved = refused.code == "RepoNotFound" and _action(route)
+                if moved and (there := self._new_name(call, route, repo_of(fields))):
+                    return there
                 raise
         except Refused as refused:
+            self._note(refused, call, route, fields)
             return refused.answer()
         except (Conflict, Unavailable) as error:  # a prune is under way, or somebody was faster
             return _told("Busy", error, call, {"Retry-After": "2"})
@@ -139,6 +167,16 @@ class App:
             LOG.exception("request %s failed", call.id)
             return Refused("Failed").answer()
 
+    def _note(
+        self, refused: Refused, call: Call, route: HubRoute, fields: Mapping[str, str]
+    ) -> None:
+        """Tell the audit log of a token that is none, and of what somebody may not change."""
+        changes = call.method not in ("GET", "HEAD")
+        if refused.code in TRIED or (changes and refused.code in TRIED_TO_CHANGE):
+            name = repo_of(fields) if _action(route) else ""
+            asked = f"{call.method} {route.path}: {refused.message}"
+            self.hub.accounts.audit.refuse(refused.code, name, asked)
+
     def _asked(self, route: HubRoute, call: Call, fields: Mapping[str, str]) -> Ask:
         """The request with who asks.
 
@@ -148,11 +186,17 @@ class App:
         if route.scope == "open":
             return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
         repo = repo_of(fields) if _action(route) else ""
-        actor, rules = self.hub.accounts.authenticate(_token(call), repo)
+        sent = _token(call)
+        actor, rules = self.hub.accounts.authenticate(sent, repo)
         if actor is None:
+            secret = read_secret(sent or "")
+            known_as("", secret.id if secret else "")
             raise Refused("InvalidToken", BAD_TOKEN)
-        if route.scope == "account" and not actor.name:
+        known_as(actor.name, actor.id)
+        if route.scope in ("account", "admin") and not actor.name:
             raise Refused("NoToken")
+        if route.scope == "admin" and (not actor.admin or actor.only):
+            raise Refused("Forbidden", "that is for admins, with a token for everything")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
         if action := _action(route):
             ask.require(action)
@@ -203,8 +247,24 @@ def _told(
     return Refused(code, headers=headers).answer()
 
 
-def _log(scope: Scope, answer: Answer, trace: str, seconds: float) -> None:
-    path = TOKEN.sub("zoo_…", scope["raw_path"].decode("ascii", "replace"))
-    client = (scope.get("client") or ("-",))[0]
-    what = f"{answer.status} {answer.code}".strip()
-    LOG.info("%s %s %s %s %.0f ms %s", client, scope["method"], path, what, 1000 * seconds, trace)
+def _log(
+    scope: Scope, route: str, answer: Answer, origin: Origin, meter: Meter, seconds: float
+) -> None:
+    path = without_secrets(scope["raw_path"].decode("ascii", "replace"))
+    what, ms = f"{answer.status} {answer.code}".strip(), round(1000 * seconds)
+    fields = {
+        "request": origin.request,
+        "address": origin.address,
+        "account": origin.who,
+        "token": origin.token,
+        "method": scope["method"],
+        "path": path,
+        "route": route,
+        "status": answer.status,
+        "code": answer.code,
+        "ms": ms,
+        "received": meter.received,
+        "sent": meter.sent,
+    }
+    line = origin.address or "-", scope["method"], path, what, ms, origin.request
+    LOG.info("%s %s %s %s %s ms %s", *line, extra={"fields": fields})

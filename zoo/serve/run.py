@@ -11,13 +11,15 @@ from functools import partial
 
 import uvicorn
 
-from zoo.domain.progress import clean
 from zoo.errors import Unavailable, ZooError
+from zoo.reflog import now
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
+from zoo.serve.watch.logs import Format, logging_as
+from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
@@ -59,10 +61,12 @@ class Server(uvicorn.Server):
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (("prepare", self._prepare), ("tend", self._tend))
-        ]
+            for name, work in (
+                ("prepare", self._prepare), ("tend", self._tend), ("scrub", self._scrub)
+            )
+        ]  # fmt: skip
         workspace.registry  # noqa: B018 - opened by one thread
-        self.hub = Hub(workspace, Accounts.of(workspace))
+        self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url))
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -72,6 +76,8 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            # Whose address it is, a proxy says; without one, any program of this machine could.
+            proxy_headers=bool(address.public_url),
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
@@ -108,9 +114,22 @@ class Server(uvicorn.Server):
         """Now and then, delete what was sent and not committed, and look what is there."""
         store = self.hub.workspace.store
         _try(partial(clear_sent, store))  # all is being described now, by who looks at it next
+        told = ""
         while not self._ended.wait(TEND_SECONDS):
             _try(partial(clear_sent, store))
             _try(self.hub.blobs.holders.look_at_all)
+            if (day := now()[:10]) != told:
+                told = day
+                _try(self._tell_head)
+
+    def _tell_head(self) -> None:
+        """Note where the audit log ends: it could be cut off there."""
+        LOG.info("the newest row of the audit log is %s", self.hub.accounts.audit.head())
+
+    def _scrub(self) -> None:
+        """Read the store again and again, to see that it is what was stored."""
+        hub, found = self.hub, partial(self.hub.accounts.audit.note, "damage found")
+        Scrub(hub.workspace.store, lambda: hub.under_way > 0, found, self._ended).work()
 
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
@@ -156,30 +175,20 @@ def _listen(address: Address) -> socket.socket:
 PORT = "another one may have it: zoo serve --port 8766"
 
 
-class _Lines(logging.Formatter):
-    """A line for each record, whatever somebody's texts in it are; lines of a traceback begin with
-    spaces.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging has it
-        return clean(super().formatMessage(record))
-
-    def formatException(self, ei: logging._SysExcInfoType) -> str:  # noqa: N802
-        return "\n".join(f"  {clean(line)}" for line in super().formatException(ei).splitlines())
-
-
 def run(
-    workspace: Workspace, address: Address, told: Callable[[str], None], *, quiet: bool
+    workspace: Workspace,
+    address: Address,
+    told: Callable[[str], None],
+    *,
+    quiet: bool,
+    log_format: Format = "text",
 ) -> None:
     """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request.
 
     Raises:
         Unavailable: It cannot listen there.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(message)s"))
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.WARNING if quiet else logging.INFO)
-    LOG.propagate = False  # else warnings would be told twice
-    with suppress(KeyboardInterrupt):  # it is how a server is ended
+    level = logging.WARNING if quiet else logging.INFO
+    # Ctrl-C is how a server is ended.
+    with logging_as(log_format, level), suppress(KeyboardInterrupt):
         Server(workspace, address, told).run()

@@ -428,6 +428,11 @@ class Store(Refs):
         """
         return pruning(self.backend)
 
+    @property
+    def is_uploading(self) -> bool:
+        """Whether this thread is within an `upload`."""
+        return bool(getattr(self._thread, "uploads", False))
+
     @contextmanager
     def upload(self) -> Iterator[None]:
         """Announce that things are being written, so that no prune runs meanwhile.
@@ -435,7 +440,7 @@ class Store(Refs):
         Raises (on entry):
             Conflict: A prune is under way.
         """
-        if getattr(self._thread, "uploads", False):
+        if self.is_uploading:
             # Within an upload nothing is pruned, and a prune that is about to give way to it must
             # not stop it here.
             yield

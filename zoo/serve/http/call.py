@@ -45,6 +45,7 @@ class Call:
         pieces: A body that may be large, as it comes.
         base: The URL that this server is asked by, without a slash at the end.
         id: What tells it from others in logs: the client's own, if it sent one.
+        address: Where it came from.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Call:
     pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
     base: str
     id: str
+    address: str = ""
 
     @property
     def form(self) -> Mapping[str, list[str]]:
@@ -100,6 +102,7 @@ def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa
         headers=Headers(scope=scope),
         base=base,
         id=id,
+        address=(scope.get("client") or ("",))[0],
     )
 
 

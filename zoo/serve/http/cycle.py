@@ -101,8 +101,8 @@ async def _with_files(
         else:
             await send(message)
 
-    # sendfile needs a plain socket.
-    if scope["scheme"] == "http":
+    # sendfile needs a plain socket; a proxy may say https and has such a one.
+    if cycle.transport.get_extra_info("sslcontext") is None:
         scope["extensions"] = {**scope.get("extensions", {}), ZERO_COPY: {}}
     await app(scope, receive, send_any)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from urllib.parse import urlencode
 
@@ -20,8 +21,11 @@ from zoo.serve.hub.reach import Reaching
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.room import Room
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
+from zoo.serve.watch.health import Health
+from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
@@ -39,18 +43,25 @@ class Hub:
     """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
 
     Attributes:
+        behind_proxy: Whether requests may come through another program.
+        under_way: Requests that are being answered.
         changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
             on in one that was deleted meanwhile would make it again.
     """
 
     workspace: Workspace
     accounts: Accounts
+    behind_proxy: bool = False
+    under_way: int = 0
     changing: Lock = field(default_factory=Lock)
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(init=False)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
+    room: Room = field(init=False)
     seals: Seals = field(init=False)
     reach: Reaching = field(init=False)
 
@@ -59,9 +70,11 @@ class Hub:
         store = self.workspace.store
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
-        self.adopter = Adopter(self.workspace)
+        self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reaching(store, self.accounts.reach)
+        self.room = Room(store)
+        self.health = Health(store, self.accounts.audit.head)
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP and
@@ -71,6 +84,11 @@ class Hub:
             return True
         made = self.accounts.repos.made(repo)
         return made is not None and made >= self.history.emptied(repo)
+
+    def tell(self, action: str, ref: Reference, entry: RefEntry) -> None:
+        """Tell the audit log that a name was moved, made, protected or deleted."""
+        at = f"entry {entry.number}: {entry.why}, {entry.manifest}"
+        self.accounts.audit.note(action, str(ref), at)
 
     def stop(self) -> None:
         """Begin nothing more beside answering."""

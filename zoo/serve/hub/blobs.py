@@ -17,9 +17,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
+from zoo.serve.hub.quota import check_fits, check_size, note_sent
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
+from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
@@ -58,7 +60,9 @@ class Blobs:
             Corrupt: It has another size, or another SHA-256; nothing was kept.
             DiskFull: No space left; nothing was kept.
             Conflict: A prune is under way.
+            Refused: The namespace may not hold it; nothing was kept.
         """
+        check_size(ask, size)
         if size > shutil.disk_usage(self._store.root).free:
             raise DiskFull(self._store.root)
         return self._take_in(ask, pieces, size, sha256, None)
@@ -88,10 +92,13 @@ class Blobs:
                 weights=weights,
                 object=None if weights else came.object,
             )
-            with self._store.upload():
+            if git is None:
+                check_fits(ask, objects_of([blob.stored]))
+            with patient_upload(self._store):
                 came.publish()
                 if git is None:
                     keep_sent(self._store, ask.actor.name, ask.repo, blob)
+                    note_sent(ask, objects_of([blob.stored]))
         return blob
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:

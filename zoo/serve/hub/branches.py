@@ -64,7 +64,7 @@ def create_tag(ask: Ask, revision: str) -> Answer:
     """Give a commit a name that stays where it is."""
     wanted = ask.call.read(_Tag)
     ref = _make(ask, wanted.tag, revision, wanted.message or "")
-    ask.hub.workspace.protect(ref, on=True)
+    ask.hub.tell("name protected", ref, ask.hub.workspace.protect(ref, on=True))
     return json_answer({})
 
 
@@ -101,9 +101,12 @@ def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     try:
         with ask.hub.changing:
             ask.check_there()
-            workspace.move(ref, commit.manifest, branched(commit), note=message, check=check)
+            entry = workspace.move(
+                ref, commit.manifest, branched(commit), note=message, check=check
+            )
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None
+    ask.hub.tell("name made", ref, entry)
     return ref
 
 
@@ -117,6 +120,7 @@ def _delete(ask: Ask, name: str, *, fixed: bool) -> None:
     try:
         if fixed:
             entry = workspace.protect(version.ref, on=False)
-        workspace.delete(version.ref, of=entry)
+        gone = workspace.delete(version.ref, of=entry)
     except Conflict:
         raise Refused("Conflict", f"'{name}' was moved meanwhile: look again") from None
+    ask.hub.tell("name deleted", version.ref, gone)

@@ -21,8 +21,10 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
+from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
+from zoo.serve.keep.patient import patient_upload
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
 
@@ -145,7 +147,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     if sent.parent and not _is_parent(sent.parent, head):
         now = f"it is at {head.id}" if head else "it has no commits"
         raise Refused("Moved", f"{revision} is not at {sent.parent:.40} any more: {now}")
-    with store.upload():
+    with patient_upload(store):
         before = tree_of(ask, head)
         after = applied(sent.each, before)
         if head and after == before:
@@ -153,6 +155,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
         _check_adds(ask, before, after)
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
+        check_fits(ask, snapshot.objects())
         digest = _put_snapshot(ask, snapshot)
         number = _move(ask, ref, version, digest, sent.message).number
     adopt_later(ask.hub, ask.actor, ref, digest, snapshot)
@@ -233,6 +236,7 @@ def _move(
         raise Refused("Forbidden", f"{ref} is protected") from None
     except Conflict:
         raise _Moved from None
+    ask.hub.tell("name moved" if version else "name made", ref, entry)
     try:
         workspace.index.put(ref, entry)
     except ZooError as error:

@@ -17,6 +17,7 @@ from zoo.errors import Corrupt, disk_errors
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.quota import check_size
 from zoo.serve.hub.sealed import opened, refusing, sealed
 from zoo.serve.who.seals import Seal
 
@@ -78,6 +79,10 @@ def _told(ask: Ask, file: File, parts: int) -> dict[str, object]:
     if there := ask.hub.blobs.find(file.oid, ask):
         wrong = {"code": 422, "message": f"the file of that SHA-256 has {there.size} bytes"}
         return said if there.size == file.size else {**said, "error": wrong}
+    try:
+        check_size(ask, file.size)
+    except Refused as refused:
+        return {**said, "error": {"code": refused.status, "message": refused.message}}
     upload = token_hex(8)
     verify = {"href": f"{ask.call.base}/{ask.repo}.git/info/lfs/objects/verify"}
 

@@ -11,6 +11,7 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
@@ -86,7 +87,8 @@ def delete(ask: Ask) -> Answer:
             if each.entry.protected or ask.hub.accounts.is_protected(each.ref):
                 raise Refused("Forbidden", f"{each.ref} is protected: it cannot be deleted")
         for each in versions:
-            ask.hub.workspace.delete(each.ref, of=each.entry)
+            gone = ask.hub.workspace.delete(each.ref, of=each.entry)
+            ask.hub.tell("name deleted", each.ref, gone)
         ask.hub.accounts.repos.remove(path)
     return json_answer({})
 
@@ -113,6 +115,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
+    check_fits(ask, ask.hub.room.of_repo(old), new)
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)

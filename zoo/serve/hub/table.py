@@ -15,6 +15,7 @@ from zoo.serve.hub import (
     refs,
     repos,
     tree,
+    watching,
     xet,
 )
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
@@ -40,6 +41,14 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/healthz", scope="open", handler=account.health,
         summary="that the server answers",
+    ),
+    Route(
+        method="GET", path="/readyz", scope="open", handler=watching.ready,
+        summary="that the store, the database and the disk are well",
+    ),
+    Route(
+        method="GET", path="/metrics", scope="listed", handler=watching.metrics,
+        errors=("NoToken", "Forbidden"), summary="figures for Prometheus",
     ),
     Route(
         method="GET", path="/api/whoami-v2", scope="account", handler=account.whoami,
@@ -71,6 +80,10 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/api/telemetry/{path...}", scope="open", handler=account.telemetry,
         summary="nothing is kept of it",
+    ),
+    Route(
+        method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
+        errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
     ),
     *ABSENT,
     Route(

@@ -17,6 +17,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import refuse_pull_request
+from zoo.serve.hub.quota import check_size
 from zoo.serve.hub.sealed import opened, refusing, seal_of, sealed
 from zoo.serve.keep.shard import SHARD_BYTES, shard_files
 from zoo.serve.keep.xorbs import Xorbs
@@ -30,6 +31,7 @@ def write_token(ask: Ask, revision: str) -> Answer:
     """Where to send files, and the token for that."""
     del revision
     refuse_pull_request(ask)
+    check_size(ask, 1)  # what comes is not known yet
     space = token_hex(8)
     token, seal = sealed(ask, "xet", space)
     url = f"{ask.call.base}/xet/{space}"

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 
 import msgspec
@@ -30,10 +31,12 @@ ANSWER = msgspec.json.Decoder(Adopted)
 
 
 class Adopter:
-    """Has the snapshots of a zoo adopted, one after the other, each in a process of its own."""
+    """Has the snapshots of a zoo adopted, one after the other, each in a process of its own;
+    ``moved`` is told of each name that moves.
+    """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, moved: Callable[[Reference, RefEntry], None]) -> None:
+        self._workspace, self._moved = workspace, moved
         self._names: SimpleQueue[str] = SimpleQueue()
         self._wanted: dict[str, tuple[Wanted, str]] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,4 +114,5 @@ class Adopter:
         with workspace.store.upload():
             whole = Snapshot.of(snapshot.files, checkpoint)
             digest = workspace.store.put("manifests", whole.to_bytes())
-            workspace.move(ref, digest, ADOPTED, check=check)
+            entry = workspace.move(ref, digest, ADOPTED, check=check)
+        self._moved(ref, entry)

@@ -16,7 +16,9 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.quota import check_fits
 from zoo.serve.hub.repos import check_made
+from zoo.serve.keep.patient import patient_upload
 from zoo.serve.native.keys import Entry
 from zoo.store.encoded import absent
 from zoo.store.manifests import Document, ancestry_of
@@ -36,7 +38,7 @@ def move(ask: Ask, to: Entry, data: bytes) -> Answer:
     except InvalidManifest as error:
         raise Refused("BadRequest", str(error)) from None
     hub = ask.hub
-    with hub.changing:
+    with patient_upload(hub.workspace.store), hub.changing:  # from here on nothing is pruned
         now = hub.workspace.store.read_ref(ref)
         if _is_again(ask, wanted, now):
             return Answer(status=201)
@@ -75,7 +77,8 @@ def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> N
         _delete(ask, ref, there)
     elif there and stays and wanted.protected != there.protected:
         ask.check_move(ref, there, onward=False)  # it keeps others from it
-        workspace.protect(ref, on=wanted.protected)
+        entry = workspace.protect(ref, on=wanted.protected)
+        ask.hub.tell("name protected" if entry.protected else "name unprotected", ref, entry)
     elif wanted.deleted or wanted.protected:
         raise Refused("BadRequest", "a name is deleted or protected where it is")
     elif now and stays and not there:
@@ -90,12 +93,12 @@ def _delete(ask: Ask, ref: Reference, there: RefEntry) -> None:
     ask.check_move(ref, there, onward=False)
     if there.protected:
         raise Refused("Forbidden", f"{ref} is protected: zoo protect --off")
-    ask.hub.workspace.delete(ref, of=there)
+    ask.hub.tell("name deleted", ref, ask.hub.workspace.delete(ref, of=there))
 
 
 def _restore(ask: Ask, ref: Reference) -> None:
     try:
-        ask.hub.workspace.restore(ref)
+        ask.hub.tell("name restored", ref, ask.hub.workspace.restore(ref))
     except MissingObject:
         raise Refused("NotFound", f"a prune has taken what {ref} pointed at") from None
 
@@ -110,20 +113,21 @@ def _move(ask: Ask, ref: Reference, wanted: RefEntry, there: RefEntry | None) ->
         check_made(ask, ref.path)
     if digest not in hub.reach.there(ask, [digest]):
         _send_again(digest)
-    with workspace.store.upload():  # from here on nothing is pruned
-        try:
-            document = workspace.store.document(digest)
-            line = {digest, *ancestry_of(workspace.store, digest)}
-        except (ZooError, FileNotFoundError):
-            _send_again(digest)
-        ask.check_move(ref, there, onward=there is None or there.manifest in line)
-        _check_whole(ask, document)
+    try:
+        document = workspace.store.document(digest)
+        line = {digest, *ancestry_of(workspace.store, digest)}
+    except (ZooError, FileNotFoundError):
+        _send_again(digest)
+    ask.check_move(ref, there, onward=there is None or there.manifest in line)
+    _check_whole(ask, document)
+    check_fits(ask, document.objects(), ref.path)
 
-        def check(newest: RefEntry | None) -> None:
-            if (newest.number if newest else 0) != wanted.number - 1:
-                raise Conflict(f"{ref} has moved")
+    def check(newest: RefEntry | None) -> None:
+        if (newest.number if newest else 0) != wanted.number - 1:
+            raise Conflict(f"{ref} has moved")
 
-        workspace.move(ref, digest, PUSHED, note=wanted.note, check=check)
+    entry = workspace.move(ref, digest, PUSHED, note=wanted.note, check=check)
+    hub.tell("name moved" if there else "name made", ref, entry)
     if isinstance(document, Snapshot):
         adopt_later(hub, ask.actor, ref, digest, document)
 

@@ -25,6 +25,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import refusing
+from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import decode_object, header_of, read_encoded
 from zoo.store.folder import FolderBackend
@@ -118,7 +119,7 @@ def _publish(ask: Ask, digest: Digest, name: str, file: BinaryIO) -> None:
     store, key = ask.hub.workspace.store, name_of("objects", digest)
     assert isinstance(store.backend, FolderBackend)
     store.disk.fsync_file(file)
-    with store.upload():
+    with patient_upload(store):
         store.disk.rename(name, key)
         store.backend.note(key)
         ask.hub.reach.keep_sent(ask, digest)
@@ -147,7 +148,7 @@ def _decode_here(store: Store, digest: Digest) -> None:
     """Keep as it is what somebody has pushed encoded into the zoo's folder: it may be a difference
     itself, and nobody was told so.
     """
-    with store.upload():
+    with patient_upload(store):
         store.replace("objects", digest, read_encoded(store, digest))
 
 
@@ -169,7 +170,7 @@ def _keep_manifest(ask: Ask, digest: Digest, data: bytes) -> None:
     if not sees_all(ask.actor):  # who has the folder can do so, too
         _check_document(data)
     store = ask.hub.workspace.store
-    with store.upload():
+    with patient_upload(store):
         store.replace("manifests", digest, [data])
         ask.hub.reach.keep_sent(ask, digest)
 

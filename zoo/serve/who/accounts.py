@@ -15,9 +15,11 @@ from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
+from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
+from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach import Reach
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
@@ -96,14 +98,17 @@ class _Said(NamedTuple):
 
 
 class Accounts:
-    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of, and
-    ``reach`` is which of them reach which objects.
+    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of,
+    ``reach`` which of them reach which objects, ``audit`` says who changed what, and ``quotas`` how
+    many bytes namespaces may hold.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cache: ReadCache[_Said] = ReadCache(engine)
         self.repos, self.reach = Repos(engine), Reach(engine)
+        self.audit = Audit(engine)
+        self.quotas = Quotas(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -134,6 +139,8 @@ class Accounts:
                     f"there is {'a team' if there.team else 'an account'} '{name}' already"
                 )
             connection.execute(insert(schema.account), made.to_json())
+            what = "team" if team else "account"
+            record(connection, f"{what} made", name, "an admin" if admin else "")
         return made
 
     def all(self) -> list[Account]:
@@ -156,6 +163,7 @@ class Accounts:
                 raise UnknownName(what, name, hint=lists)
             connection.execute(delete(schema.role).where(schema.role.c.path == name))
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
+            record(connection, f"{what} deleted", name)
 
     def new_token(
         self,
@@ -197,6 +205,7 @@ class Accounts:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
             connection.execute(insert(schema.token), row)
+            record(connection, "token made", made.id, _told(made))
         return made, secret
 
     def tokens(self) -> list[Token]:
@@ -219,7 +228,8 @@ class Accounts:
         with writing(self._engine) as connection:
             if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
-            connection.execute(change.values(revoked=_text(_now())))
+            if connection.execute(change.values(revoked=_text(_now()))).rowcount:
+                record(connection, "token revoked", id)
 
     def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
@@ -275,9 +285,13 @@ class Accounts:
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token
-        change = update(table).where(table.c.id == token_id).values(used=_text(now))
+        which = update(table).where(table.c.id == token_id)
         with writing(self._engine) as connection:
-            connection.execute(change)
+            first = which.where(table.c.used.is_(None)).values(used=_text(now))
+            if connection.execute(first).rowcount:
+                record(connection, "token used", token_id)
+            else:
+                connection.execute(which.values(used=_text(now)))
 
     def rules(self) -> Rules:
         """Who may do what, of all namespaces and repositories."""
@@ -298,6 +312,7 @@ class Accounts:
             connection.execute(delete(schema.level).where(schema.level.c.path == path))
             if level:
                 connection.execute(insert(schema.level), {"path": path, "level": level})
+            record(connection, "level set", path, level or "as its namespace")
 
     def grant(self, path: str, who: str, role: str | None) -> None:
         """Give an account or a team a role in a namespace or of a repository; None takes it away.
@@ -318,6 +333,7 @@ class Accounts:
                 put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("role", f"{who} in {path}", hint="zoo serve role lists them")
+            record(connection, f"role {'given' if role else 'taken'}", path, f"{who} {role or ''}")
 
     def patterns(self) -> list[str]:
         """What stands for names that stay where they are."""
@@ -342,6 +358,7 @@ class Accounts:
                 put(connection, table, [{"pattern": pattern}], ["pattern"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("pattern", pattern, hint="zoo serve protect lists them")
+            record(connection, f"pattern {'set' if on else 'ended'}", pattern)
 
     def is_protected(self, ref: Reference) -> bool:
         """Whether a pattern stands for a name."""
@@ -362,6 +379,12 @@ def _check_path(path: str) -> None:
     """See that a text is a namespace or a repository."""
     namespace, _, name = path.partition("/")
     Reference(namespace, name if "/" in path else namespace)
+
+
+def _told(token: Token) -> str:
+    """What a token is for, in a line."""
+    only = f", {' '.join(token.only)} only" if token.only else ""
+    return f"{token.account} to {token.purpose}{only}, until {token.expires or 'it is revoked'}"
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ from zoo.reflog import now
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
+from zoo.serve.who.audit import record
 
 __all__ = ["Repos"]
 
@@ -36,6 +37,7 @@ class Repos:
         """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:
             _put(connection, path, made=max(now(), emptied))
+            record(connection, "repository made", path)
 
     def remove(self, path: str) -> None:
         """Delete one, and what leads to it. What was said of it stays: it can be restored."""
@@ -43,6 +45,7 @@ class Repos:
             connection.execute(
                 delete(TABLE).where((TABLE.c.path == path) | (TABLE.c.moved == path))
             )
+            record(connection, "repository deleted", path)
 
     def copy_rules(self, old: str, new: str) -> None:
         """Say of a new name what was said of the old one, of which it stays true."""
@@ -52,6 +55,7 @@ class Repos:
                 rows = connection.execute(select(table).where(table.c.path == old)).mappings()
                 if found := [{**row, "path": new} for row in rows]:
                     connection.execute(insert(table), found)
+            record(connection, "rules copied", new, f"from {old}")
 
     def move(self, old: str, new: str) -> None:
         """Note that one has another name, to which the old one leads, and those before."""
@@ -59,6 +63,7 @@ class Repos:
             connection.execute(update(TABLE).where(TABLE.c.moved == old).values(moved=new))
             _put(connection, new)
             _put(connection, old, moved=new)
+            record(connection, "repository moved", old, f"to {new}")
 
     def moved(self, path: str) -> str | None:
         """The name that it has now, if it had this one before."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from zoo.registry.sql import Text
+from zoo.registry.sql import Text, Whole
 
 __all__ = [
     "REVISION",
     "VERSION_TABLE",
     "account",
+    "audit",
     "document",
     "followed",
     "holds",
@@ -19,12 +20,13 @@ __all__ = [
     "metadata",
     "named",
     "protected",
+    "quota",
     "repo",
     "role",
     "token",
 ]
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -124,4 +126,31 @@ followed = sa.Table(
     sa.Column("repo", Text, primary_key=True),
     sa.Column("tag", Text, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
+)
+
+# What was done, and what was refused: rows are added, never changed. The order of the columns is
+# that of the texts of which the hash is.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("number", Whole, primary_key=True, autoincrement=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("who", Text, nullable=False),
+    sa.Column("token", Text, nullable=False),
+    sa.Column("address", Text, nullable=False),
+    sa.Column("action", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("detail", Text, nullable=False),
+    sa.Column("result", Text, nullable=False),
+    sa.Column("request", Text, nullable=False),
+    sa.Column("before", Text, nullable=False),
+    sa.Column("hash", Text, nullable=False),
+)
+
+# How many bytes a namespace may hold.
+quota = sa.Table(
+    "quota",
+    metadata,
+    sa.Column("namespace", Text, primary_key=True),
+    sa.Column("bytes", Whole, nullable=False),
 )

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from zlib import crc32
 
-__all__ = ["TOKEN", "Secret", "new_secret", "read_secret"]
+__all__ = ["LIKE_TOKEN", "Secret", "new_secret", "read_secret"]
 
 LETTERS = string.digits + string.ascii_letters
 TOKEN = re.compile(r"zoo_([0-9A-Za-z]{8})_([0-9A-Za-z]{40})([0-9A-Za-z]{6})")
-"""What a token looks like; logs are searched for it."""
+LIKE_TOKEN = re.compile(r"zoo_([0-9A-Za-z]{8})_[0-9A-Za-z]{6,}")
+"""What looks like a token, or a part of one: no log has it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

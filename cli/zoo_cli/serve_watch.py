@@ -1,0 +1,197 @@
+"""zoo serve audit, check, quota and backup: what those who run a server look at."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from msgspec import to_builtins
+
+from zoo.domain.words import plural
+from zoo.errors import InvalidOption
+from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
+from zoo_cli.output import note, print_json, size, table
+
+if TYPE_CHECKING:
+    from zoo.serve.watch.scrub import Pass
+    from zoo.serve.who.accounts import Accounts
+    from zoo.serve.who.audit import Audit, Told
+
+__all__ = ["audit", "backup", "check", "opened_accounts", "quota"]
+
+BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
+UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T"))}
+TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
+
+
+def opened_accounts() -> Accounts:
+    """The accounts of the zoo to work in, closed with the command."""
+    from zoo.serve.who.accounts import Accounts
+
+    opened = Accounts.of(open_zoo().workspace)
+    click.get_current_context().call_on_close(opened.close)
+    return opened
+
+
+@command()
+@click.option("--since", type=click.DateTime(TIMES), help="From this day or time on, in UTC.")
+@click.option("--who", default="", metavar="ACCOUNT", help="What this account did or tried.")
+@click.option("--name", default="", help="What was done with this, and with what is below it.")
+@click.option("--limit", type=POSITIVE, default=50, help="The newest so many.")
+@flag("--check", help="See that no row was changed, taken out or added in between.")
+def audit(
+    since: datetime | None, who: str, name: str, limit: int, check: bool, as_json: bool
+) -> None:
+    """Show who changed what over HTTP or by zoo serve, and what was refused to whom.
+
+    Rows are added and never changed; each has the hash of the one before. NAME is a repository, a
+    namespace, an account or the id of a token. What zoo does with names on the command line is in
+    their own log: zoo log.
+
+    \b
+    Examples:
+      zoo serve audit
+      zoo serve audit --since 2026-11-01 --who ann
+      zoo serve audit --name team/flowers --json
+      zoo serve audit --check
+    """
+    rows = opened_accounts().audit
+    if check:
+        _check(rows, as_json=as_json)
+        return
+    begin = since.strftime(TIMES[1]) if since else ""
+    found = rows.newest(since=begin, who=who, name=name, limit=limit)
+    if as_json:
+        print_json([row.to_json() for row in found])
+    elif found:
+        table(
+            ("ROW", "WHEN", "WHO", "FROM", "WHAT", "NAME", "MORE"), [_shown(row) for row in found]
+        )
+    else:
+        note("there are no such rows")
+
+
+def _shown(row: Told) -> tuple[object, ...]:
+    what = row.action if row.result == "done" else f"{row.action}: {row.result}"
+    who, address = row.who or row.token or "-", row.address or "here"
+    return row.number, row.at, who, address, what, row.name or "-", row.detail or "-"
+
+
+def _check(rows: Audit, *, as_json: bool) -> None:
+    head, wrong = rows.check()
+    if as_json:
+        print_json({"number": head.number, "hash": head.hash, "problems": wrong})
+    else:
+        for problem in wrong:
+            note(problem)
+        if not wrong:
+            click.echo(f"{plural(head.number, 'row')} as written; the newest is {head}")
+    click.get_current_context().exit(1 if wrong else 0)
+
+
+@command()
+def check(as_json: bool) -> None:
+    """Show what is wrong with how the server is set up, and what the last scrub found.
+
+    A server reads its store again and again, slowly, to see that it is what was stored; zoo verify
+    does all of it at once. Beside that: who may read accounts.db, free space, clocks, the audit
+    log. The address is looked at when a server starts.
+
+    \b
+    Examples:
+      zoo serve check
+      zoo serve check --json
+    """
+    from zoo.serve.watch.scrub import read_scrubbed
+    from zoo.serve.watch.setup import problems
+
+    workspace, accounts = open_zoo().workspace, opened_accounts()
+    scrubbed = read_scrubbed(workspace.store)
+    wrong = problems(workspace, accounts, scrubbed)
+    if as_json:
+        passes = {"last": scrubbed.last, "now": scrubbed.now}
+        told = {name: to_builtins(each) for name, each in passes.items()}
+        print_json({"problems": wrong, "scrub": told})
+    else:
+        click.echo(_said("the last scrub", scrubbed.last))
+        if scrubbed.now:
+            click.echo(_said("the one that goes on", scrubbed.now))
+        for problem in wrong or ["nothing is wrong"]:
+            note(problem)
+    click.get_current_context().exit(1 if wrong else 0)
+
+
+def _said(which: str, scrub: Pass | None) -> str:
+    if scrub is None:
+        return "no scrub has ended yet"
+    read = f"{plural(scrub.files, 'file')}, {size(scrub.bytes)}, {len(scrub.damaged)} damaged"
+    return f"{which} ({scrub.began} to {scrub.ended or 'now'}): {read}"
+
+
+@command()
+@click.argument("namespace", metavar="[NAMESPACE]", required=False)
+@click.argument("most", metavar="[BYTES]", required=False)
+def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
+    """Say how many bytes NAMESPACE may hold, or list what namespaces may hold, and do.
+
+    BYTES is a number with kB, MB, GB or TB, or none. What names lead to counts, and what they led
+    to, until a prune deletes it: each tensor and file once in a namespace, whoever else has it,
+    too. What is more is refused over HTTP; what zoo itself does beside the server is not.
+
+    \b
+    Examples:
+      zoo serve quota lab 200GB
+      zoo serve quota lab none
+      zoo serve quota
+    """
+    quotas = opened_accounts().quotas
+    if namespace and most:
+        quotas.set(namespace, _bytes(most))
+    from zoo.serve.keep.room import Room
+
+    room = Room(open_zoo().workspace.store)
+    rows = [
+        (each, bytes_, room.after(each)[1])
+        for each, bytes_ in quotas.all().items()
+        if namespace in (None, each)
+    ]
+    if as_json:
+        print_json([dict(zip(("namespace", "bytes", "holds"), row, strict=True)) for row in rows])
+    elif rows:
+        shown = [(each, size(bytes_), size(holds)) for each, bytes_, holds in rows]
+        table(("NAMESPACE", "MAY HOLD", "HOLDS"), shown)
+    else:
+        note(f"{namespace or 'each namespace'} may hold what the disk has room for")
+
+
+@command()
+@click.argument("folder", type=PATH)
+def backup(folder: Path, as_json: bool) -> None:
+    """Copy the zoo with its accounts into FOLDER, while it is served.
+
+    The copy is a zoo: zoo verify checks it, and copied to where it is to be it is served as the
+    other one was. What is there from an earlier time is not copied again, and nothing is deleted.
+    With ZOO_DB, back that database up first.
+
+    \b
+    Examples:
+      zoo serve backup /mnt/backup/zoo
+    """
+    from zoo.serve.watch.backup import back_up
+
+    files, bytes_ = back_up(open_zoo().workspace, folder)
+    if as_json:
+        print_json({"files": files, "bytes": bytes_})
+    else:
+        click.echo(f"copied {plural(files, 'file')}, {size(bytes_)} to {folder}")
+
+
+def _bytes(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (match := BYTES.fullmatch(text)):
+        raise InvalidOption(f"'{text}' is no number of bytes: write 200GB, or none")
+    return int(float(match[1]) * UNITS[match[2]])

@@ -1,0 +1,113 @@
+"""A backup is made while the zoo is served and written to, and is served elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fakes.served import Served, serving
+
+from zoo.errors import InvalidOption
+from zoo.serve.watch import backup as module
+from zoo.serve.watch.backup import FILE, back_up
+from zoo.store.verify import verify
+
+
+@pytest.fixture
+def served(tmp_path: Path, make_zoo: Callable[[Path], None]) -> Iterator[Served]:
+    make_zoo(tmp_path / "zoo")
+    with serving(tmp_path / "zoo") as served:
+        yield served
+
+
+def commit(served: Served, token: str, text: str) -> int:
+    readme = {"key": "file", "value": {"path": "README.md", "content": text}}
+    lines = [{"key": "header", "value": {"summary": text}}, readme]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    path = "/api/models/ann/net/commit/main"
+    return served.ask(path, "POST", token=token, body=body).status
+
+
+def test_it_is_copied_while_it_serves_and_served_elsewhere(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, to = served.token("ann", "write"), tmp_path / "backup"
+    served.ask("/api/repos/create", "POST", token=token, body=b'{"name": "net"}')
+    workspace = served.server.hub.workspace
+    ended, sent = threading.Event(), [commit(served, token, "first")]
+
+    def send() -> None:
+        while not ended.is_set():
+            sent.append(commit(served, token, f"text {len(sent)}"))
+
+    writer, copied = threading.Thread(target=send), module._copied
+
+    def copied_slowly(path: Path, to: Path) -> int:
+        if path.parent.name == "objects" or "refs" in path.parts:
+            commits = len(sent)
+            while len(sent) == commits:  # between any two files of a name there is a commit
+                ended.wait(0.005)
+        return copied(path, to)
+
+    writer.start()
+    monkeypatch.setattr(module, "_copied", copied_slowly)
+    files, bytes_ = back_up(workspace, to)
+    monkeypatch.undo()
+    ended.set()
+    writer.join()
+    assert {*sent} == {200}
+    assert files > 20
+    assert bytes_ > 100_000
+    assert to.stat().st_mode & 0o077 == 0
+    files, _ = back_up(workspace, to)
+    assert 0 < files < 3 * len(sent) + 10, "objects that are there stay"
+    shutil.copytree(to, tmp_path / "restored")
+    with serving(tmp_path / "restored") as restored:
+        assert restored.ask("/api/whoami-v2", token=token).json["name"] == "ann"
+        for path in ("/ann/net/resolve/main/README.md", "/team/net/resolve/main/config.json"):
+            there, here = (each.ask(path, token=token) for each in (served, restored))
+            assert here.headers["location"] == there.headers["location"]
+            where = there.headers["location"]
+            got, other = (each.ask(where, token=token) for each in (served, restored))
+            assert (got.status, got.body) == (200, other.body)
+        assert commit(restored, token, "after") == 200
+        assert restored.accounts.audit.check()[1] == []
+        known = {ref: number for ref, _, number in restored.server.hub.workspace.registry.refs()}
+        report = verify(restored.server.hub.workspace.store, known=known)
+        assert (report.damages, report.newer) == ((), ())
+
+
+def test_it_takes_no_folder_that_is_something_else(served: Served, tmp_path: Path) -> None:
+    workspace, other = served.server.hub.workspace, tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("x")
+    for folder in (other, workspace.root / "backup", workspace.root.parent):
+        with pytest.raises(InvalidOption):
+            back_up(workspace, folder)
+    (other / FILE).write_text("/elsewhere\n")
+    with pytest.raises(InvalidOption, match="something else"):
+        back_up(workspace, other)
+
+
+def test_a_database_is_copied_as_it_is_now(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as source:
+        source.execute("PRAGMA journal_mode = WAL")
+        source.execute("CREATE TABLE t (x)")
+        source.execute("INSERT INTO t VALUES (1)")
+        source.commit()  # which is in the log beside the file
+        module._copied(tmp_path / "a.db", tmp_path / "b" / "a.db")
+    with closing(sqlite3.connect(tmp_path / "b" / "a.db")) as copy:
+        assert copy.execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
+def test_a_file_that_is_gone_and_links_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("gone", "link"):
+        assert module._copied(tmp_path / name, tmp_path / "to") == 0
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,64 @@
+"""Quota: what would be more than a namespace may hold is refused.
+
+How much of a file is new is known once all of it is here: its tensors may be. So a file is refused
+before it is sent only where it cannot fit at all, else once it has come, and nothing of it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from zoo.domain.digest import Digest
+from zoo.serve.http.errors import Refused
+
+if TYPE_CHECKING:
+    from zoo.serve.hub.ask import Ask
+
+__all__ = ["check_fits", "check_size", "note_sent"]
+
+Sizes = Iterable[tuple[Digest, int]]
+
+
+def check_size(ask: Ask, size: int) -> None:
+    """See that a file of ``size`` bytes may fit into the namespace of the repository.
+
+    Raises:
+        Refused: The namespace is full, or may never hold so much.
+    """
+    namespace, room = ask.repo.partition("/")[0], ask.hub.room
+    quota = ask.hub.accounts.quotas.get(namespace)
+    if quota is None or not size:
+        return
+    if size > quota:
+        raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes: {size:,} are too many")
+    if room.after(namespace)[1] >= quota:
+        _, used = room.after(namespace, anew=True)
+        if used >= quota:
+            text = f"{namespace} may hold {quota:,} bytes and holds {used:,}"
+            raise Refused("Forbidden", text)
+
+
+def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
+    """See that the namespace of the repository, or of another one, may hold these objects; those
+    that it holds already take no more.
+
+    Raises:
+        Refused: It may not.
+    """
+    namespace, room = (repo or ask.repo).partition("/")[0], ask.hub.room
+    if (quota := ask.hub.accounts.quotas.get(namespace)) is None:
+        return
+    if room.after(namespace, objects := [*objects])[1] <= quota:
+        return
+    new, total = room.after(namespace, objects, anew=True)
+    if new and total > quota:
+        text = f"{namespace} may hold {quota:,} bytes: {new:,} more make it {total:,}"
+        raise Refused("Forbidden", text)
+
+
+def note_sent(ask: Ask, objects: Sizes) -> None:
+    """Count what was sent to the namespace of the repository, if somebody wants to know."""
+    namespace = ask.repo.partition("/")[0]
+    if ask.hub.accounts.quotas.get(namespace) is not None:
+        ask.hub.room.sent(namespace, objects)

@@ -1,0 +1,113 @@
+"""Room: how many bytes the names of a namespace lead to."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference, ZooError
+from zoo.store import Store
+from zoo.store.capabilities import folders
+
+__all__ = ["Room"]
+
+SENT_SECONDS = 86400.0
+ANEW_SECONDS = 10.0
+"""So seldom all is counted: who is refused asks again."""
+
+
+@dataclass
+class _Known:
+    """What the names of a namespace led to, up to an entry of each.
+
+    Attributes:
+        numbers: These entries.
+        objects: What is needed by what they lead to.
+        counted: When all of it was counted.
+    """
+
+    numbers: dict[Reference, int] = field(default_factory=dict)
+    objects: dict[Digest, int] = field(default_factory=dict)
+    counted: float = field(default_factory=time.monotonic)
+
+
+class Room:
+    """Counts each object that a namespace needs once, by its size as it is, whoever else needs it,
+    too: what one namespace holds does not depend on what others do.
+
+    What names have led to counts until a prune has deleted it: else who moves or deletes a name
+    again and again would fill the disk. So does what was sent and not committed, in this process.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A count of one namespace keeps no other waiting.
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._known: dict[str, _Known] = {}
+        self._sent: dict[str, dict[Digest, tuple[int, float]]] = {}
+
+    def sent(self, namespace: str, objects: Iterable[tuple[Digest, int]]) -> None:
+        """Count what was sent and not committed yet, for a day."""
+        at = time.monotonic()
+        with self._locks[namespace]:
+            of = self._sent.setdefault(namespace, {})
+            of.update({digest: (size, at) for digest, size in objects})
+
+    def after(
+        self, namespace: str, objects: Iterable[tuple[Digest, int]] = (), *, anew: bool = False
+    ) -> tuple[int, int]:
+        """Bytes of these objects that no name of a namespace leads to yet, and how many it would
+        hold with them; ``anew``: as it is now, prunes included.
+        """
+        with self._locks[namespace]:
+            known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
+            held = {digest: size for digest, (size, _) in sent.items()} | known.objects
+            new = {digest: size for digest, size in objects if digest not in known.objects}
+            return sum(new.values()), sum((held | new).values())
+
+    def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
+        """The objects that the versions of a name need, and needed."""
+        for ref in self._refs(repo):
+            yield from self._needed(ref, 0).items()
+
+    def _look_at(self, namespace: str, *, anew: bool) -> _Known:
+        there = self._known.get(namespace)
+        if there and time.monotonic() - there.counted < ANEW_SECONDS:
+            anew = False
+        known = _Known() if anew or not there else there
+        for repo in folders(self._store.backend, f"refs/{namespace}/"):
+            for ref in self._refs(f"{namespace}/{repo}"):
+                self._look(ref, known)
+        self._known[namespace] = known
+        since, sent = time.monotonic() - SENT_SECONDS, self._sent.pop(namespace, {})
+        self._sent[namespace] = {
+            digest: (size, at)
+            for digest, (size, at) in sent.items()
+            if at >= since and digest not in known.objects
+        }
+        return known
+
+    def _refs(self, repo: str) -> Iterator[Reference]:
+        namespace, _, name = repo.partition("/")
+        for tag in folders(self._store.backend, f"refs/{repo}/"):
+            with suppress(InvalidReference):
+                yield Reference(namespace, name, tag)
+
+    def _look(self, ref: Reference, known: _Known) -> None:
+        entry, before = self._store.read_ref(ref), known.numbers.get(ref, 0)
+        if entry and entry.number != before:
+            known.objects |= self._needed(ref, before if entry.number > before else 0)
+            known.numbers[ref] = entry.number
+
+    def _needed(self, ref: Reference, after: int) -> dict[Digest, int]:
+        objects: dict[Digest, int] = {}
+        for manifest in {entry.manifest for entry in self._store.history(ref, after=after)}:
+            with suppress(ZooError):  # it was pruned, or is damaged: then nobody can use it
+                objects.update(self._store.document(manifest).objects())
+        return objects

@@ -1,0 +1,93 @@
+"""Backup: a copy of a zoo that is served meanwhile, which is a zoo, too.
+
+What is copied first must not need what is copied before it was made: databases come before the
+names that they know, names before what they lead to. Whoever writes goes the other way.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from zoo.errors import InvalidOption, disk_errors
+from zoo.store.disk import STAGING
+from zoo.store.sent import FOLDER as SENT
+from zoo.workspace import Workspace
+
+__all__ = ["FILE", "back_up"]
+
+FILE = "backup.txt"
+"""What tells a backup, and of which zoo it is."""
+FIRST = ("refs", "manifests", "encoded-manifests", "encoded", "objects")
+LEFT_OUT = {STAGING, SENT, "cache", FILE}
+"""What is not whole yet, or can be made again."""
+DATABASE = ".db"
+
+
+def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
+    """Copy a zoo into a folder, of which files that are there already are left as they are; how
+    many files were copied, and their bytes. Nothing in the folder is deleted.
+
+    Raises:
+        InvalidOption: The folder has something else.
+        Conflict: A prune is under way.
+        DiskFull: No space left; what was copied stays.
+    """
+    root, to = workspace.root.resolve(), to.resolve()
+    mark, files, bytes_ = to / FILE, 0, 0
+    if to.is_relative_to(root) or root.is_relative_to(to):
+        raise InvalidOption(f"{to} and the zoo in {root} are within each other")
+    there = mark.read_text() if mark.exists() else ""
+    if there != f"{root}\n" and to.exists() and any(to.iterdir()):
+        raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
+    with disk_errors(to), workspace.store.upload():  # no prune deletes what is to be copied
+        to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark.write_text(f"{root}\n")
+        for path in _in_order(root):
+            if count := _copied(path, to / path.relative_to(root)):
+                files, bytes_ = files + 1, bytes_ + count
+        os.sync()
+    return files, bytes_
+
+
+def _in_order(root: Path) -> Iterator[Path]:
+    names = {path.name for path in root.iterdir()} - LEFT_OUT
+    yield from sorted(root / name for name in names if name.endswith(DATABASE))
+    for name in (*FIRST, *sorted(names - {*FIRST})):
+        path = root / name
+        for folder, folders, files in os.walk(path):
+            folders.sort()
+            yield from (Path(folder, each) for each in sorted(files))
+        if path.is_file() and DATABASE not in name:
+            yield path
+
+
+def _copied(path: Path, to: Path) -> int:
+    """Copy a file unless it is there; its size if it was copied, else 0."""
+    with suppress(FileNotFoundError):  # it is gone by now
+        status = path.lstat()
+        there = to.stat() if to.exists() else None
+        same = there and (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+        if same or path.is_symlink():
+            return 0
+        to.parent.mkdir(parents=True, exist_ok=True)
+        new = to.with_name(f".{to.name}.new")
+        if path.name.endswith(DATABASE):
+            _copy_database(path, new)
+        else:
+            shutil.copy2(path, new)
+        new.replace(to)
+        return max(status.st_size, 1)
+    return 0
+
+
+def _copy_database(path: Path, to: Path) -> None:
+    """Copy what a database has now, whoever writes to it."""
+    to.unlink(missing_ok=True)
+    to.touch(0o600)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(to)) as copy:
+        source.backup(copy)

@@ -1,0 +1,56 @@
+"""Metrics: figures of a server, as Prometheus reads them. No label has the name of a repository or
+of an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["GAUGES", "TYPE", "Metrics"]
+
+TYPE = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
+ROUTE = ["route"]
+GAUGES: Mapping[str, str] = {
+    "zoo_free_bytes": "Bytes that are free where the store is.",
+    "zoo_audit_rows": "Rows of the audit log.",
+    "zoo_audit_hash": "The first 13 hex digits of the newest row's hash, as a number.",
+    "zoo_scrub_ended_seconds": "When a scrub has ended last, in seconds since 1970.",
+    "zoo_scrub_damaged": "Files that it found damaged, and the one that goes on.",
+    "zoo_store_files": "Objects and manifests that it has read.",
+    "zoo_store_bytes": "Their size.",
+}
+"""What is looked at when somebody asks, and what it is."""
+
+
+class Metrics:
+    """The figures of this process; they begin anew with it."""
+
+    def __init__(self) -> None:
+        self._all = CollectorRegistry()
+        self._requests = Counter(
+            "zoo_requests", "Answers, by route and status.", ["route", "status"], registry=self._all
+        )
+        self._seconds = Histogram(
+            "zoo_request_seconds", "From a request's head to the end of its answer, by route.",
+            ROUTE, registry=self._all, buckets=SECONDS,
+        )  # fmt: skip
+        self._sent = Counter("zoo_sent_bytes", "Bytes of answers.", registry=self._all)
+        self._received = Counter("zoo_received_bytes", "Bytes of requests.", registry=self._all)
+        self.uploads = Gauge("zoo_uploads", "Files that are arriving now.", registry=self._all)
+        self._now = {name: Gauge(name, text, registry=self._all) for name, text in GAUGES.items()}
+
+    def answered(self, route: str, status: int, seconds: float, received: int, sent: int) -> None:
+        """Count an answer to a request; ``route`` is a row of the table, never a client's path."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        self._received.inc(received)
+        self._sent.inc(sent)
+
+    def text(self, now: Mapping[str, float]) -> bytes:
+        """All figures, and those of `GAUGES` as they are now; one that is not known is left out."""
+        for name, gauge in self._now.items():
+            gauge.set(now.get(name, float("nan")))
+        return generate_latest(self._all)

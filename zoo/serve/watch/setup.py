@@ -1,0 +1,62 @@
+"""Setup: what is wrong with how a server was set up, as far as its folder shows it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from zoo.domain.limits import SPARE_BYTES
+from zoo.serve.watch.scrub import Scrubbed
+from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.open import FILE as ACCOUNTS
+from zoo.serve.who.seals import FILE as KEY
+from zoo.workspace import Workspace
+
+__all__ = ["problems"]
+
+SECRET = (ACCOUNTS, f"{ACCOUNTS}-wal", f"{ACCOUNTS}-shm", KEY)
+SKEW_SECONDS = 60.0
+LATE = timedelta(days=30)
+"""A store that was scrubbed so long ago is looked after by nobody."""
+
+
+def problems(workspace: Workspace, accounts: Accounts, scrubbed: Scrubbed) -> list[str]:
+    """What is wrong, in words, with what mends it."""
+    found = [*_rights(workspace), *_clocks(workspace, accounts), *_scrub(scrubbed)]
+    free = shutil.disk_usage(workspace.root).free
+    if free < SPARE_BYTES:
+        found.append(f"{free:,} bytes are free, fewer than {SPARE_BYTES:,}: zoo prune frees some")
+    _, wrong = accounts.audit.check()
+    return [*found, *(f"audit log: {each}" for each in wrong)]
+
+
+def _rights(workspace: Workspace) -> Iterator[str]:
+    for name in SECRET:
+        status = workspace.store.disk.stat(name)
+        if status and status.st_mode & 0o077:
+            yield f"others on this machine may read {name}: chmod 600 {workspace.root / name}"
+    if workspace.root.stat().st_mode & 0o002:
+        root = workspace.root
+        yield f"anybody on this machine may replace what is in {root}: chmod o-w {root}"
+
+
+def _clocks(workspace: Workspace, accounts: Accounts) -> Iterator[str]:
+    skew = workspace.store.now().timestamp() - time.time()
+    if abs(skew) > SKEW_SECONDS:
+        yield f"the clock of the disk is {skew:+.0f} s from this machine's: grace periods are wrong"
+    (*_, newest) = [None, *accounts.audit.newest(limit=1)]
+    now = datetime.now(UTC) + timedelta(seconds=SKEW_SECONDS)
+    if newest and newest.at > now.strftime("%Y-%m-%dT%H:%M:%SZ"):
+        yield f"the clock went back: the audit log is at {newest.at} already"
+
+
+def _scrub(scrubbed: Scrubbed) -> Iterator[str]:
+    for each in (scrubbed.last, scrubbed.now):
+        for name in each.damaged if each else ():
+            yield f"{name} is damaged, as found by a scrub: zoo verify says who needs it"
+    if last := scrubbed.last:
+        age = datetime.now(UTC) - datetime.fromisoformat(last.ended)
+        if age > LATE:
+            yield f"no scrub has ended since {last.ended}: zoo serve does it as it runs"
