@@ -22,6 +22,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, Unavailable, Unsupported
 from zoo.logins import ServerUrl, keep_token
+from zoo.serve.keep import patient
 from zoo.store import Store
 from zoo.store.listing import name_of
 from zoo.store.prune import execute, plan
@@ -87,8 +88,11 @@ class TestStore(StoreSuite):
     test_a_prune_keeps_uploads_and_prunes_away = None  # type: ignore[assignment]
     test_signs_of_others_count = None  # type: ignore[assignment]
 
-    def test_a_prune_and_what_is_put_do_not_meet(self, store: Store) -> None:
+    def test_a_prune_and_what_is_put_do_not_meet(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Who prunes over HTTP is seen by the server's own requests, and the other way round."""
+        monkeypatch.setattr(patient, "SECONDS", 0.0)
         with store.pruning(), pytest.raises(Unavailable, match="tidied up"):
             store.put("objects", BODY)
         store.backend.put("tmp/uploads/0123", [b""])
