@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 __all__ = [
+    "ENCODED_AS",
     "KIND_NAMES",
     "Listing",
     "is_below",
@@ -44,6 +45,8 @@ KIND_NAMES: dict[Kind, str] = {
     "manifests": "manifest",
     "encoded-manifests": "encoded manifest",
 }
+ENCODED_AS: dict[Kind, Kind] = {"objects": "encoded", "manifests": "encoded-manifests"}
+"""As which kind an object or a manifest is kept that is not kept as it is."""
 
 P = ParamSpec("P")
 Item = TypeVar("Item")

@@ -14,7 +14,7 @@ from zoo.domain.manifest import Manifest
 from zoo.errors import ZooError
 from zoo.store import Store
 from zoo.store.capabilities import is_served
-from zoo.store.listing import name_of
+from zoo.store.listing import ENCODED_AS, name_of
 from zoo.store.manifests import Document
 from zoo.store.remembering import Remembering
 
@@ -22,7 +22,6 @@ __all__ = ["ASKED", "knowing"]
 
 ASKED = 64
 """Ancestors, the nearest first, that a remote is asked for."""
-ENCODED: dict[Kind, Kind] = {"objects": "encoded", "manifests": "encoded-manifests"}
 
 
 def knowing(remote: Store, store: Store, digest: Digest) -> Store:
@@ -32,7 +31,7 @@ def knowing(remote: Store, store: Store, digest: Digest) -> Store:
     if remote.is_near:
         return remote
     wanted = {*_wanted(store, digest)}
-    keys = {name_of(kind, each): name_of(ENCODED[kind], each) for kind, each in wanted}
+    keys = {name_of(kind, each): name_of(ENCODED_AS[kind], each) for kind, each in wanted}
     backend = Remembering(remote.backend)
     missing = backend.learn(keys.keys())
     if is_served(backend):  # it shows all as it is

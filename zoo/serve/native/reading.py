@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -32,7 +33,7 @@ from zoo.serve.native.keys import (
 from zoo.store import Store
 from zoo.store.capabilities import present, read_small
 from zoo.store.encoded import encoded_header
-from zoo.store.listing import name_of
+from zoo.store.listing import ENCODED_AS, name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
 from zoo.store.refs import MARKER, entry_name
 
@@ -40,15 +41,13 @@ __all__ = ["about", "get", "list_folder", "newest", "stat"]
 
 FORMAT = 2
 """That of the store, as clients see it: they may send manifests encoded."""
-MARK = b'{"format": 2}\n'
+MARK = f'{{"format": {FORMAT}}}\n'.encode()
 SOMETIME = datetime.fromtimestamp(0, UTC)
 """The date of an object or a manifest: its own would tell that somebody had it before."""
 STAYS = "private, max-age=31536000, immutable"
 ALL = "*/"
 """The folder that has all others."""
 OCTETS = {"Content-Type": "application/octet-stream"}
-PLAIN = {"objects": "encoded", "manifests": "encoded-manifests"}
-"""What is read, and how else it may be kept: then it is decoded on its way."""
 
 
 class _Keys(msgspec.Struct):
@@ -141,15 +140,11 @@ def _readable(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
     """The entries among files that are of names that may be read. Who lists one name asks for what
     it reaches next: so that is looked at.
     """
-    seen: dict[str, bool] = {}
+    may_read = cache(partial(ask.may, "read"))
     looked: set[Reference] = set()
     for file in files:
-        if not (entry := entry_of(file.name)):
-            continue
-        path = entry.ref.path
-        if path not in seen:
-            seen[path] = ask.may("read", path)
-        if seen[path]:
+        entry = entry_of(file.name)
+        if entry and may_read(entry.ref.path):
             looked.add(entry.ref)
             yield file
     if len(looked) == 1:
@@ -158,11 +153,10 @@ def _readable(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
 
 def newest(ask: Ask) -> Answer:
     """The newest entries of all names that may be read, by their keys."""
-    store, told, seen = ask.hub.workspace.store, dict[str, str](), dict[str, bool]()
+    store, told = ask.hub.workspace.store, dict[str, str]()
+    may_read = cache(partial(ask.may, "read"))
     for ref in store.readable_refs()[0]:
-        if ref.path not in seen:
-            seen[ref.path] = ask.may("read", ref.path)
-        if seen[ref.path]:
+        if may_read(ref.path):
             key = entry_name(ref, store.newest_number(ref))
             try:
                 told[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
@@ -177,7 +171,7 @@ def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
     contents: list[Content] = []
     for key in keys:
         content, entry = content_of(key), entry_of(key)
-        if content and content.kind in PLAIN:
+        if content and content.kind in ENCODED_AS:
             contents.append(content)
         elif entry and ask.may("read", entry.ref.path):
             ask.hub.reach.follow(entry.ref)
@@ -196,7 +190,7 @@ def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
     plain = present(store.backend, keys.keys())
     yield from plain.values()
     left = {
-        name_of(PLAIN[each.kind], each.digest): key  # type: ignore[arg-type]
+        name_of(ENCODED_AS[each.kind], each.digest): key
         for key, each in keys.items()
         if key not in plain
     }
