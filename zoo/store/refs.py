@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 
 from zoo.contracts import Backend, Guarded
 from zoo.domain.history import RefEntry
@@ -113,7 +113,8 @@ class Refs:
             match = NUMBERED.fullmatch(last)
             if match and len(parts) == 3 and (ref := _reference(*parts)):
                 try:
-                    found[ref] = self._parsed(key, int(match[1]), partial(bytes, data))
+                    with self._explained(key):
+                        found[ref] = RefEntry.from_bytes(data, int(match[1]))
                 except ZooError as error:
                     found[ref] = error
         return dict(sorted(found.items()))
@@ -207,11 +208,14 @@ class Refs:
 
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = entry_name(ref, number)
-        return self._parsed(path, number, lambda: read_small(self.backend, path, ENTRY_BYTES))
+        with self._explained(path):
+            return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
 
-    def _parsed(self, path: str, number: int, read: Callable[[], bytes]) -> RefEntry:
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Say of an entry that is damaged where it is, and what helps."""
         try:
-            return RefEntry.from_bytes(read(), number)
+            yield
         except NotAFile:
             raise  # it says what lies there
         except (InvalidManifest, Corrupt) as error:
