@@ -18,7 +18,7 @@ from zoo_cli.output import note, print_json, size, table
 if TYPE_CHECKING:
     from zoo.serve.watch.scrub import Pass
     from zoo.serve.who.accounts import Accounts
-    from zoo.serve.who.audit import Audit, Told
+    from zoo.serve.who.audit import Audit, Row
 
 __all__ = ["audit", "backup", "check", "opened_accounts", "quota"]
 
@@ -74,7 +74,7 @@ def audit(
         note("there are no such rows")
 
 
-def _shown(row: Told) -> tuple[object, ...]:
+def _shown(row: Row) -> tuple[object, ...]:
     what = row.action if row.result == "done" else f"{row.action}: {row.result}"
     who, address = row.who or row.token or "-", row.address or "here"
     return row.number, row.at, who, address, what, row.name or "-", row.detail or "-"

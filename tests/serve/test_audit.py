@@ -17,7 +17,7 @@ from zoo.errors import DiskFull
 from zoo.registry.engine import writing
 from zoo.serve import run
 from zoo.serve.who import audit as module
-from zoo.serve.who.audit import TOLD, Told
+from zoo.serve.who.audit import ACTIONS, Row
 from zoo.serve.who.tokens import new_secret
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
@@ -177,7 +177,7 @@ def test_admins_read_it_over_http(served: Served) -> None:
     values = [value for key, value in rows[0].items() if key != "hash"]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == rows[0]["hash"]
-    assert Told(**rows[0]).number == 1
+    assert Row(**rows[0]).number == 1
 
 
 def test_its_head_is_told_once_a_day(
@@ -193,4 +193,4 @@ def test_its_head_is_told_once_a_day(
 
 
 def test_the_page_has_all_that_is_told() -> None:
-    assert re.findall(r"^\| `([a-z ]+)` \| (.+) \|$", PAGE, re.MULTILINE) == [*TOLD.items()]
+    assert re.findall(r"^\| `([a-z ]+)` \| (.+) \|$", PAGE, re.MULTILINE) == [*ACTIONS.items()]

@@ -19,17 +19,18 @@ from starlette.types import Receive, Scope, Send
 from zoo import config
 from zoo.errors import Conflict, Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
-from zoo.serve.http.call import Call, arriving, read_body, read_head, trace_of
+from zoo.serve.http.call import Call, arriving, client_of, read_body, read_head, trace_of
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import SAFE, Address
 from zoo.serve.http.meter import Meter
 from zoo.serve.http.router import Route, Router
 from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
+from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import seal_of
 from zoo.serve.table import ROUTES
 from zoo.serve.watch.logs import without_secrets
-from zoo.serve.who.audit import Origin, came, known_as
+from zoo.serve.who.audit import Origin, asked_by, asked_from
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import read_secret
@@ -49,7 +50,7 @@ BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 
 TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
 TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
-"""Refusals that the audit log is told of, the latter where something was to be changed."""
+"""Refusals that the audit log is told of; the latter where something was to be changed."""
 
 
 class App:
@@ -74,8 +75,8 @@ class App:
     async def _answer_one(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, headers = time.monotonic(), Headers(scope=scope)
         meter, zero_copy = Meter(receive, send), ZERO_COPY in scope.get("extensions", {})
-        trace, client = trace_of(headers), (scope.get("client") or ("",))[0]
-        with came(client, trace) as origin:
+        trace, client = trace_of(headers), client_of(scope)
+        with asked_from(client, trace) as origin:
             route, answer = await self._answer(scope, meter.receive, headers, trace)
         whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
         is_head = scope["method"] == "HEAD"
@@ -148,8 +149,8 @@ class App:
             try:
                 return what()
             except Refused as refused:
-                moved = refused.code == "RepoNotFound" and _action(route)
-                if moved and (there := self._new_name(call, route, repo_of(fields))):
+                lacks = refused.code == "RepoNotFound" and _action(route)
+                if lacks and (there := self._new_name(call, route, repo_of(fields))):
                     return there
                 raise
         except Refused as refused:
@@ -190,12 +191,12 @@ class App:
         actor, rules = self.hub.accounts.authenticate(sent, repo)
         if actor is None:
             secret = read_secret(sent or "")
-            known_as("", secret.id if secret else "")
+            asked_by("", secret.id if secret else "")
             raise Refused("InvalidToken", BAD_TOKEN)
-        known_as(actor.name, actor.id)
+        asked_by(actor.name, actor.id)
         if route.scope in ("account", "admin") and not actor.name:
             raise Refused("NoToken")
-        if route.scope == "admin" and (not actor.admin or actor.only):
+        if route.scope == "admin" and not sees_all(actor):
             raise Refused("Forbidden", "that is for admins, with a token for everything")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
         if action := _action(route):

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope
 from zoo.domain.limits import REQUEST_BYTES
 from zoo.serve.http.errors import Refused
 
-__all__ = ["Call", "arriving", "read_body", "read_head", "trace_of"]
+__all__ = ["Call", "arriving", "client_of", "read_body", "read_head", "trace_of"]
 
 T = TypeVar("T")
 TRACE = re.compile(r"[\w.:=;-]{1,128}")
@@ -92,6 +92,12 @@ def trace_of(headers: Headers) -> str:
     return sent if TRACE.fullmatch(sent) else secrets.token_hex(8)
 
 
+def client_of(scope: Scope) -> str:
+    """The address that a request comes from; empty if nothing says."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else ""
+
+
 def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa: A002
     """Take a request apart, all but its body."""
     path: str = scope["raw_path"].decode("ascii", "replace")
@@ -102,7 +108,7 @@ def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa
         headers=Headers(scope=scope),
         base=base,
         id=id,
-        address=(scope.get("client") or ("",))[0],
+        address=client_of(scope),
     )
 
 

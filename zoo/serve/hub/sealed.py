@@ -11,7 +11,7 @@ from zoo.errors import Conflict, Corrupt, MissingObject, NotAFile
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.who.audit import known_as
+from zoo.serve.who.audit import asked_by
 from zoo.serve.who.seals import Seal
 
 __all__ = ["opened", "refusing", "seal_of", "sealed"]
@@ -47,7 +47,7 @@ def opened(ask: Ask, text: str, what: str, of: str) -> tuple[Ask, Seal]:
     actor, rules = ask.hub.accounts.holder(seal.token, seal.repo)
     if actor is None:
         raise Refused("InvalidSeal")
-    known_as(actor.name, actor.id)
+    asked_by(actor.name, actor.id)
     ask = replace(ask, actor=actor, rules=rules, repo=seal.repo)
     if not ask.may("write", seal.repo):
         raise Refused("InvalidSeal")

@@ -11,6 +11,7 @@ from zoo.domain.progress import clean
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
 from zoo.serve.watch.metrics import TYPE
 from zoo.serve.watch.scrub import Scrubbed, read_scrubbed
 
@@ -34,7 +35,7 @@ def metrics(ask: Ask) -> Answer:
     """
     actor, hub = ask.actor, ask.hub
     is_here = not actor.name and not hub.behind_proxy and ask.call.address in HERE
-    if not is_here and (not actor.admin or actor.only):
+    if not is_here and not sees_all(actor):
         raise Refused("Forbidden" if actor.name else "NoToken", "figures are for admins")
     head = hub.accounts.audit.head()
     now = {

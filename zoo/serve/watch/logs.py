@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from zoo.domain.progress import clean
-from zoo.serve.who.tokens import LIKE_TOKEN
+from zoo.serve.who.tokens import without_tokens
 
 __all__ = ["FORMATS", "Format", "logging_as", "without_secrets"]
 
@@ -24,8 +24,7 @@ LOGGERS = ("zoo", "uvicorn")
 
 def without_secrets(text: str) -> str:
     """A text without what somebody could ask by; the public part of a token stays."""
-    text = LIKE_TOKEN.sub(r"zoo_\1_…", text)
-    return OTHERS.sub(lambda found: f"{next(filter(None, found.groups()))}…", text)
+    return OTHERS.sub(r"\1\2\3…", without_tokens(text))
 
 
 class _Lines(logging.Formatter):

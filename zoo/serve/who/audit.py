@@ -26,12 +26,12 @@ from zoo.domain.result import Result
 from zoo.errors import ZooError
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
-from zoo.serve.who.tokens import LIKE_TOKEN
+from zoo.serve.who.tokens import without_tokens
 
-__all__ = ["TOLD", "Audit", "Head", "Origin", "Told", "came", "known_as", "record"]
+__all__ = ["ACTIONS", "Audit", "Head", "Origin", "Row", "asked_by", "asked_from", "record"]
 
 LOG = logging.getLogger("zoo.serve")
-TOLD: Mapping[str, str] = {
+ACTIONS: Mapping[str, str] = {
     "account made": "somebody has an account, or is an admin",
     "account deleted": "it and its tokens are gone",
     "team made": "a team has a namespace",
@@ -83,7 +83,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Told(Result):
+class Row(Result):
     """A row.
 
     Attributes:
@@ -92,7 +92,7 @@ class Told(Result):
         who: The account; on the command line, who works there; empty for nobody known.
         token: The public part of the token.
         address: Where the request came from.
-        action: A key of `TOLD`.
+        action: A key of `ACTIONS`.
         name: What it was done with: a name, a namespace, an account, a token.
         detail: What else is to be known of it.
         result: ``done``, or the code of the refusal.
@@ -130,8 +130,8 @@ _ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
 
 @contextmanager
-def came(address: str, request: str) -> Iterator[Origin]:
-    """Have what is recorded told of as what a request from ``address`` does."""
+def asked_from(address: str, request: str) -> Iterator[Origin]:
+    """Within, what is recorded is what a request from ``address`` does."""
     origin = Origin(address=address, request=request)
     token = _ORIGIN.set(origin)
     try:
@@ -140,7 +140,7 @@ def came(address: str, request: str) -> Iterator[Origin]:
         _ORIGIN.reset(token)
 
 
-def known_as(who: str, token: str) -> None:
+def asked_by(who: str, token: str) -> None:
     """Note whose request it is, if it is one."""
     if origin := _ORIGIN.get():
         origin.who, origin.token = who, token
@@ -150,7 +150,7 @@ def record(
     connection: Connection, action: str, name: str, detail: str = "", *, result: str = "done"
 ) -> None:
     """Add a row in a transaction that writes, which holds the lock of all writers."""
-    assert action in TOLD, action
+    assert action in ACTIONS, action
     origin, newest = _ORIGIN.get() or Origin(who=config.author()), head(connection)
     row = {
         "number": newest.number + 1,
@@ -203,11 +203,15 @@ class Audit:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._refusals = engine, _Refusals()
 
-    def note(self, action: str, name: str, detail: str = "") -> None:
+    def note(self, action: str, name: str, detail: str = "", *, result: str = "done") -> None:
         """Add a row for what was done elsewhere than in this database; it cannot be undone if there
         can be none.
         """
-        self._add(action, name, detail)
+        try:
+            with writing(self._engine) as connection:
+                record(connection, action, name, detail, result=result)
+        except ZooError as error:
+            LOG.error("the audit log lacks that %s: %s %s (%s)", action, name, detail, error)
 
     def refuse(self, code: str, name: str, asked: str) -> None:
         """Add a row for what was refused, unless much was just now."""
@@ -216,14 +220,7 @@ class Audit:
         if left_out is None:
             return
         more = f"; {left_out} more refused tries before it have no row" if left_out else ""
-        self._add("refused", name, f"{asked}{more}", code)
-
-    def _add(self, action: str, name: str, detail: str, result: str = "done") -> None:
-        try:
-            with writing(self._engine) as connection:
-                record(connection, action, name, detail, result=result)
-        except ZooError as error:
-            LOG.error("the audit log lacks that %s: %s %s (%s)", action, name, detail, error)
+        self.note("refused", name, f"{asked}{more}", result=code)
 
     def head(self) -> Head:
         """The newest row's number and hash."""
@@ -232,18 +229,18 @@ class Audit:
 
     def rows(
         self, *, since: str = "", who: str = "", name: str = "", after: int = 0, limit: int
-    ) -> list[Told]:
+    ) -> list[Row]:
         """Rows behind the number ``after``, oldest first."""
         statement = _chosen(since, who, name).where(TABLE.c.number > after)
         with reading(self._engine) as connection:
             found = connection.execute(statement.order_by(TABLE.c.number).limit(limit))
-            return [Told(**row._mapping) for row in found]
+            return [Row(**row._mapping) for row in found]
 
-    def newest(self, *, since: str = "", who: str = "", name: str = "", limit: int) -> list[Told]:
+    def newest(self, *, since: str = "", who: str = "", name: str = "", limit: int) -> list[Row]:
         """The newest rows, oldest first."""
         statement = _chosen(since, who, name).order_by(TABLE.c.number.desc()).limit(limit)
         with reading(self._engine) as connection:
-            return [Told(**row._mapping) for row in connection.execute(statement)][::-1]
+            return [Row(**row._mapping) for row in connection.execute(statement)][::-1]
 
     def check(self) -> tuple[Head, list[str]]:
         """The head, and what is wrong with the rows before it, in words."""
@@ -286,4 +283,4 @@ def _hash(values: list[object]) -> str:
 
 def _text(text: str) -> str:
     """A text that no line is broken by, without the secret of a token."""
-    return LIKE_TOKEN.sub(r"zoo_\1_…", clean(text))[:LONGEST]
+    return without_tokens(clean(text))[:LONGEST]

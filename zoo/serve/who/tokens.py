@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from zlib import crc32
 
-__all__ = ["LIKE_TOKEN", "Secret", "new_secret", "read_secret"]
+__all__ = ["Secret", "new_secret", "read_secret", "without_tokens"]
 
 LETTERS = string.digits + string.ascii_letters
 TOKEN = re.compile(r"zoo_([0-9A-Za-z]{8})_([0-9A-Za-z]{40})([0-9A-Za-z]{6})")
 LIKE_TOKEN = re.compile(r"zoo_([0-9A-Za-z]{8})_[0-9A-Za-z]{6,}")
-"""What looks like a token, or a part of one: no log has it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,6 +56,11 @@ def read_secret(text: str) -> Secret | None:
     if match is None or _checksum(f"{match[1]}_{match[2]}") != match[3]:
         return None
     return Secret(match[1], match[2])
+
+
+def without_tokens(text: str) -> str:
+    """A text without what looks like a token, or a part of one; the public part stays."""
+    return LIKE_TOKEN.sub(r"zoo_\1_…", text)
 
 
 def _checksum(text: str) -> str:
