@@ -161,7 +161,7 @@ def _write(kept: Kept) -> None:
         try:
             with os.fdopen(file, "w") as opened:
                 json.dump(kept, opened, indent=2, sort_keys=True)
-            os.replace(name, path)  # noqa: PTH105
+            Path(name).replace(path)
         except BaseException:
-            os.unlink(name)  # noqa: PTH108
+            Path(name).unlink()
             raise

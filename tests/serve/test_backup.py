@@ -48,7 +48,7 @@ def test_it_is_copied_while_it_serves_and_served_elsewhere(
 
     writer, copied = threading.Thread(target=send), module._copied
 
-    def copied_slowly(path: Path, to: Path) -> int:
+    def copied_slowly(path: Path, to: Path) -> int | None:
         if path.parent.name == "objects" or "refs" in path.parts:
             commits = len(sent)
             while len(sent) == commits:  # between any two files of a name there is a commit
@@ -109,5 +109,7 @@ def test_a_database_is_copied_as_it_is_now(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_and_links_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("gone", "link"):
-        assert module._copied(tmp_path / name, tmp_path / "to") == 0
+        assert module._copied(tmp_path / name, tmp_path / "to") is None
     assert not (tmp_path / "to").exists()
+    (tmp_path / "empty").touch()
+    assert module._copied(tmp_path / "empty", tmp_path / "to") == 0

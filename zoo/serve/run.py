@@ -59,12 +59,10 @@ class Server(uvicorn.Server):
         self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
         self.told = told
         self._ended = threading.Event()
+        beside = {"prepare": self._prepare, "tend": self._tend, "scrub": self._scrub}
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (
-                ("prepare", self._prepare), ("tend", self._tend), ("scrub", self._scrub)
-            )
-        ]  # fmt: skip
+            threading.Thread(target=work, name=name, daemon=True) for name, work in beside.items()
+        ]
         workspace.registry  # noqa: B018 - opened by one thread
         self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url))
         config = uvicorn.Config(

@@ -32,11 +32,10 @@ def check_size(ask: Ask, size: int) -> None:
         return
     if size > quota:
         raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes: {size:,} are too many")
-    if room.after(namespace)[1] >= quota:
-        _, used = room.after(namespace, anew=True)
-        if used >= quota:
-            text = f"{namespace} may hold {quota:,} bytes and holds {used:,}"
-            raise Refused("Forbidden", text)
+    if room.after(namespace).total < quota:
+        return
+    if (used := room.after(namespace, anew=True).total) >= quota:
+        raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes and holds {used:,}")
 
 
 def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
@@ -49,9 +48,10 @@ def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
     namespace, room = (repo or ask.repo).partition("/")[0], ask.hub.room
     if (quota := ask.hub.accounts.quotas.get(namespace)) is None:
         return
-    if room.after(namespace, objects := [*objects])[1] <= quota:
+    sizes = [*objects]
+    if room.after(namespace, sizes).total <= quota:
         return
-    new, total = room.after(namespace, objects, anew=True)
+    new, total = room.after(namespace, sizes, anew=True)
     if new and total > quota:
         text = f"{namespace} may hold {quota:,} bytes: {new:,} more make it {total:,}"
         raise Refused("Forbidden", text)

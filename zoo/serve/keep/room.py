@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
@@ -15,11 +16,18 @@ from zoo.errors import InvalidReference, ZooError
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
-__all__ = ["Room"]
+__all__ = ["Held", "Room"]
 
 SENT_SECONDS = 86400.0
 ANEW_SECONDS = 10.0
 """So seldom all is counted: who is refused asks again."""
+
+
+class Held(NamedTuple):
+    """Bytes of some objects that are ``new`` to a namespace, and its ``total`` with them."""
+
+    new: int
+    total: int
 
 
 @dataclass
@@ -61,15 +69,15 @@ class Room:
 
     def after(
         self, namespace: str, objects: Iterable[tuple[Digest, int]] = (), *, anew: bool = False
-    ) -> tuple[int, int]:
-        """Bytes of these objects that no name of a namespace leads to yet, and how many it would
-        hold with them; ``anew``: as it is now, prunes included.
+    ) -> Held:
+        """What a namespace would hold with these objects, of which those are new that no name of it
+        leads to yet; ``anew``: as it is now, prunes included.
         """
         with self._locks[namespace]:
             known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
             held = {digest: size for digest, (size, _) in sent.items()} | known.objects
             new = {digest: size for digest, size in objects if digest not in known.objects}
-            return sum(new.values()), sum((held | new).values())
+            return Held(sum(new.values()), sum((held | new).values()))
 
     def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""

@@ -38,9 +38,9 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
         DiskFull: No space left; what was copied stays.
     """
     root, to = workspace.root.resolve(), to.resolve()
-    mark, files, bytes_ = to / FILE, 0, 0
     if to.is_relative_to(root) or root.is_relative_to(to):
         raise InvalidOption(f"{to} and the zoo in {root} are within each other")
+    mark, sizes = to / FILE, list[int]()
     there = mark.read_text() if mark.exists() else ""
     if there != f"{root}\n" and to.exists() and any(to.iterdir()):
         raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
@@ -48,10 +48,10 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.write_text(f"{root}\n")
         for path in _in_order(root):
-            if count := _copied(path, to / path.relative_to(root)):
-                files, bytes_ = files + 1, bytes_ + count
+            if (count := _copied(path, to / path.relative_to(root))) is not None:
+                sizes.append(count)
         os.sync()
-    return files, bytes_
+    return len(sizes), sum(sizes)
 
 
 def _in_order(root: Path) -> Iterator[Path]:
@@ -62,18 +62,18 @@ def _in_order(root: Path) -> Iterator[Path]:
         for folder, folders, files in os.walk(path):
             folders.sort()
             yield from (Path(folder, each) for each in sorted(files))
-        if path.is_file() and DATABASE not in name:
+        if path.is_file() and DATABASE not in name:  # nor its log, which the copy has
             yield path
 
 
-def _copied(path: Path, to: Path) -> int:
-    """Copy a file unless it is there; its size if it was copied, else 0."""
+def _copied(path: Path, to: Path) -> int | None:
+    """Copy a file unless it is there; its size, None if it was not copied."""
     with suppress(FileNotFoundError):  # it is gone by now
         status = path.lstat()
         there = to.stat() if to.exists() else None
         same = there and (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
         if same or path.is_symlink():
-            return 0
+            return None
         to.parent.mkdir(parents=True, exist_ok=True)
         new = to.with_name(f".{to.name}.new")
         if path.name.endswith(DATABASE):
@@ -81,8 +81,8 @@ def _copied(path: Path, to: Path) -> int:
         else:
             shutil.copy2(path, new)
         new.replace(to)
-        return max(status.st_size, 1)
-    return 0
+        return status.st_size
+    return None
 
 
 def _copy_database(path: Path, to: Path) -> None:

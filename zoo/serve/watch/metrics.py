@@ -12,7 +12,6 @@ __all__ = ["GAUGES", "TYPE", "Metrics"]
 
 TYPE = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
-ROUTE = ["route"]
 GAUGES: Mapping[str, str] = {
     "zoo_free_bytes": "Bytes that are free where the store is.",
     "zoo_audit_rows": "Rows of the audit log.",
@@ -33,10 +32,10 @@ class Metrics:
         self._requests = Counter(
             "zoo_requests", "Answers, by route and status.", ["route", "status"], registry=self._all
         )
+        text = "From a request's head to the end of its answer, by route."
         self._seconds = Histogram(
-            "zoo_request_seconds", "From a request's head to the end of its answer, by route.",
-            ROUTE, registry=self._all, buckets=SECONDS,
-        )  # fmt: skip
+            "zoo_request_seconds", text, ["route"], registry=self._all, buckets=SECONDS
+        )
         self._sent = Counter("zoo_sent_bytes", "Bytes of answers.", registry=self._all)
         self._received = Counter("zoo_received_bytes", "Bytes of requests.", registry=self._all)
         self.uploads = Gauge("zoo_uploads", "Files that are arriving now.", registry=self._all)
@@ -50,7 +49,7 @@ class Metrics:
         self._sent.inc(sent)
 
     def text(self, now: Mapping[str, float]) -> bytes:
-        """All figures, and those of `GAUGES` as they are now; one that is not known is left out."""
+        """All figures, and those of `GAUGES` as they are now; NaN where one is not known."""
         for name, gauge in self._now.items():
             gauge.set(now.get(name, float("nan")))
         return generate_latest(self._all)

@@ -46,7 +46,7 @@ def _clocks(workspace: Workspace, accounts: Accounts) -> Iterator[str]:
     skew = workspace.store.now().timestamp() - time.time()
     if abs(skew) > SKEW_SECONDS:
         yield f"the clock of the disk is {skew:+.0f} s from this machine's: grace periods are wrong"
-    (*_, newest) = [None, *accounts.audit.newest(limit=1)]
+    newest = next(iter(accounts.audit.newest(limit=1)), None)
     now = datetime.now(UTC) + timedelta(seconds=SKEW_SECONDS)
     if newest and newest.at > now.strftime("%Y-%m-%dT%H:%M:%SZ"):
         yield f"the clock went back: the audit log is at {newest.at} already"
