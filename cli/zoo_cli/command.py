@@ -17,6 +17,7 @@ from zoo_cli.completion import completed
 
 if TYPE_CHECKING:
     from zoo import Zoo
+    from zoo.serve.who.accounts import Accounts
 
 __all__ = [
     "batch_size_option",
@@ -32,6 +33,7 @@ __all__ = [
     "flag",
     "group",
     "note_option",
+    "open_accounts",
     "open_zoo",
     "quiet_option",
     "said_option",
@@ -169,6 +171,15 @@ def open_zoo(*, quiet: bool = False) -> Zoo:
     context = click.get_current_context()
     opened = zoo.open(context.meta.get("home"), progress=not quiet)
     context.call_on_close(opened.close)
+    return opened
+
+
+def open_accounts() -> Accounts:
+    """The accounts of the zoo to work in, closed with the command."""
+    from zoo.serve.who.accounts import Accounts
+
+    opened = Accounts.of(open_zoo().workspace)
+    click.get_current_context().call_on_close(opened.close)
     return opened
 
 

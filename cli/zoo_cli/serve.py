@@ -8,9 +8,9 @@ import click
 
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
-from zoo_cli.command import command, flag, group, open_zoo
+from zoo_cli.command import command, flag, group, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, table
-from zoo_cli.serve_watch import audit, backup, check, opened_accounts, quota
+from zoo_cli.serve_watch import audit, backup, check, quota
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
@@ -66,7 +66,7 @@ def serve(
     from zoo.serve.run import Address, run
 
     workspace = open_zoo(quiet=True).workspace
-    none = not opened_accounts().all()
+    none = not open_accounts().all()
 
     def told(url: str) -> None:
         if as_json:
@@ -96,13 +96,13 @@ def user(context: click.Context, as_json: bool) -> None:
       zoo serve user rm ann
     """
     if not context.invoked_subcommand:
-        _show_users(opened_accounts(), as_json=as_json)
+        _show_users(open_accounts(), as_json=as_json)
 
 
 @command("ls", of=user)
 def user_ls(as_json: bool) -> None:
     """List who has an account."""
-    _show_users(opened_accounts(), as_json=as_json)
+    _show_users(open_accounts(), as_json=as_json)
 
 
 @command("add", of=user)
@@ -114,7 +114,7 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
     It may read what is internal or public, do all in the namespace NAME, and what it has a role
     for: zoo serve role.
     """
-    accounts = opened_accounts()
+    accounts = open_accounts()
     accounts.add(name, admin=admin)
     token, secret = accounts.new_token(name, "first")
     _show_secret(token, str(secret), as_json=as_json)
@@ -124,7 +124,7 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
 @click.argument("account")
 def user_rm(account: str, as_json: bool) -> None:
     """Delete an account with its tokens."""
-    opened_accounts().remove(account)
+    open_accounts().remove(account)
     if as_json:
         print_json({"name": account})
     else:
@@ -146,20 +146,20 @@ def team(context: click.Context, as_json: bool) -> None:
       zoo serve team
     """
     if not context.invoked_subcommand:
-        _show_teams(opened_accounts(), as_json=as_json)
+        _show_teams(open_accounts(), as_json=as_json)
 
 
 @command("ls", of=team)
 def team_ls(as_json: bool) -> None:
     """List teams and who is in them."""
-    _show_teams(opened_accounts(), as_json=as_json)
+    _show_teams(open_accounts(), as_json=as_json)
 
 
 @command("add", of=team)
 @click.argument("name")
 def team_add(name: str, as_json: bool) -> None:
     """Make a team, with the namespace NAME."""
-    made = opened_accounts().add(name, team=True)
+    made = open_accounts().add(name, team=True)
     if as_json:
         print_json(made.to_json())
     else:
@@ -170,7 +170,7 @@ def team_add(name: str, as_json: bool) -> None:
 @click.argument("name", metavar="TEAM")
 def team_rm(name: str, as_json: bool) -> None:
     """Delete a team, and who has which role in it. Checkpoints stay."""
-    opened_accounts().remove(name, team=True)
+    open_accounts().remove(name, team=True)
     if as_json:
         print_json({"name": name})
     else:
@@ -189,13 +189,13 @@ def token(context: click.Context, as_json: bool) -> None:
       zoo serve token revoke 1a2B3c4D
     """
     if not context.invoked_subcommand:
-        _show_tokens(opened_accounts().tokens(), as_json=as_json)
+        _show_tokens(open_accounts().tokens(), as_json=as_json)
 
 
 @command("ls", of=token)
 def token_ls(as_json: bool) -> None:
     """List tokens, without their secrets."""
-    _show_tokens(opened_accounts().tokens(), as_json=as_json)
+    _show_tokens(open_accounts().tokens(), as_json=as_json)
 
 
 @command("create", of=token)
@@ -229,7 +229,7 @@ def token_create(
       zoo serve token create ci --for append --only team/flowers
     """
     lasts = None if days is None else days * 86400.0
-    made, secret = opened_accounts().new_token(account, name, purpose, only=only, lasts=lasts)
+    made, secret = open_accounts().new_token(account, name, purpose, only=only, lasts=lasts)
     _show_secret(made, str(secret), as_json=as_json)
 
 
@@ -237,7 +237,7 @@ def token_create(
 @click.argument("token_id", metavar="ID")
 def token_revoke(token_id: str, as_json: bool) -> None:
     """End the token ID at once."""
-    opened_accounts().revoke(token_id)
+    open_accounts().revoke(token_id)
     if as_json:
         print_json({"id": token_id})
     else:
@@ -261,7 +261,7 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
       zoo serve access secret private
       zoo serve access
     """
-    accounts = opened_accounts()
+    accounts = open_accounts()
     if level and path is not None:
         accounts.set_level(path, level=level)
     given = accounts.rules().given()
@@ -295,7 +295,7 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
     """
     if who and not given:
         raise click.UsageError(f"say which role: {', '.join(ROLES)} or none")
-    accounts = opened_accounts()
+    accounts = open_accounts()
     if path is not None and who and given:
         accounts.grant(path, who, None if given == "none" else given)
     rows = [
@@ -330,7 +330,7 @@ def protect(pattern: str | None, off: bool, as_json: bool) -> None:
     """
     if off and pattern is None:
         raise click.UsageError("say which PATTERN")
-    accounts = opened_accounts()
+    accounts = open_accounts()
     if pattern is not None:
         accounts.protect(pattern, on=not off)
     patterns = accounts.patterns()

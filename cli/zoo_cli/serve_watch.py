@@ -12,28 +12,18 @@ from msgspec import to_builtins
 
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
-from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
+from zoo_cli.command import PATH, POSITIVE, command, flag, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, size, table
 
 if TYPE_CHECKING:
     from zoo.serve.watch.scrub import Pass
-    from zoo.serve.who.accounts import Accounts
     from zoo.serve.who.audit import Audit, Row
 
-__all__ = ["audit", "backup", "check", "opened_accounts", "quota"]
+__all__ = ["audit", "backup", "check", "quota"]
 
 BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
 UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T"))}
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
-
-
-def opened_accounts() -> Accounts:
-    """The accounts of the zoo to work in, closed with the command."""
-    from zoo.serve.who.accounts import Accounts
-
-    opened = Accounts.of(open_zoo().workspace)
-    click.get_current_context().call_on_close(opened.close)
-    return opened
 
 
 @command()
@@ -58,7 +48,7 @@ def audit(
       zoo serve audit --name team/flowers --json
       zoo serve audit --check
     """
-    rows = opened_accounts().audit
+    rows = open_accounts().audit
     if check:
         _check(rows, as_json=as_json)
         return
@@ -108,7 +98,7 @@ def check(as_json: bool) -> None:
     from zoo.serve.watch.scrub import read_scrubbed
     from zoo.serve.watch.setup import problems
 
-    workspace, accounts = open_zoo().workspace, opened_accounts()
+    workspace, accounts = open_zoo().workspace, open_accounts()
     scrubbed = read_scrubbed(workspace.store)
     wrong = problems(workspace, accounts, scrubbed)
     if as_json:
@@ -147,14 +137,14 @@ def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
       zoo serve quota lab none
       zoo serve quota
     """
-    quotas = opened_accounts().quotas
-    if namespace and most:
-        quotas.set(namespace, _bytes(most))
     from zoo.serve.keep.room import Room
 
+    quotas = open_accounts().quotas
+    if namespace and most:
+        quotas.set(namespace, _bytes(most))
     room = Room(open_zoo().workspace.store)
     rows = [
-        (each, bytes_, room.after(each)[1])
+        (each, bytes_, room.after(each).total)
         for each, bytes_ in quotas.all().items()
         if namespace in (None, each)
     ]

@@ -19,6 +19,7 @@ from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
@@ -149,14 +150,9 @@ def push(
             zoo.push_all_tags(each, to, force=force, smallest=smallest, note=note) for each in names
         )
     else:
-        each_name = zoo.names_like(names)
-        if len(each_name) > 1 and to.startswith("hf://"):
-            raise click.UsageError(f"{to} takes one checkpoint; these are {len(each_name)}")
-        for each in each_name[1:]:
-            zoo.entry(each)  # a name with a slip is refused before any is sent
         every = (
             zoo.push(each, to, force=force, smallest=smallest, private=private, note=note)
-            for each in each_name
+            for each in _named(zoo, names, to)
         )
     told = []
     for done in every:
@@ -170,6 +166,16 @@ def push(
     if as_json:
         several = all_tags or len(names) > 1 or is_pattern(names[0])
         print_json(told if several else told[0])
+
+
+def _named(zoo: Zoo, names: tuple[str, ...], to: str) -> list[str]:
+    """The names to be sent; one with a slip is refused before any is."""
+    found = zoo.names_like(names)
+    if len(found) > 1 and to.startswith("hf://"):
+        raise click.UsageError(f"{to} takes one checkpoint; these are {len(found)}")
+    for each in found[1:]:
+        zoo.entry(each)
+    return found
 
 
 def _show_pushed(done: Pushed, name: str) -> None:
