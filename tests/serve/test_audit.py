@@ -113,9 +113,12 @@ def test_what_was_refused_is_told_and_not_too_often(
     assert "role of owner in team/net" in rows[3].detail
     assert "2 more refused tries" in rows[4].detail
     assert not any(secret[13:] in repr(row.to_json()) for row in rows for secret in (ben, wrong))
+    monkeypatch.setattr(module, "MINUTE", 0.0)
+    served.ask(settings, "PUT", token=ben, body=b"{}")
+    assert audit.head().number == rows[-1].number + 1, "in the next minute it is told again"
     monkeypatch.setattr(module, "MOST", 0)
     served.ask("/api/whoami-v2", token=str(new_secret()))
-    assert audit.head().number == rows[-1].number
+    assert audit.head().number == rows[-1].number + 1
 
 
 def test_a_change_that_cannot_be_told_is_told_by_the_log(

@@ -72,11 +72,16 @@ def test_a_pass_goes_on_where_it_was(workspace: Workspace, monkeypatch: pytest.M
     is_sound = first._is_sound
 
     def some(kind: Kind, digest: Digest, now: module.Pass) -> bool:
+        if read:
+            noted = read_scrubbed(workspace.store).now
+            assert noted
+            assert noted.files == len(read), "it is written down as it goes on"
         if len(read) == 3:
             raise module._Ended
         read.append(digest.hex)
         return is_sound(kind, digest, now)
 
+    monkeypatch.setattr(module, "NOTE_SECONDS", 0.0)
     monkeypatch.setattr(first, "_is_sound", some)
     with pytest.raises(module._Ended):
         first.look()

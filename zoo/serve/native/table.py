@@ -40,7 +40,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         path="/zoo/v1/list/{folder...}",
         scope="listed",
         handler=reading.list_folder,
-        summary="the entries of names; for admins, any folder",
+        summary="the entries of names; for admins, what is in the store",
     ),
     Route(
         method="GET",
