@@ -95,8 +95,8 @@ def check(as_json: bool) -> None:
       zoo serve check
       zoo serve check --json
     """
+    from zoo.serve.watch.check import problems
     from zoo.serve.watch.scrub import read_scrubbed
-    from zoo.serve.watch.setup import problems
 
     workspace, accounts = open_zoo().workspace, open_accounts()
     scrubbed = read_scrubbed(workspace.store)

@@ -15,8 +15,8 @@ from fakes.served import Served, serving
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SCRUB_BYTES
+from zoo.serve.watch import check
 from zoo.serve.watch import scrub as module
-from zoo.serve.watch import setup
 from zoo.serve.watch.scrub import FILE, Scrub, Scrubbed, read_scrubbed
 from zoo.serve.who.accounts import Accounts
 from zoo.workspace import Workspace
@@ -62,7 +62,7 @@ def test_damage_is_found_and_told(workspace: Workspace, caplog: pytest.LogCaptur
     assert told == [name]
     assert f"DAMAGED: {name}" in caplog.text
     with closing(Accounts.of(workspace)) as accounts:
-        problems = setup.problems(workspace, accounts, read_scrubbed(workspace.store))
+        problems = check.problems(workspace, accounts, read_scrubbed(workspace.store))
         assert any(name in problem for problem in problems)
 
 
@@ -152,25 +152,25 @@ def test_what_is_wrong_with_the_setup(
         accounts.add("ann")
 
         def found() -> str:
-            return "\n".join(setup.problems(workspace, accounts, Scrubbed()))
+            return "\n".join(check.problems(workspace, accounts, Scrubbed()))
 
         assert found() == ""
         (workspace.root / "accounts.db").chmod(0o644)
         workspace.root.chmod(0o777)
         assert "others on this machine may read accounts.db" in found()
         assert "anybody on this machine may replace" in found()
-        monkeypatch.setattr(setup, "SPARE_BYTES", 1 << 62)
+        monkeypatch.setattr(check, "SPARE_BYTES", 1 << 62)
         monkeypatch.setattr("time.time", lambda: 0.0)
         assert "bytes are free" in found()
         assert "the clock of the disk is" in found()
         old = module.Pass(began="2020-01-01T00:00:00+00:00", ended="2020-01-02T00:00:00+00:00")
         assert "no scrub has ended since 2020" in str(
-            setup.problems(workspace, accounts, Scrubbed(last=old))
+            check.problems(workspace, accounts, Scrubbed(last=old))
         )
 
 
 def test_a_clock_that_went_back_shows(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.accounts.audit.note("pruned", "")
-    monkeypatch.setattr(setup, "SKEW_SECONDS", -1e6)
-    wrong = setup.problems(served.server.hub.workspace, served.accounts, Scrubbed())
+    monkeypatch.setattr(check, "SKEW_SECONDS", -1e6)
+    wrong = check.problems(served.server.hub.workspace, served.accounts, Scrubbed())
     assert any("the clock went back" in each for each in wrong)

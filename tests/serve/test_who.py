@@ -50,7 +50,7 @@ from zoo.serve.who.may import (
     role_of,
 )
 from zoo.serve.who.open import FILE, open_accounts
-from zoo.serve.who.reach import Witness
+from zoo.serve.who.reach_table import Witness
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -488,7 +488,8 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
 def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
     """One witness for each, among the names that may be asked; what is deleted is none."""
     with closing(Accounts.of(database)) as accounts:
-        reach, one, two = accounts.reach, Reference.parse("a/one"), Reference.parse("a/two:v1")
+        reach, one = accounts.reach_table, Reference.parse("a/one")
+        two = Reference.parse("a/two:v1")
         first, second, item, other = (Digest("blake3", f"{at}" * 64) for at in range(4))
         assert reach.unknown([first, second]) == {first, second}
         reach.follow(one, 1, [first], {first: [item]})

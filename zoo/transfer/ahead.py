@@ -18,13 +18,13 @@ from zoo.store.listing import ENCODED_AS, name_of
 from zoo.store.manifests import Document
 from zoo.store.remembering import Remembering
 
-__all__ = ["ASKED", "knowing"]
+__all__ = ["ASKED", "asked_ahead"]
 
 ASKED = 64
 """Ancestors, the nearest first, that a remote is asked for."""
 
 
-def knowing(remote: Store, store: Store, digest: Digest) -> Store:
+def asked_ahead(remote: Store, store: Store, digest: Digest) -> Store:
     """A remote that knows what it has of a checkpoint or a snapshot of ``store``, and of what that
     derives from. A folder is asked each time: that costs nothing.
     """

@@ -19,7 +19,7 @@ from zoo.store import Store
 from zoo.store.capabilities import is_served
 from zoo.store.listing import read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
-from zoo.transfer.ahead import knowing
+from zoo.transfer.ahead import asked_ahead
 from zoo.transfer.changes import change_from, check_change
 from zoo.transfer.copy import Copied, receive, send
 from zoo.transfer.encode import Coding
@@ -60,7 +60,7 @@ def push(
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
-    remote = knowing(remote, workspace.store, digest)
+    remote = asked_ahead(remote, workspace.store, digest)
     with remote.upload():
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours

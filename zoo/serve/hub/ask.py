@@ -17,7 +17,7 @@ from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.blobs import Blobs
-from zoo.serve.hub.reach import Reaching
+from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
@@ -63,7 +63,7 @@ class Hub:
     blobs: Blobs = field(init=False)
     room: Room = field(init=False)
     seals: Seals = field(init=False)
-    reach: Reaching = field(init=False)
+    reach: Reach = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -72,7 +72,7 @@ class Hub:
         self.history, self.files = History(store, self.views), Files(store)
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
-        self.reach = Reaching(store, self.accounts.reach)
+        self.reach = Reach(store, self.accounts.reach_table)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 

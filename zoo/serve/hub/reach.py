@@ -19,14 +19,14 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
 from zoo.serve.keep.recent import Recent
 from zoo.serve.who.may import Actor
-from zoo.serve.who.reach import Reach, Witness
+from zoo.serve.who.reach_table import ReachTable, Witness
 from zoo.store import Store
 from zoo.store.sent import keep_sent_object, sent_lately
 
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["Reaching", "sees_all"]
+__all__ = ["Reach", "sees_all"]
 
 ROOM = 100_000
 """Witnesses that are kept in memory, by what they reach."""
@@ -45,14 +45,14 @@ class _Seen(NamedTuple):
     number: int
 
 
-class Reaching:
+class Reach:
     """What names reach, and whoever may read these. Names move beside this server, too: a name is
     looked at again when somebody asks for it, and all of them, not too often, when something is not
     known.
     """
 
-    def __init__(self, store: Store, reach: Reach) -> None:
-        self._store, self._reach = store, reach
+    def __init__(self, store: Store, table: ReachTable) -> None:
+        self._store, self._table = store, table
         self._looking, self._rested = Lock(), 0.0
         self._recent: Recent[Digest, _Seen] = Recent(ROOM)
 
@@ -101,11 +101,11 @@ class Reaching:
     def _reached(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
         if not digests:
             return set()
-        repos = [repo for repo in self._reach.repos() if ask.may("read", repo)]
+        repos = [repo for repo in self._table.repos() if ask.may("read", repo)]
         found: set[Digest] = set()
         # What is known may be old: each name that is relied on is looked at, and then the next.
         left, witnesses = {*digests}, dict[Witness, set[Digest]]()
-        while left and (witnesses := self._reach.reached(left, repos)):
+        while left and (witnesses := self._table.reached(left, repos)):
             for witness, these in witnesses.items():
                 if number := self._stands(witness):
                     found |= these
@@ -119,26 +119,26 @@ class Reaching:
         said any more.
         """
         if not self._store.has_manifest(witness.document):
-            self._reach.forget(witness.document)
+            self._table.forget(witness.document)
             return 0
         number = 0
         try:
             number = self._store.newest_number(witness.ref)
-            if number == self._reach.followed_to(witness.ref):
+            if number == self._table.followed_to(witness.ref):
                 return number
             self.follow(witness.ref)
         except (ZooError, OSError):
-            self._reach.follow(witness.ref, number, [], {})
+            self._table.follow(witness.ref, number, [], {})
         return 0
 
     def follow(self, ref: Reference) -> None:
         """Look at a name, if it has moved."""
-        number, known = self._store.newest_number(ref), self._reach.followed_to(ref)
+        number, known = self._store.newest_number(ref), self._table.followed_to(ref)
         if number == known:
             return
         documents = _documents(self._store.history(ref))
-        reached = {each: [*self._items(each)] for each in self._reach.unknown(documents)}
-        self._reach.follow(ref, number, documents, {d: i for d, i in reached.items() if i})
+        reached = {each: [*self._items(each)] for each in self._table.unknown(documents)}
+        self._table.follow(ref, number, documents, {d: i for d, i in reached.items() if i})
 
     def _items(self, digest: Digest) -> Iterator[Digest]:
         """What a manifest or a snapshot reaches; nothing if it is not here, or cannot be read."""
@@ -167,7 +167,7 @@ class Reaching:
 
     def follow_all(self, *, within: float = inf) -> None:
         """Look at all names that have moved, as far as one comes ``within`` so many seconds."""
-        known, end = self._reach.followed(), time.monotonic() + within
+        known, end = self._table.followed(), time.monotonic() + within
         for ref in self._store.readable_refs()[0]:
             if time.monotonic() > end:
                 return

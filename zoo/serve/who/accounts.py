@@ -20,7 +20,7 @@ from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.quotas import Quotas
-from zoo.serve.who.reach import Reach
+from zoo.serve.who.reach_table import ReachTable
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
@@ -98,17 +98,20 @@ class _Said(NamedTuple):
 
 
 class Accounts:
-    """The accounts of a zoo, in a database; ``repos`` are the repositories that it knows of,
-    ``reach`` which of them reach which objects, ``audit`` says who changed what, and ``quotas`` how
-    many bytes namespaces may hold.
+    """The accounts of a zoo, in a database, and what lies beside them there.
+
+    Attributes:
+        repos: The repositories that are known.
+        reach_table: Which names reach which objects.
+        audit: Who changed what.
+        quotas: How many bytes namespaces may hold.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cache: ReadCache[_Said] = ReadCache(engine)
-        self.repos, self.reach = Repos(engine), Reach(engine)
-        self.audit = Audit(engine)
-        self.quotas = Quotas(engine)
+        self.repos, self.reach_table = Repos(engine), ReachTable(engine)
+        self.audit, self.quotas = Audit(engine), Quotas(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

@@ -1,4 +1,4 @@
-"""Reach: which names reach which objects, as a table.
+"""Reach table: which names reach which objects.
 
 It is derived from the store, and may lag behind it: whoever is told that a name reaches something
 looks whether that name is still there.
@@ -18,7 +18,7 @@ from zoo.registry.engine import reading, writing
 from zoo.registry.sql import among, among_given, each_of, insert
 from zoo.serve.who.schema import document, followed, holds, named
 
-__all__ = ["Reach", "Witness"]
+__all__ = ["ReachTable", "Witness"]
 
 BLAKE3 = "blake3"
 # One of those who may be asked is enough: a backbone may be in ten thousand checkpoints.
@@ -41,7 +41,7 @@ class Witness(NamedTuple):
     ref: Reference
 
 
-class Reach:
+class ReachTable:
     """Which names reach which objects."""
 
     def __init__(self, engine: Engine) -> None:

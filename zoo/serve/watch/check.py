@@ -1,4 +1,4 @@
-"""Setup: what is wrong with how a server was set up, as far as its folder shows it."""
+"""Check: what is wrong with how a server was set up, as far as its folder shows it."""
 
 from __future__ import annotations
 
