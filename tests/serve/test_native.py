@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from zoo.store import Store
 from zoo.store.listing import name_of
 from zoo.transfer import names, sync
 from zoo.transfer.copy import Copied
+from zoo.transfer.fetch import fetch
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 from zoo_http.backend import HttpBackend
@@ -296,20 +298,25 @@ def test_names_are_deleted_protected_and_restored(
 
 
 def test_what_moves_beside_the_server_is_seen(
-    team: Served, zoos: tuple[Workspace, Workspace]
+    team: Served, zoos: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At once: all names were looked at just now, and are not for long."""
     mine, theirs = zoos
+    monkeypatch.setattr(team.server.hub.reach, "_rested", inf)
     login(team, "ben", "read")
     with closing(Workspace(team.root)) as there:
-        digest = add_checkpoint(there, "team/beside", tensors(5))
+        digests = [add_checkpoint(there, "team/beside", tensors(seed)) for seed in (15, 5)]
+        theirs.remotes.add("lab", team.url)
+        fetched = fetch(theirs, "lab")
+        assert not fetched.damaged
         pull(theirs, "team/beside", team.url)
         backend = HttpBackend.connect(team.url, create=True)
-        key = name_of("manifests", digest)
-        assert backend.stat(key)
+        keys = {name_of("manifests", digest) for digest in digests}
+        assert backend.present(keys).keys() == keys
         there.delete(Reference.parse("team/beside"))
-        assert backend.stat(key) is None
+        assert not backend.present(keys)
         there.restore(Reference.parse("team/beside"))
-        assert backend.stat(key)
+        assert backend.present(keys).keys() == keys, "with all that it had"
     # Into the zoo's folder a push sends differences.
     base = add_checkpoint(mine, "x/base", tensors(6))
     scaled = {**tensors(6), "layer1.0.conv.weight": tensors(6)["layer1.0.conv.weight"] * 1.001}

@@ -498,14 +498,14 @@ def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
         assert (reach.followed(), reach.followed_to(two)) == ({one: 1, two: 3}, 3)
         assert sorted(reach.repos()) == ["a/one", "a/two"]
         assert reach.reached([item, other, first], ["a/one"]) == {
-            Witness(first, one): {item, first}
+            Witness(first, one, 1): {item, first}
         }
         found = reach.reached([item, other], ["a/one", "a/two"])
-        assert found[Witness(second, two)] >= {other}
+        assert found[Witness(second, two, 3)] >= {other}
         assert reach.reached([item], []) == {}
         reach.follow(one, 2, [], {})
         reach.forget(second)
-        assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two): {item}}
+        assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two, 3): {item}}
 
 
 def with_accounts(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from math import inf
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -38,13 +38,6 @@ LOOK_SECONDS = 5.0
 """Who asks waits so long for that at most. A server that starts looks at all."""
 
 
-class _Seen(NamedTuple):
-    """A witness, and the newest entry of its name when it was looked at."""
-
-    witness: Witness
-    number: int
-
-
 class Reach:
     """What names reach, and whoever may read these. Names move beside this server, too: a name is
     looked at again when somebody asks for it, and all of them, not too often, when something is not
@@ -54,7 +47,7 @@ class Reach:
     def __init__(self, store: Store, table: ReachTable) -> None:
         self._store, self._table = store, table
         self._looking, self._rested = Lock(), 0.0
-        self._recent: Recent[Digest, _Seen] = Recent(ROOM)
+        self._recent: Recent[Digest, Witness] = Recent(ROOM)
 
     def there(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
         """Those of some objects and manifests that are there for who asks. Whether they are in the
@@ -81,21 +74,21 @@ class Reach:
         """Those whose last witness is for who asks, too, and has not moved: a pull asks for each
         object by itself.
         """
-        seen: dict[_Seen, set[Digest]] = {}
+        seen: dict[Witness, set[Digest]] = {}
         for digest in digests:
             if last := self._recent.get(digest):
                 seen.setdefault(last, set()).add(digest)
         found: set[Digest] = set()
         for last, these in seen.items():
-            if ask.may("read", last.witness.ref.path) and self._is_at(last.witness, last.number):
+            if ask.may("read", last.ref.path) and self._stands(last):
                 found |= these
         return found
 
-    def _is_at(self, witness: Witness, number: int) -> bool:
-        """Whether what a witness has is here, and its name has had so many entries."""
+    def _stands(self, witness: Witness) -> bool:
+        """Whether what a witness has is here, and its name has not moved since."""
         with suppress(ZooError, OSError):  # what cannot be read shows nothing
             here = self._store.has_manifest(witness.document)
-            return here and self._store.newest_number(witness.ref) == number
+            return here and self._store.newest_number(witness.ref) == witness.number
         return False
 
     def _reached(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
@@ -107,29 +100,26 @@ class Reach:
         left, witnesses = {*digests}, dict[Witness, set[Digest]]()
         while left and (witnesses := self._table.reached(left, repos)):
             for witness, these in witnesses.items():
-                if number := self._stands(witness):
-                    found |= these
-                    for item in these:
-                        self._recent.put(item, _Seen(witness, number))
+                if not self._stands(witness):
+                    self._look_again(witness)
+                    continue
+                found |= these
+                for item in these:
+                    self._recent.put(item, witness)
             left = {item for these in witnesses.values() for item in these} - found
         return found
 
-    def _stands(self, witness: Witness) -> int:
-        """The newest entry of a name, if it reaches what it is said to; if not, 0, and that is not
-        said any more.
-        """
-        if not self._store.has_manifest(witness.document):
-            self._table.forget(witness.document)
-            return 0
+    def _look_again(self, witness: Witness) -> None:
+        """Have the table say no more what it said of a witness that does not stand."""
         number = 0
         try:
+            if not self._store.has_manifest(witness.document):
+                self._table.forget(witness.document)
+                return
             number = self._store.newest_number(witness.ref)
-            if number == self._table.followed_to(witness.ref):
-                return number
             self.follow(witness.ref)
         except (ZooError, OSError):
             self._table.follow(witness.ref, number, [], {})
-        return 0
 
     def follow(self, ref: Reference) -> None:
         """Look at a name, if it has moved."""

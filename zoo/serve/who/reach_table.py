@@ -35,10 +35,13 @@ REACHED = select(
 
 
 class Witness(NamedTuple):
-    """A manifest or snapshot that reaches something, and a name that has it, or had it."""
+    """A manifest or snapshot that reaches something, and a name that has it, or had it, as far as
+    that was looked at: up to an entry.
+    """
 
     document: Digest
     ref: Reference
+    number: int
 
 
 class ReachTable:
@@ -112,12 +115,14 @@ class ReachTable:
 
 
 def _witness(connection: Connection, at: int, repos: Collection[str]) -> Witness:
-    statement = select(document.c.digest, named.c.repo, named.c.tag).join(named)
+    columns = document.c.digest, named.c.repo, named.c.tag, followed.c.number
+    same = sa.and_(followed.c.repo == named.c.repo, followed.c.tag == named.c.tag)
+    statement = select(*columns).join(named, named.c.document == document.c.id).join(followed, same)
     allowed = among_given(named.c.repo, "repos")
     row = connection.execute(
         statement.where(document.c.id == at, allowed).limit(1), {"repos": [*repos]}
     ).one()
-    return Witness(Digest(BLAKE3, row.digest), _ref(row.repo, row.tag))
+    return Witness(Digest(BLAKE3, row.digest), _ref(row.repo, row.tag), row.number)
 
 
 def _ids(connection: Connection, documents: Collection[Digest]) -> list[int]:
