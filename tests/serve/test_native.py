@@ -300,15 +300,14 @@ def test_names_are_deleted_protected_and_restored(
 def test_what_moves_beside_the_server_is_seen(
     team: Served, zoos: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once: all names were looked at just now, and are not for long."""
     mine, theirs = zoos
-    monkeypatch.setattr(team.server.hub.reach, "_rested", inf)
     login(team, "ben", "read")
     with closing(Workspace(team.root)) as there:
         digests = [add_checkpoint(there, "team/beside", tensors(seed)) for seed in (15, 5)]
         theirs.remotes.add("lab", team.url)
-        fetched = fetch(theirs, "lab")
-        assert not fetched.damaged
+        with monkeypatch.context() as patch:  # also where all names were looked at just now
+            patch.setattr(team.server.hub.reach, "_rested", inf)
+            assert not fetch(theirs, "lab").damaged
         pull(theirs, "team/beside", team.url)
         backend = HttpBackend.connect(team.url, create=True)
         keys = {name_of("manifests", digest) for digest in digests}

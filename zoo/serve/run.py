@@ -132,14 +132,15 @@ class Server(uvicorn.Server):
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
         store, lines = self.hub.workspace.store, []
-        for ref in store.readable_refs()[0]:
+        refs, _ = store.readable_refs()
+        for ref in refs:
             if self._ended.is_set():
                 return
             with suppress(ZooError, OSError):  # whoever asks for it is told
                 lines.append([entry.manifest for entry in store.history(ref)[::-1]])
         newest = [manifest for line in lines for manifest in line[:1]]
         every = dict.fromkeys([*newest, *(each for line in lines for each in line)])
-        _try(self.hub.reach.follow_all)
+        _try(partial(self.hub.reach.follow_all, refs))
         _try(partial(adopt_what_is_left, self.hub))
         _try(partial(self.hub.views.prepare, every))
         _try(self.hub.blobs.holders.look_at_all)

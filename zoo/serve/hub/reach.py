@@ -6,7 +6,7 @@ no right to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from math import inf
 from threading import Lock
@@ -26,7 +26,7 @@ from zoo.store.sent import keep_sent_object, sent_lately
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["Reach", "sees_all"]
+__all__ = ["LOOK_SECONDS", "Reach", "sees_all"]
 
 ROOM = 100_000
 """Witnesses that are kept in memory, by what they reach."""
@@ -148,17 +148,17 @@ class Reach:
             if time.monotonic() < self._rested:
                 return False
             began = time.monotonic()
-            self.follow_all(within=LOOK_SECONDS)
+            self.follow_all(self._store.readable_refs()[0], within=LOOK_SECONDS)
             took = time.monotonic() - began
             self._rested = time.monotonic() + max(PAUSE_SECONDS, SHARE * took)
         finally:
             self._looking.release()
         return True
 
-    def follow_all(self, *, within: float = inf) -> None:
-        """Look at all names that have moved, as far as one comes ``within`` so many seconds."""
+    def follow_all(self, refs: Iterable[Reference], *, within: float = inf) -> None:
+        """Look at those names that have moved, as far as one comes ``within`` so many seconds."""
         known, end = self._table.followed(), time.monotonic() + within
-        for ref in self._store.readable_refs()[0]:
+        for ref in refs:
             if time.monotonic() > end:
                 return
             with suppress(ZooError, OSError):  # whoever asks for it is told

@@ -13,14 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
-from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import ZooError
 from zoo.serve.http.answer import JSON, Answer, Body, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.reach import LOOK_SECONDS, sees_all
 from zoo.serve.keep.files import Part
 from zoo.serve.native.keys import (
     Content,
@@ -137,31 +136,28 @@ def list_folder(ask: Ask, folder: str) -> Answer:
 
 
 def _readable(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
-    """The entries among files that are of names that may be read. Who lists one name asks for what
-    it reaches next: so that is looked at.
-    """
+    """The entries among files that are of names that may be read."""
     may_read = cache(partial(ask.may, "read"))
-    looked: set[Reference] = set()
     for file in files:
         entry = entry_of(file.name)
         if entry and may_read(entry.ref.path):
-            looked.add(entry.ref)
             yield file
-    if len(looked) == 1:
-        ask.hub.reach.follow(looked.pop())
 
 
 def newest(ask: Ask) -> Answer:
-    """The newest entries of all names that may be read, by their keys."""
+    """The newest entries of all names that may be read, by their keys. What they reach is asked for
+    next.
+    """
     store, told = ask.hub.workspace.store, dict[str, str]()
     may_read = cache(partial(ask.may, "read"))
-    for ref in store.readable_refs()[0]:
-        if may_read(ref.path):
-            key = entry_name(ref, store.newest_number(ref))
-            try:
-                told[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
-            except (ZooError, OSError, UnicodeDecodeError):
-                told[key] = ""  # it is there, and damaged
+    refs = [ref for ref in store.readable_refs()[0] if may_read(ref.path)]
+    for ref in refs:
+        key = entry_name(ref, store.newest_number(ref))
+        try:
+            told[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
+        except (ZooError, OSError, UnicodeDecodeError):
+            told[key] = ""  # it is there, and damaged
+    ask.hub.reach.follow_all(refs, within=LOOK_SECONDS)
     return json_answer({"newest": told})
 
 
