@@ -101,8 +101,8 @@ async def _with_files(
         else:
             await send(message)
 
-    # sendfile needs a plain socket; a proxy may say https and has such a one.
-    if cycle.transport.get_extra_info("sslcontext") is None:
+    # sendfile needs a plain socket. Out here the scheme is its own, not yet what a proxy says.
+    if scope["scheme"] == "http":
         scope["extensions"] = {**scope.get("extensions", {}), ZERO_COPY: {}}
     await app(scope, receive, send_any)
 
