@@ -59,6 +59,13 @@ def test_a_token_goes_where_nobody_else_reads_it(monkeypatch: pytest.MonkeyPatch
         assert ServerUrl.parse(f"http://{host}").is_private == private
 
 
+def test_a_login_that_was_written_by_hand_goes_nowhere_in_plain() -> None:
+    keep_token(PLAIN, "x", plain_http=True)
+    file().write_text(file().read_text().replace("true", "false"))
+    with pytest.raises(InvalidOption, match="plain HTTP"):
+        token_for(PLAIN)
+
+
 def test_a_file_that_others_can_read_is_not_used() -> None:
     keep_token(HOME, "one")
     file().chmod(0o644)

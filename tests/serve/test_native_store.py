@@ -25,6 +25,7 @@ from zoo.logins import ServerUrl, keep_token
 from zoo.serve.keep import patient
 from zoo.store import Store
 from zoo.store.listing import name_of
+from zoo.store.manifests import manifest_bytes
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 from zoo.testing.remotes import AT_ONCE, BODY, FLOWERS, StoreSuite, digest_of, get, read
@@ -245,11 +246,15 @@ def test_admins_alone_do_what_can_be_done_in_the_folder(backend: Backend, served
 
 def test_an_admin_prunes_over_http(backend: Backend, served: Served) -> None:
     """What somebody has sent within a day stays, whatever the grace."""
-    store = Store(backend)
-    old = Store.open(served.root).put("objects", b"old")
+    store, there = Store(backend), Store.open(served.root)
+    old = there.put("objects", b"old")
     ann = Store(connect(served, "ann"))
     sent = ann.put("objects", b"sent just now")
+    checkpoint = store_checkpoint(there, {"a": tensors()["fc.bias"]})
+    ann.put("manifests", manifest_bytes(there, checkpoint))  # of what was there already
+    needed = {item for item, _ in there.document(checkpoint).objects()}
     shown = plan(store, keep=timedelta(0), grace=AT_ONCE)
     assert [each.name for each in shown.doomed if each.kind == "object"] == [str(old)]
     execute(store, shown, keep=timedelta(0), grace=AT_ONCE)
-    assert store.missing("objects", [old, sent]) == {old}
+    assert store.missing("objects", [old, sent, *needed]) == {old}
+    assert there.has_manifest(checkpoint)

@@ -78,6 +78,7 @@ def test_what_is_more_is_refused(served: Served) -> None:
     refused = served.ask(href, "PUT", body=OTHER)
     assert (refused.status, refused.code) == (403, "Forbidden")
     assert "more make it 400," in refused.headers["x-error-message"]
+    assert served.accounts.audit.newest(limit=1)[0].who == "ann", "as the signed address says"
     assert ann.commit_file(WEIGHTS).status == 200
     assert ann.put(TUNED).status == 200, "only its head is new"
     assert ann.commit_file(TUNED).status == 200
