@@ -23,7 +23,7 @@ from zoo.store import Store
 from zoo.store.encoded import read_encoded
 from zoo.store.listing import KIND_NAMES, list_folder
 
-__all__ = ["FILE", "Pass", "Scrub", "Scrubbed", "read_scrubbed"]
+__all__ = ["FILE", "Pass", "Scrub", "Scrubbed", "age_of", "read_scrubbed"]
 
 LOG = logging.getLogger("zoo.serve")
 FILE = "scrub.json"
@@ -115,9 +115,9 @@ class Scrub:
         """Begin a pass if it is time, or go on with one, to its end."""
         self._state = state = read_scrubbed(self._store)
         now = datetime.now(UTC)
-        if state.by != self._id and _age(state.written, now) < OTHERS:
+        if state.by != self._id and age_of(state.written, now) < OTHERS:
             return
-        if state.now is None and state.last and _age(state.last.began, now) < EVERY:
+        if state.now is None and state.last and age_of(state.last.began, now) < EVERY:
             return
         state.now = state.now or Pass(began=_text(now))
         try:
@@ -188,7 +188,7 @@ def _text(time: datetime) -> str:
     return time.isoformat(timespec="seconds")
 
 
-def _age(text: str, now: datetime) -> timedelta:
+def age_of(text: str, now: datetime) -> timedelta:
     """How long ago that was; long if it is no time."""
     try:
         return now - datetime.fromisoformat(text)
