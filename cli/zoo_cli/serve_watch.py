@@ -102,9 +102,8 @@ def check(as_json: bool) -> None:
     scrubbed = read_scrubbed(workspace.store)
     wrong = problems(workspace, accounts, scrubbed)
     if as_json:
-        passes = {"last": scrubbed.last, "now": scrubbed.now}
-        told = {name: to_builtins(each) for name, each in passes.items()}
-        print_json({"problems": wrong, "scrub": told})
+        passes = {"last": to_builtins(scrubbed.last), "now": to_builtins(scrubbed.now)}
+        print_json({"problems": wrong, "scrub": passes})
     else:
         click.echo(_said("the last scrub", scrubbed.last))
         if scrubbed.now:
