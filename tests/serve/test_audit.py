@@ -16,6 +16,7 @@ from fakes.served import Served, serving
 from zoo.errors import DiskFull
 from zoo.registry.engine import writing
 from zoo.serve import run
+from zoo.serve.hub import watching
 from zoo.serve.who import audit as module
 from zoo.serve.who.audit import ACTIONS, Row
 from zoo.serve.who.tokens import new_secret
@@ -83,6 +84,8 @@ def test_who_changed_what_is_told(served: Served) -> None:
     assert did(lambda: accounts.revoke(token[4:12])) == [("token revoked", token[4:12])]
     assert did(lambda: accounts.revoke(token[4:12])) == []
     assert did(lambda: accounts.remove("ann")) == [("account deleted", "ann")]
+    below = {row.name for row in accounts.audit.rows(name="ann/new", limit=99)}
+    assert below == {"ann/new", "ann/new:b", "ann/new:t"}
     row = accounts.audit.rows(name="team/new", limit=1)[0]
     assert (row.who, row.token, row.address) == ("ann", token[4:12], "127.0.0.1")
     assert re.fullmatch(r"[0-9a-f]{16}", row.request)
@@ -163,7 +166,7 @@ def test_what_is_changed_in_it_shows(served: Served) -> None:
         connection.exec_driver_sql("DROP TABLE kept")
 
 
-def test_admins_read_it_over_http(served: Served) -> None:
+def test_admins_read_it_over_http(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     admin = served.token("admin")
     assert served.ask("/zoo/v1/audit", token=served.token("ben")).code == "Forbidden"
     limited = served.token("admin", only=("team",))
@@ -174,6 +177,8 @@ def test_admins_read_it_over_http(served: Served) -> None:
     path = re.search(r"<http://[\d.:]+(/.*)>; rel=\"next\"", page.headers["link"])
     assert path
     assert served.ask(path[1], token=admin).json == rows[2:4]
+    monkeypatch.setattr(watching, "PAGE", 3)
+    assert len(served.ask("/zoo/v1/audit?limit=9", token=admin).json) == 3
     assert {row["who"] for row in served.ask("/zoo/v1/audit?who=ben", token=admin).json} <= {"ben"}
     assert served.ask("/zoo/v1/audit?since=2999-01-01", token=admin).json == []
     # As the page says, with standard tools.
