@@ -25,6 +25,7 @@ __all__ = [
     "s3_endpoint",
     "settings",
     "share_cores",
+    "show_gpu",
     "weights_spread_by",
 ]
 
@@ -103,12 +104,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_cores(count: int) -> None:
-    """Give each of ``count`` processes that are about to start its share of the cores.
+def share_cores(count: int) -> int:
+    """Give each of ``count`` processes its share of the cores, and say how many threads that are.
 
     Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
+    share = max(cores() // count, 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+    return _number("OMP_NUM_THREADS", share)
+
+
+def show_gpu(number: int) -> None:
+    """Let this process see only one of the GPUs that it may see, before it looks at any."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
 
 
 def weights_spread_by() -> str | None:
