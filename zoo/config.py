@@ -19,6 +19,7 @@ __all__ = [
     "home",
     "hub_endpoint",
     "hub_offline",
+    "keep_ray_quiet",
     "mpi_processes",
     "processes",
     "rank",
@@ -104,20 +105,24 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_cores(count: int) -> int:
-    """Give each of ``count`` processes its share of the cores, and say how many threads that are.
+def share_cores(count: int) -> None:
+    """Give each of ``count`` processes that are about to start its share of the cores.
 
     Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
     """
-    share = max(cores() // count, 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str(share))
-    return _number("OMP_NUM_THREADS", share)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
 
 
 def show_gpu(number: int) -> None:
     """Let this process see only one of the GPUs that it may see, before it looks at any."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
+
+
+def keep_ray_quiet() -> None:
+    """Have Ray report no usage, and warn of no change to come, unless somebody wants that."""
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        os.environ.setdefault(name, "0")
 
 
 def weights_spread_by() -> str | None:

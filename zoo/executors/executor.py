@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import torch
-
-from zoo.backbones.devices import pick_devices
 from zoo.domain.progress import Progress
 from zoo.errors import Unavailable, ZooError
 
@@ -80,8 +77,7 @@ class Alone:
 def open_executor(
     devices: str, on: str, reached: Sequence[Path], progress: Progress
 ) -> AbstractContextManager[Executor]:
-    """The executor for ``--device`` and ``--on``; all nodes of a cluster must have ``reached`` these
-    paths.
+    """The executor for ``--device`` and ``--on``; ``reached`` are paths that trials read.
 
     Raises:
         InvalidOption: There is no such device here.
@@ -91,6 +87,8 @@ def open_executor(
         from zoo.executors.cluster import open_cluster
 
         return open_cluster(on, devices, reached, progress)
+    from zoo.backbones.devices import pick_devices  # torch, which a worker may do without
+
     found = pick_devices(devices)
     if len(found) > 1:
         from zoo.executors.processes import open_processes
@@ -104,11 +102,10 @@ def _alone(device: str, progress: Progress) -> Iterator[Executor]:
     yield Alone(device, progress)
 
 
-def carried_out(trial: Callable[[], T], threads: int) -> tuple[T | None, Exception | None]:
+def carried_out(trial: Callable[[], T]) -> tuple[T | None, Exception | None]:
     """What a trial gives in a worker, or what it raises: only errors of zoo and of Python
     itself can be unpickled for sure.
     """
-    torch.set_num_threads(threads)
     try:
         return trial(), None
     except ZooError as error:

@@ -147,10 +147,10 @@ def _work(pipe: Connection, device: str, count: int) -> None:
     kind, _, number = device.partition(":")
     if kind == "cuda":
         config.show_gpu(int(number or 0))
-    threads = config.share_cores(count)
+    config.share_cores(count)  # the first trial loads torch, which heeds it
     with suppress(EOFError):
         while True:
-            pipe.send(carried_out(pipe.recv(), threads))
+            pipe.send(carried_out(pipe.recv()))
 
 
 def _end_with_parent() -> None:

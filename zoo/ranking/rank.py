@@ -19,8 +19,8 @@ from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
 from zoo.errors import Unsupported, ZooError
-from zoo.executors.executor import open_executor
 from zoo.exchange.sharing import pull
+from zoo.executors.executor import open_executor
 from zoo.finetune.preflight import RANKING
 from zoo.finetune.setup.data import dataset_of
 from zoo.finetune.setup.prepare import paths_of, warn_of_guess, with_absolute_paths
