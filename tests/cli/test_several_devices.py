@@ -1,20 +1,17 @@
-"""zoo rank and zoo advise on several devices, and on a Ray cluster: what comes of it is the same."""
+"""zoo rank and zoo advise on several devices, and on a Ray cluster: the same comes of it."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from fakes.colored import save_scenes
 from fakes.prepared import NET
@@ -24,6 +21,7 @@ from fakes.ranked import add_networks
 from zoo.advice import candidates
 from zoo.advice.candidates import Row
 from zoo.ranking import finals
+from zoo.ranking import rank as module
 
 ROW = Row("everything", "none", "frozen")
 RANK = ("--image-size", 32, "--top", 2, "--among", "team", "--json")
@@ -59,7 +57,7 @@ def alone(place: Path) -> dict[str, Any]:
 
 
 def ranked(place: Path, copy: Path, *options: object) -> dict[str, Any]:
-    """The ranking in a copy of that zoo, made anew if it is not there, without what is of a time."""
+    """The ranking in a copy of that zoo, without what is of a time."""
     if not copy.exists():
         shutil.copytree(place / "zoo", copy)
     said = zoo("--home", copy, "rank", place / "data", *RANK, *options).done()
@@ -75,7 +73,9 @@ def timeless(value: Any) -> Any:
 
 def trained(copy: Path) -> dict[str, int]:
     """When each of its trials was last trained."""
-    return {each.parent.name: each.stat().st_mtime_ns for each in copy.glob("trials/*/metrics.jsonl")}
+    return {
+        each.parent.name: each.stat().st_mtime_ns for each in copy.glob("trials/*/metrics.jsonl")
+    }
 
 
 def test_two_workers_rank_as_one_process_does(
@@ -102,8 +102,34 @@ def test_two_workers_advise_as_one_process_does(place: Path, tmp_path: Path) -> 
     assert plans[0] == plans[1]
 
 
-def began(copy: Path, options: tuple[object, ...]) -> subprocess.Popen[bytes]:
-    """A ranking as a process of its own."""
-    line = ["--home", copy, "rank", copy.parent / "data", *RANK, *options]
-    program = [sys.executable, "-m", "zoo_cli.main", *map(str, line)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@needs_ray
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+def test_a_killed_driver_on_ray_is_gone_on_with_and_ranks_as_one_process_does(
+    place: Path, alone: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # not one that is here by chance
+    copy = Path(shutil.copytree(place / "zoo", tmp_path / "ray"))
+    script = f"from {__name__} import *; be_killed({str(place)!r}, {str(copy)!r})"
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    env = {**os.environ, "PYTHONPATH": path}
+    said = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=False)
+    assert said.returncode == -signal.SIGKILL, said
+    known = {path: path.stat().st_mtime_ns for path in copy.glob("cache/ranking/*.json")}
+    assert len(known) == 2
+    found = ranked(place, copy, "--on", "ray")
+    assert found | {"data": alone["data"]} == alone
+    assert {path: path.stat().st_mtime_ns for path in known} == known
+
+
+def be_killed(place: str, copy: str) -> None:
+    """Rank on Ray, and be killed when two networks are measured."""
+    real, kept = module.keep, list[Path]()
+
+    def keep(path: Path, found: Any) -> None:
+        real(path, found)
+        kept.append(path)
+        if len(kept) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    module.keep = keep
+    ranked(Path(place), Path(copy), "--on", "ray")

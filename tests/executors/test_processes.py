@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,8 @@ from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
-from fakes.trials import dies, lasts, raises, where
+from fakes.trials import dies, gone, lasts, noted, raises, where
 
 from zoo.domain.progress import silent
 from zoo.errors import Unavailable
@@ -32,25 +30,6 @@ from zoo.executors.processes import open_processes
 with open_processes(["cpu"], silent) as workers:
     list(workers.run([(0, partial(lasts, Path(sys.argv[1])))]))
 """
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends within ten seconds."""
-    for _ in range(200):
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def noted(notes: Path) -> int:
-    """The process that a trial has noted."""
-    while not (notes.exists() and notes.read_text()):
-        time.sleep(0.02)
-    return int(notes.read_text())
 
 
 def test_each_worker_has_a_device_and_trials_one_after_the_other(
@@ -76,7 +55,7 @@ def test_each_worker_has_a_device_and_trials_one_after_the_other(
                 done.append((0, "", ""))
             else:
                 done.append(result())
-        assert list(workers.run([(9, where)]))[0][1]()[0] in {pid for pid, *_ in done}
+        assert dict(workers.run([(9, where)]))[9]()[0] in {pid for pid, *_ in done}
     assert begun == [0, 1, 2, 3, 4]
     pids = {seen: pid for pid, seen, _ in done if pid}
     assert pids.keys() == {"4", "7"}

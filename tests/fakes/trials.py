@@ -7,9 +7,11 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 from zoo.errors import Unavailable
 
-__all__ = ["dies", "lasts", "raises", "where"]
+__all__ = ["dies", "gone", "lasts", "noted", "raises", "where"]
 
 
 def where() -> tuple[int, str, str]:
@@ -41,3 +43,22 @@ def raises(odd: bool) -> None:
             super().__init__(f"{one} and {two}")
 
     raise OddError(1, 2) if odd else Unavailable("it", "is away", hint="wait")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within ten seconds."""
+    for _ in range(200):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def noted(notes: Path) -> int:
+    """The process that a trial has noted."""
+    while not (notes.exists() and notes.read_text()):
+        time.sleep(0.02)
+    return int(notes.read_text())

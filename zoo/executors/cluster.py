@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -52,10 +53,12 @@ def open_cluster(
     if mine:
         address = {"address": on} if "://" in on else {"include_dashboard": False}
         try:
-            ray.init(**address, logging_level=ERROR, log_to_driver=False)
+            with warnings.catch_warnings(action="ignore"):  # of what is raised, too
+                ray.init(**address, logging_level=ERROR, log_to_driver=False)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Unavailable(on, f"no Ray cluster answers: {reason}") from error
+            hint = "the address is that of a client; a cluster may want RAY_AUTH_MODE=token"
+            raise Unavailable(on, f"no Ray cluster answers: {reason}", hint=hint) from error
     try:
         cluster = _Cluster(ray, on, device, progress)
         cluster.check(reached)
