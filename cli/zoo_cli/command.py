@@ -73,6 +73,7 @@ devices_option = click.option(
 on_option = click.option(
     "--on",
     default="",
+    show_default=False,
     metavar="CLUSTER",
     help="Run trials on a Ray cluster: ray://HOST:10001, or ray.",
 )

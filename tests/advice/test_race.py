@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.advice.race import Candidate, Race
+from zoo.advice.race import HERE, Candidate, Race
 from zoo.domain.progress import silent
 from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.trial import Trial
@@ -320,8 +320,8 @@ class Together:
 def test_a_race_comes_out_alike_in_whatever_order_trials_end() -> None:
     curves = {"good": [0.6, 0.7, 0.8, 0.9], "bad": [0.5, 0.4, 0.45], "same": [0.6, 0.7, 0.8, 0.9]}
     ends = []
-    for options in ({}, {"executor": Together()}):
-        race = Scripted(**curves).race({"head": 0.6, "all": 0.8}, **options)
+    for executor in (HERE, Together()):
+        race = Scripted(**curves).race({"head": 0.6, "all": 0.8}, executor=executor)
         race.run()
         winner = race.winner()
         assert winner is not None

@@ -21,7 +21,7 @@ from fakes.ranked import add_networks
 from zoo.advice import candidates
 from zoo.advice.candidates import Row
 from zoo.ranking import finals
-from zoo.ranking import rank as module
+from zoo.ranking import measured, rank
 
 ROW = Row("everything", "none", "frozen")
 RANK = ("--image-size", 32, "--top", 2, "--among", "team", "--json")
@@ -61,7 +61,8 @@ def ranked(place: Path, copy: Path, *options: object) -> dict[str, Any]:
     if not copy.exists():
         shutil.copytree(place / "zoo", copy)
     said = zoo("--home", copy, "rank", place / "data", *RANK, *options).done()
-    return timeless(said.json)
+    found: dict[str, Any] = timeless(said.json)
+    return found
 
 
 def timeless(value: Any) -> Any:
@@ -123,13 +124,13 @@ def test_a_killed_driver_on_ray_is_gone_on_with_and_ranks_as_one_process_does(
 
 def be_killed(place: str, copy: str) -> None:
     """Rank on Ray, and be killed when two networks are measured."""
-    real, kept = module.keep, list[Path]()
+    kept = list[Path]()
 
     def keep(path: Path, found: Any) -> None:
-        real(path, found)
+        measured.keep(path, found)
         kept.append(path)
         if len(kept) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    module.keep = keep
+    pytest.MonkeyPatch().setattr(rank, "keep", keep)
     ranked(Path(place), Path(copy), "--on", "ray")

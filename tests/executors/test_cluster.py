@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from zoo.errors import Unavailable
 from zoo.executors import cluster
 from zoo.executors.cluster import open_cluster
 
+Trials = list[tuple[int, Callable[[], Any]]]
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
@@ -32,8 +33,7 @@ def nodes() -> Iterator[None]:
     import ray
 
     path = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # of fakes
-    quiet = {"include_dashboard": False, "log_to_driver": False}
-    ray.init("local", num_cpus=2, runtime_env=path, **quiet)
+    ray.init("local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -41,8 +41,8 @@ def nodes() -> Iterator[None]:
 def test_whatever_a_trial_gives_or_raises_comes_back(tmp_path: Path) -> None:
     with open_cluster("ray", "auto", [tmp_path], silent) as executor:
         assert (executor.own, executor.device) == ("cpu", "cpu")
-        trials = {0: where, 1: partial(raises, False), 2: partial(raises, True)}
-        found = dict(executor.run(trials.items()))
+        trials: Trials = [(0, where), (1, partial(raises, False)), (2, partial(raises, True))]
+        found = dict(executor.run(trials))
         pid, gpu, threads = found[0]()
         assert (bool(pid), gpu, threads) == (True, "", "1")
         with pytest.raises(Unavailable, match="it: is away") as caught:
@@ -66,7 +66,8 @@ def test_what_a_killed_worker_did_is_done_again_once(tmp_path: Path) -> None:
 
 def test_what_runs_when_nobody_asks_any_more_is_ended(tmp_path: Path) -> None:
     with open_cluster("ray", "cpu", [tmp_path], silent) as executor:
-        for key, _ in executor.run([(0, partial(lasts, tmp_path / "pid")), (1, where)]):
+        trials: Trials = [(0, partial(lasts, tmp_path / "pid")), (1, where)]
+        for key, _ in executor.run(trials):
             assert key == 1
             pid = noted(tmp_path / "pid")
             break

@@ -66,9 +66,10 @@ def test_each_worker_has_a_device_and_trials_one_after_the_other(
 def test_what_a_killed_worker_did_is_done_again_once(tmp_path: Path) -> None:
     lines = list[str]()
     progress: Any = SimpleNamespace(say=lines.append)
-    trials = [(times, partial(dies, tmp_path / str(times), times)) for times in (1, 2)]
+    trials: list[tuple[int, Callable[[], Any]]] = [(0, where)]
+    trials += [(times, partial(dies, tmp_path / str(times), times)) for times in (1, 2)]
     with open_processes(["cpu"], progress) as workers:
-        found = dict(workers.run([*trials, (0, where)]))
+        found = dict(workers.run(trials))
         assert found[1]() == "done"
         with pytest.raises(Unavailable, match="the worker on cpu: it was killed 2 times") as caught:
             found[2]()

@@ -55,7 +55,7 @@ def open_cluster(
         try:
             with warnings.catch_warnings(action="ignore"):  # of what is raised, too
                 ray.init(**address, logging_level=ERROR, log_to_driver=False)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             hint = "the address is that of a client; a cluster may want RAY_AUTH_MODE=token"
             raise Unavailable(on, f"no Ray cluster answers: {reason}", hint=hint) from error
@@ -110,11 +110,10 @@ class _Cluster:
 
         look = self._ray.remote(num_cpus=0, max_retries=0)(_look)
         with NamedTemporaryFile(dir=reached[0], prefix=".ray-") as here:  # of no other zoo
-            paths = [*map(str, reached), here.name]
             asked = {
                 node["NodeManagerHostname"]: look.options(
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                ).remote(paths)
+                ).remote(reached, Path(here.name))
                 for node in self._ray.nodes()
                 if node["Alive"] and node["Resources"].get("CPU")
             }
@@ -129,10 +128,9 @@ class _Cluster:
                 if there != version(PROJECT):
                     raise Unavailable(what, f"it has zoo {there}, and here is {version(PROJECT)}")
                 if lacking:
-                    path = str(reached[0]) if lacking == here.name else lacking
                     raise Unavailable(
                         what,
-                        f"it does not reach {path}",
+                        f"it does not reach {lacking}",
                         hint="the zoo and the images lie on a disk that all nodes share",
                     )
 
@@ -177,9 +175,14 @@ class _Cluster:
         return found
 
 
-def _look(paths: Sequence[str]) -> tuple[str, str]:
-    """The version of zoo on this node, and the first of ``paths`` that it does not reach."""
-    return version(PROJECT), next((each for each in paths if not os.access(each, os.R_OK)), "")
+def _look(paths: Sequence[Path], here: Path) -> tuple[str, Path | None]:
+    """The version of zoo on this node, and the first of ``paths`` that it does not reach; without
+    the file ``here``, it is another folder of that name.
+    """
+    lacking = [each for each in paths if not os.access(each, os.R_OK)]
+    if not here.exists():
+        lacking.insert(0, here.parent)
+    return version(PROJECT), next(iter(lacking), None)
 
 
 def _task(threads: int, mask: int, trial: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -223,9 +223,12 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def paths_of(root: Path, recipe: Recipe) -> list[Path]:
-    """What a fine-tune reads of this machine: the zoo, or what stands for it, and the images."""
+    """What trials read of this machine: the cache in ``root``, and so the zoo; and the images."""
     named = (absolute(recipe.data), recipe.root)
-    return [root.absolute(), *(Path(each) for each in named if each and Path(each).exists())]
+    return [
+        root.absolute() / CACHE,
+        *(Path(each) for each in named if each and Path(each).exists()),
+    ]
 
 
 def truncated(prepared: Prepared, units: Sequence[str]) -> Prepared:
