@@ -20,8 +20,7 @@ from fakes.ranked import add_networks
 
 from zoo.advice import candidates
 from zoo.advice.candidates import Row
-from zoo.ranking import finals
-from zoo.ranking import measured, rank
+from zoo.ranking import finals, measured, rank
 
 ROW = Row("everything", "none", "frozen")
 RANK = ("--image-size", 32, "--top", 2, "--among", "team", "--json")

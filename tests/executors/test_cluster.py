@@ -69,7 +69,7 @@ def test_what_runs_when_nobody_asks_any_more_is_ended(tmp_path: Path) -> None:
         trials: Trials = [(0, partial(lasts, tmp_path / "pid")), (1, where)]
         for key, _ in executor.run(trials):
             assert key == 1
-            pid = noted(tmp_path / "pid")
+            pid, _ = noted(tmp_path / "pid")
             break
         assert gone(pid)
 

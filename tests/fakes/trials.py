@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -30,8 +31,10 @@ def dies(notes: Path, times: int) -> str:
 
 
 def lasts(notes: Path) -> None:
-    """Note the process, and go on for longer than a test."""
-    notes.write_text(str(os.getpid()))
+    """Note the process that a loader would be, and go on for longer than a test."""
+    loader = get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    loader.start()
+    notes.write_text(f"{os.getpid()} {loader.pid}")
     time.sleep(600)
 
 
@@ -57,8 +60,8 @@ def gone(pid: int) -> bool:
     return False
 
 
-def noted(notes: Path) -> int:
-    """The process that a trial has noted."""
+def noted(notes: Path) -> tuple[int, ...]:
+    """The processes that a trial has noted."""
     while not (notes.exists() and notes.read_text()):
         time.sleep(0.02)
-    return int(notes.read_text())
+    return tuple(map(int, notes.read_text().split()))

@@ -12,10 +12,12 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, TypeVar
+
+import psutil
 
 from zoo import config
 from zoo.domain.progress import Progress, silent
@@ -115,10 +117,22 @@ class _Worker:
     def stop(self) -> None:
         """End it: what a trial has kept until then stays."""
         if self._process is not None:
-            self._process.terminate()
+            _end(self._process.pid)
             self._process.join()
             self.pipe.close()
             self._process = None
+
+
+def _end(pid: int) -> None:
+    """End a worker and those that load images for it: they look whether it is there once they have
+    started, and would stay for ever if it ends before.
+    """
+    with suppress(psutil.NoSuchProcess):
+        worker = psutil.Process(pid)
+        worker.suspend()
+        for each in (*worker.children(recursive=True), worker):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
@@ -157,4 +171,6 @@ def _end_with_parent() -> None:
     """Whoever is killed leaves no worker behind that goes on, and holds the lock of its trial."""
     if parent := parent_process():
         parent.join()
+        for child in active_children():
+            child.kill()
         os._exit(1)
