@@ -28,10 +28,12 @@ __all__ = [
     "agreed",
     "command",
     "device_option",
+    "devices_option",
     "dry_run",
     "flag",
     "group",
     "note_option",
+    "on_option",
     "open_zoo",
     "quiet_option",
     "said_option",
@@ -60,6 +62,20 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
+)
+devices_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps; several, of which each "
+    "has its own trials: cuda:0,cuda:1, all.",
+)
+on_option = click.option(
+    "--on",
+    default="",
+    show_default=False,
+    metavar="CLUSTER",
+    help="Run trials on a Ray cluster: ray://HOST:10001, or ray.",
 )
 batch_size_option = click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."

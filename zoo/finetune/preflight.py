@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from ctypes import CDLL
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from zoo.errors import (
     InvalidImage,
     InvalidOption,
     InvalidReference,
+    MissingPackage,
     UnknownName,
     Unsupported,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "check_recipe",
     "check_report",
     "check_resumed",
+    "check_where",
     "recorded",
     "unfinished",
 ]
@@ -80,6 +83,28 @@ def check_device(device: str) -> None:
     else:
         return
     raise InvalidOption(f"the device '{device}' cannot be used here: {lacks}; auto and cpu can")
+
+
+def check_where(devices: str, on: str) -> None:
+    """As `check_device`, of all ``devices`` that trials run on, or of the cluster ``on`` which.
+
+    Raises:
+        InvalidOption: There are none such.
+        MissingPackage: Ray is not installed.
+    """
+    if not on:
+        for device in devices.split(","):
+            check_device(device.strip())
+        return
+    if on != "ray" and not on.startswith("ray://"):
+        raise InvalidOption(f"'{on}' is no cluster", hint="--on ray, or --on ray://HOST:10001")
+    if devices not in ("auto", "cpu", "cuda"):
+        raise InvalidOption(
+            f"the device '{devices}' is of this machine: on a cluster a trial has a device of its "
+            "own, --device auto, cpu or cuda"
+        )
+    if find_spec("ray") is None:
+        raise MissingPackage("ray", "pip install 'zoo-registry[ray]'")
 
 
 def _may_have_cuda() -> bool:
