@@ -315,9 +315,10 @@ def _claim(group: str, name: str) -> EntryPoint:
     """
     plugins = _by_name(group)
     if name not in plugins:
-        near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3)
-        kind = "kind of remote" if group == "zoo.remotes" else _kind(group)
-        known = "kinds of remotes known here" if group == "zoo.remotes" else "known here"
+        near, kind, known = [], "kind of remote", "kinds of remotes known here"
+        if group != "zoo.remotes":  # ftp is no slip for http
+            near, kind = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3), _kind(group)
+            known = "known here"
         hint = None if near else f"{known}: {', '.join(sorted(plugins))}"
         raise UnknownName(kind, name, near, hint)
     claims = plugins[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -129,17 +129,25 @@ class Command(click.Command):
         line = list(args)  # click empties its own
         try:
             return super().parse_args(ctx, args)
-        except click.UsageError:
+        except click.UsageError as error:
             given, extra, _ = self.make_parser(ctx).parse_args(list(line))
+            said = f"Got unexpected extra argument ({extra[0]})." if extra else str(error.message)
+            extra = extra or self._last_of_two(given)
             taken = {parameter.name for parameter in self.params if self.extra in parameter.opts}
             if not self.extra or len(extra) != 1 or taken & given.keys() or "--" in line:
                 raise
             # The last of its kind: an argument before it may be the same word.
             at = len(line) - 1 - line[::-1].index(extra[0])
             form = shlex.join([*line[:at], self.extra, *line[at:]])
-            ctx.fail(
-                f"Got unexpected extra argument ({extra[0]}). Write: {ctx.command_path} {form}"
-            )
+            ctx.fail(f"{said or error.format_message()} Write: {ctx.command_path} {form}")
+
+    def _last_of_two(self, given: Mapping[str, object]) -> list[str]:
+        """The second of two arguments, of which there may be any number."""
+        for parameter in self.params:
+            values = given.get(parameter.name or "")
+            if parameter.nargs == -1 and isinstance(values, list | tuple) and len(values) == 2:
+                return [str(values[1])]
+        return []
 
 
 def command(

@@ -151,7 +151,9 @@ def push(
     else:
         each_name = zoo.names_like(names)
         if len(each_name) > 1 and to.startswith("hf://"):
-            raise click.UsageError(f"{to} takes one checkpoint; these are {len(each_name)}")
+            raise click.UsageError(
+                f"{to} takes one checkpoint; {' '.join(names)} is {len(each_name)}"
+            )
         for each in each_name[1:]:
             zoo.entry(each)  # a name with a slip is refused before any is sent
         every = (
