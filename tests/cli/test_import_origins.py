@@ -166,6 +166,9 @@ def test_what_others_stated_of_a_file_is_not_taken(empty: Run) -> None:
     for name, was in (("kim/net", eve), ("eve/net", eve), ("ana/net", ana)):
         assert "moved" not in empty(*again, name).done().out
         assert facts(empty, name) == was
+    # Also where a network of another size was stated.
+    empty(*again, "ana/large", "--image-size", 96, "--license", "mit").done()
+    assert "ana/large (license, preprocessing): what was" in empty(*again, "new/net").done().out
     # What both state is no secret; what is stated anew is recorded in a checkpoint of its own.
     empty(*again, "eve/mit", "--license", "mit").done()
     assert {**facts(empty, "eve/mit"), "manifest": ""} == {**eve, "license": "mit", "manifest": ""}
