@@ -111,6 +111,7 @@ def test_between_probes_a_fold_alone_does_not_choose(
     assert tuple(each.score for each in probes) == scores
     assert {each.images for each in probes} == {images}
     assert ("0.800 out of fold on 60 images" in plan.why) is not whole
+    assert plan.why.endswith("zoo loads that, timm does not; --at head keeps the whole network")
 
 
 @pytest.mark.parametrize(("right", "said"), [(54, True), (30, False)])

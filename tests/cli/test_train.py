@@ -405,7 +405,7 @@ def test_a_name_that_moves_is_told_of(
 @pytest.mark.long
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
-    told = "note: 9 training images of a class are few: --recipe small-data, or a probe"
+    told = "note: 9 training images of a class are few: --recipe small-data, which may"
     assert told in small(*tune).done().err
     assert told in small("runs", "show", "last").out
     dry = small(*tune, "--dry-run", "--seeds", 3).done()

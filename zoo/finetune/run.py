@@ -264,6 +264,7 @@ def _run(
         journal.remark(text)
     if not prepared.ranks.on_main(lambda: were_tried(workspace, prepared)):
         journal.advise(too_few(prepared))
+    journal.advise(only_zoo_loads(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal, save_every)
