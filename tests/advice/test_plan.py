@@ -48,6 +48,7 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
     units = tuple(SimpleNamespace(name=name, depth=at, params=9) for at, name in enumerate("xy"))
     prepared: Any = SimpleNamespace(
         base="team/net", task="classification", dataset=dataset,
+        known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
         hierarchy=SimpleNamespace(units=units, params=18),
     )  # fmt: skip
     right = {"one": 0.0, "head": 0.0, "all": 1.0}

@@ -193,9 +193,7 @@ def test_files_of_a_library_have_other_names_than_its_networks(toys: Workspace) 
 def test_units_are_those_of_the_checkpoints_own_network(toys: Workspace) -> None:
     """Not those of its architecture, which has twelve layers, and the final norm in the last."""
     options = {"arguments": {"num_hidden_layers": 2}}
-    backbone = Backbone(
-        plugin="transformers", architecture="vit-base-patch16-224", options=options
-    )
+    backbone = Backbone(plugin="transformers", architecture="vit-base-patch16-224", options=options)
     derived(toys, backbone)
     whole, own = (_vit_of(layers) for layers in (12, 2))
     version = plugins.backbone_version("transformers")

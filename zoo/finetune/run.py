@@ -42,7 +42,7 @@ from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
-from zoo.finetune.strategies.depths import with_units
+from zoo.finetune.strategies.depths import only_zoo_loads, with_units
 from zoo.finetune.strategies.probe import begin, probe_heads, settle
 from zoo.finetune.trial import drop, locked, patience, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run

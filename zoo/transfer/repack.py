@@ -38,8 +38,8 @@ from zoo.store.encoded import decode_object, read_headers, read_object
 from zoo.store.listing import list_folder, name_of, read_one
 from zoo.store.manifests import FORMS, checkpoint_of, read_document
 from zoo.store.nearness import NEAR, Sketch, apart, sketch
-from zoo.transfer.at_once import at_once
 from zoo.tensor_names import tensors_as
+from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import twin_of
 
 __all__ = ["Delta", "Pair", "RepackPlan", "Repacked", "plan_repack", "repack"]
