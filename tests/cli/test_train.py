@@ -412,7 +412,9 @@ def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     assert told.removeprefix("note: ") in dry.out
     assert "with --seeds 3 it is done 3 times\n" in dry.err
     small(*tune, "--dry-run", "--log", "tensorbord").refused("tensorboard")
-    assert "are few" not in small(*tune[:-4], "--recipe", "small-data", "--dry-run").done().out
+    dry = small(*tune[:-4], "--recipe", "small-data", "--dry-run").done()
+    assert "are few" not in dry.out
+    assert "zoo loads that, timm does not. --at head keeps the whole network" in dry.out
     many = tmp_path / "many"
     for kind in "12":
         (many / kind).mkdir(parents=True)

@@ -34,8 +34,8 @@ CODE = (
     "alone: torch.save(model.state_dict(), …)"
 )
 QUANTIZED = (
-    "holds quantized weights, integers with a scale, which zoo neither trains nor loads. Import the "
-    "floating-point weights that they were made of; quantize what zoo load or export gives"
+    "holds quantized weights, integers with a scale, which zoo neither trains nor loads. Import "
+    "the floating-point weights that they were made of; quantize what z.load or zoo export gives"
 )
 ODD = "neither safetensors nor a PyTorch file"
 CUT_OFF = "ends early: part of it is missing, as of a download or copy that was cut off"
