@@ -368,8 +368,8 @@ def _only_zoo(prepared: Prepared, one: Tried) -> str:
         return ""
     library = prepared.known.backbone.plugin
     return (
-        f". The network ends, or is tapped, there: zoo loads that, {library} does not; "
-        "--at head keeps the whole network"
+        ". It ends the network there, or puts the head on several depths: zoo loads that, "
+        f"{library} does not; --at head keeps the whole network"
     )
 
 

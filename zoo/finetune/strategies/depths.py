@@ -35,7 +35,8 @@ def only_zoo_loads(prepared: Prepared) -> str:
     recipe, library = prepared.recipe, prepared.known.backbone.plugin
     if recipe.strategy != "probe" or recipe.units == (HEAD,):
         return ""
-    ends = "may end at an earlier unit" if recipe.at == "auto" else "ends, or is tapped, there"
+    several = "has its head on several depths" if recipe.at != "auto" else "may end early"
+    ends = "ends there" if len(recipe.units) == 1 and recipe.at not in ("auto", "all") else several
     return (
         f"--at {recipe.at}: the network {ends}; zoo loads that, {library} does not. --at head "
         "keeps the whole network"
