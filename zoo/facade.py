@@ -1007,6 +1007,7 @@ class Zoo:
             max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
 
         Raises:
+            InvalidOption: ``top`` is less than 1.
             InvalidImage: One is missing, unreadable or larger.
         """
         return Table(
@@ -1031,7 +1032,7 @@ class Zoo:
         from zoo.finetune.preflight import check_predicted
 
         opening = Opening(path_column=path_column, root=str(root))
-        problems = check_predicted(self.workspace, name, images, opening)
+        problems = check_predicted(self.workspace, name, images, opening, top)
         if problems:
             if bad is None:
                 raise problems[0]
@@ -1611,7 +1612,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest such.
+        """Resume a run that was cut off; ``last`` is the newest that is not going on.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits.
 

@@ -178,9 +178,20 @@ def command(
     return made
 
 
+class _Group(click.Group):
+    """Commands below another; ``delete`` is ``rm`` here."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in ("delete", "remove") and "rm" in self.commands:
+            ctx.fail(f"No such command '{args[0]}'. Here it is: {ctx.command_path} rm")
+        return super().resolve_command(ctx, args)
+
+
 def group(function: Callable[..., None]) -> click.Group:
     """Make a function a command with others below it, with ``--json`` and ``--home``."""
-    done = click.group(invoke_without_command=True)(function)
+    done = click.group(cls=_Group, invoke_without_command=True)(function)
     done.params += [JSON, HOME]
     return done
 

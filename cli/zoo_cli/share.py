@@ -189,6 +189,8 @@ def _show_pushed(done: Pushed, name: str) -> None:
         change = done.published.change
         lines = ("what was there is replaced", *change.lines) if change else ()
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
+    if done.warning:
+        note(f"WARNING: {done.warning}")
 
 
 def _moved_there(copied: Copied) -> list[str]:
