@@ -19,6 +19,7 @@ __all__ = [
     "home",
     "hub_endpoint",
     "hub_offline",
+    "keep_ray_quiet",
     "mpi_processes",
     "processes",
     "rank",
@@ -26,6 +27,7 @@ __all__ = [
     "server_token",
     "settings",
     "share_cores",
+    "show_gpu",
     "weights_spread_by",
 ]
 
@@ -118,6 +120,18 @@ def share_cores(count: int) -> None:
     Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
+
+
+def show_gpu(number: int) -> None:
+    """Let this process see only one of the GPUs that it may see, before it looks at any."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
+
+
+def keep_ray_quiet() -> None:
+    """Have Ray report no usage, and warn of no change to come, unless somebody wants that."""
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        os.environ.setdefault(name, "0")
 
 
 def weights_spread_by() -> str | None:

@@ -190,6 +190,18 @@ class Known(Protocol):
 
 
 @runtime_checkable
+class Naming(Protocol):
+    """How files call the tensors of a backbone plugin's networks, known without its library: a
+    module ``names`` beside the plugin's own, in the same package.
+
+    With it checkpoints under two kinds of names are compared tensor by tensor.
+    """
+
+    def own_names(self, own: Collection[str], names: Collection[str]) -> Mapping[str, str]:
+        """What `Backbone.convert` gives for ``names`` and a network whose keys are ``own``."""
+
+
+@runtime_checkable
 class Catalog(Protocol):
     """Lists published checkpoints."""
 

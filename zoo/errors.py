@@ -41,6 +41,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copyreg import __newobj__  # type: ignore[attr-defined]
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from shlex import quote
@@ -111,6 +112,10 @@ class ZooError(Exception):
     def __init__(self, text: str, *, hint: str | None = None) -> None:
         self.hint = hint
         super().__init__(text)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as it is, by whatever its class is made with."""
+        return __newobj__, (type(self), *self.args), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.message}; {self._meant}" if self.near else self.message

@@ -1007,6 +1007,7 @@ class Zoo:
             max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
 
         Raises:
+            InvalidOption: ``top`` is less than 1.
             InvalidImage: One is missing, unreadable or larger.
         """
         return Table(
@@ -1031,7 +1032,7 @@ class Zoo:
         from zoo.finetune.preflight import check_predicted
 
         opening = Opening(path_column=path_column, root=str(root))
-        problems = check_predicted(self.workspace, name, images, opening)
+        problems = check_predicted(self.workspace, name, images, opening, top)
         if problems:
             if bad is None:
                 raise problems[0]
@@ -1231,6 +1232,7 @@ class Zoo:
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
+        on: str = "",
         **opening: Unpack[OpeningOptions],
     ) -> Advice:
         """Say what the images are before ``base`` is fine-tuned on them, which are suspect, and how
@@ -1252,7 +1254,9 @@ class Zoo:
             out: A folder to write all suspects, their contact sheet and ``advice.json`` into.
             force: Replace advice that is there.
             batch_size: Images that run at once.
-            device: ``auto``, ``cpu``, ``cuda:1``, …
+            device: ``auto``, ``cpu``, ``cuda:1``, …; of several, ``cuda:0,cuda:1`` or ``all``, each
+                has its own trials.
+            on: A Ray cluster that tries recipes: ``ray://HOST:10001``, or ``ray``.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
@@ -1261,13 +1265,14 @@ class Zoo:
             Conflict: The folder ``out`` has advice.
         """
         from zoo.domain.duration import seconds_of
-        from zoo.finetune.preflight import ADVICE, check_recipe, check_report
+        from zoo.finetune.preflight import ADVICE, check_recipe, check_report, check_where
 
         asked: dict[str, object] = {"task": task, "image_size": image_size, "group_by": group_by}
         recipe = Recipe.from_json(
             {"data": str(data), "skip_bad": True, "seed": seed, **asked, **opening}
         )
         folder, allowed = Path(out) if out else None, seconds_of(budget)
+        check_where(device, on)
         check_report(folder, force=force, name=ADVICE)
         check_recipe(self.workspace, base, recipe)
         from zoo.advice.advise import advise
@@ -1281,6 +1286,7 @@ class Zoo:
             skip_alone=skip_alone,
             batch_size=batch_size,
             device=device,
+            on=on,
             progress=self.progress,
         )
 
@@ -1307,6 +1313,7 @@ class Zoo:
         force: bool = False,
         batch_size: int = 32,
         device: str = "auto",
+        on: str = "",
         **opening: Unpack[OpeningOptions],
     ) -> Ranking:
         """Say which networks suit the images, before any of them is fine-tuned.
@@ -1330,7 +1337,9 @@ class Zoo:
             out: A folder to write ``rank.json`` and ``rank.png`` into.
             force: Replace a ranking that is there.
             batch_size: Images that run at once.
-            device: ``auto``, ``cpu``, ``cuda:1``, …
+            device: ``auto``, ``cpu``, ``cuda:1``, …; of several, ``cuda:0,cuda:1`` or ``all``, each
+                has its own networks.
+            on: A Ray cluster that measures and trains: ``ray://HOST:10001``, or ``ray``.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
@@ -1357,6 +1366,7 @@ class Zoo:
             force=force,
             batch_size=batch_size,
             device=device,
+            on=on,
         )
         from zoo.ranking.rank import rank
 
@@ -1602,7 +1612,7 @@ class Zoo:
         log: Log = (),
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest such.
+        """Resume a run that was cut off; ``last`` is the newest that is not going on.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo import packages
-from zoo.contracts import Backbone, Backend, Catalog, Head, Known, Tracker
+from zoo.contracts import Backbone, Backend, Catalog, Head, Known, Naming, Tracker
 from zoo.domain.hierarchy import TRACE_VERSION
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName, ZooError
@@ -35,6 +35,7 @@ __all__ = [
     "known",
     "names",
     "origin",
+    "own_names",
     "remote",
     "tracker",
 ]
@@ -98,11 +99,28 @@ def known(name: str) -> Known | None:
         UnknownName: No plugin of that name.
         BrokenPlugin: Two distributions claim the name.
     """
+    module = _beside(name, "known")
+    return module if isinstance(module, Known) else None
+
+
+def own_names(name: str, own: Collection[str], names: Collection[str]) -> Mapping[str, str]:
+    """What a backbone plugin's ``convert`` gives for a network whose keys are ``own``, found
+    without its library; nothing if the plugin is not here, or does not say.
+    """
+    with suppress(Exception):  # whatever is wrong with it, the names are taken as they are
+        module = _beside(name, "names")
+        if isinstance(module, Naming):
+            return module.own_names(own, names)
+    return {}
+
+
+@cache
+def _beside(name: str, module: str) -> object:
+    """A module in the package that a backbone plugin's own is in; None if there is none."""
     package, in_package, _ = _claim("zoo.backbones", name).module.rpartition(".")
     if in_package:
         with suppress(Exception, SystemExit):  # whatever is wrong with it, the plugin is asked
-            module = import_module(f"{package}.known")
-            return module if isinstance(module, Known) else None
+            return import_module(f"{package}.{module}")
     return None
 
 
@@ -315,9 +333,10 @@ def _claim(group: str, name: str) -> EntryPoint:
     """
     plugins = _by_name(group)
     if name not in plugins:
-        near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3)
-        kind = "kind of remote" if group == "zoo.remotes" else _kind(group)
-        known = "kinds of remotes known here" if group == "zoo.remotes" else "known here"
+        near, kind, known = [], "kind of remote", "kinds of remotes known here"
+        if group != "zoo.remotes":  # ftp is no slip for http
+            near, kind = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3), _kind(group)
+            known = "known here"
         hint = None if near else f"{known}: {', '.join(sorted(plugins))}"
         raise UnknownName(kind, name, near, hint)
     claims = plugins[name]

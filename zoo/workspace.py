@@ -79,6 +79,10 @@ class Workspace:
         self.store = Store.open(root)
         self.trust = trust_in(root)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """Pickled as its folder: another process opens it itself."""
+        return type(self), (self.root,)
+
     @staticmethod
     def exists(root: Path) -> bool:
         """Whether the folder is a zoo."""

@@ -82,15 +82,17 @@ def advise(
       zoo advise flowers/ --base team/base --out advice
     """
     zoo = open_zoo(quiet=quiet)
+    first = options["device"].partition(",")[0]
+    device = "auto" if first == "all" else first  # a fine-tune has one
     if run != bool(save):
         raise click.UsageError("--run and --save need each other.")
     if save:
-        zoo.check_finetune(Recipe(data=data), base, save, device=options["device"])
+        zoo.check_finetune(Recipe(data=data), base, save, device=device)
     # What is to be carried out is refused now, and not after all the rest.
     advice = zoo.advise(base, data, skip_alone=not run, **options)
     if not as_json:
         _print(advice, options)
-    how = {"device": options["device"], "force": options["force"]}
+    how = {"device": device, "force": options["force"]}
     done = _carry_out(zoo, base, advice, save, how) if save else None
     if as_json:
         print_json(advice.to_json() | ({"result": done.to_json()} if done else {}))

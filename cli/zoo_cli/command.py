@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -29,10 +29,12 @@ __all__ = [
     "agreed",
     "command",
     "device_option",
+    "devices_option",
     "dry_run",
     "flag",
     "group",
     "note_option",
+    "on_option",
     "open_accounts",
     "open_zoo",
     "quiet_option",
@@ -62,6 +64,20 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
+)
+devices_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps; several, of which each "
+    "has its own trials: cuda:0,cuda:1, all.",
+)
+on_option = click.option(
+    "--on",
+    default="",
+    show_default=False,
+    metavar="CLUSTER",
+    help="Run trials on a Ray cluster: ray://HOST:10001, or ray  [default: this machine]",
 )
 batch_size_option = click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
@@ -115,17 +131,25 @@ class Command(click.Command):
         line = list(args)  # click empties its own
         try:
             return super().parse_args(ctx, args)
-        except click.UsageError:
+        except click.UsageError as error:
             given, extra, _ = self.make_parser(ctx).parse_args(list(line))
+            said = f"Got unexpected extra argument ({extra[0]})." if extra else str(error.message)
+            extra = extra or self._last_of_two(given)
             taken = {parameter.name for parameter in self.params if self.extra in parameter.opts}
             if not self.extra or len(extra) != 1 or taken & given.keys() or "--" in line:
                 raise
             # The last of its kind: an argument before it may be the same word.
             at = len(line) - 1 - line[::-1].index(extra[0])
             form = shlex.join([*line[:at], self.extra, *line[at:]])
-            ctx.fail(
-                f"Got unexpected extra argument ({extra[0]}). Write: {ctx.command_path} {form}"
-            )
+            ctx.fail(f"{said or error.format_message()} Write: {ctx.command_path} {form}")
+
+    def _last_of_two(self, given: Mapping[str, object]) -> list[str]:
+        """The second of two arguments, of which there may be any number."""
+        for parameter in self.params:
+            values = given.get(parameter.name or "")
+            if parameter.nargs == -1 and isinstance(values, list | tuple) and len(values) == 2:
+                return [str(values[1])]
+        return []
 
 
 def command(
@@ -156,9 +180,20 @@ def command(
     return made
 
 
+class _Group(click.Group):
+    """Commands below another; ``delete`` is ``rm`` here."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in ("delete", "remove") and "rm" in self.commands:
+            ctx.fail(f"No such command '{args[0]}'. Here it is: {ctx.command_path} rm")
+        return super().resolve_command(ctx, args)
+
+
 def group(function: Callable[..., None]) -> click.Group:
     """Make a function a command with others below it, with ``--json`` and ``--home``."""
-    done = click.group(invoke_without_command=True)(function)
+    done = click.group(cls=_Group, invoke_without_command=True)(function)
     done.params += [JSON, HOME]
     return done
 

@@ -134,7 +134,7 @@ def print_report(report: Json) -> None:
         ]
         table(("TRUE", "PREDICTED", "IMAGES", "SHARE OF THE CLASS"), rows)
         if (left := len(confusions) - CONFUSIONS) > 0:
-            click.echo(f"and {left} more pairs of classes")
+            click.echo(f"and {plural(left, 'more pair')} of classes")
     _doubtful(report)
 
 

@@ -11,7 +11,7 @@ import click
 from zoo.domain.options import OpeningOptions
 from zoo.domain.presets import PRESETS, purpose
 from zoo.domain.recipe import Recipe
-from zoo_cli.command import batch_size_option, device_option, quiet_option
+from zoo_cli.command import batch_size_option, devices_option, on_option, quiet_option
 
 __all__ = ["looking_options", "opening_options", "recipe_from", "recipe_options"]
 
@@ -51,7 +51,8 @@ def opening_options(*names: str) -> Callable[[Command], Command]:
 def looking_options(command: Command) -> Command:
     """Those of commands that look at labeled images before any training."""
     named = opening_options("task", "group_by", "image_size", "seed")
-    for add in (quiet_option, device_option, batch_size_option, opening_options(), named):
+    where = (on_option, devices_option)
+    for add in (quiet_option, *where, batch_size_option, opening_options(), named):
         command = add(command)
     return command
 

@@ -35,7 +35,9 @@ TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 def audit(
     since: datetime | None, who: str, name: str, limit: int, check: bool, as_json: bool
 ) -> None:
-    """Show who changed what over HTTP or by zoo serve, and what was refused to whom.
+    """Show who changed what, and what was refused.
+
+    Told is what is done over HTTP, and by the zoo serve commands.
 
     Rows are added and never changed; each has the hash of the one before. NAME is a repository, a
     namespace, an account or the id of a token. What zoo does with names on the command line is in
@@ -84,7 +86,7 @@ def _check(rows: Audit, *, as_json: bool) -> None:
 
 @command()
 def check(as_json: bool) -> None:
-    """Show what is wrong with how the server is set up, and what the last scrub found.
+    """Show what is wrong with the set-up, and what a scrub found.
 
     A server reads its store again and again, slowly, to see that it is what was stored; zoo verify
     does all of it at once. Beside that: who may read accounts.db, free space, clocks, the audit
@@ -124,7 +126,7 @@ def _said(which: str, scrub: Pass | None) -> str:
 @click.argument("namespace", metavar="[NAMESPACE]", required=False)
 @click.argument("most", metavar="[BYTES]", required=False)
 def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
-    """Say how many bytes NAMESPACE may hold, or list what namespaces may hold, and do.
+    """Say or list how many bytes a namespace may hold.
 
     BYTES is a number with kB, MB, GB or TB, or none. What names lead to counts, and what they led
     to, until a prune deletes it: each tensor and file once in a namespace, whoever else has it,

@@ -172,7 +172,7 @@ def _named(zoo: Zoo, names: tuple[str, ...], to: str) -> list[str]:
     """The names to be sent; one with a slip is refused before any is."""
     found = zoo.names_like(names)
     if len(found) > 1 and to.startswith("hf://"):
-        raise click.UsageError(f"{to} takes one checkpoint; these are {len(found)}")
+        raise click.UsageError(f"{to} takes one checkpoint; {' '.join(names)} is {len(found)}")
     for each in found[1:]:
         zoo.entry(each)
     return found
@@ -193,6 +193,8 @@ def _show_pushed(done: Pushed, name: str) -> None:
         change = done.published.change
         lines = ("what was there is replaced", *change.lines) if change else ()
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
+    if done.warning:
+        note(f"WARNING: {done.warning}")
 
 
 def _moved_there(copied: Copied) -> list[str]:

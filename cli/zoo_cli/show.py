@@ -276,6 +276,8 @@ def log(name: str, ref: bool, as_json: bool) -> None:
             for entry in entries
         ]
         table(("  ENTRY", "AT", "BY", "CHECKPOINT", "WHY"), rows, least_first=("BY",))
+        if was := next((logged.entry.was for logged in lineage.history if logged.entry.was), None):
+            note(f"it was {was}; its log: zoo log {was}")
 
 
 def _why(entry: RefEntry) -> str:

@@ -44,7 +44,9 @@ def _metrics(
             metrics[name] = float(number)
         except ValueError as error:
             raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
-        if not context.resilient_parsing and (told := metric_names.remark(name)):
+        # Before files are read; `zoo edit` has it among its remarks.
+        imports = context.info_name == "import" and not context.resilient_parsing
+        if imports and (told := metric_names.remark(name)):
             note(told)
     return metrics
 

@@ -26,6 +26,7 @@ from zoo.domain.plain import Json
 from zoo.domain.surgery import AS_IT_IS, BuildOptions, adapted_preprocessing
 from zoo.errors import Unsupported
 from zoo_torchvision import heads, networks, sizes
+from zoo_torchvision.names import own_names
 from zoo_torchvision.networks import Network
 
 __all__ = ["TorchvisionBackbone"]
@@ -116,8 +117,7 @@ class TorchvisionBackbone:
 
     def convert(self, module: nn.Module, names: Collection[str]) -> Mapping[str, str]:
         """Torchvision's own key for each key in ``names``."""
-        del module  # the rules name their layers in full
-        return networks.own_names(names)
+        return own_names(module.state_dict().keys(), names)
 
     def fit_weights(self, module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``state`` fitted to the size and channels of ``module`` (`zoo_torchvision.sizes`)."""

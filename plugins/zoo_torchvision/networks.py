@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,7 +26,6 @@ __all__ = [
     "license_of",
     "network",
     "networks",
-    "own_names",
     "pinned",
     "preprocessing",
     "resize_size",
@@ -41,8 +40,6 @@ PUBLISHED: Mapping[str, Config] = {
 }
 """Options that make a builder's network the one that its published weights belong to."""
 
-DOTTED = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
-"""DenseNets were published when a module's name could hold a dot."""
 HASH = re.compile(r"-([0-9a-f]{8,})\.pth")
 
 
@@ -137,11 +134,6 @@ def pinned(weights: WeightsEnum) -> tuple[str, str] | None:
     file = weights.url.rpartition("/")[2]
     match = HASH.search(file)
     return (file, match[1]) if match else None
-
-
-def own_names(names: Collection[str]) -> Mapping[str, str]:
-    """Torchvision's present key for each of ``names``; all but the old ones map to themselves."""
-    return {name: DOTTED.sub(r"\1\2", name) for name in names}
 
 
 def _crop_pct(size: int, resized: int) -> float:

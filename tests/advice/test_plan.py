@@ -48,6 +48,7 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
     units = tuple(SimpleNamespace(name=name, depth=at, params=9) for at, name in enumerate("xy"))
     prepared: Any = SimpleNamespace(
         base="team/net", task="classification", dataset=dataset,
+        known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
         hierarchy=SimpleNamespace(units=units, params=18),
     )  # fmt: skip
     right = {"one": 0.0, "head": 0.0, "all": 1.0}
@@ -111,6 +112,7 @@ def test_between_probes_a_fold_alone_does_not_choose(
     assert tuple(each.score for each in probes) == scores
     assert {each.images for each in probes} == {images}
     assert ("0.800 out of fold on 60 images" in plan.why) is not whole
+    assert plan.why.endswith("zoo loads that, timm does not; --at head keeps the whole network")
 
 
 @pytest.mark.parametrize(("right", "said"), [(54, True), (30, False)])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.advice.race import Candidate, Race
+from zoo.advice.race import HERE, Candidate, Race
+from zoo.domain.progress import silent
 from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.trial import Trial
 
@@ -304,3 +305,44 @@ def test_groups_count_as_one() -> None:
         race.run()
     assert alone.winner() is alone.entries[0]
     assert together.winner() is None
+
+
+class Together:
+    """An executor in which all trials of a round go on at once, and end in reverse."""
+
+    own = device = host = "cpu"
+    progress = silent
+
+    def run(self, trials: Any) -> Any:
+        yield from reversed(list(trials))
+
+
+def test_a_race_comes_out_alike_in_whatever_order_trials_end() -> None:
+    curves = {"good": [0.6, 0.7, 0.8, 0.9], "bad": [0.5, 0.4, 0.45], "same": [0.6, 0.7, 0.8, 0.9]}
+    ends = []
+    for executor in (HERE, Together()):
+        race = Scripted(**curves).race({"head": 0.6, "all": 0.8}, executor=executor)
+        race.run()
+        winner = race.winner()
+        assert winner is not None
+        trials = [(each.candidate.name, each.dropped, each.so_far()) for each in race.entries]
+        ends.append((winner.candidate.name, trials, race.probed, race.stopped))
+    assert ends[0] == ends[1]
+
+
+def test_what_fails_or_is_taken_ends_no_other_trial_of_its_round() -> None:
+    """Nobody is dropped by a round that lacks one, as the budget did not allow for waiting."""
+    script = Scripted(good=[0.9], taken=[0.9], broken=[0.9])
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        if candidate.name == "broken":
+            raise InvalidOption("too large")
+        if candidate.name == "taken":
+            raise Conflict("another process")
+        return script.attempt(candidate, fold, epochs)
+
+    race = script.race({"all": 0.5}, attempt=attempt, executor=Together())
+    race.run()
+    assert race.stopped == "budget"
+    assert [each.dropped for each in race.entries] == ["", "", "failed: too large"]
+    assert [len(each.trials) for each in race.entries] == [1, 0, 0]

@@ -129,6 +129,7 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
     "docs/operate.md": (5, "a server that people use, its scrubs, and where a backup goes"),
     "docs/plugins.md": (7, "four are of a plugin that is installed; two download weights"),
+    "docs/rank.md": (2, "two GPUs, and a cluster"),
     "docs/registry.md": (1, "a server of PostgreSQL is another machine"),
     "docs/serve.md": (3, "a proxy is another machine; what is sent needs a server, twice"),
     "docs/store.md": (2, "fine-tunes at three rates, and of other classes, were made for it"),

@@ -123,6 +123,9 @@ def test_a_fine_tune_comes_and_goes(empty: Run, hub: HubServer, tmp_path: Path) 
     file, architecture = folder / "model.safetensors", card(found).manifest.backbone.architecture
     line = ("import", file, "--architecture", architecture, "--backbone", "transformers")
     assert empty(*line, "--as", "x/file").code == 0
+    layers = [f"vit.layers.{at}" for at in range(SMALL["num_hidden_layers"])]
+    units = empty("diff", "x/f", "x/file", "--json").json["units"]
+    assert [unit["unit"] for unit in units] == ["vit.embeddings", *layers, "head"]
     alone = card(ours("x/file"))
     assert (alone.classes, alone.manifest.preprocessing) == (("rose", "tulip", "lily"), how)
     # And out, and in again, though its own config.json is kept.

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 import transformers
@@ -169,6 +170,14 @@ def test_what_others_stated_of_a_file_is_not_taken(empty: Run) -> None:
     # What both state is no secret; what is stated anew is recorded in a checkpoint of its own.
     empty(*again, "eve/mit", "--license", "mit").done()
     assert {**facts(empty, "eve/mit"), "manifest": ""} == {**eve, "license": "mit", "manifest": ""}
+
+
+def test_what_others_stated_of_a_network_of_another_size_is_not_taken_either(empty: Run) -> None:
+    torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), "r.pth")
+    stated = ("--image-size", 96, "--mean", 0.5, "--std", 0.5, "--license", "mit")
+    empty("import", "r.pth", "--as", "a/r", "--architecture", "test_resnet", *stated).done()
+    told = "same bytes as a/r (license, preprocessing): what was stated there is not taken"
+    assert told in empty("import", "r.pth", "--as", "a/r2").done().out
 
 
 def test_what_others_stated_is_not_taken_of_a_pull_either(empty: Run) -> None:

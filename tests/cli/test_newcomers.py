@@ -34,7 +34,7 @@ def test_an_argument_too_many_shows_the_form_that_works(
 
 
 def test_no_form_is_shown_where_the_option_is_there_or_more_is_wrong(fails: Run) -> None:
-    for line in ((TUNED, "x", "--to", "team"), (TUNED, "x", "y"), (TUNED,)):
+    for line in ((TUNED, "x", "y"), (TUNED,)):
         assert "Write:" not in fails("push", *line, says=(), code=2)
 
 

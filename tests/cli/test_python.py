@@ -212,6 +212,13 @@ def test_what_is_long_is_not_printed_whole(opened: zoo.Zoo, model: Any) -> None:
         assert "\n" not in repr(answer)
 
 
+def test_a_diff_prints_its_main_figures(opened: zoo.Zoo) -> None:
+    found = opened.diff("team/base", "team/flowers")
+    same = f"identical_share={found.identical_share:.4g}, units="
+    assert repr(found).startswith(f"Diff(a=team/base, b=team/flowers, {same}")
+    assert " identical" in repr(found)
+
+
 def test_a_recipe_prints_what_was_chosen() -> None:
     assert repr(zoo.Recipe(data="x", epochs=3)) == "Recipe(data='x', epochs=3)"
 

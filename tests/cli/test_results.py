@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import zoo
 from zoo.backbones import predict
 from zoo.backbones.preprocess import read_image
+from zoo.errors import InvalidOption
 
 PUSHED = {"ref", "manifest", "moved_from", "change", "logical_bytes", "sent_bytes", "sent_objects",
           "shared_objects", "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
@@ -286,6 +287,9 @@ def test_predict_takes_all_images_of_a_folder(run: Run, digits: Path, tmp_path: 
     assert run("predict", TUNED, photos, "--json").json == one_by_one
     with zoo.open() as z:
         assert [each.to_json() for each in z.predict(TUNED, photos, top=3)] == one_by_one
+        for top in (0, -1):
+            with pytest.raises(InvalidOption, match="top must be at least 1"):
+                z.predict(TUNED, photos, top=top)
 
 
 def test_a_bad_image_keeps_no_other_from_predict(run: Run, digits: Path, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
         "unknown account 'ann'", "zoo serve user add ann"
     )
     toy("serve", "user", "rm", "ann").refused("unknown account")
+    assert "Here it is: zoo serve user rm" in toy("serve", "user", "delete", "ann").err
     toy("serve", "user", "add", "a/b").refused("'a/b' cannot be an account", "letters, digits")
     toy("serve", "access", "a/b/c", "public").refused("is not a reference")
     toy("serve", "--host", "0.0.0.0").refused("can be reached by other machines", "--public-url")

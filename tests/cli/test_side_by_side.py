@@ -12,6 +12,7 @@ import pytest
 from fakes.prepared import NET, PROBES, Run
 from fakes.program import zoo
 
+from zoo.errors import Conflict
 from zoo.facade import Zoo
 from zoo.finetune.preflight import check_resumed
 
@@ -130,12 +131,20 @@ def test_runs_that_did_not_finish(run: Run, home: Path) -> None:
     assert f"{second.name}: no space left" in said.err
     named = run("runs", "compare", first.name, B, "--json").done().json
     assert named["columns"] == found["columns"]
-    # What is resumed was cut off, whatever was done since.
+    # The last one is resumed, or it is said that it is done, and which one is not.
     record = json.loads((first / "run.json").read_text())
     for folder, status in ((first, "interrupted"), (second, "done")):
         (folder / "run.json").write_text(json.dumps(record | {"status": status}))
     with Zoo.open(home) as here:
-        assert check_resumed(here.workspace, "last") == first.name
+        with pytest.raises(Conflict, match=f"{second.name} is done") as caught:
+            check_resumed(here.workspace, "last")
+        assert first.name in str(caught.value.hint)
+        # The same was trained since: it would take the name from that.
+        with pytest.raises(Conflict, match="trained since"):
+            check_resumed(here.workspace, first.name)
+        (second / "run.json").write_text(json.dumps(record | {"status": "running"}))
+        (first / "run.json").write_text(json.dumps(record | {"status": "failed"}))
+        assert check_resumed(here.workspace, "last") == second.name
     run("runs", "compare", "nothing").refused("nothing")
 
 

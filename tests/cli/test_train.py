@@ -405,14 +405,16 @@ def test_a_name_that_moves_is_told_of(
 @pytest.mark.long
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
-    told = "note: 9 training images of a class are few: --recipe small-data, or a probe"
+    told = "note: 9 training images of a class are few: --recipe small-data, which may"
     assert told in small(*tune).done().err
     assert told in small("runs", "show", "last").out
     dry = small(*tune, "--dry-run", "--seeds", 3).done()
     assert told.removeprefix("note: ") in dry.out
     assert "with --seeds 3 it is done 3 times\n" in dry.err
     small(*tune, "--dry-run", "--log", "tensorbord").refused("tensorboard")
-    assert "are few" not in small(*tune[:-4], "--recipe", "small-data", "--dry-run").done().out
+    dry = small(*tune[:-4], "--recipe", "small-data", "--dry-run").done()
+    assert "are few" not in dry.out
+    assert "zoo loads that, timm does not. --at head keeps the whole network" in dry.out
     many = tmp_path / "many"
     for kind in "12":
         (many / kind).mkdir(parents=True)

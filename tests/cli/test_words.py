@@ -76,6 +76,7 @@ def test_a_name_is_changed(run: Run) -> None:
     assert (done["ref"], done["manifest"]) == ("team/stamps", before)
     assert run("show", "team/stamps", "--json").json["refs"] == ["team/stamps"]
     assert run("show", TUNED).code == 1
+    assert f"it was {TUNED}; its log: zoo log {TUNED}" in run("log", "team/stamps", "--ref").err
     assert run("delete", "--restore", TUNED).code == 0, "its history is there"
 
 

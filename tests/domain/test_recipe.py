@@ -18,9 +18,9 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
     [
         ("epochs", 0, "epochs must be at least 1"),
         ("batch_size", 1, "batch size must be at least 2"),
-        ("lr", 0.0, "learning rate must be above 0"),
-        ("lr", NAN, "learning rate must be above 0"),
-        ("backbone_lr_ratio", 0.0, "backbone rate must be above 0"),
+        ("lr", 0.0, "learning rate must be above 0, and finite"),
+        ("lr", float("inf"), "learning rate must be above 0, and finite"),
+        ("backbone_lr_ratio", 0.0, "backbone rate must be above 0, and finite"),
         ("weight_decay", -0.1, "weight decay must be 0 or more"),
         ("weight_decay", NAN, "weight decay must be 0 or more"),
         ("test_share", 0.0, "test share must be between 0 and 1"),

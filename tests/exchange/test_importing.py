@@ -216,6 +216,7 @@ def test_a_whole_module_is_refused(
         ({"epoch": 3, "fc.weight": torch.zeros(1)}, "'epoch' is not a tensor"),
         ({"layer": {"weight": torch.zeros(1)}}, "'layer' is not a tensor"),
         (torch.zeros(3), "holds a Tensor"),
+        ({"fc": torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8)}, "quantized"),
     ],
 )
 def test_other_content_is_refused(

@@ -162,6 +162,10 @@ def test_an_unknown_split(shapes: Path) -> None:
     reason = f"{rows[3][0]} has the split 'holdout', which is none of train, val, test"
     assert problems(spec) == (reason,)
     assert len(targets(open_dataset(spec, skip_bad=True))) == 35
+    rows[3] = (*rows[3][:2], "")
+    assert problems(written(shapes, "path,label,split", rows)) == (
+        f"{rows[3][0]} has an empty split, none of train, val, test",
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_the_best_on_a_dataset(zoo: Workspace) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_of_equal_ones_a_name_without_a_tag_is_best(zoo: Workspace) -> None:
+    for number, name in enumerate(("team/b:epoch-7", "a/b:epoch-7", "team/b:zz")):
+        add(zoo, name, 8 + number, "/data/digits", {"accuracy": 0.95})
+    found = best(zoo, dataset="digits")
+    assert (found.found.name, len(found.ties)) == ("team/b", 3)
+
+
 @pytest.mark.long
 def test_no_tie_is_left_out(zoo: Workspace) -> None:
     for number in range(30):

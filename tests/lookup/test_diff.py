@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.checkpoints import PREPROCESSING, add_checkpoint, flip_byte, tensors
+from fakes.checkpoints import PREPROCESSING, Tensors, add_checkpoint, flip_byte, tensors
 from fakes.derived import FREEZE, LITE0, LITE1, TUNED, derive, train, weights_of
 
 import zoo as z
+from zoo import plugins
 from zoo.domain.digest import Digest
+from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
+from zoo.domain.manifest import Backbone, Parent
 from zoo.errors import Corrupt, UnknownName
 from zoo.lookup.diff import diff
+from zoo.lookup.lineage import lineage
+from zoo.lookup.units import network_of
 from zoo.workspace import Workspace
 
 
@@ -150,3 +155,76 @@ def test_training_all_moves_all(zoo: z.Zoo) -> None:
     units = zoo.diff(LITE0, TUNED).to_json()["units"]
     assert {unit["status"] for unit in units} == {"changed"}
     assert all(unit["distance"] == pytest.approx(0.2, rel=0.05) for unit in units[:-1])
+
+
+def vit(layers: int, names: str, **moved: float) -> Tensors:
+    """Tensors of a ViT, in files or networks of transformers; some moved, by the last layer's."""
+    make = np.random.default_rng(5).standard_normal
+    tensors = {names.format(at): make((160, 160)).astype(np.float32) for at in range(layers)}
+    tensors["vit.layernorm.weight"] = np.ones(160, np.float32)
+    tensors[names.format(layers - 1)] *= np.float32(moved.get("by", 1.0))
+    return tensors
+
+
+FILES = "vit.encoder.layer.{}.attention.attention.query.weight"
+OWN = "vit.layers.{}.attention.q_proj.weight"
+
+
+def derived(workspace: Workspace, backbone: Backbone) -> None:
+    """A checkpoint from a folder of transformers, and one that was trained on from it here."""
+    base = add_checkpoint(workspace, "a/hf", vit(2, FILES), backbone=backbone)
+    parent = Parent(manifest=base, relation="finetune", ref="a/hf")
+    child = vit(2, OWN, by=1.01)
+    add_checkpoint(workspace, "a/child", child, backbone=backbone, parents=(parent,))
+
+
+def test_files_of_a_library_have_other_names_than_its_networks(toys: Workspace) -> None:
+    derived(toys, Backbone(plugin="transformers", architecture="vit-base-patch16-224"))
+    for one, other in (("a/hf", "a/child"), ("a/child", "a/hf")):
+        found = diff(toys, one, other)
+        assert [(unit.tensors, unit.identical, unit.changed) for unit in found.units] == [
+            (1, 1, 0), (1, 1, 0), (1, 0, 1),
+        ]  # fmt: skip
+    (base,) = lineage(toys, "a/child").ancestors[1:]
+    assert base.check
+    assert base.check.share == pytest.approx(0.5, abs=0.01)
+
+
+def test_units_are_those_of_the_checkpoints_own_network(toys: Workspace) -> None:
+    """Not those of its architecture, which has twelve layers, and the final norm in the last."""
+    options = {"arguments": {"num_hidden_layers": 2}}
+    backbone = Backbone(plugin="transformers", architecture="vit-base-patch16-224", options=options)
+    derived(toys, backbone)
+    whole, own = (_vit_of(layers) for layers in (12, 2))
+    version = plugins.backbone_version("transformers")
+    toys.registry.keep_hierarchy("transformers", version, whole)
+    units = [unit.unit for unit in diff(toys, "a/hf", "a/child").units]
+    assert units == ["vit.layers.0", "vit.layers.1", "vit"]  # of a zoo of before
+    for name in ("a/hf", "a/child"):
+        network = network_of(toys.store.manifest(toys.names.resolve(name)[1]))
+        toys.registry.keep_network("transformers", version, network, own)
+    for one, other in (("a/hf", "a/child"), ("a/hf", "a/hf")):
+        units = [unit.unit for unit in diff(toys, one, other).units]
+        assert units == ["vit.layers.0", "vit.layers.1"]
+
+
+def _vit_of(layers: int) -> Hierarchy:
+    """Its layers, without the embeddings and the head."""
+
+    def unit(at: int) -> Unit:
+        name, last = f"vit.layers.{at}", at == layers - 1
+        return Unit(
+            name=name,
+            stage=name,
+            depth=at,
+            modules=(name, *["vit.layernorm"] * last),
+            parameters=(OWN.format(at), *["vit.layernorm.weight"] * last),
+            buffers=(),
+            params=1,
+            shape=None,
+            cut=True,
+        )
+
+    head = HeadPart(modules=(), parameters=(), buffers=(), params=0, shape=None, cut=True)
+    units = tuple(map(unit, range(layers)))
+    return Hierarchy(architecture="vit-base-patch16-224", units=units, head=head)

@@ -12,7 +12,7 @@ from fakes.wired import Wired
 
 from zoo.codec.header import Codec
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Parent
+from zoo.domain.manifest import Backbone, Parent
 from zoo.errors import Corrupt, MissingObject
 from zoo.store import Store
 from zoo.store.encoded import encoded_header
@@ -95,6 +95,20 @@ def test_a_fine_tune_is_a_delta_against_its_parent(
     header = encoded_header(Store.open(Path(shared)), large_object(mine, CHILD))
     assert (header.codec, header.base) == (codec, large_object(mine, BASE))
     assert sent.sent_bytes < 0.7 * sent.logical_bytes
+
+
+def test_a_delta_against_a_parent_whose_file_has_the_names_of_its_library(
+    mine: Workspace, shared: str
+) -> None:
+    backbone = Backbone(plugin="transformers", architecture="vit-base-patch16-224")
+    file, own = "vit.encoder.layer.0.output.dense.weight", "vit.layers.0.mlp.fc2.weight"
+    base, child = (weights(0, step)["blocks.0.conv.weight"] for step in (0.0, 1e-5))
+    parent = _parent(add_checkpoint(mine, "a/base", {file: base}, backbone=backbone))
+    add_checkpoint(mine, "a/child", {own: child}, backbone=backbone, parents=(parent,))
+    for name in ("a/base", "a/child"):
+        push(mine, name, shared)
+    header = encoded_header(Store.open(Path(shared)), large_object(mine, "a/child"))
+    assert header.base == large_object(mine, "a/base")
 
 
 def test_deltas_are_one_hop_deep(mine: Workspace, shared: str) -> None:

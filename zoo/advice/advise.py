@@ -16,7 +16,6 @@ from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import Plan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
-from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
@@ -25,10 +24,17 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.domain.words import plural
+from zoo.executors.executor import Executor, open_executor
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.preflight import ADVICE
-from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.setup.prepare import (
+    Prepared,
+    paths_of,
+    prepare,
+    warn_of_guess,
+    with_absolute_paths,
+)
 from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.finetune.strategies.advised import groups_digest, test_digest
 from zoo.lookup.history import Advised, Row, remember
@@ -93,15 +99,21 @@ def advise(
     skip_alone: bool,
     batch_size: int,
     device: str,
+    on: str,
     progress: Progress,
 ) -> Advice:
     """See what the data of ``recipe`` is; for the options see `Zoo.advise`."""
-    with writable(workspace, CACHE, TRIALS) as root:
+    if on:
+        recipe = with_absolute_paths(recipe)
+    with (
+        writable(workspace, CACHE, TRIALS) as root,
+        open_executor(device, on, paths_of(root, recipe), progress) as executor,
+    ):
         prepared = prepare(
             workspace,
             base,
             recipe,
-            pick_device(device),
+            executor.own,
             progress,
             folder=root / CACHE,
             skip_alone=skip_alone,
@@ -121,7 +133,7 @@ def advise(
             allowed = 0 if prepared.dataset.alone else budget
             # Of images that it was trained on a network says too much.
             untrained = None if known else as_it_is(workspace, prepared, batch_size)
-            plan = _plan(contest, layers, allowed, untrained)
+            plan = _plan(contest, layers, allowed, untrained, executor)
     groups = _groups(prepared.dataset, reading, together)
     table = out / GROUPS if out and groups else None
     remarks = (*prepared.dataset.remarks, *_of_base(prepared, known))
@@ -183,7 +195,13 @@ def _advice(
     )
 
 
-def _plan(contest: Contest, layers: Layers, budget: float, untrained: AsItIs | None) -> Plan:
+def _plan(
+    contest: Contest,
+    layers: Layers,
+    budget: float,
+    untrained: AsItIs | None,
+    executor: Executor,
+) -> Plan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
@@ -191,7 +209,7 @@ def _plan(contest: Contest, layers: Layers, budget: float, untrained: AsItIs | N
         scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
         # Long before the rest.
         prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
-        race = race_of(contest, speed, budget)
+        race = race_of(contest, speed, budget, executor)
         race.run()
     save = _free_name(contest.workspace, default_name(contest.recipe.data))
     plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained, save=save)

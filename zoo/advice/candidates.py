@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from zoo.advice.cost import Speed
 from zoo.advice.depths import TOGETHER, usable
-from zoo.advice.race import Candidate, Race
+from zoo.advice.race import HERE, Candidate, Race
 from zoo.advice.reading import Reading
 from zoo.backbones.freeze import trained_norms
 from zoo.backbones.taps import HEAD
-from zoo.domain.progress import silent
+from zoo.domain.digest import Digest
+from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
+from zoo.executors.executor import Executor
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.setup.prepare import Prepared
@@ -31,6 +33,7 @@ from zoo.workspace import Workspace
 
 __all__ = [
     "ROWS",
+    "Attempts",
     "Contest",
     "Row",
     "announce",
@@ -116,6 +119,50 @@ def candidates_of(
 
 
 @dataclass(frozen=True, slots=True)
+class Attempts:
+    """What trains a candidate, in any process that reaches the zoo and the images.
+
+    Attributes:
+        workspace: The zoo.
+        base: The network.
+        known_as: What it was called.
+        recipe: What all trials have in common.
+        root: Where trials are kept.
+        device: What they compute on.
+        until: How long another process that is at one is waited for, by `time.time`: other machines
+            have other monotonic clocks.
+        progress: Progress callback.
+    """
+
+    workspace: Workspace
+    base: Digest
+    known_as: str
+    recipe: Recipe
+    root: Path
+    device: str
+    until: float
+    progress: Progress
+
+    def __call__(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        """Train a candidate without a fold, up to so many epochs."""
+        until = time.monotonic() + self.until - time.time()
+        trial = try_out(
+            self.workspace,
+            str(self.base),
+            recipe_of(self.recipe, candidate, fold),
+            device=self.device,
+            progress=silent,
+            root=self.root,
+            epochs=epochs,
+            known_as=self.known_as,
+            waits=patience(self.progress, until),
+        )
+        if fold and trial.epochs == trial.of:
+            drop(trial)  # no run goes on from it: that has other images
+        return trial
+
+
+@dataclass(frozen=True, slots=True)
 class Contest:
     """What a race is about.
 
@@ -137,37 +184,29 @@ class Contest:
     recipe: Recipe
     root: Path
 
-    def attempt(self, until: float, candidate: Candidate, fold: str, epochs: int) -> Trial:
-        """Train a candidate without a fold, up to so many epochs; until then, by `time.monotonic`,
-        it waits for another process that is at it.
-        """
-        trial = try_out(
+    def attempts(self, executor: Executor, budget: float) -> Attempts:
+        """What trains the candidates within so many seconds."""
+        return Attempts(
             self.workspace,
-            str(self.prepared.parent),
-            self._recipe(candidate, fold),
-            device=str(self.prepared.device),
-            progress=silent,
-            root=self.root,
-            epochs=epochs,
-            known_as=self.prepared.base,
-            waits=patience(self.prepared.progress, until),
+            self.prepared.parent,
+            self.prepared.base,
+            self.recipe,
+            self.root,
+            executor.device,
+            time.time() + budget,
+            executor.progress,
         )
-        if fold and trial.epochs == trial.of:
-            drop(trial)  # no run goes on from it: that has other images
-        return trial
 
     def missing(self, kept: Sequence[Kept], candidate: Candidate, fold: str, epochs: int) -> int:
         """How many of so many epochs are still to be trained, as far as the ``kept`` trials show:
         what is trained has no more than these.
         """
-        asked = replace(self._recipe(candidate, fold), task=self.prepared.task).to_json()
+        recipe = recipe_of(self.recipe, candidate, fold)
+        asked = replace(recipe, task=self.prepared.task).to_json()
         done = [each for each in kept if _alike(each.recipe, asked)]
         enough = any(each.epochs >= epochs for each in done)
         further = (each.epochs for each in done if each.goes_on)
         return 0 if enough else epochs - max(further, default=0)
-
-    def _recipe(self, candidate: Candidate, fold: str) -> Recipe:
-        return replace(self.recipe, fold=fold, **candidate.options)  # type: ignore[arg-type]
 
     def probes(self, images: Sequence[str]) -> dict[str, list[float]]:
         """The scores that the probes that may be advised have on these images: fitted on all
@@ -194,6 +233,11 @@ class Contest:
             yield at, goodness(said, reading.targets[asked], task).tolist()
 
 
+def recipe_of(common: Recipe, candidate: Candidate, fold: str) -> Recipe:
+    """The recipe of a candidate without a fold."""
+    return replace(common, fold=fold, **candidate.options)  # type: ignore[arg-type]
+
+
 def judged_on(dataset: Dataset) -> tuple[list[str], int]:
     """The folds that are held out in turn, or ``[""]``, the user's own validation images; and how
     many images each holds.
@@ -218,7 +262,7 @@ def announce(candidates: Sequence[Candidate], dataset: Dataset, budget: float) -
     )
 
 
-def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
+def race_of(contest: Contest, speed: Speed, budget: float, executor: Executor = HERE) -> Race:
     """The race of all candidates, within so many seconds."""
     prepared, samples = contest.prepared, contest.reading.samples
     progress = prepared.progress
@@ -228,7 +272,7 @@ def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
     return Race(
         candidates,
         folds,
-        partial(contest.attempt, time.monotonic() + budget),
+        contest.attempts(executor, budget),
         contest.probes,
         epochs=EPOCHS,
         groups={sample.key: group for sample, group in zip(samples, contest.groups, strict=True)},
@@ -236,6 +280,7 @@ def race_of(contest: Contest, speed: Speed, budget: float) -> Race:
         missing=partial(contest.missing, kept_trials(prepared, contest.root)),
         progress=progress,
         drop=drop,
+        executor=executor,
     )
 
 

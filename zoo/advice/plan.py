@@ -171,7 +171,7 @@ def plan_of(
         measure=layers.score,
         tried=_ordered([*tried, base]) if base else tried,
         advised=name,
-        why=_why(one, tried, winner, judges),
+        why=_why(one, tried, winner, judges) + _only_zoo(prepared, one),
         as_it_is=_enough(prepared, base, one) if base else "",
         options=options,
         recipe=asked,
@@ -361,6 +361,16 @@ def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race 
             f"probes it is the cheapest that is as good as the best ({one.score:.3f}{where})"
         )
     return "of the probes it is the cheapest that is as good as the best; no training was tried"
+
+
+def _only_zoo(prepared: Prepared, one: Tried) -> str:
+    if "at" not in one.options:
+        return ""
+    library = prepared.known.backbone.plugin
+    return (
+        ". It ends the network there, or puts the head on several depths: zoo loads that, "
+        f"{library} does not; --at head keeps the whole network"
+    )
 
 
 def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:

@@ -9,8 +9,9 @@ stopped. Who trains, and who fits probes, is given: this module decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from statistics import fmean
 
@@ -22,14 +23,17 @@ from zoo.backbones.taps import REFUSALS
 from zoo.domain.progress import Progress, silent
 from zoo.domain.words import plural
 from zoo.errors import Conflict, ZooError
+from zoo.executors.executor import Alone, Executor
 from zoo.finetune.strategies.choose import best_epochs
 from zoo.finetune.trial import Trial
 
-__all__ = ["Candidate", "Entry", "Race", "RUNGS"]
+__all__ = ["HERE", "Candidate", "Entry", "Race", "RUNGS"]
 
 RUNGS = (1, 3)
 """Epochs after which recipes are compared, before all of them are done."""
 BEHIND = "more than one standard error behind"
+HERE = Alone("cpu", silent)
+"""Where trials run that are scripted."""
 
 Scores = Mapping[str, float]
 """The score of each image (`goodness`), by key."""
@@ -114,7 +118,8 @@ class Race:
         folds: What is held out in turn, as in `zoo.Recipe`; ``("",)``: the user's own validation
             images.
         attempt: Trains a candidate on a fold up to so many epochs; raises `Conflict` where another
-            process is at it, and was not done within the budget.
+            process is at it, and was not done within the budget. Where others run it, it can be
+            pickled.
         probes: Fits the probes without these images, and gives the score that each has on them; in
             order of what using them costs.
         epochs: Of the schedule of all candidates.
@@ -125,6 +130,7 @@ class Race:
         progress: Progress callback.
         clock: Seconds that have passed.
         drop: Is called with trials that nobody will go on with.
+        executor: Where those of a round are attempted.
 
     Attributes:
         entries: How far each is, in the order in which they are tried: the quickest first.
@@ -149,17 +155,19 @@ class Race:
         progress: Progress = silent,
         clock: Callable[[], float] = time.monotonic,
         drop: Callable[[Trial], None] = lambda _: None,
+        executor: Executor = HERE,
     ) -> None:
         self._clock, self._end = clock, clock() + budget
         self._folds, self._attempt, self._probes = folds, attempt, probes
         self.epochs, self.groups, self._missing = epochs, groups, missing
-        self._progress, self._drop = progress, drop
+        self._progress, self._drop, self._executor = progress, drop, executor
         ordered = sorted(candidates, key=lambda each: each.seconds(epochs))
         self.entries = [Entry(each) for each in ordered if self.needs(each) <= budget]
         self.too_long = [each for each in ordered if self.needs(each) > budget]
         self.probed: dict[str, dict[str, float]] = {}
         self._probed_folds = 0
         self.stopped = ""
+        self._enough = True  # the budget, so far
         # Seconds that a trial took beside training, at most, and the probes of a fold.
         self._opening = self._probing = 0.0
 
@@ -191,38 +199,47 @@ class Race:
     def _fold(self, number: int) -> bool:
         """One fold; whether the budget was enough."""
         for rung in sorted({*(rung for rung in RUNGS if rung < self.epochs), self.epochs}):
-            for entry in self.racing:
-                needed = self._seconds_to(entry, number, rung)
-                if needed and needed > self._end - self._clock():
-                    return False
-                if not self._one(entry, number, rung):
-                    return False
+            for (entry, begun), result in self._executor.run(self._round(number, rung)):
+                self._one(entry, number, begun, result)
+            if not self._enough:
+                return False
             for rivals in self._rivals(done=rung == self.epochs):
                 self._drop_behind(rivals)
         if any(len(entry.trials) > number for entry in self.entries):
             self._against_probes()
         return True
 
-    def _one(self, entry: Entry, number: int, rung: int) -> bool:
-        """Try one; whether the budget was enough."""
-        self._say(entry, number, rung)
+    def _round(
+        self, number: int, rung: int
+    ) -> Iterator[tuple[tuple[Entry, float], Callable[[], Trial]]]:
+        """Who is next, and when, as long as the budget is enough."""
+        for entry in self.racing:
+            needed = self._seconds_to(entry, number, rung)
+            if needed and needed > self._end - self._clock():
+                self._enough = False
+            if not self._enough:
+                return
+            self._say(entry, number, rung)
+            attempt = partial(self._attempt, entry.candidate, self._folds[number], rung)
+            yield (entry, self._clock()), attempt
+
+    def _one(self, entry: Entry, number: int, begun: float, result: Callable[[], Trial]) -> None:
+        """What comes of one that has begun then."""
         before = max(entry.trials[number].seconds.values()) if self._tried(entry, number) else 0.0
-        begun = self._clock()
         try:
-            trial = self._attempt(entry.candidate, self._folds[number], rung)
+            trial = result()
             trained = max(trial.seconds.values(), default=0.0) - before
             self._opening = max(self._opening, self._clock() - begun - trained)
             self._measure_probes(trial)
         except Conflict:
-            return False  # another process is still at it: a race without it may advise otherwise
+            self._enough = False  # another is still at it: a race without it may advise otherwise
         except (ZooError, *REFUSALS) as error:
             # One that cannot be trained, for want of memory say, ends no trial of the others.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             self._out(entry, f"failed: {reason}")
-            return True
-        # Not before: what is compared has images of which the scores of probes are known.
-        entry.trials[number:] = [trial]
-        return True
+        else:
+            # Not before: what is compared has images of which the scores of probes are known.
+            entry.trials[number:] = [trial]
 
     @staticmethod
     def _tried(entry: Entry, number: int) -> bool:

@@ -6,7 +6,7 @@ import torch
 
 from zoo.errors import InvalidOption
 
-__all__ = ["pick_device", "wait_for"]
+__all__ = ["pick_device", "pick_devices", "wait_for"]
 
 
 def pick_device(device: str) -> str:
@@ -26,6 +26,24 @@ def pick_device(device: str) -> str:
         text = f"the device '{device}' cannot be used here; these can: {usable}"
         raise InvalidOption(text) from error
     return device
+
+
+def pick_devices(devices: str) -> list[str]:
+    """Those of ``cuda:0,cuda:1``; ``all``: every GPU; of one, see `pick_device`.
+
+    Raises:
+        InvalidOption: There is no such device here, or they are of several kinds.
+    """
+    if devices == "all":
+        every = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        return every if len(every) > 1 else [pick_device("auto")]
+    found = [pick_device(each.strip()) for each in devices.split(",")]
+    kinds = {each.partition(":")[0] for each in found}
+    if len(found) > 1 and kinds not in ({"cpu"}, {"cuda"}):
+        raise InvalidOption(
+            f"'{devices}': several devices are GPUs of one kind, cuda:0,cuda:1, or cpu,cpu"
+        )
+    return found
 
 
 def wait_for(device: torch.device) -> None:

@@ -16,12 +16,14 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference
 
-__all__ = ["PULLED", "RENAMED", "RefEntry", "moved_from", "was_pulled"]
+__all__ = ["PULLED", "RENAMED", "RENAMES", "RefEntry", "moved_from", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
 RENAMED = "renamed to "
 """Why a name was deleted begins so where it got another one."""
+RENAMES = "rename "
+"""Why that one was given begins so."""
 
 CHECKSUM = "checksum"
 
@@ -62,10 +64,18 @@ class RefEntry(Result):
     @property
     def renamed(self) -> Reference | None:
         """The name that it got where that is why it was deleted."""
-        if not self.deleted or not self.why.startswith(RENAMED):
+        return self._named(RENAMED) if self.deleted else None
+
+    @property
+    def was(self) -> Reference | None:
+        """The name that it was before where it was given by a renaming."""
+        return self._named(RENAMES)
+
+    def _named(self, why: str) -> Reference | None:
+        if not self.why.startswith(why):
             return None
         try:
-            return Reference.parse(self.why.removeprefix(RENAMED))
+            return Reference.parse(self.why.removeprefix(why))
         except InvalidReference:  # somebody's text
             return None
 

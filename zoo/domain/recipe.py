@@ -85,7 +85,7 @@ def _option(
 
 
 def _positive(default: object, text: str) -> Any:
-    return _option(default, text, must="above 0", check=lambda x: 0 < x < math.inf)
+    return _option(default, text, must="above 0, and finite", check=lambda x: 0 < x < math.inf)
 
 
 def _natural(default: int, text: str, least: int = 0) -> Any:

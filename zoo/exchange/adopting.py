@@ -16,7 +16,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.progress import silent
 from zoo.domain.reference import Reference
 from zoo.exchange.check_weights import check_weights
-from zoo.exchange.commit import keep_hierarchy
+from zoo.exchange.commit import keep_network
 from zoo.exchange.import_candidates import ImportCandidate, candidates_of_folder
 from zoo.exchange.importing import first_that_fits, stored
 from zoo.exchange.origin import FromPlan
@@ -49,7 +49,7 @@ def adopt(workspace: Workspace, folder: Path, ref: Reference, seen: Mapping[Dige
 
         def keep(candidate: ImportCandidate) -> Digest:
             manifest, _ = stored(workspace, ref, check_weights(candidate), scratch, silent)
-            keep_hierarchy(workspace, manifest.backbone.plugin, manifest.backbone.architecture)
+            keep_network(workspace, manifest)
             return workspace.keep(manifest)
 
         return first_that_fits(candidates, keep)

@@ -5,14 +5,13 @@ What was found once is answered from the registry, without torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from zoo import plugins
 from zoo.backbones.describe import describe, outline_of
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import Hierarchy, Unit, under
+from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.domain.manifest import Manifest
 from zoo.domain.near import near_names
 from zoo.errors import (
@@ -24,7 +23,9 @@ from zoo.errors import (
     UnknownName,
     ZooError,
 )
+from zoo.lookup.units import network_of, units_in
 from zoo.registry import Registry
+from zoo.tensor_names import names_among
 from zoo.workspace import Workspace
 
 __all__ = ["hierarchy_of", "of_checkpoint", "units_known"]
@@ -76,17 +77,12 @@ def _units_of(workspace: Workspace, digest: Digest) -> Iterable[Unit]:
     """Of a checkpoint, which may be built with other arguments than its architecture has."""
     manifest, registry = workspace.store.manifest(digest), workspace.registry
     plugin, architecture = manifest.backbone.plugin, manifest.backbone.architecture
-    if known := registry.network(plugin, plugins.backbone_version(plugin), _network(manifest)):
+    if known := registry.network(plugin, plugins.backbone_version(plugin), network_of(manifest)):
         return known.units
-    own = {tensor.name for tensor in manifest.tensors}
     listed = _units_listed(registry, plugin, architecture)
-    return (unit for unit in listed if _is_in(unit, own))
-
-
-def _is_in(unit: Unit, tensors: set[str]) -> bool:
-    # By the module that it is named after: the last block, say, holds the final norm, too.
-    named = [name for name in unit.parameters if under(name, (unit.name,))] or unit.parameters
-    return not named or not tensors.isdisjoint(named)
+    names = {tensor.name for tensor in manifest.tensors}
+    own = {name for unit in listed for name in unit.parameters}
+    return units_in(listed, names_among(plugin, names, own).values())
 
 
 def _units_listed(registry: Registry, plugin: str, architecture: str) -> tuple[Unit, ...]:
@@ -110,7 +106,7 @@ def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:
         Unsupported: The network cannot be traced.
         MissingPackage, BrokenPlugin: One of its plugins cannot be used, or fails.
     """
-    plugin, network = manifest.backbone.plugin, _network(manifest)
+    plugin, network = manifest.backbone.plugin, network_of(manifest)
     version = plugins.backbone_version(plugin)
     if known := registry.network(plugin, version, network):
         return known
@@ -131,21 +127,6 @@ def _traced(manifest: Manifest) -> Hierarchy:
         with on_meta():
             module = build(backbone, manifest)
         return backbone.hierarchy(manifest.backbone.architecture, module, input_size=size)
-
-
-def _network(manifest: Manifest) -> str:
-    """All that `zoo.backbones.load.build` makes a checkpoint's network of, and the size that it is
-    traced at.
-    """
-    backbone, head = manifest.backbone, manifest.head
-    by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
-    network = {
-        "architecture": backbone.architecture,
-        "options": backbone.options,
-        "head": [head.kind, head.num_classes, by],
-        "input_size": manifest.preprocessing.input_size,
-    }
-    return json.dumps(network, sort_keys=True, separators=(",", ":"))
 
 
 def _architecture(

@@ -13,9 +13,11 @@ from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
+from zoo.exchange.architecture import of_checkpoint
+from zoo.lookup.units import PLAIN
 from zoo.workspace import Check, Workspace
 
-__all__ = ["New", "keep_hierarchy", "new_checkpoint"]
+__all__ = ["New", "keep_hierarchy", "keep_network", "new_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,10 @@ class New:
     scratch: Path
 
     def commit(self, manifest: Manifest) -> Digest:
-        """Keep a manifest whose objects are stored, and name it. Its architecture is traced first:
-        from then on, comparing needs no torch, and the index knows what was frozen.
+        """Keep a manifest whose objects are stored, and name it. Its network is traced first: from
+        then on, comparing needs no torch, and the index knows what was frozen.
         """
-        keep_hierarchy(self.workspace, manifest.backbone.plugin, manifest.backbone.architecture)
+        keep_network(self.workspace, manifest)
         return self.workspace.commit(manifest, self.ref, self.why, check=self.check)
 
 
@@ -84,3 +86,12 @@ def keep_hierarchy(workspace: Workspace, plugin: str, architecture: str) -> None
     """Trace an architecture, once. What cannot be traced is compared by names of tensors."""
     with suppress(ZooError):
         describe(workspace.registry, plugin, architecture)
+
+
+def keep_network(workspace: Workspace, manifest: Manifest) -> None:
+    """Trace the architecture of a checkpoint, and its network where that has other units."""
+    backbone = manifest.backbone
+    keep_hierarchy(workspace, backbone.plugin, backbone.architecture)
+    if backbone.options.keys() - PLAIN:
+        with suppress(ZooError):
+            of_checkpoint(workspace.registry, manifest)

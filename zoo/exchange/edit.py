@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Unpack, cast
 
+from zoo.domain import metric_names
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
 from zoo.domain.import_options import ImportOptions, StatedOptions
@@ -70,7 +71,8 @@ def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> E
     changed = tuple(_changed(before, whole))
     if not changed:
         return _told(ref, digest, None, (), before, before, ())
-    remarks = tuple(_remarks(workspace, ref, digest, before, changed))
+    slips = filter(None, map(metric_names.remark, options.get("metrics") or ()))
+    remarks = (*slips, *_remarks(workspace, ref, digest, before, changed))
     whole = replace(whole, provenance={**whole.provenance, EDITED: str(digest)})
     with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
         edited = new.commit(whole)

@@ -10,7 +10,7 @@ from zoo.domain.manifest import Backbone
 from zoo.exchange.wrappers import wrapped_in
 from zoo.lookup.match import FileTensor, prefix_of
 from zoo.lookup.parent import ParentFinder
-from zoo.lookup.units import HEAD, units_of
+from zoo.lookup.units import HEAD, units_like
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def file_sketch(
     """The sample of a file's tensors as those of a network."""
     from zoo.store.nearness import sketch
 
-    units = units_of(workspace, backbone)
+    units = units_like(workspace, backbone, tensors)
     # A network that was never traced here has no names to compare with.
     matrix_names = [name for name, tensor in tensors.items() if len(tensor.shape) > 1]
     known = bool(units.tensors)
@@ -53,7 +53,7 @@ def file_sketch(
 
     def matrices() -> Iterator[_Matrix]:
         for name, tensor in tensors.items():
-            own = name.removeprefix(prefix)
+            own = units.own_name(name.removeprefix(prefix))
             if units.unit_of(own) != HEAD:
                 yield _Matrix(own, tensor)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import DECLARED, SETTINGS, UNKNOWN, Manifest
+from zoo.domain.manifest import DECLARED, SETTINGS, UNKNOWN, Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.exchange.by_folder import with_folder
@@ -86,7 +86,7 @@ def or_here(
     whole, report = made
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
-    options, same = {*_stated(candidate)}, _made_of(sha256, whole, alike)
+    options, same = {*_stated(candidate)}, _made_of(sha256, alike)
     if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
         same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
     foreign = {
@@ -94,9 +94,17 @@ def or_here(
         for one in same
         if one.digest != current
     }
-    own = [one for one in same if not foreign.get(one.digest)]
+    own = [
+        one
+        for one in same
+        if not foreign.get(one.digest) and _network(one.manifest) == _network(whole)
+    ]
     if not own:
-        told = (f"{named(workspace, digest)[0]} ({_listed(foreign[digest])})" for digest in foreign)
+        told = (
+            f"{named(workspace, digest)[0]} ({_listed(names)})"
+            for digest, names in foreign.items()
+            if names
+        )
         return whole, replace(report, stated_elsewhere=", ".join(told))
     here = min(own, key=lambda one: _rank(workspace, one, whole, current))
     names = {*options, *_lacking(here.manifest, whole)}
@@ -162,18 +170,19 @@ def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) 
     return descending(whole, *origin.parent) if origin.parent else whole
 
 
-def _made_of(sha256: str, manifest: Manifest, alike: Sequence[Candidate]) -> list[Candidate]:
-    """The checkpoints here that were made of the file with that hash, and are the network of
-    ``manifest``: a file does not say what kind of head a fine-tune gave it.
-    """
-    network = (manifest.backbone, manifest.head.num_classes)
+def _made_of(sha256: str, alike: Sequence[Candidate]) -> list[Candidate]:
+    """The checkpoints here that were made of the file with that hash."""
     return [
         one
         for one in alike
         if one.match.verdict == "same"  # a file can hold several weights: --key says which
         and sha256 in hashes_of(one.manifest)
-        and (one.manifest.backbone, one.manifest.head.num_classes) == network
     ]
+
+
+def _network(manifest: Manifest) -> tuple[Backbone, int]:
+    """Without the kind of its head: a file does not say which a fine-tune gave it."""
+    return manifest.backbone, manifest.head.num_classes
 
 
 def _rank(

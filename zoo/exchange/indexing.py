@@ -15,7 +15,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.result import Result
 from zoo.errors import BrokenPlugin, InvalidOption, MissingPackage, UnknownName, ZooError
-from zoo.exchange.commit import keep_hierarchy
+from zoo.exchange.commit import keep_network
 from zoo.exchange.results import joined, read_results
 from zoo.indexed import Reindexed
 from zoo.reflog import now
@@ -188,8 +188,7 @@ def reindex(workspace: Workspace, *, progress: Progress = silent) -> Reindexed:
     index_local(workspace, progress=progress)
     for digest in sorted({digest for _, digest, _ in workspace.registry.refs()}):
         with suppress(ZooError):  # it is told already
-            backbone = workspace.store.manifest(digest).backbone
-            keep_hierarchy(workspace, backbone.plugin, backbone.architecture)
+            keep_network(workspace, workspace.store.manifest(digest))
     return done
 
 

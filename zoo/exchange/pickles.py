@@ -33,6 +33,10 @@ CODE = (
     "holds more than weights (code that would run on loading); refused. Save the weights "
     "alone: torch.save(model.state_dict(), …)"
 )
+QUANTIZED = (
+    "holds quantized weights, integers with a scale, which zoo neither trains nor loads. Import "
+    "the floating-point weights that they were made of; quantize what z.load or zoo export gives"
+)
 ODD = "neither safetensors nor a PyTorch file"
 CUT_OFF = "ends early: part of it is missing, as of a download or copy that was cut off"
 ZIPPED = b"PK\x03\x04"
@@ -305,6 +309,8 @@ class _Machine:
             raise InvalidWeights(self.path, "has tensors without values (of the device meta)")
         elif name == "torch._tensor._rebuild_from_type_v2":  # of a tensor that has attributes
             return self._called(arguments[0], arguments[2])
+        elif "qtensor" in name:
+            raise InvalidWeights(self.path, QUANTIZED)
         elif name.startswith("torch.") and not HARMLESS.fullmatch(name):
             raise InvalidWeights(
                 self.path, f"asks for {name:.100}, which plain weights do not need"

@@ -15,6 +15,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result, plain
 from zoo.errors import InvalidOption, InvalidReference, ZooError
+from zoo.lookup.details import warning_of
 from zoo.transfer import sync
 from zoo.workspace import Workspace
 
@@ -73,6 +74,7 @@ class Pushed(Result):
         ref: Its name in the store.
         copied: What was sent to the store.
         published: What was published, if that was at the model hub.
+        warning: What its training, import or `zoo verify` said against it; else empty.
     """
 
     manifest: Digest
@@ -80,6 +82,7 @@ class Pushed(Result):
     ref: Reference | None = None
     copied: Copied | None = None
     published: Published | None = None
+    warning: str = ""
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
@@ -94,6 +97,8 @@ class Pushed(Result):
                 "shared_read": copied.read,
                 "damaged_bases": sorted(map(str, copied.damaged)),
             }
+        if self.warning:
+            data["warning"] = self.warning
         return data
 
 
@@ -186,13 +191,15 @@ def push(
         from zoo.exchange.publishing import publish
 
         done = publish(workspace, name, address, force=force, private=private, note=note)
-        return Pushed(manifest=done.manifest, to=address, published=done)
+        told = warning_of(workspace, done.manifest)
+        return Pushed(manifest=done.manifest, to=address, published=done, warning=told)
     if private:
         raise InvalidOption("--private is for hf:// only")
     ref, copied = sync.push(
         workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
     )
-    return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
+    told = warning_of(workspace, copied.manifest)
+    return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)
 
 
 def push_all_tags(
@@ -214,7 +221,8 @@ def push_all_tags(
             workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
         ):
             sent.append(str(ref))
-            yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied)
+            told = warning_of(workspace, copied.manifest)
+            yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)
     except (ZooError, KeyboardInterrupt) as error:
         told = f"sent before that: {', '.join(sent)}"
         if sent and isinstance(error, ZooError):

@@ -45,7 +45,7 @@ from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
-from zoo.finetune.strategies.depths import at_units
+from zoo.finetune.strategies.depths import at_units, only_zoo_loads
 from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
@@ -154,6 +154,7 @@ def plan_finetune(
                 workspace, base, chosen, pick_device(device), progress, folder=folder
             )
         seconds = {"checking the images": time.monotonic() - began}
+        only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.at != "auto":
             prepared = at_units(prepared)
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
@@ -170,7 +171,7 @@ def plan_finetune(
         classes=_counted(data),
         split={part: len(samples) for part, samples in zip(PARTS, _parts(data), strict=True)},
         skipped=data.skipped,
-        remarks=tuple(filter(None, (*data.remarks, told, few))),
+        remarks=tuple(filter(None, (*data.remarks, told, few, only_zoo))),
         strategy=prepared.recipe.strategy,
         batch_norm=prepared.recipe.batch_norm,
         device=str(prepared.device),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from ctypes import CDLL
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from zoo.errors import (
     InvalidImage,
     InvalidOption,
     InvalidReference,
+    MissingPackage,
     UnknownName,
     Unsupported,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "check_recipe",
     "check_report",
     "check_resumed",
+    "check_where",
     "recorded",
     "unfinished",
 ]
@@ -80,6 +83,28 @@ def check_device(device: str) -> None:
     else:
         return
     raise InvalidOption(f"the device '{device}' cannot be used here: {lacks}; auto and cpu can")
+
+
+def check_where(devices: str, on: str) -> None:
+    """As `check_device`, of all ``devices`` that trials run on, or of the cluster ``on`` which.
+
+    Raises:
+        InvalidOption: There are none such.
+        MissingPackage: Ray is not installed.
+    """
+    if not on:
+        for device in devices.split(","):
+            check_device(device.strip())
+        return
+    if on != "ray" and not on.startswith("ray://"):
+        raise InvalidOption(f"'{on}' is no cluster", hint="--on ray, or --on ray://HOST:10001")
+    if devices not in ("auto", "cpu", "cuda"):
+        raise InvalidOption(
+            f"the device '{devices}' is of this machine: on a cluster a trial has a device of its "
+            "own, --device auto, cpu or cuda"
+        )
+    if find_spec("ray") is None:
+        raise MissingPackage("ray", "pip install 'zoo-registry[ray]'")
 
 
 def _may_have_cuda() -> bool:
@@ -147,15 +172,18 @@ def check_measured(workspace: Workspace, names: Iterable[str], data: str, openin
 
 
 def check_predicted(
-    workspace: Workspace, name: str, images: object, opening: Opening
+    workspace: Workspace, name: str, images: object, opening: Opening, top: int
 ) -> list[InvalidImage]:
-    """Before a checkpoint predicts: it is here, and so is an image; why each path gives none, if
-    all are such.
+    """Before a checkpoint predicts its ``top`` classes: it is here, and so is an image; why each
+    path gives none, if all are such.
 
     Raises:
+        InvalidOption: Less than one class is asked for.
         UnknownName: The checkpoint is not here.
         InvalidData: A table has no column of paths.
     """
+    if top < 1:
+        raise InvalidOption(f"top must be at least 1, not {top}")
     try:
         workspace.names.resolve(name)
     except (UnknownName, InvalidReference) as error:
@@ -200,18 +228,33 @@ def check_file(out: Path, *, force: bool) -> None:
 
 
 def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> str:
-    """Before a run is resumed; its id. ``last`` is the newest that was cut off.
+    """Before a run is resumed; its id. ``last`` is the newest of those that are not going on.
 
     Raises:
         UnknownName, InvalidOption: No such run, or several.
         Conflict: It is done, or running.
     """
-    cut_off = [run for run in list_runs(workspace) if run.status not in ("done", "running")]
-    run = cut_off[0] if name == "last" and cut_off else unfinished(find_run(workspace, name))
+    runs = list_runs(workspace)
+    idle = [run for run in runs if run.status != "running"]
+    run = idle[0] if name == "last" and idle else find_run(workspace, name)
+    if run.status == "done" and (older := [each for each in idle if each.status != "done"]):
+        raise Conflict(
+            f"the run {run.id} is done",
+            hint=f"{older[0].id} -> {older[0].save} was cut off: zoo finetune --resume ID takes it",
+        )
+    unfinished(run)
     if run.status == "running":
         raise taken(run.folder)
+    if again := next((each for each in runs if _is_again(run, each)), None):
+        raise Conflict(f"{run.save} was trained since, in the same way: the run {again.id} is done")
     check_installed(log or run.log)
     return run.id
+
+
+def _is_again(run: Run, other: Run) -> bool:
+    """Whether another run did later what this one was to do."""
+    same = (run.save, run.parent, run.recipe) == (other.save, other.parent, other.recipe)
+    return same and other.status == "done" and other.id > run.id
 
 
 def unfinished(run: Run) -> Run:

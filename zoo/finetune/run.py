@@ -42,7 +42,7 @@ from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
-from zoo.finetune.strategies.depths import with_units
+from zoo.finetune.strategies.depths import only_zoo_loads, with_units
 from zoo.finetune.strategies.probe import begin, probe_heads, settle
 from zoo.finetune.trial import drop, locked, patience, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run
@@ -264,6 +264,7 @@ def _run(
         journal.remark(text)
     if not prepared.ranks.on_main(lambda: were_tried(workspace, prepared)):
         journal.advise(too_few(prepared))
+    journal.advise(only_zoo_loads(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)
     ranks, state = prepared.ranks, State(prepared, journal, save_every)

@@ -107,6 +107,8 @@ def best(
         hint = _hint(known, any_found=bool(rows))
         if dataset and not rows and (near := _near_datasets(workspace, text, dataset)):
             hint = f"nothing matches; there is data called {', '.join(near)}"
+        if dataset and not rows and not text:
+            raise UnknownName("dataset", dataset, hint=hint)
         asked = _asked(metric or USUAL[0], dataset, text)
         raise UnknownName("result", asked, known[:8], hint)
     first, others = ranked[0], ranked[1:]
@@ -150,12 +152,17 @@ def _ranked(
     dataset: str | None,
     least: bool,
 ) -> list[_Figure]:
-    """The results of candidates, the best first."""
+    """The results of candidates, the best first; of equal ones what is here, and no tag of it."""
     figures: dict[tuple[str, Digest | None], _Figure] = {}
     for row, trained in rows:
         if figure := _figure(workspace, row, metric, dataset, trained=trained):
             figures.setdefault((row.name, row.manifest), figure)
-    return sorted(figures.values(), key=lambda figure: figure.value if least else -figure.value)
+
+    def rank(figure: _Figure) -> tuple[float, bool, bool]:
+        value = figure.value if least else -figure.value
+        return value, not figure.found.pulled, ":" in figure.found.name
+
+    return sorted(figures.values(), key=rank)
 
 
 def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
@@ -261,7 +268,7 @@ def _having(workspace: Workspace, asked: Query, *fields: str) -> int:
 
 
 def _asked(metric: str, dataset: str | None, text: str) -> str:
-    return " ".join(filter(None, [metric, dataset and f"dataset:{dataset}", text]))
+    return " ".join(filter(None, [metric, dataset and f"on {dataset}", text]))
 
 
 def _near_datasets(workspace: Workspace, text: str, dataset: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -16,6 +16,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import Corrupt
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.store import Store
+from zoo.tensor_names import tensors_as
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -123,9 +124,10 @@ def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparis
         MissingObject: Bytes that are needed are not here.
         Corrupt: They are damaged.
     """
-    first, second = units_of(workspace, before.backbone), units_of(workspace, after.backbone)
+    first, second = units_of(workspace, before), units_of(workspace, after)
     by_unit: defaultdict[str, list[Pair]] = defaultdict(list)
-    for pair in _pairs(workspace.store, _named(before.tensors), _named(after.tensors)):
+    new = {tensor.name: tensor for tensor in after.tensors}
+    for pair in _pairs(workspace.store, tensors_as(new, before), new):
         units = second if pair.after else first
         by_unit[units.unit_of(pair.name)].append(pair)
     stages = first.stages | second.stages
@@ -155,10 +157,6 @@ def _sound(store: Store, digest: Digest) -> memoryview:
     if found != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
     return data
-
-
-def _named(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
-    return {tensor.name: tensor for tensor in tensors}
 
 
 def _pairs(

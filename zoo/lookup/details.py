@@ -18,13 +18,21 @@ from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.store.evaluations import evaluations
+from zoo.store.manifests import manifest_if_any
 from zoo.store.not_finite import NOT_FINITE, known_not_finite
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry
 
-__all__ = ["CatalogDetails", "CheckpointDetails", "Details", "RemoteDetails", "details"]
+__all__ = [
+    "CatalogDetails",
+    "CheckpointDetails",
+    "Details",
+    "RemoteDetails",
+    "details",
+    "warning_of",
+]
 
 
 LAST = ("evaluations", "lineage", "children", "terms", "unknown", "unproven", "not_finite")
@@ -186,6 +194,13 @@ def details(workspace: Workspace, name: str) -> Details:
         unproven=_unproven(manifest),
         not_finite="" if found == manifest.provenance.get("warning") else found,
     )
+
+
+def warning_of(workspace: Workspace, digest: Digest) -> str:
+    """What its training, its import or `zoo verify` said against a checkpoint; empty if nothing."""
+    manifest = manifest_if_any(workspace.store, digest)
+    said = manifest.provenance.get("warning", "") if manifest else ""
+    return said or known_not_finite(workspace.own(NOT_FINITE), digest)
 
 
 def _sources(

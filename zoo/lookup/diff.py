@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -98,6 +99,12 @@ class Diff(Result):
     freeze: Changes
     metrics: Changes
     license: Changes
+
+    def __repr__(self) -> str:
+        units = Counter(unit.status for unit in self.units)
+        counted = ", ".join(f"{count} {status}" for status, count in units.items())
+        share = f"identical_share={self.identical_share:.4g}"
+        return f"Diff(a={self.a.name}, b={self.b.name}, {share}, units={counted or 'none'})"
 
     def to_json(self) -> Json:
         """Plain data for JSON."""

@@ -247,7 +247,7 @@ def _keys(tensors: Iterable[FileTensor]) -> set[int]:
 
 
 def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
-    units = units_of(workspace, one.manifest.backbone)
+    units = units_of(workspace, one.manifest)
     differing = _differing(units, one.match)
     known = units.hierarchy is not None
     name, refs = named(workspace, one.digest)

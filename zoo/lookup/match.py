@@ -15,6 +15,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.lookup.compare import content, is_object
 from zoo.store import Store
 from zoo.store.tensor_keys import sample_keys
+from zoo.tensor_names import names_among
 
 __all__ = ["FileTensor", "Match", "match", "prefix_of"]
 
@@ -92,9 +93,9 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     """
     stored = {tensor.name: tensor for tensor in manifest.tensors}
     prefix = prefix_of(tensors, stored)
-    pairs = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
-    pairs = {name: own for name, own in pairs.items() if own in stored}
-    named = len(pairs)
+    names = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
+    among = names_among(manifest.backbone.plugin, names, stored)
+    pairs = {names[name]: own for name, own in among.items()}
     pairs |= dict(_alike(store, tensors, stored, pairs))
     pairs |= dict(_interchangeable(store, tensors, stored, pairs))
     casts: set[str] = set()
@@ -113,7 +114,7 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     return Match(
         share=elements / total if total else 0.0,
         prefix=prefix,
-        renamed=len(pairs) - named,
+        renamed=sum(name != prefix + own for name, own in pairs.items()),
         casts=tuple(sorted(casts)),
         same=tuple(same),
         changed=tuple(changed),

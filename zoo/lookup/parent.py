@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.domain.digest import Digest
@@ -194,8 +194,9 @@ def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:
         data = workspace.store.view("objects", tensor.object)
         return data[tensor.offset : tensor.offset + tensor.nbytes]
 
-    units = units_of(workspace, manifest.backbone)
-    return sketch((each for each in manifest.tensors if units.unit_of(each.name) != HEAD), read)
+    units = units_of(workspace, manifest)
+    tensors = (each for each in manifest.tensors if units.unit_of(each.name) != HEAD)
+    return sketch((replace(each, name=units.own_name(each.name)) for each in tensors), read)
 
 
 def _best(found: Iterable[FoundParent]) -> FoundParent | None:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from zoo import plugins
-from zoo.domain.hierarchy import Hierarchy, under
-from zoo.domain.manifest import Backbone
+from zoo.domain.hierarchy import Hierarchy, Unit, under
+from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
 from zoo.store.files import group_of
+from zoo.tensor_names import names_among
 from zoo.workspace import Workspace
 
-__all__ = ["HEAD", "Units", "in_order", "units_of"]
+__all__ = [
+    "HEAD",
+    "PLAIN",
+    "Units",
+    "in_order",
+    "network_of",
+    "units_in",
+    "units_like",
+    "units_of",
+]
 
 HEAD = "head"
+PLAIN = {"num_classes", "image_size", "channels"}
+"""Options of a backbone that leave its units as its architecture has them."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +38,13 @@ class Units:
     """Where the tensors of a checkpoint belong.
 
     Attributes:
-        hierarchy: Of its architecture, if it was traced here; None: units are read off the names of
+        hierarchy: Of its network, if that was traced here; None: units are read off the names of
             tensors, and their order is that of the names.
+        own: What the network calls a tensor, by its name in the files where that is another.
     """
 
     hierarchy: Hierarchy | None = field(default=None)
+    own: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -51,8 +68,13 @@ class Units:
         head = self.hierarchy.head
         return known | dict.fromkeys((*head.parameters, *head.buffers), HEAD)
 
+    def own_name(self, tensor: str) -> str:
+        """What the network calls a tensor, by its name in the files."""
+        return self.own.get(tensor, tensor)
+
     def unit_of(self, tensor: str) -> str:
-        """The unit of a tensor, by its name."""
+        """The unit of a tensor, by its name in the files."""
+        tensor = self.own_name(tensor)
         if tensor in self.tensors:
             return self.tensors[tensor]
         if self.hierarchy is not None:
@@ -68,13 +90,67 @@ class Units:
         return self.names[: self.names.index(boundary)] if boundary in self.names else ()
 
 
-def units_of(workspace: Workspace, backbone: Backbone) -> Units:
-    """The units of a network, by what the registry keeps of its architecture."""
+def units_of(workspace: Workspace, manifest: Manifest) -> Units:
+    """The units of a checkpoint, by what the registry keeps of its network."""
+    backbone, names = manifest.backbone, [tensor.name for tensor in manifest.tensors]
+    if backbone.options.keys() - PLAIN:
+        with suppress(BrokenPlugin, MissingPackage, UnknownName):
+            version, network = plugins.backbone_version(backbone.plugin), network_of(manifest)
+            if known := workspace.registry.network(backbone.plugin, version, network):
+                return _with_names(backbone.plugin, known, names)
+    return units_like(workspace, backbone, names)
+
+
+def units_like(workspace: Workspace, backbone: Backbone, names: Collection[str]) -> Units:
+    """The units of a network with tensors of these names, by what the registry keeps of its
+    architecture: those that have one.
+    """
     try:
         version = plugins.backbone_version(backbone.plugin)
     except (BrokenPlugin, MissingPackage, UnknownName):
         return Units()
-    return Units(workspace.registry.hierarchy(backbone.plugin, version, backbone.architecture))
+    known = workspace.registry.hierarchy(backbone.plugin, version, backbone.architecture)
+    if known is None:
+        return Units()
+    units = _with_names(backbone.plugin, known, names)
+    if not backbone.options.keys() - PLAIN:
+        return units
+    there = {units.own_name(name) for name in names}
+    return replace(units, hierarchy=replace(known, units=units_in(known.units, there)))
+
+
+def units_in(units: Iterable[Unit], names: Collection[str]) -> tuple[Unit, ...]:
+    """Those of the units of an architecture that a network with tensors of these names has."""
+    return tuple(unit for unit in units if _is_in(unit, set(names)))
+
+
+def _is_in(unit: Unit, names: set[str]) -> bool:
+    # By the module that it is named after: the last block, say, holds the final norm, too.
+    named = [name for name in unit.parameters if under(name, (unit.name,))] or unit.parameters
+    return not named or not names.isdisjoint(named)
+
+
+def _with_names(plugin: str, hierarchy: Hierarchy, names: Collection[str]) -> Units:
+    own = names_among(plugin, names, Units(hierarchy).tensors)
+    return Units(hierarchy, {name: one for name, one in own.items() if name != one})
+
+
+def network_of(manifest: Manifest) -> str:
+    """All that `zoo.backbones.load.build` makes a checkpoint's network of, and the size that it is
+    traced at: what the registry keeps its hierarchy under.
+
+    Raises:
+        UnknownName, BrokenPlugin: The plugin of its head is not here, or is two.
+    """
+    backbone, head = manifest.backbone, manifest.head
+    by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
+    network = {
+        "architecture": backbone.architecture,
+        "options": backbone.options,
+        "head": [head.kind, head.num_classes, by],
+        "input_size": manifest.preprocessing.input_size,
+    }
+    return json.dumps(network, sort_keys=True, separators=(",", ":"))
 
 
 def in_order(found: set[str], *known: Units) -> list[str]:

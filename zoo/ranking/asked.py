@@ -9,7 +9,7 @@ from pathlib import Path
 from zoo.domain.duration import seconds_of
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.spec import check_spec, opening_of
-from zoo.finetune.preflight import RANKING, check_device, check_report
+from zoo.finetune.preflight import RANKING, check_report, check_where
 from zoo.ranking.candidates import candidates, of_one_run
 from zoo.ranking.prior import Figure, read_figures
 from zoo.registry import Found
@@ -31,7 +31,8 @@ class Asked:
         pulls: Whether networks that are not here are pulled when it is their turn.
         out: The folder to write into, if any.
         batch_size: Images that run at once.
-        device: ``auto``, ``cpu``, ``cuda:1``, …
+        device: ``auto``, ``cpu``, ``cuda:1``, …; of several, each runs a network.
+        on: The Ray cluster that runs them; empty: this machine.
     """
 
     networks: Sequence[Found]
@@ -43,6 +44,7 @@ class Asked:
     out: Path | None
     batch_size: int
     device: str
+    on: str
 
 
 def ask(
@@ -58,10 +60,11 @@ def ask(
     force: bool,
     batch_size: int,
     device: str,
+    on: str,
 ) -> Asked:
     """Check what `zoo.Zoo.rank` is asked."""
     folder, allowed = Path(out) if out else None, seconds_of(budget)
-    check_device(device)
+    check_where(device, on)
     check_report(folder, force=force, name=RANKING)
     check_spec(recipe.data, opening_of(recipe), None)
     networks = candidates(workspace, among)
@@ -75,4 +78,5 @@ def ask(
         out=folder,
         batch_size=batch_size,
         device=device,
+        on=on,
     )

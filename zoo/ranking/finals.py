@@ -6,7 +6,6 @@ are those of `zoo advise`: what was trained here is not trained again there, nor
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import torch
 from zoo.advice.candidates import (
     EPOCHS,
     ROWS,
+    Attempts,
     Contest,
     announce,
     candidates_of,
@@ -51,6 +51,16 @@ class _Finalist:
     prepared: Prepared
     best_single: str
     candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """What trains the candidates of several networks."""
+
+    by_network: Mapping[str, Attempts]
+
+    def __call__(self, candidate: Candidate, fold: str, epochs: int) -> Trial:
+        return self.by_network[candidate.network](candidate, fold, epochs)
 
 
 def finals(work: Work, finalists: Sequence[Ranked]) -> Finals | None:
@@ -108,7 +118,7 @@ def _told(work: Work, name: str) -> Iterator[None]:
 def _finalist(work: Work, row: Ranked) -> _Finalist:
     assert row.manifest  # it was measured
     assert row.measured
-    prepared = work.prepare(row.manifest, row.name, work.recipe.strategy)
+    prepared = work.bench.prepare(row.manifest, row.name, work.recipe.strategy)
     best_single, (_, held_out) = row.measured.depth, judged_on(prepared.dataset)
     found = candidates_of(prepared, best_single, speed_of(prepared), held_out, TRIED)
     candidates = [replace(x, name=_of(row.name, x.name), network=row.name) for x in found]
@@ -140,10 +150,9 @@ def _race(
     past: Mapping[str, Sequence[Kept]],
     candidates: Sequence[Candidate],
 ) -> Race:
-    until = time.monotonic() + work.left
-
-    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
-        return contests[candidate.network].attempt(until, candidate, fold, epochs)
+    attempts = {
+        name: contest.attempts(work.executor, work.left) for name, contest in contests.items()
+    }
 
     def missing(candidate: Candidate, fold: str, epochs: int) -> int:
         network = candidate.network
@@ -159,7 +168,7 @@ def _race(
     return Race(
         candidates,
         judged_on(work.dataset)[0],
-        attempt,
+        _Attempts(attempts),
         probes,
         epochs=EPOCHS,
         groups=work.dataset.groups,
@@ -167,6 +176,7 @@ def _race(
         missing=missing,
         progress=work.progress,
         drop=drop,
+        executor=work.executor,
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from shlex import quote
 
 from zoo.advice.layers import SCORES
 from zoo.advice.writing import clear, save_answer
-from zoo.backbones.devices import pick_device
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.duration import time_of
@@ -18,21 +20,22 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
 from zoo.errors import Unsupported, ZooError
 from zoo.exchange.sharing import pull
+from zoo.executors.executor import open_executor
 from zoo.finetune.preflight import RANKING
 from zoo.finetune.setup.data import dataset_of
-from zoo.finetune.setup.prepare import warn_of_guess
+from zoo.finetune.setup.prepare import paths_of, warn_of_guess, with_absolute_paths
 from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.ranking.asked import Asked
 from zoo.ranking.candidates import known_of
 from zoo.ranking.finals import finals
-from zoo.ranking.measure import judges_of, measure
+from zoo.ranking.measure import Judges, judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept
 from zoo.ranking.order import by_finals, by_probes
 from zoo.ranking.past import past_figures
 from zoo.ranking.prior import Prior, priors
 from zoo.ranking.ranked import Ranked, Ranking, State
-from zoo.ranking.work import Work
+from zoo.ranking.work import Bench, Work
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
@@ -46,14 +49,19 @@ MOST_PULLED = 10
 def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress) -> Ranking:
     """Rank networks on the data of ``recipe``."""
     begun = time.monotonic()
-    with writable(workspace, CACHE, TRIALS) as root:
+    if asked.on:
+        recipe = with_absolute_paths(recipe)
+    with (
+        writable(workspace, CACHE, TRIALS) as root,
+        open_executor(asked.device, asked.on, paths_of(root, recipe), progress) as executor,
+    ):
         try:
             # Split alike for all networks, whatever some of them have seen.
             recipe = replace(recipe, held_out="any")
             dataset = dataset_of(root / CACHE, recipe, progress)
-            judges, device = judges_of(dataset, recipe.seed), pick_device(asked.device)
-            runs = runs_by_result(workspace)
-            work = Work(workspace, recipe, asked, dataset, judges, runs, root, device, progress)
+            judges, runs = judges_of(dataset, recipe.seed), runs_by_result(workspace)
+            bench = Bench(workspace, recipe, root, executor.own, progress)
+            work = Work(bench, executor, asked, dataset, judges, runs)
             before = _before(work)
         except KeyboardInterrupt:  # images are not known yet; networks are
             return _of_priors(workspace, recipe, asked, time.monotonic() - begun)
@@ -135,22 +143,56 @@ def _by_prior(networks: Sequence[Found], before: Sequence[Prior]) -> list[tuple[
 
 def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
     """Each network as far as it was come to; what is kept from before costs nothing."""
-    rows: list[Ranked] = []
-    for found, prior in _by_prior(work.asked.networks, before):
-        row = _unmeasured(found, prior, "not here")
+    turns = _by_prior(work.asked.networks, before)
+    rows = [_unmeasured(found, prior, "not here") for found, prior in turns]
+    waiting = iter(enumerate(found for found, _ in turns))
+    while True:
         try:
-            rows.append(_one(work, found, row))
-        except ZooError as error:
-            rows.append(replace(row, state="failed", why=str(error)))
-            work.progress.say(f"{row.name}: {error}")
+            for (at, row, path), result in work.executor.run(_to_measure(work, rows, waiting)):
+                with _failing(work, rows, at):
+                    measured = result()
+                    _tell(work, row, measured)
+                    keep(path, measured)
+                    rows[at] = replace(row, state="measured", measured=measured)
         except KeyboardInterrupt:  # what is measured so far, or was kept before, is an answer, too
             work.ended = "interrupted"
-            rows.append(replace(row, state="not reached") if row.manifest else row)
-    return rows
+        else:
+            return rows
+
+
+def _to_measure(
+    work: Work, rows: list[Ranked], waiting: Iterator[tuple[int, Found]]
+) -> Iterator[tuple[tuple[int, Ranked, Path], Callable[[], Measured]]]:
+    """The networks that are to be measured, each when there is room for it, with where that is
+    kept; the others are put into ``rows`` as they are.
+    """
+    bench = replace(work.bench, device=work.executor.device, progress=work.executor.progress)
+    for at, found in waiting:
+        if rows[at].manifest:
+            rows[at] = replace(rows[at], state="not reached")
+        with _failing(work, rows, at):
+            row = _one(work, found, rows[at])
+            if row.state != "not reached" or not row.manifest or work.over():
+                rows[at] = row
+                continue
+            asked = (bench, row.name, row.manifest, work.judges, work.asked.batch_size)
+            yield (at, row, work.paths(row.manifest)[0]), partial(_measure, *asked)
+
+
+@contextmanager
+def _failing(work: Work, rows: list[Ranked], at: int) -> Iterator[None]:
+    """What one network raises is a row, and ends no ranking of the others."""
+    try:
+        yield
+    except ZooError as error:
+        rows[at] = replace(rows[at], state="failed", why=str(error))
+        work.progress.say(f"{rows[at].name}: {error}")
 
 
 def _one(work: Work, found: Found, row: Ranked) -> Ranked:
-    """One network, pulled and measured if there is time for it."""
+    """One network, pulled if need be, and what is known of it: it is ``not reached`` if that is not
+    enough.
+    """
     digest = row.manifest or _brought(work, found)
     if digest is None:
         return row
@@ -164,15 +206,9 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if first := work.asked.same_run.get(found.name):
         why = f"{first} stands for it; by itself: --among {quote(found.name)}"
         return replace(row, state="same run", why=why)
-    paths = work.paths(digest)
-    known = (kept(path, Measured) for path in paths)
+    known = (kept(path, Measured) for path in work.paths(digest))
     measured = next((each for each in known if each and len(each.scores) == images), None)
-    if measured is None:
-        if work.over():
-            return row
-        measured = _measure(work, row, digest)
-        keep(paths[0], measured)
-    return replace(row, state="measured", measured=measured)
+    return replace(row, state="measured", measured=measured) if measured else row
 
 
 def _brought(work: Work, found: Found) -> Digest | None:
@@ -186,20 +222,22 @@ def _brought(work: Work, found: Found) -> Digest | None:
     return pull(work.workspace, found.name, remote=remote, progress=work.progress).manifest
 
 
-def _measure(work: Work, row: Ranked, digest: Digest) -> Measured:
+def _measure(bench: Bench, name: str, digest: Digest, judges: Judges, batch_size: int) -> Measured:
     try:
-        prepared = work.prepare(digest, row.name, "probe")
+        prepared = bench.prepare(digest, name, "probe")
         warn_of_guess(prepared)
-        measured = measure(prepared, work.judges, work.asked.batch_size)
+        return measure(prepared, judges, batch_size)
     except REFUSALS as error:
         # Networks come from anywhere, and one that cannot be run ends no ranking of the others.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise Unsupported(f"it cannot be measured: {reason}") from error
+
+
+def _tell(work: Work, row: Ranked, measured: Measured) -> None:
     work.progress.say(
         f"{row.name}: {measured.score:.3f} ({measured.low:.3f} to {measured.high:.3f}) in "
         f"{measured.seconds:.0f} s; {time_of(max(work.left, 0))} of the budget left"
     )
-    return measured
 
 
 def _write(asked: Asked, ranking: Ranking) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from zoo.backbones.rgb import READING
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe
+from zoo.executors.executor import Executor
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.journal import LIBRARIES, TRAINING
 from zoo.finetune.setup.prepare import Prepared, prepare
@@ -23,7 +23,38 @@ from zoo.ranking.measured import path_of
 from zoo.ranking.outcome import Ended
 from zoo.workspace import Workspace
 
-__all__ = ["Work"]
+__all__ = ["Bench", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What networks are met with the images by, in any process that reaches the zoo and these.
+
+    Attributes:
+        workspace: The zoo.
+        recipe: Which images, split how, at what size.
+        root: Where is kept what comes of it: the zoo, or a temporary folder if that is read-only.
+        device: What networks run on.
+        progress: Progress callback.
+    """
+
+    workspace: Workspace
+    recipe: Recipe
+    root: Path
+    device: str
+    progress: Progress
+
+    def prepare(self, manifest: Digest, name: str, strategy: str) -> Prepared:
+        """A network met with the images."""
+        return prepare(
+            self.workspace,
+            str(manifest),
+            replace(self.recipe, strategy=strategy),
+            self.device,
+            self.progress,
+            known_as=name,
+            folder=self.root / CACHE,
+        )
 
 
 @dataclass(slots=True)
@@ -31,32 +62,46 @@ class Work:
     """A ranking that goes on.
 
     Attributes:
-        workspace: The zoo.
-        recipe: Which images, split how, at what size.
+        bench: What networks run on in this process.
+        executor: Where they are measured and trained.
         asked: How to rank.
         dataset: All of the images.
         judges: Those that networks are judged by.
         runs: Those of the zoo, by what they made.
-        root: Where is kept what comes of it: the zoo, or a temporary folder if that is read-only.
-        device: What networks run on.
-        progress: Progress callback.
         begun: When, on the monotonic clock.
         pulled: How many networks were.
         ended: Why nothing more is begun.
     """
 
-    workspace: Workspace
-    recipe: Recipe
+    bench: Bench
+    executor: Executor
     asked: Asked
     dataset: Dataset
     judges: Judges
     runs: Mapping[str, Sequence[Run]]
-    root: Path
-    device: str
-    progress: Progress
     begun: float = field(default_factory=time.monotonic)
     pulled: int = 0
     ended: Ended = ""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The zoo."""
+        return self.bench.workspace
+
+    @property
+    def recipe(self) -> Recipe:
+        """Which images, split how, at what size."""
+        return self.bench.recipe
+
+    @property
+    def root(self) -> Path:
+        """Where is kept what comes of it."""
+        return self.bench.root
+
+    @property
+    def progress(self) -> Progress:
+        """Progress callback."""
+        return self.bench.progress
 
     @property
     def left(self) -> float:
@@ -89,17 +134,6 @@ class Work:
         recipe, dataset = self.recipe, self.dataset
         data = (dataset.digest, dataset.split_digest, recipe.group_by, recipe.seed)
         code = (READING, TRAINING, *map(version, LIBRARIES))
-        asked = (*manifests, *data, recipe.image_size, *code, self.device, platform.node())
+        where = (self.executor.device, self.executor.host)
+        asked = (*manifests, *data, recipe.image_size, *code, *where)
         return [path_of(folder, *asked) for folder in self.caches]
-
-    def prepare(self, manifest: Digest, name: str, strategy: str) -> Prepared:
-        """A network met with the images."""
-        return prepare(
-            self.workspace,
-            str(manifest),
-            replace(self.recipe, strategy=strategy),
-            self.device,
-            self.progress,
-            known_as=name,
-            folder=self.root / CACHE,
-        )

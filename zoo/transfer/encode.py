@@ -16,6 +16,7 @@ from zoo.errors import Corrupt, Invalid, MissingObject, Unsupported
 from zoo.store import Store
 from zoo.store.encoded import encoded_header, where_is
 from zoo.store.manifests import Document
+from zoo.tensor_names import tensors_as
 from zoo.transfer.present import seems_whole
 
 __all__ = ["Coding", "Encoder", "twin_of"]
@@ -75,7 +76,7 @@ class Encoder:
         for each in bases:
             with suppress(MissingObject, Corrupt, Invalid, Unsupported):
                 parent = store.manifest(each)
-                tensors = {tensor.name: tensor for tensor in parent.tensors}
+                tensors = tensors_as({tensor.name for tensor in manifest.tensors}, parent)
                 headers = {file.name: file.header for file in parent.weights}
                 self._parents.append((tensors, headers))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from zoo.domain.history import RENAMED, RefEntry
+from zoo.domain.history import RENAMED, RENAMES, RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import Conflict, InvalidOption, MissingObject, UnknownName
 from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
@@ -134,7 +134,7 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
         Conflict: ``new`` is another checkpoint, or published; or somebody moved either meanwhile.
     """
     old, check = _movable(workspace, ref, new)
-    entry = workspace.move(new, old.manifest, f"rename {ref}", check=check)
+    entry = workspace.move(new, old.manifest, f"{RENAMES}{ref}", check=check)
     workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
     return entry
 

@@ -38,6 +38,7 @@ from zoo.store.encoded import decode_object, read_headers, read_object
 from zoo.store.listing import list_folder, name_of, read_one
 from zoo.store.manifests import FORMS, checkpoint_of, read_document
 from zoo.store.nearness import NEAR, Sketch, apart, sketch
+from zoo.tensor_names import tensors_as
 from zoo.transfer.at_once import at_once
 from zoo.transfer.encode import twin_of
 
@@ -357,7 +358,7 @@ def _deltas(
     """The objects of a checkpoint that can be coded against those of another: what is ``taken`` is
     coded already, or is going to be, and what is among ``bases`` must stand alone.
     """
-    others = {tensor.name: tensor for tensor in base.tensors}
+    others = tensors_as({tensor.name for tensor in manifest.tensors}, base)
     objects: dict[Digest, list[Tensor]] = {}
     for tensor in manifest.tensors:
         objects.setdefault(tensor.object, []).append(tensor)

@@ -78,6 +78,8 @@ def test_preprocessing_is_stated_bit_by_bit(old: Run) -> None:
     assert old("show", "team/old", "--json").json["preprocessing"]["std"] == [0.5] * 3
     with zoo.open() as here:
         assert here.edit("team/old", mean=[0.3]).changed == ("preprocessing",)
+        (slip,) = here.edit("team/old", metrics={"acuracy": 0.5}).remarks
+        assert "did you mean accuracy?" in slip
 
 
 def test_the_page_prints_what_it_shows(old: Run) -> None:

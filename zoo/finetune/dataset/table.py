@@ -110,7 +110,8 @@ def _row(number: int, cells: Cells, columns: Columns, root: Path, seen: set[str]
         name = (cells[columns.split] or "").strip()
         part = PART_NAMES.get(name.lower(), "")
         if not part:
-            problem = f"has the split '{name}', which is none of train, val, test"
+            says = f"the split '{name}', which is none of" if name else "an empty split, none of"
+            problem = f"has {says} train, val, test"
     if columns.group:
         group = (cells[columns.group] or "").strip()
         if group.lower() in MISSING:

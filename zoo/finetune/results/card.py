@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, with_intervals
-from zoo.domain.words import of_groups
+from zoo.domain.words import of_groups, plural
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
 from zoo.finetune.results.report import ByClass, Confusion, Report
@@ -143,7 +143,7 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
         share = f"{one.share:.4f} ({one.low:.3f} to {one.high:.3f})"
         yield f"| {_plain(one.true)} | {_plain(one.predicted)} | {one.images} | {share} |"
     if len(confusions) > SHOWN_CONFUSIONS:
-        yield f"\nand {len(confusions) - SHOWN_CONFUSIONS} more pairs of classes"
+        yield f"\nand {plural(len(confusions) - SHOWN_CONFUSIONS, 'more pair')} of classes"
 
 
 def _plain(text: str) -> str:

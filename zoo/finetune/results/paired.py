@@ -128,8 +128,9 @@ def too_few(prepared: Prepared) -> str:
     if prepared.lowest == prepared.units or recipe.preset == "small-data":
         return ""  # the head alone is trained, as a probe's is; and what is advised is no news
     return (
-        f"{each:.0f} training images of a class are few: --recipe small-data, or a probe "
-        "(--strategy probe), usually gives more than training does"
+        f"{each:.0f} training images of a class are few: --recipe small-data, which may end the "
+        "network early, so that zoo alone loads it, or a probe on the whole network (--strategy "
+        "probe) usually gives more than training does"
     )
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "COMPUTING",
     "LEAST",
     "Prepared",
+    "paths_of",
     "prepare",
     "truncated",
     "warn_of_guess",
@@ -219,6 +220,15 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """With absolute paths: the run records them, and a rerun may begin in another folder."""
     root = str(Path(recipe.root).expanduser().absolute()) if recipe.root else ""
     return replace(recipe, data=absolute(recipe.data), root=root)
+
+
+def paths_of(root: Path, recipe: Recipe) -> list[Path]:
+    """What trials read of this machine: the cache in ``root``, and so the zoo; and the images."""
+    named = (absolute(recipe.data), recipe.root)
+    return [
+        root.absolute() / CACHE,
+        *(Path(each) for each in named if each and Path(each).exists()),
+    ]
 
 
 def truncated(prepared: Prepared, units: Sequence[str]) -> Prepared:

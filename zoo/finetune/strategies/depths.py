@@ -19,7 +19,7 @@ from zoo.domain.hierarchy import Hierarchy
 from zoo.finetune.features.loaders import image_loaders
 from zoo.finetune.setup.prepare import Prepared, truncated, with_recipe
 
-__all__ = ["alike", "at_units", "depths", "distinct", "stage_taps", "with_units"]
+__all__ = ["alike", "at_units", "depths", "distinct", "only_zoo_loads", "stage_taps", "with_units"]
 
 QUARTERS = 4
 
@@ -28,6 +28,19 @@ def at_units(prepared: Prepared) -> Prepared:
     """The network ended at the units that the recipe names; raises as `truncated`."""
     prepared = with_units(prepared)  # an earlier version recorded ``all``
     return truncated(prepared, prepared.recipe.units)
+
+
+def only_zoo_loads(prepared: Prepared) -> str:
+    """What to know before a network is made that its own library does not load; else empty."""
+    recipe, library = prepared.recipe, prepared.known.backbone.plugin
+    if recipe.strategy != "probe" or recipe.units == (HEAD,):
+        return ""
+    several = "has its head on several depths" if recipe.at != "auto" else "may end early"
+    ends = "ends there" if len(recipe.units) == 1 and recipe.at not in ("auto", "all") else several
+    return (
+        f"--at {recipe.at}: the network {ends}; zoo loads that, {library} does not. --at head "
+        "keeps the whole network"
+    )
 
 
 def with_units(prepared: Prepared) -> Prepared:
