@@ -115,6 +115,12 @@ UPLOAD_PART_BYTES = 8 * MIB
 STAT_KEYS = 10_000
 """Objects that a server is asked for in one request."""
 
+ANSWER_BYTES = 16 * MIB
+"""Of what a server answers to a question; the sizes of 10,000 objects take 1.5 MB."""
+
+LISTING_BYTES = 256 * MIB
+"""Of a server's list of names or files; two million take so much."""
+
 COMMIT_BYTES = 150 * MIB
 """Of the body of a commit; large files come before it, each by itself."""
 
