@@ -177,7 +177,10 @@ class HttpBackend:
             name = f"{number}-{digests[-1]}"
             if name not in there:
                 self._session.ask("PUT", f"/parts/{name}/{key}", body=part)
-        self._session.tell(f"/parts/{key}", {"parts": digests})
+        try:
+            self._session.tell(f"/parts/{key}", {"parts": digests})
+        except Unavailable:  # it may be kept, and the answer lost: else all is sent again
+            self._session.tell(f"/parts/{key}", {"parts": digests})
 
     def list(self, folder: str) -> Iterator[Stored]:
         """All that is in a folder of names, and in those below; for admins, in any folder."""

@@ -168,6 +168,12 @@ def test_what_is_put_is_put_again(line: Line, fault: str) -> None:
     assert [body for *_, body in line.seen] == [BODY] * 3
 
 
+def test_parts_are_not_sent_again_as_an_answer_is_lost(line: Line) -> None:
+    line.script = ['says {"parts": []}', "", "", "cut"]
+    connected(line).put(KEY, [bytes(9 * MIB)])
+    assert [method for method, *_ in line.seen] == ["GET", "PUT", "PUT", "POST", "POST"]
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "text"),
     [

@@ -220,6 +220,13 @@ BASE_MODELS = 16
 INDEXED_CLASSES = 25_000
 """Class names of a checkpoint that are indexed: enough for ImageNet-21k. It may list any number."""
 
+LEFT_BYTES = 64 * MIB
+"""Of a server's disk that no file that is sent takes: names, accounts and the audit log go on."""
+
+PROVEN_BYTES = 64 * MIB
+"""Of an object that is sent encoded to a server; a larger one that claims to be more than 16 times
+what was sent is decoded twice, and written only the second time."""
+
 SPARE_BYTES = 1 << 30
 """Bytes that must be free where a server's store is; with less it says that it is not ready."""
 
