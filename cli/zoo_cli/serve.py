@@ -114,11 +114,10 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
     It may read what is internal or public, do all in the namespace NAME, and what it has a role
     for: zoo serve role.
     """
-    from zoo.store.sent import forget_sent
+    from zoo.serve.who.newcomer import add_account
 
     accounts = opened_accounts()
-    accounts.add(name, admin=admin)
-    forget_sent(open_zoo(quiet=True).workspace.store, name)  # that of a former account
+    add_account(open_zoo(quiet=True).workspace, accounts, name, admin=admin)
     token, secret = accounts.new_token(name, "first")
     _show_secret(token, str(secret), as_json=as_json)
 
