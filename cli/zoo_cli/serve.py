@@ -114,8 +114,10 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
     It may read what is internal or public, do all in the namespace NAME, and what it has a role
     for: zoo serve role.
     """
+    from zoo.serve.who.newcomer import add_account
+
     accounts = open_accounts()
-    accounts.add(name, admin=admin)
+    add_account(open_zoo(quiet=True).workspace, accounts, name, admin=admin)
     token, secret = accounts.new_token(name, "first")
     _show_secret(token, str(secret), as_json=as_json)
 

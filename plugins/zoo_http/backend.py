@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
-from typing import Any, Self
+from typing import Annotated, Self
 
+import msgspec
 from blake3 import blake3
+from msgspec import Meta
 from urllib3 import BaseHTTPResponse
 
-from zoo.domain.limits import STAT_KEYS, UPLOAD_PART_BYTES
+from zoo.domain.limits import LARGEST, LISTING_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.stored import Stored
 from zoo.errors import Unavailable
 from zoo.logins import ServerUrl
@@ -22,6 +24,30 @@ __all__ = ["HttpBackend"]
 PIECE = 256 * 1024
 FIRST = {"If-None-Match": "*"}
 EXISTS, GONE, NO_RANGE = 412, 404, 416
+Time = Annotated[datetime, Meta(tz=True)]
+Row = tuple[str, Annotated[int, Meta(ge=0, le=LARGEST)], Time]
+
+
+class _You(msgspec.Struct):
+    name: str
+    purpose: str
+
+
+class _About(msgspec.Struct):
+    now: Time
+    you: _You | None = None
+
+
+class _Stored(msgspec.Struct):
+    stored: list[Row]
+
+
+class _Parts(msgspec.Struct):
+    parts: list[str]
+
+
+class _Newest(msgspec.Struct):
+    newest: dict[str, str]
 
 
 class HttpBackend:
@@ -56,11 +82,10 @@ class HttpBackend:
             Forbidden: It is none of its tokens.
         """
         session = Session(ServerUrl.parse(location), token)
-        you: Any = session.read("").get("you")
-        try:
-            return f"{you['name']}, with a token to {you['purpose']}"
-        except (KeyError, TypeError):
-            raise Unavailable(str(session.url), "no zoo answers there", hint="") from None
+        you = session.read("", _About).you
+        if you is None:
+            raise Unavailable(str(session.url), "no zoo answers there", hint="")
+        return f"{you.name}, with a token to {you.purpose}"
 
     def __str__(self) -> str:
         return str(self._session.url)
@@ -73,7 +98,8 @@ class HttpBackend:
         """What is under those of ``keys`` under which something is."""
         found, left = dict[str, Stored](), iter(keys)
         while batch := list(islice(left, STAT_KEYS)):
-            found |= {each.name: each for each in self._stored("/stat", {"keys": batch})}
+            answer = self._session.read("/stat", _Stored, {"keys": batch})
+            found |= {each.name: each for each in _read(answer)}
         return found
 
     def folders(self, folder: str) -> Collection[str]:
@@ -92,17 +118,13 @@ class HttpBackend:
             last = "" if length is None else offset + max(length, 1) - 1
             headers = {"Range": f"bytes={offset}-{last}"}
         answer = self._session.open("GET", f"/store/{key}", headers=headers, fine=(GONE, NO_RANGE))
-        if answer.status == GONE and answer.headers.get("x-error-code"):
-            answer.drain_conn()
-            raise FileNotFoundError(key)
         if answer.status in (GONE, NO_RANGE) or length == 0:
-            answer.drain_conn()
-            if answer.status == GONE:
-                raise Unavailable(str(self), "no zoo answers there", hint="")
-            return iter(())
-        if answer.headers.get("content-encoding", "identity") != "identity":
-            answer.close()
-            raise Unavailable(str(self), "something on the way packs what is sent", hint="")
+            self._session.leave(answer)
+            if answer.status != GONE:
+                return iter(())
+            if answer.headers.get("x-error-code"):
+                raise FileNotFoundError(key)
+            raise Unavailable(str(self), "no zoo answers there", hint="")
         return self._pieces(answer, skip=offset if answer.status == 200 else 0, length=length)
 
     def _pieces(
@@ -113,7 +135,7 @@ class HttpBackend:
             while length is None or length > 0:
                 # Only the waiting: what the reader does with a piece is no failure of the server.
                 with on_the_way(self._session.url):
-                    piece = answer.read(PIECE)
+                    piece = answer.read(PIECE, decode_content=False)
                 if not piece:
                     answer.release_conn()
                     return
@@ -122,8 +144,7 @@ class HttpBackend:
                 length = None if length is None else length - len(piece)
                 if piece:
                     yield piece
-            with on_the_way(self._session.url):
-                answer.drain_conn()
+            self._session.leave(answer)
         except BaseException:
             answer.close()  # what is left of it is nobody's
             raise
@@ -143,29 +164,33 @@ class HttpBackend:
         if second:
             self._put_parts(key, _before(first, second, parts))
             return True
-        answer = self._session.ask(
+        status = self._session.ask(
             "PUT", f"/store/{key}", body=first, headers=headers, fine=(EXISTS,)
         )
-        return answer.status != EXISTS
+        return status != EXISTS
 
     def _put_parts(self, key: str, parts: Iterable[bytes]) -> None:
-        there = {*self._session.read(f"/parts/{key}").get("parts", ())}
+        there = {*self._session.read(f"/parts/{key}", _Parts).parts}
         digests: list[str] = []
         for number, part in enumerate(parts):
             digests.append(blake3(part).hexdigest())
             name = f"{number}-{digests[-1]}"
             if name not in there:
                 self._session.ask("PUT", f"/parts/{name}/{key}", body=part)
-        self._session.tell(f"/parts/{key}", {"parts": digests})
+        try:
+            self._session.tell(f"/parts/{key}", {"parts": digests})
+        except Unavailable:  # it may be kept, and the answer lost: else all is sent again
+            self._session.tell(f"/parts/{key}", {"parts": digests})
 
     def list(self, folder: str) -> Iterator[Stored]:
         """All that is in a folder of names, and in those below; for admins, in any folder."""
-        yield from self._stored(f"/list/{folder.rstrip('/') or '*'}")
+        path = f"/list/{folder.rstrip('/') or '*'}"
+        yield from _read(self._session.read(path, _Stored, most=LISTING_BYTES))
 
     def newest(self) -> dict[str, bytes]:
         """The newest entry of each name that this user may read, by its key."""
-        found = self._session.read("/refs").get("newest", {})
-        return {str(key): str(text).encode() for key, text in found.items()}
+        found = self._session.read("/refs", _Newest, most=LISTING_BYTES).newest
+        return {key: text.encode() for key, text in found.items()}
 
     def delete(self, key: str) -> None:
         """Delete what is under a key, if anything is; for admins."""
@@ -173,14 +198,11 @@ class HttpBackend:
 
     def now(self) -> datetime:
         """The time of the server."""
-        return _time(self._session.read("").get("now"))
+        return self._session.read("", _About).now
 
-    def _stored(self, path: str, said: object = None) -> Sequence[Stored]:
-        try:
-            answer = self._session.read(path, said)
-            return [Stored(str(name), int(size), _time(at)) for name, size, at in answer["stored"]]
-        except (KeyError, TypeError, ValueError):
-            raise Unavailable(str(self), "its answer cannot be understood", hint="") from None
+
+def _read(answer: _Stored) -> Iterator[Stored]:
+    return (Stored(*row) for row in answer.stored)
 
 
 def _in_parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
@@ -200,10 +222,3 @@ def _before(first: bytes, second: bytes, rest: Iterable[bytes]) -> Iterator[byte
     yield first
     yield second
     yield from rest
-
-
-def _time(text: Any) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError(text)
-    return time

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
-from zoo.errors import ZooError
+from zoo.domain.limits import ANSWER_BYTES
+from zoo.errors import Unavailable, ZooError
 from zoo.logins import ServerUrl, token_for
 from zoo_http.errors import on_the_way, refusal
 
@@ -24,6 +25,8 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 60.0
 KEEPING_SECONDS = 600.0
 """What is sent is hashed and made durable before it is answered."""
 LONGEST_WAIT = 30.0
+PIECE = 256 * 1024
+T = TypeVar("T")
 JSON = {"Content-Type": "application/json"}
 
 
@@ -54,16 +57,15 @@ class Session:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         fine: tuple[int, ...] = (),
-    ) -> BaseHTTPResponse:
-        """An answer whose body is read already; those with a status in ``fine`` are, too.
+    ) -> int:
+        """The status of an answer whose body tells nothing; those in ``fine`` are no failure, too.
 
         Raises:
             Unavailable, Forbidden, …: As `zoo_http.errors` says.
         """
         answer = self.open(method, path, body=body, headers=headers, fine=fine)
-        with on_the_way(self.url):
-            answer.data  # noqa: B018 - so the connection is free again
-        return answer
+        self.leave(answer)
+        return answer.status
 
     def open(
         self,
@@ -74,7 +76,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         fine: tuple[int, ...] = (),
     ) -> BaseHTTPResponse:
-        """As `ask`, with a body that is still to be read."""
+        """An answer whose body is still to be read; otherwise as `ask`."""
         sent = {"Accept-Encoding": "identity", "User-Agent": "zoo", **(headers or {})}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
@@ -89,30 +91,57 @@ class Session:
                 redirect=False,
                 timeout=Timeout(connect=CONNECT_SECONDS, read=read),
             )
-        if 200 <= answer.status < 300 or answer.status in fine:
-            return answer
-        raise self._refused(answer)
+        if not (200 <= answer.status < 300 or answer.status in fine):
+            raise self._refused(answer)
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            answer.close()  # it was not asked for, and may be small for what it unpacks to
+            raise Unavailable(str(self.url), "something on the way packs what is sent", hint="")
+        return answer
+
+    def leave(self, answer: BaseHTTPResponse) -> None:
+        """Be done with an answer: its connection is used again if little of the body is left."""
+        with on_the_way(self.url):
+            answer.read(PIECE, decode_content=False)
+            if answer.read(1, decode_content=False):
+                answer.close()
+            else:
+                answer.release_conn()
 
     def _refused(self, answer: BaseHTTPResponse) -> ZooError:
-        with on_the_way(self.url):
-            answer.drain_conn()
+        self.leave(answer)
         wait = answer.headers.get("retry-after", "")
         if wait.isdigit():
             time.sleep(min(float(wait), LONGEST_WAIT))
         return refusal(self.url, answer.status, answer.headers, known=bool(self._token))
 
-    def read(self, path: str, said: object = None) -> dict[str, Any]:
-        """What is answered in JSON; ``said`` is sent, if it is anything.
+    def read(self, path: str, kind: type[T], said: object = None, *, most: int = ANSWER_BYTES) -> T:
+        """What is answered in JSON, of at most ``most`` bytes; ``said`` is sent, if it is anything.
 
         Raises:
-            Unavailable: It is none; or as `ask`.
+            Unavailable: It is something else; or as `ask`.
         """
-        answer = self.ask("GET", path) if said is None else self.tell(path, said)
+        if said is None:
+            answer = self.open("GET", path)
+        else:
+            answer = self.open("POST", path, body=msgspec.json.encode(said), headers=JSON)
         try:
-            return msgspec.json.decode(answer.data, type=dict[str, Any])
-        except msgspec.DecodeError:
-            raise refusal(self.url, 404, {}, known=False) from None
+            return msgspec.json.decode(self._whole(answer, most), type=kind)
+        except (msgspec.MsgspecError, RecursionError):
+            text = "no zoo answers there, or in a way that is not understood"
+            raise Unavailable(str(self.url), text, hint="") from None
 
-    def tell(self, path: str, said: object) -> BaseHTTPResponse:
-        """The answer to what is sent in JSON; raises as `ask`."""
-        return self.ask("POST", path, body=msgspec.json.encode(said), headers=JSON)
+    def _whole(self, answer: BaseHTTPResponse, most: int) -> bytes:
+        data = bytearray()
+        with on_the_way(self.url):
+            while piece := answer.read(PIECE, decode_content=False):
+                data += piece
+                if len(data) > most:
+                    answer.close()
+                    text = f"it answers with more than {most} bytes"
+                    raise Unavailable(str(self.url), text, hint="")
+            answer.release_conn()
+        return bytes(data)
+
+    def tell(self, path: str, said: object) -> None:
+        """Send something in JSON; raises as `ask`."""
+        self.ask("POST", path, body=msgspec.json.encode(said), headers=JSON)

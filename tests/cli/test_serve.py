@@ -8,11 +8,15 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fakes.pages import masked
 from fakes.prepared import Run
+
+from zoo.store.sent import keep_sent_object, sent_lately
+from zoo.workspace import Workspace
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
 TOKEN = re.compile(r"zoo_[0-9A-Za-z]{8}_[0-9A-Za-z]{46}")
@@ -51,6 +55,20 @@ def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
     done = typed(f"zoo serve token revoke {last.split()[0]}")
     assert plain(done) == plain(shown("zoo serve token revoke CXIhqTlP"))
     assert "revoked 20" in typed("zoo serve token ls")
+
+
+def test_an_account_has_nothing_of_a_former_one(toy: Run) -> None:
+    """What that had sent was there for it for a day."""
+    assert toy("serve", "user", "add", "ann").code == 0
+    with closing(Workspace(Path.cwd())) as workspace:
+        digest = workspace.store.put("objects", b"secret")
+        keep_sent_object(workspace.store, "ann", digest)
+        for name in ("ann", "ben"):
+            toy("serve", "user", "add", name)  # there is one; another one
+            assert sent_lately(workspace.store, "ann", [digest]) == {digest}
+        assert toy("serve", "user", "rm", "ann").code == 0
+        assert toy("serve", "user", "add", "ann").code == 0
+        assert sent_lately(workspace.store, "ann", [digest]) == set()
 
 
 def test_each_answer_as_json(toy: Run) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from zoo.domain.limits import ANSWER_BYTES, MIB
 from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, Unsupported, ZooError
 from zoo.logins import ServerUrl, keep_token
 from zoo.store.retry import Retrying
@@ -28,6 +30,7 @@ class Line(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list[str] = []
+        self.sent = 0
         self.seen: list[tuple[str, str, str | None, bytes]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -76,6 +79,12 @@ class Handler(BaseHTTPRequestHandler):
     def refused(self, fault: str) -> bool:
         if fault == "cut":
             self.cut(hard=True)
+        elif fault.startswith("endless "):
+            self.endless(*fault.split()[1:])
+        elif fault.startswith("says "):
+            self.told(200, json.loads(fault[5:]))
+        elif fault == "deep":
+            self.said(200, b'{"now":' + b"[" * 100_000)
         elif fault.startswith("to "):
             self.told(302, {}, Location=fault[3:])
         elif fault[:3].isdigit():
@@ -86,7 +95,9 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def told(self, status: int, said: object, **headers: str) -> None:
-        data = json.dumps(said).encode()
+        self.said(status, json.dumps(said).encode(), **headers)
+
+    def said(self, status: int, data: bytes, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -95,6 +106,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def endless(self, status: str, packing: str) -> None:
+        """As much as somebody takes: more than there is memory."""
+        self.close_connection = True
+        self.send_response(int(status))
+        self.send_header("Content-Length", str(1 << 50))
+        self.send_header("Content-Encoding", packing)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" " * MIB)
+                self.server.sent += MIB
 
     def cut(self, *, hard: bool) -> None:
         self.close_connection = True
@@ -145,6 +168,12 @@ def test_what_is_put_is_put_again(line: Line, fault: str) -> None:
     assert [body for *_, body in line.seen] == [BODY] * 3
 
 
+def test_parts_are_not_sent_again_as_an_answer_is_lost(line: Line) -> None:
+    line.script = ['says {"parts": []}', "", "", "cut"]
+    connected(line).put(KEY, [bytes(9 * MIB)])
+    assert [method for method, *_ in line.seen] == ["GET", "PUT", "PUT", "POST", "POST"]
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "text"),
     [
@@ -181,6 +210,47 @@ def test_nothing_else_is_taken_for_a_zoo(line: Line) -> None:
         HttpBackend.connect("http://nowhere.invalid", create=False).stat(KEY)
     with pytest.raises(Unavailable, match=r"certificate|connection"):
         HttpBackend.connect(line.url.replace("http", "https"), create=False).stat(KEY)
+
+
+WORKS: dict[str, Callable[[HttpBackend], object]] = {
+    "now": lambda backend: backend.now(),
+    "stat": lambda backend: backend.stat(KEY),
+    "read": lambda backend: [*backend.open(KEY, 0, 100)],
+    "put": lambda backend: backend.put(KEY, [b"x"]),
+    "parts": lambda backend: backend.put(KEY, [bytes(9 * MIB)]),
+    "list": lambda backend: [*backend.list("refs/")],
+    "newest": lambda backend: backend.newest(),
+}
+
+
+@pytest.mark.parametrize("status", ["200 identity", "200 gzip", "403 identity", "404 identity"])
+@pytest.mark.parametrize("work", ["now", "stat", "read", "put"])
+def test_an_answer_without_end_is_not_taken(line: Line, status: str, work: str) -> None:
+    """Neither its bytes, nor what they may unpack to."""
+    line.script = [f"endless {status}"]
+    with suppress(ZooError, FileNotFoundError):  # what was told before counts
+        WORKS[work](connected(line))
+    assert line.sent < ANSWER_BYTES + 16 * MIB  # some are on the way
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        ("now", {"now": 5}),
+        ("now", {"now": "2026-01-02T03:04:05"}),
+        ("now", {}),
+        ("stat", {"stored": [[KEY, -5, "2026-01-02T03:04:05Z"]]}),
+        ("stat", {"stored": [[KEY, 1e300, "2026-01-02T03:04:05Z"]]}),
+        ("list", {"stored": {"a": 1}}),
+        ("newest", {"newest": []}),
+        ("parts", {"parts": [[1]]}),
+        ("now", "deep"),
+    ],
+)
+def test_an_answer_of_another_kind_is_none(line: Line, work: str, said: object) -> None:
+    line.script = [f"says {json.dumps(said)}" if said != "deep" else "deep"]
+    with pytest.raises(Unavailable, match="no zoo answers there"):
+        WORKS[work](connected(line))
 
 
 def test_a_token_goes_to_its_own_server_alone(line: Line) -> None:

@@ -4,13 +4,20 @@ to itself: wrong bytes are never kept, names lead to what is there, and nobody a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from errno import ENOSPC
+from functools import partial
+from typing import BinaryIO
 
 import pytest
 from fakes.checkpoints import flip_byte, store_checkpoint, tensors
-from fakes.served import Served, serving
+from fakes.served import Got, Served, serving
 
 from zoo.codec.frame import encode
 from zoo.codec.header import Codec
@@ -19,8 +26,17 @@ from zoo.codec.text import encode_text
 from zoo.contracts import Backend, Guarded, Kind, Many, Mapped
 from zoo.contracts import Served as ServedBackend
 from zoo.domain.history import RefEntry
+from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, Unavailable, Unsupported
+from zoo.errors import (
+    Conflict,
+    Corrupt,
+    DiskFull,
+    Forbidden,
+    InvalidOption,
+    Unavailable,
+    Unsupported,
+)
 from zoo.logins import ServerUrl, keep_token
 from zoo.serve.keep import patient
 from zoo.store import Store
@@ -213,6 +229,86 @@ def test_many_parts_come_back_whole(backend: Backend, served: Served) -> None:
     backend.put(key, (body[at : at + 3_000_000] for at in range(0, len(body), 3_000_000)))
     assert get(backend, key) == body
     assert [*(served.root / "sent" / "admin").glob("parts-*")] == []
+
+
+def ask_parts(served: Served, token: str, body: bytes) -> tuple[list[Got], str]:
+    """What is answered to each of the parts of a body, and where to say that they are all."""
+    path = f"/zoo/v1/parts/{name_of('objects', digest_of(body))}"
+    parts = [body[at : at + UPLOAD_PART_BYTES] for at in range(0, len(body), UPLOAD_PART_BYTES)]
+    names = [f"{at}-{digest_of(part).hex}" for at, part in enumerate(parts)]
+    put = [
+        served.ask(path.replace("/parts/", f"/parts/{name}/"), "PUT", token=token, body=part)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return put, path
+
+
+def test_parts_are_put_together_once(backend: Backend, served: Served) -> None:
+    """Whoever asks again, as no answer came, finds it done; and not what others have sent."""
+    del backend
+    body = os.urandom(UPLOAD_PART_BYTES + 5)
+    ann, ben = (served.token(who, "append") for who in ("ann", "ben"))
+    _, path = ask_parts(served, ann, body)
+    hashes = [digest_of(body[:UPLOAD_PART_BYTES]).hex, digest_of(body[UPLOAD_PART_BYTES:]).hex]
+    ask = partial(served.ask, path, "POST", body=json.dumps({"parts": hashes}).encode())
+    with ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda _: ask(token=ann).status, range(4))]
+    assert answers == [201] * 4
+    assert ask(token=ben).code == "Lacking"
+
+
+def test_parts_outlast_a_prune(
+    backend: Backend, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.serve.keep.patient.SECONDS", 0.0)
+    del backend
+    body, ann = b"one part", served.token("ann", "append")
+    _, path = ask_parts(served, ann, body)
+    ask = partial(served.ask, path, "POST", token=ann)
+    whole = json.dumps({"parts": [digest_of(body).hex]}).encode()
+    with Store.open(served.root).pruning():
+        assert ask(body=whole).code == "Busy"
+    assert ask(body=whole).status == 201
+    name = f"1025-{digest_of(body).hex}"
+    beyond = served.ask(path.replace("/parts/", f"/parts/{name}/"), "PUT", token=ann, body=body)
+    assert beyond.code == "BadRequest"
+
+
+def test_what_claims_to_be_large_is_proven_first(
+    backend: Backend, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes may claim to be gigabytes: nothing is written for a false claim."""
+    monkeypatch.setattr("zoo.serve.native.taking.PROVEN_BYTES", 1 << 20)
+    plain = bytes(2 << 20)
+    data, wrong = encode(Codec.FULL, plain, LAYOUTS["F32"]), digest_of(BODY)
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.serve.native.taking._check_room", fail_beyond(len(data)))
+        with pytest.raises(Corrupt):
+            backend.put(name_of("encoded", wrong), [data])
+        with pytest.raises(DiskFull):
+            backend.put(name_of("encoded", digest_of(plain)), [data])
+    backend.put(name_of("encoded", digest_of(plain)), [data])
+    assert get(backend, name_of("objects", digest_of(plain))) == plain
+
+
+def fail_beyond(most: int) -> Callable[[BinaryIO, int], None]:
+    def check(file: BinaryIO, size: int) -> None:
+        if file.tell() + size > most:
+            raise OSError(ENOSPC, "no space")
+
+    return check
+
+
+def test_what_is_sent_leaves_room(
+    backend: Backend, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full has no room for the audit log."""
+    free = shutil.disk_usage(served.root).free
+    monkeypatch.setattr("zoo.serve.native.taking.LEFT_BYTES", 2 * free)
+    with pytest.raises(DiskFull):
+        backend.put(name_of("objects", digest_of(BODY)), [BODY])
+    put, _ = ask_parts(served, served.token("ann", "append"), BODY)
+    assert put[0].code == "DiskFull"
 
 
 def test_admins_alone_do_what_can_be_done_in_the_folder(backend: Backend, served: Served) -> None:

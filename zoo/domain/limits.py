@@ -115,6 +115,12 @@ UPLOAD_PART_BYTES = 8 * MIB
 STAT_KEYS = 10_000
 """Objects that a server is asked for in one request."""
 
+ANSWER_BYTES = 16 * MIB
+"""Of what a server answers to a question; the sizes of 10,000 objects take 1.5 MB."""
+
+LISTING_BYTES = 256 * MIB
+"""Of a server's list of names or files; two million take so much."""
+
 COMMIT_BYTES = 150 * MIB
 """Of the body of a commit; large files come before it, each by itself."""
 
@@ -213,6 +219,13 @@ BASE_MODELS = 16
 
 INDEXED_CLASSES = 25_000
 """Class names of a checkpoint that are indexed: enough for ImageNet-21k. It may list any number."""
+
+LEFT_BYTES = 64 * MIB
+"""Of a server's disk that no file that is sent takes: names, accounts and the audit log go on."""
+
+PROVEN_BYTES = 64 * MIB
+"""Of an object that is sent encoded to a server; a larger one that claims to be more than 16 times
+what was sent is decoded twice, and written only the second time."""
 
 SPARE_BYTES = 1 << 30
 """Bytes that must be free where a server's store is; with less it says that it is not ready."""

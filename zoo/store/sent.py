@@ -23,6 +23,7 @@ from zoo.store.store import Store
 __all__ = [
     "FOLDER",
     "clear_sent",
+    "forget_sent",
     "keep_sent",
     "keep_sent_object",
     "sent",
@@ -73,6 +74,12 @@ def sent_lately(store: Store, sender: str, digests: Iterable[Digest]) -> set[Dig
     since = store.now() - KEPT
     there = present(store.backend, keys.keys())
     return {keys[name] for name, file in there.items() if file.at >= since}
+
+
+def forget_sent(store: Store, account: str) -> None:
+    """Forget what an account has sent: who is called so from now on may be somebody else."""
+    for file in store.backend.list(f"{FOLDER}/{account}/"):
+        store.disk.remove(file.name)
 
 
 def sent_objects(store: Store, now: datetime) -> set[Digest]:

@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
+from zoo.domain.limits import LEFT_BYTES
 from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
@@ -63,7 +64,7 @@ class Blobs:
             Refused: The namespace may not hold it; nothing was kept.
         """
         check_size(ask, size)
-        if size > shutil.disk_usage(self._store.root).free:
+        if size > shutil.disk_usage(self._store.root).free - LEFT_BYTES:
             raise DiskFull(self._store.root)
         return self._take_in(ask, pieces, size, sha256, None)
 

@@ -6,21 +6,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
+from threading import Lock
 from typing import Annotated
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Meta
 
-from zoo.domain.limits import OBJECT_BYTES, UPLOAD_PART_BYTES
+from zoo.contracts import Kind
+from zoo.domain.limits import OBJECT_BYTES, REQUEST_BYTES, UPLOAD_PART_BYTES
 from zoo.errors import Corrupt
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.sealed import refusing
 from zoo.serve.native.keys import Content, content_of
-from zoo.serve.native.taking import require_sending, staged, take, written
+from zoo.serve.native.taking import require_sending, small, staged, take, written
+from zoo.store.disk import Disk
 from zoo.store.sent import FOLDER
 
 __all__ = ["complete", "put_part", "sent_parts"]
@@ -28,6 +34,9 @@ __all__ = ["complete", "put_part", "sent_parts"]
 MOST = OBJECT_BYTES // UPLOAD_PART_BYTES + 1
 PART = re.compile(r"\d{1,4}-[0-9a-f]{64}")
 PIECE = 256 * 1024
+LOCKS: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+"""Of folders of parts that are being put together."""
+LOCKS_LOCK = Lock()
 
 
 class _Whole(msgspec.Struct):
@@ -44,7 +53,7 @@ def sent_parts(ask: Ask, key: str) -> Answer:
 def put_part(ask: Ask, part: str, key: str) -> Answer:
     """A part, which is called by its number and its BLAKE3."""
     _content(ask, key)
-    if not PART.fullmatch(part):
+    if not PART.fullmatch(part) or int(part.partition("-")[0]) >= MOST:
         raise Refused("BadRequest", "a part is called by its number and its BLAKE3")
     disk = ask.hub.workspace.store.disk
     with refusing(), staged(ask) as (name, file):
@@ -59,16 +68,42 @@ def complete(ask: Ask, key: str) -> Answer:
     """Keep what was sent in parts; they are gone then, also if it is not what it should be."""
     content, folder = _content(ask, key), _folder(ask, key)
     disk = ask.hub.workspace.store.disk
-    names = [f"{at}-{digits}" for at, digits in enumerate(ask.call.read(_Whole).parts)]
-    if lacking := {*names} - {*disk.names(folder)}:
-        raise Refused("Lacking", f"part {min(lacking)} is not here: send it again")
-    try:
-        take(ask, content.kind, content.digest, _joined(ask, folder, names))
-    finally:
-        for name in disk.names(folder):
-            disk.remove(f"{folder}/{name}")
-        disk.remove_folder(folder)
+    whole = replace(ask.call, body=small(ask.call.pieces, REQUEST_BYTES)).read(_Whole)
+    names = [f"{at}-{digits}" for at, digits in enumerate(whole.parts)]
+    with _completing(folder):
+        if lacking := {*names} - {*disk.names(folder)}:
+            if _is_kept(ask, content):  # the answer was lost, or did not come in time
+                return Answer(status=201)
+            raise Refused("Lacking", f"part {min(lacking)} is not here: send it again")
+        try:
+            take(ask, content.kind, content.digest, _joined(ask, folder, names))
+        except Refused as refused:
+            if refused.code != "Busy":
+                _clear(disk, folder)
+            raise
+        _clear(disk, folder)
     return Answer(status=201)
+
+
+@contextmanager
+def _completing(folder: str) -> Iterator[None]:
+    """One at a time puts the parts in a folder together: whoever is second finds it done."""
+    with LOCKS_LOCK:
+        lock = LOCKS.setdefault(folder, Lock())
+    with lock:
+        yield
+
+
+def _is_kept(ask: Ask, content: Content) -> bool:
+    plain: Kind = "objects" if content.kind in ("objects", "encoded") else "manifests"
+    there = ask.hub.reach.there(ask, [content.digest])
+    return bool(there) and not ask.hub.workspace.store.missing(plain, [content.digest])
+
+
+def _clear(disk: Disk, folder: str) -> None:
+    for name in disk.names(folder):
+        disk.remove(f"{folder}/{name}")
+    disk.remove_folder(folder)
 
 
 def _content(ask: Ask, key: str) -> Content:

@@ -89,6 +89,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         path=f"{PARTS}/{{key...}}",
         scope="account",
         handler=parts.complete,
+        streams=True,  # so a token takes a share of the places for what takes long
         errors=(*SEND, "Lacking"),
         summary="that all parts were sent",
     ),

@@ -5,9 +5,12 @@ nothing else for them.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import ENOSPC
 from mmap import ACCESS_READ, mmap
 from secrets import token_hex
 from typing import BinaryIO
@@ -18,7 +21,7 @@ from zoo.codec.header import check
 from zoo.contracts import Kind
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
-from zoo.domain.limits import MANIFEST_BYTES, OBJECT_BYTES, TEXT_BYTES
+from zoo.domain.limits import LEFT_BYTES, MANIFEST_BYTES, OBJECT_BYTES, PROVEN_BYTES, TEXT_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.errors import Corrupt, DiskFull, Invalid, Unsupported, disk_errors
 from zoo.serve.http.errors import Refused
@@ -33,7 +36,7 @@ from zoo.store.listing import name_of
 from zoo.store.manifests import decoded_manifest, document_of
 from zoo.store.sent import FOLDER
 
-__all__ = ["require_sending", "staged", "take", "written"]
+__all__ = ["require_sending", "small", "staged", "take", "written"]
 
 MOST: dict[Kind, int] = {
     "objects": OBJECT_BYTES,
@@ -42,6 +45,8 @@ MOST: dict[Kind, int] = {
     "encoded-manifests": TEXT_BYTES,
 }
 """Bytes of what is sent."""
+LIKELY = 16
+"""Times that an encoding is smaller than what it encodes, more often than not."""
 
 
 def require_sending(ask: Ask) -> None:
@@ -103,10 +108,33 @@ def written(file: BinaryIO, pieces: Iterable[bytes | memoryview], most: int) -> 
     for piece in pieces:
         if file.tell() + len(piece) > most:
             raise Corrupt("what is sent", f"at most {most} bytes", "more")
+        _check_room(file, len(piece))
         hasher.update(piece)
         file.write(piece)
     file.flush()
     return hasher.hexdigest()
+
+
+def _check_room(file: BinaryIO, size: int) -> None:
+    """See that the disk has room for more, and for what a server does beside."""
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < LEFT_BYTES + size:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))  # as if it were full
+
+
+def small(pieces: Iterable[bytes], most: int) -> bytes:
+    """What comes, if it has no more than ``most`` bytes.
+
+    Raises:
+        Refused: It has.
+    """
+    data = bytearray()
+    with refusing():
+        for piece in pieces:
+            data += piece
+            if len(data) > most:
+                raise Corrupt("what is sent", f"at most {most} bytes", "more")
+    return bytes(data)
 
 
 def _check(digest: Digest, found: str) -> None:
@@ -138,9 +166,12 @@ def _take_encoded(ask: Ask, digest: Digest, pieces: Iterable[bytes]) -> None:
         _require_base(ask, header.base)
         if header.base and store.missing("objects", [header.base]):
             _decode_here(store, header.base)
-        if header.size > shutil.disk_usage(store.root).free:
+        if header.size > shutil.disk_usage(store.root).free - LEFT_BYTES:
             raise DiskFull(store.root)
-        _check(digest, written(file, decode_object(store, digest, data, least=None), header.size))
+        decoded = decode_object(store, digest, data, least=None)
+        if header.size > max(PROVEN_BYTES, LIKELY * sent.tell()):
+            deque(decoded, maxlen=0)  # hashed on the way: a false claim takes no disk
+        _check(digest, written(file, decoded, header.size))
         _publish(ask, digest, name, file)
 
 

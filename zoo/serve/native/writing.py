@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from zoo.domain.limits import ENTRY_BYTES, SIGN_BYTES
-from zoo.errors import Corrupt
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.hub.sealed import refusing
 from zoo.serve.native.keys import content_of, entry_of, is_raw
 from zoo.serve.native.moves import move
-from zoo.serve.native.taking import take
+from zoo.serve.native.taking import small, take
 
 __all__ = ["delete", "put"]
 
@@ -28,7 +24,7 @@ def put(ask: Ask, key: str) -> Answer:
             raise ask.forbidden("write", entry.ref.path)
         if not first:
             raise Refused("BadRequest", "an entry of a name is made once: If-None-Match: *")
-        return move(ask, entry, _small(ask.call.pieces, ENTRY_BYTES))
+        return move(ask, entry, small(ask.call.pieces, ENTRY_BYTES))
     else:
         _put_raw(ask, key, first=first)
     return Answer(status=201)
@@ -37,7 +33,7 @@ def put(ask: Ask, key: str) -> Answer:
 def _put_raw(ask: Ask, key: str, *, first: bool) -> None:
     backend = ask.hub.workspace.store.backend
     _require_raw(ask, key)
-    data = _small(ask.call.pieces, SIGN_BYTES)
+    data = small(ask.call.pieces, SIGN_BYTES)
     if not first:
         backend.put(key, [data])
     elif not backend.create(key, data):
@@ -58,13 +54,3 @@ def _require_raw(ask: Ask, key: str) -> None:
         raise Refused("Forbidden", "that needs a token to write")
     if not is_raw(key):
         raise Refused("BadRequest", "nothing can be kept or deleted under this key")
-
-
-def _small(pieces: Iterator[bytes], most: int) -> bytes:
-    data = bytearray()
-    with refusing():
-        for piece in pieces:
-            data += piece
-            if len(data) > most:
-                raise Corrupt("what is sent", f"at most {most} bytes", "more")
-    return bytes(data)
