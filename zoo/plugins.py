@@ -333,10 +333,10 @@ def _claim(group: str, name: str) -> EntryPoint:
     """
     plugins = _by_name(group)
     if name not in plugins:
-        near, kind, known = [], "kind of remote", "kinds of remotes known here"
-        if group != "zoo.remotes":  # ftp is no slip for http
-            near, kind = difflib.get_close_matches(name, plugins, n=3, cutoff=0.3), _kind(group)
-            known = "known here"
+        kind, known, cutoff = _kind(group), "known here", 0.3
+        if group == "zoo.remotes":  # ftp is no slip for http
+            kind, known, cutoff = "kind of remote", "kinds of remotes known here", 0.6
+        near = difflib.get_close_matches(name, plugins, n=3, cutoff=cutoff)
         hint = None if near else f"{known}: {', '.join(sorted(plugins))}"
         raise UnknownName(kind, name, near, hint)
     claims = plugins[name]
