@@ -33,7 +33,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/zoo demo build/demo
 
-test: $(VENV)/.dev  ## The test suite, for every commit (about 5 minutes on 2 quiet cores)
+test: $(VENV)/.dev  ## The test suite, for every commit (about 6 minutes on 2 quiet cores)
 	$(PYTEST) --dist loadfile --durations 10  # what the tests of a file share is made once
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
