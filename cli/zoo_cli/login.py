@@ -24,8 +24,8 @@ def login(url: str, plain_http: bool, as_json: bool) -> None:
 
     Who runs the server makes it: zoo serve token create. It is asked for, or read from standard
     input, and kept in the file zoo/tokens.json of your own settings, which nobody else can read. It
-    is sent to that server and nowhere else. Where there is no such file, ZOO_TOKEN is the token for
-    the server that ZOO_SERVER names.
+    is sent to that server and nowhere else. If ZOO_TOKEN is set, it comes first for the server that
+    ZOO_SERVER names.
 
     \b
     Examples:
@@ -33,7 +33,11 @@ def login(url: str, plain_http: bool, as_json: bool) -> None:
       zoo login http://127.0.0.1:8765 < token
     """
     from zoo import Zoo
+    from zoo.logins import ServerUrl
 
+    server = ServerUrl.parse(url)
+    if not plain_http:
+        server.check_private()  # before anybody types a secret
     if sys.stdin.isatty():
         token = click.prompt("token", hide_input=True, err=True)
     else:

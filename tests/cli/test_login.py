@@ -68,9 +68,11 @@ def test_a_team_works_over_a_server(
 
 
 def test_what_is_wrong_is_told(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in ("http://zoo.lab.org", "zoo.lab.org", "https://ann:pw@zoo.lab.org"):
-        log_in(monkeypatch, "zoo_x")
-        toy("login", url).refused()
+    log_in(monkeypatch, "")  # it is not asked for
+    toy("login", "http://zoo.lab.org").refused("would go over plain HTTP", "--plain-http")
+    for url in ("zoo.lab.org", "https://ann:pw@zoo.lab.org", "ftp://zoo.lab.org"):
+        told = toy("login", url).refused("not the URL of a server")
+        assert "pw" not in told.err
     log_in(monkeypatch, "")
     toy("login", "http://127.0.0.1:1").refused("no token was given")
     log_in(monkeypatch, "zoo_x")
