@@ -82,6 +82,13 @@ class Served:
             self.accounts.add(account, admin=account == "admin")
         return str(self.accounts.new_token(account, "test", purpose, only=only, lasts=lasts)[1])
 
+    def commit(self, repo: str, text: str, token: str) -> Got:
+        """Send ``text`` as the README of a repository."""
+        readme = {"key": "file", "value": {"path": "README.md", "content": text}}
+        lines = [{"key": "header", "value": {"summary": text}}, readme]
+        body = "\n".join(map(json.dumps, lines)).encode()
+        return self.ask(f"/api/models/{repo}/commit/main", "POST", token=token, body=body)
+
     def ask(
         self,
         path: str,

@@ -51,17 +51,13 @@ def test_who_changed_what_is_told(served: Served) -> None:
 
         return send
 
-    readme = {"key": "file", "value": {"path": "README.md", "content": "hi"}}
-    lines = [{"key": "header", "value": {"summary": "x"}}, readme]
-    body = "\n".join(map(json.dumps, lines)).encode()
     api, repo = "/api/models/ann/new", {"organization": "ann", "name": "new"}
     assert did(ask("/api/repos/create", "POST", **repo)) == [
         ("token used", token[4:12]), ("repository made", "ann/new"),
     ]  # fmt: skip
-    sent = did(lambda: served.ask(f"{api}/commit/main", "POST", token=token, body=body))
+    sent = did(lambda: served.commit("ann/new", "hi", token))
     assert sent == [("name made", "ann/new")]
-    body = body.replace(b"hi", b"ho")
-    sent = did(lambda: served.ask(f"{api}/commit/main", "POST", token=token, body=body))
+    sent = did(lambda: served.commit("ann/new", "ho", token))
     assert sent == [("name moved", "ann/new")]
     assert did(ask(f"{api}/branch/b", "POST")) == [("name made", "ann/new:b")]
     assert did(ask(f"{api}/branch/b", "DELETE")) == [("name deleted", "ann/new:b")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import threading
@@ -26,25 +25,17 @@ def served(tmp_path: Path, make_zoo: Callable[[Path], None]) -> Iterator[Served]
         yield served
 
 
-def commit(served: Served, token: str, text: str) -> int:
-    readme = {"key": "file", "value": {"path": "README.md", "content": text}}
-    lines = [{"key": "header", "value": {"summary": text}}, readme]
-    body = "\n".join(map(json.dumps, lines)).encode()
-    path = "/api/models/ann/net/commit/main"
-    return served.ask(path, "POST", token=token, body=body).status
-
-
 def test_it_is_copied_while_it_serves_and_served_elsewhere(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, to = served.token("ann", "write"), tmp_path / "backup"
     served.ask("/api/repos/create", "POST", token=token, body=b'{"name": "net"}')
     workspace = served.server.hub.workspace
-    ended, sent = threading.Event(), [commit(served, token, "first")]
+    ended, sent = threading.Event(), [served.commit("ann/net", "first", token).status]
 
     def send() -> None:
         while not ended.is_set():
-            sent.append(commit(served, token, f"text {len(sent)}"))
+            sent.append(served.commit("ann/net", f"text {len(sent)}", token).status)
 
     writer, copied = threading.Thread(target=send), module._copied
 
@@ -76,7 +67,7 @@ def test_it_is_copied_while_it_serves_and_served_elsewhere(
             where = there.headers["location"]
             got, other = (each.ask(where, token=token) for each in (served, restored))
             assert (got.status, got.body) == (200, other.body)
-        assert commit(restored, token, "after") == 200
+        assert restored.commit("ann/net", "after", token).status == 200
         assert restored.accounts.audit.check()[1] == []
         known = {ref: number for ref, _, number in restored.server.hub.workspace.registry.refs()}
         report = verify(restored.server.hub.workspace.store, known=known)

@@ -34,14 +34,6 @@ def served(tmp_path: Path, make_zoo: Callable[[Path], None]) -> Iterator[Served]
         yield served
 
 
-def commit(served: Served, token: str, who: int, text: str) -> int:
-    readme = {"key": "file", "value": {"path": "README.md", "content": text}}
-    lines = [{"key": "header", "value": {"summary": text}}, readme]
-    body = "\n".join(map(json.dumps, lines)).encode()
-    path = f"/api/models/ann/net{who}/commit/main"
-    return served.ask(path, "POST", token=token, body=body).status
-
-
 def leave(store: Store, text: str) -> Path:
     """An object that nothing needs, for long."""
     path = store.path("objects", store.put("objects", text.encode()))
@@ -57,7 +49,7 @@ def test_writers_and_prunes_beside_each_other(served: Served) -> None:
         body = json.dumps({"name": f"net{who}"}).encode()
         served.ask("/api/repos/create", "POST", token=token, body=body)
         for number in range(10_000):
-            sent.append(commit(served, token, who, f"{who} {number}"))
+            sent.append(served.commit(f"ann/net{who}", f"{who} {number}", token).status)
             if ended.is_set():
                 return
 
