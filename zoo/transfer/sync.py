@@ -60,8 +60,9 @@ def push(
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
-    remote = asked_ahead(remote, workspace.store, digest)
     with remote.upload():
+        # Only now: what it says is there could be pruned before.
+        remote = asked_ahead(remote, workspace.store, digest)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
         check(current)
