@@ -19,12 +19,13 @@ from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.watch.logs import Format, logging_as
+from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
-__all__ = ["Address", "Server", "run"]
+__all__ = ["DRAIN_SECONDS", "END_SECONDS", "Address", "Server", "listen", "run", "url_of"]
 
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
@@ -43,6 +44,8 @@ class Server(uvicorn.Server):
         workspace: The zoo, which is closed with it.
         address: Where it listens; port 0 is any that is free.
         told: Called once it answers.
+        worker: Which it is of several processes that answer together, and where they listen. Of
+            those the first one does what is to be done beside answering.
 
     Attributes:
         url: Where it answers.
@@ -53,18 +56,21 @@ class Server(uvicorn.Server):
         workspace: Workspace,
         address: Address,
         told: Callable[[str], None] = lambda _: None,
+        worker: tuple[int, socket.socket] | None = None,
     ) -> None:
-        self.listening = _listen(address)
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
+        number, self.listening = worker or (0, listen(address))
+        self.url = url_of(address, self.listening)
         self.told = told
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "scrub": self._scrub}
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True) for name, work in beside.items()
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in beside.items()
+            if number == 0
         ]
         workspace.registry  # noqa: B018 - opened by one thread
-        self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url))
+        metrics = Metrics(shared=worker is not None)
+        self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url), metrics=metrics)
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -156,7 +162,18 @@ def _try(what: Callable[[], None]) -> None:
         LOG.exception("not all is looked after")
 
 
-def _listen(address: Address) -> socket.socket:
+def url_of(address: Address, listening: socket.socket) -> str:
+    """Where a server answers."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return address.public_url or f"http://{host}:{listening.getsockname()[1]}"
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        Unavailable: It cannot be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         listening = socket.create_server(

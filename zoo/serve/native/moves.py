@@ -38,7 +38,7 @@ def move(ask: Ask, to: Entry, data: bytes) -> Answer:
     except InvalidManifest as error:
         raise Refused("BadRequest", str(error)) from None
     hub = ask.hub
-    with patient_upload(hub.workspace.store), hub.changing:  # from here on nothing is pruned
+    with patient_upload(hub.workspace.store), hub.changing():  # from here on nothing is pruned
         now = hub.workspace.store.read_ref(ref)
         if _is_again(ask, wanted, now):
             return Answer(status=201)
