@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound
+from fakes.postgres import Server as Postgres
 from fakes.served import Got, ask, commit
 
 from zoo.domain.digest import Digest
@@ -91,10 +92,19 @@ def counted(served: Serving) -> float:
     return sum(map(float, rows))
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("workers") / "zoo", 2) as served:
-        yield served
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+)
+def two(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    """Two workers, whose accounts and index are in either database."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "postgresql":
+            server: Postgres = request.getfixturevalue("postgres_server")
+            patch.setenv("ZOO_DB", server.database("workers"))
+        with serving(tmp_path_factory.mktemp("workers") / "zoo", 2) as served:
+            yield served
 
 
 def test_one_that_is_killed_is_started_again(two: Serving, tmp_path: Path) -> None:
