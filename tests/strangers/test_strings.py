@@ -263,8 +263,8 @@ def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
     with zoo.open(home) as z:
         _, digest = z.workspace.names.resolve(BASE)
     for number, text in enumerate(TEXTS):
-        said = dict.fromkeys(("at", "by", "why", "note", "deprecated"), text)
-        move = {**entry, "manifest": str(digest), **said}
+        told = dict.fromkeys(("at", "by", "why", "note", "deprecated"), text)
+        move = {**entry, "manifest": str(digest), **told}
         folder = home / "refs" / "team" / f"pulled{number}" / "latest"
         folder.mkdir(parents=True)
         (folder / "00000001.json").write_text(json.dumps(move))
