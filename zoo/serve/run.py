@@ -205,7 +205,7 @@ def listen(address: Address) -> socket.socket:
 
 
 LOOPBACK = "127.0.0.1"
-PORT = "another one may have it: zoo serve --port 8766"
+PORT = "another one may have it: choose one by --port"
 
 
 def run(
