@@ -29,6 +29,14 @@ def test_a_page_has_a_policy_without_anything_inline(served: Served, token: str)
     )
 
 
+def test_neither_it_nor_its_twin_is_kept_or_embedded(served: Served, token: str) -> None:
+    for path in ("/", "/index.json"):
+        headers = served.ask(path, token=token, Accept=HTML).headers
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["cache-control"] == "private, no-cache"
+        assert {"Authorization", "Cookie"} <= {*headers["vary"].split(", ")}
+
+
 def test_its_landmarks_and_labels(served: Served) -> None:
     _, tree = page(served, "/")
     assert tree.xpath("string(/html/@lang)") == "en"

@@ -158,6 +158,8 @@ def test_more_than_can_be_counted_are_said_to_be_more(
         ({"q": '"open'}, "a quote is not closed"),
         ({"sort": "beauty"}, "one of"),
         ({"q": "a " * 200}, "at most 100 words"),
+        ({"q": f"name:{'*' * 10_000}"}, "at most 1,000 letters"),
+        ({"sort": f"metric.{'a' * 30_000}"}, "at most 1,000 letters"),
         ({"q": "\ud800".encode("utf-8", "surrogatepass")}, ""),
         ({"q": "a\x00b"}, ""),
     ],
@@ -172,7 +174,8 @@ def test_what_is_wrong_is_said_at_the_box(
         (box,) = page.xpath("//form//input[@name='q'][@aria-invalid='true']")
         (error,) = page.xpath(f"//form//*[@id='{box.get('aria-describedby')}'][@role='alert']")
         assert said in error.text_content()
-        assert box.get("value") == query.get("q", "")
+        assert box.get("value") == query.get("q", "")[:1000]
+    assert len(got.body) < 100_000
 
 
 def test_texts_that_attack_stay_texts(served: Served, token: str) -> None:

@@ -21,6 +21,8 @@ ROWS = 50
 """Results on a page."""
 PAGES = 20
 """So many can be turned: who looks further says more of what they look for."""
+LETTERS = 1_000
+"""Of a query, and of the order."""
 COUNTED = 5_000
 """Results that are counted, and told apart, at most."""
 
@@ -93,6 +95,8 @@ def look_home(ask: Ask) -> Home:
     """What was looked for, among what may be read and, for who has an account, what is listed."""
     text, sort, number = (ask.call.query.get(name, "") for name in ("q", "sort", "page"))
     page = min(int(number), PAGES) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
+    if len(text + sort) > LETTERS:  # each link of the page repeats it
+        return Home(text[:LETTERS], "", error=f"a query has at most {LETTERS:,} letters here")
     try:
         return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
     except (Invalid, UnknownName) as error:

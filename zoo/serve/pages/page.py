@@ -28,15 +28,19 @@ CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+BOTH = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept, Authorization, Cookie",
+}
+"""What a page and its twin have."""
 HEADERS = {
+    **BOTH,
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": CSP,
     # Without it, a form of ours would be sent without the origin that it is checked by.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "private, no-cache",
-    "Vary": "Accept, Authorization, Cookie",
 }
 Look = Callable[..., Any]
 """From a request and the fields of its path, what a page tells: a frozen dataclass."""
@@ -107,7 +111,8 @@ def page_routes(
         return show(site_of(ask, twin.removeprefix(path)), template, look(ask, **fields))
 
     def data(ask: Ask, **fields: str) -> Answer:
-        return json_answer(look(ask, **fields))
+        told = json_answer(look(ask, **fields))
+        return replace(told, headers={**told.headers, **BOTH})
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors
     row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True)
