@@ -36,6 +36,7 @@ __all__ = [
     "forget",
     "notes",
     "of_architecture",
+    "of_size",
     "parents",
     "ref",
     "refs",
@@ -229,6 +230,18 @@ def refs_of(connection: Connection, digest: Digest) -> list[Reference]:
         _reference(row)
         for row in connection.execute(statement.order_by(*table.primary_key.columns))
     ]
+
+
+def of_size(connection: Connection, size: int, most: int) -> list[Digest]:
+    """The checkpoints with about ``size`` bytes, a quarter more or less; the closest first."""
+    bytes_, table = schema.checkpoint.c.bytes, schema.checkpoint
+    statement = (
+        select(table.c.manifest)
+        .where(bytes_.between(size * 3 // 4, size * 5 // 4))
+        .order_by(func.abs(bytes_ - size), table.c.manifest)
+        .limit(most)
+    )
+    return [Digest.parse(found) for found in connection.scalars(statement)]
 
 
 def children(connection: Connection, digest: Digest) -> list[Digest]:
