@@ -41,6 +41,8 @@ SIMILAR = 64
 """So many checkpoints of about the size are looked at."""
 FILES, MADE = 6, 3
 """So many files are told of; of so many at most the chunks are found while the client waits."""
+LEAST_BYTES = 1 << 20
+"""Of a file that is told of: what is smaller is sent sooner."""
 MOST_CHUNKS = 200_000
 """So many chunks are told of, 13 GB: 64 bytes each."""
 MOST_PLANNED, SAMPLE = 16, 1024
@@ -88,7 +90,9 @@ def hinted(ask: Ask, xorbs: Xorbs) -> bytes:
                 for digest, file, chunks in _known(ask)
                 for xorb in virtual_xorbs(digest, file.sha256.hex, chunks)
             ]
-            told = hint(virtual) if virtual else b""
+            if not virtual:
+                return b""
+            told = hint(virtual)
             xorbs.tell(told, [xorb for xorb, _ in virtual])
     return told
 
@@ -138,7 +142,7 @@ def _likely(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
     """The weights that have most in common with what is sent, the likeliest first, each once."""
     seen = set[Digest]()
     for digest, file in (*_own(ask), *_similar(ask)):
-        if file.sha256 not in seen:
+        if file.size >= LEAST_BYTES and file.sha256 not in seen:
             seen.add(file.sha256)
             yield digest, file
 
@@ -173,7 +177,7 @@ def _similar(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
 def _weights(ask: Ask, digests: Sequence[Digest]) -> Mapping[Digest, Sequence[WeightsFile]]:
     """The weights of those checkpoints and snapshots that are there for who asks."""
     hub, found = ask.hub, dict[Digest, Sequence[WeightsFile]]()
-    there = hub.reach.there(ask, digests)
+    there = hub.reach.there(ask.knowing_all(), digests)
     for digest in digests:
         with suppress(ZooError):  # it is gone, or damaged
             if digest in there:
