@@ -162,7 +162,9 @@ class Ask:
         if may(replace(actor, purpose="write"), action, access):
             text = f"this token is to {actor.purpose} only; that needs one to {needs.purpose}"
             return Refused("Forbidden", text)
-        return Refused("Forbidden", f"that needs the role of {needs.role} in {path}")
+        given = f"zoo serve role {path} {actor.name} {needs.role}"
+        text = f"that needs the role of {needs.role} in {path}, which an admin can give: {given}"
+        return Refused("Forbidden", text)
 
     def check_move(self, ref: Reference, now: RefEntry | None, *, onward: bool) -> None:
         """See that who asks may move or delete a name whose newest entry is ``now``; ``onward`` if
