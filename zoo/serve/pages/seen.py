@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
@@ -49,20 +49,23 @@ class Seen:
         """Whether a name may be read, whether it is there or not."""
         return self._ask.may("read", path)
 
-    def names(self, digest: Digest) -> tuple[Reference, ...]:
-        """The names of a checkpoint that may be read, sorted."""
-        found = self._registry.refs_of(digest)
-        return tuple(ref for ref in found if self._ask.may("read", ref.path))
+    def names(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
+        """The names of some checkpoints that may be read, sorted; those without one are left out."""
+        found = {}
+        for digest, refs in self._registry.refs_of_each(digests).items():
+            if readable := [ref for ref in refs if self._ask.may("read", ref.path)]:
+                found[digest] = readable
+        return found
 
     def there(self, digests: Collection[Digest]) -> set[Digest]:
         """Those of some checkpoints that may be read."""
-        named = {digest for digest in digests if self.names(digest)}
+        named = self.names(digests).keys()
         left = {*digests} - named
-        return named | (self._ask.hub.reach.there(self._ask, left) if left else set())
+        return {*named} | (self._ask.hub.reach.there(self._ask, left) if left else set())
 
     def other(self, digest: Digest, called: str = "") -> Other:
         """A checkpoint; ``called`` is what somebody's manifest calls it."""
-        if names := self.names(digest):
+        if names := self.names([digest]).get(digest):
             return Other(name=str(names[0]), digest=str(digest), path=link_to(names[0]))
         path = _path(called)
         shown = called if path and self.may_read(path) else ""
