@@ -50,7 +50,7 @@ class Seen:
         return self._ask.may("read", path)
 
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
-        """The names of some checkpoints that may be read, sorted; those without one are left out."""
+        """The names of some checkpoints that may be read, sorted; without one, it is left out."""
         found = {}
         for digest, refs in self._registry.refs_of_each(digests).items():
             if readable := [ref for ref in refs if self._ask.may("read", ref.path)]:
