@@ -14,7 +14,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
 
-__all__ = ["Chosen", "Picked", "choose", "path_of", "pick"]
+__all__ = ["Chosen", "Picked", "need_checkpoint", "path_of", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,10 @@ class Chosen:
     checkpoint: str = ""
 
     @property
-    def query(self) -> str:
-        """What follows the path of a page to show the same version there."""
+    def asked(self) -> str:
+        """The revision, if it is another one than is shown where nobody asks for one."""
         usual = self.versions[0] if self.versions else ""
-        return "" if self.revision in ("", usual) else "?" + urlencode({"revision": self.revision})
+        return "" if self.revision == usual else self.revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +61,12 @@ class Picked:
         return self.snapshot.checkpoint if self.snapshot else self.digest
 
 
-def choose(ask: Ask) -> Chosen:
+def pick(ask: Ask) -> Picked:
     """The version that ``?revision=`` names, else the main one, or the first where there is none.
 
     Raises:
-        Refused: There is no such repository, or no such revision.
+        Refused: There is no such repository or revision, or its checkpoint was deleted.
     """
-    return pick(ask).chosen
-
-
-def pick(ask: Ask) -> Picked:
-    """The same with what it is. Raises as `choose`, or where that was deleted."""
     there = {version.name: version for version in ask.hub.history.versions(ask.repo)}
     names = tuple(there)
     asked = ask.call.query.get("revision", "")

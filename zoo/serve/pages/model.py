@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from markupsafe import Markup
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest, Preprocessing
-from zoo.domain.task import SCORE, TASKS, Task
+from zoo.domain.manifest import Preprocessing
+from zoo.domain.task import SCORE
 from zoo.domain.words import shortened
 from zoo.errors import ZooError
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.pages.figures import Figure, figures, task_of
 from zoo.serve.pages.licensed import Licensed, licensed
+from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, snippets
+from zoo.serve.pages.svg import crop
 from zoo.store.encoded import read_object
 from zoo.store.evaluations import evaluations
 
-__all__ = ["Checkpoint", "Figure", "Measured", "ModelPage", "figures", "look_model"]
+__all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
 
 CLASSES, LETTERS = 1000, 80
 """So many classes are listed, each with so many letters."""
 EVALUATIONS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A figure, with its interval where that is known."""
-
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it is one of those with an interval that lie between 0 and 1."""
-        ends = (self.value, self.low, self.high)
-        return all(each is not None and 0 <= each <= 1 for each in ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +97,25 @@ class Checkpoint:
     trained: int | None
     shares: tuple[Share, ...]
 
+    @property
+    def seen(self) -> str:
+        """What the network sees of an image, in words."""
+        how = self.preprocessing
+        _, high, wide = how.input_size
+        if how.crop_mode == "squash":
+            first = f"resized to {round(wide / how.crop_pct)} x {round(high / how.crop_pct)}"
+        elif how.crop_mode == "border":
+            first = "resized until all of it fits, with a border around it"
+        else:
+            first = f"resized until its shorter side is {int(min(high, wide) / how.crop_pct)}"
+        rest = "" if how.crop_mode == "border" else f", the middle {wide} x {high} cut out"
+        return f"{first} ({how.interpolation}){rest}"
+
+    @property
+    def drawn(self) -> Markup:
+        """The same as a drawing."""
+        return crop(self.preprocessing, f"The image is {self.seen}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPage:
@@ -133,6 +142,12 @@ class ModelPage:
     checkpoint: Checkpoint | None
     can_write: bool
     server: str
+
+    @property
+    def card_html(self) -> Markup:
+        """The card as HTML that can do nothing."""
+        at = quote(self.chosen.revision, safe="")
+        return markdown(self.card, f"{urlsplit(self.server).path}/{self.chosen.repo}/blob/{at}")
 
 
 def look_model(ask: Ask) -> ModelPage:
@@ -180,7 +195,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
     if manifest is None or digest is None:
         return None
     workspace, seen = ask.hub.workspace, Seen(ask)
-    task, known = _task(manifest), workspace.registry.summary(digest) or {}
+    task, known = task_of(manifest), workspace.registry.summary(digest) or {}
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
     said, freeze = manifest.provenance, manifest.freeze or {}
     tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
@@ -211,28 +226,8 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
     )
 
 
-def _task(manifest: Manifest) -> Task:
-    said = (manifest.recipe or {}).get("task")
-    return next((task for task in TASKS if task == said), "classification")
-
-
 def _count(value: object) -> int | None:
     return value if isinstance(value, int) else None
-
-
-def figures(metrics: Mapping[str, float | None], first: str) -> tuple[Figure, ...]:
-    """Figures with their intervals, as `zoo.domain.task.with_intervals` tells them apart; ``first``
-    comes first.
-    """
-    found = [
-        Figure(
-            name=name, value=value,
-            low=metrics.get(f"{name}_low"), high=metrics.get(f"{name}_high"),
-        )
-        for name, value in metrics.items()
-        if not (name.rpartition("_")[0] in metrics and name.endswith(("_low", "_high")))
-    ]  # fmt: skip
-    return tuple(sorted(found, key=lambda figure: (figure.name != first, figure.low is None)))
 
 
 def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:

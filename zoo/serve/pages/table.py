@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
+from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.layers import look_layers
+from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
+
+REPO = "/{namespace}/{name}"
+REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
 
 PAGES: tuple[Route[Hub], ...] = (
     Route(
@@ -22,5 +29,23 @@ PAGES: tuple[Route[Hub], ...] = (
         summary="page: what there is; for programs, what this is, in words",
     ),
     HOME[1],
+    *page_routes(
+        REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
+    ),
+    *page_routes(
+        f"{REPO}/layers", "layers.html", look_layers, "the layers of a model", errors=REVISION
+    ),
+    *page_routes(f"{REPO}/files", "files.html", files.look_files, "its files", errors=REVISION),
+    *page_routes(
+        f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
+    ),
+    *(Route(
+        method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
+        errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
+    ) for path, handler in (
+        ("tree/{revision}", files.to_tree), ("tree/{revision}/{path...}", files.to_tree),
+        ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
+        ("commits/{revision}", files.to_commits),
+    )),
 )  # fmt: skip
 """The routes."""
