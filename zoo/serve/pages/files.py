@@ -177,6 +177,8 @@ def to_commits(ask: Ask, revision: str) -> Answer:
 
 
 def _to(ask: Ask, page: str, **query: str) -> Answer:
+    if not ask.hub.exists(ask.repo):
+        raise ask.no_repo()
     asked = urlencode({name: text for name, text in query.items() if text})
     above = urlsplit(ask.call.base).path
     location = f"{above}/{ask.repo}{page}{'?' if asked else ''}{asked}"
