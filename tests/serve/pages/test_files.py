@@ -18,6 +18,8 @@ import zoo
 from zoo.domain.reference import Reference
 from zoo.serve.keep.git import blob_id
 from zoo.serve.pages import files, versions
+from zoo.store.listing import name_of
+from zoo.store.manifests import FORMS
 from zoo.workspace import Workspace
 
 
@@ -116,8 +118,9 @@ def test_folders_are_opened_one_by_one(moved: Served, monkeypatch: pytest.Monkey
 
 def test_names_of_files_are_texts(moved: Served) -> None:
     token = moved.token("eve", "write")
-    paths = {text.replace("/", "_"): "x" for text in NASTY if text.isprintable()}
-    send(moved, "eve/nasty", {f"{name}/{name}": text for name, text in paths.items()})
+    names = [text.replace("/", "_").replace(":", ";") for text in NASTY if text.isprintable()]
+    paths = dict.fromkeys(names, "x")
+    send(moved, "eve/nasty", {f"in {name}/{name}": "x" for name in names})
     send(moved, "eve/nasty", paths | {"page.html": "<script>alert(1)</script>"}, NASTY[0])
     for place in ("/files", "/versions", "", "/files?path=page.html"):
         got, tree = page(moved, f"/eve/nasty{place}", token)
@@ -197,7 +200,8 @@ def test_what_a_prune_has_taken_is_told(tmp_path: Path) -> None:
     with serving(root) as served:
         served.accounts.set_level("team", level="public")
         before = served.ask("/team/net/versions.json").json["commits"]
-        (root / "manifests" / first.hex[:2] / first.hex).unlink()
+        for form in FORMS:
+            (root / name_of(form, first)).unlink(missing_ok=True)
         found = served.ask("/team/net/versions.json").json["commits"]
         assert [each["id"] for each in found] == [each["id"] for each in before]
         assert [each["moved"]["gone"] for each in found] == [True, True]
