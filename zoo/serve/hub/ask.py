@@ -23,6 +23,7 @@ from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.room import Room
+from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -66,6 +67,7 @@ class Hub:
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
     apart: Apart = field(init=False)
+    sharers: Sharers = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -75,7 +77,8 @@ class Hub:
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reach(store, self.accounts.reach_table)
-        self.room, self.apart = Room(store), Apart(self.workspace)
+        self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
+        self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 
     def exists(self, repo: str) -> bool:

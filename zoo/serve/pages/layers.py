@@ -160,11 +160,12 @@ def look_layers(ask: Ask) -> LayersPage:
     assert digest
     workspace, seen = ask.hub.workspace, Seen(ask)
     units = units_of(workspace, manifest)
-    tensors = tensors_by_unit(manifest, units)
+    found = tensors_by_unit(manifest, units)
+    names = in_order({*found}, units)
+    tensors = {name: found[name] for name in names}
     network = traced_network(workspace, manifest)
     change = _changes(ask, seen, digest, manifest, tensors)
     shared = shares(ask, seen, digest, manifest, tensors)
-    names = in_order({*tensors}, units)
     asked, folded = ask.call.query.get("unit", ""), len(manifest.tensors) > TENSORS
     rows = _Rows(manifest, units, tensors, network or units.hierarchy, change.units, shared)
     return LayersPage(

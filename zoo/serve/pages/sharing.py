@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -13,14 +13,12 @@ from zoo.errors import ZooError
 from zoo.lookup.units import Units
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.seen import Other, Seen
-from zoo.store.tensor_keys import checkpoint_keys
 
 __all__ = ["Share", "place", "shares", "tensors_by_unit"]
 
-HOLDERS = 10_000
-"""So many checkpoints that may share tensors are looked up; of those that may be read, the ones
-that share most are compared."""
 COMPARED, SHOWN = 16, 6
+"""So many that may be read are compared: ancestors, and those that share most."""
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +58,11 @@ def shares(
     derives from, the earliest first, then others, by how much it is.
     """
     above = [parent.manifest for _, parent in manifest.lineage()]
-    others = _readable(seen, [*above[:COMPARED], *_holders(ask, manifest)], digest)
+    others = _readable(
+        seen, [*above[: COMPARED // 2], *ask.hub.sharers.of(digest, manifest)], digest
+    )
     found = []
-    for other in islice(others, 2 * COMPARED):
+    for other in islice(others, COMPARED):
         with suppress(ZooError):  # it is not here, or damaged
             theirs = ask.manifest(other)
             called = seen.other(other)
@@ -74,18 +74,13 @@ def shares(
     return tuple(found[:SHOWN])
 
 
-def _holders(ask: Ask, manifest: Manifest) -> Iterator[Digest]:
-    workspace = ask.hub.workspace
-    with suppress(ZooError):
-        keys = checkpoint_keys(workspace.store, manifest)
-        for holder in workspace.registry.holders_of(keys, HOLDERS):
-            yield holder.manifest
-
-
-def _readable(seen: Seen, digests: Iterable[Digest], own: Digest) -> Iterable[Digest]:
+def _readable(seen: Seen, digests: Sequence[Digest], own: Digest) -> Iterator[Digest]:
+    """Those that have a name which whoever asks may read."""
     listed = [each for each in dict.fromkeys(digests) if each != own]
-    named = seen.names(listed)
-    return (each for each in listed if each in named)
+    for begin in range(0, len(listed), BATCH):
+        some = listed[begin : begin + BATCH]
+        named = seen.names(some)
+        yield from (each for each in some if each in named)
 
 
 def _share(

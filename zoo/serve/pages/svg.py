@@ -46,9 +46,9 @@ def strip(cells: Sequence[Cell], label: str) -> Markup:
     width = max(1, len(cells)) * PLACE
     drawn = Markup().join(_cell(index, cell) for index, cell in enumerate(cells))
     return Markup(
-        '<svg class="strip" role="img" viewBox="0 0 {} {}" preserveAspectRatio="none" '
-        'aria-label="{}"><title>{}</title>{}</svg>'
-    ).format(width, HEIGHT + 8, label, label, drawn)
+        '<svg class="strip" role="group" viewBox="0 0 {} {}" preserveAspectRatio="none" '
+        'aria-label="{}">{}</svg>'
+    ).format(width, HEIGHT + 8, label, drawn)
 
 
 def _cell(index: int, cell: Cell) -> Markup:
@@ -62,7 +62,9 @@ def _cell(index: int, cell: Cell) -> Markup:
     if not cell.link:
         return drawn
     # Not one more stop for the keyboard: the list below has each unit by itself.
-    return Markup('<a href="{}" tabindex="-1">{}</a>').format(cell.link, drawn)
+    return Markup('<a href="{}" tabindex="-1" aria-label="{}">{}</a>').format(
+        cell.link, cell.title, drawn
+    )
 
 
 def bar(share: float, label: str) -> Markup:
