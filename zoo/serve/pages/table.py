@@ -10,25 +10,18 @@ from zoo.serve.pages.home import home, look_home
 from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
 from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
+SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
 
 REPO = "/{namespace}/{name}"
 REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
 
-PAGES: tuple[Route[Hub], ...] = (
-    Route(
-        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
-        errors=("NotFound",), summary="a style sheet or a script of the pages",
-    ),
-    Route(
-        method="GET", path="/", scope="listed", handler=home, page=True,
-        summary="page: what there is; for programs, what this is, in words",
-    ),
-    HOME[1],
+MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
         REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
     ),
@@ -47,5 +40,32 @@ PAGES: tuple[Route[Hub], ...] = (
         ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
         ("commits/{revision}", files.to_commits),
     )),
+)  # fmt: skip
+"""Those of a repository; anything that has two parts would fit the first of them."""
+
+PAGES: tuple[Route[Hub], ...] = (
+    Route(
+        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
+        errors=("NotFound",), summary="a style sheet or a script of the pages",
+    ),
+    Route(
+        method="GET", path="/", scope="listed", handler=home, page=True,
+        summary="page: what there is; for programs, what this is, in words",
+    ),
+    HOME[1],
+    SIGN_IN[0],
+    Route(
+        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
+        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
+    ),
+    Route(
+        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
+        errors=("Forbidden",), summary="end it",
+    ),
+    Route(
+        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
+        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
+    ),
+    *MODEL,
 )  # fmt: skip
 """The routes."""
