@@ -69,7 +69,7 @@ def _own(ask: Ask, picked: Picked) -> Iterator[Snippet]:
     if picked.manifest is None or _is_commit(picked):
         return
     name, library = _name(picked), picked.manifest.backbone.plugin
-    home = f"cd {shell(str(ask.hub.workspace.root))}"
+    home = f"export ZOO_HOME={shell(str(ask.hub.workspace.root))}"
     text = f"{home}\npython -c \"import zoo; print(zoo.open().load('{name}'))\""
     yield Snippet(tool="zoo", language="shell", text=text)
     folder = f"{picked.chosen.repo.partition('/')[2]}-model"
