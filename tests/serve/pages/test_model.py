@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from fakes.browser import browsing, watched
 from fakes.checkpoints import add_checkpoint
-from fakes.paged import NASTY, canaries, page, text_of
+from fakes.paged import HTML, NASTY, canaries, page, text_of
+from fakes.prepared import copy_zoo
 from fakes.served import CONFIG, Served, serving, with_files
 from lxml import html
 from playwright.sync_api import Dialog
@@ -220,6 +221,21 @@ def test_files_alone_have_a_page(hostile: Served) -> None:
     assert "Words <script>alert(1)</script>" in text_of(tree, "//section[@class='readme']")
     assert "files only" in text_of(tree)
     assert f"{hostile.url}/eve/files/resolve/main/README.md" in text_of(tree)
+
+
+def test_behind_a_path_all_links_have_it(tuned_home: Path, tmp_path: Path) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with serving(root, "https://lab.example/zoo") as served:
+        served.accounts.set_level("team", level="public")
+        for place in ("", "/layers", "/files", "/versions"):
+            got = served.ask(f"/zoo/team/tuned{place}", Host="lab.example", Accept=HTML)
+            assert got.status == 200
+            tree = html.fromstring(got.body.decode())
+            links = [*tree.xpath("//@href | //@src | //form/@action")]
+            assert [link for link in links if not link.startswith(("/zoo/", "#"))] == []
+            assert place or "https://lab.example/zoo/team/tuned/resolve/main/" in text_of(tree)
+        got = served.ask("/zoo/team/tuned/tree/main", Host="lab.example")
+        assert got.headers["location"] == "/zoo/team/tuned/files?revision=main"
 
 
 @pytest.mark.parametrize(
