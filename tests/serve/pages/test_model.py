@@ -199,12 +199,11 @@ def test_what_is_empty_or_not_there_is_told(hostile: Served) -> None:
     token = hostile.token("eve", "write")
     made = json.dumps({"name": "new"}).encode()
     assert hostile.ask("/api/repos/create", "POST", token=token, body=made).status == 200
-    for place in ("", "/files", "/versions"):
+    for place in ("", "/layers", "/files", "/versions"):
         got, tree = page(hostile, f"/eve/new{place}", token)
         assert got.status == 200
         assert "Nothing was sent yet" in text_of(tree)
         assert f"zoo push eve/new --to {hostile.url}" in text_of(tree)
-    assert hostile.ask("/eve/new/layers", token=token).code == "EntryNotFound"
     for path in ("/team/none", "/team/none/layers", "/team/none/files", "/eve/new/files.json"):
         assert hostile.ask(path).code == "RepoNotFound"
     assert hostile.ask("/team/nasty?revision=no").code == "RevisionNotFound"
@@ -220,6 +219,9 @@ def test_files_alone_have_a_page(hostile: Served) -> None:
     assert (got.status, canaries(tree)) == (200, [])
     assert "Words <script>alert(1)</script>" in text_of(tree, "//section[@class='readme']")
     assert "files only" in text_of(tree)
+    assert "Layers are those of a checkpoint" in text_of(
+        page(hostile, "/eve/files/layers", token)[1]
+    )
     assert f"{hostile.url}/eve/files/resolve/main/README.md" in text_of(tree)
 
 
