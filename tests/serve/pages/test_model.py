@@ -85,6 +85,13 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     assert len(got.body) < 100_000
 
 
+@pytest.mark.parametrize("place", ["", "/layers", "/files", "/versions"])
+def test_each_page_leads_to_its_twin(tuned: Served, place: str) -> None:
+    _, tree = page(tuned, f"/team/tuned{place}?revision=v1")
+    (link,) = tree.xpath("//footer//a/@href")
+    assert tuned.ask(link).json["chosen"]["revision"] == "v1"
+
+
 def test_its_twin_says_the_same(tuned: Served) -> None:
     found = tuned.ask("/team/tuned/index.json?revision=v1", token=tuned.token("ann")).json
     with zoo.open(tuned.root) as opened:
