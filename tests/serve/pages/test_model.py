@@ -217,6 +217,18 @@ def test_what_is_empty_or_not_there_is_told(hostile: Served) -> None:
     assert hostile.ask("/api/anything").code == "NotFound"
 
 
+def test_a_name_that_is_to_be_used_no_more_says_so(tuned: Served) -> None:
+    with zoo.open(tuned.root) as opened:
+        ref = Reference.parse("team/tuned:v1")
+        opened.workspace.deprecate(ref, f"use main {NASTY[0]}")
+        shown = [page(tuned, f"/team/tuned{path}")[1] for path in ("?revision=v1", "/versions", "")]
+        opened.workspace.deprecate(ref, "")
+    assert f"To be used no more: use main {NASTY[0]}" in text_of(shown[0])
+    assert "to be used no more" in text_of(shown[1])
+    assert "used no more" not in text_of(shown[2])
+    assert [canaries(tree) for tree in shown] == [[], [], []]
+
+
 def test_files_alone_have_a_page(hostile: Served) -> None:
     token = hostile.token("eve", "write")
     made = json.dumps({"name": "files"}).encode()

@@ -125,6 +125,7 @@ class ModelPage:
         chosen: Which.
         moved: Since when the version is what it is; empty where that is not known.
         by: Who moved it.
+        deprecated: Why it is to be used no more; empty if it may be.
         card: Its README, in Markdown.
         long_card: Whether that is too long to be shown.
         snippets: How to use it.
@@ -136,6 +137,7 @@ class ModelPage:
     chosen: Chosen
     moved: str
     by: str
+    deprecated: str
     card: str
     long_card: bool
     snippets: tuple[Snippet, ...]
@@ -160,6 +162,7 @@ def look_model(ask: Ask) -> ModelPage:
         chosen=picked.chosen,
         moved=iso_time(when) if when else "",
         by=version.entry.by if version else "",
+        deprecated=version.entry.deprecated if version else "",
         card=card,
         long_card=long,
         snippets=snippets(ask, picked),

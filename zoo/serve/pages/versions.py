@@ -68,10 +68,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRow:
-    """A branch, or a tag that stays where it is, with its commit."""
+    """A branch, or a tag that stays where it is, with its commit; why it is to be used no more, if
+    it is not.
+    """
 
     name: str
     fixed: bool
+    deprecated: str
     commit: str
     at: str
     reference: str
@@ -129,6 +132,7 @@ def _names(ask: Ask) -> tuple[VersionRow, ...]:
             VersionRow(
                 name=version.name,
                 fixed=version.fixed,
+                deprecated=version.entry.deprecated,
                 commit=commit.id,
                 at=iso_time(commit.at),
                 reference=str(version.ref),
