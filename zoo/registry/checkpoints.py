@@ -41,6 +41,7 @@ __all__ = [
     "ref",
     "refs",
     "refs_of",
+    "refs_of_each",
     "remove_ref",
     "set_evaluations",
     "set_ref",
@@ -242,6 +243,18 @@ def of_size(connection: Connection, size: int, most: int) -> list[Digest]:
         .limit(most)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def refs_of_each(
+    connection: Connection, digests: Iterable[Digest]
+) -> dict[Digest, list[Reference]]:
+    """The refs that point at each of some checkpoints, sorted; those without one are left out."""
+    table = schema.ref
+    statement = select(table).where(among(table.c.manifest, {str(digest) for digest in digests}))
+    found: dict[Digest, list[Reference]] = {}
+    for row in connection.execute(statement.order_by(*table.primary_key.columns)):
+        found.setdefault(Digest.parse(row.manifest), []).append(_reference(row))
+    return found
 
 
 def children(connection: Connection, digest: Digest) -> list[Digest]:

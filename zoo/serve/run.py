@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -23,10 +25,21 @@ from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.alone import Alone
+from zoo.serve.who.open import FILE, open_file
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
-__all__ = ["DRAIN_SECONDS", "END_SECONDS", "Address", "Server", "listen", "run", "url_of"]
+__all__ = [
+    "DRAIN_SECONDS",
+    "END_SECONDS",
+    "Address",
+    "Server",
+    "listen",
+    "run",
+    "run_alone",
+    "url_of",
+]
 
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
@@ -47,6 +60,7 @@ class Server(uvicorn.Server):
         told: Called once it answers.
         worker: Which it is of several processes that answer together, and where they listen. Of
             those the first one does what is to be done beside answering.
+        own: If it is for one person alone, how that one comes in, and accounts for the while.
 
     Attributes:
         url: Where it answers.
@@ -58,6 +72,7 @@ class Server(uvicorn.Server):
         address: Address,
         told: Callable[[str], None] = lambda _: None,
         worker: tuple[int, socket.socket] | None = None,
+        own: tuple[Alone, Accounts] | None = None,
     ) -> None:
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
@@ -67,11 +82,12 @@ class Server(uvicorn.Server):
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in beside.items()
-            if number == 0
+            if number == 0 and not own  # who looks at a zoo does not change it
         ]
         workspace.registry  # noqa: B018 - opened by one thread
-        metrics = Metrics(shared=worker is not None)
-        self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url), metrics=metrics)
+        alone, accounts = own or (None, Accounts.of(workspace))
+        metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
+        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics)
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -190,6 +206,7 @@ def listen(address: Address) -> socket.socket:
     return listening
 
 
+LOOPBACK = "127.0.0.1"
 PORT = "another one may have it: zoo serve --port 8766"
 
 
@@ -210,3 +227,26 @@ def run(
     # Ctrl-C is how a server is ended.
     with logging_as(log_format, level), suppress(KeyboardInterrupt):
         Server(workspace, address, told).run()
+
+
+def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> None:
+    """Show the pages of one's own zoo until somebody presses Ctrl-C, to who has the link that is
+    ``told``.
+
+    Raises:
+        Unavailable: It cannot listen at that port.
+    """
+    alone = Alone()
+    with (
+        logging_as("text", logging.WARNING),
+        suppress(KeyboardInterrupt),
+        TemporaryDirectory(prefix="zoo-ui-") as folder,
+    ):
+        # In a file of its own: the zoo's accounts are none of its business, nor need there be any.
+        accounts = Accounts(open_file(Path(folder) / FILE))
+        address = Address.checked(LOOPBACK, port, "")
+
+        def tell(url: str) -> None:
+            told(f"{url}/-/open?key={alone.key}")
+
+        Server(workspace, address, tell, own=(alone, accounts)).run()

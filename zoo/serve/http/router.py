@@ -27,6 +27,8 @@ they may read; who has an account; who is an admin; who may do that with the rep
 path.
 """
 FIELD = re.compile(r"\{(\w+)(\.\.\.)?\}")
+PROGRAMS = "(?!/(?:api|lfs|xet|zoo)/)"
+"""No page lies where programs ask: what is not there is no repository, either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Route(Generic[S]):
         errors: Codes of what can be refused, beside those of all routes.
         summary: What it is, in a line.
         streams: Whether its body may be large: the handler takes it as it comes.
+        page: Whether it is for people: a session counts, and a browser is refused with a page.
     """
 
     method: str
@@ -51,6 +54,7 @@ class Route(Generic[S]):
     errors: tuple[str, ...] = ()
     summary: str
     streams: bool = False
+    page: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +62,8 @@ class Route(Generic[S]):
         assert set(self.errors) <= CODES.keys(), self.errors
         text = self.path.replace(".git/", r"\.git/")
         text = FIELD.sub(lambda f: f"(?P<{f[1]}>{'.+' if f[2] else '[^/]+'})", text)
+        if self.page:
+            text = PROGRAMS + text
         object.__setattr__(self, "pattern", re.compile(text))
 
 

@@ -20,14 +20,17 @@ from zoo.serve.hub.blobs import Blobs
 from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.room import Room
+from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.alone import Alone
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals
@@ -44,6 +47,7 @@ class Hub:
     """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
 
     Attributes:
+        alone: Who has the link to it, where it is somebody's own, on their own machine.
         behind_proxy: Whether requests may come through another program.
         under_way: Requests that are being answered.
     """
@@ -51,6 +55,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     behind_proxy: bool = False
+    alone: Alone | None = None
     under_way: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(init=False)
@@ -62,6 +67,8 @@ class Hub:
     room: Room = field(init=False)
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
+    apart: Apart = field(init=False)
+    sharers: Sharers = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -71,6 +78,7 @@ class Hub:
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reach(store, self.accounts.reach_table)
+        self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 
@@ -98,6 +106,7 @@ class Hub:
         """Begin nothing more beside answering."""
         self.adopter.close()
         self.views.close()
+        self.apart.close()
 
     def close(self) -> None:
         """Let go of all."""

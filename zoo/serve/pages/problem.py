@@ -1,0 +1,40 @@
+"""Problem: a refusal as a page, where a browser has asked for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zoo.serve.http.answer import Answer
+from zoo.serve.pages.page import Site, show
+
+__all__ = ["Problem", "problem_page"]
+
+TITLES = {401: "Sign in to see this", 403: "Not for you", 404: "Not found", 405: "Not like this"}
+BY_LINK = "The link opens this"
+OTHERWISE = "That did not work"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong.
+
+    Attributes:
+        status: The HTTP status.
+        title: It in a few words.
+        message: It in a sentence.
+        sign_in: Whether to sign in may help.
+    """
+
+    status: int
+    title: str
+    message: str
+    sign_in: bool
+
+
+def problem_page(site: Site, refusal: Answer) -> Answer:
+    """A refusal as a page, with the headers that it has for programs."""
+    status, stranger = refusal.status, not (site.who or site.alone)
+    title = BY_LINK if status == 401 and site.alone else TITLES.get(status, OTHERWISE)
+    problem = Problem(status, title, refusal.message, stranger and status in (401, 403))
+    made = show(site, "problem.html", problem, status)
+    return replace(made, headers={**refusal.headers, **made.headers}, code=refusal.code)

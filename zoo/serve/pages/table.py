@@ -1,0 +1,71 @@
+"""Table: the pages. Its order counts where two paths fit; all of them come after the hub's."""
+
+from __future__ import annotations
+
+from zoo.serve.http.router import Route
+from zoo.serve.hub.ask import Hub
+from zoo.serve.pages import files
+from zoo.serve.pages.assets import asset
+from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.layers import look_layers
+from zoo.serve.pages.model import look_model
+from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
+from zoo.serve.pages.versions import look_versions
+
+__all__ = ["PAGES"]
+
+HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
+SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
+
+REPO = "/{namespace}/{name}"
+REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
+
+MODEL: tuple[Route[Hub], ...] = (
+    *page_routes(
+        REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
+    ),
+    *page_routes(
+        f"{REPO}/layers", "layers.html", look_layers, "the layers of a model", errors=REVISION
+    ),
+    *page_routes(f"{REPO}/files", "files.html", files.look_files, "its files", errors=REVISION),
+    *page_routes(
+        f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
+    ),
+    *(Route(
+        method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
+        errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
+    ) for path, handler in (
+        ("tree/{revision}", files.to_tree), ("tree/{revision}/{path...}", files.to_tree),
+        ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
+        ("commits/{revision}", files.to_commits),
+    )),
+)  # fmt: skip
+"""Those of a repository; anything that has two parts would fit the first of them."""
+
+PAGES: tuple[Route[Hub], ...] = (
+    Route(
+        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
+        errors=("NotFound",), summary="a style sheet or a script of the pages",
+    ),
+    Route(
+        method="GET", path="/", scope="listed", handler=home, page=True,
+        summary="page: what there is; for programs, what this is, in words",
+    ),
+    HOME[1],
+    SIGN_IN[0],
+    Route(
+        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
+        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
+    ),
+    Route(
+        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
+        errors=("Forbidden",), summary="end it",
+    ),
+    Route(
+        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
+        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
+    ),
+    *MODEL,
+)  # fmt: skip
+"""The routes."""
