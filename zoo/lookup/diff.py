@@ -112,8 +112,9 @@ class Diff(Result):
         return {**data, "classes": data["classes"] or {}}
 
 
-def diff(workspace: Workspace, one: str, other: str) -> Diff:
-    """What changes from the checkpoint ``one`` to the checkpoint ``other``.
+def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) -> Diff:
+    """What changes from the checkpoint ``one`` to the checkpoint ``other``; unless ``measure``, not
+    how far: for that, all bytes of what changed are read.
 
     Raises:
         UnknownName: One of them is not here; near names are suggested.
@@ -128,7 +129,7 @@ def diff(workspace: Workspace, one: str, other: str) -> Diff:
         same=first == second,
         identical_share=found.share,
         units_known=found.known,
-        units=tuple(_unit(workspace.store, unit) for unit in found.units),
+        units=tuple(_unit(workspace.store, unit, measure=measure) for unit in found.units),
         head=_changes(asdict(before.head), asdict(after.head)),
         classes=_classes(before.classes, after.classes),
         preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
@@ -145,7 +146,7 @@ def _resolved(workspace: Workspace, name: str) -> tuple[Digest, Manifest]:
     return digest, workspace.store.manifest(digest)
 
 
-def _unit(store: Store, unit: UnitPairs) -> UnitDiff:
+def _unit(store: Store, unit: UnitPairs, *, measure: bool) -> UnitDiff:
     shown = UnitDiff(
         unit=unit.name,
         stage="" if unit.name == HEAD else unit.stage,
@@ -158,10 +159,13 @@ def _unit(store: Store, unit: UnitPairs) -> UnitDiff:
     )
     if not shown.changed:
         return shown
+    shown = replace(shown, note=_note(unit))
+    if not measure:
+        return shown
     from zoo.lookup.distance import distance
 
     measured = distance(store, [pair for pair in unit.pairs if pair.learned])
-    return replace(shown, distance=measured.relative, cosine=measured.cosine, note=_note(unit))
+    return replace(shown, distance=measured.relative, cosine=measured.cosine)
 
 
 def _note(unit: UnitPairs) -> str:

@@ -12,7 +12,7 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["Limit", "Terms", "terms"]
+__all__ = ["Limit", "Terms", "limits_of", "terms"]
 
 LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
@@ -53,9 +53,9 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     """
     known = [(name, manifest.license), *_ancestors(workspace, manifest)]
     limits = tuple(
-        Limit(limit, license_, who) for who, license_ in known for limit in _limits(license_)
+        Limit(limit, license_, who) for who, license_ in known for limit in limits_of(license_)
     )
-    own = set(_limits(manifest.license))
+    own = set(limits_of(manifest.license))
     hidden = next((found for found in limits if found.limit not in own), None)
     return Terms(
         limits=limits,
@@ -69,7 +69,8 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     )
 
 
-def _limits(license_: str | None) -> list[str]:
+def limits_of(license_: str | None) -> list[str]:
+    """What a license id says of use: ``non-commercial``, ``research only``; nothing of most."""
     return [limit for pattern, limit in LIMITS if pattern.search((license_ or "").lower())]
 
 

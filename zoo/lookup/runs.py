@@ -39,6 +39,7 @@ __all__ = [
     "DIGITS",
     "IMAGES",
     "METRICS",
+    "PREDICTIONS",
     "REPORT",
     "RUN",
     "RUNS",
@@ -63,6 +64,7 @@ IMAGES = "images.txt"
 DIGITS = 16
 """Of each image's digest: no two of any number of images share so many by chance."""
 REPORT = "report.json"
+PREDICTIONS = "predictions.csv"
 STATE = "state.pt"
 WEIGHTS = "weights"
 """The folder of what blends are made of, until a run is done."""
