@@ -74,7 +74,8 @@ def _layers(ids: Sequence[str], lines: Sequence[Line]) -> list[list[str]]:
     """The boxes from left to right: each right of all that it comes from."""
     after, before = _neighbors(lines)
     left = {each: len(before[each]) for each in ids}
-    depth, waiting, done = dict.fromkeys(ids, 0), [each for each in ids if not left[each]], set()
+    depth, done = dict.fromkeys(ids, 0), set[str]()
+    waiting = [each for each in ids if not left[each]]
     while len(done) < len(ids):
         if not waiting:  # a circle, which only what is damaged has: cut anywhere
             waiting.append(next(each for each in ids if each not in done))
