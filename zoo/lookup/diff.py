@@ -16,7 +16,7 @@ from zoo.lookup.units import HEAD
 from zoo.store import Store
 from zoo.workspace import Workspace
 
-__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff"]
+__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff", "flat"]
 
 Changes = Mapping[str, tuple[object, object]]
 """Values that differ, by name: before and after; None where one has none."""
@@ -133,9 +133,9 @@ def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) ->
         head=_changes(asdict(before.head), asdict(after.head)),
         classes=_classes(before.classes, after.classes),
         preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
-        backbone=_changes(_flat(asdict(before.backbone)), _flat(asdict(after.backbone))),
-        recipe=_changes(_flat(before.recipe or {}), _flat(after.recipe or {})),
-        freeze=_changes(_flat(before.freeze or {}), _flat(after.freeze or {})),
+        backbone=_changes(flat(asdict(before.backbone)), flat(asdict(after.backbone))),
+        recipe=_changes(flat(before.recipe or {}), flat(after.recipe or {})),
+        freeze=_changes(flat(before.freeze or {}), flat(after.freeze or {})),
         metrics=_changes(before.metrics, after.metrics),
         license=_changes({"license": before.license}, {"license": after.license}),
     )
@@ -217,12 +217,12 @@ def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Chang
     }
 
 
-def _flat(data: Mapping[str, object], prefix: str = "") -> Json:
+def flat(data: Mapping[str, object], prefix: str = "") -> Json:
     """Nested options under ``outer.inner``."""
     found: Json = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value
     return found

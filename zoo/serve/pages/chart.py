@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zoo.domain.words import shortened
 
-__all__ = ["Curve", "Point", "draw_curves", "draw_matrix", "thinned"]
+__all__ = ["Curve", "Point", "draw_curves", "draw_intervals", "draw_matrix", "thinned"]
 
 WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 36
@@ -21,6 +21,8 @@ POINTS = 240
 """Of a line at most: more than there are pixels tell nothing."""
 DASHES = ("none", "7 4", "2 4", "9 3 2 3")
 """Lines are told apart by these and by color."""
+ROW = 38
+"""Of figures below one another."""
 CELL, NAME, MARGIN = 26, 132, 64
 """Of a matrix, in pixels: a cell, room for names, and for those that lean out of it."""
 NUMBERED, DRAWN = 20, 40
@@ -176,6 +178,40 @@ def _told(curves: Iterable[Curve]) -> str:
         for curve in curves
         if curve.points
     )
+
+
+def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
+    """Figures below one another, each a dot on the line of its interval; their x says nothing."""
+    points = [point for _, point in rows]
+    if not points:
+        return Markup()
+    ends = [*_ends(points)]
+    scale = _Scale(*_around(min(ends), max(ends)), 0, 1)
+    floor = len(rows) * ROW + 8
+    drawn = [
+        Markup('<path d="M{0:g} 4V{1}" stroke="currentColor" stroke-opacity=".15"/>').format(
+            scale.x(value), floor
+        )
+        + Markup('<text x="{:g}" y="{}" text-anchor="middle">{:.4g}</text>').format(
+            scale.x(value), floor + 16, value
+        )
+        for value in _ticks(scale.left, scale.right)
+    ]
+    for at, (name, point) in enumerate(rows):
+        y = at * ROW + 26
+        low, high = (point.y if each is None else each for each in (point.low, point.high))
+        drawn.append(
+            Markup(
+                '<text x="{}" y="{}">{}</text><g class="s0">'
+                '<path d="M{:g} {}H{:g}" stroke="currentColor" stroke-width="3" '
+                'stroke-linecap="round" stroke-opacity=".45"/>'
+                '<circle cx="{:g}" cy="{}" r="5" fill="currentColor"/></g>'
+            ).format(LEFT, y - 10, name, scale.x(low), y, scale.x(high), scale.x(point.y), y)
+        )
+    return Markup(
+        '<svg class="chart" role="img" viewBox="0 0 {w} {h}" aria-label="{title}">'
+        "<title>{title}</title>{drawn}</svg>"
+    ).format(w=WIDTH, h=floor + 24, title=title, drawn=Markup("\n").join(drawn))
 
 
 def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> Markup:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
@@ -12,23 +11,44 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Ask
 
-__all__ = ["Named", "known", "manifest_here", "page_of"]
+__all__ = ["Named", "Url", "known", "manifest_here"]
+
+Url = Callable[..., str]
+"""Makes the address of a page: `zoo.serve.pages.page.Site.url`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A checkpoint that somebody may know of: its name, empty if none of those that they may read
-    has it, and the page of that.
+    """A checkpoint that somebody may know of.
+
+    Attributes:
+        repo: Of the names that they may read, the one that has it; empty: none has.
+        tag: Its tag; empty of the default one.
+        past: Whether that name had it, and has another one now.
     """
 
-    name: str = ""
-    url: str = ""
+    repo: str = ""
+    tag: str = ""
+    past: bool = False
+
+    @classmethod
+    def of(cls, ref: Reference, *, past: bool = False) -> Named:
+        """What a name has, or had."""
+        return cls(repo=ref.path, tag="" if ref.tag == DEFAULT_TAG else ref.tag, past=past)
+
+    def address(self, url: Url) -> str:
+        """Where its page is, of what a name had once that of all its versions; empty: nowhere."""
+        if self.past:
+            return url(self.repo, "versions")
+        return url(self.repo, revision=self.tag) if self.repo else ""
+
+    def __str__(self) -> str:
+        name = f"{self.repo}:{self.tag}" if self.tag else self.repo
+        return f"{name}, earlier" if self.past else name
 
 
 def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, Named]:
-    """Those of some checkpoints that are there for who asks. Of a name that has it no more, the
-    page is that of its versions.
-    """
+    """Those of some checkpoints that are there for who asks."""
     there = ask.hub.reach.there(ask, digests)
     found, unnamed = dict.fromkeys(there, Named()), set[Digest]()
     for digest in there:
@@ -38,17 +58,9 @@ def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, Named]:
             unnamed.add(digest)
             continue
         best = min(own, key=lambda ref: (ref.path != ask.repo, ref.tag != DEFAULT_TAG, str(ref)))
-        found[digest] = Named(name=str(best), url=page_of(best))
-    for digest, ref in ask.hub.reach.names(ask, unnamed).items():
-        was = f"{ref.path}@{digest.short}"
-        found[digest] = Named(name=was, url=f"/{quote(ref.path)}/versions")
-    return found
-
-
-def page_of(ref: Reference) -> str:
-    """Where the page of a name is."""
-    tag = "" if ref.tag == DEFAULT_TAG else f"?revision={quote(ref.tag, safe='')}"
-    return f"/{quote(ref.path)}{tag}"
+        found[digest] = Named.of(best)
+    named = ask.hub.reach.names(ask, unnamed)
+    return found | {digest: Named.of(ref, past=True) for digest, ref in named.items()}
 
 
 def manifest_here(ask: Ask, digest: Digest) -> Manifest | None:

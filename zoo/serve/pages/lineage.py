@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import FOUND, Manifest
-from zoo.domain.reference import Reference
 from zoo.lookup.check import Check, check_parent
 from zoo.lookup.edited import children
 from zoo.lookup.license import limits_of
@@ -24,10 +23,10 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.graph import Box, Line, Proof, draw_graph
-from zoo.serve.pages.known import Named, known, manifest_here, page_of
+from zoo.serve.pages.known import Named, Url, known, manifest_here
 from zoo.store.manifests import checkpoint_of
 
-__all__ = ["Edge", "LineagePage", "Node", "lineage_graph", "look_at_lineage"]
+__all__ = ["Edge", "LineagePage", "Node", "look_lineage"]
 
 ABOVE, BELOW = 24, 40
 """Ancestors, and descendants, that are shown at most."""
@@ -39,8 +38,8 @@ BYTES = 4 << 30
 """Checkpoints that have more, both together, are not compared while somebody waits."""
 LATER = "not checked yet: load this page again"
 TOO_LARGE = "too large to be checked here: zoo log does"
-HIDDEN = "a checkpoint that you may not see, or that is not here"
 DECLARED_ONLY: Proof = "declared"
+NOWHERE = Named()
 Pair = tuple[Digest, Digest]
 
 _checks: Recent[Pair, Check] = Recent(10_000)
@@ -55,7 +54,7 @@ class Node:
         digest: Its identity.
         name: What it is called; empty of one that whoever asks may not see, or that is not here, of
             which nothing else is told.
-        url: Its page.
+        where: The name that has it, if one has.
         side: ``self``, ``ancestor`` or ``descendant``.
         architecture: Its network.
         created: When training made it.
@@ -65,7 +64,7 @@ class Node:
 
     digest: str
     name: str = ""
-    url: str = ""
+    where: Named = NOWHERE
     side: str
     architecture: str = ""
     created: str = ""
@@ -112,8 +111,26 @@ class LineagePage:
     all_found: bool = True
     warnings: tuple[str, ...] = ()
 
+    def graph(self, url: Url) -> Markup:
+        """It, drawn."""
+        boxes = [
+            Box(
+                id=node.digest,
+                lines=_lines(node),
+                url=node.where.address(url),
+                told=f"use: {', '.join(node.limits)}" if node.limits else "",
+                main=node.side == "self",
+            )
+            for node in self.nodes
+        ]
+        lines = [
+            Line(begin=edge.parent, end=edge.child, proof=edge.proof, told=edge.told)
+            for edge in self.edges
+        ]
+        return draw_graph(boxes, lines, f"Lineage of {self.repo}")
 
-def look_at_lineage(ask: Ask) -> LineagePage:
+
+def look_lineage(ask: Ask) -> LineagePage:
     """The lineage of a version. Raises `Refused` if there is none of that name."""
     revision = ask.call.query.get("revision") or MAIN
     page = LineagePage(repo=ask.repo, revision=revision)
@@ -125,7 +142,7 @@ def look_at_lineage(ask: Ask) -> LineagePage:
     above = [(child, one.manifest, one.relation) for child, one in line[:ABOVE]]
     below, names, whole = _descendants(ask, digest)
     # It may have been pushed just now.
-    own = Named(name=ask.repo, url=page_of(Reference.parse(ask.repo)))
+    own = Named(repo=ask.repo)
     names = {digest: own, **names, **known(ask, {digest, *(parent for _, parent, _ in above)})}
     shown, further = below[:BELOW], len([pair for pair in below[BELOW:] if pair[1] in names])
     pairs = [*above, *((child, parent, "") for parent, child in shown)]
@@ -182,8 +199,8 @@ def _node(
         return node
     return replace(
         node,
-        name=names[digest].name or digest.short,
-        url=names[digest].url,
+        name=str(names[digest]) or digest.short,
+        where=names[digest],
         architecture=manifest.backbone.shown,
         created=manifest.created or "",
         license=manifest.license or "",
@@ -262,25 +279,6 @@ def _hidden_terms(nodes: Sequence[Node]) -> Iterator[str]:
                 f"{own.name}: its license is given as {own.license or 'unknown'}, but {node.name}, "
                 f"which it derives from, is {', '.join(sorted(left_out))} ({node.license})"
             )
-
-
-def lineage_graph(page: LineagePage) -> Markup:
-    """The page's lineage, drawn."""
-    boxes = [
-        Box(
-            id=node.digest,
-            lines=_lines(node),
-            url=node.url,
-            told=f"use: {', '.join(node.limits)}" if node.limits else "",
-            main=node.side == "self",
-        )
-        for node in page.nodes
-    ]
-    lines = [
-        Line(begin=edge.parent, end=edge.child, proof=edge.proof, told=edge.told)
-        for edge in page.edges
-    ]
-    return draw_graph(boxes, lines, f"Lineage of {page.repo}")
 
 
 def _lines(node: Node) -> tuple[str, ...]:
