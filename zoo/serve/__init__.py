@@ -8,7 +8,18 @@ from zoo.errors import MissingPackage
 
 __all__ = ["check_installed"]
 
-PACKAGES = ("anyio", "starlette", "uvicorn", "httptools", "lz4", "prometheus_client")
+PACKAGES = (
+    "anyio",
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "lz4",
+    "prometheus_client",
+    "jinja2",
+    "markupsafe",
+    "markdown_it",
+    "nh3",
+)
 
 
 def check_installed() -> None:

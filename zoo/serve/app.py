@@ -28,6 +28,8 @@ from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import seal_of
+from zoo.serve.pages.page import wants_page
+from zoo.serve.pages.problem import problem_page
 from zoo.serve.table import ROUTES
 from zoo.serve.watch.logs import without_secrets
 from zoo.serve.who.audit import Origin, asked_by, asked_from
@@ -77,7 +79,7 @@ class App:
         meter, zero_copy = Meter(receive, send), ZERO_COPY in scope.get("extensions", {})
         trace, client = trace_of(headers), client_of(scope)
         with asked_from(client, trace) as origin:
-            route, answer = await self._answer(scope, meter.receive, headers, trace)
+            route, answer = await self._answer(scope, meter.receive, headers, origin)
         whole = replace(answer, headers={**SAFE, **answer.headers, "X-Request-Id": trace})
         is_head = scope["method"] == "HEAD"
         try:
@@ -89,23 +91,27 @@ class App:
             self.hub.metrics.answered(route, whole.status, seconds, *sizes)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, headers: Headers, trace: str
+        self, scope: Scope, receive: Receive, headers: Headers, origin: Origin
     ) -> tuple[str, Answer]:
         """The row of the table that a request is for, and the answer."""
-        row = "-"
+        call: Call | None = None
+        route: HubRoute | None = None
         try:
             base, prefix = self.address.base(headers), self.address.prefix
-            call = read_head(scope, base=base, prefix=prefix, id=trace)
+            call = read_head(scope, base=base, prefix=prefix, id=origin.request)
             if headers.get("transfer-encoding", "chunked").lower() != "chunked":
                 raise Refused("BadRequest", "a body is sent as it is, or in chunks")
             route, fields = self.router.find(call)
-            row = f"{route.method} {route.path}"
             if route.method == "GET":
                 limiter = self._answering
-                return row, await run_sync(self.answer, call, route, fields, limiter=limiter)
-            return row, await self._answer_sent(call, route, fields, receive)
+                answer = await run_sync(self.answer, call, route, fields, limiter=limiter)
+            else:
+                answer = await self._answer_sent(call, route, fields, receive)
         except Refused as refused:
-            return row, refused.answer()
+            answer = refused.answer()
+        if answer.code and call and (route is None or route.page) and wants_page(call):
+            answer = problem_page(call, origin.who, answer)
+        return f"{route.method} {route.path}" if route else "-", answer
 
     async def _answer_sent(
         self, call: Call, route: HubRoute, fields: Mapping[str, str], receive: Receive

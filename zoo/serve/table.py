@@ -6,8 +6,9 @@ from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
 from zoo.serve.hub.table import HUB
 from zoo.serve.native.table import NATIVE
+from zoo.serve.pages.table import PAGES
 
 __all__ = ["ROUTES"]
 
-ROUTES: tuple[Route[Hub], ...] = (*NATIVE, *HUB)
+ROUTES: tuple[Route[Hub], ...] = (*NATIVE, *HUB, *PAGES)
 """All routes."""

@@ -73,6 +73,7 @@ class Answer:
         body: The bytes, or the pieces that they are in.
         length: Bytes of the body, where it is left out: to HEAD none is sent.
         code: For logs, what kind of refusal it is.
+        message: For people, why it is refused.
     """
 
     status: int = 200
@@ -80,6 +81,7 @@ class Answer:
     body: Body = b""
     length: int | None = None
     code: str = ""
+    message: str = ""
 
     @property
     def size(self) -> int:

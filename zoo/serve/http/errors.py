@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from zoo.serve.http.answer import Answer, json_answer
@@ -85,4 +86,4 @@ class Refused(Exception):
             said["WWW-Authenticate"] = "Bearer"
         base = json_answer({**self.data, "error": self.message}, self.status)
         headers = {**base.headers, **said, **self.headers}
-        return Answer(status=self.status, headers=headers, body=base.body, code=self.code)
+        return replace(base, headers=headers, code=self.code, message=self.message)

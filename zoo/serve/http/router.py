@@ -42,6 +42,7 @@ class Route(Generic[S]):
         errors: Codes of what can be refused, beside those of all routes.
         summary: What it is, in a line.
         streams: Whether its body may be large: the handler takes it as it comes.
+        page: Whether it is for people: a session counts, and a browser is refused with a page.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Route(Generic[S]):
     errors: tuple[str, ...] = ()
     summary: str
     streams: bool = False
+    page: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

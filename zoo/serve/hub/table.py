@@ -35,10 +35,6 @@ MODEL = "/api/models/{namespace}/{name}"
 
 HUB: tuple[Route[Hub], ...] = (
     Route(
-        method="GET", path="/", scope="open", handler=account.front,
-        summary="what this is, in words",
-    ),
-    Route(
         method="GET", path="/healthz", scope="open", handler=account.health,
         summary="that the server answers",
     ),

@@ -1,0 +1,141 @@
+"""Page: the one way in which a page is made.
+
+A page is one function that looks at what is known and gives a frozen value of plain data, and one
+template that shows it. The same value is the page's twin in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.call import Call
+from zoo.serve.http.router import Route, Scope
+from zoo.serve.hub.ask import Ask, Hub
+from zoo.serve.pages import shown
+from zoo.serve.pages.assets import asset_path
+
+__all__ = ["CSP", "Site", "page_routes", "show", "wants_page"]
+
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": CSP,
+    # Without it, a form of ours would be sent without the origin that it is checked by.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept, Authorization, Cookie",
+}
+Look = Callable[..., Any]
+"""From a request and the fields of its path, what a page tells: a frozen dataclass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all templates know.
+
+    Attributes:
+        base: The URL of this server, without a slash at the end.
+        path: The path of this page.
+        query: What follows the question mark.
+        who: Who is signed in; empty: nobody.
+    """
+
+    base: str
+    path: str
+    query: str
+    who: str
+
+    @classmethod
+    def of(cls, call: Call, who: str) -> Self:
+        """The site as a request sees it."""
+        return cls(call.base, call.path, str(call.query), who)
+
+    @property
+    def root(self) -> str:
+        """What the path of each address here begins with."""
+        return urlsplit(self.base).path
+
+    @property
+    def here(self) -> str:
+        """The path and query of this page, as the server sees them."""
+        return f"{self.path}{f'?{self.query}' if self.query else ''}"
+
+    def url(self, *parts: str, **query: object) -> str:
+        """The address of a page: ``url("team/net", "layers", revision="v1")``. What of the query is
+        empty is left out.
+        """
+        path = "/".join(quote(part, safe="/:@") for part in parts)
+        asked = urlencode({name: text for name, text in query.items() if text not in ("", None)})
+        return f"{self.root}/{path}{f'?{asked}' if asked else ''}"
+
+    def static(self, name: str) -> str:
+        """The address of a file in ``static``."""
+        return f"{self.root}{asset_path(name)}"
+
+
+def page_routes(
+    path: str,
+    template: str,
+    look: Look,
+    summary: str,
+    *,
+    scope: Scope = "read",
+    errors: tuple[str, ...] = (),
+    twin: str = "",
+) -> tuple[Route[Hub], Route[Hub]]:
+    """The rows of a page and of its twin, which is at ``twin``, or at the page's path and
+    ``.json``.
+    """
+
+    def page(ask: Ask, **fields: str) -> Answer:
+        return show(ask.call, ask.actor.name, template, look(ask, **fields))
+
+    def data(ask: Ask, **fields: str) -> Answer:
+        return json_answer(look(ask, **fields))
+
+    errors = ("RepoNotFound", *errors) if scope == "read" else errors
+    row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True)
+    return (
+        row(path=path, handler=page, summary=f"page: {summary}"),
+        row(path=twin or f"{path}.json", handler=data, summary=f"{summary}, in JSON"),
+    )
+
+
+def show(call: Call, who: str, template: str, value: object, status: int = 200) -> Answer:
+    """The page that shows a value to ``who``: a template in which the value is ``page``, and `Site`
+    is ``site``.
+    """
+    site = Site.of(call, who)
+    found = _templates().get_template(template)
+    text = found.render(page=value, site=site, url=site.url, static=site.static)
+    return Answer(status=status, headers=HEADERS, body=text.encode("utf-8", "replace"))
+
+
+def wants_page(call: Call) -> bool:
+    """Whether who asks is a browser that is to show a page."""
+    return "text/html" in call.headers.get("accept", "").lower()
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("zoo.serve.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {name: getattr(shown, name) for name in shown.__all__}
+    return made

@@ -1,0 +1,54 @@
+"""Shown: how numbers, sizes and times are written on pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from markupsafe import Markup, escape
+
+__all__ = ["amount", "day", "percent", "size", "whole"]
+
+NONE = "\N{EN DASH}"
+UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
+
+
+def whole(number: int | None) -> str:
+    """A count in full: ``1,234,567``; a dash for None."""
+    return NONE if number is None else f"{number:,}"
+
+
+def amount(number: float | None) -> str:
+    """A count in short: ``4.7M``; a dash for None."""
+    if number is None:
+        return NONE
+    for limit, unit in UNITS:
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:g}"
+
+
+def size(number: float | None) -> str:
+    """Bytes: ``18.7 MB``; a dash for None."""
+    if number is None:
+        return NONE
+    for unit in ("B", "kB", "MB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def percent(share: float | None) -> str:
+    """A share, which is whole only if it is: ``97.3%``; a dash for None."""
+    if share is None:
+        return NONE
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def day(time: str | datetime | None) -> Markup:
+    """A time in UTC as its day, with all of it for who points at it; a dash for None."""
+    if not time:
+        return escape(NONE)
+    text = time.isoformat() if isinstance(time, datetime) else time
+    whole = text.replace("T", " ")[:16]
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(text, whole, text[:10])
