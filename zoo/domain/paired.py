@@ -58,7 +58,7 @@ def mcnemar(better: int, worse: int) -> float:
     if better == worse:
         return 1.0
     if apart <= EXACT:
-        return 2 * sum(math.comb(apart, count) for count in range(few + 1)) / 2**apart
+        return float(2 * sum(math.comb(apart, count) for count in range(few + 1)) / 2**apart)
     logs = (
         lgamma(apart + 1) - lgamma(count + 1) - lgamma(apart - count + 1) - apart * math.log(2)
         for count in range(few + 1)

@@ -107,7 +107,7 @@ def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured
             continue
         said, classes = predictions(other.folder), [safe_cell(name) for name in measured.classes]
         try:
-            given = [said[safe_cell(image)].predicted for image in measured.images]
+            given = [said[str(safe_cell(image))].predicted for image in measured.images]
             answers = torch.tensor([classes.index(name) for name in given])
         except (KeyError, ValueError):  # no run's file any more
             continue

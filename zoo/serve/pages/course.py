@@ -88,6 +88,12 @@ class Course:
     remarks: tuple[str, ...] = ()
     too_long: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was measured on the validation images, the losses last."""
+        names = dict.fromkeys(name for epoch in self.epochs for name in epoch.figures)
+        return tuple(sorted(names, key=lambda name: name.endswith("loss")))
+
 
 def course_of(run: Run, *, remarks: bool) -> Course:
     """What the journal of a run tells; what was remarked on tells of this machine."""

@@ -146,7 +146,7 @@ def _box(box: Box, place: tuple[int, int]) -> Markup:
         '<rect x="{}" y="{}" width="{}" height="{}" rx="8" fill="none" stroke="currentColor"/>'
         "{}</g>"
     ).format(
-        " main" if box.main else "" if box.url else " hidden",
+        " main" if box.main else "" if box.url else " unseen",
         "\n".join(filter(None, [*box.lines, box.told])),
         *(x, y, WIDTH, HEIGHT),
         Markup().join(texts),

@@ -36,6 +36,11 @@ class Named:
         """What a name has, or had."""
         return cls(repo=ref.path, tag="" if ref.tag == DEFAULT_TAG else ref.tag, past=past)
 
+    @property
+    def current(self) -> bool:
+        """Whether that name still has it."""
+        return bool(self.repo) and not self.past
+
     def address(self, url: Url) -> str:
         """Where its page is, of what a name had once that of all its versions; empty: nowhere."""
         if self.past:

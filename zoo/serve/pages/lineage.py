@@ -111,6 +111,10 @@ class LineagePage:
     all_found: bool = True
     warnings: tuple[str, ...] = ()
 
+    def node(self, digest: str) -> Node:
+        """The node of a checkpoint that an edge has."""
+        return next(node for node in self.nodes if node.digest == digest)
+
     def graph(self, url: Url) -> Markup:
         """It, drawn."""
         boxes = [

@@ -173,6 +173,12 @@ class RunPage:
         classes = self.report.classes if self.report else ()
         return tuple(sorted(classes, key=lambda one: one.figures.get("recall") or 0.0)[:CLASSES])
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The figures that classes have."""
+        names = dict.fromkeys(name for one in self.weakest for name in one.figures)
+        return tuple(name for name in names if not name.endswith(("_low", "_high")))
+
     def losses(self) -> Markup:
         """The loss, drawn."""
         curves = (Curve("training", self.course.loss), Curve("validation", self.course.validation))

@@ -74,11 +74,6 @@ class RunsPage:
     total: int = 0
     all_seen: bool = False
 
-    @property
-    def live(self) -> bool:
-        """Whether one of them is running."""
-        return any(row.status == "running" for row in self.rows)
-
 
 def look_runs(ask: Ask) -> RunsPage:
     """The runs that whoever asks may see, a page of them."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-__all__ = ["amount", "day", "percent", "size", "whole"]
+__all__ = ["amount", "day", "lasting", "percent", "size", "whole"]
 
 NONE = "\N{EN DASH}"
 UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
@@ -43,6 +43,11 @@ def percent(share: float | None) -> str:
     if share is None:
         return NONE
     return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def lasting(seconds: float) -> str:
+    """A time that something takes: ``0:01:05``."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def day(time: str | datetime | None) -> Markup:

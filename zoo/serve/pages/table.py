@@ -5,12 +5,36 @@ from __future__ import annotations
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
 from zoo.serve.pages.assets import asset
+from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.run import look_run, run_events
+from zoo.serve.pages.runs import look_runs, look_runs_of
 
 __all__ = ["PAGES"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
+
+COMPARE = page_routes(
+    "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
+    scope="listed",
+    errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
+)  # fmt: skip
+RUN = page_routes(
+    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
+    scope="listed", errors=("NotFound",),
+)  # fmt: skip
+RUNS = page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed")
+OF_REPO = (
+    *page_routes(
+        "/{namespace}/{name}/lineage", "lineage.html", look_lineage, "what derives from what",
+        errors=("RevisionNotFound",),
+    ),
+    *page_routes(
+        "/{namespace}/{name}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"
+    ),
+)  # fmt: skip
 
 PAGES: tuple[Route[Hub], ...] = (
     Route(
@@ -22,5 +46,14 @@ PAGES: tuple[Route[Hub], ...] = (
         summary="page: what there is; for programs, what this is, in words",
     ),
     HOME[1],
+    *COMPARE,
+    *RUNS,
+    # The id takes in all of a part of a path.
+    *reversed(RUN),
+    Route(
+        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
+        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
+    ),
+    *OF_REPO,
 )  # fmt: skip
 """The routes."""
