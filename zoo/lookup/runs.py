@@ -172,7 +172,7 @@ class Run(Result):
         return cls(folder=folder, **known)
 
     def lines(self) -> Iterator[Json]:
-        """The lines of ``metrics.jsonl``; one that was cut off is left out."""
+        """The lines of ``metrics.jsonl``; one that was cut off, or is none, is left out."""
         try:
             text = read_regular(self.folder / METRICS, METRICS_BYTES)
         except FileNotFoundError:
@@ -180,7 +180,7 @@ class Run(Result):
         for line in text.splitlines():
             try:
                 yield dict(json.loads(line))
-            except ValueError:
+            except (ValueError, TypeError, RecursionError):
                 continue
 
     def images(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from zoo.domain.words import shortened
 
 __all__ = ["Curve", "Point", "draw_curves", "draw_intervals", "draw_matrix", "thinned"]
 
-WIDTH, HEIGHT = 640, 240
+WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 36
 """Room for numbers and words around a chart."""
 TICKS = 5
@@ -239,11 +239,13 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
     if len(names) <= NUMBERED:
         drawn += _numbers(counts)
     return Markup(
-        '<svg class="matrix" role="img" viewBox="0 0 {w} {w}" width="{w}" height="{w}" '
+        '<svg class="matrix" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
         'aria-label="{title}"><title>{title}</title>{drawn}'
         '<rect x="{n}" y="{n}" width="{s}" height="{s}" fill="none" stroke="currentColor" '
         'stroke-opacity=".3"/></svg>'
-    ).format(w=right, n=NAME, s=side, title=title, drawn=Markup("\n").join(drawn))
+    ).format(
+        w=right, h=NAME + side + 4, n=NAME, s=side, title=title, drawn=Markup("\n").join(drawn)
+    )
 
 
 def _names(names: Sequence[str], size: int) -> Iterator[Markup]:

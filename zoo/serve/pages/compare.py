@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from threading import Lock
@@ -65,6 +66,11 @@ class Cell:
     distance: float | None = None
     cosine: float | None = None
     note: str = ""
+
+    @property
+    def far(self) -> float:
+        """How far it moved, on a logarithmic scale: 0 is a ten-thousandth of it, 1 is ten times."""
+        return min(1.0, max(0.0, (math.log10(self.distance) + 4) / 5)) if self.distance else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +167,6 @@ class ComparePage:
     verdicts: tuple[Verdict, ...] = ()
     remarks: tuple[str, ...] = ()
     matrices: tuple[Confused, ...] = ()
-
-    @property
-    def farthest(self) -> float:
-        """The longest way that a unit went."""
-        return max((cell.distance or 0.0 for row in self.units for cell in row.cells), default=0.0)
 
     @property
     def same(self) -> tuple[str, ...]:
@@ -362,7 +363,7 @@ def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verd
     first = ones[0]
     for other in ones[1:]:
         name, pair = str(other.ref), (first.digest, other.digest)
-        if pair[0] == pair[1]:
+        if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
             continue
         tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
         found = apart(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None

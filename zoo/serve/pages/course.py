@@ -12,10 +12,10 @@ from typing import Any
 
 from zoo.domain.limits import MIB
 from zoo.domain.plain import Json
-from zoo.domain.task import SCORE
 from zoo.lookup.runs import CANDIDATES, METRICS, Run
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Curve, Point, thinned
+from zoo.serve.pages.kept_runs import measure_of
 
 __all__ = ["Course", "Epoch", "Progress", "course_of"]
 
@@ -124,7 +124,7 @@ class _Lines:
 
     def course(self, run: Run) -> Course:
         """How the run went."""
-        measure = SCORE.get(run.recipe.get("task", ""), "")
+        measure = measure_of(run)
         epochs = [line for line in self.candidates if line.get("kind") == "epoch"]
         own = [line for line in epochs if not str(line.get("name")).startswith(AVERAGE)]
         means = [line for line in epochs if line not in own]
@@ -150,6 +150,7 @@ class _Lines:
         if whole and len(ends) > 1 and run.status == "running":
             each = ends[-1] - ends[-2]
             left = max(0.0, each * (whole - len(epochs)) - (now - ends[-1]))
+        took = _number(dict(run.result), "seconds")
         memory = _number(latest, "memory_bytes")
         return Progress(
             step=int(_number(self.last, "steps") or 0),
@@ -158,7 +159,7 @@ class _Lines:
             rate=_number(self.last, "lr"),
             images_per_second=_number(self.last, "images_per_second"),
             memory_bytes=None if memory is None else int(memory),
-            seconds=max(0.0, now - ends[0]) if ends else 0.0,
+            seconds=took if took else max(0.0, now - ends[0]) if ends else 0.0,
             seconds_left=left,
         )
 

@@ -23,8 +23,8 @@ WIDTH, HEIGHT = 216, 58
 ACROSS, DOWN = 112, 18
 """Between two layers, where the words of edges are, and between two boxes of one."""
 MARGIN = 4
-LETTERS = 28
-"""So many fit in a box."""
+LETTERS = (25, 31)
+"""So many fit in a box, of its first line, and of others."""
 SWEEPS = 4
 """Times that each layer is put in the order of its neighbors."""
 DASHES: Mapping[Proof, str] = {"proven": "none", "declared": "6 5", "contradicted": "2 4"}
@@ -137,7 +137,7 @@ def _box(box: Box, place: tuple[int, int]) -> Markup:
     first = y + HEIGHT / 2 - 9 * (len(box.lines) - 1) + 5
     texts = [
         Markup('<text class="{}" x="{}" y="{:g}">{}</text>').format(
-            "name" if not at else "more", x + 10, first + 18 * at, shortened(text, LETTERS)
+            "name" if not at else "more", x + 10, first + 18 * at, shortened(text, LETTERS[at > 0])
         )
         for at, text in enumerate(box.lines)
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from zoo.domain.digest import Digest
+from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
 from zoo.lookup.runs import RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
@@ -23,7 +24,16 @@ from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import DRAWN
 from zoo.store.regular import read_regular
 
-__all__ = ["Matrix", "made", "matrix_of", "read_json", "run_of", "runs_by_result", "seen_runs"]
+__all__ = [
+    "Matrix",
+    "made",
+    "matrix_of",
+    "measure_of",
+    "read_json",
+    "run_of",
+    "runs_by_result",
+    "seen_runs",
+]
 
 MATRIX = "confusion.json"
 MATRIX_BYTES = 1 << 20
@@ -88,7 +98,23 @@ def _read(folder: Path) -> Run | None:
         run = Run.read(folder)
     except (OSError, Invalid, NotAFile):
         return None
+    if not _is_sound(run):
+        return None
     return _ended.put(key, run) if run.status == "done" else run
+
+
+def _is_sound(run: Run) -> bool:
+    """Whether what a run says of itself is of the kinds that it should be."""
+    texts = (run.base, run.parent, run.save, run.device, run.started, run.status, run.error)
+    parts = run.recipe, run.result, run.provenance
+    sound = all(isinstance(each, str) for each in texts)
+    sound = sound and all(isinstance(each, dict) for each in parts)
+    return sound and isinstance(run.result.get("metrics", {}), dict)
+
+
+def measure_of(run: Run) -> str:
+    """What the score of a run is called; empty where its task is unknown."""
+    return next((SCORE[task] for task in TASKS if task == run.recipe.get("task")), "")
 
 
 def matrix_of(run: Run) -> Matrix | None:

@@ -53,7 +53,7 @@ class Named:
 
 
 def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, Named]:
-    """Those of some checkpoints that are there for who asks."""
+    """Those of some checkpoints that are there for who asks, who must be `Ask.knowing_all`."""
     there = ask.hub.reach.there(ask, digests)
     found, unnamed = dict.fromkeys(there, Named()), set[Digest]()
     for digest in there:

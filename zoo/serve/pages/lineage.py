@@ -136,6 +136,7 @@ class LineagePage:
 
 def look_lineage(ask: Ask) -> LineagePage:
     """The lineage of a version. Raises `Refused` if there is none of that name."""
+    ask = ask.knowing_all()  # what it derives from is in other repositories
     revision = ask.call.query.get("revision") or MAIN
     page = LineagePage(repo=ask.repo, revision=revision)
     digest = checkpoint_of(ask.hub.workspace.store, ask.commit(revision).manifest)
@@ -270,7 +271,8 @@ def _contradictions(nodes: Iterable[Node], edges: Iterable[Edge]) -> Iterator[st
     for edge in edges:
         if edge.proof == "contradicted":
             how = "was found to derive" if edge.relation == FOUND else "is said to derive"
-            yield f"{names[edge.child]} {how} from {names[edge.parent]}, but {edge.told}"
+            pair = f"{names[edge.child]} {how} from {names[edge.parent]}"
+            yield f"{pair}, but its bytes disagree: {edge.told}"
 
 
 def _hidden_terms(nodes: Sequence[Node]) -> Iterator[str]:

@@ -237,6 +237,7 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
     parent = _digest(run.parent)
     names = known(ask, {*filter(None, [digest, parent])})
     measure, score = score_of(run)
+    gained = run.result.get("gained")
     based_on = names.get(parent, NOWHERE) if parent else NOWHERE
     readable = str(based_on) or readable_name(ask, run.base)
     return RunPage(
@@ -254,7 +255,7 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
         options=_options(run),
         measure=measure,
         score=score,
-        gained=str((run.result.get("gained") or {}).get("text", "")),
+        gained=str(gained.get("text", "")) if isinstance(gained, dict) else "",
         warning=str(run.result.get("warning", "")),
         course=course_of(run, remarks=everything),
         report=read_json(run.folder / REPORT, REPORT_BYTES, Report),

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from zoo.domain.digest import Digest
 from zoo.domain.recipe import data_name
 from zoo.domain.reference import Reference
-from zoo.domain.task import SCORE
 from zoo.errors import InvalidReference
 from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.pages.kept_runs import made, seen_runs
+from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
 from zoo.serve.pages.known import Named, known
 from zoo.store.manifests import checkpoint_of
 
@@ -86,6 +85,7 @@ def look_runs_of(ask: Ask) -> RunsPage:
     Raises:
         Refused: There is no such repository.
     """
+    ask = ask.knowing_all()  # runs are of other repositories, too
     if not ask.hub.exists(ask.repo):
         raise ask.no_repo()
     store = ask.hub.workspace.store
@@ -130,9 +130,10 @@ def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
 
 def score_of(run: Run) -> tuple[str, Figure | None]:
     """What the score of a run is called, and what it is."""
-    name = SCORE.get(run.recipe.get("task", ""), "")
-    value, *ends = (run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
-    return name, None if value is None else Figure(value=value, low=ends[0], high=ends[1])
+    name = measure_of(run)
+    found = [run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")]
+    value, low, high = (each if isinstance(each, float) else None for each in found)
+    return name, None if value is None else Figure(value=value, low=low, high=high)
 
 
 def readable_name(ask: Ask, name: str) -> str:
