@@ -239,7 +239,7 @@ def _data(got: Got) -> str:
      ("confusion.json", "[" * 100_000), (REPORT, '{"classes": 3}'), (REPORT, "\ud800x"),
      ("depth.json", '{"points": [{"unit": 1}]}'), (METRICS, "no\n{}\n[]\n3\n" + '{"kind": "step", "loss": NaN, "steps": "x"}\n{"kind": "epoch", "steps": 1e999, "name": 7}\n'),  # noqa: E501
      (RUN, "{}"), (RUN, '{"status": 3}'),
-     (RUN, json.dumps({"base": 1, "parent": 2, "save": [], "recipe": 3, "device": 4, "started": 5})),
+     (RUN, json.dumps(dict.fromkeys(("base", "parent", "save", "recipe", "device", "started"), 1))),
      (RUN, json.dumps({**dict.fromkeys(("base", "parent", "save", "device", "started"), "x"),
                        "recipe": {}, "status": "done", "result": {"metrics": ["x"]}}))],
 )  # fmt: skip
