@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from fakes.trained import page
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
+from zoo.serve.keep.recent import Recent
+from zoo.serve.pages import compare, lineage
 from zoo.workspace import Workspace
 
 
@@ -158,3 +161,48 @@ def test_a_revision_that_is_none(trained: Served, ann: str) -> None:
     got, tree = page(trained, "/team/net/lineage?revision=%3Cscript%3E", ann)
     assert (got.status, got.code) == (404, "RevisionNotFound")
     assert not tree.xpath("//main//script")
+
+
+def test_what_takes_long_is_told_the_next_time(
+    trained: Served, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (lineage, compare):
+        monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(lineage, "_checks", Recent(9))
+    monkeypatch.setattr(compare, "_diffs", Recent(9))
+    path, pair = "/team/strange/lineage", ("team/base", "team/strange")
+    assert lineage.LATER in page(trained, path, ann)[0].body.decode()
+    query = "/compare.json?names=team/base&names=team/strange"
+    first = trained.ask(query, token=ann).json
+    assert not first["measured"]
+    for _ in range(400):
+        if proofs(trained, path, ann)[pair] == "contradicted":
+            break
+        time.sleep(0.05)
+    for _ in range(400):
+        if (found := trained.ask(query, token=ann).json)["measured"]:
+            break
+        time.sleep(0.05)
+    assert proofs(trained, path, ann)[pair] == "contradicted"
+    assert all(row["cells"][0]["distance"] for row in found["units"])
+    assert [row["cells"][0]["status"] for row in first["units"]] == [
+        row["cells"][0]["status"] for row in found["units"]
+    ]
+
+
+def test_what_is_damaged_proves_nothing(trained: Served, tmp_path: Path) -> None:
+    shutil.copytree(trained.root, tmp_path / "zoo")
+    with closing(Workspace(tmp_path / "zoo")) as workspace:
+        _, digest = workspace.names.resolve("team/strange")
+        largest = max(workspace.store.manifest(digest).tensors, key=lambda each: each.nbytes)
+    for path in (tmp_path / "zoo").rglob(f"{largest.object.hex}*"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.unlink()
+        path.write_bytes(content)
+    with serving(tmp_path / "zoo") as served, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lineage, "_checks", Recent(9))
+        got, _ = page(served, "/team/strange/lineage", served.token("ann"))
+    assert got.status == 200
+    assert lineage.UNREADABLE in got.body.decode()
+    assert str(tmp_path) not in got.body.decode()

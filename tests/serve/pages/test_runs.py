@@ -284,3 +284,32 @@ def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None
     assert own.ask("/runs.json?page=x", token=ann).json["number"] == 1
     _, tree = page(own, "/runs", ann)
     assert tree.xpath("//a[@rel='next']/@href") == ["/runs?page=2"]
+
+
+def test_a_long_journal_keeps_its_course(own: Served, kept: dict[str, Run]) -> None:
+    """Also as it grows, and where it is written anew."""
+    run, admin = kept["team/net"], own.token("admin")
+    path, ask = own.root / "runs" / run.id / METRICS, f"/runs/{run.id}.json"
+
+    def told(numbers: range, mode: str) -> Any:
+        with path.open(mode) as file:
+            for at in numbers:
+                line = {"kind": "step", "steps": at, "loss": at / 2, "lr": 1.0, "time": 10.0 * at}
+                file.write(json.dumps(line) + "\n")
+            file.write('{"kind": "step", "steps": 99')  # half a line
+            file.flush()
+        return own.ask(ask, token=admin).json["course"]
+
+    path.unlink()
+    first = told(range(3000), "w")
+    with path.open("a") as file:
+        file.write("99}\n")
+    more = told(range(3000, 7000), "a")
+    for course, last in ((first, 3000), (more, 7000)):
+        assert len(course["loss"]) <= 240
+        assert all(abs(point["y"] - point["x"] / 2) < 40 for point in course["loss"])
+        assert last - 60 < course["loss"][-1]["x"] < last
+    assert more["progress"]["step"] == 6999
+    assert more["progress"]["rate"] == 1.0
+    path.rename(path.with_suffix(".old"))  # as a file that is replaced
+    assert told(range(5), "w")["progress"]["step"] == 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from threading import Lock
 
 from markupsafe import Markup
 
@@ -25,6 +24,7 @@ from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import Matrix, matrix_of, runs_by_result, seen_runs
 from zoo.serve.pages.known import Named
+from zoo.serve.pages.later import Later
 from zoo.store.manifests import checkpoint_of
 
 __all__ = ["ComparePage", "look_compare"]
@@ -32,13 +32,14 @@ __all__ = ["ComparePage", "look_compare"]
 MOST = 4
 LISTED = 8
 """Class names that are listed of many."""
-BYTES = 1 << 30
-"""How far weights are apart is not measured of more, both together, while somebody waits."""
+SMALL, BYTES = 32 << 20, 4 << 30
+"""How far weights are apart is measured at once of checkpoints that have so many, both together, at
+most; of up to so many, for the next time; of more, not here."""
 UNITS = 400
 """So many units have a row."""
 
 _diffs: Recent[tuple[Digest, Digest, bool], Diff] = Recent(64)
-_measuring = Lock()
+_later = Later()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,17 +262,16 @@ def _side(ask: Ask, one: _One) -> Side:
 
 
 def _diff(ask: Ask, one: _One, other: _One) -> Diff:
-    """What changes; measured, unless that takes long and somebody else waits for another one."""
+    """What changes; measured, unless that takes long: then the next time."""
     pair = one.digest, other.digest
     if found := _diffs.get((*pair, True)):
         return found
     workspace, names = ask.hub.workspace, (str(one.digest), str(other.digest))
-    small = one.manifest.logical_bytes + other.manifest.logical_bytes <= BYTES
-    if small and _measuring.acquire(blocking=False):
-        try:
-            return _diffs.put((*pair, True), diff(workspace, *names))
-        finally:
-            _measuring.release()
+    size = one.manifest.logical_bytes + other.manifest.logical_bytes
+    if size <= SMALL:
+        return _diffs.put((*pair, True), diff(workspace, *names))
+    if size <= BYTES:
+        _later.begin([lambda: _diffs.put((*pair, True), diff(workspace, *names))])
     return _diffs.get((*pair, False)) or _diffs.put(
         (*pair, False), diff(workspace, *names, measure=False)
     )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
 
 from zoo.domain.limits import MIB
 from zoo.domain.plain import Json
+from zoo.errors import NotAFile
 from zoo.lookup.runs import CANDIDATES, METRICS, Run
 from zoo.serve.keep.recent import Recent
-from zoo.serve.pages.chart import Curve, Point, thinned
+from zoo.serve.pages.chart import POINTS, Curve, Point, thinned
 from zoo.serve.pages.kept_runs import measure_of
+from zoo.store.regular import open_regular
 
 __all__ = ["Course", "Epoch", "Progress", "course_of"]
 
@@ -98,32 +103,84 @@ class Course:
 def course_of(run: Run, *, remarks: bool) -> Course:
     """What the journal of a run tells; what was remarked on tells of this machine."""
     try:
-        state = (run.folder / METRICS).stat()
-    except OSError:
+        with open_regular(run.folder / METRICS, METRICS) as file:
+            state = os.fstat(file.fileno())
+            if state.st_size > METRICS_BYTES:
+                return Course(too_long=True)
+            # One that is resumed is written anew, as another file.
+            key = run.folder, state.st_ino
+            journal = _read.get(key) or _read.put(key, _Journal())
+            course = journal.course(run, file)
+    except (OSError, NotAFile):
         return Course()
-    if state.st_size > METRICS_BYTES:
-        return Course(too_long=True)
-    key = run.folder, state.st_mtime_ns, state.st_size
-    lines = _read.get(key) or _read.put(key, _Lines([*run.lines()]))
-    course = lines.course(run)
     return course if remarks else replace(course, remarks=())
 
 
-class _Lines:
-    """The lines of a journal, by kind; all but figures and names is left out."""
+class _Series:
+    """A line of any length: where it has too many points, neighbors become their mean."""
 
-    def __init__(self, lines: Sequence[Json]) -> None:
-        steps = [line for line in lines if line.get("kind") == "step"]
-        self.candidates = [line for line in lines if line.get("kind") in CANDIDATES]
-        self.remarks = [str(line.get("text")) for line in lines if line.get("kind") == "remark"]
-        self.steps, self.last = len(steps), steps[-1] if steps else {}
-        self.first = _number(lines[0], "time") if lines else None
-        self.loss, self.rates, self.speeds = (
-            thinned([*_points(steps, name)]) for name in ("loss", "lr", "images_per_second")
-        )
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self._each, self._sum, self._count = 1, 0.0, 0
 
-    def course(self, run: Run) -> Course:
-        """How the run went."""
+    def add(self, x: float, y: float) -> None:
+        """Add a point on the right."""
+        self._sum += y
+        self._count += 1
+        if self._count < self._each:
+            return
+        self.points.append(Point(x, self._sum / self._count))
+        self._sum, self._count = 0.0, 0
+        if len(self.points) >= 2 * POINTS:
+            pairs = zip(self.points[::2], self.points[1::2], strict=True)
+            self.points = [Point(two.x, (one.y + two.y) / 2) for one, two in pairs]
+            self._each *= 2
+
+
+class _Journal:
+    """What was read of a journal: it grows, and only what is new is read."""
+
+    def __init__(self) -> None:
+        self._lock, self._at = Lock(), 0
+        self.candidates: list[Json] = []
+        self.remarks: list[str] = []
+        self.last: Json = {}
+        self.first: float | None = None
+        self.series = {name: _Series() for name in ("loss", "lr", "images_per_second")}
+
+    def course(self, run: Run, file: BinaryIO) -> Course:
+        """How the run went, with what is new in the file."""
+        with self._lock:
+            file.seek(self._at)
+            data = file.read(METRICS_BYTES)
+            data = data[: data.rfind(b"\n") + 1]  # the last line may be half written
+            self._at += len(data)
+            for line in data.splitlines():
+                self._add(line)
+            return self._course(run)
+
+    def _add(self, text: bytes) -> None:
+        """Take in a line; one that is none is left out."""
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(line, dict):
+            return
+        self.first = _number(line, "time") if self.first is None else self.first
+        kind, at = line.get("kind"), _number(line, "steps")
+        if kind == "step":
+            self.last = line
+            for name, series in self.series.items():
+                value = _number(line, name)
+                if at is not None and value is not None:
+                    series.add(at, value)
+        elif kind in CANDIDATES:
+            self.candidates.append(line)
+        elif kind == "remark":
+            self.remarks.append(str(line.get("text")))
+
+    def _course(self, run: Run) -> Course:
         measure = measure_of(run)
         epochs = [line for line in self.candidates if line.get("kind") == "epoch"]
         own = [line for line in epochs if not str(line.get("name")).startswith(AVERAGE)]
@@ -131,11 +188,11 @@ class _Lines:
         named = (("validation", own), ("average of weights", means))
         scores = [Curve(name, thinned([*_points(each, measure)])) for name, each in named]
         return Course(
-            loss=self.loss,
+            loss=thinned(self.series["loss"].points),
             validation=thinned([*_points(own, "loss")]),
             scores=tuple(curve for curve in scores if curve.points),
-            rates=self.rates,
-            speeds=self.speeds,
+            rates=thinned(self.series["lr"].points),
+            speeds=thinned(self.series["images_per_second"].points),
             epochs=tuple(map(_epoch, self.candidates[-ROWS:])),
             progress=self._progress(run, own),
             remarks=tuple(self.remarks),
@@ -164,14 +221,18 @@ class _Lines:
         )
 
 
-_read: Recent[tuple[Path, int, int], _Lines] = Recent(64)
+_read: Recent[tuple[Path, int], _Journal] = Recent(64)
 
 
 def _number(line: Json, name: str) -> float | None:
     value = line.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _points(lines: Iterable[Json], name: str) -> Iterator[Point]:

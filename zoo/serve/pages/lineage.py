@@ -7,9 +7,9 @@ read has it, and else nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
+from functools import partial
 
 from markupsafe import Markup
 
@@ -24,7 +24,9 @@ from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.graph import Box, Line, Proof, draw_graph
 from zoo.serve.pages.known import Named, Url, known, manifest_here
+from zoo.serve.pages.later import Later
 from zoo.store.manifests import checkpoint_of
+from zoo.workspace import Workspace
 
 __all__ = ["Edge", "LineagePage", "Node", "look_lineage"]
 
@@ -33,17 +35,19 @@ ABOVE, BELOW = 24, 40
 LOOKED_AT = 400
 """Descendants that are looked for."""
 SECONDS = 1.0
-"""After so long no further edge is checked; those that were, are known the next time."""
-BYTES = 4 << 30
-"""Checkpoints that have more, both together, are not compared while somebody waits."""
-LATER = "not checked yet: load this page again"
+"""After so long the edges that are left are checked for the next time."""
+SMALL, BYTES = 32 << 20, 4 << 30
+"""Checkpoints that have so many, both together, are compared at once; up to so many, for the next
+time; those that have more, not here."""
+LATER = "being checked: load this page again in a while"
+UNREADABLE = "not checked: files of one of them cannot be read here"
 TOO_LARGE = "too large to be checked here: zoo log does"
 DECLARED_ONLY: Proof = "declared"
 NOWHERE = Named()
 Pair = tuple[Digest, Digest]
 
 _checks: Recent[Pair, Check] = Recent(10_000)
-_checking = Lock()
+_later = Later()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,19 +222,25 @@ def _edges(
     pairs: Iterable[tuple[Digest, Digest, str]],
     manifests: Mapping[Digest, Manifest | None],
 ) -> Iterator[Edge]:
-    end = time.monotonic() + SECONDS
+    end, waiting = time.monotonic() + SECONDS, list[Callable[[], object]]()
     for child, parent, relation in pairs:
         one, other = manifests.get(child), manifests.get(parent)
         said = relation or _relation(one, parent)
         proof, told = DECLARED_ONLY, ""
         if one and other:
+            look, check = partial(_look, ask.hub.workspace, (child, parent), one), None
             if one.logical_bytes + other.logical_bytes > BYTES:
                 told = TOO_LARGE
-            elif check := _check(ask, (child, parent), one, end):
-                proof, told = _proof(check, said)
+            elif check := _checks.get((child, parent)):
+                pass
+            elif time.monotonic() < end and _is_soon_told(one, other):
+                check, told = look(), UNREADABLE
             else:
+                waiting.append(look)
                 told = LATER
+            proof, told = _proof(check, said) if check else (proof, told)
         yield Edge(parent=str(parent), child=str(child), relation=said, proof=proof, told=told)
+    _later.begin(waiting)
 
 
 def _relation(manifest: Manifest | None, parent: Digest) -> str:
@@ -239,16 +249,14 @@ def _relation(manifest: Manifest | None, parent: Digest) -> str:
     return next((each.relation for each in parents if each.manifest == parent), "")
 
 
-def _check(ask: Ask, pair: Pair, child: Manifest, end: float) -> Check | None:
-    """What the bytes say of a parent; None if that takes too long now, or they cannot be read."""
-    if found := _checks.get(pair):
-        return found
-    if time.monotonic() > end or not _checking.acquire(blocking=False):
-        return None
-    try:
-        found = check_parent(ask.hub.workspace, pair[0], child, pair[1])
-    finally:
-        _checking.release()
+def _is_soon_told(child: Manifest, parent: Manifest) -> bool:
+    """Whether one look at digests tells, or bytes are few: else all of both are read."""
+    own, others = ({(t.object, t.offset) for t in each.tensors} for each in (child, parent))
+    return not own.isdisjoint(others) or child.logical_bytes + parent.logical_bytes <= SMALL
+
+
+def _look(workspace: Workspace, pair: Pair, child: Manifest) -> Check | None:
+    found = check_parent(workspace, pair[0], child, pair[1])
     # Of one that could not be read it tells files of this machine, and may be mended.
     return _checks.put(pair, found) if found and found.share is not None else None
 
