@@ -31,6 +31,7 @@ from zoo_cli import (
     show,
     start,
     train,
+    ui,
     use,
 )
 from zoo_cli.command import HOME
@@ -43,7 +44,7 @@ __all__ = ["cli", "main"]
 
 SECTIONS = {
     "Start": "init clone index demo",
-    "Look up": "search ls show tree log best list-arch compare diff identify",
+    "Look up": "search ls show tree log best list-arch compare diff identify ui",
     "Share": "pull push fetch remote login logout tag mv import edit export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
     "Maintain": "verify prune repack reindex delete protect trust plugins",
@@ -158,6 +159,7 @@ MODULES = (
     show,
     start,
     train,
+    ui,
     use,
 )
 for module in MODULES:

@@ -20,20 +20,21 @@ from zoo import config
 from zoo.errors import Conflict, Corrupt, DiskFull, MissingObject, Unavailable, ZooError
 from zoo.serve.http.answer import ZERO_COPY, Answer, send_answer
 from zoo.serve.http.call import Call, arriving, client_of, read_body, read_head, trace_of
+from zoo.serve.http.cookie import read_cookie
 from zoo.serve.http.errors import Refused
-from zoo.serve.http.guard import SAFE, Address
+from zoo.serve.http.guard import SAFE, Address, check_origin
 from zoo.serve.http.meter import Meter
 from zoo.serve.http.router import Route, Router
 from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import seal_of
-from zoo.serve.pages.page import wants_page
+from zoo.serve.pages.page import Site, wants_page
 from zoo.serve.pages.problem import problem_page
 from zoo.serve.table import ROUTES
 from zoo.serve.watch.logs import without_secrets
 from zoo.serve.who.audit import Origin, asked_by, asked_from
-from zoo.serve.who.may import ACTIONS, ANYBODY, Action, may
+from zoo.serve.who.may import ACTIONS, ANYBODY, Action, Actor, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import read_secret
 
@@ -49,6 +50,9 @@ SHARE = 10
 """So many of these files come from one token."""
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105
 """Clients take a 401 without these very words for a repository that is not there."""
+BY_LINK = (
+    "these are the pages of somebody's own zoo: zoo ui prints the link to them, anew each time"
+)
 
 TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
 TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
@@ -110,7 +114,7 @@ class App:
         except Refused as refused:
             answer = refused.answer()
         if answer.code and call and (route is None or route.page) and wants_page(call):
-            answer = problem_page(call, origin.who, answer)
+            answer = problem_page(Site.of(call, origin.who, self.hub.alone), answer)
         return f"{route.method} {route.path}" if route else "-", answer
 
     async def _answer_sent(
@@ -192,11 +196,12 @@ class App:
         """
         if route.scope == "open":
             return Ask(hub=self.hub, call=call, actor=ANYBODY, rules=NO_RULES)
+        if route.page and route.method != "GET":
+            check_origin(call.headers, call.base)
         repo = repo_of(fields) if _action(route) else ""
-        sent = _token(call)
-        actor, rules = self.hub.accounts.authenticate(sent, repo)
+        actor, rules = self._identify(route, call, repo)
         if actor is None:
-            secret = read_secret(sent or "")
+            secret = read_secret(_token(call) or "")
             asked_by("", secret.id if secret else "")
             raise Refused("InvalidToken", BAD_TOKEN)
         asked_by(actor.name, actor.id)
@@ -209,6 +214,22 @@ class App:
             ask.require(action)
         return ask
 
+    def _identify(self, route: HubRoute, call: Call, repo: str = "") -> tuple[Actor | None, Rules]:
+        """Who asks, as `Accounts.authenticate` tells. A session counts for pages and for reading a
+        repository; nothing else is done for a browser that a stranger's page may have sent.
+        """
+        accounts, alone, sent = self.hub.accounts, self.hub.alone, _token(call)
+        counts = route.page or (route.method == "GET" and route.scope == "read")
+        session = read_cookie(call) if counts and sent is None else ""
+        if alone and not alone.knows(session):
+            raise Refused("NoToken", BY_LINK)
+        if alone:
+            return alone.actor, accounts.rules()
+        if session:
+            actor, rules = accounts.holder(accounts.sessions.token(session), repo)
+            return actor or ANYBODY, rules
+        return accounts.authenticate(sent, repo)
+
     def _new_name(self, call: Call, route: HubRoute, repo: str) -> Answer | None:
         """Where to go instead, if a repository has another name now, and both may be read."""
         accounts = self.hub.accounts
@@ -216,7 +237,7 @@ class App:
         match = route.pattern.fullmatch(call.path)
         if not new or not match:
             return None
-        actor, rules = accounts.authenticate(_token(call))
+        actor, rules = self._identify(route, call)
         if not actor or not all(may(actor, "read", rules.access(path)) for path in (repo, new)):
             return None
         # Without the host, as for files.

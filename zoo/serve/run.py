@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -21,10 +23,12 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.alone import Alone
+from zoo.serve.who.open import FILE, open_file
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
-__all__ = ["Address", "Server", "run"]
+__all__ = ["Address", "Server", "run", "run_alone"]
 
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
@@ -43,6 +47,7 @@ class Server(uvicorn.Server):
         workspace: The zoo, which is closed with it.
         address: Where it listens; port 0 is any that is free.
         told: Called once it answers.
+        own: If it is for one person alone, how that one comes in, and accounts for the while.
 
     Attributes:
         url: Where it answers.
@@ -53,6 +58,7 @@ class Server(uvicorn.Server):
         workspace: Workspace,
         address: Address,
         told: Callable[[str], None] = lambda _: None,
+        own: tuple[Alone, Accounts] | None = None,
     ) -> None:
         self.listening = _listen(address)
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -61,10 +67,13 @@ class Server(uvicorn.Server):
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "scrub": self._scrub}
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True) for name, work in beside.items()
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in beside.items()
+            if not own  # who looks at a zoo does not change it
         ]
         workspace.registry  # noqa: B018 - opened by one thread
-        self.hub = Hub(workspace, Accounts.of(workspace), bool(address.public_url))
+        alone, accounts = own or (None, Accounts.of(workspace))
+        self.hub = Hub(workspace, accounts, bool(address.public_url), alone)
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -171,6 +180,7 @@ def _listen(address: Address) -> socket.socket:
     return listening
 
 
+LOOPBACK = "127.0.0.1"
 PORT = "another one may have it: zoo serve --port 8766"
 
 
@@ -191,3 +201,26 @@ def run(
     # Ctrl-C is how a server is ended.
     with logging_as(log_format, level), suppress(KeyboardInterrupt):
         Server(workspace, address, told).run()
+
+
+def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> None:
+    """Show the pages of one's own zoo until somebody presses Ctrl-C, to who has the link that is
+    ``told``.
+
+    Raises:
+        Unavailable: It cannot listen at that port.
+    """
+    alone = Alone()
+    with (
+        logging_as("text", logging.WARNING),
+        suppress(KeyboardInterrupt),
+        TemporaryDirectory(prefix="zoo-ui-") as folder,
+    ):
+        # In a file of its own: the zoo's accounts are none of its business, nor need there be any.
+        accounts = Accounts(open_file(Path(folder) / FILE))
+        address = Address.checked(LOOPBACK, port, "")
+
+        def tell(url: str) -> None:
+            told(f"{url}/-/open?key={alone.key}")
+
+        Server(workspace, address, tell, (alone, accounts)).run()

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from zoo.errors import InvalidOption
 from zoo.serve.http.errors import Refused
 
-__all__ = ["SAFE", "Address"]
+__all__ = ["SAFE", "Address", "check_origin"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
@@ -74,6 +74,18 @@ class Address:
         if match and match[1].lower() in {*LOOPBACK, _named(self.host)}:
             return f"http://{asked}"
         raise Refused("WrongHost", "this server is not called so; its operator can: --public-url")
+
+
+def check_origin(headers: Headers, base: str) -> None:
+    """See that what changes something was sent by a page of this server, ``base``, and by no other.
+
+    Raises:
+        Refused: A browser says that it was not, or nobody says anything.
+    """
+    site, url = headers.get("sec-fetch-site"), urlsplit(base)
+    own = headers.get("origin") == f"{url.scheme}://{url.netloc}"
+    if site != "same-origin" if site else not own:
+        raise Refused("Forbidden", "that was not sent by a page of this server")
 
 
 def _named(host: str) -> str:

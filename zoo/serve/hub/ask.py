@@ -27,6 +27,7 @@ from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.alone import Alone
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals
@@ -43,6 +44,7 @@ class Hub:
     """What a server knows: a zoo, its accounts, and its names as clients of the hub see them.
 
     Attributes:
+        alone: Who has the link to it, where it is somebody's own, on their own machine.
         behind_proxy: Whether requests may come through another program.
         under_way: Requests that are being answered.
         changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
@@ -52,6 +54,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     behind_proxy: bool = False
+    alone: Alone | None = None
     under_way: int = 0
     changing: Lock = field(default_factory=Lock)
     metrics: Metrics = field(default_factory=Metrics)

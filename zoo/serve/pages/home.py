@@ -9,7 +9,7 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.listing import readable
-from zoo.serve.pages.page import show, wants_page
+from zoo.serve.pages.page import show, site_of, wants_page
 
 __all__ = ["Home", "Row", "home", "look_home"]
 
@@ -47,4 +47,4 @@ def home(ask: Ask) -> Answer:
     """The page for browsers; for others, how to use this with programs."""
     if not wants_page(ask.call):
         return front(ask)
-    return show(ask.call, ask.actor.name, "home.html", look_home(ask))
+    return show(site_of(ask), "home.html", look_home(ask))

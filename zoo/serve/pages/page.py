@@ -20,8 +20,9 @@ from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
+from zoo.serve.who.alone import Alone
 
-__all__ = ["CSP", "Site", "page_routes", "show", "wants_page"]
+__all__ = ["CSP", "Site", "page_routes", "show", "site_of", "wants_page"]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
@@ -33,6 +34,7 @@ HEADERS = {
     # Without it, a form of ours would be sent without the origin that it is checked by.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
     "Vary": "Accept, Authorization, Cookie",
 }
@@ -49,17 +51,19 @@ class Site:
         path: The path of this page.
         query: What follows the question mark.
         who: Who is signed in; empty: nobody.
+        alone: Whether it is somebody's own, without accounts.
     """
 
     base: str
     path: str
     query: str
     who: str
+    alone: bool
 
     @classmethod
-    def of(cls, call: Call, who: str) -> Self:
-        """The site as a request sees it."""
-        return cls(call.base, call.path, str(call.query), who)
+    def of(cls, call: Call, who: str, alone: Alone | None) -> Self:
+        """The site as a request of somebody sees it."""
+        return cls(call.base, call.path, str(call.query), who, alone is not None)
 
     @property
     def root(self) -> str:
@@ -99,7 +103,7 @@ def page_routes(
     """
 
     def page(ask: Ask, **fields: str) -> Answer:
-        return show(ask.call, ask.actor.name, template, look(ask, **fields))
+        return show(site_of(ask), template, look(ask, **fields))
 
     def data(ask: Ask, **fields: str) -> Answer:
         return json_answer(look(ask, **fields))
@@ -112,11 +116,13 @@ def page_routes(
     )
 
 
-def show(call: Call, who: str, template: str, value: object, status: int = 200) -> Answer:
-    """The page that shows a value to ``who``: a template in which the value is ``page``, and `Site`
-    is ``site``.
-    """
-    site = Site.of(call, who)
+def site_of(ask: Ask) -> Site:
+    """The site as who asks sees it."""
+    return Site.of(ask.call, ask.actor.name, ask.hub.alone)
+
+
+def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
+    """The page that shows a value: a template in which that is ``page``, and `Site` is ``site``."""
     found = _templates().get_template(template)
     text = found.render(page=value, site=site, url=site.url, static=site.static)
     return Answer(status=status, headers=HEADERS, body=text.encode("utf-8", "replace"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zoo.serve.http.answer import Answer
-from zoo.serve.http.call import Call
-from zoo.serve.pages.page import show
+from zoo.serve.pages.page import Site, show
 
 __all__ = ["Problem", "problem_page"]
 
 TITLES = {401: "Sign in to see this", 403: "Not for you", 404: "Not found", 405: "Not like this"}
+BY_LINK = "The link opens this"
 OTHERWISE = "That did not work"
 
 
@@ -31,10 +31,10 @@ class Problem:
     sign_in: bool
 
 
-def problem_page(call: Call, who: str, refusal: Answer) -> Answer:
-    """A refusal as a page for ``who``, with the headers that it has for programs."""
-    status = refusal.status
-    title, sign_in = TITLES.get(status, OTHERWISE), not who and status in (401, 403)
-    problem = Problem(status, title, refusal.message, sign_in)
-    made = show(call, who, "problem.html", problem, status)
+def problem_page(site: Site, refusal: Answer) -> Answer:
+    """A refusal as a page, with the headers that it has for programs."""
+    status, stranger = refusal.status, not (site.who or site.alone)
+    title = BY_LINK if status == 401 and site.alone else TITLES.get(status, OTHERWISE)
+    problem = Problem(status, title, refusal.message, stranger and status in (401, 403))
+    made = show(site, "problem.html", problem, status)
     return replace(made, headers={**refusal.headers, **made.headers}, code=refusal.code)

@@ -11,10 +11,12 @@ from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.page import page_routes
 from zoo.serve.pages.run import look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
+from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
 
 __all__ = ["PAGES"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
+SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
 
 COMPARE = page_routes(
     "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
@@ -46,6 +48,19 @@ PAGES: tuple[Route[Hub], ...] = (
         summary="page: what there is; for programs, what this is, in words",
     ),
     HOME[1],
+    SIGN_IN[0],
+    Route(
+        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
+        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
+    ),
+    Route(
+        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
+        errors=("Forbidden",), summary="end it",
+    ),
+    Route(
+        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
+        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
+    ),
     *COMPARE,
     *RUNS,
     # The id takes in all of a part of a path.

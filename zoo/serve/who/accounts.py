@@ -23,6 +23,7 @@ from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach_table import ReachTable
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
+from zoo.serve.who.sessions import Sessions
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -105,6 +106,7 @@ class Accounts:
         reach_table: Which names reach which objects.
         audit: Who changed what.
         quotas: How many bytes namespaces may hold.
+        sessions: Who is signed in, in a browser.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -112,6 +114,7 @@ class Accounts:
         self._cache: ReadCache[_Said] = ReadCache(engine)
         self.repos, self.reach_table = Repos(engine), ReachTable(engine)
         self.audit, self.quotas = Audit(engine), Quotas(engine)
+        self.sessions = Sessions(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -121,6 +124,7 @@ class Accounts:
     def close(self) -> None:
         """Close the database."""
         self._cache.close()
+        self.sessions.close()
         self._engine.dispose()
 
     def add(self, name: str, *, admin: bool = False, team: bool = False) -> Account:

@@ -39,6 +39,8 @@ ACTIONS: Mapping[str, str] = {
     "token made": "a token, by its id; what it is for",
     "token used": "it was used for the first time",
     "token revoked": "it ended",
+    "session begun": "somebody has signed in with a token, in a browser",
+    "session ended": "they have signed out",
     "role given": "an account or a team has a role",
     "role taken": "it has none any more",
     "level set": "who may read a namespace or a repository",

@@ -16,7 +16,7 @@ from zoo.registry.engines import read_url, sqlite
 from zoo.serve.who.schema import REVISION, VERSION_TABLE
 from zoo.workspace import Workspace
 
-__all__ = ["FILE", "open_accounts"]
+__all__ = ["FILE", "open_accounts", "open_file"]
 
 FILE = "accounts.db"
 SCRIPTS = Path(__file__).parent / "migrations"
@@ -33,10 +33,18 @@ def open_accounts(workspace: Workspace) -> Engine:
         workspace.registry  # noqa: B018 - first: it takes a database with other tables for another's
         engine = open_engine(read_url(url))
     else:
-        path = workspace.root / FILE
-        with suppress(FileExistsError):
-            path.touch(0o600, exist_ok=False)  # nobody else's business, whoever shares the zoo
-        engine = open_engine(sqlite.url_of(path))
+        return open_file(workspace.root / FILE)
+    return _migrated(engine)
+
+
+def open_file(path: Path) -> Engine:
+    """The database in a file. Raises as `open_accounts` does."""
+    with suppress(FileExistsError):
+        path.touch(0o600, exist_ok=False)  # nobody else's business, whoever shares the zoo
+    return _migrated(open_engine(sqlite.url_of(path)))
+
+
+def _migrated(engine: Engine) -> Engine:
     try:
         _migrate(engine)
     except BaseException:

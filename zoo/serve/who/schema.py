@@ -23,10 +23,11 @@ __all__ = [
     "quota",
     "repo",
     "role",
+    "session",
     "token",
 ]
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -153,4 +154,13 @@ quota = sa.Table(
     metadata,
     sa.Column("namespace", Text, primary_key=True),
     sa.Column("bytes", Whole, nullable=False),
+)
+
+# Who is signed in, in a browser: of each session the SHA-256 of its secret, and its token.
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
+    sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("expires", Text, nullable=False),
 )

@@ -1,0 +1,77 @@
+"""Sessions: who is signed in, in a browser. A session stands for the token that it was made with:
+it has that one's rights, and none once that has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, bindparam, delete, insert, select
+
+from zoo.registry.engine import reading, writing
+from zoo.serve.who import schema
+from zoo.serve.who.audit import record
+from zoo.serve.who.cache import ReadCache
+
+__all__ = ["LASTS_DAYS", "Sessions"]
+
+TABLE = schema.session
+# Made once: that takes longer than to ask.
+SESSION = select(TABLE.c.token, TABLE.c.expires).where(TABLE.c.digest == bindparam("digest"))
+LASTS_DAYS = 14
+"""A session ends after so many days; its token may end it sooner."""
+
+
+class Sessions:
+    """The sessions of a zoo's accounts. A secret has 256 bits, of which the SHA-256 is kept."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cache: ReadCache[tuple[str, str]] = ReadCache(engine)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._cache.close()
+
+    def token(self, secret: str) -> str:
+        """The public part of the token that a session stands for; empty if it is none, or has
+        expired. Whether that token still holds, `Accounts.holder` tells.
+        """
+        digest = _digest(secret)
+        token_id, expires = self._cache.get(digest, lambda: self._read(digest))
+        return token_id if expires > _text(datetime.now(UTC)) else ""
+
+    def _read(self, digest: str) -> tuple[str, str]:
+        with reading(self._engine) as connection:
+            row = connection.execute(SESSION, {"digest": digest}).one_or_none()
+        return (row.token, row.expires) if row else ("", "")
+
+    def new(self, token_id: str) -> str:
+        """Begin a session of a token that is there; its secret."""
+        secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
+        ends = now + timedelta(days=LASTS_DAYS)
+        row = {"digest": _digest(secret), "token": token_id, "expires": _text(ends)}
+        with writing(self._engine) as connection:
+            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now)))
+            connection.execute(insert(TABLE), row)
+            record(connection, "session begun", token_id)
+        return secret
+
+    def end(self, secret: str) -> None:
+        """End a session, if it is one."""
+        which = TABLE.c.digest == _digest(secret)
+        with writing(self._engine) as connection:
+            token_id = connection.scalar(select(TABLE.c.token).where(which))
+            if token_id is not None:
+                connection.execute(delete(TABLE).where(which))
+                record(connection, "session ended", token_id)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
