@@ -16,7 +16,7 @@ from zoo.lookup.units import HEAD
 from zoo.store import Store
 from zoo.workspace import Workspace
 
-__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff", "flat"]
+__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff", "flat", "measured", "unit_diff"]
 
 Changes = Mapping[str, tuple[object, object]]
 """Values that differ, by name: before and after; None where one has none."""
@@ -129,7 +129,9 @@ def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) ->
         same=first == second,
         identical_share=found.share,
         units_known=found.known,
-        units=tuple(_unit(workspace.store, unit, measure=measure) for unit in found.units),
+        units=tuple(
+            measured(workspace.store, unit) if measure else unit_diff(unit) for unit in found.units
+        ),
         head=_changes(asdict(before.head), asdict(after.head)),
         classes=_classes(before.classes, after.classes),
         preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
@@ -146,8 +148,9 @@ def _resolved(workspace: Workspace, name: str) -> tuple[Digest, Manifest]:
     return digest, workspace.store.manifest(digest)
 
 
-def _unit(store: Store, unit: UnitPairs, *, measure: bool) -> UnitDiff:
-    shown = UnitDiff(
+def unit_diff(unit: UnitPairs) -> UnitDiff:
+    """What became of a unit, as far as it is told without reading its bytes."""
+    return UnitDiff(
         unit=unit.name,
         stage="" if unit.name == HEAD else unit.stage,
         status=unit.status,
@@ -157,15 +160,22 @@ def _unit(store: Store, unit: UnitPairs, *, measure: bool) -> UnitDiff:
         added=unit.count("added"),
         removed=unit.count("removed"),
     )
+
+
+def measured(store: Store, unit: UnitPairs) -> UnitDiff:
+    """The same with how far it is from what it was.
+
+    Raises:
+        MissingObject: Bytes that are needed are not here.
+        Corrupt: They are damaged.
+    """
+    shown = unit_diff(unit)
     if not shown.changed:
-        return shown
-    shown = replace(shown, note=_note(unit))
-    if not measure:
         return shown
     from zoo.lookup.distance import distance
 
-    measured = distance(store, [pair for pair in unit.pairs if pair.learned])
-    return replace(shown, distance=measured.relative, cosine=measured.cosine)
+    far = distance(store, [pair for pair in unit.pairs if pair.learned])
+    return replace(shown, distance=far.relative, cosine=far.cosine, note=_note(unit))
 
 
 def _note(unit: UnitPairs) -> str:

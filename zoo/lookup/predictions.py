@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.lookup.runs import PREDICTIONS, Run
 from zoo.store.regular import open_regular
 
-__all__ = ["Predicted", "apart", "predictions"]
+__all__ = ["Predicted", "paired_test", "predictions"]
 
 
 class Predicted(NamedTuple):
@@ -38,7 +38,7 @@ def predictions(folder: Path) -> Mapping[str, Predicted]:
         return {}
 
 
-def apart(one: Run, other: Run) -> Paired | None:
+def paired_test(one: Run, other: Run) -> Paired | None:
     """How two runs differ over the test images of both, by what is kept of them; None where that
     does not tell: they were tested on other images, images belong together, or nothing is kept.
     """

@@ -40,6 +40,7 @@ __all__ = [
     "ref",
     "refs",
     "refs_of",
+    "refs_of_each",
     "remove_ref",
     "set_evaluations",
     "set_ref",
@@ -229,6 +230,18 @@ def refs_of(connection: Connection, digest: Digest) -> list[Reference]:
         _reference(row)
         for row in connection.execute(statement.order_by(*table.primary_key.columns))
     ]
+
+
+def refs_of_each(
+    connection: Connection, digests: Iterable[Digest]
+) -> dict[Digest, list[Reference]]:
+    """The refs that point at each of some checkpoints, sorted; those without one are left out."""
+    table = schema.ref
+    statement = select(table).where(among(table.c.manifest, {str(digest) for digest in digests}))
+    found: dict[Digest, list[Reference]] = {}
+    for row in connection.execute(statement.order_by(*table.primary_key.columns)):
+        found.setdefault(Digest.parse(row.manifest), []).append(_reference(row))
+    return found
 
 
 def children(connection: Connection, digest: Digest) -> list[Digest]:

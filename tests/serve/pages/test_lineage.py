@@ -16,7 +16,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.serve.keep.recent import Recent
-from zoo.serve.pages import compare, lineage
+from zoo.serve.pages import lineage
 from zoo.workspace import Workspace
 
 
@@ -166,28 +166,15 @@ def test_a_revision_that_is_none(trained: Served, ann: str) -> None:
 def test_what_takes_long_is_told_the_next_time(
     trained: Served, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (lineage, compare):
-        monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(lineage, "SMALL", 0)
     monkeypatch.setattr(lineage, "_checks", Recent(9))
-    monkeypatch.setattr(compare, "_diffs", Recent(9))
     path, pair = "/team/strange/lineage", ("team/base", "team/strange")
     assert lineage.LATER in page(trained, path, ann)[0].body.decode()
-    query = "/compare.json?names=team/base&names=team/strange"
-    first = trained.ask(query, token=ann).json
-    assert not first["measured"]
     for _ in range(400):
         if proofs(trained, path, ann)[pair] == "contradicted":
             break
         time.sleep(0.05)
-    for _ in range(400):
-        if (found := trained.ask(query, token=ann).json)["measured"]:
-            break
-        time.sleep(0.05)
     assert proofs(trained, path, ann)[pair] == "contradicted"
-    assert all(row["cells"][0]["distance"] for row in found["units"])
-    assert [row["cells"][0]["status"] for row in first["units"]] == [
-        row["cells"][0]["status"] for row in found["units"]
-    ]
 
 
 def test_what_is_damaged_proves_nothing(trained: Served, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.blobs import Blobs
 from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
+from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.room import Room
+from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -67,6 +69,8 @@ class Hub:
     room: Room = field(init=False)
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
+    apart: Apart = field(init=False)
+    sharers: Sharers = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -76,6 +80,7 @@ class Hub:
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reach(store, self.accounts.reach_table)
+        self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 
@@ -97,6 +102,7 @@ class Hub:
         """Begin nothing more beside answering."""
         self.adopter.close()
         self.views.close()
+        self.apart.close()
 
     def close(self) -> None:
         """Let go of all."""

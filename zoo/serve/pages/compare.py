@@ -14,17 +14,17 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
-from zoo.lookup.predictions import apart
+from zoo.lookup.predictions import paired_test
 from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Compared, Figure, compare_checkpoints
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.apart import Distances
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import Matrix, matrix_of, runs_by_result, seen_runs
 from zoo.serve.pages.known import Named
-from zoo.serve.pages.later import Later
 from zoo.store.manifests import checkpoint_of
 
 __all__ = ["ComparePage", "look_compare"]
@@ -32,14 +32,12 @@ __all__ = ["ComparePage", "look_compare"]
 MOST = 4
 LISTED = 8
 """Class names that are listed of many."""
-SMALL, BYTES = 32 << 20, 4 << 30
-"""How far weights are apart is measured at once of checkpoints that have so many, both together, at
-most; of up to so many, for the next time; of more, not here."""
+PATIENCE = 0.5
+"""Seconds that a page waits for how far units went."""
 UNITS = 400
 """So many units have a row."""
 
-_diffs: Recent[tuple[Digest, Digest, bool], Diff] = Recent(64)
-_later = Later()
+_diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +142,8 @@ class ComparePage:
         sides: The checkpoints.
         shares: Of each of the others, which share of its weights are the first one's.
         units_known: Whether units are those of the networks, rather than read off names of tensors.
-        measured: Whether it was measured how far they moved.
+        measured: Whether it was measured how far they moved, as far as it can be.
+        problem: Why it cannot.
         units: Unit by unit.
         more_units: Units that have no row.
         recorded: What is recorded and differs.
@@ -160,6 +159,7 @@ class ComparePage:
     shares: tuple[float, ...] = ()
     units_known: bool = True
     measured: bool = True
+    problem: str = ""
     units: tuple[UnitRow, ...] = ()
     more_units: int = 0
     recorded: tuple[Recorded, ...] = ()
@@ -213,7 +213,9 @@ def look_compare(ask: Ask) -> ComparePage:
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
     except (UnknownName, NoCheckpoint):
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
-    rows = [*_units(diffs)]
+    pairs = [(ones[0].digest, other.digest) for other in ones[1:]]
+    far = [ask.hub.apart.of(*pair, PATIENCE) for pair in pairs]
+    rows = [*_units(diffs, far)]
     runs = runs_by_result(seen_runs(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
     return ComparePage(
@@ -221,7 +223,8 @@ def look_compare(ask: Ask) -> ComparePage:
         sides=tuple(_side(ask, one) for one in ones),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
-        measured=all(_is_measured(each) for each in diffs),
+        measured=all(each.done.is_set() for each in far),
+        problem="; ".join(dict.fromkeys(each.problem for each in far if each.problem)),
         units=tuple(rows[:UNITS]),
         more_units=max(0, len(rows) - UNITS),
         recorded=tuple(_recorded(ones, found)),
@@ -262,34 +265,23 @@ def _side(ask: Ask, one: _One) -> Side:
 
 
 def _diff(ask: Ask, one: _One, other: _One) -> Diff:
-    """What changes; measured, unless that takes long: then the next time."""
+    """What changes, but for how far."""
     pair = one.digest, other.digest
-    if found := _diffs.get((*pair, True)):
-        return found
-    workspace, names = ask.hub.workspace, (str(one.digest), str(other.digest))
-    size = one.manifest.logical_bytes + other.manifest.logical_bytes
-    if size <= SMALL:
-        return _diffs.put((*pair, True), diff(workspace, *names))
-    if size <= BYTES:
-        _later.begin([lambda: _diffs.put((*pair, True), diff(workspace, *names))])
-    return _diffs.get((*pair, False)) or _diffs.put(
-        (*pair, False), diff(workspace, *names, measure=False)
+    return _diffs.get(pair) or _diffs.put(
+        pair, diff(ask.hub.workspace, *map(str, pair), measure=False)
     )
 
 
-def _is_measured(found: Diff) -> bool:
-    """Whether it is known of something that changed how far, if anything did."""
-    changed = [unit for unit in found.units if unit.changed]
-    return not changed or any(unit.distance is not None for unit in changed)
-
-
-def _units(diffs: Sequence[Diff]) -> Iterator[UnitRow]:
+def _units(diffs: Sequence[Diff], far: Sequence[Distances]) -> Iterator[UnitRow]:
     """All units in order: those of the first, and where only others have them, those."""
     named = [{unit.unit: unit for unit in found.units} for found in diffs]
     for name in dict.fromkeys(name for units in named for name in units):
-        units = [each.get(name) for each in named]
-        stage = next((unit.stage for unit in units if unit and unit.stage), "")
-        yield UnitRow(unit=name, stage=stage, cells=tuple(map(_cell, units)))
+        units = [
+            (each.get(name), found.units.get(name)) for each, found in zip(named, far, strict=True)
+        ]
+        stage = next((unit.stage for unit, _ in units if unit and unit.stage), "")
+        cells = tuple(_cell(measured or unit) for unit, measured in units)
+        yield UnitRow(unit=name, stage=stage, cells=cells)
 
 
 def _cell(unit: UnitDiff | None) -> Cell:
@@ -359,14 +351,14 @@ def _point(figure: Figure) -> Point:
 
 
 def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verdict]:
-    """Of each other one, what the paired test says of `zoo.lookup.predictions.apart`."""
+    """Of each other one, what the paired test says of `zoo.lookup.predictions.paired_test`."""
     first = ones[0]
     for other in ones[1:]:
         name, pair = str(other.ref), (first.digest, other.digest)
         if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
             continue
         tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
-        found = apart(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
+        found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
         if found:
             text = found.in_words(str(first.ref), name)
         elif all(tests) and tests[0] != tests[1]:

@@ -10,6 +10,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Ask
+from zoo.serve.pages.seen import Seen
 
 __all__ = ["Named", "Url", "known", "manifest_here"]
 
@@ -53,19 +54,18 @@ class Named:
 
 
 def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, Named]:
-    """Those of some checkpoints that are there for who asks, who must be `Ask.knowing_all`."""
-    there = ask.hub.reach.there(ask, digests)
-    found, unnamed = dict.fromkeys(there, Named()), set[Digest]()
-    for digest in there:
-        refs = ask.hub.workspace.registry.refs_of(digest)
-        own = [ref for ref in refs if ask.may("read", ref.path)]
-        if not own:
-            unnamed.add(digest)
-            continue
-        best = min(own, key=lambda ref: (ref.path != ask.repo, ref.tag != DEFAULT_TAG, str(ref)))
+    """Those of some checkpoints that are there for who asks."""
+    found: dict[Digest, Named] = {}
+    for digest, refs in Seen(ask).names(digests).items():
+        best = min(refs, key=lambda ref: (ref.path != ask.repo, ref.tag != DEFAULT_TAG, str(ref)))
         found[digest] = Named.of(best)
-    named = ask.hub.reach.names(ask, unnamed)
-    return found | {digest: Named.of(ref, past=True) for digest, ref in named.items()}
+    if left := {*digests} - found.keys():
+        ask = ask.knowing_all()
+        left = ask.hub.reach.there(ask, left)
+        named = ask.hub.reach.names(ask, left)
+        found |= dict.fromkeys(left, Named())
+        found |= {digest: Named.of(ref, past=True) for digest, ref in named.items()}
+    return found
 
 
 def manifest_here(ask: Ask, digest: Digest) -> Manifest | None:

@@ -24,7 +24,7 @@ from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinne
 from zoo.serve.pages.course import Course, course_of
 from zoo.serve.pages.kept_runs import Matrix, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
-from zoo.serve.pages.page import show
+from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.runs import NOWHERE, readable_name, score_of
 
 __all__ = ["RunPage", "look_run", "run_events"]
@@ -277,7 +277,7 @@ def run_events(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
     if not page.live:
         lines += ["event: end", "data:"]
     elif ask.call.headers.get("last-event-id") != now:
-        shown = show(ask.call, ask.actor.name, "_run.html", page)
+        shown = show(site_of(ask), "_run.html", page)
         assert isinstance(shown.body, bytes)
         lines += ["event: run", *(f"data: {line}" for line in shown.body.decode().splitlines())]
     return Answer(headers=EVENTS, body=("\n".join(lines) + "\n\n").encode())

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
+from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
+from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
 from zoo.serve.pages.run import look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
+from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES"]
 
@@ -37,6 +41,9 @@ OF_REPO = (
         "/{namespace}/{name}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"
     ),
 )  # fmt: skip
+
+REPO = "/{namespace}/{name}"
+REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
 
 PAGES: tuple[Route[Hub], ...] = (
     Route(
@@ -70,5 +77,23 @@ PAGES: tuple[Route[Hub], ...] = (
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
     ),
     *OF_REPO,
+    *page_routes(
+        REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
+    ),
+    *page_routes(
+        f"{REPO}/layers", "layers.html", look_layers, "the layers of a model", errors=REVISION
+    ),
+    *page_routes(f"{REPO}/files", "files.html", files.look_files, "its files", errors=REVISION),
+    *page_routes(
+        f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
+    ),
+    *(Route(
+        method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
+        errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
+    ) for path, handler in (
+        ("tree/{revision}", files.to_tree), ("tree/{revision}/{path...}", files.to_tree),
+        ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
+        ("commits/{revision}", files.to_commits),
+    )),
 )  # fmt: skip
 """The routes."""
