@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,29 +11,24 @@ from subprocess import DEVNULL, Popen
 from typing import Any
 
 import pytest
+from fakes.browser import browsing, watched
 from fakes.served import Served, serving
 from fakes.tuned import drawings, small_zoo
+from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.long
-CHROMIUM = shutil.which("chromium")
 TUNE = """
 import sys, zoo
 z = zoo.open(sys.argv[1])
 z.finetune("team/base", sys.argv[2], "team/live", device="cpu", image_size=32, batch_size=2,
            epochs=150, strategy="full")
 """
-EVENTS = "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI || e.violatedDirective))"  # noqa: E501
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not here")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser() -> Iterator[Browser]:
+    with browsing() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
@@ -51,15 +45,14 @@ def training(tmp_path: Path) -> Iterator[tuple[Served, Popen[bytes]]]:
         process.wait()
 
 
-def opened(browser: Any, served: Served, **options: Any) -> Any:
+def opened(browser: Browser, served: Served, **options: Any) -> Page:
     """A page of a browser that asks as an admin."""
     token = {"Authorization": f"Bearer {served.token('admin')}"}
     context = browser.new_context(extra_http_headers=token, **options)
-    context.add_init_script(EVENTS)
     return context.new_page()
 
 
-def begun(page: Any, served: Served) -> None:
+def begun(page: Page, served: Served) -> None:
     """Wait in the list of runs until one is training, and open it."""
     for _ in range(120):
         page.goto(f"{served.url}/runs")
@@ -72,19 +65,18 @@ def begun(page: Any, served: Served) -> None:
     raise AssertionError("no run began")
 
 
-def step(page: Any) -> int:
+def step(page: Page) -> int:
     text = page.locator("#live").inner_text()
     match = re.search(r"Step\s+([\d,]+)", text)
     return int(match[1].replace(",", "")) if match else 0
 
 
 def test_it_moves_while_it_trains_and_ends_with_its_results(
-    browser: Any, training: tuple[Served, Popen[bytes]]
+    browser: Browser, training: tuple[Served, Popen[bytes]]
 ) -> None:
     served, process = training
-    page, errors = opened(browser, served), list[str]()
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page = opened(browser, served)
+    wrong = watched(page, served.url)
     begun(page, served)
     assert page.locator("[role=status]").first.inner_text() == "running"
     page.evaluate("window.same = true")
@@ -100,12 +92,11 @@ def test_it_moves_while_it_trains_and_ends_with_its_results(
     assert page.locator("svg.matrix").count() == 1
     assert page.locator("script").count() == 0, "nothing is asked for any more"
     assert "150 of 150" in page.locator("#live").inner_text()
-    assert errors == []
-    assert page.evaluate("window.violations") == []
+    assert wrong == []
 
 
 def test_without_scripts_it_is_loaded_again(
-    browser: Any, training: tuple[Served, Popen[bytes]]
+    browser: Browser, training: tuple[Served, Popen[bytes]]
 ) -> None:
     served, _ = training
     page = opened(browser, served, java_script_enabled=False)
@@ -114,3 +105,44 @@ def test_without_scripts_it_is_loaded_again(
     with page.expect_navigation(timeout=15_000):
         pass
     assert step(page) > before
+
+
+@pytest.mark.parametrize("width", [320, 768, 1920])
+def test_pages_fit_and_do_nothing_but_show(browser: Browser, trained: Served, width: int) -> None:
+    """At each width, in both themes: nothing is wider than the page, and no policy is broken."""
+    token = {"Authorization": f"Bearer {trained.token('ann')}"}
+    runs = trained.ask("/runs.json", token=trained.token("ann")).json["rows"]
+    paths = [
+        "/team/base/lineage", "/team/grand/lineage", "/compare", "/runs", "/team/net/runs",
+        "/compare?names=team/base&names=team/net&names=team/strange&names=team/probe",
+        *(f"/runs/{row['id']}" for row in runs),
+    ]  # fmt: skip
+    for scheme in ("light", "dark"):
+        context = browser.new_context(
+            extra_http_headers=token, color_scheme=scheme, viewport={"width": width, "height": 800}
+        )
+        page = context.new_page()
+        wrong = watched(page, trained.url)
+        for path in paths:
+            page.goto(f"{trained.url}{path}")
+            wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+            assert not page.evaluate(wide), (path, width)
+        assert wrong == []
+        context.close()
+
+
+def test_a_lineage_by_keyboard_alone(browser: Browser, trained: Served) -> None:
+    token = {"Authorization": f"Bearer {trained.token('ann')}"}
+    page = browser.new_context(extra_http_headers=token).new_page()
+    page.goto(f"{trained.url}/team/base/lineage")
+    seen = set[str]()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if focused.locator("xpath=ancestor::*[local-name()='svg']").count():
+            seen.add(focused.locator(".name").text_content() or "")
+            if "team/grand" in seen:
+                page.keyboard.press("Enter")
+                page.wait_for_url("**/team/grand")
+                break
+    assert {"team/base", "team/net", "team/strange", "team/grand"} <= seen

@@ -206,7 +206,7 @@ def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
                 '<path d="M{:g} {}H{:g}" stroke="currentColor" stroke-width="3" '
                 'stroke-linecap="round" stroke-opacity=".45"/>'
                 '<circle cx="{:g}" cy="{}" r="5" fill="currentColor"/></g>'
-            ).format(LEFT, y - 10, name, scale.x(low), y, scale.x(high), scale.x(point.y), y)
+            ).format(LEFT + 6, y - 10, name, scale.x(low), y, scale.x(high), scale.x(point.y), y)
         )
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {w} {h}" aria-label="{title}">'
