@@ -9,9 +9,8 @@ from sqlalchemy import insert, select
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.history import RefEntry
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import Invalid
 from zoo.registry import Query, Registry, items, schema
@@ -21,38 +20,6 @@ only_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
 Steps = Callable[[Registry, Callable[[], object]], int]
 LITE, RESNET, VIT = "timm/lite0.in1k", "timm/resnet50.a1_in1k", "timm/vit_base.augreg"
-
-
-@pytest.fixture(scope="session")
-def fill(
-    make_entry: Callable[..., CatalogEntry],
-    make_manifest: Callable[..., Manifest],
-    move: Callable[..., RefEntry],
-    digest: Callable[[int], Digest],
-    hierarchy: Hierarchy,
-) -> Callable[[Registry], Registry]:
-    def fill(registry: Registry) -> Registry:
-        """Three entries of timm (lite0 pulled, vit_base on the hub too) and two of a team."""
-        vit = make_entry(VIT, num_classes=0)
-        resnet = make_entry(RESNET, license="Apache-2.0", hub_id="org/repo", num_classes=1000)
-        lite = make_entry(LITE, license="MIT", hub_id="org/lite")
-        registry.replace_entries("timm", "1", [vit, resnet, lite], "now")
-        registry.replace_entries("hub", "1", [vit], "now")
-        registry.keep_hierarchy("timm", "1", hierarchy)
-        parent = Parent(manifest=digest(1), relation="finetune", ref=LITE)
-        pulled = make_manifest("lite0", num_classes=1000, created="2025-01-02")
-        old = make_manifest("lite0", created="2025-01-01", license="CC0-1.0",
-                            metrics={"accuracy": 0.5})  # fmt: skip
-        classes = ("Gänseblümchen", "cat's ear")
-        new = make_manifest("lite0", created="2025-01-03", classes=classes, parents=(parent,))
-        for number, manifest, ref in (
-            (1, pulled, LITE), (2, old, "team/old"), (3, new, "team/new:v2"),
-        ):  # fmt: skip
-            registry.add_checkpoint(digest(number), manifest)
-            registry.set_ref(Reference.parse(ref), move(number))
-        return registry
-
-    return fill
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,21 @@
 
 from zoo.domain.query import Query
 from zoo.registry.catalog import KnownEntry
+from zoo.registry.facets import Facets
 from zoo.registry.recovery import open_kept, set_newer_aside
 from zoo.registry.registry import Registry
 from zoo.registry.remotes import RemoteRef
 from zoo.registry.search import Found
+from zoo.registry.seen import Seen
 
-__all__ = ["Found", "KnownEntry", "Query", "Registry", "RemoteRef", "open_kept", "set_newer_aside"]
+__all__ = [
+    "Facets",
+    "Found",
+    "KnownEntry",
+    "Query",
+    "Registry",
+    "RemoteRef",
+    "Seen",
+    "open_kept",
+    "set_newer_aside",
+]

@@ -8,7 +8,7 @@ which of the two a search begins with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from operator import eq, ge, gt, le, lt
 from typing import Any
 
@@ -20,6 +20,7 @@ from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
+from zoo.registry.seen import Seen, is_seen
 from zoo.registry.sql import Expression, Whole, each_of, like, lower, position, size
 from zoo.registry.terms import Wanted
 
@@ -88,12 +89,14 @@ def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
     return found
 
 
-@cache
-def visible() -> Condition:
-    """Whether an item is shown: a name that is here stands for the same name elsewhere, and what a
-    source publishes for the same at a remote.
+@lru_cache(maxsize=256)
+def visible(seen: Seen | None = None) -> Condition:
+    """Whether an item is shown: it may be told of, a name that is here stands for the same name
+    elsewhere, and what a source publishes for the same at a remote.
     """
     other, same = OTHER, OTHER.c.name == ITEM.c.name
+    if seen:
+        same = sa.and_(same, is_seen(other, seen))
     here = _has(same, other.c.kind == CHECKPOINT, OTHER_IS_NAMED)
     published = _has(same, other.c.kind == CATALOG)
     this = _has(
@@ -103,11 +106,12 @@ def visible() -> Condition:
         other.c.ref_tag == ITEM.c.ref_tag,
         other.c.manifest == ITEM.c.manifest,
     )
-    return sa.case(
+    stands = sa.case(
         (ITEM.c.kind == CATALOG, ~here),
         (ITEM.c.kind == REMOTE, sa.and_(~published, ~this)),
         else_=True,
     )
+    return stands if seen is None else sa.and_(is_seen(ITEM, seen), stands)
 
 
 def metric_of(name: str) -> sa.ColumnElement[float | None]:

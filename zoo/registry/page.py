@@ -21,10 +21,11 @@ from zoo.domain.query import Query
 from zoo.registry import index, schema
 from zoo.registry.conditions import conditions, drivers, visible, wanted
 from zoo.registry.items import ITEM
+from zoo.registry.seen import Seen
 from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
-__all__ = ["Page", "Walk", "count", "read"]
+__all__ = ["Page", "Walk", "count", "matching", "read"]
 
 LIST = 16
 """How much further lists are read than up to the root, squared: an item of a list takes less time
@@ -55,12 +56,14 @@ class Page:
         wanted: Terms that all of them have.
         walk: Another way to the same order, if only another table has an index of it. To look items
             of a list up this way, an engine would go through all of that index.
+        seen: Of what may be told.
     """
 
     order: tuple[Expression, ...]
     condition: ColumnElement[bool]
     wanted: Wanted = ()
     walk: Walk | None = None
+    seen: Seen | None = None
 
     def only(self, condition: ColumnElement[bool]) -> Page:
         """Those of its items that fulfil a condition, too."""
@@ -68,16 +71,29 @@ class Page:
         return replace(self, condition=and_(self.condition, condition), walk=walk)
 
 
-def count(connection: Connection, query: Query, at_most: int | None = None) -> int:
+def count(
+    connection: Connection, query: Query, at_most: int | None = None, seen: Seen | None = None
+) -> int:
     """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
+    return _count(connection, matching(connection, query, [ITEM.c.id], at_most, seen))
+
+
+def matching(
+    connection: Connection,
+    query: Query,
+    columns: Sequence[ColumnElement[Any]],
+    at_most: int | None,
+    seen: Seen | None,
+) -> Select[Any]:
+    """Some columns of ``at_most`` so many that match, in any order."""
     rows: FromClause = ITEM
     terms = wanted(query)
     if lists := [*([index.having(terms)] if terms else []), *drivers(query)]:
         sizes = [_count(connection, each.limit(at_most)) for each in lists]
         shortest = lists[sizes.index(min(sizes))].subquery()
         rows = shortest.join(ITEM, ITEM.c.id == shortest.c.id)
-    fitting = select(ITEM.c.id).select_from(rows).where(visible(), *conditions(query))
-    return _count(connection, fitting.limit(at_most))
+    fits = and_(visible(seen), *conditions(query))
+    return select(*columns).select_from(rows).where(fits).limit(at_most)
 
 
 def read(connection: Connection, query: Query, page: Page, limit: int) -> list[int]:
@@ -92,7 +108,9 @@ def read(connection: Connection, query: Query, page: Page, limit: int) -> list[i
         if lists or having:
             listed = _shortest(connection, lists, having, most)
             if listed is not None:
-                fits = and_(among(ITEM.c.id, listed), page.condition, _fits(query, having))
+                fits = and_(
+                    among(ITEM.c.id, listed), page.condition, _fits(query, having, page.seen)
+                )
                 fitting = select(ITEM.c.id).where(fits).order_by(*page.order).limit(limit)
                 return list(connection.scalars(fitting))
         whole = not (lists or having) or most >= size
@@ -102,8 +120,8 @@ def read(connection: Connection, query: Query, page: Page, limit: int) -> list[i
         most *= FURTHER
 
 
-def _fits(query: Query, having: Wanted | None) -> ColumnElement[bool]:
-    return and_(*conditions(query, having), visible())
+def _fits(query: Query, having: Wanted | None, seen: Seen | None) -> ColumnElement[bool]:
+    return and_(*conditions(query, having), visible(seen))
 
 
 def _in_order(
@@ -112,7 +130,7 @@ def _in_order(
     """Those that fit of the first ``most`` items of a page."""
     walk = page.walk or Walk(ITEM, page.order, page.condition)
     # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
-    checked = case((_fits(query, None), 1), else_=0).label("fits")
+    checked = case((_fits(query, None, page.seen), 1), else_=0).label("fits")
     every = select(ITEM.c.id, checked).select_from(walk.rows).where(walk.condition)
     looked_at = every.order_by(*walk.order).limit(most).subquery()
     # Both engines hand on the rows of a subquery as it gives them.

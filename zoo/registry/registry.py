@@ -20,7 +20,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.errors import ZooError
 from zoo.registry import catalog as catalogs
-from zoo.registry import checkpoints, hierarchies, items, owner, remotes, staging, tensors
+from zoo.registry import checkpoints, facets, hierarchies, items, owner, remotes, staging, tensors
 from zoo.registry import search as searches
 from zoo.registry import suggestions as names
 from zoo.registry.damage import MET
@@ -230,6 +230,7 @@ class Registry:
     near = _reads(names.near)
     search = _reads(searches.search)
     count = _reads(searches.count)
+    facets = _reads(facets.facets)
     known_architectures = _reads(searches.known_architectures)
     known_data = _reads(searches.known_data)
     make_terms = _writes(items.rebuild)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +29,7 @@ from zoo.registry.items import (
     shown_name,
 )
 from zoo.registry.page import Page, Walk, count, read
+from zoo.registry.seen import Seen
 from zoo.registry.sql import Expression, among, each_of, like
 
 __all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "known_data", "search"]
@@ -123,18 +124,21 @@ LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
 PUBLISHED = Sort.parse("-top1")
 
 
-def search(connection: Connection, query: Query) -> list[Found]:
+def search(
+    connection: Connection, query: Query, *, skip: int = 0, seen: Seen | None = None
+) -> list[Found]:
     """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
     remote, then entries that are not here, by name. Networks of exactly the architecture that a
     word names come before all others. Where nothing at all is asked, entries with the highest
-    published accuracy come before those without one.
+    published accuracy come before those without one. The first ``skip`` are left out, and what
+    may not be ``seen``.
     """
     ids: list[int] = []
-    limit = min(query.limit, MOST)
+    limit = min(skip + query.limit, MOST)
     for part, page in _parts(connection, query):
         if len(ids) < limit:
-            ids += read(connection, part, page, limit - len(ids))
-    return _found(connection, ids)
+            ids += read(connection, part, replace(page, seen=seen), limit - len(ids))
+    return _found(connection, ids[skip:])
 
 
 def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]:

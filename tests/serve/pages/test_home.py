@@ -1,18 +1,251 @@
-"""Home: what there is for who asks."""
+"""Home: what there is for who asks, and what of it they look for."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from fakes.browser import browsing, watched
 from fakes.served import Served
 from lxml import html
 
+from zoo.domain.catalog import CatalogEntry
+from zoo.serve.pages import home
+
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
+HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
-def names(served: Served, token: str | None) -> set[str]:
-    body = served.ask("/", token=token, Accept=HTML).body.decode()
-    return {*html.fromstring(body).xpath("//main//th[@scope='row']/a/@href")}
+@pytest.fixture(scope="module", autouse=True)
+def listed(served: Served) -> None:
+    """What sources list: sixty networks, one with texts that attack."""
+    entries = [
+        CatalogEntry(
+            name=f"timm/net{number}.in1k", architecture=f"net{number % 3}", backbone="timm",
+            tag="in1k", license=("mit", "apache-2.0")[number % 2], params=number * 1_000_000,
+            num_classes=1000, datasets=("imagenet-1k",), metrics={"top1": 50 + number / 10},
+        )
+        for number in range(59)
+    ]  # fmt: skip
+    odd = CatalogEntry(
+        name=f"org/{HOSTILE}", architecture=HOSTILE, backbone="timm", license=HOSTILE,
+        datasets=(HOSTILE, "two words", "with*star"),
+    )  # fmt: skip
+    registry = served.server.hub.workspace.registry
+    registry.replace_entries("timm", "1", [*entries, odd], "2026-01-01T00:00:00Z")
+
+
+def tree(served: Served, token: str | None = None, **query: object) -> html.HtmlElement:
+    body = served.ask(f"/?{urlencode(query)}", token=token, Accept=HTML).body.decode()
+    return html.fromstring(body)
+
+
+def data(served: Served, token: str | None = None, **query: object) -> Any:
+    return served.ask(f"/index.json?{urlencode(query)}", token=token).json
+
+
+def names(found: html.HtmlElement) -> list[str]:
+    return [each.text_content().strip() for each in found.xpath("//main//th[@scope='row']")]
 
 
 def test_it_lists_what_may_be_read(served: Served, token: str) -> None:
-    assert names(served, None) == {"/shown/net", "/secret/open"}
-    assert names(served, token) == {"/team/net", "/shown/net", "/secret/open"}
+    here = {"team/net", "team/net:v1", "team/net:dev", "shown/net", "secret/open"}
+    assert {*names(tree(served))} == {"shown/net", "secret/open"}
+    assert {*names(tree(served, token, q="pulled:yes"))} == here
+    shown = tree(served, token, q="name:team/net*")
+    assert {*shown.xpath("//main//th[@scope='row']/a/@href")} == {
+        "/team/net", "/team/net?revision=v1", "/team/net?revision=dev",
+    }  # fmt: skip
+    admin = served.token("admin")
+    assert {*names(tree(served, admin, q="pulled:yes"))} == here | {"secret/net"}
+
+
+def test_what_sources_list_is_for_who_has_an_account(served: Served, token: str) -> None:
+    assert data(served, q="net1")["rows"] == []
+    assert "timm/net1.in1k" in names(tree(served, token, q="net1"))
+
+
+def test_the_page_and_its_twin_say_the_same(served: Served, token: str) -> None:
+    query = {"q": "net1 license:mit", "sort": "-params"}
+    page, twin = tree(served, token, **query), data(served, token, **query)
+    assert names(page) == [row["name"] for row in twin["rows"]]
+    assert twin["rows"] != []
+    (link,) = page.xpath("//footer//a/@href")
+    assert served.ask(link, token=token).json == twin
+
+
+def test_what_is_asked_is_in_the_address_alone(served: Served, token: str) -> None:
+    page = tree(served, token, q='dataset:"two words"', sort="-params")
+    assert page.xpath("string(//input[@name='q']/@value)") == 'dataset:"two words"'
+    assert page.xpath("string(//form//input[@name='sort']/@value)") == "-params"
+    assert len(names(page)) == 1
+
+
+def links(page: html.HtmlElement, label: str) -> Iterator[tuple[str, int, str]]:
+    """What a facet offers: label, count, query."""
+    heading = page.xpath(f"//nav[@aria-label='Narrow down']//h2[.='{label}']")
+    for link in heading[0].getnext().xpath(".//a") if heading else []:
+        text, count = (span.text_content() for span in link.xpath("span"))
+        query = parse_qs(urlsplit(link.get("href")).query)["q"][0]
+        yield text, int(count.replace(",", "")), query
+
+
+def test_each_link_of_a_facet_leads_to_as_many_as_it_says(served: Served, token: str) -> None:
+    page = tree(served, token)
+    seen = 0
+    for label in ("Where", "Library", "Architecture", "Parameters", "License", "Trained on"):
+        for text, count, query in links(page, label):
+            assert data(served, token, q=query)["total"] == count, (label, text, query)
+            seen += 1
+    assert seen > 15
+    licenses = {text: count for text, count, _ in links(page, "License")}
+    assert (licenses["mit"], licenses["apache-2.0"], licenses[HOSTILE]) == (31, 29, 1)
+    trained = {text for text, _, _ in links(page, "Trained on")}
+    assert trained == {"imagenet-1k", "two words", HOSTILE}, "no filter asks for a star"
+    chosen = tree(served, token, q="license:mit")
+    assert [*links(chosen, "License")] == []
+
+
+def test_each_part_of_a_query_can_be_taken_out(served: Served, token: str) -> None:
+    parts = data(served, token, q='net1 "a b" params<30M license:mit')["parts"]
+    assert [(each["text"], each["without"]) for each in parts] == [
+        ("net1", '"a b" params<30M license:mit'),
+        ('"a b"', "net1 params<30M license:mit"),
+        ("params<30M", 'net1 "a b" license:mit'),
+        ("license:mit", 'net1 "a b" params<30M'),
+    ]
+
+
+def test_results_are_sorted_and_turned(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tree(served, token, q="arch:net*", sort="-params")
+    shown = names(page)
+    assert shown[:2] == ["timm/net58.in1k", "timm/net57.in1k"]
+    (column,) = page.xpath("//th[@aria-sort]")
+    assert (column.text_content(), column.get("aria-sort")) == ("Params", "descending")
+    assert "sort=params" in column.xpath("string(a/@href)"), "once more turns it around"
+    (after,) = page.xpath("//a[@rel='next']/@href")
+    rest = html.fromstring(served.ask(after, token=token, Accept=HTML).body.decode())
+    assert len(shown) == 50
+    assert len(shown + names(rest)) == len({*shown, *names(rest)}) == 59
+    assert rest.xpath("//a[@rel='next']") == []
+    assert rest.xpath("//a[@rel='prev']/@href") == [after.rpartition("&page=")[0]]
+    assert data(served, token, sort="metric.top1", q="arch:net*")["metric"] == ""
+    for wrong in ("0", "-1", "x", "9" * 30, "٣", ""):
+        assert data(served, token, page=wrong)["number"] in (1, home.PAGES)
+    monkeypatch.setattr(home, "PAGES", 1)
+    assert tree(served, token).xpath("//a[@rel='next']") == [], "no further than so many"
+
+
+def test_more_than_can_be_counted_are_said_to_be_more(
+    served: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "COUNTED", 7)
+    page = tree(served, token)
+    assert "more than 7" in page.xpath("string(//main//h1/following-sibling::p)")
+    assert page.xpath("//a[@rel='next']")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"q": "licence:mit"}, "did you mean license?"),
+        ({"q": "params<lots"}, "write params<30M"),
+        ({"q": '"open'}, "a quote is not closed"),
+        ({"sort": "beauty"}, "one of"),
+        ({"q": "a " * 200}, "at most 100 words"),
+        ({"q": "\ud800".encode("utf-8", "surrogatepass")}, ""),
+        ({"q": "a\x00b"}, ""),
+    ],
+)
+def test_what_is_wrong_is_said_at_the_box(
+    served: Served, token: str, query: dict[str, Any], said: str
+) -> None:
+    got = served.ask(f"/?{urlencode(query)}", token=token, Accept=HTML)
+    assert got.status == 200
+    page = html.fromstring(got.body.decode())
+    if said:
+        (box,) = page.xpath("//form//input[@name='q'][@aria-invalid='true']")
+        (error,) = page.xpath(f"//form//*[@id='{box.get('aria-describedby')}'][@role='alert']")
+        assert said in error.text_content()
+        assert box.get("value") == query.get("q", "")
+
+
+def test_texts_that_attack_stay_texts(served: Served, token: str) -> None:
+    for query in ({"q": f'name:"org/{HOSTILE}"'.replace('org/"', 'org/\\"')}, {"q": HOSTILE}, {}):
+        got = served.ask(f"/?{urlencode(query)}", token=token, Accept=HTML)
+        assert b"<img" not in got.body
+    page = tree(served, token, q="owner:org")
+    assert names(page) == [f"org/{HOSTILE}"]
+
+
+def test_an_empty_list_says_what_to_do(served: Served, token: str) -> None:
+    assert "Take one of them out" in tree(served, token, q="zzz").xpath("string(//main)")
+    assert "sign in to see more" in tree(served, q="zzz").xpath("string(//main)")
+
+
+def test_what_may_be_told_is_what_may_be_read(served: Served) -> None:
+    """Said once for all names, in the words of a search, it is the same as for each by itself."""
+    accounts = served.accounts
+    accounts.add("lab", team=True)
+    for path, said in (("team", "private"), ("shown/net", "internal"), ("secret", "internal")):
+        accounts.set_level(path, level=said)
+    repos = ["team/net", "shown/net", "secret/net", "secret/open"]
+    tokens = [
+        None, served.token("admin"), served.token("admin", only=("team",)), served.token("team"),
+        served.token("eve"), served.token("eve", only=("secret",)), served.token("fay"),
+        served.token("eve", only=("team/net", "shown")), served.token("gus"),
+    ]  # fmt: skip
+    accounts.grant("team/net", "fay", "reader")
+    accounts.grant("team", "lab", "writer")
+    accounts.grant("lab", "gus", "writer")
+    try:
+        for token, level in itertools.product(tokens, ("private", "public", None)):
+            accounts.set_level("secret/open", level=level)
+            may = {repo for repo in repos if served.ask(
+                f"/api/models/{repo}", token=token).status == 200}  # fmt: skip
+            found = data(served, token, q="pulled:yes")["rows"]
+            assert {row["repo"] for row in found} == may, (token, level)
+    finally:
+        for path in ("team", "shown/net"):
+            accounts.set_level(path)
+        accounts.set_level("secret", level="private")
+        accounts.set_level("secret/open", level="public")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scripts", [True, False])
+def test_home_in_a_browser(served: Served, token: str, scripts: bool) -> None:
+    """By keyboard, in both themes, at three widths: nothing scrolls sideways but tables."""
+    with browsing() as browser:
+        context = browser.new_context(
+            java_script_enabled=scripts, extra_http_headers={"Authorization": f"Bearer {token}"}
+        )
+        page = context.new_page()
+        wrong = watched(page, served.url)
+        for theme, width in itertools.product(("light", "dark"), (320, 768, 1920)):
+            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.set_viewport_size({"width": width, "height": 800})
+            for path in ("/", "/?q=net1", "/?q=licence:mit", "/?q=zzz", "/sign-in", "/no/thing/x"):
+                page.goto(f"{served.url}{path}")
+                if scripts:
+                    wide = page.evaluate("document.documentElement.scrollWidth")
+                    assert wide <= width, (path, width, wide)
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{served.url}/")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.type("net1 license:apache-2.0")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**q=net1*")
+        assert page.locator("tbody tr").count() > 5
+        page.get_by_role("link", name="Params", exact=True).press("Enter")
+        page.wait_for_url("**sort=-params*")
+        page.get_by_role("link", name="Without license:apache-2.0").press("Enter")
+        page.wait_for_url("**q=net1&sort=-params")
+        assert not wrong

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from fakes.browser import browsing, watched
@@ -25,6 +26,7 @@ import zoo
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.serve.pages.markdown import markdown
+from zoo.serve.who.alone import Alone
 from zoo.workspace import Workspace
 
 CARD = "\n\n".join(f"# {text}\n\n* {text}\n\n`{text}`\n\n[{text}]({text})" for text in NASTY)
@@ -245,33 +247,50 @@ def test_a_commit_leads_to_the_model_as_it_was(tuned: Served) -> None:
     assert tree.xpath(f"//code[@title='{digest}']")
 
 
-@pytest.mark.long
-def test_the_lines_to_copy_work_as_they_stand(tuned: Served, tmp_path: Path) -> None:
-    """In a shell, by somebody without an account."""
-    found = tuned.ask("/team/tuned/index.json").json["snippets"]
-    zoo.init(tmp_path / "zoo").close()
+def copied(home: Path, found: Sequence[Mapping[str, str]], shows: Mapping[str, str]) -> None:
+    """Run lines as somebody does who copies them, and see what the tools print."""
+    zoo.init(home / "zoo").close()
     environment = {
         **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1", "ZOO_HOME": str(tmp_path / "zoo"),
+        "HF_HOME": str(home / "hf"), "NO_PROXY": "127.0.0.1", "ZOO_HOME": str(home / "zoo"),
     }  # fmt: skip
     environment.pop("HF_TOKEN", None)
-    shows = {
-        "zoo": "Conv2d(", "timm": "ResNet(", "transformers": "TimmWrapper",
-        "hf": "snapshots/", "curl": "",
-    }  # fmt: skip
     assert [each["tool"] for each in found] == [*shows]
     for each in found:
         done = subprocess.run(
             ["bash", "-ec", each["text"]],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+            cwd=home, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (each["tool"], done.stderr)
         assert shows[each["tool"]] in done.stdout, (each["tool"], done.stdout)
+
+
+@pytest.mark.long
+def test_the_lines_to_copy_work_as_they_stand(tuned: Served, tmp_path: Path) -> None:
+    """In a shell, by somebody without an account."""
+    shows = {
+        "zoo": "Conv2d(", "timm": "ResNet(", "transformers": "TimmWrapper",
+        "hf": "snapshots/", "curl": "",
+    }  # fmt: skip
+    copied(tmp_path, tuned.ask("/team/tuned/index.json").json["snippets"], shows)
     with zoo.open(tuned.root) as opened:
         (file,) = opened.workspace.store.manifest(
             opened.workspace.names.resolve("team/tuned")[1]
         ).weights
     assert (tmp_path / "model.safetensors").stat().st_size == file.size
+
+
+@pytest.mark.long
+def test_so_do_those_of_ones_own_zoo(
+    tuned: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers one browser, and no client."""
+    alone = Alone()
+    monkeypatch.setattr(tuned.server.hub, "alone", alone)
+    cookie = f"zoo-{urlsplit(tuned.url).port}={alone.open(alone.key)}"
+    found = tuned.ask("/team/tuned/index.json?revision=v1", Cookie=cookie).json["snippets"]
+    copied(tmp_path, found, {"zoo": "Conv2d(", "timm": "ResNet("})
+    assert "team/tuned:v1" in found[0]["text"]
 
 
 PAGES = ("", "/layers", "/files", "/versions")

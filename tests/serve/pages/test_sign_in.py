@@ -39,7 +39,7 @@ def cookie_of(got: Got) -> str:
 
 def names(served: Served, cookie: str) -> set[str]:
     rows = served.ask("/index.json", Cookie=cookie).json["rows"]
-    return {row["name"] for row in rows}
+    return {row["repo"] for row in rows}
 
 
 def test_a_session_shows_what_its_token_may_read(served: Served) -> None:
@@ -223,7 +223,7 @@ def test_signing_in_and_out_in_a_browser(served: Served) -> None:
         page.keyboard.press("Enter")
         page.wait_for_url(f"{served.url}/")
         assert page.get_by_text("ann", exact=True).count() == 1
-        assert page.locator("main tbody tr").count() == 3
+        assert page.locator("main tbody tr").count() == 5
         assert not wrong
         form = f'<form method=post action="{served.url}/sign-out"><button>x</button></form>'
         with elsewhere(form) as other:

@@ -1,50 +1,149 @@
-"""Home: what there is for who asks."""
+"""Home: what there is for who asks, and what of it they look for."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from zoo.registry import Found
+from zoo.domain.query import Query
+from zoo.errors import Invalid, UnknownName
+from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
-from zoo.serve.hub.listing import readable
 from zoo.serve.pages.page import show, site_of, wants_page
+from zoo.serve.pages.search import Facet, Part, facets_of, parts_of
+from zoo.serve.pages.seen import seen_by
 
 __all__ = ["Home", "Row", "home", "look_home"]
+
+ROWS = 50
+"""Results on a page."""
+PAGES = 20
+"""So many can be turned: who looks further says more of what they look for."""
+COUNTED = 5_000
+"""Results that are counted, and told apart, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model in a list."""
+    """A result.
+
+    Attributes:
+        name: A name with its tag, or what a source calls it.
+        repo: The repository whose page tells more; empty if it is not here.
+        tag: The tag there.
+        architecture: Architecture.
+        backbone: The library.
+        params: Number of parameters.
+        license: License id.
+        accuracy: On the held-out split.
+        top1: Published accuracy on ImageNet-1k, percent.
+        value: The metric that is sorted by, if it is another one.
+        updated: When the name moved last, or when it changed last at its source.
+        note: What was said of it.
+    """
 
     name: str
+    repo: str
+    tag: str
     architecture: str
+    backbone: str
     params: int | None
     license: str | None
+    accuracy: float | None
+    top1: float | None
+    value: float | None
     updated: str | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What there is for who asks."""
+    """What was found.
+
+    Attributes:
+        query: What was asked, as it was typed.
+        sort: The order that was asked for; empty: the usual one.
+        error: What is wrong with the query; empty: nothing.
+        parts: The words and filters of the query.
+        total: How many were found, `COUNTED` at most.
+        more: Whether there are more than that.
+        number: Of the page, from 1.
+        last: Whether nothing follows.
+        metric: The metric that is sorted by, if it has no column of its own.
+        rows: The results.
+        facets: How they can be told apart.
+    """
 
     query: str
-    rows: tuple[Row, ...]
+    sort: str
+    error: str = ""
+    parts: tuple[Part, ...] = ()
+    total: int = 0
+    more: bool = False
+    number: int = 1
+    last: bool = True
+    metric: str = ""
+    rows: tuple[Row, ...] = ()
+    facets: tuple[Facet, ...] = ()
 
 
 def look_home(ask: Ask) -> Home:
-    """The models that may be read, last changed first."""
-    rows = tuple(_row(path, found) for path, found in readable(ask, None).items())
-    return Home(ask.call.query.get("q", ""), rows)
+    """What was looked for, among what may be read and, for who has an account, what is listed."""
+    text, sort, number = (ask.call.query.get(name, "") for name in ("q", "sort", "page"))
+    page = min(int(number), PAGES) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
+    try:
+        return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
+    except (Invalid, UnknownName) as error:
+        return Home(text, sort, error="\n".join(filter(None, (error.message, error.advice))))
 
 
-def _row(path: str, found: Found) -> Row:
-    return Row(path, found.architecture, found.params, found.license, found.updated)
+def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
+    registry, seen = ask.hub.workspace.registry, seen_by(ask)
+    skip = (number - 1) * ROWS
+    found = registry.search(query, skip=skip, seen=seen)
+    facets = registry.facets(query, at_most=COUNTED, seen=seen)
+    metric = query.sort.metric if query.sort else None
+    metric = "" if metric in (None, "accuracy", "top1") else str(metric)
+    return Home(
+        query=text,
+        sort=sort,
+        parts=parts_of(query),
+        total=facets.total,
+        more=not facets.complete,
+        number=number,
+        last=number == PAGES or _ends(facets, skip + len(found)),
+        metric=metric,
+        rows=tuple(_row(each, metric) for each in found),
+        facets=facets_of(query, facets),
+    )
+
+
+def _ends(facets: Facets, shown: int) -> bool:
+    return facets.complete and shown >= facets.total
+
+
+def _row(found: Found, metric: str) -> Row:
+    path, _, tag = found.name.partition(":")
+    return Row(
+        name=found.name,
+        repo=path if found.pulled else "",
+        tag=tag,
+        architecture=found.architecture,
+        backbone=found.backbone,
+        params=found.params,
+        license=found.license,
+        accuracy=found.metrics.get("accuracy"),
+        top1=found.metrics.get("top1"),
+        value=found.metrics.get(metric),
+        updated=found.updated,
+        note=found.note,
+    )
 
 
 def home(ask: Ask) -> Answer:
     """The page for browsers; for others, how to use this with programs."""
     if not wants_page(ask.call):
         return front(ask)
-    return show(site_of(ask), "home.html", look_home(ask))
+    return show(site_of(ask, "index.json"), "home.html", look_home(ask))

@@ -7,7 +7,7 @@ template that shows it. The same value is the page's twin in JSON.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -52,6 +52,7 @@ class Site:
         query: What follows the question mark.
         who: Who is signed in; empty: nobody.
         alone: Whether it is somebody's own, without accounts.
+        twin: The path of this page as JSON; empty: it has none.
     """
 
     base: str
@@ -59,6 +60,7 @@ class Site:
     query: str
     who: str
     alone: bool
+    twin: str = ""
 
     @classmethod
     def of(cls, call: Call, who: str, alone: Alone | None) -> Self:
@@ -98,12 +100,11 @@ def page_routes(
     errors: tuple[str, ...] = (),
     twin: str = "",
 ) -> tuple[Route[Hub], Route[Hub]]:
-    """The rows of a page and of its twin, which is at ``twin``, or at the page's path and
-    ``.json``.
-    """
+    """The rows of a page, and of its twin at ``twin``, or at the page's path and ``.json``."""
+    twin = twin or f"{path}.json"
 
     def page(ask: Ask, **fields: str) -> Answer:
-        return show(site_of(ask), template, look(ask, **fields))
+        return show(site_of(ask, twin.removeprefix(path)), template, look(ask, **fields))
 
     def data(ask: Ask, **fields: str) -> Answer:
         return json_answer(look(ask, **fields))
@@ -112,13 +113,14 @@ def page_routes(
     row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True)
     return (
         row(path=path, handler=page, summary=f"page: {summary}"),
-        row(path=twin or f"{path}.json", handler=data, summary=f"{summary}, in JSON"),
+        row(path=twin, handler=data, summary=f"{summary}, in JSON"),
     )
 
 
-def site_of(ask: Ask) -> Site:
-    """The site as who asks sees it."""
-    return Site.of(ask.call, ask.actor.name, ask.hub.alone)
+def site_of(ask: Ask, twin: str = "") -> Site:
+    """The site as who asks sees it, on a page whose ``twin`` is at its path and that."""
+    site = Site.of(ask.call, ask.actor.name, ask.hub.alone)
+    return replace(site, twin=f"{site.path}{twin}") if twin else site
 
 
 def show(site: Site, template: str, value: object, status: int = 200) -> Answer:

@@ -1,4 +1,4 @@
-"""Seen: what whoever asks may see of checkpoints that a page tells of beside its own."""
+"""Seen: what pages may tell whoever asks, of names and of checkpoints beside their own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidReference
+from zoo.registry import Seen as SeenNames
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.history import MAIN
 from zoo.serve.pages.chosen import path_of
 
-__all__ = ["HIDDEN", "Other", "Seen", "link_to"]
+__all__ = ["HIDDEN", "Other", "Seen", "link_to", "seen_by"]
 
 HIDDEN = "a checkpoint that you may not see"
 
@@ -76,6 +78,22 @@ class Seen:
     def parent(self, parent: Parent) -> Other:
         """What a checkpoint says that it derives from."""
         return self.other(parent.manifest, parent.ref)
+
+
+def seen_by(ask: Ask) -> SeenNames | None:
+    """What who asks may be told of in a search; None: of all. What sources list is for who has an
+    account: the sources may be a team's own. What only remotes have, others have said who may read.
+    """
+    if sees_all(ask.actor):
+        return None
+    said = {given.path for given in ask.rules.given()} | {ask.actor.name} | ask.actor.only
+    told = {path: ask.may("read", path if "/" in path else f"{path}/") for path in said if path}
+    return SeenNames(
+        names=ask.may("read", "/"),  # a name of which nothing was said
+        shown=frozenset(path for path, shown in told.items() if shown),
+        hidden=frozenset(path for path, shown in told.items() if not shown),
+        catalog=bool(ask.actor.name),
+    )
 
 
 def link_to(ref: Reference) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-__all__ = ["amount", "day", "lasting", "percent", "size", "whole"]
+__all__ = ["amount", "breaks", "day", "lasting", "percent", "size", "whole"]
 
 NONE = "\N{EN DASH}"
+SIGNS = re.compile(r"(?<=[/_.:-])")
 UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 
@@ -36,6 +38,11 @@ def size(number: float | None) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} GB"
+
+
+def breaks(text: str) -> Markup:
+    """A long name that may go on in the next line after one of its signs."""
+    return Markup("<wbr>").join(escape(part) for part in SIGNS.split(text))
 
 
 def percent(share: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from shlex import quote as shell
@@ -32,6 +33,8 @@ def snippets(ask: Ask, picked: Picked) -> tuple[Snippet, ...]:
     """How to use what a page is about; nothing if there is nothing yet."""
     if picked.digest is None:
         return ()
+    if ask.hub.alone:
+        return tuple(_own(ask, picked))
     found = [_zoo(ask, picked)] if picked.manifest and not _is_commit(picked) else []
     if picked.manifest and _has_config(ask, picked):
         found += _libraries(ask, picked, picked.manifest)
@@ -55,10 +58,34 @@ def _exports(ask: Ask) -> str:
     return f"export HF_ENDPOINT={shell(ask.call.base)}{token}"
 
 
-def _zoo(ask: Ask, picked: Picked) -> Snippet:
+def _name(picked: Picked) -> str:
+    """What commands call it."""
     tag = _revision(picked)
-    name = f"{ask.repo}:{tag}" if tag and tag != DEFAULT_TAG else ask.repo
-    public = ask.access.level == "public"
+    return f"{picked.chosen.repo}:{tag}" if tag and tag != DEFAULT_TAG else picked.chosen.repo
+
+
+def _own(ask: Ask, picked: Picked) -> Iterator[Snippet]:
+    """In one's own zoo, which answers no other program."""
+    if picked.manifest is None or _is_commit(picked):
+        return
+    name, library = _name(picked), picked.manifest.backbone.plugin
+    home = f"export ZOO_HOME={shell(str(ask.hub.workspace.root))}"
+    text = f"{home}\npython -c \"import zoo; print(zoo.open().load('{name}'))\""
+    yield Snippet(tool="zoo", language="shell", text=text)
+    folder = f"{picked.chosen.repo.partition('/')[2]}-model"
+    loads = {
+        "timm": f"import timm; print(timm.create_model('local-dir:{folder}', pretrained=True))",
+        "transformers": (
+            f"import transformers as t; print(t.AutoModel.from_pretrained('{folder}'))"
+        ),
+    }
+    if library in loads and _has_config(ask, picked):
+        text = f'{home}\nzoo export {shell(name)} {shell(folder)}\npython -c "{loads[library]}"'
+        yield Snippet(tool=library, language="shell", text=text)
+
+
+def _zoo(ask: Ask, picked: Picked) -> Snippet:
+    name, public = _name(picked), ask.access.level == "public"
     return Snippet(
         tool="zoo",
         language="shell",

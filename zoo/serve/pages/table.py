@@ -77,6 +77,7 @@ PAGES: tuple[Route[Hub], ...] = (
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
     ),
     *OF_REPO,
+MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
         REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
     ),
@@ -95,5 +96,32 @@ PAGES: tuple[Route[Hub], ...] = (
         ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
         ("commits/{revision}", files.to_commits),
     )),
+)  # fmt: skip
+"""Those of a repository; anything that has two parts would fit the first of them."""
+
+PAGES: tuple[Route[Hub], ...] = (
+    Route(
+        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
+        errors=("NotFound",), summary="a style sheet or a script of the pages",
+    ),
+    Route(
+        method="GET", path="/", scope="listed", handler=home, page=True,
+        summary="page: what there is; for programs, what this is, in words",
+    ),
+    HOME[1],
+    SIGN_IN[0],
+    Route(
+        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
+        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
+    ),
+    Route(
+        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
+        errors=("Forbidden",), summary="end it",
+    ),
+    Route(
+        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
+        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
+    ),
+    *MODEL,
 )  # fmt: skip
 """The routes."""

@@ -1,0 +1,115 @@
+"""Search: a page of results, by what else they can be told apart, and how to change the query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from zoo.domain.query import Filter, Query
+from zoo.errors import InvalidOption
+from zoo.registry import Facets
+
+__all__ = ["Choice", "Facet", "Part", "facets_of", "parts_of"]
+
+SHOWN = 8
+"""Values of a facet that are offered, those that most have."""
+LABELS: Mapping[str, str] = {
+    "pulled": "Where",
+    "backbone": "Library",
+    "arch": "Architecture",
+    "params": "Parameters",
+    "license": "License",
+    "dataset": "Trained on",
+}
+"""The facets, in order."""
+PLACES = {"yes": "here", "no": "listed elsewhere"}
+MILLION = 1_000_000
+SIZES = (
+    ("below 1M", "params<1M"),
+    ("1M to 10M", "params>=1M params<10M"),
+    ("10M to 30M", "params>=10M params<30M"),
+    ("30M to 100M", "params>=30M params<100M"),
+    ("100M and more", "params>=100M"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value of a facet.
+
+    Attributes:
+        label: It, for people.
+        count: How many results have it.
+        query: What to ask for those alone.
+    """
+
+    label: str
+    count: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """Something by which results can be told apart, and the values that most have."""
+
+    label: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A word or a filter of a query, and the query without it."""
+
+    text: str
+    without: str
+
+
+def facets_of(query: Query, facets: Facets) -> tuple[Facet, ...]:
+    """What to offer beside results. What is asked for already, and what all have, is left out."""
+    asked = {each.field for each in query.filters}
+    made = (
+        Facet(label, tuple(_choices(query, field, facets.counts[field])))
+        for field, label in LABELS.items()
+        if field not in asked
+    )
+    return tuple(
+        facet
+        for facet in made
+        if len(facet.choices) > 1 or any(each.count < facets.total for each in facet.choices)
+    )
+
+
+def parts_of(query: Query) -> tuple[Part, ...]:
+    """The words and filters of a query, each of which can be taken out."""
+    texts = [*(str(Query((word,))) for word in query.words), *map(_short, query.filters)]
+    return tuple(
+        Part(text, " ".join(texts[:at] + texts[at + 1 :])) for at, text in enumerate(texts)
+    )
+
+
+def _short(part: Filter) -> str:
+    """A filter as people write it: ``params<30M``."""
+    if type(part.value) is int and part.value >= MILLION and part.value % MILLION == 0:
+        return f"{part.field}{part.operator}{part.value // MILLION}M"
+    return str(part)
+
+
+def _choices(query: Query, field: str, counts: Mapping[str, int]) -> Iterator[Choice]:
+    if field == "params":
+        found = [(label, text, counts.get(str(at), 0)) for at, (label, text) in enumerate(SIZES)]
+    else:
+        most = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+        found = [(PLACES[v] if field == "pulled" else v, _filter(field, v), n) for v, n in most]
+    shown = [(label, text, count) for label, text, count in found if text and count][:SHOWN]
+    for label, text, count in shown:
+        yield Choice(label, count, " ".join([*(part.text for part in parts_of(query)), text]))
+
+
+def _filter(field: str, value: str) -> str:
+    """The filter for one value; empty if none can ask for it alone."""
+    if "*" in value:
+        return ""
+    try:
+        return str(Filter.parse(field, ":", value))
+    except InvalidOption:
+        return ""
