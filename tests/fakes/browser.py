@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-__all__ = ["browsing", "watched"]
+__all__ = ["barriers", "browsing", "sideways", "watched"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 WATCH = """
@@ -50,3 +52,29 @@ def watched(page: Page, root: str) -> list[str]:
         [] if request.url.startswith((root, "data:")) else [f"asks {request.url}"]
     ))  # fmt: skip
     return wrong
+
+
+def barriers(page: Page) -> list[str]:
+    """What of a page keeps people out, by axe: each rule that is broken, and where."""
+    package = find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("axe is not installed: pip install axe-playwright-python")
+    page.evaluate((Path(package.origin).parent / "axe.min.js").read_text())
+    found: dict[str, Any] = page.evaluate("axe.run()")
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html']}: {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def sideways(page: Page) -> list[str]:
+    """What makes a page scroll sideways; nothing does that of which only a part does."""
+    found: list[str] = page.evaluate("""() => {
+        const wide = document.documentElement.clientWidth;
+        if (document.documentElement.scrollWidth <= wide) return [];
+        return [...document.querySelectorAll("body *")]
+            .filter(each => each.getBoundingClientRect().right > wide + 1)
+            .map(each => each.outerHTML.slice(0, 120));
+    }""")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def facets(
     """Count the results of a query, whatever its limit; ``at_most`` so many are looked at."""
     size = sum(sa.case((ITEM.c.params >= bound, 1), else_=0) for bound in BOUNDS)
     sized = sa.case((ITEM.c.params.is_(None), None), else_=size)
-    told = (*COLUMNS.values(), sized, ITEM.c.kind, ITEM.c.datasets)
+    told = (*COLUMNS.values(), sized, ITEM.c.kind, sa.cast(ITEM.c.datasets, sa.Text))
     rows = connection.execute(matching(connection, query, told, at_most + 1, seen)).all()
     complete, rows = len(rows) <= at_most, rows[:at_most]
     columns = [*zip(*rows, strict=True)] or [()] * len(told)
@@ -50,6 +51,8 @@ def facets(
     sizes, kinds, datasets = columns[-3:]
     counts["params"] = Counter(str(size) for size in sizes if size is not None)
     counts["pulled"] = Counter("yes" if kind == CHECKPOINT else "no" for kind in kinds)
-    counts["dataset"] = Counter(name for names in datasets for name in {*(names or ())})
+    counts["dataset"] = Counter()
+    for listed, number in Counter(datasets).items():  # most have the same
+        counts["dataset"].update(dict.fromkeys(json.loads(listed) if listed else (), number))
     known = {field: {text: n for text, n in c.items() if text} for field, c in counts.items()}
     return Facets(len(rows), complete, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from zoo.domain.query import Filter, Query
 from zoo.errors import InvalidOption
@@ -96,13 +97,14 @@ def _short(part: Filter) -> str:
 
 def _choices(query: Query, field: str, counts: Mapping[str, int]) -> Iterator[Choice]:
     if field == "params":
-        found = [(label, text, counts.get(str(at), 0)) for at, (label, text) in enumerate(SIZES)]
+        found = ((label, text, counts.get(str(at), 0)) for at, (label, text) in enumerate(SIZES))
     else:
         most = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-        found = [(PLACES[v] if field == "pulled" else v, _filter(field, v), n) for v, n in most]
-    shown = [(label, text, count) for label, text, count in found if text and count][:SHOWN]
-    for label, text, count in shown:
-        yield Choice(label, count, " ".join([*(part.text for part in parts_of(query)), text]))
+        found = ((PLACES.get(text, text), _filter(field, text), count) for text, count in most)
+    before = [part.text for part in parts_of(query)]
+    offered = ((label, text, count) for label, text, count in found if text and count)
+    for label, text, count in islice(offered, SHOWN):
+        yield Choice(label, count, " ".join([*before, text]))
 
 
 def _filter(field: str, value: str) -> str:
