@@ -22,61 +22,9 @@ __all__ = ["PAGES"]
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
 SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
 
-COMPARE = page_routes(
-    "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
-    scope="listed",
-    errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
-)  # fmt: skip
-RUN = page_routes(
-    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
-    scope="listed", errors=("NotFound",),
-)  # fmt: skip
-RUNS = page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed")
-OF_REPO = (
-    *page_routes(
-        "/{namespace}/{name}/lineage", "lineage.html", look_lineage, "what derives from what",
-        errors=("RevisionNotFound",),
-    ),
-    *page_routes(
-        "/{namespace}/{name}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"
-    ),
-)  # fmt: skip
-
 REPO = "/{namespace}/{name}"
 REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
 
-PAGES: tuple[Route[Hub], ...] = (
-    Route(
-        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
-        errors=("NotFound",), summary="a style sheet or a script of the pages",
-    ),
-    Route(
-        method="GET", path="/", scope="listed", handler=home, page=True,
-        summary="page: what there is; for programs, what this is, in words",
-    ),
-    HOME[1],
-    SIGN_IN[0],
-    Route(
-        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
-        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
-    ),
-    Route(
-        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
-        errors=("Forbidden",), summary="end it",
-    ),
-    Route(
-        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
-        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
-    ),
-    *COMPARE,
-    *RUNS,
-    # The id takes in all of a part of a path.
-    *reversed(RUN),
-    Route(
-        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
-        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
-    ),
-    *OF_REPO,
 MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
         REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
@@ -99,6 +47,31 @@ MODEL: tuple[Route[Hub], ...] = (
 )  # fmt: skip
 """Those of a repository; anything that has two parts would fit the first of them."""
 
+RUN = page_routes(
+    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
+    scope="listed", errors=("NotFound",),
+)  # fmt: skip
+TRAINED: tuple[Route[Hub], ...] = (
+    *page_routes(
+        "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
+        scope="listed",
+        errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
+    ),
+    *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
+    # The id takes in all of a part of a path.
+    *reversed(RUN),
+    Route(
+        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
+        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
+    ),
+    *page_routes(
+        f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
+        errors=("RevisionNotFound",),
+    ),
+    *page_routes(f"{REPO}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"),
+)  # fmt: skip
+"""Those of lineage, comparisons and runs."""
+
 PAGES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
@@ -122,6 +95,7 @@ PAGES: tuple[Route[Hub], ...] = (
         method="GET", path="/-/open", scope="open", handler=open_link, page=True,
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
+    *TRAINED,
     *MODEL,
 )  # fmt: skip
 """The routes."""
