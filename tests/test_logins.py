@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_a_token_is_kept_for_one_server() -> None:
     assert (token_for(HOME), token_for(LAB)) == (None, "two")
     with pytest.raises(UnknownName):
         forget_token(HOME)
+
+
+def test_logins_at_one_moment_are_all_kept() -> None:
+    urls = [ServerUrl.parse(f"http://127.0.0.1:{port}") for port in range(1, 41)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda url: keep_token(url, str(url.port)), urls))
+    assert [token_for(url) for url in urls] == [str(url.port) for url in urls]
 
 
 def test_a_token_goes_where_nobody_else_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:

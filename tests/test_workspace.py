@@ -168,6 +168,17 @@ class TestProtect:
         assert zoo.store.history(REF)[-1].protected
 
 
+def test_what_is_said_of_a_version_is_not_said_of_the_next(zoo: Workspace) -> None:
+    add_checkpoint(zoo, NAME)
+    assert zoo.deprecate(REF, "wrong labels") == zoo.deprecate(REF, "wrong labels")
+    assert zoo.protect(REF, on=True).deprecated == "wrong labels"
+    assert zoo.deprecate(REF, "still").protected
+    zoo.protect(REF, on=False)
+    add_checkpoint(zoo, NAME, tensors(5))
+    newest = zoo.store.history(REF)[-1]
+    assert (newest.why, newest.deprecated) == ("test", "")
+
+
 class TestResolve:
     def test_a_digest_has_no_name(self, zoo: Workspace) -> None:
         digest = add_checkpoint(zoo, NAME)

@@ -134,6 +134,13 @@ def keep_ray_quiet() -> None:
         os.environ.setdefault(name, "0")
 
 
+def share_figures(folder: str) -> None:
+    """Have processes that are started from now on keep their figures for Prometheus in a folder,
+    where any of them finds those of all.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+
 def weights_spread_by() -> str | None:
     """How accelerate's settings spread weights over processes (``ACCELERATE_USE_FSDP``, …)."""
     for way in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):

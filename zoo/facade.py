@@ -641,6 +641,14 @@ class Zoo:
 
         return protect(self.workspace, Reference.parse(name), remote, on=on)
 
+    def deprecate(self, name: str, text: str, *, remote: str | None = None) -> RefEntry:
+        """Say why a name is to be used no more, and what instead, here or at a remote: whoever
+        pulls it is told. An empty ``text`` ends that, and so does the next version.
+        """
+        from zoo.transfer.names import deprecate
+
+        return deprecate(self.workspace, Reference.parse(name), remote, text)
+
     # Care: keep a store sound and small.
 
     def verify(self, remote: str | None = None) -> Report:

@@ -7,10 +7,13 @@ HTTP to another machine, where whoever is on the way could read it.
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -114,9 +117,8 @@ def keep_token(url: ServerUrl, token: str, *, plain_http: bool = False) -> None:
     """
     if not plain_http:
         url.check_private()
-    kept = _read()
-    kept[str(url)] = {"token": token, **({"plain_http": True} if plain_http else {})}
-    _write(kept)
+    with _changing() as kept:
+        kept[str(url)] = {"token": token, **({"plain_http": True} if plain_http else {})}
 
 
 def forget_token(url: ServerUrl) -> None:
@@ -125,10 +127,10 @@ def forget_token(url: ServerUrl) -> None:
     Raises:
         UnknownName: There is none.
     """
-    kept = _read()
-    if kept.pop(str(url), None) is None:
-        raise UnknownName("login", str(url), sorted(kept), hint="nothing was kept for that server")
-    _write(kept)
+    with _changing() as kept:
+        if kept.pop(str(url), None) is None:
+            hint = "nothing was kept for that server"
+            raise UnknownName("login", str(url), sorted(kept), hint=hint)
 
 
 def _path() -> Path:
@@ -153,10 +155,26 @@ def _read() -> Kept:
     return content
 
 
+@contextmanager
+def _changing() -> Iterator[Kept]:
+    """What is kept, to be changed by nobody else meanwhile; written unless an error leaves it."""
+    folder = _path().parent
+    with disk_errors(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        locked = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # there are file systems without locks
+            fcntl.flock(locked, fcntl.LOCK_EX)
+        kept = _read()
+        yield kept
+        _write(kept)
+    finally:
+        os.close(locked)
+
+
 def _write(kept: Kept) -> None:
     path = _path()
     with disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file, name = tempfile.mkstemp(dir=path.parent)  # which nobody else can read
         try:
             with os.fdopen(file, "w") as opened:

@@ -14,6 +14,7 @@ from zoo.store import Store
 __all__ = [
     "append_after",
     "append_deletion",
+    "append_deprecation",
     "append_protection",
     "append_renaming",
     "append_restoration",
@@ -120,6 +121,23 @@ def append_protection(store: Store, ref: Reference, *, on: bool) -> RefEntry:
     return _append(store, ref, current, current.manifest, why, protected=on)
 
 
+def append_deprecation(store: Store, ref: Reference, text: str) -> RefEntry:
+    """Say why a name is to be used no more; an empty text ends that. A name that moves on to
+    another checkpoint is deprecated no more. No new entry if it is said already.
+
+    Raises:
+        UnknownName: There is no such name.
+        Conflict: Someone else moved the ref meanwhile.
+    """
+    current = _present(store, ref)
+    if current.deprecated == text:
+        return current
+    why = "deprecate" if text else "undeprecate"
+    return _append(
+        store, ref, current, current.manifest, why, protected=current.protected, deprecated=text
+    )
+
+
 def _present(store: Store, ref: Reference) -> RefEntry:
     current = store.read_ref(ref)
     if current is None or current.deleted:
@@ -148,7 +166,10 @@ def _append(
     note: str = "",
     deleted: bool = False,
     protected: bool = False,
+    deprecated: str | None = None,
 ) -> RefEntry:
+    if deprecated is None:  # what was said of a checkpoint is not said of the next one
+        deprecated = current.deprecated if current and current.manifest == digest else ""
     entry = RefEntry(
         number=(current.number if current else 0) + 1,
         manifest=digest,
@@ -159,6 +180,7 @@ def _append(
         note=note,
         deleted=deleted,
         protected=protected,
+        deprecated=deprecated,
     )
     with store.upload():  # else a prune could take the entry for a leftover while it is written
         store.append_ref(ref, entry)

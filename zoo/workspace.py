@@ -27,6 +27,7 @@ from zoo.names import Names
 from zoo.reflog import (
     append_after,
     append_deletion,
+    append_deprecation,
     append_protection,
     append_restoration,
 )
@@ -294,8 +295,20 @@ class Workspace:
             UnknownName: No such name here.
             Conflict: Someone else moved it meanwhile.
         """
+        return self._noted(ref, lambda: append_protection(self.store, ref, on=on))
+
+    def deprecate(self, ref: Reference, text: str) -> RefEntry:
+        """Say why a name is to be used no more, here; an empty ``text`` ends that.
+
+        Raises:
+            UnknownName: No such name here.
+            Conflict: Someone else moved it meanwhile.
+        """
+        return self._noted(ref, lambda: append_deprecation(self.store, ref, text))
+
+    def _noted(self, ref: Reference, append: Callable[[], RefEntry]) -> RefEntry:
         self.names.target(str(ref))
-        done = append_protection(self.store, ref, on=on)
+        done = append()
         with suppress(ZooError):  # an index that lags behind does not undo it
             self.index.put(ref, done)
         return done

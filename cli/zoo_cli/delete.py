@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.store.forgotten import Forgotten
     from zoo.store.prune import Doomed, Plan
 
-__all__ = ["delete", "protect", "prune"]
+__all__ = ["delete", "deprecate", "protect", "prune"]
 
 
 @command()
@@ -151,6 +151,34 @@ def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
         print_json({"ref": name, "remote": remote, **entry.to_json()})
     else:
         click.echo(clean(f"{name} {'is protected' if entry.protected else 'can be moved'}"))
+
+
+@command()
+@click.argument("name")
+@click.argument("why", default="")
+@flag("--off", help="It may be used again.")
+@click.option("--at", "remote", metavar="REMOTE", help="Say so at this remote, and not here.")
+def deprecate(name: str, why: str, off: bool, remote: str | None, as_json: bool) -> None:
+    """Say that a name is to be used no more, and WHY.
+
+    Whoever pulls it from here, or from the remote --at, is told, and zoo show says it. It can still
+    be used. The next version that the name moves to is not deprecated.
+
+    \b
+    Examples:
+      zoo deprecate team/flowers:v2 'mislabeled tulips: use team/flowers:v3'
+      zoo deprecate team/flowers:v2 'use team/flowers:v3' --at /mnt/team/zoo
+      zoo deprecate team/flowers:v2 --off
+    """
+    if off == bool(why.strip()):
+        raise click.UsageError("say why, and what to use instead; or end it: --off")
+    entry = open_zoo().deprecate(name, why.strip(), remote=remote)
+    if as_json:
+        print_json({"ref": name, "remote": remote, **entry.to_json()})
+    elif entry.deprecated:
+        click.echo(clean(f"{name} is deprecated: {entry.deprecated}"))
+    else:
+        click.echo(clean(f"{name} is not deprecated"))
 
 
 days_option = partial(click.option, type=click.FloatRange(min=0), show_default=True, metavar="DAYS")

@@ -47,7 +47,7 @@ SECTIONS = {
     "Look up": "search ls show tree log best list-arch compare diff identify ui",
     "Share": "pull push fetch remote login logout tag mv import edit export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
-    "Maintain": "verify prune repack reindex delete protect trust plugins",
+    "Maintain": "verify prune repack reindex delete protect deprecate trust plugins",
 }
 """All commands, as they are listed."""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}

@@ -29,6 +29,12 @@ HOST, PORT = "127.0.0.1", 8765
     metavar="URL",
     help="The URL that clients use, where a proxy stands in front.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes that answer; one that dies is started again.",
+)
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
     "--log-format",
@@ -42,6 +48,7 @@ def serve(
     host: str,
     port: int,
     public_url: str,
+    workers: int,
     quiet: bool,
     log_format: Format,
     as_json: bool,
@@ -56,7 +63,7 @@ def serve(
       zoo serve
       zoo serve user add ann
       zoo serve access team/secret private
-      zoo serve --public-url https://zoo.lab.org
+      zoo serve --public-url https://zoo.lab.org --workers 4
     """
     if context.invoked_subcommand:
         return
@@ -64,6 +71,7 @@ def serve(
 
     check_installed()
     from zoo.serve.run import Address, run
+    from zoo.serve.workers import run_workers
 
     workspace = open_zoo(quiet=True).workspace
     none = not open_accounts().all()
@@ -79,9 +87,12 @@ def serve(
         else:
             note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
 
-    run(
-        workspace, Address.checked(host, port, public_url), told, quiet=quiet, log_format=log_format
-    )
+    address = Address.checked(host, port, public_url)
+    if workers == 1:
+        run(workspace, address, told, quiet=quiet, log_format=log_format)
+    else:
+        workspace.close()
+        run_workers(workspace.root, address, workers, told, quiet=quiet, log_format=log_format)
 
 
 @group

@@ -119,7 +119,8 @@ def _said(which: str, scrub: Pass | None) -> str:
     if scrub is None:
         return "no scrub has ended yet"
     read = f"{plural(scrub.files, 'file')}, {size(scrub.bytes)}, {len(scrub.damaged)} damaged"
-    return f"{which} ({scrub.began} to {scrub.ended or 'now'}): {read}"
+    ended = scrub.ended.isoformat() if scrub.ended else "now"
+    return f"{which} ({scrub.began.isoformat()} to {ended}): {read}"
 
 
 @command()

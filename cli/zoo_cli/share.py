@@ -77,6 +77,8 @@ def pull(
     else:
         lines = moved(done.ref, done.moved_from, done.change)
         result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+    if done.copied and done.copied.deprecated:
+        note(f"{name} is deprecated there: {done.copied.deprecated}")
     if done.copied and done.copied.healed:
         healed = plural(len(done.copied.healed), "object here was", "objects here were")
         note(f"{healed} damaged and replaced; look at the rest: zoo verify")

@@ -44,9 +44,9 @@ FIRST = f"""
     provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
     provenance.metrics recipe.data parents freeze.boundary
-    recipe.strategy recipe.epochs provenance.warning not_finite unknown unproven pull facts.results
-    kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated provenance.source
-    sources children metrics.downloads
+    recipe.strategy recipe.epochs provenance.warning deprecated not_finite unknown unproven pull
+    facts.results kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated
+    provenance.source sources children metrics.downloads
 """.split()
 """What `zoo show` prints without --all; with it, this comes first."""
 

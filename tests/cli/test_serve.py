@@ -183,6 +183,8 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
     assert "Here it is: zoo serve user rm" in toy("serve", "user", "delete", "ann").err
     toy("serve", "user", "add", "a/b").refused("'a/b' cannot be an account", "letters, digits")
     toy("serve", "access", "a/b/c", "public").refused("is not a reference")
+    for command in (("access", "te am", "public"), ("quota", "te am", "1GB")):
+        toy("serve", *command).refused("'te am' cannot be a namespace")
     toy("serve", "--host", "0.0.0.0").refused("can be reached by other machines", "--public-url")
     toy("serve", "--public-url", "zoo.lab.org").refused("is no URL of a server")
     for line in ("access team/base king", "role team/base ann", "role team/base ann king",

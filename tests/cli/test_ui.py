@@ -1,4 +1,4 @@
-"""zoo ui: the pages of one's own zoo, for who has the link."""
+"""zoo ui: the pages of one's own zoo, for who has the link, as docs/pages.md shows it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from fakes.checkpoints import add_checkpoint
 from zoo.serve.who.accounts import Accounts
 from zoo.workspace import Workspace
 
+PAGE = (Path(__file__).parents[2] / "docs" / "pages.md").read_text()
 HTML = "text/html,*/*;q=0.8"
 
 
@@ -43,7 +44,9 @@ def started(root: Path, *options: str, **more: str) -> Iterator[str]:
         try:
             assert process.stdout
             said = process.stdout.readline()
-            assert said.startswith(f"{root}, for you alone (Ctrl-C ends it): http")
+            shown = re.search(r"^/home/ana/zoo(, .*)http\S+$", PAGE, re.MULTILINE)
+            assert shown
+            assert said.startswith(f"{root}{shown[1]}http")
             link = said.split()[-1]
             yield link
             process.send_signal(signal.SIGINT)

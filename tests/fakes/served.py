@@ -20,7 +20,7 @@ from zoo.serve.who.accounts import Accounts
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 
-__all__ = ["CONFIG", "Got", "Served", "serving", "with_files"]
+__all__ = ["CONFIG", "Got", "Served", "ask", "commit", "serving", "with_files"]
 
 
 CONFIG = b'{"architecture": "toynet", "architectures": ["Toy"], "model_type": "toy"}'
@@ -56,6 +56,37 @@ class Got:
         return self.headers.get("x-error-code", "")
 
 
+def ask(
+    url: str,
+    path: str,
+    method: str = "GET",
+    *,
+    token: str | None = None,
+    body: bytes = b"",
+    **headers: str,
+) -> Got:
+    """Send one request to a server, as `Served.ask` does."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent |= {"Authorization": f"Bearer {token}"} if token else {}
+    connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
+    try:
+        connection.request(method, path, body or None, sent)
+        answer = connection.getresponse()
+        named = {name.lower(): value for name, value in answer.getheaders()}
+        return Got(answer.status, named, answer.read())
+    finally:
+        connection.close()
+
+
+def commit(url: str, repo: str, text: str, token: str, parent: str = "") -> Got:
+    """Send ``text`` as the README of a repository; with ``parent``, only on that commit."""
+    readme = {"key": "file", "value": {"path": "README.md", "content": text}}
+    header = {"summary": text} | ({"parentCommit": parent} if parent else {})
+    lines = [{"key": "header", "value": header}, readme]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    return ask(url, f"/api/models/{repo}/commit/main", "POST", token=token, body=body)
+
+
 @dataclass(frozen=True)
 class Served:
     """A server at ``url``, of the zoo in ``root``."""
@@ -84,10 +115,7 @@ class Served:
 
     def commit(self, repo: str, text: str, token: str) -> Got:
         """Send ``text`` as the README of a repository."""
-        readme = {"key": "file", "value": {"path": "README.md", "content": text}}
-        lines = [{"key": "header", "value": {"summary": text}}, readme]
-        body = "\n".join(map(json.dumps, lines)).encode()
-        return self.ask(f"/api/models/{repo}/commit/main", "POST", token=token, body=body)
+        return commit(self.url, repo, text, token)
 
     def ask(
         self,
@@ -99,16 +127,7 @@ class Served:
         **headers: str,
     ) -> Got:
         """Send one request, its path as it stands here; headers are written with underscores."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent |= {"Authorization": f"Bearer {token}"} if token else {}
-        connection = http.client.HTTPConnection(self.url.partition("://")[2], timeout=60)
-        try:
-            connection.request(method, path, body or None, sent)
-            answer = connection.getresponse()
-            named = {name.lower(): value for name, value in answer.getheaders()}
-            return Got(answer.status, named, answer.read())
-        finally:
-            connection.close()
+        return ask(self.url, path, method, token=token, body=body, **headers)
 
 
 @contextmanager

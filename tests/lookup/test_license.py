@@ -9,7 +9,7 @@ from fakes.checkpoints import add_checkpoint, tensors
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
-from zoo.lookup.details import details
+from zoo.lookup.details import details, warning_of
 from zoo.lookup.license import terms
 from zoo.lookup.lineage import lineage
 from zoo.workspace import Workspace
@@ -68,6 +68,9 @@ def test_terms_follow_lineage_whatever_is_said(zoo: Workspace) -> None:
     assert "its license is given as mit" in shown["terms"]["warning"]
     assert shown["terms"]["warning"] in lineage(zoo, AGAIN).to_json()["warnings"]
     assert details(zoo, BASE).to_json()["children"] == 1
+    known = {name: zoo.names.resolve(name)[1] for name in (TUNED, AGAIN)}
+    assert warning_of(zoo, known[TUNED]) == "", "a push says the same"
+    assert warning_of(zoo, known[AGAIN]) == shown["terms"]["warning"]
 
 
 def test_terms_of_what_is_not_here(zoo: Workspace) -> None:

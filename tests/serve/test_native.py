@@ -258,14 +258,18 @@ def test_names_are_deleted_protected_and_restored(
     digest = add_checkpoint(mine, "ann/gone", tensors(4))
     push(mine, "ann/gone", team.url)
     login(team, "ann", "append")
-    for work in (partial(names.protect, on=True), names.delete):
+    end = partial(names.deprecate, text="use ann/net")
+    for work in (partial(names.protect, on=True), names.delete, end):
         with pytest.raises(Forbidden, match="append only"):
             work(mine, Reference.parse("ann/gone"), team.url)
     login(team, "ann")
     ref = Reference.parse("ann/gone")
     names.protect(mine, ref, team.url, on=True)
+    end(mine, ref, team.url)
+    assert pull(theirs, "ann/gone", team.url)[1].deprecated == "use ann/net"
     with pytest.raises(Conflict, match="protected"):
         names.delete(mine, ref, team.url)
+    names.deprecate(mine, ref, team.url, "")
     names.protect(mine, ref, team.url, on=False)
     names.delete(mine, ref, team.url)
     key = name_of("manifests", digest)
@@ -281,6 +285,8 @@ def test_names_are_deleted_protected_and_restored(
     assert [each.action for each in told if each.action != "refused"] == [
         "name made",
         "name protected",
+        "name deprecated",
+        "name undeprecated",
         "name unprotected",
         "name deleted",
         "name restored",
@@ -289,6 +295,8 @@ def test_names_are_deleted_protected_and_restored(
     assert [each.why for each in entries(team, "ann/gone")] == [
         "push",
         "protect",
+        "deprecate",
+        "undeprecate",
         "unprotect",
         "delete",
         "restore",

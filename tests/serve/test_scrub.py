@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 
@@ -121,8 +121,9 @@ def test_it_is_slow_and_waits_for_requests(
 
 
 def test_a_damaged_note_and_an_end_are_no_failure(workspace: Workspace) -> None:
-    workspace.store.disk.put(FILE, b"{")
-    assert read_scrubbed(workspace.store) == Scrubbed()
+    for text in (b"{", b'{"last": {"began": "yesterday"}}', b'{"written": "2026-01-01T00:00:00"}'):
+        workspace.store.disk.put(FILE, text)
+        assert read_scrubbed(workspace.store) == Scrubbed()
     made = scrub(workspace, [])
     made._ended.set()
     made.work()
@@ -163,7 +164,9 @@ def test_what_is_wrong_with_the_setup(
         monkeypatch.setattr("time.time", lambda: 0.0)
         assert "bytes are free" in found()
         assert "the clock of the disk is" in found()
-        old = module.Pass(began="2020-01-01T00:00:00+00:00", ended="2020-01-02T00:00:00+00:00")
+        old = module.Pass(
+            began=datetime(2020, 1, 1, tzinfo=UTC), ended=datetime(2020, 1, 2, tzinfo=UTC)
+        )
         assert "no scrub has ended since 2020" in str(
             check.problems(workspace, accounts, Scrubbed(last=old))
         )

@@ -258,12 +258,13 @@ def test_each_text_with_each(
 @pytest.mark.long
 def test_texts_of_a_move(home: Path, images: Path, tmp_path: Path) -> None:
     entry = {"number": 1, "manifest": "blake3:" + "0" * 64, "previous": None, "at": "", "by": "",
-             "why": "", "note": ""}  # fmt: skip
+             "why": "", "note": "", "deprecated": ""}  # fmt: skip
     assert {field.name for field in fields(RefEntry)} == {*entry, "deleted", "intact", "protected"}
     with zoo.open(home) as z:
         _, digest = z.workspace.names.resolve(BASE)
     for number, text in enumerate(TEXTS):
-        move = {**entry, "manifest": str(digest), "at": text, "by": text, "why": text, "note": text}
+        told = dict.fromkeys(("at", "by", "why", "note", "deprecated"), text)
+        move = {**entry, "manifest": str(digest), **told}
         folder = home / "refs" / "team" / f"pulled{number}" / "latest"
         folder.mkdir(parents=True)
         (folder / "00000001.json").write_text(json.dumps(move))

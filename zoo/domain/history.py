@@ -42,6 +42,7 @@ class RefEntry(Result):
         note: What the user said of that.
         deleted: Whether the name was deleted; ``manifest`` is then what it pointed at last.
         protected: Whether the name may not be moved or deleted from here on.
+        deprecated: Why it is to be used no more, and what instead; empty if it may be.
         intact: Whether all is as it was written; a changed text stops nobody, and verify tells.
     """
 
@@ -54,6 +55,7 @@ class RefEntry(Result):
     note: str = ""
     deleted: bool = False
     protected: bool = False
+    deprecated: str = ""
     intact: bool = field(default=True, compare=False)
 
     @property
@@ -99,6 +101,7 @@ class RefEntry(Result):
             **({"note": self.note} if self.note else {}),
             **({"deleted": True} if self.deleted else {}),
             **({"protected": True} if self.protected else {}),
+            **({"deprecated": self.deprecated} if self.deprecated else {}),
         }
 
     def to_bytes(self) -> bytes:
@@ -142,6 +145,7 @@ class RefEntry(Result):
                 note=_text(raw.get("note", "")),
                 deleted=bool(raw.get("deleted", False)),
                 protected=bool(raw.get("protected", False)),
+                deprecated=_text(raw.get("deprecated", "")),
                 intact=intact,
             )
         except MALFORMED as error:

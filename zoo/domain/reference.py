@@ -9,7 +9,7 @@ from typing import Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["DEFAULT_TAG", "Reference", "check_case", "is_pattern"]
+__all__ = ["DEFAULT_TAG", "Reference", "check_case", "check_namespace", "is_pattern"]
 
 DEFAULT_TAG = "latest"
 """The tag of a name that is written without one."""
@@ -72,6 +72,19 @@ class Reference:
 
     def __str__(self) -> str:
         return self.path if self.tag == DEFAULT_TAG else f"{self.path}:{self.tag}"
+
+
+def check_namespace(text: str, what: str = "a namespace") -> None:
+    """See that names can begin with a text, which is to be ``what``.
+
+    Raises:
+        InvalidReference: They cannot.
+    """
+    try:
+        Reference(text, text)
+    except InvalidReference as error:
+        allowed = "1 to 128 letters, digits, '.', '_' or '-'"
+        raise InvalidReference(f"'{text}' cannot be {what}: {allowed}", hint="") from error
 
 
 def is_pattern(text: str) -> bool:

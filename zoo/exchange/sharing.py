@@ -55,6 +55,8 @@ class Pulled(Result):
         data: dict[str, object] = {name: plain(getattr(self, name)) for name in named}
         if self.copied is not None:
             data |= _counts(self.copied, "received")
+            if self.copied.deprecated:
+                data["deprecated"] = self.copied.deprecated
         if (release := self.release) is not None:
             data |= {
                 "source": release.source,
@@ -74,7 +76,8 @@ class Pushed(Result):
         ref: Its name in the store.
         copied: What was sent to the store.
         published: What was published, if that was at the model hub.
-        warning: What its training, import or `zoo verify` said against it; else empty.
+        warning: What its training, import or `zoo verify` said against it, and where its license
+            leaves out a limit of what it derives from; else empty.
     """
 
     manifest: Digest

@@ -59,6 +59,7 @@ class CheckpointDetails(Result):
         terms: What the licenses come to.
         unknown: What nobody has said of it (`zoo.domain.manifest.Manifest.unknown`).
         unproven: What the manifest says of bytes that are not here; empty if nothing.
+        deprecated: Why the name is to be used no more; empty if it may be.
         not_finite: Which weights `zoo verify` has found to be NaN or infinite, if the manifest does
             not say it; empty if none, or nobody has looked.
     """
@@ -78,6 +79,7 @@ class CheckpointDetails(Result):
     terms: Terms
     unknown: tuple[str, ...]
     unproven: str
+    deprecated: str
     not_finite: str
 
     def to_json(self) -> Json:
@@ -192,15 +194,25 @@ def details(workspace: Workspace, name: str) -> Details:
         terms=terms(workspace, str(ref or digest), manifest),
         unknown=manifest.unknown,
         unproven=_unproven(manifest),
+        deprecated=_deprecated(workspace, ref),
         not_finite="" if found == manifest.provenance.get("warning") else found,
     )
 
 
+def _deprecated(workspace: Workspace, ref: Reference | None) -> str:
+    newest = workspace.store.read_ref(ref) if ref else None
+    return newest.deprecated if newest and not newest.deleted else ""
+
+
 def warning_of(workspace: Workspace, digest: Digest) -> str:
-    """What its training, its import or `zoo verify` said against a checkpoint; empty if nothing."""
+    """What its training, its import or `zoo verify` said against a checkpoint, and which limit of
+    what it derives from its license leaves out; empty if nothing.
+    """
     manifest = manifest_if_any(workspace.store, digest)
     said = manifest.provenance.get("warning", "") if manifest else ""
-    return said or known_not_finite(workspace.own(NOT_FINITE), digest)
+    said = said or known_not_finite(workspace.own(NOT_FINITE), digest)
+    license_ = terms(workspace, str(digest), manifest).warning if manifest else ""
+    return "; ".join(filter(None, (said, license_)))
 
 
 def _sources(

@@ -21,6 +21,7 @@ from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.watch.logs import Format, logging_as
+from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import Alone
@@ -28,7 +29,16 @@ from zoo.serve.who.open import FILE, open_file
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
-__all__ = ["Address", "Server", "run", "run_alone"]
+__all__ = [
+    "DRAIN_SECONDS",
+    "END_SECONDS",
+    "Address",
+    "Server",
+    "listen",
+    "run",
+    "run_alone",
+    "url_of",
+]
 
 LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
@@ -47,6 +57,8 @@ class Server(uvicorn.Server):
         workspace: The zoo, which is closed with it.
         address: Where it listens; port 0 is any that is free.
         told: Called once it answers.
+        worker: Which it is of several processes that answer together, and where they listen. Of
+            those the first one does what is to be done beside answering.
         own: If it is for one person alone, how that one comes in, and accounts for the while.
 
     Attributes:
@@ -58,22 +70,23 @@ class Server(uvicorn.Server):
         workspace: Workspace,
         address: Address,
         told: Callable[[str], None] = lambda _: None,
+        worker: tuple[int, socket.socket] | None = None,
         own: tuple[Alone, Accounts] | None = None,
     ) -> None:
-        self.listening = _listen(address)
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        self.url = address.public_url or f"http://{host}:{self.listening.getsockname()[1]}"
+        number, self.listening = worker or (0, listen(address))
+        self.url = url_of(address, self.listening)
         self.told = told
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "scrub": self._scrub}
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in beside.items()
-            if not own  # who looks at a zoo does not change it
+            if number == 0 and not own  # who looks at a zoo does not change it
         ]
         workspace.registry  # noqa: B018 - opened by one thread
         alone, accounts = own or (None, Accounts.of(workspace))
-        self.hub = Hub(workspace, accounts, bool(address.public_url), alone)
+        metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
+        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics)
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -165,7 +178,18 @@ def _try(what: Callable[[], None]) -> None:
         LOG.exception("not all is looked after")
 
 
-def _listen(address: Address) -> socket.socket:
+def url_of(address: Address, listening: socket.socket) -> str:
+    """Where a server answers."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return address.public_url or f"http://{host}:{listening.getsockname()[1]}"
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        Unavailable: It cannot be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         listening = socket.create_server(
@@ -223,4 +247,4 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
         def tell(url: str) -> None:
             told(f"{url}/-/open?key={alone.key}")
 
-        Server(workspace, address, tell, (alone, accounts)).run()
+        Server(workspace, address, tell, own=(alone, accounts)).run()

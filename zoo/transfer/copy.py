@@ -62,6 +62,7 @@ class Copied:
         damaged: What parents need, damaged here or there, so that nothing was coded against it.
         moved_from: What the name pointed at before, if that was another checkpoint.
         change: What differs from that for those who use the name.
+        deprecated: Why the name there is to be used no more; empty if it may be.
     """
 
     manifest: Digest
@@ -74,6 +75,7 @@ class Copied:
     damaged: frozenset[Digest] = frozenset()
     moved_from: Digest | None = None
     change: Change | None = None
+    deprecated: str = ""
 
     @property
     def sent_objects(self) -> int:

@@ -9,7 +9,13 @@ from fnmatch import fnmatchcase
 from zoo.domain.history import RENAMED, RENAMES, RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import Conflict, InvalidOption, MissingObject, UnknownName
-from zoo.reflog import append_deletion, append_protection, append_restoration, check_movable
+from zoo.reflog import (
+    append_deletion,
+    append_deprecation,
+    append_protection,
+    append_restoration,
+    check_movable,
+)
 from zoo.store.manifests import has_all_of
 from zoo.transfer.sync import lost, note_there, present
 from zoo.workspace import Check, Workspace
@@ -17,6 +23,7 @@ from zoo.workspace import Check, Workspace
 __all__ = [
     "delete",
     "deleted",
+    "deprecate",
     "entry",
     "matching",
     "protect",
@@ -120,6 +127,22 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_protection(store, ref, on=on)
+    note_there(workspace, remote, ref, done)
+    return done
+
+
+def deprecate(workspace: Workspace, ref: Reference, remote: str | None, text: str) -> RefEntry:
+    """Say why a name is to be used no more, here or at a remote; an empty ``text`` ends that.
+
+    Raises:
+        UnknownName: No such name there.
+        Conflict: Someone else moved it meanwhile.
+    """
+    if not remote:
+        return workspace.deprecate(ref, text)
+    store = workspace.remotes.connect(remote)
+    present(store, ref, remote)
+    done = append_deprecation(store, ref, text)
     note_there(workspace, remote, ref, done)
     return done
 

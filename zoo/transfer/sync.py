@@ -178,7 +178,8 @@ def pull(
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     note_there(workspace, where, ref, entry)
     change = change_from(store, before, manifest_if_any(store, entry.manifest))
-    return target, replace(copied, moved_from=before, change=change)
+    told = replace(copied, moved_from=before, change=change, deprecated=entry.deprecated)
+    return target, told
 
 
 def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:

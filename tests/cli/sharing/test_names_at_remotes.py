@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,29 @@ def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: 
     assert (again.code, "unknown checkpoint in lab" in again.err) == (1, True)
     assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
     assert bare("pull", NAME, "--from", "lab").code == 0
+
+
+def test_a_name_is_deprecated_and_who_pulls_it_is_told(bare: Run, mine: Path, lab: Path) -> None:
+    bare("deprecate", NAME, "wrong labels", "--at", "lab")
+    told = bare("pull", NAME, "--from", "lab")
+    assert f"{NAME} is deprecated there: wrong labels" in told.err
+    assert bare("pull", NAME, "--from", "lab", "--json").json["deprecated"] == "wrong labels"
+    assert "deprecated" not in bare("show", NAME).out
+    assert bare("deprecate", NAME, "use team/b").out == f"{NAME} is deprecated: use team/b\n"
+    assert re.search("^deprecated: +use team/b$", bare("show", NAME).out, re.MULTILINE)
+    for on in ((), ("--off",)):
+        bare("protect", NAME, *on)
+        assert "use team/b" in bare("show", NAME).out, "a protection leaves it"
+    bare("delete", NAME)
+    bare("delete", "--restore", NAME)
+    assert "use team/b" in bare("show", NAME).out
+    bare("tag", NAME, "team/copy")
+    assert "deprecated" not in bare("show", "team/copy").out
+    for line in ((NAME,), (NAME, "  "), (NAME, "why", "--off")):
+        asked = bare("deprecate", *line)
+        assert (asked.code, "say why" in asked.err) == (2, True)
+    bare("deprecate", NAME, "--off")
+    assert "deprecated" not in bare("show", NAME).out
 
 
 def test_a_name_without_a_number_left_is_not_said_to_move(bare: Run, mine: Path, lab: Path) -> None:

@@ -178,6 +178,11 @@ def test_what_is_too_large_or_damaged_is_not_measured(
             assert found.done.is_set()
             assert found.problem == "the bytes of one of them cannot be read"
             assert found.units["layer3.0"].distance, "what came before is known"
+            assert far.of(base, tuned, 60) is found
+            flip(root / "objects" / theirs.hex[:2] / theirs.hex)  # back to what it was
+            monkeypatch.setattr(apart, "AGAIN_SECONDS", 0)
+            found = far.of(base, tuned, 60)
+            assert (found.problem, found.done.is_set()) == ("", True)
         assert far.of(base, tuned, 0) is found
         assert not far.of(tuned, base, 0).done.is_set(), "nothing begins any more"
 

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from fakes.browser import browsing, watched
 from fakes.checkpoints import add_checkpoint
-from fakes.paged import NASTY, canaries, page, text_of
+from fakes.paged import HTML, NASTY, canaries, page, text_of
+from fakes.prepared import copy_zoo
 from fakes.served import CONFIG, Served, serving, with_files
 from lxml import html
 from playwright.sync_api import Dialog
@@ -82,6 +83,13 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     side = int(32 / manifest.preprocessing.crop_pct)
     assert f"shorter side is {side} (bilinear), the middle 32 x 32" in drawn
     assert len(got.body) < 100_000
+
+
+@pytest.mark.parametrize("place", ["", "/layers", "/files", "/versions"])
+def test_each_page_leads_to_its_twin(tuned: Served, place: str) -> None:
+    _, tree = page(tuned, f"/team/tuned{place}?revision=v1")
+    (link,) = tree.xpath("//footer//a/@href")
+    assert tuned.ask(link).json["chosen"]["revision"] == "v1"
 
 
 def test_its_twin_says_the_same(tuned: Served) -> None:
@@ -198,12 +206,11 @@ def test_what_is_empty_or_not_there_is_told(hostile: Served) -> None:
     token = hostile.token("eve", "write")
     made = json.dumps({"name": "new"}).encode()
     assert hostile.ask("/api/repos/create", "POST", token=token, body=made).status == 200
-    for place in ("", "/files", "/versions"):
+    for place in ("", "/layers", "/files", "/versions"):
         got, tree = page(hostile, f"/eve/new{place}", token)
         assert got.status == 200
         assert "Nothing was sent yet" in text_of(tree)
         assert f"zoo push eve/new --to {hostile.url}" in text_of(tree)
-    assert hostile.ask("/eve/new/layers", token=token).code == "EntryNotFound"
     for path in ("/team/none", "/team/none/layers", "/team/none/files", "/eve/new/files.json"):
         assert hostile.ask(path).code == "RepoNotFound"
     assert hostile.ask("/team/nasty?revision=no").code == "RevisionNotFound"
@@ -219,7 +226,25 @@ def test_files_alone_have_a_page(hostile: Served) -> None:
     assert (got.status, canaries(tree)) == (200, [])
     assert "Words <script>alert(1)</script>" in text_of(tree, "//section[@class='readme']")
     assert "files only" in text_of(tree)
+    assert "Layers are those of a checkpoint" in text_of(
+        page(hostile, "/eve/files/layers", token)[1]
+    )
     assert f"{hostile.url}/eve/files/resolve/main/README.md" in text_of(tree)
+
+
+def test_behind_a_path_all_links_have_it(tuned_home: Path, tmp_path: Path) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with serving(root, "https://lab.example/zoo") as served:
+        served.accounts.set_level("team", level="public")
+        for place in ("", "/layers", "/files", "/versions"):
+            got = served.ask(f"/zoo/team/tuned{place}", Host="lab.example", Accept=HTML)
+            assert got.status == 200
+            tree = html.fromstring(got.body.decode())
+            links = [*tree.xpath("//@href | //@src | //form/@action")]
+            assert [link for link in links if not link.startswith(("/zoo/", "#"))] == []
+            assert place or "https://lab.example/zoo/team/tuned/resolve/main/" in text_of(tree)
+        got = served.ask("/zoo/team/tuned/tree/main", Host="lab.example")
+        assert got.headers["location"] == "/zoo/team/tuned/files?revision=main"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from threading import Lock
 from urllib.parse import urlencode
 
 from zoo.domain.digest import Digest
@@ -19,6 +19,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.blobs import Blobs
 from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
+from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
@@ -49,8 +50,6 @@ class Hub:
         alone: Who has the link to it, where it is somebody's own, on their own machine.
         behind_proxy: Whether requests may come through another program.
         under_way: Requests that are being answered.
-        changing: Held while a name moves, or a repository is made, moved or deleted: else what goes
-            on in one that was deleted meanwhile would make it again.
     """
 
     workspace: Workspace
@@ -58,7 +57,6 @@ class Hub:
     behind_proxy: bool = False
     alone: Alone | None = None
     under_way: int = 0
-    changing: Lock = field(default_factory=Lock)
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(init=False)
     views: Views = field(init=False)
@@ -83,6 +81,12 @@ class Hub:
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """What is held while a name moves, or a repository is made, moved or deleted: else what
+        goes on in one that was deleted meanwhile would make it again.
+        """
+        return alone_in(self.workspace.store.disk, "refs")
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP and

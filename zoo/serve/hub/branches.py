@@ -99,7 +99,7 @@ def _make(ask: Ask, name: str, revision: str, message: str = "") -> Reference:
     ask.check_here(commit.manifest)
     ask.check_move(ref, None, onward=True)
     try:
-        with ask.hub.changing:
+        with ask.hub.changing():
             ask.check_there()
             entry = workspace.move(
                 ref, commit.manifest, branched(commit), note=message, check=check

@@ -226,7 +226,7 @@ def _move(
             raise _Moved
 
     try:
-        with ask.hub.changing:
+        with ask.hub.changing():
             if version is None:
                 ask.check_there()
             entry = workspace.move(ref, digest, SENT, note=message, check=check)

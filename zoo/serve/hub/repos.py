@@ -67,7 +67,7 @@ def create(ask: Ask) -> Answer:
     said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
     if not ask.may("write", path):
         raise ask.forbidden("write", path)
-    with ask.hub.changing:
+    with ask.hub.changing():
         if ask.hub.exists(path):
             raise Refused("Conflict", f"there is a repository {path} already", data=said)
         _check_free(ask, path)
@@ -80,7 +80,7 @@ def create(ask: Ask) -> Answer:
 def delete(ask: Ask) -> Answer:
     """Delete a repository with all its versions, of which none is protected."""
     path = ask.call.read(Named).path(ask)
-    with ask.hub.changing:
+    with ask.hub.changing():
         ask.require("delete", path)
         versions = ask.hub.history.all_versions(path)
         for each in versions:
@@ -97,7 +97,7 @@ def move(ask: Ask) -> Answer:
     """Give a repository another name, to which the old one leads from then on."""
     wanted = ask.call.read(Move)
     old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
-    with ask.hub.changing:
+    with ask.hub.changing():
         _move(ask, old, new)
     return json_answer({"url": f"{ask.call.base}/{new}"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from datetime import datetime
 
 from msgspec.json import encode
 
@@ -51,8 +50,8 @@ def _scrubbed(known: Scrubbed) -> dict[str, float]:
     damaged = {name for each in (known.last, known.now) if each for name in each.damaged}
     figures: dict[str, float] = {"zoo_scrub_damaged": len(damaged)}
     if last := known.last:
-        ended = datetime.fromisoformat(last.ended).timestamp()
-        figures |= {"zoo_scrub_ended_seconds": ended}
+        if last.ended:
+            figures |= {"zoo_scrub_ended_seconds": last.ended.timestamp()}
         figures |= {"zoo_store_files": last.files, "zoo_store_bytes": last.bytes}
     return figures
 

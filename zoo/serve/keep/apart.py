@@ -6,6 +6,7 @@ It takes as long as to read all that differs, so whoever asks gets what is known
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ whole; of larger ones it is not told.
 """
 ROOM, WAITING = 20_000, 32
 """Units that are kept in memory; pairs that wait to be worked out."""
+AGAIN_SECONDS = 60.0
+"""After so long it is tried again where it has failed: what is damaged can be repaired."""
 
 
 @dataclass(slots=True)
@@ -40,12 +43,20 @@ class Distances:
         known: Whether units are those of the networks, rather than read off names of tensors.
         done: Set once there is no more to come.
         problem: Why that is not all; empty if it is.
+        ended: When it was, by `time.monotonic`.
     """
 
     units: dict[str, UnitDiff] = field(default_factory=dict)
     known: bool = False
     done: Event = field(default_factory=Event)
     problem: str = ""
+    ended: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it has failed so long ago that it is tried again."""
+        failed = self.done.is_set() and self.problem
+        return bool(failed) and time.monotonic() - self.ended >= AGAIN_SECONDS
 
 
 class Apart:
@@ -65,7 +76,7 @@ class Apart:
         """
         with self._starting:
             found = self._recent.get((before, after))
-            if found is None:
+            if found is None or found.over:
                 found = Distances()
                 if self._closed or self._waiting >= WAITING:
                     return found  # whoever asks again may be luckier
@@ -93,6 +104,7 @@ class Apart:
             with self._starting:
                 self._waiting -= 1
                 self._recent.put((before, after), found)  # now that it is known how large it is
+            found.ended = time.monotonic()
             found.done.set()
 
     def _fill(self, before: Digest, after: Digest, found: Distances) -> None:

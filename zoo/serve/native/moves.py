@@ -38,7 +38,7 @@ def move(ask: Ask, to: Entry, data: bytes) -> Answer:
     except InvalidManifest as error:
         raise Refused("BadRequest", str(error)) from None
     hub = ask.hub
-    with patient_upload(hub.workspace.store), hub.changing:  # from here on nothing is pruned
+    with patient_upload(hub.workspace.store), hub.changing():  # from here on nothing is pruned
         now = hub.workspace.store.read_ref(ref)
         if _is_again(ask, wanted, now):
             return Answer(status=201)
@@ -66,7 +66,8 @@ def _is_again(ask: Ask, wanted: RefEntry, now: RefEntry | None) -> bool:
 
 
 def _said(entry: RefEntry) -> tuple[object, ...]:
-    return entry.manifest, entry.previous, entry.note, entry.deleted, entry.protected
+    what = entry.manifest, entry.previous, entry.note
+    return *what, entry.deleted, entry.protected, entry.deprecated
 
 
 def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> None:
@@ -79,6 +80,11 @@ def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> N
         ask.check_move(ref, there, onward=False)  # it keeps others from it
         entry = workspace.protect(ref, on=wanted.protected)
         ask.hub.tell("name protected" if entry.protected else "name unprotected", ref, entry)
+    elif there and stays and wanted.deprecated != there.deprecated:
+        if not ask.may("force", ref.path):
+            raise ask.forbidden("force", ref.path)
+        entry = workspace.deprecate(ref, wanted.deprecated)
+        ask.hub.tell("name deprecated" if entry.deprecated else "name undeprecated", ref, entry)
     elif wanted.deleted or wanted.protected:
         raise Refused("BadRequest", "a name is deleted or protected where it is")
     elif now and stays and not there:

@@ -6,13 +6,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from threading import Lock
 from typing import Annotated
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +21,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.sealed import refusing
+from zoo.serve.keep.alone import alone_in
 from zoo.serve.native.keys import Content, content_of
 from zoo.serve.native.taking import require_sending, small, staged, take, written
 from zoo.store.disk import Disk
@@ -34,9 +32,6 @@ __all__ = ["complete", "put_part", "sent_parts"]
 MOST = OBJECT_BYTES // UPLOAD_PART_BYTES + 1
 PART = re.compile(r"\d{1,4}-[0-9a-f]{64}")
 PIECE = 256 * 1024
-LOCKS: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-"""Of folders of parts that are being put together."""
-LOCKS_LOCK = Lock()
 
 
 class _Whole(msgspec.Struct):
@@ -70,7 +65,7 @@ def complete(ask: Ask, key: str) -> Answer:
     disk = ask.hub.workspace.store.disk
     whole = replace(ask.call, body=small(ask.call.pieces, REQUEST_BYTES)).read(_Whole)
     names = [f"{at}-{digits}" for at, digits in enumerate(whole.parts)]
-    with _completing(folder):
+    with alone_in(disk, folder):  # whoever is second finds it done
         if lacking := {*names} - {*disk.names(folder)}:
             if _is_kept(ask, content):  # the answer was lost, or did not come in time
                 return Answer(status=201)
@@ -83,15 +78,6 @@ def complete(ask: Ask, key: str) -> Answer:
             raise
         _clear(disk, folder)
     return Answer(status=201)
-
-
-@contextmanager
-def _completing(folder: str) -> Iterator[None]:
-    """One at a time puts the parts in a folder together: whoever is second finds it done."""
-    with LOCKS_LOCK:
-        lock = LOCKS.setdefault(folder, Lock())
-    with lock:
-        yield
 
 
 def _is_kept(ask: Ask, content: Content) -> bool:

@@ -10,11 +10,10 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import NoCheckpoint
-from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
 
-__all__ = ["Chosen", "Picked", "need_checkpoint", "path_of", "pick"]
+__all__ = ["Chosen", "Picked", "path_of", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +99,6 @@ def _picked(ask: Ask, chosen: Chosen, digest: Digest) -> Picked:
         manifest=manifest,
         snapshot=snapshot,
     )
-
-
-def need_checkpoint(picked: Picked) -> Manifest:
-    """The manifest of a version.
-
-    Raises:
-        Refused: It has files only, or nothing.
-    """
-    if picked.manifest is None:
-        raise Refused("EntryNotFound", f"{picked.chosen.repo} holds no checkpoint yet, only files")
-    return picked.manifest
 
 
 def path_of(repo: str, rest: str = "", **query: str) -> str:

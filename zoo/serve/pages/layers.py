@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -16,7 +16,7 @@ from zoo.lookup.compare import STATISTICS
 from zoo.lookup.diff import UnitDiff
 from zoo.lookup.units import HEAD, Units, in_order, traced_network, units_of
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.chosen import Chosen, need_checkpoint, pick
+from zoo.serve.pages.chosen import Chosen, pick
 from zoo.serve.pages.seen import Other, Seen
 from zoo.serve.pages.sharing import Share, place, shares, tensors_by_unit
 from zoo.serve.pages.svg import Cell, level_of, strip
@@ -94,7 +94,7 @@ class UnitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayersPage:
-    """The layers of a checkpoint.
+    """The layers of a checkpoint; of a version that has none, nothing but which it is.
 
     Attributes:
         chosen: Which.
@@ -115,20 +115,20 @@ class LayersPage:
     """
 
     chosen: Chosen
-    architecture: str
-    known: bool
-    params: int
-    bytes: int
-    macs: float | None
-    dtypes: Mapping[str, int]
-    outputs_for: str
-    parent: Other | None
-    measuring: bool
-    problem: str
-    units: tuple[UnitRow, ...]
-    more: int
-    folded: bool
-    shares: tuple[Share, ...]
+    architecture: str = ""
+    known: bool = False
+    params: int = 0
+    bytes: int = 0
+    macs: float | None = None
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+    outputs_for: str = ""
+    parent: Other | None = None
+    measuring: bool = False
+    problem: str = ""
+    units: tuple[UnitRow, ...] = ()
+    more: int = 0
+    folded: bool = False
+    shares: tuple[Share, ...] = ()
 
     @property
     def drawn(self) -> Markup:
@@ -145,19 +145,15 @@ class LayersPage:
         ]
         return strip(cells, f"Units of {self.architecture}, from the input to the output")
 
-    @property
-    def largest(self) -> int:
-        """Parameters of the largest unit."""
-        return max((unit.params for unit in self.units), default=0)
-
 
 def look_layers(ask: Ask) -> LayersPage:
     """The layers of a checkpoint; with ``?unit=`` the tensors of that one are listed, however many
-    there are. Raises as `pick`, and of what has files only.
+    there are. Raises as `pick`.
     """
     picked = pick(ask)
-    manifest, digest = need_checkpoint(picked), picked.checkpoint
-    assert digest
+    manifest, digest = picked.manifest, picked.checkpoint
+    if manifest is None or digest is None:
+        return LayersPage(chosen=picked.chosen)
     workspace, seen = ask.hub.workspace, Seen(ask)
     units = units_of(workspace, manifest)
     found = tensors_by_unit(manifest, units)

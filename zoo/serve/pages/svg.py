@@ -4,7 +4,6 @@ looks are classes of the style sheet, as no style may stand in a page.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from zoo.domain.manifest import Preprocessing
 
-__all__ = ["Cell", "bar", "crop", "interval", "level_of", "strip"]
+__all__ = ["Cell", "crop", "interval", "level_of", "strip"]
 
 LEVELS = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 """Distances at which the cell of a strip gets the next color."""
@@ -67,24 +66,10 @@ def _cell(index: int, cell: Cell) -> Markup:
     )
 
 
-def bar(share: float, label: str) -> Markup:
-    """A share of a whole as a bar."""
-    wide = f"{100 * min(1.0, max(0.0, share)):.1f}"
-    return Markup(
-        '<svg class="bar" role="img" viewBox="0 0 100 6" preserveAspectRatio="none" '
-        'aria-label="{}"><rect class="all" width="100" height="6"/>'
-        '<rect class="part" width="{}" height="6"/></svg>'
-    ).format(label, wide)
-
-
 def interval(value: float, low: float | None, high: float | None, label: str) -> Markup:
     """A figure between 0 and 1 as a dot, with its interval as a line."""
-    ends = [100 * min(1.0, max(0.0, each)) for each in (value, low or value, high or value)]
-    if not all(map(math.isfinite, ends)):
-        return Markup()
-    at, first, last = ends
-    if low is not None:
-        first = 100 * min(1.0, max(0.0, low))
+    ends = (value, value if low is None else low, value if high is None else high)
+    at, first, last = (100 * min(1.0, max(0.0, each)) for each in ends)
     return Markup(
         '<svg class="interval" role="img" viewBox="-3 0 106 12" aria-label="{}"><title>{}</title>'
         '<line class="axis" x1="0" x2="100" y1="6" y2="6"/>'

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.limits import SPARE_BYTES
-from zoo.serve.watch.scrub import Scrubbed, age_of
+from zoo.serve.watch.scrub import Scrubbed
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.open import FILE as ACCOUNTS
 from zoo.serve.who.seals import FILE as KEY
@@ -56,5 +56,5 @@ def _scrub(scrubbed: Scrubbed) -> Iterator[str]:
     for each in (scrubbed.last, scrubbed.now):
         for name in each.damaged if each else ():
             yield f"{name} is damaged, as found by a scrub: zoo verify says who needs it"
-    if (last := scrubbed.last) and age_of(last.ended, datetime.now(UTC)) > LATE:
-        yield f"no scrub has ended since {last.ended}: zoo serve does it as it runs"
+    if (last := scrubbed.last) and last.ended and datetime.now(UTC) - last.ended > LATE:
+        yield f"no scrub has ended since {last.ended.isoformat()}: zoo serve does it as it runs"

@@ -4,9 +4,12 @@ of an account.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 __all__ = ["GAUGES", "TYPE", "Metrics"]
 
@@ -25,31 +28,53 @@ GAUGES: Mapping[str, str] = {
 
 
 class Metrics:
-    """The figures of this process; they begin anew with it."""
+    """The figures of a server; they begin anew with it. Where it is several processes, they are
+    those of all: each writes its own into a folder that `prometheus_client` learns of by its
+    variable of the environment.
 
-    def __init__(self) -> None:
+    Args:
+        shared: Whether it is several.
+
+    Attributes:
+        uploads: Files that are arriving now.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
         self._all = CollectorRegistry()
-        self._requests = Counter(
-            "zoo_requests", "Answers, by route and status.", ["route", "status"], registry=self._all
-        )
+        if shared:
+            MultiProcessCollector(self._all)  # type: ignore[no-untyped-call]
+        own = None if shared else self._all
+        text = "Answers, by route and status."
+        self._requests = Counter("zoo_requests", text, ["route", "status"], registry=own)
         text = "From a request's head to the end of its answer, by route."
         self._seconds = Histogram(
-            "zoo_request_seconds", text, ["route"], registry=self._all, buckets=SECONDS
+            "zoo_request_seconds", text, ["route"], registry=own, buckets=SECONDS
         )
-        self._sent = Counter("zoo_sent_bytes", "Bytes of answers.", registry=self._all)
-        self._received = Counter("zoo_received_bytes", "Bytes of requests.", registry=self._all)
-        self.uploads = Gauge("zoo_uploads", "Files that are arriving now.", registry=self._all)
-        self._now = {name: Gauge(name, text, registry=self._all) for name, text in GAUGES.items()}
+        self._sent = Counter("zoo_sent_bytes", "Bytes of answers.", registry=own)
+        self._received = Counter("zoo_received_bytes", "Bytes of requests.", registry=own)
+        text = "Files that are arriving now."
+        self.uploads = Gauge("zoo_uploads", text, registry=own, multiprocess_mode="livesum")
 
     def answered(self, route: str, status: int, seconds: float, received: int, sent: int) -> None:
         """Count an answer to a request; ``route`` is a row of the table, never a client's path."""
-        self._requests.labels(route, status).inc()
+        self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
 
     def text(self, now: Mapping[str, float]) -> bytes:
         """All figures, and those of `GAUGES` as they are now; NaN where one is not known."""
-        for name, gauge in self._now.items():
-            gauge.set(now.get(name, float("nan")))
-        return generate_latest(self._all)
+        looked = CollectorRegistry()
+        looked.register(_Looked(now))
+        return generate_latest(self._all) + generate_latest(looked)
+
+
+class _Looked(Collector):
+    """The figures of `GAUGES`, which are not counted as time goes on."""
+
+    def __init__(self, now: Mapping[str, float]) -> None:
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text in GAUGES.items():
+            yield GaugeMetricFamily(name, text, value=self._now.get(name, float("nan")))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from threading import Event
+from typing import Annotated
 
 import msgspec
 from blake3 import blake3
@@ -23,7 +24,7 @@ from zoo.store import Store
 from zoo.store.encoded import read_encoded
 from zoo.store.listing import KIND_NAMES, list_folder
 
-__all__ = ["FILE", "Pass", "Scrub", "Scrubbed", "age_of", "read_scrubbed"]
+__all__ = ["FILE", "Pass", "Scrub", "Scrubbed", "read_scrubbed"]
 
 LOG = logging.getLogger("zoo.serve")
 FILE = "scrub.json"
@@ -42,20 +43,23 @@ MOST = 1000
 """Damaged files that are told by name."""
 
 
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Pass(msgspec.Struct, kw_only=True):
     """One time through the store.
 
     Attributes:
-        began: When; all times are UTC, ISO 8601.
-        ended: When; empty if it goes on.
+        began: When; all times are UTC.
+        ended: When; None if it goes on.
         at: The last file that was read.
         files: How many were.
         bytes: Their size.
         damaged: Those that are not what was stored.
     """
 
-    began: str
-    ended: str = ""
+    began: Time
+    ended: Time | None = None
     at: tuple[int, str] = (0, "")
     files: int = 0
     bytes: int = 0
@@ -68,7 +72,7 @@ class Scrubbed(msgspec.Struct, kw_only=True):
     """
 
     by: str = ""
-    written: str = ""
+    written: Time | None = None
     now: Pass | None = None
     last: Pass | None = None
 
@@ -114,12 +118,12 @@ class Scrub:
     def look(self) -> None:
         """Begin a pass if it is time, or go on with one, to its end."""
         self._state = state = read_scrubbed(self._store)
-        now = datetime.now(UTC)
-        if state.by != self._id and age_of(state.written, now) < OTHERS:
+        now = _now()
+        if state.by != self._id and state.written and now - state.written < OTHERS:
             return
-        if state.now is None and state.last and age_of(state.last.began, now) < EVERY:
+        if state.now is None and state.last and now - state.last.began < EVERY:
             return
-        state.now = state.now or Pass(began=_text(now))
+        state.now = state.now or Pass(began=now)
         try:
             self._go_on(state.now)
         finally:
@@ -134,7 +138,7 @@ class Scrub:
             if time.monotonic() - noted >= NOTE_SECONDS:
                 self._note()
                 noted = time.monotonic()
-        now.ended = _text(datetime.now(UTC))
+        now.ended = _now()
         self._state.last, self._state.now = now, None
         done = now.files, now.bytes, len(now.damaged)
         LOG.info("scrubbed: %s files, %s bytes, of which %s files are damaged", *done)
@@ -180,17 +184,9 @@ class Scrub:
         self._note()
 
     def _note(self) -> None:
-        self._state.by, self._state.written = self._id, _text(datetime.now(UTC))
+        self._state.by, self._state.written = self._id, _now()
         self._store.disk.put(FILE, msgspec.json.encode(self._state))
 
 
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
-
-
-def age_of(text: str, now: datetime) -> timedelta:
-    """How long ago that was; long if it is no time."""
-    try:
-        return now - datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        return timedelta.max
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
-from zoo.domain.reference import Reference
+from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
 from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
@@ -134,11 +134,7 @@ class Accounts:
             Conflict: There is one of that name.
             InvalidReference: Nobody can be called so: it is a namespace, too, of its own.
         """
-        try:
-            Reference(name, name)
-        except InvalidReference as error:
-            what = "1 to 128 letters, digits, '.', '_' or '-'"
-            raise InvalidReference(f"'{name}' cannot be an account: {what}", hint="") from error
+        check_namespace(name, "an account")
         made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
@@ -384,8 +380,11 @@ class Accounts:
 
 def _check_path(path: str) -> None:
     """See that a text is a namespace or a repository."""
-    namespace, _, name = path.partition("/")
-    Reference(namespace, name if "/" in path else namespace)
+    namespace, slash, name = path.partition("/")
+    if slash:
+        Reference(namespace, name)
+    else:
+        check_namespace(namespace)
 
 
 def _told(token: Token) -> str:

@@ -55,6 +55,8 @@ ACTIONS: Mapping[str, str] = {
     "name made": "a branch or a tag",
     "name protected": "a tag, which stays where it is",
     "name unprotected": "it may move again",
+    "name deprecated": "it is to be used no more, and why",
+    "name undeprecated": "it may be used again",
     "name deleted": "a branch or a tag is gone",
     "name restored": "one that was deleted is there again",
     "pruned": "what nothing reaches was deleted",

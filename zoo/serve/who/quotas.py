@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, delete, select
 
-from zoo.domain.reference import Reference
+from zoo.domain.reference import check_namespace
 from zoo.errors import InvalidOption
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
@@ -42,7 +42,7 @@ class Quotas:
             InvalidReference: It can be none.
             InvalidOption: There are no so many.
         """
-        Reference(namespace, namespace)
+        check_namespace(namespace)
         if bytes_ is not None and not 0 <= bytes_ <= MOST:
             raise InvalidOption("a quota is a number of bytes, such as 200GB")
         with writing(self._engine) as connection:

@@ -1,0 +1,244 @@
+"""Several processes that answer at one address: one that dies is started again, and what is sent
+to one is there for the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from fakes.checkpoints import add_checkpoint, assert_sound
+from fakes.postgres import Server as Postgres
+from fakes.served import Got, ask, commit
+
+from zoo.domain.digest import Digest
+from zoo.domain.limits import UPLOAD_PART_BYTES
+from zoo.logins import ServerUrl, keep_token
+from zoo.serve.keep.alone import alone_in
+from zoo.serve.who.accounts import Accounts
+from zoo.store.disk import Disk
+from zoo.store.listing import name_of
+from zoo.transfer.sync import pull, push
+from zoo.workspace import Workspace
+
+HOLD = """
+import sys
+from pathlib import Path
+from zoo.serve.keep.alone import alone_in
+from zoo.store.disk import Disk
+with alone_in(Disk(Path(sys.argv[1])), "refs"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+SENDS = Path(__file__).parent / "stock_sends.py"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """``zoo serve --workers``, and what its first account may write by."""
+
+    url: str
+    root: Path
+    token: str
+    process: subprocess.Popen[str]
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        pid = self.process.pid
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+@contextmanager
+def serving(root: Path, count: int) -> Iterator[Serving]:
+    with closing(Workspace.create(root)) as made, closing(Accounts.of(made)) as who:
+        who.add("ann")
+        token = str(who.new_token("ann", "x", "write")[1])
+    command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0",
+               "--workers", str(count), "--quiet"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            url = re.search(r"http://[\d.:]+\d", process.stdout.readline())
+            assert url
+            yield Serving(url[0], root, token, process)
+        finally:
+            process.terminate()
+
+
+def until(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def counted(served: Serving) -> float:
+    text = ask(served.url, "/metrics").body.decode()
+    rows = re.findall(r'^zoo_requests_total\{route="GET /api/models".*\} (.+)$', text, re.MULTILINE)
+    return sum(map(float, rows))
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+)
+def two(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    """Two workers, whose accounts and index are in either database."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "postgresql":
+            server: Postgres = request.getfixturevalue("postgres_server")
+            patch.setenv("ZOO_DB", server.database("workers"))
+        with serving(tmp_path_factory.mktemp("workers") / "zoo", 2) as served:
+            yield served
+
+
+def test_one_that_is_killed_is_started_again(two: Serving, tmp_path: Path) -> None:
+    before = counted(two)
+    for _ in range(20):
+        assert ask(two.url, "/api/models").status == 200
+    assert counted(two) == before + 20, "whichever is asked tells of both"
+    first, second = two.workers()
+    os.kill(first, signal.SIGKILL)
+    for _ in range(20):
+        with suppress(ConnectionError):  # it had this very connection
+            ask(two.url, "/api/models")
+    until(lambda: len(two.workers()) == 2 and first not in two.workers())
+    assert second in two.workers()
+    assert counted(two) >= before + 39, "what the first had counted is not lost"
+
+
+def test_parts_are_put_together_by_whichever_is_asked(two: Serving) -> None:
+    pieces = [os.urandom(UPLOAD_PART_BYTES) for _ in range(3)]
+    data = b"".join(pieces)
+    key = name_of("objects", Digest("blake3", blake3(data).hexdigest()))
+    hashes = [blake3(piece).hexdigest() for piece in pieces]
+
+    def send(path: str, method: str, body: bytes) -> Got:
+        return ask(two.url, f"/zoo/v1/parts/{path}", method, token=two.token, body=body)
+
+    for number, piece in enumerate(pieces):
+        assert send(f"{number}-{hashes[number]}/{key}", "PUT", piece).status == 201
+    whole = json.dumps({"parts": hashes}).encode()
+    with ThreadPoolExecutor(12) as pool:
+        got = [*pool.map(lambda _: send(key, "POST", whole), range(12))]
+    assert [each.status for each in got] == [201] * 12
+    with closing(Workspace(two.root)) as there:
+        assert_sound(there.store)
+
+
+def test_what_is_for_one_alone_is_so_for_all_processes(tmp_path: Path) -> None:
+    (tmp_path / "refs").mkdir()
+    got = Event()
+
+    def enter() -> None:
+        with alone_in(Disk(tmp_path), "refs"):
+            got.set()
+
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdin
+        assert other.stdout.readline() == b"in\n"
+        waiting = Thread(target=enter)
+        waiting.start()
+        assert not got.wait(0.2)
+        other.stdin.close()
+        assert got.wait(60)
+        waiting.join()
+
+
+def test_a_push_and_a_pull(two: Serving, tmp_path: Path) -> None:
+    keep_token(ServerUrl.parse(two.url), two.token)
+    with (
+        closing(Workspace.create(tmp_path / "mine")) as mine,
+        closing(Workspace.create(tmp_path / "theirs")) as theirs,
+    ):
+        large = np.random.default_rng(0).standard_normal((2300, 2300), "f4")
+        digest = add_checkpoint(mine, "ann/net", {"large": large})
+        push(mine, "ann/net", two.url)
+        assert pull(theirs, "ann/net", two.url)[1].manifest == digest
+
+
+@pytest.mark.long
+def test_commits_of_many_are_one_line(two: Serving) -> None:
+    """Sixteen send five commits each, on top of whatever is newest: none is lost, none is twice."""
+
+    def newest() -> str:
+        return str(ask(two.url, "/api/models/ann/line", token=two.token).json["sha"])
+
+    def send(writer: int) -> None:
+        for number in range(5):
+            text = f"{writer}-{number}"
+            while commit(two.url, "ann/line", text, two.token, newest()).status != 200:
+                pass
+
+    made = json.dumps({"name": "line", "organization": "ann"}).encode()
+    ask(two.url, "/api/repos/create", "POST", token=two.token, body=made)
+    assert commit(two.url, "ann/line", "first", two.token).status == 200
+    with ThreadPoolExecutor(16) as pool:
+        [*pool.map(send, range(16))]
+    pages = [f"/api/models/ann/line/commits/main?p={page}" for page in range(2)]
+    titles = [row["title"] for page in pages for row in ask(two.url, page, token=two.token).json]
+    everything = {f"{writer}-{number}" for writer in range(16) for number in range(5)}
+    assert sorted(titles) == sorted({"first", *everything})
+    for writer in range(16):
+        own = [title for title in titles[::-1] if title.startswith(f"{writer}-")]
+        assert own == [f"{writer}-{number}" for number in range(5)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("xet", ["0", "1"])
+def test_the_hubs_own_client_sends_to_several(two: Serving, tmp_path: Path, xet: str) -> None:
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    rng = np.random.default_rng(int(xet))
+    for name in ("model.safetensors", "any.bin"):
+        (folder / name).write_bytes(rng.bytes(20 << 20))
+    (folder / "README.md").write_text("some text")
+    env = {
+        **os.environ, "HF_ENDPOINT": two.url, "HF_TOKEN": two.token, "HF_HOME": str(tmp_path / "h"),
+        "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": xet, "HF_HUB_ETAG_TIMEOUT": "60",
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, SENDS, f"ann/sent{xet}", folder], env=env,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    found = json.loads(done.stdout)
+    assert all(found[what] for what in ("again", "whole", "changed", "before"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_all_end_with_who_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    with serving(tmp_path / "zoo", 2) as served:
+        pids = served.workers()
+        served.process.send_signal(how)
+        served.process.wait(60)
+        assert served.process.returncode == (0 if how == signal.SIGTERM else -how)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    with pytest.raises(ConnectionError):
+        ask(served.url, "/api/models")
+
+
+def test_workers_that_cannot_work_are_not_started_for_ever(tmp_path: Path) -> None:
+    with closing(Workspace.create(tmp_path / "zoo")) as made, closing(Accounts.of(made)):
+        pass
+    (tmp_path / "zoo" / "accounts.db").write_bytes(b"no database" * 999)
+    command = [sys.executable, "-m", "zoo_cli", "--home", str(tmp_path / "zoo"), "serve",
+               "--port", "0", "--workers", "2"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "serving" not in done.stdout
