@@ -12,7 +12,7 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["Limit", "Terms", "come_to", "licenses", "terms"]
+__all__ = ["Limit", "Terms", "come_to", "licenses", "limits_of", "terms"]
 
 LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
@@ -61,9 +61,9 @@ def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None
     """The same of known ancestors: what each is called, and its license."""
     known = [(name, manifest.license), *above]
     limits = tuple(
-        Limit(limit, license_, who) for who, license_ in known for limit in _limits(license_)
+        Limit(limit, license_, who) for who, license_ in known for limit in limits_of(license_)
     )
-    own = set(_limits(manifest.license))
+    own = set(limits_of(manifest.license))
     hidden = next((found for found in limits if found.limit not in own), None)
     return Terms(
         limits=limits,
@@ -77,7 +77,8 @@ def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None
     )
 
 
-def _limits(license_: str | None) -> list[str]:
+def limits_of(license_: str | None) -> list[str]:
+    """What a license id says of use: ``non-commercial``, ``research only``; nothing of most."""
     return [limit for pattern, limit in LIMITS if pattern.search((license_ or "").lower())]
 
 

@@ -6,10 +6,14 @@ from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
 from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
+from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.home import home, look_home
 from zoo.serve.pages.layers import look_layers
+from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.run import look_run, run_events
+from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
 from zoo.serve.pages.versions import look_versions
 
@@ -43,6 +47,31 @@ MODEL: tuple[Route[Hub], ...] = (
 )  # fmt: skip
 """Those of a repository; anything that has two parts would fit the first of them."""
 
+RUN = page_routes(
+    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
+    scope="listed", errors=("NotFound",),
+)  # fmt: skip
+TRAINED: tuple[Route[Hub], ...] = (
+    *page_routes(
+        "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
+        scope="listed",
+        errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
+    ),
+    *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
+    # The id takes in all of a part of a path.
+    *reversed(RUN),
+    Route(
+        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
+        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
+    ),
+    *page_routes(
+        f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
+        errors=("RevisionNotFound",),
+    ),
+    *page_routes(f"{REPO}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"),
+)  # fmt: skip
+"""Those of lineage, comparisons and runs."""
+
 PAGES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
@@ -66,6 +95,7 @@ PAGES: tuple[Route[Hub], ...] = (
         method="GET", path="/-/open", scope="open", handler=open_link, page=True,
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
+    *TRAINED,
     *MODEL,
 )  # fmt: skip
 """The routes."""
