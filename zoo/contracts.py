@@ -436,6 +436,14 @@ class Served(Protocol):
     def newest(self) -> Mapping[str, bytes]:
         """The newest entry of each name, by its key, in one go."""
 
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+        """As `Many.present`, before an upload to a name, ``namespace/name:tag``: what may not move
+        is not sent for nothing.
+
+        Raises:
+            Forbidden: The user may not move it.
+        """
+
 
 @runtime_checkable
 class Entered(Protocol):

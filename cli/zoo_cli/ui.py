@@ -20,7 +20,7 @@ PAGE = '<!doctype html><meta http-equiv="refresh" content="0;url={link}"><a href
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: any that is free.")
 @flag("--no-browser", help="Print the link, and open no browser.")
 def ui(port: int, no_browser: bool, as_json: bool) -> None:
-    """Open the pages of this zoo in a browser, for you alone, until Ctrl-C.
+    """Open this zoo's pages in a browser, until Ctrl-C.
 
     They show models, layers, lineage, differences and runs, and change nothing. Only this machine
     reaches them, and only the browser that opens the link, which works once.

@@ -96,9 +96,16 @@ class HttpBackend:
 
     def present(self, keys: Collection[str]) -> dict[str, Stored]:
         """What is under those of ``keys`` under which something is."""
+        return self._present(keys, {})
+
+    def present_to(self, name: str, keys: Collection[str]) -> dict[str, Stored]:
+        """See `zoo.contracts.Served.present_to`."""
+        return self._present(keys, {"to": name})
+
+    def _present(self, keys: Collection[str], more: Mapping[str, str]) -> dict[str, Stored]:
         found, left = dict[str, Stored](), iter(keys)
         while batch := list(islice(left, STAT_KEYS)):
-            answer = self._session.read("/stat", _Stored, {"keys": batch})
+            answer = self._session.read("/stat", _Stored, {"keys": batch, **more})
             found |= {each.name: each for each in _read(answer)}
         return found
 

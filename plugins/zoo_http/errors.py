@@ -49,7 +49,8 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
     if code == "DiskFull":
         return DiskFull(str(url))
     if status == 403:
-        return Forbidden(str(url), said, f"with another token: {login}")
+        hint = f"with another token: {login}" if "token" in said else ""
+        return Forbidden(str(url), said, hint)
     if status == 422:
         return Corrupt("what was sent", "what its digest says", said, str(url))
     if code == "Lacking":

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 import zoo
 import zoo_torch
+from zoo.domain.paired import Paired
 from zoo.errors import Diverged, UnknownName
-from zoo.finetune.results.paired import Paired
 from zoo.finetune.run import Finetuned
 from zoo.lookup.runs import find_run
 from zoo_cli.main import main

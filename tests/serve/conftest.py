@@ -12,6 +12,7 @@ import pytest
 from fakes import warm
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.served import CONFIG, Served, serving, with_files
+from fakes.trained import trained  # noqa: F401 - a fixture of the pages
 
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference

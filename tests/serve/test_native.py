@@ -250,6 +250,33 @@ def test_a_full_namespace_takes_no_push(team: Served, zoos: tuple[Workspace, Wor
     push(mine, "ann/large", team.url)
 
 
+def test_what_may_not_be_pushed_is_not_sent(
+    team: Served, zoos: tuple[Workspace, Workspace], asked: list[str]
+) -> None:
+    """Neither whether the name is there nor what it has is learned."""
+    mine, _ = zoos
+    team.accounts.set_level("closed", level="private")
+    login(team, "ann")
+    said = set()
+    for name in ("closed/net", "other/net"):
+        add_checkpoint(mine, name, tensors(3))
+        asked.clear()
+        with pytest.raises(Forbidden) as refused:
+            push(mine, name, team.url)
+        assert not any(each.startswith("PUT") for each in asked), asked
+        said.add(str(refused.value).replace(name, "NAME"))
+    assert said == {f"{team.url}: that needs the role of writer in NAME, which an admin can give: "
+                    "zoo serve role NAME ann writer"}  # fmt: skip
+    login(team, "ann", "read")
+    add_checkpoint(mine, "ann/own", tensors(3))
+    with pytest.raises(Forbidden, match="this token is to read only") as told:
+        push(mine, "ann/own", team.url)
+    assert "zoo login" in told.value.advice
+    team.accounts.grant("other", "ann", "writer")
+    login(team, "ann")
+    push(mine, "other/net", team.url)
+
+
 def test_names_are_deleted_protected_and_restored(
     team: Served, zoos: tuple[Workspace, Workspace]
 ) -> None:

@@ -87,7 +87,11 @@ def test_nobody_learns_what_is_there_by_making_it(served: Served) -> None:
         for repo in ("secret/net", "secret/nil", "free/net", "shown/net", "team/net")
         for got in [create(served, ann, repo)]
     }
-    assert said == {(403, "Forbidden", b'{"error":"that needs the role of writer in REPO"}')}
+    text = (
+        b"that needs the role of writer in REPO, which an admin can give: "
+        b"zoo serve role REPO ann writer"
+    )
+    assert said == {(403, "Forbidden", b'{"error":"' + text + b'"}')}
     assert create(served, None, "free/net").code == "NoToken"
     assert b"one to append" in create(served, served.token("ann"), "ann/net").body
 

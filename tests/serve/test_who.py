@@ -80,7 +80,7 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
-          "part": f"0-{'0' * 64}", "file": "zoo.css"}  # fmt: skip
+          "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:

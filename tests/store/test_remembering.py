@@ -37,7 +37,7 @@ def test_what_it_learned_is_not_asked_again_until_it_is_written() -> None:
     inner = Counted()
     inner.put("a", [b"one"])
     backend = Remembering(inner)
-    assert backend.learn(["a", "b"]) == {"b"}
+    assert backend.learn(["a", "b"], "team/net") == {"b"}
     backend.rule_out(["c"])
     inner.asked = 0
     assert [*backend.present(["a", "b", "c"])] == ["a"]

@@ -45,7 +45,7 @@ def test_both_forms_are_known(tmp_path: Path) -> None:
         items = [item for item, _ in mine.store.document(digest).objects()]
         present = Store(inner).put("objects", b"".join(mine.store.read("objects", items[0])))
         inner.asked = 0
-        remote = asked_ahead(Store(inner), mine.store, digest)
+        remote = asked_ahead(Store(inner), mine.store, digest, Reference("team", "net"))
         assert inner.asked == 2 * len({digest, *items}) - 1
         for kinds, digests in zip(FORMS, (items, [digest]), strict=True):
             plain = remote.missing(kinds[0], digests)

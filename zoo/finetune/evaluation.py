@@ -30,6 +30,7 @@ from zoo.contracts import Head
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.paired import Paired
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import data_name
@@ -46,7 +47,7 @@ from zoo.finetune.dataset.spec import Opening, is_named
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
-from zoo.finetune.results.paired import Paired, paired
+from zoo.finetune.results.paired import paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.runs import caches

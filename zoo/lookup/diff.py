@@ -16,7 +16,7 @@ from zoo.lookup.units import HEAD
 from zoo.store import Store
 from zoo.workspace import Workspace
 
-__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff"]
+__all__ = ["ClassChanges", "Diff", "Side", "UnitDiff", "diff", "flat", "measured", "unit_diff"]
 
 Changes = Mapping[str, tuple[object, object]]
 """Values that differ, by name: before and after; None where one has none."""
@@ -112,8 +112,9 @@ class Diff(Result):
         return {**data, "classes": data["classes"] or {}}
 
 
-def diff(workspace: Workspace, one: str, other: str) -> Diff:
-    """What changes from the checkpoint ``one`` to the checkpoint ``other``.
+def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) -> Diff:
+    """What changes from the checkpoint ``one`` to the checkpoint ``other``; unless ``measure``, not
+    how far: for that, all bytes of what changed are read.
 
     Raises:
         UnknownName: One of them is not here; near names are suggested.
@@ -128,13 +129,15 @@ def diff(workspace: Workspace, one: str, other: str) -> Diff:
         same=first == second,
         identical_share=found.share,
         units_known=found.known,
-        units=tuple(_unit(workspace.store, unit) for unit in found.units),
+        units=tuple(
+            measured(workspace.store, unit) if measure else unit_diff(unit) for unit in found.units
+        ),
         head=_changes(asdict(before.head), asdict(after.head)),
         classes=_classes(before.classes, after.classes),
         preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
-        backbone=_changes(_flat(asdict(before.backbone)), _flat(asdict(after.backbone))),
-        recipe=_changes(_flat(before.recipe or {}), _flat(after.recipe or {})),
-        freeze=_changes(_flat(before.freeze or {}), _flat(after.freeze or {})),
+        backbone=_changes(flat(asdict(before.backbone)), flat(asdict(after.backbone))),
+        recipe=_changes(flat(before.recipe or {}), flat(after.recipe or {})),
+        freeze=_changes(flat(before.freeze or {}), flat(after.freeze or {})),
         metrics=_changes(before.metrics, after.metrics),
         license=_changes({"license": before.license}, {"license": after.license}),
     )
@@ -145,8 +148,9 @@ def _resolved(workspace: Workspace, name: str) -> tuple[Digest, Manifest]:
     return digest, workspace.store.manifest(digest)
 
 
-def _unit(store: Store, unit: UnitPairs) -> UnitDiff:
-    shown = UnitDiff(
+def unit_diff(unit: UnitPairs) -> UnitDiff:
+    """What became of a unit, as far as it is told without reading its bytes."""
+    return UnitDiff(
         unit=unit.name,
         stage="" if unit.name == HEAD else unit.stage,
         status=unit.status,
@@ -156,12 +160,22 @@ def _unit(store: Store, unit: UnitPairs) -> UnitDiff:
         added=unit.count("added"),
         removed=unit.count("removed"),
     )
+
+
+def measured(store: Store, unit: UnitPairs) -> UnitDiff:
+    """The same with how far it is from what it was.
+
+    Raises:
+        MissingObject: Bytes that are needed are not here.
+        Corrupt: They are damaged.
+    """
+    shown = unit_diff(unit)
     if not shown.changed:
         return shown
     from zoo.lookup.distance import distance
 
-    measured = distance(store, [pair for pair in unit.pairs if pair.learned])
-    return replace(shown, distance=measured.relative, cosine=measured.cosine, note=_note(unit))
+    far = distance(store, [pair for pair in unit.pairs if pair.learned])
+    return replace(shown, distance=far.relative, cosine=far.cosine, note=_note(unit))
 
 
 def _note(unit: UnitPairs) -> str:
@@ -213,12 +227,12 @@ def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Chang
     }
 
 
-def _flat(data: Mapping[str, object], prefix: str = "") -> Json:
+def flat(data: Mapping[str, object], prefix: str = "") -> Json:
     """Nested options under ``outer.inner``."""
     found: Json = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from zoo.domain.manifest import Manifest, Parent
@@ -12,7 +12,7 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["Limit", "Terms", "terms"]
+__all__ = ["Limit", "Terms", "come_to", "licenses", "limits_of", "terms"]
 
 LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
@@ -51,11 +51,19 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     They follow lineage: what was made from weights that are for non-commercial use is so, too,
     whatever its own license says.
     """
-    known = [(name, manifest.license), *_ancestors(workspace, manifest)]
-    limits = tuple(
-        Limit(limit, license_, who) for who, license_ in known for limit in _limits(license_)
+    above = licenses(workspace, manifest)
+    return come_to(
+        name, manifest, [(each.ref or str(each.manifest), found) for each, found in above]
     )
-    own = set(_limits(manifest.license))
+
+
+def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None]]) -> Terms:
+    """The same of known ancestors: what each is called, and its license."""
+    known = [(name, manifest.license), *above]
+    limits = tuple(
+        Limit(limit, license_, who) for who, license_ in known for limit in limits_of(license_)
+    )
+    own = set(limits_of(manifest.license))
     hidden = next((found for found in limits if found.limit not in own), None)
     return Terms(
         limits=limits,
@@ -69,11 +77,15 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     )
 
 
-def _limits(license_: str | None) -> list[str]:
+def limits_of(license_: str | None) -> list[str]:
+    """What a license id says of use: ``non-commercial``, ``research only``; nothing of most."""
     return [limit for pattern, limit in LIMITS if pattern.search((license_ or "").lower())]
 
 
-def _ancestors(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[str, str | None]]:
+def licenses(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[Parent, str | None]]:
+    """The ancestors of a checkpoint, the nearest first, each with its license; None if nobody
+    knows it.
+    """
     parents = [parent for _, parent in manifest.lineage()]
     paths = {parent: _path(parent) for parent in parents}
     indexed = workspace.registry.checkpoint_licenses(parent.manifest for parent in parents)
@@ -83,7 +95,7 @@ def _ancestors(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[str, 
             found = workspace.store.manifest(parent.manifest).license
         except ZooError:  # what the index knows of one that is not here, or is damaged
             found = indexed.get(parent.manifest, listed.get(paths[parent]))
-        yield parent.ref or str(parent.manifest), found
+        yield parent, found
 
 
 def _path(parent: Parent) -> str:

@@ -39,6 +39,7 @@ __all__ = [
     "DIGITS",
     "IMAGES",
     "METRICS",
+    "PREDICTIONS",
     "REPORT",
     "RUN",
     "RUNS",
@@ -63,6 +64,7 @@ IMAGES = "images.txt"
 DIGITS = 16
 """Of each image's digest: no two of any number of images share so many by chance."""
 REPORT = "report.json"
+PREDICTIONS = "predictions.csv"
 STATE = "state.pt"
 WEIGHTS = "weights"
 """The folder of what blends are made of, until a run is done."""
@@ -170,7 +172,7 @@ class Run(Result):
         return cls(folder=folder, **known)
 
     def lines(self) -> Iterator[Json]:
-        """The lines of ``metrics.jsonl``; one that was cut off is left out."""
+        """The lines of ``metrics.jsonl``; one that was cut off, or is none, is left out."""
         try:
             text = read_regular(self.folder / METRICS, METRICS_BYTES)
         except FileNotFoundError:
@@ -178,7 +180,7 @@ class Run(Result):
         for line in text.splitlines():
             try:
                 yield dict(json.loads(line))
-            except ValueError:
+            except (ValueError, TypeError, RecursionError):
                 continue
 
     def images(self) -> frozenset[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "Units",
     "in_order",
     "network_of",
+    "traced_network",
     "units_in",
     "units_like",
     "units_of",
@@ -93,23 +94,33 @@ class Units:
 def units_of(workspace: Workspace, manifest: Manifest) -> Units:
     """The units of a checkpoint, by what the registry keeps of its network."""
     backbone, names = manifest.backbone, [tensor.name for tensor in manifest.tensors]
-    if backbone.options.keys() - PLAIN:
-        with suppress(BrokenPlugin, MissingPackage, UnknownName):
-            version, network = plugins.backbone_version(backbone.plugin), network_of(manifest)
-            if known := workspace.registry.network(backbone.plugin, version, network):
-                return _with_names(backbone.plugin, known, names)
+    if backbone.options.keys() - PLAIN and (known := traced_network(workspace, manifest)):
+        return _with_names(backbone.plugin, known, names)
     return units_like(workspace, backbone, names)
+
+
+def traced_network(workspace: Workspace, manifest: Manifest) -> Hierarchy | None:
+    """The hierarchy of a checkpoint's own network, at its own size and with its own head, as the
+    registry keeps it; None if that was not traced here.
+    """
+    plugin = manifest.backbone.plugin
+    with suppress(BrokenPlugin, MissingPackage, UnknownName):
+        version = plugins.backbone_version(plugin)
+        return workspace.registry.network(plugin, version, network_of(manifest))
+    return None
 
 
 def units_like(workspace: Workspace, backbone: Backbone, names: Collection[str]) -> Units:
     """The units of a network with tensors of these names, by what the registry keeps of its
-    architecture: those that have one.
+    architecture, or else its plugin knows without its library: those that have one.
     """
+    plugin, architecture = backbone.plugin, backbone.architecture
     try:
-        version = plugins.backbone_version(backbone.plugin)
+        version = plugins.backbone_version(plugin)
+        known = workspace.registry.hierarchy(plugin, version, architecture)
+        known = known or _outlined(plugin, architecture)
     except (BrokenPlugin, MissingPackage, UnknownName):
         return Units()
-    known = workspace.registry.hierarchy(backbone.plugin, version, backbone.architecture)
     if known is None:
         return Units()
     units = _with_names(backbone.plugin, known, names)
@@ -117,6 +128,13 @@ def units_like(workspace: Workspace, backbone: Backbone, names: Collection[str])
         return units
     there = {units.own_name(name) for name in names}
     return replace(units, hierarchy=replace(known, units=units_in(known.units, there)))
+
+
+def _outlined(plugin: str, architecture: str) -> Hierarchy | None:
+    known = plugins.known(plugin)
+    with plugins.blaming("zoo.backbones", plugin):
+        outline = known.outline(architecture) if known else None
+    return outline.hierarchy if outline else None
 
 
 def units_in(units: Iterable[Unit], names: Collection[str]) -> tuple[Unit, ...]:

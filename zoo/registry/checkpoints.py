@@ -36,10 +36,12 @@ __all__ = [
     "forget",
     "notes",
     "of_architecture",
+    "of_size",
     "parents",
     "ref",
     "refs",
     "refs_of",
+    "refs_of_each",
     "remove_ref",
     "set_evaluations",
     "set_ref",
@@ -229,6 +231,30 @@ def refs_of(connection: Connection, digest: Digest) -> list[Reference]:
         _reference(row)
         for row in connection.execute(statement.order_by(*table.primary_key.columns))
     ]
+
+
+def of_size(connection: Connection, size: int, most: int) -> list[Digest]:
+    """The checkpoints with about ``size`` bytes, a quarter more or less; the closest first."""
+    bytes_, table = schema.checkpoint.c.bytes, schema.checkpoint
+    statement = (
+        select(table.c.manifest)
+        .where(bytes_.between(size * 3 // 4, size * 5 // 4))
+        .order_by(func.abs(bytes_ - size), table.c.manifest)
+        .limit(most)
+    )
+    return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def refs_of_each(
+    connection: Connection, digests: Iterable[Digest]
+) -> dict[Digest, list[Reference]]:
+    """The refs that point at each of some checkpoints, sorted; those without one are left out."""
+    table = schema.ref
+    statement = select(table).where(among(table.c.manifest, {str(digest) for digest in digests}))
+    found: dict[Digest, list[Reference]] = {}
+    for row in connection.execute(statement.order_by(*table.primary_key.columns)):
+        found.setdefault(Digest.parse(row.manifest), []).append(_reference(row))
+    return found
 
 
 def children(connection: Connection, digest: Digest) -> list[Digest]:

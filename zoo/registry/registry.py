@@ -249,6 +249,8 @@ class Registry:
     ref = _reads(checkpoints.ref)
     refs = _reads(checkpoints.refs)
     refs_of = _reads(checkpoints.refs_of)
+    checkpoints_of_size = _reads(checkpoints.of_size)
+    refs_of_each = _reads(checkpoints.refs_of_each)
     set_ref = _writes(checkpoints.set_ref)
     remove_ref = _writes(checkpoints.remove_ref)
     announce = _writes(checkpoints.announce)

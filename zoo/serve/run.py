@@ -20,6 +20,7 @@ from zoo.serve.http.cycle import ZeroCopyProtocol
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
+from zoo.serve.keep.chunk_list import clear_chunks
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
@@ -137,6 +138,7 @@ class Server(uvicorn.Server):
         told = ""
         while not self._ended.wait(TEND_SECONDS):
             _try(partial(clear_sent, store))
+            _try(partial(clear_chunks, store.disk))
             _try(self.hub.blobs.holders.look_at_all)
             if (day := now()[:10]) != told:
                 told = day

@@ -35,6 +35,13 @@ def present(backend: Backend, keys: Collection[str]) -> Mapping[str, Stored]:
     return backend.present(keys) if isinstance(backend, Many) else stat_each(backend, keys)
 
 
+def present_to(backend: Backend, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+    """As `present`, before an upload to a name. A server raises where the user may not move it."""
+    if isinstance(backend, Served) and backend.served:
+        return backend.present_to(name, keys)
+    return present(backend, keys)
+
+
 def stat_each(backend: Backend, keys: Collection[str]) -> dict[str, Stored]:
     """As `present`, one request per key."""
     with ThreadPoolExecutor(at_once(backend)) as pool:

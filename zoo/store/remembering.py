@@ -8,7 +8,7 @@ from typing import Self
 
 from zoo.contracts import Backend
 from zoo.domain.stored import Stored
-from zoo.store.capabilities import at_once, folders, is_served, newest, present
+from zoo.store.capabilities import at_once, folders, is_served, newest, present, present_to
 
 __all__ = ["Remembering"]
 
@@ -32,9 +32,9 @@ class Remembering:
     def __str__(self) -> str:
         return str(self.backend)
 
-    def learn(self, keys: Collection[str]) -> set[str]:
-        """Ask for many keys in one go; those under which nothing is."""
-        found = present(self.backend, keys)
+    def learn(self, keys: Collection[str], name: str) -> set[str]:
+        """Ask for many keys in one go, before an upload to a name; those under which nothing is."""
+        found = present_to(self.backend, name, keys)
         self._known |= {key: found.get(key) for key in keys}
         return {key for key in keys if key not in found}
 
@@ -56,6 +56,10 @@ class Remembering:
     def folders(self, folder: str) -> Collection[str]:
         """See `Many.folders`."""
         return folders(self.backend, folder)
+
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+        """See `Served.present_to`."""
+        return present_to(self.backend, name, keys)
 
     def newest(self) -> Mapping[str, bytes]:
         """See `Served.newest`."""

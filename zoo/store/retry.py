@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from zoo.contracts import Backend, Many
 from zoo.domain.stored import Stored
 from zoo.errors import BrokenPlugin, Corrupt, Unavailable
-from zoo.store.capabilities import at_once, folders, is_served, newest, stat_each
+from zoo.store.capabilities import at_once, folders, is_served, newest, present_to, stat_each
 
 __all__ = ["Retrying"]
 
@@ -65,6 +65,10 @@ class Retrying:
     def newest(self) -> Mapping[str, bytes]:
         """See `Served.newest`."""
         return self._again(lambda: newest(self.backend) or {})
+
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+        """See `Served.present_to`."""
+        return self._again(lambda: present_to(self.backend, name, keys))
 
     def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
         """See `Many.present`."""

@@ -11,6 +11,7 @@ from itertools import islice
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.store import Store
 from zoo.store.capabilities import is_served
@@ -24,20 +25,23 @@ ASKED = 64
 """Ancestors, the nearest first, that a remote is asked for."""
 
 
-def asked_ahead(remote: Store, store: Store, digest: Digest) -> Store:
+def asked_ahead(remote: Store, store: Store, digest: Digest, ref: Reference) -> Store:
     """A remote that knows what it has of a checkpoint or a snapshot of ``store``, and of what that
     derives from. A folder is asked each time: that costs nothing.
+
+    Raises:
+        Forbidden: The user may not move the name ``ref`` there.
     """
     if remote.is_near:
         return remote
     wanted = {*_wanted(store, digest)}
     keys = {name_of(kind, each): name_of(ENCODED_AS[kind], each) for kind, each in wanted}
     backend = Remembering(remote.backend)
-    missing = backend.learn(keys.keys())
+    missing = backend.learn(keys.keys(), str(ref))
     if is_served(backend):  # it shows all as it is
         backend.rule_out(keys.values())
     else:
-        backend.learn({keys[key] for key in missing})
+        backend.learn({keys[key] for key in missing}, str(ref))
     return Store(backend)
 
 

@@ -62,7 +62,7 @@ def push(
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
     with remote.upload():
         # Only now: what it says is there could be pruned before.
-        remote = asked_ahead(remote, workspace.store, digest)
+        remote = asked_ahead(remote, workspace.store, digest, ref)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
         check(current)

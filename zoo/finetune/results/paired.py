@@ -7,72 +7,34 @@ that are compared, of classes by a sign test, which is McNemar's where each imag
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, wilcoxon
+from scipy.stats import wilcoxon
 from torch.nn.functional import one_hot
 
 from zoo.backbones.taps import HEAD
 from zoo.domain.csv_text import safe_cell
+from zoo.domain.paired import Paired, mcnemar
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
-from zoo.errors import ZooError
 from zoo.finetune.results.interval import Array, blocks
-from zoo.finetune.results.report import PREDICTIONS, Measured
+from zoo.finetune.results.report import Measured
 from zoo.finetune.setup.prepare import Prepared
+from zoo.lookup.predictions import predictions
 from zoo.lookup.runs import Run
-from zoo.store.regular import open_regular
 
-__all__ = ["Gain", "Paired", "earlier_probe", "gain", "paired", "too_few"]
+__all__ = ["Gain", "earlier_probe", "gain", "paired", "too_few"]
 
 FEW = 50
 """Training images of a class, on average, below which training loses to a probe: with 16 the
 default recipe had 0.62 and 0.60 on two sets, the preset small-data 0.91 and 0.80
 (docs/benchmarks.md). That is made for up to some fifty; where training begins to win was not
 measured."""
-LEVEL = 0.05
-"""Below this p a difference is called one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Paired(Result):
-    """How two networks differ, image by image.
-
-    Attributes:
-        images: How many both were asked about.
-        groups: In how many groups these are, an image alone being one; None where each is alone.
-        better: Of how many images (or groups) the first alone is right, or nearer.
-        worse: Of how many the other is.
-        test: ``mcnemar``, of groups ``sign``, or ``wilcoxon``.
-        p: How probable so large a difference is if there is none.
-    """
-
-    images: int
-    groups: int | None = None  # earlier runs did not know
-    better: int
-    worse: int
-    test: str
-    p: float
-
-    @property
-    def first_is_better(self) -> bool:
-        """Whether the first is better by more than chance explains."""
-        return self.p < LEVEL and self.better > self.worse
-
-    def in_words(self, first: str, other: str) -> str:
-        """``3 of 93 images apart, p = 0.25: no difference can be seen``; after their names."""
-        found = "no difference can be seen"
-        if self.p < LEVEL:
-            found = f"{first if self.better > self.worse else other} is better"
-        of = f"{self.images} images" if self.groups is None else f"{self.groups} groups of images"
-        return f"{self.better + self.worse} of {of} apart, p = {self.p:.2g}: {found}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -143,13 +105,11 @@ def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured
     for other in runs:
         if other.status != "done" or not _same_but_for_training(run, other):
             continue
+        said, classes = predictions(other.folder), [safe_cell(name) for name in measured.classes]
         try:
-            with open_regular(other.folder / PREDICTIONS, PREDICTIONS) as file:
-                rows = csv.DictReader(io.TextIOWrapper(file, "utf-8", "surrogateescape"))
-                classes = [safe_cell(name) for name in measured.classes]
-                said = {row["path"]: classes.index(row["predicted"]) for row in rows}
-            answers = torch.tensor([said[safe_cell(image)] for image in measured.images])
-        except (OSError, ValueError, LookupError, csv.Error, ZooError):  # no run's file any more
+            given = [said[str(safe_cell(image))].predicted for image in measured.images]
+            answers = torch.tensor([classes.index(name) for name in given])
+        except (KeyError, ValueError):  # no run's file any more
             continue
         outputs = one_hot(answers, len(measured.classes)).float()
         return measured._replace(outputs=outputs)
@@ -179,8 +139,7 @@ def paired(first: Measured, other: Measured) -> Paired:
     better, worse = int((difference < 0).sum()), int((difference > 0).sum())
     classes, p = first.task == "classification", 1.0
     if better + worse:
-        test = binomtest(better, better + worse) if classes else wilcoxon(difference)
-        p = float(test.pvalue)
+        p = mcnemar(better, worse) if classes else float(wilcoxon(difference).pvalue)
     return Paired(
         images=len(both),
         groups=len(difference) if group else None,

@@ -26,11 +26,10 @@ from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.results import interval as i
 from zoo.finetune.results.interval import Array, Matrix
-from zoo.lookup.runs import REPORT
+from zoo.lookup.runs import PREDICTIONS, REPORT
 from zoo.store.atomic import write_whole
 
 __all__ = [
-    "PREDICTIONS",
     "ByClass",
     "Confusion",
     "Doubtful",
@@ -41,7 +40,6 @@ __all__ = [
 ]
 
 TOP = 5
-PREDICTIONS = "predictions.csv"
 DOUBTS = ("wrong", "unsure")
 DOUBTFUL = 24
 """Most images that are listed as wrong, and as unsure."""

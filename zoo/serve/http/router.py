@@ -27,6 +27,8 @@ they may read; who has an account; who is an admin; who may do that with the rep
 path.
 """
 FIELD = re.compile(r"\{(\w+)(\.\.\.)?\}")
+PROGRAMS = "(?!/(?:api|lfs|xet|zoo)/)"
+"""No page lies where programs ask: what is not there is no repository, either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class Route(Generic[S]):
         assert set(self.errors) <= CODES.keys(), self.errors
         text = self.path.replace(".git/", r"\.git/")
         text = FIELD.sub(lambda f: f"(?P<{f[1]}>{'.+' if f[2] else '[^/]+'})", text)
+        if self.page:
+            text = PROGRAMS + text
         object.__setattr__(self, "pattern", re.compile(text))
 
 

@@ -20,9 +20,11 @@ from zoo.serve.hub.blobs import Blobs
 from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.room import Room
+from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -65,6 +67,8 @@ class Hub:
     room: Room = field(init=False)
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
+    apart: Apart = field(init=False)
+    sharers: Sharers = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -74,6 +78,7 @@ class Hub:
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reach(store, self.accounts.reach_table)
+        self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 
@@ -101,6 +106,7 @@ class Hub:
         """Begin nothing more beside answering."""
         self.adopter.close()
         self.views.close()
+        self.apart.close()
 
     def close(self) -> None:
         """Let go of all."""
@@ -165,7 +171,9 @@ class Ask:
         if may(replace(actor, purpose="write"), action, access):
             text = f"this token is to {actor.purpose} only; that needs one to {needs.purpose}"
             return Refused("Forbidden", text)
-        return Refused("Forbidden", f"that needs the role of {needs.role} in {path}")
+        given = f"zoo serve role {path} {actor.name} {needs.role}"
+        text = f"that needs the role of {needs.role} in {path}, which an admin can give: {given}"
+        return Refused("Forbidden", text)
 
     def check_move(self, ref: Reference, now: RefEntry | None, *, onward: bool) -> None:
         """See that who asks may move or delete a name whose newest entry is ``now``; ``onward`` if

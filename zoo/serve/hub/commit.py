@@ -20,6 +20,7 @@ from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
+from zoo.serve.hub.hints import Planned, keep_plan
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
@@ -45,13 +46,8 @@ class _Card(msgspec.Struct):
     content: str
 
 
-class _Planned(msgspec.Struct):
-    path: str
-    size: int = 0
-
-
 class _Plan(msgspec.Struct):
-    files: list[_Planned]
+    files: list[Planned]
 
 
 class _Moved(Exception):
@@ -77,6 +73,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
     line = ask.hub.history.commits(version, ask.patience) if version else ()
     known = {file.path: file.etag for file in ask.view(line[0]).files} if line else {}
     planned = ask.call.read(_Plan).files
+    keep_plan(ask, planned)
     return json_answer(
         {
             "files": [

@@ -66,6 +66,20 @@ class Reach:
             found |= self._reached(ask, left)
         return found
 
+    def names(self, ask: Ask, digests: Collection[Digest]) -> dict[Digest, Reference]:
+        """A name that has, or had, each of some manifests, of the names that who asks may read;
+        nothing of those that no such name has had.
+        """
+        found = self._named(ask, digests)
+        if len(found) < len({*digests}) and self._look_at_all():
+            found = self._named(ask, digests)
+        return found
+
+    def _named(self, ask: Ask, digests: Collection[Digest]) -> dict[Digest, Reference]:
+        repos = [repo for repo in self._table.repos() if ask.may("read", repo)]
+        found = self._table.reached(digests, repos).items() if digests else ()
+        return {each: one.ref for one, these in found if self._stands(one) for each in these}
+
     def keep_sent(self, ask: Ask, digest: Digest) -> None:
         """Note that who asks has sent an object or a manifest, which is here."""
         keep_sent_object(self._store, _sender(ask.actor), digest)

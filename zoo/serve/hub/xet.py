@@ -1,13 +1,15 @@
 """Xet: large files as clients of Xet send them. They cannot be told to do otherwise.
 
 A file comes as chunks, many of them in a xorb, and at the end a shard says which chunks are which
-file. Each upload has an address of its own: clients remember for weeks what they have sent to one,
-and do not send it there again. They are never told that files could be read by Xet.
+file. Before they send chunks, clients ask whether somebody has them. Each upload has an address of
+its own: clients remember for weeks what they have sent to one, and do not send it there again. They
+are never told that files could be read by Xet.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from secrets import token_hex
 
@@ -17,8 +19,10 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import refuse_pull_request
+from zoo.serve.hub.hints import hinted, open_virtual
 from zoo.serve.hub.quota import check_size
 from zoo.serve.hub.sealed import opened, refusing, seal_of, sealed
+from zoo.serve.keep.chunk_list import keep_chunks
 from zoo.serve.keep.shard import SHARD_BYTES, shard_files
 from zoo.serve.keep.xorbs import Xorbs
 
@@ -46,9 +50,12 @@ def write_token(ask: Ask, revision: str) -> Answer:
 
 
 def chunks(ask: Ask, space: str, digest: str) -> Answer:
-    """Who else has a chunk: nobody is told."""
+    """Which chunks are here that the client may have, too; it asks by one of them, which does not
+    matter.
+    """
     del digest
-    _xorbs(ask, space)
+    if told := hinted(*_xorbs(ask, space)):
+        return Answer(headers={"Content-Type": "application/octet-stream"}, body=told)
     raise Refused("NotFound", "no such chunk is known")
 
 
@@ -82,6 +89,7 @@ def put_shard(ask: Ask, space: str) -> Answer:
             if not whose.hub.blobs.find(file.sha256, whose):
                 pieces = xorbs.read(file)
                 whose.hub.blobs.receive(whose, pieces, file.size, file.sha256)
+                keep_chunks(store.disk, file.sha256, xorbs.chunks(file))
     return json_answer({"result": 1})
 
 
@@ -89,4 +97,4 @@ def _xorbs(ask: Ask, space: str) -> tuple[Ask, Xorbs]:
     """The request as that of whose upload it is, and its xorbs."""
     whose, _ = opened(ask, seal_of(ask.call), "xet", space)
     folder = whose.hub.blobs.folder(whose.actor.name, f"xet-{space}")
-    return whose, Xorbs(whose.hub.workspace.store.disk, folder)
+    return whose, Xorbs(whose.hub.workspace.store.disk, folder, partial(open_virtual, whose))

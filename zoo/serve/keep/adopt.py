@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -83,8 +84,8 @@ def main() -> None:
     os.dup2(2, 1)
     wanted = msgspec.json.decode(sys.stdin.buffer.readline(), type=Wanted)
     workspace = Workspace(Path(sys.argv[1]))  # with it, what its user trusts
-    answers.write(msgspec.json.encode(adopted(workspace, wanted)) + b"\n")
-    answers.flush()
+    with suppress(BrokenPipeError), answers:  # the server has ended
+        answers.write(msgspec.json.encode(adopted(workspace, wanted)) + b"\n")
 
 
 if __name__ == "__main__":

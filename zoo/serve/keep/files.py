@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from zoo.store.listing import name_of
 from zoo.store.manifests import Document
 from zoo.store.proof import files_of
 
-__all__ = ["Files", "Part"]
+__all__ = ["Files", "Layout", "Part"]
 
 ROOM = 50_000
 """Files and tensors of documents that are kept in memory, and as many ranges of objects."""
+
+
+PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,21 @@ class Part:
         except FileNotFoundError:
             return None
 
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The bytes, however they are there."""
+        file = self.open()
+        if file is None:
+            yield from self.read()
+            return
+        with file:
+            at, end = self.offset, self.offset + self.count
+            while at < end:
+                piece = os.pread(file.fileno(), min(PIECE, end - at), at)
+                if not piece:
+                    raise Corrupt(f"object {self.object}", f"{end - at} bytes more", "its end")
+                at += len(piece)
+                yield piece
+
     def read(self) -> Iterator[bytes | memoryview]:
         """The bytes of an object that is there encoded, in pieces."""
         left, skipped = self.count, self.offset
@@ -61,12 +80,29 @@ class Part:
         raise Corrupt(f"object {self.object}", f"{left} bytes more", "its end")
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The ranges of objects that make up a file, and where each ends in it."""
+class Layout:
+    """The ranges of objects that make up a file, and where each ends in it.
 
-    ranges: Sequence[tuple[Digest, int, int]]
-    ends: Sequence[int]
+    Attributes:
+        ends: Where each ends.
+    """
+
+    def __init__(self, store: Store, file: WeightsFile | PlainFile) -> None:
+        self._store, self._ranges = store, [*object_ranges(file)]
+        self.ends = [*accumulate(count for _, _, count in self._ranges)]
+
+    def parts(self, begin: int, end: int) -> list[Part]:
+        """The bytes ``begin`` to ``end`` of the file."""
+        parts: list[Part] = []
+        for at in range(bisect_right(self.ends, begin), len(self.ends)):
+            (name, offset, count), last = self._ranges[at], self.ends[at]
+            if last - count >= end:
+                break
+            skip = max(begin - (last - count), 0)
+            length = min(last, end) - (last - count) - skip
+            if length > 0:
+                parts.append(Part(self._store, name, offset + skip, length))
+        return parts
 
 
 def _entries(document: Document) -> int:
@@ -79,7 +115,7 @@ class Files:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._documents: Recent[Digest, Document] = Recent(ROOM, _entries)
-        self._layouts: Recent[tuple[Digest, str], _Layout] = Recent(
+        self._layouts: Recent[tuple[Digest, str], Layout] = Recent(
             ROOM, lambda layout: len(layout.ends)
         )
 
@@ -119,25 +155,11 @@ class Files:
         Raises:
             MissingObject: The checkpoint is not here.
         """
-        layout = self._layout(digest, path)
-        parts: list[Part] = []
-        for at in range(bisect_right(layout.ends, begin), len(layout.ends)):
-            (name, offset, count), last = layout.ranges[at], layout.ends[at]
-            if last - count >= end:
-                break
-            skip = max(begin - (last - count), 0)
-            length = min(last, end) - (last - count) - skip
-            if length > 0:
-                parts.append(Part(self._store, name, offset + skip, length))
-        return parts
-
-    def _layout(self, digest: Digest, path: str) -> _Layout:
-        known = self._layouts.get((digest, path))
-        if known is None:
-            ranges = [*object_ranges(self.file(digest, path))]
-            known = _Layout(ranges, [*accumulate(count for _, _, count in ranges)])
-            self._layouts.put((digest, path), known)
-        return known
+        layout = self._layouts.get((digest, path))
+        if layout is None:
+            layout = Layout(self._store, self.file(digest, path))
+            self._layouts.put((digest, path), layout)
+        return layout.parts(begin, end)
 
     def check(self, parts: Sequence[Part]) -> None:
         """See that all objects are here: an answer that has begun cannot say that one is not.

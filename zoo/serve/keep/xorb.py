@@ -19,6 +19,7 @@ XORB_BYTES = 64 << 20
 """Of all chunks, before they are compressed and after."""
 CHUNK_BYTES = 128 * 1024
 CHUNKS = 8192
+HASH_BYTES = 32
 HEADER = 8
 FOOTER = b"XETBLOB"
 CHUNK_KEY = bytes.fromhex("6697f5775b9550de3135cbaca597181c9de421109beb2b58b4d0b04b93adf229")

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
+from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
-from zoo.errors import ZooError
+from zoo.errors import InvalidReference, ZooError
 from zoo.serve.http.answer import JSON, Answer, Body, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
@@ -51,6 +52,7 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 class _Keys(msgspec.Struct):
     keys: Annotated[list[str], Meta(max_length=STAT_KEYS)]
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,22 @@ def about(ask: Ask) -> Answer:
 
 
 def stat(ask: Ask) -> Answer:
-    """Size and date of what is there of many keys."""
-    found = _found(ask, ask.call.read(_Keys).keys)
+    """Size and date of what is there of many keys; with ``to``, if who asks may move that name."""
+    asked = ask.call.read(_Keys)
+    if asked.to:
+        _check_movable(ask, asked.to)
+    found = _found(ask, asked.keys)
     return json_answer({"stored": [_told(each) for each in found]})
+
+
+def _check_movable(ask: Ask, name: str) -> None:
+    try:
+        ref = Reference.parse(name)
+    except InvalidReference as error:
+        raise Refused("BadRequest", str(error)) from None
+    now = ask.hub.workspace.store.read_ref(ref)
+    there = None if now is None or now.deleted else now
+    ask.check_move(ref, there, onward=True)  # the least that it takes: more is asked at the end
 
 
 def get(ask: Ask, key: str) -> Answer:

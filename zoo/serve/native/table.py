@@ -25,7 +25,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         path="/zoo/v1/stat",
         scope="listed",
         handler=reading.stat,
-        errors=("BadRequest",),
+        errors=("BadRequest", "NoToken", "Forbidden"),
         summary="the sizes of what is there of many keys",
     ),
     Route(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-__all__ = ["amount", "breaks", "day", "percent", "size", "whole"]
+__all__ = ["amount", "breaks", "day", "lasting", "percent", "size", "whole"]
 
 NONE = "\N{EN DASH}"
 SIGNS = re.compile(r"(?<=[/_.:-])")
@@ -50,6 +50,11 @@ def percent(share: float | None) -> str:
     if share is None:
         return NONE
     return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def lasting(seconds: float) -> str:
+    """A time that something takes: ``0:01:05``."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def day(time: str | datetime | None) -> Markup:

@@ -4,15 +4,73 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
+from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
+from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.layers import look_layers
+from zoo.serve.pages.lineage import look_lineage
+from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
+from zoo.serve.pages.run import look_run, run_events
+from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
+from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
 SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
+
+REPO = "/{namespace}/{name}"
+REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
+
+MODEL: tuple[Route[Hub], ...] = (
+    *page_routes(
+        REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
+    ),
+    *page_routes(
+        f"{REPO}/layers", "layers.html", look_layers, "the layers of a model", errors=REVISION
+    ),
+    *page_routes(f"{REPO}/files", "files.html", files.look_files, "its files", errors=REVISION),
+    *page_routes(
+        f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
+    ),
+    *(Route(
+        method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
+        errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
+    ) for path, handler in (
+        ("tree/{revision}", files.to_tree), ("tree/{revision}/{path...}", files.to_tree),
+        ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
+        ("commits/{revision}", files.to_commits),
+    )),
+)  # fmt: skip
+"""Those of a repository; anything that has two parts would fit the first of them."""
+
+RUN = page_routes(
+    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
+    scope="listed", errors=("NotFound",),
+)  # fmt: skip
+TRAINED: tuple[Route[Hub], ...] = (
+    *page_routes(
+        "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
+        scope="listed",
+        errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
+    ),
+    *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
+    # The id takes in all of a part of a path.
+    *reversed(RUN),
+    Route(
+        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
+        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
+    ),
+    *page_routes(
+        f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
+        errors=("RevisionNotFound",),
+    ),
+    *page_routes(f"{REPO}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"),
+)  # fmt: skip
+"""Those of lineage, comparisons and runs."""
 
 PAGES: tuple[Route[Hub], ...] = (
     Route(
@@ -37,5 +95,7 @@ PAGES: tuple[Route[Hub], ...] = (
         method="GET", path="/-/open", scope="open", handler=open_link, page=True,
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
+    *TRAINED,
+    *MODEL,
 )  # fmt: skip
 """The routes."""

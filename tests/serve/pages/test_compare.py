@@ -1,0 +1,164 @@
+"""Compare: checkpoints side by side, of those that who asks may read."""
+
+from __future__ import annotations
+
+import csv
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.served import Served, serving
+from fakes.trained import HOSTILE, page
+from scipy.stats import binomtest
+
+import zoo
+from zoo.domain.reference import Reference
+from zoo.lookup.runs import PREDICTIONS
+from zoo.workspace import Workspace
+
+TWO = "names=team/net&names=team/seed"
+FOUR = "names=team/base&names=team/net&names=team/strange&names=team/probe"
+
+
+@pytest.fixture(scope="module")
+def ann(trained: Served) -> str:
+    return trained.token("ann")
+
+
+def twin(served: Served, query: str, token: str | None) -> Any:
+    return served.ask(f"/compare.json?{query}", token=token).json
+
+
+def right(folder: Path) -> dict[str, bool]:
+    with (folder / PREDICTIONS).open() as file:
+        return {row["path"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
+
+
+def test_units_are_what_zoo_diff_says(trained: Served, ann: str) -> None:
+    while not (found := twin(trained, FOUR, ann))["measured"]:
+        time.sleep(0.05)
+    assert not found["problem"]
+    with zoo.open(trained.root) as z:
+        for at, name in enumerate(("team/net", "team/strange", "team/probe")):
+            expected = z.diff("team/base", name)
+            assert found["shares"][at] == expected.identical_share
+            cells = {row["unit"]: row["cells"][at] for row in found["units"]}
+            for unit in expected.units:
+                cell = cells[unit.unit]
+                assert (cell["status"], cell["note"]) == (unit.status, unit.note)
+                assert cell["distance"] == unit.distance
+
+
+def test_whether_they_differ_is_what_the_paired_test_says(
+    trained: Served,
+    ann: str,
+) -> None:
+    (verdict,) = twin(trained, TWO, ann)["verdicts"]
+    with zoo.open(trained.root) as z:
+        folders = {run.save: run.folder for run in z.runs()}
+    one, other = right(folders["team/net"]), right(folders["team/seed"])
+    better = sum(one[key] and not other[key] for key in one)
+    worse = sum(other[key] and not one[key] for key in one)
+    assert better + worse
+    p = binomtest(better, better + worse).pvalue
+    assert verdict["known"]
+    assert f"{better + worse} of 15 images apart, p = {p:.2g}: " in verdict["text"]
+    _, tree = page(trained, f"/compare?{TWO}", ann)
+    assert f"p = {p:.2g}" in tree.xpath("string(//p[@class='verdict'])")
+
+
+def test_figures_have_their_intervals(trained: Served, ann: str) -> None:
+    found = twin(trained, TWO, ann)
+    figures = {row["name"]: row["values"] for row in found["figures"]}
+    with zoo.open(trained.root) as z:
+        for at, name in enumerate(("team/net", "team/seed")):
+            metrics = z.manifest(name).metrics if hasattr(z, "manifest") else {}
+            told = figures["accuracy"][at]
+            assert told["low"] < told["value"] < told["high"]
+            assert told["value"] == metrics.get("accuracy", told["value"])
+    _, tree = page(trained, f"/compare?{TWO}", ann)
+    assert len(tree.xpath("//svg[@class='chart']//circle")) == 2
+    assert len(tree.xpath("//svg[@class='matrix']")) == 2
+
+
+def test_recipes_differ_in_what_was_chosen_otherwise(
+    trained: Served,
+    ann: str,
+) -> None:
+    recorded = {
+        (row["part"], row["name"]): row["values"] for row in twin(trained, TWO, ann)["recorded"]
+    }
+    assert recorded["recipe", "seed"] == ["0", "1"]
+    assert ("preprocessing", "input size") not in recorded
+    four = {
+        (row["part"], row["name"]): row["values"] for row in twin(trained, FOUR, ann)["recorded"]
+    }
+    assert four["license", "license"][2] == "mit"
+    assert four["preprocessing", "input size"] == ["3, 160, 160", "3, 32, 32"] * 2
+
+
+@pytest.mark.parametrize("name", ["secret/child", "secret/nothing", "no/where"])
+def test_one_that_may_not_be_read_looks_as_if_it_were_not_there(
+    trained: Served,
+    ann: str,
+    name: str,
+) -> None:
+    got, _ = page(trained, f"/compare?names=team/net&names={name}", ann)
+    other, _ = page(trained, "/compare?names=team/net&names=no/body", ann)
+    assert got.status == 404
+    assert got.body.replace(name.encode(), b"no/body") == other.body
+    assert twin(trained, "names=team/net&names=secret/child", trained.token("admin"))["sides"]
+
+
+def test_what_is_named_by_strangers_stays_text(trained: Served, ann: str) -> None:
+    _, tree = page(trained, f"/compare?{FOUR}", ann)
+    assert not tree.xpath("//img")
+    assert HOSTILE in "".join(tree.xpath("//main//text()"))
+    _, tree = page(trained, "/compare?names=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", ann)
+    assert not tree.xpath("//main//script")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 200), ("names=team/net", 200), ("names=&names=team/net&names=", 200),
+     ("&".join(f"names=team/n{n}" for n in range(5)), 400), ("names=x&names=team/net", 400),
+     ("names=team/net&names=team/net:v9", 404)],
+)  # fmt: skip
+def test_what_cannot_be_compared(
+    trained: Served,
+    ann: str,
+    query: str,
+    status: int,
+) -> None:
+    got, tree = page(trained, f"/compare?{query}", ann)
+    assert got.status == status
+    if status == 200:
+        assert len(tree.xpath("//input[@name='names']")) == 4
+    if "team/net" in query and status == 200:
+        assert "team/net" in tree.xpath("//input[@name='names']/@value")
+
+
+def test_tested_on_other_images(tmp_path: Path) -> None:
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        for number in (1, 2):
+            known = {"data_digest": "d", "test_digest": str(number)}
+            add_checkpoint(workspace, f"team/n{number}", tensors(number), provenance=known,
+                           metrics={"accuracy": 0.5}, recipe={"data": "x", "strategy": "full", "seed": 0})  # noqa: E501  # fmt: skip
+    with serving(tmp_path / "zoo") as served:
+        found = twin(served, "names=team/n1&names=team/n2", served.token("ann"))
+    (verdict,) = found["verdicts"]
+    assert (verdict["known"], "do not compare" in verdict["text"]) == (False, True)
+    assert any("tested on other images" in remark for remark in found["remarks"])
+
+
+def test_the_same_checkpoint_under_two_names(trained: Served, ann: str) -> None:
+    with closing(Workspace(trained.root)) as workspace:
+        _, digest = workspace.names.resolve("team/net")
+        workspace.move(Reference.parse("team/net:copy"), digest, "tag")
+    _, tree = page(trained, "/compare?names=team/net&names=team/net:copy", ann)
+    assert "team/net:copy is the very checkpoint of team/net" in " ".join(
+        tree.xpath("string(//main)").split()
+    )

@@ -1,0 +1,367 @@
+"""The page of a model: what it is, what may be seen of others, and texts that are hostile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from fakes.browser import browsing, watched
+from fakes.checkpoints import add_checkpoint
+from fakes.paged import HTML, NASTY, canaries, page, text_of
+from fakes.prepared import copy_zoo
+from fakes.served import CONFIG, Served, serving, with_files
+from lxml import html
+from playwright.sync_api import Dialog
+
+import zoo
+from zoo.domain.manifest import Parent
+from zoo.domain.reference import Reference
+from zoo.serve.pages.markdown import markdown
+from zoo.serve.who.alone import Alone
+from zoo.workspace import Workspace
+
+CARD = "\n\n".join(f"# {text}\n\n* {text}\n\n`{text}`\n\n[{text}]({text})" for text in NASTY)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """``team/nasty``, in which each text that can be would do harm, and ``team/many`` with many
+    classes.
+    """
+    root = tmp_path_factory.mktemp("hostile") / "zoo"
+    with closing(Workspace.create(root)) as workspace:
+        first = add_checkpoint(workspace, "team/base", license="cc-by-nc-4.0")
+        base = with_files(workspace, first, config_json=CONFIG, README_md=CARD.encode())
+        said = dict.fromkeys(("note", "author", "warning", "dataset"), NASTY[0])
+        nasty = replace(
+            base,
+            classes=NASTY,
+            license=NASTY[2],
+            provenance=said,
+            metrics={NASTY[1]: 0.5, f"{NASTY[1]}_low": 0.4, f"{NASTY[1]}_high": 0.6},
+            recipe={"task": NASTY[3], "data": NASTY[4]},
+            parents=(Parent(manifest=first, relation=NASTY[5], ref=NASTY[0]),),
+        )
+        workspace.commit(nasty, Reference.parse("team/nasty"), NASTY[1])
+        many = replace(base, classes=tuple(f"class {n}" for n in range(1200)), files=())
+        workspace.commit(many, Reference.parse("team/many"), "import")
+    with serving(root) as served:
+        served.accounts.set_level("team", level="public")
+        yield served
+
+
+def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
+    got, tree = page(tuned, "/team/tuned", tuned.token("ann"))
+    with zoo.open(tuned.root) as opened:
+        manifest = opened.workspace.store.manifest(opened.workspace.names.resolve("team/tuned")[1])
+    assert (got.status, tree.xpath("string(//h1)")) == (200, "team/tuned")
+    said = text_of(tree)
+    value, low, high = (manifest.metrics[f"accuracy{end}"] for end in ("", "_low", "_high"))
+    shown = f"{value:.4f}".removesuffix(".0000")
+    assert f"accuracy {shown} {low:.3f} to {high:.3f}" in said
+    drawn = tree.xpath("//svg[@class='interval']/@aria-label")
+    assert drawn[0] == f"accuracy {shown}, {low:.3f} to {high:.3f}"
+    assert [*manifest.classes] == [each.text_content() for each in tree.xpath("//ol/li")]
+    assert "5 frozen, 2 trained" in said
+    assert "two units trained" in said
+    assert "Measured here on data, test" in said
+    assert tree.xpath("//section[.//h2[@id='license']]//a/@href") == ["/team/base"]
+    assert tree.xpath("//section[.//h2[@id='shared']]//a/@href") == [
+        "/team/base", "/team/tuned?revision=v1"
+    ]  # fmt: skip
+    (drawn,) = tree.xpath("//svg[@class='crop']/title/text()")
+    side = int(32 / manifest.preprocessing.crop_pct)
+    assert f"shorter side is {side} (bilinear), the middle 32 x 32" in drawn
+    assert len(got.body) < 100_000
+
+
+@pytest.mark.parametrize("place", ["", "/layers", "/files", "/versions"])
+def test_each_page_leads_to_its_twin(tuned: Served, place: str) -> None:
+    _, tree = page(tuned, f"/team/tuned{place}?revision=v1")
+    (link,) = tree.xpath("//footer//a/@href")
+    assert tuned.ask(link).json["chosen"]["revision"] == "v1"
+
+
+def test_its_twin_says_the_same(tuned: Served) -> None:
+    found = tuned.ask("/team/tuned/index.json?revision=v1", token=tuned.token("ann")).json
+    with zoo.open(tuned.root) as opened:
+        shown = opened.show("team/tuned:v1").to_json()
+    one = found["checkpoint"]
+    assert found["chosen"]["checkpoint"] == shown["manifest"]
+    assert (one["params"], one["bytes"]) == (shown["params"], shown["bytes"])
+    assert one["classes"] == shown["classes"]
+    figures = {each["name"]: each["value"] for each in one["figures"]}
+    assert figures["accuracy"] == shown["metrics"]["accuracy"]
+    assert one["figures"][0]["low"] == shown["metrics"]["accuracy_low"]
+
+
+def test_who_may_not_read_the_parent_sees_a_digest(tuned: Served) -> None:
+    for token in (None, tuned.token("ben")):
+        _, tree = page(tuned, "/team/tuned", token)
+        license_ = text_of(tree, "//section[.//h2[@id='license']]")
+        assert "a checkpoint that you may not see" in license_
+        assert not tree.xpath("//section[.//h2[@id='license']]//a")
+        found = tuned.ask("/team/tuned/index.json", token=token).json
+        card = found.pop("card")  # a file of the checkpoint, which is read with it
+        assert card
+        assert "team/base" not in json.dumps(found)
+        (above,) = found["checkpoint"]["licensed"]["above"]
+        assert (above["license"], above["other"]["path"]) == (None, "")
+        shared = [each["other"]["name"] for each in found["checkpoint"]["shares"]]
+        assert shared == ["team/tuned:v1"], "the checkpoint itself may be read, the parent not"
+
+
+def test_a_parent_that_another_name_shows_is_seen(tuned: Served) -> None:
+    with zoo.open(tuned.root) as opened:
+        opened.tag("team/base", "shown/base")
+    tuned.accounts.set_level("shown/base", level="public")
+    found = tuned.ask("/team/tuned/index.json").json["checkpoint"]["licensed"]["above"][0]["other"]
+    tuned.accounts.set_level("shown/base", level="private")
+    assert (found["name"], found["path"]) == ("shown/base", "/shown/base")
+    found = tuned.ask("/team/tuned/index.json").json["checkpoint"]["licensed"]["above"][0]["other"]
+    assert (found["name"], found["path"]) == ("a checkpoint that you may not see", "")
+
+
+def test_texts_of_others_are_texts(hostile: Served) -> None:
+    got, tree = page(hostile, "/team/nasty")
+    assert got.status == 200
+    assert canaries(tree) == []
+    said = text_of(tree)
+    for text in NASTY[:6]:
+        assert " ".join(text.split()) in said, text
+    assert "49" not in tree.xpath("//h1")[0].text_content()
+    assert "{{ 7 * 7 }}" in said
+    for link in tree.xpath("//section[@class='readme']//a"):
+        assert {*link.get("rel").split()} == {"nofollow", "noopener"}
+
+
+def test_terms_follow_lineage(hostile: Served) -> None:
+    _, tree = page(hostile, "/team/nasty")
+    said = text_of(tree, "//section[.//h2[@id='license']]")
+    assert "non-commercial cc-by-nc-4.0, of team/base" in said
+    assert "which it derives from, is non-commercial" in said
+
+
+def test_many_classes_are_folded_and_have_an_end(hostile: Served) -> None:
+    got, tree = page(hostile, "/team/many")
+    assert len(tree.xpath("//ol[not(ancestor::details)]/li")) == 12
+    assert len(tree.xpath("//details//ol/li")) == 988
+    assert "1,188 more" in text_of(tree)
+    assert "and 200 more" in text_of(tree)
+    assert len(got.body) < 100_000
+
+
+def test_a_card_can_do_nothing() -> None:
+    text = """---
+license: mit
+---
+# One
+![a cat](https://evil.example/cat.png) ![own](docs/cat.png "t")
+[out](https://fine.example/x?a=b&c=d) [script](javascript:alert(1)) [odd](JaVaScript:alert(1))
+[data](data:text/html;base64,PHN2Zz4=) [up](../../../api/x) [root](/api/whoami-v2)
+[file](docs/a%20b.md#x) [back\\slash](\\\\evil.example) [two](//evil.example/x) <b onclick=x>b</b>
+
+| a | b |
+| :- | -: |
+| 1 | <script>x</script> |
+
+~~gone~~ <https://fine.example> <javascript:alert(1)>
+"""
+    tree = html.fromstring(f"<div>{markdown(text, '/team/net/blob/main')}</div>")
+    assert canaries(tree) == ["https://evil.example/cat.png"], "it is a link, nothing is fetched"
+    links = {each.text_content(): each.get("href") for each in tree.xpath("//a")}
+    assert links == {
+        "image: a cat": "https://evil.example/cat.png",
+        "image: own": "/team/net/blob/main/docs/cat.png",
+        "out": "https://fine.example/x?a=b&c=d",
+        "up": "#", "root": "#", "two": "#",
+        "back\\slash": "/team/net/blob/main/%5Cevil.example",
+        "file": "/team/net/blob/main/docs/a%20b.md",
+        "https://fine.example": "https://fine.example",
+    }  # fmt: skip
+    assert tree.xpath("//h3/text()") == ["One"]
+    assert "license" not in tree.text_content()
+    assert "<b onclick=x>b</b>" in tree.text_content()
+    assert {each.get("rel") for each in tree.xpath("//a")} == {"nofollow noopener"}
+
+
+@pytest.mark.parametrize("piece", ["[", "![](", "*a_", "`", "> ", "- ", "<a", "|a\n|-\n", "[a]: "])
+def test_a_card_takes_no_time(piece: str) -> None:
+    began = time.process_time()
+    markdown(piece * (1_000_000 // len(piece)))
+    assert time.process_time() - began < 3
+
+
+def test_what_is_empty_or_not_there_is_told(hostile: Served) -> None:
+    token = hostile.token("eve", "write")
+    made = json.dumps({"name": "new"}).encode()
+    assert hostile.ask("/api/repos/create", "POST", token=token, body=made).status == 200
+    for place in ("", "/layers", "/files", "/versions"):
+        got, tree = page(hostile, f"/eve/new{place}", token)
+        assert got.status == 200
+        assert "Nothing was sent yet" in text_of(tree)
+        assert f"zoo push eve/new --to {hostile.url}" in text_of(tree)
+    for path in ("/team/none", "/team/none/layers", "/team/none/files", "/eve/new/files.json"):
+        assert hostile.ask(path).code == "RepoNotFound"
+    assert hostile.ask("/team/nasty?revision=no").code == "RevisionNotFound"
+    assert hostile.ask("/api/anything").code == "NotFound"
+
+
+def test_a_name_that_is_to_be_used_no_more_says_so(tuned: Served) -> None:
+    with zoo.open(tuned.root) as opened:
+        ref = Reference.parse("team/tuned:v1")
+        opened.workspace.deprecate(ref, f"use main {NASTY[0]}")
+        shown = [page(tuned, f"/team/tuned{path}")[1] for path in ("?revision=v1", "/versions", "")]
+        opened.workspace.deprecate(ref, "")
+    assert f"To be used no more: use main {NASTY[0]}" in text_of(shown[0])
+    assert "to be used no more" in text_of(shown[1])
+    assert "used no more" not in text_of(shown[2])
+    assert [canaries(tree) for tree in shown] == [[], [], []]
+
+
+def test_files_alone_have_a_page(hostile: Served) -> None:
+    token = hostile.token("eve", "write")
+    made = json.dumps({"name": "files"}).encode()
+    hostile.ask("/api/repos/create", "POST", token=token, body=made)
+    assert hostile.commit("eve/files", "# Words <script>alert(1)</script>", token).status == 200
+    got, tree = page(hostile, "/eve/files", token)
+    assert (got.status, canaries(tree)) == (200, [])
+    assert "Words <script>alert(1)</script>" in text_of(tree, "//section[@class='readme']")
+    assert "files only" in text_of(tree)
+    assert "Layers are those of a checkpoint" in text_of(
+        page(hostile, "/eve/files/layers", token)[1]
+    )
+    assert f"{hostile.url}/eve/files/resolve/main/README.md" in text_of(tree)
+
+
+def test_behind_a_path_all_links_have_it(tuned_home: Path, tmp_path: Path) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with serving(root, "https://lab.example/zoo") as served:
+        served.accounts.set_level("team", level="public")
+        for place in ("", "/layers", "/files", "/versions"):
+            got = served.ask(f"/zoo/team/tuned{place}", Host="lab.example", Accept=HTML)
+            assert got.status == 200
+            tree = html.fromstring(got.body.decode())
+            links = [*tree.xpath("//@href | //@src | //form/@action")]
+            assert [link for link in links if not link.startswith(("/zoo/", "#"))] == []
+            assert place or "https://lab.example/zoo/team/tuned/resolve/main/" in text_of(tree)
+        got = served.ask("/zoo/team/tuned/tree/main", Host="lab.example")
+        assert got.headers["location"] == "/zoo/team/tuned/files?revision=main"
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        ("tree/main", "files?revision=main"),
+        ("tree/dev%2Fa/docs", "files?revision=dev%2Fa&path=docs"),
+        ("blob/main/a%20b.html", "files?revision=main&path=a+b.html"),
+        ("commits/v1", "versions?revision=v1"),
+    ],
+)
+def test_addresses_of_the_hub_lead_somewhere(tuned: Served, path: str, leads: str) -> None:
+    got = tuned.ask(f"/team/tuned/{path}")
+    assert (got.status, got.headers["location"]) == (307, f"/team/tuned/{leads}")
+    assert tuned.ask(f"/team/base/{path}").code == "RepoNotFound"
+
+
+def test_a_commit_leads_to_the_model_as_it_was(tuned: Served) -> None:
+    sha = tuned.ask("/api/models/team/tuned/revision/v1").json["sha"]
+    got = tuned.ask(f"/team/tuned/commit/{sha}")
+    assert got.headers["location"] == f"/team/tuned?revision={sha}"
+    _, tree = page(tuned, got.headers["location"])
+    with zoo.open(tuned.root) as opened:
+        digest = opened.show("team/tuned:v1").to_json()["manifest"]
+    assert tree.xpath(f"//code[@title='{digest}']")
+
+
+def copied(home: Path, found: Sequence[Mapping[str, str]], shows: Mapping[str, str]) -> None:
+    """Run lines as somebody does who copies them, and see what the tools print."""
+    zoo.init(home / "zoo").close()
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HF_HOME": str(home / "hf"), "NO_PROXY": "127.0.0.1", "ZOO_HOME": str(home / "zoo"),
+    }  # fmt: skip
+    environment.pop("HF_TOKEN", None)
+    assert [each["tool"] for each in found] == [*shows]
+    for each in found:
+        done = subprocess.run(
+            ["bash", "-ec", each["text"]],
+            cwd=home, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (each["tool"], done.stderr)
+        assert shows[each["tool"]] in done.stdout, (each["tool"], done.stdout)
+
+
+@pytest.mark.long
+def test_the_lines_to_copy_work_as_they_stand(tuned: Served, tmp_path: Path) -> None:
+    """In a shell, by somebody without an account."""
+    shows = {
+        "zoo": "Conv2d(", "timm": "ResNet(", "transformers": "TimmWrapper",
+        "hf": "snapshots/", "curl": "",
+    }  # fmt: skip
+    copied(tmp_path, tuned.ask("/team/tuned/index.json").json["snippets"], shows)
+    with zoo.open(tuned.root) as opened:
+        (file,) = opened.workspace.store.manifest(
+            opened.workspace.names.resolve("team/tuned")[1]
+        ).weights
+    assert (tmp_path / "model.safetensors").stat().st_size == file.size
+
+
+@pytest.mark.long
+def test_so_do_those_of_ones_own_zoo(
+    tuned: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers one browser, and no client."""
+    alone = Alone()
+    monkeypatch.setattr(tuned.server.hub, "alone", alone)
+    cookie = f"zoo-{urlsplit(tuned.url).port}={alone.open(alone.key)}"
+    found = tuned.ask("/team/tuned/index.json?revision=v1", Cookie=cookie).json["snippets"]
+    copied(tmp_path, found, {"zoo": "Conv2d(", "timm": "ResNet("})
+    assert "team/tuned:v1" in found[0]["text"]
+
+
+PAGES = ("", "/layers", "/files", "/versions")
+
+
+def _told(wrong: list[str], dialog: Dialog) -> None:
+    wrong.append(dialog.message)
+    dialog.dismiss()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts: bool) -> None:
+    with browsing() as browser:
+        for theme, width in (("light", 320), ("dark", 768), ("light", 1920), ("dark", 1280)):
+            context = browser.new_context(
+                color_scheme=theme,  # type: ignore[arg-type]
+                viewport={"width": width, "height": 900},
+                java_script_enabled=scripts,
+            )
+            shown = context.new_page()
+            wrong = watched(shown, "http://127.0.0.1")
+            shown.on("dialog", partial(_told, wrong))
+            for served, name in ((tuned, "team/tuned"), (hostile, "team/nasty")):
+                for place in PAGES:
+                    shown.goto(f"{served.url}/{name}{place}")
+                    if scripts:
+                        wide = shown.evaluate("document.documentElement.scrollWidth")
+                        assert wide <= width, (name, place, width)
+                    file = tmp_path / f"{name[5:]}{place.replace('/', '-')}-{theme}-{width}.png"
+                    shown.screenshot(path=str(file), full_page=True)
+            shown.goto(f"{tuned.url}/team/tuned/layers")
+            first = shown.locator("details").first
+            first.locator("summary").press("Enter")
+            assert first.locator("table").is_visible(), "with the keyboard, and without scripts"
+            assert wrong == []
+            context.close()

@@ -1,0 +1,315 @@
+"""Runs: what was trained here and how it went, for who may see it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.served import Got, Served, serving
+from fakes.trained import HOSTILE, page
+from lxml import html
+
+import zoo
+from zoo.lookup.alive import RunLock, machine
+from zoo.lookup.history import Advised, Row, remember
+from zoo.lookup.runs import METRICS, REPORT, RUN, Run
+
+NAMES = ("team/net", "team/seed", "secret/child", "team/grand", "team/probe")
+
+
+@pytest.fixture(scope="module")
+def ann(trained: Served) -> str:
+    return trained.token("ann")
+
+
+@pytest.fixture(scope="module")
+def admin(trained: Served) -> str:
+    return trained.token("admin")
+
+
+@pytest.fixture(scope="module")
+def kept(trained: Served) -> dict[str, Run]:
+    """The runs, by what they are saved as."""
+    with zoo.open(trained.root) as z:
+        return {run.save: run for run in z.runs()}
+
+
+@pytest.fixture
+def own(trained: Served, tmp_path: Path) -> Iterator[Served]:
+    """A zoo like that, to be changed."""
+    shutil.copytree(trained.root, tmp_path / "zoo")
+    with serving(tmp_path / "zoo") as served:
+        served.accounts.set_level("secret", level="private")
+        yield served
+
+
+def rows(served: Served, path: str, token: str | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = served.ask(f"{path}.json", token=token).json["rows"]
+    return found
+
+
+def change(served: Served, run: Run, **values: object) -> Path:
+    """Rewrite what a run says of itself; its folder."""
+    folder = served.root / "runs" / run.id
+    data = json.loads((folder / RUN).read_text()) | values
+    (folder / RUN).write_text(json.dumps(data))
+    return folder
+
+
+def test_whoever_may_read_the_checkpoint_sees_its_run(
+    trained: Served,
+    ann: str,
+    admin: str,
+    kept: dict[str, Run],
+) -> None:
+    assert {row["name"] for row in rows(trained, "/runs", admin)} == {*NAMES}
+    seen = rows(trained, "/runs", ann)
+    assert {row["name"] for row in seen} == {*NAMES} - {"secret/child"}
+    assert rows(trained, "/runs", None) == []
+    _, tree = page(trained, "/runs", None)
+    assert tree.xpath("string(//h2)") == "No run to see here"
+    _, tree = page(trained, "/runs", ann)
+    assert "belong to the machine" in tree.xpath("string(//main)")
+    assert {*tree.xpath("//tbody//th/a/@href")} == {f"/runs/{row['id']}" for row in seen}
+    _, tree = page(trained, "/runs", admin)
+    assert "belong to the machine" not in tree.xpath("string(//main)")
+
+
+def test_one_that_may_not_be_seen_is_not_there(
+    trained: Served,
+    ann: str,
+    admin: str,
+    kept: dict[str, Run],
+) -> None:
+    hidden, absent = kept["secret/child"].id, "20200101-000000-000000"
+    for end in ("", ".json", "/events"):
+        one, other = (trained.ask(f"/runs/{each}{end}", token=ann) for each in (hidden, absent))
+        assert (one.status, one.code, one.body) == (404, "NotFound", other.body)
+        assert trained.ask(f"/runs/{hidden}{end}", token=admin).status == 200
+    for strange in ("..", "%2e%2e", "..%2Fzoo.json", "%00", "a" * 3000, "%3Cscript%3E"):
+        assert trained.ask(f"/runs/{strange}", token=admin).status == 404
+
+
+def test_what_it_began_with_has_no_name_if_that_may_not_be_read(
+    trained: Served,
+    ann: str,
+    admin: str,
+    kept: dict[str, Run],
+) -> None:
+    run = kept["team/grand"]
+    got, _ = page(trained, f"/runs/{run.id}", ann)
+    twin = trained.ask(f"/runs/{run.id}.json", token=ann)
+    assert b"secret" not in got.body + twin.body
+    assert run.parent.partition(":")[2].startswith(twin.json["base"])
+    assert trained.ask(f"/runs/{run.id}.json", token=admin).json["base"] == "secret/child"
+
+
+def test_nothing_tells_of_the_machine_or_of_images(
+    trained: Served,
+    ann: str,
+    kept: dict[str, Run],
+) -> None:
+    run = kept["team/net"]
+    told = page(trained, f"/runs/{run.id}", ann)[0].body
+    told += trained.ask(f"/runs/{run.id}.json", token=ann).body
+    folder = Path(run.recipe["data"]).parent
+    for secret in (str(folder), str(trained.root), run.host, ".png"):
+        assert secret.encode() not in told
+    assert b"drawn &lt;b&gt;data" in told
+
+
+def test_figures_are_those_of_the_run(
+    trained: Served,
+    ann: str,
+    kept: dict[str, Run],
+) -> None:
+    run = kept["team/net"]
+    found = trained.ask(f"/runs/{run.id}.json", token=ann).json
+    report = run.report()
+    assert report
+    assert found["score"]["value"] == run.metrics["accuracy"]
+    assert found["score"]["low"] == run.metrics["accuracy_low"]
+    recalls = {one["name"]: one["figures"]["recall"] for one in report["classes"]}
+    assert {one["name"]: one["figures"]["recall"] for one in found["report"]["classes"]} == recalls
+    assert [one["images"] for one in found["report"]["confusions"]] == [
+        one["images"] for one in report["confusions"]
+    ]
+    matrix = json.loads((run.folder / "confusion.json").read_text())
+    assert found["matrix"] == matrix
+    steps = [line for line in run.lines() if line["kind"] == "step"]
+    assert [p["y"] for p in found["course"]["loss"]] == [line["loss"] for line in steps]
+    now = found["course"]["progress"]
+    assert (now["epoch"], now["epochs"], now["step"]) == (2, 2, len(steps))
+    assert now["images_per_second"] == steps[-1]["images_per_second"]
+    assert now["memory_bytes"] > 1e6
+
+
+def test_the_page_draws_them(trained: Served, ann: str, kept: dict[str, Run]) -> None:
+    got, tree = page(trained, f"/runs/{kept['team/net'].id}", ann)
+    assert len(tree.xpath("//svg[@class='chart']")) == 4
+    assert len(tree.xpath("//svg[@class='matrix']")) == 1
+    assert not tree.xpath("//img | //script | //*[@style]")
+    assert HOSTILE in "".join(tree.xpath("//main//td//text() | //main//th//text()"))
+    assert tree.xpath("string(//*[@role='status'])") == "done"
+    weakest = tree.xpath("//table[contains(caption, 'weakest')]//tbody//td[2]/text()")
+    recalls = [float(text) for text in weakest]
+    assert recalls == sorted(recalls)
+    assert len(got.body) < 100_000
+    for table in tree.xpath("//table"):
+        assert table.xpath("caption")
+        assert not table.xpath(".//th[not(@scope)]")
+
+
+def test_a_probe_has_its_depth_curve(
+    trained: Served,
+    ann: str,
+    kept: dict[str, Run],
+) -> None:
+    run = kept["team/probe"]
+    found = trained.ask(f"/runs/{run.id}.json", token=ann).json["depths"]
+    assert found == json.loads((run.folder / "depth.json").read_text())
+    _, tree = page(trained, f"/runs/{run.id}", ann)
+    (drawn,) = tree.xpath("//svg[@class='chart'][@aria-label='A probe at each unit']")
+    assert len(drawn.xpath(".//*[@class='s0']/circle")) == len(found["points"])
+    assert drawn.xpath(".//*[@class='s0']/*[@class='band']")
+
+
+def test_the_runs_of_a_repository(
+    trained: Served,
+    ann: str,
+    admin: str,
+    kept: dict[str, Run],
+) -> None:
+    (row,) = rows(trained, "/team/net/runs", ann)
+    assert row["id"] == kept["team/net"].id
+    assert rows(trained, "/team/base/runs", ann) == []
+    assert [row["name"] for row in rows(trained, "/secret/child/runs", admin)] == ["secret/child"]
+
+
+def test_one_that_failed_is_for_admins(own: Served, kept: dict[str, Run]) -> None:
+    change(own, kept["team/net"], status="failed", error="disk /home/x <b>full", result={})
+    ann, admin = own.token("ann"), own.token("admin")
+    assert own.ask(f"/runs/{kept['team/net'].id}", token=ann).status == 404
+    _, tree = page(own, f"/runs/{kept['team/net'].id}", admin)
+    assert tree.xpath("string(//p[@class='error'])") == "disk /home/x <b>full"
+    assert rows(own, "/team/net/runs", ann) == []
+
+
+def test_one_that_is_running_is_told_of_in_events(own: Served, kept: dict[str, Run]) -> None:
+    run, admin = kept["team/net"], own.token("admin")
+    path = f"/runs/{run.id}"
+    ended = own.ask(f"{path}/events", token=admin)
+    assert ended.headers["content-type"] == "text/event-stream"
+    assert b"event: end\n" in ended.body
+    folder = change(own, run, status="running", machine=machine(), result={})
+    with ExitStack() as stack:
+        stack.callback(RunLock(folder, machine()).release)
+        _, tree = page(own, path, admin)
+        assert tree.xpath("//*[@id='live']/@data-events") == [f"{path}/events"]
+        assert tree.xpath("//noscript/meta/@http-equiv") == ["refresh"]
+        first = own.ask(f"{path}/events", token=admin)
+        assert "event: run" in first.body.decode()
+        shown = html.fromstring(_data(first))
+        assert shown.xpath("//svg[@class='chart']")
+        seen = next(each for each in first.body.decode().splitlines() if each.startswith("id: "))
+        again = own.ask(f"{path}/events", token=admin, Last_Event_ID=seen[4:])
+        assert b"event:" not in again.body
+        with (folder / METRICS).open("a") as file:
+            line = {"kind": "step", "steps": 7, "loss": 0.5, "lr": 1e-3, "images_per_second": 9.0}
+            file.write(json.dumps(line) + "\n")
+        more = own.ask(f"{path}/events", token=admin, Last_Event_ID=seen[4:])
+        assert "<dd>7</dd>" in _data(more)
+        assert own.ask(f"{path}/events", token=own.token("ann")).status == 404
+
+
+def _data(got: Got) -> str:
+    lines = got.body.decode().splitlines()
+    return "\n".join(each[6:] for each in lines if each.startswith("data: "))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("confusion.json", '{"classes": ["a", "b"], "counts": [[1]]}'),
+     ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}'),
+     ("confusion.json", "[" * 100_000), (REPORT, '{"classes": 3}'), (REPORT, "\ud800x"),
+     ("depth.json", '{"points": [{"unit": 1}]}'), (METRICS, "no\n{}\n[]\n3\n" + '{"kind": "step", "loss": NaN, "steps": "x"}\n{"kind": "epoch", "steps": 1e999, "name": 7}\n'),  # noqa: E501
+     (RUN, "{}"), (RUN, '{"status": 3}'),
+     (RUN, json.dumps(dict.fromkeys(("base", "parent", "save", "recipe", "device", "started"), 1))),
+     (RUN, json.dumps({**dict.fromkeys(("base", "parent", "save", "device", "started"), "x"),
+                       "recipe": {}, "status": "done", "result": {"metrics": ["x"]}}))],
+)  # fmt: skip
+def test_files_that_are_damaged_end_in_no_error(
+    own: Served, kept: dict[str, Run], name: str, content: str
+) -> None:
+    run, admin = kept["team/net"], own.token("admin")
+    (own.root / "runs" / run.id / name).write_text(content, errors="surrogatepass")
+    got, _ = page(own, f"/runs/{run.id}", admin)
+    assert got.status == (404 if name == RUN else 200)
+    assert page(own, "/runs", admin)[0].status == 200
+    assert page(own, "/compare?names=team/net&names=team/seed", admin)[0].status == 200
+
+
+def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run]) -> None:
+    run = kept["team/net"]
+    tried = [Row(name=name, kind="probe", score=score, low=0.1, high=0.9, images=12, seconds=1.0)
+             for name, score in (("probe at head", 0.5), ("probe <i>layer1", 0.7))]  # fmt: skip
+    for data, rows_ in ((run.provenance["data_digest"], tried), ("blake3:" + "0" * 64, tried[:1])):
+        advised = Advised(
+            base="team/base", manifest=run.parent, data="x", data_digest=data, image_size=(32, 32),
+            measure="accuracy", at="2026-01-01T00:00:00Z", name=tried[1].name, options={},
+            trained=False, tried=tuple(rows_),
+        )  # fmt: skip
+        assert remember(own.root, advised)
+    _, tree = page(own, f"/runs/{run.id}", own.token("ann"))
+    shown = tree.xpath("//table[contains(caption, 'advised')]//th[@scope='row']")
+    assert [" ".join(each.text_content().split()) for each in shown] == [
+        "probe <i>layer1 advised", "probe at head"
+    ]  # fmt: skip
+
+
+def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None:
+    for number in range(103):
+        folder = own.root / "runs" / f"20250101-000000-{number:06}"
+        folder.mkdir()
+        shutil.copy(kept["team/net"].folder / RUN, folder)
+    ann = own.token("ann")
+    first, second = (own.ask(f"/runs.json?page={n}", token=ann).json for n in (1, 2))
+    assert (len(first["rows"]), len(second["rows"]), first["total"]) == (100, 7, 107)
+    assert own.ask("/runs.json?page=99", token=ann).json["number"] == 2
+    assert own.ask("/runs.json?page=x", token=ann).json["number"] == 1
+    _, tree = page(own, "/runs", ann)
+    assert tree.xpath("//a[@rel='next']/@href") == ["/runs?page=2"]
+
+
+def test_a_long_journal_keeps_its_course(own: Served, kept: dict[str, Run]) -> None:
+    """Also as it grows, and where it is written anew."""
+    run, admin = kept["team/net"], own.token("admin")
+    path, ask = own.root / "runs" / run.id / METRICS, f"/runs/{run.id}.json"
+
+    def told(numbers: range, mode: str) -> Any:
+        with path.open(mode) as file:
+            for at in numbers:
+                line = {"kind": "step", "steps": at, "loss": at / 2, "lr": 1.0, "time": 10.0 * at}
+                file.write(json.dumps(line) + "\n")
+            file.write('{"kind": "step", "steps": 99')  # half a line
+            file.flush()
+        return own.ask(ask, token=admin).json["course"]
+
+    path.unlink()
+    first = told(range(3000), "w")
+    with path.open("a") as file:
+        file.write("99}\n")
+    more = told(range(3000, 7000), "a")
+    for course, last in ((first, 3000), (more, 7000)):
+        assert len(course["loss"]) <= 240
+        assert all(abs(point["y"] - point["x"] / 2) < 40 for point in course["loss"])
+        assert last - 60 < course["loss"][-1]["x"] < last
+    assert more["progress"]["step"] == 6999
+    assert more["progress"]["rate"] == 1.0
+    path.rename(path.with_suffix(".old"))  # as a file that is replaced
+    assert told(range(5), "w")["progress"]["step"] == 4

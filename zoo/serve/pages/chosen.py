@@ -1,0 +1,107 @@
+"""Chosen: the version of a repository that a page is about."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import NoCheckpoint
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.history import ID, MAIN
+
+__all__ = ["Chosen", "Picked", "path_of", "pick"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The version that is shown.
+
+    Attributes:
+        repo: The repository.
+        revision: The branch, tag or commit; empty if nothing was committed yet.
+        versions: The branches and tags that there are, the main one first.
+        manifest: Digest of what the version is; empty if nothing was committed yet.
+        checkpoint: Digest of its checkpoint; empty if it has files only.
+    """
+
+    repo: str
+    revision: str
+    versions: tuple[str, ...]
+    manifest: str = ""
+    checkpoint: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The revision, if it is another one than is shown where nobody asks for one."""
+        usual = self.versions[0] if self.versions else ""
+        return "" if self.revision == usual else self.revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """A version with what it is: its ``digest``, and the ``manifest`` and the ``snapshot``, as far
+    as it has them.
+    """
+
+    chosen: Chosen
+    digest: Digest | None = None
+    manifest: Manifest | None = None
+    snapshot: Snapshot | None = None
+
+    @property
+    def checkpoint(self) -> Digest | None:
+        """The digest of its checkpoint."""
+        if self.manifest is None:
+            return None
+        return self.snapshot.checkpoint if self.snapshot else self.digest
+
+
+def pick(ask: Ask) -> Picked:
+    """The version that ``?revision=`` names, else the main one, or the first where there is none.
+
+    Raises:
+        Refused: There is no such repository or revision, or its checkpoint was deleted.
+    """
+    there = {version.name: version for version in ask.hub.history.versions(ask.repo)}
+    names = tuple(there)
+    asked = ask.call.query.get("revision", "")
+    if not names and not asked:
+        if not ask.hub.exists(ask.repo):
+            raise ask.no_repo()
+        return Picked(chosen=Chosen(repo=ask.repo, revision="", versions=()))
+    revision = asked or (MAIN if MAIN in there else names[0])
+    # Of a branch or a tag no id of a commit is needed: that takes the files of all before it.
+    version = None if ID.fullmatch(revision) else ask.hub.history.version(ask.repo, revision)
+    digest = version.entry.manifest if version else ask.commit(revision).manifest
+    return _picked(ask, Chosen(repo=ask.repo, revision=revision, versions=names), digest)
+
+
+def _picked(ask: Ask, chosen: Chosen, digest: Digest) -> Picked:
+    ask.check_here(digest)
+    document, manifest = ask.hub.files.document(digest), None
+    with suppress(NoCheckpoint):
+        manifest = ask.hub.files.manifest(digest)
+    snapshot = document if isinstance(document, Snapshot) else None
+    checkpoint = (snapshot.checkpoint if snapshot else digest) if manifest else None
+    return Picked(
+        chosen=Chosen(
+            repo=chosen.repo,
+            revision=chosen.revision,
+            versions=chosen.versions,
+            manifest=str(digest),
+            checkpoint=str(checkpoint or ""),
+        ),
+        digest=digest,
+        manifest=manifest,
+        snapshot=snapshot,
+    )
+
+
+def path_of(repo: str, rest: str = "", **query: str) -> str:
+    """The path of a page of a repository; what is empty of the query is left out."""
+    asked = urlencode({name: value for name, value in query.items() if value})
+    return f"/{quote(repo)}{rest}{'?' if asked else ''}{asked}"

@@ -1,0 +1,368 @@
+"""Compare: two to four checkpoints side by side, each with the first one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from markupsafe import Markup
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.domain.task import SCORE
+from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
+from zoo.lookup.diff import Diff, UnitDiff, diff, flat
+from zoo.lookup.predictions import paired_test
+from zoo.lookup.runs import Run
+from zoo.lookup.side_by_side import Compared, Figure, compare_checkpoints
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.apart import Distances
+from zoo.serve.keep.history import MAIN
+from zoo.serve.keep.recent import Recent
+from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
+from zoo.serve.pages.kept_runs import Matrix, matrix_of, runs_by_result, seen_runs
+from zoo.serve.pages.known import Named
+from zoo.store.manifests import checkpoint_of
+
+__all__ = ["ComparePage", "look_compare"]
+
+MOST = 4
+LISTED = 8
+"""Class names that are listed of many."""
+PATIENCE = 0.5
+"""Seconds that a page waits for how far units went."""
+UNITS = 400
+"""So many units have a row."""
+
+_diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """A checkpoint that is compared."""
+
+    name: str
+    where: Named
+    digest: str
+    architecture: str
+    params: int | None
+    bytes: int
+    classes: int
+    license: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What became of a unit of the first one: ``status`` as `zoo diff` says it; how far it moved,
+    where that was measured.
+    """
+
+    status: str = ""
+    distance: float | None = None
+    cosine: float | None = None
+    note: str = ""
+
+    @property
+    def far(self) -> float:
+        """How far it moved, on a logarithmic scale: 0 is a ten-thousandth of it, 1 is ten times."""
+        return min(1.0, max(0.0, (math.log10(self.distance) + 4) / 5)) if self.distance else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRow:
+    """A unit, and what became of it in each of the others."""
+
+    unit: str
+    stage: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Something that is recorded of each and differs: what of, its name, and the values."""
+
+    part: str
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A figure of each; None of one that has none."""
+
+    name: str
+    values: tuple[Figure | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassNames:
+    """How the class names of another one differ from those of the first: how many each has, how
+    many are new, gone and elsewhere, and some of those.
+    """
+
+    name: str
+    before: int
+    after: int
+    new: int
+    gone: int
+    moved: int
+    some_new: tuple[str, ...]
+    some_gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether another one and the first differ in what they say of their test images; ``known``:
+    whether that can be told here.
+    """
+
+    name: str
+    known: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confused:
+    """What the test images of one were taken for."""
+
+    name: str
+    matrix: Matrix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparePage:
+    """The page; without ``sides``, one on which to name some.
+
+    Attributes:
+        names: What was asked for.
+        sides: The checkpoints.
+        shares: Of each of the others, which share of its weights are the first one's.
+        units_known: Whether units are those of the networks, rather than read off names of tensors.
+        measured: Whether it was measured how far they moved, as far as it can be.
+        problem: Why it cannot.
+        units: Unit by unit.
+        more_units: Units that have no row.
+        recorded: What is recorded and differs.
+        classes: Where the class names differ.
+        figures: All figures, the score first.
+        verdicts: Whether they differ at all, as far as that is known here.
+        remarks: What to know about the figures.
+        matrices: Of those whose run is kept here.
+    """
+
+    names: tuple[str, ...] = ()
+    sides: tuple[Side, ...] = ()
+    shares: tuple[float, ...] = ()
+    units_known: bool = True
+    measured: bool = True
+    problem: str = ""
+    units: tuple[UnitRow, ...] = ()
+    more_units: int = 0
+    recorded: tuple[Recorded, ...] = ()
+    classes: tuple[ClassNames, ...] = ()
+    figures: tuple[Figures, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    remarks: tuple[str, ...] = ()
+    matrices: tuple[Confused, ...] = ()
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """The names that are the very checkpoint of the first."""
+        first = self.sides[0].digest
+        return tuple(side.name for side in self.sides[1:] if side.digest == first)
+
+    def scores(self) -> Markup:
+        """The score of each with its interval, drawn."""
+        for row in self.figures:
+            told = [*zip(self.sides, row.values, strict=True)]
+            points = [(side.name, _point(each)) for side, each in told if each]
+            if row.name in SCORE.values() and len(points) > 1:
+                return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
+        return Markup()
+
+    def matrix(self, one: Confused) -> Markup:
+        """A matrix, drawn."""
+        title = f"What the test images of {one.name} were taken for"
+        return draw_matrix(one.matrix.classes, one.matrix.counts, title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _One:
+    ref: Reference
+    digest: Digest
+    manifest: Manifest
+
+
+def look_compare(ask: Ask) -> ComparePage:
+    """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
+    not be read.
+    """
+    asked = [name.strip() for name in ask.call.query.getlist("names")]
+    names = tuple(dict.fromkeys(filter(None, asked)))
+    if len(names) > MOST:
+        raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
+    ones = [_one(ask, name) for name in names]
+    if len(ones) < 2:
+        return ComparePage(names=names)
+    try:
+        found = compare_checkpoints(ask.hub.workspace, [str(one.ref) for one in ones], fold=False)
+        diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
+    except (UnknownName, NoCheckpoint):
+        raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
+    pairs = [(ones[0].digest, other.digest) for other in ones[1:]]
+    far = [ask.hub.apart.of(*pair, PATIENCE) for pair in pairs]
+    rows = [*_units(diffs, far)]
+    runs = runs_by_result(seen_runs(ask))
+    matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
+    return ComparePage(
+        names=names,
+        sides=tuple(_side(ask, one) for one in ones),
+        shares=tuple(each.identical_share for each in diffs),
+        units_known=all(each.units_known for each in diffs),
+        measured=all(each.done.is_set() for each in far),
+        problem="; ".join(dict.fromkeys(each.problem for each in far if each.problem)),
+        units=tuple(rows[:UNITS]),
+        more_units=max(0, len(rows) - UNITS),
+        recorded=tuple(_recorded(ones, found)),
+        classes=tuple(_classes(ones[1:], diffs)),
+        figures=tuple(_figures(found)),
+        verdicts=tuple(_verdicts(ones, runs)),
+        remarks=found.remarks,
+        matrices=tuple(Confused(name=str(one.ref), matrix=each) for one, each in matrices if each),
+    )
+
+
+def _one(ask: Ask, name: str) -> _One:
+    try:
+        ref = Reference.parse(name)
+    except InvalidReference:
+        raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
+    ask.require("read", ref.path)
+    commit = ask.commit(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
+    digest = checkpoint_of(ask.hub.workspace.store, commit.manifest)
+    if digest is None:
+        raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
+    return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))
+
+
+def _side(ask: Ask, one: _One) -> Side:
+    manifest = one.manifest
+    return Side(
+        name=str(one.ref),
+        where=Named.of(one.ref),
+        digest=str(one.digest),
+        architecture=manifest.backbone.shown,
+        params=(ask.hub.workspace.registry.summary(one.digest) or {}).get("params"),
+        bytes=manifest.logical_bytes,
+        classes=len(manifest.classes),
+        license=manifest.license or "",
+        created=manifest.created or "",
+    )
+
+
+def _diff(ask: Ask, one: _One, other: _One) -> Diff:
+    """What changes, but for how far."""
+    pair = one.digest, other.digest
+    return _diffs.get(pair) or _diffs.put(
+        pair, diff(ask.hub.workspace, *map(str, pair), measure=False)
+    )
+
+
+def _units(diffs: Sequence[Diff], far: Sequence[Distances]) -> Iterator[UnitRow]:
+    """All units in order: those of the first, and where only others have them, those."""
+    named = [{unit.unit: unit for unit in found.units} for found in diffs]
+    for name in dict.fromkeys(name for units in named for name in units):
+        units = [
+            (each.get(name), found.units.get(name)) for each, found in zip(named, far, strict=True)
+        ]
+        stage = next((unit.stage for unit, _ in units if unit and unit.stage), "")
+        cells = tuple(_cell(measured or unit) for unit, measured in units)
+        yield UnitRow(unit=name, stage=stage, cells=cells)
+
+
+def _cell(unit: UnitDiff | None) -> Cell:
+    if unit is None:
+        return Cell()
+    return Cell(status=unit.status, distance=unit.distance, cosine=unit.cosine, note=unit.note)
+
+
+def _recorded(ones: Sequence[_One], found: Compared) -> Iterator[Recorded]:
+    """What is recorded and differs: options of recipes as `zoo compare` chooses them."""
+    parts = [_parts(one.manifest) for one in ones]
+    for part in parts[0]:
+        for name in dict.fromkeys(name for each in parts for name in each[part]):
+            values = tuple(_shown(each[part].get(name)) for each in parts)
+            if len(set(values)) > 1:
+                yield Recorded(part=part, name=name.replace("_", " "), values=values)
+    for name in found.differs:
+        recipes = [column.recipe or {} for column in found.columns]
+        values = tuple(_shown(recipe.get(name)) for recipe in recipes)
+        yield Recorded(part="recipe", name=name.replace("_", " "), values=values)
+
+
+def _parts(manifest: Manifest) -> Mapping[str, Mapping[str, object]]:
+    return {
+        "network": flat({**asdict(manifest.backbone), "head": asdict(manifest.head)}),
+        "preprocessing": asdict(manifest.preprocessing),
+        "freezing": flat(manifest.freeze or {}),
+        "license": {"license": manifest.license},
+    }
+
+
+def _shown(value: object) -> str:
+    if value in (None, "", (), []):
+        return "\N{EN DASH}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _classes(others: Iterable[_One], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
+    for one, found in zip(others, diffs, strict=True):
+        if changes := found.classes:
+            yield ClassNames(
+                name=str(one.ref),
+                before=changes.before,
+                after=changes.after,
+                new=len(changes.added),
+                gone=len(changes.removed),
+                moved=changes.moved,
+                some_new=changes.added[:LISTED],
+                some_gone=changes.removed[:LISTED],
+            )
+
+
+def _figures(found: Compared) -> Iterator[Figures]:
+    """The scores first; of what was found on other data, only these."""
+    metrics = dict.fromkeys(name for column in found.columns for name in column.metrics)
+    scores = {*SCORE.values()}
+    kept = [name for name in metrics if "@" not in name or name.partition("@")[0] in scores]
+    for name in sorted(kept, key=lambda name: name.partition("@")[0] not in scores):
+        values = tuple(column.metrics.get(name) for column in found.columns)
+        yield Figures(name=name.replace("@", " on "), values=values)
+
+
+def _point(figure: Figure) -> Point:
+    return Point(0, figure.value, figure.low, figure.high)
+
+
+def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verdict]:
+    """Of each other one, what the paired test says of `zoo.lookup.predictions.paired_test`."""
+    first = ones[0]
+    for other in ones[1:]:
+        name, pair = str(other.ref), (first.digest, other.digest)
+        if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
+            continue
+        tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
+        found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
+        if found:
+            text = found.in_words(str(first.ref), name)
+        elif all(tests) and tests[0] != tests[1]:
+            text = "tested on other images: the figures do not compare"
+        else:
+            text = "what each says of the same images is not kept here, so it cannot be told"
+        yield Verdict(name=name, known=found is not None, text=text)

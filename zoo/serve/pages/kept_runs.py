@@ -1,0 +1,137 @@
+"""Kept runs: the fine-tunes that were begun in the zoo that is served, and who may see them.
+
+They belong to the machine that the zoo is on: admins see all of them. Whoever may read the
+checkpoint that a run made may see that run, without what tells of the machine or of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zoo.domain.digest import Digest
+from zoo.domain.task import SCORE, TASKS
+from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
+from zoo.lookup.runs import RUN, RUNS, Run
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
+from zoo.serve.keep.recent import Recent
+from zoo.serve.pages.chart import DRAWN
+from zoo.store.regular import read_regular
+
+__all__ = [
+    "Matrix",
+    "made",
+    "matrix_of",
+    "measure_of",
+    "read_json",
+    "run_of",
+    "runs_by_result",
+    "seen_runs",
+]
+
+MATRIX = "confusion.json"
+MATRIX_BYTES = 1 << 20
+"""Of a matrix that is drawn: one of more classes has a larger file."""
+KEPT = 10_000
+
+_ended: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """How many images of each class (rows) were predicted to be of each (columns)."""
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+def seen_runs(ask: Ask) -> list[Run]:
+    """The runs that who asks may see, newest first."""
+    runs = _all_runs(ask)
+    if sees_all(ask.actor):
+        return runs
+    results = {run.id: digest for run in runs if (digest := made(run))}
+    there = ask.hub.reach.there(ask, {*results.values()})
+    return [run for run in runs if results.get(run.id) in there]
+
+
+def run_of(ask: Ask, name: str) -> Run | None:
+    """The run of an id; None if there is none, or who asks may not see it."""
+    return next((run for run in seen_runs(ask) if run.id == name), None)
+
+
+def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
+    """Of each checkpoint that runs made, the last that did."""
+    found: dict[Digest, Run] = {}
+    for run in runs:
+        if digest := made(run):
+            found.setdefault(digest, run)
+    return found
+
+
+def made(run: Run) -> Digest | None:
+    """The checkpoint that a run made; None of one that is not done."""
+    with suppress(InvalidReference):
+        return Digest.parse(str(run.result.get("manifest", "")))
+    return None
+
+
+def _all_runs(ask: Ask) -> list[Run]:
+    home = ask.hub.workspace.root / RUNS
+    folders = sorted(home.iterdir(), reverse=True) if home.is_dir() else []
+    return [run for folder in folders if (run := _read(folder))]
+
+
+def _read(folder: Path) -> Run | None:
+    """A run, from memory if it has ended; None if there is none."""
+    try:
+        state = (folder / RUN).stat()
+        key = folder, state.st_mtime_ns, state.st_size
+        if found := _ended.get(key):
+            return found
+        run = Run.read(folder)
+    except (OSError, Invalid, NotAFile):
+        return None
+    if not _is_sound(run):
+        return None
+    return _ended.put(key, run) if run.status == "done" else run
+
+
+def _is_sound(run: Run) -> bool:
+    """Whether what a run says of itself is of the kinds that it should be."""
+    texts = (run.base, run.parent, run.save, run.device, run.started, run.status, run.error)
+    parts = run.recipe, run.result, run.provenance
+    sound = all(isinstance(each, str) for each in texts)
+    sound = sound and all(isinstance(each, dict) for each in parts)
+    return sound and isinstance(run.result.get("metrics", {}), dict)
+
+
+def measure_of(run: Run) -> str:
+    """What the score of a run is called; empty where its task is unknown."""
+    return next((SCORE[task] for task in TASKS if task == run.recipe.get("task")), "")
+
+
+def matrix_of(run: Run) -> Matrix | None:
+    """What its test images were taken for; None of more classes than are drawn, or if it is not
+    kept.
+    """
+    matrix = read_json(run.folder / MATRIX, MATRIX_BYTES, Matrix)
+    if not matrix or not 0 < len(matrix.classes) <= DRAWN:
+        return None
+    square = [len(matrix.classes)] * len(matrix.classes)
+    sound = all(count >= 0 for row in matrix.counts for count in row)
+    return matrix if sound and [*map(len, matrix.counts)] == square else None
+
+
+def read_json(path: Path, limit: int, kind: Any) -> Any:
+    """A file of a run as a value of a kind; None if it is not there, damaged, or too large."""
+    try:
+        return msgspec.json.decode(read_regular(path, limit), type=kind)
+    except (OSError, msgspec.MsgspecError, RecursionError, Corrupt, NotAFile, UnicodeError):
+        return None

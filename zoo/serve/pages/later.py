@@ -1,0 +1,32 @@
+"""Later: what takes long is begun for one page, and shown by the next that asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Lock, Thread
+
+__all__ = ["Later"]
+
+LOG = logging.getLogger("zoo.serve")
+
+
+class Later:
+    """Does one thing at a time beside answering; what is asked for meanwhile is not begun."""
+
+    def __init__(self) -> None:
+        self._busy = Lock()
+
+    def begin(self, works: Sequence[Callable[[], object]]) -> None:
+        """Begin to do these one after the other, unless something is being done."""
+        if works and self._busy.acquire(blocking=False):
+            Thread(target=self._do, args=(works,), name="pages", daemon=True).start()
+
+    def _do(self, works: Sequence[Callable[[], object]]) -> None:
+        try:
+            for work in works:
+                work()
+        except Exception:  # the next page that asks tries again
+            LOG.exception("what a page asked for failed")
+        finally:
+            self._busy.release()

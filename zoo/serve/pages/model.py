@@ -1,0 +1,244 @@
+"""Model: what a checkpoint is, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from markupsafe import Markup
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Preprocessing
+from zoo.domain.task import SCORE
+from zoo.domain.words import shortened
+from zoo.errors import ZooError
+from zoo.lookup.units import units_of
+from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.keep.view import CARD, LARGE
+from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.pages.figures import Figure, figures, task_of
+from zoo.serve.pages.licensed import Licensed, licensed
+from zoo.serve.pages.markdown import markdown
+from zoo.serve.pages.seen import Seen
+from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
+from zoo.serve.pages.snippets import Snippet, snippets
+from zoo.serve.pages.svg import crop
+from zoo.store.encoded import read_object
+from zoo.store.evaluations import evaluations
+
+__all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
+
+CLASSES, LETTERS = 1000, 80
+"""So many classes are listed, each with so many letters."""
+EVALUATIONS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """An evaluation: on which of which images, and the figures."""
+
+    data: str
+    split: str
+    images: int
+    at: str
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint says of itself, and what is known of it here.
+
+    Attributes:
+        architecture: What it is built by.
+        library: The plugin that does.
+        task: What its outputs mean.
+        outputs: How many there are.
+        params: Number of parameters; None where unknown.
+        bytes: Of its files.
+        macs: Of one image, as published.
+        preprocessing: What becomes of an image.
+        guessed: Which of these settings nobody has stated.
+        classes: Names of the classes, not too many, and how many ``more`` there are.
+        score: The figure by which the better of two is told.
+        figures: On the test images of its training, `score` first.
+        evaluations: What was measured here since.
+        licensed: Its license, and what it inherits.
+        warnings: What was said against it.
+        author: Who made it.
+        note: What they said of it.
+        created: When it was made.
+        data: What it was trained on.
+        frozen, trained: Units that its training left, and changed.
+        shares: Who has what of it, byte for byte.
+    """
+
+    architecture: str
+    library: str
+    task: str
+    outputs: int
+    params: int | None
+    bytes: int
+    macs: float | None
+    preprocessing: Preprocessing
+    guessed: tuple[str, ...]
+    classes: tuple[str, ...]
+    more: int
+    score: str
+    figures: tuple[Figure, ...]
+    evaluations: tuple[Measured, ...]
+    licensed: Licensed
+    warnings: tuple[str, ...]
+    author: str
+    note: str
+    created: str
+    data: str
+    frozen: int | None
+    trained: int | None
+    shares: tuple[Share, ...]
+
+    @property
+    def seen(self) -> str:
+        """What the network sees of an image, in words."""
+        how = self.preprocessing
+        _, high, wide = how.input_size
+        if how.crop_mode == "squash":
+            first = f"resized to {round(wide / how.crop_pct)} x {round(high / how.crop_pct)}"
+        elif how.crop_mode == "border":
+            first = "resized until all of it fits, with a border around it"
+        else:
+            first = f"resized until its shorter side is {int(min(high, wide) / how.crop_pct)}"
+        rest = "" if how.crop_mode == "border" else f", the middle {wide} x {high} cut out"
+        return f"{first} ({how.interpolation}){rest}"
+
+    @property
+    def drawn(self) -> Markup:
+        """The same as a drawing."""
+        return crop(self.preprocessing, f"The image is {self.seen}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPage:
+    """The page of a repository at a version.
+
+    Attributes:
+        chosen: Which.
+        moved: Since when the version is what it is; empty where that is not known.
+        by: Who moved it.
+        deprecated: Why it is to be used no more; empty if it may be.
+        card: Its README, in Markdown.
+        long_card: Whether that is too long to be shown.
+        snippets: How to use it.
+        checkpoint: What it is; None if it has files only, or nothing.
+        can_write: Whether who asks may send to it.
+        server: The URL that it is asked by.
+    """
+
+    chosen: Chosen
+    moved: str
+    by: str
+    deprecated: str
+    card: str
+    long_card: bool
+    snippets: tuple[Snippet, ...]
+    checkpoint: Checkpoint | None
+    can_write: bool
+    server: str
+
+    @property
+    def card_html(self) -> Markup:
+        """The card as HTML that can do nothing."""
+        at = quote(self.chosen.revision, safe="")
+        return markdown(self.card, f"{urlsplit(self.server).path}/{self.chosen.repo}/blob/{at}")
+
+
+def look_model(ask: Ask) -> ModelPage:
+    """The page of a repository. Raises as `pick`."""
+    picked = pick(ask)
+    version = ask.hub.history.version(ask.repo, picked.chosen.revision)
+    when = version.entry.when if version else None
+    card, long = _card(ask, picked)
+    return ModelPage(
+        chosen=picked.chosen,
+        moved=iso_time(when) if when else "",
+        by=version.entry.by if version else "",
+        deprecated=version.entry.deprecated if version else "",
+        card=card,
+        long_card=long,
+        snippets=snippets(ask, picked),
+        checkpoint=_checkpoint(ask, picked),
+        can_write=ask.may("write", ask.repo),
+        server=ask.call.base,
+    )
+
+
+def _card(ask: Ask, picked: Picked) -> tuple[str, bool]:
+    """The README, and whether it is too long. One that was made here says what the page does."""
+    document = picked.snapshot or picked.manifest
+    if picked.digest is None or document is None:
+        return "", False
+    if picked.snapshot:
+        found = picked.snapshot.by_path.get(CARD)
+        holder, size = (found.object, found.size) if found else (None, 0)
+    else:
+        assert picked.manifest
+        file = next((file for file in picked.manifest.files if file.name == CARD), None)
+        holder, size = (file.object, file.size) if file else (None, 0)
+    if holder is None or size > LARGE:
+        return "", holder is not None
+    try:
+        data = b"".join(read_object(ask.hub.workspace.store, holder, least=size))[:size]
+    except ZooError:  # whoever asks for the file is told
+        return "", False
+    return data.decode(errors="replace"), False
+
+
+def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
+    manifest, digest = picked.manifest, picked.checkpoint
+    if manifest is None or digest is None:
+        return None
+    workspace, seen = ask.hub.workspace, Seen(ask)
+    task, known = task_of(manifest), workspace.registry.summary(digest) or {}
+    shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
+    said, freeze = manifest.provenance, manifest.freeze or {}
+    tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
+    return Checkpoint(
+        architecture=manifest.backbone.shown,
+        library=manifest.backbone.plugin,
+        task=task,
+        outputs=manifest.head.num_classes,
+        params=known.get("params"),
+        bytes=manifest.logical_bytes,
+        macs=workspace.registry.published_macs(manifest),
+        preprocessing=manifest.preprocessing,
+        guessed=manifest.guessed,
+        classes=tuple(shown),
+        more=len(manifest.classes) - len(shown),
+        score=SCORE[task],
+        figures=figures(manifest.metrics, SCORE[task]),
+        evaluations=tuple(_evaluations(ask, digest, SCORE[task])),
+        licensed=licensed(ask, seen, manifest),
+        warnings=tuple(filter(None, [said.get("warning", "")])),
+        author=said.get("author", ""),
+        note=said.get("note", ""),
+        created=manifest.created or "",
+        data=str((manifest.recipe or {}).get("data", "") or said.get("dataset", "")),
+        frozen=_count(freeze.get("frozen_units")),
+        trained=_count(freeze.get("trainable_units")),
+        shares=shares(ask, seen, digest, manifest, tensors),
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:
+    for each in evaluations(ask.hub.workspace.store.disk, digest)[:EVALUATIONS]:
+        yield Measured(
+            data=each.data,
+            split=each.split,
+            images=each.images,
+            at=each.at,
+            figures=figures(each.metrics, first),
+        )

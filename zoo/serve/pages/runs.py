@@ -1,0 +1,149 @@
+"""Runs: the fine-tunes of the zoo that is served, as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from zoo.domain.digest import Digest
+from zoo.domain.recipe import data_name
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidReference
+from zoo.lookup.runs import Run
+from zoo.lookup.side_by_side import Figure
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.reach import sees_all
+from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
+from zoo.serve.pages.known import Named, known
+from zoo.store.manifests import checkpoint_of
+
+__all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "readable_name", "score_of"]
+
+PAGE = 100
+NOWHERE = Named()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run in a list.
+
+    Attributes:
+        id: Its id.
+        status: How it is: ``running``, ``done``, ``interrupted`` or ``failed``.
+        kept: What one that was cut off goes on from.
+        name: What its result is saved as; empty if who asks may not see that name.
+        where: The name that its checkpoint has, if one has.
+        data: What its images are called.
+        strategy: How it was trained.
+        measure: What its score is.
+        score: That, with its interval; None of one that is not done.
+        started: When, UTC.
+    """
+
+    id: str
+    status: str
+    kept: str
+    name: str
+    where: Named
+    data: str
+    strategy: str
+    measure: str
+    score: Figure | None
+    started: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsPage:
+    """The page.
+
+    Attributes:
+        repo: The repository whose runs they are; empty: those of all.
+        rows: Newest first.
+        number: Which page, from 1.
+        pages: How many there are.
+        total: How many runs there are.
+        all_seen: Whether whoever asks sees the runs of all, whatever came of them.
+    """
+
+    repo: str = ""
+    rows: tuple[RunRow, ...] = ()
+    number: int = 1
+    pages: int = 1
+    total: int = 0
+    all_seen: bool = False
+
+
+def look_runs(ask: Ask) -> RunsPage:
+    """The runs that whoever asks may see, a page of them."""
+    return _page(ask, seen_runs(ask))
+
+
+def look_runs_of(ask: Ask) -> RunsPage:
+    """Those that were to be saved in a repository, or made a checkpoint that it has.
+
+    Raises:
+        Refused: There is no such repository.
+    """
+    ask = ask.knowing_all()  # runs are of other repositories, too
+    if not ask.hub.exists(ask.repo):
+        raise ask.no_repo()
+    store = ask.hub.workspace.store
+    versions = ask.hub.history.versions(ask.repo)
+    has = {checkpoint_of(store, version.entry.manifest) for version in versions} - {None}
+    own = [run for run in seen_runs(ask) if _path(run.save) == ask.repo or made(run) in has]
+    return _page(ask, own)
+
+
+def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
+    asked = ask.call.query.get("page", "1")
+    pages = max(1, -(-len(runs) // PAGE))
+    number = min(max(1, int(asked)) if asked.isdecimal() and len(asked) < 7 else 1, pages)
+    shown = runs[(number - 1) * PAGE : number * PAGE]
+    names = known(ask, {digest for run in shown if (digest := made(run))})
+    return RunsPage(
+        repo=ask.repo,
+        rows=tuple(_row(ask, run, names) for run in shown),
+        number=number,
+        pages=pages,
+        total=len(runs),
+        all_seen=sees_all(ask.actor),
+    )
+
+
+def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
+    digest = made(run)
+    measure, score = score_of(run)
+    return RunRow(
+        id=run.id,
+        status=run.status,
+        kept=run.kept if sees_all(ask.actor) else "",
+        name=readable_name(ask, run.save),
+        where=names.get(digest, NOWHERE) if digest else NOWHERE,
+        data=data_name(str(run.recipe.get("data", ""))),
+        strategy=str(run.recipe.get("strategy", "")),
+        measure=measure,
+        score=score,
+        started=run.started,
+    )
+
+
+def score_of(run: Run) -> tuple[str, Figure | None]:
+    """What the score of a run is called, and what it is."""
+    name = measure_of(run)
+    found = [run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")]
+    value, low, high = (each if isinstance(each, float) else None for each in found)
+    return name, None if value is None else Figure(value=value, low=low, high=high)
+
+
+def readable_name(ask: Ask, name: str) -> str:
+    """A name, if who asks may read it; else nothing."""
+    path = _path(name)
+    return name if path and ask.may("read", path) else ""
+
+
+def _path(name: str) -> str:
+    """The repository of a name; empty of what is none."""
+    with suppress(InvalidReference):
+        return Reference.parse(name).path
+    return ""
