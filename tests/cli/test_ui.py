@@ -136,6 +136,22 @@ def test_no_other_user_sees_the_link(root: Path, tmp_path: Path) -> None:
     assert not Path(said.removeprefix("file://")).exists(), "it is gone with the program"
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_lying_about(root: Path, tmp_path: Path, how: signal.Signals) -> None:
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    command = [sys.executable, "-m", "zoo_cli", "ui", "--no-browser"]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(passing)}
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        assert len([*passing.iterdir()]) == 2
+        process.send_signal(how)
+        process.wait(timeout=20)
+    assert [*passing.iterdir()] == []
+
+
 def test_without_the_extra_it_says_which(root: Path) -> None:
     code = (
         "import importlib.util as util; find = util.find_spec\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -237,6 +238,7 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
         Unavailable: It cannot listen at that port.
     """
     alone = Alone()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would stay
     with (
         logging_as("text", logging.WARNING),
         suppress(KeyboardInterrupt),
