@@ -185,6 +185,17 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
     toy("serve", "access", "a/b/c", "public").refused("is not a reference")
     for command in (("access", "te am", "public"), ("quota", "te am", "1GB")):
         toy("serve", *command).refused("'te am' cannot be a namespace")
+    assert "there are no webhooks" in toy("serve", "webhook").err
+    toy("serve", "webhook", "add", "http://x.org").refused("plain http", "--private-network")
+    toy("serve", "webhook", "rm", "none").refused("unknown webhook 'none'")
+    secret = toy("serve", "webhook", "add", "https://x.org/y?z=1", "--for", "lab").out.strip()
+    shown = toy("serve", "webhook")
+    assert re.search(r"^\w{12}  lab  https://x\.org/y\?z=1  -      -$", shown.out, re.MULTILINE)
+    assert secret not in shown.out
+    (told,) = toy("serve", "webhook", "ls", "--json").json
+    assert (told["secret"], told["path"], told["ended"]) == (secret, "lab", False)
+    toy("serve", "webhook", "rm", told["id"]).done()
+    assert "there are no webhooks" in toy("serve", "webhook").err
     toy("serve", "--host", "0.0.0.0").refused("can be reached by other machines", "--public-url")
     toy("serve", "--public-url", "zoo.lab.org").refused("is no URL of a server")
     for line in ("access team/base king", "role team/base ann", "role team/base ann king",

@@ -21,6 +21,7 @@ from zoo.serve.http.cycle import ZeroCopyProtocol
 from zoo.serve.http.guard import Address
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
+from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.keep.chunk_list import clear_chunks
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
@@ -79,7 +80,12 @@ class Server(uvicorn.Server):
         self.url = url_of(address, self.listening)
         self.told = told
         self._ended = threading.Event()
-        beside = {"prepare": self._prepare, "tend": self._tend, "scrub": self._scrub}
+        beside = {
+            "prepare": self._prepare,
+            "tend": self._tend,
+            "scrub": self._scrub,
+            "webhooks": self._tell,
+        }
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in beside.items()
@@ -153,6 +159,10 @@ class Server(uvicorn.Server):
         """Read the store again and again, to see that it is what was stored."""
         hub, found = self.hub, partial(self.hub.accounts.audit.note, "damage found")
         Scrub(hub.workspace.store, lambda: hub.under_way > 0, found, self._ended).work()
+
+    def _tell(self) -> None:
+        """Tell webhooks of what changes."""
+        Deliveries(self.hub, self.url, self._ended).work()
 
     def _prepare(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""

@@ -25,6 +25,7 @@ from zoo.serve.who.repos import Repos
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
+from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
 
 __all__ = ["Account", "Accounts", "Token"]
@@ -106,6 +107,7 @@ class Accounts:
         reach_table: Which names reach which objects.
         audit: Who changed what.
         quotas: How many bytes namespaces may hold.
+        webhooks: Who is told of changes.
         sessions: Who is signed in, in a browser.
     """
 
@@ -114,7 +116,7 @@ class Accounts:
         self._cache: ReadCache[_Said] = ReadCache(engine)
         self.repos, self.reach_table = Repos(engine), ReachTable(engine)
         self.audit, self.quotas = Audit(engine), Quotas(engine)
-        self.sessions = Sessions(engine)
+        self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

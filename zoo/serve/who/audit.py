@@ -59,6 +59,8 @@ ACTIONS: Mapping[str, str] = {
     "name undeprecated": "it may be used again",
     "name deleted": "a branch or a tag is gone",
     "name restored": "one that was deleted is there again",
+    "webhook added": "an address that is told of changes",
+    "webhook removed": "it is told no more",
     "pruned": "what nothing reaches was deleted",
     "damage found": "what lies in the store is not what was stored",
     "refused": "a token that is none, or what its account may not do",

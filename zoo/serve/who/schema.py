@@ -27,7 +27,7 @@ __all__ = [
     "token",
 ]
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -163,4 +163,19 @@ session = sa.Table(
     sa.Column("digest", Text, primary_key=True),
     sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE"), nullable=False),
     sa.Column("expires", Text, nullable=False),
+)
+
+# Who is told of changes: of those of a namespace or a repository, ``path``, or of all. ``after`` is
+# the row of the audit log up to which it was told.
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("url", Text, nullable=False),
+    sa.Column("path", Text, nullable=False),
+    sa.Column("private", sa.Boolean, nullable=False),  # whether it may be in a private network
+    sa.Column("after", Whole, nullable=False),
+    sa.Column("tried", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("failures", Whole, nullable=False),  # one after the other
 )

@@ -64,6 +64,10 @@ class Seals:
         if len(self._key) != BYTES:
             raise Corrupt(f"{disk.root}/{FILE}", f"{BYTES} bytes", f"{len(self._key)}")
 
+    def secret(self, of: str) -> str:
+        """A secret of something, which is always the same, and need not be kept."""
+        return self._signature(f"secret of {of}")
+
     def write(self, seal: Seal) -> str:
         """A seal as text, for a part of an address."""
         body = urlsafe_b64encode(ENCODER.encode(seal)).rstrip(b"=").decode()

@@ -1,0 +1,235 @@
+"""Webhooks: what is sent, to whom, again and again, and never into the private network."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from fakes.served import Served
+from huggingface_hub import HfApi, WebhookPayload
+
+from zoo.domain.reference import Reference
+from zoo.errors import InvalidOption, InvalidReference, Unavailable, UnknownName
+from zoo.serve.hub import webhooks as module
+from zoo.serve.hub.webhooks import Deliveries
+from zoo.serve.watch import outgoing
+from zoo.serve.watch.outgoing import post
+from zoo.serve.who.webhooks import MOST_FAILURES, Webhook
+
+
+@dataclass
+class Receiver:
+    """An address, what it was sent, and the statuses that it answers with."""
+
+    url: str
+    got: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A server that notes what it is sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            named = {name.lower(): value for name, value in self.headers.items()}
+            made.got.append((named, json.loads(body)))
+            self.send_response(made.statuses.pop(0) if made.statuses else 200)
+            self.send_header("Location", f"{made.url}/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made = Receiver(f"http://127.0.0.1:{server.server_port}/hook?a=1")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def told(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Webhook]]:
+    """Has all webhooks told; the only one. The server itself tells them later."""
+    deliveries = Deliveries(served.server.hub, served.url, Event())
+
+    def tell() -> Webhook:
+        deliveries._next.clear()
+        deliveries.look()
+        (hook,) = served.accounts.webhooks.all()
+        return hook
+
+    yield tell
+    for hook in served.accounts.webhooks.all():
+        served.accounts.webhooks.remove(hook.id)
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
+
+
+def test_what_changes_is_sent_as_the_hub_does(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    api = HfApi(endpoint=served.url, token=served.token("ann", "write"))
+    hook = served.accounts.webhooks.add(receiver.url, "ann", private=True)
+    api.create_repo("ann/hooked")
+    served.commit("ann/hooked", "one", served.token("ann", "write"))
+    served.accounts.add("else")  # not of a repository, nor in the namespace
+    api.create_branch("ann/hooked", branch="dev")
+    api.delete_branch("ann/hooked", branch="dev")
+    api.delete_repo("ann/hooked")
+    done = told()
+    payloads = [WebhookPayload.model_validate(body) for _, body in receiver.got]
+    assert [(each.event.action, each.event.scope) for each in payloads] == [
+        ("create", "repo"), ("update", "repo.content"), ("update", "repo.content"),
+        ("update", "repo.content"), ("update", "repo.content"), ("delete", "repo"),
+    ]  # fmt: skip
+    assert {each.repo.name for each in payloads} == {"ann/hooked"}
+    assert {each.webhook.id for each in payloads} == {hook.id}
+    refs = [ref.ref for each in payloads for ref in each.updatedRefs or ()]
+    assert refs == ["refs/heads/main", "refs/heads/dev", "refs/heads/dev", "refs/heads/main"]
+    secret = served.server.hub.seals.secret(f"webhook {hook.id}")
+    assert {headers["x-webhook-secret"] for headers, _ in receiver.got} == {secret}
+    assert secret not in str((served.root / "accounts.db").read_bytes())
+    assert (done.status, done.failures) == ("200", 0)
+    told()
+    assert len(receiver.got) == 6, "each once"
+
+
+def test_the_newest_commit_is_told(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    served.accounts.webhooks.add(receiver.url, private=True)
+    HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/head")
+    served.commit("ann/head", "one", served.token("ann", "write"))
+    told()
+    sha = HfApi(endpoint=served.url, token=served.token("ann")).model_info("ann/head").sha
+    _, body = receiver.got[-1]
+    assert body["repo"]["headSha"] == body["updatedRefs"][0]["newSha"] == sha
+
+
+def test_what_fails_is_sent_again_and_nothing_is_left_out(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    hooks, token = served.accounts.webhooks, served.token("ann", "write")
+    hooks.add(receiver.url, "ann/again", private=True)
+    HfApi(endpoint=served.url, token=token).create_repo("ann/again")
+    served.commit("ann/again", "one", token)
+    receiver.statuses += [500, 302, 200, 404]
+    assert [told().failures for _ in range(3)] == [1, 2, 1]
+    assert told().failures == 0
+    actions = [body["event"]["action"] for _, body in receiver.got]
+    assert actions == ["create", "create", "create", "update", "update"], "no redirect was followed"
+    served.commit("ann/again", "two", token)
+    receiver.statuses += [500] * (MOST_FAILURES + 5)
+    for _ in range(MOST_FAILURES + 3):
+        last = told()
+    assert (last.failures, last.ended, last.status) == (MOST_FAILURES, True, "500")
+
+
+def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:
+    hook = served.accounts.webhooks.add(receiver.url, "ann/slow", private=True)
+    HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/slow")
+    receiver.statuses += [500]
+    deliveries = Deliveries(served.server.hub, served.url, Event())
+    for _ in range(3):
+        deliveries.look()
+    assert len(receiver.got) == 1
+    served.accounts.webhooks.remove(hook.id)
+    with pytest.raises(UnknownName):
+        served.accounts.webhooks.remove(hook.id)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.0.0.7", "192.168.1.1", "169.254.169.254", "::1", "fe80::1%lo", "0.0.0.0"],
+)
+def test_the_private_network_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    asked = []
+
+    def look_up(host: str, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr("zoo.serve.watch.outgoing.socket.getaddrinfo", look_up)
+    with pytest.raises(Unavailable, match="private network"):
+        post("https://hooks.example.org/x", b"{}", {}, private=False)
+    assert asked == ["hooks.example.org"]
+
+
+def test_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "SECONDS", 0.2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            post(f"http://127.0.0.1:{silent.getsockname()[1]}", b"{}", {}, private=True)
+    assert time.monotonic() - began < 10
+    with pytest.raises(Unavailable):
+        post("http://no.such.host.invalid/", b"{}", {}, private=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "https://",
+        "https://u:p@x",
+        "http://x",
+        "https://x:99999",
+        "javascript:1",
+        "",
+        "https://[::",
+    ],
+)
+def test_what_is_no_address(served: Served, url: str) -> None:
+    with pytest.raises(InvalidOption):
+        served.accounts.webhooks.add(url)
+    with pytest.raises(InvalidReference):
+        served.accounts.webhooks.add("https://x", "a b")
+    assert not served.accounts.webhooks.all()
+
+
+@pytest.mark.long
+def test_a_server_tells(
+    tmp_path: Path, receiver: Receiver, make_zoo: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from fakes.served import serving
+
+    make_zoo(tmp_path / "zoo")
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    with serving(tmp_path / "zoo") as served:
+        served.accounts.webhooks.add(receiver.url, private=True)
+        ref = Reference.parse("team/net:v2")
+        entry = served.server.hub.workspace.store.history(Reference.parse("team/net"))[-1]
+        moved = served.server.hub.workspace.move(ref, entry.manifest, "tag")
+        served.server.hub.tell("name made", ref, moved)
+        ends = time.monotonic() + 60
+        while not receiver.got:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+    assert receiver.got[0][1]["updatedRefs"][0]["ref"] == "refs/heads/v2"

@@ -1,0 +1,138 @@
+"""Webhooks: changes of repositories, sent as the model hub sends them.
+
+What changed is read off the audit log, row by row, so that nothing is lost where the server or the
+receiver stands still; a receiver may be told of the same twice. What is sent is version 3 of
+https://huggingface.co/docs/hub/webhooks, which `huggingface_hub.WebhooksServer` reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Event
+
+import msgspec
+
+from zoo.domain.reference import DEFAULT_TAG
+from zoo.errors import InvalidReference, Unavailable, ZooError
+from zoo.serve.hub.ask import Hub
+from zoo.serve.keep.history import MAIN
+from zoo.serve.watch.outgoing import post
+from zoo.serve.who.audit import Row
+from zoo.serve.who.may import ANYBODY, may
+from zoo.serve.who.webhooks import Webhook
+
+__all__ = ["Deliveries"]
+
+LOG = logging.getLogger("zoo.serve")
+LOOK_SECONDS = 2.0
+ROWS = 100
+"""So many rows of the audit log are looked at in one go."""
+LONGEST_PAUSE = 3600.0
+FIRST_PAUSE = 10.0
+REPOS = {"repository made": "create", "repository deleted": "delete", "repository moved": "move"}
+CONTENT = ("name made", "name moved", "name deleted", "name restored")
+
+
+class Deliveries:
+    """Tells the webhooks of a zoo, until ``ended``; ``url`` is where clients reach the server."""
+
+    def __init__(self, hub: Hub, url: str, ended: Event) -> None:
+        self._hub, self._url, self._ended = hub, url, ended
+        self._next: dict[str, float] = {}
+
+    def work(self) -> None:
+        """Tell all of them, again and again."""
+        while not self._ended.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except ZooError as error:
+                LOG.warning("webhooks are not told: %s", error)
+            except Exception:
+                LOG.exception("webhooks are not told")
+
+    def look(self) -> None:
+        """Tell each of them of what is new, unless it has failed just now."""
+        for hook in self._hub.accounts.webhooks.all():
+            if not hook.ended and time.monotonic() >= self._next.get(hook.id, 0.0):
+                self._tell(hook)
+
+    def _tell(self, hook: Webhook) -> None:
+        hooks, after, failures = self._hub.accounts.webhooks, hook.after, hook.failures
+        rows = self._hub.accounts.audit.rows(name=hook.path, after=after, limit=ROWS)
+        for row in rows:
+            if self._ended.is_set():
+                return
+            if row.result == "done" and (row.action in REPOS or row.action in CONTENT):
+                status = self._sent(hook, row)
+                if not status.startswith("2"):
+                    hooks.note(hook, after=after, status=status, failures=failures + 1)
+                    self._wait(hook, status, failures + 1)
+                    return
+                failures = 0
+                hooks.note(hook, after=row.number, status=status, failures=failures)
+            after = row.number
+        if rows:
+            hooks.skip(hook, after)
+
+    def _wait(self, hook: Webhook, status: str, failures: int) -> None:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
+        self._next[hook.id] = time.monotonic() + pause
+        LOG.warning("webhook %s: %s; %s failures", hook.id, status, failures)
+
+    def _sent(self, hook: Webhook, row: Row) -> str:
+        """Send one row; the status of the answer, or why there is none."""
+        try:
+            body = msgspec.json.encode(self._payload(hook, row))
+            secret = self._hub.seals.secret(f"webhook {hook.id}")
+            headers = {"Content-Type": "application/json", "X-Webhook-Secret": secret}
+            return str(post(hook.url, body, headers, private=hook.private))
+        except Unavailable as error:
+            return str(error)
+
+    def _payload(self, hook: Webhook, row: Row) -> dict[str, object]:
+        repo, _, tag = row.name.partition(":")
+        content = row.action in CONTENT
+        event = {"action": "update" if content else REPOS[row.action]}
+        event["scope"] = "repo.content" if content else "repo"
+        payload: dict[str, object] = {
+            "event": event,
+            "repo": self._repo(repo),
+            "webhook": {"id": hook.id, "version": 3},
+        }
+        if row.action == "repository moved":
+            new = row.detail.removeprefix("to ")
+            payload["movedTo"] = {"name": new, "owner": {"id": new.partition("/")[0]}}
+        if content:
+            payload["updatedRefs"] = [*self._refs(repo, tag or DEFAULT_TAG, row)]
+        return payload
+
+    def _repo(self, repo: str) -> dict[str, object]:
+        private = not may(ANYBODY, "read", self._hub.accounts.rules().access(repo))
+        told: dict[str, object] = {
+            "type": "model",
+            "name": repo,
+            "id": repo,
+            "private": private,
+            "owner": {"id": repo.partition("/")[0]},
+            "url": {"web": f"{self._url}/{repo}", "api": f"{self._url}/api/models/{repo}"},
+        }
+        if head := self._head(repo, MAIN):
+            told["headSha"] = told["head_sha"] = head
+        return told
+
+    def _refs(self, repo: str, tag: str, row: Row) -> Iterator[dict[str, str | None]]:
+        name = MAIN if tag == DEFAULT_TAG else tag
+        version = self._hub.history.version(repo, name)
+        kind = "tags" if version and version.fixed else "heads"
+        new = None if row.action == "name deleted" else self._head(repo, name)
+        yield {"ref": f"refs/{kind}/{name}", "oldSha": None, "newSha": new}
+
+    def _head(self, repo: str, name: str) -> str | None:
+        """The newest commit of a branch; None if there is none, or it is not described yet."""
+        with suppress(ZooError, InvalidReference):
+            if version := self._hub.history.version(repo, name):
+                return self._hub.history.commits(version, LOOK_SECONDS)[0].id
+        return None

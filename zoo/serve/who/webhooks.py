@@ -1,0 +1,131 @@
+"""Webhooks: addresses that are told of changes, and up to which row of the audit log they were."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, delete, insert, select, update
+
+from zoo.domain.reference import Reference, check_namespace
+from zoo.domain.result import Result
+from zoo.errors import InvalidOption, UnknownName
+from zoo.registry.engine import reading, writing
+from zoo.serve.who import schema
+from zoo.serve.who.audit import head, record
+
+__all__ = ["MOST_FAILURES", "Webhook", "Webhooks"]
+
+TABLE = schema.webhook
+LONGEST = 200
+MOST_FAILURES = 20
+"""So many one after the other, some twelve hours of them, end it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Webhook(Result):
+    """An address that is told.
+
+    Attributes:
+        id: What it is called.
+        url: The address.
+        path: The namespace or repository whose changes it is told of; empty: all.
+        private: Whether it may be in a private network.
+        after: The row of the audit log up to which it was told.
+        tried: When it was told last, or tried to be, UTC, ISO 8601; empty if never.
+        status: What came of that.
+        failures: How many tries have failed since one did not.
+    """
+
+    id: str
+    url: str
+    path: str
+    private: bool
+    after: int
+    tried: str
+    status: str
+    failures: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is told no more, as it never answers."""
+        return self.failures >= MOST_FAILURES
+
+
+class Webhooks:
+    """The webhooks of a zoo."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[Webhook]:
+        """All of them."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(TABLE).order_by(TABLE.c.id))
+            return [Webhook(**row._mapping) for row in rows]
+
+    def add(self, url: str, path: str = "", *, private: bool = False) -> Webhook:
+        """Tell an address of what changes from now on.
+
+        Raises:
+            InvalidOption: It is no address that can be told.
+            InvalidReference: ``path`` is neither a namespace nor a repository.
+        """
+        _check_url(url, private=private)
+        if "/" in path:
+            Reference.parse(path)
+        elif path:
+            check_namespace(path)
+        with writing(self._engine) as connection:
+            made = Webhook(
+                id=secrets.token_hex(6), url=url, path=path, private=private,
+                after=head(connection).number, tried="", status="", failures=0,
+            )  # fmt: skip
+            connection.execute(insert(TABLE), made.to_json())
+            record(connection, "webhook added", path, f"{made.id}: {urlsplit(url).hostname}")
+        return made
+
+    def remove(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
+        """Tell an address no more.
+
+        Raises:
+            UnknownName: There is no such webhook.
+        """
+        with writing(self._engine) as connection:
+            found = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
+            if found is None:
+                raise UnknownName("webhook", id, hint="zoo serve webhook lists them")
+            connection.execute(delete(TABLE).where(TABLE.c.id == id))
+            record(connection, "webhook removed", found.path, id)
+
+    def note(self, hook: Webhook, *, after: int, status: str, failures: int) -> None:
+        """Note up to which row it was told, and what came of the last try."""
+        tried = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        row = {"after": after, "failures": failures, "tried": tried, "status": status[:LONGEST]}
+        self._update(hook, row)
+
+    def skip(self, hook: Webhook, after: int) -> None:
+        """Note that it need not be told of the rows up to one."""
+        self._update(hook, {"after": after})
+
+    def _update(self, hook: Webhook, values: Mapping[str, object]) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(TABLE).where(TABLE.c.id == hook.id).values(values))
+
+
+def _check_url(url: str, *, private: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise InvalidOption(f"'{url:.200}' is no address") from None
+    if not right or parts.scheme not in ("http", "https") or not parts.hostname or "@" in url:
+        raise InvalidOption(f"'{url:.200}' is no address: write https://host/path")
+    if parts.scheme == "http" and not private:
+        raise InvalidOption(
+            "over plain http others can read what is sent, and the secret with it",
+            hint="use https; in a network that you trust: --private-network",
+        )
