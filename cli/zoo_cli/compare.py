@@ -139,6 +139,8 @@ def _figure(name: str, figure: Figure | None) -> str:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"
+    if figure.stated:
+        return f"{figure.value:.3f} (stated)"
     return brief(figure.value, figure.low, figure.high)
 
 

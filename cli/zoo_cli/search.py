@@ -225,7 +225,9 @@ def _here(row: Found) -> str:
 
 
 def _metric(row: Found, name: str) -> str:
-    return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
+    if name not in row.metrics:
+        return NONE
+    return f"{row.metrics[name]:.4f}" + (" (stated)" if name in row.stated else "")
 
 
 def _top1(row: Found) -> str:
@@ -320,6 +322,9 @@ def best(
     note(f"the best of {winner.of}{anything}{bring}")
     if winner.warning:
         note(f"WARNING: {winner.warning}")
+    if winner.only_stated:
+        others = _first_of(winner.only_stated)
+        note(f"better, but only stated: {others}; zoo evaluate measures it")
     if winner.ties:
         note(f"as good: {_first_of(winner.ties)}")
     if winner.other_data:

@@ -26,7 +26,6 @@ from zoo.workspace import Workspace
 __all__ = [
     "IMPORTED",
     "STATED",
-    "STATED_HERE",
     "Find",
     "FromPlan",
     "Origin",
@@ -41,8 +40,6 @@ IMPORTED = ("file", "folder")
 """What the provenance of imported weights has as their source."""
 STATED = "stated on import"
 """What it has of what nothing but the user says."""
-STATED_HERE = "stated"
-"""The same of what is said of a checkpoint that is here. All that is only said begins with it."""
 Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
 """Finds the parent of a checkpoint whose tensors are stored, given those that share some."""
 
