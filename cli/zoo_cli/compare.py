@@ -268,7 +268,7 @@ def identify(file: Path, as_json: bool) -> None:
 def _print_best(file: str, best: FileMatch) -> None:
     click.echo(clean(f"{file} {VERDICTS[best.verdict]} {best.name}  {best.manifest.short}"))
     if not best.here:
-        click.echo(f"  {_percent(best.share)} of its known units are in the file")
+        click.echo("  some of its tensors seem to be in the file; how many weights is not known")
         note(f"only a remote has it; to compare all of it: {best.pull}")
         return
     identical = "; byte for byte its own file" if best.identical_file else ""
