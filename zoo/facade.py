@@ -894,6 +894,7 @@ class Zoo:
                 architecture=architecture,
                 backbone=backbone,
                 parent=options.get("parent"),
+                image_size=options.get("image_size"),
                 force=options.get("force", False),
                 progress=self.progress,
             )

@@ -63,6 +63,7 @@ def plan_import(
     architecture: str | None = None,
     backbone: str | None = None,
     parent: str | None = None,
+    image_size: tuple[int, int] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> ImportPlan:
@@ -76,6 +77,7 @@ def plan_import(
         backbone: Plugin of the architectures; None: timm, or the one other that has what a file
             says it is.
         parent: The checkpoint here that all derive from; ``auto``: it is looked for.
+        image_size: Height and width that the networks are built for.
         force: Take names from other checkpoints here, of whatever architecture.
         progress: Told of each file that was read.
 
@@ -91,7 +93,8 @@ def plan_import(
     left_out: dict[str, str] = {}
     walked = list(weights_below(folder, left_out))
     known, sharing = _known(workspace, pattern), _Sharing(workspace)
-    context = _Context(workspace, folder, known, backbone, architecture, Fits(workspace))
+    fits = Fits(workspace, {"image_size": image_size})
+    context = _Context(workspace, folder, known, backbone, architecture, fits)
     drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
