@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from zoo.domain.reference import is_pattern
+from zoo.domain.task import SCORE
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
@@ -230,6 +231,12 @@ def _metric(row: Found, name: str) -> str:
     return f"{row.metrics[name]:.4f}" + (" (stated)" if name in row.stated else "")
 
 
+def _score(row: Found) -> str:
+    """Its accuracy; of a network that finds several labels, what these are judged by."""
+    labels = SCORE["multi-label"]
+    return f"{_metric(row, labels)} mAP" if labels in row.metrics else _metric(row, "accuracy")
+
+
 def _top1(row: Found) -> str:
     """Published accuracy; with ``@`` the image size, where that is not the input's."""
     if "top1" not in row.metrics:
@@ -248,7 +255,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
     "license": lambda row: row.license or NONE,
     "here": _here,
-    "accuracy": lambda row: _metric(row, "accuracy"),
+    "accuracy": lambda row: _score(row),
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
     "arch": lambda row: row.architecture,

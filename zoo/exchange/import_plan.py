@@ -82,7 +82,7 @@ def plan_import(
         progress: Told of each file that was read.
 
     Raises:
-        InvalidOption: The pattern or the folder cannot be.
+        InvalidOption: The pattern or the folder cannot be, or it has no weights.
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
@@ -92,6 +92,8 @@ def plan_import(
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
     walked = list(weights_below(folder, left_out))
+    if not walked and not left_out:
+        raise InvalidOption(f"{folder} has no files of weights ({', '.join(names.SUFFIXES)})")
     known, sharing = _known(workspace, pattern), _Sharing(workspace)
     fits = Fits(workspace, {"image_size": image_size})
     context = _Context(workspace, folder, known, backbone, architecture, fits)

@@ -24,7 +24,7 @@ from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.errors import ZooError
-from zoo.finetune.results.interval import Array, blocks
+from zoo.finetune.results.interval import MOST, Array, blocks
 from zoo.finetune.results.report import PREDICTIONS, Measured
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.runs import Run
@@ -113,7 +113,8 @@ def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kep
     found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
     text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
     if kept:
-        text += ", and is what was kept: nothing gained"
+        gained = "nothing gained" if alone < MOST else "nothing was left to gain"
+        text += f", and is what was kept: {gained}"
     else:
         text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
     return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
