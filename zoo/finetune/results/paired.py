@@ -126,8 +126,8 @@ def too_few(prepared: Prepared) -> str:
     each = len(data.train) / len(data.classes)
     if data.task != "classification" or each >= FEW:
         return ""
-    if prepared.lowest == prepared.units or recipe.preset == "small-data":
-        return ""  # the head alone is trained, as a probe's is; and what is advised is no news
+    if prepared.lowest == prepared.units or recipe.preset:
+        return ""  # the head alone is trained, as a probe's is; or another one was chosen by name
     return (
         f"{each:.0f} training images of a class are few: --recipe small-data, which may end the "
         "network early, so that zoo alone loads it, or a probe on the whole network (--strategy "
