@@ -894,6 +894,7 @@ class Zoo:
                 architecture=architecture,
                 backbone=backbone,
                 parent=options.get("parent"),
+                image_size=options.get("image_size"),
                 force=options.get("force", False),
                 progress=self.progress,
             )
@@ -901,7 +902,7 @@ class Zoo:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **options)
 
-    def edit(self, name: str, **options: Unpack[StatedOptions]) -> Edited:
+    def edit(self, name: str, *, force: bool = False, **options: Unpack[StatedOptions]) -> Edited:
         """State what nobody wrote down of a checkpoint that is here; the weights, the lineage and
         all else stay.
 
@@ -910,16 +911,18 @@ class Zoo:
 
         Args:
             name: The checkpoint, by a name.
+            force: State a figure otherwise, too, that was measured.
             options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
                 ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
 
         Raises:
             InvalidOption: Nothing is stated, or what cannot be.
-            Conflict: The name is that of a published checkpoint, or protected.
+            Conflict: The name is that of a published checkpoint, or protected; or a figure was
+                measured.
         """
         from zoo.exchange.edit import edit
 
-        return edit(self.workspace, name, **options)
+        return edit(self.workspace, name, force=force, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

@@ -195,7 +195,7 @@ class Remotes:
             UnknownName: No remote is called so, or no plugin is for the scheme.
         """
         named = self.all()
-        name = self._name(where, named)
+        name = self.name_of(where, named)
         location = named[name] if name else where
         if name is None and is_word(where) and not (Path(where) / MARKER).is_file():
             near = difflib.get_close_matches(where, named, n=3) or sorted(named)[:3]
@@ -218,7 +218,7 @@ class Remotes:
                 )
             raise
 
-    def _name(self, where: str, named: Mapping[str, str]) -> str | None:
+    def name_of(self, where: str, named: Mapping[str, str]) -> str | None:
         """The short name of what is given by it, or by its location; None if it has none."""
         if where in named or is_word(where):
             return where if where in named else None
@@ -233,7 +233,7 @@ class Remotes:
 
     def note(self, where: str, ref: Reference, entry: RefEntry) -> None:
         """Let the index know the newest entry of a ref at a remote, if that has a name here."""
-        if name := self._name(where, self.all()):
+        if name := self.name_of(where, self.all()):
             # What was to be done is done: that the index knows of it only later is no failure.
             with suppress(ZooError):
                 self._registry().note_remote(name, ref, entry)

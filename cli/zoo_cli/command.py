@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,7 +42,17 @@ __all__ = [
 ]
 
 
-PATH = click.Path(path_type=Path)
+class _Path(click.Path):
+    """A path, which is not empty: to Python that is the current folder, to a shell a slip."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if value == "":
+            self.fail("a path is needed, and this is an empty text", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
 flag = partial(click.option, is_flag=True)
 

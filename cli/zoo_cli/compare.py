@@ -21,6 +21,7 @@ from zoo_cli.output import (
     note,
     percent,
     print_json,
+    shortened,
     side_by_side,
     size,
     table,
@@ -139,6 +140,8 @@ def _figure(name: str, figure: Figure | None) -> str:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"
+    if figure.stated:
+        return f"{figure.value:.3f} (stated)"
     return brief(figure.value, figure.low, figure.high)
 
 
@@ -259,14 +262,16 @@ def identify(file: Path, as_json: bool) -> None:
     _print_best(str(file), identified.matches[0])
     if others := identified.matches[1:]:
         click.echo("also similar to")
-        rows = [(f"  {one.name}", _percent(one.share), one.verdict) for one in others]
+        rows = [(f"  {shortened(one.name)}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)
 
 
 def _print_best(file: str, best: FileMatch) -> None:
-    click.echo(clean(f"{file} {VERDICTS[best.verdict]} {best.name}  {best.manifest.short}"))
+    name = shortened(best.name)
+    told = name if name == best.manifest.short else f"{name}  {best.manifest.short}"
+    click.echo(clean(f"{file} {VERDICTS[best.verdict]} {told}"))
     if not best.here:
-        click.echo(f"  {_percent(best.share)} of its known units are in the file")
+        click.echo("  some of its tensors seem to be in the file; how many weights is not known")
         note(f"only a remote has it; to compare all of it: {best.pull}")
         return
     identical = "; byte for byte its own file" if best.identical_file else ""

@@ -220,6 +220,8 @@ def prune(
         note(f"left alone: {problem}")
     if not as_json:
         _show(plan, keep, grace, every=every)
+        if not remote:
+            _tell_heirs(zoo, plan)
     if plan.doomed and agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
         plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
         done = True
@@ -254,6 +256,19 @@ def _show(plan: Plan, keep: float, grace: float, *, every: bool) -> None:
     if plan.recent:
         kept = plural(plan.recent, "checkpoint without a name is", "checkpoints without names are")
         note(f"{kept} kept: a name pointed there in the last {keep:g} days (--keep 0 keeps none)")
+
+
+def _tell_heirs(zoo: Zoo, plan: Plan) -> None:
+    """Which names derive from what goes."""
+    registry = zoo.workspace.registry
+    for each in plan.checkpoints:
+        children = registry.children(each.manifest)
+        if names := sorted({str(ref) for child in children for ref in registry.refs_of(child)}):
+            what = each.names[0] if each.names else each.manifest.short
+            derive = "derives" if len(names) == 1 else "derive"
+            note(
+                f"{some(names)} {derive} from {what}: zoo log names it, zoo diff cannot compare it"
+            )
 
 
 def _why(item: Doomed) -> str:

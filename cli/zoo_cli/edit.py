@@ -7,7 +7,7 @@ from typing import Any, cast
 import click
 
 from zoo.domain.import_options import StatedOptions
-from zoo_cli.command import command, note_option, open_zoo
+from zoo_cli.command import command, flag, note_option, open_zoo
 from zoo_cli.output import moved, print_json, result
 from zoo_cli.stated_options import stated_options
 
@@ -17,14 +17,15 @@ __all__ = ["edit"]
 @command(extra="--classes")
 @click.argument("name")
 @stated_options
+@flag("--force", help="State a figure otherwise, too, that was measured.")
 @note_option
-def edit(name: str, as_json: bool, **options: Any) -> None:
+def edit(name: str, force: bool, as_json: bool, **options: Any) -> None:
     """State what nobody wrote down of a checkpoint.
 
     That is class names, preprocessing, license, data set, figures. Only what you give changes; the
     weights, the lineage and all else stay. A checkpoint never changes: NAME moves to one of the
     same weights, zoo log keeps the one before, and other names of that stay. What you say is
-    marked as stated.
+    marked as stated; what was measured counts before it, and stays without --force.
 
     \b
     Examples:
@@ -32,7 +33,7 @@ def edit(name: str, as_json: bool, **options: Any) -> None:
       zoo edit team/flowers --mean 0.5 --std 0.5 --crop 0.9 --interpolation bicubic
       zoo edit team/flowers --dataset flowers102 --metric accuracy=0.91
     """
-    done = open_zoo().edit(name, **cast(StatedOptions, options))
+    done = open_zoo().edit(name, force=force, **cast(StatedOptions, options))
     if as_json:
         print_json(done.to_json())
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.words import not_finite, plural
-from zoo_cli.output import clean, fitted, note, paragraph, percent, size
+from zoo_cli.output import clean, fitted, note, paragraph, percent, shortened, size
 
 if TYPE_CHECKING:
     from zoo.exchange.importing import PlannedImport
@@ -93,9 +93,9 @@ def show_imported(plan: ImportPlan) -> None:
 def _kept(file: PlannedFile) -> Iterator[str]:
     """What became of the checkpoint that was here already with the bytes of a file."""
     if file.adds:
-        yield f"has the bytes of {file.of}, and what that lacked: {', '.join(file.adds)}"
+        yield f"has the bytes of {shortened(file.of)}, and what that lacked: {', '.join(file.adds)}"
     if file.keeps:
-        yield f"has the bytes of {file.of}, whose {', '.join(file.keeps)} it keeps"
+        yield f"has the bytes of {shortened(file.of)}, whose {', '.join(file.keeps)} it keeps"
     for name, before in file.moves.items():
         yield f"{name} moved; was {before.short} (zoo log {name})"
 
@@ -132,11 +132,11 @@ def _what(file: PlannedFile) -> str:
     elif file.duplicate_of:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:
-        parts.append(f"here already as {file.of}")
+        parts.append(f"here already as {shortened(file.of)}")
     elif file.alike and file.verdict != "same":
         parts.append(f"the same weights as {file.alike.name}")
     elif file.of and file.share:
-        parts.append(_resembles(file, file.of, file.share))
+        parts.append(_resembles(file, shortened(file.of), file.share))
     parts += [f"moves {name} from {before.short}" for name, before in file.moves.items()]
     if file.adds and not file.duplicate_of:
         parts.append(f"adds its {' and '.join(file.adds)}")
@@ -155,7 +155,7 @@ def _parent(file: PlannedFile) -> str:
     if (parent := file.parent) is None:
         return "-"
     if parent.apart is None:
-        return parent.ref
+        return shortened(parent.ref)
     far = f"{percent(parent.share)} of the weights" if parent.share else f"{parent.apart:.2g} apart"
     remark = f"; {parent.remark}" if parent.remark else ""
-    return f"{parent.ref} ({far}{remark})"
+    return f"{shortened(parent.ref)} ({far}{remark})"

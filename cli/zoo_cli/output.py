@@ -19,6 +19,7 @@ import click
 from zoo.domain.progress import clean
 from zoo.domain.reading import READING
 from zoo.domain.task import SCORE, Task
+from zoo.errors import InvalidReference
 
 if TYPE_CHECKING:
     from zoo.domain.change import Change
@@ -41,6 +42,7 @@ __all__ = [
     "readers_may_leave",
     "result",
     "scored",
+    "shortened",
     "side_by_side",
     "size",
     "table",
@@ -139,6 +141,15 @@ def brief(value: float, low: float | None, high: float | None, digits: int = 3) 
     """A figure with its interval, in few letters: ``0.978 (0.96-0.99)``."""
     ends = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
     return f"{value:.{digits}f}{ends}"
+
+
+def shortened(name: str) -> str:
+    """A name as it is; a digest, of what has none, short."""
+    from zoo.domain.digest import Digest
+
+    with suppress(InvalidReference):
+        return Digest.parse(name).short
+    return name
 
 
 def size(number: float) -> str:

@@ -31,6 +31,11 @@ PRIORS = {
     "published": "published top-1 accuracy on ImageNet, percent",
     "size": "parameters: nothing else is known of at least half of them",
 }
+ORDERED = {
+    "prior and score": "the prior and the score together order them",
+    "score": "the score orders them",
+    "short runs": "those within one standard error of the best are in order of their speed",
+}
 NONE = "-"
 
 
@@ -172,15 +177,16 @@ def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
     yield f"* is a finalist; MS is for one image by itself, on {on}"
     tried = any(each.outcomes for each in ranking.networks)
     if tried and not any(each.trained for each in ranking.networks):
+        order = ranking.ordered_by == "short runs"
         yield (
             "No finalist is more than one standard error better after a short training than its "
-            "probe is: that leaves the order as it is"
+            "probe is: " + ("the probes order them" if order else "that leaves the order as it is")
         )
     if len(alike) > 1:
         quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)
         yield (
-            f"= No difference can be seen between these {len(alike)}: the prior and the score "
-            f"together order them. The fastest of them is {quickest.name}"
+            f"= No difference can be seen between these {len(alike)}: "
+            f"{ORDERED[ranking.ordered_by]}. The fastest of them is {quickest.name}"
         )
     elif measured > 1:
         others = "other finalists" if any(each.trained for each in ranking.networks) else "others"

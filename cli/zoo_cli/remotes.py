@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,13 @@ import click
 
 from zoo.domain.words import plural
 from zoo.errors import ZooError
+from zoo.logins import ServerUrl, token_for
 from zoo_cli.command import command, group, open_zoo
 from zoo_cli.errors import failure
 from zoo_cli.output import clean, note, print_json, table
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.transfer.fetch import Fetched
 
 __all__ = ["clone", "fetch", "remote"]
@@ -98,7 +102,7 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
             fetched[name] = zoo.fetch(name)
         except ZooError as error:  # the others may be there
             failed[name] = error
-    _report(fetched, failed, as_json=as_json)
+    _report(fetched, failed, _anonymous(zoo), as_json=as_json)
     if failed:
         raise list(failed.values())[-1]
 
@@ -119,15 +123,23 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
     import zoo
 
     named = click.get_current_context().meta.get("home")
-    with zoo.clone(remote, folder or named or Path()) as opened:
+    place = folder or named or Path()
+    existed = zoo.Zoo.exists(place)
+    with zoo.clone(remote, place) as opened:
         fetched = opened.fetch("origin")
         if not as_json:
-            click.echo(f"created a zoo in {opened.root}")
-    _report({"origin": fetched}, {}, as_json=as_json)
+            click.echo(
+                f"{'there is a zoo already' if existed else 'created a zoo'} in {opened.root}"
+            )
+    _report({"origin": fetched}, {}, {}, as_json=as_json)
 
 
 def _report(
-    fetched_by_name: dict[str, Fetched], failed: dict[str, ZooError], *, as_json: bool
+    fetched_by_name: dict[str, Fetched],
+    failed: dict[str, ZooError],
+    anonymous: Mapping[str, str],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         errors = [{"remote": name, "error": failure(e).to_json()} for name, e in failed.items()]
@@ -140,12 +152,25 @@ def _report(
         moved = fetched.moved.items()
         _list("moved", [f"{ref}  {old.short} to {new.short}" for ref, (old, new) in moved])
         _list("gone", [str(ref) for ref in fetched.gone])
+        if fetched.gone and (url := anonymous.get(name)):
+            note(f"it was asked without a token, which not all names are shown to: zoo login {url}")
         for ref, problem in fetched.damaged.items():
             note(clean(f"{name} has {ref} damaged: {problem}"))
         for folder, problem in fetched.unlisted.items():
             note(clean(f"names in {folder} at {name} are left out: {problem}"))
     for name in [*failed][:-1]:  # the last one ends the command
         note(f"{name}: {failed[name]}")
+
+
+def _anonymous(zoo: Zoo) -> dict[str, str]:
+    """The servers among the remotes for which there is no token, by name."""
+    served = {name: at for name, at in zoo.remotes().items() if at.startswith("http")}
+    found = {}
+    for name, location in served.items():
+        with suppress(ZooError):
+            if token_for(ServerUrl.parse(location)) is None:
+                found[name] = location
+    return found
 
 
 def _list(what: str, lines: list[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from zoo.domain.reference import is_pattern
+from zoo.domain.task import SCORE
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
@@ -225,7 +226,15 @@ def _here(row: Found) -> str:
 
 
 def _metric(row: Found, name: str) -> str:
-    return f"{row.metrics[name]:.4f}" if name in row.metrics else NONE
+    if name not in row.metrics:
+        return NONE
+    return f"{row.metrics[name]:.4f}" + (" (stated)" if name in row.stated else "")
+
+
+def _score(row: Found) -> str:
+    """Its accuracy; of a network that finds several labels, what these are judged by."""
+    labels = SCORE["multi-label"]
+    return f"{_metric(row, labels)} mAP" if labels in row.metrics else _metric(row, "accuracy")
 
 
 def _top1(row: Found) -> str:
@@ -246,7 +255,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
     "license": lambda row: row.license or NONE,
     "here": _here,
-    "accuracy": lambda row: _metric(row, "accuracy"),
+    "accuracy": lambda row: _score(row),
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
     "arch": lambda row: row.architecture,
@@ -320,6 +329,9 @@ def best(
     note(f"the best of {winner.of}{anything}{bring}")
     if winner.warning:
         note(f"WARNING: {winner.warning}")
+    if winner.only_stated:
+        others = _first_of(winner.only_stated)
+        note(f"better, but only stated: {others}; zoo evaluate measures it")
     if winner.ties:
         note(f"as good: {_first_of(winner.ties)}")
     if winner.other_data:

@@ -283,7 +283,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
         note(f"not renamed: {some(stay)}; zoo mv --all-tags takes all tags of a name")
 
 
-def _format(_: click.Context, param: click.Parameter, value: str | None) -> None:
+def _format(_: click.Context, param: click.Parameter, value: str | bool | None) -> None:
     """Who looks for other formats is told the way."""
     if value:
         raise click.BadParameter(FOLDER, param=param)
@@ -294,6 +294,7 @@ def _format(_: click.Context, param: click.Parameter, value: str | None) -> None
 @click.argument("folder", type=PATH)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 @click.option("--format", hidden=True, expose_value=False, callback=_format, help=FOLDER)
+@flag("--onnx", hidden=True, expose_value=False, callback=_format, help=FOLDER)
 def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 

@@ -189,6 +189,17 @@ def test_diff_beside_what_has_no_recipe(toy: Run) -> None:
     assert "has no recipe" not in toy("diff", "team/tuned", "team/more").done().out
 
 
+def test_a_probe_has_no_epochs(toy: Run) -> None:
+    """Though its recipe has a default: nothing is trained by it."""
+    values = {name: value + 1 for name, value in tensors().items()}
+    with closing(Workspace(Path.cwd())) as workspace:
+        for name, how in (("probe", {"strategy": "probe"}), ("tuned", {"epochs": 2})):
+            recipe = Recipe(data="/data/digits", **how).to_json()
+            add_checkpoint(workspace, f"team/{name}", values, recipe={"epochs": 5, **recipe})
+    said = toy("diff", "team/probe", "team/tuned").done().out
+    assert ["recipe", "epochs", "-", "2"] in [line.split() for line in said.splitlines()]
+
+
 def test_log_of_a_training_of_all_weights_says_how_near_they_are(toy: Run) -> None:
     values = {name: value * value.dtype.type(1.001) for name, value in tensors().items()}
     with closing(Workspace(Path.cwd())) as workspace:

@@ -123,6 +123,11 @@ def test_columns_of_0_and_1_and_of_numbers(small: Run, flat: Path) -> None:
     assert labels(tags, *several) == ([*KINDS, "all"], [36, 4])
     table(data, "image,1,2,3", [(name, *([1] * 3)) for name, _ in names(flat)])
     tuned(small, data, "--task", "classification").refused("has 1 in 3 of its columns")
+    how = ("--strategy", "probe", "--image-size", 32, "--save", "team/tags", "--quiet")
+    small("finetune", NET, "--data", tags, *several, *how).done()
+    (row,) = small("ls", "name:team/tags", "--json").json
+    precision = row["metrics"]["mean_average_precision"]
+    assert f"{precision:.4f} mAP" in small("ls", "name:team/tags").out
     one = table(flat / "o.csv", "image,odd", [(n, int(k) % 2) for n, k in names(flat)])
     assert labels(one) == (["odd"], [36, 1])
 
@@ -196,3 +201,10 @@ def test_images_of_rarer_formats(small: Run, tmp_path: Path, suffix: str) -> Non
     plan = small("finetune", NET, "--data", tmp_path / "rare", *HOW, "--dry-run").done()
     assert "8 in 2 classes" in plan.out
     assert len(small("predict", NET, tmp_path / "rare").done().out.splitlines()) == 8
+
+
+def test_an_empty_class_folder_is_left_out_with_bad_images(small: Run, mine: Path) -> None:
+    (mine / "stray").mkdir()
+    tuned(small, mine).refused("'stray' has no image")
+    said = tuned(small, mine, "--skip-bad").done()
+    assert "the class 'stray' has no image, and is left out" in " ".join(said.err.split())

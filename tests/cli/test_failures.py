@@ -135,7 +135,7 @@ def test_a_fetch_reports_those_that_answered(bare: Run, home: Path) -> None:
     done = bare("fetch", "--json")
     assert done.code == 1
     found = {row["remote"]: row for row in done.json}
-    assert found["lab"]["added"] == [NAME]
+    assert [*found["lab"]["refs"]] == [NAME]
     assert found["away"]["error"]["code"] == "unavailable"
     assert json.loads(done.err)["error"] == found["away"]["error"]
 

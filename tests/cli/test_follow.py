@@ -20,7 +20,9 @@ def test_clone_search_and_pull(run: Any, team: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     made = run("clone", team, theirs)
     assert made.code == 0
+    assert f"created a zoo in {theirs}" in made.out
     assert "origin: 1 name, 1 new checkpoint" in made.out
+    assert f"there is a zoo already in {theirs}" in run("clone", team, theirs).done().out
     (row,) = run("search", "digits", "--json", "--home", theirs).json
     assert (row["kind"], row["remotes"], row["pulled"]) == ("remote", ["origin"], False)
     shown = run("show", TUNED, "--json", "--home", theirs).json

@@ -232,6 +232,26 @@ def test_a_terminal_is_asked(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == ["import?"]
 
 
+def test_a_folder_without_weights_is_refused(empty: Run) -> None:
+    Path("none/inner").mkdir(parents=True)
+    said = empty("import", "none", "--recursive", "--as", "team/{stem}")
+    said.refused("none has no files of weights (.safetensors, ")
+
+
+def test_digests_of_what_has_no_name_are_short(empty: Run) -> None:
+    """What is here without a name, as after its name has moved."""
+    Path("runs").mkdir()
+    save_file(weights(1), "runs/bees.safetensors")
+    empty("import", "runs/bees.safetensors", "--architecture", NET, "--as", "team/bees").done()
+    found = empty("show", "team/bees", "--json").json["manifest"]
+    empty("delete", "team/bees").done()
+    asked = ("import", "runs", "--recursive", "--as", "other/{stem}", "--architecture", NET)
+    for line in ((*asked, "--dry-run"), ("identify", "runs/bees.safetensors")):
+        said = empty(*line).done().out
+        assert found[7:19] in said
+        assert found[7:20] not in said
+
+
 def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_walk, "IMPORT_FILES", 3)
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")

@@ -166,6 +166,7 @@ def test_damage_is_told_and_costs_nothing_else(run: Run, home: Path, garden: Pat
 def test_an_older_index_is_opened(run: Run, home: Path, garden: Path) -> None:
     execute(
         home / "registry.db",
+        "ALTER TABLE checkpoint DROP COLUMN stated; ALTER TABLE item DROP COLUMN stated;"
         "ALTER TABLE checkpoint DROP COLUMN note; ALTER TABLE item DROP COLUMN note;"
         "ALTER TABLE remote_ref DROP COLUMN note; ALTER TABLE remote_ref DROP COLUMN author;"
         "DROP TABLE evaluation; UPDATE alembic_version SET version_num = '0013';",

@@ -61,6 +61,11 @@ def test_a_team_works_over_a_server(
     said.append(toy("repack", url).refused("is a zoo"))
     said.append(toy("logout", url).done())
     toy("logout", url).refused("unknown login")
+    alone = toy("fetch", "lab").done()  # what only accounts may read
+    assert "gone   team/base" in alone.out
+    assert f"it was asked without a token, which not all names are shown to: zoo login {url}" in (
+        " ".join(alone.err.split())
+    )
     told = "".join(each.out + each.err for each in said) + caplog.text
     for secret in (token, admin):
         assert secret[13:] not in told

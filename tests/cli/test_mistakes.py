@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,8 @@ def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> No
         (("models",), ("No such command 'models'", "zoo search")),
         (("restore", "a/b"), ("zoo delete --restore",)),
         (("nosuch",), ("No such command 'nosuch'", "zoo --help")),
+        (("predict", TUNED, ""), ("a path is needed",)),
+        (("export", TUNED, "out", "--onnx"), ("torch.onnx", "docs/surgery.md#onnx")),
         (("show",), ("Missing argument 'NAME'", "zoo show --help")),
         (("push", TUNED), ("Missing option '--to'",)),
         (("predict", TUNED), ("Missing argument",)),
@@ -135,7 +139,7 @@ def test_usage(fails: Run, arguments: tuple[str, ...], says: tuple[str, ...]) ->
         pytest.param("empty.pth", "the file is empty"),
         ("empty.safetensors", "the file is empty"),
         ("cut.safetensors", "truncated"),
-        ("good.png", "neither safetensors nor a PyTorch file"),
+        ("good.png", "is no file of weights, but PNG"),
         ("gone.pth", "no such file"),
         ("code.pth", "refused"),
         ("code4.pth", ""),
@@ -151,6 +155,40 @@ def test_import_of_what_is_no_checkpoint(fails: Run, files: Path, file: str, say
     fact = text.splitlines()[0].rstrip()
     assert not fact.endswith(":"), "a reason is announced, but there is none"
     assert not fact.rpartition(": ")[2].isdecimal(), "a bare number is no reason"
+
+
+def test_what_cannot_be_weights_or_data_is_refused_before_torch(files: Path) -> None:
+    """By a program of its own: torch takes seconds to import."""
+    Path("nothing").mkdir()
+    picture = imported_by("identify", files / "good.png", says="no file of weights, but PNG")
+    empty = imported_by(
+        "finetune",
+        TUNED,
+        "--data",
+        "nothing",
+        "--save",
+        "a/b",
+        says="no class folders: it is empty",
+    )
+    assert not {"torch", "timm"} & (picture | empty)
+
+
+def imported_by(*arguments: object, says: str) -> set[str]:
+    """The modules that a command has imported when it refuses."""
+    program = (
+        "import sys\n"
+        "from zoo_cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    line = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert says in done.stderr, done.stderr
+    return set(done.stdout.split())
+
+
+def test_identify_of_a_folder(fails: Run, files: Path) -> None:
+    fails("identify", files, says=("is a folder", "name a file in it: zoo identify"))
 
 
 def test_import_of_folders(fails: Run, files: Path) -> None:

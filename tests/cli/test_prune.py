@@ -14,6 +14,7 @@ from fakes.clock import earlier
 from fakes.sampled import sampled
 
 import zoo
+from zoo.domain.manifest import Parent
 from zoo.lookup.alive import RunLock, machine
 
 TUNED = "team/digits"
@@ -107,6 +108,20 @@ def test_a_prune_says_which_checkpoints_go(toy: Any, monkeypatch: pytest.MonkeyP
     done = toy(*line, "--yes", "--json").done().json
     assert done["checkpoints"] == told
     assert toy(*line, "--json").json["checkpoints"] == []
+
+
+def test_a_prune_says_what_derives_from_what_goes(toy: Any) -> None:
+    with zoo.open() as here:
+        _, base = here.workspace.names.resolve("team/base")
+        values = {name: value + 1 for name, value in tensors().items()}
+        parent = Parent(manifest=base, relation="finetune", ref="team/base")
+        add_checkpoint(here.workspace, "team/child", values, parents=(parent,))
+    with earlier(seconds=9):
+        toy("delete", "team/base").done()
+    said = toy("prune", "--keep", 0, "--grace", 0, "--dry-run").done().err
+    assert "team/child, team/digits derive from team/base: zoo log names it" in " ".join(
+        said.split()
+    )
 
 
 def test_a_dry_run_writes_to_no_folder(toy: Any) -> None:

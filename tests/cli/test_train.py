@@ -402,6 +402,12 @@ def test_a_name_that_moves_is_told_of(
     assert again.splitlines()[1] == told.format(known[7:19]).rstrip()
 
 
+def test_a_name_among_published_ones_is_told_of(small: Run, few: Path) -> None:
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", "probe", "--dry-run")
+    assert "timm/ is where published names stand" in small(*tune, "--save", "timm/mine").done().err
+    assert "published names" not in small(*tune, "--save", "team/mine").done().err
+
+
 @pytest.mark.long
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
@@ -412,6 +418,7 @@ def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     assert told.removeprefix("note: ") in dry.out
     assert "with --seeds 3 it is done 3 times\n" in dry.err
     small(*tune, "--dry-run", "--log", "tensorbord").refused("tensorboard")
+    assert "are few" not in small(*tune, "--recipe", "standard", "--dry-run").done().out
     dry = small(*tune[:-4], "--recipe", "small-data", "--dry-run").done()
     assert "are few" not in dry.out
     assert "zoo loads that, timm does not. --at head keeps the whole network" in dry.out

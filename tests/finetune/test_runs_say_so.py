@@ -136,6 +136,9 @@ def test_a_training_without_gain_says_so(
     # The validation images see no difference, and the test images one: that is said alone.
     scripted(monkeypatch, (0.75, 0.6), (0.75, 0.5))
     assert "nothing gained" in said(small, capsys, "--freeze", "all", "--epochs", 1)
+    # Where there was nothing left to gain, that is no failure.
+    scripted(monkeypatch, (1.0, 0.6), (1.0, 0.5))
+    assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""
     monkeypatch.setattr(Paired, "first_is_better", True)
     scripted(monkeypatch, (0.75, 0.6), (0.75, 0.5))
     assert said(small, capsys, "--freeze", "all", "--epochs", 1) == ""

@@ -81,7 +81,18 @@ def test_what_nobody_measured_here_is_said_and_another_name_is_no_tie(zoo: Works
     edited = {"metrics": "stated, not measured: f1"}
     add(zoo, "team/edited", 10, "/data/x", {"accuracy": 1.0, "f1": 2.0}, provenance=edited)
     assert best(zoo).published == ""
-    assert best(zoo, metric="f1").published == "f1 stated, not measured"
+    f1 = best(zoo, metric="f1")
+    assert (f1.found.name, f1.published, f1.only_stated) == ("team/d", "", ("team/edited",))
+    alone = best(zoo, "edited", metric="f1")
+    assert (alone.value, alone.published) == (2.0, "f1 stated, not measured")
+
+
+def test_what_was_measured_comes_before_any_number_of_what_was_stated(zoo: Workspace) -> None:
+    said = {"metrics": "stated on import, not measured"}
+    for number in range(25):
+        add(zoo, f"old/{number}", 20 + number, "/data/digits", {"accuracy": 1.0}, provenance=said)
+    found = best(zoo, dataset="digits")
+    assert (found.found.name, found.value, len(found.only_stated)) == ("team/b", 0.95, 25)
 
 
 def test_less_is_better_of_a_loss(zoo: Workspace) -> None:

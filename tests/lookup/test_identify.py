@@ -196,10 +196,12 @@ def test_what_only_a_remote_has_may_be_it(zoo: z.Zoo, state: State, tmp_path: Pa
         other.add_remote("team", str(tmp_path / "team"))
         other.fetch("team")
         found = best(other, tmp_path / "x.safetensors")
-        assert (found["here"], found["name"], found["share"]) == (False, TUNED, 1.0)
-        assert found["verdict"] == "unproven"
+        # How many of its tensors are looked up in common says nothing of the share of elements.
+        assert (found["here"], found["name"], found["share"]) == (False, TUNED, None)
+        assert (found["verdict"], found["units"]) == ("unproven", [])
         other.pull(TUNED, remote="team")
-        assert best(other, tmp_path / "x.safetensors")["verdict"] == "same"
+        here = best(other, tmp_path / "x.safetensors")
+        assert (here["verdict"], here["share"], here.keys()) == ("same", 1.0, found.keys())
 
 
 def test_a_registry_of_before(zoo: z.Zoo, state: State, tmp_path: Path) -> None:

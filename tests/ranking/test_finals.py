@@ -16,8 +16,8 @@ from zoo.domain.digest import Digest
 from zoo.finetune.trial import Trial
 from zoo.ranking import finals as module
 from zoo.ranking.differences import significant_pairs
-from zoo.ranking.order import by_finals
-from zoo.ranking.outcome import Finals, Outcome
+from zoo.ranking.order import by_finals, by_probes, ordered_by
+from zoo.ranking.outcome import Ended, Finals, Outcome
 from zoo.ranking.prior import Prior
 from zoo.ranking.ranked import Ranked
 
@@ -48,11 +48,13 @@ def outcome(share: float, *, trained: bool, images: int = IMAGES) -> tuple[Outco
     )  # fmt: skip
 
 
-def settled(rows: Sequence[Ranked], **networks: tuple[Outcome, ...]) -> list[tuple[str, bool]]:
+def settled(
+    rows: Sequence[Ranked], ended: Ended = "", **networks: tuple[Outcome, ...]
+) -> list[tuple[str, bool]]:
     """Names in order, and which are alike."""
     finals = Finals(
         networks={str(digest(name)): found for name, found in networks.items()},
-        left_out={}, ended="", trained=1,
+        left_out={}, ended=ended, trained=1,
     )  # fmt: skip
     return [(each.name, each.behind) for each in by_finals(rows, finals, [""] * IMAGES)]
 
@@ -80,8 +82,46 @@ def test_what_training_makes_better_is_first() -> None:
 
 def test_a_gain_that_chance_explains_changes_no_order() -> None:
     rows = [row("a"), row("b"), row("d", finalist=False)]
-    found = settled(rows, a=probe(), b=training(PROBE + 0.01))
-    assert found == [("a", False), ("b", False), ("d", False)]
+    for gain in (0.003, -0.003):  # one image
+        found = settled(rows, a=probe(), b=training(PROBE + gain))
+        assert found == [("a", False), ("b", False), ("d", False)]
+
+
+def quick(name: str, ms: float, share: float) -> Ranked:
+    """A network as fast as that, whose probe is right of that share of the images."""
+    right = tuple(float(at < share * IMAGES) for at in range(IMAGES))
+    measured = replace(MEASURED, ms=ms, score=share, scores=right)
+    prior = Prior(kind="published", value=80.0 if name == "a" else 70.0, data_sets=1)
+    return replace(row(name), measured=measured, prior=prior)
+
+
+def test_of_those_that_training_leaves_level_the_quickest_is_first() -> None:
+    """Whatever was known before of a; c is more than one standard error behind, but not seen so."""
+    rows = [quick("a", 9.0, 0.9), quick("b", 2.0, 0.9), quick("c", 1.0, 0.88)]
+    rows = [*by_probes(rows, [""] * IMAGES, 3)]
+    assert [each.name for each in rows] == ["a", "b", "c"]
+    tried = {name: (*probe(), *training(0.5)) for name in "abc"}
+    assert settled(rows, "", **tried) == [("b", False), ("a", False), ("c", False)]
+    # Where the budget left trainings out, nobody knows what they bring.
+    assert [name for name, _ in settled(rows, "budget", **tried)] == ["a", "b", "c"]
+    # What training brings counts instead, where it brings anything.
+    gained = {**tried, "a": training(0.9), "b": training(0.89), "c": training(0.9)}
+    assert [name for name, _ in settled(rows, "", **gained)] == ["c", "a", "b"]
+
+
+def test_a_larger_network_is_not_better_for_that() -> None:
+    """Of 400 digits an efficientnet of 4.7 million parameters knew 0.984, a small network 0.997."""
+    small, large = quick("small", 1.0, 0.997), quick("large", 4.0, 0.984)
+    rows = [
+        replace(each, prior=Prior(kind="size", value=size, data_sets=0))
+        for each, size in ((large, 4_700_000), (small, 374_000))
+    ]
+    ranked = by_probes(rows, [""] * IMAGES, 1)
+    assert [(each.name, each.behind) for each in ranked] == [("small", False), ("large", False)]
+    assert all(each.finalist for each in ranked)  # it is tried all the same
+    assert ordered_by(ranked, None) == "score"
+    tried = {each.name: (*probe(), *training(0.5)) for each in ranked}
+    assert [name for name, _ in settled(ranked, "", **tried)] == ["small", "large"]
 
 
 def test_who_was_behind_and_gains_is_among_the_first_and_who_does_not_stays_behind() -> None:

@@ -30,6 +30,8 @@ def listed(registry: Registry, source: str, name: str, place: Location | None) -
 
 BEFORE_0012 = """
 UPDATE checkpoint SET source = NULL, locator = NULL;
+ALTER TABLE checkpoint DROP COLUMN stated;
+ALTER TABLE item DROP COLUMN stated;
 ALTER TABLE checkpoint DROP COLUMN note;
 ALTER TABLE item DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN note;

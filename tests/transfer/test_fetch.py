@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,23 @@ def test_what_anybody_lists_hides_no_remote(theirs: Workspace) -> None:
     assert holder(theirs, TUNED) == "lab"
     theirs.registry.replace_entries("timm", "1", [listed], "2026-01-01")
     assert holder(theirs, TUNED) is None
+
+
+def test_a_remote_may_be_named_by_its_place_and_what_was_pushed_from_here_is_no_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        closing(Workspace.create(tmp_path / "mine")) as mine,
+        closing(Workspace.create(tmp_path / "other")) as other,
+    ):
+        add_checkpoint(mine, BASE, tensors(1))
+        add_checkpoint(other, TUNED, tensors(2))
+        for who, name in ((mine, BASE), (other, TUNED)):
+            push(who, name, "./team")
+        mine.remotes.add("lab", str(tmp_path / "team"))
+        found = fetch(mine, "./team")
+        assert (found.remote, set(map(str, found.refs))) == ("lab", {BASE, TUNED})
+        assert list(map(str, found.added)) == [TUNED]
+        with pytest.raises(UnknownName, match=r"zoo remote add NAME [.]/elsewhere"):
+            fetch(mine, "./elsewhere")

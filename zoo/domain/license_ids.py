@@ -24,6 +24,8 @@ grok2-community gemma unknown other
 """
 HUB = frozenset(IDS.split())
 """Those of the Hub."""
+NEAR = 0.65
+"""Of ``mit`` two letters may have changed places."""
 
 
 def remark(text: str) -> str:
@@ -37,7 +39,7 @@ def remark(text: str) -> str:
     try:
         canonicalize_license_expression(text)
     except InvalidLicenseExpression:
-        near = near_names(text.lower(), sorted(HUB), most=3, cutoff=0.7)
+        near = near_names(text.lower(), sorted(HUB), most=3, cutoff=NEAR)
         meant = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"'{text}' is no license id of the HF Hub or SPDX, and kept as it is{meant}"
     return ""

@@ -27,6 +27,7 @@ __all__ = [
     "DECLARED",
     "EDITED",
     "FOUND",
+    "STATED_HERE",
     "Backbone",
     "Head",
     "Manifest",
@@ -57,6 +58,8 @@ compared: no name moves for it."""
 EDITED = "edited"
 """Under this, the provenance of a checkpoint names the one of the same weights of which less was
 stated."""
+STATED_HERE = "stated"
+"""All that is only said of a checkpoint begins with it in the provenance."""
 UNKNOWN = "unknown"
 """What the provenance says of a preprocessing that nobody has stated."""
 GUESSED = "guessed"
@@ -262,6 +265,14 @@ class Manifest:
     def objects(self) -> Iterator[tuple[Digest, int]]:
         """Each object that the checkpoint needs, once, with the least number of bytes it has."""
         yield from objects_of((*self.weights, *self.files))
+
+    @property
+    def stated_metrics(self) -> tuple[str, ...]:
+        """The figures that people stated, and no training or evaluation measured."""
+        said, colon, names = self.provenance.get("metrics", "").partition(": ")
+        if not said.startswith(STATED_HERE):
+            return ()
+        return tuple(name for name in self.metrics if not colon or name in names.split(", "))
 
     @property
     def unknown(self) -> tuple[str, ...]:

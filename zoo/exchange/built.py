@@ -36,6 +36,10 @@ HEADLESS = (
     ". It has no head, and this network cannot be built without one: of timm's networks most can "
     "(--backbone timm), and one that you register if its factory takes num_classes=0"
 )
+ANOTHER_SIZE = (
+    ". If it was built for images of another size, say which: --image-size 64, or 64x48 (height "
+    "and width)"
+)
 TRUNK, VISION = "visual.trunk.", "visual."
 UNBATCHED = ("cls_token", "pos_embed")
 OWN_NAMES = tuple(
@@ -134,7 +138,7 @@ def built(
         shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
         network = (origin.plugin, origin.architecture)
         advice = HEADLESS if lacks_head else which_fits(*network, shapes)
-        advice = advice or fits_elsewhere(*network, shapes)
+        advice = advice or fits_elsewhere(*network, shapes) or _of_another_size(module, state)
         raise InvalidWeights(path, reason + advice) from None
     taken = ImportReport(
         key=read.key,
@@ -253,6 +257,14 @@ def _outputs_in(
         if weight is not None and weight.dim() in (2, 4):
             return int(weight.shape[0])
     return None
+
+
+def _of_another_size(module: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """What to add where nothing but embeddings of positions have another shape."""
+    own = module.state_dict()
+    other = [name for name in own if name in state and own[name].shape != state[name].shape]
+    positions = all("pos" in name.rpartition(".")[2] for name in other)
+    return ANOTHER_SIZE if other and positions and own.keys() == state.keys() else ""
 
 
 def _num_outputs(backbone: Backbone, module: nn.Module) -> int:

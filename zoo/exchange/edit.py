@@ -6,15 +6,16 @@ moves. What derives from the one before is told as deriving from these weights (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack, cast
 
 from zoo.domain import metric_names
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.import_options import ImportOptions, StatedOptions
-from zoo.domain.manifest import EDITED, SETTINGS, Manifest
+from zoo.domain.manifest import EDITED, SETTINGS, STATED_HERE, Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
@@ -22,7 +23,7 @@ from zoo.errors import Conflict, InvalidOption, InvalidWeights
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import with_stated
 from zoo.exchange.metadata import Metadata
-from zoo.exchange.origin import STATED_HERE, Origin, origin_of
+from zoo.exchange.origin import Origin, origin_of
 from zoo.exchange.resolve_metadata import restated
 from zoo.reflog import check_movable
 from zoo.store.evaluations import evaluations
@@ -54,12 +55,16 @@ class Edited(Result):
     remarks: tuple[str, ...]
 
 
-def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> Edited:
-    """State ``options`` of the checkpoint ``name``; all else of it stays.
+def edit(
+    workspace: Workspace, name: str, *, force: bool = False, **options: Unpack[StatedOptions]
+) -> Edited:
+    """State ``options`` of the checkpoint ``name``; all else of it stays. Of a figure that was
+    measured another one is stated with ``force`` alone.
 
     Raises:
         InvalidOption: Nothing is stated, or what cannot be.
-        Conflict: It is a published name, or protected; nothing was changed.
+        Conflict: It is a published name, or protected, or the figure was measured; nothing was
+            changed.
     """
     ref, digest = workspace.names.resolve(name)
     if ref is None:
@@ -67,6 +72,9 @@ def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> E
     _check_own(workspace, ref)
     before = workspace.store.manifest(digest)
     origin = origin_of(workspace, "", cast(ImportOptions, options), None)
+    found = evaluations(workspace.store.disk, digest)
+    if not force:
+        _check_unmeasured(ref, before, found, origin.metrics)
     whole = _stated(workspace, before, origin)
     changed = tuple(_changed(before, whole))
     if not changed:
@@ -77,7 +85,7 @@ def edit(workspace: Workspace, name: str, **options: Unpack[StatedOptions]) -> E
     with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
         edited = new.commit(whole)
     if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
-        for each in evaluations(workspace.store.disk, digest):
+        for each in found:
             workspace.keep_evaluation(replace(each, manifest=edited))
     return _told(ref, edited, digest, changed, before, whole, remarks)
 
@@ -111,6 +119,23 @@ def _check_own(workspace: Workspace, ref: Reference) -> None:
         raise
 
 
+def _check_unmeasured(
+    ref: Reference, before: Manifest, found: Sequence[Evaluated], said: Mapping[str, float]
+) -> None:
+    """That no figure takes the place of another one that was measured."""
+    for name, value in said.items():
+        known = {} if name in before.stated_metrics else {"its training": before.metrics}
+        known |= {f"zoo evaluate on {each.data}": each.metrics for each in reversed(found)}
+        measured = {by: of[name] for by, of in known.items() if name in of}
+        if measured and value not in measured.values():
+            by, figure = next(reversed(measured.items()))
+            raise Conflict(
+                f"the {name} of {ref} was measured: {figure:.4g} ({by})",
+                hint=f"zoo evaluate {ref} DATA measures it again; --force states {value:g} all "
+                "the same, marked as stated",
+            )
+
+
 def _stated(workspace: Workspace, manifest: Manifest, origin: Origin) -> Manifest:
     """``manifest`` with what the user says."""
     facts, said = origin.metadata[0], origin.provenance
@@ -122,12 +147,14 @@ def _stated(workspace: Workspace, manifest: Manifest, origin: Origin) -> Manifes
     provenance = dict(whole.provenance)
     provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
     metrics = dict(whole.metrics)
-    for name, value in origin.metrics.items():
+    new = {name: value for name, value in origin.metrics.items() if metrics.get(name) != value}
+    for name, value in new.items():
         for old in (f"{name}_low", f"{name}_high"):  # an interval is of what was measured
             metrics.pop(old, None)
         metrics[name] = value
-    if origin.metrics:
-        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(origin.metrics))}"
+    if new:
+        names = {*manifest.stated_metrics, *new}
+        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(names))}"
     whole = replace(
         whole, license=origin.license or whole.license, metrics=metrics, provenance=provenance
     )

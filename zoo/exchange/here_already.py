@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import DECLARED, SETTINGS, UNKNOWN, Backbone, Manifest
+from zoo.domain.manifest import DECLARED, SETTINGS, STATED_HERE, UNKNOWN, Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.exchange.by_folder import with_folder
@@ -18,7 +18,7 @@ from zoo.exchange.complete_manifest import STATED_KEY, descending, with_stated
 from zoo.exchange.import_candidates import ImportCandidate
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS
-from zoo.exchange.origin import IMPORTED, STATED_HERE
+from zoo.exchange.origin import IMPORTED
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
+from zoo.exchange.run_names import SUFFIXES
 from zoo.lookup.identify import Identified, identify
 from zoo.lookup.match import FileTensor
 from zoo.store.header import is_safetensors, parse_header
@@ -28,6 +31,14 @@ def identify_file(workspace: Workspace, path: Path) -> Identified:
         InvalidWeights: The file is missing, unreadable, or holds more than weights.
         Corrupt: Bytes of a checkpoint are damaged.
     """
+    if path.is_dir():
+        weights = sorted(
+            each.name for each in path.iterdir() if each.name.lower().endswith(SUFFIXES)
+        )
+        name = quote(str(path / (weights or ["FILE"])[0]))
+        error = InvalidWeights(path, "is a folder")
+        error.hint = f"name a file in it: zoo identify {name}"
+        raise error
     check_kind(path)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.import_options import ImportOptions
+from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption, InvalidWeights, ZooError
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.file_record import file_record, written_beside
@@ -29,10 +30,12 @@ from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_la
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.origin import FromPlan, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
+from zoo.exchange.run_network import as_built, as_sized
 from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import named
 from zoo.lookup.match import FileTensor
 from zoo.lookup.parent import LEAST
+from zoo.store.header import is_safetensors
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -63,6 +66,11 @@ class ImportCandidate:
     parts: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     read: Read | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of the architecture as it is, or as the user says."""
+        return self.origin.layout is None and self.origin.built_with == Surgery()
 
 
 def candidates_of_folder(
@@ -113,7 +121,9 @@ def candidates_of_file(
     from_plan: FromPlan | None = None,
 ) -> list[ImportCandidate]:
     """What a file of weights, or the index of several, is: of the network that the user says, else
-    that which it or what lies beside it says, else the one that its names and shapes fit.
+    that which it or what lies beside it says, else the one that its names and shapes fit. As its
+    script says that it was built comes before the architecture as it is, and for images of another
+    size comes after.
 
     Where files beside it describe that very network, they tell its preprocessing and class names,
     and how it differs from the published one: so it is read first.
@@ -132,10 +142,12 @@ def candidates_of_file(
         there = sorted(each.name for each in path.parent.iterdir())
         several = [path.parent / name for name in parts(path, str(path.parent), there)]
         files = [path, *files]
-    by, read = "", None
+    by, read, first = "", None, (several or [path])[0]
     plugin = backbone or DEFAULT
+    # Of a pickle that says with what its network was built; safetensors say nothing.
+    if architecture is None or not (several or key or is_safetensors(path)):
+        tensors, read = read_tensors(first, key)
     if architecture is None:
-        tensors, read = read_tensors((several or [path])[0], key)
         found = _network_of(workspace, several or [path], (tensors, read), backbone, key)
         plugin, architecture, by = found
     known, tag = _tagged(plugin, architecture)
@@ -155,7 +167,12 @@ def candidates_of_file(
         layout = _recorded(layout, several or [path], options)
         layout = layout if layout.recorded else replace(layout, record=None)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
-    return [*described, whole]
+    saved = read.saved if read else {}
+    told = as_built(path, saved, plugin, known), as_sized(path, saved, known)
+    built, sized = (
+        [replace(whole, origin=replace(origin, built_with=each))] if each else [] for each in told
+    )
+    return [*described, *built, whole, *sized]
 
 
 def _network_of(

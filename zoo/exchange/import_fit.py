@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.backbones.describe import outline_of
+from zoo.domain.import_options import ImportOptions
 from zoo.errors import ZooError
 from zoo.exchange.check_weights import check_weights
 from zoo.exchange.importing import first_candidate
@@ -17,17 +18,20 @@ __all__ = ["Fits"]
 
 
 class Fits:
-    """Asks once for files that have the same tensors: those of a run mostly have."""
+    """Asks once for files that have the same tensors: those of a run mostly have. Of the options of
+    their import the image size tells of the network.
+    """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, options: ImportOptions) -> None:
+        self._workspace, self._options = workspace, options
         self._known: dict[tuple[object, ...], tuple[str, str]] = {}
 
     def look(self, path: Path, planned: PlannedFile, found: Surveyed) -> tuple[str, str]:
         """Why the weights are not of the network that is planned, empty if they are; and what the
         names of those begin with that are taken.
         """
-        if not path.is_dir() and (prefix := _as_outlined(planned, found)) is not None:
+        plain = not path.is_dir() and not self._options.get("image_size")
+        if plain and (prefix := _as_outlined(planned, found)) is not None:
             return "", prefix
         # What lies beside a file, or in its folder, tells of its network, too.
         near = path if path.is_dir() else path.parent
@@ -42,7 +46,7 @@ class Fits:
                 self._workspace,
                 path,
                 check_weights,
-                {},
+                self._options,
                 architecture=planned.architecture,
                 backbone=planned.backbone,
             )

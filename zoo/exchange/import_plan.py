@@ -63,6 +63,7 @@ def plan_import(
     architecture: str | None = None,
     backbone: str | None = None,
     parent: str | None = None,
+    image_size: tuple[int, int] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> ImportPlan:
@@ -76,11 +77,12 @@ def plan_import(
         backbone: Plugin of the architectures; None: timm, or the one other that has what a file
             says it is.
         parent: The checkpoint here that all derive from; ``auto``: it is looked for.
+        image_size: Height and width that the networks are built for.
         force: Take names from other checkpoints here, of whatever architecture.
         progress: Told of each file that was read.
 
     Raises:
-        InvalidOption: The pattern or the folder cannot be.
+        InvalidOption: The pattern or the folder cannot be, or it has no weights.
         UnknownName: The parent is not here.
     """
     names.check_pattern(pattern)
@@ -90,8 +92,11 @@ def plan_import(
         raise InvalidOption(f"{folder}: {'no such folder' if not folder.exists() else 'a file'}")
     left_out: dict[str, str] = {}
     walked = list(weights_below(folder, left_out))
+    if not walked and not left_out:
+        raise InvalidOption(f"{folder} has no files of weights ({', '.join(names.SUFFIXES)})")
     known, sharing = _known(workspace, pattern), _Sharing(workspace)
-    context = _Context(workspace, folder, known, backbone, architecture, Fits(workspace))
+    fits = Fits(workspace, {"image_size": image_size})
+    context = _Context(workspace, folder, known, backbone, architecture, fits)
     drafts = _drafts(context, walked, sharing, progress)
     files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
     files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -307,14 +307,18 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, options: Import
 def _described_or_plain(
     candidates: Sequence[ImportCandidate], keep: Callable[[ImportCandidate], R]
 ) -> R:
-    """What ``keep`` makes of a file as a config.json beside it describes it, if it does. That may
-    lie there by chance, of other weights: it is no reason to refuse.
+    """What ``keep`` makes of the first candidate that its weights are of. What a config.json beside
+    them describes may lie there by chance, of other weights: that only the architecture as it is
+    does not fit either is the reason to refuse.
     """
-    *described, plain = candidates
-    for candidate in described:
-        with suppress(InvalidWeights, Unsupported):
+    refusal: InvalidWeights | Unsupported | None = None
+    for candidate in candidates:
+        try:
             return keep(candidate)
-    return keep(plain)
+        except (InvalidWeights, Unsupported) as error:
+            refusal = error if candidate.is_plain else refusal
+    assert refusal is not None  # one of them is plain
+    raise refusal
 
 
 def import_file(

@@ -20,12 +20,15 @@ from zoo.errors import InvalidOption
 from zoo.exchange.run_records import read_arguments
 
 __all__ = [
+    "ARGS",
     "OPTIONS",
     "RECORDS",
     "Metadata",
+    "image_size_in",
     "metadata_of_args",
     "metadata_of_checkpoint",
     "metadata_of_options",
+    "records",
 ]
 
 OPTIONS = "the options"
@@ -82,11 +85,11 @@ class Metadata:
 
 def metadata_of_checkpoint(saved: Mapping[Any, Any], architecture: str) -> Metadata:
     """What a training script has kept beside the weights in its checkpoint."""
-    records = list(_records(saved))
-    said = {name: _first(records, name) for name in NAMES}
+    kept = list(records(saved))
+    said = {name: _first(kept, name) for name in NAMES}
     return Metadata(
         source="the checkpoint's hyper-parameters",
-        as_default=any(_is_timm(record, architecture) for _, record in records),
+        as_default=any(_is_timm(record, architecture) for _, record in kept),
         keys={name: key for name, (key, value) in said.items() if value},
         **{name: value for name, (_, value) in said.items()},
     )
@@ -124,6 +127,12 @@ def metadata_of_options(options: StatedOptions) -> Metadata:
     )
 
 
+def image_size_in(record: Mapping[Any, Any]) -> tuple[int, int] | None:
+    """Height and width that a record of a training script has; None if it has none."""
+    size: tuple[int, int] | None = _first([("", record)], "image_size")[1]
+    return size
+
+
 def _floats(option: str, values: Iterable[float] | None) -> tuple[float, ...]:
     numbers = [finite(value) for value in values or ()]
     if None in numbers:
@@ -155,7 +164,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _records(saved: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+def records(saved: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """What was kept in a checkpoint, in the order in which it is believed, each with its key; none
     of the checkpoint itself.
     """

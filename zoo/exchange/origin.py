@@ -26,7 +26,6 @@ from zoo.workspace import Workspace
 __all__ = [
     "IMPORTED",
     "STATED",
-    "STATED_HERE",
     "Find",
     "FromPlan",
     "Origin",
@@ -41,8 +40,6 @@ IMPORTED = ("file", "folder")
 """What the provenance of imported weights has as their source."""
 STATED = "stated on import"
 """What it has of what nothing but the user says."""
-STATED_HERE = "stated"
-"""The same of what is said of a checkpoint that is here. All that is only said begins with it."""
 Find = Callable[[m.Manifest, Sequence[Candidate]], FoundParent | None]
 """Finds the parent of a checkpoint whose tensors are stored, given those that share some."""
 
@@ -101,6 +98,7 @@ class Origin:
         published: Whether they are the weights that the architecture was published with, so that
             their outputs are the classes of these.
         metadata: What else is said of imported weights, by the user first.
+        built_with: How its script says that it differs from the architecture.
         image_size: Height and width that the user says it is built for.
         metrics: What the user says the weights were measured to have.
         parent: What the user says they were fine-tuned from, and its manifest.
@@ -117,6 +115,7 @@ class Origin:
     layout: Layout | None = None
     published: bool = False
     metadata: tuple[Metadata, ...] = ()
+    built_with: Surgery = field(default_factory=Surgery)
     image_size: tuple[int, int] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: tuple[m.Parent, m.Manifest] | None = None
@@ -125,8 +124,8 @@ class Origin:
 
     @property
     def surgery(self) -> Surgery:
-        """How the network differs from the architecture, as far as its publisher says."""
-        surgery = self.layout.network.surgery if self.layout else Surgery()
+        """How the network differs from the architecture, as far as anybody says."""
+        surgery = self.layout.network.surgery if self.layout else self.built_with
         return replace(surgery, image_size=self.image_size) if self.image_size else surgery
 
     @property
@@ -236,6 +235,8 @@ def outlined(sources: Sequence[Path], origin: Origin) -> m.Manifest | None:
     """
     layout = origin.layout
     if len(sources) != 1 or origin.image_size or (layout and not layout.as_outlined):
+        return None
+    if origin.built_with != Surgery():
         return None
     known, outline = plugins.known(origin.plugin), outline_of(origin.plugin, origin.architecture)
     if known is None or outline is None:

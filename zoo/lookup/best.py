@@ -49,6 +49,8 @@ class Best(Result):
         evaluation: What found the result, where that was not its own training.
         published: Who published or stated the result, where no zoo measured it; else empty.
         warning: What its training said against the result; else empty.
+        only_stated: Names of those of the next best whose figure is better, and only stated: what
+            was measured comes first.
     """
 
     found: Found
@@ -61,6 +63,7 @@ class Best(Result):
     evaluation: Evaluated | None
     published: str
     warning: str
+    only_stated: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -69,7 +72,9 @@ class Best(Result):
 
 
 class _Figure(NamedTuple):
-    """A result, and of which images: digests of the data, its split and the images, if known."""
+    """A result, and of which images: digests of the data, its split and the images, if known;
+    ``stated`` if nobody measured it.
+    """
 
     found: Found
     value: float
@@ -78,6 +83,7 @@ class _Figure(NamedTuple):
     split: str | None = None
     images: str | None = None
     warning: str = ""
+    stated: bool = False
 
 
 def best(
@@ -89,7 +95,8 @@ def best(
     lowest: bool | None = None,
 ) -> Best:
     """The checkpoint that matches ``text``, and was trained or evaluated on ``dataset``, with the
-    highest ``metric``; the lowest where ``lowest`` says so, or the metric's name does.
+    highest ``metric``; the lowest where ``lowest`` says so, or the metric's name does. What people
+    only stated comes after all that was measured.
 
     Without a metric that is ``accuracy``; published ``top1`` where nothing that matches has one.
 
@@ -123,13 +130,21 @@ def best(
         evaluation=first.evaluation,
         published=_published(workspace, first, name),
         warning=first.warning,
+        only_stated=tuple(
+            each.found.name for each in others if each.stated and _worse(first, each, least)
+        ),
     )
+
+
+def _worse(one: _Figure, other: _Figure, least: bool) -> bool:
+    return one.value > other.value if least else one.value < other.value
 
 
 def _ties(first: _Figure, other: _Figure) -> bool:
     """Whether another checkpoint is as good."""
     manifest = first.found.manifest
-    return other.value == first.value and (manifest is None or other.found.manifest != manifest)
+    same = (first.value, first.stated) == (other.value, other.stated)
+    return same and (manifest is None or other.found.manifest != manifest)
 
 
 def _looked_at(
@@ -140,7 +155,9 @@ def _looked_at(
     while True:
         rows = [*_candidates(workspace, text, metric, dataset, least, limit)]
         ranked = _ranked(workspace, rows, metric, dataset, least)
-        if len(rows) < limit or not ranked or ranked[0].value != ranked[-1].value:
+        if len(rows) < limit or not ranked:
+            return rows, ranked
+        if not ranked[0].stated and any(_worse(each, ranked[0], least) for each in ranked):
             return rows, ranked
         limit *= BESIDE
 
@@ -152,15 +169,17 @@ def _ranked(
     dataset: str | None,
     least: bool,
 ) -> list[_Figure]:
-    """The results of candidates, the best first; of equal ones what is here, and no tag of it."""
+    """The results of candidates, the best first, and what is only stated last; of equal ones what
+    is here, and no tag of it.
+    """
     figures: dict[tuple[str, Digest | None], _Figure] = {}
     for row, trained in rows:
         if figure := _figure(workspace, row, metric, dataset, trained=trained):
             figures.setdefault((row.name, row.manifest), figure)
 
-    def rank(figure: _Figure) -> tuple[float, bool, bool]:
+    def rank(figure: _Figure) -> tuple[bool, float, bool, bool]:
         value = figure.value if least else -figure.value
-        return value, not figure.found.pulled, ":" in figure.found.name
+        return figure.stated, value, not figure.found.pulled, ":" in figure.found.name
 
     return sorted(figures.values(), key=rank)
 
@@ -174,6 +193,8 @@ def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
         _, colon, stated = said.partition(": ")  # of what was stated later alone
         if not colon or metric in stated.split(", "):
             return f"{metric} {said.partition(': ')[0]}"
+    if figure.stated:
+        return f"{metric} stated, not measured"
     known = workspace.registry.entry(figure.found.name.partition(":")[0])
     metrics = (known.entry.metrics if known else None) or {}
     if known is None or figure.evaluation or metrics.get(metric) != figure.value:
@@ -206,21 +227,29 @@ def _figure(
     """The result of a candidate on the data."""
     manifest = _manifest(workspace, row.manifest)
     found = evaluations(workspace.store.disk, row.manifest) if row.manifest else []
+    stated = metric in (manifest.stated_metrics if manifest else row.stated)
     measured = found and metric in found[0].metrics
-    if trained and (manifest is None or manifest.metrics or not measured):
-        if metric not in row.metrics:
-            return None
-        known = manifest.provenance if manifest and metric in manifest.metrics else {}
-        data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
-        warning = known.get("warning", "")
-        return _Figure(row, row.metrics[metric], None, data, split, test, warning)
+    own = trained and (manifest is None or manifest.metrics or not measured)
+    if own and not stated:
+        return _own(row, manifest, metric)
     # A search takes the newest evaluation for the result of what has none of its own.
-    found = found[:1] if trained else found
-    for each in found:
+    for each in found[:1] if trained and not stated else found:
         if metric in each.metrics and dataset in (None, each.data):
             parts = each.data_digest, each.split_digest or None
             return _Figure(row, each.metrics[metric], each, *parts, each.images_digest)
-    return None
+    return _own(row, manifest, metric) if own else None
+
+
+def _own(row: Found, manifest: Manifest | None, metric: str) -> _Figure | None:
+    """The result of a checkpoint's training, or what was stated of it."""
+    if metric not in row.metrics:
+        return None
+    if manifest is None or metric not in manifest.metrics:
+        return _Figure(row, row.metrics[metric], stated=metric in row.stated)
+    known = manifest.provenance
+    data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
+    stated, warning = metric in manifest.stated_metrics, known.get("warning", "")
+    return _Figure(row, manifest.metrics[metric], None, data, split, test, warning, stated)
 
 
 def _manifest(workspace: Workspace, digest: Digest | None) -> Manifest | None:

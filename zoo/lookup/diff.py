@@ -10,6 +10,7 @@ from typing import Any
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
+from zoo.domain.recipe import IDLE
 from zoo.domain.result import Result
 from zoo.lookup.compare import Status, UnitPairs, compare
 from zoo.lookup.units import HEAD
@@ -136,7 +137,7 @@ def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) ->
         classes=_classes(before.classes, after.classes),
         preprocessing=_changes(asdict(before.preprocessing), asdict(after.preprocessing)),
         backbone=_changes(flat(asdict(before.backbone)), flat(asdict(after.backbone))),
-        recipe=_changes(flat(before.recipe or {}), flat(after.recipe or {})),
+        recipe=_changes(_used(before), _used(after)),
         freeze=_changes(flat(before.freeze or {}), flat(after.freeze or {})),
         metrics=_changes(before.metrics, after.metrics),
         license=_changes({"license": before.license}, {"license": after.license}),
@@ -146,6 +147,13 @@ def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) ->
 def _resolved(workspace: Workspace, name: str) -> tuple[Digest, Manifest]:
     _, digest = workspace.names.resolve(name)
     return digest, workspace.store.manifest(digest)
+
+
+def _used(manifest: Manifest) -> Json:
+    """The options of a recipe, but for those that its strategy does not use."""
+    recipe = flat(manifest.recipe or {})
+    idle = IDLE.get(str(recipe.get("strategy", "")), "").split()
+    return {name: value for name, value in recipe.items() if name not in idle}
 
 
 def unit_diff(unit: UnitPairs) -> UnitDiff:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +13,6 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
-from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
 from zoo.lookup.match import FileTensor, Match, Verdict, match
@@ -80,13 +78,12 @@ class FileMatch(Result):
         name: Its name here, or at a remote.
         manifest: Its identity.
         refs: All of its names here.
-        here: Whether it is in this zoo; else nothing below ``share`` is known, but ``pull``.
+        here: Whether it is in this zoo; else ``share`` and all below are unknown, but ``pull``.
         architecture: Architecture.
         verdict: ``same`` (all of its tensors, and no others), ``cast`` (the same in another dtype),
             ``part`` (some of its tensors, and no others), ``derived`` (some are its), or
             ``unproven`` (one that only a remote has may be it).
-        share: Share of the file's elements that are its; of one that only a remote has, about how
-            many of its units are in the file.
+        share: Share of the file's elements that are its; None of one that only a remote has.
         identical_file: Whether the file is byte for byte one of its files.
         prefix: What was taken off the file's names.
         renamed: How many tensors have another name in the file, the prefix aside.
@@ -116,12 +113,6 @@ class FileMatch(Result):
     units_known: bool = False
     departs: str | None = None
     pull: str = ""
-
-    def to_json(self) -> Json:
-        """Plain data for JSON: what is known of one that is here, or of one that is not."""
-        data = Result.to_json(self)
-        pull, known = data.pop("pull"), [*data][:7]
-        return data if self.here else {**{key: data[key] for key in known}, "pull": pull}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -292,7 +283,6 @@ def _differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
 def _elsewhere(workspace: Workspace, holder: Holder) -> FileMatch:
     name, refs = named(workspace, holder.manifest)
     known = workspace.registry.summary(holder.manifest) or {}
-    share = holder.shared / holder.total if holder.total else math.nan
     return FileMatch(
         name=name,
         manifest=holder.manifest,
@@ -300,7 +290,7 @@ def _elsewhere(workspace: Workspace, holder: Holder) -> FileMatch:
         here=False,
         architecture=known.get("architecture"),
         verdict="unproven",
-        share=share if math.isfinite(share) else None,
+        share=None,
         pull=f"zoo pull {name}",
     )
 

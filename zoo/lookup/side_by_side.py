@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ class Figure:
         high: The upper one.
         std: The standard deviation over the seeds (with n - 1); None of one.
         seeds: Of how many it is.
+        stated: Whether nobody measured it: people stated it.
     """
 
     value: float
@@ -47,12 +48,14 @@ class Figure:
     high: float | None = None
     std: float | None = None
     seeds: int = 1
+    stated: bool = False
 
     def __str__(self) -> str:
         if self.std is not None:
             return f"{self.value:.4f} ± {self.std:.4f}"
         interval = self.low is not None and self.high is not None
-        return f"{self.value:.4f}" + (f" ({self.low:.4f} to {self.high:.4f})" if interval else "")
+        more = f" ({self.low:.4f} to {self.high:.4f})" if interval else ""
+        return f"{self.value:.4f}{' (stated)' if self.stated else more}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -169,7 +172,7 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
         lineage=tuple(dict.fromkeys(name for name, _ in line)),
         found=tuple(dict.fromkeys(name for name, relation in line if relation == FOUND)),
         recipe=recipe,
-        metrics=_figures(metrics),
+        metrics=_figures(metrics, manifest.stated_metrics),
     )
     parents = ",".join(str(parent.manifest) for parent in manifest.parents)
     known = manifest.provenance
@@ -218,13 +221,13 @@ def _seeds(recipe: Mapping[str, Any] | None) -> tuple[int, ...]:
     return () if recipe is None else (int(recipe["seed"]),)
 
 
-def _figures(metrics: Mapping[str, float]) -> dict[str, Figure]:
+def _figures(metrics: Mapping[str, float], stated: Collection[str] = ()) -> dict[str, Figure]:
     found = {}
     for name, value in metrics.items():
         kind, at, data = name.partition("@")
         if not (kind.endswith(ENDS) and kind.rpartition("_")[0] + at + data in metrics):
             low, high = (metrics.get(kind + end + at + data) for end in ENDS)
-            found[name] = Figure(value=value, low=low, high=high)
+            found[name] = Figure(value=value, low=low, high=high, stated=name in stated)
     return found
 
 

@@ -10,7 +10,7 @@ from zoo.domain.duration import seconds_of
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.spec import check_spec, opening_of
 from zoo.finetune.preflight import RANKING, check_report, check_where
-from zoo.ranking.candidates import candidates, of_one_run
+from zoo.ranking.candidates import candidates, of_one_run, of_same_weights
 from zoo.ranking.prior import Figure, read_figures
 from zoo.registry import Found
 from zoo.workspace import Workspace
@@ -25,6 +25,7 @@ class Asked:
     Attributes:
         networks: Which.
         same_run: Those that are not measured, as another moment of their run, here, is.
+        same_weights: Those that are not measured, as another checkpoint of their weights, here, is.
         results: Published results, if there are any.
         top: How many finalists there are.
         budget: Seconds after which nothing further is begun.
@@ -37,6 +38,7 @@ class Asked:
 
     networks: Sequence[Found]
     same_run: Mapping[str, str]
+    same_weights: Mapping[str, str]
     results: Sequence[Figure] | None
     top: int
     budget: float
@@ -68,9 +70,11 @@ def ask(
     check_report(folder, force=force, name=RANKING)
     check_spec(recipe.data, opening_of(recipe), None)
     networks = candidates(workspace, among)
+    same_run = of_one_run(networks)
     return Asked(
         networks=networks,
-        same_run=of_one_run(networks),
+        same_run=same_run,
+        same_weights=of_same_weights(workspace, networks, same_run),
         results=None if results is None else read_figures(Path(results)),
         top=top,
         budget=allowed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from zoo.domain.limits import RANKED_NETWORKS
+from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName, ZooError
@@ -15,7 +17,7 @@ from zoo.ranking.prior import Known
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["candidates", "known_of", "of_one_run"]
+__all__ = ["candidates", "known_of", "of_one_run", "of_same_weights"]
 
 MOMENT = re.compile(r"(epoch|step)-\d{1,9}|last|final|best")
 """Tags that an import gives to the other checkpoints of a run, whose best has the name itself."""
@@ -60,6 +62,33 @@ def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
         )
         others |= {found.name: first.name for _, found in moments if found is not first}
     return others
+
+
+def of_same_weights(
+    workspace: Workspace, networks: Sequence[Found], left_out: Collection[str]
+) -> dict[str, str]:
+    """The networks here that are another checkpoint of the same weights, which get images alike, as
+    one that came here before, each with that one. Those that are ``left_out`` stand for none.
+    """
+    first, others = dict[object, str](), dict[str, str]()
+    here = [each for each in networks if each.pulled and each.name not in left_out]
+    sizes = Counter((each.architecture, each.params) for each in here)
+    for found in sorted(here, key=lambda each: (each.updated or "", each.name)):
+        if sizes[found.architecture, found.params] > 1 and found.manifest:
+            with suppress(ZooError):  # what cannot be read fails when it is its turn
+                key = _computes(workspace.store.manifest(found.manifest))
+                if (twin := first.setdefault(key, found.name)) != found.name:
+                    others[found.name] = twin
+    return others
+
+
+def _computes(manifest: Manifest) -> tuple[object, ...]:
+    """What is the same for what computes the same."""
+    backbone = manifest.backbone
+    options = json.dumps(backbone.options, sort_keys=True, default=str)
+    network = backbone.plugin, backbone.architecture, options, manifest.head.kind
+    tensors = frozenset((each.name, each.object, each.offset) for each in manifest.tensors)
+    return *network, manifest.preprocessing, tensors
 
 
 def known_of(workspace: Workspace, found: Found) -> Known:

@@ -20,7 +20,7 @@ from torch import Tensor
 from zoo.advice.depths import error_of_mean
 from zoo.finetune.results.interval import independent
 
-__all__ = ["LEVEL", "significant_pairs", "paired_error"]
+__all__ = ["LEVEL", "level", "paired_error", "significant_pairs"]
 
 LEVEL = 0.05
 
@@ -49,6 +49,23 @@ def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> s
             break
         found.add(pair)
     return found
+
+
+def level(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> tuple[list[float], list[bool]]:
+    """The mean of each network's ``scores``, and whether it is within one standard error of their
+    difference of the best one; over the images that all were asked.
+
+    The arguments are those of `significant_pairs`.
+    """
+    of_all = torch.stack(list(scores)).isfinite().all(dim=0)
+    own = list(compress(groups, of_all.tolist()))
+    kept = [one[of_all].double() for one in scores]
+    means = [one.mean().item() for one in kept]
+    best = kept[means.index(max(means))]
+    behind = [best - one for one in kept]
+    return means, [
+        each.mean().item() <= error_of_mean(each, independent(each, own)) for each in behind
+    ]
 
 
 def paired_error(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> float:

@@ -31,7 +31,7 @@ from zoo.ranking.candidates import known_of
 from zoo.ranking.finals import finals
 from zoo.ranking.measure import Judges, judges_of, measure
 from zoo.ranking.measured import Measured, keep, kept
-from zoo.ranking.order import by_finals, by_probes
+from zoo.ranking.order import by_finals, by_probes, ordered_by
 from zoo.ranking.past import past_figures
 from zoo.ranking.prior import Prior, priors
 from zoo.ranking.ranked import Ranked, Ranking, State
@@ -68,7 +68,7 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
         rows = by_probes(_measured(work, before), judges.groups, asked.top)
         tried = finals(work, [row for row in rows if row.finalist])
     if tried:
-        rows = by_finals(rows, tried, work.groups)
+        rows = by_finals(rows, tried, work.groups, judges.groups)
     ranking = Ranking(
         data=recipe.data,
         data_digest=dataset.digest,
@@ -84,6 +84,7 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
         left_out=tried.left_out if tried else {},
         ended=work.ended,
         seconds=time.monotonic() - work.begun,
+        ordered_by=ordered_by(rows, tried),
     )
     _write(asked, ranking)
     return ranking
@@ -203,6 +204,8 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
+    if twin := work.asked.same_weights.get(found.name):
+        return replace(row, state="same weights", why=f"{twin} stands for it")
     if first := work.asked.same_run.get(found.name):
         why = f"{first} stands for it; by itself: --among {quote(found.name)}"
         return replace(row, state="same run", why=why)

@@ -13,9 +13,19 @@ from zoo.ranking.measured import Measured
 from zoo.ranking.outcome import Ended, Outcome
 from zoo.ranking.prior import Prior
 
-__all__ = ["Ranked", "Ranking", "State"]
+__all__ = ["OrderedBy", "Ranked", "Ranking", "State"]
 
-State = Literal["measured", "not here", "not reached", "failed", "knows the labels", "same run"]
+State = Literal[
+    "measured",
+    "not here",
+    "not reached",
+    "failed",
+    "knows the labels",
+    "same run",
+    "same weights",
+]
+OrderedBy = Literal["prior and score", "score", "short runs"]
+"""What orders networks between which no difference can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -26,15 +36,15 @@ class Ranked(Result):
         name: What a user types.
         manifest: Its identity; None if it is not here.
         state: ``measured``; ``not here``; ``not reached`` within the budget; ``failed``;
-            ``knows the labels``, as it was trained on these images; or ``same run``, as another
-            checkpoint of its run is measured.
+            ``knows the labels``, as it was trained on these images; ``same run``, as another
+            checkpoint of its run is measured; or ``same weights``, as another name of them is.
         why: What it failed of, or why it is left out; else empty.
         prior: What is known of it before.
         bytes: Size of its files; None where that is not known.
         params: Number of parameters; None where that is not known.
         measured: What was measured; None if it was not.
         combined: Mean of prior and score, in standard deviations from the mean of all that were
-            measured; None if it was not.
+            measured; None if it was not. A prior of mere size does not count.
         behind: Whether it is seen to be worse than the one with the best score.
         finalist: Whether it is worth training.
         outcomes: What it came to in short runs, if there were any: first what counts, its best
@@ -80,6 +90,7 @@ class Ranking(Result):
         left_out: Short runs that the budget left out, each with the seconds that it needs.
         ended: Why not all was measured and tried, if that is so.
         seconds: How long it took.
+        ordered_by: What orders networks between which no difference can be seen.
     """
 
     data: str
@@ -96,6 +107,7 @@ class Ranking(Result):
     left_out: Mapping[str, float]
     ended: Ended
     seconds: float
+    ordered_by: OrderedBy = "prior and score"
 
     @property
     def alike(self) -> tuple[Ranked, ...]:

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-BETTER = ("params", "dataset", "frozen", "text", "source", "locator", "note")
+BETTER = ("params", "dataset", "frozen", "text", "source", "locator", "note", "stated")
 """What may be known better once a checkpoint is indexed again."""
 
 
@@ -328,6 +328,7 @@ def _to_row(digest: Digest, manifest: Manifest, params: int) -> Columns:
         "source": manifest.provenance.get("source"),
         "locator": manifest.provenance.get("locator", "").partition("@")[0] or None,
         "note": manifest.provenance.get("note"),
+        "stated": [*manifest.stated_metrics] or None,
     }
 
 

@@ -346,18 +346,19 @@ def _add_measures(connection: sa.Connection, rows: Rows) -> None:
     measures = []
     for row in rows:
         own = {each.name: each.value for each in metrics[row["manifest"]]}
-        results = {name: value for name, value in own.items() if name != MACS}
-        evaluated = _evaluated(evaluations[row["manifest"]], results)
-        found = {**(row["metrics"] or {}), **evaluated, **own}
+        stated = {name: own.pop(name) for name in row["stated"] or () if name in own}
+        any_own = bool(own.keys() - {MACS})
+        evaluated = _evaluated(evaluations[row["manifest"]], stated, any_own=any_own)
+        found = {**(row["metrics"] or {}), **stated, **evaluated, **own}
         measures += [
             {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
         ]
     insert_many(connection, schema.measure, measures)
 
 
-def _evaluated(evaluations: list[sa.Row[Any]], own: Columns) -> Columns:
-    """Figures of the newest evaluation on each data; of a checkpoint without ``own`` ones, those of
-    the newest of all as its own.
+def _evaluated(evaluations: list[sa.Row[Any]], stated: Columns, *, any_own: bool) -> Columns:
+    """Figures of the newest evaluation on each data; in the place of those that are only ``stated``
+    the newest that was measured; of a checkpoint without any own ones, all of the newest.
     """
     by_age = sorted(evaluations, key=lambda each: each.at)
     newest = {each.data: each.metrics for each in by_age}
@@ -366,7 +367,10 @@ def _evaluated(evaluations: list[sa.Row[Any]], own: Columns) -> Columns:
         for data, metrics in newest.items()
         for name, value in metrics.items()
     }
-    return found if own or not by_age else {**by_age[-1].metrics, **found}
+    measured = {name: value for each in by_age for name, value in each.metrics.items()}
+    instead = {name: measured[name] for name in stated if name in measured}
+    newest_of_all = by_age[-1].metrics if by_age and not any_own else {}
+    return {**instead, **newest_of_all, **found}
 
 
 def _terms(connection: sa.Connection, rows: Rows) -> list[tuple[int, str]]:

@@ -34,7 +34,7 @@ __all__ = [
     "unread",
 ]
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest migration, after which the tables are as here."""
 metadata = sa.MetaData(
     naming_convention={
@@ -111,6 +111,7 @@ item = sa.Table(
     sa.Column("metrics", sa.JSON(none_as_null=True)),
     sa.Column("facts", sa.JSON(none_as_null=True)),
     sa.Column("note", Text),
+    sa.Column("stated", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("name", "kind", "ref_tag", "manifest"),
     sa.Index(None, "architecture"),
     sa.Index(None, "params"),
@@ -211,6 +212,8 @@ checkpoint = sa.Table(
     sa.Column("source", Text),
     sa.Column("locator", Text),
     sa.Column("note", Text),
+    # The names of figures that nobody measured.
+    sa.Column("stated", sa.JSON(none_as_null=True)),
 )
 
 # Those that an earlier version indexed, and that must be read again from the store.

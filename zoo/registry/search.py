@@ -76,6 +76,7 @@ class Found(Result):
         crop_pct: Share of the resized image that the crop keeps.
         crop_mode: ``center``, ``squash`` or ``border``.
         note: What was said of the checkpoint (``--note``).
+        stated: The metrics that nobody measured: people stated them.
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
     """
 
@@ -115,6 +116,7 @@ class Found(Result):
     crop_pct: float | None
     crop_mode: str | None
     note: str | None
+    stated: tuple[str, ...] = ()
     at_remotes: tuple[AtRemote, ...] = ()
 
 
@@ -276,7 +278,14 @@ def _to_found(
         datasets=tuple(row.datasets or ()),
         mean=vector(row.mean),
         std=vector(row.std),
+        stated=_only_stated(row.stated, metrics),
     )
+
+
+def _only_stated(stated: list[str] | None, metrics: Iterable[str]) -> tuple[str, ...]:
+    """Those that no evaluation has measured, which would be what is found."""
+    measured = {name.partition("@")[0] for name in metrics if "@" in name}
+    return tuple(name for name in stated or () if name not in measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

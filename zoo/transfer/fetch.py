@@ -43,7 +43,8 @@ class Fetched(Result):
         remote: Its short name.
         refs: Its names, deleted ones left out, and what they point at.
         new: Checkpoints of these that were not known here.
-        added: Names that it did not have when it was fetched before.
+        added: Names that it did not have when it was fetched before, but for those that are the
+            same here.
         moved: Names that pointed at something else then: at what, and at what now.
         gone: Names that it had then and has no more.
         damaged: What is wrong with those that cannot be read, by name; they are left out.
@@ -66,18 +67,20 @@ class Fetched(Result):
 
 
 def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fetched:
-    """Index the names of the remote called ``name``, and the checkpoints that they point at.
+    """Index the names of the remote called ``name``, or at that location, and the checkpoints that
+    they point at.
 
     Only manifests that are not known here are read.
 
     Raises:
-        UnknownName: No remote has that short name.
+        UnknownName: No remote has that short name, or that location.
         Unavailable: It does not answer; what was known of it stays.
     """
-    if name not in (named := workspace.remotes.all()):
-        shown = "LOCATION" if is_word(name) else name
+    asked, named = name, workspace.remotes.all()
+    if (name := workspace.remotes.name_of(asked, named) or "") not in named:
+        shown = "LOCATION" if is_word(asked) else asked
         hint = f"zoo remote lists them; a name for another one: zoo remote add NAME {shown}"
-        raise UnknownName("remote", name, sorted(named), hint)
+        raise UnknownName("remote", asked, sorted(named), hint)
     remote, registry = workspace.remotes.connect(name), workspace.registry
     newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
@@ -95,6 +98,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         if ref not in damaged and (digest := there.get(entry.manifest, entry.manifest))
     }
     before = registry.remote_refs(name)
+    here = {ref: digest for ref, digest, _ in registry.refs()}
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
     # What cannot be read now is not gone.
     hidden = {ref for ref in before if is_below(f"{ref.path}/{ref.tag}", unlisted)} | damaged.keys()
@@ -102,7 +106,9 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         remote=name,
         refs={ref: entry.manifest for ref, entry in sound.items()},
         new=frozenset(digest for digest in there.values() if digest),
-        added=tuple(ref for ref in sound if ref not in before),
+        added=tuple(
+            ref for ref in sound if ref not in before and here.get(ref) != sound[ref].manifest
+        ),
         moved={
             ref: (before[ref].manifest, entry.manifest)
             for ref, entry in sound.items()

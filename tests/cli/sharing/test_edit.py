@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,12 @@ import zoo
 
 STATED = ("--mean", "0.5", "--std", "0.5", "--crop", "0.9", "--interpolation", "bicubic",
           "--image-size", "160")  # fmt: skip
+
+BEFORE_0016 = """
+ALTER TABLE checkpoint DROP COLUMN stated;
+ALTER TABLE item DROP COLUMN stated;
+UPDATE alembic_version SET version_num = '0015';
+"""
 
 
 @pytest.fixture
@@ -134,6 +142,50 @@ def test_a_fine_tune_keeps_its_parent_and_what_was_measured(
     preprocessed = program("edit", name, "--crop", "0.9", *at).done()
     assert "its figures are of the preprocessing before" in preprocessed.out
     assert program("show", name, "--json", *at).json["evaluations"] == []
+
+
+@pytest.fixture
+def measured(small: Run, few: Path) -> Run:
+    """A zoo with ``team/x``, trained and measured on ``few``."""
+    tune = ("finetune", "team/net", "--data", few, "--strategy", "probe", "--image-size", 32)
+    small(*tune, "--save", "team/x", "--quiet").done()
+    return small
+
+
+def test_a_measured_figure_is_not_stated_away(measured: Run, few: Path) -> None:
+    found = measured("show", "team/x", "--json").json
+    measured("edit", "team/x", "--metric", "accuracy=2").refused("accuracy=0.725")
+    lie = ("edit", "team/x", "--metric", "accuracy=1")
+    measured(*lie).refused("the accuracy of team/x was measured", "zoo evaluate team/x", "--force")
+    assert measured("show", "team/x", "--json").json["manifest"] == found["manifest"]
+    again = ("edit", "team/x", "--metric", f"accuracy={found['metrics']['accuracy']}")
+    assert "nothing changes" in measured(*again).done().out
+    measured(*lie, "--force").done()
+    assert "1.0000 (stated)" in measured("ls", "team/x").out
+    assert measured("search", "team/x", "--json").json[0]["stated"] == ["accuracy"]
+    measured("tag", "team/x", "team/y").done()
+    assert "1.000 (stated)" in measured("compare", "team/x", "team/y", "--each-seed").out
+    measured("edit", "team/x", "--metric", "f1=0.5", "--license", "mit").done()
+    said = measured("show", "team/x", "--json").json["provenance"]["metrics"]
+    assert said == "stated, not measured: accuracy, f1"
+    # Measured again, it counts before what was stated; and no other one is stated by accident.
+    measured("evaluate", "team/x", few, "--split", "test").done()
+    anew = measured("show", "team/x", "--json").json["evaluations"][0]["metrics"]["accuracy"]
+    row = measured("search", "name:team/x", "--json").json[0]
+    assert (row["metrics"]["accuracy"], row["stated"]) == (pytest.approx(anew), ["f1"])
+    for where in ((), ("--dataset", few.name)):
+        best = measured("best", "name:team/x", *where, "--json").json
+        assert (best["value"], best["published"]) == (pytest.approx(anew), "")
+    measured("edit", "team/x", "--metric", "accuracy=1.0", "--force").done()
+    measured("edit", "team/x", "--metric", "accuracy=0").refused("was measured", "zoo evaluate on")
+
+
+def test_an_index_of_before_learns_what_was_stated(old: Run) -> None:
+    old("edit", "team/old", "--metric", "accuracy=0.9").done()
+    with closing(sqlite3.connect("registry.db")) as index:
+        index.executescript(BEFORE_0016)
+    (row,) = old("ls", "name:team/old", "--json").done().json
+    assert (row["metrics"], row["stated"]) == ({"accuracy": 0.9}, ["accuracy"])
 
 
 def test_a_teammate_gets_it(bare: Run, mine: Path, theirs: Path) -> None:

@@ -31,14 +31,16 @@ def test_a_fetch_names_what_is_new_what_moved_and_what_is_gone(
 
 
 def test_a_fetch_of_many_names_prints_some(
-    bare: Run, mine: Path, monkeypatch: pytest.MonkeyPatch
+    bare: Run, mine: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoo_cli.remotes.SHOWN", 2)
     for number in range(4):
         bare("tag", NAME, f"{NAME}:v{number}")
         bare("push", f"{NAME}:v{number}", "--to", "./store")
-    bare("remote", "add", "store", "./store")
-    out = bare("fetch", "store").out
+    for home in (mine, theirs):
+        bare("remote", "add", "store", "./store", "--home", home)
+    assert "new  " not in bare("fetch", "store").done().out  # it was pushed from here
+    out = bare("fetch", "store", "--home", theirs).out
     assert "new    team/flowers:v1" in out
     assert "new    and 2 more" in out
     assert "v2" not in out

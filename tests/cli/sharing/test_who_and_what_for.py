@@ -20,6 +20,8 @@ ALTER TABLE checkpoint DROP COLUMN note;
 ALTER TABLE item DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN author;
+ALTER TABLE checkpoint DROP COLUMN stated;
+ALTER TABLE item DROP COLUMN stated;
 UPDATE alembic_version SET version_num = '0014';
 """
 

@@ -88,6 +88,8 @@ def open_dataset(
     """
     shares = Shares(validation_share, test_share)
     listing, checked, bad = _checked(spec, task, group_by, opening, cache, progress)
+    if skip_bad and listing.task == "classification":
+        listing = _without_empty(listing)
     known = listing.classes
     if skip_alone and listing.task == "classification":
         listing, bad = _without_alone(listing, bad)
@@ -167,6 +169,18 @@ def _checked(
     # In the order of the listing, as they are reported.
     problems = {row.key: row.problem or checked.problems.get(row.key, "") for row in listing.rows}
     return listing, checked, {key: problem for key, problem in problems.items() if problem}
+
+
+def _without_empty(listing: Listing) -> Listing:
+    """Without classes of which there is no image at all, good or bad."""
+    labels = {row.label for row in listing.rows}
+    remarks = [
+        f"the class '{name}' has no image, and is left out"
+        for name in listing.classes
+        if name not in labels
+    ]
+    classes = tuple(name for name in listing.classes if name in labels)
+    return replace(listing, classes=classes, remarks=(*listing.remarks, *remarks))
 
 
 def _without_alone(listing: Listing, bad: dict[str, str]) -> tuple[Listing, dict[str, str]]:

@@ -35,6 +35,7 @@ from zoo.finetune.setup.prepare import Prepared
 __all__ = [
     "Array",
     "Figures",
+    "MOST",
     "Matrix",
     "average_precisions",
     "blocks",
@@ -65,6 +66,8 @@ NUMBERS = 1 << 23
 RISE = 2.0
 """A training loss so many times that of its first step, and of a constant answer, has diverged:
 less may be the noise of batches."""
+MOST = 1.0
+"""Of every score: none is better."""
 LEAST_SHARE = 1e-6
 """Of the images, for a label that all or none of them have: its logit stays finite."""
 
@@ -256,11 +259,13 @@ def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
 
 
 def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
-    """Where training began with a probe, and no epoch or blend has a better score than that."""
+    """Where training began with a probe, and no epoch or blend has a better score than that, though
+    there is one.
+    """
     name = SCORE[prepared.task]
     probes = [line[name] for line in lines if line["kind"] == "probe" and name in line]
     later = [line[name] for line in lines if line["kind"] in ("epoch", "blend") and name in line]
-    if probes and later and not max(later) > probes[-1]:
+    if probes and later and not max(later) > probes[-1] and probes[-1] < MOST:
         yield (
             f"a probe alone had {name.replace('_', ' ')} {probes[-1]:.4f} on the validation "
             f"images, training {max(later):.4f} at best: nothing gained"

@@ -22,7 +22,7 @@ from zoo.domain.paired import Paired, mcnemar
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
-from zoo.finetune.results.interval import Array, blocks
+from zoo.finetune.results.interval import MOST, Array, blocks
 from zoo.finetune.results.report import Measured
 from zoo.finetune.setup.prepare import Prepared
 from zoo.lookup.predictions import predictions
@@ -75,7 +75,8 @@ def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kep
     found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
     text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
     if kept:
-        text += ", and is what was kept: nothing gained"
+        gained = "nothing gained" if alone < MOST else "nothing was left to gain"
+        text += f", and is what was kept: {gained}"
     else:
         text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
     return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
@@ -87,8 +88,8 @@ def too_few(prepared: Prepared) -> str:
     each = len(data.train) / len(data.classes)
     if data.task != "classification" or each >= FEW:
         return ""
-    if prepared.lowest == prepared.units or recipe.preset == "small-data":
-        return ""  # the head alone is trained, as a probe's is; and what is advised is no news
+    if prepared.lowest == prepared.units or recipe.preset:
+        return ""  # the head alone is trained, as a probe's is; or another one was chosen by name
     return (
         f"{each:.0f} training images of a class are few: --recipe small-data, which may end the "
         "network early, so that zoo alone loads it, or a probe on the whole network (--strategy "
