@@ -174,6 +174,13 @@ class Zoo:
         return None if found is None else str(found)
 
     @staticmethod
+    def sources() -> tuple[str, ...]:
+        """Who publishes checkpoints: their names begin so (``timm/…``)."""
+        from zoo.plugins import names
+
+        return names("zoo.sources")
+
+    @staticmethod
     def plugins() -> Table[Plugin]:
         """All plugins, each imported to see whether it works."""
         from zoo.plugins import installed

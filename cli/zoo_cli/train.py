@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from zoo import config, plugins
+from zoo import config
 from zoo.domain.recipe import MOST_FOLDS
 from zoo.domain.task import SCORE
 from zoo.domain.words import of_groups, plural
@@ -157,9 +157,9 @@ def _resume(zoo: Zoo, run: str, how: dict[str, Any], as_json: bool) -> None:
     _print(zoo.resume(run, **{**how, "device": _given("device")}), as_json)
 
 
-def _tell_of_owner(save: str) -> None:
+def _tell_of_owner(zoo: Zoo, save: str) -> None:
     owner = save.partition("/")[0]
-    if owner in plugins.names("zoo.sources"):
+    if owner in zoo.sources():
         note(f"{owner}/ is where published names stand; another one, as team/, tells yours apart")
 
 
@@ -172,7 +172,7 @@ def _begin(
     device, launch = how["device"], how["launch"]
     if save is None and not only:
         raise click.UsageError("Missing option '--save'.")
-    _tell_of_owner(save or "")
+    _tell_of_owner(zoo, save or "")
     if len(several) > 1:
         raise click.UsageError("--seeds and --folds are two ways of training several times.")
     if several and not only:
