@@ -44,6 +44,12 @@ class Licensed:
     unknown: tuple[str, ...]
     warning: str
 
+    @property
+    def free(self) -> bool:
+        """Whether all are known, down to the last ancestor, and none limits use."""
+        hidden = any(each.other.hidden for each in self.above)
+        return not (self.more or self.limits or self.unknown or hidden)
+
 
 def licensed(ask: Ask, seen: Seen, manifest: Manifest) -> Licensed:
     """What the licenses of a checkpoint and of its ancestors come to."""

@@ -6,6 +6,7 @@ read has it, and else nothing.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +47,12 @@ DECLARED_ONLY: Proof = "declared"
 NOWHERE = Named()
 Pair = tuple[Digest, Digest]
 
+AGAIN = 300.0
+"""Seconds until what could not be read is looked at again: it may be mended."""
+
 _checks: Recent[Pair, Check] = Recent(10_000)
+_failed: Recent[Pair, float] = Recent(10_000)
+"""When those could not be read."""
 _later = Later()
 
 
@@ -233,6 +239,8 @@ def _edges(
                 told = TOO_LARGE
             elif check := _checks.get((child, parent)):
                 pass
+            elif time.monotonic() < (_failed.get((child, parent)) or -math.inf) + AGAIN:
+                told = UNREADABLE
             elif time.monotonic() < end and _is_soon_told(one, other):
                 check, told = look(), UNREADABLE
             else:
@@ -256,9 +264,13 @@ def _is_soon_told(child: Manifest, parent: Manifest) -> bool:
 
 
 def _look(workspace: Workspace, pair: Pair, child: Manifest) -> Check | None:
-    found = check_parent(workspace, pair[0], child, pair[1])
-    # Of one that could not be read it tells files of this machine, and may be mended.
-    return _checks.put(pair, found) if found and found.share is not None else None
+    try:
+        found = check_parent(workspace, pair[0], child, pair[1])
+        # Of one that could not be read it tells files of this machine.
+        return _checks.put(pair, found) if found and found.share is not None else None
+    finally:
+        if not _checks.get(pair):
+            _failed.put(pair, time.monotonic())
 
 
 def _proof(check: Check, relation: str) -> tuple[Proof, str]:
