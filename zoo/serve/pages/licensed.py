@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from zoo.domain.manifest import Manifest
-from zoo.lookup.license import Limit, come_to, licenses
+from zoo.lookup.license import Limit, come_to, is_open, licenses
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.seen import Other, Seen
 
@@ -45,10 +45,9 @@ class Licensed:
     warning: str
 
     @property
-    def free(self) -> bool:
-        """Whether all are known, down to the last ancestor, and none limits use."""
-        hidden = any(each.other.hidden for each in self.above)
-        return not (self.more or self.limits or self.unknown or hidden)
+    def open(self) -> bool:
+        """Whether all, down to the last ancestor, are known to let anybody use it for anything."""
+        return not self.more and all(map(is_open, (self.license, *(a.license for a in self.above))))
 
 
 def licensed(ask: Ask, seen: Seen, manifest: Manifest) -> Licensed:

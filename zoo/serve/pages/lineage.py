@@ -18,7 +18,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.lookup.check import Check, check_parent
 from zoo.lookup.edited import children
-from zoo.lookup.license import limits_of
+from zoo.lookup.license import is_open, limits_of
 from zoo.lookup.parent import LEAST
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import MAIN
@@ -70,6 +70,7 @@ class Node:
         created: When training made it.
         license: Its license id.
         limits: What that says of use.
+        open: Whether it is known to let anybody use it for anything, on its terms.
     """
 
     digest: str
@@ -80,6 +81,7 @@ class Node:
     created: str = ""
     license: str = ""
     limits: tuple[str, ...] = ()
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +222,7 @@ def _node(
         created=manifest.created or "",
         license=manifest.license or "",
         limits=tuple(limits_of(manifest.license)),
+        open=is_open(manifest.license),
     )
 
 
