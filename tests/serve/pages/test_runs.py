@@ -61,6 +61,18 @@ def change(served: Served, run: Run, **values: object) -> Path:
     return folder
 
 
+def test_a_namespace_that_is_called_runs_has_its_pages(own: Served, kept: dict[str, Run]) -> None:
+    run = kept["team/net"]
+    with zoo.open(own.root) as z:
+        z.tag("team/net", f"runs/{run.id}")
+    token = own.token("ann")
+    assert own.ask(f"/runs/{run.id}/index.json", token=token).json["checkpoint"]
+    _, repo = page(own, f"/runs/{run.id}", token)
+    _, shown = page(own, f"/-/runs/{run.id}", token)
+    assert repo.xpath("string(//h1)") == f"runs/{run.id}"
+    assert shown.xpath("string(//h1)") == run.id
+
+
 def test_whoever_may_read_the_checkpoint_sees_its_run(
     trained: Served,
     ann: str,
