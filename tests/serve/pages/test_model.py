@@ -67,7 +67,7 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     assert (got.status, tree.xpath("string(//h1)")) == (200, "team/tuned")
     said = text_of(tree)
     value, low, high = (manifest.metrics[f"accuracy{end}"] for end in ("", "_low", "_high"))
-    shown = f"{value:.4f}".removesuffix(".0000")
+    shown = f"{value:.4f}"
     assert f"accuracy {shown} {low:.3f} to {high:.3f}" in said
     drawn = tree.xpath("//svg[@class='interval']/@aria-label")
     assert drawn[0] == f"accuracy {shown}, {low:.3f} to {high:.3f}"
@@ -341,6 +341,23 @@ def copied(home: Path, found: Sequence[Mapping[str, str]], shows: Mapping[str, s
         )  # fmt: skip
         assert done.returncode == 0, (each["tool"], done.stderr)
         assert shows[each["tool"]] in done.stdout, (each["tool"], done.stdout)
+
+
+def test_a_library_that_cannot_build_a_network_is_not_offered(
+    tuned_home: Path, tmp_path: Path
+) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with zoo.open(root) as opened:
+        opened.adapt("team/tuned", "team/short", truncate="layer2", classes=3)
+    with serving(root) as served:
+        token = served.token("ann")
+        tools = {}
+        for name in ("team/tuned", "team/short"):  # the configuration is made by another process
+            assert served.ask(f"/{name}/resolve/main/config.json", token=token).status < 400
+            found = served.ask(f"/{name}/index.json", token=token).json["snippets"]
+            tools[name] = [each["tool"] for each in found]
+    assert tools["team/tuned"] == ["zoo", "timm", "transformers", "hf", "curl"]
+    assert tools["team/short"] == ["zoo", "hf", "curl"]
 
 
 @pytest.mark.long
