@@ -86,9 +86,10 @@ bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py
 
-docs: $(VENV)/.dev  ## Write what is generated (docs/cli.md, docs/limits.md); the site, in build/site
+docs: $(VENV)/.dev  ## Write what is generated (docs/cli.md, docs/limits.md, docs/shots); the site, in build/site
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md
 	$(BIN)/python -m zoo_cli.limits > docs/limits.md
+	$(BIN)/python docs/shots.py build/demo/mine
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build  # not --quiet: that hides what fails it
 
 outlines: $(VENV)/.dev  ## What is known of timm's architectures without it, for the timm that is installed (10 minutes)

@@ -29,7 +29,8 @@ NASTY = (
 def page(served: Served, path: str, token: str | None = None) -> tuple[Got, html.HtmlElement]:
     """A page, and what a browser makes of it."""
     got = served.ask(path, token=token, Accept=HTML)
-    return got, html.fromstring(got.body.decode())
+    # A place where a line may break is not read.
+    return got, html.fromstring(got.body.decode().replace("<wbr>", ""))
 
 
 def text_of(tree: html.HtmlElement, path: str = "//main") -> str:

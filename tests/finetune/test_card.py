@@ -74,6 +74,10 @@ def test_the_front_matter(
     found = {result.metric_type: result.metric_value for result in data.eval_results}
     assert found == {name: round(value, 6) for name, value in metrics.items()}
     assert {(r.task_type, r.dataset_name) for r in data.eval_results} == {(kind, "table.csv")}
+    tested = metrics["test_images"]
+    assert f"| test_images | {tested:.0f} |" in str(card), "a count is no share"
+    if task == "classification":
+        assert "\n\n### Class by class\n\n| class |" in str(card)
     # Written once more by the client, it says the same: nothing was dropped as malformed.
     assert ModelCard(str(card)).data.to_dict() == data.to_dict()
 

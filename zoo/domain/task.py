@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "with_intervals"]
+__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "is_count", "with_intervals"]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
@@ -30,6 +30,11 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 for a classifier."""
 
 
+def is_count(name: str) -> bool:
+    """Whether a figure is a number of images, or of groups of them, and no measure."""
+    return name in ("test_images", "test_groups")
+
+
 def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
     """Figures for people, each with its interval: ``0.8123 (0.790 to 0.830)`` by name.
 
@@ -41,5 +46,6 @@ def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
             continue
         low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
         ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-        shown[name] = "-" if value is None else f"{value:.4f}{ends}"
+        digits = 0 if is_count(name) else 4
+        shown[name] = "-" if value is None else f"{value:.{digits}f}{ends}"
     return shown

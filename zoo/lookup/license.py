@@ -12,13 +12,18 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidReference, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["Limit", "Terms", "come_to", "licenses", "limits_of", "terms"]
+__all__ = ["Limit", "Terms", "come_to", "is_open", "licenses", "limits_of", "terms"]
 
 LIMITS = (
     (re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial"), "non-commercial"),
     (re.compile(r"apple-amlr|research"), "research only"),
 )
 """What a license id says of use."""
+OPEN = re.compile(
+    r"apache-2\.0|mit|isc|unlicense|zlib|(bsd|0bsd)(-[234]-clause)?|cc0-1\.0|cc-by(-sa)?-[34]\.0"
+    r"|mpl-2\.0|(a|l)?gpl-[23]\.[01](-only|-or-later)?"
+)
+"""Ids of licenses that are known to let anybody use what has them for anything, on terms."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,6 +85,11 @@ def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None
 def limits_of(license_: str | None) -> list[str]:
     """What a license id says of use: ``non-commercial``, ``research only``; nothing of most."""
     return [limit for pattern, limit in LIMITS if pattern.search((license_ or "").lower())]
+
+
+def is_open(license_: str | None) -> bool:
+    """Whether a license id is known to limit nobody's use to research or non-commercial ends."""
+    return OPEN.fullmatch((license_ or "").lower()) is not None
 
 
 def licenses(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[Parent, str | None]]:

@@ -23,6 +23,7 @@ from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.keep.chunk_list import clear_chunks
+from zoo.serve.pages.page import compile_templates
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
@@ -78,6 +79,7 @@ class Server(uvicorn.Server):
     ) -> None:
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
+        compile_templates()
         self.told = told
         self._ended = threading.Event()
         beside = {

@@ -114,6 +114,27 @@ def test_a_line_that_is_level_is_drawn(value: float) -> None:
         assert len(drawn.findall(".//circle")) == len(points)
 
 
+def test_a_matrix_has_as_much_room_for_names_as_they_take() -> None:
+    counts = [[1, 0], [0, 1]]
+    sizes = [
+        [float(each) for each in read(draw_matrix(names, counts, "It")).get("viewBox").split()]
+        for names in (
+            ["0", "1"],
+            ["a long name", "b"],
+            ["x" * 80, "y"],
+            ["漢" * 80, "y"],
+        )
+    ]
+    lefts = [-left for left, *_ in sizes]
+    assert lefts[0] < 30, "no blank beside a digit"
+    assert lefts == sorted(lefts)
+    assert lefts[2] < 160, "a name of any length is shortened"
+    assert lefts[3] > 12 * 17, "letters of East Asia are wide"
+    for left, top, width, height in sizes:
+        assert width + left > 52
+        assert height + top > 52
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     assert not draw_curves([Curve("it", ())], "It", "step")
     assert not draw_intervals([], "It")

@@ -163,7 +163,7 @@ def test_a_fine_tune_moves_the_units_that_it_trained(tuned: Served) -> None:
     assert found["commits"][0]["message"] == "two units trained"
     _, tree = page(tuned, "/team/tuned/versions")
     assert tree.xpath("//a[starts-with(@href, '/compare?')]/@href") == [
-        "/compare?names=team%2Ftuned&names=team%2Ftuned%3Av1"
+        "/compare?names=team%2Ftuned%3Av1&names=team%2Ftuned"
     ]
     _, tree = page(tuned, f"/team/tuned/versions?revision={found['commits'][1]['id']}")
     assert len(tree.xpath("//ol[@class='commits']/li")) == 1

@@ -51,6 +51,17 @@ def names(found: html.HtmlElement) -> list[str]:
     return [each.text_content().strip() for each in found.xpath("//main//th[@scope='row']")]
 
 
+def test_what_is_new_is_a_link_away(served: Served, token: str) -> None:
+    (link,) = tree(served, token).xpath("//main//a[starts-with(., 'New in')]/@href")
+    asked = parse_qs(urlsplit(link).query)
+    assert asked["sort"] == ["-updated"]
+    found = data(served, token, q=asked["q"][0], sort="-updated")
+    assert found["error"] == ""
+    assert {row["repo"] for row in found["rows"]} == {"team/net", "shown/net", "secret/open"}
+    later = asked["q"][0].replace("updated>=2", "updated>=3")
+    assert data(served, token, q=later)["rows"] == []
+
+
 def test_it_lists_what_may_be_read(served: Served, token: str) -> None:
     here = {"team/net", "team/net:v1", "team/net:dev", "shown/net", "secret/open"}
     assert {*names(tree(served))} == {"shown/net", "secret/open"}

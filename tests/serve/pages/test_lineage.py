@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages import lineage
+from zoo.serve.pages.later import Later
 from zoo.workspace import Workspace
 
 
@@ -190,6 +192,29 @@ def test_what_is_damaged_proves_nothing(trained: Served, tmp_path: Path) -> None
     with serving(tmp_path / "zoo") as served, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lineage, "_checks", Recent(9))
         got, _ = page(served, "/team/strange/lineage", served.token("ann"))
-    assert got.status == 200
-    assert lineage.UNREADABLE in got.body.decode()
-    assert str(tmp_path) not in got.body.decode()
+        patch.setattr(lineage, "_failed", Recent(9))
+        patch.setattr(lineage, "SMALL", 0)
+        later, _ = page(served, "/team/strange/lineage", served.token("ann"))
+        for _ in range(400):
+            last, _ = page(served, "/team/strange/lineage", served.token("ann"))
+            if lineage.LATER not in last.body.decode():
+                break
+            time.sleep(0.05)
+        patch.setattr(lineage, "AGAIN", 0.0)
+        again, _ = page(served, "/team/strange/lineage", served.token("ann"))
+    assert lineage.LATER in later.body.decode()
+    assert lineage.LATER in again.body.decode(), "it may be mended"
+    for told in (got, last):
+        assert told.status == 200
+        assert lineage.UNREADABLE in told.body.decode()
+        assert str(tmp_path) not in told.body.decode()
+
+
+def test_one_that_fails_keeps_nobody_waiting() -> None:
+    done = threading.Event()
+
+    def fails() -> None:
+        raise ValueError
+
+    Later().begin([fails, done.set])
+    assert done.wait(10)

@@ -67,7 +67,7 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     assert (got.status, tree.xpath("string(//h1)")) == (200, "team/tuned")
     said = text_of(tree)
     value, low, high = (manifest.metrics[f"accuracy{end}"] for end in ("", "_low", "_high"))
-    shown = f"{value:.4f}".removesuffix(".0000")
+    shown = f"{value:.4f}"
     assert f"accuracy {shown} {low:.3f} to {high:.3f}" in said
     drawn = tree.xpath("//svg[@class='interval']/@aria-label")
     assert drawn[0] == f"accuracy {shown}, {low:.3f} to {high:.3f}"
@@ -152,6 +152,44 @@ def test_terms_follow_lineage(hostile: Served) -> None:
     assert "which it derives from, is non-commercial" in said
 
 
+@pytest.mark.parametrize(
+    ("license_", "base", "said"),
+    [
+        ("mit", "Apache-2.0", "commercial use allowed on the terms of these licenses"),
+        ("mit", None, "commercial use not known"),
+        ("mit", "other", "commercial use not known"),
+        ("our-own", "mit", "commercial use not known"),
+        ("mit", "cc-by-nc-4.0", "non-commercial cc-by-nc-4.0, of team/base"),
+    ],
+)
+def test_commercial_use_is_allowed_where_all_licenses_are_known_to(
+    tmp_path: Path, license_: str, base: str | None, said: str
+) -> None:
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        first = add_checkpoint(workspace, "team/base", license=base)
+        parent = Parent(manifest=first, relation="finetune", ref="team/base")
+        add_checkpoint(workspace, "own/child", license=license_, parents=(parent,))
+    with serving(tmp_path / "zoo") as served:
+        served.accounts.set_level("own", level="public")
+        hidden = text_of(page(served, "/own/child")[1], "//section[.//h2[@id='license']]")
+        shown = page(served, "/own/child", served.token("ann"))[1]
+    told = text_of(shown, "//section[.//h2[@id='license']]")
+    assert said in told
+    assert ("commercial use allowed" in told) is ("allowed" in said)
+    assert "commercial use not known" in hidden, "of what one may not see, nothing is told"
+
+
+def test_figures_that_nobody_measured_say_so(tmp_path: Path) -> None:
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        said = {"metrics": "stated on import, not measured"}
+        add_checkpoint(workspace, "own/net", metrics={"accuracy": 0.9}, provenance=said)
+    with serving(tmp_path / "zoo") as served:
+        served.accounts.set_level("own", level="public")
+        told = text_of(page(served, "/own/net")[1])
+    assert "Figures stated on import, not measured" in told
+    assert "On the test images" not in told
+
+
 def test_many_classes_are_folded_and_have_an_end(hostile: Served) -> None:
     got, tree = page(hostile, "/team/many")
     assert len(tree.xpath("//ol[not(ancestor::details)]/li")) == 12
@@ -222,11 +260,14 @@ def test_a_name_that_is_to_be_used_no_more_says_so(tuned: Served) -> None:
         ref = Reference.parse("team/tuned:v1")
         opened.workspace.deprecate(ref, f"use main {NASTY[0]}")
         shown = [page(tuned, f"/team/tuned{path}")[1] for path in ("?revision=v1", "/versions", "")]
+        listed = page(tuned, "/?q=tuned")[1]
         opened.workspace.deprecate(ref, "")
     assert f"To be used no more: use main {NASTY[0]}" in text_of(shown[0])
-    assert "to be used no more" in text_of(shown[1])
+    assert f"to be used no more use main {NASTY[0]}" in text_of(shown[1])
     assert "used no more" not in text_of(shown[2])
-    assert [canaries(tree) for tree in shown] == [[], [], []]
+    assert [canaries(tree) for tree in (*shown, listed)] == [[], [], [], []]
+    (marked,) = [text_of(row, ".") for row in listed.xpath("//tbody/tr/th[.//*[@class='tag bad']]")]
+    assert marked.startswith(f"team/tuned:v1 to be used no more use main {NASTY[0]}")
 
 
 def test_files_alone_have_a_page(hostile: Served) -> None:
@@ -300,6 +341,23 @@ def copied(home: Path, found: Sequence[Mapping[str, str]], shows: Mapping[str, s
         )  # fmt: skip
         assert done.returncode == 0, (each["tool"], done.stderr)
         assert shows[each["tool"]] in done.stdout, (each["tool"], done.stdout)
+
+
+def test_a_library_that_cannot_build_a_network_is_not_offered(
+    tuned_home: Path, tmp_path: Path
+) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with zoo.open(root) as opened:
+        opened.adapt("team/tuned", "team/short", truncate="layer2", classes=3)
+    with serving(root) as served:
+        token = served.token("ann")
+        tools = {}
+        for name in ("team/tuned", "team/short"):  # the configuration is made by another process
+            assert served.ask(f"/{name}/resolve/main/config.json", token=token).status < 400
+            found = served.ask(f"/{name}/index.json", token=token).json["snippets"]
+            tools[name] = [each["tool"] for each in found]
+    assert tools["team/tuned"] == ["zoo", "timm", "transformers", "hf", "curl"]
+    assert tools["team/short"] == ["zoo", "hf", "curl"]
 
 
 @pytest.mark.long

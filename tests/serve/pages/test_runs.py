@@ -61,6 +61,18 @@ def change(served: Served, run: Run, **values: object) -> Path:
     return folder
 
 
+def test_a_namespace_that_is_called_runs_has_its_pages(own: Served, kept: dict[str, Run]) -> None:
+    run = kept["team/net"]
+    with zoo.open(own.root) as z:
+        z.tag("team/net", f"runs/{run.id}")
+    token = own.token("ann")
+    assert own.ask(f"/runs/{run.id}/index.json", token=token).json["checkpoint"]
+    _, repo = page(own, f"/runs/{run.id}", token)
+    _, shown = page(own, f"/-/runs/{run.id}", token)
+    assert repo.xpath("string(//h1)") == f"runs/{run.id}"
+    assert shown.xpath("string(//h1)") == run.id
+
+
 def test_whoever_may_read_the_checkpoint_sees_its_run(
     trained: Served,
     ann: str,
@@ -75,7 +87,7 @@ def test_whoever_may_read_the_checkpoint_sees_its_run(
     assert tree.xpath("string(//h2)") == "No run to see here"
     _, tree = page(trained, "/runs", ann)
     assert "belong to the machine" in tree.xpath("string(//main)")
-    assert {*tree.xpath("//tbody//th/a/@href")} == {f"/runs/{row['id']}" for row in seen}
+    assert {*tree.xpath("//tbody//th/a/@href")} == {f"/-/runs/{row['id']}" for row in seen}
     _, tree = page(trained, "/runs", admin)
     assert "belong to the machine" not in tree.xpath("string(//main)")
 
@@ -88,11 +100,11 @@ def test_one_that_may_not_be_seen_is_not_there(
 ) -> None:
     hidden, absent = kept["secret/child"].id, "20200101-000000-000000"
     for end in ("", ".json", "/events"):
-        one, other = (trained.ask(f"/runs/{each}{end}", token=ann) for each in (hidden, absent))
+        one, other = (trained.ask(f"/-/runs/{each}{end}", token=ann) for each in (hidden, absent))
         assert (one.status, one.code, one.body) == (404, "NotFound", other.body)
-        assert trained.ask(f"/runs/{hidden}{end}", token=admin).status == 200
+        assert trained.ask(f"/-/runs/{hidden}{end}", token=admin).status == 200
     for strange in ("..", "%2e%2e", "..%2Fzoo.json", "%00", "a" * 3000, "%3Cscript%3E"):
-        assert trained.ask(f"/runs/{strange}", token=admin).status == 404
+        assert trained.ask(f"/-/runs/{strange}", token=admin).status == 404
 
 
 def test_what_it_began_with_has_no_name_if_that_may_not_be_read(
@@ -102,11 +114,11 @@ def test_what_it_began_with_has_no_name_if_that_may_not_be_read(
     kept: dict[str, Run],
 ) -> None:
     run = kept["team/grand"]
-    got, _ = page(trained, f"/runs/{run.id}", ann)
-    twin = trained.ask(f"/runs/{run.id}.json", token=ann)
+    got, _ = page(trained, f"/-/runs/{run.id}", ann)
+    twin = trained.ask(f"/-/runs/{run.id}.json", token=ann)
     assert b"secret" not in got.body + twin.body
     assert run.parent.partition(":")[2].startswith(twin.json["base"])
-    assert trained.ask(f"/runs/{run.id}.json", token=admin).json["base"] == "secret/child"
+    assert trained.ask(f"/-/runs/{run.id}.json", token=admin).json["base"] == "secret/child"
 
 
 def test_nothing_tells_of_the_machine_or_of_images(
@@ -115,8 +127,8 @@ def test_nothing_tells_of_the_machine_or_of_images(
     kept: dict[str, Run],
 ) -> None:
     run = kept["team/net"]
-    told = page(trained, f"/runs/{run.id}", ann)[0].body
-    told += trained.ask(f"/runs/{run.id}.json", token=ann).body
+    told = page(trained, f"/-/runs/{run.id}", ann)[0].body
+    told += trained.ask(f"/-/runs/{run.id}.json", token=ann).body
     folder = Path(run.recipe["data"]).parent
     for secret in (str(folder), str(trained.root), run.host, ".png"):
         assert secret.encode() not in told
@@ -129,7 +141,7 @@ def test_figures_are_those_of_the_run(
     kept: dict[str, Run],
 ) -> None:
     run = kept["team/net"]
-    found = trained.ask(f"/runs/{run.id}.json", token=ann).json
+    found = trained.ask(f"/-/runs/{run.id}.json", token=ann).json
     report = run.report()
     assert report
     assert found["score"]["value"] == run.metrics["accuracy"]
@@ -150,7 +162,7 @@ def test_figures_are_those_of_the_run(
 
 
 def test_the_page_draws_them(trained: Served, ann: str, kept: dict[str, Run]) -> None:
-    got, tree = page(trained, f"/runs/{kept['team/net'].id}", ann)
+    got, tree = page(trained, f"/-/runs/{kept['team/net'].id}", ann)
     assert len(tree.xpath("//svg[@class='chart']")) == 4
     assert len(tree.xpath("//svg[@class='matrix']")) == 1
     assert not tree.xpath("//img | //script | //*[@style]")
@@ -171,9 +183,9 @@ def test_a_probe_has_its_depth_curve(
     kept: dict[str, Run],
 ) -> None:
     run = kept["team/probe"]
-    found = trained.ask(f"/runs/{run.id}.json", token=ann).json["depths"]
+    found = trained.ask(f"/-/runs/{run.id}.json", token=ann).json["depths"]
     assert found == json.loads((run.folder / "depth.json").read_text())
-    _, tree = page(trained, f"/runs/{run.id}", ann)
+    _, tree = page(trained, f"/-/runs/{run.id}", ann)
     (drawn,) = tree.xpath("//svg[@class='chart'][@aria-label='A probe at each unit']")
     assert len(drawn.xpath(".//*[@class='s0']/circle")) == len(found["points"])
     assert drawn.xpath(".//*[@class='s0']/*[@class='band']")
@@ -194,15 +206,15 @@ def test_the_runs_of_a_repository(
 def test_one_that_failed_is_for_admins(own: Served, kept: dict[str, Run]) -> None:
     change(own, kept["team/net"], status="failed", error="disk /home/x <b>full", result={})
     ann, admin = own.token("ann"), own.token("admin")
-    assert own.ask(f"/runs/{kept['team/net'].id}", token=ann).status == 404
-    _, tree = page(own, f"/runs/{kept['team/net'].id}", admin)
+    assert own.ask(f"/-/runs/{kept['team/net'].id}", token=ann).status == 404
+    _, tree = page(own, f"/-/runs/{kept['team/net'].id}", admin)
     assert tree.xpath("string(//p[@class='error'])") == "disk /home/x <b>full"
     assert rows(own, "/team/net/runs", ann) == []
 
 
 def test_one_that_is_running_is_told_of_in_events(own: Served, kept: dict[str, Run]) -> None:
     run, admin = kept["team/net"], own.token("admin")
-    path = f"/runs/{run.id}"
+    path = f"/-/runs/{run.id}"
     ended = own.ask(f"{path}/events", token=admin)
     assert ended.headers["content-type"] == "text/event-stream"
     assert b"event: end\n" in ended.body
@@ -248,7 +260,7 @@ def test_files_that_are_damaged_end_in_no_error(
 ) -> None:
     run, admin = kept["team/net"], own.token("admin")
     (own.root / "runs" / run.id / name).write_text(content, errors="surrogatepass")
-    got, _ = page(own, f"/runs/{run.id}", admin)
+    got, _ = page(own, f"/-/runs/{run.id}", admin)
     assert got.status == (404 if name == RUN else 200)
     assert page(own, "/runs", admin)[0].status == 200
     assert page(own, "/compare?names=team/net&names=team/seed", admin)[0].status == 200
@@ -265,7 +277,7 @@ def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run
             trained=False, tried=tuple(rows_),
         )  # fmt: skip
         assert remember(own.root, advised)
-    _, tree = page(own, f"/runs/{run.id}", own.token("ann"))
+    _, tree = page(own, f"/-/runs/{run.id}", own.token("ann"))
     shown = tree.xpath("//table[contains(caption, 'advised')]//th[@scope='row']")
     assert [" ".join(each.text_content().split()) for each in shown] == [
         "probe <i>layer1 advised", "probe at head"
@@ -289,7 +301,7 @@ def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None
 def test_a_long_journal_keeps_its_course(own: Served, kept: dict[str, Run]) -> None:
     """Also as it grows, and where it is written anew."""
     run, admin = kept["team/net"], own.token("admin")
-    path, ask = own.root / "runs" / run.id / METRICS, f"/runs/{run.id}.json"
+    path, ask = own.root / "runs" / run.id / METRICS, f"/-/runs/{run.id}.json"
 
     def told(numbers: range, mode: str) -> Any:
         with path.open(mode) as file:

@@ -115,7 +115,7 @@ def test_pages_fit_and_do_nothing_but_show(browser: Browser, trained: Served, wi
     paths = [
         "/team/base/lineage", "/team/grand/lineage", "/compare", "/runs", "/team/net/runs",
         "/compare?names=team/base&names=team/net&names=team/strange&names=team/probe",
-        *(f"/runs/{row['id']}" for row in runs),
+        *(f"/-/runs/{row['id']}" for row in runs),
     ]  # fmt: skip
     for scheme in ("light", "dark"):
         context = browser.new_context(

@@ -127,7 +127,8 @@ def _table(classes: Sequence[ByClass]) -> Iterator[str]:
     for at, one in enumerate(classes[:SHOWN_CLASSES]):
         figures = with_intervals(one.figures)
         if not at:
-            yield f"\n| class | images | {' | '.join(figures)} |"
+            yield "\n### Class by class\n"
+            yield f"| class | images | {' | '.join(figures)} |"
             yield f"| --- | --- |{' --- |' * len(figures)}"
         yield f"| {_plain(one.name)} | {one.images} | {' | '.join(figures.values())} |"
     if len(classes) > SHOWN_CLASSES:
@@ -138,7 +139,8 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
     """The classes that are confused most."""
     for at, one in enumerate(confusions[:SHOWN_CONFUSIONS]):
         if not at:
-            yield "\n| true | predicted | images | share of the class |"
+            yield "\n### What was taken for what\n"
+            yield "| true | predicted | images | share of the class |"
             yield "| --- | --- | --- | --- |"
         share = f"{one.share:.4f} ({one.low:.3f} to {one.high:.3f})"
         yield f"| {_plain(one.true)} | {_plain(one.predicted)} | {one.images} | {share} |"

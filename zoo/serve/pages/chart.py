@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 from markupsafe import Markup
 
@@ -23,10 +24,12 @@ DASHES = ("none", "7 4", "2 4", "9 3 2 3")
 """Lines are told apart by these and by color."""
 ROW = 38
 """Of figures below one another."""
-CELL, NAME, MARGIN = 26, 132, 64
-"""Of a matrix, in pixels: a cell, room for names, and for those that lean out of it."""
+CELL, LETTER, GAP = 26, 7, 8
+"""Of a matrix, in pixels: a cell, a letter of the names beside it, and the gap to them."""
 NUMBERED, DRAWN = 20, 40
 """Most classes whose matrix has numbers, and is drawn at all."""
+LEAN = math.radians(60)
+"""How steep the names of columns are."""
 SHADES = 9
 LETTERS = 18
 
@@ -221,13 +224,15 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
     if not names or len(names) > DRAWN:
         return Markup()
     size = CELL if len(names) <= NUMBERED else CELL // 2
-    side, right = len(names) * size, NAME + len(names) * size + MARGIN
+    side, long = len(names) * size, LETTER * max(map(_length, names))
+    left, top = long + 2 * GAP, math.ceil(long * math.sin(LEAN)) + 2 * GAP
+    right = left + side + math.ceil(long * math.cos(LEAN))
     shades: defaultdict[int, list[str]] = defaultdict(list)
     for row, line in enumerate(counts):
         for column, count in enumerate(line):
             if count:
                 shade = math.ceil(SHADES * count / sum(line))
-                place = f"M{NAME + column * size} {NAME + row * size}h{size}v{size}h-{size}z"
+                place = f"M{column * size} {row * size}h{size}v{size}h-{size}z"
                 shades[shade].append(place)
     drawn = [
         Markup('<path class="shade" d="{}" fill="currentColor" fill-opacity="{:.2f}"/>').format(
@@ -239,23 +244,30 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
     if len(names) <= NUMBERED:
         drawn += _numbers(counts)
     return Markup(
-        '<svg class="matrix" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
+        '<svg class="matrix" role="img" viewBox="-{x} -{y} {w} {h}" width="{w}" height="{h}" '
         'aria-label="{title}"><title>{title}</title>{drawn}'
-        '<rect x="{n}" y="{n}" width="{s}" height="{s}" fill="none" stroke="currentColor" '
+        '<rect width="{s}" height="{s}" fill="none" stroke="currentColor" '
         'stroke-opacity=".3"/></svg>'
     ).format(
-        w=right, h=NAME + side + 4, n=NAME, s=side, title=title, drawn=Markup("\n").join(drawn)
-    )
+        x=left, y=top, w=right, h=top + side + 4, s=side, title=title,
+        drawn=Markup("\n").join(drawn),
+    )  # fmt: skip
+
+
+def _length(name: str) -> int:
+    """Of what is shown of a name, in letters: those of East Asia are twice as wide."""
+    shown = shortened(name, LETTERS)
+    return len(shown) + sum(east_asian_width(letter) in "WF" for letter in shown)
 
 
 def _names(names: Sequence[str], size: int) -> Iterator[Markup]:
     for at, name in enumerate(names):
-        middle = NAME + at * size + size // 2
+        middle = at * size + size // 2
         whole, shown = name, shortened(name, LETTERS)
         yield Markup(
-            '<text x="{}" y="{}" text-anchor="end"><title>{}</title>{}</text>'
-            '<text transform="translate({} {}) rotate(-60)"><title>{}</title>{}</text>'
-        ).format(NAME - 6, middle + 4, whole, shown, middle + 3, NAME - 6, whole, shown)
+            '<text x="-{}" y="{}" text-anchor="end"><title>{}</title>{}</text>'
+            '<text transform="translate({} -{}) rotate(-{:.0f})"><title>{}</title>{}</text>'
+        ).format(GAP, middle + 4, whole, shown, middle + 3, GAP, math.degrees(LEAN), whole, shown)
 
 
 def _numbers(counts: Sequence[Sequence[int]]) -> Iterator[Markup]:
@@ -267,7 +279,7 @@ def _numbers(counts: Sequence[Sequence[int]]) -> Iterator[Markup]:
                     '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
                 ).format(
                     "on-dark" if dark else "on-light",
-                    NAME + column * CELL + CELL // 2,
-                    NAME + row * CELL + CELL // 2 + 4,
+                    column * CELL + CELL // 2,
+                    row * CELL + CELL // 2 + 4,
                     count,
                 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import SCORE, TASKS, Task
+from zoo.domain.task import SCORE, TASKS, Task, is_count
 from zoo.serve.pages.svg import interval
 
 __all__ = ["Figure", "figures", "score", "task_of"]
@@ -32,7 +32,7 @@ class Figure:
     @property
     def text(self) -> str:
         """It in figures."""
-        return "-" if self.value is None else f"{self.value:.4f}".removesuffix(".0000")
+        return "-" if self.value is None else f"{self.value:.{0 if is_count(self.name) else 4}f}"
 
     @property
     def ends(self) -> str:

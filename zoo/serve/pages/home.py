@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from zoo.domain.query import Query
-from zoo.errors import Invalid, UnknownName
+from zoo.domain.reference import Reference
+from zoo.errors import Invalid, UnknownName, ZooError
 from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
@@ -25,6 +28,7 @@ LETTERS = 1_000
 """Of a query, and of the order."""
 COUNTED = 5_000
 """Results that are counted, and told apart, at most."""
+WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Row:
         value: The metric that is sorted by, if it is another one.
         updated: When the name moved last, or when it changed last at its source.
         note: What was said of it.
+        deprecated: Why it is to be used no more, and what instead; empty if it may be.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Row:
     value: float | None
     updated: str | None
     note: str | None
+    deprecated: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Home:
         metric: The metric that is sorted by, if it has no column of its own.
         rows: The results.
         facets: How they can be told apart.
+        new: What to ask for what is here since last week.
     """
 
     query: str
@@ -89,6 +96,7 @@ class Home:
     metric: str = ""
     rows: tuple[Row, ...] = ()
     facets: tuple[Facet, ...] = ()
+    new: str = ""
 
 
 def look_home(ask: Ask) -> Home:
@@ -119,8 +127,9 @@ def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
         number=number,
         last=number == PAGES or _ends(facets, skip + len(found)),
         metric=metric,
-        rows=tuple(_row(each, metric) for each in found),
+        rows=tuple(_row(ask, each, metric) for each in found),
         facets=facets_of(query, facets),
+        new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
     )
 
 
@@ -128,7 +137,7 @@ def _ends(facets: Facets, shown: int) -> bool:
     return facets.complete and shown >= facets.total
 
 
-def _row(found: Found, metric: str) -> Row:
+def _row(ask: Ask, found: Found, metric: str) -> Row:
     path, _, tag = found.name.partition(":")
     return Row(
         name=found.name,
@@ -143,7 +152,15 @@ def _row(found: Found, metric: str) -> Row:
         value=found.metrics.get(metric),
         updated=found.updated,
         note=found.note,
+        deprecated=_deprecated(ask, found.name) if found.pulled else "",
     )
+
+
+def _deprecated(ask: Ask, name: str) -> str:
+    with suppress(ZooError):  # a log that cannot be read, which `zoo verify` tells
+        newest = ask.hub.workspace.store.read_ref(Reference.parse(name))
+        return newest.deprecated if newest and not newest.deleted else ""
+    return ""
 
 
 def home(ask: Ask) -> Answer:

@@ -25,8 +25,9 @@ class Later:
     def _do(self, works: Sequence[Callable[[], object]]) -> None:
         try:
             for work in works:
-                work()
-        except Exception:  # the next page that asks tries again
-            LOG.exception("what a page asked for failed")
+                try:
+                    work()
+                except Exception:  # the others are worth doing all the same
+                    LOG.exception("what a page asked for failed")
         finally:
             self._busy.release()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from zoo.domain.manifest import Manifest
-from zoo.lookup.license import Limit, come_to, licenses
+from zoo.lookup.license import Limit, come_to, is_open, licenses
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.seen import Other, Seen
 
@@ -43,6 +43,11 @@ class Licensed:
     limits: tuple[Limit, ...]
     unknown: tuple[str, ...]
     warning: str
+
+    @property
+    def open(self) -> bool:
+        """Whether all, down to the last ancestor, are known to let anybody use it for anything."""
+        return not self.more and all(map(is_open, (self.license, *(a.license for a in self.above))))
 
 
 def licensed(ask: Ask, seen: Seen, manifest: Manifest) -> Licensed:

@@ -6,6 +6,7 @@ read has it, and else nothing.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import FOUND, Manifest
 from zoo.lookup.check import Check, check_parent
 from zoo.lookup.edited import children
-from zoo.lookup.license import limits_of
+from zoo.lookup.license import is_open, limits_of
 from zoo.lookup.parent import LEAST
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import MAIN
@@ -46,7 +47,12 @@ DECLARED_ONLY: Proof = "declared"
 NOWHERE = Named()
 Pair = tuple[Digest, Digest]
 
+AGAIN = 300.0
+"""Seconds until what could not be read is looked at again: it may be mended."""
+
 _checks: Recent[Pair, Check] = Recent(10_000)
+_failed: Recent[Pair, float] = Recent(10_000)
+"""When those could not be read."""
 _later = Later()
 
 
@@ -64,6 +70,7 @@ class Node:
         created: When training made it.
         license: Its license id.
         limits: What that says of use.
+        open: Whether it is known to let anybody use it for anything, on its terms.
     """
 
     digest: str
@@ -74,6 +81,7 @@ class Node:
     created: str = ""
     license: str = ""
     limits: tuple[str, ...] = ()
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +222,7 @@ def _node(
         created=manifest.created or "",
         license=manifest.license or "",
         limits=tuple(limits_of(manifest.license)),
+        open=is_open(manifest.license),
     )
 
 
@@ -233,6 +242,8 @@ def _edges(
                 told = TOO_LARGE
             elif check := _checks.get((child, parent)):
                 pass
+            elif time.monotonic() < (_failed.get((child, parent)) or -math.inf) + AGAIN:
+                told = UNREADABLE
             elif time.monotonic() < end and _is_soon_told(one, other):
                 check, told = look(), UNREADABLE
             else:
@@ -256,9 +267,13 @@ def _is_soon_told(child: Manifest, parent: Manifest) -> bool:
 
 
 def _look(workspace: Workspace, pair: Pair, child: Manifest) -> Check | None:
-    found = check_parent(workspace, pair[0], child, pair[1])
-    # Of one that could not be read it tells files of this machine, and may be mended.
-    return _checks.put(pair, found) if found and found.share is not None else None
+    try:
+        found = check_parent(workspace, pair[0], child, pair[1])
+        # Of one that could not be read it tells files of this machine.
+        return _checks.put(pair, found) if found and found.share is not None else None
+    finally:
+        if not _checks.get(pair):
+            _failed.put(pair, time.monotonic())
 
 
 def _proof(check: Check, relation: str) -> tuple[Proof, str]:

@@ -62,6 +62,7 @@ class Checkpoint:
         classes: Names of the classes, not too many, and how many ``more`` there are.
         score: The figure by which the better of two is told.
         figures: On the test images of its training, `score` first.
+        stated: Who says so, of figures that no zoo has measured; else empty.
         evaluations: What was measured here since.
         licensed: Its license, and what it inherits.
         warnings: What was said against it.
@@ -86,6 +87,7 @@ class Checkpoint:
     more: int
     score: str
     figures: tuple[Figure, ...]
+    stated: str
     evaluations: tuple[Measured, ...]
     licensed: Licensed
     warnings: tuple[str, ...]
@@ -216,6 +218,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         more=len(manifest.classes) - len(shown),
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
+        stated=said.get("metrics", ""),
         evaluations=tuple(_evaluations(ask, digest, SCORE[task])),
         licensed=licensed(ask, seen, manifest),
         warnings=tuple(filter(None, [said.get("warning", "")])),

@@ -22,7 +22,7 @@ from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
 from zoo.serve.who.alone import Alone
 
-__all__ = ["CSP", "Site", "page_routes", "show", "site_of", "wants_page"]
+__all__ = ["CSP", "Site", "compile_templates", "page_routes", "show", "site_of", "wants_page"]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
@@ -138,6 +138,12 @@ def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
 def wants_page(call: Call) -> bool:
     """Whether who asks is a browser that is to show a page."""
     return "text/html" in call.headers.get("accept", "").lower()
+
+
+def compile_templates() -> None:
+    """Compile all of them, or the first to look at a page would wait for it."""
+    for name in _templates().list_templates():
+        _templates().get_template(name)
 
 
 @cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from shlex import quote as shell
 from urllib.parse import quote
 
+from zoo.domain.description import KEY
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.reference import DEFAULT_TAG
@@ -122,10 +124,13 @@ def _libraries(ask: Ask, picked: Picked, manifest: Manifest) -> list[Snippet]:
 
 
 def _has_config(ask: Ask, picked: Picked) -> bool:
-    """Whether clients find a ``config.json``, as far as that is known without waiting."""
+    """Whether clients find a ``config.json`` that their library builds a network by, as far as that
+    is known without waiting. Of a network that only zoo builds, what was made is for zoo alone.
+    """
     assert picked.digest
     with suppress(Unavailable):
-        return ask.hub.views.of(picked.digest, 0).file(CONFIG) is not None
+        file = ask.hub.views.of(picked.digest, 0).file(CONFIG)
+        return file is not None and not (file.text and json.loads(file.text).keys() <= {KEY})
     return picked.snapshot is None
 
 

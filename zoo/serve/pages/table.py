@@ -48,7 +48,8 @@ MODEL: tuple[Route[Hub], ...] = (
 """Those of a repository; anything that has two parts would fit the first of them."""
 
 RUN = page_routes(
-    "/runs/{id}", "run.html", look_run, "how a fine-tune went, or goes",
+    "/-/runs/{id}",  # not "/runs/{id}", which is where a repository of the namespace "runs" is
+    "run.html", look_run, "how a fine-tune went, or goes",
     scope="listed", errors=("NotFound",),
 )  # fmt: skip
 TRAINED: tuple[Route[Hub], ...] = (
@@ -61,7 +62,7 @@ TRAINED: tuple[Route[Hub], ...] = (
     # The id takes in all of a part of a path.
     *reversed(RUN),
     Route(
-        method="GET", path="/runs/{id}/events", scope="listed", handler=run_events, page=True,
+        method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
     ),
     *page_routes(
@@ -73,10 +74,6 @@ TRAINED: tuple[Route[Hub], ...] = (
 """Those of lineage, comparisons and runs."""
 
 PAGES: tuple[Route[Hub], ...] = (
-    Route(
-        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
-        errors=("NotFound",), summary="a style sheet or a script of the pages",
-    ),
     Route(
         method="GET", path="/", scope="listed", handler=home, page=True,
         summary="page: what there is; for programs, what this is, in words",
@@ -96,6 +93,10 @@ PAGES: tuple[Route[Hub], ...] = (
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
     *TRAINED,
+    Route(
+        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
+        errors=("NotFound",), summary="a style sheet or a script of the pages",
+    ),
     *MODEL,
 )  # fmt: skip
 """The routes."""
