@@ -22,13 +22,12 @@ def test_pauses_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = _Worker(setup, str(tmp_path))
     worker.start()
     while now < 27:
-        assert worker.process
-        worker.process.wait()
         process = worker.process
+        assert process
+        process.wait()
         worker.look()
         if worker.process is not process:
             began.append(now)
         now += 0.5
-    worker.process.wait()
     worker.close()
     assert began == [0, 1, 4, 11, 26], "1, 3, 7 and 15 seconds after one another"
