@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from zoo.domain.query import Query
 from zoo.errors import Invalid, UnknownName
-from zoo.registry import Found
+from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.page import number_in, show, site_of, wants_page
+from zoo.serve.pages.page import show, site_of, wants_page
 from zoo.serve.pages.search import Facet, Part, facets_of, parts_of
 from zoo.serve.pages.seen import seen_by
 
@@ -92,8 +93,8 @@ class Home:
 
 def look_home(ask: Ask) -> Home:
     """What was looked for, among what may be read and, for who has an account, what is listed."""
-    text, sort = (ask.call.query.get(name, "") for name in ("q", "sort"))
-    page = min(number_in(ask.call, "page", least=1), PAGES)
+    text, sort, number = (ask.call.query.get(name, "") for name in ("q", "sort", "page"))
+    page = min(int(number), PAGES) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
     if len(text + sort) > LETTERS:  # each link of the page repeats it
         return Home(text[:LETTERS], "", error=f"a query has at most {LETTERS:,} letters here")
     try:
@@ -116,11 +117,15 @@ def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
         total=facets.total,
         more=not facets.complete,
         number=number,
-        last=number == PAGES or (facets.complete and skip + len(found) >= facets.total),
+        last=number == PAGES or _ends(facets, skip + len(found)),
         metric=metric,
         rows=tuple(_row(each, metric) for each in found),
         facets=facets_of(query, facets),
     )
+
+
+def _ends(facets: Facets, shown: int) -> bool:
+    return facets.complete and shown >= facets.total
 
 
 def _row(found: Found, metric: str) -> Row:

@@ -22,7 +22,7 @@ from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
 from zoo.serve.who.alone import Alone
 
-__all__ = ["CSP", "Site", "number_in", "page_routes", "show", "site_of", "wants_page"]
+__all__ = ["CSP", "Site", "page_routes", "show", "site_of", "wants_page"]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
@@ -133,12 +133,6 @@ def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
     found = _templates().get_template(template)
     text = found.render(page=value, site=site, url=site.url, static=site.static)
     return Answer(status=status, headers=HEADERS, body=text.encode("utf-8", "replace"))
-
-
-def number_in(call: Call, name: str, *, least: int) -> int:
-    """The number that the query has as ``name``; ``least`` if it has none, or a smaller one."""
-    text = call.query.get(name, "")
-    return max(least, int(text)) if text.isascii() and text.isdecimal() and len(text) < 7 else least
 
 
 def wants_page(call: Call) -> bool:

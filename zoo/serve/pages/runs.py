@@ -13,7 +13,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
 from zoo.serve.pages.known import Named, known
-from zoo.serve.pages.page import number_in
+from zoo.serve.pages.number import number_in
 from zoo.serve.pages.seen import readable_name, repo_in
 from zoo.store.manifests import checkpoint_of
 

@@ -16,7 +16,7 @@ from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.history import Commit
 from zoo.serve.pages.chosen import Chosen, pick
 from zoo.serve.pages.figures import Figure, score
-from zoo.serve.pages.page import number_in
+from zoo.serve.pages.number import number_in
 from zoo.serve.pages.sharing import place
 from zoo.store.files import group_of
 
