@@ -85,6 +85,20 @@ def test_no_xorb_is_larger_than_clients_take() -> None:
         assert len({xorb.name for xorb in xorbs}) == len(xorbs) == 3
 
 
+def test_tables_of_a_hint_are_in_order() -> None:
+    """Clients look things up in them by bisection, as numbers of little-endian bytes."""
+    chunks = [Chunk(os.urandom(32), 1) for _ in range(3 * CHUNKS)]
+    digest = Digest("blake3", "0" * 64)
+    xorbs = [*virtual_xorbs(digest, SHA256, chunks), *virtual_xorbs(digest, "cd" * 32, chunks)]
+    told = hint.hint([(xorb, chunks[xorb.first : xorb.first + xorb.count]) for xorb in xorbs])
+    _, _, _, _, _, named_at, named, found_at, found = struct.unpack("<9Q", told[-200:-128])
+    assert (named, found) == (6, 6 * CHUNKS)
+    for at, count, record in ((named_at, named, "<QI"), (found_at, found, "<QII")):
+        size = struct.calcsize(record)
+        rows = [*struct.iter_unpack(record, told[at : at + size * count])]
+        assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+
+
 def test_lists_of_a_month_ago_are_deleted(tmp_path: Path) -> None:
     disk, chunks = Disk(tmp_path), [Chunk(bytes(32), 9)]
     for sha256, age in ((SHA256, KEPT_SECONDS + 60), ("cd" * 32, KEPT_SECONDS - 60)):
