@@ -14,21 +14,19 @@ import pytest
 from fakes.checkpoints import store_weights
 from fakes.derived import weights_of
 from fakes.once import once
-from fakes.served import Got, Served, serving
+from fakes.served import Served, serving
 from fakes.tuned import KINDS, drawings, quick, small_zoo
-from lxml import html
 
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.workspace import Workspace
 
-__all__ = ["HOSTILE", "HTML", "QUICK", "STRANGE", "make_trained", "page", "trained"]
+__all__ = ["HOSTILE", "QUICK", "STRANGE", "make_trained", "trained"]
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 """A class is called so."""
 STRANGE = "team/strange"
 QUICK: dict[str, Any] = {"device": "cpu", "image_size": 32, "batch_size": 8, "epochs": 2}
-HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +38,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(root) as served:
         served.accounts.set_level("secret", level="private")
         yield served
-
-
-def page(served: Served, path: str, token: str | None = None) -> tuple[Got, html.HtmlElement]:
-    """A page as a browser asks for it, and what it has."""
-    got = served.ask(path, token=token, Accept=HTML)
-    return got, html.fromstring(got.body.decode())
 
 
 def make_trained(root: Path) -> None:

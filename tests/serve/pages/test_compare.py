@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.paged import page
 from fakes.served import Served, serving
-from fakes.trained import HOSTILE, page
+from fakes.trained import HOSTILE
 from scipy.stats import binomtest
 
 import zoo
@@ -73,12 +74,13 @@ def test_whether_they_differ_is_what_the_paired_test_says(
 def test_figures_have_their_intervals(trained: Served, ann: str) -> None:
     found = twin(trained, TWO, ann)
     figures = {row["name"]: row["values"] for row in found["figures"]}
-    with zoo.open(trained.root) as z:
+    with closing(Workspace(trained.root)) as workspace:
         for at, name in enumerate(("team/net", "team/seed")):
-            metrics = z.manifest(name).metrics if hasattr(z, "manifest") else {}
+            metrics = workspace.store.manifest(workspace.names.resolve(name)[1]).metrics
             told = figures["accuracy"][at]
             assert told["low"] < told["value"] < told["high"]
-            assert told["value"] == metrics.get("accuracy", told["value"])
+            ends = ("accuracy", "accuracy_low", "accuracy_high")
+            assert [told[each] for each in ("value", "low", "high")] == [metrics[e] for e in ends]
     _, tree = page(trained, f"/compare?{TWO}", ann)
     assert len(tree.xpath("//svg[@class='chart']//circle")) == 2
     assert len(tree.xpath("//svg[@class='matrix']")) == 2

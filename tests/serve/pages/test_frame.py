@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import re
 
-from fakes.served import Got, Served
-from lxml import html
+from fakes.paged import HTML, page
+from fakes.served import Served
 
 from zoo.serve.pages.page import CSP
-
-HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
-
-
-def page(served: Served, path: str, token: str | None = None) -> tuple[Got, html.HtmlElement]:
-    got = served.ask(path, token=token, Accept=HTML)
-    return got, html.fromstring(got.body.decode())
 
 
 def test_a_page_has_a_policy_without_anything_inline(served: Served, token: str) -> None:

@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.browser import barriers, browsing, sideways, watched
+from fakes.paged import HTML
 from fakes.served import Served
 from lxml import html
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.serve.pages import home
 
-HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
 

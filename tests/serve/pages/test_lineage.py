@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.paged import page
 from fakes.served import Served, serving
-from fakes.trained import page
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent

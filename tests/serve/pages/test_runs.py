@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.paged import page
 from fakes.served import Got, Served, serving
-from fakes.trained import HOSTILE, page
+from fakes.trained import HOSTILE
 from lxml import html
 
 import zoo

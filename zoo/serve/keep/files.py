@@ -25,9 +25,8 @@ __all__ = ["Files", "Layout", "Part"]
 
 ROOM = 50_000
 """Files and tensors of documents that are kept in memory, and as many ranges of objects."""
-
-
 PIECE = 256 * 1024
+"""Bytes that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)

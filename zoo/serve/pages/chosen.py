@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from dataclasses import dataclass, replace
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
@@ -13,7 +12,7 @@ from zoo.errors import NoCheckpoint
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
 
-__all__ = ["Chosen", "Picked", "path_of", "pick"]
+__all__ = ["Chosen", "Picked", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +87,8 @@ def _picked(ask: Ask, chosen: Chosen, digest: Digest) -> Picked:
     snapshot = document if isinstance(document, Snapshot) else None
     checkpoint = (snapshot.checkpoint if snapshot else digest) if manifest else None
     return Picked(
-        chosen=Chosen(
-            repo=chosen.repo,
-            revision=chosen.revision,
-            versions=chosen.versions,
-            manifest=str(digest),
-            checkpoint=str(checkpoint or ""),
-        ),
+        chosen=replace(chosen, manifest=str(digest), checkpoint=str(checkpoint or "")),
         digest=digest,
         manifest=manifest,
         snapshot=snapshot,
     )
-
-
-def path_of(repo: str, rest: str = "", **query: str) -> str:
-    """The path of a page of a repository; what is empty of the query is left out."""
-    asked = urlencode({name: value for name, value in query.items() if value})
-    return f"/{quote(repo)}{rest}{'?' if asked else ''}{asked}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import View, ViewedFile
 from zoo.serve.pages.chosen import Chosen, pick
+from zoo.serve.pages.page import site_of
 
 __all__ = [
     "Commit",
@@ -163,23 +164,21 @@ def _row(ask: Ask, commit: str, file: ViewedFile) -> FileRow:
 
 def to_tree(ask: Ask, revision: str, path: str = "") -> Answer:
     """From the address of a folder or a file at the hub to its page here, which shows no bytes."""
-    return _to(ask, "/files", revision=revision, path=path)
+    return _to(ask, "files", revision=revision, path=path)
 
 
 def to_commit(ask: Ask, revision: str) -> Answer:
     """From the address of a commit at the hub to the model as it was then."""
-    return _to(ask, "", revision=revision)
+    return _to(ask, revision=revision)
 
 
 def to_commits(ask: Ask, revision: str) -> Answer:
     """From the address of a branch's commits at the hub to its versions."""
-    return _to(ask, "/versions", revision=revision)
+    return _to(ask, "versions", revision=revision)
 
 
-def _to(ask: Ask, page: str, **query: str) -> Answer:
+def _to(ask: Ask, *page: str, **query: str) -> Answer:
     if not ask.hub.exists(ask.repo):
         raise ask.no_repo()
-    asked = urlencode({name: text for name, text in query.items() if text})
-    above = urlsplit(ask.call.base).path
-    location = f"{above}/{ask.repo}{page}{'?' if asked else ''}{asked}"
+    location = site_of(ask).url(ask.repo, *page, **query)
     return Answer(status=307, headers={"Location": location, "Cache-Control": "no-cache"})

@@ -26,6 +26,7 @@ from zoo.store.regular import read_regular
 
 __all__ = [
     "Matrix",
+    "digest_in",
     "made",
     "matrix_of",
     "measure_of",
@@ -77,8 +78,13 @@ def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
 
 def made(run: Run) -> Digest | None:
     """The checkpoint that a run made; None of one that is not done."""
+    return digest_in(run.result.get("manifest"))
+
+
+def digest_in(said: object) -> Digest | None:
+    """The digest that a run says; None if that is none."""
     with suppress(InvalidReference):
-        return Digest.parse(str(run.result.get("manifest", "")))
+        return Digest.parse(str(said))
     return None
 
 

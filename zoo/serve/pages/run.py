@@ -9,10 +9,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from zoo.domain.digest import Digest
 from zoo.domain.limits import MIB
 from zoo.domain.recipe import chosen, data_name
-from zoo.errors import InvalidReference
 from zoo.lookup.history import all_advice
 from zoo.lookup.runs import METRICS, REPORT, RUN, RUNS, Run
 from zoo.lookup.side_by_side import Figure
@@ -22,10 +20,11 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import Course, course_of
-from zoo.serve.pages.kept_runs import Matrix, made, matrix_of, read_json, run_of
+from zoo.serve.pages.kept_runs import Matrix, digest_in, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
-from zoo.serve.pages.runs import NOWHERE, readable_name, score_of
+from zoo.serve.pages.runs import NOWHERE, score_of
+from zoo.serve.pages.seen import readable_name
 
 __all__ = ["RunPage", "look_run", "run_events"]
 
@@ -234,7 +233,7 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
     if run is None:
         raise Refused("NotFound", "there is no such run, or you may not see it")
     digest, everything = made(run), sees_all(ask.actor)
-    parent = _digest(run.parent)
+    parent = digest_in(run.parent)
     names = known(ask, {*filter(None, [digest, parent])})
     measure, score = score_of(run)
     gained = run.result.get("gained")
@@ -291,12 +290,6 @@ def _stamp(folder: Path) -> str:
             state = (folder / name).stat()
             found += [state.st_mtime_ns, state.st_size]
     return "-".join(map(str, found))
-
-
-def _digest(text: str) -> Digest | None:
-    with suppress(InvalidReference):
-        return Digest.parse(text)
-    return None
 
 
 def _options(run: Run) -> dict[str, str]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
 from zoo.domain.recipe import data_name
-from zoo.domain.reference import Reference
-from zoo.errors import InvalidReference
 from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
 from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.number import number_in
+from zoo.serve.pages.seen import readable_name, repo_in
 from zoo.store.manifests import checkpoint_of
 
-__all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "readable_name", "score_of"]
+__all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "score_of"]
 
 PAGE = 100
 NOWHERE = Named()
@@ -91,14 +90,13 @@ def look_runs_of(ask: Ask) -> RunsPage:
     store = ask.hub.workspace.store
     versions = ask.hub.history.versions(ask.repo)
     has = {checkpoint_of(store, version.entry.manifest) for version in versions} - {None}
-    own = [run for run in seen_runs(ask) if _path(run.save) == ask.repo or made(run) in has]
+    own = [run for run in seen_runs(ask) if repo_in(run.save) == ask.repo or made(run) in has]
     return _page(ask, own)
 
 
 def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
-    asked = ask.call.query.get("page", "1")
     pages = max(1, -(-len(runs) // PAGE))
-    number = min(max(1, int(asked)) if asked.isdecimal() and len(asked) < 7 else 1, pages)
+    number = min(number_in(ask.call, "page", least=1), pages)
     shown = runs[(number - 1) * PAGE : number * PAGE]
     names = known(ask, {digest for run in shown if (digest := made(run))})
     return RunsPage(
@@ -134,16 +132,3 @@ def score_of(run: Run) -> tuple[str, Figure | None]:
     found = [run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")]
     value, low, high = (each if isinstance(each, float) else None for each in found)
     return name, None if value is None else Figure(value=value, low=low, high=high)
-
-
-def readable_name(ask: Ask, name: str) -> str:
-    """A name, if who asks may read it; else nothing."""
-    path = _path(name)
-    return name if path and ask.may("read", path) else ""
-
-
-def _path(name: str) -> str:
-    """The repository of a name; empty of what is none."""
-    with suppress(InvalidReference):
-        return Reference.parse(name).path
-    return ""

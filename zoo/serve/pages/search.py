@@ -32,6 +32,7 @@ SIZES = (
     ("30M to 100M", "params>=30M params<100M"),
     ("100M and more", "params>=100M"),
 )
+"""Between the `zoo.registry.facets.BOUNDS`, in order: label, and filter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
@@ -12,10 +14,8 @@ from zoo.errors import InvalidReference
 from zoo.registry import Seen as SeenNames
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.keep.history import MAIN
-from zoo.serve.pages.chosen import path_of
 
-__all__ = ["HIDDEN", "Other", "Seen", "link_to", "seen_by"]
+__all__ = ["HIDDEN", "Other", "Seen", "readable_name", "repo_in", "seen_by"]
 
 HIDDEN = "a checkpoint that you may not see"
 
@@ -47,10 +47,6 @@ class Seen:
         self._ask = ask.knowing_all()
         self._registry = ask.hub.workspace.registry
 
-    def may_read(self, path: str) -> bool:
-        """Whether a name may be read, whether it is there or not."""
-        return self._ask.may("read", path)
-
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """The names of some checkpoints that may be read, sorted; without one, it is left out."""
         found = {}
@@ -68,9 +64,8 @@ class Seen:
     def other(self, digest: Digest, called: str = "") -> Other:
         """A checkpoint; ``called`` is what somebody's manifest calls it."""
         if names := self.names([digest]).get(digest):
-            return Other(name=str(names[0]), digest=str(digest), path=link_to(names[0]))
-        path = _path(called)
-        shown = called if path and self.may_read(path) else ""
+            return Other(name=str(names[0]), digest=str(digest), path=_page_of(names[0]))
+        shown = readable_name(self._ask, called)
         if shown or self.there([digest]):
             return Other(name=shown, digest=str(digest))
         return Other(name=HIDDEN, digest=str(digest))
@@ -82,7 +77,8 @@ class Seen:
 
 def seen_by(ask: Ask) -> SeenNames | None:
     """What who asks may be told of in a search; None: of all. What sources list is for who has an
-    account: the sources may be a team's own. What only remotes have, others have said who may read.
+    account: the sources may be a team's own. What only remotes have is for who may see everything:
+    their own servers decide who may read it.
     """
     if sees_all(ask.actor):
         return None
@@ -96,15 +92,21 @@ def seen_by(ask: Ask) -> SeenNames | None:
     )
 
 
-def link_to(ref: Reference) -> str:
-    """The path of the page of a name."""
-    revision = "" if ref.tag == DEFAULT_TAG else ref.tag
-    return path_of(ref.path, revision=MAIN if revision == MAIN else revision)
+def readable_name(ask: Ask, name: str) -> str:
+    """A name that somebody wrote, whether it is there or not, if who asks may read it; else
+    nothing.
+    """
+    path = repo_in(name)
+    return name if path and ask.may("read", path) else ""
 
 
-def _path(text: str) -> str:
-    """The repository that somebody's text names; empty if it names none."""
-    try:
-        return Reference.parse(text).path
-    except InvalidReference:
-        return ""
+def repo_in(name: str) -> str:
+    """The repository of a name that somebody wrote; empty of what is none."""
+    with suppress(InvalidReference):
+        return Reference.parse(name).path
+    return ""
+
+
+def _page_of(ref: Reference) -> str:
+    tag = "" if ref.tag == DEFAULT_TAG else f"?{urlencode({'revision': ref.tag})}"
+    return f"/{quote(ref.path)}{tag}"

@@ -39,7 +39,9 @@ class Share:
 
 
 def place(tensor: Tensor) -> tuple[object, ...]:
-    """What is equal of two tensors only if their bytes are."""
+    """Where the store has a tensor's bytes, and what they are read as: two tensors of which that is
+    equal are equal. Where it differs, they may be.
+    """
     return tensor.object, tensor.offset, tensor.dtype, tensor.shape
 
 

@@ -16,6 +16,7 @@ from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.history import Commit
 from zoo.serve.pages.chosen import Chosen, pick
 from zoo.serve.pages.figures import Figure, score
+from zoo.serve.pages.number import number_in
 from zoo.serve.pages.sharing import place
 from zoo.store.files import group_of
 
@@ -103,8 +104,7 @@ class VersionsPage:
 def look_versions(ask: Ask) -> VersionsPage:
     """The versions of a repository. Raises as `pick`."""
     chosen = pick(ask).chosen
-    asked = ask.call.query.get("p", "0")
-    page = int(asked) if asked.isdecimal() and len(asked) < 7 else 0
+    page = number_in(ask.call, "p", least=0)
     commits = ask.commits(chosen.revision) if chosen.manifest else ()
     rows = _names(ask)
     begin = page * PAGE

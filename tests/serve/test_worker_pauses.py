@@ -1,0 +1,33 @@
+"""A worker that keeps dying is started again after pauses that get longer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from zoo.serve import workers
+from zoo.serve.http.guard import Address
+from zoo.serve.workers import _Setup, _Worker
+
+
+def test_pauses_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, began = 0.0, list[float]()
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    setup = _Setup(root="", address=Address.checked("127.0.0.1", 0, ""), number=0, quiet=True,
+                   log_format="text", listening=0, ready=-1, alive=0)  # fmt: skip
+    worker = _Worker(setup, str(tmp_path))
+    worker.start()
+    while now < 27:
+        process = worker.process
+        assert process
+        process.wait()
+        worker.look()
+        if worker.process is not process:
+            began.append(now)
+        now += 0.5
+    worker.close()
+    assert began == [0, 1, 4, 11, 26], "1, 3, 7 and 15 seconds after one another"
