@@ -195,7 +195,24 @@ license: mit
     assert {each.get("rel") for each in tree.xpath("//a")} == {"nofollow noopener"}
 
 
-@pytest.mark.parametrize("piece", ["[", "![](", "*a_", "`", "> ", "- ", "<a", "|a\n|-\n", "[a]: "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[",
+        "![](",
+        "*a_",
+        "`",
+        "> ",
+        "- ",
+        "<a",
+        "|a\n|-\n",
+        "[a]: ",
+        "\n",
+        "\t",
+        "a---\n",
+        "---\n\n",
+    ],
+)
 def test_a_card_takes_no_time(piece: str) -> None:
     began = time.process_time()
     markdown(piece * (1_000_000 // len(piece)))
