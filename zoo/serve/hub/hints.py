@@ -16,11 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import islice
+from threading import BoundedSemaphore
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from zoo.domain.digest import Digest
-from zoo.domain.limits import REQUEST_BYTES
+from zoo.domain.limits import LARGEST, REQUEST_BYTES
 from zoo.domain.manifest import WeightsFile
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Corrupt, ZooError
@@ -45,9 +48,13 @@ LEAST_BYTES = 1 << 20
 """Of a file that is told of: what is smaller is sent sooner."""
 MOST_CHUNKS = 200_000
 """So many chunks are told of, 13 GB: 64 bytes each."""
+MOST_BYTES = MOST_CHUNKS << 16
+"""Of a file that is cut: a larger one has more chunks than are told of."""
 MOST_PLANNED, SAMPLE = 16, 1024
 """So many files are kept of what a client is about to send, and so many letters of each."""
 CUT_SECONDS = 120
+CUTTING = BoundedSemaphore(2)
+"""So many files are cut at once, whoever waits for it."""
 TENSOR = re.compile(rb'"([^"\\]{1,200})":\s*\{"dtype":"(\w{1,8})","shape":\[([\d, ]*)\]')
 Tensors = frozenset[tuple[str, str, str]]
 """Names, dtypes and shapes."""
@@ -57,7 +64,7 @@ class Planned(msgspec.Struct):
     """A file that a client is about to send; ``sample`` is how it begins, in base 64."""
 
     path: str
-    size: int = 0
+    size: Annotated[int, Meta(ge=0, le=LARGEST)] = 0
     sample: str = ""
 
 
@@ -118,11 +125,11 @@ def _known(ask: Ask) -> Iterator[tuple[Digest, WeightsFile, list[Chunk]]]:
     made, left = 0, MOST_CHUNKS
     for digest, file in islice(_likely(ask), FILES):
         chunks = read_chunks(ask.hub.workspace.store.disk, file.sha256.hex, file.size)
-        if not chunks and made < MADE:
+        if not chunks and made < MADE and file.size <= MOST_BYTES:
             made += 1
             chunks = _cut(ask, file)
-        left -= len(chunks)
-        if chunks and left >= 0:
+        if chunks and len(chunks) <= left:
+            left -= len(chunks)
             yield digest, file, chunks
 
 
@@ -130,11 +137,14 @@ def _cut(ask: Ask, file: WeightsFile) -> list[Chunk]:
     """The chunks of a file, found by a process that has numpy; none if it fails."""
     store = ask.hub.workspace.store
     command = [sys.executable, "-m", "zoo.serve.keep.cut", str(store.root)]
-    try:
-        alone = Snapshot.of([SnapshotFile.of(file)]).to_bytes()
-        subprocess.run(command, input=alone, timeout=CUT_SECONDS, check=True, stdout=sys.stderr)
-    except (subprocess.SubprocessError, OSError, ZooError) as error:
-        LOG.warning("the chunks of %s are not known: %s", file.sha256, error)
+    with CUTTING:
+        if chunks := read_chunks(store.disk, file.sha256.hex, file.size):
+            return chunks  # found for somebody else meanwhile
+        try:
+            alone = Snapshot.of([SnapshotFile.of(file)]).to_bytes()
+            subprocess.run(command, input=alone, timeout=CUT_SECONDS, check=True, stdout=sys.stderr)
+        except (subprocess.SubprocessError, OSError, ZooError) as error:
+            LOG.warning("the chunks of %s are not known: %s", file.sha256, error)
     return read_chunks(store.disk, file.sha256.hex, file.size)
 
 
