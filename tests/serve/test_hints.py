@@ -26,11 +26,12 @@ from fakes.sending import raw, sha256, shard, xorb
 from fakes.served import Got, Served, serving
 from safetensors.numpy import save
 
+from zoo.domain.digest import Digest
 from zoo.serve.hub import hints, xet
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.chunk_list import Chunk, keep_chunks, read_chunks
 from zoo.serve.keep.cut import cut
-from zoo.serve.keep.files import Layout
+from zoo.serve.keep.files import Files, Layout
 from zoo.serve.keep.hint import VirtualXorb
 from zoo.serve.keep.xorb import CHUNK_BYTES, chunk_hash
 from zoo.serve.keep.xorbs import VirtualReader
@@ -305,6 +306,27 @@ def test_a_list_is_kept_only_of_chunks_as_they_are_cut(served: Served, tmp_path:
         keep_chunks(disk, "0" * 64, good)
         keep_chunks(disk, "0" * 64, [Chunk(b"c" * 32, 9100)])
         assert read_chunks(disk, "0" * 64, 9100) == good
+
+
+def test_many_files_have_each_checkpoint_read_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest may be large: for sixteen files to be read sixteen times takes minutes."""
+    data, upload, read = tuned(), Upload(served, "ann/many", tuned()), list[Digest]()
+    sample = b64encode(data[:512]).decode()
+    files = [{"path": f"{n}.safetensors", "size": SIZE + n, "sample": sample} for n in range(16)]
+    plan = json.dumps({"files": files}).encode()
+    path = "/api/models/ann/many/preupload/main"
+    assert served.ask(path, "POST", token=upload.token, body=plan).status == 200
+    document = Files.document
+
+    def noted(self: Files, digest: Digest) -> Any:
+        read.append(digest)
+        return document(self, digest)
+
+    monkeypatch.setattr(Files, "document", noted)
+    assert upload.hint().status == 200
+    assert len(read) == len({*read})
 
 
 def test_a_size_that_no_file_has_is_refused(served: Served) -> None:

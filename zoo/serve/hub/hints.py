@@ -15,7 +15,7 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from threading import BoundedSemaphore
 from typing import Annotated
 
@@ -41,7 +41,7 @@ WEIGHTS = ".safetensors"
 VERSIONS = 5
 """So many versions of a branch are looked at."""
 SIMILAR = 64
-"""So many checkpoints of about the size are looked at."""
+"""So many checkpoints of about the size are looked at, of that of all files together."""
 FILES, MADE = 6, 3
 """So many files are told of; of so many at most the chunks are found while the client waits."""
 LEAST_BYTES = 1 << 20
@@ -171,15 +171,15 @@ def _similar(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
     of them first, and of several the closest in size.
     """
     found = list[tuple[int, Digest, WeightsFile]]()
-    for planned in _planned(ask):
-        wanted = _tensors(planned.sample)
-        registry = ask.hub.workspace.registry
-        near = registry.checkpoints_of_size(planned.size, SIMILAR) if wanted else []
-        for digest, files in _weights(ask, near).items():
-            for file in files:
-                has = {(each.name, each.dtype, _shape(each.shape)) for each in file.tensors}
-                if 2 * (shared := len(wanted & has)) >= len(wanted):
-                    found.append((shared, digest, file))
+    sent = [(file.size, tensors) for file in _planned(ask) if (tensors := _tensors(file.sample))]
+    registry, most = ask.hub.workspace.registry, SIMILAR // max(1, len(sent))
+    near = chain.from_iterable(registry.checkpoints_of_size(size, most) for size, _ in sent)
+    for digest, files in _weights(ask, [*dict.fromkeys(near)]).items():
+        for file in files:
+            has = {(each.name, each.dtype, _shape(each.shape)) for each in file.tensors}
+            shared = ((len(wanted & has), len(wanted)) for _, wanted in sent)
+            if most_shared := max((count for count, of in shared if 2 * count >= of), default=0):
+                found.append((most_shared, digest, file))
     for _, digest, file in sorted(found, key=lambda each: -each[0]):
         yield digest, file
 
