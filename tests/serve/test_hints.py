@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes.checkpoints import add_checkpoint
-from fakes.sending import raw, sha256, shard
+from fakes.sending import raw, sha256, shard, xorb
 from fakes.served import Got, Served, serving
 from safetensors.numpy import save
 
-from zoo.serve.keep.chunk_list import read_chunks
+from zoo.domain.digest import Digest
+from zoo.serve.hub import hints, xet
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.chunk_list import Chunk, keep_chunks, read_chunks
 from zoo.serve.keep.cut import cut
-from zoo.serve.keep.files import Layout
+from zoo.serve.keep.files import Files, Layout
+from zoo.serve.keep.hint import VirtualXorb
 from zoo.serve.keep.xorb import CHUNK_BYTES, chunk_hash
+from zoo.serve.keep.xorbs import VirtualReader
 from zoo.workspace import Workspace
 
 SENDS = Path(__file__).parent / "stock_sends.py"
@@ -87,7 +97,15 @@ class Upload:
         for chunk in cut([self.data]):
             name, at = places[chunk_hash(chunk)]
             spans.append((name, at, at + 1, len(chunk)))
-        body = shard([(sha256(self.data), spans)])
+        return self.shard(self.data, spans)
+
+    def send(self, name: str, data: bytes) -> Got:
+        """Send a xorb."""
+        return self._ask(f"{self.cas}/v1/xorbs/default/{name}", "POST", data, self.key)
+
+    def shard(self, data: bytes, spans: list[tuple[str, int, int, int]]) -> Got:
+        """Send the shard of a file of these spans."""
+        body = shard([(sha256(data), spans)])
         return self._ask(f"{self.cas}/v1/shards", "POST", body, self.key)
 
 
@@ -216,6 +234,107 @@ def test_a_damaged_list_of_chunks_is_made_again(served: Served) -> None:
         assert parsed(again).values()  # with other names of xorbs
         assert len(again) == len(good)
         assert path.read_bytes() == whole
+
+
+def test_who_waits_for_chunks_keeps_nobody_else_waiting(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file takes a minute; that minute is not everybody's, and it is cut once."""
+    uploads = [Upload(served, f"ann/wait{number}", tuned()) for number in range(5)]
+    shutil.rmtree(served.root / "chunks", ignore_errors=True)
+    go, begun, run = Event(), list[int](), subprocess.run
+
+    def slow(*args: Any, **options: Any) -> Any:
+        begun.append(1)
+        assert go.wait(60)
+        return run(*args, **options)
+
+    monkeypatch.setattr(hints.subprocess, "run", slow)
+    with ThreadPoolExecutor(50) as pool:
+        told = [pool.submit(upload.hint) for _ in range(10) for upload in uploads]
+        try:
+            while len(begun) < 2:
+                time.sleep(0.01)
+            time.sleep(0.5)  # all the others have come
+            asked = http.client.HTTPConnection(served.url.partition("://")[2], timeout=5)
+            with closing(asked):
+                asked.request("GET", "/healthz")
+                assert asked.getresponse().status == 200
+            assert len(begun) == 2
+        finally:
+            go.set()
+        assert {each.result().status for each in told} == {200}
+    assert len(begun) < len(uploads)
+
+
+def test_a_shard_that_goes_to_and_fro_is_read_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, opened = beginning(served, "team/base"), list[str]()
+    upload = Upload(served, "ann/fro", data)
+    (name, chunks), *_ = parsed(upload.hint().body).items()
+    open_one = xet.open_virtual
+
+    def noted(ask: Ask, each: VirtualXorb) -> VirtualReader:
+        opened.append(each.name)
+        return open_one(ask, each)
+
+    monkeypatch.setattr(xet, "open_virtual", noted)
+    own, packed, count = xorb(b"own chunk" * 9)
+    assert upload.send(own, packed).status == 200
+    sizes = [size for _, size in chunks[:20]]
+    spans, parts, at = list[tuple[str, int, int, int]](), list[bytes](), 0
+    for number, size in enumerate(sizes):
+        spans += [(name, number, number + 1, size), (own, 0, count, 81)]
+        parts += [data[at : at + size], b"own chunk" * 9]
+        at += size
+    whole = b"".join(parts)
+    assert upload.shard(whole, spans).status == 200
+    assert opened == [name]
+
+
+def test_a_list_is_kept_only_of_chunks_as_they_are_cut(served: Served, tmp_path: Path) -> None:
+    """Who sends a file may cut it in any way, and others would be told of that."""
+    data = RNG.bytes(300_000)
+    upload = Upload(served, "ann/tiny", data)
+    name, packed, count = xorb(data, 1000)
+    assert upload.send(name, packed).status == 200
+    assert upload.shard(data, [(name, 0, count, len(data))]).status == 200
+    assert not (served.root / "chunks" / sha256(data)[:2] / sha256(data)).exists()
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        disk, good = workspace.store.disk, [Chunk(b"a" * 32, 9000), Chunk(b"b" * 32, 100)]
+        keep_chunks(disk, "0" * 64, good)
+        keep_chunks(disk, "0" * 64, [Chunk(b"c" * 32, 9100)])
+        assert read_chunks(disk, "0" * 64, 9100) == good
+
+
+def test_many_files_have_each_checkpoint_read_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest may be large: for sixteen files to be read sixteen times takes minutes."""
+    data, upload, read = tuned(), Upload(served, "ann/many", tuned()), list[Digest]()
+    sample = b64encode(data[:512]).decode()
+    files = [{"path": f"{n}.safetensors", "size": SIZE + n, "sample": sample} for n in range(16)]
+    plan = json.dumps({"files": files}).encode()
+    path = "/api/models/ann/many/preupload/main"
+    assert served.ask(path, "POST", token=upload.token, body=plan).status == 200
+    document = Files.document
+
+    def noted(self: Files, digest: Digest) -> Any:
+        read.append(digest)
+        return document(self, digest)
+
+    monkeypatch.setattr(Files, "document", noted)
+    assert upload.hint().status == 200
+    assert len(read) == len({*read})
+
+
+def test_a_size_that_no_file_has_is_refused(served: Served) -> None:
+    plan = {"files": [{"path": "model.safetensors", "size": 1 << 70, "sample": ""}]}
+    token = served.token("ann", "write")
+    Upload(served, "ann/sized", tuned())
+    path, body = "/api/models/ann/sized/preupload/main", json.dumps(plan).encode()
+    assert served.ask(path, "POST", token=token, body=body).code == "BadRequest"
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -275,6 +276,20 @@ def test_what_may_not_be_pushed_is_not_sent(
     team.accounts.grant("other", "ann", "writer")
     login(team, "ann")
     push(mine, "other/net", team.url)
+
+
+def test_nobody_learns_that_a_name_is_protected_which_they_may_not_read(team: Served) -> None:
+    with closing(Workspace(team.root)) as workspace:
+        add_checkpoint(workspace, "sealed/net:v1", tensors(3))
+        workspace.protect(Reference.parse("sealed/net:v1"), on=True)
+    team.accounts.set_level("sealed", level="private")
+    token, told = team.token("ann", "write"), set[bytes]()
+    for name in ("sealed/net:v1", "sealed/net:v2", "sealed/nix:v1"):
+        body = json.dumps({"keys": [], "to": name}).encode()
+        got = team.ask("/zoo/v1/stat", "POST", token=token, body=body)
+        assert got.code == "Forbidden"
+        told.add(got.body.replace(name.partition(":")[0].encode(), b"NAME"))
+    assert len(told) == 1, told
 
 
 def test_names_are_deleted_protected_and_restored(

@@ -218,7 +218,8 @@ def _options(recorded: Mapping[str, object]) -> Json:
 
 
 def _seeds(recipe: Mapping[str, Any] | None) -> tuple[int, ...]:
-    return () if recipe is None else (int(recipe["seed"]),)
+    seed = None if recipe is None else recipe["seed"]
+    return (seed,) if isinstance(seed, int) else ()  # anybody may have written it
 
 
 def _figures(metrics: Mapping[str, float], stated: Collection[str] = ()) -> dict[str, Figure]:

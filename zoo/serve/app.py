@@ -67,7 +67,9 @@ class App:
         self.router: Router[Hub] = Router(ROUTES)
         # Apart, so that slow uploads keep nobody else waiting.
         self._answering, self._arriving = CapacityLimiter(THREADS), CapacityLimiter(THREADS)
+        self._looking = CapacityLimiter(THREADS)
         self._sending, self._telling = Slots(THREADS, SHARE), Slots(THREADS, SHARE)
+        self._waiting = Slots(THREADS, SHARE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -106,7 +108,11 @@ class App:
             if headers.get("transfer-encoding", "chunked").lower() != "chunked":
                 raise Refused("BadRequest", "a body is sent as it is, or in chunks")
             route, fields = self.router.find(call)
-            if route.method == "GET":
+            if route.slow:
+                async with self._waiting.taken(self.hub.seals.token(seal_of(call))):
+                    looking = self._looking
+                    answer = await run_sync(self.answer, call, route, fields, limiter=looking)
+            elif route.method == "GET":
                 limiter = self._answering
                 answer = await run_sync(self.answer, call, route, fields, limiter=limiter)
             else:

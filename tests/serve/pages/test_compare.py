@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,19 @@ def test_tested_on_other_images(tmp_path: Path) -> None:
     (verdict,) = found["verdicts"]
     assert (verdict["known"], "do not compare" in verdict["text"]) == (False, True)
     assert any("tested on other images" in remark for remark in found["remarks"])
+
+
+def test_what_nobody_has_measured_or_trained_is_shown(tmp_path: Path) -> None:
+    """Anybody may have written a recipe and figures."""
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        first = workspace.store.manifest(add_checkpoint(workspace, "team/base"))
+        for name, seed, figure in (("one", "x", 1e308), ("two", None, -1e308)):
+            odd = replace(first, recipe={"seed": seed}, metrics={"accuracy": figure})
+            workspace.commit(odd, Reference.parse(f"team/{name}"), "import")
+    with serving(tmp_path / "zoo") as served:
+        query = "names=team/one&names=team/two"
+        got = served.ask(f"/compare?{query}", token=served.token("ann"), accept="text/html")
+    assert got.status == 200
 
 
 def test_the_same_checkpoint_under_two_names(trained: Served, ann: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -233,11 +234,43 @@ license: mit
     assert {each.get("rel") for each in tree.xpath("//a")} == {"nofollow noopener"}
 
 
-@pytest.mark.parametrize("piece", ["[", "![](", "*a_", "`", "> ", "- ", "<a", "|a\n|-\n", "[a]: "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[",
+        "![](",
+        "*a_",
+        "`",
+        "> ",
+        "- ",
+        "<a",
+        "|a\n|-\n",
+        "[a]: ",
+        "\n",
+        "\t",
+        "a---\n",
+        "---\n\n",
+    ],
+)
 def test_a_card_takes_no_time(piece: str) -> None:
     began = time.process_time()
     markdown(piece * (1_000_000 // len(piece)))
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"crop_pct": 0.0}, {"crop_pct": 1e-320}, {"crop_pct": -1.0}, {"input_size": (3, 0, 0)}],
+)
+def test_an_input_that_cannot_be_is_told(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """Anybody may have written it."""
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        first = workspace.store.manifest(add_checkpoint(workspace, "team/base"))
+        how = replace(first.preprocessing, **changed)
+        workspace.commit(replace(first, preprocessing=how), Reference.parse("team/odd"), "import")
+    with serving(tmp_path / "zoo") as served:
+        got = served.ask("/team/odd", token=served.token("ann"), accept="text/html")
+    assert (got.status, "It cannot be used as it is" in got.body.decode()) == (200, True)
 
 
 def test_what_is_empty_or_not_there_is_told(hostile: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -251,6 +252,8 @@ def _data(got: Got) -> str:
      ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}'),
      ("confusion.json", "[" * 100_000), (REPORT, '{"classes": 3}'), (REPORT, "\ud800x"),
      ("depth.json", '{"points": [{"unit": 1}]}'), (METRICS, "no\n{}\n[]\n3\n" + '{"kind": "step", "loss": NaN, "steps": "x"}\n{"kind": "epoch", "steps": 1e999, "name": 7}\n'),  # noqa: E501
+     (METRICS, '{"kind": "step", "loss": 1e308, "steps": -1e308, "time": -1e300}\n{"kind": "step", "loss": -1e308, "steps": 1e308}\n'),  # noqa: E501
+     ("depth.json", '{"chosen": "a", "points": [{"unit": "a", "features": 1, "score": 1e308, "error": 1e308, "knn": -1e308}]}'),  # noqa: E501
      (RUN, "{}"), (RUN, '{"status": 3}'),
      (RUN, json.dumps(dict.fromkeys(("base", "parent", "save", "recipe", "device", "started"), 1))),
      (RUN, json.dumps({**dict.fromkeys(("base", "parent", "save", "device", "started"), "x"),
@@ -265,6 +268,29 @@ def test_files_that_are_damaged_end_in_no_error(
     assert got.status == (404 if name == RUN else 200)
     assert page(own, "/runs", admin)[0].status == 200
     assert page(own, "/compare?names=team/net&names=team/seed", admin)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"recipe": {"phases": 5}}, {"result": {"metrics": {}, "seconds": 1e300}, "recipe": {}}],
+)
+def test_a_run_that_says_odd_things_ends_in_no_error(
+    own: Served, kept: dict[str, Run], values: dict[str, object]
+) -> None:
+    run, admin = kept["team/net"], own.token("admin")
+    change(own, run, **values)
+    assert page(own, f"/runs/{run.id}", admin)[0].status in (200, 404)
+    assert page(own, "/runs", admin)[0].status == 200
+
+
+def test_many_epochs_take_no_time(own: Served, kept: dict[str, Run]) -> None:
+    run, admin = kept["team/net"], own.token("admin")
+    line = '{"kind": "epoch", "name": "epoch %d", "steps": %d, "accuracy": 0.5}\n'
+    text = "".join(line % (at, at) for at in range(20_000))
+    (own.root / "runs" / run.id / METRICS).write_text(text)
+    began = time.process_time()
+    assert own.ask(f"/runs/{run.id}.json", token=admin).status == 200
+    assert time.process_time() - began < 5
 
 
 def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run]) -> None:

@@ -45,6 +45,7 @@ class Route(Generic[S]):
         summary: What it is, in a line.
         streams: Whether its body may be large: the handler takes it as it comes.
         page: Whether it is for people: a session counts, and a browser is refused with a page.
+        slow: Whether a ``GET`` may take minutes: it takes a turn of its own, and nobody else's.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Route(Generic[S]):
     summary: str
     streams: bool = False
     page: bool = False
+    slow: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -182,7 +182,8 @@ class Ask:
         Raises:
             Refused: They may not.
         """
-        there = now is not None and not now.deleted
+        # Of what they may not read nobody learns whether it is there, or protected.
+        there = now is not None and not now.deleted and self.may("read", ref.path)
         fixed = bool(now and now.protected) or self.hub.accounts.is_protected(ref)
         action = kind_of_move(there=there, onward=onward, protected=fixed)
         if not self.may(action, ref.path):

@@ -15,12 +15,15 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
+from threading import BoundedSemaphore
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from zoo.domain.digest import Digest
-from zoo.domain.limits import REQUEST_BYTES
+from zoo.domain.limits import LARGEST, REQUEST_BYTES
 from zoo.domain.manifest import WeightsFile
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Corrupt, ZooError
@@ -38,16 +41,20 @@ WEIGHTS = ".safetensors"
 VERSIONS = 5
 """So many versions of a branch are looked at."""
 SIMILAR = 64
-"""So many checkpoints of about the size are looked at."""
+"""So many checkpoints of about the size are looked at, of that of all files together."""
 FILES, MADE = 6, 3
 """So many files are told of; of so many at most the chunks are found while the client waits."""
 LEAST_BYTES = 1 << 20
 """Of a file that is told of: what is smaller is sent sooner."""
 MOST_CHUNKS = 200_000
 """So many chunks are told of, 13 GB: 64 bytes each."""
+MOST_BYTES = MOST_CHUNKS << 16
+"""Of a file that is cut: a larger one has more chunks than are told of."""
 MOST_PLANNED, SAMPLE = 16, 1024
 """So many files are kept of what a client is about to send, and so many letters of each."""
 CUT_SECONDS = 120
+CUTTING = BoundedSemaphore(2)
+"""So many files are cut at once, whoever waits for it."""
 TENSOR = re.compile(rb'"([^"\\]{1,200})":\s*\{"dtype":"(\w{1,8})","shape":\[([\d, ]*)\]')
 Tensors = frozenset[tuple[str, str, str]]
 """Names, dtypes and shapes."""
@@ -57,7 +64,7 @@ class Planned(msgspec.Struct):
     """A file that a client is about to send; ``sample`` is how it begins, in base 64."""
 
     path: str
-    size: int = 0
+    size: Annotated[int, Meta(ge=0, le=LARGEST)] = 0
     sample: str = ""
 
 
@@ -118,11 +125,11 @@ def _known(ask: Ask) -> Iterator[tuple[Digest, WeightsFile, list[Chunk]]]:
     made, left = 0, MOST_CHUNKS
     for digest, file in islice(_likely(ask), FILES):
         chunks = read_chunks(ask.hub.workspace.store.disk, file.sha256.hex, file.size)
-        if not chunks and made < MADE:
+        if not chunks and made < MADE and file.size <= MOST_BYTES:
             made += 1
             chunks = _cut(ask, file)
-        left -= len(chunks)
-        if chunks and left >= 0:
+        if chunks and len(chunks) <= left:
+            left -= len(chunks)
             yield digest, file, chunks
 
 
@@ -130,11 +137,14 @@ def _cut(ask: Ask, file: WeightsFile) -> list[Chunk]:
     """The chunks of a file, found by a process that has numpy; none if it fails."""
     store = ask.hub.workspace.store
     command = [sys.executable, "-m", "zoo.serve.keep.cut", str(store.root)]
-    try:
-        alone = Snapshot.of([SnapshotFile.of(file)]).to_bytes()
-        subprocess.run(command, input=alone, timeout=CUT_SECONDS, check=True, stdout=sys.stderr)
-    except (subprocess.SubprocessError, OSError, ZooError) as error:
-        LOG.warning("the chunks of %s are not known: %s", file.sha256, error)
+    with CUTTING:
+        if chunks := read_chunks(store.disk, file.sha256.hex, file.size):
+            return chunks  # found for somebody else meanwhile
+        try:
+            alone = Snapshot.of([SnapshotFile.of(file)]).to_bytes()
+            subprocess.run(command, input=alone, timeout=CUT_SECONDS, check=True, stdout=sys.stderr)
+        except (subprocess.SubprocessError, OSError, ZooError) as error:
+            LOG.warning("the chunks of %s are not known: %s", file.sha256, error)
     return read_chunks(store.disk, file.sha256.hex, file.size)
 
 
@@ -161,15 +171,15 @@ def _similar(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
     of them first, and of several the closest in size.
     """
     found = list[tuple[int, Digest, WeightsFile]]()
-    for planned in _planned(ask):
-        wanted = _tensors(planned.sample)
-        registry = ask.hub.workspace.registry
-        near = registry.checkpoints_of_size(planned.size, SIMILAR) if wanted else []
-        for digest, files in _weights(ask, near).items():
-            for file in files:
-                has = {(each.name, each.dtype, _shape(each.shape)) for each in file.tensors}
-                if 2 * (shared := len(wanted & has)) >= len(wanted):
-                    found.append((shared, digest, file))
+    sent = [(file.size, tensors) for file in _planned(ask) if (tensors := _tensors(file.sample))]
+    registry, most = ask.hub.workspace.registry, SIMILAR // max(1, len(sent))
+    near = chain.from_iterable(registry.checkpoints_of_size(size, most) for size, _ in sent)
+    for digest, files in _weights(ask, [*dict.fromkeys(near)]).items():
+        for file in files:
+            has = {(each.name, each.dtype, _shape(each.shape)) for each in file.tensors}
+            shared = ((len(wanted & has), len(wanted)) for _, wanted in sent)
+            if most_shared := max((count for count, of in shared if 2 * count >= of), default=0):
+                found.append((most_shared, digest, file))
     for _, digest, file in sorted(found, key=lambda each: -each[0]):
         yield digest, file
 

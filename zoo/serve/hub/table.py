@@ -208,7 +208,8 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="GET", path="/xet/{space}/v1/chunks/default/{digest}", scope="open",
-        handler=xet.chunks, errors=("InvalidSeal",), summary="which chunks are here, too",
+        handler=xet.chunks, errors=("InvalidSeal", "Busy"), slow=True,
+        summary="which chunks are here, too",
     ),
     Route(
         method="POST", path="/xet/{space}/v1/xorbs/default/{digest}", scope="open",

@@ -33,8 +33,13 @@ class Chunk(NamedTuple):
 
 
 def keep_chunks(disk: Disk, sha256: str, chunks: Iterable[Chunk]) -> None:
-    """Keep the list of a file."""
-    disk.put(_name(sha256), b"".join(RECORD.pack(*chunk) for chunk in chunks))
+    """Keep the list of a file, unless one is there, or chunks are smaller than the protocol cuts
+    them: who has sent the file may have cut it in any way.
+    """
+    listed = [*chunks]
+    fine = all(chunk.size >= LEAST_BYTES for chunk in listed[:-1])
+    if fine and not read_chunks(disk, sha256, sum(chunk.size for chunk in listed)):
+        disk.put(_name(sha256), b"".join(RECORD.pack(*chunk) for chunk in listed))
 
 
 def read_chunks(disk: Disk, sha256: str, size: int) -> list[Chunk]:

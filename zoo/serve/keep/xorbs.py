@@ -40,6 +40,8 @@ class Xorbs:
     def __init__(self, disk: Disk, folder: str, open_virtual: OpenVirtual) -> None:
         self._disk, self.folder, self._open_virtual = disk, folder, open_virtual
         self._virtual: dict[str, VirtualXorb] | None = None
+        # A shard may go to and fro between them a million times.
+        self._opened: dict[str, VirtualReader] = {}
 
     def has(self, name: str) -> bool:
         """Whether a xorb has arrived."""
@@ -113,7 +115,9 @@ class Xorbs:
         if self._virtual is None:
             self._virtual = {xorb.name: xorb for xorb in self._all_virtual()}
         if xorb := self._virtual.get(name):
-            return self._open_virtual(xorb)
+            if name not in self._opened:
+                self._opened[name] = self._open_virtual(xorb)
+            return self._opened[name]
         raise Corrupt("the shard", f"xorb {name}", "none of that name was sent")
 
     def _all_virtual(self) -> list[VirtualXorb]:

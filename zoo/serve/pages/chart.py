@@ -18,6 +18,8 @@ WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 36
 """Room for numbers and words around a chart."""
 TICKS = 5
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Figures that are drawn, beside 0: differences of others may be 0, or infinite."""
 POINTS = 240
 """Of a line at most: more than there are pixels tell nothing."""
 DASHES = ("none", "7 4", "2 4", "9 3 2 3")
@@ -53,13 +55,20 @@ class Curve:
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """As many points as are drawn: means of neighbors where there are more; only finite ones."""
-    finite = [each for each in points if math.isfinite(each.x) and math.isfinite(each.y)]
-    step = math.ceil(len(finite) / POINTS)
+    """As many points as are drawn: means of neighbors where there are more; only those that can be
+    drawn.
+    """
+    drawn = [each for each in points if _can_be_drawn(each)]
+    step = math.ceil(len(drawn) / POINTS)
     if step <= 1:
-        return tuple(finite)
-    groups = [finite[at : at + step] for at in range(0, len(finite), step)]
+        return tuple(drawn)
+    groups = [drawn[at : at + step] for at in range(0, len(drawn), step)]
     return tuple(Point(group[-1].x, sum(each.y for each in group) / len(group)) for group in groups)
+
+
+def _can_be_drawn(point: Point) -> bool:
+    told = (point.x, point.y, point.low, point.high)
+    return all(not each or SMALLEST <= abs(each) <= LARGEST for each in told)
 
 
 def draw_curves(
@@ -185,6 +194,7 @@ def _told(curves: Iterable[Curve]) -> str:
 
 def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
     """Figures below one another, each a dot on the line of its interval; their x says nothing."""
+    rows = [(name, point) for name, point in rows if _can_be_drawn(point)]
     points = [point for _, point in rows]
     if not points:
         return Markup()

@@ -183,8 +183,9 @@ class _Journal:
     def _course(self, run: Run) -> Course:
         measure = measure_of(run)
         epochs = [line for line in self.candidates if line.get("kind") == "epoch"]
-        own = [line for line in epochs if not str(line.get("name")).startswith(AVERAGE)]
-        means = [line for line in epochs if line not in own]
+        own, means = [], []
+        for line in epochs:
+            (means if str(line.get("name")).startswith(AVERAGE) else own).append(line)
         named = (("validation", own), ("average of weights", means))
         scores = [Curve(name, thinned([*_points(each, measure)])) for name, each in named]
         return Course(

@@ -115,6 +115,7 @@ def _is_sound(run: Run) -> bool:
     parts = run.recipe, run.result, run.provenance
     sound = all(isinstance(each, str) for each in texts)
     sound = sound and all(isinstance(each, dict) for each in parts)
+    sound = sound and isinstance(run.recipe.get("phases") or [], list)
     return sound and isinstance(run.result.get("metrics", {}), dict)
 
 

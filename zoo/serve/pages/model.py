@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.task import SCORE
 from zoo.domain.words import shortened
-from zoo.errors import ZooError
+from zoo.errors import Unsupported, ZooError
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import CARD, LARGE
@@ -98,6 +99,15 @@ class Checkpoint:
     frozen: int | None
     trained: int | None
     shares: tuple[Share, ...]
+
+    @property
+    def problem(self) -> str:
+        """Why an image cannot be prepared so; empty if it can."""
+        try:
+            check_preprocessing(self.preprocessing)
+        except Unsupported as error:
+            return error.message
+        return ""
 
     @property
     def seen(self) -> str:

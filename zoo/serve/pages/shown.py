@@ -53,8 +53,11 @@ def percent(share: float | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A time that something takes: ``0:01:05``."""
-    return str(timedelta(seconds=round(seconds)))
+    """A time that something takes: ``0:01:05``; a dash for one that nothing takes."""
+    try:
+        return str(timedelta(seconds=round(seconds)))
+    except (OverflowError, ValueError):
+        return NONE
 
 
 def day(time: str | datetime | None) -> Markup:
