@@ -72,6 +72,10 @@ CANDIDATES = ("probe", "epoch", "blend")
 """Lines that tell how weights, which may be saved, do on the validation images."""
 
 
+NO_DATA = (ValueError, TypeError, RecursionError)
+"""What reading JSON as an object raises where it is none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run(Result):
     """One execution of a recipe.
@@ -135,9 +139,9 @@ class Run(Result):
         """What it goes on from: ``kept up to epoch 1 of 12``; empty: there is nothing."""
         if not self.resumable:
             return ""
-        saved = [line["up_to"] for line in self.lines() if line.get("kind") == "saved"]
+        saved = [line.get("up_to") for line in self.lines() if line.get("kind") == "saved"]
         # Runs of older versions did not say.
-        return f"kept up to {saved[-1]}" if saved else "what is done is kept"
+        return f"kept up to {saved[-1]}" if saved and saved[-1] else "what is done is kept"
 
     def write(self) -> Self:
         """Keep it as ``run.json``."""
@@ -158,7 +162,7 @@ class Run(Result):
                 run = cls._kept(folder)  # it may have been ended between the two looks
                 if run.status == "running":
                     return cls(**{**_fields(run), "status": "interrupted"})
-        except (OSError, ValueError, TypeError, AttributeError, Corrupt) as error:
+        except (OSError, AttributeError, Corrupt, *NO_DATA) as error:
             raise Invalid(f"{folder / RUN} cannot be read: {error}") from error
         return run
 
@@ -180,7 +184,7 @@ class Run(Result):
         for line in text.splitlines():
             try:
                 yield dict(json.loads(line))
-            except (ValueError, TypeError, RecursionError):
+            except NO_DATA:
                 continue
 
     def images(self) -> frozenset[str]:
@@ -208,7 +212,7 @@ class Run(Result):
         """What its test images show, class by class; None where there is none yet, or no more."""
         try:
             return dict(json.loads(read_regular(self.folder / REPORT, METRICS_BYTES)))
-        except (OSError, ValueError, Corrupt):
+        except (OSError, Corrupt, *NO_DATA):
             return None
 
     def to_json(self) -> Json:

@@ -53,13 +53,14 @@ class _Setup(msgspec.Struct, kw_only=True):
 
 
 class _Worker:
-    """A process that answers; ``began`` is when it was started last, ``pause`` how long is waited
-    before it is started again.
+    """A process that answers; ``began`` is when it was started last, ``died`` when that was seen to
+    have ended, and ``pause`` how long is waited then before it is started again.
     """
 
     def __init__(self, setup: _Setup, figures: str) -> None:
         self._setup, self._figures = setup, figures
         self.began, self.pause, self.answers = 0.0, 0.0, False
+        self.died: float | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -67,7 +68,7 @@ class _Worker:
         self._reading, writing = os.pipe()
         os.set_blocking(self._reading, False)
         setup = msgspec.structs.replace(self._setup, ready=writing)
-        self.began, self.answers = time.monotonic(), False
+        self.began, self.died, self.answers = time.monotonic(), None, False
         self.process = subprocess.Popen(
             [sys.executable, "-m", __name__, msgspec.json.encode(setup).decode()],
             pass_fds=(setup.listening, writing, setup.alive),
@@ -83,12 +84,16 @@ class _Worker:
             self.answers = self.answers or bool(os.read(self._reading, 1))
         if self.process.poll() is None:
             return
-        lived = time.monotonic() - self.began
-        if lived < self.pause:
+        now = time.monotonic()
+        if self.died is None:
+            self.died = now
+            LOG.error("worker %s has died: it is started again", self._setup.number)
+            if now - self.began >= MOST_PAUSE:  # it was well for long
+                self.pause = 0.0
+        if now - self.died < self.pause:
             return
-        LOG.error("worker %s has died: it is started again", self._setup.number)
         self.close()
-        self.pause = min(MOST_PAUSE, 2 * self.pause + 1) if lived < MOST_PAUSE else 0.0
+        self.pause = min(MOST_PAUSE, 2 * self.pause + 1)
         self.start()
 
     def close(self) -> None:

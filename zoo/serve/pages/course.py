@@ -109,7 +109,9 @@ def course_of(run: Run, *, remarks: bool) -> Course:
                 return Course(too_long=True)
             # One that is resumed is written anew, as another file.
             key = run.folder, state.st_ino
-            journal = _read.get(key) or _read.put(key, _Journal())
+            journal = _read.get(key)
+            if journal is None or journal.end > state.st_size:  # another file of that number
+                journal = _read.put(key, _Journal())
             course = journal.course(run, file)
     except (OSError, NotAFile):
         return Course()
@@ -141,7 +143,7 @@ class _Journal:
     """What was read of a journal: it grows, and only what is new is read."""
 
     def __init__(self) -> None:
-        self._lock, self._at = Lock(), 0
+        self._lock, self.end = Lock(), 0
         self.candidates: list[Json] = []
         self.remarks: list[str] = []
         self.last: Json = {}
@@ -151,10 +153,10 @@ class _Journal:
     def course(self, run: Run, file: BinaryIO) -> Course:
         """How the run went, with what is new in the file."""
         with self._lock:
-            file.seek(self._at)
+            file.seek(self.end)
             data = file.read(METRICS_BYTES)
             data = data[: data.rfind(b"\n") + 1]  # the last line may be half written
-            self._at += len(data)
+            self.end += len(data)
             for line in data.splitlines():
                 self._add(line)
             return self._course(run)
