@@ -27,8 +27,8 @@ from fakes.served import Got, Served, serving
 from safetensors.numpy import save
 
 from zoo.domain.digest import Digest
-from zoo.serve.hub import hints, xet
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.hints import open_virtual
 from zoo.serve.keep.chunk_list import Chunk, keep_chunks, read_chunks
 from zoo.serve.keep.cut import cut
 from zoo.serve.keep.files import Files, Layout
@@ -249,7 +249,7 @@ def test_who_waits_for_chunks_keeps_nobody_else_waiting(
         assert go.wait(60)
         return run(*args, **options)
 
-    monkeypatch.setattr(hints.subprocess, "run", slow)
+    monkeypatch.setattr("zoo.serve.hub.hints.subprocess.run", slow)
     with ThreadPoolExecutor(50) as pool:
         told = [pool.submit(upload.hint) for _ in range(10) for upload in uploads]
         try:
@@ -273,13 +273,12 @@ def test_a_shard_that_goes_to_and_fro_is_read_once(
     data, opened = beginning(served, "team/base"), list[str]()
     upload = Upload(served, "ann/fro", data)
     (name, chunks), *_ = parsed(upload.hint().body).items()
-    open_one = xet.open_virtual
 
     def noted(ask: Ask, each: VirtualXorb) -> VirtualReader:
         opened.append(each.name)
-        return open_one(ask, each)
+        return open_virtual(ask, each)
 
-    monkeypatch.setattr(xet, "open_virtual", noted)
+    monkeypatch.setattr("zoo.serve.hub.xet.open_virtual", noted)
     own, packed, count = xorb(b"own chunk" * 9)
     assert upload.send(own, packed).status == 200
     sizes = [size for _, size in chunks[:20]]

@@ -208,6 +208,7 @@ license: mit
 ![a cat](https://evil.example/cat.png) ![own](docs/cat.png "t")
 [out](https://fine.example/x?a=b&c=d) [script](javascript:alert(1)) [odd](JaVaScript:alert(1))
 [data](data:text/html;base64,PHN2Zz4=) [up](../../../api/x) [root](/api/whoami-v2)
+[above](%2e%2e/%2E./x)
 [file](docs/a%20b.md#x) [back\\slash](\\\\evil.example) [two](//evil.example/x) <b onclick=x>b</b>
 
 | a | b |
@@ -223,7 +224,7 @@ license: mit
         "image: a cat": "https://evil.example/cat.png",
         "image: own": "/team/net/blob/main/docs/cat.png",
         "out": "https://fine.example/x?a=b&c=d",
-        "up": "#", "root": "#", "two": "#",
+        "up": "#", "above": "#", "root": "#", "two": "#",
         "back\\slash": "/team/net/blob/main/%5Cevil.example",
         "file": "/team/net/blob/main/docs/a%20b.md",
         "https://fine.example": "https://fine.example",

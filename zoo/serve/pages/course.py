@@ -185,7 +185,7 @@ class _Journal:
     def _course(self, run: Run) -> Course:
         measure = measure_of(run)
         epochs = [line for line in self.candidates if line.get("kind") == "epoch"]
-        own, means = [], []
+        own, means = list[Json](), list[Json]()
         for line in epochs:
             (means if str(line.get("name")).startswith(AVERAGE) else own).append(line)
         named = (("validation", own), ("average of weights", means))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import nh3
 from markdown_it import MarkdownIt
@@ -81,6 +81,6 @@ def _target(url: str, home: str) -> str:
     if parts.scheme in SCHEMES:
         return url
     inside = not parts.scheme and not parts.netloc and SAFE_PATH.fullmatch(parts.path)
-    if not inside or parts.path.startswith("/") or ".." in parts.path.split("/"):
+    if not inside or parts.path.startswith("/") or ".." in unquote(parts.path).split("/"):
         return "#"
     return f"{home}/{quote(parts.path, safe='/%')}"
