@@ -174,11 +174,11 @@ class Zoo:
         return None if found is None else str(found)
 
     @staticmethod
-    def sources() -> tuple[str, ...]:
+    def sources() -> Iterator[str]:
         """Who publishes checkpoints: their names begin so (``timm/…``)."""
         from zoo.plugins import names
 
-        return names("zoo.sources")
+        return iter(names("zoo.sources"))
 
     @staticmethod
     def plugins() -> Table[Plugin]:

@@ -49,8 +49,9 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
     if code == "DiskFull":
         return DiskFull(str(url))
     if status == 403:
-        hint = f"with another token: {login}" if "token" in said else ""
-        return Forbidden(str(url), said, hint)
+        # Of what else it is that is not allowed, it says itself what helps.
+        by_token = "token" in said or "x-error-message" not in headers
+        return Forbidden(str(url), said, f"with another token: {login}" if by_token else "")
     if status == 422:
         return Corrupt("what was sent", "what its digest says", said, str(url))
     if code == "Lacking":

@@ -574,7 +574,7 @@ def test_what_is_remembered_is_bounded_by_files_not_by_commits(
         assert tree.status == 200
     first = tree.json[1]
     assert (first["path"], first["lastCommit"]["title"]) == ("0/0", "0")
-    views = [*hub.views._recent._values.values()]
+    views = [view for view, _ in hub.views._recent._values.values()]
     assert hub.views._recent._total == sum(1 + len(view.files) for view in views)
     assert len(views) == 1 or hub.views._recent._total <= 100
     assert len(hub.files._documents._values) == 1

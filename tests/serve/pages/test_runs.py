@@ -279,7 +279,7 @@ def test_a_run_that_says_odd_things_ends_in_no_error(
 ) -> None:
     run, admin = kept["team/net"], own.token("admin")
     change(own, run, **values)
-    assert page(own, f"/runs/{run.id}", admin)[0].status in (200, 404)
+    assert page(own, f"/-/runs/{run.id}", admin)[0].status in (200, 404)
     assert page(own, "/runs", admin)[0].status == 200
 
 
@@ -289,7 +289,7 @@ def test_many_epochs_take_no_time(own: Served, kept: dict[str, Run]) -> None:
     text = "".join(line % (at, at) for at in range(20_000))
     (own.root / "runs" / run.id / METRICS).write_text(text)
     began = time.process_time()
-    assert own.ask(f"/runs/{run.id}.json", token=admin).status == 200
+    assert own.ask(f"/-/runs/{run.id}.json", token=admin).status == 200
     assert time.process_time() - began < 5
 
 

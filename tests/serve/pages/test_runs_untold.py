@@ -41,7 +41,7 @@ def test_advice_is_for_who_may_read_the_network_that_it_is_about(own: Served) ->
         name=tried.name, trained=False, tried=(tried,),
     )  # fmt: skip
     assert remember(own.root, advised)
-    told = {name: own.ask(f"/runs/{run.id}.json", token=own.token(name)).json["tried"]
+    told = {name: own.ask(f"/-/runs/{run.id}.json", token=own.token(name)).json["tried"]
             for name in ("ann", "ben")}  # fmt: skip
     assert [row["name"] for row in told["ann"]] == ["probe at head"]
     assert told["ben"] == []
@@ -58,6 +58,6 @@ def test_what_a_run_goes_on_from_is_for_admins(own: Served) -> None:
         token = own.token(name)
         (row,) = (row for row in own.ask("/runs.json", token=token).json["rows"]
                   if row["id"] == run.id)  # fmt: skip
-        page = own.ask(f"/runs/{run.id}.json", token=token).json
+        page = own.ask(f"/-/runs/{run.id}.json", token=token).json
         assert bool(row["kept"]) is bool(page["kept"]) is seen
         assert bool(page["error"]) is seen

@@ -139,7 +139,9 @@ def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
         if task not in (None, "classification"):
             raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
         if not any(path.iterdir()):  # torch takes seconds to import
-            raise InvalidData(spec, ["no class folders: it is empty"], hint=LAYOUT)
+            raise InvalidData(
+                spec, ["no class folders: it holds neither folders nor images"], hint=LAYOUT
+            )
     elif not path.exists():
         raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
     elif not is_table:
