@@ -168,7 +168,7 @@ def test_what_cannot_be_weights_or_data_is_refused_before_torch(files: Path) -> 
         "nothing",
         "--save",
         "a/b",
-        says="no class folders: it is empty",
+        says="no class folders: it holds neither folders nor images",
     )
     assert not {"torch", "timm"} & (picture | empty)
 

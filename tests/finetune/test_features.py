@@ -158,13 +158,14 @@ def test_a_broken_off_extraction_leaves_what_was_there(
 
 def test_what_is_wrong_is_told_before_images_are_read(zoo: Zoo, base: str, tmp_path: Path) -> None:
     out = tmp_path / "features.safetensors"
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    bad = tmp_path / "bad"
+    (bad / "a").mkdir(parents=True)
+    (bad / "a" / "1.png").write_bytes(b"no image")
     with pytest.raises(UnknownName) as caught:
-        zoo.features(base, empty, out, at="layer22", device="cpu")
+        zoo.features(base, bad, out, at="layer22", device="cpu")
     assert "layer2" in caught.value.near
     with pytest.raises(UnknownName):
-        zoo.features("team/bass", empty, out, device="cpu")
+        zoo.features("team/bass", bad, out, device="cpu")
     assert not out.exists()
 
 
