@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ class TensorboardTracker:
     def start(self, run: Mapping[str, Any], step: int) -> None:
         """See `zoo.contracts.Tracker.start`."""
         name = run["save"].replace("/", "-").replace(":", "-")
+        folder = Path(run["folder"]) / name
+        _wait_for_another_second(folder)
         # It hides what an earlier one wrote of the steps after that.
-        self._writer = SummaryWriter(str(Path(run["folder"]) / name), purge_step=step + 1)
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
         recipe = {key: value for key, value in run["recipe"].items() if value is not None}
         given = {
             key: value if isinstance(value, bool | int | float) else str(value)
@@ -51,3 +54,12 @@ class TensorboardTracker:
         if report["status"] == "done":
             self._events.add_summary(self._end)
         self._writer.close()
+
+
+def _wait_for_another_second(folder: Path) -> None:
+    """Event files are read in the order of their names, which begin with the second; those of one
+    second may be read the wrong way round.
+    """
+    now = time.time()
+    if any(folder.glob(f"events.out.tfevents.{int(now):010d}.*")):
+        time.sleep(1 - now % 1)

@@ -251,14 +251,14 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
 def test_of_the_same_weights_one_is_measured(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    three("tag", NET, "team/copy").done()
-    three("edit", "team/copy", "--license", "mit").done()  # another checkpoint
+    three("tag", NET, "team/same").done()
+    three("edit", "team/same", "--license", "mit").done()  # another checkpoint
     three("tag", NET, "team/other-input").done()
     three("edit", "team/other-input", "--mean", "0.1").done()  # which gets images otherwise
     who = judged(monkeypatch)
     ranking = three("rank", data, *RANK, "--json").done().json
     assert sorted(who) == sorted([NET, OTHER, BLIND, "team/other-input"])
-    found = by_name(ranking)["team/copy"]
+    found = by_name(ranking)["team/same"]
     assert (found["state"], found["why"]) == ("same weights", f"{NET} stands for it")
     assert not found["finalist"]
     assert "same weights" in three("rank", data, *RANK).done().out
