@@ -14,7 +14,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = {path.name for folder in ("", "cli", "plugins") for path in (ROOT / folder).glob("zoo*")}
-CALLED = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+CALLED = {
+    "PIL": "pillow",
+    "markdown_it": "markdown-it-py",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 """Projects whose modules have another name."""
 
 

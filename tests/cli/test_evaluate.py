@@ -244,7 +244,8 @@ def test_labels(run: Run, table: Any) -> None:
     recorded = run(*tune, "--save", "team/l", "--json").done().json["metrics"]
     said = run("evaluate", "team/l", data, "--json").done().json
     assert said["images"] == recorded.pop("test_images")
-    assert said["metrics"] == pytest.approx(recorded, abs=1e-6)
+    # A loss is a sum of float32, which other processors round to another one.
+    assert said["metrics"] == pytest.approx(recorded, abs=1e-5)
     assert {one["name"] for one in said["classes"]} == {"1", "2", "3", "even", "odd"}
     assert set(said["classes"][0]["figures"]) >= {"recall", "precision", "f1", "average_precision"}
 

@@ -23,6 +23,7 @@ import zoo
 from zoo_cli.main import cli
 
 ROOT = Path(__file__).parents[2]
+JUDGES = re.compile(r"\$ zoo (advise|finetune|predict)")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (not run|run by): (.+?) -->", re.DOTALL)
@@ -206,14 +207,13 @@ def test_the_demo_prints_the_tour_of_the_readme(
 
 
 def _steps(tour: str) -> list[str]:
-    """What each step prints, without what varies; of advice the counts, and which images it doubts,
-    are others on another processor.
+    """What each step prints, without what varies: with the counts of what is trained or judged, and
+    which images advice doubts, which are others on another processor.
     """
     steps = re.split(r"^(?=\d\. )", tour, flags=re.MULTILINE)
     advice = next(at for at, step in enumerate(steps) if "$ zoo advise" in step)
-    sure = re.split("\n(?=IN TWO SPLITS|DOUBTED|LIKE NO)", steps[advice])[0]
-    return [masked(sure if at == advice else step, counts=at == advice)
-            for at, step in enumerate(steps)]  # fmt: skip
+    steps[advice] = re.split("\n(?=IN TWO SPLITS|DOUBTED|LIKE NO)", steps[advice])[0]
+    return [masked(step, counts=bool(JUDGES.search(step))) for step in steps]
 
 
 def _bash(example: Example, reader: Follower) -> None:

@@ -162,6 +162,16 @@ def _net(_: Get) -> None:
     torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), "best.pth")
 
 
+def _old_runs(_: Get) -> None:
+    """What timm's training script leaves."""
+    import timm
+
+    Path("old-runs/net").mkdir(parents=True)
+    weights = timm.create_model("test_resnet", num_classes=3).state_dict()
+    kept = {"arch": "test_resnet", "epoch": 3, "state_dict": weights}
+    torch.save(kept, "old-runs/net/model_best.pth.tar")
+
+
 def _module(_: Get) -> None:
     Path("acme").mkdir()
     Path("acme/__init__.py").touch()
@@ -251,6 +261,7 @@ NEEDS: Mapping[str, Callable[[Get], None]] = {
     ),
     "photos/": _photos,
     "best.pth": _net,
+    "old-runs/": _old_runs,
     "best.pth of make_net": lambda _: torch.save(ConvNet().state_dict(), "best.pth"),
     "half.safetensors": _half,
     "later.safetensors": _later,
