@@ -151,6 +151,34 @@ def test_what_fails_is_sent_again_and_nothing_is_left_out(
     assert (last.failures, last.ended, last.status) == (MOST_FAILURES, True, "500")
 
 
+def test_one_that_cannot_be_told_keeps_no_other_from_it(
+    served: Served, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks, asked = served.accounts.webhooks, list[str]()
+    urls = ["https://fails.org", receiver.url, "https://fails.org"]
+    made = [hooks.add(url, "ann/odd", private=True) for url in urls]
+    HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/odd")
+
+    def sends(url: str, *args: Any, **options: Any) -> int:
+        asked.append(url)
+        if "fails" in url:
+            raise RuntimeError
+        return post(url, *args, **options)
+
+    monkeypatch.setattr(module, "post", sends)
+    Deliveries(served.server.hub, served.url, Event()).look()
+    assert sorted(asked) == sorted(urls)
+    assert len(receiver.got) == 1
+    for hook in made:
+        hooks.remove(hook.id)
+
+
+@pytest.mark.parametrize("host", ["a..org", f"{'a' * 70}.org"])
+def test_what_can_be_no_name_of_a_machine(host: str) -> None:
+    with pytest.raises(Unavailable, match="label"):
+        post(f"https://{host}/", b"{}", {}, private=False)
+
+
 def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:
     hook = served.accounts.webhooks.add(receiver.url, "ann/slow", private=True)
     HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/slow")

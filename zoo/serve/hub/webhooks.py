@@ -57,7 +57,11 @@ class Deliveries:
         """Tell each of them of what is new, unless it has failed just now."""
         for hook in self._hub.accounts.webhooks.all():
             if not hook.ended and time.monotonic() >= self._next.get(hook.id, 0.0):
-                self._tell(hook)
+                try:
+                    self._tell(hook)
+                except Exception:  # the others are told all the same
+                    LOG.exception("webhook %s is not told", hook.id)
+                    self._next[hook.id] = time.monotonic() + LONGEST_PAUSE
 
     def _tell(self, hook: Webhook) -> None:
         hooks, after, failures = self._hub.accounts.webhooks, hook.after, hook.failures

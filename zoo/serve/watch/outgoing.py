@@ -34,8 +34,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         address = str(found[0][4][0])
-    except OSError as error:
-        raise Unavailable(host, error.strerror or str(error)) from error
+    except (OSError, UnicodeError) as error:  # the latter of what can be no name of a machine
+        raise Unavailable(host, getattr(error, "strerror", None) or str(error)) from error
     if not private and not ipaddress.ip_address(address.partition("%")[0]).is_global:
         raise Unavailable(host, "it is in a private network", hint="")
     pool: urllib3.HTTPConnectionPool
