@@ -94,11 +94,21 @@ def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
     alike = ranking.alike
     if measured:
         table(
-            ("", "NETWORK", f"{ranking.measure.upper()} OUT OF FOLD", "PRIOR", "KNN", "LOGME",
-             "H-SCORE", "MS", "MB", "GMACS"),
+            (
+                "",
+                "NETWORK",
+                f"{ranking.measure.upper()} OUT OF FOLD",
+                "PRIOR",
+                "KNN",
+                "LOGME",
+                "H-SCORE",
+                "MS",
+                "MB",
+                "GMACS",
+            ),
             [_row(each, found, alike=each in alike) for each, found in measured],
             least_first=("H-SCORE", "LOGME", "GMACS", "KNN"),
-        )  # fmt: skip
+        )
         click.echo()
         _print_finals(ranking)
         for line in _said(ranking, options):
@@ -118,9 +128,17 @@ def _row(each: Ranked, found: Measured, *, alike: bool) -> tuple[object, ...]:
     macs = NONE if found.gmacs is None else f"{found.gmacs:.3g}"
     h_score = NONE if found.h_score is None else f"{found.h_score:.2f}"
     return (
-        signs, each.name, brief(found.score, found.low, found.high), _prior(each),
-        f"{found.knn:.3f}", f"{found.logme:.3f}", h_score, f"{found.ms:.1f}", size, macs,
-    )  # fmt: skip
+        signs,
+        each.name,
+        brief(found.score, found.low, found.high),
+        _prior(each),
+        f"{found.knn:.3f}",
+        f"{found.logme:.3f}",
+        h_score,
+        f"{found.ms:.1f}",
+        size,
+        macs,
+    )
 
 
 def _prior(each: Ranked) -> str:
@@ -162,9 +180,14 @@ def _final(each: Ranked) -> tuple[object, ...]:
     )
     seconds = sum(one.seconds for one in each.outcomes)
     return (
-        each.name, brief(best.score, best.low, best.high), best.name, probe, trained,
-        count(best.images), count(round(seconds)),
-    )  # fmt: skip
+        each.name,
+        brief(best.score, best.low, best.high),
+        best.name,
+        probe,
+        trained,
+        count(best.images),
+        count(round(seconds)),
+    )
 
 
 def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:

@@ -271,8 +271,24 @@ COMPARED: dict[str, Callable[[Found], str]] = {
     "moved": lambda row: row.updated or NONE,
 }
 """Where a name points at one thing here and at another elsewhere."""
-LEAST_FIRST = ("CLASSES", "INPUT", "MACS", "LICENSE", "MOVED", "HERE", "PARAMS", "ARCH", "SOURCE",
-               "HEAD", "DATASET", "UPDATED", "FROZEN", "LOSS", "TOP1", "ACCURACY")  # fmt: skip
+LEAST_FIRST = (
+    "CLASSES",
+    "INPUT",
+    "MACS",
+    "LICENSE",
+    "MOVED",
+    "HERE",
+    "PARAMS",
+    "ARCH",
+    "SOURCE",
+    "HEAD",
+    "DATASET",
+    "UPDATED",
+    "FROZEN",
+    "LOSS",
+    "TOP1",
+    "ACCURACY",
+)
 """Columns that make room on a narrow terminal, and are left out where they tell nothing."""
 
 

@@ -35,9 +35,24 @@ from zoo.registry.sql import Expression, among, each_of, like
 __all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "known_data", "search"]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
-SAME = ("kind", "backbone", "architecture", "tag", "license", "num_classes", "params", "created",
-        "head", "frozen", "updated", "hub_id", "interpolation", "crop_pct",
-        "crop_mode", "note")  # fmt: skip
+SAME = (
+    "kind",
+    "backbone",
+    "architecture",
+    "tag",
+    "license",
+    "num_classes",
+    "params",
+    "created",
+    "head",
+    "frozen",
+    "updated",
+    "hub_id",
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+    "note",
+)
 """Columns of an item that a result has as they are."""
 NOT_SHOWN = ("text", "keywords", "metrics", "facts")
 SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))

@@ -122,9 +122,15 @@ def run_workers(
     with listen(address) as listening, TemporaryDirectory() as figures, _ending() as ended:
         config.share_figures(figures)
         setup = _Setup(
-            root=str(root), address=address, number=0, quiet=quiet, log_format=log_format,
-            listening=listening.fileno(), ready=-1, alive=alive,
-        )  # fmt: skip
+            root=str(root),
+            address=address,
+            number=0,
+            quiet=quiet,
+            log_format=log_format,
+            listening=listening.fileno(),
+            ready=-1,
+            alive=alive,
+        )
         setups = (msgspec.structs.replace(setup, number=number) for number in range(count))
         workers = [_Worker(each, figures) for each in setups]
         try:

@@ -259,9 +259,14 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
         '<rect width="{s}" height="{s}" fill="none" stroke="currentColor" '
         'stroke-opacity=".3"/></svg>'
     ).format(
-        x=left, y=top, w=right, h=top + side + 4, s=side, title=title,
+        x=left,
+        y=top,
+        w=right,
+        h=top + side + 4,
+        s=side,
+        title=title,
         drawn=Markup("\n").join(drawn),
-    )  # fmt: skip
+    )
 
 
 def _length(name: str) -> int:

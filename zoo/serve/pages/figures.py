@@ -61,12 +61,14 @@ def figures(metrics: Mapping[str, float | None], first: str) -> tuple[Figure, ..
     """
     found = [
         Figure(
-            name=name, value=value,
-            low=metrics.get(f"{name}_low"), high=metrics.get(f"{name}_high"),
+            name=name,
+            value=value,
+            low=metrics.get(f"{name}_low"),
+            high=metrics.get(f"{name}_high"),
         )
         for name, value in metrics.items()
         if not (name.rpartition("_")[0] in metrics and name.endswith(("_low", "_high")))
-    ]  # fmt: skip
+    ]
     return tuple(sorted(found, key=lambda figure: (figure.name != first, figure.low is None)))
 
 

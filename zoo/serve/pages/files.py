@@ -96,9 +96,17 @@ def look_files(ask: Ask) -> FilesPage:
     picked, path = pick(ask), ask.call.query.get("path", "").strip("/")
     if picked.digest is None:
         return FilesPage(
-            chosen=picked.chosen, commit=None, path="", above=(), rows=(), next="", size=0,
-            count=0, problem="", server=ask.call.base,
-        )  # fmt: skip
+            chosen=picked.chosen,
+            commit=None,
+            path="",
+            above=(),
+            rows=(),
+            next="",
+            size=0,
+            count=0,
+            problem="",
+            server=ask.call.base,
+        )
     commit = ask.commit(picked.chosen.revision)
     view = ask.view(commit)
     rows = _rows(ask, view, commit.id, path)
@@ -108,9 +116,7 @@ def look_files(ask: Ask) -> FilesPage:
     parts = path.split("/") if path else []
     return FilesPage(
         chosen=picked.chosen,
-        commit=Commit(
-            id=commit.id, at=iso_time(commit.at), by=commit.author, title=commit.title
-        ),
+        commit=Commit(id=commit.id, at=iso_time(commit.at), by=commit.author, title=commit.title),
         path=path,
         above=tuple((name, "/".join(parts[: at + 1])) for at, name in enumerate(parts)),
         rows=tuple(page),
@@ -119,7 +125,7 @@ def look_files(ask: Ask) -> FilesPage:
         count=len(view.files),
         problem=view.problem,
         server=ask.call.base,
-    )  # fmt: skip
+    )
 
 
 def _rows(ask: Ask, view: View, commit: str, path: str) -> list[FileRow]:

@@ -100,10 +100,19 @@ def crop(how: Preprocessing, label: str) -> Markup:
         '<path class="scene" d="M0 {:.1f} l34 -30 l24 20 l26 -34 l36 44 z"/>'
         '<rect class="seen" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1"/></svg>'
     ).format(
-        image[0] + 2, image[1] + 2 * top + 2, label, label,
-        top, *image, 26.0, top + 24, top + image[1],
-        (image[0] - seen[0]) / 2, top + (image[1] - seen[1]) / 2, *seen,
-    )  # fmt: skip
+        image[0] + 2,
+        image[1] + 2 * top + 2,
+        label,
+        label,
+        top,
+        *image,
+        26.0,
+        top + 24,
+        top + image[1],
+        (image[0] - seen[0]) / 2,
+        top + (image[1] - seen[1]) / 2,
+        *seen,
+    )
 
 
 def _fitted(ratio: float, wide: float, high: float) -> tuple[float, float]:

@@ -41,9 +41,13 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
     pool: urllib3.HTTPConnectionPool
     if parts.scheme == "https":
         pool = urllib3.HTTPSConnectionPool(
-            address, port, timeout=SECONDS, retries=False, assert_hostname=host,
+            address,
+            port,
+            timeout=SECONDS,
+            retries=False,
+            assert_hostname=host,
             server_hostname=host,
-        )  # fmt: skip
+        )
     else:
         pool = urllib3.HTTPConnectionPool(address, port, timeout=SECONDS, retries=False)
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"

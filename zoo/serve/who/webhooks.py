@@ -81,9 +81,15 @@ class Webhooks:
             check_namespace(path)
         with writing(self._engine) as connection:
             made = Webhook(
-                id=secrets.token_hex(6), url=url, path=path, private=private,
-                after=head(connection).number, tried="", status="", failures=0,
-            )  # fmt: skip
+                id=secrets.token_hex(6),
+                url=url,
+                path=path,
+                private=private,
+                after=head(connection).number,
+                tried="",
+                status="",
+                failures=0,
+            )
             connection.execute(insert(TABLE), made.to_json())
             record(connection, "webhook added", path, f"{made.id}: {urlsplit(url).hostname}")
         return made
