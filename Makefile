@@ -11,7 +11,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist load
 
-.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients check check-backbones fix \
+.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz check check-backbones fix \
     bench bench-scale docs outlines published wheel \
     clean
 
@@ -62,6 +62,9 @@ test-pythons:  ## `make test` with each of Python 3.11 to 3.14 that is installed
 
 test-clients: $(VENV)/.dev  ## zoo serve with each version of huggingface_hub, which it installs
 	$(BIN)/python -m pytest --quiet -m clients tests/serve
+
+fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_EXAMPLES=2500 for hours
+	$(BIN)/python -m pytest --quiet -s -m fuzz tests/serve
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile

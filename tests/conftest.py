@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 BUDGET = 10.0
 """Seconds of processor time that a test may take that has no mark of `LONG`: several times what the
 longest take on a quiet machine, so that none becomes long unseen."""
-LONG = frozenset({"long", "backbones", "clients"})
+LONG = frozenset({"long", "backbones", "clients", "fuzz"})
 USED = pytest.StashKey[float]()
 PASSED = pytest.StashKey[bool]()
 FOLDERS = pytest.StashKey[list[Path]]()

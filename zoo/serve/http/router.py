@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from msgspec import Struct
+
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import CODES, Refused
@@ -46,6 +48,8 @@ class Route(Generic[S]):
         streams: Whether its body may be large: the handler takes it as it comes.
         page: Whether it is for people: a session counts, and a browser is refused with a page.
         slow: Whether a ``GET`` may take minutes: it takes a turn of its own, and nobody else's.
+        body: What the handler reads its body as, from JSON.
+        query: What the handler looks at of what follows the question mark.
     """
 
     method: str
@@ -57,6 +61,8 @@ class Route(Generic[S]):
     streams: bool = False
     page: bool = False
     slow: bool = False
+    body: type[Struct] | None = None
+    query: tuple[str, ...] = ()
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN, branched
 
 __all__ = [
+    "Branch",
+    "Tag",
     "branch_ref",
     "create_branch",
     "create_tag",
@@ -22,11 +24,15 @@ __all__ = [
 ]
 
 
-class _Branch(msgspec.Struct, rename="camel"):
+class Branch(msgspec.Struct, rename="camel"):
+    """Where a branch is to begin: a revision."""
+
     starting_point: str | None = None
 
 
-class _Tag(msgspec.Struct):
+class Tag(msgspec.Struct):
+    """A tag, and why it is made."""
+
     tag: str
     message: str | None = None
 
@@ -55,14 +61,14 @@ def branch_ref(ask: Ask, revision: str) -> Reference:
 
 def create_branch(ask: Ask, branch: str) -> Answer:
     """Make a branch of what another one has, or of a commit."""
-    start = ask.call.read(_Branch).starting_point if ask.call.body else None
+    start = ask.call.read(Branch).starting_point if ask.call.body else None
     _make(ask, branch, start or MAIN)
     return json_answer({})
 
 
 def create_tag(ask: Ask, revision: str) -> Answer:
     """Give a commit a name that stays where it is."""
-    wanted = ask.call.read(_Tag)
+    wanted = ask.call.read(Tag)
     ref = _make(ask, wanted.tag, revision, wanted.message or "")
     ask.hub.tell("name protected", ref, ask.hub.workspace.protect(ref, on=True))
     return json_answer({})

@@ -29,7 +29,7 @@ from zoo.serve.keep.patient import patient_upload
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
 
-__all__ = ["commit", "preupload", "validate_yaml"]
+__all__ = ["Card", "Plan", "commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
 TRIES = 30
@@ -42,11 +42,15 @@ SHORTEST = 7
 """Digits of a parent that clients may send."""
 
 
-class _Card(msgspec.Struct):
+class Card(msgspec.Struct):
+    """The text of a README."""
+
     content: str
 
 
-class _Plan(msgspec.Struct):
+class Plan(msgspec.Struct):
+    """What a client is about to commit."""
+
     files: list[Planned]
 
 
@@ -57,7 +61,7 @@ class _Moved(Exception):
 def validate_yaml(ask: Ask) -> Answer:
     """Whether the front of a README can be read; clients ask before they send one."""
     try:
-        front_matter(ask.call.read(_Card).content)
+        front_matter(ask.call.read(Card).content)
     except ValueError as error:
         text = f"the front of README.md cannot be read: {error}"
         refused = Refused("BadRequest", text)
@@ -72,7 +76,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
     _, version = _branch(ask, revision)
     line = ask.hub.history.commits(version, ask.patience) if version else ()
     known = {file.path: file.etag for file in ask.view(line[0]).files} if line else {}
-    planned = ask.call.read(_Plan).files
+    planned = ask.call.read(Plan).files
     keep_plan(ask, planned)
     return json_answer(
         {

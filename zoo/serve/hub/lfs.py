@@ -21,7 +21,7 @@ from zoo.serve.hub.quota import check_size
 from zoo.serve.hub.sealed import opened, refusing, sealed
 from zoo.serve.who.seals import Seal
 
-__all__ = ["PART_BYTES", "batch", "complete", "put", "put_part", "verify"]
+__all__ = ["PART_BYTES", "Batch", "File", "batch", "complete", "put", "put_part", "verify"]
 
 OID = "^[0-9a-f]{64}$"
 MOST_FILES, MOST_PARTS = 1000, 10_000

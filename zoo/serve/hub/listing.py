@@ -24,7 +24,7 @@ from zoo.serve.hub.info import USUAL, ModelInfo, chosen
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.view import View
 
-__all__ = ["having_files", "list_models", "list_nothing", "readable", "told_of"]
+__all__ = ["KNOWN", "having_files", "list_models", "list_nothing", "readable", "told_of"]
 
 T = TypeVar("T")
 LOG = logging.getLogger("zoo.serve")
@@ -34,6 +34,7 @@ SHORT = ("downloads", "lastModified", "library_name", "likes", "pipeline_tag", "
 SHOWS = {"expand", "expand[]", "full", "cardData", "config", "securityStatus", "blobs"}
 ORDERS = {"limit", "sort", "direction", "cursor"}
 FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}
+KNOWN = (*sorted(SHOWS | ORDERS | FILTERS),)
 """Parameters that are known. One that is not is a filter that nothing fits."""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BOUND = re.compile(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)", re.IGNORECASE)
@@ -48,7 +49,7 @@ def list_models(ask: Ask) -> Answer:
     """The repositories that fit, last changed first, a page of them."""
     query = ask.call.query
     begin, limit = (_number(query.get(name, "")) for name in ("cursor", "limit"))
-    known = query.keys() <= SHOWS | ORDERS | FILTERS
+    known = query.keys() <= {*KNOWN}
     wanted = _wanted(ask) if known else ()
     found = [each for each, fits in told_of(wanted, lambda each: (each, _fits(ask, each))) if fits]
     found.sort(key=lambda each: each.modified, reverse=True)

@@ -16,7 +16,17 @@ from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
 
-__all__ = ["change_settings", "check_made", "create", "delete", "move"]
+__all__ = [
+    "Created",
+    "Move",
+    "Named",
+    "Settings",
+    "change_settings",
+    "check_made",
+    "create",
+    "delete",
+    "move",
+]
 
 Kind = Literal["model", "dataset", "space", "kernel"]
 

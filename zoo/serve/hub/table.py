@@ -79,47 +79,55 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
+        query=("since", "who", "name", "after", "limit"),
         errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
     ),
     *ABSENT,
     Route(
         method="GET", path="/api/models", scope="listed", handler=listing.list_models,
+        query=listing.KNOWN,
         summary="the repositories that may be read",
     ),
     Route(
         method="POST", path="/api/repos/create", scope="account", handler=repos.create,
+        body=repos.Created,
         errors=(*BODY, "Forbidden", "Conflict"), summary="make an empty repository",
     ),
     Route(
         method="DELETE", path="/api/repos/delete", scope="account", handler=repos.delete,
+        body=repos.Named,
         errors=(*BODY, *WRITE), summary="delete a repository",
     ),
     Route(
-        method="POST", path="/api/repos/move", scope="account", handler=repos.move,
+        method="POST", path="/api/repos/move", scope="account", handler=repos.move, body=repos.Move,
         errors=(*BODY, *WRITE, "Conflict"), summary="give a repository another name",
     ),
     Route(
         method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,
+        body=repos.Settings,
         errors=(*BODY, *WRITE), summary="who may read a repository",
     ),
     Route(
         method="POST", path="/api/validate-yaml", scope="account",
-        handler=commit.validate_yaml, errors=("NoToken", "BadRequest"),
+        handler=commit.validate_yaml, body=commit.Card, errors=("NoToken", "BadRequest"),
         summary="whether the front of a README can be read",
     ),
     Route(
         method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",
-        handler=commit.preupload, errors=(*SEND, "NotImplemented"),
+        handler=commit.preupload,
+        body=commit.Plan, query=("create_pr",), errors=(*SEND, "NotImplemented"),
         summary="how files are to be sent",
     ),
     Route(
         method="POST", path=f"{MODEL}/commit/{{revision}}", scope="write", handler=commit.commit,
+        query=("create_pr",),
         errors=(*SEND, "NotImplemented", "TooSlow", "Conflict", "Moved", "DiskFull"), streams=True,
         summary="add and delete files of a branch",
     ),
     Route(
         method="POST", path=f"{MODEL}/branch/{{branch}}", scope="write",
-        handler=branches.create_branch, errors=(*SEND, "Conflict"), summary="make a branch",
+        handler=branches.create_branch,
+        body=branches.Branch, errors=(*SEND, "Conflict"), summary="make a branch",
     ),
     Route(
         method="DELETE", path=f"{MODEL}/branch/{{branch}}", scope="force",
@@ -127,7 +135,8 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="POST", path=f"{MODEL}/tag/{{revision}}", scope="write",
-        handler=branches.create_tag, errors=(*SEND, "Conflict"), summary="make a tag",
+        handler=branches.create_tag,
+        body=branches.Tag, errors=(*SEND, "Conflict"), summary="make a tag",
     ),
     Route(
         method="DELETE", path=f"{MODEL}/tag/{{tag}}", scope="force", handler=branches.delete_tag,
@@ -138,12 +147,15 @@ HUB: tuple[Route[Hub], ...] = (
         summary="an empty list",
     ) for kind in ("datasets", "spaces")),
     Route(
-        method="GET", path=MODEL, scope="read", handler=info.model_info, errors=REVISION,
+        method="GET", path=MODEL, scope="read", handler=info.model_info,
+        query=("expand", "expand[]", "blobs"), errors=REVISION,
         summary="a repository",
     ),
     Route(
         method="GET", path=f"{MODEL}/revision/{{revision}}", scope="read",
-        handler=info.model_info, errors=REVISION, summary="a repository at a revision",
+        handler=info.model_info,
+        query=("expand", "expand[]", "blobs"), errors=REVISION,
+        summary="a repository at a revision",
     ),
     Route(
         method="GET", path=f"{MODEL}/auth-check", scope="read", handler=info.auth_check,
@@ -155,19 +167,23 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="GET", path=f"{MODEL}/refs", scope="read", handler=refs.list_refs,
+        query=("include_prs",),
         errors=(*REPO, "Busy"), summary="branches and tags",
     ),
     Route(
         method="GET", path=f"{MODEL}/commits/{{revision}}", scope="read",
-        handler=refs.list_commits, errors=REVISION, summary="commits, newest first",
+        handler=refs.list_commits,
+        query=("p", "expand[]"), errors=REVISION, summary="commits, newest first",
     ),
     Route(
         method="GET", path=f"{MODEL}/tree/{{revision}}", scope="read", handler=tree.list_tree,
+        query=("recursive", "expand", "cursor"),
         errors=REVISION, summary="the files of a commit",
     ),
     Route(
         method="GET", path=f"{MODEL}/tree/{{revision}}/{{path...}}", scope="read",
-        handler=tree.list_tree, errors=REVISION, summary="the files of a folder",
+        handler=tree.list_tree,
+        query=("recursive", "expand", "cursor"), errors=REVISION, summary="the files of a folder",
     ),
     Route(
         method="POST", path=f"{MODEL}/paths-info/{{revision}}", scope="read",
@@ -183,41 +199,47 @@ HUB: tuple[Route[Hub], ...] = (
         handler=files.raw, errors=(*REVISION, "Damaged"), summary="a file, or the pointer to it",
     ),
     Route(
-        method="POST", path=f"{LFS}/batch", scope="write", handler=lfs.batch, errors=SENDING,
+        method="POST", path=f"{LFS}/batch", scope="write", handler=lfs.batch,
+        body=lfs.Batch, errors=SENDING,
         summary="where to send large files that are not there yet",
     ),
     Route(
-        method="POST", path=f"{LFS}/verify", scope="write", handler=lfs.verify,
+        method="POST", path=f"{LFS}/verify", scope="write", handler=lfs.verify, body=lfs.File,
         errors=(*SENDING, "EntryNotFound"), summary="whether a file that was sent is there",
     ),
     Route(
-        method="PUT", path="/lfs/objects/{oid}", scope="open", handler=lfs.put, errors=BYTES,
+        method="PUT", path="/lfs/objects/{oid}", scope="open", handler=lfs.put,
+        query=("seal",), errors=BYTES,
         streams=True, summary="a large file",
     ),
     Route(
         method="PUT", path="/lfs/parts/{oid}/{number}", scope="open", handler=lfs.put_part,
+        query=("seal",),
         errors=BYTES, streams=True, summary="a part of one",
     ),
     Route(
         method="POST", path="/lfs/complete/{oid}", scope="open", handler=lfs.complete,
+        query=("seal",),
         errors=BYTES, summary="that all parts were sent",
     ),
     Route(
         method="GET", path=f"{MODEL}/xet-write-token/{{revision}}", scope="write",
-        handler=xet.write_token, errors=SENDING, summary="where to send large files by Xet",
+        handler=xet.write_token, query=("create_pr",), errors=SENDING,
+        summary="where to send large files by Xet",
     ),
     Route(
         method="GET", path="/xet/{space}/v1/chunks/default/{digest}", scope="open",
-        handler=xet.chunks, errors=("InvalidSeal", "Busy"), slow=True,
+        handler=xet.chunks, query=("seal",), errors=("InvalidSeal", "Busy"), slow=True,
         summary="which chunks are here, too",
     ),
     Route(
         method="POST", path="/xet/{space}/v1/xorbs/default/{digest}", scope="open",
-        handler=xet.put_xorb, errors=BYTES, streams=True, summary="some chunks of files",
+        handler=xet.put_xorb, query=("seal",), errors=BYTES, streams=True,
+        summary="some chunks of files",
     ),
     Route(
         method="POST", path="/xet/{space}/v1/shards", scope="open", handler=xet.put_shard,
-        errors=BYTES, streams=True, summary="which chunks are which files",
+        query=("seal",), errors=BYTES, streams=True, summary="which chunks are which files",
     ),
     *ELSEWHERE,
 )  # fmt: skip

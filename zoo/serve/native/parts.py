@@ -27,14 +27,16 @@ from zoo.serve.native.taking import require_sending, small, staged, take, writte
 from zoo.store.disk import Disk
 from zoo.store.sent import FOLDER
 
-__all__ = ["complete", "put_part", "sent_parts"]
+__all__ = ["Whole", "complete", "put_part", "sent_parts"]
 
 MOST = OBJECT_BYTES // UPLOAD_PART_BYTES + 1
 PART = re.compile(r"\d{1,4}-[0-9a-f]{64}")
 PIECE = 256 * 1024
 
 
-class _Whole(msgspec.Struct):
+class Whole(msgspec.Struct):
+    """The BLAKE3 of each part of an object, in order."""
+
     parts: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]], Meta(max_length=MOST)]
 
 
@@ -63,7 +65,7 @@ def complete(ask: Ask, key: str) -> Answer:
     """Keep what was sent in parts; they are gone then, also if it is not what it should be."""
     content, folder = _content(ask, key), _folder(ask, key)
     disk = ask.hub.workspace.store.disk
-    whole = replace(ask.call, body=small(ask.call.pieces, REQUEST_BYTES)).read(_Whole)
+    whole = replace(ask.call, body=small(ask.call.pieces, REQUEST_BYTES)).read(Whole)
     names = [f"{at}-{digits}" for at, digits in enumerate(whole.parts)]
     with alone_in(disk, folder):  # whoever is second finds it done
         if lacking := {*names} - {*disk.names(folder)}:

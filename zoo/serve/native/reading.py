@@ -37,7 +37,7 @@ from zoo.store.listing import ENCODED_AS, name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
 from zoo.store.refs import MARKER, entry_name
 
-__all__ = ["about", "get", "list_folder", "newest", "stat"]
+__all__ = ["Keys", "about", "get", "list_folder", "newest", "stat"]
 
 FORMAT = 2
 """That of the store, as clients see it: they may send manifests encoded."""
@@ -50,7 +50,9 @@ ALL = "*/"
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-class _Keys(msgspec.Struct):
+class Keys(msgspec.Struct):
+    """What is asked for; ``to`` is the name that a push is to move."""
+
     keys: Annotated[list[str], Meta(max_length=STAT_KEYS)]
     to: str = ""
 
@@ -85,7 +87,7 @@ def about(ask: Ask) -> Answer:
 
 def stat(ask: Ask) -> Answer:
     """Size and date of what is there of many keys; with ``to``, if who asks may move that name."""
-    asked = ask.call.read(_Keys)
+    asked = ask.call.read(Keys)
     if asked.to:
         _check_movable(ask, asked.to)
     found = _found(ask, asked.keys)

@@ -25,6 +25,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         path="/zoo/v1/stat",
         scope="listed",
         handler=reading.stat,
+        body=reading.Keys,
         errors=("BadRequest", "NoToken", "Forbidden"),
         summary="the sizes of what is there of many keys",
     ),
@@ -89,6 +90,7 @@ NATIVE: tuple[Route[Hub], ...] = (
         path=f"{PARTS}/{{key...}}",
         scope="account",
         handler=parts.complete,
+        body=parts.Whole,
         streams=True,  # so a token takes a share of the places for what takes long
         errors=(*SEND, "Lacking"),
         summary="that all parts were sent",
