@@ -16,7 +16,7 @@ Importing this package imports nothing heavy: names are resolved on first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zoo.domain.digest import Digest
@@ -62,7 +62,7 @@ def __dir__() -> list[str]:
     return [*__all__, "open"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in ("clone", "init", "open"):
         return getattr(import_module("zoo.facade").Zoo, name)
     if name in _HOMES:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
 from zoo.domain.hierarchy import Hierarchy, InputSize
@@ -325,7 +325,7 @@ class Tracker(Protocol):
     order. Whatever a method raises is reported, the tracker is left out, and the run goes on.
     """
 
-    def start(self, run: Mapping[str, Any], step: int) -> None:
+    def start(self, run: Mapping[str, object], step: int) -> None:
         """A run begins, or goes on after so many steps. ``run`` is what ``zoo runs --json`` prints:
         ``id``, ``base``, ``save``, ``recipe``, ``device``, ``folder``, ….
         """
@@ -336,7 +336,7 @@ class Tracker(Protocol):
     def picture(self, name: str, file: Path) -> None:
         """A picture in the run's folder, PNG: ``samples``, ``curves``, ``confusion``."""
 
-    def finish(self, report: Mapping[str, Any]) -> None:
+    def finish(self, report: Mapping[str, object]) -> None:
         """The run ended: ``status`` is done, interrupted or failed; ``metrics``, ``warning`` and
         ``manifest`` are there when it is done, and ``error`` when it failed.
         """

@@ -185,7 +185,7 @@ def load(group: str, name: str) -> Any:
     return plugin
 
 
-def _instance(group: str, name: str) -> Any:
+def _instance(group: str, name: str) -> object:
     """One of a plugin's class. Raises as `load` does."""
     plugin = load(group, name)
     with blaming(group, name):

@@ -120,7 +120,7 @@ def _interrupted(advice: Advice) -> bool:
     return advice.plan is not None and advice.plan.stopped == "interrupted"
 
 
-def _print(advice: Advice, options: Mapping[str, Any]) -> None:
+def _print(advice: Advice, options: Mapping[str, object]) -> None:
     for line in _leaks(advice, options):
         paragraph(line)
     rows = [*_about(advice.facts), *_suspects(advice.facts)]
@@ -140,7 +140,7 @@ def _print(advice: Advice, options: Mapping[str, Any]) -> None:
         note(f"written to {out}")
 
 
-def _leaks(advice: Advice, options: Mapping[str, Any]) -> Iterator[str]:
+def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
     """What makes later figures wrong, and what to do about it."""
     for leak in advice.facts.leaks:
         pair = leak.example
@@ -290,7 +290,7 @@ def _print_tried(plan: Plan) -> None:
     )
 
 
-def _finetune(advice: Advice, data: str, options: Mapping[str, Any], *more: str) -> str:
+def _finetune(advice: Advice, data: str, options: Mapping[str, object], *more: str) -> str:
     """The command that fine-tunes on ``data``, opened and divided as it was for the advice."""
     words = [f"zoo finetune {quote(advice.base)} --data {quote(data)}"]
     words += in_words(chosen({name: options.get(name) for name in DEFAULTS}))

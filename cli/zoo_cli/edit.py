@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -19,7 +19,7 @@ __all__ = ["edit"]
 @stated_options
 @flag("--force", help="State a figure otherwise, too, that was measured.")
 @note_option
-def edit(name: str, force: bool, as_json: bool, **options: Any) -> None:
+def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
     """State what nobody wrote down of a checkpoint.
 
     That is class names, preprocessing, license, data set, figures. Only what you give changes; the

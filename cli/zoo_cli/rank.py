@@ -89,7 +89,7 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
         sys.exit(STATUS["interrupted"])
 
 
-def _print(ranking: Ranking, options: Mapping[str, Any]) -> None:
+def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
     measured = [(each, each.measured) for each in ranking.networks if each.measured]
     alike = ranking.alike
     if measured:
@@ -190,7 +190,7 @@ def _final(each: Ranked) -> tuple[object, ...]:
     )
 
 
-def _said(ranking: Ranking, options: Mapping[str, Any]) -> Iterator[str]:
+def _said(ranking: Ranking, options: Mapping[str, object]) -> Iterator[str]:
     """What the table comes to, and how to go on."""
     measured = sum(each.measured is not None for each in ranking.networks)
     alike = ranking.alike

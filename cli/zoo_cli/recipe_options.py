@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -69,7 +69,7 @@ def recipe_from(source: str | None, given: Mapping[str, object]) -> Recipe:
     return Recipe.from_json(options) if source is None else Recipe.read(source, **options)
 
 
-def _option(field: Field[Any], default: object = None) -> Callable[[Command], Command]:
+def _option(field: Field[object], default: object = None) -> Callable[[Command], Command]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
     if isinstance(field.default, bool):

@@ -212,7 +212,7 @@ def _cached_release(repository: _Locator) -> Release:
     )
 
 
-def _answer(repository: _Locator) -> Any:
+def _answer(repository: _Locator) -> object:
     """What the hub says of a repository. Asked as `huggingface_hub.HfApi.model_info` asks, whose
     module takes a tenth of a second to import.
     """

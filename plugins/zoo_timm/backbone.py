@@ -175,7 +175,7 @@ def _config(module: nn.Module) -> Json:
     return dict(config)
 
 
-def _model_args(module: nn.Module, arguments: Config) -> dict[str, Any]:
+def _model_args(module: nn.Module, arguments: Config) -> dict[str, object]:
     """As timm reads them; for a pooling that was reset, those that come to the same."""
     model_args = {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
     if (pool := model_args.pop(RESET_POOL, None)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from zoo import packages
 from zoo.domain.catalog import CatalogEntry
@@ -27,5 +28,6 @@ class TimmCatalog:
         if entries is None:
             from zoo_timm.outlines import listed
 
-            entries = list(listed())
+            sizes = known.params()  # of another timm: few networks change theirs
+            entries = [replace(each, params=sizes.get(each.architecture)) for each in listed()]
         return with_published(entries)

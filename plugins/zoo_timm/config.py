@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from zoo.domain.arguments import (
     Fits,
@@ -208,7 +207,7 @@ def _says_imagenet(pretrained_cfg: Config, num_classes: object) -> bool:
     return bool(last) and (last == "1") == (num_classes in (None, 1000))
 
 
-def checked(arguments: Config) -> dict[str, Any]:
+def checked(arguments: Config) -> dict[str, object]:
     """``arguments``, all of which are known, and within bounds."""
     passed_on(arguments, FITS, "timm")
     return dict(arguments)

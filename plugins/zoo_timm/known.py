@@ -1,7 +1,8 @@
 """What is known of timm's architectures without importing timm, which takes seconds.
 
 ``outlines.zip`` comes with zoo and is made by ``python -m zoo_timm.outlines``. It is for one
-version of timm; of any other nothing is known here, and whoever asks builds the network.
+version of timm. With any other one nothing is taken from it unseen: whoever asks builds the
+network. It still tells which network to try (`fitting`), and sizes in a listing (`params`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ __all__ = [
     "fitting",
     "made_for",
     "outline",
+    "params",
     "read_config",
 ]
 
@@ -68,6 +70,11 @@ def made_for() -> str:
 @cache
 def outline(architecture: str) -> Outline | None:
     """What the installed timm builds under that name; None if nothing is known."""
+    return _outline(OUTLINES, architecture) if _is_current() else None
+
+
+@cache
+def _outline(_file: Path, architecture: str) -> Outline | None:
     with _archive() as archive:
         names = _members(archive) if archive else []
         # Members are sorted, each named by its first architecture: the last that is not behind.
@@ -84,18 +91,28 @@ def architectures() -> tuple[str, ...] | None:
 
 def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     """The architectures that have exactly these tensors, with any number of outputs; where there is
-    none, those that have them but for the head, which is missing or another.
+    none, those that have them but for the head, which is missing or another. With another timm than
+    the outlines are of they are those to try: building shows whether they still are so.
     """
     if len(shapes) > MOST_TENSORS:
         return ()
     found, hashes = [], {name: _hash(name, shape) for name, shape in shapes.items()}
-    for heads, bodies in _by_body(OUTLINES, made_for()):
+    for heads, bodies in _by_body(OUTLINES):
         for name in bodies.get(_sum(hashes, heads), ()):
-            known = outline(name)
+            known = _outline(OUTLINES, name) if _is_built(name) else None
             if known and _body(shapes, heads) == _body(known.shapes, heads):
                 found.append((name, known.fits(shapes) is not None))
     whole = tuple(name for name, fits in found if fits)
     return tuple(sorted(whole or {name for name, _ in found}))
+
+
+def _is_built(architecture: str) -> bool:
+    """Whether the installed timm has it."""
+    if _is_current():
+        return True
+    from timm import is_model
+
+    return bool(is_model(architecture))
 
 
 def by_body(outlines: Mapping[str, Outline]) -> list[tuple[tuple[str, ...], dict[str, list[str]]]]:
@@ -130,9 +147,7 @@ def _names(_file: Path, _made_for: str) -> tuple[str, ...]:
 
 
 @cache
-def _by_body(
-    _file: Path, _made_for: str
-) -> tuple[tuple[tuple[str, ...], Mapping[str, Sequence[str]]], ...]:
+def _by_body(_file: Path) -> tuple[tuple[tuple[str, ...], Mapping[str, Sequence[str]]], ...]:
     with _archive() as archive:
         found = json.loads(archive.read(BODIES)) if archive else []
     return tuple((tuple(heads), bodies) for heads, bodies in found)
@@ -141,7 +156,7 @@ def _by_body(
 def _batches() -> Iterator[dict[str, Any]]:
     """The outlines of all architectures, as JSON; None of those that have none."""
     with _archive() as archive:
-        if archive is not None:
+        if archive is not None and _is_current():
             for member in _members(archive):
                 yield json.loads(archive.read(member))
 
@@ -150,15 +165,23 @@ def entries() -> list[CatalogEntry] | None:
     """What the installed timm lists, with the parameters of each network; None if that is not
     known.
     """
-    with _archive() as archive:
-        if archive is None:
-            return None
-        rows = json.loads(archive.read(CATALOG))
-    catalog = (CatalogEntry(**tuples(row)) for row in rows)
+    if not _is_current():
+        return None
+    catalog = (CatalogEntry(**tuples(row)) for row in _listing())
     return [
         replace(entry, location=Location("hub", entry.hub_id)) if entry.hub_id else entry
         for entry in catalog
     ]
+
+
+def params() -> dict[str, int]:
+    """The number of parameters of each architecture that the timm had which outlines are of."""
+    return {row["architecture"]: row["params"] for row in _listing() if row["params"]}
+
+
+def _listing() -> list[dict[str, Any]]:
+    with _archive() as archive:
+        return json.loads(archive.read(CATALOG)) if archive else []
 
 
 def _members(archive: ZipFile) -> list[str]:
@@ -167,12 +190,18 @@ def _members(archive: ZipFile) -> list[str]:
 
 @contextmanager
 def _archive() -> Iterator[ZipFile | None]:
-    """The outlines, if they are of the installed timm."""
+    """The outlines, of whichever timm; None where there are none."""
     if not OUTLINES.is_file():
         yield None
         return
     with ZipFile(OUTLINES) as archive:
-        yield archive if archive.comment.decode() == made_for() else None
+        yield archive
+
+
+def _is_current() -> bool:
+    """Whether the outlines are of the installed timm."""
+    with _archive() as archive:
+        return archive is not None and archive.comment.decode() == made_for()
 
 
 def read_config(config: Config) -> Network | None:

@@ -128,11 +128,11 @@ def _fitted_patches(
 
 def _arguments(
     name: str, image_size: tuple[int, int] | None, channels: int | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What timm must be told for a size and channels that are not the network's own."""
     config = timm.get_pretrained_cfg(name)
     own_channels, *own_size = config.input_size if config else (3, 0, 0)
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, object] = {}
     if image_size and config and config.fixed_input_size and tuple(own_size) != image_size:
         overrides["img_size"] = image_size
     if channels and channels != own_channels:

@@ -161,8 +161,8 @@ class _NumbersOnCpu(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Any, types: object, args: Any = (), kwargs: dict[str, object] | None = None
+    ) -> object:
         if func in (torch.arange, torch.tensor):
             kwargs = {**(kwargs or {}), "device": "cpu"}
         return func(*args, **(kwargs or {}))

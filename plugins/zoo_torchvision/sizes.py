@@ -65,7 +65,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Ten
     return fitted
 
 
-def replaced_input(module: nn.Module) -> dict[str, tuple[Any, ...]]:
+def replaced_input(module: nn.Module) -> dict[str, tuple[object, ...]]:
     """The input layer as a row of ``replaced``, if it is not torchvision's own."""
     path = _input_layer(module)
     conv = cast(nn.Conv2d, module.get_submodule(path))

@@ -42,7 +42,7 @@ class AimTracker:
         """See `zoo.contracts.Tracker.picture`."""
         self._run.track(aim.Image(str(file)), name=name)
 
-    def finish(self, report: Mapping[str, Any]) -> None:
+    def finish(self, report: Mapping[str, object]) -> None:
         """See `zoo.contracts.Tracker.finish`."""
         self._run["status"] = report["status"]
         self._run.close()

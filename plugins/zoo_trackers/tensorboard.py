@@ -49,7 +49,7 @@ class TensorboardTracker:
         with Image.open(file) as image:
             self._writer.add_image(name, np.asarray(image.convert("RGB")), dataformats="HWC")
 
-    def finish(self, report: Mapping[str, Any]) -> None:
+    def finish(self, report: Mapping[str, object]) -> None:
         """See `zoo.contracts.Tracker.finish`."""
         if report["status"] == "done":
             self._events.add_summary(self._end)

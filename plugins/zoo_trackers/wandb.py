@@ -34,7 +34,7 @@ class WandbTracker:
         """See `zoo.contracts.Tracker.picture`."""
         self._run.log({name: wandb.Image(str(file))})
 
-    def finish(self, report: Mapping[str, Any]) -> None:
+    def finish(self, report: Mapping[str, object]) -> None:
         """See `zoo.contracts.Tracker.finish`."""
         self._run.summary.update({key: v for key, v in report.items() if key != "metrics"})
         self._run.finish(exit_code=0 if report["status"] == "done" else 1)

@@ -97,7 +97,7 @@ ORDER = tuple(name for _, rows in TABLE for name in rows)
 RGB = 3
 
 
-def checked(arguments: Config) -> dict[str, Any]:
+def checked(arguments: Config) -> dict[str, object]:
     """``arguments``, all of which are known, and within bounds."""
     passed_on(arguments, FITS, "transformers")
     return dict(arguments)
@@ -166,7 +166,7 @@ def _rows(config: Config, kind: str) -> tuple[list[Architecture], bool]:
     return rows, encoder
 
 
-def _defaults(kind: str) -> dict[str, Any]:
+def _defaults(kind: str) -> dict[str, object]:
     """Values of the fields in `FITS` that a configuration has where it states none."""
     try:
         from transformers import CONFIG_MAPPING
@@ -192,7 +192,7 @@ def _nearest(
     """The row that is the likeliest, and the values that are other than its own."""
     theirs = {name: stated.get(name, value) for name, value in defaults.items()}
 
-    def differing(row: Architecture) -> dict[str, Any]:
+    def differing(row: Architecture) -> dict[str, object]:
         ours = {**defaults, **row.config}
         if row.family.sized:
             ours["image_size"] = row.size

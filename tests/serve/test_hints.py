@@ -256,7 +256,7 @@ def test_who_waits_for_chunks_keeps_nobody_else_waiting(
             while len(begun) < 2:
                 time.sleep(0.01)
             time.sleep(0.5)  # all the others have come
-            asked = http.client.HTTPConnection(served.url.partition("://")[2], timeout=5)
+            asked = http.client.HTTPConnection(served.url.partition("://")[2], timeout=60)
             with closing(asked):
                 asked.request("GET", "/healthz")
                 assert asked.getresponse().status == 200

@@ -165,7 +165,7 @@ def test_it_answers_soon(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
         assert json.loads("".join(lines))["url"].startswith("http://127.0.0.1:")
         time.sleep(0.1)
-    assert seconds < 1.5
+    assert seconds < 3
 
 
 def test_nobodys_text_makes_a_line_of_the_log() -> None:

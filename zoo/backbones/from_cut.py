@@ -26,7 +26,7 @@ from zoo.domain.hierarchy import Hierarchy
 
 __all__ = ["CutInputs", "FromCut", "entry_of"]
 
-CutInputs = tuple[tuple[Any, ...], dict[str, Any]]
+CutInputs = tuple[tuple[Any, ...], dict[str, object]]
 """Positional and keyword arguments of the first module above a cut."""
 
 Nested = TypeVar("Nested")

@@ -10,7 +10,6 @@ import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +179,7 @@ def _are_new(outputs: Sequence[object], read: set[int]) -> bool:
     return len(storages) == len(outputs) and not storages & read
 
 
-_Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+_Inputs = tuple[tuple[object, ...], dict[str, object]]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

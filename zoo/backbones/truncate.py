@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from zoo.errors import Unsupported
 
 __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
 
-Hook = Callable[..., Any]
+Hook = Callable[..., object]
 
 
 class _AllReached(Reached):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption
@@ -49,7 +49,7 @@ def checked(cls: type[T]) -> type[T]:
     return cls
 
 
-def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
+def _checking(method: Callable[..., object]) -> Callable[..., object]:
     signature = inspect.signature(method)
 
     @wraps(method)
@@ -112,7 +112,7 @@ def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[st
         _check(name, value, _said(known[name]))
 
 
-def _order(method: Callable[..., Any], signature: inspect.Signature) -> str:
+def _order(method: Callable[..., object], signature: inspect.Signature) -> str:
     """How a method is called, where several arguments have a place."""
     first = inspect.Parameter.POSITIONAL_OR_KEYWORD
     names = [name for name, each in signature.parameters.items() if each.kind is first]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from zoo.domain.manifest import FORMAT, UNKNOWN, Manifest
 from zoo.domain.plain import Json
@@ -35,7 +34,7 @@ def described(raw: Mapping[str, object]) -> Manifest:
     """
     if raw["format"] != FORMAT:
         raise Unsupported(f"description format {raw['format']}; this program reads {FORMAT}")
-    blank: dict[str, Any] = {"weights": [], "files": [], "metrics": {}, "parents": []}
+    blank: dict[str, object] = {"weights": [], "files": [], "metrics": {}, "parents": []}
     if UNKNOWN in raw:  # versions before pass it over
         blank["provenance"] = {"preprocessing": raw[UNKNOWN]}
     manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})

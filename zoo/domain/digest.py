@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Self
 
 from zoo.errors import InvalidReference
 
@@ -40,7 +40,7 @@ class Digest(str):
         """
         return cls.parse(f"{algorithm}:{digits}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.algorithm, self.hex)  # else it would be copied as one text
 
     @classmethod

@@ -415,7 +415,7 @@ def _listed(value: object) -> object:
 
 def read_document(
     data: bytes, kind: str, deepest: int, formats: Sequence[int]
-) -> tuple[dict[str, Any], int]:
+) -> tuple[dict[str, object], int]:
     """The values of a document beside manifests, nested at most so deep, and its format.
 
     Raises:

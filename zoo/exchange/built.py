@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -77,7 +76,7 @@ class Built:
     module: nn.Module
     state: Mapping[str, torch.Tensor]
     taken: ImportReport
-    saved: Mapping[str, Any]
+    saved: Mapping[str, object]
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors under the network's own names."""

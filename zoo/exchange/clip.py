@@ -28,7 +28,7 @@ TOWERS = {
     (48, 1664): ("gigantic", 104),
 }
 """timm's word for a vision tower of so many layers of such a width, and the width of its heads."""
-OWN: Mapping[str, Any] = {
+OWN: Mapping[str, object] = {
     "ls_init_value": None,
     "attentional_pool": False,
     "no_ln_pre": False,
@@ -83,7 +83,7 @@ def read(config: Mapping[str, Any], file: str) -> Network:
     )
 
 
-def _trunk(vision: Mapping[str, Any], file: str) -> Json:
+def _trunk(vision: Mapping[str, object], file: str) -> Json:
     """Options of a tower that is a network of timm's, as open_clip builds it.
 
     A projection of open_clip's own is behind the trunk, which is kept without it. Without one, the
@@ -103,7 +103,7 @@ def _trunk(vision: Mapping[str, Any], file: str) -> Json:
     }
 
 
-def _tower(model: Mapping[str, Any], vision: Mapping[str, Any], file: str) -> str:
+def _tower(model: Mapping[str, object], vision: Mapping[str, Any], file: str) -> str:
     """Timm's name of open_clip's own vision tower."""
     for name, usual in OWN.items():
         if vision.get(name, usual) != usual:
@@ -123,7 +123,9 @@ def _tower(model: Mapping[str, Any], vision: Mapping[str, Any], file: str) -> st
     return f"vit_{size}_patch{patch}_clip_{gelu}{image}"
 
 
-def _preprocessing(vision: Mapping[str, Any], how: Mapping[str, Any], file: str) -> Preprocessing:
+def _preprocessing(
+    vision: Mapping[str, object], how: Mapping[str, Any], file: str
+) -> Preprocessing:
     if how.get("resize_mode", "shortest") not in ("shortest", "squash"):
         raise Unsupported(
             f"{file} has the 'resize_mode' {how['resize_mode']!r:.40}, which zoo does not have"

@@ -62,7 +62,7 @@ class FileRecord:
     best: str = ""
 
 
-def file_record(saved: Mapping[str, Any]) -> FileRecord:
+def file_record(saved: Mapping[str, object]) -> FileRecord:
     """What is ``saved`` beside weights."""
     own = {key: named_architecture({key: saved[key]}) for key in ARCHITECTURE if key in saved}
     own |= {key: named_architecture(saved[key]) for key in RECORDS if key in saved}
@@ -131,7 +131,7 @@ def when_saved(moment: Moment | None, inside: FileRecord) -> tuple[int | None, i
     return epoch, step
 
 
-def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
+def _monitored(saved: Mapping[str, object]) -> dict[str, float]:
     """The figure that Lightning's callback has of the very weights that it saves."""
     for state in _callbacks(saved):
         name = state.get("monitor")
@@ -141,7 +141,7 @@ def _monitored(saved: Mapping[str, Any]) -> dict[str, float]:
     return {}
 
 
-def _best(saved: Mapping[str, Any]) -> str:
+def _best(saved: Mapping[str, object]) -> str:
     """The file that Lightning's callback calls the best: of the path its last part alone."""
     for state in _callbacks(saved):
         path = state.get("best_model_path")
@@ -150,7 +150,7 @@ def _best(saved: Mapping[str, Any]) -> str:
     return ""
 
 
-def _callbacks(saved: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _callbacks(saved: Mapping[str, object]) -> Iterator[Mapping[str, Any]]:
     """The states of Lightning's callbacks."""
     callbacks = saved.get("callbacks")
     states = callbacks.values() if isinstance(callbacks, Mapping) else ()

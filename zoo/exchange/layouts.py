@@ -182,7 +182,7 @@ def _zoo(config: Mapping[str, Any]) -> Layout:
 
 
 def _configured(
-    plugin: str, config: Mapping[str, Any], processor: Mapping[str, Any], names: Sequence[str]
+    plugin: str, config: Mapping[str, object], processor: Mapping[str, object], names: Sequence[str]
 ) -> Layout:
     known = plugins.known(plugin)
     with plugins.blaming("zoo.backbones", plugin):
@@ -198,7 +198,7 @@ def _configured(
     return Layout(plugin=plugin, network=network)
 
 
-def _open_clip(config: Mapping[str, Any], there: Collection[str]) -> Layout:
+def _open_clip(config: Mapping[str, object], there: Collection[str]) -> Layout:
     own = tuple(name for name in CLIP_WEIGHTS if name in there)
     network = clip.read(config, OPEN_CLIP)
     return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)

@@ -83,7 +83,7 @@ class Metadata:
         return any(getattr(self, each.name) for each in fields(self)[1:])
 
 
-def metadata_of_checkpoint(saved: Mapping[Any, Any], architecture: str) -> Metadata:
+def metadata_of_checkpoint(saved: Mapping[Any, object], architecture: str) -> Metadata:
     """What a training script has kept beside the weights in its checkpoint."""
     kept = list(records(saved))
     said = {name: _first(kept, name) for name in NAMES}
@@ -127,7 +127,7 @@ def metadata_of_options(options: StatedOptions) -> Metadata:
     )
 
 
-def image_size_in(record: Mapping[Any, Any]) -> tuple[int, int] | None:
+def image_size_in(record: Mapping[object, object]) -> tuple[int, int] | None:
     """Height and width that a record of a training script has; None if it has none."""
     size: tuple[int, int] | None = _first([("", record)], "image_size")[1]
     return size
@@ -164,7 +164,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return names
 
 
-def records(saved: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+def records(saved: Mapping[object, object]) -> Iterator[tuple[str, Mapping[object, object]]]:
     """What was kept in a checkpoint, in the order in which it is believed, each with its key; none
     of the checkpoint itself.
     """
@@ -178,7 +178,7 @@ def records(saved: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]
     yield "", saved
 
 
-def _is_timm(record: Mapping[Any, Any], architecture: str) -> bool:
+def _is_timm(record: Mapping[object, object], architecture: str) -> bool:
     """Whether timm's script was run with it, for that network: what is not said there is as the
     network has it. That of a pretrained tag is another one.
     """
@@ -186,14 +186,14 @@ def _is_timm(record: Mapping[Any, Any], architecture: str) -> bool:
     return plain and {"mean", "std", "crop_pct", "interpolation"} <= record.keys()
 
 
-def _model(record: Mapping[Any, Any]) -> tuple[str, str]:
+def _model(record: Mapping[object, object]) -> tuple[str, str]:
     """The architecture, and the pretrained tag."""
     model = record.get("model")
     name, _, tag = (model if isinstance(model, str) else "").removeprefix("timm/").partition(".")
     return name, tag
 
 
-def _first(records: Sequence[tuple[str, Mapping[Any, Any]]], what: str) -> tuple[str, Any]:
+def _first(records: Sequence[tuple[str, Mapping[object, object]]], what: str) -> tuple[str, Any]:
     """The first value that makes sense, and the key of the checkpoint that it is under."""
     read = READ[what]
     values = (

@@ -120,7 +120,7 @@ def _preprocessing(
     return how, sources
 
 
-def _changes(facts: Metadata, channels: int) -> dict[str, Any]:
+def _changes(facts: Metadata, channels: int) -> dict[str, object]:
     values_of = ((name, getattr(facts, name)) for name in SETTINGS)
     said = {name: value for name, value in values_of if value is not None and value != ()}
     for name in ("mean", "std"):

@@ -27,7 +27,7 @@ TIMM, KWARGS = "timm", "model_kwargs"
 DIGITS = 100
 """Letters of what a YAML file may mean as a number."""
 
-Saved = Mapping[Any, Any]
+Saved = Mapping[Any, object]
 
 
 def as_built(path: Path, saved: Saved, plugin: str, architecture: str) -> Surgery | None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -51,7 +50,7 @@ class Read:
     key: str = ""
     others: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    saved: Mapping[str, Any] = field(default_factory=dict)
+    saved: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_state(path: Path, key: str | None = None) -> Read:
@@ -87,7 +86,7 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(path: Path) -> object:
     try:
         with UNPICKLING, warnings.catch_warnings():
             # Of other pickle protocols, and of what it refuses: what counts is whether it loads.
@@ -106,7 +105,7 @@ def _unpickle(path: Path) -> Any:
         raise InvalidWeights(path, CUT_OFF if ended(path, error) else ODD) from error
 
 
-def _read(path: Path, saved: Any, key: str | None) -> Read:
+def _read(path: Path, saved: object, key: str | None) -> Read:
     """The set of weights among all that is ``saved``."""
     if not isinstance(saved, Mapping):
         raise InvalidWeights(path, f"holds a {type(saved).__name__}, not a set of named tensors")
@@ -133,7 +132,7 @@ def _read(path: Path, saved: Any, key: str | None) -> Read:
     )
 
 
-def _under(path: Path, saved: Mapping[Any, Any], prefix: str) -> Read | None:
+def _under(path: Path, saved: Mapping[object, object], prefix: str) -> Read | None:
     """Of the likeliest set of weights those whose names begin with ``prefix``, if there are any."""
     with suppress(InvalidWeights):
         read = _read(path, saved, None)
@@ -142,7 +141,7 @@ def _under(path: Path, saved: Mapping[Any, Any], prefix: str) -> Read | None:
     return None
 
 
-def _wrapper(saved: Mapping[Any, Any]) -> str | None:
+def _wrapper(saved: Mapping[object, object]) -> str | None:
     return next((key for key in WRAPPERS if isinstance(saved.get(key), Mapping)), None)
 
 
@@ -161,7 +160,10 @@ def _holds_weights(value: object) -> bool:
 
 
 def _why_no_weights(
-    saved: Mapping[Any, Any], taken: Sequence[str], found: Mapping[Any, Any], others: Sequence[str]
+    saved: Mapping[object, object],
+    taken: Sequence[str],
+    found: Mapping[object, object],
+    others: Sequence[str],
 ) -> str:
     """Why the weights in a file cannot be told; and the option that helps, if one does."""
     if found.keys() >= OPTIMIZER or (not taken and _is_state_of_training(saved)):
@@ -172,13 +174,13 @@ def _why_no_weights(
     return f"{reason}; {_keys(saved)}" if saved else reason
 
 
-def _is_state_of_training(saved: Mapping[Any, Any]) -> bool:
+def _is_state_of_training(saved: Mapping[object, object]) -> bool:
     """Whether what a file holds is an optimizer's state, and no weights."""
     of_optimizer = any(isinstance(v, Mapping) and v.keys() >= OPTIMIZER for v in saved.values())
     return of_optimizer and not any(map(_holds_weights, saved.values()))
 
 
-def _keys(saved: Mapping[Any, Any]) -> str:
+def _keys(saved: Mapping[object, object]) -> str:
     """The keys of a file for a message: those that --key takes, and the others."""
     good = [str(name) for name, value in saved.items() if _holds_weights(value)]
     rest = [str(name) for name in saved if str(name) not in good]

@@ -142,7 +142,7 @@ class _Cluster:
         task = self._ray.remote(**self._asked, max_retries=0)(_task)
         os.umask(mask := os.umask(0o077))
         begin = partial(task.remote, self._threads, mask)
-        busy = dict[Any, tuple[K, Callable[[], T], int]]()
+        busy = dict[object, tuple[K, Callable[[], T], int]]()
         try:
             while True:
                 while len(busy) < self._places() and (trial := next(waiting, None)):
@@ -162,12 +162,12 @@ class _Cluster:
             for reference in busy:
                 self._ray.cancel(reference, force=True)
 
-    def _result(self, reference: Any) -> tuple[Any, Exception | None] | None:
+    def _result(self, reference: object) -> tuple[Any, Exception | None] | None:
         """What a task gave; None where its worker, or its node, was killed."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            found: tuple[Any, Exception | None] = self._ray.get(reference)
+            found: tuple[object, Exception | None] = self._ray.get(reference)
         except RayTaskError as error:  # not of the trial, which answers what it raises
             return None, RuntimeError(str(error))
         except RayError:

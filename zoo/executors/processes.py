@@ -108,7 +108,7 @@ class _Worker:
     def result(self) -> tuple[Any, Exception | None] | None:
         """What the trial gave, or raised; None where the process was killed."""
         try:
-            found: tuple[Any, Exception | None] = self.pipe.recv()
+            found: tuple[object, Exception | None] = self.pipe.recv()
         except (EOFError, ConnectionError):
             self.stop()
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
@@ -114,7 +114,7 @@ class RemoteDetails(Result):
     name: str
     remotes: tuple[str, ...]
     at_remotes: tuple[AtRemote, ...]
-    indexed: Mapping[str, Any]
+    indexed: Mapping[str, object]
     pull: str
 
     def to_json(self) -> Json:

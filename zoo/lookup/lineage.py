@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -71,7 +71,7 @@ class Step(Result):
     architecture: str | None = None
     created: str | None = None
     license: str | None = None
-    freeze: Mapping[str, Any] | None = None
+    freeze: Mapping[str, object] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     source: str | None = None
     author: str | None = None

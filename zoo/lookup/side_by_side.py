@@ -217,7 +217,7 @@ def _options(recorded: Mapping[str, object]) -> Json:
     return {**recipe, **idle, "data": data_name(str(recipe.get("data", "")))}
 
 
-def _seeds(recipe: Mapping[str, Any] | None) -> tuple[int, ...]:
+def _seeds(recipe: Mapping[str, object] | None) -> tuple[int, ...]:
     seed = None if recipe is None else recipe["seed"]
     return (seed,) if isinstance(seed, int) else ()  # anybody may have written it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from zoo.domain.result import Result
 
@@ -38,7 +38,7 @@ class Outcome(Result):
 
     name: str
     kind: Literal["probe", "training"]
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     score: float
     low: float
     high: float

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, select
 
@@ -296,7 +295,7 @@ def parents(connection: Connection, digest: Digest) -> list[Digest]:
     return sorted(Digest.parse(found) for found in connection.scalars(statement))
 
 
-def _reference(row: Row[Any]) -> Reference:
+def _reference(row: Row[object]) -> Reference:
     return Reference(row.namespace, row.name, row.tag)
 
 

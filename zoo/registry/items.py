@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -275,7 +274,7 @@ def _wanted(connection: sa.Connection, kind: str, scope: Scope) -> Iterator[Colu
 
 
 @cache
-def _statement(kind: str, refs: Condition) -> sa.Select[Any]:
+def _statement(kind: str, refs: Condition) -> sa.Select[object]:
     """What reads them. To make it takes several times as long as to carry it out."""
     ref = schema.ref if kind == CHECKPOINT else schema.remote_ref
     checkpoint, entry = schema.checkpoint, OTHER
@@ -356,7 +355,7 @@ def _add_measures(connection: sa.Connection, rows: Rows) -> None:
     insert_many(connection, schema.measure, measures)
 
 
-def _evaluated(evaluations: list[sa.Row[Any]], stated: Columns, *, any_own: bool) -> Columns:
+def _evaluated(evaluations: list[sa.Row[object]], stated: Columns, *, any_own: bool) -> Columns:
     """Figures of the newest evaluation on each data; in the place of those that are only ``stated``
     the newest that was measured; of a checkpoint without any own ones, all of the newest.
     """
@@ -396,9 +395,9 @@ def _terms(connection: sa.Connection, rows: Rows) -> list[tuple[int, str]]:
 
 def _of_manifests(
     connection: sa.Connection, table: sa.Table, rows: Rows
-) -> dict[str, list[sa.Row[Any]]]:
+) -> dict[str, list[sa.Row[object]]]:
     """What a table has of the checkpoints of some items."""
-    of_manifest: defaultdict[str, list[sa.Row[Any]]] = defaultdict(list)
+    of_manifest: defaultdict[str, list[sa.Row[object]]] = defaultdict(list)
     if manifests := {row["manifest"] for row in rows if row["manifest"]}:
         for each in connection.execute(sa.select(table).where(among(table.c.manifest, manifests))):
             of_manifest[each.manifest].append(each)

@@ -84,7 +84,7 @@ def matching(
     columns: Sequence[ColumnElement[Any]],
     at_most: int | None,
     seen: Seen | None,
-) -> Select[Any]:
+) -> Select[object]:
     """Some columns of ``at_most`` so many that match, in any order."""
     rows: FromClause = ITEM
     terms = wanted(query)
@@ -140,7 +140,7 @@ def _in_order(
 
 def _shortest(
     connection: Connection, lists: list[Select[tuple[int]]], having: Wanted, most: int
-) -> Sequence[Any] | None:
+) -> Sequence[object] | None:
     """The shortest of the lists, and of that of what has the terms; None if all are longer than
     ``most``.
     """
@@ -156,7 +156,7 @@ def _shortest(
     return None if shortest is None else connection.scalars(shortest).all()
 
 
-def _count(connection: Connection, rows: Select[Any]) -> int:
+def _count(connection: Connection, rows: Select[object]) -> int:
     return connection.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 

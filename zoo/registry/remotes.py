@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
@@ -120,7 +119,7 @@ def _row(remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest]
     }
 
 
-def _read(row: Row[Any]) -> RemoteRef:
+def _read(row: Row[object]) -> RemoteRef:
     return RemoteRef(
         remote=row.remote,
         ref=Reference(row.namespace, row.name, row.tag),

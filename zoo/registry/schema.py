@@ -6,8 +6,6 @@ are text with their algorithm. A change here needs a migration; a test compares 
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from zoo.registry.sql import POSTGRESQL, Text, Whole
@@ -46,7 +44,7 @@ metadata = sa.MetaData(
 )
 
 
-def _preprocessing() -> tuple[sa.Column[Any], ...]:
+def _preprocessing() -> tuple[sa.Column[object], ...]:
     # none_as_null: an unknown value must be SQL NULL, or coalesce() would take it for a known one.
     return (
         sa.Column("channels", Whole),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true
 
@@ -278,7 +278,7 @@ def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str
 
 
 def _to_found(
-    row: Row[Any], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
+    row: Row[object], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> Found:
     columns = dict(row._mapping)
     return Found(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -46,7 +45,7 @@ def is_seen(table: sa.FromClause, seen: Seen | None) -> Condition:
     )
 
 
-def _is_named(name: sa.ColumnElement[Any], seen: Seen) -> Condition:
+def _is_named(name: sa.ColumnElement[object], seen: Seen) -> Condition:
     namespace = sa.func.substr(name, 1, position(name, "/") - 1)
     told = [
         (among(column, paths), sa.literal(shown))

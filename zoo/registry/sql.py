@@ -150,7 +150,7 @@ def _literal(value: str) -> sa.ColumnElement[str]:
     return sa.bindparam(None, value, sa.String, unique=True)
 
 
-class _Many(sa.TypeDecorator[list[Any]]):
+class _Many(sa.TypeDecorator[list[object]]):
     """Many values as one parameter."""
 
     impl = sa.String
@@ -167,7 +167,7 @@ class _Many(sa.TypeDecorator[list[Any]]):
             sa.ARRAY(sa.BigInteger if self.kind is sa.Integer else sa.String)
         )
 
-    def process_bind_param(self, value: list[Any] | None, dialect: sa.Dialect) -> Any:
+    def process_bind_param(self, value: list[object] | None, dialect: sa.Dialect) -> object:
         return json.dumps(value) if dialect.name == SQLITE else value
 
 
@@ -186,7 +186,7 @@ class _Among(Test):
     inherit_cache = True
 
 
-class _Each(FunctionElement[Any]):
+class _Each(FunctionElement[object]):
     inherit_cache = True
 
 
@@ -216,7 +216,7 @@ TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
 
 
 def _say(template: str) -> Any:
-    def said(element: FunctionElement[Any], compiler: SQLCompiler, **options: object) -> str:
+    def said(element: FunctionElement[object], compiler: SQLCompiler, **options: object) -> str:
         return template.format(*(compiler.process(part, **options) for part in element.clauses))
 
     return said

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import pytest
 import torch
@@ -220,7 +219,7 @@ class BackboneSuite:
         """Of another size, or other channels: the network says what it takes, and can be traced."""
         for network in networks:
             how, state = backbone.preprocessing(network.module), network.module.state_dict()
-            wanted: list[dict[str, Any]] = [{"channels": count} for count in variants.CHANNELS]
+            wanted: list[dict[str, object]] = [{"channels": count} for count in variants.CHANNELS]
             wanted += [{"image_size": size} for size in variants.sizes_of(how)]
             for each in wanted:
                 module = variants.check_adapted(backbone, network.architecture, state, **each)

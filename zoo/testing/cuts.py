@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ __all__ = ["check_cuts", "proves_cut"]
 SEED = 0
 
 Nested = TypeVar("Nested")
-Inputs = tuple[Any, ...]
+Inputs = tuple[object, ...]
 """Positional and keyword arguments of a call."""
 
 CallOutputs = dict[nn.Module, list[object]]

@@ -75,7 +75,7 @@ def check_adapted(
 def check_config(backbone: Backbone, architecture: str, module: nn.Module, outputs: int) -> None:
     """Assert that ``export_config`` gives plain data that tells of the checkpoint's own classes."""
 
-    def config(classes: tuple[str, ...]) -> dict[str, Any]:
+    def config(classes: tuple[str, ...]) -> dict[str, object]:
         manifest = m.Manifest(
             backbone=m.Backbone(plugin="any", architecture=architecture),
             head=m.Head(kind="native", num_classes=outputs),

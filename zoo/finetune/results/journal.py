@@ -82,7 +82,7 @@ def new_run(
     prepared: Prepared,
     save: str,
     log: Log = (),
-    asked: Mapping[str, Any] | None = None,
+    asked: Mapping[str, object] | None = None,
     note: str = "",
 ) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:

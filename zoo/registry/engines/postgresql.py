@@ -103,7 +103,7 @@ def shown(url: URL) -> str:
     return f"the database {url.database or ''} at {host}"
 
 
-def _configure(session: Session[Any], _record: object) -> None:
+def _configure(session: Session[object], _record: object) -> None:
     from psycopg.types.string import StrDumperUnknown, TextLoader
 
     class Dumper(StrDumperUnknown):
@@ -127,6 +127,6 @@ def _to_json(value: object) -> str:
     return ESCAPED.sub(lambda found: KEPT if found[1] == "u0000" else found[0], text)
 
 
-def _from_json(text: str | bytes) -> Any:
+def _from_json(text: str | bytes) -> object:
     written = text if isinstance(text, str) else text.decode()
     return json.loads(written.replace(KEPT, "\\u0000"))

@@ -136,7 +136,7 @@ def matrix_of(run: Run) -> Matrix | None:
     return matrix if sound and [*map(len, matrix.counts)] == square else None
 
 
-def read_json(path: Path, limit: int, kind: Any) -> Any:
+def read_json(path: Path, limit: int, kind: object) -> Any:
     """A file of a run as a value of a kind; None if it is not there, damaged, or too large."""
     try:
         return msgspec.json.decode(read_regular(path, limit), type=kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
@@ -94,7 +94,7 @@ class Token(Result):
 class _Said(NamedTuple):
     """A token as it is kept, the teams of its account, and what was said of a repository."""
 
-    row: Row[Any] | None
+    row: Row[object] | None
     teams: frozenset[str]
     rules: Rules
 
@@ -265,7 +265,7 @@ class Accounts:
         _, actor, rules = self._holder(token_id, repo)
         return actor, rules
 
-    def _holder(self, token_id: str, repo: str) -> tuple[Row[Any] | None, Actor | None, Rules]:
+    def _holder(self, token_id: str, repo: str) -> tuple[Row[object] | None, Actor | None, Rules]:
         row, teams, rules = self._cache.get(
             (token_id, repo), lambda: self._read_holder(token_id, repo)
         )
