@@ -1,0 +1,196 @@
+"""A server that is killed where it is about to write: the n-th time that it opens a file to write,
+renames, links, deletes, or that its database commits.
+
+``python -m fakes.killed ROOT STORY`` is warm; each line on its input is a server, in a process of
+its own: ``{"begin": 2, "end": 5, "at": 7}`` takes three steps of the story and kills it at the
+seventh write of them (0: never), ``{"look": true}`` tells what the server answers. Steps are
+requests, each of which is acknowledged, or is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fakes.sending import sha256
+from fakes.served import Served, ask, commit, serving
+from safetensors.numpy import save
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from zoo.store.verify import verify
+
+__all__ = ["IN_PARTS", "STORIES", "look", "run"]
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+DONE = {200, 201, 202, 404, 409}
+"""Of a step that is done again: it was done already, perhaps."""
+Step = Callable[[Served, str], int]
+REPO = "ann/line"
+
+
+class Deaths:
+    """Counts the writes of this process, and kills it at one of them."""
+
+    def __init__(self) -> None:
+        self.at = self.count = 0
+        self.armed = False
+        sys.addaudithook(self._hook)
+        event.listen(Engine, "commit", lambda _: self._met())
+
+    def _hook(self, name: str, args: tuple[Any, ...]) -> None:
+        if not self.armed:
+            return
+        opens = name == "open" and isinstance(args[2], int) and args[2] & WRITES
+        if opens or name in CHANGES:
+            self._met()
+
+    def _met(self) -> None:
+        if not self.armed:
+            return
+        self.count += 1
+        if self.count == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _send(path: str, method: str, value: object = None) -> Step:
+    def step(served: Served, token: str) -> int:
+        body = b"" if value is None else json.dumps(value).encode()
+        return ask(served.url, path, method, token=token, body=body).status
+
+    return step
+
+
+def _commit(text: str) -> Step:
+    return lambda served, token: commit(served.url, REPO, text, token).status
+
+
+def _weights(seed: int) -> bytes:
+    values = np.random.default_rng(seed).standard_normal(9_000, "f4")
+    return save({"a": values, "b.bias": np.ones(9, np.float32)})
+
+
+def _lfs(seed: int) -> Step:
+    """Sends a file and commits it."""
+
+    def step(served: Served, token: str) -> int:
+        data = _weights(seed)
+        oid, size = sha256(data), len(data)
+        batch = {"operation": "upload", "objects": [{"oid": oid, "size": size}]}
+        told = ask(
+            served.url, f"/{REPO}.git/info/lfs/objects/batch", "POST", token=token,
+            body=json.dumps(batch).encode(),
+        )  # fmt: skip
+        (file,) = told.json["objects"]
+        if "actions" in file:
+            there = file["actions"]["upload"]["href"].removeprefix(served.url)
+            assert ask(served.url, there, "PUT", body=data).status == 200
+        value = {"path": "model.safetensors", "algo": "sha256", "oid": oid, "size": size}
+        lines = [{"key": "header", "value": {"summary": f"weights {seed}"}},
+                 {"key": "lfsFile", "value": value}]  # fmt: skip
+        body = "\n".join(map(json.dumps, lines)).encode()
+        path = f"/api/models/{REPO}/commit/main"
+        return ask(served.url, path, "POST", token=token, body=body).status
+
+    return step
+
+
+MODEL = f"/api/models/{REPO}"
+NAMED = {"name": "line", "organization": "ann"}
+CREATE = _send("/api/repos/create", "POST", NAMED)
+MOVE = _send("/api/repos/move", "POST", {"fromRepo": REPO, "toRepo": "ann/other"})
+DELETE = _send("/api/repos/delete", "DELETE", {"name": "other", "organization": "ann"})
+STORIES: dict[str, Sequence[Step]] = {
+    "commits": (
+        CREATE, _commit("one"), _commit("two"),
+        _send(f"{MODEL}/branch/side", "POST", {}),
+        _send(f"{MODEL}/tag/main", "POST", {"tag": "v1"}),
+        _send(f"{MODEL}/branch/side", "DELETE"),
+    ),
+    "weights": (CREATE, _lfs(0), _lfs(1)),
+    "repositories": (
+        CREATE, _commit("one"), _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, DELETE,
+    ),
+}  # fmt: skip
+"""What is asked for, one after the other."""
+IN_PARTS = (MOVE, DELETE)
+"""Steps that may be done in part, name by name, and are completed when they are asked for again."""
+
+
+def run(root: Path, steps: Sequence[Step], token: str, at: int) -> Iterator[int]:
+    """Ask for them; the server is killed at its write ``at``. The status of each that was answered,
+    and then, less than 0, the number of writes.
+    """
+    deaths = Deaths()
+    with serving(root) as served:
+        deaths.at, deaths.armed = at, True
+        for step in steps:
+            status = step(served, token)
+            assert status in DONE, status
+            yield status
+        deaths.armed = False
+    yield -deaths.count
+
+
+def look(root: Path, token: str) -> object:
+    """What the server tells, and whether its files are well."""
+    with serving(root) as served:
+        found: dict[str, object] = {}
+        for each in ("ann/line", "ann/other"):
+            told = ask(served.url, f"/api/models/{each}", token=token)
+            if told.status != 200:
+                continue
+            refs = ask(served.url, f"/api/models/{each}/refs", token=token).json
+            commits = ask(served.url, f"/api/models/{each}/commits/main", token=token)
+            found[each] = [
+                told.json["private"],
+                sorted(file["rfilename"] for file in told.json.get("siblings", ())),
+                sorted(ref["name"] for kind in ("branches", "tags") for ref in refs[kind]),
+                [row["title"] for row in commits.json] if commits.status == 200 else [],
+            ]
+        _, wrong = served.accounts.audit.check()
+        damages = verify(served.server.hub.workspace.store).damages
+        assert not wrong, wrong
+        assert damages == (), damages
+        return found
+
+
+def main(root: Path, story: str, token: str) -> None:
+    """Answer each line with a line."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        reading, writing = os.pipe()
+        if not (child := os.fork()):
+            os.close(reading)
+            try:
+                _child(root, story, token, asked, writing)
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            said = file.read().split("\n")
+        _, status = os.waitpid(child, 0)
+        done = {"status": os.waitstatus_to_exitcode(status), "said": said[:-1]}
+        sys.stdout.write(json.dumps(done) + "\n")
+        sys.stdout.flush()
+
+
+def _child(root: Path, story: str, token: str, asked: dict[str, Any], writing: int) -> None:
+    if asked.get("look"):
+        os.write(writing, f"{json.dumps(look(root, token))}\n".encode())
+    else:
+        steps = STORIES[story][asked["begin"] : asked["end"]]
+        for said in run(root, steps, token, asked["at"]):
+            os.write(writing, f"{said}\n".encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
