@@ -11,7 +11,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist load
 
-.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz check check-backbones fix \
+.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz kills check check-backbones fix \
     bench bench-scale docs outlines published wheel \
     clean
 
@@ -65,6 +65,9 @@ test-clients: $(VENV)/.dev  ## zoo serve with each version of huggingface_hub, w
 
 fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_EXAMPLES=2500 for hours
 	$(BIN)/python -m pytest --quiet -s -m fuzz tests/serve
+
+kills: $(VENV)/.dev  ## zoo serve, killed at each of its writes (20 minutes)
+	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile
