@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
+    from zoo.exchange.convert import Converted, Format
     from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
     from zoo.exchange.importing import Imported, PlannedImport
@@ -945,6 +946,36 @@ class Zoo:
         from zoo.exchange.exporting import export
 
         return export(self.workspace, digest, Path(folder), all_files=all_files)
+
+    def convert(
+        self,
+        name: str,
+        folder: Path | str,
+        *,
+        format: Format = "onnx",  # noqa: A002
+        images: Iterable[Picture] | Picture = (),
+    ) -> Converted:
+        """Write a checkpoint as one file that other runtimes run, and compare the two.
+
+        Args:
+            name: The checkpoint.
+            folder: Gets ``model.onnx`` or ``model.pt2``, and ``config.json``.
+            format: ``onnx``, or ``pt2``, which torch runs without the code of the network.
+            images: Files, folders of them, PIL images or arrays to compare with; noise if none.
+
+        Raises:
+            Conflict: The folder has files already.
+            MissingPackage: What writes ONNX is not installed.
+            Unsupported: The network cannot be written so, or the file computes something else;
+                nothing is kept.
+        """
+        _, digest = self.workspace.names.resolve(name)
+        from zoo.backbones.predict import several
+        from zoo.exchange.convert import convert
+
+        return convert(
+            self.workspace, digest, Path(folder), format=format, images=[*several(images)]
+        )
 
     def adapt(
         self,

@@ -8,27 +8,24 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from zoo.domain.reference import is_pattern
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo import Zoo
+    from zoo.exchange.convert import Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
-FOLDER = (
-    "zoo export writes a folder that the library of the network reads, of which torch.onnx makes "
-    "ONNX: see docs/surgery.md#onnx"
-)
-"""What is said to who asks for another format."""
+FORMATS = ("safetensors", "onnx", "pt2")
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 __all__ = ["export", "mv", "pull", "push", "tag"]
 
@@ -283,19 +280,36 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
         note(f"not renamed: {some(stay)}; zoo mv --all-tags takes all tags of a name")
 
 
-def _format(_: click.Context, param: click.Parameter, value: str | bool | None) -> None:
-    """Who looks for other formats is told the way."""
-    if value:
-        raise click.BadParameter(FOLDER, param=param)
-
-
 @command()
 @click.argument("name")
 @click.argument("folder", type=PATH)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
-@click.option("--format", hidden=True, expose_value=False, callback=_format, help=FOLDER)
-@flag("--onnx", hidden=True, expose_value=False, callback=_format, help=FOLDER)
-def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="safetensors",
+    show_default=True,
+    help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. pt2: "
+    "an exported program, which torch runs without the network's code.",
+)
+@flag("--onnx", hidden=True, help="--format onnx")
+@click.option(
+    "--images",
+    type=PATH,
+    multiple=True,
+    help="With onnx and pt2: images, or a folder of them, on which the file is compared with the "
+    "checkpoint; several times for more. Noise if there are none.",
+)
+def export(
+    name: str,
+    folder: Path,
+    all_files: bool,
+    form: Literal["safetensors", "onnx", "pt2"],
+    onnx: bool,
+    images: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 
     That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
@@ -303,12 +317,23 @@ def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
     convolutional networks: it says so, and zoo import brings them back.
 
+    With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
+    size; it is run and compared with the checkpoint before it has its name. Preprocessing and
+    class names are in it, and in config.json.
+
     \b
     Examples:
       zoo export team/flowers flowers-model
+      zoo export team/flowers flowers-onnx --format onnx --images flowers/test
       zoo import flowers-model --as other/flowers
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
+    form = "onnx" if onnx else form
+    if form != "safetensors":
+        _convert(name, folder, form, images, as_json=as_json)
+        return
+    if images:
+        raise InvalidOption("--images is for --format onnx and pt2")
     done = open_zoo().export(name, folder, all_files=all_files)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
@@ -316,6 +341,25 @@ def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
     else:
         for file in done.files:
             click.echo(str(file))
+
+
+def _convert(
+    name: str, folder: Path, form: Format, images: tuple[Path, ...], *, as_json: bool
+) -> None:
+    done = open_zoo().convert(name, folder, format=form, images=images)
+    if as_json:
+        print_json(done.to_json())
+        return
+    for file in done.files:
+        click.echo(str(file))
+    checked = done.checked
+    what = "images of noise" if checked.noise else plural(checked.images, "image")
+    text = f"compared on {checked.images} {what}" if checked.noise else f"compared on {what}"
+    note(
+        f"{text}: the outputs, of up to {checked.largest:.3g}, are at most "
+        f"{checked.difference:.1g} from the checkpoint's own; the likeliest class is the same for "
+        f"{checked.same} of {checked.images}"
+    )
 
 
 def _tell_of_export(done: Exported, command: str) -> None:

@@ -103,7 +103,6 @@ def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> No
         (("restore", "a/b"), ("zoo delete --restore",)),
         (("nosuch",), ("No such command 'nosuch'", "zoo --help")),
         (("predict", TUNED, ""), ("a path is needed",)),
-        (("export", TUNED, "out", "--onnx"), ("torch.onnx", "docs/surgery.md#onnx")),
         (("show",), ("Missing argument 'NAME'", "zoo show --help")),
         (("push", TUNED), ("Missing option '--to'",)),
         (("predict", TUNED), ("Missing argument",)),

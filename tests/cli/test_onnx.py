@@ -1,53 +1,150 @@
-"""The way to ONNX that docs/surgery.md shows; and what who looks for it elsewhere is told."""
+"""One file that other runtimes run: ONNX, and an exported program of torch."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
-import timm
 import torch
 from fakes.prepared import BASE, Run
+from PIL import Image
+from torch import Tensor, nn
+
+import zoo
+from zoo.backbones.load import Card
+from zoo.errors import Unsupported
 
 PAGE = Path(__file__).parents[2] / "docs/surgery.md"
+SMALL = "team/net"
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "new.safetensors", "a.b/net.PTH"])
-def test_an_export_is_a_folder_and_no_file(toy: Run, name: str) -> None:
+def test_an_export_is_a_folder_and_no_file(small: Run, name: str) -> None:
     suffix = Path(name).suffix.lower()
-    said = toy("export", "team/base", name).refused(f"{name}: export writes a folder", suffix)
+    said = small("export", SMALL, name).refused(f"{name}: export writes a folder", suffix)
     assert f"zoo export NAME {Path(name).with_suffix('')}" in said.err
-    assert ("docs/surgery.md#onnx" in said.err) == (suffix == ".onnx")
+    assert ("--format onnx" in said.err) == (suffix == ".onnx")
     assert not Path(name).exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (("export", "team/base", "m", "--format", "onnx"), "torch.onnx makes ONNX"),
-        (("onnx", "team/base"), "Here it is: zoo export"),
-    ],
-)
-def test_other_formats_are_told_of(toy: Run, line: tuple[str, ...], says: str) -> None:
-    said = toy(*line)
+def test_who_asks_for_onnx_is_told_the_command(small: Run) -> None:
+    said = small("onnx", SMALL)
     assert said.code == 2
-    assert says in " ".join(said.err.split())
+    assert "Here it is: zoo export" in " ".join(said.err.split())
+
+
+def pictures(folder: Path, size: int) -> list[Path]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{number}.png" for number in range(5)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_the_file_gives_what_the_checkpoint_does(small: Run, tmp_path: Path, form: str) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    paths = pictures(tmp_path / "images", 40)
+    line = ("export", SMALL, "made", "--format", form, "--images", tmp_path / "images", "--json")
+    told = small(*line).json
+    assert told["checked"]["images"] == told["checked"]["same"] == 5
+    assert told["checked"]["difference"] < 1e-4
+    assert not told["checked"]["noise"]
+    assert sorted(path.name for path in Path("made").iterdir()) == ["config.json", f"model.{form}"]
+    model = zoo.open().load(SMALL)
+    card = cast(Card, model.zoo)
+    batch = torch.stack([card.preprocess(path) for path in paths])
+    with torch.no_grad():
+        own = model(batch).numpy()
+    given, text = PLAIN[form](Path("made", f"model.{form}"), batch)
+    assert np.allclose(given, own, atol=1e-4)
+    described = json.loads(text)
+    manifest = card.manifest
+    assert described["classes"] == [*manifest.classes]
+    assert described["preprocessing"]["mean"] == pytest.approx([*manifest.preprocessing.mean])
+    small(*line[:-1]).refused("exists and is not an empty folder")
+
+
+def by_onnxruntime(path: Path, batch: Tensor) -> tuple[Any, str]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    (given,) = session.run(["logits"], {"images": batch.numpy()})
+    return given, session.get_modelmeta().custom_metadata_map["zoo"]
+
+
+def by_torch(path: Path, batch: Tensor) -> tuple[Any, str]:
+    files = {"zoo.json": ""}
+    program = torch.export.load(path, extra_files=files)
+    with torch.no_grad():
+        return program.module()(batch).numpy(), files["zoo.json"]
+
+
+PLAIN = {"onnx": by_onnxruntime, "pt2": by_torch}
+
+
+def test_without_images_it_is_compared_on_noise(small: Run) -> None:
+    said = small("export", SMALL, "made", "--format", "pt2").done()
+    assert "compared on 16 images of noise" in said.err
+    assert "the likeliest class is the same for 16 of 16" in said.err
+    small("export", SMALL, "other", "--images", ".").refused(
+        "--images is for --format onnx and pt2"
+    )
+
+
+def test_what_computes_something_else_is_not_kept(
+    small: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(nn.Module):
+        def __init__(self, own: nn.Module) -> None:
+            super().__init__()
+            self.own = own
+
+        def forward(self, images: Tensor) -> Tensor:
+            return cast(Tensor, 1.01 * self.own(images))
+
+    program = torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda own, *a, **k: program(Other(own), *a, **k))
+    small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
+    assert not Path("made").exists()
+    assert not [*Path().glob(".zoo-export-*")]
+
+
+def test_what_cannot_be_exported_says_so(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("aten::strange is not known\nand much more")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(Unsupported, match="cannot be written as pt2: aten::strange is not known"):
+        zoo.open().convert(SMALL, "made", format="pt2")
+    assert not Path("made").exists()
+
+
+def test_what_is_lacking_is_named(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.exchange.convert.find_spec", lambda name: name != "onnxscript")
+    said = small("export", SMALL, "made", "--format", "onnx").refused("onnxscript is not installed")
+    assert "pip install 'zoo-registry[onnx]'" in said.err
 
 
 @pytest.mark.long
-def test_the_page_makes_onnx(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxscript")
-    reference = pytest.importorskip("onnx.reference")
-    run("export", BASE, "flowers-model").done()
+def test_the_page_runs_onnx(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    run("export", BASE, "flowers-onnx", "--format", "onnx").done()
     code = re.search(r"### ONNX.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert code
-    names: dict[str, Any] = {"timm": timm, "torch": torch}
-    exec(code[1], names)
-    images = torch.randn(3, *names["image"].shape[1:])
+    model = zoo.open().load(BASE)
+    card = cast(Card, model.zoo)
+    (path, *_) = pictures(tmp_path / "images", 64)
+    images = card.preprocess(path)[None]
+    capsys.readouterr()
+    exec(code[1], {"images": images.numpy()})
     with torch.no_grad():
-        own = names["model"](images)
-    (made,) = reference.ReferenceEvaluator("flowers.onnx").run(None, {"x": images.numpy()})
-    assert np.allclose(made, own, atol=1e-3)
+        best = int(model(images).argmax())
+    assert capsys.readouterr().out.strip() == card.classes[best]

@@ -54,11 +54,10 @@ def check_folder(folder: Path) -> None:
     """
     if (suffix := folder.suffix.lower()) not in OF_FILES:
         return
-    onnx = "; how ONNX is made of it: docs/surgery.md#onnx" if suffix == ".onnx" else ""
+    form = f" --format {suffix[1:]}" if suffix in (".onnx", ".pt2") else ""
     raise InvalidOption(
-        f"{folder}: export writes a folder that the library of the network reads (timm, "
-        f"torchvision, transformers), and no {suffix} file",
-        hint=f"name a folder: zoo export NAME {quote(str(folder.with_suffix('')))}{onnx}",
+        f"{folder}: export writes a folder, and no {suffix} file",
+        hint=f"name a folder: zoo export NAME {quote(str(folder.with_suffix('')))}{form}",
     )
 
 

@@ -1,0 +1,265 @@
+"""Convert a checkpoint to one file that other runtimes run, without the code of the network.
+
+``onnx`` is what `torch.onnx.export` writes (https://docs.pytorch.org/docs/stable/onnx.html), for
+ONNX Runtime, OpenVINO, TensorRT and browsers; ``pt2`` is an exported program of torch
+(https://docs.pytorch.org/docs/stable/export.html), for C++, AOTInductor and `torch.export.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from zoo.backbones.image_files import named_images
+from zoo.backbones.load import Card, load
+from zoo.backbones.preprocess import Picture
+from zoo.domain.description import description
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.result import Result
+from zoo.errors import Conflict, InvalidImage, MissingPackage, Unsupported, disk_errors
+from zoo.exchange.exporting import configuration
+from zoo.workspace import Workspace
+
+__all__ = ["FORMATS", "Checked", "Converted", "Format", "convert"]
+
+LOG = logging.getLogger("zoo")
+Format = Literal["onnx", "pt2"]
+FORMATS: tuple[Format, ...] = ("onnx", "pt2")
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+IMAGES = 16
+"""So many images are compared."""
+TOLERANCE = 1e-3
+"""Of the largest output: runtimes add up in another order. What differs more is another network."""
+INPUT, OUTPUT, FEATURES = "images", "logits", "features"
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Checked(Result):
+    """How far the file's outputs are from the checkpoint's own.
+
+    Attributes:
+        images: How many images were compared.
+        noise: Whether they were noise, as none were given.
+        largest: The largest output of the checkpoint, in absolute value.
+        difference: The largest difference of an output.
+        same: For how many images the likeliest class is the same.
+    """
+
+    images: int
+    noise: bool
+    largest: float
+    difference: float
+    same: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Converted(Result):
+    """A folder with a file that other runtimes run.
+
+    Attributes:
+        format: ``onnx`` or ``pt2``.
+        files: The files in it.
+        input_shape: Of a batch: a name where any number goes.
+        outputs: How many each image gets.
+        checked: How far its outputs are from the checkpoint's own.
+    """
+
+    format: Format
+    files: tuple[Path, ...]
+    input_shape: tuple[int | str, ...]
+    outputs: int
+    checked: Checked
+
+
+def convert(
+    workspace: Workspace,
+    digest: Digest,
+    folder: Path,
+    *,
+    format: Format,  # noqa: A002
+    images: Sequence[Picture] = (),
+) -> Converted:
+    """Write ``model.onnx`` or ``model.pt2`` into ``folder``, and ``config.json`` as `export` does.
+
+    The file takes float32 images (N, C, H, W) as `zoo.backbones.load.Card.preprocess` makes them,
+    and gives (N, outputs). Preprocessing and class names are in it, too: the key ``zoo`` of an ONNX
+    file's metadata, ``zoo.json`` among a ``pt2`` file's extra files. What was written is run and
+    compared with the checkpoint before it has its name.
+
+    Args:
+        workspace: Where the checkpoint is.
+        digest: Which it is.
+        folder: Where to write; an empty folder, or none.
+        format: The kind of file.
+        images: Files, folders of them, or images to compare with; noise if there are none.
+
+    Raises:
+        Conflict: ``folder`` holds files already.
+        MissingPackage: What writes ONNX, or runs it, is not installed.
+        Unsupported: The network cannot be exported so, or what was written computes something else.
+        InvalidImage: An image cannot be read.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} exists and is not an empty folder")
+    if format == "onnx" and (lacking := [name for name in NEEDED if not find_spec(name)]):
+        raise MissingPackage(lacking[0], "pip install 'zoo-registry[onnx]'")
+    module = load(workspace.store, digest)
+    card = cast(Card, module.zoo)
+    tried = list(_inputs(card, images))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
+        disk_errors(folder),
+    ):
+        whole = Path(scratch, "made")
+        whole.mkdir()
+        path = whole / f"model.{format}"
+        with _refusing(card.manifest, format):
+            WRITE[format](module, tried[0], path, card.manifest)
+            run = READ[format](path)
+        checked = _compare(module, run, tried, noise=not images)
+        for name, text in configuration(card.manifest).items():
+            (whole / name).write_text(text, encoding="utf-8")
+        names = sorted(each.name for each in whole.iterdir())
+        if folder.exists():
+            folder.rmdir()
+        whole.rename(folder)  # nobody sees half of it, or what computes something else
+    return Converted(
+        format=format,
+        files=tuple(folder / name for name in names),
+        input_shape=("batch", *tried[0].shape),
+        outputs=int(run(tried[0][None].numpy()).shape[1]),
+        checked=checked,
+    )
+
+
+def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
+    """What the network gets of the first images; of noise if there are none."""
+    if not images:
+        draw = np.random.default_rng(0)
+        _, height, width = card.manifest.preprocessing.input_size
+        for _ in range(IMAGES):
+            yield card.preprocess(draw.integers(0, 256, (height, width, 3), np.uint8))
+        return
+    paths = [each for each in images if isinstance(each, str | Path)]
+    others = [each for each in images if not isinstance(each, str | Path)]
+    found = list(islice((*others, *named_images(paths)), IMAGES))
+    if not found:
+        raise InvalidImage(str(images[0]), "there is no image")
+    for each in found:
+        yield card.preprocess(each)
+
+
+def _program(module: nn.Module, image: Tensor) -> torch.export.ExportedProgram:
+    """The network as a graph that takes batches of any size; traced with two images, as a size of
+    one would be taken for a constant.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    images = image.expand(2, *image.shape).clone()
+    return torch.export.export(module, (images,), dynamic_shapes=({0: batch},))
+
+
+def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
+    output = OUTPUT if manifest.head.num_classes else FEATURES
+    made = torch.onnx.export(
+        _program(module, image), (), input_names=[INPUT], output_names=[output], verbose=False
+    )
+    assert made
+    made.model.metadata_props["zoo"] = _described(manifest)
+    made.save(str(path))
+
+
+def _write_pt2(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
+    torch.export.save(_program(module, image), path, extra_files={"zoo.json": _described(manifest)})
+
+
+def _described(manifest: Manifest) -> str:
+    return json.dumps(description(manifest), ensure_ascii=False)
+
+
+def _read_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: cast(NDArray[np.float32], session.run(None, {INPUT: images})[0])
+
+
+def _read_pt2(path: Path) -> Run:
+    module = torch.export.load(path).module()
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return cast(NDArray[np.float32], module(torch.from_numpy(images)).numpy())
+
+    return run
+
+
+WRITE: Mapping[Format, Callable[[nn.Module, Tensor, Path, Manifest], None]] = {
+    "onnx": _write_onnx,
+    "pt2": _write_pt2,
+}
+READ: Mapping[Format, Callable[[Path], Run]] = {"onnx": _read_onnx, "pt2": _read_pt2}
+
+
+@contextmanager
+def _refusing(manifest: Manifest, format: Format) -> Iterator[None]:  # noqa: A002
+    """Exporters raise anything at what they cannot take, and warn of what is their own."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise Unsupported(
+            f"{manifest.backbone.architecture} cannot be written as {format}: {reason:.300}"
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+@torch.no_grad()
+def _compare(module: nn.Module, run: Run, tried: Sequence[Tensor], *, noise: bool) -> Checked:
+    """Run both on the same images: one by one, and together, which a batch of any size allows.
+
+    Raises:
+        Unsupported: They compute something else.
+    """
+    batch = torch.stack([*tried])
+    own = torch.cat([module(image[None]) for image in tried]).numpy()
+    alone = np.concatenate([run(image[None].numpy()) for image in tried])
+    together = run(batch.numpy())
+    largest = float(np.abs(own).max())
+    difference = max(float(np.abs(made - own).max()) for made in (alone, together))
+    if not difference <= TOLERANCE * max(1.0, largest):
+        raise Unsupported(
+            "the file that was written computes something else: an output is "
+            f"{difference:.3g} from the checkpoint's own; nothing was kept"
+        )
+    return Checked(
+        images=len(tried),
+        noise=noise,
+        largest=largest,
+        difference=difference,
+        same=int((alone.argmax(1) == own.argmax(1)).sum()),
+    )
