@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, cast
@@ -31,7 +30,7 @@ from zoo.domain.description import description
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
-from zoo.errors import Conflict, InvalidImage, MissingPackage, Unsupported, disk_errors
+from zoo.errors import Conflict, MissingPackage, Unsupported, disk_errors
 from zoo.exchange.exporting import configuration
 from zoo.workspace import Workspace
 
@@ -159,10 +158,8 @@ def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
         return
     paths = [each for each in images if isinstance(each, str | Path)]
     others = [each for each in images if not isinstance(each, str | Path)]
-    found = list(islice((*others, *named_images(paths)), IMAGES))
-    if not found:
-        raise InvalidImage(str(images[0]), "there is no image")
-    for each in found:
+    found = [*others, *named_images(paths)]
+    for each in found[:: -(-len(found) // IMAGES)]:  # of all folders: those are often classes
         yield card.preprocess(each)
 
 
