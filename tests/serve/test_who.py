@@ -80,7 +80,8 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
-          "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000"}  # fmt: skip
+          "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000",
+          "owner": "team"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -113,7 +114,8 @@ def asked(served: Served, route: Route[Hub], repo: str, token: str | None) -> Go
     if route.path in BODIES:
         namespace, _, name = repo.encode().partition(b"/")
         body = BODIES[route.path][0] % (namespace, name)
-    return served.ask(address(route, repo), route.method, token=token, body=body)
+    origin = {"Sec_Fetch_Site": "same-origin"} if route.page else {}  # else nobody may send it
+    return served.ask(address(route, repo), route.method, token=token, body=body, **origin)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
