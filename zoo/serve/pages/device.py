@@ -54,7 +54,7 @@ def look_device(ask: Ask) -> Confirm:
     Raises:
         Refused: Too many codes were wrong; or it is somebody's own zoo, without accounts.
     """
-    code = ask.call.query.get("user_code", "")[:LETTERS]
+    code = ask.call.query.get("user_code", "").strip()[:LETTERS]
     if ask.hub.alone:
         raise Refused("NotFound", "there are no accounts in your own zoo")
     if not code:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 
 from sqlalchemy import ColumnElement, Engine, delete, func, insert, select, update
 
@@ -28,8 +28,8 @@ TABLE, TRIED = schema.device, schema.tried
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """Of a code: no vowels, which make words, and nothing that looks like something else."""
 LASTS = timedelta(minutes=15)
-PAUSE = 5
-"""Seconds between two questions of a program, and more each time that it does not wait."""
+PAUSE, MORE = 5, 5
+"""Seconds between two questions of a program, and how many more each time that it does not wait."""
 SLACK_MS = 500
 """So much sooner it may ask: clocks differ."""
 MOST, MOST_OF_ADDRESS = 5_000, 60
@@ -164,9 +164,9 @@ class Devices:
                 return "invalid_grant"
             if row.expires <= _text(datetime.now(UTC)):
                 return "expired_token"
-            at = time.time_ns() // 1_000_000
+            at = time_ns() // 1_000_000
             late, pause = at >= row.next, row.pause
-            pause += 0 if late else PAUSE * 1000
+            pause += 0 if late else MORE * 1000
             turn = {"pause": pause, "next": at + pause - SLACK_MS}
             connection.execute(update(TABLE).where(which).values(turn))
             if not late:
