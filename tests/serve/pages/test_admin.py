@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from fakes.paged import HTML, canaries, text_of
@@ -19,7 +19,9 @@ from zoo.domain.reference import Reference
 from zoo.errors import Corrupt
 from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
+from zoo.serve.pages import people as people_page
 from zoo.serve.watch.scrub import FILE as SCRUB
+from zoo.serve.who.alone import Alone
 from zoo.transfer import maintenance
 
 ADMIN = ("/-/people", "/-/people/ann", "/-/patterns", "/-/webhooks", "/-/storage",
@@ -68,7 +70,9 @@ def test_nobody_but_admins_with_a_token_to_write_sees_them(served: Served, admin
     assert [each.name for each in served.accounts.all() if each.name == "eve"] == []
 
 
-def test_accounts_and_teams_are_made_and_deleted(served: Served, admin: Signed) -> None:
+def test_accounts_and_teams_are_made_and_deleted(
+    served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = admin.secret("/-/people", do="add-user", name="dora", purpose="append", admin="no")
     assert served.ask("/api/whoami-v2", token=first).json["name"] == "dora"
     assert told(served, 3)[:2] == [("admin", "account made", "dora"),
@@ -98,6 +102,13 @@ def test_accounts_and_teams_are_made_and_deleted(served: Served, admin: Signed) 
     assert served.ask("/api/whoami-v2", token=first).code == "InvalidToken"
     assert admin.get("/-/people/dora").status == 404
     admin.did("/-/people", do="remove", name="root", kind="account")
+    monkeypatch.setattr(people_page, "SHOWN", 2)
+    found = admin.get("/-/people.json").json
+    assert (len(found["users"]), len(found["others"])) == (2, 2)
+    assert found["left"] == len(served.accounts.all()) - 2 + 1
+    found = admin.get("/-/people.json?q=nn").json
+    assert ([each["name"] for each in found["users"]], found["left"]) == (["ann"], 0)
+    assert "more are not shown" in text_of(admin.page("/-/people"))
 
 
 def test_tokens_of_others(served: Served, admin: Signed) -> None:
@@ -324,6 +335,18 @@ def test_what_a_prune_would_free(
 
     monkeypatch.setattr(maintenance, "plan_prune", fails)
     assert "There is no plan" in text_of(admin.page("/-/storage/prune"))
+
+
+def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Alone()
+    monkeypatch.setattr(served.server.hub, "alone", alone)
+    who = Signed(served.url, f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}")
+    for path in (*ADMIN, "/-/settings", "/-/device", f"/-/namespaces/{alone.actor.name}",
+                 "/-/access/team/net", "/-/audit?name=team"):  # fmt: skip
+        assert who.get(path).status in (403, 404), path
+        assert who.send(path.partition("?")[0], do="level", level="").status in (400, 403, 404, 405)
+    assert served.ask("/oauth/device", "POST").status == 401
+    assert served.ask("/oauth/device", "POST", Cookie=who.cookie).status == 401
 
 
 def test_the_audit_log_is_paged_and_filtered(

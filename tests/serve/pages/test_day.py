@@ -39,7 +39,14 @@ def environment(served: Served, folder: Path, token: str = "") -> dict[str, str]
 def upload(served: Served, folder: Path, token: str = "") -> subprocess.CompletedProcess[str]:
     (folder / "sent").mkdir(exist_ok=True)
     (folder / "sent" / "README.md").write_text(f"# Birds\n\nsent by {token[4:12] or 'a login'}\n")
-    command = [HF, "upload", "nina/birds", str(folder / "sent"), "--commit-message", "what I have"]
+    command = [
+        str(HF),
+        "upload",
+        "nina/birds",
+        str(folder / "sent"),
+        "--commit-message",
+        "what I have",
+    ]
     return subprocess.run(command, env=environment(served, folder, token), check=False,
                           capture_output=True, text=True)  # fmt: skip
 
@@ -96,7 +103,7 @@ def test_a_day(team: Served, tmp_path: Path, scripts: bool) -> None:
 def makes_an_account(page: Page, team: Served) -> str:
     page.get_by_role("link", name="Admin", exact=True).press("Enter")
     page.wait_for_url("**/-/people")
-    page.get_by_label("Name").first.fill("nina")
+    page.locator("#user-name").fill("nina")
     page.get_by_label("First token, to").select_option("write")
     page.get_by_role("button", name="Make an account").press("Enter")
     page.locator(".made").wait_for()

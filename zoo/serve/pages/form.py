@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from zoo.errors import Conflict, Invalid, NotFound
+from zoo.errors import Conflict, Invalid, InvalidOption, NotFound
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.router import Route, Scope
@@ -29,8 +29,15 @@ class Form:
     fields: Mapping[str, list[str]]
 
     def text(self, name: str) -> str:
-        """What was typed or chosen; empty if nothing was."""
-        return self.fields.get(name, [""])[-1].strip()
+        """What was typed or chosen, in one line; empty if nothing was.
+
+        Raises:
+            InvalidOption: It has characters that cannot be shown: no database keeps all of them.
+        """
+        text = self.fields.get(name, [""])[-1].strip()
+        if not text.isprintable():
+            raise InvalidOption(f"what was typed cannot be shown: {text[:60]!a}")
+        return text
 
 
 def form_route(
@@ -49,14 +56,15 @@ def form_route(
 
     def send(ask: Ask, **fields: str) -> Answer:
         form, site, status, code = Form(ask.call.form), site_of(ask), 200, ""
-        if not (change := changes.get(form.text("do"))):
+        do = form.fields.get("do", [""])[-1]
+        if do not in changes:
             raise Refused("BadRequest", "no form of this page sends that")
         try:
-            site = replace(site, secret=change(ask, form, **fields))
+            site = replace(site, secret=changes[do](ask, form, **fields))
         except (Invalid, NotFound, Conflict) as error:
             site, status, code = replace(site, error=error.message), 400, "BadRequest"
         if not (site.secret or site.error):
-            to = f"{site.root}{site.path}?done={form.text('do')}"
+            to = f"{site.root}{site.path}?done={do}"
             headers = {"Location": to, "Cache-Control": "no-store"}
             return Answer(status=303, headers=headers)
         shown = show(site, template, look(ask.knowing_all(), **fields), status)

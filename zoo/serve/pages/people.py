@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from zoo.domain.progress import clean
 from zoo.errors import InvalidOption
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -26,6 +27,9 @@ __all__ = [
     "look_people",
     "look_person",
 ]
+
+SHOWN, LETTERS = 100, 128
+"""Accounts on the page, and teams, and other namespaces; letters of what is looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +62,22 @@ class Team:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """Who there is, by name, and the ``others`` of the namespaces: those of which something was
-    said, or in which there is something.
+    """Who there is, by name.
+
+    Attributes:
+        query: What their names must have in them; empty: all.
+        users: Who has an account, some of them.
+        teams: Teams, some of them.
+        others: The other namespaces: those of which something was said, or in which there is
+            something; some of them.
+        left: How many are left out.
     """
 
+    query: str
     users: tuple[User, ...]
     teams: tuple[Team, ...]
     others: tuple[str, ...]
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +92,8 @@ class Person:
 
 
 def look_people(ask: Ask) -> People:
-    """Who there is."""
+    """Who there is, of whom ``?q=`` is in the name."""
+    query = clean(ask.call.query.get("q", ""))[:LETTERS]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     tokens: dict[str, list[Token]] = {}
     for each in ask.hub.accounts.tokens():
@@ -87,14 +101,19 @@ def look_people(ask: Ask) -> People:
             tokens.setdefault(each.account, []).append(each)
     roles: dict[str, Mapping[str, str]] = {given.path: given.roles for given in ask.rules.given()}
     everybody = ask.hub.accounts.all()
+    users, teams = ([e for e in everybody if query in e.name and e.team == is_team]
+                    for is_team in (False, True))  # fmt: skip
+    named = {each.name for each in everybody}
+    others = sorted(each for each in _namespaces(ask, roles) - named if query in each)
     return People(
-        users=tuple(_user(each, tokens.get(each.name, [])) for each in everybody if not each.team),
+        query=query,
+        users=tuple(_user(each, tokens.get(each.name, [])) for each in users[:SHOWN]),
         teams=tuple(
             Team(name=each.name, made=each.made, members=roles.get(each.name, {}))
-            for each in everybody
-            if each.team
+            for each in teams[:SHOWN]
         ),
-        others=tuple(sorted(_namespaces(ask, roles) - {each.name for each in everybody})),
+        others=tuple(others[:SHOWN]),
+        left=sum(max(0, len(each) - SHOWN) for each in (users, teams, others)),
     )
 
 

@@ -80,7 +80,9 @@ SETTINGS: tuple[Route[Hub], ...] = (
     admin_form(
         "/-/webhooks", "hooks.html", hooks.look_hooks, hooks.FORMS, "say who is told of changes"
     ),
-    *admin("/-/storage", "storage.html", storage.look_storage, "what is stored, and by whom"),
+    *admin(
+        "/-/storage", "storage.html", storage.look_storage, "what is stored, and by whom", slow=True
+    ),
     admin_form(
         "/-/storage", "storage.html", storage.look_storage, storage.FORMS,
         "say how many bytes a namespace may hold",

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
@@ -144,10 +145,11 @@ def _kept(ask: Ask, kind: Kind) -> Kept:
 def _taken(ask: Ask) -> defaultdict[str, _Taken]:
     """What the names of each namespace lead to now."""
     store, found = ask.hub.workspace.store, defaultdict[str, _Taken](_Taken)
+    known = cache(lambda manifest: dict(_objects(ask, manifest)))  # several names have the same
     for ref in store.readable_refs()[0]:
         entry = store.read_ref(ref)
         if entry and not entry.deleted:
-            of, objects = found[ref.namespace], dict(_objects(ask, entry.manifest))
+            of, objects = found[ref.namespace], known(entry.manifest)
             of.names += 1
             of.alone += sum(objects.values())
             of.objects |= objects
