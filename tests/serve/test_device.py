@@ -30,6 +30,13 @@ from zoo.workspace import Workspace
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 AGENT = "hf_hub/2.4.0; <b>python</b>/3.11"
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+
+
+def as_told(served: Served, code: str, text: str) -> str:
+    """What a program says, with the names that docs/serve.md has."""
+    (shown,) = {found for found in re.findall("[A-Z]{4}-[A-Z]{4}", PAGE) if found[0] == "R"}
+    return text.replace(served.url, "https://zoo.lab.org").replace(code, shown)
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +255,7 @@ def test_an_account_that_is_gone_lets_nobody_in(team: Served) -> None:
 @pytest.mark.parametrize("said", ["let-in", "refuse"])
 def test_the_stock_program_logs_in(team: Served, tmp_path: Path, said: str) -> None:
     """`hf auth login` where nobody types, as it is."""
+    pytest.importorskip("huggingface_hub.utils._oauth_device", reason="it asks for a token only")
     hf = Path(sys.executable).parent / "hf"
     if not hf.exists():
         pytest.skip("the hf program is not installed")
@@ -261,21 +269,23 @@ def test_the_stock_program_logs_in(team: Served, tmp_path: Path, said: str) -> N
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         assert process.stdout
-        code = ""
-        for line in process.stdout:
-            if found := re.search("[A-Z]{4}-[A-Z]{4}", line):
-                code = found[0]
-                break
+        code, lines = "", list[str]()
+        while not code or "enter the code" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            code = "".join(re.findall("code=(.*)", lines[-1])) or code
         sent = {"user_code": code, "purpose": "write", "name": "laptop"}
         who.did("/-/device", do=said, **sent)
         told = process.stdout.read()
+    asked = "".join(line for line in lines if "URL" in line or code in line)
+    assert all(line in PAGE for line in as_told(team, code, asked).splitlines())
     assert (process.returncode == 0) == (said == "let-in"), told
     if said == "refuse":
         assert "denied" in told
         return
-    asked = subprocess.run([hf, "auth", "whoami"], env=environment, check=True, text=True,
-                           capture_output=True)  # fmt: skip
-    assert "ann" in asked.stdout
+    assert "Token is valid (permission: write).\n" in told
+    done = subprocess.run([hf, "auth", "whoami"], env=environment, check=True, text=True,
+                          capture_output=True)  # fmt: skip
+    assert "ann" in done.stdout
     assert "laptop" in (tmp_path / "hf" / "stored_tokens").read_text()
 
 
@@ -290,9 +300,9 @@ def test_zoo_login_needs_no_token(team: Served, tmp_path: Path, said: str) -> No
         assert process.stderr
         assert process.stdout
         page = process.stderr.readline()
-        assert f"open {team.url}/-/device?user_code=" in page
         code = page.rpartition("=")[2].strip()
-        assert code in process.stderr.readline()
+        for line in (page, process.stderr.readline()):
+            assert as_told(team, code, line) in PAGE, "as the page has it"
         assert who.get(f"/-/device.json?user_code={code}").json["wants"] == "append"
         sent = {"user_code": code, "purpose": "append", "name": "zoo"}
         who.did("/-/device", do=said, **sent)
