@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -166,6 +167,10 @@ def test_who_asks_too_often_is_to_slow_down(team: Served, monkeypatch: pytest.Mo
         told.append(poll(team, begun)["error"])
     slow, pending = "slow_down", "authorization_pending"
     assert told == [pending, slow, pending, pending, slow, slow, pending]
+    told = [poll(team, begun)["error"] for _ in range(20)]
+    assert told == [slow] * 20
+    clock[0] += 61 * 10**9
+    assert poll(team, begun)["error"] == pending, "no pause is longer than a minute"
 
 
 def test_it_gets_no_more_than_who_lets_it_in_has(team: Served) -> None:
@@ -213,6 +218,8 @@ def test_codes_cannot_be_guessed(team: Served) -> None:
     assert (got.status, got.code) == (429, "TooMany")
     assert AGENT.encode() not in got.body
     assert confirm(who, begun).code == "TooMany"
+    row = team.accounts.audit.newest(limit=1)[0]
+    assert (row.action, row.result, row.who) == ("refused", "TooMany", "ann")
     assert "act as ben" in other.page(right).xpath("string(//main)")
     for code in ("", "%20", "%C3%9F" * 20, "%00"):
         assert other.get(f"/-/device?user_code={code}").status == 200
@@ -314,6 +321,29 @@ def test_zoo_login_needs_no_token(team: Served, tmp_path: Path, said: str) -> No
     assert json.loads(out)["account"] == "ann, with a token to append", told
     (kept,) = (tmp_path / "own").rglob("tokens.json")
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_who_types_no_token_in_a_terminal_is_told_of_the_page(team: Served, tmp_path: Path) -> None:
+    who = sign_in(team.url, team.token("ann", "write"))
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "zoo_cli", "login", team.url], stdin=theirs, text=True,
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "own")}, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr
+        os.close(theirs)
+        asked = ""
+        while not asked.endswith("in a browser): "):  # what is typed before that is not taken
+            asked += process.stderr.read(1)
+        os.write(ours, b"\n")
+        code = ""
+        while not code:
+            code = "".join(re.findall("user_code=(.{9})", process.stderr.readline()))
+        who.did("/-/device", do="let-in", user_code=code, purpose="read", name="zoo")
+        assert "knows you as ann, with a token to read" in process.stderr.read()
+    os.close(ours)
+    assert process.returncode == 0
 
 
 def test_an_entry_says_whose_it_is(team: Served) -> None:

@@ -54,7 +54,7 @@ BY_LINK = (
     "these are the pages of somebody's own zoo: zoo ui prints the link to them, anew each time"
 )
 
-TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
+TRIED = ("InvalidToken", "InvalidSeal", "Forbidden", "TooMany")
 TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
 """Refusals that the audit log is told of; the latter where something was to be changed."""
 

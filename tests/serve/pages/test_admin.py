@@ -280,7 +280,7 @@ def test_what_is_stored_and_shared(served: Served, admin: Signed) -> None:
                for ref in refs if (entry := store.read_ref(ref))]  # fmt: skip
     whole = sum(sum(each.values()) for each in objects)
     once = {digest: size for each in objects for digest, size in each.items()}
-    assert (found["alone"], found["shared"]) == (whole, sum(once.values()))
+    assert (found["alone"], found["once"]) == (whole, sum(once.values()))
     assert whole > sum(once.values())
     assert sum(row["alone"] for row in rows.values()) == whole
     assert rows["team"]["quota"] == 2_500_000

@@ -43,7 +43,7 @@ class Namespace:
         name: Which.
         names: How many names are in it.
         alone: Bytes of what these lead to now, if each had its own copy.
-        shared: Bytes of that, each tensor and file counted once.
+        once: Bytes of that, each tensor and file counted once.
         holds: The same with what they led to before, until a prune: what its quota is of.
         quota: Bytes that it may hold; None: as many as there is room for.
     """
@@ -51,7 +51,7 @@ class Namespace:
     name: str
     names: int
     alone: int
-    shared: int
+    once: int
     holds: int
     quota: int | None
 
@@ -81,7 +81,7 @@ class Storage:
         free: Bytes that are free where it is.
         namespaces: Who takes how much.
         alone: Bytes of what all names lead to, if each had its own copy.
-        shared: Bytes of that, each tensor and file counted once.
+        once: Bytes of that, each tensor and file counted once.
         last: The last scrub that has ended.
         now: The one that goes on.
     """
@@ -92,7 +92,7 @@ class Storage:
     free: int
     namespaces: tuple[Namespace, ...]
     alone: int
-    shared: int
+    once: int
     last: Scrubbed | None
     now: Scrubbed | None
 
@@ -124,14 +124,14 @@ def look_storage(ask: Ask) -> Storage:
                 name=name,
                 names=taken[name].names,
                 alone=taken[name].alone,
-                shared=sum(taken[name].objects.values()),
+                once=sum(taken[name].objects.values()),
                 holds=room.after(name).total,
                 quota=quotas.get(name),
             )
             for name in sorted({*taken, *quotas})
         ),
         alone=sum(each.alone for each in taken.values()),
-        shared=sum(every.values()),
+        once=sum(every.values()),
         last=_scrub(scrubbed.last),
         now=_scrub(scrubbed.now),
     )

@@ -36,6 +36,8 @@ MOST, MOST_OF_ADDRESS = 5_000, 60
 """Programs that wait at once, and those at one address."""
 MOST_TRIES = 5
 """Wrong codes of one account in `LASTS`."""
+LONGEST_PAUSE = 60_000
+"""Milliseconds; it does not grow any further."""
 LONGEST = 200
 WAITS, LET_IN, REFUSED = "", "let in", "refused"
 
@@ -97,12 +99,13 @@ class Devices:
             "name": "",
         }  # fmt: skip
         waits = select(func.count()).select_from(TABLE).where(TABLE.c.expires > _text(now))
-        with writing(self._engine) as connection:
-            # For as long again, who asks is told that it has expired.
-            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
+        with reading(self._engine) as connection:  # who is told no keeps nobody waiting
             here = connection.scalar(waits.where(TABLE.c.address == address)) or 0
             if here >= MOST_OF_ADDRESS or (connection.scalar(waits) or 0) >= MOST:
                 return None
+        with writing(self._engine) as connection:
+            # For as long again, who asks is told that it has expired.
+            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
             connection.execute(insert(TABLE), row)
         return secret
 
@@ -154,17 +157,17 @@ class Devices:
         """What a program is let in with, once: it is forgotten then. Else the error of RFC 8628
         that says why not, or not yet.
         """
-        which = TABLE.c.digest == _digest(secret)
-        with reading(self._engine) as connection:  # who guesses has no one wait for a lock
-            if connection.execute(select(TABLE.c.digest).where(which)).first() is None:
-                return "invalid_grant"
+        which, at = TABLE.c.digest == _digest(secret), time_ns() // 1_000_000
+        with reading(self._engine) as connection:  # who only asks all the time has nobody wait
+            row = connection.execute(select(TABLE).where(which)).first()
+        if row and row.pause >= LONGEST_PAUSE and at < row.next:
+            return "slow_down"
         with writing(self._engine) as connection:
             row = connection.execute(select(TABLE).where(which)).first()
             if row is None:
                 return "invalid_grant"
             if row.expires <= _text(datetime.now(UTC)):
                 return "expired_token"
-            at = time_ns() // 1_000_000
             late, pause = at >= row.next, row.pause
             pause += 0 if late else MORE * 1000
             turn = {"pause": pause, "next": at + pause - SLACK_MS}
