@@ -21,6 +21,7 @@ from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
 from zoo.serve.watch.scrub import FILE as SCRUB
+from zoo.serve.who import webhooks as who_hooks
 from zoo.serve.who.alone import Alone
 from zoo.transfer import maintenance
 
@@ -240,11 +241,14 @@ def test_webhooks_and_their_tries(
     (made,) = hooks.all()
     assert secret == served.server.hub.seals.secret(f"webhook {made.id}")
     assert (made.path, made.private) == ("", True)
-    hooks.note(made, after=3, status="it does not answer", failures=2)
+    monkeypatch.setattr(who_hooks, "KEPT", 2)
+    for row in (7, 8, 4):
+        hooks.note(made, row, after=3, status="it does not answer", failures=2)
     (row,) = admin.get("/-/webhooks.json").json["hooks"]
     assert (row["status"], row["failures"], row["after"], row["ended"]) == (
         "it does not answer", 2, 3, False,
     )  # fmt: skip
+    assert [each["row"] for each in row["tries"]] == [4, 8], "the last ones, newest first"
     assert "2 of 20 failures" in text_of(admin.page("/-/webhooks"))
     assert secret not in admin.get("/-/webhooks").body.decode()
     team = sign_in(served.url, served.token("team", "write"))

@@ -51,7 +51,7 @@ def admin(tuned: Served) -> Iterator[str]:
     accounts.quotas.set("team", 10**9)
     accounts.quotas.set("lab", 10**6)
     hook = accounts.webhooks.add("https://ci.lab.org/zoo", "lab")
-    accounts.webhooks.note(hook, after=1, status="it does not answer", failures=3)
+    accounts.webhooks.note(hook, 2, after=1, status="it does not answer", failures=3)
     token = tuned.token("admin", "write")
     tuned.token("admin", "read", only=("team/tuned",), lasts=3600)
     accounts.revoke(tuned.token("admin")[4:12])

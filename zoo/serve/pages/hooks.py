@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from zoo.errors import InvalidOption, UnknownName
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.form import Form
-from zoo.serve.who.webhooks import MOST_FAILURES, Webhook
+from zoo.serve.who.webhooks import MOST_FAILURES, Try, Webhook
 
 __all__ = ["FORMS", "Hook", "Hooks", "add_hook", "hooks_where", "look_hooks", "remove_hook"]
 
@@ -31,6 +31,7 @@ class Hook:
         most: So many.
         ended: Whether it is told no more.
         after: The row of the audit log up to which it was told.
+        tries: The last tries, newest first.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Hook:
     most: int
     ended: bool
     after: int
+    tries: tuple[Try, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,12 @@ def look_hooks(ask: Ask) -> Hooks:
 
 def hooks_where(ask: Ask, wanted: Callable[[str], bool]) -> tuple[Hook, ...]:
     """Those of some namespaces and repositories."""
-    return tuple(_row(each) for each in ask.hub.accounts.webhooks.all() if wanted(each.path))
+    webhooks = ask.hub.accounts.webhooks
+    tries = webhooks.tries()
+    return tuple(_row(each, tries.get(each.id, [])) for each in webhooks.all() if wanted(each.path))
 
 
-def _row(hook: Webhook) -> Hook:
+def _row(hook: Webhook, tries: list[Try]) -> Hook:
     return Hook(
         id=hook.id,
         url=hook.url,
@@ -76,6 +80,7 @@ def _row(hook: Webhook) -> Hook:
         most=MOST_FAILURES,
         ended=hook.ended,
         after=hook.after,
+        tries=tuple(tries),
     )
 
 

