@@ -40,6 +40,9 @@ def hints(method: Callable[..., object]) -> dict[str, Any]:
 
 
 def parts(hint: Any) -> Iterator[Any]:
+    if isinstance(hint, list):  # what a callable takes
+        yield from (part for each in hint for part in parts(each))
+        return
     yield get_origin(hint) or hint
     for each in get_args(hint):
         yield from parts(each)

@@ -457,6 +457,16 @@ class Entered(Protocol):
             Forbidden: It is none of its tokens.
         """
 
+    def enter(self, location: str, wants: str, told: Callable[[str, str], None]) -> str:
+        """A token that the user gives to this program by a page of the place, of which ``told``
+        learns the address, and the code that it must show. ``wants`` is what it is to be for:
+        ``read``, ``append`` or ``write``.
+
+        Raises:
+            Unavailable: The place does not answer, or gives no tokens so.
+            Forbidden: The user has not done that.
+        """
+
 
 @runtime_checkable
 class Mapped(Protocol):

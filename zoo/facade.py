@@ -6,7 +6,7 @@ and numpy are imported by the methods that touch tensors, not before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
@@ -26,7 +26,7 @@ from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
-from zoo.remotes import connect, login, logout
+from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
@@ -153,6 +153,25 @@ class Zoo:
             InvalidOption: It is no URL of a server, or the token could be read on the way there.
         """
         return login(url, token, plain_http=plain_http)
+
+    @staticmethod
+    def login_by_page(
+        url: str, told: Callable[[str, str], None], *, plain_http: bool = False
+    ) -> str:
+        """Keep a token that this user gives by a page of the server; whose it is. That is waited
+        for, a quarter of an hour at most.
+
+        Args:
+            url: The server's.
+            told: Is told the address of the page, and the code that it must show.
+            plain_http: As for `login`.
+
+        Raises:
+            Unavailable: The server does not answer, or gives no tokens so; nothing was kept.
+            Forbidden: The user has not done that.
+            InvalidOption: As for `login`.
+        """
+        return login_by_page(url, told, plain_http=plain_http)
 
     @staticmethod
     def logout(url: str) -> None:

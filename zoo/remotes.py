@@ -27,10 +27,12 @@ from zoo.store.retry import Retrying
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["Remotes", "check_store", "connect", "login", "logout"]
+__all__ = ["Remotes", "check_store", "connect", "login", "login_by_page", "logout"]
 
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+WANTS = "append"
+"""What is asked for: to pull, and to push what is new; the page says what it is."""
 
 
 def connect(location: str, *, create: bool = False) -> Store:
@@ -64,15 +66,34 @@ def login(location: str, token: str, *, plain_http: bool = False) -> str:
         InvalidOption: It is no URL of a server, or the token could be read on the way there.
         Unavailable, Forbidden: The server does not answer, or does not take it; nothing was kept.
     """
+    url, plugin = _entered(location, plain_http=plain_http)
+    account = plugin.account(str(url), token)
+    keep_token(url, token, plain_http=plain_http)
+    return account
+
+
+def login_by_page(
+    location: str, told: Callable[[str, str], None], *, plain_http: bool = False
+) -> str:
+    """Keep a token that the user gives by a page of a server; whose it is. ``told`` learns the
+    address of the page, and the code that it must show.
+
+    Raises:
+        InvalidOption, Unavailable, Forbidden: As `login`; or the user has not done that.
+    """
+    url, plugin = _entered(location, plain_http=plain_http)
+    return login(location, plugin.enter(str(url), WANTS, told), plain_http=plain_http)
+
+
+def _entered(location: str, *, plain_http: bool) -> tuple[ServerUrl, Entered]:
+    """A server, and the plugin by which a user has an account there."""
     check_secrets(location)
     url = ServerUrl.parse(location)
     if not plain_http:
         url.check_private()
     plugin: object = plugins.remote(url.scheme)
     assert isinstance(plugin, Entered), plugin
-    account = plugin.account(str(url), token)
-    keep_token(url, token, plain_http=plain_http)
-    return account
+    return url, plugin
 
 
 def logout(location: str) -> None:

@@ -19,17 +19,20 @@ __all__ = ["login", "logout"]
     "--plain-http",
     help="Send the token to another machine over http://, too: others on the way can read it.",
 )
-def login(url: str, plain_http: bool, as_json: bool) -> None:
+@flag("--browser", help="By a page of the server, where you are signed in, and no token.")
+def login(url: str, plain_http: bool, browser: bool, as_json: bool) -> None:
     """Keep a token for the server of a zoo at URL.
 
     Who runs the server makes it: zoo serve token create. It is asked for, or read from standard
-    input, and kept in the file zoo/tokens.json of your own settings, which nobody else can read. It
-    is sent to that server and nowhere else. If ZOO_TOKEN is set, it comes first for the server that
-    ZOO_SERVER names.
+    input. Give none in a terminal, or --browser, and you are told of a page of the server, which
+    gives this program one, to pull and to push what is new. It is kept in the file zoo/tokens.json
+    of your own settings, which nobody else can read, and sent to that server and nowhere else. If
+    ZOO_TOKEN is set, it comes first for the server that ZOO_SERVER names.
 
     \b
     Examples:
       zoo login https://zoo.lab.org
+      zoo login https://zoo.lab.org --browser
       zoo login http://127.0.0.1:8765 < token
     """
     from zoo import Zoo
@@ -38,17 +41,30 @@ def login(url: str, plain_http: bool, as_json: bool) -> None:
     server = ServerUrl.parse(url)
     if not plain_http:
         server.check_private()  # before anybody types a secret
-    if sys.stdin.isatty():
-        token = click.prompt("token", hide_input=True, err=True)
+    token = "" if browser else _typed()
+    if token:
+        account = Zoo.login(url, token, plain_http=plain_http)
+    elif browser or sys.stdin.isatty():
+        account = Zoo.login_by_page(url, _show, plain_http=plain_http)
     else:
-        token = sys.stdin.readline()
-    if not token.strip():
-        raise InvalidOption("no token was given")
-    account = Zoo.login(url, token.strip(), plain_http=plain_http)
+        raise InvalidOption("no token was given", hint="--browser needs none")
     if as_json:
         print_json({"url": url, "account": account})
     else:
         note(f"{url} knows you as {account}")
+
+
+def _typed() -> str:
+    if sys.stdin.isatty():
+        what = "token (none: by a page in a browser)"
+        said: str = click.prompt(what, hide_input=True, err=True, default="", show_default=False)
+        return said.strip()
+    return sys.stdin.readline().strip()
+
+
+def _show(page: str, code: str) -> None:
+    note(f"open {page}")
+    note(f"and see that it shows {code}; waiting for that")
 
 
 @command()

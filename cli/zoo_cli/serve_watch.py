@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import to_builtins
 
+from zoo.domain.quantity import read_bytes
 from zoo.domain.words import plural
-from zoo.errors import InvalidOption
 from zoo_cli.command import PATH, POSITIVE, command, flag, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, size, table
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["audit", "backup", "check", "quota"]
 
-BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
-UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T"))}
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -143,7 +140,7 @@ def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
 
     quotas = open_accounts().quotas
     if namespace and most:
-        quotas.set(namespace, _bytes(most))
+        quotas.set(namespace, None if most == "none" else read_bytes(most))
     room = Room(open_zoo().workspace.store)
     rows = [
         (each, bytes_, room.after(each).total)
@@ -179,11 +176,3 @@ def backup(folder: Path, as_json: bool) -> None:
         print_json({"files": files, "bytes": bytes_})
     else:
         click.echo(f"copied {plural(files, 'file')}, {size(bytes_)} to {folder}")
-
-
-def _bytes(text: str) -> int | None:
-    if text == "none":
-        return None
-    if not (match := BYTES.fullmatch(text)):
-        raise InvalidOption(f"'{text}' is no number of bytes: write 200GB, or none")
-    return int(float(match[1]) * UNITS[match[2]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Self
@@ -16,6 +16,7 @@ from zoo.domain.limits import LARGEST, LISTING_BYTES, STAT_KEYS, UPLOAD_PART_BYT
 from zoo.domain.stored import Stored
 from zoo.errors import Unavailable
 from zoo.logins import ServerUrl
+from zoo_http.device import enter
 from zoo_http.errors import on_the_way
 from zoo_http.session import AT_ONCE, Session
 
@@ -86,6 +87,11 @@ class HttpBackend:
         if you is None:
             raise Unavailable(str(session.url), "no zoo answers there", hint="")
         return f"{you.name}, with a token to {you.purpose}"
+
+    @classmethod
+    def enter(cls, location: str, wants: str, told: Callable[[str, str], None]) -> str:
+        """See `zoo.contracts.Entered.enter`."""
+        return enter(ServerUrl.parse(location), wants, told)
 
     def __str__(self) -> str:
         return str(self._session.url)

@@ -149,6 +149,9 @@ def test_what_fails_is_sent_again_and_nothing_is_left_out(
     for _ in range(MOST_FAILURES + 3):
         last = told()
     assert (last.failures, last.ended, last.status) == (MOST_FAILURES, True, "500")
+    (tries,) = served.accounts.webhooks.tries().values()
+    assert {(each.row > last.after, each.status) for each in tries} == {(True, "500")}
+    assert len(tries) == MOST_FAILURES
 
 
 def test_one_that_cannot_be_told_keeps_no_other_from_it(

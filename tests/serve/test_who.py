@@ -80,7 +80,8 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
-          "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000"}  # fmt: skip
+          "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000",
+          "owner": "team"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -113,7 +114,10 @@ def asked(served: Served, route: Route[Hub], repo: str, token: str | None) -> Go
     if route.path in BODIES:
         namespace, _, name = repo.encode().partition(b"/")
         body = BODIES[route.path][0] % (namespace, name)
-    return served.ask(address(route, repo), route.method, token=token, body=body)
+    origin = {}
+    if route.page:  # a form of theirs, which they send
+        body, origin = b"do=level&level=", {"Sec_Fetch_Site": "same-origin"}
+    return served.ask(address(route, repo), route.method, token=token, body=body, **origin)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
@@ -153,6 +157,8 @@ def check_other_route(route: Route[Hub], level: Level, who: str, got: Got) -> No
         check_native_route(route, level, who, got)
     elif route.scope in ("account", "admin"):
         check_account_route(route, who, got)
+        if "{owner}" in route.path or route.path.startswith("/-/audit"):
+            check_owned_route(route, who, got)
     elif route.path == "/api/models":
         assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
 
@@ -182,6 +188,15 @@ def check_account_route(route: Route[Hub], who: str, got: Got) -> None:
     assert (got.code == "NoToken") == (who == "nobody")
     if route.scope == "admin" and who != "nobody":
         assert (got.code == "Forbidden") == (who != "admin"), (who, got)
+
+
+def check_owned_route(route: Route[Hub], who: str, got: Got) -> None:
+    """A namespace is for who owns it, and the whole audit log for admins; for others neither is
+    there. (``olga`` owns a repository in it.)
+    """
+    own = {"team", "admin"} if "{owner}" in route.path else {"admin"}
+    fine = 303 if route.method == "POST" else 200
+    assert got.status == {"nobody": 401}.get(who, fine if who in own else 404), (who, got)
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound
 from fakes.postgres import Server as Postgres
 from fakes.served import Got, ask, commit
+from fakes.signed import sign_in
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
@@ -140,6 +142,35 @@ def test_parts_are_put_together_by_whichever_is_asked(two: Serving) -> None:
     assert [each.status for each in got] == [201] * 12
     with closing(Workspace(two.root)) as there:
         assert_sound(there.store)
+
+
+def test_a_program_is_let_in_by_whichever_is_asked(two: Serving) -> None:
+    """It begins at one, is confirmed at another, and gets one token, however many ask for it."""
+    who, tokens = sign_in(two.url, two.token), []
+
+    def poll(code: str) -> dict[str, str]:
+        sent = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": code}
+        told: dict[str, str] = ask(
+            two.url, "/oauth/token", "POST", body=urlencode(sent).encode()
+        ).json
+        return told
+
+    for number in range(6):
+        begun = ask(two.url, "/oauth/device", "POST").json
+        sent = {"user_code": begun["user_code"], "purpose": "read", "name": f"program {number}"}
+        assert (
+            begun["user_code"] in who.get(f"/-/device?user_code={begun['user_code']}").body.decode()
+        )
+        who.did("/-/device", do="let-in", **sent)
+        with ThreadPoolExecutor(8) as pool:
+            told = [*pool.map(lambda _, code=begun["device_code"]: poll(code), range(8))]
+        (made,) = [each["access_token"] for each in told if "access_token" in each]
+        tokens.append(made)
+        assert {each.get("error") for each in told} <= {None, "invalid_grant", "slow_down"}
+    for token in tokens:
+        assert ask(two.url, "/api/whoami-v2", token=token).json["name"] == "ann"
+    wrong = [who.get(f"/-/device?user_code=BBBB-BBB{letter}").status for letter in "BCDFGHJK"]
+    assert wrong == [200] * 5 + [429] * 3, "all of them count"
 
 
 def test_what_is_for_one_alone_is_so_for_all_processes(tmp_path: Path) -> None:

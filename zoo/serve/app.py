@@ -29,12 +29,12 @@ from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import seal_of
-from zoo.serve.pages.page import Site, wants_page
+from zoo.serve.pages.page import Site, asks_for_page
 from zoo.serve.pages.problem import problem_page
 from zoo.serve.table import ROUTES
 from zoo.serve.watch.logs import without_secrets
 from zoo.serve.who.audit import Origin, asked_by, asked_from
-from zoo.serve.who.may import ACTIONS, ANYBODY, Action, Actor, may
+from zoo.serve.who.may import ACTIONS, ANYBODY, Action, Actor, governs, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import read_secret
 
@@ -54,7 +54,7 @@ BY_LINK = (
     "these are the pages of somebody's own zoo: zoo ui prints the link to them, anew each time"
 )
 
-TRIED = ("InvalidToken", "InvalidSeal", "Forbidden")
+TRIED = ("InvalidToken", "InvalidSeal", "Forbidden", "TooMany")
 TRIED_TO_CHANGE = ("NoToken", "RepoNotFound")
 """Refusals that the audit log is told of; the latter where something was to be changed."""
 
@@ -119,7 +119,7 @@ class App:
                 answer = await self._answer_sent(call, route, fields, receive)
         except Refused as refused:
             answer = refused.answer()
-        if answer.code and call and (route is None or route.page) and wants_page(call):
+        if answer.code and call and (route is None or route.page) and asks_for_page(call, answer):
             answer = problem_page(Site.of(call, origin.who, self.hub.alone), answer)
         return f"{route.method} {route.path}" if route else "-", answer
 
@@ -213,7 +213,7 @@ class App:
         asked_by(actor.name, actor.id)
         if route.scope in ("account", "admin") and not actor.name:
             raise Refused("NoToken")
-        if route.scope == "admin" and not sees_all(actor):
+        if route.scope == "admin" and not (governs if route.page else sees_all)(actor):
             raise Refused("Forbidden", "that is for admins, with a token for everything")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
         if action := _action(route):

@@ -39,6 +39,7 @@ CODES: Mapping[str, _Code] = {
     "TooLarge": _Code(413, "The body of the request is too large."),
     # No 507: clients of Xet ask again for minutes then.
     "DiskFull": _Code(413, "The server has no space left for it; nothing was kept."),
+    "TooMany": _Code(429, "Too many tries; wait some minutes."),
     "RangeNotSatisfiable": _Code(416, "The file has no such range."),
     "WrongHost": _Code(421, "The server is not called so."),
     "Mismatch": _Code(422, "The bytes are not what was promised; nothing was kept."),

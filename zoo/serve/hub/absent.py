@@ -29,7 +29,6 @@ OTHERS = (
     ("GET", "/api/papers{rest...}"), ("GET", "/api/daily_papers"),
     ("GET", "/api/jobs{rest...}"), ("POST", "/api/jobs{rest...}"),
     ("GET", "/api/buckets{rest...}"), ("POST", "/api/buckets{rest...}"),
-    ("POST", "/oauth/device"), ("POST", "/oauth/token"),
     ("GET", "/api/settings/{rest...}"), ("POST", "/api/settings/{rest...}"),
 )  # fmt: skip
 UNKNOWN = (

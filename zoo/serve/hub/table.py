@@ -7,6 +7,7 @@ from zoo.serve.hub import (
     account,
     branches,
     commit,
+    device,
     files,
     info,
     lfs,
@@ -81,6 +82,14 @@ HUB: tuple[Route[Hub], ...] = (
         method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
         query=("since", "who", "name", "after", "limit"),
         errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
+    ),
+    Route(
+        method="POST", path="/oauth/device", scope="listed", handler=device.begin,
+        errors=("BadRequest", "TooMany"), summary="a code for a program that is to get a token",
+    ),
+    Route(
+        method="POST", path="/oauth/token", scope="listed", handler=device.poll,
+        errors=("BadRequest",), summary="its token, once somebody has confirmed the code",
     ),
     *ABSENT,
     Route(

@@ -72,11 +72,11 @@ class Deliveries:
             if row.result == "done" and (row.action in REPOS or row.action in CONTENT):
                 status = self._sent(hook, row)
                 if not status.startswith("2"):
-                    hooks.note(hook, after=after, status=status, failures=failures + 1)
+                    hooks.note(hook, row.number, after=after, status=status, failures=failures + 1)
                     self._wait(hook, status, failures + 1)
                     return
                 failures = 0
-                hooks.note(hook, after=row.number, status=status, failures=failures)
+                hooks.note(hook, row.number, after=row.number, status=status, failures=failures)
             after = row.number
         if rows:
             hooks.skip(hook, after)

@@ -27,7 +27,7 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p",
     "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "table": {"tabindex"}}
 SCHEMES = {"http", "https", "mailto"}
 SAFE_PATH = re.compile(r"[\w./~%@+,=-]+", re.ASCII)
 
@@ -57,6 +57,8 @@ def _parser() -> MarkdownIt:
 def _change(token: Token, home: str) -> None:
     if token.type in ("heading_open", "heading_close"):
         token.tag = f"h{min(6, int(token.tag[1:]) + DEEPER)}"
+    if token.type == "table_open":  # a wide one scrolls by itself, by keys, too
+        token.attrSet("tabindex", "0")
     if token.type == "link_open":
         token.attrSet("href", _target(str(token.attrGet("href") or ""), home))
     token.children = [new for each in token.children or () for new in _inline(each, home)] or None

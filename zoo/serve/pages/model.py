@@ -143,6 +143,7 @@ class ModelPage:
         snippets: How to use it.
         checkpoint: What it is; None if it has files only, or nothing.
         can_write: Whether who asks may send to it.
+        owned: Whether they may say who may do what with it.
         server: The URL that it is asked by.
     """
 
@@ -155,6 +156,7 @@ class ModelPage:
     snippets: tuple[Snippet, ...]
     checkpoint: Checkpoint | None
     can_write: bool
+    owned: bool
     server: str
 
     @property
@@ -180,6 +182,7 @@ def look_model(ask: Ask) -> ModelPage:
         snippets=snippets(ask, picked),
         checkpoint=_checkpoint(ask, picked),
         can_write=ask.may("write", ask.repo),
+        owned=ask.may("share", ask.repo),
         server=ask.call.base,
     )
 

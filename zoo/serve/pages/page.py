@@ -21,8 +21,18 @@ from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
 from zoo.serve.who.alone import Alone
+from zoo.serve.who.may import governs
 
-__all__ = ["CSP", "Site", "compile_templates", "page_routes", "show", "site_of", "wants_page"]
+__all__ = [
+    "CSP",
+    "Site",
+    "asks_for_page",
+    "compile_templates",
+    "page_routes",
+    "show",
+    "site_of",
+    "wants_page",
+]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; "
@@ -57,6 +67,10 @@ class Site:
         who: Who is signed in; empty: nobody.
         alone: Whether it is somebody's own, without accounts.
         twin: The path of this page as JSON; empty: it has none.
+        admin: Whether they govern all.
+        done: What of its forms was done just now.
+        error: Why what was sent with a form was not done.
+        secret: What came of it, and is shown this once.
     """
 
     base: str
@@ -65,6 +79,10 @@ class Site:
     who: str
     alone: bool
     twin: str = ""
+    admin: bool = False
+    done: str = ""
+    error: str = ""
+    secret: str = ""
 
     @classmethod
     def of(cls, call: Call, who: str, alone: Alone | None) -> Self:
@@ -103,6 +121,7 @@ def page_routes(
     scope: Scope = "read",
     errors: tuple[str, ...] = (),
     twin: str = "",
+    slow: bool = False,
 ) -> tuple[Route[Hub], Route[Hub]]:
     """The rows of a page, and of its twin at ``twin``, or at the page's path and ``.json``."""
     twin = twin or f"{path}.json"
@@ -115,7 +134,7 @@ def page_routes(
         return replace(told, headers={**told.headers, **BOTH})
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors
-    row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True)
+    row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True, slow=slow)
     return (
         row(path=path, handler=page, summary=f"page: {summary}"),
         row(path=twin, handler=data, summary=f"{summary}, in JSON"),
@@ -125,7 +144,9 @@ def page_routes(
 def site_of(ask: Ask, twin: str = "") -> Site:
     """The site as who asks sees it, on a page whose ``twin`` is at its path and that."""
     site = Site.of(ask.call, ask.actor.name, ask.hub.alone)
-    return replace(site, twin=f"{site.path}{twin}") if twin else site
+    done = ask.call.query.get("done", "")
+    twin = f"{site.path}{twin}" if twin else ""
+    return replace(site, twin=twin, admin=governs(ask.actor), done=done)
 
 
 def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
@@ -138,6 +159,11 @@ def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
 def wants_page(call: Call) -> bool:
     """Whether who asks is a browser that is to show a page."""
     return "text/html" in call.headers.get("accept", "").lower()
+
+
+def asks_for_page(call: Call, answer: Answer) -> bool:
+    """Whether a refusal is to be shown by a page, and is none yet."""
+    return wants_page(call) and not answer.headers.get("Content-Type", "").startswith("text/html")
 
 
 def compile_templates() -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-__all__ = ["amount", "breaks", "day", "lasting", "percent", "size", "whole"]
+__all__ = ["amount", "breaks", "day", "lasting", "moment", "percent", "size", "whole"]
 
 NONE = "\N{EN DASH}"
 SIGNS = re.compile(r"(?<=[/_.:-])")
@@ -67,3 +67,10 @@ def day(time: str | datetime | None) -> Markup:
     text = time.isoformat() if isinstance(time, datetime) else time
     whole = text.replace("T", " ")[:16]
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(text, whole, text[:10])
+
+
+def moment(time: str | None) -> Markup:
+    """A time in UTC to the minute; a dash for None."""
+    if not time:
+        return escape(NONE)
+    return Markup('<time datetime="{}">{}</time>').format(time, time.replace("T", " ")[:16])

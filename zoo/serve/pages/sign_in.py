@@ -11,6 +11,7 @@ from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.page import show, site_of
+from zoo.serve.who.audit import asked_by
 from zoo.serve.who.sessions import LASTS_DAYS
 
 __all__ = ["SignIn", "look_sign_in", "open_link", "sign_in", "sign_out"]
@@ -50,6 +51,7 @@ def sign_in(ask: Ask) -> Answer:
         return replace(again, code="InvalidToken", message=WRONG)
     if before := read_cookie(ask.call):
         accounts.sessions.end(before)
+    asked_by(actor.name, actor.id)
     secret = accounts.sessions.new(actor.id)
     return _away(ask.call, goes, set_cookie(ask.call, secret, LASTS_DAYS * DAY))
 

@@ -14,6 +14,7 @@ from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
 from zoo.serve.pages.run import look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
+from zoo.serve.pages.settings_table import SETTINGS
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
 from zoo.serve.pages.versions import look_versions
 
@@ -93,6 +94,7 @@ PAGES: tuple[Route[Hub], ...] = (
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
     *TRAINED,
+    *SETTINGS,
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
         errors=("NotFound",), summary="a style sheet or a script of the pages",

@@ -17,6 +17,7 @@ from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
+from zoo.serve.who.devices import Devices
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.quotas import Quotas
@@ -32,6 +33,8 @@ __all__ = ["Account", "Accounts", "Token"]
 
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
+LETTERS = 100
+"""Of what somebody calls a token."""
 PATTERN = re.compile(r"[\w.*?!\[\]-]{1,128}/[\w.*?!\[\]-]{1,128}(:[\w.*?!\[\]-]{1,128})?", re.ASCII)
 # Made once: that takes longer than to ask.
 WHOSE = (
@@ -78,6 +81,7 @@ class Token(Result):
         expires: When it ends, if it does.
         used: When it was used last, within a minute.
         revoked: When it was revoked, if it was.
+        ends_with: The token that it ends with, if it does.
     """
 
     id: str
@@ -89,6 +93,7 @@ class Token(Result):
     expires: str | None
     used: str | None
     revoked: str | None
+    ends_with: str | None = None
 
 
 class _Said(NamedTuple):
@@ -109,6 +114,7 @@ class Accounts:
         quotas: How many bytes namespaces may hold.
         webhooks: Who is told of changes.
         sessions: Who is signed in, in a browser.
+        devices: Which programs wait to be let in.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -117,6 +123,7 @@ class Accounts:
         self.repos, self.reach_table = Repos(engine), ReachTable(engine)
         self.audit, self.quotas = Audit(engine), Quotas(engine)
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
+        self.devices = Devices(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -178,17 +185,20 @@ class Accounts:
         *,
         only: tuple[str, ...] = (),
         lasts: float | None = None,
+        ends_with: str | None = None,
     ) -> tuple[Token, Secret]:
-        """Make a token that ``lasts`` so many seconds, or until it is revoked. Nobody can read the
-        secret again.
+        """Make a token that ``lasts`` so many seconds, or until it is revoked, or that which it
+        ``ends_with``. Nobody can read the secret again.
 
         Raises:
-            UnknownName: There is no such account.
-            InvalidOption: It would be for nothing, or end at once.
+            UnknownName: There is no such account, or the other token has ended.
+            InvalidOption: It would be for nothing, end at once, or cannot be called so.
             InvalidReference: ``only`` names what is neither a namespace nor a repository.
         """
         if purpose not in PURPOSES:
             raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
+        if not name.isprintable() or len(name) > LETTERS:
+            raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
         for path in only:
             _check_path(path)
         if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
@@ -204,18 +214,23 @@ class Accounts:
             expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
+            ends_with=ends_with,
         )
         row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
         with writing(self._engine) as connection:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
+            if ends_with and not _lasts(connection, ends_with, made.made):
+                raise UnknownName("token", ends_with)
             connection.execute(insert(schema.token), row)
             record(connection, "token made", made.id, _told(made))
         return made, secret
 
-    def tokens(self) -> list[Token]:
-        """All tokens, those that are revoked included, oldest first."""
+    def tokens(self, account: str = "") -> list[Token]:
+        """All tokens, or those of an account, that are revoked included, oldest first."""
         statement = select(schema.token).order_by(schema.token.c.made, schema.token.c.id)
+        if account:
+            statement = statement.where(schema.token.c.account == account)
         with reading(self._engine) as connection:
             rows = [dict(row._mapping) for row in connection.execute(statement)]
         for row in rows:
@@ -223,18 +238,20 @@ class Accounts:
         return [Token(**{**row, "only": tuple(row["only"].split())}) for row in rows]
 
     def revoke(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
-        """End a token, from now on.
+        """End a token, from now on, and those that end with it.
 
         Raises:
             UnknownName: There is none.
         """
-        table = schema.token
-        change = update(table).where(table.c.id == id, table.c.revoked.is_(None))
+        table, ended = schema.token, [id]
         with writing(self._engine) as connection:
             if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
-            if connection.execute(change.values(revoked=_text(_now()))).rowcount:
-                record(connection, "token revoked", id)
+            for each in ended:
+                change = update(table).where(table.c.id == each, table.c.revoked.is_(None))
+                if connection.execute(change.values(revoked=_text(_now()))).rowcount:
+                    record(connection, "token revoked", each)
+                ended += connection.scalars(select(table.c.id).where(table.c.ends_with == each))
 
     def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
@@ -387,6 +404,14 @@ def _check_path(path: str) -> None:
         Reference(namespace, name)
     else:
         check_namespace(namespace)
+
+
+def _lasts(connection: Connection, token_id: str, now: str) -> bool:
+    """Whether a token has not ended."""
+    table = schema.token
+    which = select(table.c.expires).where(table.c.id == token_id, table.c.revoked.is_(None))
+    row = connection.execute(which).one_or_none()
+    return row is not None and (row.expires is None or row.expires > now)
 
 
 def _told(token: Token) -> str:

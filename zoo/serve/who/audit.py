@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -41,6 +41,8 @@ ACTIONS: Mapping[str, str] = {
     "token revoked": "it ended",
     "session begun": "somebody has signed in with a token, in a browser",
     "session ended": "they have signed out",
+    "device let in": "somebody has confirmed the code of a program, which gets a token",
+    "device refused": "they have not",
     "role given": "an account or a team has a role",
     "role taken": "it has none any more",
     "level set": "who may read a namespace or a repository",
@@ -237,16 +239,30 @@ class Audit:
         self, *, since: str = "", who: str = "", name: str = "", after: int = 0, limit: int
     ) -> list[Row]:
         """Rows behind the number ``after``, oldest first."""
-        statement = _chosen(since, who, name).where(TABLE.c.number > after)
+        statement = _chosen(since, who, name, ()).where(TABLE.c.number > after)
         with reading(self._engine) as connection:
             found = connection.execute(statement.order_by(TABLE.c.number).limit(limit))
             return [Row(**row._mapping) for row in found]
 
-    def newest(self, *, since: str = "", who: str = "", name: str = "", limit: int) -> list[Row]:
-        """The newest rows, oldest first."""
-        statement = _chosen(since, who, name).order_by(TABLE.c.number.desc()).limit(limit)
+    def newest(
+        self,
+        *,
+        since: str = "",
+        who: str = "",
+        name: str = "",
+        actions: Collection[str] = (),
+        before: int = 0,
+        limit: int,
+    ) -> list[Row]:
+        """The newest rows, or the newest ``before`` a number, oldest first; those of some
+        ``actions``, or of all.
+        """
+        statement = _chosen(since, who, name, actions).order_by(TABLE.c.number.desc())
+        if before:
+            statement = statement.where(TABLE.c.number < before)
         with reading(self._engine) as connection:
-            return [Row(**row._mapping) for row in connection.execute(statement)][::-1]
+            found = connection.execute(statement.limit(limit))
+            return [Row(**row._mapping) for row in found][::-1]
 
     def check(self) -> tuple[Head, list[str]]:
         """The head, and what is wrong with the rows before it, in words."""
@@ -267,7 +283,9 @@ class Audit:
         return before, wrong
 
 
-def _chosen(since: str, who: str, name: str) -> Select[tuple[object, ...]]:
+def _chosen(
+    since: str, who: str, name: str, actions: Collection[str]
+) -> Select[tuple[object, ...]]:
     """The rows that are asked for: a name stands for all that begins with it and goes on with a
     slash or a colon.
     """
@@ -276,6 +294,8 @@ def _chosen(since: str, who: str, name: str) -> Select[tuple[object, ...]]:
         statement = statement.where(TABLE.c.at >= since)
     if who:
         statement = statement.where(TABLE.c.who == who)
+    if actions:
+        statement = statement.where(TABLE.c.action.in_(actions))
     if name:
         below = [TABLE.c.name.startswith(f"{name}{mark}", autoescape=True) for mark in "/:"]
         statement = statement.where((TABLE.c.name == name) | below[0] | below[1])

@@ -20,6 +20,7 @@ __all__ = [
     "Role",
     "all_may_read",
     "as_seen",
+    "governs",
     "kind_of_move",
     "may",
     "role_of",
@@ -83,6 +84,11 @@ class Actor:
     token: str = ""
     id: str = ""
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether the token is for all that its account may."""
+        return self.purpose == "write" and not self.only
+
 
 ANYBODY = Actor()
 """Somebody without a token."""
@@ -109,6 +115,11 @@ def as_seen(actor: Actor, access: Access) -> Actor:
     if actor.only and not actor.only & {access.path, access.namespace}:
         return ANYBODY
     return actor
+
+
+def governs(actor: Actor) -> bool:
+    """Whether somebody may change what is said of everybody: an admin, with a token for all."""
+    return actor.admin and actor.unlimited
 
 
 def role_of(actor: Actor, access: Access) -> Role | None:

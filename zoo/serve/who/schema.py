@@ -12,7 +12,9 @@ __all__ = [
     "REVISION",
     "VERSION_TABLE",
     "account",
+    "attempt",
     "audit",
+    "device",
     "document",
     "followed",
     "holds",
@@ -25,9 +27,10 @@ __all__ = [
     "role",
     "session",
     "token",
+    "tried",
 ]
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -57,6 +60,7 @@ token = sa.Table(
     sa.Column("expires", Text),
     sa.Column("used", Text),
     sa.Column("revoked", Text),
+    sa.Column("ends_with", Text),  # the token that it ends with, if it does
 )
 
 # Who may read, of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.
@@ -178,4 +182,45 @@ webhook = sa.Table(
     sa.Column("tried", Text, nullable=False),
     sa.Column("status", Text, nullable=False),
     sa.Column("failures", Whole, nullable=False),  # one after the other
+)
+
+# The last tries to tell a webhook: of which row of the audit log, and what came of it.
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("webhook", Text, sa.ForeignKey("webhook.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", Whole, primary_key=True),
+    sa.Column("row", Whole, nullable=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+)
+
+# Programs that wait for somebody to let them in: of the code that each has, the SHA-256; of the one
+# that a person types, a keyed hash, as it is short.
+device = sa.Table(
+    "device",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
+    sa.Column("code", Text, nullable=False),
+    sa.Column("client", Text, nullable=False),  # what it says that it is
+    sa.Column("address", Text, nullable=False),
+    sa.Column("wants", Text, nullable=False),  # what the token is to be for; empty: it did not say
+    sa.Column("expires", Text, nullable=False),
+    sa.Column("next", Whole, nullable=False),  # when it may ask again, in ms since 1970
+    sa.Column("pause", Whole, nullable=False),  # how long it waits in between, in ms
+    sa.Column("state", Text, nullable=False),
+    # Who has let it in, by which token, and what its own is for and called.
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE")),
+    sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE")),
+    sa.Column("purpose", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+)
+
+# How often somebody has guessed something wrong, and until when that counts.
+tried = sa.Table(
+    "tried",
+    metadata,
+    sa.Column("who", Text, primary_key=True),
+    sa.Column("count", Whole, nullable=False),
+    sa.Column("until", Text, nullable=False),
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
@@ -17,12 +16,14 @@ from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import head, record
 
-__all__ = ["MOST_FAILURES", "Webhook", "Webhooks"]
+__all__ = ["MOST_FAILURES", "Try", "Webhook", "Webhooks"]
 
-TABLE = schema.webhook
+TABLE, TRIES = schema.webhook, schema.attempt
 LONGEST = 200
 MOST_FAILURES = 20
 """So many one after the other, some twelve hours of them, end it."""
+KEPT = 20
+"""So many tries of each are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -53,6 +54,15 @@ class Webhook(Result):
     def ended(self) -> bool:
         """Whether it is told no more, as it never answers."""
         return self.failures >= MOST_FAILURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """A try to tell an address of a row of the audit log: when, and what came of it."""
+
+    row: int
+    at: str
+    status: str
 
 
 class Webhooks:
@@ -107,19 +117,34 @@ class Webhooks:
             connection.execute(delete(TABLE).where(TABLE.c.id == id))
             record(connection, "webhook removed", found.path, id)
 
-    def note(self, hook: Webhook, *, after: int, status: str, failures: int) -> None:
-        """Note up to which row it was told, and what came of the last try."""
-        tried = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        row = {"after": after, "failures": failures, "tried": tried, "status": status[:LONGEST]}
-        self._update(hook, row)
+    def tries(self) -> dict[str, list[Try]]:
+        """The last tries of each, newest first."""
+        found: dict[str, list[Try]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(select(TRIES).order_by(TRIES.c.number.desc())):
+                made = Try(row=row.row, at=row.at, status=row.status)
+                found.setdefault(row.webhook, []).append(made)
+        return found
+
+    def note(self, hook: Webhook, row: int, *, after: int, status: str, failures: int) -> None:
+        """Note what came of a try to tell it of a ``row``, and up to which it was told."""
+        at, said = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), status[:LONGEST]
+        values = {"after": after, "failures": failures, "tried": at, "status": said}
+        own = TRIES.c.webhook == hook.id
+        with writing(self._engine) as connection:
+            if not connection.execute(
+                update(TABLE).where(TABLE.c.id == hook.id).values(values)
+            ).rowcount:
+                return  # it was removed meanwhile
+            number = (connection.scalar(select(func.max(TRIES.c.number)).where(own)) or 0) + 1
+            tried = {"webhook": hook.id, "number": number, "row": row, "at": at, "status": said}
+            connection.execute(insert(TRIES), tried)
+            connection.execute(delete(TRIES).where(own, TRIES.c.number <= number - KEPT))
 
     def skip(self, hook: Webhook, after: int) -> None:
         """Note that it need not be told of the rows up to one."""
-        self._update(hook, {"after": after})
-
-    def _update(self, hook: Webhook, values: Mapping[str, object]) -> None:
         with writing(self._engine) as connection:
-            connection.execute(update(TABLE).where(TABLE.c.id == hook.id).values(values))
+            connection.execute(update(TABLE).where(TABLE.c.id == hook.id).values(after=after))
 
 
 def _check_url(url: str, *, private: bool) -> None:

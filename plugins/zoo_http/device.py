@@ -1,0 +1,105 @@
+"""Device: a token that somebody gives to this program by a page of the server (RFC 8628)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta
+from urllib3 import PoolManager, Timeout
+
+from zoo.domain.progress import clean
+from zoo.errors import Forbidden, Unavailable
+from zoo.logins import ServerUrl
+from zoo_http.errors import on_the_way
+
+__all__ = ["enter"]
+
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+CLIENT = "zoo"
+HEADERS = {
+    "User-Agent": "zoo",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
+SECONDS = 10.0
+MOST = 64 * 1024
+"""Bytes of an answer."""
+OVER = {"access_denied": "it was not let in", "expired_token": "nobody has let it in in time"}
+T = TypeVar("T")
+Told = Callable[[str, str], None]
+"""Is told the address of a page, and the code that it must show."""
+
+
+class _Begun(msgspec.Struct):
+    device_code: str
+    user_code: Annotated[str, Meta(max_length=40)]
+    verification_uri: Annotated[str, Meta(max_length=2000)]
+    verification_uri_complete: Annotated[str, Meta(max_length=2000)] = ""
+    interval: Annotated[int, Meta(ge=1, le=60)] = 5
+    expires_in: Annotated[int, Meta(ge=1, le=3600)] = 900
+
+
+class _Polled(msgspec.Struct):
+    access_token: str = ""
+    error: str = ""
+
+
+def enter(url: ServerUrl, wants: str, told: Told) -> str:
+    """A token for a server; ``wants`` is what it is to be for.
+
+    Raises:
+        Unavailable: The server does not answer, or gives no tokens so.
+        Forbidden: Nobody has let this program in.
+    """
+    with PoolManager(retries=False) as pool:
+        begun = _send(pool, url, "device", {"client_id": CLIENT, "scope": wants}, _Begun, (200,))
+        page = begun.verification_uri_complete or begun.verification_uri
+        told(clean(page), clean(begun.user_code))
+        ends, pause = time.monotonic() + begun.expires_in, begun.interval
+        while time.monotonic() < ends:
+            time.sleep(pause)
+            asked = {"grant_type": GRANT, "device_code": begun.device_code, "client_id": CLIENT}
+            polled = _send(pool, url, "token", asked, _Polled, (200, 400))
+            if polled.access_token:
+                return polled.access_token
+            if polled.error == "slow_down":
+                pause += 5
+            elif polled.error != "authorization_pending":
+                why = OVER.get(polled.error, f"it answers {clean(polled.error)[:100]}")
+                raise Forbidden(str(url), why, f"begin anew: zoo login {url}")
+    raise Forbidden(str(url), OVER["expired_token"], f"begin anew: zoo login {url}")
+
+
+def _send(
+    pool: PoolManager,
+    url: ServerUrl,
+    what: str,
+    fields: dict[str, str],
+    kind: type[T],
+    fine: tuple[int, ...],
+) -> T:
+    """What a server answers to a form."""
+    with on_the_way(url):
+        answer = pool.request(
+            "POST",
+            f"{url}/oauth/{what}",
+            body=urlencode(fields),
+            headers=HEADERS,
+            redirect=False,
+            preload_content=False,
+            timeout=Timeout(connect=SECONDS, read=SECONDS),
+        )
+        data = answer.read(MOST, decode_content=False)
+        answer.close()
+    if answer.status not in fine:
+        said = answer.headers.get("x-error-message", "")[:500] or f"it answers {answer.status}"
+        raise Unavailable(str(url), f"it gives no token by a page: {clean(said)}", hint="")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError):
+        text = "no zoo answers there, or in a way that is not understood"
+        raise Unavailable(str(url), text, hint="") from None

@@ -1,0 +1,110 @@
+"""Device: a program gets a token without one being typed, as somebody confirms its code in a
+browser (RFC 8628). `hf auth login` and ``zoo login`` ask so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from zoo.errors import InvalidOption, UnknownName
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.who.audit import asked_by
+from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code
+from zoo.serve.who.may import PURPOSES
+
+__all__ = ["begin", "hash_of", "poll"]
+
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+LONGEST = 90 * 86400.0
+"""Seconds that a token lasts which a program got so, at most."""
+SECRET = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def begin(ask: Ask) -> Answer:
+    """A code for a program, and one for who confirms it."""
+    sent, code, hub = ask.call.form, new_code(), ask.hub
+    asked = " ".join(sent.get("scope", ())).split()
+    secret = hub.accounts.devices.begin(
+        hash_of(ask, code),
+        client=ask.call.headers.get("user-agent", ""),
+        address=ask.call.address,
+        wants=max((each for each in asked if each in PURPOSES), key=_rank, default=""),
+    )
+    if secret is None:
+        headers = {"Retry-After": str(int(LASTS.total_seconds()))}
+        raise Refused("TooMany", "too many programs wait to be let in", headers=headers)
+    page = f"{ask.call.base}/-/device"
+    told = json_answer(
+        {
+            "device_code": secret,
+            "user_code": code,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?user_code={code}",
+            "expires_in": int(LASTS.total_seconds()),
+            "interval": PAUSE,
+        }
+    )
+    return replace(told, headers={**told.headers, **SECRET})
+
+
+def poll(ask: Ask) -> Answer:
+    """The token of a program that somebody has let in; else why not, or not yet."""
+    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    if sent.get("grant_type") != GRANT:
+        return _error("unsupported_grant_type", "tokens are given to programs with a code alone")
+    found = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
+    if isinstance(found, str):
+        return _error(found)
+    made = _made(ask, found)
+    if made is None:  # whoever let it in may do that no more
+        return _error("access_denied")
+    return Answer(headers={**made.headers, **SECRET}, body=made.body)
+
+
+def _made(ask: Ask, entry: Entry) -> Answer | None:
+    """A token that may do no more than the one by which the program was let in; where that may not
+    do all, it also ends with it. None if that one has ended.
+    """
+    accounts = ask.hub.accounts
+    by = {each.id: each for each in accounts.tokens(entry.account)}.get(entry.token)
+    actor, _ = accounts.holder(entry.token, "")
+    if by is None or actor is None:
+        return None
+    asked_by(entry.account, entry.token)
+    purpose, lasts, ends_with = min(entry.purpose, actor.purpose, key=_rank), LONGEST, None
+    if not actor.unlimited:
+        ends_with, lasts = by.id, min(LONGEST, _left(by.expires))
+    try:
+        made, secret = accounts.new_token(
+            entry.account, entry.name, purpose, only=by.only, lasts=lasts, ends_with=ends_with
+        )
+    except (UnknownName, InvalidOption):  # it has ended just now
+        return None
+    told = {"access_token": str(secret), "token_type": "bearer", "scope": made.purpose}
+    return json_answer(told | {"expires_in": int(lasts)})
+
+
+def _left(expires: str | None) -> float:
+    """Seconds until a time, if it is one."""
+    if expires is None:
+        return LONGEST
+    return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
+
+
+def _error(code: str, text: str = "") -> Answer:
+    """An error as RFC 6749 has it."""
+    told = json_answer({"error": code} | ({"error_description": text} if text else {}), 400)
+    return replace(told, headers={**told.headers, **SECRET}, code=code)
+
+
+def hash_of(ask: Ask, code: str) -> str:
+    """What is kept of a code for people."""
+    letters = "".join(filter(str.isalnum, code.upper()))
+    return ask.hub.seals.secret(f"code of a device {letters}")
+
+
+def _rank(purpose: str) -> int:
+    return [*map(str, PURPOSES)].index(purpose)

@@ -1,0 +1,78 @@
+"""Form: the one way in which a page changes something. It is sent by a page of this server, with
+the account's own rights, and nothing but what a command can do, too, is done by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from zoo.errors import Conflict, Invalid, InvalidOption, NotFound
+from zoo.serve.http.answer import Answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.router import Route, Scope
+from zoo.serve.hub.ask import Ask, Hub
+from zoo.serve.pages.page import Look, show, site_of
+
+__all__ = ["Form", "form_route"]
+
+Change = Callable[..., str]
+"""From a request, a `Form` and the fields of its path: changes something. A secret that is shown
+this once, or nothing.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was sent with a form."""
+
+    fields: Mapping[str, list[str]]
+
+    def text(self, name: str) -> str:
+        """What was typed or chosen, in one line; empty if nothing was.
+
+        Raises:
+            InvalidOption: It has characters that cannot be shown: no database keeps all of them.
+        """
+        text = self.fields.get(name, [""])[-1].strip()
+        if not text.isprintable():
+            raise InvalidOption(f"what was typed cannot be shown: {text[:60]!a}")
+        return text
+
+
+def form_route(
+    path: str,
+    template: str,
+    look: Look,
+    changes: Mapping[str, Change],
+    summary: str,
+    *,
+    scope: Scope,
+    errors: tuple[str, ...] = (),
+) -> Route[Hub]:
+    """The row of the forms of a page: ``changes``, by what they send as ``do``. What was changed is
+    shown by the page, which the browser is led to; what could not be, and secrets, at once.
+    """
+
+    def send(ask: Ask, **fields: str) -> Answer:
+        form, site, status, code = Form(ask.call.form), site_of(ask), 200, ""
+        do = form.fields.get("do", [""])[-1]
+        if do not in changes:
+            raise Refused("BadRequest", "no form of this page sends that")
+        try:
+            site = replace(site, secret=changes[do](ask, form, **fields))
+        except (Invalid, NotFound, Conflict) as error:
+            site, status, code = replace(site, error=error.message), 400, "BadRequest"
+        if not (site.secret or site.error):
+            to = f"{site.root}{site.path}?done={do}"
+            headers = {"Location": to, "Cache-Control": "no-store"}
+            return Answer(status=303, headers=headers)
+        shown = show(site, template, look(ask.knowing_all(), **fields), status)
+        headers = {**shown.headers, "Cache-Control": "no-store"}
+        return replace(shown, headers=headers, code=code, message=site.error)
+
+    errors = ("BadRequest", *(("RepoNotFound",) if scope == "share" else ()), *errors)
+    return Route(
+        method="POST", path=path, scope=scope, handler=send, errors=errors, summary=summary,
+        page=True,
+    )  # fmt: skip

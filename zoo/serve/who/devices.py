@@ -1,0 +1,195 @@
+"""Devices: a program asks for a token, and shows a code; somebody who is signed in confirms it, and
+the program, which asks again and again, has the token (RFC 8628).
+
+All of it is in the database: whichever process is asked, it knows what the others do. The program's
+own code has 256 bits, of which the SHA-256 is kept; the one that people type is short, so it comes
+here as a hash that takes a key to make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import time_ns
+
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select, update
+
+from zoo.domain.progress import clean
+from zoo.registry.engine import reading, writing
+from zoo.registry.sql import put
+from zoo.serve.who import schema
+from zoo.serve.who.audit import record
+
+__all__ = ["LASTS", "MOST_TRIES", "PAUSE", "Device", "Devices", "Entry", "TooManyTries", "new_code"]
+
+TABLE, TRIED = schema.device, schema.tried
+LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+"""Of a code: no vowels, which make words, and nothing that looks like something else."""
+LASTS = timedelta(minutes=15)
+PAUSE, MORE = 5, 5
+"""Seconds between two questions of a program, and how many more each time that it does not wait."""
+SLACK_MS = 500
+"""So much sooner it may ask: clocks differ."""
+MOST, MOST_OF_ADDRESS = 5_000, 60
+"""Programs that wait at once, and those at one address."""
+MOST_TRIES = 5
+"""Wrong codes of one account in `LASTS`."""
+LONGEST_PAUSE = 60_000
+"""Milliseconds; it does not grow any further."""
+LONGEST = 200
+WAITS, LET_IN, REFUSED = "", "let in", "refused"
+
+
+class TooManyTries(Exception):
+    """Somebody has given too many wrong codes."""
+
+
+def new_code() -> str:
+    """A code for people, of 34 bits: ``WDJB-MJHT``."""
+    letters = "".join(secrets.choice(LETTERS) for _ in range(8))
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A program that waits.
+
+    Attributes:
+        client: What it says that it is.
+        address: Where it asked from.
+        wants: What the token is to be for; empty: it did not say.
+        expires: Until when it waits, UTC, ISO 8601.
+    """
+
+    client: str
+    address: str
+    wants: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a program is let in with: whose token it gets, what that is called and for, and the
+    ``token`` of who has let it in.
+    """
+
+    account: str
+    name: str
+    purpose: str
+    token: str
+
+
+class Devices:
+    """The programs that wait to be let in."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, code: str, *, client: str, address: str, wants: str) -> str | None:
+        """Let a program wait, for which people type what has the hash ``code``; the code that it
+        asks with. None if too many do.
+        """
+        secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
+        row = {
+            "digest": _digest(secret), "code": code, "client": clean(client)[:LONGEST],
+            "address": address, "wants": wants, "expires": _text(now + LASTS), "next": 0,
+            "pause": PAUSE * 1000, "state": WAITS, "account": None, "token": None, "purpose": "",
+            "name": "",
+        }  # fmt: skip
+        waits = select(func.count()).select_from(TABLE).where(TABLE.c.expires > _text(now))
+        with reading(self._engine) as connection:  # who is told no keeps nobody waiting
+            here = connection.scalar(waits.where(TABLE.c.address == address)) or 0
+            if here >= MOST_OF_ADDRESS or (connection.scalar(waits) or 0) >= MOST:
+                return None
+        with writing(self._engine) as connection:
+            # For as long again, who asks is told that it has expired.
+            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
+            connection.execute(insert(TABLE), row)
+        return secret
+
+    def find(self, code: str, account: str) -> Device | None:
+        """The program that waits and shows what has that hash; None if none does, which counts as
+        a wrong code of the account that asks.
+
+        Raises:
+            TooManyTries: It has given too many.
+        """
+        now = datetime.now(UTC)
+        columns = TABLE.c.client, TABLE.c.address, TABLE.c.wants, TABLE.c.expires
+        with writing(self._engine) as connection:  # so that nobody tries many at once
+            connection.execute(delete(TRIED).where(TRIED.c.until <= _text(now)))
+            count = select(TRIED.c.count).where(TRIED.c.who == account)
+            wrong = connection.scalar(count) or 0
+            if wrong >= MOST_TRIES:
+                raise TooManyTries
+            if row := connection.execute(select(*columns).where(*_waiting(code))).first():
+                return Device(**row._mapping)
+            until = _text(now + LASTS)
+            tried = {"who": account, "count": wrong + 1, "until": until}
+            put(connection, TRIED, [tried], ["count", "until"])
+        return None
+
+    def let_in(self, code: str, entry: Entry) -> bool:
+        """Let a program in; whether it waits still."""
+        row = {
+            "state": LET_IN, "account": entry.account, "token": entry.token,
+            "purpose": entry.purpose, "name": entry.name,
+        }  # fmt: skip
+        return self._settle(code, row, "device let in", entry.account, f"to {entry.purpose}")
+
+    def refuse(self, code: str, account: str) -> bool:
+        """Do not; whether it waits still."""
+        return self._settle(code, {"state": REFUSED}, "device refused", account, "")
+
+    def _settle(self, code: str, row: dict[str, str], action: str, account: str, more: str) -> bool:
+        with writing(self._engine) as connection:
+            there = connection.execute(select(TABLE).where(*_waiting(code))).first()
+            if there is None:
+                return False
+            connection.execute(update(TABLE).where(TABLE.c.digest == there.digest).values(row))
+            told = f"{there.client or 'a program'} at {there.address or 'no address'}"
+            record(connection, action, account, f"{told} {more}".strip())
+        return True
+
+    def poll(self, secret: str) -> Entry | str:
+        """What a program is let in with, once: it is forgotten then. Else the error of RFC 8628
+        that says why not, or not yet.
+        """
+        which, at = TABLE.c.digest == _digest(secret), time_ns() // 1_000_000
+        with reading(self._engine) as connection:  # who only asks all the time has nobody wait
+            row = connection.execute(select(TABLE).where(which)).first()
+        if row and row.pause >= LONGEST_PAUSE and at < row.next:
+            return "slow_down"
+        with writing(self._engine) as connection:
+            row = connection.execute(select(TABLE).where(which)).first()
+            if row is None:
+                return "invalid_grant"
+            if row.expires <= _text(datetime.now(UTC)):
+                return "expired_token"
+            late, pause = at >= row.next, row.pause
+            pause += 0 if late else MORE * 1000
+            turn = {"pause": pause, "next": at + pause - SLACK_MS}
+            connection.execute(update(TABLE).where(which).values(turn))
+            if not late:
+                return "slow_down"
+            if row.state == WAITS:
+                return "authorization_pending"
+            connection.execute(delete(TABLE).where(which))
+        if row.state == REFUSED:
+            return "access_denied"
+        return Entry(account=row.account, name=row.name, purpose=row.purpose, token=row.token)
+
+
+def _waiting(code: str) -> tuple[ColumnElement[bool], ...]:
+    now = _text(datetime.now(UTC))
+    return TABLE.c.code == code, TABLE.c.state == WAITS, TABLE.c.expires > now
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
