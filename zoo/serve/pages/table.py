@@ -8,6 +8,7 @@ from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.identify import identify_form, identify_keys, look_identify
 from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.model import look_model
@@ -73,6 +74,22 @@ TRAINED: tuple[Route[Hub], ...] = (
 )  # fmt: skip
 """Those of lineage, comparisons and runs."""
 
+IDENTIFY: tuple[Route[Hub], ...] = (
+    *page_routes(
+        "/-/identify", "identify.html", look_identify, "to choose a file, and learn what it is",
+        scope="listed",
+    ),
+    Route(
+        method="POST", path="/-/identify", scope="listed", handler=identify_form, page=True,
+        errors=("Forbidden", "BadRequest"), summary="page: which checkpoint has these keys",
+    ),
+    Route(
+        method="POST", path="/-/identify.json", scope="listed", handler=identify_keys,
+        errors=("BadRequest",), summary="which checkpoint has these keys, in JSON",
+    ),
+)  # fmt: skip
+"""What an unknown file is."""
+
 PAGES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/", scope="listed", handler=home, page=True,
@@ -93,6 +110,7 @@ PAGES: tuple[Route[Hub], ...] = (
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
     ),
     *TRAINED,
+    *IDENTIFY,
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
         errors=("NotFound",), summary="a style sheet or a script of the pages",
