@@ -18,6 +18,7 @@ from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.pages.examples import Pictures, pictures_of
 from zoo.serve.pages.figures import Figure, figures, task_of
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
@@ -61,6 +62,7 @@ class Checkpoint:
         preprocessing: What becomes of an image.
         guessed: Which of these settings nobody has stated.
         classes: Names of the classes, not too many, and how many ``more`` there are.
+        pictures: Images of some of them.
         score: The figure by which the better of two is told.
         figures: On the test images of its training, `score` first.
         stated: Who says so, of figures that no zoo has measured; else empty.
@@ -86,6 +88,7 @@ class Checkpoint:
     guessed: tuple[str, ...]
     classes: tuple[str, ...]
     more: int
+    pictures: Pictures | None
     score: str
     figures: tuple[Figure, ...]
     stated: str
@@ -226,6 +229,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         guessed=manifest.guessed,
         classes=tuple(shown),
         more=len(manifest.classes) - len(shown),
+        pictures=pictures_of(ask, picked),
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
         stated=said.get("metrics", ""),

@@ -7,6 +7,7 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
+from zoo.serve.pages.examples import model_sheet, run_sheet
 from zoo.serve.pages.home import home, look_home
 from zoo.serve.pages.identify import identify_form, identify_keys, look_identify
 from zoo.serve.pages.layers import look_layers
@@ -65,6 +66,14 @@ TRAINED: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
+    ),
+    Route(
+        method="GET", path="/-/runs/{id}/examples.png", scope="listed", handler=run_sheet,
+        page=True, errors=("NotFound",), summary="small test images that a run kept",
+    ),
+    Route(
+        method="GET", path=f"{REPO}/examples.png", scope="read", handler=model_sheet, page=True,
+        errors=("RepoNotFound", *REVISION), summary="small test images that a checkpoint has",
     ),
     *page_routes(
         f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
