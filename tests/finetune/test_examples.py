@@ -1,7 +1,8 @@
-"""Examples: small images of classes and of confusions, kept on request, and published on another."""
+"""Examples: small images of classes and confusions, kept on request, published on another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from zoo.lookup.examples import EXAMPLES, MOST, SHEET, Example, Examples
 NAMES = ("bar", "disc", "square")
 
 
-def measured(outputs: list[list[float]], targets: list[int], images: list[str]) -> Measured:
+def measured(outputs: Sequence[Sequence[float]], targets: list[int], images: list[str]) -> Measured:
     return Measured("classification", torch.tensor(outputs), torch.tensor(targets), NAMES, images)
 
 
@@ -35,7 +36,7 @@ def test_those_that_are_most_surely_of_a_class_or_taken_for_another(tmp_path: Pa
     colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250)]
     for number, color in enumerate(colors):
         Image.new("RGB", (90, 40), color).save(tmp_path / f"{number}.png")
-    outputs = [[3.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 9, 0], [0, 1, 0]]
+    outputs = [[3.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 9.0, 0.0], [0.0, 1.0, 0.0]]
     of = measured(outputs, [0, 0, 0, 0, 1], [f"{number}.png" for number in range(5)])
     examples, sheet = written(tmp_path, of, 1)
     assert examples.shown == (Example("bar", "disc"), Example("bar"), Example("disc"))
@@ -55,7 +56,7 @@ def test_nothing_but_pixels_of_a_file_comes_along(tmp_path: Path) -> None:
             tmp_path / f"{number}.jpg", exif=exif, comment=b"SECRETWORDS", icc_profile=b"SECRETS"
         )
     assert b"SECRETCAMERA" in (tmp_path / "0.jpg").read_bytes()
-    of = measured([[1.0, 0, 0]] * 3, [0, 1, 2], [f"{number}.jpg" for number in range(3)])
+    of = measured([[1.0, 0.0, 0.0]] * 3, [0, 1, 2], [f"{number}.jpg" for number in range(3)])
     written(tmp_path, of, 2)
     data = (tmp_path / SHEET).read_bytes()
     assert b"SECRET" not in data
@@ -74,7 +75,7 @@ def test_an_image_that_is_gone_is_left_out_and_a_sheet_has_no_more_than_it_may(
 ) -> None:
     draw(tmp_path / "x.png", "bar", 1)
     count = 3 * MOST
-    of = measured([[1.0, 0, 0]] * count, [n % 3 for n in range(count)], ["x.png"] * count)
+    of = measured([[1.0, 0.0, 0.0]] * count, [n % 3 for n in range(count)], ["x.png"] * count)
 
     def read(key: str) -> Image.Image:
         left.append(key)

@@ -84,6 +84,13 @@ def test_a_file_is_chosen_and_hashed_in_the_browser(
     assert wrong == []
 
 
+SHAPES: tuple[tuple[tuple[int, ...], float], ...] = (
+    ((300,), 1.0), ((4, 4), 1e-6), ((2, 3, 7), 3e4), ((17, 1), 1e9), ((15,), 1.0),
+    ((16, 64), 2.0**-24), ((), 1.0), ((0, 5), 1.0),
+)  # fmt: skip
+"""Shapes, and the deviation of what is in them."""
+
+
 def hashing(browser: Browser) -> Page:
     """A page that has the script, and no worker."""
     page = browser.new_page()
@@ -106,8 +113,7 @@ def test_keys_of_how_a_tensor_begins(browser: Browser, dtype: str) -> None:
     """As Python makes them: rounded to the even, tiny, huge, too few, constant."""
     random = np.random.default_rng(7)
     page = hashing(browser)
-    for shape, scale in (((300,), 1.0), ((4, 4), 1e-6), ((2, 3, 7), 3e4), ((17, 1), 1e9), ((15,), 1.0),
-                         ((16, 64), 2.0**-24), ((), 1.0), ((0, 5), 1.0)):  # fmt: skip
+    for shape, scale in SHAPES:
         count = int(np.prod(shape))
         values = random.normal(size=count) * scale
         if dtype == "F16":

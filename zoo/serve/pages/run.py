@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from zoo.domain.limits import MIB
+from zoo.domain.matrix import Matrix
 from zoo.domain.recipe import chosen, data_name
 from zoo.lookup.history import all_advice
 from zoo.lookup.runs import METRICS, REPORT, RUN, RUNS, Run
@@ -21,7 +22,7 @@ from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
-from zoo.serve.pages.kept_runs import Matrix, digest_in, made, matrix_of, read_json, run_of
+from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.runs import NOWHERE, score_of
