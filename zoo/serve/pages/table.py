@@ -7,6 +7,7 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
+from zoo.serve.pages.deprecated import look_deprecated
 from zoo.serve.pages.examples import model_sheet, run_sheet
 from zoo.serve.pages.home import home, look_home
 from zoo.serve.pages.identify import identify_form, identify_keys, look_identify
@@ -120,6 +121,10 @@ PAGES: tuple[Route[Hub], ...] = (
     ),
     *TRAINED,
     *IDENTIFY,
+    *page_routes(
+        "/-/deprecated", "deprecated.html", look_deprecated, "names that are to be used no more",
+        scope="listed",
+    ),
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
         errors=("NotFound",), summary="a style sheet or a script of the pages",
