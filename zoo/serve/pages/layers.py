@@ -53,6 +53,7 @@ class UnitRow:
         bytes: Of its tensors.
         count: How many tensors it has.
         output: Shape of what leaves it, for one image; None where unknown.
+        macs: Multiply-accumulates of one image; None where unknown.
         cut: Whether the network can be cut before it; None where unknown.
         trained: Whether the training that made the checkpoint changed it; None where unknown.
         change: What became of it since the parent: ``same``, ``changed``, ``new``; empty if there
@@ -69,6 +70,7 @@ class UnitRow:
     bytes: int
     count: int
     output: tuple[int, ...] | None
+    macs: int | None
     cut: bool | None
     trained: bool | None
     change: str
@@ -163,7 +165,8 @@ def look_layers(ask: Ask) -> LayersPage:
     change = _changes(ask, seen, digest, manifest, tensors)
     shared = shares(ask, seen, digest, manifest, tensors)
     asked, folded = ask.call.query.get("unit", ""), len(manifest.tensors) > TENSORS
-    rows = _Rows(manifest, units, tensors, network or units.hierarchy, change.units, shared)
+    known = network or units.hierarchy
+    rows = _Rows(manifest, units, tensors, known, network is not None, change.units, shared)
     return LayersPage(
         chosen=picked.chosen,
         architecture=manifest.backbone.shown,
@@ -238,6 +241,7 @@ class _Rows:
     units: Units
     tensors: Mapping[str, Sequence[Tensor]]
     hierarchy: Hierarchy | None
+    own: bool  # it is the network's, with its head, and not just its architecture's
     changes: Mapping[str, UnitDiff | str]
     shares: Sequence[Share]
 
@@ -253,6 +257,7 @@ class _Rows:
             bytes=sum(tensor.nbytes for tensor in own),
             count=len(own),
             output=self._output(part),
+            macs=part.macs if part and (self.own or isinstance(part, Unit)) else None,
             cut=part.cut if part else None,
             trained=self._trained(name),
             change=WORDS[diff.status if diff else str(change)],
