@@ -11,7 +11,12 @@ __all__ = ["Matrix"]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """How many images of each class (rows) were predicted to be of each (columns)."""
+    """How many images of each class were predicted to be of each.
+
+    Attributes:
+        classes: Their names.
+        counts: A row for each class that images show, a column for each that was predicted.
+    """
 
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]

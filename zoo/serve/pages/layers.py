@@ -257,7 +257,7 @@ class _Rows:
             bytes=sum(tensor.nbytes for tensor in own),
             count=len(own),
             output=self._output(part),
-            macs=part.macs if part and (self.own or isinstance(part, Unit)) else None,
+            macs=self._macs(part),
             cut=part.cut if part else None,
             trained=self._trained(name),
             change=WORDS[diff.status if diff else str(change)],
@@ -273,6 +273,13 @@ class _Rows:
         if name == HEAD:
             return self.hierarchy.head
         return next((unit for unit in self.hierarchy.units if unit.name == name), None)
+
+    def _macs(self, part: Unit | HeadPart | None) -> int | None:
+        head = self.manifest.head
+        if isinstance(part, HeadPart) and not self.own:  # the architecture's own may be another
+            same = part.shape is not None and part.shape[-1] == head.num_classes
+            return part.macs if same and head.kind == "native" else None
+        return part.macs if part else None
 
     def _output(self, part: Unit | HeadPart | None) -> tuple[int, ...] | None:
         if isinstance(part, HeadPart):  # the architecture's own has other outputs
