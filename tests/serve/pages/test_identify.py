@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -176,3 +181,20 @@ def test_another_sites_form_is_refused(tuned: Served, weights: Path) -> None:
     form = urlencode({"keys": keys(weights).decode()}).encode()
     got = tuned.ask(PAGE, "POST", body=form, Origin="https://evil.example")
     assert got.code == "Forbidden"
+
+
+def test_the_line_of_the_docs(tuned: Served, weights: Path, tmp_path: Path) -> None:
+    """As docs/pages.md has it, in a folder that is no zoo."""
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    page = (Path(__file__).parents[3] / "docs" / "pages.md").read_text()
+    found = re.search(r"^zoo( identify .*)http://127\.0\.0\.1:8765(/.*)$", page, re.MULTILINE)
+    assert found
+    torch.save({"state_dict": load_file(weights)}, tmp_path / "best.pth")
+    line = f"{sys.executable} -m zoo_cli{found[1]}{tuned.url}{found[2]}"
+    environment = {**os.environ, "HF_TOKEN": tuned.token("ann")}
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment, check=True,
+                          capture_output=True, timeout=60)  # fmt: skip
+    said = json.loads(done.stdout)
+    assert (said["verdict"], said["matches"][0]["name"]) == ("same", "team/tuned")
+    assert not said["matches"][0]["identical_file"], "it is a pickle of the same tensors"

@@ -102,7 +102,8 @@ def pictures_of(ask: Ask, picked: Picked) -> Pictures | None:
 
 
 def _kept(ask: Ask, picked: Picked) -> Pictures | None:
-    if not sees_all(ask.actor) or picked.checkpoint is None:
+    recipe = (picked.manifest.recipe if picked.manifest else None) or {}
+    if not (sees_all(ask.actor) and picked.checkpoint and recipe.get("keep_examples")):
         return None
     run = runs_by_result(seen_runs(ask)).get(picked.checkpoint)
     return pictures_of_run(ask, run) if run else None
