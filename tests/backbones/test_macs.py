@@ -12,6 +12,7 @@ from zoo.backbones.trace import trace
 from zoo.backbones.untrained import on_meta
 from zoo.domain.hierarchy import Hierarchy
 from zoo_timm.backbone import TimmBackbone
+from zoo_timm.known import outline
 
 KINDS = ("resnet18", "vit_tiny_patch16_224", "convnext_atto", "tf_efficientnet_lite0", "coat_tiny",
          "crossvit_tiny_240", "levit_128", "swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224",
@@ -43,6 +44,10 @@ def test_none_is_lost_and_none_counts_twice(architecture: str) -> None:
     size = backbone.preprocessing(module).input_size
     told = backbone.hierarchy(architecture, module)
     assert total(told) == counted(module, size)[""] > 0
+    known = outline(architecture)
+    assert known
+    assert [unit.macs for unit in known.hierarchy.units] == [unit.macs for unit in told.units]
+    assert known.hierarchy.head.macs == told.head.macs
 
 
 def test_each_unit_has_those_of_its_modules_at_the_size_that_is_asked_for() -> None:

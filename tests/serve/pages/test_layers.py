@@ -163,6 +163,7 @@ def test_a_network_that_nobody_has_traced_is_known_by_its_outline(many: Served) 
     found = layers(many, "team/resnet")
     assert found["known"]
     assert found["units"][0]["output"] == [16, 80, 80]
+    assert found["units"][0]["macs"] == 3 * 3 * 3 * 16 * 80 * 80
     with closing(Workspace(many.root)) as workspace:
         digest = workspace.names.resolve("team/resnet")[1]
         units = units_of(workspace, workspace.store.manifest(digest))
