@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from zoo.lookup.details import Details
     from zoo.lookup.diff import Diff
     from zoo.lookup.identify import Identified
+    from zoo.lookup.keys import FileKeys
     from zoo.lookup.lineage import Lineage
     from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
@@ -394,6 +395,15 @@ class Zoo:
         from zoo.exchange.identifying import identify_file
 
         return identify_file(self.workspace, Path(path))
+
+    @staticmethod
+    def file_keys(path: Path | str) -> FileKeys:
+        """What tells a server which checkpoint a weights file is, without a byte of its weights:
+        hashes of its tensors. No zoo is needed for it, and nothing in the file is run.
+        """
+        from zoo.exchange.identifying import file_keys
+
+        return file_keys(Path(path))
 
     def reindex(self) -> Reindexed:
         """Make ``registry.db`` again, from the store, the sources here, and the networks."""

@@ -4,6 +4,7 @@ which one an unknown file is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -239,18 +240,27 @@ def _listed(names: Sequence[str]) -> str:
 
 @command()
 @click.argument("file", type=PATH)
-def identify(file: Path, as_json: bool) -> None:
+@flag("--keys", help="Print what a server is asked by: hashes of its tensors, no weights.")
+def identify(file: Path, keys: bool, as_json: bool) -> None:
     """Say which checkpoint a weights FILE is, or derives from.
 
     FILE is a .pth or .safetensors. Tensors are looked up by their bytes, so names do not matter:
     neither of the file nor of its tensors, with prefixes such as "module." before them. Casts to
     half precision are found, too. Nothing in the file is run.
 
+    The page Identify of a server (zoo serve) takes what --keys prints, and needs no weights.
+
     \b
     Examples:
       zoo identify best.pth
       zoo identify model.safetensors --json
+      zoo identify best.pth --keys > keys.json
     """
+    if keys:
+        from zoo.facade import Zoo
+
+        click.echo(json.dumps(Zoo.file_keys(file).to_json()))  # not indented: it is sent as it is
+        return
     identified = open_zoo().identify(file)
     if as_json:
         print_json(identified.to_json())

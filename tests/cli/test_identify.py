@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import timm
 import torch
 from fakes.clock import earlier
 from fakes.prepared import BASE, Run
+from safetensors.torch import save_file
+
+from zoo.lookup.keys import read_keys
 
 NET = "test_resnet"
 State = dict[str, torch.Tensor]
@@ -82,3 +86,20 @@ def test_the_file_of_the_package(run: Run) -> None:
     assert "names are converted: " in said
     for word in ("differs", "lacks", "also has"):
         assert word not in said
+
+
+def test_its_keys_need_no_zoo_and_no_names(bare: Run, state: State, tmp_path: Path) -> None:
+    """What a server is asked by: of a pickle as of the same weights in another file."""
+    torch.save({"state_dict": state}, "best.pth")
+    save_file(state, "best.safetensors")
+    of_pickle, of_file = (
+        read_keys(bare("identify", file, "--keys").done().out.encode())
+        for file in ("best.pth", "best.safetensors")
+    )
+    assert of_pickle.tensors == of_file.tensors
+    assert {*of_file.tensors} == {*state}
+    assert (
+        of_pickle.sha256
+        != of_file.sha256
+        == sha256(Path("best.safetensors").read_bytes()).hexdigest()
+    )

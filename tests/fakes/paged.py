@@ -60,7 +60,7 @@ def make_tuned(root: Path) -> Path:
         made.protect("team/tuned:v1")
         made.finetune(
             "team/base", data, "team/tuned", strategy="partial", freeze="-2", epochs=2,
-            image_size=SIDE, lr=0.01, note="two units trained", force=True,
+            image_size=SIDE, lr=0.01, note="two units trained", force=True, keep_examples=2,
         )  # fmt: skip
         made.evaluate("team/tuned", data)
     return root / "zoo"

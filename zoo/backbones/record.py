@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils.flop_counter import flop_registry
 
 from zoo.errors import Unsupported
 
@@ -101,11 +102,14 @@ class Call:
 
 @dataclass(slots=True)
 class Operation:
-    """One tensor operation: the storages it read, and those it made or wrote."""
+    """One tensor operation: the storages it read, and those it made or wrote; its
+    multiply-accumulates, if it is a convolution or a product of matrices.
+    """
 
     time: int
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    macs: int = 0
 
 
 @dataclass(slots=True)
@@ -214,7 +218,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # An output in a storage that was only read is a view: no new value.
         written |= {storage_of(tensor) for tensor in outputs} - set(read)
         self.clock += 1
-        self.operations.append(Operation(self.clock, read, tuple(written)))
+        count = flop_registry.get(func._overloadpacket)
+        macs = count(*args, **(kwargs or {}), out_val=result) // 2 if count else 0
+        self.operations.append(Operation(self.clock, read, tuple(written), macs))
         return result
 
     def enter(self, path: str, inputs: _Inputs) -> _Inputs:

@@ -242,6 +242,7 @@ def _assemble(
     in_head = _calls(recording, [path for path in head if path in recording.calls], module)
     cut = cuts(recording, [*called, in_head] if in_head else called)
     names = [_name(step, module) for step in steps]
+    macs = _macs(recording, steps, head)
     units = tuple(
         Unit(
             name=name,
@@ -250,6 +251,7 @@ def _assemble(
             modules=tuple(step.modules),
             shape=recording.calls[step.modules[-1]][-1].shape,
             cut=cut[depth],
+            macs=macs[depth],
             **tensors[depth],
         )
         for depth, (step, name, stage) in enumerate(zip(steps, names, _stages(names), strict=True))
@@ -258,9 +260,30 @@ def _assemble(
         modules=head,
         shape=recording.root.shape,
         cut=len(cut) > len(steps) and cut[-1],
+        macs=macs[None],
         **tensors[None],
     )
     return Hierarchy(architecture=architecture, units=units, head=head_part)
+
+
+def _macs(recording: Recording, steps: list[_Step], head: tuple[str, ...]) -> Counter[int | None]:
+    """The multiply-accumulates of each unit; None: of the head. What is computed in no module of
+    either belongs to the unit that had run last.
+    """
+    found = Counter[int | None]()
+    parts = [*((path, depth) for depth, step in enumerate(steps) for path in step.modules)]
+    within = [
+        (call.start, call.end, depth)
+        for path, depth in [*parts, *((path, None) for path in head)]
+        for call in recording.calls.get(path, ())
+    ]
+    last: int | None = 0
+    for operation in recording.operations:
+        if operation.macs:
+            time = operation.time
+            last = next((depth for start, end, depth in within if start < time <= end), last)
+            found[last] += operation.macs
+    return found
 
 
 class _Tensors(TypedDict):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import LARGEST
+from zoo.domain.matrix import Matrix
+from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import TASKS, Task
 
@@ -31,6 +33,8 @@ class Evaluated(Result):
         task: What was measured.
         metrics: The figures over all images, with their intervals.
         at: When, UTC, ISO 8601.
+        matrix: What images of each class were taken for, of classes that are not many. It is kept,
+            and no part of `to_json`.
     """
 
     manifest: Digest
@@ -43,17 +47,22 @@ class Evaluated(Result):
     task: Task
     metrics: Mapping[str, float]
     at: str
+    matrix: Matrix | None = field(default=None, repr=False)
+
+    def to_kept(self) -> Json:
+        """All of it as plain data."""
+        return {**self.to_json(), **({"matrix": asdict(self.matrix)} if self.matrix else {})}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:
-        """Read what `to_json` wrote; what a later version wrote beside it is left out.
+        """Read what `to_kept` or `to_json` wrote; what a later version wrote beside it is left out.
 
         Raises:
             ValueError: It is none.
         """
         known: dict[str, Any] = {field.name: data.get(field.name) for field in fields(cls)}
         for name, value in known.items():
-            if name not in ("images", "metrics") and not (
+            if name not in ("images", "metrics", "matrix") and not (
                 isinstance(value, str) and len(value) < 1000 and (value + "x").isprintable()
             ):
                 raise ValueError(f"its {name} is no line of text")
@@ -62,6 +71,8 @@ class Evaluated(Result):
         if type(known["images"]) is not int or not 0 < known["images"] <= LARGEST:
             raise ValueError("its number of images is none")
         known["metrics"] = _figures(known["metrics"])
+        if known["matrix"] is not None:
+            known["matrix"] = Matrix.from_json(known["matrix"])
         known["manifest"] = Digest.parse(str(known["manifest"]))
         Digest.parse(str(known["data_digest"]))
         return cls(**known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Self
 
 from zoo.domain.plain import Json
@@ -37,6 +37,8 @@ class Unit:
             None where that is not a single tensor.
         cut: Whether the boundary before this unit is a cut: the network can be entered here,
             because all data that later units need passes through it.
+        macs: Multiply-accumulates for a batch of one at that size, of convolutions and products of
+            matrices; None where it was traced by a version that did not count them.
     """
 
     _COLUMNS: ClassVar = ("depth", "stage", "name", "params", "shape", "cut")
@@ -50,13 +52,14 @@ class Unit:
     params: int
     shape: tuple[int, ...] | None
     cut: bool
+    macs: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPart:
     """The modules from features to the output: ``modules`` (none in an encoder), ``parameters``,
-    ``buffers``, ``params`` and ``cut`` (of the boundary before it) as in `Unit`, and the ``shape``
-    of the network's output for a batch of one.
+    ``buffers``, ``params``, ``cut`` (of the boundary before it) and ``macs`` as in `Unit`, and the
+    ``shape`` of the network's output for a batch of one.
     """
 
     modules: tuple[str, ...]
@@ -65,6 +68,7 @@ class HeadPart:
     params: int
     shape: tuple[int, ...] | None
     cut: bool
+    macs: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -17,6 +17,9 @@ HEADER_BRACKETS = 1_000_000
 TENSORS = 100_000
 """Tensors in a weights file."""
 
+KEYED_TENSORS = 10_000
+"""Of a file whose keys a server is asked about."""
+
 DIMENSIONS = 64
 """Of a tensor: PyTorch has no more either."""
 

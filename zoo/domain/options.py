@@ -66,3 +66,5 @@ class RecipeOptions(TypedDict, total=False):
     grad_checkpointing: bool
     cache: bool
     seed: int
+    keep_examples: int
+    publish_examples: bool

@@ -52,7 +52,7 @@ probes recorded one before its default was that of the schedule."""
 BEFORE: Mapping[str, object] = {"duplicates": "apart", "held_out": "any", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "held_out", "fold", "preset")
+UNSAID = ("batch_norm", "held_out", "fold", "keep_examples", "publish_examples", "preset")
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
 it makes no other split."""
@@ -278,6 +278,18 @@ class Recipe:
     )
     seed: int = _natural(0, "Seeds the split, the head, the order of images, all that is random.")
 
+    # what is kept of the images
+    keep_examples: int = _option(
+        0,
+        "Test images of each class, and of each of the worst confusions, that the run keeps, small "
+        "and without what else is in their files, for the pages; 0: none.",
+        must="from 0 to 8",
+        check=lambda x: 0 <= x <= 8,
+    )
+    publish_examples: bool = _option(
+        False, "Keep these images with the checkpoint, too: who may read that sees them."
+    )
+
     # where it comes from: a record, and no option
     preset: str = _option("", "The preset that it was read from, a record of `Recipe.read`.")
 
@@ -301,6 +313,8 @@ class Recipe:
             raise InvalidOption("activations of a unit are for the strategy probe")
         if len(self.units) > 1 and {"all", "auto"} & set(self.units):
             raise InvalidOption(f"at {self.at}: all and auto are not for a list of units")
+        if self.publish_examples and not self.keep_examples:
+            raise InvalidOption("to publish examples needs a number of examples to keep")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()

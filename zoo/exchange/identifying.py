@@ -12,6 +12,7 @@ from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.run_names import SUFFIXES
 from zoo.lookup.identify import Identified, identify
+from zoo.lookup.keys import FileKeys, keys_of
 from zoo.lookup.match import FileTensor
 from zoo.store.header import is_safetensors, parse_header
 from zoo.workspace import Workspace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from zoo.exchange.weights import Read
 
-__all__ = ["identify_file", "read_tensors"]
+__all__ = ["file_keys", "identify_file", "read_tensors"]
 
 
 def identify_file(workspace: Workspace, path: Path) -> Identified:
@@ -31,6 +32,18 @@ def identify_file(workspace: Workspace, path: Path) -> Identified:
         InvalidWeights: The file is missing, unreadable, or holds more than weights.
         Corrupt: Bytes of a checkpoint are damaged.
     """
+    return identify(workspace, path, *_read(path))
+
+
+def file_keys(path: Path) -> FileKeys:
+    """The keys of a file, by which a server tells which checkpoint it is; no zoo is needed. Raises
+    `InvalidWeights`, as `identify_file` does.
+    """
+    return keys_of(*_read(path))
+
+
+def _read(path: Path) -> tuple[str, dict[str, FileTensor]]:
+    """The SHA-256 of a file of weights, and its tensors."""
     if path.is_dir():
         weights = sorted(
             each.name for each in path.iterdir() if each.name.lower().endswith(SUFFIXES)
@@ -42,8 +55,7 @@ def identify_file(workspace: Workspace, path: Path) -> Identified:
     check_kind(path)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tensors, _ = read_tensors(path)
-    return identify(workspace, path, sha256, tensors)
+    return sha256, read_tensors(path)[0]
 
 
 def read_tensors(path: Path, key: str | None = None) -> tuple[dict[str, FileTensor], Read | None]:

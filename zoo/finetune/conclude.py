@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Self
 
 from zoo.backbones.save import save_state
@@ -25,6 +26,7 @@ from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
+from zoo.finetune.results.examples import write_examples
 from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal, latest
 from zoo.finetune.results.paired import Gain, earlier_probe, gain
@@ -32,6 +34,7 @@ from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.probe import PROBE
+from zoo.lookup.examples import EXAMPLES, SHEET
 from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now
 from zoo.store.files import add_file, add_weights
@@ -135,7 +138,8 @@ def conclude(
     warned = warning(prepared, [*journal.run.lines()], metrics, gained=better)
     told = {"gained": gained.text if gained else "", "warning": warned}
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
-    digest, before = publish(workspace, prepared, manifest, journal.run.save, report)
+    examples = journal.run.folder if prepared.recipe.publish_examples else None
+    digest, before = publish(workspace, prepared, manifest, journal.run.save, report, examples)
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
     seconds = round(time.monotonic() - began, 3)
     result = {
@@ -188,10 +192,16 @@ def _manifest(
 
 
 def publish(
-    workspace: Workspace, prepared: Prepared, manifest: Manifest, save: str, report: Report
+    workspace: Workspace,
+    prepared: Prepared,
+    manifest: Manifest,
+    save: str,
+    report: Report,
+    examples: Path | None = None,
 ) -> tuple[Digest, Digest | None]:
-    """Store the network's weights and a model card under ``manifest``, and name it ``save``; the
-    checkpoint, and what that name pointed at before, if it was another.
+    """Store the network's weights and a model card under ``manifest``, with the example images in
+    the folder ``examples``, and name it ``save``; the checkpoint, and what that name pointed at
+    before, if it was another.
     """
     with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
         path, card = new.scratch / "model.safetensors", new.scratch / CARD
@@ -199,10 +209,12 @@ def publish(
         bases = base_models(workspace, manifest)
         text = model_card(save, manifest, prepared.dataset, bases, report)
         card.write_text(text, "utf-8")
+        shown = [examples / name for name in (SHEET, EXAMPLES)] if examples else []
+        files = [add_file(workspace.store, each, name=each.name) for each in (card, *shown)]
         whole = replace(
             manifest,
             weights=(add_weights(workspace.store, path, progress=prepared.progress),),
-            files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
+            files=(*manifest.files, *files),
         )
         digest = new.commit(whole)
     return digest, moved_from(new.before, digest)
@@ -238,6 +250,9 @@ def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
     folder = journal.run.folder
     draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")
     write_report(folder, report.to_json(), measured, prepared.dataset.images.read)
+    if prepared.recipe.keep_examples:
+        count, read = prepared.recipe.keep_examples, prepared.dataset.images.read
+        write_examples(folder, measured, report, count, read)
     journal.picture("curves")
     if prepared.task == "classification":
         journal.picture("confusion")

@@ -30,6 +30,7 @@ from zoo.contracts import Head
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.matrix import Matrix
 from zoo.domain.paired import Paired
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
@@ -56,6 +57,8 @@ from zoo.workspace import Workspace
 __all__ = ["Comparison", "Evaluation", "evaluate"]
 
 ALL = "all"
+MATRIX = 40
+"""So many classes at most has a matrix that is kept with the figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -260,7 +263,7 @@ class _Setting(NamedTuple):
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = self.save and not seen
         kept = kept and self.workspace.keep_evaluation(
-            _evaluated(model, known.split, self.dataset, self.split, matched, report)
+            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report)
         )
         return Answers(matched, measured, report, seen, kept)
 
@@ -453,6 +456,7 @@ def _evaluated(
     dataset: Dataset,
     split: str,
     matched: Matched,
+    measured: Measured,
     report: Report,
 ) -> Evaluated:
     return Evaluated(
@@ -466,7 +470,18 @@ def _evaluated(
         task=report.task,
         metrics=report.metrics,
         at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # several may be made within a second
+        matrix=_matrix(measured),
     )
+
+
+def _matrix(measured: Measured) -> Matrix | None:
+    """What images of each class were taken for; None of more classes than are drawn on a page."""
+    number = len(measured.classes)
+    if measured.task != "classification" or number > MATRIX:
+        return None
+    pairs = measured.targets * number + measured.outputs.argmax(dim=1)
+    counts = pairs.bincount(minlength=number * number).reshape(number, number)
+    return Matrix(tuple(measured.classes), tuple(map(tuple, counts.tolist())))
 
 
 def _compare(model: Model, mine: Answers, other: Model, theirs: Answers) -> Comparison:

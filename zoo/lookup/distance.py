@@ -15,7 +15,7 @@ from zoo.domain.manifest import Tensor
 from zoo.lookup.compare import Pair, content
 from zoo.store import Store
 
-__all__ = ["Distance", "distance", "equal_when_cast"]
+__all__ = ["Distance", "cast", "distance", "equal_when_cast"]
 
 CHUNK = 1 << 20
 BITS_OF = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
@@ -105,6 +105,15 @@ def equal_when_cast(
     return BITS_OF[one] == BITS_OF[other] and np.array_equal(
         wide, _rounded(narrow, one), equal_nan=True
     )
+
+
+def cast(dtype: str, data: memoryview | bytes, other: str) -> bytes | None:
+    """The bytes of a tensor, cast to another dtype; None of dtypes that weights are not cast to."""
+    values = floats(dtype, data) if {dtype, other} <= BITS_OF.keys() else None
+    if values is None:
+        return None
+    found = _rounded(values, other)
+    return (found.view("<u4") >> 16).astype("<u2").tobytes() if other == "BF16" else found.tobytes()
 
 
 def _rounded(values: Array, dtype: str) -> Array:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args
-
-from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
-from zoo.lookup.match import FileTensor, Match, Verdict, match
+from zoo.lookup.match import Match, Matched, Verdict, match
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.registry.tensors import Holder
-from zoo.store.files import LARGE
-from zoo.store.tensor_keys import checkpoint_keys, object_key, sample_keys
+from zoo.store.tensor_keys import checkpoint_keys, object_key
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -28,14 +26,19 @@ __all__ = [
     "Identified",
     "UnitMatch",
     "candidates",
+    "differing",
     "hashes_of",
     "identify",
+    "keys_in",
     "named",
     "since",
 ]
 
 CANDIDATES = 8
 """So many of the checkpoints that share most keys are compared byte by byte."""
+BATCH = 500
+There = Callable[[Collection[Digest]], Collection[Digest]]
+"""Those of some checkpoints that somebody may know of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Identified(Result):
 
 
 def identify(
-    workspace: Workspace, file: Path, sha256: str, tensors: Mapping[str, FileTensor]
+    workspace: Workspace, file: Path, sha256: str, tensors: Mapping[str, Matched]
 ) -> Identified:
     """Which checkpoints share tensors with a file.
 
@@ -149,7 +152,7 @@ def identify(
         Corrupt: Bytes of a checkpoint are damaged.
     """
     _complete(workspace)
-    here, missing = candidates(workspace, _keys(tensors.values()), tensors)
+    here, missing = candidates(workspace, keys_in(tensors.values()), tensors)
     here.sort(key=lambda one: _original_first(workspace, one, sha256))
     elsewhere = [_elsewhere(workspace, holder) for holder in missing]
     matches = (*(_shown(workspace, one, sha256) for one in here), *elsewhere)
@@ -178,17 +181,20 @@ def _original_first(workspace: Workspace, one: Candidate, sha256: str) -> tuple[
 
 
 def candidates(
-    workspace: Workspace, keys: set[int], tensors: Mapping[str, FileTensor]
+    workspace: Workspace,
+    keys: set[int],
+    tensors: Mapping[str, Matched],
+    there: There | None = None,
 ) -> tuple[list[Candidate], list[Holder]]:
     """Checkpoints here that share tensors with ``tensors``, the best first, found by ``keys``; and
-    those that may, and are not here.
+    those that may, and are not here. With ``there``, others than those are as if there were none.
 
     Raises:
         Corrupt: Bytes of a checkpoint are damaged.
     """
     here: list[Candidate] = []
     elsewhere: list[Holder] = []
-    holders = workspace.registry.holders_of(keys, CANDIDATES)
+    holders = _holders(workspace, keys, there)
     for holder in holders:
         try:
             here += _compared(workspace, holder.manifest, tensors)
@@ -198,14 +204,15 @@ def candidates(
     # from has it, too.
     seen = {holder.manifest for holder in holders}
     bases = Counter(base for one in here for base in one.manifest.ancestry() - seen)
-    for base, _ in bases.most_common(CANDIDATES):
+    known = bases if there is None else there(bases.keys())
+    for base in [each for each, _ in bases.most_common() if each in known][:CANDIDATES]:
         with suppress(MissingObject):
             here += _compared(workspace, base, tensors)
     return sorted(here, key=lambda one: one.rank), elsewhere
 
 
 def _compared(
-    workspace: Workspace, digest: Digest, tensors: Mapping[str, FileTensor]
+    workspace: Workspace, digest: Digest, tensors: Mapping[str, Matched]
 ) -> Iterator[Candidate]:
     """The checkpoint beside ``tensors``, if they share any."""
     manifest = workspace.store.manifest(digest)
@@ -228,18 +235,31 @@ def hashes_of(manifest: Manifest) -> set[str]:
     return stored | {manifest.provenance.get("sha256", "")} - {""}
 
 
-def _keys(tensors: Iterable[FileTensor]) -> set[int]:
+def keys_in(tensors: Iterable[Matched]) -> set[int]:
+    """The keys by which a file's tensors are found."""
     keys: set[int] = set()
     for tensor in tensors:
-        keys |= sample_keys(tensor.dtype, tensor.shape, tensor.data)
-        if len(tensor.data) >= LARGE:
-            keys.add(object_key(Digest("blake3", blake3(tensor.data).hexdigest())))
+        keys.update(tensor.samples, [object_key(Digest("blake3", tensor.hash))])
     return keys
+
+
+def _holders(workspace: Workspace, keys: set[int], there: There | None) -> list[Holder]:
+    """The checkpoints that share most keys, of those that are ``there``."""
+    if there is None:
+        return workspace.registry.holders_of(keys, CANDIDATES)
+    return [*islice(_those(workspace.registry.holders_of(keys, None), there), CANDIDATES)]
+
+
+def _those(holders: list[Holder], there: There) -> Iterator[Holder]:
+    for begin in range(0, len(holders), BATCH):
+        some = holders[begin : begin + BATCH]
+        known = there([each.manifest for each in some])
+        yield from (each for each in some if each.manifest in known)
 
 
 def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
     units = units_of(workspace, one.manifest)
-    differing = _differing(units, one.match)
+    moved = differing(units, one.match)
     known = units.hierarchy is not None
     name, refs = named(workspace, one.digest)
     return FileMatch(
@@ -256,13 +276,13 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
         casts=one.match.casts,
         missing=one.match.missing,
         added=one.match.added,
-        units=differing,
+        units=moved,
         units_known=known,
-        departs=next((unit.unit for unit in differing), None) if known else None,
+        departs=next((unit.unit for unit in moved), None) if known else None,
     )
 
 
-def _differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
+def differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
     """Units that are not wholly the checkpoint's, in order, with how many of their tensors are."""
     same = Counter(units.unit_of(name) for name in found.same)
     added = [name.removeprefix(found.prefix) for name in found.added]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from blake3 import blake3
 
@@ -14,16 +14,45 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.lookup.compare import content, is_object
 from zoo.store import Store
-from zoo.store.tensor_keys import sample_keys
+from zoo.store.tensor_keys import beginning, sample_keys
 from zoo.tensor_names import names_among
 
-__all__ = ["FileTensor", "Match", "match", "prefix_of"]
+__all__ = ["FileTensor", "Match", "Matched", "hash_of", "match", "prefix_of"]
 
 Verdict = Literal["same", "cast", "part", "derived", "unknown"]
 """What a file can be to a checkpoint, the closest first."""
 
 PREFIXES = 8
 """Parts of a name that may be a prefix: a stranger's name can have any number."""
+
+
+class Matched(Protocol):
+    """What is asked of a file's tensor."""
+
+    @property
+    def dtype(self) -> str:
+        """Its dtype, as safetensors spells it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+
+    @property
+    def hash(self) -> str:
+        """The BLAKE3 of its bytes, in hex."""
+
+    @property
+    def samples(self) -> Collection[int]:
+        """Keys of how it begins: `zoo.store.tensor_keys.sample_keys`."""
+
+    def equals(self, ours: Tensor, store: Store) -> bool:
+        """Whether the values are those of a stored tensor, the one rounded to the other's dtype if
+        they have two. Raises as `match`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +75,33 @@ class FileTensor:
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def hash(self) -> str:
+        """The BLAKE3 of its bytes, in hex."""
+        return self.digest.hex if self.digest else blake3(self.data).hexdigest()
+
+    @property
+    def samples(self) -> set[int]:
+        """Keys of how it begins."""
+        return sample_keys(self.dtype, self.shape, self.data)
+
+    def equals(self, ours: Tensor, store: Store) -> bool:
+        """Whether the values are equal, the one rounded to the other's dtype if they have two."""
+        if self.shape != ours.shape:
+            return False
+        same_dtype = self.dtype == ours.dtype
+        if same_dtype and self.digest:
+            if self.digest == ours.object:
+                return True
+            if is_object(store, ours):
+                return False
+        data = content(store, ours)
+        if same_dtype:
+            return bytes(self.data) == bytes(data)
+        from zoo.lookup.distance import equal_when_cast
+
+        return equal_when_cast(self.dtype, self.data, ours.dtype, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +140,7 @@ class Match:
         return "cast" if self.casts else "same"
 
 
-def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -> Match:
+def match(store: Store, manifest: Manifest, tensors: Mapping[str, Matched]) -> Match:
     """Pair the tensors of a file with a checkpoint's, and compare their values.
 
     Raises:
@@ -103,7 +159,7 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, FileTensor]) -
     elements = 0
     for name, own in pairs.items():
         theirs, ours = tensors[name], stored[own]
-        if not _equal(theirs, ours, store):
+        if not theirs.equals(ours, store):
             changed.append(own)
             continue
         same.append(own)
@@ -136,7 +192,7 @@ def prefix_of(names: Iterable[str], stored: Container[str]) -> str:
 
 def _alike(
     store: Store,
-    tensors: Mapping[str, FileTensor],
+    tensors: Mapping[str, Matched],
     stored: Mapping[str, Tensor],
     paired: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
@@ -145,21 +201,20 @@ def _alike(
     begins: dict[int, str] = {}
     for own in left:
         ours = stored[own]
-        for key in sample_keys(ours.dtype, ours.shape, content(store, ours)):
+        for key in sample_keys(ours.dtype, ours.shape, beginning(store, ours)):
             begins.setdefault(key, own)
     used: set[str] = set()
     for name, tensor in tensors.items():
         if name not in paired:
-            keys = sample_keys(tensor.dtype, tensor.shape, tensor.data)
-            found = {begins[key] for key in keys if key in begins} - used
-            if len(found) == 1 and _equal(tensor, stored[one := found.pop()], store):
+            found = {begins[key] for key in tensor.samples if key in begins} - used
+            if len(found) == 1 and tensor.equals(stored[one := found.pop()], store):
                 used.add(one)
                 yield name, one
 
 
 def _interchangeable(
     store: Store,
-    tensors: Mapping[str, FileTensor],
+    tensors: Mapping[str, Matched],
     stored: Mapping[str, Tensor],
     paired: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
@@ -167,35 +222,27 @@ def _interchangeable(
     same bytes and the same last part of their names.
     """
 
-    def alike(
-        name: str, dtype: str, shape: tuple[int, ...], data: memoryview
-    ) -> tuple[object, ...]:
-        return name.rpartition(".")[2], dtype, shape, blake3(data).digest()
+    def alike(name: str, dtype: str, shape: tuple[int, ...], hashed: str) -> tuple[object, ...]:
+        return name.rpartition(".")[2], dtype, shape, hashed
 
     left: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for own in sorted(stored.keys() - set(paired.values())):
         ours = stored[own]
-        left[alike(own, ours.dtype, ours.shape, content(store, ours))].append(own)
+        left[alike(own, ours.dtype, ours.shape, hash_of(store, ours))].append(own)
     for name, tensor in tensors.items() if left else ():
         if name not in paired and (
-            found := left.get(alike(name, tensor.dtype, tensor.shape, tensor.data))
+            found := left.get(alike(name, tensor.dtype, tensor.shape, tensor.hash))
         ):
             yield name, found.pop(0)
 
 
-def _equal(theirs: FileTensor, ours: Tensor, store: Store) -> bool:
-    """Whether the values are equal, the one rounded to the other's dtype if they have two."""
-    if theirs.shape != ours.shape:
-        return False
-    same_dtype = theirs.dtype == ours.dtype
-    if same_dtype and theirs.digest:
-        if theirs.digest == ours.object:
-            return True
-        if is_object(store, ours):
-            return False
-    data = content(store, ours)
-    if same_dtype:
-        return bytes(theirs.data) == bytes(data)
-    from zoo.lookup.distance import equal_when_cast
+def hash_of(store: Store, tensor: Tensor) -> str:
+    """The BLAKE3 of a stored tensor's bytes, in hex: of what is an object that is its name.
 
-    return equal_when_cast(theirs.dtype, theirs.data, ours.dtype, data)
+    Raises:
+        MissingObject: They are not here.
+        Corrupt: They are damaged.
+    """
+    if is_object(store, tensor):
+        return tensor.object.hex
+    return blake3(content(store, tensor)).hexdigest()

@@ -86,8 +86,8 @@ def keep_keys(
     connection.execute(fingerprint.update().where(fingerprint.c.id == number).values(known))
 
 
-def holders(connection: sa.Connection, keys: Iterable[int], limit: int = 8) -> list[Holder]:
-    """The checkpoints that share most of these keys."""
+def holders(connection: sa.Connection, keys: Iterable[int], limit: int | None = 8) -> list[Holder]:
+    """The checkpoints that share most of these keys, that most first; None: all that share any."""
     shared = sa.func.count().label("shared")
     statement = (
         sa.select(fingerprint.c.manifest, shared, fingerprint.c.total)

@@ -31,7 +31,7 @@ def keep_evaluation(disk: Disk, evaluated: Evaluated) -> None:
     Raises:
         DiskFull, Forbidden: It cannot be written.
     """
-    data = json.dumps(evaluated.to_json(), indent=2) + "\n"
+    data = json.dumps(evaluated.to_kept(), indent=2) + "\n"
     name = _file(evaluated.manifest.hex, Digest.parse(evaluated.data_digest).hex)
     disk.put(name, data.encode())
 

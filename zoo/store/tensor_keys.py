@@ -21,7 +21,7 @@ from zoo.store.files import LARGE, group_of
 from zoo.store.header import BITS
 from zoo.store.store import Store
 
-__all__ = ["checkpoint_keys", "object_key", "object_keys", "sample_keys"]
+__all__ = ["beginning", "checkpoint_keys", "object_key", "object_keys", "sample_keys"]
 
 SAMPLE = 256
 """Elements of a sample."""
@@ -47,13 +47,19 @@ def checkpoint_keys(store: Store, manifest: Manifest) -> set[int]:
     """`object_keys`, and those of a sample from each unit as far as its bytes are in ``store``."""
     keys = object_keys(manifest)
     for tensor in _chosen(manifest.tensors):
-        length = min(tensor.nbytes, SAMPLE * 8)
-        try:
-            start = next(store.read("objects", tensor.object, tensor.offset), b"")[:length]
-        except MissingObject:
-            continue
-        keys |= sample_keys(tensor.dtype, tensor.shape, start)
+        with suppress(MissingObject):
+            keys |= sample_keys(tensor.dtype, tensor.shape, beginning(store, tensor))
     return keys
+
+
+def beginning(store: Store, tensor: Tensor) -> bytes | memoryview:
+    """The bytes of a stored tensor's first elements, as many as a sample has.
+
+    Raises:
+        MissingObject: They are not here.
+    """
+    start = next(store.read("objects", tensor.object, tensor.offset), b"")
+    return start[: min(tensor.nbytes, SAMPLE * 8)]
 
 
 def sample_keys(dtype: str, shape: tuple[int, ...], data: bytes | memoryview) -> set[int]:

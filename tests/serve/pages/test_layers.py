@@ -58,6 +58,23 @@ def test_each_unit_is_as_far_as_zoo_diff_says(tuned: Served) -> None:
     assert [unit["cut"] for unit in found["units"]][:-1] == [unit.cut for unit in hierarchy.units]
 
 
+def test_what_each_unit_costs_at_the_size_of_its_own_images(tuned: Served) -> None:
+    """At that of this checkpoint, which is not that which the architecture was made for."""
+    with zoo.open(tuned.root) as opened:
+        hierarchy = opened.tree("team/tuned")
+    found = layers(tuned, "team/tuned")
+    told = [unit.macs for unit in hierarchy.units]
+    assert [unit["macs"] for unit in found["units"]] == [*told, hierarchy.head.macs]
+    assert found["outputs_for"] == "an image of 3 x 32 x 32"
+    assert found["units"][0]["macs"] == 3 * 3 * 3 * 16 * 16 * 16
+    _, tree = page(tuned, "/team/tuned/layers")
+    (head,) = tree.xpath("//p[contains(@class, 'unit-head')]")
+    column = 1 + [cell.text for cell in head].index("MACs")
+    shown = tree.xpath(f"//summary[contains(@class, 'unit')]/span[{column}]/text()")
+    assert shown[0] == "110.6k"
+    assert len(shown) == len(found["units"])
+
+
 def test_the_page_shows_it(tuned: Served) -> None:
     token = tuned.token("ann")
     found = layers(tuned, "team/tuned", token)
@@ -146,6 +163,7 @@ def test_a_network_that_nobody_has_traced_is_known_by_its_outline(many: Served) 
     found = layers(many, "team/resnet")
     assert found["known"]
     assert found["units"][0]["output"] == [16, 80, 80]
+    assert found["units"][0]["macs"] == 3 * 3 * 3 * 16 * 80 * 80
     with closing(Workspace(many.root)) as workspace:
         digest = workspace.names.resolve("team/resnet")[1]
         units = units_of(workspace, workspace.store.manifest(digest))

@@ -151,6 +151,8 @@ def prepare(
             workspace, parent, name, recipe, cache, progress, skip_alone=skip_alone
         )
     recipe = with_absolute_paths(replace(recipe, task=dataset.task))
+    if recipe.keep_examples and dataset.task != "classification":
+        raise InvalidOption(f"examples are kept of classes, and not of {dataset.task}")
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))

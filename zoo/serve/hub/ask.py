@@ -21,6 +21,7 @@ from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.apart import Apart
+from zoo.serve.keep.deprecations import Deprecations
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.room import Room
@@ -69,6 +70,7 @@ class Hub:
     reach: Reach = field(init=False)
     apart: Apart = field(init=False)
     sharers: Sharers = field(init=False)
+    deprecations: Deprecations = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -79,6 +81,7 @@ class Hub:
         self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
         self.reach = Reach(store, self.accounts.reach_table)
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
+        self.deprecations = Deprecations(store)
         self.room = Room(store)
         self.health = Health(store, self.accounts.audit.head)
 

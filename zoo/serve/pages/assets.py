@@ -22,6 +22,8 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+CSP = "default-src 'none'; frame-ancestors 'none'"
+"""A worker has the policy that its script comes with: in a sandbox it could read no file."""
 LONG = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -55,4 +57,5 @@ def asset(ask: Ask, digest: str, file: str) -> Answer:
         raise Refused("NotFound")
     found = _assets()[file]
     lasting = LONG if digest == found.digest else {"Cache-Control": "no-cache"}
-    return Answer(headers={"Content-Type": found.kind, **lasting}, body=found.content)
+    headers = {"Content-Type": found.kind, "Content-Security-Policy": CSP, **lasting}
+    return Answer(headers=headers, body=found.content)

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from markupsafe import Markup
 
 from zoo.domain.digest import Digest
+from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
+from zoo.domain.matrix import Matrix
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
@@ -23,8 +25,9 @@ from zoo.serve.keep.apart import Distances
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
-from zoo.serve.pages.kept_runs import Matrix, matrix_of, runs_by_result, seen_runs
+from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_runs
 from zoo.serve.pages.known import Named
+from zoo.store.evaluations import evaluations
 from zoo.store.manifests import checkpoint_of
 
 __all__ = ["ComparePage", "look_compare"]
@@ -34,6 +37,8 @@ LISTED = 8
 """Class names that are listed of many."""
 PATIENCE = 0.5
 """Seconds that a page waits for how far units went."""
+DATA = 4
+"""So many data of evaluations are shown."""
 UNITS = 400
 """So many units have a row."""
 
@@ -134,6 +139,16 @@ class Confused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnData:
+    """What evaluations on the same images found that these were taken for."""
+
+    data: str
+    split: str
+    images: int
+    matrices: tuple[Confused, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparePage:
     """The page; without ``sides``, one on which to name some.
 
@@ -152,6 +167,7 @@ class ComparePage:
         verdicts: Whether they differ at all, as far as that is known here.
         remarks: What to know about the figures.
         matrices: Of those whose run is kept here.
+        evaluated: Of those that were evaluated here.
     """
 
     names: tuple[str, ...] = ()
@@ -168,6 +184,7 @@ class ComparePage:
     verdicts: tuple[Verdict, ...] = ()
     remarks: tuple[str, ...] = ()
     matrices: tuple[Confused, ...] = ()
+    evaluated: tuple[OnData, ...] = ()
 
     @property
     def same(self) -> tuple[str, ...]:
@@ -186,7 +203,7 @@ class ComparePage:
 
     def matrix(self, one: Confused) -> Markup:
         """A matrix, drawn."""
-        title = f"What the test images of {one.name} were taken for"
+        title = f"What {one.name} has taken images for"
         return draw_matrix(one.matrix.classes, one.matrix.counts, title)
 
 
@@ -233,7 +250,26 @@ def look_compare(ask: Ask) -> ComparePage:
         verdicts=tuple(_verdicts(ones, runs)),
         remarks=found.remarks,
         matrices=tuple(Confused(name=str(one.ref), matrix=each) for one, each in matrices if each),
+        evaluated=tuple(_evaluated(ask, ones)),
     )
+
+
+def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
+    """What was evaluated here, by the images; those first on which most were."""
+    by_images: dict[tuple[str, str], list[tuple[_One, Evaluated]]] = {}
+    for one in ones:
+        for each in evaluations(ask.hub.workspace.store.disk, one.digest):
+            by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
+    most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
+    for found in most[:DATA]:
+        matrices = tuple(
+            Confused(name=str(one.ref), matrix=matrix)
+            for one, each in found
+            if (matrix := drawable(each.matrix))
+        )
+        if matrices:
+            first = found[0][1]
+            yield OnData(data=first.data, split=first.split, images=first.images, matrices=matrices)
 
 
 def _one(ask: Ask, name: str) -> _One:

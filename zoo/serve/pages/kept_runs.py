@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from zoo.domain.digest import Digest
+from zoo.domain.matrix import Matrix
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
 from zoo.lookup.runs import RUN, RUNS, Run
@@ -25,7 +25,7 @@ from zoo.serve.pages.chart import DRAWN
 from zoo.store.regular import read_regular
 
 __all__ = [
-    "Matrix",
+    "drawable",
     "digest_in",
     "made",
     "matrix_of",
@@ -42,14 +42,6 @@ MATRIX_BYTES = 1 << 20
 KEPT = 10_000
 
 _ended: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """How many images of each class (rows) were predicted to be of each (columns)."""
-
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
 
 
 def seen_runs(ask: Ask) -> list[Run]:
@@ -128,12 +120,12 @@ def matrix_of(run: Run) -> Matrix | None:
     """What its test images were taken for; None of more classes than are drawn, or if it is not
     kept.
     """
-    matrix = read_json(run.folder / MATRIX, MATRIX_BYTES, Matrix)
-    if not matrix or not 0 < len(matrix.classes) <= DRAWN:
-        return None
-    square = [len(matrix.classes)] * len(matrix.classes)
-    sound = all(count >= 0 for row in matrix.counts for count in row)
-    return matrix if sound and [*map(len, matrix.counts)] == square else None
+    return drawable(read_json(run.folder / MATRIX, MATRIX_BYTES, Matrix))
+
+
+def drawable(matrix: Matrix | None) -> Matrix | None:
+    """A matrix, if it is sound and can be drawn."""
+    return matrix if matrix and matrix.sound and len(matrix.classes) <= DRAWN else None
 
 
 def read_json(path: Path, limit: int, kind: object) -> Any:

@@ -53,6 +53,7 @@ class UnitRow:
         bytes: Of its tensors.
         count: How many tensors it has.
         output: Shape of what leaves it, for one image; None where unknown.
+        macs: Multiply-accumulates of one image; None where unknown.
         cut: Whether the network can be cut before it; None where unknown.
         trained: Whether the training that made the checkpoint changed it; None where unknown.
         change: What became of it since the parent: ``same``, ``changed``, ``new``; empty if there
@@ -69,6 +70,7 @@ class UnitRow:
     bytes: int
     count: int
     output: tuple[int, ...] | None
+    macs: int | None
     cut: bool | None
     trained: bool | None
     change: str
@@ -163,7 +165,8 @@ def look_layers(ask: Ask) -> LayersPage:
     change = _changes(ask, seen, digest, manifest, tensors)
     shared = shares(ask, seen, digest, manifest, tensors)
     asked, folded = ask.call.query.get("unit", ""), len(manifest.tensors) > TENSORS
-    rows = _Rows(manifest, units, tensors, network or units.hierarchy, change.units, shared)
+    known = network or units.hierarchy
+    rows = _Rows(manifest, units, tensors, known, network is not None, change.units, shared)
     return LayersPage(
         chosen=picked.chosen,
         architecture=manifest.backbone.shown,
@@ -238,6 +241,7 @@ class _Rows:
     units: Units
     tensors: Mapping[str, Sequence[Tensor]]
     hierarchy: Hierarchy | None
+    own: bool  # it is the network's, with its head, and not just its architecture's
     changes: Mapping[str, UnitDiff | str]
     shares: Sequence[Share]
 
@@ -253,6 +257,7 @@ class _Rows:
             bytes=sum(tensor.nbytes for tensor in own),
             count=len(own),
             output=self._output(part),
+            macs=self._macs(part),
             cut=part.cut if part else None,
             trained=self._trained(name),
             change=WORDS[diff.status if diff else str(change)],
@@ -268,6 +273,13 @@ class _Rows:
         if name == HEAD:
             return self.hierarchy.head
         return next((unit for unit in self.hierarchy.units if unit.name == name), None)
+
+    def _macs(self, part: Unit | HeadPart | None) -> int | None:
+        head = self.manifest.head
+        if isinstance(part, HeadPart) and not self.own:  # the architecture's own may be another
+            same = part.shape is not None and part.shape[-1] == head.num_classes
+            return part.macs if same and head.kind == "native" else None
+        return part.macs if part else None
 
     def _output(self, part: Unit | HeadPart | None) -> tuple[int, ...] | None:
         if isinstance(part, HeadPart):  # the architecture's own has other outputs

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.matrix import Matrix
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.task import SCORE
 from zoo.domain.words import shortened
@@ -17,8 +18,11 @@ from zoo.errors import Unsupported, ZooError
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import CARD, LARGE
+from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.pages.examples import Pictures, pictures_of
 from zoo.serve.pages.figures import Figure, figures, task_of
+from zoo.serve.pages.kept_runs import drawable
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.seen import Seen
@@ -37,13 +41,22 @@ EVALUATIONS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """An evaluation: on which of which images, and the figures."""
+    """An evaluation: on which of which images, the figures, and what was taken for what."""
 
     data: str
     split: str
     images: int
     at: str
     figures: tuple[Figure, ...]
+    matrix: Matrix | None
+
+    @property
+    def drawn(self) -> Markup:
+        """What images were taken for, drawn."""
+        title = f"What images of {self.data} were taken for"
+        return (
+            draw_matrix(self.matrix.classes, self.matrix.counts, title) if self.matrix else Markup()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,7 @@ class Checkpoint:
         preprocessing: What becomes of an image.
         guessed: Which of these settings nobody has stated.
         classes: Names of the classes, not too many, and how many ``more`` there are.
+        pictures: Images of some of them.
         score: The figure by which the better of two is told.
         figures: On the test images of its training, `score` first.
         stated: Who says so, of figures that no zoo has measured; else empty.
@@ -86,6 +100,7 @@ class Checkpoint:
     guessed: tuple[str, ...]
     classes: tuple[str, ...]
     more: int
+    pictures: Pictures | None
     score: str
     figures: tuple[Figure, ...]
     stated: str
@@ -229,6 +244,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         guessed=manifest.guessed,
         classes=tuple(shown),
         more=len(manifest.classes) - len(shown),
+        pictures=pictures_of(ask, picked),
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
         stated=said.get("metrics", ""),
@@ -257,4 +273,5 @@ def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:
             images=each.images,
             at=each.at,
             figures=figures(each.metrics, first),
+            matrix=drawable(each.matrix),
         )

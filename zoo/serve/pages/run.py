@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from zoo.domain.limits import MIB
+from zoo.domain.matrix import Matrix
 from zoo.domain.recipe import chosen, data_name
 from zoo.lookup.history import all_advice
 from zoo.lookup.runs import METRICS, REPORT, RUN, RUNS, Run
@@ -20,7 +21,8 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import Course, course_of
-from zoo.serve.pages.kept_runs import Matrix, digest_in, made, matrix_of, read_json, run_of
+from zoo.serve.pages.examples import Pictures, pictures_of_run
+from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.runs import NOWHERE, score_of
@@ -128,6 +130,7 @@ class RunPage:
         course: How it went.
         report: What its test images show; None where there is none yet.
         matrix: What they were taken for.
+        pictures: Some of them.
         depths: Probes at each depth, of a probe.
         tried: Advice.
         all_seen: Whether who asks sees all of a run.
@@ -152,6 +155,7 @@ class RunPage:
     course: Course
     report: Report | None
     matrix: Matrix | None
+    pictures: Pictures | None
     depths: Depths | None
     tried: tuple[Tried, ...]
     all_seen: bool
@@ -259,6 +263,7 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
         course=course_of(run, remarks=everything),
         report=read_json(run.folder / REPORT, REPORT_BYTES, Report),
         matrix=matrix_of(run),
+        pictures=pictures_of_run(ask, run),
         depths=read_json(run.folder / DEPTH, DEPTH_BYTES, Depths),
         tried=tuple(_tried(ask, run)) if everything or readable else (),
         all_seen=everything,

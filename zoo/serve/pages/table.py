@@ -7,7 +7,10 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.pages import files
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
+from zoo.serve.pages.deprecated import look_deprecated
+from zoo.serve.pages.examples import model_sheet, run_sheet
 from zoo.serve.pages.home import home, look_home
+from zoo.serve.pages.identify import identify_form, identify_keys, look_identify
 from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.model import look_model
@@ -66,6 +69,14 @@ TRAINED: tuple[Route[Hub], ...] = (
         method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
     ),
+    Route(
+        method="GET", path="/-/runs/{id}/examples.png", scope="listed", handler=run_sheet,
+        page=True, errors=("NotFound",), summary="small test images that a run kept",
+    ),
+    Route(
+        method="GET", path=f"{REPO}/examples.png", scope="read", handler=model_sheet, page=True,
+        errors=("RepoNotFound", *REVISION), summary="small test images that a checkpoint has",
+    ),
     *page_routes(
         f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
         errors=("RevisionNotFound",),
@@ -73,6 +84,22 @@ TRAINED: tuple[Route[Hub], ...] = (
     *page_routes(f"{REPO}/runs", "runs.html", look_runs_of, "the fine-tunes of a repository"),
 )  # fmt: skip
 """Those of lineage, comparisons and runs."""
+
+IDENTIFY: tuple[Route[Hub], ...] = (
+    *page_routes(
+        "/-/identify", "identify.html", look_identify, "to choose a file, and learn what it is",
+        scope="listed",
+    ),
+    Route(
+        method="POST", path="/-/identify", scope="listed", handler=identify_form, page=True,
+        errors=("Forbidden", "BadRequest"), summary="page: which checkpoint has these keys",
+    ),
+    Route(
+        method="POST", path="/-/identify.json", scope="listed", handler=identify_keys,
+        errors=("BadRequest",), summary="which checkpoint has these keys, in JSON",
+    ),
+)  # fmt: skip
+"""What an unknown file is."""
 
 PAGES: tuple[Route[Hub], ...] = (
     Route(
@@ -95,6 +122,11 @@ PAGES: tuple[Route[Hub], ...] = (
     ),
     *TRAINED,
     *SETTINGS,
+    *IDENTIFY,
+    *page_routes(
+        "/-/deprecated", "deprecated.html", look_deprecated, "names that are to be used no more",
+        scope="listed",
+    ),
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
         errors=("NotFound",), summary="a style sheet or a script of the pages",

@@ -1,0 +1,69 @@
+"""Deprecated: the names that are to be used no more, and what instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoo.serve.hub.ask import Ask
+from zoo.serve.pages.known import Named
+from zoo.serve.pages.number import number_in
+
+__all__ = ["Deprecated", "DeprecatedPage", "look_deprecated"]
+
+ROWS = 100
+DEPRECATE = "deprecate"
+"""Why the name was given an entry that says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deprecated:
+    """A name, why it is to be used no more, and when and by whom that was said; empty where it
+    moved since, and what was said stayed.
+    """
+
+    name: str
+    where: Named
+    why: str
+    at: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeprecatedPage:
+    """Some of them.
+
+    Attributes:
+        rows: Them, by name.
+        total: How many there are for who asks.
+        number: Which page this is, of how many.
+        pages: How many there are.
+        complete: Whether all names were looked at yet.
+    """
+
+    rows: tuple[Deprecated, ...]
+    total: int
+    number: int
+    pages: int
+    complete: bool
+
+
+def look_deprecated(ask: Ask) -> DeprecatedPage:
+    """Those that who asks may read."""
+    asks, (known, complete) = ask.knowing_all(), ask.hub.deprecations.all()
+    found = [
+        Deprecated(
+            name=str(ref),
+            where=Named.of(ref),
+            why=entry.deprecated,
+            at=entry.at if entry.why == DEPRECATE else "",
+            by=entry.by if entry.why == DEPRECATE else "",
+        )
+        for ref, entry in known.items()
+        if asks.may("read", ref.path)
+    ]
+    pages = max(1, -(-len(found) // ROWS))
+    number = min(number_in(ask.call, "page", least=1), pages)
+    rows = tuple(found[(number - 1) * ROWS : number * ROWS])
+    return DeprecatedPage(
+        rows=rows, total=len(found), number=number, pages=pages, complete=complete
+    )
