@@ -543,16 +543,12 @@ class Zoo:
                 error.near = (str(Reference.parse(f"{name.partition(':')[0]}:{new}")),)
             raise
         names.check_free(ref)
-        try:
-            digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
-        except NoCheckpoint:
-            if at:
-                raise
-            digest = names.target(name)[1]  # files are copied as they are
+        # Of a snapshot all files, not only those of its checkpoint.
+        digest = names.target_at(name, at) if at else names.target(name)[1]
         if not force:
             names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
-        return self.workspace.move(ref, digest, why, note=note)
+        return self.workspace.told_entry(self.workspace.move(ref, digest, why, note=note))
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if

@@ -240,8 +240,8 @@ def test_nothing_gets_a_parent_that_descends_from_the_same_weights(empty: Run) -
     save_file(moved(weights(1), 0.005), "tuned.safetensors")
     with zoo.open() as here:
         here.import_file("runs/base.safetensors", "me/base", architecture=NET)
-        for license in ("mit", "bsd-3-clause"):
-            here.edit("me/base", license=license)
+        for stated in ("mit", "bsd-3-clause"):
+            here.edit("me/base", license=stated)
         here.import_file("tuned.safetensors", "me/tuned", architecture=NET, parent="me/base")
     again = ("import", "runs", "--recursive", "--as", "o/{stem}", "--parent", "auto", "--yes")
     for _ in range(3):
