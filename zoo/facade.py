@@ -905,7 +905,14 @@ class Zoo:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **options)
 
-    def edit(self, name: str, *, force: bool = False, **options: Unpack[StatedOptions]) -> Edited:
+    def edit(
+        self,
+        name: str,
+        *,
+        unset: Sequence[str] = (),
+        force: bool = False,
+        **options: Unpack[StatedOptions],
+    ) -> Edited:
         """State what nobody wrote down of a checkpoint that is here; the weights, the lineage and
         all else stay.
 
@@ -914,7 +921,8 @@ class Zoo:
 
         Args:
             name: The checkpoint, by a name.
-            force: State a figure otherwise, too, that was measured.
+            unset: Names of figures to take back that were stated.
+            force: State a figure otherwise, too, that was measured, or take it back.
             options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
                 ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
 
@@ -925,7 +933,7 @@ class Zoo:
         """
         from zoo.exchange.edit import edit
 
-        return edit(self.workspace, name, force=force, **options)
+        return edit(self.workspace, name, unset=unset, force=force, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

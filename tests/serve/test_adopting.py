@@ -130,7 +130,8 @@ def test_a_name_has_one_digest_whoever_tells_it(
         assert (entry["manifest"], entry.get("previous") or digest) == (digest, digest)
     # All that was sent goes along.
     snapshot = Workspace(tmp_path / "theirs").store.read_ref(Reference.parse("bob/it"))
-    assert snapshot and str(snapshot.manifest) != digest
+    assert snapshot
+    assert str(snapshot.manifest) != digest
     # A README is no other checkpoint.
     api = HfApi(endpoint=served.url, token=served.token("ann", "write"))
     api.upload_file(path_or_fileobj=b"# Ours\n", path_in_repo="README.md", repo_id="ann/mine")
