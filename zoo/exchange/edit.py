@@ -168,27 +168,28 @@ def _stated(
         whole = _for_size(workspace, whole, facts.image_size)
     provenance = dict(whole.provenance)
     provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
-    metrics = dict(whole.metrics)
-    new = {name: value for name, value in origin.metrics.items() if metrics.get(name) != value}
-    for name, value in new.items():
-        for old in (f"{name}_low", f"{name}_high"):  # an interval is of what was measured
-            metrics.pop(old, None)
-        metrics[name] = value
-    for name in unset:
-        for old in (name, f"{name}_low", f"{name}_high"):
-            metrics.pop(old, None)
-    if new or unset:
-        names = {*manifest.stated_metrics, *new} & metrics.keys()
-        if names:
-            provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(names))}"
-        elif manifest.stated_metrics or not metrics:
-            provenance.pop("metrics", None)
-    whole = replace(
-        whole, license=origin.license or whole.license, metrics=metrics, provenance=provenance
-    )
-    if unset and not whole.stated_metrics:
-        whole = without_stated(whole, "metrics")
+    whole = replace(whole, license=origin.license or whole.license, provenance=provenance)
+    whole = _with_figures(whole, origin.metrics, unset)
     return with_stated(whole, {*_fields(facts, origin)})
+
+
+def _with_figures(
+    manifest: Manifest, stated: Mapping[str, float], unset: Sequence[str]
+) -> Manifest:
+    """``manifest`` with these figures, and without those that are taken back."""
+    metrics, provenance = dict(manifest.metrics), dict(manifest.provenance)
+    new = {name: value for name, value in stated.items() if metrics.get(name) != value}
+    for name in (*new, *unset):
+        for old in (name, f"{name}_low", f"{name}_high"):  # an interval is of what was measured
+            metrics.pop(old, None)
+    metrics |= new
+    names = {*manifest.stated_metrics, *new} & metrics.keys()
+    if names and (new or unset):
+        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(names))}"
+    elif unset and (manifest.stated_metrics or not metrics):
+        provenance.pop("metrics", None)
+    whole = replace(manifest, metrics=metrics, provenance=provenance)
+    return whole if names or not unset else without_stated(whole, "metrics")
 
 
 def _fields(facts: Metadata, origin: Origin) -> Iterator[str]:

@@ -89,7 +89,7 @@ def matching(
     found = tuple(ref for ref, entry in newest.items() if entry and entry.deleted == gone)
     if not found:
         what = "deleted checkpoint" if gone else "checkpoint"
-        raise UnknownName(f"{what} in {remote}" if remote else what, pattern)
+        raise UnknownName(what, pattern, where=remote or "")
     return found
 
 

@@ -223,13 +223,13 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
         near = difflib.get_close_matches(str(ref), names, n=4, cutoff=0.3) or names[:4]
         login = f"names that not everybody may read need a token: zoo login {remote}"
         hint = login if is_served(remote.backend) and not near else None
-        raise UnknownName(f"checkpoint in {where}", str(ref), near, hint)
+        raise UnknownName("checkpoint", str(ref), near, hint, where=where)
     if entry.deleted:
         way = lost(ref, where)
         if has_all_of(remote, entry.manifest):
             way = f"restore it: zoo delete --restore {ref} --from {quote(where)}"
         hint = f"{entry.by} deleted that name at {entry.at}; {way}"
-        raise UnknownName(f"checkpoint in {where}", str(ref), hint=hint)
+        raise UnknownName("checkpoint", str(ref), hint=hint, where=where)
     return entry
 
 

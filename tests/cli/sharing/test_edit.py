@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes.colored import save_scenes
 from fakes.hub_zoo import weights
 from fakes.import_runs import NET
 from fakes.import_runs import weights as weights_of_vit
@@ -220,3 +221,8 @@ def test_a_stated_figure_is_taken_back(old: Run) -> None:
         assert here.edit("team/old", unset=["f1"]).changed == ("metrics",)
         with pytest.raises(InvalidOption, match="no metric 'f1'"):
             here.edit("team/old", unset=["f1"])
+
+
+def test_an_evaluation_says_how_classes_are_stated(old: Run, tmp_path: Path) -> None:
+    data = save_scenes(tmp_path / "scenes", 3)
+    old("evaluate", "team/old", data).refused("are unknown", "zoo edit team/old --classes FILE")
