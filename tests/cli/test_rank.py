@@ -256,9 +256,7 @@ def test_of_the_same_weights_one_is_measured(
     three("tag", NET, "team/other-input").done()
     three("edit", "team/other-input", "--mean", "0.1").done()  # which gets images otherwise
     three("tag", NET, "team/sized").done()
-    three(
-        "edit", "team/sized", "--image-size", "48"
-    ).done()  # nominal: all get 32
+    three("edit", "team/sized", "--image-size", "48").done()  # nominal: all get 32
     who = judged(monkeypatch)
     ranking = three("rank", data, *RANK, "--json").done().json
     assert sorted(who) == sorted([NET, OTHER, BLIND, "team/other-input"])
