@@ -454,7 +454,7 @@ class Entered(Protocol):
 
         Raises:
             Unavailable: The place does not answer.
-            Forbidden: It is none of its tokens.
+            Forbidden: It does not take the token.
         """
 
     def enter(self, location: str, wants: str, told: Callable[[str, str], None]) -> str:

@@ -170,13 +170,21 @@ class NoZoo(NotFound):
 
 
 class UnknownName(NotFound):
-    """Nothing of this ``kind`` is called ``name``; ``near`` holds similar names."""
+    """Nothing of this ``kind`` is called ``name``, at the remote ``where`` if it is one; ``near``
+    holds similar names.
+    """
 
     def __init__(
-        self, kind: str, name: str, near: Sequence[str] = (), hint: str | None = None
+        self,
+        kind: str,
+        name: str,
+        near: Sequence[str] = (),
+        hint: str | None = None,
+        *,
+        where: str = "",
     ) -> None:
         self.kind, self.name, self.near = kind, name, tuple(near)
-        super().__init__(f"unknown {kind} '{name}'", hint=hint)
+        super().__init__(f"unknown {kind} '{name}'{where and f' in {where}'}", hint=hint)
 
     def _usual(self) -> str:
         if self.near:

@@ -6,7 +6,7 @@ and numpy are imported by the methods that touch tensors, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
@@ -573,16 +573,12 @@ class Zoo:
                 error.near = (str(Reference.parse(f"{name.partition(':')[0]}:{new}")),)
             raise
         names.check_free(ref)
-        try:
-            digest = names.resolve_at(name, at) if at else names.resolve(name)[1]
-        except NoCheckpoint:
-            if at:
-                raise
-            digest = names.target(name)[1]  # files are copied as they are
+        # Of a snapshot all files, not only those of its checkpoint.
+        digest = names.target_at(name, at) if at else names.target(name)[1]
         if not force:
             names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
-        return self.workspace.move(ref, digest, why, note=note)
+        return self.workspace.told_entry(self.workspace.move(ref, digest, why, note=note))
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if
@@ -939,7 +935,14 @@ class Zoo:
             return plan
         return carry_out(self.workspace, plan, progress=self.progress, **options)
 
-    def edit(self, name: str, *, force: bool = False, **options: Unpack[StatedOptions]) -> Edited:
+    def edit(
+        self,
+        name: str,
+        *,
+        unset: Sequence[str] = (),
+        force: bool = False,
+        **options: Unpack[StatedOptions],
+    ) -> Edited:
         """State what nobody wrote down of a checkpoint that is here; the weights, the lineage and
         all else stay.
 
@@ -948,7 +951,8 @@ class Zoo:
 
         Args:
             name: The checkpoint, by a name.
-            force: State a figure otherwise, too, that was measured.
+            unset: Names of figures to take back that were stated.
+            force: State a figure otherwise, too, that was measured, or take it back.
             options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
                 ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
 
@@ -959,7 +963,7 @@ class Zoo:
         """
         from zoo.exchange.edit import edit
 
-        return edit(self.workspace, name, force=force, **options)
+        return edit(self.workspace, name, unset=unset, force=force, **options)
 
     def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
         """Write a checkpoint as a folder that its own library loads.

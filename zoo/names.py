@@ -42,12 +42,12 @@ class Names:
     def __init__(self, store: Store, registry: Callable[[], Registry]) -> None:
         self._store, self._registry = store, registry
 
-    def resolve_at(self, name: str, at: datetime) -> Digest:
-        """What the reference ``name`` pointed at at the time ``at``, which has a time zone.
+    def target_at(self, name: str, at: datetime) -> Digest:
+        """What the reference ``name`` pointed at at the time ``at``, which has a time zone: a
+        checkpoint or a snapshot.
 
         Raises:
             UnknownName: There was no such name then.
-            NoCheckpoint: It held files then.
         """
         ref = self.reference(name)
         then = [entry for entry in self._store.history(ref) if entry.when and entry.when <= at]
@@ -55,7 +55,7 @@ class Names:
             raise UnknownName(
                 "checkpoint", f"{ref} at {at.isoformat()}", self._registry().near(name)
             )
-        return self._checkpoint(ref, then[-1].manifest)
+        return then[-1].manifest
 
     def reference(self, name: str) -> Reference:
         """Read a reference; a text that is none, but resembles known names, is answered with those.
@@ -197,7 +197,8 @@ class Names:
             return
         if digest and digest in {entry.manifest for entry in self._store.history(ref)}:
             return
-        if digest and ref.path in {each.path for each in self._registry().refs_of(digest)}:
+        has = checkpoint_of(self._store, digest) if digest else None
+        if has and ref.path in {each.path for each in self._registry().refs_of(has)}:
             return
         raise Conflict(
             f"{ref} is another checkpoint here, {newest.manifest.short}, and the new one does not "

@@ -75,7 +75,10 @@ def append_deletion(
         UnknownName: There is no such name.
         Conflict: Someone else moved the ref meanwhile, or it is protected.
     """
-    current = of or _present(store, ref)
+    newest = store.read_ref(ref)
+    # What was told of it may name the checkpoint of a snapshot: what is kept is what is there.
+    seen = newest if of and newest and newest.number == of.number else of
+    current = seen or _present(store, ref)
     check_movable(ref, current)
     return _append(store, ref, current, current.manifest, why, deleted=True)
 

@@ -27,7 +27,15 @@ from zoo.store.retry import Retrying
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["Remotes", "check_store", "connect", "login", "login_by_page", "logout"]
+__all__ = [
+    "Remotes",
+    "check_store",
+    "connect",
+    "location_of",
+    "login",
+    "login_by_page",
+    "logout",
+]
 
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -57,6 +65,11 @@ def connect(location: str, *, create: bool = False) -> Store:
         raise
     # A folder answers or does not; what is reached over a network may answer the next time.
     return store if store.is_near else Store(Retrying(store.backend))
+
+
+def location_of(where: str) -> str:
+    """A URL as it is, a path from the root on: the same wherever it is told."""
+    return where if "://" in where else str(Path(where).expanduser().resolve())
 
 
 def login(location: str, token: str, *, plain_http: bool = False) -> str:
@@ -179,8 +192,7 @@ class Remotes:
         check_secrets(location)
         check_store(location)
         plugins.remote(scheme_of(location) or "folder")
-        if "://" not in location:
-            location = str(Path(location).expanduser().resolve())
+        location = location_of(location)
         with self._kept.change() as remotes:
             if remotes.get(name, location) != location:
                 raise Conflict(
@@ -191,17 +203,18 @@ class Remotes:
             remotes[name] = location
 
     def remove(self, name: str) -> None:
-        """Forget a remote's short name.
+        """Forget a remote's short name; of one that was fetched by its location, what it had.
 
         Raises:
             UnknownName: No remote has it.
             Unavailable, DiskFull: The index cannot be written; nothing was changed.
         """
         self._registry().check_writable()
+        fetched = "" if is_word(name) else location_of(name)  # known without a short name
         with self._kept.change() as remotes:
-            if name not in remotes:
+            if name not in remotes and not (fetched and self._known(fetched)):
                 raise UnknownName("remote", name, sorted(remotes))
-            del remotes[name]
+            name = name if remotes.pop(name, None) else fetched
         self._registry().replace_remote(name, {})
 
     def connect(self, where: str, *, create: bool = False) -> Store:
@@ -243,7 +256,7 @@ class Remotes:
         """The short name of what is given by it, or by its location; None if it has none."""
         if where in named or is_word(where):
             return where if where in named else None
-        location = where if "://" in where else str(Path(where).expanduser().resolve())
+        location = location_of(where)
         return next((name for name, other in named.items() if other == location), None)
 
     def _known(self, remote: str) -> int:
@@ -253,8 +266,11 @@ class Remotes:
         return 0
 
     def note(self, where: str, ref: Reference, entry: RefEntry) -> None:
-        """Let the index know the newest entry of a ref at a remote, if that has a name here."""
-        if name := self.name_of(where, self.all()):
+        """Let the index know the newest entry of a ref at a remote, if that has a name here, or was
+        fetched by its location.
+        """
+        name = self.name_of(where, self.all()) or location_of(where)
+        if name in self.all() or self._known(name):
             # What was to be done is done: that the index knows of it only later is no failure.
             with suppress(ZooError):
                 self._registry().note_remote(name, ref, entry)

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +37,7 @@ from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
+from zoo.store.manifests import checkpoint_of
 from zoo.store.refs import MARKER
 from zoo.trust import Trust
 
@@ -238,6 +240,21 @@ class Workspace:
                 check(current)
             with self.index.noted(ref):
                 return append_after(self.store, current, ref, digest, why, note)
+
+    def told(self, digest: Digest, *elsewhere: Store) -> Digest:
+        """The digest that users are told of what a name points at: of a snapshot here, or in one of
+        the stores ``elsewhere``, that of the checkpoint that it has; of files only, its own.
+        """
+        if self.registry.unknown([digest]):  # it has checkpoints only
+            for store in (self.store, *elsewhere):
+                with suppress(ZooError, OSError):
+                    return checkpoint_of(store, digest, [self.store]) or digest
+        return digest
+
+    def told_entry(self, entry: RefEntry, *elsewhere: Store) -> RefEntry:
+        """An entry in the log of a name as users are `told` of it."""
+        previous = entry.previous and self.told(entry.previous, *elsewhere)
+        return replace(entry, manifest=self.told(entry.manifest, *elsewhere), previous=previous)
 
     def keep_evaluation(self, evaluated: Evaluated) -> bool:
         """Keep what an evaluation found, and have searches find it; whether it is kept: what was

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from zoo_cli.train import print_finetuned
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.advice.advise import Advice
-    from zoo.advice.facts import Duplicate, Facts
+    from zoo.advice.facts import Duplicate, Facts, Leak
     from zoo.advice.layers import Layers
     from zoo.advice.plan import Plan
     from zoo.finetune.run import Finetuned
@@ -132,7 +132,7 @@ def _print(advice: Advice, options: Mapping[str, object]) -> None:
     elif (known := advice.facts.learnable) is None or known.learnable:
         paragraph("What each depth knows is not said: there are too few images, classes or groups")
     if advice.plan:
-        _print_plan(advice.plan, leaks=bool(advice.facts.leaks))
+        _print_plan(advice.plan, leaks=advice.facts.leaks)
     _print_suspects(advice.facts)
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
@@ -141,24 +141,35 @@ def _print(advice: Advice, options: Mapping[str, object]) -> None:
 
 
 def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
-    """What makes later figures wrong, and what to do about it."""
-    for leak in advice.facts.leaks:
-        pair = leak.example
-        verb = "shows" if leak.images == 1 else "show"
-        yield (
-            f"LEAK: {leak.images} of {plural(leak.of, f'{leak.part} image')} {verb} what is in "
-            f"another split, too, such as '{pair.image}' ({pair.part}) and '{pair.other}' "
-            f"({pair.other_part}): figures on these say nothing about new images"
-        )
-    if advice.facts.leaks and advice.groups:
+    """What makes later figures wrong, or may, and what to do about it."""
+    leaks = advice.facts.leaks
+    for leak in leaks:
+        pair, of = leak.example, plural(leak.of, f"{leak.part} image")
+        both = f"'{pair.image}' ({pair.part}) and '{pair.other}' ({pair.other_part})"
+        alike = leak.images - leak.copies
+        looks = plural(alike, "looks like one", "look like some").removeprefix(f"{alike} ")
+        if leak.copies:
+            are = "is a copy of one" if leak.copies == 1 else "are copies of some"
+            more = f"; {alike} more {looks} there" if alike else ""
+            yield (
+                f"LEAK: {leak.copies} of {of} {are} in another split, such as {both}: figures on "
+                f"these say nothing about new images{more}"
+            )
+        else:
+            yield (
+                f"alike: {alike} of {of} {looks} in another split, such as {both}; if they show "
+                "the same thing, figures on these say little about new images: look at them"
+            )
+    what = "is the same" if any(leak.copies for leak in leaks) else "looks the same"
+    if leaks and advice.groups:
         others = {name: options[name] for name in ("image_size", "seed")}
         others["root"] = str(advice.root)
         mended = _finetune(advice, str(advice.groups), others, "--group-by group")
-        yield f"To keep together what shows the same: {mended}"
-    elif advice.facts.leaks and not options["group_by"]:
+        yield f"To keep together what {what}: {mended}"
+    elif leaks and not options["group_by"]:
         yield (
-            "To keep together what shows the same: --group-by folder, or a pattern or column that "
-            "names it; with --out FOLDER such a table is written (groups.csv)"
+            f"To keep together what {what}: --out FOLDER writes a table that does (groups.csv), "
+            "and says the command; --group-by, where the data itself names what belongs together"
         )
 
 
@@ -190,7 +201,7 @@ def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "unusable", f"{plural(len(skipped), 'image')}, such as {key}: {reason}"
     if pairs := facts.duplicates:
         copies = sum(pair.copy for pair in pairs)
-        text = f"{plural(len(pairs), 'pair')} of images, {copies} of them copies byte by byte"
+        text = f"{plural(len(pairs), 'pair')} of images, {copies} of them copies"
         if wrong := facts.contradictory:
             text += f"; {plural(len(wrong), 'pair')} with two labels"
         yield "the same picture", text
@@ -238,7 +249,7 @@ def _print_layers(layers: Layers) -> None:
         )
 
 
-def _print_plan(plan: Plan, *, leaks: bool) -> None:
+def _print_plan(plan: Plan, *, leaks: Sequence[Leak]) -> None:
     """What was tried, what is advised, and the command."""
     _print_tried(plan)
     click.echo()
@@ -259,7 +270,7 @@ def _print_plan(plan: Plan, *, leaks: bool) -> None:
     if plan.refused:
         paragraph(f"There is no command for it yet: {plan.refused}")
         return
-    if leaks:
+    if any(leak.copies for leak in leaks):
         paragraph("The splits leak: mend that first (above), and ask again of the new ones")
     if plan.stopped:
         paragraph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import click
@@ -17,7 +18,7 @@ __all__ = ["edit"]
 @command(extra="--classes")
 @click.argument("name")
 @stated_options
-@flag("--force", help="State a figure otherwise, too, that was measured.")
+@flag("--force", help="State a figure otherwise, too, that was measured, or take it back.")
 @note_option
 def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
     """State what nobody wrote down of a checkpoint.
@@ -25,15 +26,20 @@ def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
     That is class names, preprocessing, license, data set, figures. Only what you give changes; the
     weights, the lineage and all else stay. A checkpoint never changes: NAME moves to one of the
     same weights, zoo log keeps the one before, and other names of that stay. What you say is
-    marked as stated; what was measured counts before it, and stays without --force.
+    marked as stated; what was measured counts before it, and stays without --force. --metric NAME=
+    takes a stated figure back.
 
     \b
     Examples:
       zoo edit team/flowers --classes names.txt --license apache-2.0
       zoo edit team/flowers --mean 0.5 --std 0.5 --crop 0.9 --interpolation bicubic
       zoo edit team/flowers --dataset flowers102 --metric accuracy=0.91
+      zoo edit team/flowers --metric acuracy=          (a typing error is taken back)
     """
-    done = open_zoo().edit(name, force=force, **cast(StatedOptions, options))
+    given = cast(Mapping[str, float | None], options["metrics"])
+    options["metrics"] = {key: value for key, value in given.items() if value is not None}
+    unset = [key for key, value in given.items() if value is None]
+    done = open_zoo().edit(name, unset=unset, force=force, **cast(StatedOptions, options))
     if as_json:
         print_json(done.to_json())
         return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
+from click.types import IntParamType
 
 from zoo.domain.options import OpeningOptions
 from zoo.domain.presets import PRESETS, purpose
@@ -69,6 +71,22 @@ def recipe_from(source: str | None, given: Mapping[str, object]) -> Recipe:
     return Recipe.from_json(options) if source is None else Recipe.read(source, **options)
 
 
+class _Side(IntParamType):
+    """The height and width of a square."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As an int does; who gives two numbers is told what takes these."""
+        if re.fullmatch(r"\d+x\d+", str(value)):
+            self.fail(
+                f"{value}: images are made square here (--image-size {value.partition('x')[0]}). "
+                "For another shape make a network that takes it, and leave the option out: "
+                f"zoo adapt NAME NEW --image-size {value}",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 def _option(field: Field[object], default: object = None) -> Callable[[Command], Command]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
@@ -82,7 +100,8 @@ def _option(field: Field[object], default: object = None) -> Callable[[Command],
     if kind.startswith("tuple"):
         return click.option(f"--{name}", field.name, multiple=True, help=text)
     one_of = field.metadata["one_of"]
-    accepted = click.Choice(one_of) if one_of else TYPES[kind]
+    square = _Side() if field.name == "image_size" else None
+    accepted = click.Choice(one_of) if one_of else square or TYPES[kind]
     spellings = [f"--{each}" for each in (name, field.metadata["also"]) if each]
     once = "[default: " not in text
     return click.option(

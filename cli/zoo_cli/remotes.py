@@ -82,6 +82,8 @@ def remote_remove(name: str, as_json: bool) -> None:
 def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     """Learn what REMOTE, or each named remote, has now.
 
+    REMOTE is a name of one, a URL or a folder; what is fetched without a name is known by that.
+
     Told are the names that are new there, have moved or are gone. All can then be found with zoo
     search and zoo show, and zoo log tells what is ahead or behind. No weights are fetched: zoo pull
     NAME does that.
@@ -90,6 +92,7 @@ def fetch(remotes: tuple[str, ...], as_json: bool) -> None:
     Examples:
       zoo fetch
       zoo fetch lab
+      zoo fetch https://zoo.lab.org
     """
     zoo = open_zoo()
     names = remotes or sorted(zoo.remotes())

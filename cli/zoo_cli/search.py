@@ -348,6 +348,8 @@ def best(
     if winner.only_stated:
         others = _first_of(winner.only_stated)
         note(f"better, but only stated: {others}; zoo evaluate measures it")
+    if winner.also:
+        note(f"also called {_first_of(winner.also)}")
     if winner.ties:
         note(f"as good: {_first_of(winner.ties)}")
     if winner.other_data:

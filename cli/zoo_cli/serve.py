@@ -278,6 +278,7 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
     accounts = open_accounts()
     if level and path is not None:
         accounts.set_level(path, level=level)
+        _tell_if_none(path, accounts)
     given = accounts.rules().given()
     rows = [each for each in given if each.level and path in (None, each.path)]
     if as_json:
@@ -286,6 +287,18 @@ def access(path: str | None, level: str | None, as_json: bool) -> None:
         table(("NAME", "LEVEL"), [(row.path, str(row.level)) for row in rows])
     else:
         note(f"{path or 'all'} is internal: whoever has an account may read it")
+
+
+def _tell_if_none(path: str, accounts: Accounts) -> None:
+    """Tell that there is no such name or namespace: it can be made later, or is a typing error."""
+    workspace = open_zoo().workspace
+    refs = workspace.store.readable_refs()[0]
+    known = {name for ref in refs for name in (ref.path, ref.namespace)}
+    if path in known or path in {each.name for each in accounts.all()}:
+        return
+    near = workspace.registry.near(path)
+    mean = f"; did you mean {' or '.join(near)}?" if near else ""
+    note(f"there is no {path} yet: what was said holds once there is{mean}")
 
 
 @command()
@@ -312,6 +325,7 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
     accounts = open_accounts()
     if path is not None and who and given:
         accounts.grant(path, who, None if given == "none" else given)
+        _tell_if_none(path, accounts)
     rows = [
         {"path": said.path, "who": who, "role": role}
         for said in accounts.rules().given()

@@ -57,27 +57,41 @@ def pull(
     is not fetched again.
 
     A name is not taken from work that was made here and is not known where the pull is from: --as
-    brings that one under another name, --force moves the name.
+    brings that one under another name, --force moves the name. With --from a store, a pattern, in
+    which * stands for any characters, brings all names that match, tags included.
 
     \b
     Examples:
       zoo pull timm/tf_efficientnet_lite0.in1k
       zoo pull team/flowers:v3 --from /mnt/team/zoo
       zoo pull team/flowers --from lab --as team/flowers:lab
+      zoo pull 'team/*' --from lab
       zoo pull team/theirs --from hf://their-org/flowers@v1
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
-    done = open_zoo().pull(name, remote=remote, source=source, save=save, force=force)
+    several, zoo = is_pattern(name), open_zoo()
+    if several and (remote is None or remote.startswith("hf://") or save):
+        says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
+        raise click.UsageError(says)
+    told = []
+    for each in zoo.names_like(name, remote=remote) if several else [name]:
+        done = zoo.pull(each, remote=remote, source=source, save=save, force=force)
+        if not as_json:
+            lines = moved(done.ref, done.moved_from, done.change)
+            result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+        if done.copied:
+            _tell_of_pull(done.copied, each)
+        told.append(done.to_json())
     if as_json:
-        print_json(done.to_json())
-    else:
-        lines = moved(done.ref, done.moved_from, done.change)
-        result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
-    if done.copied and done.copied.deprecated:
-        note(f"{name} is deprecated there: {done.copied.deprecated}")
-    if done.copied and done.copied.healed:
-        healed = plural(len(done.copied.healed), "object here was", "objects here were")
+        print_json(told if several else told[0])
+
+
+def _tell_of_pull(copied: Copied, name: str) -> None:
+    if copied.deprecated:
+        note(f"{name} is deprecated there: {copied.deprecated}")
+    if copied.healed:
+        healed = plural(len(copied.healed), "object here was", "objects here were")
         note(f"{healed} damaged and replaced; look at the rest: zoo verify")
 
 

@@ -35,11 +35,14 @@ def _size(_: click.Context, _param: click.Parameter, value: str | None) -> tuple
 
 def _metrics(
     context: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> dict[str, float]:
-    """Of ``accuracy=0.91``, however often it is given."""
-    metrics = {}
+) -> dict[str, float | None]:
+    """Of ``accuracy=0.91``, however often it is given; None for ``accuracy=`` of `zoo edit`."""
+    metrics: dict[str, float | None] = {}
     for text in value:
-        name, _equals, number = text.partition("=")
+        name, equals, number = text.partition("=")
+        if name and equals and not number and context.info_name == "edit":
+            metrics[name] = None
+            continue
         try:
             metrics[name] = float(number)
         except ValueError as error:

@@ -65,6 +65,9 @@ def predict(
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
     exit status is 1.
 
+    With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
+    "logits" are of all "outputs", which are named in the order that the network has.
+
     \b
     Examples:
       zoo predict team/flowers photo.jpg

@@ -80,7 +80,7 @@ class HttpBackend:
 
         Raises:
             Unavailable: No server of a zoo answers there.
-            Forbidden: It is none of its tokens.
+            Forbidden: It does not take the token.
         """
         session = Session(ServerUrl.parse(location), token)
         you = session.read("", _About).you

@@ -41,7 +41,7 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
         return Unavailable(str(url), "it leads elsewhere: use the URL that it has now")
     if status == 401:
         what = (
-            "the token is none of its, has expired, or was revoked"
+            "it does not take the token, which has expired, was revoked, or is of another server"
             if known
             else "a token is needed"
         )

@@ -90,3 +90,39 @@ def test_what_nobody_has_kept_is_stated(empty: Run) -> None:
     assert "--image-size 64" in bad.json["files"][0]["problem"]
     empty("import", "runs", *of, "--image-size", "64").done()
     assert options(empty, "team/runs") == {"num_classes": 3, "image_size": [64, 64]}
+
+
+def test_what_is_here_tells_how_the_same_weights_are_built(empty: Run) -> None:
+    """The plan says what the import does, and both say what else is needed."""
+    Path("runs").mkdir()
+    torch.save({"model_ema": network(img_size=64, in_chans=1)}, "runs/ema.pth")
+    args = Namespace(model=VIT, model_kwargs={"img_size": 64, "in_chans": 1})
+    told = {"arch": VIT, "args": args, "model_ema": network(img_size=64, in_chans=1)}
+    torch.save(told, "first.pth")
+    empty("import", "first.pth", "--as", "me/ema", "--license", "mit").done()
+    many = ("import", "runs", "--recursive", "--as", "o/{stem}", "--yes", "--json")
+    for said in ("new", "imported"):
+        (file,) = empty(*many, *["--dry-run"] * (said == "new")).done().json["files"]
+        assert (file["status"], file["problem"]) == (said, "")
+    built = {"num_classes": 3, "image_size": [64, 64], "channels": 1}
+    assert options(empty, "o/ema") == built
+    empty("import", "runs/ema.pth", "--as", "o/alone").done()
+    assert options(empty, "o/alone") == built
+    # One of other weights in the same folder is of no known size.
+    torch.manual_seed(9)
+    other = timm.create_model(VIT, num_classes=3, img_size=64, in_chans=1).state_dict()
+    torch.save({"model_ema": other}, "runs/other.pth")
+    files = empty(*many, "--dry-run", "--architecture", VIT).json["files"]
+    assert [file["status"] for file in files] == ["here", "bad"]
+
+
+def test_a_plan_does_not_promise_what_the_import_refuses(empty: Run) -> None:
+    """Also where the bytes are here, and become another checkpoint all the same."""
+    torch.save({"model_ema": network(img_size=64)}, "ema.pth")
+    empty("import", "ema.pth", "--architecture", VIT, "--image-size", "64", "--as", "me/ema").done()
+    Path("runs").mkdir()
+    Path("ema.pth").rename("runs/ema.pth")
+    many = ("import", "runs", "--recursive", "--as", "o/{stem}", "--image-size", "96", "--json")
+    for how in ("--dry-run", "--yes"):
+        (file,) = empty(*many, how).json["files"]
+        assert file["status"] == "bad"

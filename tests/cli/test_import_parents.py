@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo.errors import InvalidOption
+from zoo.lookup.parent import ParentFinder
 
 
 def test_a_parent_is_found_by_nearness_and_strangers_have_none(empty: Run) -> None:
@@ -230,3 +231,24 @@ def test_a_stated_parent_is_the_one_that_was_planned(at_runs: Run) -> None:
         here.import_all("runs", "team/{stem}", plan=plan)
     (parent,) = at_runs("show", "team/bees", "--json").json["parents"]
     assert (parent["manifest"], parent["relation"]) == (str(base.manifest), "finetune")
+
+
+def test_nothing_gets_a_parent_that_descends_from_the_same_weights(empty: Run) -> None:
+    """Whatever was stated of a base before it was fine-tuned, and however often."""
+    Path("runs").mkdir()
+    save_file(weights(1), "runs/base.safetensors")
+    save_file(moved(weights(1), 0.005), "tuned.safetensors")
+    with zoo.open() as here:
+        here.import_file("runs/base.safetensors", "me/base", architecture=NET)
+        for stated in ("mit", "bsd-3-clause"):
+            here.edit("me/base", license=stated)
+        here.import_file("tuned.safetensors", "me/tuned", architecture=NET, parent="me/base")
+    again = ("import", "runs", "--recursive", "--as", "o/{stem}", "--parent", "auto", "--yes")
+    for _ in range(3):
+        (file,) = empty(*again, "--architecture", NET, "--json").json["files"]
+        assert file["parent"] is None
+    assert empty("show", "o/base", "--json").json["lineage"] == []
+    with zoo.open() as here:  # as where only some may be told of: nothing else is alike
+        workspace = here.workspace
+        _, digest = workspace.names.resolve("o/base")
+        assert ParentFinder(workspace).find(workspace.store.manifest(digest), ()) is None

@@ -79,6 +79,15 @@ def test_a_mistyped_head_is_near(run: Run, few: Path) -> None:
     assert "did you mean head or conv_head?" in done.err
 
 
+def test_a_size_that_is_no_square_says_what_takes_it(run: Run, few: Path) -> None:
+    done = run("finetune", BASE, "--data", few, "--image-size", "96x64", "--save", "team/x")
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert "images are made square here (--image-size 96)" in said
+    assert "zoo adapt NAME NEW --image-size 96x64" in said
+    assert "'abc' is not a valid integer" in run("rank", few, "--image-size", "abc").err
+
+
 def test_predict_takes_images_and_arrays(home: Path, digits: Path) -> None:
     path = next((digits / "7").iterdir())
     image = Image.open(path)

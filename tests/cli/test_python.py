@@ -109,7 +109,10 @@ def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
     best = opened.best("team/scored")
     assert "<Found team/scored>" in repr(best)
     assert "team/scored" in best._repr_html_()
-    one = Prediction(image="a.png", classes=("ant", "bee"), probabilities=(0.9, 0.1), logits=(2, 0))
+    classes, outputs = ("ant", "bee"), ("bee", "ant")
+    one = Prediction(
+        image="a.png", classes=classes, probabilities=(0.9, 0.1), outputs=outputs, logits=(0, 2)
+    )
     assert "ant 0.900  bee 0.100" in repr(Table([one]))
     opened.tag("team/scored", "team/gone")
     opened.delete("team/gone")

@@ -255,12 +255,15 @@ def test_of_the_same_weights_one_is_measured(
     three("edit", "team/same", "--license", "mit").done()  # another checkpoint
     three("tag", NET, "team/other-input").done()
     three("edit", "team/other-input", "--mean", "0.1").done()  # which gets images otherwise
+    three("tag", NET, "team/sized").done()
+    three("edit", "team/sized", "--image-size", "48").done()  # nominal: all get 32
     who = judged(monkeypatch)
     ranking = three("rank", data, *RANK, "--json").done().json
     assert sorted(who) == sorted([NET, OTHER, BLIND, "team/other-input"])
     found = by_name(ranking)["team/same"]
     assert (found["state"], found["why"]) == ("same weights", f"{NET} stands for it")
     assert not found["finalist"]
+    assert by_name(ranking)["team/sized"]["why"] == f"{NET} stands for it"
     assert "same weights" in three("rank", data, *RANK).done().out
 
 

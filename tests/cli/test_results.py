@@ -236,10 +236,10 @@ def test_predict_json(run: Run, digits: Path) -> None:
     got = run("predict", TUNED, *images, "--top", 2, "--json").json
     assert [one["image"] for one in got] == [str(image) for image in images]
     for one in got:
-        assert set(one) == {"image", "classes", "probabilities", "logits"}
+        assert set(one) == {"image", "classes", "probabilities", "outputs", "logits"}
         assert (len(one["classes"]), len(one["probabilities"]), len(one["logits"])) == (2, 2, 10)
-        best = one["logits"].index(max(one["logits"]))
-        assert one["classes"][0] == str(best)
+        likeliest = sorted(zip(one["logits"], one["outputs"], strict=True), reverse=True)
+        assert one["classes"] == [name for _, name in likeliest[:2]]
 
 
 def test_log_json(run: Run, prepared: Any) -> None:

@@ -40,6 +40,8 @@ def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
         assert said.code == 0, said
         return str(said.out + said.err)
 
+    for name in ("team/secret", "shown/net"):
+        toy("tag", "team/base", name).done()
     for line in (
         "zoo serve user add ann", "zoo serve access team/secret private",
         "zoo serve access shown public", "zoo serve access", "zoo serve team add lab",
@@ -55,6 +57,17 @@ def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
     done = typed(f"zoo serve token revoke {last.split()[0]}")
     assert plain(done) == plain(shown("zoo serve token revoke CXIhqTlP"))
     assert "revoked 20" in typed("zoo serve token ls")
+
+
+def test_a_rule_for_a_name_that_is_not_there_says_so(toy: Run) -> None:
+    toy("serve", "user", "add", "ann").done()
+    for words in (("access", "team/bse", "private"), ("role", "team/bse", "ann", "reader")):
+        said = toy("serve", *words).done().err
+        assert "there is no team/bse yet: what was said holds once there is; did you mean" in said
+        assert "team/base" in said
+    assert "there is no nobody yet" in toy("serve", "access", "nobody", "private").done().err
+    for path in ("team/base", "team", "ann"):
+        assert "there is no" not in toy("serve", "access", path, "private").done().err
 
 
 def test_an_account_has_nothing_of_a_former_one(toy: Run) -> None:

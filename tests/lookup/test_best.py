@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
+from fakes.clock import earlier
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.digest import Digest
@@ -62,6 +63,20 @@ def test_of_equal_ones_a_name_without_a_tag_is_best(zoo: Workspace) -> None:
         add(zoo, name, 8 + number, "/data/digits", {"accuracy": 0.95})
     found = best(zoo, dataset="digits")
     assert (found.found.name, len(found.ties)) == ("team/b", 3)
+
+
+def test_of_names_of_one_checkpoint_the_oldest_is_told_and_the_others_beside(
+    zoo: Workspace,
+) -> None:
+    with earlier():
+        digest = add(zoo, "team/old", 12, "/data/digits", {"accuracy": 0.96})
+    for name in ("ann/alias", "team/old:v1"):
+        zoo.move(Reference.parse(name), digest, "tag")
+    found = best(zoo, dataset="digits")
+    assert (found.found.name, found.ties) == ("team/old", ())
+    assert found.also == ("ann/alias", "team/old:v1")
+    zoo.delete(Reference.parse("team/old"))
+    assert best(zoo, dataset="digits").found.name == "ann/alias"
 
 
 @pytest.mark.long

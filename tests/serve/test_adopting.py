@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes.hub_zoo import make_zoo, repository
+from fakes.program import zoo as program
 from fakes.served import Served, serving
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
 from safetensors.torch import load, save
@@ -89,6 +92,53 @@ def test_a_fine_tune_is_found_with_its_parent(
     api.upload_file(path_or_fileobj=b"# Ours\n", path_in_repo="README.md", repo_id="ann/mine")
     assert waited(served, "ann/mine", 0) == manifest
     assert len(api.list_repo_commits("ann/mine")) == 2
+
+
+def test_a_name_has_one_digest_whoever_tells_it(
+    served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It points at all files that were sent; told is the checkpoint that they are."""
+    send(served, "ann/mine", fine_tune())
+    waited(served, "ann/mine")
+    for space in ("ann", "team"):
+        served.accounts.set_level(space, level="public")
+    digest = str(served.server.hub.workspace.names.resolve("ann/mine")[1])
+    Workspace.create(tmp_path / "theirs")
+    monkeypatch.chdir(tmp_path / "theirs")
+    program("remote", "add", "there", served.url).done()
+    program("fetch", "there").done()
+
+    def told(*words: str) -> Any:
+        return program(*words, "--json").done().json
+
+    assert told("show", "ann/mine")["at_remotes"][0]["manifest"] == digest
+    assert told("pull", "ann/mine")["manifest"] == digest
+    (listed,) = told("ls", "ann/*")
+    assert (listed["manifest"], listed["at_remotes"][0]["here"]) == (digest, "same")
+    assert told("tag", "ann/mine", "ann/mine:v1")["manifest"] == digest
+    assert told("show", "ann/mine:v1")["manifest"] == digest
+    log = told("log", "ann/mine:v1")
+    assert [log["manifest"], *(each["manifest"] for each in log["history"])] == [digest] * 2
+    for sent in (
+        ("push", "ann/mine:v1", "--to", "../store"),
+        ("mv", "ann/mine:v1", "bob/it"),
+        ("deprecate", "bob/it", "old"),
+        ("delete", "bob/it", "--yes"),
+        ("delete", "--restore", "bob/it"),
+    ):
+        entry = told(*sent)
+        assert (entry["manifest"], entry.get("previous") or digest) == (digest, digest)
+    # All that was sent goes along.
+    snapshot = Workspace(tmp_path / "theirs").store.read_ref(Reference.parse("bob/it"))
+    assert snapshot
+    assert str(snapshot.manifest) != digest
+    # A README is no other checkpoint.
+    api = HfApi(endpoint=served.url, token=served.token("ann", "write"))
+    api.upload_file(path_or_fileobj=b"# Ours\n", path_in_repo="README.md", repo_id="ann/mine")
+    again = told("pull", "ann/mine")
+    assert (again["manifest"], again["moved_from"]) == (digest, None)
+    then = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    assert told("tag", "ann/mine", "ann/old", "--at", then)["manifest"] == digest
 
 
 def test_nothing_private_is_told(served: Served, at_once: None) -> None:

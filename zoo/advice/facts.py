@@ -79,7 +79,8 @@ class Duplicate(Result):
         label: The class or labels of the first.
         other_label: Those of the other.
         difference: The share of one picture that the other does not explain; 0 for a copy.
-        copy: Whether the two are equal byte by byte.
+        copy: Whether the two are equal pixel by pixel, whatever their files are. Others only look
+            the same: two things of one make may.
     """
 
     image: str
@@ -94,17 +95,20 @@ class Duplicate(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Leak(Result):
-    """Images that measure a network, or choose it, and show what it was trained or chosen on.
+    """Images that measure a network, or choose it, and show what it was trained or chosen on, or
+    look as if they did.
 
     Attributes:
         part: ``test`` or ``validation``.
         images: How many of its images.
+        copies: How many of these are copies, pixel by pixel: only these are a leak for certain.
         of: How many it has.
-        example: Two that show the same.
+        example: Two that show the same; copies, if there are any.
     """
 
     part: str
     images: int
+    copies: int
     of: int
     example: Duplicate
 
@@ -179,7 +183,7 @@ class Facts(Result):
             numbers.
         sizes: How large the images are.
         skipped: Images that cannot be used, and why.
-        leaks: Splits that share pictures with those that are trained on.
+        leaks: Splits that share pictures with those that are trained on, or seem to.
         duplicates: All pairs of images that show the same.
         learnable: Whether anything can be learned; None where the targets are no classes.
         doubted: Images whose labels are doubted, the most doubtful first; none where nothing can
@@ -278,19 +282,13 @@ def groups_of(reading: Reading, duplicates: Sequence[Duplicate]) -> tuple[str, .
 
 def _duplicates(seen: _Seen, pairs: Sequence[Alike]) -> tuple[Duplicate, ...]:
     """All pairs, those of copies first."""
-    copies: dict[str, list[int]] = defaultdict(list)
-    digests = [seen.dataset.copies.get(sample.key, "") for sample in seen.reading.samples]
-    for at, digest in enumerate(digests):
-        copies[digest].append(at)
-    equal = [
-        Alike(each[0], other, 0.0) for key, each in copies.items() if key for other in each[1:]
-    ]
+    copies: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    hashed = [tuple(each) for each in seen.reading.pixels.tolist()]
+    for at, each in enumerate(hashed):
+        copies[each].append(at)
+    equal = [Alike(same[0], other, 0.0) for same in copies.values() for other in same[1:]]
     others = sorted(
-        (
-            pair
-            for pair in pairs
-            if not digests[pair.one] or digests[pair.one] != digests[pair.other]
-        ),
+        (pair for pair in pairs if hashed[pair.one] != hashed[pair.other]),
         key=lambda pair: pair.difference,
     )
     return tuple(
@@ -324,9 +322,15 @@ def _leaks(dataset: Dataset, duplicates: Sequence[Duplicate]) -> Iterator[Leak]:
             or (pair.other_part in earlier and pair.part == part)
         ]
         if pairs:
-            images = {pair.image if pair.part == part else pair.other for pair in pairs}
+            own = [(pair.image if pair.part == part else pair.other, pair.copy) for pair in pairs]
             count = len(getattr(dataset, part))
-            yield Leak(part=part, images=len(images), of=count, example=pairs[0])
+            yield Leak(
+                part=part,
+                images=len({image for image, _ in own}),
+                copies=len({image for image, is_copy in own if is_copy}),
+                of=count,
+                example=pairs[0],
+            )
 
 
 def _sizes(sizes: Tensor, input_size: tuple[int, int]) -> Sizes:

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from blake3 import blake3
 from PIL import Image
 from torch import Tensor
 
@@ -31,6 +32,8 @@ __all__ = ["SIDE", "Reading", "read"]
 SIDE = 32
 """Height and width of small pictures."""
 COLORS = 3
+HASHED = 3
+"""Numbers of 24 bits, which float32 holds exactly, in the hash of an image's pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Reading:
     features: tuple[Tensor, ...]  # at each tap, float32 (N, F)
     pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
     sizes: Tensor  # width and height of each image, int64 (N, 2)
+    pixels: Tensor  # a hash of those of each image, int64 (N, 3)
 
     def where(self, *parts: str) -> Tensor:
         """Indices of the images of these parts."""
@@ -74,13 +78,14 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
         prepared.hierarchy,
         torch.zeros(1, *prepared.network.planned.preprocessing.input_size, device=prepared.device),
     )
-    small, sizes = list[Tensor](), list[Tensor]()
+    small, sizes, pixels = list[Tensor](), list[Tensor](), list[Tensor]()
 
     def inputs() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches.view(0):
-            images, picture, size = _apart(batch.images, prepared)
+            images, picture, size, hashed = _apart(batch.images, prepared)
             small.append(picture)
             sizes.append(size)
+            pixels.append(hashed)
             yield images, batch.targets
 
     with prepared.progress("reading features", len(samples)) as task:
@@ -103,14 +108,15 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
         features=tuple(features[at] for at in kept),
         pictures=torch.cat(small),
         sizes=torch.cat(sizes),
+        pixels=torch.cat(pixels),
     )
 
 
 def _both(transform: Transform) -> Transform:
-    """The network's input, the small picture and the size of an image, in one tensor: images come
-    from worker processes, which hand back tensors.
+    """The network's input, the small picture, the size and the hash of an image, in one tensor:
+    images come from worker processes, which hand back tensors.
     """
-    length = int(np.prod(transform.size)) + SIDE * SIDE * COLORS + 2
+    length = int(np.prod(transform.size)) + SIDE * SIDE * COLORS + 2 + HASHED
     return Transform(partial(_joined, transform), (1, 1, length), random=False)
 
 
@@ -118,16 +124,21 @@ def _joined(transform: Transform, image: Image.Image) -> Tensor:
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
     picture = torch.from_numpy(np.array(small, dtype=np.float32))
     size = torch.tensor(image.size, dtype=torch.float32)
-    return torch.cat([transform.apply(image).flatten(), picture.flatten(), size])[None, None]
+    hashed = blake3(repr((image.mode, image.size)).encode() + image.tobytes()).digest()
+    numbers = [int.from_bytes(hashed[at : at + 3], "big") for at in range(0, 3 * HASHED, 3)]
+    parts = (transform.apply(image).flatten(), picture.flatten(), size, torch.tensor(numbers))
+    return torch.cat(parts)[None, None]
 
 
 def _apart(joined: Tensor, prepared: Prepared) -> Sequence[Tensor]:
     """Inverse of `_joined`, for a batch."""
     shape = prepared.network.planned.preprocessing.input_size
     pixels = int(np.prod(shape))
-    images, picture, size = torch.split(joined[:, 0, 0], [pixels, SIDE * SIDE * COLORS, 2], dim=1)
+    lengths = [pixels, SIDE * SIDE * COLORS, 2, HASHED]
+    images, picture, size, hashed = torch.split(joined[:, 0, 0], lengths, dim=1)
     return (
         images.reshape(-1, *shape),
         picture.reshape(-1, SIDE, SIDE, COLORS).to(torch.uint8),
         size.long(),
+        hashed.long(),
     )

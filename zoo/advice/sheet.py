@@ -19,7 +19,7 @@ def sheet_of(facts: Facts, most: int) -> dict[str, list[Tile]]:
     across = [pair for pair in facts.duplicates if pair.part != pair.other_part]
     within = [pair for pair in facts.duplicates if pair.part == pair.other_part]
     return {
-        "LEAK: in two splits": _side_by_side(across[:pairs]),
+        "in two splits": _side_by_side(across[:pairs]),
         "the same picture with two labels": _side_by_side(facts.contradictory[:pairs]),
         "labels that are doubted": [
             Tile(

@@ -43,7 +43,9 @@ class Prediction(Result):
         classes: Names of the likeliest classes or labels, best first, an index where names are
             unknown; of numbers that were learned, all names in index order.
         probabilities: Of each of them: softmax over classes, sigmoid of labels; none of numbers.
-        logits: All outputs in index order, exact.
+        outputs: Names of all outputs in index order, as far as they are known: those that the
+            ``logits`` are of.
+        logits: The value of each of these, exact; ``classes`` are in another order, and fewer.
     """
 
     _COLUMNS: ClassVar = ("image", "likely")
@@ -51,6 +53,7 @@ class Prediction(Result):
     image: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    outputs: tuple[str, ...]
     logits: tuple[float, ...]
 
     @property
@@ -192,5 +195,6 @@ def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
         image=path,
         classes=tuple(names[index] for index in order),
         probabilities=tuple(shares.tolist()),
+        outputs=tuple(names),
         logits=tuple(logits.tolist()),
     )

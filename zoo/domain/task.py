@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
-__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "is_count", "with_intervals"]
+__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "is_count", "is_figure", "with_intervals"]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
@@ -35,6 +35,17 @@ def is_count(name: str) -> bool:
     return name in ("test_images", "test_groups")
 
 
+def is_figure(name: str, figures: Collection[str]) -> bool:
+    """Whether a figure measures something by itself: it is no count, and no end of the interval of
+    another one.
+    """
+    return not is_count(name) and not _is_end(name, figures)
+
+
+def _is_end(name: str, figures: Collection[str]) -> bool:
+    return name.endswith(("_low", "_high")) and name.rpartition("_")[0] in figures
+
+
 def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
     """Figures for people, each with its interval: ``0.8123 (0.790 to 0.830)`` by name.
 
@@ -42,7 +53,7 @@ def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
     """
     shown = {}
     for name, value in figures.items():
-        if name.rpartition("_")[0] in figures and name.endswith(("_low", "_high")):
+        if _is_end(name, figures):
             continue
         low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
         ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"

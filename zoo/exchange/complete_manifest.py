@@ -11,7 +11,7 @@ from zoo.errors import InvalidOption
 from zoo.exchange.origin import IMPORTED, STATED, Origin
 from zoo.lookup.parent import FoundParent
 
-__all__ = ["STATED_KEY", "completed", "derived", "descending", "with_stated"]
+__all__ = ["STATED_KEY", "completed", "derived", "descending", "with_stated", "without_stated"]
 
 STATED_KEY = "stated"
 """Under this, the provenance of what was pulled or made here names what people stated of it."""
@@ -56,6 +56,15 @@ def with_stated(manifest: Manifest, names: Collection[str]) -> Manifest:
     known = {*filter(None, manifest.provenance.get(STATED_KEY, "").split(", "))}
     text = ", ".join(sorted(known | {*names}))
     return replace(manifest, provenance={**manifest.provenance, STATED_KEY: text})
+
+
+def without_stated(manifest: Manifest, name: str) -> Manifest:
+    """``manifest`` where ``name`` is nothing that people stated any more."""
+    names = [*filter(None, manifest.provenance.get(STATED_KEY, "").split(", "))]
+    provenance = {key: text for key, text in manifest.provenance.items() if key != STATED_KEY}
+    if left := ", ".join(each for each in names if each != name):
+        provenance[STATED_KEY] = left
+    return replace(manifest, provenance=provenance)
 
 
 def descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:

@@ -21,7 +21,7 @@ from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
 from zoo.errors import Conflict, InvalidOption, InvalidWeights
 from zoo.exchange.commit import new_checkpoint
-from zoo.exchange.complete_manifest import with_stated
+from zoo.exchange.complete_manifest import with_stated, without_stated
 from zoo.exchange.metadata import Metadata
 from zoo.exchange.origin import Origin, origin_of
 from zoo.exchange.resolve_metadata import restated
@@ -56,13 +56,18 @@ class Edited(Result):
 
 
 def edit(
-    workspace: Workspace, name: str, *, force: bool = False, **options: Unpack[StatedOptions]
+    workspace: Workspace,
+    name: str,
+    *,
+    unset: Sequence[str] = (),
+    force: bool = False,
+    **options: Unpack[StatedOptions],
 ) -> Edited:
-    """State ``options`` of the checkpoint ``name``; all else of it stays. Of a figure that was
-    measured another one is stated with ``force`` alone.
+    """State ``options`` of the checkpoint ``name``, and take the figures ``unset`` back; all else
+    of it stays. Of a figure that was measured another one, or none, is stated with ``force`` alone.
 
     Raises:
-        InvalidOption: Nothing is stated, or what cannot be.
+        InvalidOption: Nothing is stated, or what cannot be; or there is no figure to take back.
         Conflict: It is a published name, or protected, or the figure was measured; nothing was
             changed.
     """
@@ -75,7 +80,8 @@ def edit(
     found = evaluations(workspace.store.disk, digest)
     if not force:
         _check_unmeasured(ref, before, found, origin.metrics)
-    whole = _stated(workspace, before, origin)
+    _check_unset(ref, before, unset, force=force)
+    whole = _stated(workspace, before, origin, unset)
     changed = tuple(_changed(before, whole))
     if not changed:
         return _told(ref, digest, None, (), before, before, ())
@@ -136,29 +142,54 @@ def _check_unmeasured(
             )
 
 
-def _stated(workspace: Workspace, manifest: Manifest, origin: Origin) -> Manifest:
+def _check_unset(ref: Reference, before: Manifest, unset: Sequence[str], *, force: bool) -> None:
+    """That what is taken back is there, and was stated."""
+    for name in unset:
+        if name not in before.metrics:
+            has = ", ".join(before.metrics) or "none"
+            raise InvalidOption(f"{ref} has no metric '{name}' to take back; it has: {has}")
+        if name not in before.stated_metrics and not force:
+            raise Conflict(
+                f"the {name} of {ref} was measured: {before.metrics[name]:.4g}",
+                hint="what was stated can be taken back; --force takes this back all the same",
+            )
+
+
+def _stated(
+    workspace: Workspace, manifest: Manifest, origin: Origin, unset: Sequence[str]
+) -> Manifest:
     """``manifest`` with what the user says."""
     facts, said = origin.metadata[0], origin.provenance
-    if not (facts or origin.license or origin.metrics or {"dataset", "note"} & said.keys()):
+    others = {"dataset", "note"} & said.keys()
+    if not (facts or origin.license or origin.metrics or others or unset):
         raise InvalidOption("nothing is stated: --classes FILE, --license ID, --dataset NAME, …")
     whole = restated(manifest, facts)
     if facts.image_size:
         whole = _for_size(workspace, whole, facts.image_size)
     provenance = dict(whole.provenance)
     provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
-    metrics = dict(whole.metrics)
-    new = {name: value for name, value in origin.metrics.items() if metrics.get(name) != value}
-    for name, value in new.items():
-        for old in (f"{name}_low", f"{name}_high"):  # an interval is of what was measured
-            metrics.pop(old, None)
-        metrics[name] = value
-    if new:
-        names = {*manifest.stated_metrics, *new}
-        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(names))}"
-    whole = replace(
-        whole, license=origin.license or whole.license, metrics=metrics, provenance=provenance
-    )
+    whole = replace(whole, license=origin.license or whole.license, provenance=provenance)
+    whole = _with_figures(whole, origin.metrics, unset)
     return with_stated(whole, {*_fields(facts, origin)})
+
+
+def _with_figures(
+    manifest: Manifest, stated: Mapping[str, float], unset: Sequence[str]
+) -> Manifest:
+    """``manifest`` with these figures, and without those that are taken back."""
+    metrics, provenance = dict(manifest.metrics), dict(manifest.provenance)
+    new = {name: value for name, value in stated.items() if metrics.get(name) != value}
+    for name in (*new, *unset):
+        for old in (name, f"{name}_low", f"{name}_high"):  # an interval is of what was measured
+            metrics.pop(old, None)
+    metrics |= new
+    names = {*manifest.stated_metrics, *new} & metrics.keys()
+    if names and (new or unset):
+        provenance["metrics"] = f"{STATED_HERE}, not measured: {', '.join(sorted(names))}"
+    elif unset and (manifest.stated_metrics or not metrics):
+        provenance.pop("metrics", None)
+    whole = replace(manifest, metrics=metrics, provenance=provenance)
+    return whole if names or not unset else without_stated(whole, "metrics")
 
 
 def _fields(facts: Metadata, origin: Origin) -> Iterator[str]:

@@ -41,10 +41,19 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from zoo.exchange.weights import Read
 
-__all__ = ["MAIN", "ImportCandidate", "candidates_of_file", "candidates_of_folder", "weights_in"]
+__all__ = [
+    "MAIN",
+    "ImportCandidate",
+    "built_as_here",
+    "candidates_of_file",
+    "candidates_of_folder",
+    "weights_in",
+]
 
 MAIN = "model.safetensors"
 PICKLE = "pytorch_model.bin"
+KNOWN_HERE = ("image_size", "channels", "arguments")
+"""What of a checkpoint's network its files need not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +182,30 @@ def candidates_of_file(
         [replace(whole, origin=replace(origin, built_with=each))] if each else [] for each in told
     )
     return [*described, *built, whole, *sized]
+
+
+def built_as_here(
+    workspace: Workspace, candidates: Sequence[ImportCandidate]
+) -> ImportCandidate | None:
+    """A file as the network that the checkpoint here is which it resembles most: that knows the
+    image size, the channels and the arguments which the file does not tell; None if there is none.
+    """
+    plain = next(each for each in candidates if each.is_plain)
+    if plain.key or plain.parts:
+        return None
+    try:
+        alike = resembling(workspace, survey(plain.path))
+    except (ZooError, OSError):  # what is damaged here is for verify to tell
+        return None
+    if not alike or alike[0].match.share < LEAST:
+        return None
+    origin, backbone = plain.origin, alike[0].manifest.backbone
+    if (backbone.plugin, backbone.architecture) != (origin.plugin, origin.architecture):
+        return None
+    options = {name: value for name, value in backbone.options.items() if name in KNOWN_HERE}
+    by = f"{named(workspace, alike[0].digest)[0]}, which it resembles"
+    built = replace(origin, built_with=Surgery.parse(options), architecture_by=by)
+    return replace(plain, origin=built) if options else None
 
 
 def _network_of(

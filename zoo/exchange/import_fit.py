@@ -33,9 +33,11 @@ class Fits:
         plain = not path.is_dir() and not self._options.get("image_size")
         if plain and (prefix := _as_outlined(planned, found)) is not None:
             return "", prefix
-        # What lies beside a file, or in its folder, tells of its network, too.
+        # What lies beside a file, or in its folder, tells of its network, too; and what is here
+        # that it resembles.
         near = path if path.is_dir() else path.parent
-        key = (near, planned.backbone, planned.architecture, found.key, *found.shapes.items())
+        network = (planned.backbone, planned.architecture, planned.of)
+        key = (near, *network, found.key, *found.shapes.items())
         if key not in self._known:
             self._known[key] = self._asked(path, planned)
         return self._known[key]

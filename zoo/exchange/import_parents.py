@@ -50,12 +50,11 @@ class Parents:
         self._finder = ParentFinder(workspace)
         self._sketches: OrderedDict[Path, Sketch | None] = OrderedDict()
         self._runs: dict[str, list[PlannedFile]] = defaultdict(list)
-        self._contents: dict[Digest, int] = {}
         self._known: dict[int, list[PlannedFile]] = defaultdict(list)
         for file in files:
             if file.status != "bad":
                 self._runs[file.run].append(file)
-                for content in {self._content(digest) for digest in self._same(file)}:
+                for content in {self._finder.content(digest) for digest in self._same(file)}:
                     self._known[content].append(file)
 
     def find(self, file: PlannedFile) -> PlannedParent | None:
@@ -101,7 +100,7 @@ class Parents:
         """The same as an earlier file of the run, if one has these weights: that has the name that
         the run gives it, and where its bytes are others it is another checkpoint.
         """
-        alike = self._known.get(self._content(digest), ())
+        alike = self._known.get(self._finder.content(digest), ())
         earlier = [each for each in alike if _is_before(each, file)]
         own = min(earlier, key=lambda each: each.manifest != digest, default=None)
         if own is None:
@@ -118,14 +117,6 @@ class Parents:
         manifest = self._manifest(digest)
         return manifest is not None and manifest.provenance.get("source") in IMPORTED
 
-    def _content(self, digest: Digest) -> int:
-        """Tells the weights of a checkpoint here from others."""
-        if digest not in self._contents:
-            manifest = self._manifest(digest)
-            objects = {tensor.object for tensor in manifest.tensors} if manifest else {digest}
-            self._contents[digest] = hash(frozenset(objects))
-        return self._contents[digest]
-
     def _manifest(self, digest: Digest) -> Manifest | None:
         try:
             return self._workspace.store.manifest(digest)
@@ -141,7 +132,7 @@ class Parents:
         it has the weights of another file of the folder that is not an earlier epoch, or the file
         is here and it was imported no earlier.
         """
-        alike = self._known.get(self._content(digest), ())
+        alike = self._known.get(self._finder.content(digest), ())
         if not alike:
             return None if self._came_later(file, digest) else ""
         if any(_is_before(each, file) for each in alike):

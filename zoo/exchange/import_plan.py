@@ -98,7 +98,9 @@ def plan_import(
     fits = Fits(workspace, {"image_size": image_size})
     context = _Context(workspace, folder, known, backbone, architecture, fits)
     drafts = _drafts(context, walked, sharing, progress)
-    files = _without_twins(workspace, sorted(with_names(drafts, pattern, folder), key=_order))
+    unfit = {draft.file.path: draft.unfit for draft in drafts}
+    named_files = sorted(with_names(drafts, pattern, folder), key=_order)
+    files = _without_twins(workspace, named_files, unfit)
     files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
     files = list(without_clashes(workspace, files))
     if parent == AUTO:
@@ -233,6 +235,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         status="bad" if found.problem else "new",
     )
     alike: list[Candidate] = []
+    unfit = ""
     if not found.problem:
         planned, alike = _resembling(context, planned, found)
         if walked.layout:
@@ -241,10 +244,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
             planned = _of_network(context, planned, found, record)
             lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
             planned = replace(planned, headless=lacks)
-        if planned.status == "new" and not planned.manifest:
-            problem, prefix = context.fits.look(walked.path, planned, found)
-            status: Status = "bad" if problem else "new"
-            planned = replace(planned, status=status, problem=problem, stripped=prefix)
+        planned, unfit = _fitting(context, walked.path, planned, found)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -256,7 +256,24 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         same=frozenset(one.digest for one in alike if one.match.verdict == "same")
         | frozenset([planned.manifest] if planned.manifest else []),
         weights=found.content,
+        unfit=unfit,
     )
+
+
+def _fitting(
+    context: _Context, path: Path, planned: PlannedFile, found: Surveyed
+) -> tuple[PlannedFile, str]:
+    """With whether it can be imported; or, where its bytes are here, why it could not be imported
+    as another checkpoint.
+    """
+    here = planned.manifest and context.workspace.store.manifest(planned.manifest)
+    if planned.status != "new" or (here and not stated(here)):
+        return planned, ""
+    unfit, prefix = context.fits.look(path, planned, found)
+    if here:
+        return planned, unfit
+    status: Status = "bad" if unfit else "new"
+    return replace(planned, status=status, problem=unfit, stripped=prefix), ""
 
 
 def _record(root: Path, walked: WalkedFile) -> RunRecord:
@@ -373,9 +390,12 @@ def _missing_package(path: Path) -> MissingPackage | None:
     return None
 
 
-def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[PlannedFile]:
+def _without_twins(
+    workspace: Workspace, files: Iterable[PlannedFile], unfit: Mapping[Path, str]
+) -> list[PlannedFile]:
     """With who has the same bytes, and which are here under their names already. A checkpoint of
-    these bytes of which people stated something is that of a file under its own names alone.
+    these bytes of which people stated something is that of a file under its own names alone: else
+    it is imported for itself, if nothing of ``unfit`` says why it cannot be.
     """
     first: dict[str, Path] = {}
     done, files = [], list(files)
@@ -393,11 +413,11 @@ def _without_twins(workspace: Workspace, files: Iterable[PlannedFile]) -> list[P
                 ref, digest = own[file.sha256]
                 file = replace(file, of=str(ref), manifest=digest)
             elif file.manifest and stated(workspace.store.manifest(file.manifest)):
-                file = replace(file, manifest=None)
+                file = replace(file, manifest=None, problem=unfit[file.path])
             file = replace(
                 file,
                 duplicate_of=twin if twin != file.path else None,
-                status="here" if here else "new",
+                status="bad" if file.problem else "here" if here else "new",
                 manifest=manifests.pop() if here else file.manifest,
             )
         done.append(file)

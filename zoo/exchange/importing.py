@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_candidates import (
     MAIN,
     ImportCandidate,
+    built_as_here,
     candidates_of_file,
     candidates_of_folder,
 )
@@ -182,7 +183,9 @@ def import_weights(
             from_plan=from_plan,
         )
     with named_by_user(workspace.trust, architecture or ""):
-        return _described_or_plain(candidates, _keeper(workspace, ref, options, progress))
+        return _described_or_plain(
+            workspace, candidates, _keeper(workspace, ref, options, progress)
+        )
 
 
 def plan_single(
@@ -250,7 +253,7 @@ def first_candidate(
         workspace, path, options, architecture=architecture, backbone=backbone, key=key
     )
     with workspace.trust.asked(architecture or ""):
-        return _described_or_plain(candidates, keep)
+        return _described_or_plain(workspace, candidates, keep)
 
 
 def _nan_tensors(checked: CheckedWeights) -> tuple[str, ...]:
@@ -305,11 +308,13 @@ def _check(workspace: Workspace, ref: Reference, origin: Origin, options: Import
 
 
 def _described_or_plain(
-    candidates: Sequence[ImportCandidate], keep: Callable[[ImportCandidate], R]
+    workspace: Workspace,
+    candidates: Sequence[ImportCandidate],
+    keep: Callable[[ImportCandidate], R],
 ) -> R:
     """What ``keep`` makes of the first candidate that its weights are of. What a config.json beside
     them describes may lie there by chance, of other weights: that only the architecture as it is
-    does not fit either is the reason to refuse.
+    does not fit either is the reason to refuse, if what it resembles here is no help.
     """
     refusal: InvalidWeights | Unsupported | None = None
     for candidate in candidates:
@@ -318,6 +323,9 @@ def _described_or_plain(
         except (InvalidWeights, Unsupported) as error:
             refusal = error if candidate.is_plain else refusal
     assert refusal is not None  # one of them is plain
+    if alike := built_as_here(workspace, candidates):
+        with suppress(InvalidWeights, Unsupported):
+            return keep(alike)
     raise refusal
 
 

@@ -183,6 +183,7 @@ class Draft:
         shares: The share of its weights that are those of checkpoints here.
         same: Checkpoints here with the same weights.
         weights: Tells its weights from others.
+        unfit: Why it cannot be imported for itself, where its bytes are here.
     """
 
     walked: WalkedFile
@@ -191,3 +192,4 @@ class Draft:
     shares: Mapping[Digest, float] = field(default_factory=dict)
     same: frozenset[Digest] = frozenset()
     weights: str = ""
+    unfit: str = ""

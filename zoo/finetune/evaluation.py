@@ -359,7 +359,7 @@ def _matched(model: Model, dataset: Dataset) -> Matched:
     if not index and not model.manifest.classes:
         raise Unsupported(
             f"the class names of {model.name} are unknown, and {dataset.spec} has none of its "
-            "indices: zoo import --classes FILE states them"
+            f"indices: zoo edit {model.name} --classes FILE states them"
         )
     if not matched.samples or not index:
         here, there = (", ".join(names[:3]) for names in (dataset.classes, model.classes))

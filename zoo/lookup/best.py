@@ -15,10 +15,12 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.near import near_names
 from zoo.domain.plain import Json
 from zoo.domain.query import Filter, Query, Sort
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
 from zoo.registry import Found
 from zoo.store.evaluations import evaluations
+from zoo.store.listing import read_one
 from zoo.workspace import Workspace
 
 __all__ = ["Best", "best"]
@@ -38,7 +40,7 @@ class Best(Result):
     """The best checkpoint by a metric.
 
     Attributes:
-        found: The checkpoint.
+        found: The checkpoint; of several names here the one without a tag, then the oldest.
         metric: What it was ranked by.
         value: Its result.
         ties: Names of those of the next best that are as good, and another checkpoint.
@@ -51,6 +53,7 @@ class Best(Result):
         warning: What its training said against the result; else empty.
         only_stated: Names of those of the next best whose figure is better, and only stated: what
             was measured comes first.
+        also: Its other names here.
     """
 
     found: Found
@@ -64,6 +67,7 @@ class Best(Result):
     published: str
     warning: str
     only_stated: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -119,6 +123,7 @@ def best(
         asked = _asked(metric or USUAL[0], dataset, text)
         raise UnknownName("result", asked, known[:8], hint)
     first, others = ranked[0], ranked[1:]
+    refs = workspace.registry.refs_of(first.found.manifest) if first.found.manifest else ()
     return Best(
         found=first.found,
         metric=name,
@@ -133,6 +138,7 @@ def best(
         only_stated=tuple(
             each.found.name for each in others if each.stated and _worse(first, each, least)
         ),
+        also=tuple(str(ref) for ref in refs if str(ref) != first.found.name),
     )
 
 
@@ -170,7 +176,7 @@ def _ranked(
     least: bool,
 ) -> list[_Figure]:
     """The results of candidates, the best first, and what is only stated last; of equal ones what
-    is here, and no tag of it.
+    is here, and no tag of it, and of names of one checkpoint the oldest.
     """
     figures: dict[tuple[str, Digest | None], _Figure] = {}
     for row, trained in rows:
@@ -181,7 +187,18 @@ def _ranked(
         value = figure.value if least else -figure.value
         return figure.stated, value, not figure.found.pulled, ":" in figure.found.name
 
-    return sorted(figures.values(), key=rank)
+    found = sorted(figures.values(), key=rank)
+    if found and (digest := found[0].found.manifest) and found[0].found.pulled:
+        same = [x for x in found if x.found.manifest == digest and rank(x) == rank(found[0])]
+        oldest = min(same, key=lambda each: _given(workspace, each.found.name))
+        found.insert(0, found.pop(found.index(oldest)))
+    return found
+
+
+def _given(workspace: Workspace, name: str) -> tuple[str, str]:
+    """When a name was first given here, to sort by; what cannot be read comes last."""
+    entries = read_one(workspace.store.history, Reference.parse(name))
+    return (entries[0].at if isinstance(entries, tuple) and entries else "~"), name
 
 
 def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:

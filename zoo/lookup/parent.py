@@ -101,6 +101,14 @@ class ParentFinder:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._sketches: OrderedDict[Digest, Sketch | None] = OrderedDict()
+        self._contents: dict[Digest, int] = {}
+
+    def content(self, digest: Digest) -> int:
+        """Tells the weights of a checkpoint here from others, whatever is stated of it."""
+        if digest not in self._contents:
+            manifest = self._manifest(digest)
+            self._contents[digest] = _content(manifest) if manifest else hash(digest)
+        return self._contents[digest]
 
     def find(
         self,
@@ -111,9 +119,10 @@ class ParentFinder:
         """The checkpoint here that ``manifest``, whose tensors are stored, derives from; ``can_be``
         as for `nearest`.
         """
-        same = {one.digest for one in alike if one.match.verdict == "same"}
-        shares = {one.digest: one.match.share for one in alike if one.digest not in same}
-        return self.nearest(manifest.backbone, self._sketch(manifest), shares, same, can_be)
+        shares = {one.digest: one.match.share for one in alike if one.match.verdict != "same"}
+        same = {one.digest for one in alike} - shares.keys()
+        known = {_content(manifest), *map(self.content, same)}
+        return self._nearest(manifest.backbone, self._sketch(manifest), shares, known, can_be)
 
     def nearest(
         self,
@@ -131,6 +140,19 @@ class ParentFinder:
         weights is nobody's parent, and what derives from that is none of theirs. ``can_be`` says
         of a checkpoint whether it is considered.
         """
+        return self._nearest(backbone, own, shares, {*map(self.content, same)}, can_be)
+
+    def _nearest(
+        self,
+        backbone: Backbone,
+        own: Sketch | None,
+        shares: Mapping[Digest, float],
+        same: Collection[int],
+        can_be: Callable[[Digest], bool],
+    ) -> FoundParent | None:
+        """The same, with the `content` of what has the same weights: there may be more of these
+        than are known, as each edit of a checkpoint is another one.
+        """
         from zoo.store.nearness import NEAR, apart  # numpy
 
         others = self._workspace.registry.of_architecture(
@@ -138,7 +160,7 @@ class ParentFinder:
         )
         near: list[tuple[float, float, Digest]] = []
         for digest in dict.fromkeys([*shares, *others]):
-            if digest in same or not can_be(digest):
+            if self.content(digest) in same or not can_be(digest):
                 continue
             share, theirs = shares.get(digest, 0.0), self._sketched(digest)
             far = apart(own, theirs) if own and theirs else None
@@ -147,10 +169,10 @@ class ParentFinder:
             elif far is not None and far < NEAR and (far or share):
                 near.append((far, share, digest))
         near.sort(key=lambda each: each[0])
-        return _best(self._valid(backbone, frozenset(same), near))
+        return _best(self._valid(backbone, same, near))
 
     def _valid(
-        self, own: Backbone, same: frozenset[Digest], near: Iterable[tuple[float, float, Digest]]
+        self, own: Backbone, same: Collection[int], near: Iterable[tuple[float, float, Digest]]
     ) -> Iterator[FoundParent]:
         """Those that can be the parent, of the nearest first, as far as they are about as near."""
         nearest: float | None = None
@@ -158,7 +180,7 @@ class ParentFinder:
             if nearest is not None and far > nearest * ALIKE:
                 return
             base = self._manifest(digest)
-            if base is None or same & base.ancestry():
+            if base is None or any(self.content(each) in same for each in base.ancestry()):
                 continue
             other = base.backbone
             if (own.plugin, own.architecture) == (other.plugin, other.architecture):
@@ -197,6 +219,10 @@ def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:
     units = units_of(workspace, manifest)
     tensors = (each for each in manifest.tensors if units.unit_of(each.name) != HEAD)
     return sketch((replace(each, name=units.own_name(each.name)) for each in tensors), read)
+
+
+def _content(manifest: Manifest) -> int:
+    return hash(frozenset(tensor.object for tensor in manifest.tensors))
 
 
 def _best(found: Iterable[FoundParent]) -> FoundParent | None:

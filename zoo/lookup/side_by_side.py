@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import FOUND
+from zoo.domain.manifest import FOUND, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
 from zoo.domain.table import as_html
 from zoo.domain.task import SCORE
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, ZooError
 from zoo.lookup.runs import CANDIDATES, Run, find_run
 from zoo.store.evaluations import evaluations
 from zoo.workspace import Workspace
@@ -28,6 +29,8 @@ from zoo.workspace import Workspace
 __all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"]
 
 ENDS = ("_low", "_high")
+STATISTICS = "running_mean"
+"""What the name of a tensor ends with that every batch norm has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,13 +153,13 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> C
         UnknownName: No run begins so, or several do.
         InvalidOption: None is named.
     """
-    return _compared([_run(find_run(workspace, name)) for name in names], fold=fold)
+    return _compared([_run(workspace, find_run(workspace, name)) for name in names], fold=fold)
 
 
 def _checkpoint(workspace: Workspace, name: str) -> _One:
     ref, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
-    recipe = None if manifest.recipe is None else _options(manifest.recipe)
+    recipe = None if manifest.recipe is None else _options(manifest.recipe, manifest)
     metrics = dict(manifest.metrics)
     for each in reversed(evaluations(workspace.store.disk, digest)):  # the newest last
         metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
@@ -179,8 +182,11 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
     return _One(column, known.get("warning", ""), parents, *_digests(known))
 
 
-def _run(run: Run) -> _One:
-    recipe, done = _options(run.recipe), run.result.get("manifest")
+def _run(workspace: Workspace, run: Run) -> _One:
+    base: Manifest | None = None
+    with suppress(ZooError, OSError):  # it may not be here any more
+        base = workspace.store.manifest(Digest.parse(run.parent))
+    recipe, done = _options(run.recipe, base), run.result.get("manifest")
     metrics = dict(run.result.get("metrics", {}))
     if chosen := run.validated():
         metrics[f"validation_{SCORE[recipe['task']]}"] = chosen[0]
@@ -208,12 +214,14 @@ def _digests(provenance: Mapping[str, str]) -> Iterator[str]:
     return (provenance.get(f"{part}_digest", "") for part in ("data", "split", "test"))
 
 
-def _options(recorded: Mapping[str, object]) -> Json:
+def _options(recorded: Mapping[str, object], network: Manifest | None) -> Json:
     """A recipe as this version understands it, without the folders that its data lies in, and
-    None for what its strategy does not use.
+    None for what its strategy does not use, or the ``network`` does not have.
     """
     recipe = {**DEFAULTS, **BEFORE, **recorded}
     idle = dict.fromkeys(IDLE.get(str(recipe["strategy"]), "").split())
+    if network and not any(each.name.endswith(STATISTICS) for each in network.tensors):
+        idle["batch_norm"] = None
     return {**recipe, **idle, "data": data_name(str(recipe.get("data", "")))}
 
 

@@ -74,7 +74,7 @@ def ask(
     return Asked(
         networks=networks,
         same_run=same_run,
-        same_weights=of_same_weights(workspace, networks, same_run),
+        same_weights=of_same_weights(workspace, networks, same_run, recipe.image_size),
         results=None if results is None else read_figures(Path(results)),
         top=top,
         budget=allowed,

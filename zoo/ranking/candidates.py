@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from zoo.domain.limits import RANKED_NETWORKS
 from zoo.domain.manifest import Manifest
@@ -65,10 +66,14 @@ def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
 
 
 def of_same_weights(
-    workspace: Workspace, networks: Sequence[Found], left_out: Collection[str]
+    workspace: Workspace,
+    networks: Sequence[Found],
+    left_out: Collection[str],
+    image_size: int | None,
 ) -> dict[str, str]:
     """The networks here that are another checkpoint of the same weights, which get images alike, as
     one that came here before, each with that one. Those that are ``left_out`` stand for none.
+    ``image_size`` is that of the images whatever they say; None: what each says.
     """
     first, others = dict[object, str](), dict[str, str]()
     here = [each for each in networks if each.pulled and each.name not in left_out]
@@ -76,19 +81,24 @@ def of_same_weights(
     for found in sorted(here, key=lambda each: (each.updated or "", each.name)):
         if sizes[found.architecture, found.params] > 1 and found.manifest:
             with suppress(ZooError):  # what cannot be read fails when it is its turn
-                key = _computes(workspace.store.manifest(found.manifest))
+                key = _computes(workspace.store.manifest(found.manifest), image_size)
                 if (twin := first.setdefault(key, found.name)) != found.name:
                     others[found.name] = twin
     return others
 
 
-def _computes(manifest: Manifest) -> tuple[object, ...]:
+def _computes(manifest: Manifest, image_size: int | None) -> tuple[object, ...]:
     """What is the same for what computes the same."""
-    backbone = manifest.backbone
-    options = json.dumps(backbone.options, sort_keys=True, default=str)
+    backbone, preprocessing = manifest.backbone, manifest.preprocessing
+    built = dict(backbone.options)
+    if image_size:
+        channels, size = preprocessing.input_size[0], (image_size, image_size)
+        preprocessing = replace(preprocessing, input_size=(channels, *size))
+        built.pop("image_size", None)  # tensors that depend on it differ
+    options = json.dumps(built, sort_keys=True, default=str)
     network = backbone.plugin, backbone.architecture, options, manifest.head.kind
     tensors = frozenset((each.name, each.object, each.offset) for each in manifest.tensors)
-    return *network, manifest.preprocessing, tensors
+    return *network, preprocessing, tensors
 
 
 def known_of(workspace: Workspace, found: Found) -> Known:

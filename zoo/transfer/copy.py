@@ -51,8 +51,8 @@ class Copied:
     """What a copy moved.
 
     Attributes:
-        manifest: The checkpoint.
-        logical_bytes: Size of its files.
+        manifest: The checkpoint; of files only, the snapshot.
+        logical_bytes: Size of its files; of a snapshot, of all files of that.
         sent_bytes: Bytes that the target did not have, its manifest included.
         sent: Objects that the target did not have.
         shared: Objects that it had.
@@ -186,6 +186,7 @@ def _together(first: Copied, whole: Copied) -> Copied:
     """What moved of a snapshot whose checkpoint was moved first."""
     return replace(
         whole,
+        manifest=first.manifest,  # that is what users are told of
         sent_bytes=first.sent_bytes + whole.sent_bytes,
         sent=first.sent | whole.sent,
         shared=whole.shared - first.sent,

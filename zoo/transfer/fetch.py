@@ -19,6 +19,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import UnknownName, ZooError
 from zoo.registry import RemoteRef
+from zoo.remotes import location_of
 from zoo.store import Store
 from zoo.store.listing import is_below, read_one
 from zoo.store.manifests import read_document, read_manifest
@@ -40,7 +41,7 @@ class Fetched(Result):
     """What a remote has.
 
     Attributes:
-        remote: Its short name.
+        remote: Its short name; its location where it has none.
         refs: Its names, deleted ones left out, and what they point at.
         new: Checkpoints of these that were not known here.
         added: Names that it did not have when it was fetched before, but for those that are the
@@ -70,17 +71,19 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     """Index the names of the remote called ``name``, or at that location, and the checkpoints that
     they point at.
 
-    Only manifests that are not known here are read.
+    Only manifests that are not known here are read. What has no short name is known by its
+    location.
 
     Raises:
-        UnknownName: No remote has that short name, or that location.
+        UnknownName: No remote has that short name.
+        InvalidOption: The location holds credentials, or is one of the model hub.
         Unavailable: It does not answer; what was known of it stays.
     """
     asked, named = name, workspace.remotes.all()
-    if (name := workspace.remotes.name_of(asked, named) or "") not in named:
-        shown = "LOCATION" if is_word(asked) else asked
-        hint = f"zoo remote lists them; a name for another one: zoo remote add NAME {shown}"
+    if (found := workspace.remotes.name_of(asked, named)) is None and is_word(asked):
+        hint = "zoo remote lists them; a name for another one: zoo remote add NAME LOCATION"
         raise UnknownName("remote", asked, sorted(named), hint)
+    name = found or location_of(asked)
     remote, registry = workspace.remotes.connect(name), workspace.registry
     newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}

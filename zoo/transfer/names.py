@@ -40,9 +40,10 @@ def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
         UnknownName: No such name there, or it was deleted.
     """
     if remote:
-        return present(workspace.remotes.connect(remote), ref, remote)
+        store = workspace.remotes.connect(remote)
+        return workspace.told_entry(present(store, ref, remote), store)
     workspace.names.target(str(ref))
-    return workspace.store.history(ref)[-1]
+    return workspace.told_entry(workspace.store.history(ref)[-1])
 
 
 def delete(
@@ -56,12 +57,11 @@ def delete(
         Conflict: Someone else moved it meanwhile, or since ``of``, its newest entry.
     """
     if not remote:
-        return workspace.delete(ref, of=of)
+        return workspace.told_entry(workspace.delete(ref, of=of))
     store = workspace.remotes.connect(remote)
     check_movable(ref, present(store, ref, remote), remote)
     done = append_deletion(store, ref, of=of)
-    note_there(workspace, remote, ref, done)
-    return done
+    return note_there(workspace, remote, ref, done, store)
 
 
 def deleted(workspace: Workspace, beginning: str) -> Iterator[Reference]:
@@ -89,7 +89,7 @@ def matching(
     found = tuple(ref for ref, entry in newest.items() if entry and entry.deleted == gone)
     if not found:
         what = "deleted checkpoint" if gone else "checkpoint"
-        raise UnknownName(f"{what} in {remote}" if remote else what, pattern)
+        raise UnknownName(what, pattern, where=remote or "")
     return found
 
 
@@ -102,7 +102,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
         Conflict: Someone else moved it meanwhile.
     """
     if not remote:
-        return workspace.restore(ref)
+        return workspace.told_entry(workspace.restore(ref))
     store = workspace.remotes.connect(remote)
     if store.read_ref(ref) is None:
         present(store, ref, remote)
@@ -111,8 +111,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     except MissingObject as error:
         error.hint = lost(ref, remote)
         raise
-    note_there(workspace, remote, ref, done)
-    return done
+    return note_there(workspace, remote, ref, done, store)
 
 
 def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: bool) -> RefEntry:
@@ -123,12 +122,11 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
         Conflict: Someone else moved it meanwhile.
     """
     if not remote:
-        return workspace.protect(ref, on=on)
+        return workspace.told_entry(workspace.protect(ref, on=on))
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_protection(store, ref, on=on)
-    note_there(workspace, remote, ref, done)
-    return done
+    return note_there(workspace, remote, ref, done, store)
 
 
 def deprecate(workspace: Workspace, ref: Reference, remote: str | None, text: str) -> RefEntry:
@@ -139,12 +137,11 @@ def deprecate(workspace: Workspace, ref: Reference, remote: str | None, text: st
         Conflict: Someone else moved it meanwhile.
     """
     if not remote:
-        return workspace.deprecate(ref, text)
+        return workspace.told_entry(workspace.deprecate(ref, text))
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_deprecation(store, ref, text)
-    note_there(workspace, remote, ref, done)
-    return done
+    return note_there(workspace, remote, ref, done, store)
 
 
 def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
@@ -159,7 +156,7 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
     old, check = _movable(workspace, ref, new)
     entry = workspace.move(new, old.manifest, f"{RENAMES}{ref}", check=check)
     workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
-    return entry
+    return workspace.told_entry(entry)
 
 
 def rename_all_tags(

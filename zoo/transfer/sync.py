@@ -68,10 +68,11 @@ def push(
         check(current)
         # The name comes last: who reads it finds all that it leads to.
         entry = append_after(remote, current, ref, digest, "push", note)
-    note_there(workspace, to, ref, entry)
+    note_there(workspace, to, ref, entry, remote)
     before, manifest = moved_from(current, digest), manifest_if_any(workspace.store, digest)
     change = change_from(remote, before, manifest, [workspace.store])
-    return ref, replace(copied, moved_from=before, change=change)
+    moved = _another(workspace, before, copied, remote)
+    return ref, replace(copied, moved_from=moved, change=change)
 
 
 def _check_push(
@@ -176,9 +177,10 @@ def pull(
         copied = receive(remote, store, entry.manifest, progress)
         # Checked again: the copy may have taken hours.
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
-    note_there(workspace, where, ref, entry)
+    note_there(workspace, where, ref, entry, remote)
     change = change_from(store, before, manifest_if_any(store, entry.manifest))
-    told = replace(copied, moved_from=before, change=change, deprecated=entry.deprecated)
+    moved = _another(workspace, before, copied)
+    told = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
     return target, told
 
 
@@ -188,11 +190,25 @@ def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Ite
     yield from (entry.manifest for entry in remote.history(ref))
 
 
-def note_there(workspace: Workspace, where: str, ref: Reference, entry: RefEntry) -> None:
-    """Let the index know the newest entry of a name at a remote, unless it holds files only."""
-    there = read_one(workspace.index.as_checkpoint, entry)
+def _another(
+    workspace: Workspace, before: Digest | None, copied: Copied, *elsewhere: Store
+) -> Digest | None:
+    """What a name had before, as users are told of it; None if it was the same checkpoint."""
+    told = before and workspace.told(before, *elsewhere)
+    return None if told == copied.manifest else told
+
+
+def note_there(
+    workspace: Workspace, where: str, ref: Reference, entry: RefEntry, remote: Store
+) -> RefEntry:
+    """Let the index know the newest entry of a name at a remote, unless it holds files only; the
+    entry as users are told of it.
+    """
+    told = workspace.told_entry(entry, remote)
+    there = read_one(workspace.index.as_checkpoint, replace(entry, manifest=told.manifest))
     if there is not None:
         workspace.remotes.note(where, ref, there if isinstance(there, RefEntry) else entry)
+    return told
 
 
 def present(remote: Store, ref: Reference, where: str) -> RefEntry:
@@ -207,13 +223,13 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
         near = difflib.get_close_matches(str(ref), names, n=4, cutoff=0.3) or names[:4]
         login = f"names that not everybody may read need a token: zoo login {remote}"
         hint = login if is_served(remote.backend) and not near else None
-        raise UnknownName(f"checkpoint in {where}", str(ref), near, hint)
+        raise UnknownName("checkpoint", str(ref), near, hint, where=where)
     if entry.deleted:
         way = lost(ref, where)
         if has_all_of(remote, entry.manifest):
             way = f"restore it: zoo delete --restore {ref} --from {quote(where)}"
         hint = f"{entry.by} deleted that name at {entry.at}; {way}"
-        raise UnknownName(f"checkpoint in {where}", str(ref), hint=hint)
+        raise UnknownName("checkpoint", str(ref), hint=hint, where=where)
     return entry
 
 

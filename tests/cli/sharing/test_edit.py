@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes.colored import save_scenes
 from fakes.hub_zoo import weights
 from fakes.import_runs import NET
 from fakes.import_runs import weights as weights_of_vit
@@ -19,6 +20,7 @@ from fakes.teammates import NAME, digest_of
 from safetensors.torch import save_file
 
 import zoo
+from zoo.errors import InvalidOption
 
 STATED = ("--mean", "0.5", "--std", "0.5", "--crop", "0.9", "--interpolation", "bicubic",
           "--image-size", "160")  # fmt: skip
@@ -154,6 +156,7 @@ def measured(small: Run, few: Path) -> Run:
 
 def test_a_measured_figure_is_not_stated_away(measured: Run, few: Path) -> None:
     found = measured("show", "team/x", "--json").json
+    measured("edit", "team/x", "--metric", "accuracy=").refused("was measured", "--force")
     measured("edit", "team/x", "--metric", "accuracy=2").refused("accuracy=0.725")
     lie = ("edit", "team/x", "--metric", "accuracy=1")
     measured(*lie).refused("the accuracy of team/x was measured", "zoo evaluate team/x", "--force")
@@ -196,3 +199,30 @@ def test_a_teammate_gets_it(bare: Run, mine: Path, theirs: Path) -> None:
     assert "here: behind" in bare("log", NAME, "--home", theirs).out
     bare("pull", NAME, "--from", "origin", "--home", theirs).done()
     assert digest_of(bare, NAME, theirs) == digest_of(bare, NAME, mine)
+
+
+def test_a_stated_figure_is_taken_back(old: Run) -> None:
+    slip = ("--metric", "acuracy=0.9")
+    old("edit", "team/old", *slip, "--metric", "f1=0.5", "--license", "mit").done()
+    done = old("edit", "team/old", "--metric", "acuracy=", "--metric", "accuracy=0.9").done()
+    assert "stated: metrics" in done.out
+    shown = old("show", "team/old", "--json").json
+    assert shown["metrics"] == {"accuracy": 0.9, "f1": 0.5}
+    assert shown["provenance"]["metrics"] == "stated, not measured: accuracy, f1"
+    refused = old("edit", "team/old", "--metric", "acuracy=")
+    refused.refused("team/old has no metric 'acuracy' to take back; it has: accuracy, f1")
+    old("edit", "team/old", "--metric", "accuracy=", "--metric", "f1=").done()
+    shown = old("show", "team/old", "--json").json
+    assert (shown["metrics"], "metrics" in shown["provenance"]) == ({}, False)
+    assert old("ls", "team/old", "--json").json[0]["metrics"] == {}
+    assert old("import", "old.safetensors", "--as", "team/b", "--metric", "f1=").code == 2
+    with zoo.open() as here:
+        here.edit("team/old", metrics={"f1": 0.5})
+        assert here.edit("team/old", unset=["f1"]).changed == ("metrics",)
+        with pytest.raises(InvalidOption, match="no metric 'f1'"):
+            here.edit("team/old", unset=["f1"])
+
+
+def test_an_evaluation_says_how_classes_are_stated(old: Run, tmp_path: Path) -> None:
+    data = save_scenes(tmp_path / "scenes", 3)
+    old("evaluate", "team/old", data).refused("are unknown", "zoo edit team/old --classes FILE")

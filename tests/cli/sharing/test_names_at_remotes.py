@@ -34,7 +34,7 @@ def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: 
     moves = sorted((lab / "refs" / NAME / "latest").iterdir())
     assert [json.loads(move.read_bytes()).get("deleted", False) for move in moves] == [False, True]
     again = bare("delete", NAME, "--from", "lab", "--yes")
-    assert (again.code, "unknown checkpoint in lab" in again.err) == (1, True)
+    assert (again.code, f"unknown checkpoint '{NAME}' in lab" in again.err) == (1, True)
     assert bare("delete", "--restore", NAME, "--from", "lab").code == 0
     assert bare("pull", NAME, "--from", "lab").code == 0
 

@@ -79,6 +79,13 @@ def test_at_a_remote_too(several: Run, tmp_path: Path) -> None:
     refused = several("delete", "q/*", "--from", lab)
     assert (refused.code, "for all who use that remote" in refused.err) == (2, True)
     several("delete", "q/*", "--from", lab, "--yes").done()
-    several("delete", "q/*", "--from", lab, "--yes").refused("unknown checkpoint in")
+    several("delete", "q/*", "--from", lab, "--yes").refused(f"unknown checkpoint 'q/*' in {lab}")
     several("delete", "--restore", "q/*", "--from", lab).done()
     assert listed(several, "q/*") == [*NAMES]
+    several("delete", "q/*", "--yes").done()
+    usage = several("pull", "q/*")
+    assert (usage.code, "(--from REMOTE)" in usage.err) == (2, True)
+    got = several("pull", "q/*", "--from", lab, "--json").done().json
+    assert [each["ref"] for each in got] == ["q/a", "q/b"]
+    assert listed(several, "q/*") == ["q/a", "q/b"]
+    several("pull", "x/*", "--from", lab).refused("unknown checkpoint 'x/*' in")

@@ -59,6 +59,23 @@ def test_other_commands_do_not_take_a_word_for_a_folder(
     assert "did you mean lab?" in done.err
 
 
+def test_a_place_without_a_name_is_fetched_by_its_location(
+    bare: Run, mine: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "unnamed"
+    bare("push", NAME, "--to", place).done()
+    bare("delete", NAME, "--yes").done()
+    (fetched,) = bare("fetch", place, "--json").done().json
+    assert (fetched["remote"], [*fetched["refs"]]) == (str(place), [NAME])
+    assert bare("search", "--json").json[0]["remotes"] == [str(place)]
+    assert f"from {place}, " in bare("pull", NAME).done().out
+    assert bare("show", NAME, "--json").json["at_remotes"][0]["here"] == "same"
+    bare("push", NAME, "--to", place).done()
+    bare("remote", "remove", place).done()
+    assert bare("show", NAME, "--json").json["at_remotes"] == []
+    bare("remote", "remove", place).refused("unknown remote")
+
+
 def test_a_store_in_this_folder_has_its_word(bare: Run, mine: Path, tmp_path: Path) -> None:
     bare("push", NAME, "--to", "./store")
     assert bare("pull", NAME, "--from", "store").code == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import PIPELINES, with_intervals
+from zoo.domain.task import PIPELINES, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
@@ -51,6 +51,7 @@ def model_card(
             metric_value=round(value, 6),
         )
         for kind, value in manifest.metrics.items()
+        if is_figure(kind, manifest.metrics)
     ]
     front = ModelCardData(
         library_name=manifest.backbone.plugin,

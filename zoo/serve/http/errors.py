@@ -26,7 +26,7 @@ CODES: Mapping[str, _Code] = {
     "RevisionNotFound": _Code(404, "The repository has no such branch, tag or commit."),
     "EntryNotFound": _Code(404, "The commit has no such file or folder."),
     "NotFound": _Code(404, "There is nothing at this address."),
-    "InvalidToken": _Code(401, "The token is none of this server's, has expired, or is revoked."),
+    "InvalidToken": _Code(401, "The token has expired, is revoked, or is of another server."),
     "NoToken": _Code(401, "A token is needed."),
     "InvalidSeal": _Code(403, "This address to send bytes to has expired, or was for others."),
     "Forbidden": _Code(403, "You may read this, and not do that with it."),
