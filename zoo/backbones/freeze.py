@@ -33,13 +33,19 @@ handles of hooks."""
 
 
 def freeze(
-    module: nn.Module, hierarchy: Hierarchy, boundary: int, *, statistics: bool = False
+    module: nn.Module,
+    hierarchy: Hierarchy,
+    boundary: int,
+    *,
+    statistics: bool = False,
+    only: Collection[str] | None = None,
 ) -> None:
     """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
 
     With ``statistics`` the running statistics of batch norms are frozen, too: those above the
     boundary stay in eval mode, and only their weight and bias are trained. A new head has none yet,
-    and is left alone.
+    and is left alone. With ``only`` the parameters of these names are all that is trained of the
+    units above the boundary.
 
     Thawed is what was frozen here: what a network itself never trains, such as a table of
     positions or whole numbers, stays as it is. Names are kept: the state dict is as it was.
@@ -47,8 +53,9 @@ def freeze(
     # By identity: a compiled module names its parameters otherwise.
     frozen = {
         module.get_parameter(name)
-        for unit in hierarchy.units[:boundary]
+        for unit in hierarchy.units
         for name in unit.parameters
+        if unit.depth < boundary or (only is not None and name not in only)
     }
     still = _still(module, hierarchy, boundary)
     norms = set[nn.Module](

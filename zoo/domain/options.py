@@ -37,7 +37,7 @@ class RecipeOptions(TypedDict, total=False):
     views: int
     mixup: float
     cutmix: float
-    strategy: Literal["auto", "probe", "partial", "full", "lp-ft", "gradual"]
+    strategy: Literal["auto", "probe", "partial", "full", "lp-ft", "gradual", "bitfit", "norms"]
     freeze: str | int
     phases: Sequence[str]
     batch_norm: Literal["auto", "frozen", "live", "recalibrated"]

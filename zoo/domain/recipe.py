@@ -22,6 +22,7 @@ from zoo.domain.presets import find
 from zoo.errors import InvalidOption
 
 __all__ = [
+    "ADAPTERS",
     "BEFORE",
     "DEFAULTS",
     "IDLE",
@@ -38,6 +39,12 @@ LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
+ADAPTERS: Mapping[str, str] = {
+    "bitfit": "biases",
+    "norms": "weights or biases of normalization",
+}
+"""Strategies that train the head and a small part of each unit, and what that is."""
+
 IDLE: Mapping[str, str] = {
     "probe": "augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
@@ -45,6 +52,8 @@ IDLE: Mapping[str, str] = {
     "partial": "probe",
     "full": "probe",
     "gradual": "probe epochs",
+    "bitfit": "probe layer_decay",
+    "norms": "probe layer_decay",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
@@ -189,9 +198,10 @@ class Recipe:
     # what is trained
     strategy: str = _option(
         "auto",
-        "How: a probe alone, training to a depth, everything, a probe and then training, "
-        "or phases; auto: lp-ft for a linear head, else partial.",
-        one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual"),
+        "How: a probe alone, training to a depth, everything, a probe and then training, phases, "
+        "or with the head biases alone (bitfit) or normalization alone (norms); "
+        "auto: lp-ft for a linear head, else partial.",
+        one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual", *ADAPTERS),
     )
     freeze: str = _option(
         "none",
@@ -217,7 +227,9 @@ class Recipe:
     at: str = _option(
         "head",
         "Unit whose activations a probe takes, or several with commas between them, beside each "
-        "other; auto: one, chosen by nested validation; all: the end of every stage, and the head.",
+        "other; auto: one, chosen by nested validation; all: the end of every stage, and the head. "
+        "With bitfit and norms: the units or stages that they train in; default: all above "
+        "those that are frozen.",
         also="features",
     )
 
@@ -297,13 +309,25 @@ class Recipe:
             raise InvalidOption("the strategy gradual and phases need each other")
         if self.strategy in ("full", "gradual") and self.freeze != "none":
             raise InvalidOption(f"the strategy {self.strategy} takes no freeze depth")
-        if self.at != "head" and self.strategy != "probe":
-            raise InvalidOption("activations of a unit are for the strategy probe")
+        if self.at != "head":
+            self._check_units()
         if len(self.units) > 1 and {"all", "auto"} & set(self.units):
             raise InvalidOption(f"at {self.at}: all and auto are not for a list of units")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()
+
+    def _check_units(self) -> None:
+        """See that the strategy can be told units, and these."""
+        if self.strategy in ADAPTERS:
+            if {"all", "auto", "head"} & set(self.units):
+                raise InvalidOption(f"at {self.at}: {self.strategy} wants names of units or stages")
+            if self.freeze != "none":
+                raise InvalidOption("at names the units that are trained: leave freeze out")
+        elif self.strategy != "probe":
+            raise InvalidOption(
+                f"units are named for the strategies probe, {', '.join(ADAPTERS)}"
+            )
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
@@ -315,7 +339,7 @@ class Recipe:
                 f"the strategy {strategy} does not use {', '.join(map(spoken, idle))}: leave "
                 f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
             )
-        if self.blend == "wise-ft" and strategy != "lp-ft":
+        if self.blend == "wise-ft" and not self.fits_head:
             raise InvalidOption(
                 f"wise-ft goes from the first weights to the last, and the strategy {strategy} "
                 "begins with a random head: take lp-ft, which fits it first, or the blend soup"
@@ -340,6 +364,12 @@ class Recipe:
         return "lp-ft" if self.head == "linear" else "partial"
 
     @property
+    def fits_head(self) -> bool:
+        """Whether a probe is fitted first, and gives the head its weights."""
+        strategy = self.resolved_strategy
+        return strategy in ("probe", "lp-ft") or (strategy in ADAPTERS and self.head == "linear")
+
+    @property
     def units(self) -> tuple[str, ...]:
         """The names in ``at``."""
         return tuple(name.strip() for name in self.at.split(","))
@@ -352,7 +382,7 @@ class Recipe:
         if strategy == "gradual":
             read = Phase.parse
             return tuple(read(p, lr=self.lr, ratio=self.backbone_lr_ratio) for p in self.phases)
-        head = self.lr * (LP_FT_SHARE if strategy == "lp-ft" else 1)
+        head = self.lr * (LP_FT_SHARE if self.fits_head else 1)
         return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
 
     @classmethod

@@ -262,7 +262,7 @@ def _gain(
     if prepared.recipe.strategy == "probe":
         return None
     kept, probes = state.best.name == PROBE, [earlier_probe(runs, run, measured)]
-    if prepared.recipe.strategy == "lp-ft":
+    if prepared.recipe.fits_head:
         probes.append(measured if kept else _first(prepared, state, loader))
     measure = SCORE[prepared.task]
     scored = [(_metrics(prepared, each)[measure], each) for each in probes if each]
