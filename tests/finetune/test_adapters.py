@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.cuts import Cut, cut_at
 
 from zoo.backbones.load import load
+from zoo.backbones.mapped import mapped_state
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, UnknownName
 from zoo.finetune.plan import plan_finetune
-from zoo.finetune.run import Finetuned, finetune
-from zoo.lookup.runs import find_run
+from zoo.finetune.run import Finetuned, finetune, resume
+from zoo.lookup.runs import find_run, list_runs
 from zoo.workspace import Workspace
 
 Run = Callable[..., Finetuned]
@@ -76,11 +78,14 @@ def test_units_that_are_named_are_the_only_ones(workspace: Workspace, run: Run) 
     assert result.freeze["boundary"] == "layer2.0"  # what is below is run once
 
 
-def test_the_cache_changes_nothing(workspace: Workspace, run: Run) -> None:
-    kept = run(strategy="bitfit", freeze="layer2", ema=0.9)
-    whole = run("team/y", strategy="bitfit", freeze="layer2", ema=0.9, cache=False)
+@pytest.mark.parametrize("strategy", ["bitfit", "lora"])
+def test_the_cache_changes_nothing(workspace: Workspace, run: Run, strategy: str) -> None:
+    options = {"strategy": strategy, "freeze": "layer2", "ema": 0.9, "head": "mlp"}
+    kept = run(**options)
+    whole = run("team/y", **options, cache=False)
     one, other = (load(workspace.store, each.manifest).state_dict() for each in (kept, whole))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert {name.split(".")[0] for name in moved(workspace, kept)} == {"layer3", "layer4", "fc"}
 
 
 def test_what_is_planned_is_what_is_trained(workspace: Workspace, drawn: Path) -> None:
@@ -117,3 +122,72 @@ def test_what_cannot_be_trained_is_refused(run: Run) -> None:
         run(strategy="bitfit", at="layer9")
     with pytest.raises(InvalidOption, match="nothing to train"):
         run(strategy="bitfit", freeze="all")
+
+
+def test_lora_leaves_the_weights_of_the_parent(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="lora", rank=2, head="mlp", augment="light")
+    manifest = workspace.store.manifest(result.manifest)
+    parent = {t.name: t.object for t in workspace.store.manifest(result.parent).tensors}
+    base, adapter = manifest.weights
+    own = [t for t in base.tensors if not t.name.startswith("fc.")]
+    assert own
+    assert all(parent[t.name] == t.object for t in own)
+    assert manifest.backbone.options["lora"] == 2
+    assert {t.name.rpartition(".")[2] for t in adapter.tensors} == {"lora_A", "lora_B"}
+    assert sum(t.nbytes for t in adapter.tensors) < manifest.logical_bytes / 4
+
+
+def test_an_adapter_is_merged_as_by_hand(workspace: Workspace, run: Run) -> None:
+    result = run(strategy="lora", rank=3, head="mlp")
+    stored = mapped_state(workspace.store, workspace.store.manifest(result.manifest))
+    merged = load(workspace.store, result.manifest)
+    state, seen = merged.state_dict(), 0
+    for name, tensor in stored.items():
+        if name.endswith(("lora_A", "lora_B")):
+            continue
+        layer, _, kind = name.rpartition(".")
+        if f"{layer}.lora_A" in stored and kind == "weight":
+            b, a = stored[f"{layer}.lora_B"], stored[f"{layer}.lora_A"]
+            seen += bool(b.any())
+            tensor = tensor + (b.flatten(1) @ a.flatten(1)).view(tensor.shape)
+        assert torch.equal(state[name], tensor), name
+    assert seen > 3
+    beside = load(workspace.store, result.manifest, merged=False)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(beside(images), merged(images))
+    parent = workspace.store.manifest(result.parent)
+    kept = mapped_state(workspace.store, parent)["layer4.0.conv1.weight"]
+    assert torch.equal(beside.state_dict()["layer4.0.conv1.weight"], kept)
+
+
+def test_a_run_that_is_cut_off_gives_the_same_bits(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"strategy": "lora", "freeze": "layer3", "head": "mlp", "ema": 0.5}
+    whole = run(**options)
+    with monkeypatch.context() as patch:
+        cut_at(patch, 5)
+        with pytest.raises(Cut):
+            run("team/cut", **options)
+    torch.manual_seed(1)
+    again = resume(workspace, list_runs(workspace)[0].id)
+    files = [workspace.store.manifest(each.manifest).weights for each in (whole, again)]
+    assert files[0] == files[1]
+
+
+def test_what_has_an_adapter_is_tuned_further(workspace: Workspace, run: Run, drawn: Path) -> None:
+    first = run("team/first", strategy="lora", head="mlp")
+    for strategy in ("lora", "partial"):
+        recipe = Recipe(
+            data=str(drawn), strategy=strategy, image_size=32, freeze="layer3", epochs=1
+        )
+        second = finetune(
+            workspace, "team/first", recipe, Reference.parse("team/second"), device="cpu"
+        )
+        before, after = (load(workspace.store, x.manifest).state_dict() for x in (first, second))
+        name = "layer2.0.downsample.1.weight"  # frozen: what the adapter made of it
+        assert torch.equal(before[name], after[name])
+        parent = load(workspace.store, first.parent).state_dict()
+        assert not torch.equal(before[name], parent[name])
+        options = workspace.store.manifest(second.manifest).backbone.options
+        assert options.get("lora") == (8 if strategy == "lora" else None)

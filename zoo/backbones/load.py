@@ -11,6 +11,7 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.devices import pick_device
+from zoo.backbones.lora import attach, merge, split
 from zoo.backbones.mapped import mapped_state
 from zoo.backbones.preprocess import Picture, Preprocess, inference_transform
 from zoo.backbones.surgery import backbone_of
@@ -46,10 +47,12 @@ class Card:
         return self.manifest.classes
 
 
-def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
+def load(store: Store, digest: Digest, *, device: str = "cpu", merged: bool = True) -> nn.Module:
     """Build the network of a checkpoint with its weights, in eval mode.
 
     On the CPU its tensors are memory maps of the store, shared between processes until written.
+    An adapter is ``merged`` into the weights that it corrects, which are in memory of their own
+    then; or stays beside them, and is added each time that the network runs, to the same bits.
 
     Raises:
         MissingObject: The checkpoint is not, or not wholly, in the store.
@@ -60,8 +63,13 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
     device = pick_device(device)
     manifest = store.manifest(digest)
     backbone = backbone_of(manifest)
-    state = mapped_state(store, manifest)
+    state, factors = split(mapped_state(store, manifest))
     module = assign(lambda: build(backbone, manifest), state, backbone, name=str(digest))
+    rank = Surgery.parse(manifest.backbone.options).lora
+    if rank or factors:
+        attach(module, factors, rank or 0, name=str(digest))
+        if merged:
+            merge(module)
     preprocess = Preprocess(inference_transform(manifest.preprocessing))
     module.zoo = Card(digest, manifest, preprocess)  # type: ignore[assignment]
     return module.to(device).eval()

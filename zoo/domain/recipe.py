@@ -16,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Self
 
+from zoo.domain.limits import LORA_RANK
 from zoo.domain.phase import Phase
 from zoo.domain.plain import Json
 from zoo.domain.presets import find
@@ -40,20 +41,23 @@ LP_FT_SHARE = 0.1
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
 ADAPTERS: Mapping[str, str] = {
+    "lora": "layers that an adapter of that rank is smaller than",
     "bitfit": "biases",
     "norms": "weights or biases of normalization",
 }
 """Strategies that train the head and a small part of each unit, and what that is."""
 
 IDLE: Mapping[str, str] = {
-    "probe": "augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
+    "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
     "ema blend patience grad_checkpointing",
-    "partial": "probe",
-    "full": "probe",
-    "gradual": "probe epochs",
-    "bitfit": "probe layer_decay",
-    "norms": "probe layer_decay",
+    "partial": "probe rank",
+    "full": "probe rank",
+    "lp-ft": "rank",
+    "gradual": "probe rank epochs",
+    "lora": "probe layer_decay batch_norm blend",
+    "bitfit": "probe rank layer_decay",
+    "norms": "probe rank layer_decay",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
@@ -61,7 +65,7 @@ probes recorded one before its default was that of the schedule."""
 BEFORE: Mapping[str, object] = {"duplicates": "apart", "held_out": "any", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "held_out", "fold", "preset")
+UNSAID = ("batch_norm", "held_out", "fold", "preset", "rank")
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
 it makes no other split."""
@@ -199,7 +203,8 @@ class Recipe:
     strategy: str = _option(
         "auto",
         "How: a probe alone, training to a depth, everything, a probe and then training, phases, "
-        "or with the head biases alone (bitfit) or normalization alone (norms); "
+        "or with the head small corrections of weights (lora), biases (bitfit) or normalization "
+        "(norms) alone; "
         "auto: lp-ft for a linear head, else partial.",
         one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual", *ADAPTERS),
     )
@@ -210,6 +215,12 @@ class Recipe:
     )
     phases: tuple[str, ...] = _option(
         (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
+    )
+    rank: int = _option(
+        8,
+        "For lora: rank of what is added to each weight.",
+        must=f"from 1 to {LORA_RANK}",
+        check=lambda x: 1 <= x <= LORA_RANK,
     )
     batch_norm: str = _option(
         "auto",
@@ -228,7 +239,7 @@ class Recipe:
         "head",
         "Unit whose activations a probe takes, or several with commas between them, beside each "
         "other; auto: one, chosen by nested validation; all: the end of every stage, and the head. "
-        "With bitfit and norms: the units or stages that they train in; default: all above "
+        "With lora, bitfit and norms: the units or stages that they train in; default: all above "
         "those that are frozen.",
         also="features",
     )
@@ -325,9 +336,7 @@ class Recipe:
             if self.freeze != "none":
                 raise InvalidOption("at names the units that are trained: leave freeze out")
         elif self.strategy != "probe":
-            raise InvalidOption(
-                f"units are named for the strategies probe, {', '.join(ADAPTERS)}"
-            )
+            raise InvalidOption(f"units are named for the strategies probe, {', '.join(ADAPTERS)}")
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Self
 
+from zoo.backbones.lora import split
 from zoo.backbones.save import save_state
+from zoo.domain.adapter import ADAPTER_FILE, BASE_FILE
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest, Parent, WeightsFile
 from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -34,6 +37,7 @@ from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.probe import PROBE
 from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now
+from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
@@ -173,8 +177,12 @@ def _manifest(
 ) -> Manifest:
     """All but its files; what is ``told`` of the result goes with the provenance."""
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
+    planned = prepared.network.planned
+    if prepared.adapted:
+        options = {**planned.backbone.options, "lora": prepared.recipe.rank}
+        planned = replace(planned, backbone=replace(planned.backbone, options=options))
     return replace(
-        prepared.network.planned.descending(prepared.known, parent),
+        planned.descending(prepared.known, parent),
         freeze={
             "frozen_units": prepared.lowest,
             "trainable_units": prepared.units - prepared.lowest,
@@ -194,18 +202,26 @@ def publish(
     checkpoint, and what that name pointed at before, if it was another.
     """
     with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
-        path, card = new.scratch / "model.safetensors", new.scratch / CARD
-        save_state(prepared.model.state_dict(), path)
+        card = new.scratch / CARD
         bases = base_models(workspace, manifest)
         text = model_card(save, manifest, prepared.dataset, bases, report)
         card.write_text(text, "utf-8")
         whole = replace(
             manifest,
-            weights=(add_weights(workspace.store, path, progress=prepared.progress),),
+            weights=tuple(_stored(workspace.store, prepared, new.scratch)),
             files=(*manifest.files, add_file(workspace.store, card, name=CARD)),
         )
         digest = new.commit(whole)
     return digest, moved_from(new.before, digest)
+
+
+def _stored(store: Store, prepared: Prepared, scratch: Path) -> Iterator[WeightsFile]:
+    """The network's weights; an adapter in a file of its own, so that all else is the parent's."""
+    own, factors = split(prepared.model.state_dict())
+    files = {BASE_FILE: own, ADAPTER_FILE: factors} if factors else {"model.safetensors": own}
+    for name, state in files.items():
+        save_state(state, scratch / name)
+        yield add_weights(store, scratch / name, name=name, progress=prepared.progress)
 
 
 def _measured(prepared: Prepared, loader: Loader) -> Measured:

@@ -37,7 +37,7 @@ from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
-from zoo.finetune.setup.tuned import tuned_names
+from zoo.finetune.setup.tuned import tuned_names, with_adapters
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -108,6 +108,11 @@ class Prepared:
         return self.dataset.task
 
     @property
+    def adapted(self) -> bool:
+        """Whether adapters are trained beside weights that stay the base's."""
+        return self.recipe.strategy == "lora"
+
+    @property
     def lowest(self) -> int:
         """How many units no phase trains."""
         return min(self.boundaries, default=self.units)
@@ -124,7 +129,7 @@ class Prepared:
 
     def freeze(self, boundary: int) -> None:
         """Freeze so many units, and the statistics of all batch norms where the recipe does."""
-        kept = self.recipe.batch_norm in ("frozen", "recalibrated")
+        kept = self.recipe.batch_norm in ("frozen", "recalibrated") or self.adapted
         freeze(self.model, self.hierarchy, boundary, statistics=kept, only=self.tuned)
 
 
@@ -160,6 +165,8 @@ def prepare(
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
+    if recipe.strategy == "lora":
+        hierarchy = with_adapters(recipe, network.model, hierarchy)
     tuned = tuned_names(recipe, network, hierarchy)
     lowest = min(boundaries(recipe, hierarchy, tuned), default=len(hierarchy.units))
     images = len(dataset.train)
@@ -303,7 +310,7 @@ def _batch_norm(
             say nothing of it.
     """
     asked = recipe.batch_norm
-    if trained_norms(network.model, hierarchy, lowest):
+    if recipe.strategy != "lora" and trained_norms(network.model, hierarchy, lowest):
         usual = "frozen" if images <= FEW else "live"
         return usual if asked == "auto" else asked
     if asked != "auto" and not again:
@@ -358,7 +365,8 @@ def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Ma
     preprocessing = base.preprocessing
     if size := recipe.image_size:
         preprocessing = adapted_preprocessing(preprocessing, (size, size), None)
-    surgery = replace(Surgery.parse(base.backbone.options), num_classes=len(classes))
+    surgery = Surgery.parse(base.backbone.options)
+    surgery = replace(surgery, num_classes=len(classes), lora=None)  # merged, where there was one
     return replace(
         base,
         head=m.Head(kind=recipe.head, num_classes=len(classes)),
