@@ -292,24 +292,27 @@ def _format(_: click.Context, param: click.Parameter, value: str | bool | None) 
 @command()
 @click.argument("name")
 @click.argument("folder", type=PATH)
+@flag("--adapter", help="Write the LoRA adapter and the head alone, for peft.")
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 @click.option("--format", hidden=True, expose_value=False, callback=_format, help=FOLDER)
 @flag("--onnx", hidden=True, expose_value=False, callback=_format, help=FOLDER)
-def export(name: str, folder: Path, all_files: bool, as_json: bool) -> None:
+def export(name: str, folder: Path, adapter: bool, all_files: bool, as_json: bool) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 
     That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
     kept with the checkpoint, as far as that is text or data by its name: it says what it leaves
     out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
-    convolutional networks: it says so, and zoo import brings them back.
+    convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
+    into the weights.
 
     \b
     Examples:
       zoo export team/flowers flowers-model
       zoo import flowers-model --as other/flowers
+      zoo export team/flowers-lora flowers-adapter --adapter
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
-    done = open_zoo().export(name, folder, all_files=all_files)
+    done = open_zoo().export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
         print_json(done.to_json())

@@ -6,11 +6,20 @@ a file of their own; what the layer is called says whose they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zoo.domain.manifest import Manifest
 
-__all__ = ["ADAPTER_FILE", "BASE_FILE", "FACTORS", "Adapter", "adapter_of", "is_factor"]
+__all__ = [
+    "ADAPTER_FILE",
+    "BASE_FILE",
+    "FACTORS",
+    "MERGED_FILE",
+    "Adapter",
+    "adapter_of",
+    "is_factor",
+    "without_adapter",
+]
 
 FACTORS = ("lora_A", "lora_B")
 """The last part of their names. A is (rank, …) of the shape of W, B is (outputs, rank)."""
@@ -18,6 +27,7 @@ BASE_FILE = "base.safetensors"
 """The weights without the adapter. It is not called as other libraries look for one: they would
 load it, and nothing would tell that the adapter is missing."""
 ADAPTER_FILE = "adapter.safetensors"
+MERGED_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,17 @@ def adapter_of(manifest: Manifest) -> Adapter | None:
     factors = [tensor for tensor in manifest.tensors if is_factor(tensor.name)]
     layers = dict.fromkeys(tensor.name.rpartition(".")[0] for tensor in factors)
     return Adapter(rank, tuple(layers), sum(tensor.nbytes for tensor in factors))
+
+
+def without_adapter(manifest: Manifest) -> Manifest:
+    """What a checkpoint is with its adapter merged into the weights, which are not made here."""
+    options = {key: value for key, value in manifest.backbone.options.items() if key != "lora"}
+    base, *_ = manifest.weights
+    return replace(
+        manifest,
+        backbone=replace(manifest.backbone, options=options),
+        weights=(replace(base, name=MERGED_FILE),),
+    )
 
 
 def is_factor(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from zoo.backbones.lora import split
 from zoo.backbones.save import save_state
-from zoo.domain.adapter import ADAPTER_FILE, BASE_FILE
+from zoo.domain.adapter import ADAPTER_FILE, BASE_FILE, MERGED_FILE
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
@@ -218,7 +218,7 @@ def publish(
 def _stored(store: Store, prepared: Prepared, scratch: Path) -> Iterator[WeightsFile]:
     """The network's weights; an adapter in a file of its own, so that all else is the parent's."""
     own, factors = split(prepared.model.state_dict())
-    files = {BASE_FILE: own, ADAPTER_FILE: factors} if factors else {"model.safetensors": own}
+    files = {BASE_FILE: own, ADAPTER_FILE: factors} if factors else {MERGED_FILE: own}
     for name, state in files.items():
         save_state(state, scratch / name)
         yield add_weights(store, scratch / name, name=name, progress=prepared.progress)

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 HEAD = "head"
-PLAIN = {"num_classes", "image_size", "channels"}
+PLAIN = {"num_classes", "image_size", "channels", "lora"}
 """Options of a backbone that leave its units as its architecture has them."""
 
 
@@ -164,7 +164,7 @@ def network_of(manifest: Manifest) -> str:
     by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
     network = {
         "architecture": backbone.architecture,
-        "options": backbone.options,
+        "options": {key: value for key, value in backbone.options.items() if key != "lora"},
         "head": [head.kind, head.num_classes, by],
         "input_size": manifest.preprocessing.input_size,
     }
