@@ -18,6 +18,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
 from zoo.domain.manifest import Manifest, Parent, WeightsFile
 from zoo.domain.plain import Json
+from zoo.domain.recipe import ADAPTERS
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, Task
@@ -59,7 +60,8 @@ class Finetuned(Result):
         parent: What it derives from.
         run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
-            that was trained, or ``head``; ``kept``, which weights were the best.
+            that was trained, or ``head``; ``kept``, which weights were the best; ``trained``, the
+            strategy, if that trains a small part of each unit.
         task: What was learned.
         metrics: Results on the test split.
         gained: What training gained over a probe, where there is one (`lp-ft`, or an earlier run).
@@ -177,7 +179,7 @@ def _manifest(
 ) -> Manifest:
     """All but its files; what is ``told`` of the result goes with the provenance."""
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
-    planned = prepared.network.planned
+    planned, strategy = prepared.network.planned, prepared.recipe.strategy
     if prepared.adapted:
         options = {**planned.backbone.options, "lora": prepared.recipe.rank}
         planned = replace(planned, backbone=replace(planned.backbone, options=options))
@@ -188,6 +190,7 @@ def _manifest(
             "trainable_units": prepared.units - prepared.lowest,
             "boundary": prepared.hierarchy.boundary_name(prepared.lowest),
             "kept": weights_name,
+            **({"trained": strategy} if strategy in ADAPTERS else {}),
         },
         metrics=metrics,
         provenance={**provenance, **{name: text for name, text in told.items() if text}},

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from zoo import plugins
+from zoo.domain.adapter import adapter_of
 from zoo.domain.hierarchy import Hierarchy, Unit, under
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
@@ -21,6 +22,7 @@ __all__ = [
     "HEAD",
     "PLAIN",
     "Units",
+    "adapted_units",
     "in_order",
     "network_of",
     "traced_network",
@@ -97,6 +99,15 @@ def units_of(workspace: Workspace, manifest: Manifest) -> Units:
     if backbone.options.keys() - PLAIN and (known := traced_network(workspace, manifest)):
         return _with_names(backbone.plugin, known, names)
     return units_like(workspace, backbone, names)
+
+
+def adapted_units(workspace: Workspace, manifest: Manifest) -> tuple[str, ...]:
+    """The units that the adapter of a checkpoint corrects; empty where it has none."""
+    adapter = adapter_of(manifest)
+    if adapter is None:
+        return ()
+    units = units_of(workspace, manifest)
+    return tuple(in_order({units.unit_of(f"{layer}.weight") for layer in adapter.layers}, units))
 
 
 def traced_network(workspace: Workspace, manifest: Manifest) -> Hierarchy | None:
