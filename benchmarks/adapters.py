@@ -29,13 +29,15 @@ import zoo
 from zoo.lookup.runs import CACHE
 from zoo.transfer.sync import push
 
-LONG = "epochs=12"
+LONG = "epochs=8"
 ARMS = {
     "probe": "strategy=probe",
     "lora": f"strategy=lora {LONG}",
-    "lora, upper half": f"strategy=lora freeze=50% {LONG}",
+    "lora, rate x 5": f"strategy=lora backbone_lr_ratio=0.5 {LONG}",
     "bitfit": f"strategy=bitfit {LONG}",
+    "bitfit, rate x 5": f"strategy=bitfit backbone_lr_ratio=0.5 {LONG}",
     "norms": f"strategy=norms {LONG}",
+    "norms, rate x 5": f"strategy=norms backbone_lr_ratio=0.5 {LONG}",
     "lp-ft": f"strategy=lp-ft {LONG}",
     "full": f"strategy=full {LONG}",
 }

@@ -54,6 +54,7 @@ def test_exported_merged_timm_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_exported_by_itself_peft_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
+    """As docs/adapters.md says."""
     done = vit.export("team/lora", tmp_path / "adapter", adapter=True)
     names = [path.name for path in done.files]
     assert names == ["adapter_config.json", "adapter_model.safetensors"]

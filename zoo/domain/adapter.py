@@ -27,12 +27,20 @@ BASE_FILE = "base.safetensors"
 """The weights without the adapter. It is not called as other libraries look for one: they would
 load it, and nothing would tell that the adapter is missing."""
 ADAPTER_FILE = "adapter.safetensors"
+"""The factors."""
 MERGED_FILE = "model.safetensors"
+"""The weights of a network that has no adapter, or in which it was merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter: its rank, the layers that it corrects, and the bytes that it takes."""
+    """A LoRA adapter.
+
+    Attributes:
+        rank: Rank of each correction.
+        layers: Paths of the layers that it corrects.
+        nbytes: Bytes of its tensors.
+    """
 
     rank: int
     layers: tuple[str, ...]
