@@ -60,11 +60,10 @@ def adapter_of(manifest: Manifest) -> Adapter | None:
 def without_adapter(manifest: Manifest) -> Manifest:
     """What a checkpoint is with its adapter merged into the weights, which are not made here."""
     options = {key: value for key, value in manifest.backbone.options.items() if key != "lora"}
-    base, *_ = manifest.weights
     return replace(
         manifest,
         backbone=replace(manifest.backbone, options=options),
-        weights=(replace(base, name=MERGED_FILE),),
+        weights=tuple(replace(base, name=MERGED_FILE) for base in manifest.weights[:1]),
     )
 
 
