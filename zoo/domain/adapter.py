@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zoo.domain.manifest import Manifest
+from zoo.domain.words import plural
 
 __all__ = [
     "ADAPTER_FILE",
@@ -45,6 +46,9 @@ class Adapter:
     rank: int
     layers: tuple[str, ...]
     nbytes: int
+
+    def __str__(self) -> str:
+        return f"LoRA of rank {self.rank} on {plural(len(self.layers), 'layer')}"
 
 
 def adapter_of(manifest: Manifest) -> Adapter | None:
