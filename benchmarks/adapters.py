@@ -35,9 +35,7 @@ ARMS = {
     "lora": f"strategy=lora {LONG}",
     "lora, rate x 5": f"strategy=lora backbone_lr_ratio=0.5 {LONG}",
     "bitfit": f"strategy=bitfit {LONG}",
-    "bitfit, rate x 5": f"strategy=bitfit backbone_lr_ratio=0.5 {LONG}",
     "norms": f"strategy=norms {LONG}",
-    "norms, rate x 5": f"strategy=norms backbone_lr_ratio=0.5 {LONG}",
     "lp-ft": f"strategy=lp-ft {LONG}",
     "full": f"strategy=full {LONG}",
 }
