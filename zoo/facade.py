@@ -965,20 +965,29 @@ class Zoo:
 
         return edit(self.workspace, name, unset=unset, force=force, **options)
 
-    def export(self, name: str, folder: Path | str, *, all_files: bool = False) -> Exported:
+    def export(
+        self,
+        name: str,
+        folder: Path | str,
+        *,
+        all_files: bool = False,
+        adapter: bool = False,
+    ) -> Exported:
         """Write a checkpoint as a folder that its own library loads.
 
-        With ``all_files``, files that could be run where they lie, too.
+        With ``all_files``, files that could be run where they lie, too. With ``adapter``, its LoRA
+        adapter and head alone, for peft.
 
         Raises:
             InvalidOption: The folder has the name of a file of weights.
             Conflict: It has files already.
+            Unsupported: It has no adapter, or one that peft computes otherwise.
         """
         check_folder(Path(folder))
         _, digest = self.workspace.names.resolve(name)
         from zoo.exchange.exporting import export
 
-        return export(self.workspace, digest, Path(folder), all_files=all_files)
+        return export(self.workspace, digest, Path(folder), all_files=all_files, adapter=adapter)
 
     def convert(
         self,
@@ -1055,8 +1064,10 @@ class Zoo:
             self.workspace, name, Reference.parse(save), surgery, head=new, progress=self.progress
         )
 
-    def load(self, name: str, *, device: str = "cpu") -> nn.Module:
+    def load(self, name: str, *, device: str = "cpu", merged: bool = True) -> nn.Module:
         """A checkpoint as a module in eval mode, with its `Card` as ``module.zoo``.
+
+        A LoRA adapter is ``merged`` into the weights, or stays beside them, to the same bits.
 
         Raises:
             UnknownName: No such checkpoint here.
@@ -1065,7 +1076,25 @@ class Zoo:
         from zoo.backbones.load import load
 
         _, digest = self.workspace.names.resolve(name)
-        return load(self.workspace.store, digest, device=device)
+        return load(self.workspace.store, digest, device=device, merged=merged)
+
+    def load_many(self, names: Iterable[str], *, device: str = "cpu") -> dict[str, nn.Module]:
+        """Checkpoints as modules, as `load` gives them; what they share is in memory once.
+
+        So fine-tunes of one parent take the memory of that and of what changed. Adapters stay
+        beside the weights. The modules are to be run: what is written into a tensor of one shows in
+        the others.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            Corrupt: A part of one is damaged.
+        """
+        from zoo.backbones.load import load_many
+
+        names = list(names)
+        digests = [self.workspace.names.resolve(name)[1] for name in names]
+        modules = load_many(self.workspace.store, digests, device=device)
+        return dict(zip(names, modules, strict=True))
 
     def predict(
         self,

@@ -297,6 +297,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 @command()
 @click.argument("name")
 @click.argument("folder", type=PATH)
+@flag("--adapter", help="Write the LoRA adapter and the head alone, for peft.")
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 @click.option(
     "--format",
@@ -318,6 +319,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 def export(
     name: str,
     folder: Path,
+    adapter: bool,
     all_files: bool,
     form: Literal["safetensors", "onnx", "pt2"],
     onnx: bool,
@@ -329,7 +331,8 @@ def export(
     That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
     kept with the checkpoint, as far as that is text or data by its name: it says what it leaves
     out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
-    convolutional networks: it says so, and zoo import brings them back.
+    convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
+    into the weights.
 
     With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
@@ -340,15 +343,18 @@ def export(
       zoo export team/flowers flowers-model
       zoo export team/flowers flowers-onnx --format onnx --images flowers/test
       zoo import flowers-model --as other/flowers
+      zoo export team/flowers-lora flowers-adapter --adapter
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     form = "onnx" if onnx else form
+    if adapter and form != "safetensors":
+        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} one file")
     if form != "safetensors":
         _convert(name, folder, form, images, as_json=as_json)
         return
     if images:
         raise InvalidOption("--images is for --format onnx and pt2")
-    done = open_zoo().export(name, folder, all_files=all_files)
+    done = open_zoo().export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
         print_json(done.to_json())

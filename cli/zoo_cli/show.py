@@ -40,7 +40,7 @@ FIRST = f"""
     name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
     published.top1_size evaluations params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
-    backbone.architecture custom_config tag head.kind
+    backbone.architecture custom_config adapter tag head.kind
     provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
     provenance.metrics recipe.data parents freeze.boundary
@@ -121,6 +121,8 @@ def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
             lines.append((key, f"{len(value)}: {_listed(value)}"))
         elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]
+        elif name == "adapter":
+            lines.append((key, _adapter(value)))
         elif name in EACH:
             lines += [(key, EACH[name](each)) for each in value]
         elif isinstance(value, dict):
@@ -130,6 +132,14 @@ def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
         else:
             lines.append((key, FORMS.get(name, _short)(value)))
     return lines
+
+
+def _adapter(value: Json) -> str:
+    layers, units = plural(len(value["layers"]), "layer"), value["units"]
+    return (
+        f"LoRA of rank {value['rank']} on {layers} of {plural(len(units), 'unit')}, "
+        f"{size(value['nbytes'])}: {_listed(units)}"
+    )
 
 
 def at_remote(there: Json) -> str:
@@ -317,6 +327,8 @@ def _check(check: Check) -> str:
         f"{'agrees' if check.agrees else 'DISAGREES'}: {check.share:.1%} of the weights, "
         f"{whole} of {units} units are its parent's"
     )
+    if check.adapted:
+        text += f", and {plural(check.adapted, 'unit')} have an adapter beside that"
     return text if check.cosine is None else f"{text}; cosine {check.cosine:.3f}"
 
 
@@ -340,5 +352,7 @@ def _step(step: Step) -> str:
 
 
 def _frozen(freeze: Mapping[str, object]) -> str:
+    if part := freeze.get("trained"):
+        return f"{part} from {freeze['boundary']} on"
     none = freeze.get("frozen_units") == 0
     return "nothing frozen" if none else f"frozen below {freeze['boundary']}"

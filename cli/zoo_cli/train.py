@@ -405,10 +405,12 @@ def _trained(freeze: Mapping[str, object]) -> str:
     """What was trained, and which weights are kept."""
     boundary, kept = freeze["boundary"], freeze["kept"]
     frozen = f"{plural(int(str(freeze['frozen_units'])), 'unit')} frozen"
+    part = f"{freeze['trained']} " if "trained" in freeze else ""
     if kept != "probe":
-        return f"{frozen}, trained from {boundary}, kept {kept}"
+        return f"{frozen}, {part}trained from {boundary}, kept {kept}"
     if boundary == "head":
         return f"{frozen}, only the head is new: a probe, fitted in one go"
     return (
-        f"{frozen}, trained from {boundary}, but no epoch was better than the probe: that is kept"
+        f"{frozen}, {part}trained from {boundary}, but no epoch was better than the probe: that is "
+        "kept"
     )

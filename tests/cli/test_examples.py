@@ -29,8 +29,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (not run|run by): (.+?) -->", re.DOTALL)
 NEEDED = re.compile(r"<!-- needs: (.+?) -->")
 LONG = (
-    "README.md", "docs/compare.md", "docs/evaluate.md", "docs/finetune.md", "docs/lookup.md",
-    "docs/plugins.md", "docs/probes.md", "docs/python.md", "docs/surgery.md",
+    "README.md", "docs/adapters.md", "docs/compare.md", "docs/evaluate.md", "docs/finetune.md",
+    "docs/lookup.md", "docs/plugins.md", "docs/probes.md", "docs/python.md", "docs/surgery.md",
 )  # fmt: skip
 QUICK = 'freeze="blocks.4", epochs=1, image_size=32'
 PROMPT = re.compile(r"^(?:\w*\$ )")

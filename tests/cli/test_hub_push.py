@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer, Status
 from fakes.hub_zoo import repository, sharded, weights
 from huggingface_hub import RepoCard, constants
+from safetensors.torch import load
 
+import zoo
 from zoo_hub import client
 
 PLACE = "hf://lab/net"
@@ -61,6 +64,19 @@ def test_weights_of_an_earlier_push_do_not_win(small: Any, hub: HubServer) -> No
     assert done.json["revision"] == hub.repos["lab/net"].refs["main"]
     assert sorted(files(hub)) == [".gitattributes", "README.md", "config.json", "model.safetensors"]
     assert files(hub)["model.safetensors"] == weights(100)
+
+
+def test_an_adapter_is_merged(small: Any, hub: HubServer, few: Path) -> None:
+    tune = ("finetune", "team/net", "--data", few, "--image-size", 32, "--epochs", 1)
+    small(*tune, "--strategy", "lora", "--freeze", "layer3", "--save", "team/lora").done()
+    small("push", "team/lora", "--to", PLACE).done()
+    there = load(files(hub)["model.safetensors"])
+    with zoo.open() as z:
+        own = z.load("team/lora").state_dict()
+    assert there.keys() == own.keys()
+    assert all(torch.equal(there[name], own[name]) for name in own)
+    small("pull", "x/back", "--from", PLACE).done()
+    assert "adapter" not in small("show", "x/back", "--json").done().json
 
 
 @pytest.mark.long

@@ -30,10 +30,11 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
         (
             "strategy",
             "probes",
-            "strategy must be one of auto, probe, partial, full, lp-ft, gradual",
+            "strategy must be one of auto, probe, partial, full, lp-ft, gradual, lora, bitfit, "
+            "norms",
         ),
         ("augment", "some", "augment must be one of none, light, medium, heavy"),
-        ("at", "blocks.3", "activations of a unit are for the strategy probe"),
+        ("at", "blocks.3", "units are named for the strategies probe, lora, bitfit, norms"),
         ("views", 4, "views need a level of augmentation"),
         ("phases", ("all:1",), "the strategy gradual and phases need each other"),
         ("epochs", "2", "epochs cannot be '2'"),

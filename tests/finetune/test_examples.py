@@ -13,6 +13,7 @@ from PIL import Image
 
 import zoo
 from zoo.errors import InvalidImage, InvalidOption
+from zoo.finetune.conclude import Finetuned
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.results.examples import write_examples
 from zoo.finetune.results.report import Measured
@@ -97,10 +98,10 @@ def test_a_run_keeps_them_and_a_checkpoint_has_them_if_that_is_asked_for_too(
     with quick(), small_zoo(tmp_path) as made:
         data = drawings(tmp_path / "data")
 
-        def tune(base: str, save: str, **options: bool | int) -> zoo.Finetuned:
+        def tune(base: str, save: str, **options: bool | int) -> Finetuned:
             return made.finetune(base, data, save, strategy="probe", image_size=SIDE, **options)  # type: ignore[arg-type]
 
-        def files(done: zoo.Finetuned) -> set[str]:
+        def files(done: Finetuned) -> set[str]:
             return {file.name for file in made.workspace.store.manifest(done.manifest).files}
 
         kept = tune("team/base", "team/kept", keep_examples=2)

@@ -112,6 +112,12 @@ FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
             {"mixup": 0.4, "cutmix": 1.0, "accumulate": 2},
             marks=pytest.mark.long,
         ),
+        pytest.param(
+            "vit",
+            "blocks.3.mlp.fc1.weight",
+            {"strategy": "lora", "lr": 0.03},
+            marks=pytest.mark.long,
+        ),
         pytest.param(  # batch norm that is frozen
             "base", "fc.weight", {**FROZEN, "cache": False}, marks=pytest.mark.long
         ),

@@ -42,8 +42,9 @@ PLANS: dict[str, dict[str, Any]] = {
     "uncached": {"strategy": "partial", "freeze": "layer2", "augment": "light"},
     "lp-ft": {"strategy": "lp-ft", "freeze": "layer3"},
     "gradual": {"strategy": "gradual", "phases": ("all:1", "layer2:1", "none:1@1e-4")},
+    "lora": {"strategy": "lora", "freeze": "layer3", "rank": 2},
 }
-PLACE = {"partial": 11, "lp-ft": 7, "gradual": 8}
+PLACE = {"partial": 11, "lp-ft": 7, "gradual": 8, "lora": 9}
 """Where some are cut off for each change: in the second epoch, at an epoch's end and just after,
 and not inside the first.
 """

@@ -33,22 +33,32 @@ handles of hooks."""
 
 
 def freeze(
-    module: nn.Module, hierarchy: Hierarchy, boundary: int, *, statistics: bool = False
+    module: nn.Module,
+    hierarchy: Hierarchy,
+    boundary: int,
+    *,
+    statistics: bool = False,
+    only: Collection[str] | None = None,
 ) -> None:
     """Freeze the first ``boundary`` units of ``module`` and thaw all that follows.
 
     With ``statistics`` the running statistics of batch norms are frozen, too: those above the
     boundary stay in eval mode, and only their weight and bias are trained. A new head has none yet,
-    and is left alone.
+    and is left alone. With ``only`` the parameters of these names are all that is trained of the
+    units above the boundary.
 
     Thawed is what was frozen here: what a network itself never trains, such as a table of
     positions or whole numbers, stays as it is. Names are kept: the state dict is as it was.
     """
-    # By identity: a compiled module names its parameters otherwise.
+    # By identity: a compiled module names its parameters otherwise. Not by `get_parameter`: of a
+    # layer with an adapter it finds the sum.
+    network = getattr(module, "_orig_mod", module)
+    own = dict(network.named_parameters(remove_duplicate=False))
     frozen = {
-        module.get_parameter(name)
-        for unit in hierarchy.units[:boundary]
+        own[name]
+        for unit in hierarchy.units
         for name in unit.parameters
+        if unit.depth < boundary or (only is not None and name not in only)
     }
     still = _still(module, hierarchy, boundary)
     norms = set[nn.Module](
@@ -65,8 +75,10 @@ def freeze(
             child.__dict__.pop("train", None)
     # All are thawed before any is frozen: a tensor may be tied into several modules.
     for child in module.modules():
-        for name in child.__dict__.pop(FROZEN, ()):
-            child.get_parameter(name).requires_grad_(True)
+        names = child.__dict__.pop(FROZEN, ())
+        for name, parameter in child.named_parameters(recurse=False, remove_duplicate=False):
+            if name in names:
+                parameter.requires_grad_(True)
         for parameter in child.parameters(recurse=False):
             parameter.grad = None
     for child in module.modules():
@@ -109,15 +121,15 @@ def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]
 
 def _freeze(child: nn.Module, frozen: Collection[nn.Parameter]) -> None:
     """Let those of the module's own parameters that are ``frozen`` ask for no gradient."""
-    names = [
-        name
+    asking = {
+        name: parameter
         for name, parameter in child.named_parameters(recurse=False)
         if parameter.requires_grad and parameter in frozen
-    ]
-    for name in names:
-        child.get_parameter(name).requires_grad_(False)
-    if names:
-        child.__dict__[FROZEN] = names
+    }
+    for parameter in asking.values():
+        parameter.requires_grad_(False)
+    if asking:
+        child.__dict__[FROZEN] = [*asking]
 
 
 def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:

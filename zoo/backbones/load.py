@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import nn
 
 from zoo import plugins
 from zoo.backbones.devices import pick_device
-from zoo.backbones.mapped import mapped_state
+from zoo.backbones.lora import attach, merge, split
+from zoo.backbones.mapped import Maps, mapped_state
 from zoo.backbones.preprocess import Picture, Preprocess, inference_transform
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
@@ -23,7 +24,7 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.store import Store
 
-__all__ = ["Card", "assign", "build", "check_fits", "load"]
+__all__ = ["Card", "assign", "build", "check_fits", "load", "load_many", "state_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ class Card:
         return self.manifest.classes
 
 
-def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
+def load(store: Store, digest: Digest, *, device: str = "cpu", merged: bool = True) -> nn.Module:
     """Build the network of a checkpoint with its weights, in eval mode.
 
     On the CPU its tensors are memory maps of the store, shared between processes until written.
+    An adapter is ``merged`` into the weights that it corrects, which are in memory of their own
+    then; or stays beside them, and is added each time that the network runs, to the same bits.
 
     Raises:
         MissingObject: The checkpoint is not, or not wholly, in the store.
@@ -59,12 +62,62 @@ def load(store: Store, digest: Digest, *, device: str = "cpu") -> nn.Module:
     """
     device = pick_device(device)
     manifest = store.manifest(digest)
-    backbone = backbone_of(manifest)
+    module = _network(manifest, mapped_state(store, manifest), str(digest))
+    if merged:
+        merge(module)
+    return _with_card(module, digest, manifest).to(device)
+
+
+def load_many(store: Store, digests: Iterable[Digest], *, device: str = "cpu") -> list[nn.Module]:
+    """As `load`, of each; what several have in common is in memory once, and adapters stay beside
+    the weights. So nothing of them asks for gradients, and what is written into a tensor of one
+    shows in the others.
+    """
+    device, maps = pick_device(device), Maps()
+    moved: dict[object, torch.Tensor] = {}
+
+    def there(tensor: torch.Tensor) -> torch.Tensor:
+        key = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+        # Empty tensors have no place of their own.
+        return moved.setdefault(key, tensor.to(device)) if tensor.numel() else tensor.to(device)
+
+    modules = []
+    for digest in digests:
+        manifest = store.manifest(digest)
+        module = _network(manifest, mapped_state(store, manifest, maps), str(digest))
+        modules.append(_with_card(module, digest, manifest).requires_grad_(False))
+    # Only now: an address is that of one tensor as long as all are alive.
+    for module in modules if device != "cpu" else ():
+        module._apply(there)  # type: ignore[no-untyped-call] # as `Module.to` does
+    return modules
+
+
+def state_of(store: Store, manifest: Manifest, name: str) -> Mapping[str, torch.Tensor]:
+    """The tensors of a checkpoint as they lie in its files; where it has an adapter those of its
+    network, with that merged. Raises as `load`; ``name`` says whose they are.
+    """
     state = mapped_state(store, manifest)
-    module = assign(lambda: build(backbone, manifest), state, backbone, name=str(digest))
+    if Surgery.parse(manifest.backbone.options).lora is None:
+        return state
+    module = _network(manifest, state, name)
+    merge(module)
+    return module.state_dict()
+
+
+def _network(manifest: Manifest, state: Mapping[str, torch.Tensor], name: str) -> nn.Module:
+    """The network of a checkpoint with its weights, an adapter beside them."""
+    backbone, rank = backbone_of(manifest), Surgery.parse(manifest.backbone.options).lora
+    own, factors = split(state)
+    module = assign(lambda: build(backbone, manifest), own, backbone, name=name)
+    if rank or factors:
+        attach(module, factors, rank or 0, name=name)
+    return module
+
+
+def _with_card(module: nn.Module, digest: Digest, manifest: Manifest) -> nn.Module:
     preprocess = Preprocess(inference_transform(manifest.preprocessing))
     module.zoo = Card(digest, manifest, preprocess)  # type: ignore[assignment]
-    return module.to(device).eval()
+    return module.eval()
 
 
 def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
@@ -98,8 +151,11 @@ def check_fits(store: Store, manifest: Manifest) -> None:
     backbone = backbone_of(manifest)
     with on_meta():
         module = build(backbone, manifest)
-    state = converted_state(backbone, module, mapped_state(store, manifest))
+    own, factors = split(mapped_state(store, manifest))
+    state = converted_state(backbone, module, own)
     check_fit(module, state, "the checkpoint", backbone.head_modules(module))
+    if rank := Surgery.parse(manifest.backbone.options).lora:
+        attach(module, factors, rank, name="the checkpoint")
 
 
 def assign(

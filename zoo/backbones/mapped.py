@@ -16,9 +16,11 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import Corrupt, InvalidManifest, Unsupported
 from zoo.store import Store
 
-__all__ = ["DTYPES", "mapped_state"]
+__all__ = ["DTYPES", "Maps", "mapped_state"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
+Maps: TypeAlias = dict[tuple[Digest, int], Bytes]
+"""Maps of objects, and the how manieth of the same tensor within a checkpoint each is for."""
 DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -39,10 +41,14 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
-def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
+def mapped_state(
+    store: Store, manifest: Manifest, maps: Maps | None = None
+) -> dict[str, torch.Tensor]:
     """All tensors by name, each a view of a private map: writing to one changes no file.
 
-    Every object is hashed first, so that a damaged store is never loaded.
+    Every object is hashed first, so that a damaged store is never loaded. With ``maps``, what is
+    mapped there already is taken from there, and the rest goes in: several checkpoints have what
+    they share in one place then.
 
     Raises:
         Corrupt: An object is not what its digest says.
@@ -50,7 +56,7 @@ def mapped_state(store: Store, manifest: Manifest) -> dict[str, torch.Tensor]:
         InvalidManifest: A tensor's shape and bytes do not agree.
         Unsupported: A dtype that torch does not have.
     """
-    maps: dict[tuple[Digest, int], Bytes] = {}
+    maps = {} if maps is None else maps
     uses: Counter[tuple[Digest, int]] = Counter()
     state: dict[str, torch.Tensor] = {}
     for tensor in manifest.tensors:

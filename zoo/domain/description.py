@@ -30,7 +30,8 @@ def described(raw: Mapping[str, object]) -> Manifest:
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: It is malformed.
-        Unsupported: It is of another format version, or of a surgery that is not known here.
+        Unsupported: It is of another format version, of a surgery that is not known here, or has
+            an adapter.
     """
     if raw["format"] != FORMAT:
         raise Unsupported(f"description format {raw['format']}; this program reads {FORMAT}")
@@ -38,7 +39,11 @@ def described(raw: Mapping[str, object]) -> Manifest:
     if UNKNOWN in raw:  # versions before pass it over
         blank["provenance"] = {"preprocessing": raw[UNKNOWN]}
     manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})
-    Surgery.parse(manifest.backbone.options)
+    if Surgery.parse(manifest.backbone.options).lora is not None:
+        raise Unsupported(
+            "its weights are those of a parent, and an adapter beside them, which zoo pull gets "
+            "whole; zoo export writes them as one"
+        )
     return manifest
 
 

@@ -72,6 +72,9 @@ RESIZED_PIXELS = 178_956_970
 IMAGE_SIDE = 8192
 """Height and width that a network is built for, or that preprocessing asks for."""
 
+LORA_RANK = 1024
+"""Of an adapter."""
+
 CHANNELS = 1024
 """Of a network's input."""
 

@@ -37,9 +37,12 @@ class RecipeOptions(TypedDict, total=False):
     views: int
     mixup: float
     cutmix: float
-    strategy: Literal["auto", "probe", "partial", "full", "lp-ft", "gradual"]
+    strategy: Literal[
+        "auto", "probe", "partial", "full", "lp-ft", "gradual", "lora", "bitfit", "norms"
+    ]
     freeze: str | int
     phases: Sequence[str]
+    rank: int
     batch_norm: Literal["auto", "frozen", "live", "recalibrated"]
     head: str
     probe: Literal["softmax", "svm"]

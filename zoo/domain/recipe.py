@@ -16,12 +16,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Self
 
+from zoo.domain.limits import LORA_RANK
 from zoo.domain.phase import Phase
 from zoo.domain.plain import Json
 from zoo.domain.presets import find
 from zoo.errors import InvalidOption
 
 __all__ = [
+    "ADAPTERS",
     "BEFORE",
     "DEFAULTS",
     "IDLE",
@@ -38,13 +40,24 @@ LP_FT_SHARE = 0.1
 """Rate of a head that was fitted before, as a share of a new one's (Kumar et al., "Fine-Tuning can
 Distort Pretrained Features", ICLR 2022: fine-tuning after a probe wants small steps)."""
 
+ADAPTERS: Mapping[str, str] = {
+    "lora": "layers that an adapter of that rank is smaller than",
+    "bitfit": "biases",
+    "norms": "weights or biases of normalization",
+}
+"""Strategies that train the head and a small part of each unit, and what that is."""
+
 IDLE: Mapping[str, str] = {
-    "probe": "augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
+    "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
     "ema blend patience grad_checkpointing",
-    "partial": "probe",
-    "full": "probe",
-    "gradual": "probe epochs",
+    "partial": "probe rank",
+    "full": "probe rank",
+    "lp-ft": "rank",
+    "gradual": "probe rank epochs",
+    "lora": "probe layer_decay batch_norm blend",
+    "bitfit": "probe rank layer_decay",
+    "norms": "probe rank layer_decay",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""
@@ -52,7 +65,15 @@ probes recorded one before its default was that of the schedule."""
 BEFORE: Mapping[str, object] = {"duplicates": "apart", "held_out": "any", "batch_norm": "live"}
 """What older versions did, before there was an option for it."""
 
-UNSAID = ("batch_norm", "held_out", "fold", "keep_examples", "publish_examples", "preset")
+UNSAID = (
+    "batch_norm",
+    "held_out",
+    "fold",
+    "keep_examples",
+    "publish_examples",
+    "preset",
+    "rank",
+)
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
 it makes no other split."""
@@ -189,9 +210,11 @@ class Recipe:
     # what is trained
     strategy: str = _option(
         "auto",
-        "How: a probe alone, training to a depth, everything, a probe and then training, "
-        "or phases; auto: lp-ft for a linear head, else partial.",
-        one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual"),
+        "How: a probe alone, training to a depth, everything, a probe and then training, phases, "
+        "or with the head small corrections of weights (lora), biases (bitfit) or normalization "
+        "(norms) alone; "
+        "auto: lp-ft for a linear head, else partial.",
+        one_of=("auto", "probe", "partial", "full", "lp-ft", "gradual", *ADAPTERS),
     )
     freeze: str = _option(
         "none",
@@ -200,6 +223,12 @@ class Recipe:
     )
     phases: tuple[str, ...] = _option(
         (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
+    )
+    rank: int = _option(
+        8,
+        "For lora: rank of what is added to each weight.",
+        must=f"from 1 to {LORA_RANK}",
+        check=lambda x: 1 <= x <= LORA_RANK,
     )
     batch_norm: str = _option(
         "auto",
@@ -217,7 +246,9 @@ class Recipe:
     at: str = _option(
         "head",
         "Unit whose activations a probe takes, or several with commas between them, beside each "
-        "other; auto: one, chosen by nested validation; all: the end of every stage, and the head.",
+        "other; auto: one, chosen by nested validation; all: the end of every stage, and the head. "
+        "With lora, bitfit and norms: the units or stages that they train in; default: all above "
+        "those that are frozen.",
         also="features",
     )
 
@@ -309,8 +340,8 @@ class Recipe:
             raise InvalidOption("the strategy gradual and phases need each other")
         if self.strategy in ("full", "gradual") and self.freeze != "none":
             raise InvalidOption(f"the strategy {self.strategy} takes no freeze depth")
-        if self.at != "head" and self.strategy != "probe":
-            raise InvalidOption("activations of a unit are for the strategy probe")
+        if self.at != "head":
+            self._check_units()
         if len(self.units) > 1 and {"all", "auto"} & set(self.units):
             raise InvalidOption(f"at {self.at}: all and auto are not for a list of units")
         if self.publish_examples and not self.keep_examples:
@@ -318,6 +349,16 @@ class Recipe:
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()
+
+    def _check_units(self) -> None:
+        """See that the strategy can be told units, and these."""
+        if self.strategy in ADAPTERS:
+            if {"all", "auto", "head"} & set(self.units):
+                raise InvalidOption(f"at {self.at}: {self.strategy} wants names of units or stages")
+            if self.freeze != "none":
+                raise InvalidOption("at names the units that are trained: leave freeze out")
+        elif self.strategy != "probe":
+            raise InvalidOption(f"units are named for the strategies probe, {', '.join(ADAPTERS)}")
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
@@ -329,7 +370,7 @@ class Recipe:
                 f"the strategy {strategy} does not use {', '.join(map(spoken, idle))}: leave "
                 f"{'it' if len(idle) == 1 else 'them'} out, or take another strategy"
             )
-        if self.blend == "wise-ft" and strategy != "lp-ft":
+        if self.blend == "wise-ft" and not self.fits_head:
             raise InvalidOption(
                 f"wise-ft goes from the first weights to the last, and the strategy {strategy} "
                 "begins with a random head: take lp-ft, which fits it first, or the blend soup"
@@ -354,6 +395,12 @@ class Recipe:
         return "lp-ft" if self.head == "linear" else "partial"
 
     @property
+    def fits_head(self) -> bool:
+        """Whether a probe is fitted first, and gives the head its weights."""
+        strategy = self.resolved_strategy
+        return strategy in ("probe", "lp-ft") or (strategy in ADAPTERS and self.head == "linear")
+
+    @property
     def units(self) -> tuple[str, ...]:
         """The names in ``at``."""
         return tuple(name.strip() for name in self.at.split(","))
@@ -366,7 +413,7 @@ class Recipe:
         if strategy == "gradual":
             read = Phase.parse
             return tuple(read(p, lr=self.lr, ratio=self.backbone_lr_ratio) for p in self.phases)
-        head = self.lr * (LP_FT_SHARE if strategy == "lp-ft" else 1)
+        head = self.lr * (LP_FT_SHARE if self.fits_head else 1)
         return (Phase(freeze=self.freeze, epochs=self.epochs, lr=head, backbone_lr=backbone),)
 
     @classmethod

@@ -8,7 +8,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from zoo.domain.arguments import Fits, switch, whole
-from zoo.domain.limits import ARGUMENT_LENGTH, ARGUMENTS, CHANNELS, CLASSES, IMAGE_SIDE
+from zoo.domain.limits import (
+    ARGUMENT_LENGTH,
+    ARGUMENTS,
+    CHANNELS,
+    CLASSES,
+    IMAGE_SIDE,
+    LORA_RANK,
+)
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidOption, Unsupported
 
@@ -53,6 +60,7 @@ class Surgery:
             what the head would get without. Nothing above them is kept.
         without: Units that were taken out of the middle.
         convolutional: Fully connected layers were made convolutions.
+        lora: Rank of the adapter whose factors lie beside its weights; None: there is none.
         arguments: Keyword arguments of its own library that it was built with, sorted, for what the
             fields above do not say. The plugin knows which ones there are.
     """
@@ -64,6 +72,7 @@ class Surgery:
     taps: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     convolutional: bool = False
+    lora: int | None = None
     arguments: tuple[tuple[str, Argument], ...] = ()
 
     @classmethod
@@ -256,5 +265,6 @@ CHECKS: dict[str, tuple[Fits, str]] = {
     "taps": (_is_taps, "a list of different names of units, or head"),
     "without": (_is_names, "a list of names of units"),
     "convolutional": (switch, "true or false"),
+    "lora": (whole(1, LORA_RANK), f"from 1 to {LORA_RANK}"),
     "arguments": (_is_arguments, "names with numbers, words, true, false, or lists of such"),
 }

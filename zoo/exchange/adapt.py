@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.describe import unit_named
-from zoo.backbones.load import build, check_fit, converted_state
-from zoo.backbones.mapped import mapped_state
+from zoo.backbones.load import build, check_fit, converted_state, state_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -105,7 +104,8 @@ def _adapted(
     planned = planned.descending(
         base, m.Parent(manifest=parent, relation="surgery", ref=str(ref or name))
     )
-    state = _state(base, planned, mapped_state(workspace.store, base), fresh=head is not None)
+    stored = state_of(workspace.store, base, str(ref or name))
+    state = _state(base, planned, stored, fresh=head is not None)
     path = new.scratch / "model.safetensors"
     save_state(state, path)
     weights = add_weights(workspace.store, path, progress=progress)
@@ -136,7 +136,7 @@ def _named(surgery: Surgery, hierarchy: Hierarchy) -> Surgery:
 
 def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
     """The result's manifest, without weights."""
-    both = Surgery.parse(base.backbone.options).then(surgery)
+    both = replace(Surgery.parse(base.backbone.options).then(surgery), lora=None)
     if head is not None:
         both = replace(both, num_classes=head.num_classes)
     elif surgery.truncate:

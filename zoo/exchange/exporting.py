@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 from torch import nn
 
-from zoo.backbones.load import build, converted_state
-from zoo.backbones.mapped import mapped_state
+from zoo.backbones.load import build, converted_state, state_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone, Configured
+from zoo.domain.adapter import adapter_of, without_adapter
 from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
@@ -25,6 +25,7 @@ from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.errors import Conflict, Unsupported, disk_errors
+from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
 from zoo.store import Store
 from zoo.store.atomic import write_whole
@@ -56,18 +57,25 @@ class Exported(Result):
 
 
 def export(
-    workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
+    workspace: Workspace,
+    digest: Digest,
+    folder: Path,
+    *,
+    all_files: bool = False,
+    adapter: bool = False,
 ) -> Exported:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
     library reads, with a part for `zoo.exchange.importing.import_folder`. Weights are
     byte-identical to what was imported; only foreign names without a ``config.json`` that explains
-    them are replaced. Files whose names are not harmless are written with ``all_files`` only.
+    them are replaced, and an adapter is merged. Files whose names are not harmless are written with
+    ``all_files`` only. With ``adapter``, nothing is written but that, as `write_adapter` does.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
-        Unsupported: Weights have a name of another kind of file, and not ``all_files``.
+        Unsupported: Weights have a name of another kind of file, and not ``all_files``; or there is
+            no ``adapter`` that peft could load.
         Corrupt: The store is damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -85,7 +93,11 @@ def export(
         disk_errors(folder),
     ):
         whole = Path(scratch, "made")
-        names = _write(store, manifest, backbone, module, whole)
+        whole.mkdir()
+        if adapter:
+            names = write_adapter(workspace, digest, whole)
+        else:
+            names = _write(store, manifest, backbone, module, whole)
         if folder.exists():
             folder.rmdir()
         whole.rename(folder)  # nobody sees half of it
@@ -127,18 +139,22 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
 def _write(
     store: Store, manifest: Manifest, backbone: Backbone, module: nn.Module, folder: Path
 ) -> list[str]:
-    """Make ``folder``; the names of its files."""
-    folder.mkdir()
+    """Write into an empty ``folder``; the names of its files."""
+    whole, merges = manifest, adapter_of(manifest) is not None
+    if merges:
+        manifest = without_adapter(whole)
     own = backbone.convert(module, [tensor.name for tensor in manifest.tensors])
     explained = any(file.name == CONFIG for file in manifest.files)
-    verbatim = explained or all(name == foreign for foreign, name in own.items())
+    same = all(name == foreign for foreign, name in own.items())
+    verbatim = not merges and (explained or same)
     for file in manifest.files:
         restore_file(store, file, folder / file.name)
     for weights in manifest.weights:
         if verbatim:
             restore_file(store, weights, folder / weights.name)
         else:
-            state = converted_state(backbone, module, mapped_state(store, manifest))
+            stored = state_of(store, whole, weights.name)
+            state = converted_state(backbone, module, stored)
             save_state(state, folder / weights.name)
     hashes = {each.name: _hash(folder / each.name, each, verbatim) for each in manifest.weights}
     record = folder_record(manifest, hashes)
@@ -194,7 +210,9 @@ def configuration(manifest: Manifest) -> dict[str, str]:
 def _configuration(
     manifest: Manifest, backbone: Backbone, module: nn.Module, record: Json
 ) -> dict[str, str]:
-    config = {**backbone.export_config(module, manifest), KEY: _part(manifest, record)}
+    # Other libraries would read the weights without the adapter.
+    own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
+    config = {**own, KEY: _part(manifest, record)}
     beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
     return {
         name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"

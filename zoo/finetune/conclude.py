@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
+from zoo.backbones.lora import split
 from zoo.backbones.save import save_state
+from zoo.domain.adapter import ADAPTER_FILE, BASE_FILE, MERGED_FILE
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
-from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.manifest import Manifest, Parent, WeightsFile
 from zoo.domain.plain import Json
+from zoo.domain.recipe import ADAPTERS
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, Task
@@ -37,6 +40,7 @@ from zoo.finetune.strategies.probe import PROBE
 from zoo.lookup.examples import EXAMPLES, SHEET
 from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now
+from zoo.store import Store
 from zoo.store.files import add_file, add_weights
 from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
@@ -58,7 +62,8 @@ class Finetuned(Result):
         parent: What it derives from.
         run: Id of the run.
         freeze: ``frozen_units`` and ``trainable_units`` as counts; ``boundary``, the first unit
-            that was trained, or ``head``; ``kept``, which weights were the best.
+            that was trained, or ``head``; ``kept``, which weights were the best; ``trained``, the
+            strategy, if that trains a small part of each unit.
         task: What was learned.
         metrics: Results on the test split.
         gained: What training gained over a probe, where there is one (`lp-ft`, or an earlier run).
@@ -177,13 +182,18 @@ def _manifest(
 ) -> Manifest:
     """All but its files; what is ``told`` of the result goes with the provenance."""
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
+    planned, strategy = prepared.network.planned, prepared.recipe.strategy
+    if prepared.adapted:
+        options = {**planned.backbone.options, "lora": prepared.recipe.rank}
+        planned = replace(planned, backbone=replace(planned.backbone, options=options))
     return replace(
-        prepared.network.planned.descending(prepared.known, parent),
+        planned.descending(prepared.known, parent),
         freeze={
             "frozen_units": prepared.lowest,
             "trainable_units": prepared.units - prepared.lowest,
             "boundary": prepared.hierarchy.boundary_name(prepared.lowest),
             "kept": weights_name,
+            **({"trained": strategy} if strategy in ADAPTERS else {}),
         },
         metrics=metrics,
         provenance={**provenance, **{name: text for name, text in told.items() if text}},
@@ -204,8 +214,7 @@ def publish(
     before, if it was another.
     """
     with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
-        path, card = new.scratch / "model.safetensors", new.scratch / CARD
-        save_state(prepared.model.state_dict(), path)
+        card = new.scratch / CARD
         bases = base_models(workspace, manifest)
         text = model_card(save, manifest, prepared.dataset, bases, report)
         card.write_text(text, "utf-8")
@@ -213,11 +222,20 @@ def publish(
         files = [add_file(workspace.store, each, name=each.name) for each in (card, *shown)]
         whole = replace(
             manifest,
-            weights=(add_weights(workspace.store, path, progress=prepared.progress),),
+            weights=tuple(_stored(workspace.store, prepared, new.scratch)),
             files=(*manifest.files, *files),
         )
         digest = new.commit(whole)
     return digest, moved_from(new.before, digest)
+
+
+def _stored(store: Store, prepared: Prepared, scratch: Path) -> Iterator[WeightsFile]:
+    """The network's weights; an adapter in a file of its own, so that all else is the parent's."""
+    own, factors = split(prepared.model.state_dict())
+    files = {BASE_FILE: own, ADAPTER_FILE: factors} if factors else {MERGED_FILE: own}
+    for name, state in files.items():
+        save_state(state, scratch / name)
+        yield add_weights(store, scratch / name, name=name, progress=prepared.progress)
 
 
 def _measured(prepared: Prepared, loader: Loader) -> Measured:
@@ -277,7 +295,7 @@ def _gain(
     if prepared.recipe.strategy == "probe":
         return None
     kept, probes = state.best.name == PROBE, [earlier_probe(runs, run, measured)]
-    if prepared.recipe.strategy == "lp-ft":
+    if prepared.recipe.fits_head:
         probes.append(measured if kept else _first(prepared, state, loader))
     measure = SCORE[prepared.task]
     scored = [(_metrics(prepared, each)[measure], each) for each in probes if each]

@@ -16,6 +16,8 @@ from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from zoo.backbones.devices import pick_device
 from zoo.config import cores
 from zoo.domain.change import Change
@@ -37,7 +39,7 @@ from zoo.finetune.features.loaders import (
     image_loaders,
 )
 from zoo.finetune.loop.evaluate import evaluate
-from zoo.finetune.loop.learner import make_learner
+from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn
 from zoo.finetune.results.paired import too_few
@@ -46,7 +48,7 @@ from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
-from zoo.finetune.strategies.probe import FITTED, probe_heads, settle
+from zoo.finetune.strategies.probe import probe_heads, settle
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -155,7 +157,7 @@ def plan_finetune(
             )
         seconds = {"checking the images": time.monotonic() - began}
         only_zoo = only_zoo_loads(prepared)
-        if prepared.recipe.at != "auto":
+        if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":
             prepared = at_units(prepared)
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
@@ -216,8 +218,8 @@ def _kept(prepared: Prepared, boundary: int, folder: Path) -> tuple[Cached | Non
 def _phase(prepared: Prepared, at: int, kept: Cached | None, why: str) -> PlannedPhase:
     plan, hierarchy = prepared.phases, prepared.hierarchy
     phase, boundary = plan[at] if plan else (None, prepared.units)
-    still = {name for unit in hierarchy.units[:boundary] for name in unit.parameters}
-    trained = (p for name, p in prepared.model.named_parameters() if name not in still)
+    live = live_tensors(prepared.model, hierarchy, boundary, prepared.tuned).values()
+    trained = (tensor for tensor in live if isinstance(tensor, nn.Parameter))
     full, rest = divmod(len(prepared.dataset.train), prepared.recipe.batch_size)
     return PlannedPhase(
         freeze=phase.freeze if phase else "all",
@@ -272,7 +274,7 @@ class _DryRun:
         evaluate(small, measured)  # what comes first takes longer
         count = len(measured.batches.samples)
         self.each = min(_timed(lambda: evaluate(small, measured)) for _ in range(2)) / count
-        if at == 0 and recipe.strategy in FITTED:
+        if at == 0 and recipe.fits_head:
             self._probe(small, parts[0])
         if phase.epochs:
             self._train(at, small, parts[0], phase.epochs)

@@ -369,9 +369,9 @@ def find_lr(
     loaders = phase_loaders(folder, prepared, lambda _: None)
     settle(prepared, loaders)
     parts = loaders(boundary)
-    if prepared.recipe.strategy == "lp-ft":
+    if prepared.recipe.fits_head:
         ranks.on_main(lambda: probe_heads(prepared, parts))
-    ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary))
+    ranks.sync(live_tensors(prepared.model, prepared.hierarchy, boundary, prepared.tuned))
     learner, loader = make_learner(prepared, phase, boundary, parts)
     curve = search(learner, loader, progress)
     ranks.wait()

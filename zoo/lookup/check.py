@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoo.domain.adapter import is_factor
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
@@ -35,7 +36,8 @@ class Check(Result):
     Attributes:
         share: Share of the child's elements whose tensors are the parent's; None if unreadable.
         cosine: Likeness of the weights, where none is identical.
-        units: Of each unit, how much is the parent's.
+        units: Of each unit, how much is the parent's; an adapter aside.
+        adapted: How many units have one.
         agrees: Whether the bytes are as declared.
         warning: Why not.
         resembles: In that case, the name of a checkpoint that shares tensors with the child.
@@ -44,6 +46,7 @@ class Check(Result):
     share: float | None
     cosine: float | None
     units: tuple[UnitCheck, ...] = ()
+    adapted: int = 0
     agrees: bool
     warning: str
     resembles: str | None = None
@@ -68,15 +71,21 @@ def check_parent(
             UnitCheck(
                 unit=unit.name,
                 identical=unit.count("identical"),
-                tensors=sum(pair.after is not None for pair in unit.pairs),
+                tensors=sum(pair.after is not None and not _added(pair) for pair in unit.pairs),
             )
             for unit in found.units
             if any(pair.after for pair in unit.pairs)
         ),
+        adapted=sum(any(map(_added, unit.pairs)) for unit in found.units),
         agrees=not warning,
         warning=warning,
         resembles=_resembles(workspace, digest, child, parent) if warning else None,
     )
+
+
+def _added(pair: Pair) -> bool:
+    """Whether it is of an adapter that the parent has not."""
+    return pair.status == "added" and is_factor(pair.name)
 
 
 def _thawed(workspace: Workspace, found: Comparison, child: Manifest) -> str:

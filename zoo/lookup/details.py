@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from zoo.domain.adapter import adapter_of
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -17,6 +18,7 @@ from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
+from zoo.lookup.units import adapted_units
 from zoo.store.evaluations import evaluations
 from zoo.store.manifests import manifest_if_any
 from zoo.store.not_finite import NOT_FINITE, known_not_finite
@@ -53,6 +55,7 @@ class CheckpointDetails(Result):
         published: Figures that these publish of it; of a fine-tune, what they say of its network.
         at_remotes: What remotes have under the name.
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
+        adapted: The units that a LoRA adapter corrects; empty where it has none.
         evaluations: What `zoo evaluate` found here, newest first.
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
@@ -73,6 +76,7 @@ class CheckpointDetails(Result):
     published: Mapping[str, float]
     at_remotes: tuple[AtRemote, ...]
     checkpoint: Manifest
+    adapted: tuple[str, ...]
     evaluations: tuple[Evaluated, ...]
     lineage: tuple[str, ...]
     children: int
@@ -85,7 +89,7 @@ class CheckpointDetails(Result):
     def to_json(self) -> Json:
         """Plain data for JSON; tensors are counted, not listed."""
         data = Result.to_json(self)
-        told = data.pop("checkpoint")
+        told, _ = data.pop("checkpoint"), data.pop("adapted")
         for weights, shown in zip(self.checkpoint.weights, told["weights"], strict=True):
             shown["tensors"] = len(weights.tensors)
         told["parents"] = [
@@ -93,6 +97,8 @@ class CheckpointDetails(Result):
             for parent in self.checkpoint.parents
         ]
         told.pop("ancestors", None)  # ``lineage`` names them
+        if adapter := adapter_of(self.checkpoint):
+            told["adapter"] = {**asdict(adapter), "units": list(self.adapted)}
         if custom := self.checkpoint.backbone.custom:
             told["custom_config"] = custom
         last = {key: data.pop(key) for key in LAST}
@@ -188,6 +194,7 @@ def details(workspace: Workspace, name: str) -> Details:
         published=published if macs is None else {"macs": macs, **published},
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
+        adapted=adapted_units(workspace, manifest),
         evaluations=tuple(evaluations(workspace.store.disk, digest)),
         lineage=_lineage(manifest),
         children=len(children(workspace, digest)),  # log lists them

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from zoo.domain.adapter import is_factor
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
 from zoo.domain.recipe import IDLE
 from zoo.domain.result import Result
+from zoo.domain.words import plural
 from zoo.lookup.compare import Status, UnitPairs, compare
 from zoo.lookup.units import HEAD
 from zoo.store import Store
@@ -167,7 +169,15 @@ def unit_diff(unit: UnitPairs) -> UnitDiff:
         changed=unit.count("changed"),
         added=unit.count("added"),
         removed=unit.count("removed"),
+        note=_adapter(unit),
     )
+
+
+def _adapter(unit: UnitPairs) -> str:
+    """Where an adapter is all that came."""
+    there = {pair.name.rpartition(".")[0] for pair in unit.pairs if is_factor(pair.name)}
+    rest = {pair.status for pair in unit.pairs if not is_factor(pair.name)}
+    return f"an adapter on {plural(len(there), 'layer')}" if there and rest == {"identical"} else ""
 
 
 def measured(store: Store, unit: UnitPairs) -> UnitDiff:

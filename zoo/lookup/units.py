@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from zoo import plugins
+from zoo.domain.adapter import adapter_of
 from zoo.domain.hierarchy import Hierarchy, Unit, under
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.errors import BrokenPlugin, MissingPackage, UnknownName
@@ -21,6 +22,7 @@ __all__ = [
     "HEAD",
     "PLAIN",
     "Units",
+    "adapted_units",
     "in_order",
     "network_of",
     "traced_network",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 HEAD = "head"
-PLAIN = {"num_classes", "image_size", "channels"}
+PLAIN = {"num_classes", "image_size", "channels", "lora"}
 """Options of a backbone that leave its units as its architecture has them."""
 
 
@@ -99,6 +101,15 @@ def units_of(workspace: Workspace, manifest: Manifest) -> Units:
     return units_like(workspace, backbone, names)
 
 
+def adapted_units(workspace: Workspace, manifest: Manifest) -> tuple[str, ...]:
+    """The units that the adapter of a checkpoint corrects; empty where it has none."""
+    adapter = adapter_of(manifest)
+    if adapter is None:
+        return ()
+    units = units_of(workspace, manifest)
+    return tuple(in_order({units.unit_of(f"{layer}.weight") for layer in adapter.layers}, units))
+
+
 def traced_network(workspace: Workspace, manifest: Manifest) -> Hierarchy | None:
     """The hierarchy of a checkpoint's own network, at its own size and with its own head, as the
     registry keeps it; None if that was not traced here.
@@ -164,7 +175,7 @@ def network_of(manifest: Manifest) -> str:
     by = "" if head.kind == "native" else plugins.origin("zoo.heads", head.kind)
     network = {
         "architecture": backbone.architecture,
-        "options": backbone.options,
+        "options": {key: value for key, value in backbone.options.items() if key != "lora"},
         "head": [head.kind, head.num_classes, by],
         "input_size": manifest.preprocessing.input_size,
     }

@@ -142,7 +142,7 @@ def published_macs(connection: Connection, manifest: Manifest) -> float | None:
     differ in their heads, the least. None: no entry tells, or the network was changed.
     """
     backbone, measure = manifest.backbone, schema.measure
-    changed = backbone.options.keys() - {"num_classes", "image_size"}
+    changed = backbone.options.keys() - {"num_classes", "image_size", "lora"}
     columns, size = (
         (ITEM.c.channels, ITEM.c.height, ITEM.c.width),
         manifest.preprocessing.input_size,

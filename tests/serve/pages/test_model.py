@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from fakes.browser import browsing, watched
-from fakes.checkpoints import add_checkpoint
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.paged import HTML, NASTY, canaries, page, text_of
 from fakes.prepared import copy_zoo
 from fakes.served import CONFIG, Served, serving, with_files
@@ -25,7 +26,7 @@ from lxml import html
 from playwright.sync_api import Dialog
 
 import zoo
-from zoo.domain.manifest import Parent
+from zoo.domain.manifest import Backbone, Parent
 from zoo.domain.reference import Reference
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.who.alone import Alone
@@ -180,13 +181,22 @@ def test_commercial_use_is_allowed_where_all_licenses_are_known_to(
     assert "commercial use not known" in hidden, "of what one may not see, nothing is told"
 
 
-def test_figures_that_nobody_measured_say_so(tmp_path: Path) -> None:
+def test_figures_that_nobody_measured_say_so_and_an_adapter_is_told_of(tmp_path: Path) -> None:
+    factors = {f"layer1.0.conv.lora_{key}": np.zeros((2, 2), np.float32) for key in "AB"}
     with closing(Workspace.create(tmp_path / "zoo")) as workspace:
         said = {"metrics": "stated on import, not measured"}
-        add_checkpoint(workspace, "own/net", metrics={"accuracy": 0.9}, provenance=said)
+        add_checkpoint(
+            workspace,
+            "own/net",
+            {**tensors(), **factors},
+            metrics={"accuracy": 0.9},
+            provenance=said,
+            backbone=Backbone(plugin="toy", architecture="toynet", options={"lora": 2}),
+        )
     with serving(tmp_path / "zoo") as served:
         served.accounts.set_level("own", level="public")
         told = text_of(page(served, "/own/net")[1])
+    assert "LoRA of rank 2 on 1 layer" in told
     assert "Figures stated on import, not measured" in told
     assert "On the test images" not in told
 

@@ -112,13 +112,20 @@ def make_learner(
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
     steps = phase.epochs * -(-len(loader) // recipe.accumulate)
     scheduler = schedule(optimizer, steps, recipe)
-    ema = EMA(live_tensors(model, hierarchy, boundary), recipe.ema) if recipe.ema else None
+    live = live_tensors(model, hierarchy, boundary, prepared.tuned)
+    ema = EMA(live, recipe.ema) if recipe.ema else None
     return Learner(model, optimizer, scheduler, prepared.loss, recipe, phase, ema, ranks), loader
 
 
-def live_tensors(model: nn.Module, hierarchy: Hierarchy, boundary: int) -> dict[str, Tensor]:
-    """What training above ``boundary`` moves: parameters and buffers outside the frozen units."""
+def live_tensors(
+    model: nn.Module, hierarchy: Hierarchy, boundary: int, tuned: frozenset[str] | None = None
+) -> dict[str, Tensor]:
+    """What training above ``boundary`` moves: parameters and buffers outside the frozen units; of
+    their parameters those that are ``tuned``, if that is said.
+    """
     still = {n for unit in hierarchy.units[:boundary] for n in (*unit.parameters, *unit.buffers)}
+    if tuned is not None:
+        still |= {n for unit in hierarchy.units for n in unit.parameters} - tuned
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: value for name, value in named if name not in still}
 

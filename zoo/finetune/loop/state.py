@@ -140,7 +140,9 @@ class State:
     """
 
     def __init__(self, prepared: Prepared, journal: Journal, save_every: int = 0) -> None:
-        self.live = live_tensors(prepared.model, prepared.hierarchy, prepared.lowest)
+        self.live = live_tensors(
+            prepared.model, prepared.hierarchy, prepared.lowest, prepared.tuned
+        )
         self.ranks, self.measure = prepared.ranks, SCORE[prepared.task]
         self.path, self.save_every = journal.run.folder / STATE, save_every
         self.epochs = [phase.epochs for phase in prepared.recipe.plan()]

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map_only
 
 from zoo import config
 from zoo.domain.hierarchy import Hierarchy
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import ADAPTERS, Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.ranks.ranks import Distributed
 
@@ -72,7 +72,14 @@ class Sharded(Distributed):
         """Nothing: those of shards are added up in the backward pass."""
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
-        """Refuse what cannot be sharded: a compiled network, or a weight that is one number."""
+        """Refuse what cannot be sharded: a compiled network, units of which a part is trained, or a
+        weight that is one number.
+        """
+        if recipe.strategy in ADAPTERS:
+            raise InvalidOption(
+                f"the strategy {recipe.strategy} trains next to nothing, and shards (FSDP) save no "
+                "memory then: use MULTI_GPU"
+            )
         if recipe.compile:
             raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
         if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:

@@ -6,7 +6,7 @@ import shutil
 
 from zoo.backbones.describe import unit_named
 from zoo.domain.manifest import Manifest
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import ADAPTERS, Recipe
 from zoo.errors import DiskFull
 from zoo.exchange.architecture import of_checkpoint
 from zoo.workspace import Workspace
@@ -29,5 +29,7 @@ def check_base(workspace: Workspace, base: Manifest, recipe: Recipe) -> None:
     for phase in recipe.plan():
         hierarchy.boundary(phase.freeze)
     for name in recipe.units:
-        if name not in ("all", "auto", "head"):
+        if recipe.at != "head" and recipe.strategy in ADAPTERS:
+            hierarchy.find(name)
+        elif name not in ("all", "auto", "head"):
             unit_named(hierarchy, name, also=("head", "auto"))

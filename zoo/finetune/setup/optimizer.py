@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from zoo.backbones.freeze import trainable_parameters
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import ADAPTERS, Recipe
 from zoo.errors import InvalidOption
 
 __all__ = ["check_optimizer", "layer_decay", "make_optimizer", "parameter_groups", "schedule"]
@@ -54,10 +54,11 @@ def parameter_groups(
     """Groups over exactly the trainable parameters, each with ``lr`` and ``weight_decay``.
 
     The head has the phase's rate; a unit at depth d of D has ``backbone_lr * decay ** (D - 1 - d)``
-    (layer-wise decay: Clark et al., ELECTRA, ICLR 2020). For weight decay see `_shrinking`.
+    (layer-wise decay: Clark et al., ELECTRA, ICLR 2020), and one of which a small part is trained
+    all of it. For weight decay see `_shrinking`.
     """
     depth = {name: unit.depth for unit in hierarchy.units for name in unit.parameters}
-    decay = layer_decay(model, recipe)
+    decay = 1.0 if recipe.strategy in ADAPTERS else layer_decay(model, recipe)
     shrinking = _shrinking(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trainable_parameters(model):

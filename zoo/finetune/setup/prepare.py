@@ -16,6 +16,7 @@ from zoo import plugins
 from zoo.backbones.describe import unit_named
 from zoo.backbones.freeze import freeze, trained_norms
 from zoo.backbones.predict import guessed_preprocessing
+from zoo.backbones.selected import lowest_unit
 from zoo.backbones.taps import HEAD
 from zoo.contracts import Head
 from zoo.domain import manifest as m
@@ -36,6 +37,7 @@ from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
+from zoo.finetune.setup.tuned import tuned_names, with_adapters
 from zoo.lookup.runs import CACHE
 from zoo.workspace import Workspace
 
@@ -78,14 +80,17 @@ class Prepared:
     network: Network  # with the new head, on the device to train on
     hierarchy: Hierarchy
     loss: nn.Module  # from outputs (N, K) and targets to a scalar
+    tuned: frozenset[str] | None  # names of all that is trained of units; None: all parameters
     device: torch.device
     ranks: Ranks = ALONE
     progress: Progress = silent
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """How many units each phase of the plan freezes."""
-        return tuple(self.hierarchy.boundary(phase.freeze) for phase in self.recipe.plan())
+        """How many units each phase of the plan freezes; all below the first one that has a
+        parameter that is trained.
+        """
+        return boundaries(self.recipe, self.hierarchy, self.tuned)
 
     @property
     def model(self) -> nn.Module:
@@ -101,6 +106,11 @@ class Prepared:
     def task(self) -> Task:
         """What is learned."""
         return self.dataset.task
+
+    @property
+    def adapted(self) -> bool:
+        """Whether adapters are trained beside weights that stay the base's."""
+        return self.recipe.strategy == "lora"
 
     @property
     def lowest(self) -> int:
@@ -119,8 +129,8 @@ class Prepared:
 
     def freeze(self, boundary: int) -> None:
         """Freeze so many units, and the statistics of all batch norms where the recipe does."""
-        kept = self.recipe.batch_norm in ("frozen", "recalibrated")
-        freeze(self.model, self.hierarchy, boundary, statistics=kept)
+        kept = self.recipe.batch_norm in ("frozen", "recalibrated") or self.adapted
+        freeze(self.model, self.hierarchy, boundary, statistics=kept, only=self.tuned)
 
 
 def prepare(
@@ -157,8 +167,12 @@ def prepare(
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
+    if recipe.strategy == "lora":
+        hierarchy = with_adapters(recipe, network.model, hierarchy)
+    tuned = tuned_names(recipe, network, hierarchy)
+    lowest = min(boundaries(recipe, hierarchy, tuned), default=len(hierarchy.units))
     images = len(dataset.train)
-    norms = _batch_norm(recipe, network, hierarchy, images=images, again=again)
+    norms = _batch_norm(recipe, network, hierarchy, lowest, images=images, again=again)
     recipe = replace(recipe, batch_norm=norms)
     prepared = Prepared(
         base=name,
@@ -171,6 +185,7 @@ def prepare(
         network=network,
         hierarchy=hierarchy,
         loss=make_loss(recipe, head, dataset, torch.device(device)),
+        tuned=tuned,
         device=torch.device(device),
         ranks=ranks,
         progress=progress,
@@ -181,6 +196,14 @@ def prepare(
         prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
     prepared.model.to(device)
     return with_recipe(prepared, recipe)
+
+
+def boundaries(
+    recipe: Recipe, hierarchy: Hierarchy, tuned: frozenset[str] | None
+) -> tuple[int, ...]:
+    """How many units each phase of the recipe's plan freezes."""
+    lowest = 0 if tuned is None else lowest_unit(hierarchy, tuned)
+    return tuple(max(hierarchy.boundary(phase.freeze), lowest) for phase in recipe.plan())
 
 
 def _small_images(prepared: Prepared) -> str:
@@ -265,7 +288,7 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
     linear = all(isinstance(head, nn.Linear) for head in network.heads)
     if recipe.strategy == "auto":
         return "lp-ft" if linear and len(dataset.train) >= LEAST else "partial"
-    if recipe.strategy in ("probe", "lp-ft") and not linear:
+    if recipe.fits_head and not linear:
         raise Unsupported(
             f"the strategy {recipe.strategy} needs a linear head; for the head {recipe.head} of "
             f"{network.planned.backbone.architecture} there is partial"
@@ -274,7 +297,13 @@ def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
 
 
 def _batch_norm(
-    recipe: Recipe, network: Network, hierarchy: Hierarchy, *, images: int, again: bool
+    recipe: Recipe,
+    network: Network,
+    hierarchy: Hierarchy,
+    lowest: int,
+    *,
+    images: int,
+    again: bool,
 ) -> str:
     """The recipe's, ``auto`` decided; ``auto`` where no batch norm is trained.
 
@@ -283,13 +312,12 @@ def _batch_norm(
             say nothing of it.
     """
     asked = recipe.batch_norm
-    lowest = min((hierarchy.boundary(phase.freeze) for phase in recipe.plan()), default=None)
-    if lowest is not None and trained_norms(network.model, hierarchy, lowest):
+    if recipe.strategy != "lora" and trained_norms(network.model, hierarchy, lowest):
         usual = "frozen" if images <= FEW else "live"
         return usual if asked == "auto" else asked
     if asked != "auto" and not again:
         name = network.planned.backbone.architecture
-        frozen = hierarchy.boundary_name(len(hierarchy.units) if lowest is None else lowest)
+        frozen = hierarchy.boundary_name(lowest)
         raise InvalidOption(
             f"batch norm {asked} has no effect: no batch norm of {name} is trained from {frozen} "
             "on; leave --batch-norm out, or freeze less"
@@ -339,7 +367,8 @@ def _planned(base: m.Manifest, recipe: Recipe, classes: tuple[str, ...]) -> m.Ma
     preprocessing = base.preprocessing
     if size := recipe.image_size:
         preprocessing = adapted_preprocessing(preprocessing, (size, size), None)
-    surgery = replace(Surgery.parse(base.backbone.options), num_classes=len(classes))
+    surgery = Surgery.parse(base.backbone.options)
+    surgery = replace(surgery, num_classes=len(classes), lora=None)  # merged, where there was one
     return replace(
         base,
         head=m.Head(kind=recipe.head, num_classes=len(classes)),

@@ -40,8 +40,6 @@ __all__ = [
 
 PROBE = "probe"
 """What the weights are called that training begins with, where a probe was fitted."""
-FITTED = ("probe", "lp-ft")
-"""Strategies that begin with a probe."""
 FOLDS = 3
 NEIGHBORS = (1, 3, 5, 10, 20)
 
@@ -173,7 +171,7 @@ def probe(
     """Before training: settle batch norm, and fit a probe, if the strategy begins with one; all
     ranks have it then.
     """
-    ranks, fitted = prepared.ranks, prepared.recipe.strategy in FITTED
+    ranks, fitted = prepared.ranks, prepared.recipe.fits_head
     settle(prepared, loaders)
     if fitted:
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
@@ -183,7 +181,7 @@ def probe(
         journal.note("probe", 0, **choices, **metrics)
         journal.say(state.told("probe", metrics))
     ranks.sync(state.live)
-    if prepared.recipe.strategy == "lp-ft":
+    if fitted and prepared.phases:
         state.keep(FIRST)
     # After the first weights: a run that is resumed from here needs them.
     if fitted:
@@ -195,8 +193,8 @@ def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
     they are live and a probe comes first: it is to see what training will.
     """
     recipe, model = prepared.recipe, prepared.model
-    kept, first = recipe.batch_norm == "recalibrated", recipe.strategy == "lp-ft"
-    if not kept and not (first and recipe.batch_norm == "live"):
+    kept = recipe.batch_norm == "recalibrated"
+    if not kept and not (recipe.fits_head and recipe.batch_norm == "live"):
         return
     parts = loaders(prepared.lowest)
     trained = list(trained_norms(model, prepared.hierarchy, prepared.lowest).values())

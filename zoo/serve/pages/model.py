@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup
 
+from zoo.domain.adapter import adapter_of
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
@@ -86,6 +87,7 @@ class Checkpoint:
         created: When it was made.
         data: What it was trained on.
         frozen, trained: Units that its training left, and changed.
+        adapter: What it has beside its parent's weights; empty if nothing.
         shares: Who has what of it, byte for byte.
     """
 
@@ -113,6 +115,7 @@ class Checkpoint:
     data: str
     frozen: int | None
     trained: int | None
+    adapter: str
     shares: tuple[Share, ...]
 
     @property
@@ -257,6 +260,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         data=str((manifest.recipe or {}).get("data", "") or said.get("dataset", "")),
         frozen=_count(freeze.get("frozen_units")),
         trained=_count(freeze.get("trainable_units")),
+        adapter=str(adapter_of(manifest) or ""),
         shares=shares(ask, seen, digest, manifest, tensors),
     )
 
