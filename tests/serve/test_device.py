@@ -201,6 +201,15 @@ def test_it_gets_no_more_than_who_lets_it_in_has(team: Served) -> None:
         assert poll(team, late) == {"error": "access_denied"}, "who let it in may not any more"
 
 
+def test_whoever_lets_it_in_it_may_no_more_than_their_token(team: Served) -> None:
+    token, begun = team.token("ann", "read"), begin(team)
+    letters = begun["user_code"].replace("-", "")
+    code = team.server.hub.seals.secret(f"code of a device {letters}")
+    entry = Entry(account="ann", name="x", purpose="write", token=token[4:12])
+    assert team.accounts.devices.let_in(code, entry)
+    assert poll(team, begun)["scope"] == "read"
+
+
 def test_codes_cannot_be_guessed(team: Served) -> None:
     """Wrong ones count for an account, by whichever page and process it gives them."""
     who, other = (sign_in(team.url, team.token(name, "write")) for name in ("ann", "ben"))

@@ -185,6 +185,8 @@ def test_an_owner_sees_what_was_done_with_it_and_not_from_where(served: Served) 
     accounts.grant("team/net", "uma", "owner")
     accounts.grant("team", "ann", "reader")
     accounts.set_level("team", level="private")
+    uma.did("/-/access/team/net", do="level", level="")
+    assert accounts.audit.newest(limit=1)[0].address == "127.0.0.1"
     try:
         page = uma.get("/-/access/team/net/index.json").json
         assert {row["who"] for row in page["roles"]} == {"uma"}, "not who is in the namespace"
