@@ -260,5 +260,7 @@ def test_a_remote_may_be_named_by_its_place_and_what_was_pushed_from_here_is_no_
         found = fetch(mine, "./team")
         assert (found.remote, set(map(str, found.refs))) == ("lab", {BASE, TUNED})
         assert list(map(str, found.added)) == [TUNED]
-        with pytest.raises(UnknownName, match=r"zoo remote add NAME [.]/elsewhere"):
+        with pytest.raises(Unavailable, match="elsewhere: does not exist"):
             fetch(mine, "./elsewhere")
+        with pytest.raises(UnknownName, match="zoo remote add NAME LOCATION"):
+            fetch(mine, "elsewhere")

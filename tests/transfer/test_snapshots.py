@@ -114,7 +114,7 @@ def test_what_a_snapshot_needs_is_kept_and_goes_with_it(zoo: Workspace) -> None:
     assert (objects_in(zoo.store), objects_in(zoo.store, "manifests")) == before
     for ref in (WHOLE, FILES):
         delete(zoo, ref, None)
-        assert restore(zoo, ref, None).manifest == target(zoo, ref)
+        assert restore(zoo, ref, None).manifest == zoo.told(target(zoo, ref))
         with earlier():
             delete(zoo, ref, None)
     prune()
@@ -156,12 +156,14 @@ def test_it_goes_to_a_remote_and_comes_from_one(
     names = {WHOLE: zoo.names.resolve("team/flowers")[1]} if ref == WHOLE else {}
     assert fetched.refs == names
     _, got = pull(theirs, str(ref), "lab")
-    assert got.manifest == target(zoo, ref) == target(theirs, ref)
+    assert target(zoo, ref) == target(theirs, ref), "with all files"
+    assert got.manifest == names.get(ref, target(zoo, ref)), "told is the checkpoint"
     assert got.sent == sent.sent
     assert_sound(theirs.store)
     assert protect(theirs, ref, None, on=True).protected
     assert not protect(theirs, ref, None, on=False).protected
     assert rename(theirs, ref, Reference("team", "new")).manifest == got.manifest
+    assert target(theirs, Reference("team", "new")) == target(zoo, ref)
 
 
 def test_a_push_hides_nobodys_files(zoo: Workspace, tmp_path: Path) -> None:
