@@ -71,10 +71,23 @@ def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+class _Closing(sqlite3.Connection):
+    """Closed when nobody has it any more: a zoo that was opened in a notebook and forgotten is no
+    reason for a `ResourceWarning`, which Python 3.13 gives.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _connect(path: Path, how: str) -> sqlite3.Connection:
     # The driver's timeout is SQLite's busy_timeout.
     return sqlite3.connect(
-        f"file:{quote(str(path))}?{how}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        f"file:{quote(str(path))}?{how}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+        factory=_Closing,
     )
 
 
