@@ -103,7 +103,7 @@ def test_a_listing_is_taken_back(small: Any, hub: HubServer) -> None:
 
 
 def test_one_bad_row_costs_that_row_alone(small: Any, hub: HubServer) -> None:
-    deep = '{"id": "lab/deep", "cardData": ' + "[" * 3000 + "]" * 3000 + "}"
+    deep = '{"id": "lab/deep", "cardData": ' + "[" * 100_000 + "]" * 100_000 + "}"
     changes: tuple[dict[str, object], ...] = (
         {"tags": [2024, "cats"]}, {"library_name": 5}, {"lastModified": "yesterday"},
         {"config": {"num_classes": 1 << 63}}, {"safetensors": {"total": 1 << 70}},
