@@ -138,7 +138,7 @@ def _adapter(value: Json) -> str:
     layers, units = plural(len(value["layers"]), "layer"), value["units"]
     return (
         f"LoRA of rank {value['rank']} on {layers} of {plural(len(units), 'unit')}, "
-        f"{size(value['nbytes'])}: {_listed(units)}"
+        f"{size(value['nbytes'])}: {_listed(units) if units else 'no layer of it'}"
     )
 
 

@@ -95,7 +95,8 @@ def full(made: Path) -> dict[str, Any]:
         "parents": [parent],
         "ancestors": {str(digest): [{**parent, "manifest": f"blake3:{'1' * 64}"}]},
         "recipe": Recipe(data="data", task="classification", preset="standard", fold="1/3",
-                         batch_norm="live", held_out="any").to_json(),
+                         batch_norm="live", held_out="any", keep_examples=2,
+                         publish_examples=True).to_json() | {"rank": 8},
         "freeze": {"frozen": ["a"], "boundary": "b", "kept": "epoch 1"},
         "metrics": {"accuracy": 0.5},
         "provenance": {"source": "file", "locator": "x", "revision": "1", "file": "a",
@@ -107,7 +108,7 @@ def full(made: Path) -> dict[str, Any]:
     whole["backbone"]["options"] |= {"truncate": "blocks.3", "without": ["blocks.2"],
                                      "taps": ["blocks.1", "head"],
                                      "image_size": [160, 160], "channels": 3,
-                                     "convolutional": False}  # fmt: skip
+                                     "convolutional": False, "lora": 8}  # fmt: skip
     return whole
 
 
