@@ -287,7 +287,7 @@ def test_it_is_planned(small: Run, shades: Path) -> None:
         (("--strategy", "probe", "--at", "layer1,layer9"), "unit or stage of test_resnet 'layer9'"),
         (("--strategy", "probe", "--at", "layer1,"), "unit or stage of test_resnet ''"),
         (("--strategy", "probe", "--at", "layer1,all"), "all and auto are not for a list"),
-        (("--strategy", "partial", "--at", "layer1,head"), "units are named for the strategies probe"),
+        (("--strategy", "partial", "--at", "layer1,head"), "are named for the strategies probe"),
     ],
 )
 def test_what_cannot_be_is_refused(
