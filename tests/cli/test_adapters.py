@@ -44,7 +44,10 @@ def test_an_adapter_is_exported_either_way(small: Run, few: Path) -> None:
     small(*tune, "--freeze", "layer3", "--epochs", 1, "--save", "team/lora").done()
     said = small("export", "team/lora", "whole")
     assert "whole/model.safetensors" in said.out
-    assert "lora" not in json.loads(Path("whole/config.json").read_text())["zoo"]["backbone"]
+    assert (
+        "lora"
+        not in json.loads(Path("whole/config.json").read_text())["zoo"]["backbone"]["options"]
+    )
     said = small("export", "team/lora", "alone", "--adapter")
     assert said.out.split() == ["alone/adapter_config.json", "alone/adapter_model.safetensors"]
     refused = small("export", NET, "none", "--adapter")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.backbones.load import Card
 from zoo.errors import Unsupported
+from zoo.exchange import convert
 
 PAGE = Path(__file__).parents[2] / "docs/surgery.md"
 SMALL = "team/net"
@@ -115,6 +116,25 @@ def test_what_computes_something_else_is_not_kept(
     small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
     assert not Path("made").exists()
     assert not [*Path().glob(".zoo-export-*")]
+
+
+def test_batches_are_compared_too(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is right for one image and wrong for several is none."""
+    read = convert.READ["pt2"]
+
+    def reading(path: Path) -> Any:
+        run = read(path)
+        return lambda images: run(images) + (len(images) > 1)
+
+    monkeypatch.setitem(convert.READ, "pt2", reading)
+    small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
+
+
+def test_what_ends_at_a_unit_is_refused(small: Run) -> None:
+    small("adapt", SMALL, "team/short", "--truncate", "layer2").done()
+    said = small("export", "team/short", "made", "--format", "onnx")
+    said.refused("a network that ends at layer2")
+    assert not Path("made").exists()
 
 
 def test_what_cannot_be_exported_says_so(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:

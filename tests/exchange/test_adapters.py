@@ -53,6 +53,31 @@ def test_exported_merged_timm_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+def test_as_a_program_it_is_merged(vit: zoo.Zoo, tmp_path: Path) -> None:
+    vit.convert("team/lora", tmp_path / "program", format="pt2")
+    module = torch.export.load(tmp_path / "program" / "model.pt2").module()
+    merged = vit.load("team/lora")
+    assert torch.allclose(module(IMAGES), merged(IMAGES), atol=1e-4)
+    config = json.loads((tmp_path / "program" / "config.json").read_text())
+    assert config["architecture"] == "test_vit"
+    assert "lora" not in config["zoo"]["backbone"]["options"]
+
+
+@torch.no_grad()
+def test_with_another_description_it_is_attached_anew(vit: zoo.Zoo) -> None:
+    """Whether weights fit is asked of the adapter, too."""
+    vit.tag("team/lora", "team/other")
+    vit.edit("team/other", image_size=(160, 160), note="looked at")
+    assert torch.equal(vit.load("team/other")(IMAGES), vit.load("team/lora")(IMAGES))
+
+
+def test_loaded_together_nothing_is_trained(vit: zoo.Zoo) -> None:
+    (one, other) = vit.load_many(["team/base", "team/lora"]).values()
+    assert not [name for model in (one, other) for name, p in model.named_parameters()
+                if p.requires_grad]  # fmt: skip
+
+
+@torch.no_grad()
 def test_exported_by_itself_peft_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
     """As docs/adapters.md says."""
     done = vit.export("team/lora", tmp_path / "adapter", adapter=True)

@@ -26,10 +26,12 @@ from torch import Tensor, nn
 from zoo.backbones.image_files import named_images
 from zoo.backbones.load import Card, load
 from zoo.backbones.preprocess import Picture
+from zoo.domain.adapter import adapter_of, without_adapter
 from zoo.domain.description import description
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
+from zoo.domain.surgery import Surgery
 from zoo.errors import Conflict, MissingPackage, Unsupported, disk_errors
 from zoo.exchange.exporting import configuration
 from zoo.workspace import Workspace
@@ -118,6 +120,10 @@ def convert(
         raise Conflict(f"{folder} exists and is not an empty folder")
     if format == "onnx" and (lacking := [name for name in NEEDED if not find_spec(name)]):
         raise MissingPackage(lacking[0], "pip install 'zoo-registry[onnx]'")
+    manifest = workspace.store.manifest(digest)
+    if adapter_of(manifest):  # it is merged into the weights
+        manifest = without_adapter(manifest)
+    _check_ends(manifest)
     module = load(workspace.store, digest)
     card = cast(Card, module.zoo)
     tried = list(_inputs(card, images))
@@ -129,11 +135,11 @@ def convert(
         whole = Path(scratch, "made")
         whole.mkdir()
         path = whole / f"model.{format}"
-        with _refusing(card.manifest, format):
-            WRITE[format](module, tried[0], path, card.manifest)
+        with _refusing(manifest, format):
+            WRITE[format](module, tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
-        for name, text in configuration(card.manifest).items():
+        for name, text in configuration(manifest).items():
             (whole / name).write_text(text, encoding="utf-8")
         names = sorted(each.name for each in whole.iterdir())
         if folder.exists():
@@ -146,6 +152,22 @@ def convert(
         outputs=int(run(tried[0][None].numpy()).shape[1]),
         checked=checked,
     )
+
+
+def _check_ends(manifest: Manifest) -> None:
+    """Refuse a network whose run is ended at a unit by an exception, which no exporter follows.
+
+    Raises:
+        Unsupported: It is one.
+    """
+    surgery = Surgery.parse(manifest.backbone.options)
+    if surgery.truncate or surgery.taps:
+        ends = surgery.truncate or ", ".join(surgery.ends)
+        raise Unsupported(
+            f"a network that ends at {ends} cannot be written as onnx or pt2",
+            hint="zoo export without --format writes it for zoo; a fine-tune with --freeze instead "
+            "of --at, or zoo adapt without --truncate, gives a whole network",
+        )
 
 
 def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:

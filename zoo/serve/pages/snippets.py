@@ -147,7 +147,8 @@ def _file(picked: Picked) -> str:
         names = [file.path for file in picked.snapshot.files]
         return next((name for name in names if name.endswith(".safetensors")), (names or [""])[0])
     weights = picked.manifest.weights if picked.manifest else ()
-    return weights[0].name if weights else ""
+    # Of several files one alone is not the weights: shards, or those without their adapter.
+    return weights[0].name if len(weights) == 1 else ""
 
 
 def _curl(ask: Ask, picked: Picked, file: str) -> Snippet:
