@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from fakes.served import Served
+from fakes.signed import sign_in
 from huggingface_hub import HfApi, WebhookPayload
 
 from zoo.domain.reference import Reference
@@ -121,6 +122,32 @@ def test_what_changes_is_sent_as_the_hub_does(
     assert (done.status, done.failures) == ("200", 0)
     told()
     assert len(receiver.got) == 6, "each once"
+
+
+def test_a_namespace_is_told_of_nothing_that_it_may_not_read(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    """Neither of one that is called alike but for capitals, nor where something went."""
+    accounts = served.accounts
+    served.token("Mia")
+    accounts.webhooks.add(receiver.url, "Mia", private=True)
+    accounts.repos.add("mia/secret")
+    accounts.repos.move("Mia/net", "secret/net")
+    accounts.repos.move("Mia/net", "team/net")
+    told()
+    names = [(body["repo"]["name"], body.get("movedTo")) for _, body in receiver.got]
+    assert names == [
+        ("Mia/net", None), ("Mia/net", {"name": "team/net", "owner": {"id": "team"}}),
+    ]  # fmt: skip
+    who = sign_in(served.url, served.token("Mia", "write"))
+    rows = who.get("/-/audit.json?name=Mia&action=repository%20moved").json["rows"]
+    page = who.get("/-/namespaces/Mia/index.json").json["changes"]
+    for each in (rows, [row for row in page if row["action"] == "repository moved"]):
+        assert [row["detail"] for row in each] == ["to team/net", ""]
+    assert "mia/secret" not in who.get("/-/audit?name=Mia").body.decode()
+    owner = sign_in(served.url, served.token("admin", "write"))
+    rows = owner.get("/-/audit.json?name=Mia&action=repository%20moved").json["rows"]
+    assert [row["detail"] for row in rows] == ["to team/net", "to secret/net"]
 
 
 def test_the_newest_commit_is_told(

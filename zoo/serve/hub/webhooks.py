@@ -23,7 +23,7 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.keep.history import MAIN
 from zoo.serve.watch.outgoing import post
 from zoo.serve.who.audit import Row
-from zoo.serve.who.may import ANYBODY, may
+from zoo.serve.who.may import ANYBODY, Actor, may
 from zoo.serve.who.webhooks import Webhook
 
 __all__ = ["Deliveries"]
@@ -136,12 +136,19 @@ class Deliveries:
             "repo": self._repo(repo),
             "webhook": {"id": hook.id, "version": 3},
         }
-        if row.action == "repository moved":
-            new = row.detail.removeprefix("to ")
+        if row.action == "repository moved" and self._may_read(hook, new := row.other):
             payload["movedTo"] = {"name": new, "owner": {"id": new.partition("/")[0]}}
         if content:
             payload["updatedRefs"] = [*self._refs(repo, tag or DEFAULT_TAG, row)]
         return payload
+
+    def _may_read(self, hook: Webhook, repo: str) -> bool:
+        """Whether the namespace that a webhook is of may read a repository."""
+        if not (namespace := hook.path.partition("/")[0]):
+            return True  # an admin has made it
+        accounts = self._hub.accounts
+        actor = accounts.actor(namespace) or Actor(name=namespace)
+        return may(actor, "read", accounts.rules().access(repo))
 
     def _repo(self, repo: str) -> dict[str, object]:
         private = not may(ANYBODY, "read", self._hub.accounts.rules().access(repo))

@@ -133,7 +133,7 @@ def _page(ask: Ask, path: str) -> AccessPage:
         kinds=ROLES,
         patterns=tuple(
             Pattern(pattern=each, own=_is_own(each, path))
-            for each in accounts.patterns()
+            for each in accounts.patterns_for(access.namespace)
             if _covers(each, path)
         ),
         hooks=hooks_where(ask, _within(path)),

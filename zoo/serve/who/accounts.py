@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, or_, select, update
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
@@ -33,6 +33,8 @@ __all__ = ["Account", "Accounts", "Token"]
 
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
+MOST_PATTERNS, MOST_STARS = 100, 8
+"""Patterns of a namespace, and ``*`` in each."""
 LETTERS = 100
 """Of what somebody calls a token."""
 PATTERN = re.compile(r"[\w.*?!\[\]-]{1,128}/[\w.*?!\[\]-]{1,128}(:[\w.*?!\[\]-]{1,128})?", re.ASCII)
@@ -362,14 +364,23 @@ class Accounts:
         with reading(self._engine) as connection:
             return list(connection.scalars(select(schema.protected).order_by("pattern")))
 
+    def patterns_for(self, namespace: str) -> list[str]:
+        """Those that may stand for names in a namespace: its own, and those for many."""
+        column = schema.protected.c.pattern
+        many = (column.contains(f"{mark}%/") for mark in "*?[")
+        which = or_(schema.below(column, namespace), *many)
+        with reading(self._engine) as connection:
+            return list(connection.scalars(select(column).where(which).order_by(column)))
+
     def protect(self, pattern: str, *, on: bool) -> None:
         """Keep names where they are once they are there, but for maintainers; or end that.
 
         Raises:
-            InvalidReference: It is no pattern.
+            InvalidReference: It is no pattern, or one that takes long to compare.
+            InvalidOption: There are too many for its namespace.
             UnknownName: It was not protected.
         """
-        if not PATTERN.fullmatch(pattern):
+        if not PATTERN.fullmatch(pattern) or pattern.count("*") > MOST_STARS:
             raise InvalidReference(
                 f"'{pattern}' stands for no names", hint="write 'team/*', '*/prod' or '*/*:v*'"
             )
@@ -377,6 +388,11 @@ class Accounts:
         which = delete(table).where(table.c.pattern == pattern)
         with writing(self._engine) as connection:
             if on:
+                namespace = pattern.partition("/")[0]
+                own = select(func.count()).where(schema.below(table.c.pattern, namespace))
+                if (connection.scalar(own) or 0) >= MOST_PATTERNS:  # each commit looks at them
+                    text = f"there are {MOST_PATTERNS} patterns for {namespace} already"
+                    raise InvalidOption(text)
                 put(connection, table, [{"pattern": pattern}], ["pattern"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("pattern", pattern, hint="zoo serve protect lists them")
@@ -384,7 +400,7 @@ class Accounts:
 
     def is_protected(self, ref: Reference) -> bool:
         """Whether a pattern stands for a name."""
-        return any(fits(pattern, ref) for pattern in self.patterns())
+        return any(fits(pattern, ref) for pattern in self.patterns_for(ref.namespace))
 
     def _account(self, connection: Connection, name: str) -> Account | None:
         statement = select(schema.account).where(schema.account.c.name == name)
