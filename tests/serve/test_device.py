@@ -8,11 +8,13 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +24,7 @@ from fakes.served import Got, Served, serving
 from fakes.signed import Signed, sign_in
 from lxml import html
 
+from zoo.serve.http.call import client_of
 from zoo.serve.hub import device as routes
 from zoo.serve.who import devices
 from zoo.serve.who.accounts import Accounts
@@ -240,6 +243,57 @@ def test_no_address_fills_the_table(team: Served, monkeypatch: pytest.MonkeyPatc
     begin(team)
     got = post(team, "/oauth/device")
     assert (got.status, got.code, got.headers["retry-after"]) == (429, "TooMany", "900")
+
+
+def test_a_network_that_fills_the_table_loses_its_oldest(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "MOST", 4)
+    monkeypatch.setattr(devices, "MOST_OF_ADDRESS", 3)
+    began = datetime(2026, 11, 29, tzinfo=UTC)
+    clock = {"now": began}
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return clock["now"]
+
+    monkeypatch.setattr(devices, "datetime", Clock)
+
+    def wait(code: str, address: str) -> str | None:
+        clock["now"] += timedelta(seconds=1)
+        return team.accounts.devices.begin(code, client="x", address=address, wants="")
+
+    many = [wait(f"m{n}", f"2001:db8::{n}") for n in range(4)]
+    assert all(many[:3])
+    assert many[3] is None, "a /64 is one network"
+    assert all(wait(code, address) for code, address in (("o", "1.2.3.4"), ("p", "2001:db8:1::1")))
+    found = [team.accounts.devices.find(code, "ann") is not None for code in ("m0", "m1", "o", "p")]
+    assert found == [False, True, True, True]
+
+
+def test_who_sends_slowly_shuts_nobody_else_out(team: Served) -> None:
+    """Without a token, too: each address has its own share."""
+    token, host = team.token("ann"), team.url.removeprefix("http://")
+    head = f"POST /sign-in HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\n"
+    slow = [
+        socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), 5, ("127.0.0.2", 0))
+        for _ in range(10)
+    ]
+    for line in slow:
+        line.sendall(f"{head}Content-Length: 100\r\n\r\nx".encode())
+    time.sleep(1)
+    began = time.monotonic()
+    assert sign_in(team.url, token).cookie
+    assert time.monotonic() - began < 15
+    for line in slow:
+        line.close()
+
+
+def test_only_an_address_is_taken_for_one() -> None:
+    for said, taken in (("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("<b>my lab</b>", ""), ("", "")):
+        assert client_of({"type": "http", "client": (said, 1)}) == taken
+    assert client_of({"type": "http", "client": None}) == ""
 
 
 def test_no_code_is_kept(team: Served) -> None:

@@ -12,9 +12,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from time import time_ns
 
-from sqlalchemy import ColumnElement, Engine, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from zoo.domain.progress import clean
 from zoo.registry.engine import reading, writing
@@ -22,7 +23,17 @@ from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 
-__all__ = ["LASTS", "MOST_TRIES", "PAUSE", "Device", "Devices", "Entry", "TooManyTries", "new_code"]
+__all__ = [
+    "LASTS",
+    "MOST_TRIES",
+    "PAUSE",
+    "Device",
+    "Devices",
+    "Entry",
+    "TooManyTries",
+    "network_of",
+    "new_code",
+]
 
 TABLE, TRIED = schema.device, schema.tried
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
@@ -89,7 +100,8 @@ class Devices:
 
     def begin(self, code: str, *, client: str, address: str, wants: str) -> str | None:
         """Let a program wait, for which people type what has the hash ``code``; the code that it
-        asks with. None if too many do.
+        asks with. None if too many do at that address, or in its network of IPv6. Where too many do
+        in all, the network with most of them loses its oldest.
         """
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         row = {
@@ -98,12 +110,14 @@ class Devices:
             "pause": PAUSE * 1000, "state": WAITS, "account": None, "token": None, "purpose": "",
             "name": "",
         }  # fmt: skip
-        waits = select(func.count()).select_from(TABLE).where(TABLE.c.expires > _text(now))
         with reading(self._engine) as connection:  # who is told no keeps nobody waiting
-            here = connection.scalar(waits.where(TABLE.c.address == address)) or 0
-            if here >= MOST_OF_ADDRESS or (connection.scalar(waits) or 0) >= MOST:
-                return None
+            waiting = _networks(connection, now)
+        if len(waiting.get(network_of(address), ())) >= MOST_OF_ADDRESS:
+            return None
         with writing(self._engine) as connection:
+            if sum(map(len, waiting.values())) >= MOST:
+                oldest = max(waiting.values(), key=len)[0]
+                connection.execute(delete(TABLE).where(TABLE.c.digest == oldest))
             # For as long again, who asks is told that it has expired.
             connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
             connection.execute(insert(TABLE), row)
@@ -180,6 +194,20 @@ class Devices:
         if row.state == REFUSED:
             return "access_denied"
         return Entry(account=row.account, name=row.name, purpose=row.purpose, token=row.token)
+
+
+def network_of(address: str) -> str:
+    """Where somebody is who may have more addresses than this one: with IPv6 all of a /64."""
+    return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
+
+
+def _networks(connection: Connection, now: datetime) -> dict[str, list[str]]:
+    """The programs that wait in each network, the oldest first."""
+    found: dict[str, list[str]] = {}
+    columns, waits = (TABLE.c.address, TABLE.c.digest), TABLE.c.expires > _text(now)
+    for row in connection.execute(select(*columns).where(waits).order_by(TABLE.c.expires)):
+        found.setdefault(network_of(row.address), []).append(row.digest)
+    return found
 
 
 def _waiting(code: str) -> tuple[ColumnElement[bool], ...]:
