@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
@@ -17,7 +17,7 @@ from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
-from zoo.serve.who.devices import Devices
+from zoo.serve.who.devices import Devices, spend
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.quotas import Quotas
@@ -29,7 +29,7 @@ from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
 
-__all__ = ["Account", "Accounts", "Token"]
+__all__ = ["Account", "Accounts", "Token", "check_name"]
 
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
@@ -187,20 +187,22 @@ class Accounts:
         *,
         only: tuple[str, ...] = (),
         lasts: float | None = None,
-        ends_with: str | None = None,
+        by: str = "",
+        device: str = "",
     ) -> tuple[Token, Secret]:
-        """Make a token that ``lasts`` so many seconds, or until it is revoked, or that which it
-        ``ends_with``. Nobody can read the secret again.
+        """Make a token that ``lasts`` so many seconds, or until it is revoked. One that is made
+        ``by`` another one expires no later, and ends with it unless that is for all. One for a
+        ``device`` settles that. Nobody can read the secret again.
 
         Raises:
-            UnknownName: There is no such account, or the other token has ended.
+            UnknownName: There is no such account, the other token has ended, or the device waits no
+                more.
             InvalidOption: It would be for nothing, end at once, or cannot be called so.
             InvalidReference: ``only`` names what is neither a namespace nor a repository.
         """
         if purpose not in PURPOSES:
             raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
-        if not name.isprintable() or len(name) > LETTERS:
-            raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
+        check_name(name)
         for path in only:
             _check_path(path)
         if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
@@ -216,14 +218,15 @@ class Accounts:
             expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
-            ends_with=ends_with,
         )
-        row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
         with writing(self._engine) as connection:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
-            if ends_with and not _lasts(connection, ends_with, made.made):
-                raise UnknownName("token", ends_with)
+            if by:
+                made = _within(connection, made, by)
+            if device:
+                spend(connection, device)
+            row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
             record(connection, "token made", made.id, _told(made))
         return made, secret
@@ -422,12 +425,26 @@ def _check_path(path: str) -> None:
         check_namespace(namespace)
 
 
-def _lasts(connection: Connection, token_id: str, now: str) -> bool:
-    """Whether a token has not ended."""
+def check_name(name: str) -> None:
+    """See that a token can be called so.
+
+    Raises:
+        InvalidOption: It cannot.
+    """
+    if not name.isprintable() or len(name) > LETTERS:
+        raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
+
+
+def _within(connection: Connection, made: Token, by: str) -> Token:
+    """A token as one may make it that has not ended. Raises `UnknownName` if it has."""
     table = schema.token
-    which = select(table.c.expires).where(table.c.id == token_id, table.c.revoked.is_(None))
+    which = select(table).where(table.c.id == by, table.c.revoked.is_(None))
     row = connection.execute(which).one_or_none()
-    return row is not None and (row.expires is None or row.expires > now)
+    if row is None or (row.expires and row.expires <= made.made):
+        raise UnknownName("token", by)
+    expires = min((each for each in (made.expires, row.expires) if each), default=None)
+    ends_with = None if row.purpose == "write" and not row.only else by
+    return replace(made, expires=expires, ends_with=ends_with)
 
 
 def _told(token: Token) -> str:
