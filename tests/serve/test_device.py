@@ -251,8 +251,10 @@ def test_what_a_stranger_sends_counts_for_nobody(team: Served) -> None:
     for _ in range(2):
         for site in ("cross-site", "same-site"):
             for code in ("BBBB-BBBB", begun["user_code"]):
-                sent = {"Accept": "text/html", "Cookie": who.cookie, "Sec_Fetch_Site": site}
-                got = team.ask(f"/-/device?user_code={code}", **sent)
+                got = team.ask(
+                    f"/-/device?user_code={code}", Accept="text/html", Cookie=who.cookie,
+                    Sec_Fetch_Site=site,
+                )  # fmt: skip
                 assert got.status == 200
                 assert AGENT.encode() not in got.body
                 assert f'value="{code}"'.encode() in got.body

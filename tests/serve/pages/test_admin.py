@@ -95,6 +95,8 @@ def test_accounts_and_teams_are_made_and_deleted(
         ("dora", "an account 'dora' already"), ("lab", "a team 'lab' already"), ("a/b", "a/b"),
     ):  # fmt: skip
         assert said in admin.error("/-/people", do="add-user", name=wrong)
+    assert "one of: read" in admin.error("/-/people", do="add-user", name="nil", purpose="all")
+    assert "nil" not in {each.name for each in served.accounts.all()}
     assert "your own account" in admin.error("/-/people", do="remove", name="admin")
     assert "unknown account" in admin.error("/-/people", do="remove", name="lab").lower()
     admin.did("/-/people", do="remove", name="lab", kind="team")

@@ -163,11 +163,13 @@ class Accounts:
         with reading(self._engine) as connection:
             return [Account(**row._mapping) for row in connection.execute(statement)]
 
-    def remove(self, name: str, *, team: bool = False) -> None:
-        """Delete an account with its tokens, or a team; its roles, and those in its namespace.
+    def remove(self, name: str, *, team: bool = False, by: str = "") -> None:
+        """Delete an account with its tokens, or a team; its roles, and what was said of its
+        namespace, but for what is private: that stays so. Nobody who is called so later has it.
 
         Raises:
             UnknownName: There is none.
+            Conflict: ``by`` is no admin any more, who asks for it: two may delete each other.
         """
         what = "team" if team else "account"
         with writing(self._engine) as connection:
@@ -175,7 +177,13 @@ class Accounts:
             if not there or there.team != team:
                 lists = f"zoo serve {'team' if team else 'user'} lists them"
                 raise UnknownName(what, name, hint=lists)
-            connection.execute(delete(schema.role).where(schema.role.c.path == name))
+            if by and not ((asks := self._account(connection, by)) and asks.admin):
+                raise Conflict(f"{by} is no admin any more")
+            for table in (schema.role, schema.webhook, schema.level):
+                mine = or_(table.c.path == name, schema.below(table.c.path, name))
+                if table is schema.level:
+                    mine &= table.c.level != "private"
+                connection.execute(delete(table).where(mine))
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
             record(connection, f"{what} deleted", name)
 
