@@ -530,6 +530,22 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
         assert [account.name for account in accounts.all()] == ["ann"]
 
 
+def test_capitals_count_in_whose_something_is(database: Workspace) -> None:
+    with closing(Accounts.of(database)) as accounts:
+        names = ("Ann/net", "Ann/net:v1", "ann/net", "Ann", "Anna/net", "ANN/x", "Ann-b/x")
+        for name in names:
+            accounts.audit.note("name made", name)
+        told = [row.name for row in accounts.audit.newest(name="Ann", limit=99)]
+        assert told == ["Ann/net", "Ann/net:v1", "Ann"]
+        told = [row.name for row in accounts.audit.rows(name="Ann/net", limit=99)]
+        assert told == ["Ann/net", "Ann/net:v1"]
+        for pattern in ("Ann/*", "ann/*", "*/prod", "?nn/x", "Anna/*"):
+            accounts.protect(pattern, on=True)
+        assert accounts.patterns_for("Ann") == ["*/prod", "?nn/x", "Ann/*"]
+        assert accounts.is_protected(Reference.parse("Ann/y"))
+        assert not accounts.is_protected(Reference.parse("Ben/y"))
+
+
 def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
     """One witness for each, among the names that may be asked; what is deleted is none."""
     with closing(Accounts.of(database)) as accounts:
