@@ -210,11 +210,7 @@ class Accounts:
         """
         if purpose not in PURPOSES:
             raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
-        check_name(name)
-        for path in only:
-            _check_path(path)
-        if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
-            raise InvalidOption("a token lasts more than no time, and less than a hundred years")
+        _check_token(name, only, lasts)
         secret, now = new_secret(), _now()
         made = Token(
             id=secret.id,
@@ -441,6 +437,15 @@ def check_name(name: str) -> None:
     """
     if not name.isprintable() or len(name) > LETTERS:
         raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
+
+
+def _check_token(name: str, only: tuple[str, ...], lasts: float | None) -> None:
+    """See that there can be such a token."""
+    check_name(name)
+    for path in only:
+        _check_path(path)
+    if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
+        raise InvalidOption("a token lasts more than no time, and less than a hundred years")
 
 
 def _within(connection: Connection, made: Token, by: str) -> Token:
