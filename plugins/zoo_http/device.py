@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,7 +12,7 @@ from msgspec import Meta
 from urllib3 import PoolManager, Timeout
 
 from zoo.domain.progress import clean
-from zoo.errors import Forbidden, Unavailable
+from zoo.errors import Forbidden, InvalidOption, Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.errors import on_the_way
 
@@ -52,18 +52,24 @@ def enter(url: ServerUrl, wants: str, told: Told) -> str:
     """A token for a server; ``wants`` is what it is to be for.
 
     Raises:
-        Unavailable: The server does not answer, or gives no tokens so.
+        Unavailable: The server does not answer, gives no tokens so, or names a page elsewhere.
         Forbidden: Nobody has let this program in.
     """
     with PoolManager(retries=False) as pool:
-        begun = _send(pool, url, "device", {"client_id": CLIENT, "scope": wants}, _Begun, (200,))
+        sent = _send(pool, url, "device", {"client_id": CLIENT, "scope": wants})
+        begun = _read(url, sent, _Begun, (200,))
         page = begun.verification_uri_complete or begun.verification_uri
+        if not _is_of(url, page):  # whoever opens it types a token there
+            raise Unavailable(str(url), f"the page that it names is not its own: {clean(page)}")
         told(clean(page), clean(begun.user_code))
         ends, pause = time.monotonic() + begun.expires_in, begun.interval
         while time.monotonic() < ends:
             time.sleep(pause)
             asked = {"grant_type": GRANT, "device_code": begun.device_code, "client_id": CLIENT}
-            polled = _send(pool, url, "token", asked, _Polled, (200, 400))
+            sent = _send(pool, url, "token", asked)
+            if sent.status >= 500:  # just now; what was let in stays so
+                continue
+            polled = _read(url, sent, _Polled, (200, 400))
             if polled.access_token:
                 return polled.access_token
             if polled.error == "slow_down":
@@ -74,15 +80,26 @@ def enter(url: ServerUrl, wants: str, told: Told) -> str:
     raise Forbidden(str(url), OVER["expired_token"], f"begin anew: zoo login {url}")
 
 
-def _send(
-    pool: PoolManager,
-    url: ServerUrl,
-    what: str,
-    fields: dict[str, str],
-    kind: type[T],
-    fine: tuple[int, ...],
-) -> T:
-    """What a server answers to a form."""
+def _is_of(url: ServerUrl, page: str) -> bool:
+    """Whether an address is one of a server's, whatever a browser makes of it."""
+    if not (page.isascii() and page.isprintable()) or "\\" in page or ".." in page:
+        return False
+    try:
+        server = ServerUrl.parse(page.partition("?")[0])
+    except InvalidOption:
+        return False
+    own = (url.scheme, url.host, url.port) == (server.scheme, server.host, server.port)
+    return own and server.path.startswith(f"{url.path}/")
+
+
+class _Sent(NamedTuple):
+    status: int
+    message: str
+    data: bytes
+
+
+def _send(pool: PoolManager, url: ServerUrl, what: str, fields: dict[str, str]) -> _Sent:
+    """Send a form to a server."""
     with on_the_way(url):
         answer = pool.request(
             "POST",
@@ -95,11 +112,16 @@ def _send(
         )
         data = answer.read(MOST, decode_content=False)
         answer.close()
-    if answer.status not in fine:
-        said = answer.headers.get("x-error-message", "")[:500] or f"it answers {answer.status}"
+    return _Sent(answer.status, answer.headers.get("x-error-message", "")[:500], data)
+
+
+def _read(url: ServerUrl, sent: _Sent, kind: type[T], fine: tuple[int, ...]) -> T:
+    """What a server has answered."""
+    if sent.status not in fine:
+        said = sent.message or f"it answers {sent.status}"
         raise Unavailable(str(url), f"it gives no token by a page: {clean(said)}", hint="")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(sent.data, type=kind)
     except (msgspec.MsgspecError, RecursionError):
         text = "no zoo answers there, or in a way that is not understood"
         raise Unavailable(str(url), text, hint="") from None

@@ -8,11 +8,13 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,12 +24,17 @@ from fakes.served import Got, Served, serving
 from fakes.signed import Signed, sign_in
 from lxml import html
 
+from zoo.errors import Conflict, Unavailable, UnknownName
+from zoo.logins import ServerUrl
+from zoo.registry.engine import writing
+from zoo.serve.http.call import client_of
 from zoo.serve.hub import device as routes
 from zoo.serve.who import devices
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.devices import Entry, TooManyTries
 from zoo.serve.who.open import FILE
 from zoo.workspace import Workspace
+from zoo_http import device as login
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 AGENT = "hf_hub/2.4.0; <b>python</b>/3.11"
@@ -211,17 +218,18 @@ def test_whoever_lets_it_in_it_may_no_more_than_their_token(team: Served) -> Non
 
 
 def test_codes_cannot_be_guessed(team: Served) -> None:
-    """Wrong ones count for an account, by whichever page and process it gives them."""
+    """Wrong ones count for a token, by whichever page and process it gives them."""
     who, other = (sign_in(team.url, team.token(name, "write")) for name in ("ann", "ben"))
+    (token,) = (each.id for each in team.accounts.tokens("ann"))
     begun = begin(team)
     for wrong in ("BBBB-BBBB", "x", "BBBB-BBBC"):
         page = who.page(f"/-/device?user_code={wrong}")
         assert "No program waits" in page.xpath("string(//*[@role='alert'])")
     who.error("/-/device", do="let-in", user_code="BBBB-BBBD", purpose="read")
     with closing(Accounts.of(Workspace(team.root))) as another:
-        assert another.devices.find("wrong", "ann") is None
+        assert another.devices.find("wrong", token) is None
         with pytest.raises(TooManyTries):
-            another.devices.find("wrong", "ann")
+            another.devices.find("wrong", token)
     right = f"/-/device?user_code={begun['user_code']}"
     got = who.get(right)
     assert (got.status, got.code) == (429, "TooMany")
@@ -230,8 +238,97 @@ def test_codes_cannot_be_guessed(team: Served) -> None:
     row = team.accounts.audit.newest(limit=1)[0]
     assert (row.action, row.result, row.who) == ("refused", "TooMany", "ann")
     assert "act as ben" in other.page(right).xpath("string(//main)")
+    again = sign_in(team.url, team.token("ann", "write"))
+    assert again.get(right).status == 200, "those of one token keep out no other"
     for code in ("", "%20", "%C3%9F" * 20, "%00"):
         assert other.get(f"/-/device?user_code={code}").status == 200
+
+
+def test_what_a_stranger_sends_counts_for_nobody(team: Served) -> None:
+    """Neither a link on another site, nor a code that was right; each is looked up when asked."""
+    who, begun = sign_in(team.url, team.token("ann", "write")), begin(team)
+    path = f"/-/device?user_code={begun['user_code']}"
+    for _ in range(2):
+        for site in ("cross-site", "same-site"):
+            for code in ("BBBB-BBBB", begun["user_code"]):
+                got = team.ask(
+                    f"/-/device?user_code={code}", Accept="text/html", Cookie=who.cookie,
+                    Sec_Fetch_Site=site,
+                )  # fmt: skip
+                assert got.status == 200
+                assert AGENT.encode() not in got.body
+                assert f'value="{code}"'.encode() in got.body
+    assert "act as ann" in who.page(path).xpath("string(//main)")
+    assert confirm(who, begun).status == 303
+    poll(team, begun)
+    for _ in range(7):
+        assert who.get(path).status == 200, "it was right"
+
+
+def test_a_name_that_no_token_has_lets_nobody_in(team: Served) -> None:
+    who, begun = sign_in(team.url, team.token("ann", "write")), begin(team)
+    sent = {"do": "let-in", "user_code": begun["user_code"], "purpose": "read"}
+    assert "100 letters" in who.error("/-/device", **sent, name="x" * 101)
+    assert poll(team, begun) == {"error": "authorization_pending"}
+    who.did("/-/device", **sent, name="x" * 100)
+    assert "access_token" in poll(team, begun)
+
+
+def test_a_code_outlasts_a_failure(team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    who, begun = sign_in(team.url, team.token("ann", "write")), begin(team)
+    assert confirm(who, begun).status == 303
+
+    def fail(*_: object, **__: object) -> None:
+        raise Conflict("the database is in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.serve.who.accounts.record", fail)  # at the end of the transaction
+        asked = {"grant_type": GRANT, "device_code": begun["device_code"]}
+        assert post(team, "/oauth/token", **asked).status == 503
+    assert "access_token" in poll(team, begun)
+
+
+def test_who_lets_it_in_may_have_ended_meanwhile(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even after that was looked at."""
+    token, begun = team.token("ann", "write"), begin(team)
+    assert confirm(sign_in(team.url, token), begun).status == 303
+    real = Accounts.new_token
+
+    def late(accounts: Accounts, *args: Any, **options: Any) -> Any:
+        accounts.revoke(token[4:12])
+        return real(accounts, *args, **options)
+
+    monkeypatch.setattr(Accounts, "new_token", late)
+    assert poll(team, begun) == {"error": "access_denied"}
+
+
+def test_what_a_token_that_expires_lets_in_expires_with_it(team: Served) -> None:
+    token, begun = team.token("ann", "write", lasts=3600), begin(team)
+    assert confirm(sign_in(team.url, token), begun).status == 303
+    told = poll(team, begun)
+    assert 3590 < told["expires_in"] <= 3600
+    kept = {each.id: each for each in team.accounts.tokens("ann")}
+    made, by = kept[told["access_token"][4:12]], kept[token[4:12]]
+    assert (made.expires, made.ends_with) == (by.expires, None)
+
+
+def test_to_write_is_never_chosen_already(team: Served) -> None:
+    for account, wants, chosen in (
+        ("ann", "write", "append"), ("ann", "read", "read"), ("admin", "append", "append"),
+    ):  # fmt: skip
+        who, begun = sign_in(team.url, team.token(account, "write")), begin(team, scope=wants)
+        page = who.page(f"/-/device?user_code={begun['user_code']}")
+        assert page.xpath("//select[@name='purpose']/option[@selected]/@value") == [chosen]
+        assert ("You are an admin" in page.xpath("string(//main)")) == (account == "admin")
+
+
+def test_a_code_that_is_none_waits_for_no_writer(team: Served) -> None:
+    with writing(team.accounts._engine):
+        began = time.monotonic()
+        assert poll(team, {"device_code": "x"}) == {"error": "invalid_grant"}
+        assert time.monotonic() - began < 3
 
 
 def test_no_address_fills_the_table(team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +337,57 @@ def test_no_address_fills_the_table(team: Served, monkeypatch: pytest.MonkeyPatc
     begin(team)
     got = post(team, "/oauth/device")
     assert (got.status, got.code, got.headers["retry-after"]) == (429, "TooMany", "900")
+
+
+def test_a_network_that_fills_the_table_loses_its_oldest(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "MOST", 4)
+    monkeypatch.setattr(devices, "MOST_OF_ADDRESS", 3)
+    began = datetime(2026, 11, 29, tzinfo=UTC)
+    clock = {"now": began}
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return clock["now"]
+
+    monkeypatch.setattr(devices, "datetime", Clock)
+
+    def wait(code: str, address: str) -> str | None:
+        clock["now"] += timedelta(seconds=1)
+        return team.accounts.devices.begin(code, client="x", address=address, wants="")
+
+    many = [wait(f"m{n}", f"2001:db8::{n}") for n in range(4)]
+    assert all(many[:3])
+    assert many[3] is None, "a /64 is one network"
+    assert all(wait(code, address) for code, address in (("o", "1.2.3.4"), ("p", "2001:db8:1::1")))
+    found = [team.accounts.devices.find(code, "ann") is not None for code in ("m0", "m1", "o", "p")]
+    assert found == [False, True, True, True]
+
+
+def test_who_sends_slowly_shuts_nobody_else_out(team: Served) -> None:
+    """Without a token, too: each address has its own share."""
+    token, host = team.token("ann"), team.url.removeprefix("http://")
+    head = f"POST /sign-in HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\n"
+    slow = [
+        socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), 5, ("127.0.0.2", 0))
+        for _ in range(10)
+    ]
+    for line in slow:
+        line.sendall(f"{head}Content-Length: 100\r\n\r\nx".encode())
+    time.sleep(1)
+    began = time.monotonic()
+    assert sign_in(team.url, token).cookie
+    assert time.monotonic() - began < 15
+    for line in slow:
+        line.close()
+
+
+def test_only_an_address_is_taken_for_one() -> None:
+    for said, taken in (("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("<b>my lab</b>", ""), ("", "")):
+        assert client_of({"type": "http", "client": (said, 1)}) == taken
+    assert client_of({"type": "http", "client": None}) == ""
 
 
 def test_no_code_is_kept(team: Served) -> None:
@@ -332,6 +480,52 @@ def test_zoo_login_needs_no_token(team: Served, tmp_path: Path, said: str) -> No
     assert kept.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("page", "own"),
+    [
+        ("{}/-/device?user_code=x", True), ("http://evil.example/-/device", False),
+        ("{}.evil.example/-/device", False), ("{}@evil.example/-/device", False),
+        ("{}", False), ("http://127.0.0.1:1/-/device", False), ("{}/../-/device", False),
+        ("javascript:alert(1)", False), ("", False), ("https{}/-/device", False),
+        ("{}\\@evil.example/", False), ("{}/-/device\u202e", False),
+    ],
+)  # fmt: skip
+def test_only_a_page_of_the_server_is_shown(page: str, own: bool) -> None:
+    url = ServerUrl.parse("http://zoo.lab.org:8765")
+    assert login._is_of(url, page.replace("https{}", f"https{str(url)[4:]}").format(url)) == own
+    below = ServerUrl.parse("https://lab.org/zoo")
+    assert login._is_of(below, "https://lab.org:443/zoo/-/device")
+    assert not login._is_of(below, "https://lab.org/zoology/-/device")
+    assert not login._is_of(below, "https://lab.org/-/device")
+
+
+def test_zoo_login_shows_no_page_elsewhere_and_asks_again(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who, shown, url = sign_in(team.url, team.token("ann", "write")), [], ServerUrl.parse(team.url)
+
+    def let_in(page: str, code: str) -> None:
+        shown.append(page)
+        who.did("/-/device", do="let-in", user_code=code, purpose="read", name="zoo")
+
+    real, fails = login._send, [500, 503]
+
+    def send(pool: Any, at: ServerUrl, what: str, fields: dict[str, str]) -> Any:
+        if what == "token" and fails:
+            return login._Sent(fails.pop(), "", b"")
+        return real(pool, at, what, fields)
+
+    monkeypatch.setattr(login, "_send", send)
+    assert login.enter(url, "read", let_in).startswith("zoo_")
+    assert not fails
+    body = {"device_code": "x", "user_code": "x", "verification_uri": "http://evil.example/"}
+    sent = login._Sent(200, "", json.dumps(body).encode())
+    monkeypatch.setattr(login, "_send", lambda *_: sent)
+    with pytest.raises(Unavailable, match="not its own"):
+        login.enter(url, "read", let_in)
+    assert len(shown) == 1
+
+
 def test_who_types_no_token_in_a_terminal_is_told_of_the_page(team: Served, tmp_path: Path) -> None:
     who = sign_in(team.url, team.token("ann", "write"))
     ours, theirs = pty.openpty()
@@ -366,4 +560,7 @@ def test_an_entry_says_whose_it_is(team: Served) -> None:
         assert another.devices.let_in("c", entry)
         assert not team.accounts.devices.refuse("c", "ann")
         assert team.accounts.devices.poll(secret) == entry
+        another.new_token("ann", "x", by=token.id, device=secret)
+        with pytest.raises(UnknownName):
+            team.accounts.new_token("ann", "x", by=token.id, device=secret)
         assert another.devices.poll(secret) == "invalid_grant"

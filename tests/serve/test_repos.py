@@ -15,7 +15,7 @@ from sqlalchemy import inspect
 
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, InvalidReference, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import Refused
@@ -419,9 +419,24 @@ def test_names_that_a_pattern_stands_for_stay(served: Served) -> None:
     assert "is protected" in refused("cat", v1, onward=True, there=True), "by zoo protect"
     with pytest.raises(UnknownName):
         accounts.protect("*/net", on=False)
-    for text in ("net", "a/b/c", "a/b:", "", "a /b", "x" * 300):
+    for text in ("net", "a/b/c", "a/b:", "", "a /b", "x" * 300, f"a/{'*' * 9}"):
         with pytest.raises(InvalidReference):
             accounts.protect(text, on=True)
+
+
+def test_a_namespace_has_so_many_patterns(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit looks at those of its own namespace, and at those for many, alone."""
+    monkeypatch.setattr("zoo.serve.who.accounts.MOST_PATTERNS", 2)
+    accounts = served.accounts
+    said = ["*/prod", "many/a", "many/b", "manyx/a", "t?am/*", "[t]eam/*"]
+    for pattern in said:
+        accounts.protect(pattern, on=True)
+    with pytest.raises(InvalidOption, match="2 patterns for many"):
+        accounts.protect("many/c", on=True)
+    assert accounts.patterns_for("many") == ["*/prod", "[t]eam/*", "many/a", "many/b", "t?am/*"]
+    assert accounts.patterns_for("Many") == ["*/prod", "[t]eam/*", "t?am/*"]
+    for pattern in said:
+        accounts.protect(pattern, on=False)
 
 
 def test_accounts_of_the_first_version_are_kept(tmp_path: Path) -> None:

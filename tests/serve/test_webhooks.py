@@ -7,15 +7,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import wait
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from fakes.served import Served
+from fakes.signed import sign_in
 from huggingface_hub import HfApi, WebhookPayload
 
 from zoo.domain.reference import Reference
@@ -77,7 +81,7 @@ def told(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
     def tell() -> Webhook:
         deliveries._next.clear()
-        deliveries.look()
+        wait(deliveries.look())
         (hook,) = served.accounts.webhooks.all()
         return hook
 
@@ -118,6 +122,32 @@ def test_what_changes_is_sent_as_the_hub_does(
     assert (done.status, done.failures) == ("200", 0)
     told()
     assert len(receiver.got) == 6, "each once"
+
+
+def test_a_namespace_is_told_of_nothing_that_it_may_not_read(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    """Neither of one that is called alike but for capitals, nor where something went."""
+    accounts = served.accounts
+    served.token("Mia")
+    accounts.webhooks.add(receiver.url, "Mia", private=True)
+    accounts.repos.add("mia/secret")
+    accounts.repos.move("Mia/net", "secret/net")
+    accounts.repos.move("Mia/net", "team/net")
+    told()
+    names = [(body["repo"]["name"], body.get("movedTo")) for _, body in receiver.got]
+    assert names == [
+        ("Mia/net", None), ("Mia/net", {"name": "team/net", "owner": {"id": "team"}}),
+    ]  # fmt: skip
+    who = sign_in(served.url, served.token("Mia", "write"))
+    rows = who.get("/-/audit.json?name=Mia&action=repository%20moved").json["rows"]
+    page = who.get("/-/namespaces/Mia/index.json").json["changes"]
+    for each in (rows, [row for row in page if row["action"] == "repository moved"]):
+        assert [row["detail"] for row in each] == ["to team/net", ""]
+    assert "mia/secret" not in who.get("/-/audit?name=Mia").body.decode()
+    owner = sign_in(served.url, served.token("admin", "write"))
+    rows = owner.get("/-/audit.json?name=Mia&action=repository%20moved").json["rows"]
+    assert [row["detail"] for row in rows] == ["to team/net", "to secret/net"]
 
 
 def test_the_newest_commit_is_told(
@@ -169,7 +199,7 @@ def test_one_that_cannot_be_told_keeps_no_other_from_it(
         return post(url, *args, **options)
 
     monkeypatch.setattr(module, "post", sends)
-    Deliveries(served.server.hub, served.url, Event()).look()
+    wait(Deliveries(served.server.hub, served.url, Event()).look())
     assert sorted(asked) == sorted(urls)
     assert len(receiver.got) == 1
     for hook in made:
@@ -178,7 +208,7 @@ def test_one_that_cannot_be_told_keeps_no_other_from_it(
 
 @pytest.mark.parametrize("host", ["a..org", f"{'a' * 70}.org"])
 def test_what_can_be_no_name_of_a_machine(host: str) -> None:
-    with pytest.raises(Unavailable, match="label"):
+    with pytest.raises(Unavailable, match="leads to no address"):
         post(f"https://{host}/", b"{}", {}, private=False)
 
 
@@ -188,7 +218,7 @@ def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:
     receiver.statuses += [500]
     deliveries = Deliveries(served.server.hub, served.url, Event())
     for _ in range(3):
-        deliveries.look()
+        wait(deliveries.look())
     assert len(receiver.got) == 1
     served.accounts.webhooks.remove(hook.id)
     with pytest.raises(UnknownName):
@@ -197,7 +227,23 @@ def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.0.0.7", "192.168.1.1", "169.254.169.254", "::1", "fe80::1%lo", "0.0.0.0"],
+    [
+        "127.0.0.1",
+        "10.0.0.7",
+        "192.168.1.1",
+        "169.254.169.254",
+        "::1",
+        "fe80::1%lo",
+        "0.0.0.0",
+        "224.0.0.1",
+        "ff0e::1",
+        "::10.0.0.7",
+        "::ffff:10.0.0.7",
+        "64:ff9b::10.0.0.7",
+        "64:ff9b:1::8.8.8.8",
+        "2002:a00:7::1",
+        "fec0::1",
+    ],
 )
 def test_the_private_network_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     asked = []
@@ -206,7 +252,7 @@ def test_the_private_network_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, ad
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr("zoo.serve.watch.outgoing.socket.getaddrinfo", look_up)
+    monkeypatch.setattr("zoo.serve.watch.outgoing.getaddrinfo", look_up)
     with pytest.raises(Unavailable, match="private network"):
         post("https://hooks.example.org/x", b"{}", {}, private=False)
     assert asked == ["hooks.example.org"]
@@ -221,6 +267,69 @@ def test_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - began < 10
     with pytest.raises(Unavailable):
         post("http://no.such.host.invalid/", b"{}", {}, private=True)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860::1", "64:ff9b::8.8.8.8"])
+def test_the_rest_of_the_world_is_reached(address: str) -> None:
+    assert outgoing._is_public(ip_address(address))
+
+
+@contextmanager
+def answering(*pieces: bytes, pause: float = 0.05) -> Iterator[int]:
+    """The port of who sends ``pieces``, the last of them again and again, whatever is asked."""
+    ended = Event()
+
+    def answer(line: socket.socket) -> None:
+        with line, suppress(OSError):
+            for piece in chain(pieces, repeat(pieces[-1])):
+                if ended.wait(pause):
+                    return
+                line.sendall(piece)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while not ended.is_set():
+                threading.Thread(target=answer, args=[server.accept()[0]]).start()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 9 + b"\r\nX-A: ", b"x" * 65536])
+def test_who_answers_without_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setattr(outgoing, "SECONDS", 1.0)
+    began = time.monotonic()
+    with answering(b"HTTP/1.1 200 OK\r\nX-A: ", piece) as port, pytest.raises(Unavailable) as told:
+        post(f"http://127.0.0.1:{port}/", b"{}", {}, private=True)
+    assert time.monotonic() - began < 5
+    assert str(port) not in str(told.value)
+
+
+def test_who_is_slow_keeps_nobody_else_waiting(served: Served, receiver: Receiver) -> None:
+    hooks, url = served.accounts.webhooks, served.url
+    token = served.token("ann", "write")
+    with answering(b"HTTP/1.1 200 OK\r\nX-A: ", b"x") as port:
+        slow = [hooks.add(f"http://127.0.0.1:{port}/", "ann", private=True) for _ in range(3)]
+        mine = hooks.add(receiver.url, "ben/quick", private=True)
+        HfApi(endpoint=url, token=token).create_repo("ann/stalls")
+        HfApi(endpoint=url, token=served.token("ben", "write")).create_repo("ben/quick")
+        deliveries, began = Deliveries(served.server.hub, url, Event()), time.monotonic()
+        deliveries.look()
+        while not receiver.got:
+            assert time.monotonic() < began + 8
+            time.sleep(0.02)
+        deliveries._ended.set()
+    for hook in (*slow, mine):
+        hooks.remove(hook.id)
 
 
 @pytest.mark.parametrize(

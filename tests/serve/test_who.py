@@ -438,6 +438,36 @@ def test_accounts_are_made_and_deleted(served: Served) -> None:
             accounts.set_level(path, level="public")
 
 
+def test_nobody_inherits_what_was_said_of_a_namespace(served: Served) -> None:
+    """What is private stays so, as what is in it does."""
+    accounts = served.accounts
+    for name in ("ida", "idaho"):
+        accounts.add(name)
+        for path, level in (
+            (name, "private"), (f"{name}/a", "public"), (f"{name}/b", "private"),
+        ):  # fmt: skip
+            accounts.set_level(path, level=level)
+            accounts.grant(path, "ann", "writer")
+            accounts.webhooks.add("https://ci.lab.org", path)
+    accounts.remove("ida")
+    given = {each.path: (each.level, dict(each.roles)) for each in accounts.rules().given()}
+    mine = {path: said for path, said in given.items() if path.partition("/")[0] == "ida"}
+    assert mine == {"ida": ("private", {}), "ida/b": ("private", {})}
+    assert given["idaho/a"] == ("public", {"ann": "writer"})
+    assert {each.path for each in accounts.webhooks.all()} == {"idaho", "idaho/a", "idaho/b"}
+    accounts.remove("idaho")
+
+
+def test_no_two_admins_delete_each_other(tmp_path: Path) -> None:
+    with closing(Accounts.of(Workspace.create(tmp_path / "zoo"))) as accounts:
+        for name in ("ada", "bob"):
+            accounts.add(name, admin=True)
+        accounts.remove("ada", by="bob")
+        with pytest.raises(Conflict, match="no admin any more"):
+            accounts.remove("bob", by="ada")
+        assert [each.name for each in accounts.all()] == ["bob"]
+
+
 def test_no_secret_is_kept_or_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     token = served.token("ann")
     with caplog.at_level(logging.DEBUG):
@@ -498,6 +528,22 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
     database.close()
     with closing(Workspace(database.root)) as again, closing(Accounts.of(again)) as accounts:
         assert [account.name for account in accounts.all()] == ["ann"]
+
+
+def test_capitals_count_in_whose_something_is(database: Workspace) -> None:
+    with closing(Accounts.of(database)) as accounts:
+        names = ("Ann/net", "Ann/net:v1", "ann/net", "Ann", "Anna/net", "ANN/x", "Ann-b/x")
+        for name in names:
+            accounts.audit.note("name made", name)
+        told = [row.name for row in accounts.audit.newest(name="Ann", limit=99)]
+        assert told == ["Ann/net", "Ann/net:v1", "Ann"]
+        told = [row.name for row in accounts.audit.rows(name="Ann/net", limit=99)]
+        assert told == ["Ann/net", "Ann/net:v1"]
+        for pattern in ("Ann/*", "ann/*", "*/prod", "?nn/x", "Anna/*"):
+            accounts.protect(pattern, on=True)
+        assert accounts.patterns_for("Ann") == ["*/prod", "?nn/x", "Ann/*"]
+        assert accounts.is_protected(Reference.parse("Ann/y"))
+        assert not accounts.is_protected(Reference.parse("Ben/y"))
 
 
 def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:

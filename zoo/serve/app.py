@@ -34,6 +34,7 @@ from zoo.serve.pages.problem import problem_page
 from zoo.serve.table import ROUTES
 from zoo.serve.watch.logs import without_secrets
 from zoo.serve.who.audit import Origin, asked_by, asked_from
+from zoo.serve.who.devices import network_of
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, Actor, governs, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import read_secret
@@ -137,7 +138,7 @@ class App:
                 with self.hub.metrics.uploads.track_inprogress():
                     return await run_sync(self._handled, *done, limiter=self._arriving)
         if route.scope != "open":  # no handler of those looks at it
-            async with self._telling.taken(asked.actor.id):
+            async with self._telling.taken(asked.actor.id or network_of(call.address)):
                 call = replace(call, body=await read_body(call.headers, receive))
         done = replace(asked, call=call), route, fields
         return await run_sync(self._handled, *done, limiter=self._answering)

@@ -95,6 +95,8 @@ def test_accounts_and_teams_are_made_and_deleted(
         ("dora", "an account 'dora' already"), ("lab", "a team 'lab' already"), ("a/b", "a/b"),
     ):  # fmt: skip
         assert said in admin.error("/-/people", do="add-user", name=wrong)
+    assert "one of: read" in admin.error("/-/people", do="add-user", name="nil", purpose="all")
+    assert "nil" not in {each.name for each in served.accounts.all()}
     assert "your own account" in admin.error("/-/people", do="remove", name="admin")
     assert "unknown account" in admin.error("/-/people", do="remove", name="lab").lower()
     admin.did("/-/people", do="remove", name="lab", kind="team")
@@ -147,6 +149,33 @@ def test_who_owns_something_says_who_may_do_what(served: Served) -> None:
     assert b"/-/access/team/net" not in sign_in(
         served.url, served.token("olga")).get("/team/net").body  # fmt: skip
     accounts.grant("team", "olga", None)
+
+
+def test_a_token_for_some_names_says_who_may_read_and_changes_nothing_else(
+    served: Served, admin: Signed
+) -> None:
+    hook = served.accounts.webhooks.add("https://ci.lab.org", "team")
+    admin.did("/-/patterns", do="protect", pattern="team/*")
+    served.accounts.grant("team", "ann", "reader")
+    who = sign_in(served.url, served.token("team", "write", only=("team",)))
+    before = served.accounts.audit.head().number
+    for path in ("/-/namespaces/team", "/-/access/team/net"):
+        for sent in (
+            {"do": "grant", "who": "ann", "role": "owner"}, {"do": "take", "who": "ann"},
+            {"do": "protect", "pattern": "team/net"}, {"do": "unprotect", "pattern": "team/*"},
+            {"do": "add-hook", "url": "https://evil.example"}, {"do": "remove-hook", "id": hook.id},
+        ):  # fmt: skip
+            got = who.send(path, **sent)
+            assert (got.status, got.code) == (403, "Forbidden"), sent
+        assert who.page(path).xpath("//main//input[@name='do']/@value") == ["level"]
+        assert who.page(path).xpath("//main//button[@name='do']/@value") == []
+    rows = served.accounts.audit.rows(after=before, limit=99)
+    assert {row.action for row in rows} <= {"refused", "token used"}
+    who.did("/-/namespaces/team", do="level", level="private")
+    who.did("/-/namespaces/team", do="level", level="")
+    admin.did("/-/patterns", do="unprotect", pattern="team/*")
+    served.accounts.grant("team", "ann", None)
+    served.accounts.webhooks.remove(hook.id)
 
 
 def test_what_one_does_not_own_looks_as_if_it_were_not_there(served: Served) -> None:

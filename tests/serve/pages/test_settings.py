@@ -60,6 +60,16 @@ def _rows(served: Served) -> list[Row]:
     return served.accounts.audit.newest(limit=99)
 
 
+def test_a_token_makes_none_that_outlasts_it(served: Served) -> None:
+    for account, path in (("ann", PATH), ("admin", PATH), ("admin", "/-/people/admin")):
+        token = served.token(account, "write", lasts=3600)
+        who = sign_in(served.url, token)
+        made = [who.secret(path, do="make", purpose="write", days=days) for days in ("", "7")]
+        kept = {each.id: each for each in served.accounts.tokens(account)}
+        for each in made:
+            assert kept[each[4:12]].expires == kept[token[4:12]].expires
+
+
 def test_what_cannot_be_is_told_in_the_form(served: Served) -> None:
     who = sign_in(served.url, served.token("ann", "write"))
     before = len(served.accounts.tokens())

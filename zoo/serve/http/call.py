@@ -9,6 +9,7 @@ from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import parse_qs
 
@@ -93,9 +94,14 @@ def trace_of(headers: Headers) -> str:
 
 
 def client_of(scope: Scope) -> str:
-    """The address that a request comes from; empty if nothing says."""
+    """The address that a request comes from; empty if nothing says, or that is none: a proxy may
+    pass on what clients write.
+    """
     client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else ""
+    try:
+        return str(ip_address(client[0])) if client else ""
+    except ValueError:
+        return ""
 
 
 def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa: A002

@@ -194,6 +194,16 @@ class Ask:
             text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
             raise Refused(refused.code, text)
 
+    def check_unlimited(self) -> None:
+        """See that the token of who asks is for all that its account may.
+
+        Raises:
+            Refused: It is not.
+        """
+        if not self.actor.unlimited:
+            text = "that takes a token to write, which is not for some names only"
+            raise Refused("Forbidden", text)
+
     def check_there(self) -> None:
         """See that the repository was neither deleted nor moved since the request came.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 
 from zoo.errors import InvalidOption, UnknownName
 from zoo.serve.http.answer import Answer, json_answer
@@ -58,15 +59,15 @@ def poll(ask: Ask) -> Answer:
     found = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
     if isinstance(found, str):
         return _error(found)
-    made = _made(ask, found)
+    made = _made(ask, found, sent["device_code"])
     if made is None:  # whoever let it in may do that no more
         return _error("access_denied")
     return Answer(headers={**made.headers, **SECRET}, body=made.body)
 
 
-def _made(ask: Ask, entry: Entry) -> Answer | None:
-    """A token that may do no more than the one by which the program was let in; where that may not
-    do all, it also ends with it. None if that one has ended.
+def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
+    """A token that may do no more than the one by which the program was let in, and lasts no
+    longer; None if that one has ended, or it was given already.
     """
     accounts = ask.hub.accounts
     by = {each.id: each for each in accounts.tokens(entry.account)}.get(entry.token)
@@ -74,24 +75,21 @@ def _made(ask: Ask, entry: Entry) -> Answer | None:
     if by is None or actor is None:
         return None
     asked_by(entry.account, entry.token)
-    purpose, lasts, ends_with = min(entry.purpose, actor.purpose, key=_rank), LONGEST, None
-    if not actor.unlimited:
-        ends_with, lasts = by.id, min(LONGEST, _left(by.expires))
+    purpose = min(entry.purpose, actor.purpose, key=_rank)
     try:
         made, secret = accounts.new_token(
-            entry.account, entry.name, purpose, only=by.only, lasts=lasts, ends_with=ends_with
-        )
+            entry.account, entry.name, purpose, only=by.only, lasts=LONGEST, by=by.id,
+            device=device,
+        )  # fmt: skip
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
     told = {"access_token": str(secret), "token_type": "bearer", "scope": made.purpose}
-    return json_answer(told | {"expires_in": int(lasts)})
+    return json_answer(told | {"expires_in": _left(str(made.expires))})
 
 
-def _left(expires: str | None) -> float:
-    """Seconds until a time, if it is one."""
-    if expires is None:
-        return LONGEST
-    return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
+def _left(expires: str) -> int:
+    """Seconds until a time, the one that goes on included."""
+    return ceil((datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds())
 
 
 def _error(code: str, text: str = "") -> Answer:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
 
@@ -21,7 +23,7 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.keep.history import MAIN
 from zoo.serve.watch.outgoing import post
 from zoo.serve.who.audit import Row
-from zoo.serve.who.may import ANYBODY, may
+from zoo.serve.who.may import ANYBODY, Actor, may
 from zoo.serve.who.webhooks import Webhook
 
 __all__ = ["Deliveries"]
@@ -32,6 +34,10 @@ ROWS = 100
 """So many rows of the audit log are looked at in one go."""
 LONGEST_PAUSE = 3600.0
 FIRST_PAUSE = 10.0
+THREADS = 16
+"""So many namespaces are told at once, each by one thread: who is slow keeps their own waiting."""
+TURN_SECONDS = 30.0
+"""After so long it is the turn of another namespace."""
 REPOS = {"repository made": "create", "repository deleted": "delete", "repository moved": "move"}
 CONTENT = ("name made", "name moved", "name deleted", "name restored")
 
@@ -42,33 +48,56 @@ class Deliveries:
     def __init__(self, hub: Hub, url: str, ended: Event) -> None:
         self._hub, self._url, self._ended = hub, url, ended
         self._next: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+        self._busy: dict[str, Future[None]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "webhooks")
 
     def work(self) -> None:
         """Tell all of them, again and again."""
-        while not self._ended.wait(LOOK_SECONDS):
-            try:
-                self.look()
-            except ZooError as error:
-                LOG.warning("webhooks are not told: %s", error)
-            except Exception:
-                LOG.exception("webhooks are not told")
+        with self._threads:
+            while not self._ended.wait(LOOK_SECONDS):
+                try:
+                    self.look()
+                except ZooError as error:
+                    LOG.warning("webhooks are not told: %s", error)
+                except Exception:
+                    LOG.exception("webhooks are not told")
 
-    def look(self) -> None:
-        """Tell each of them of what is new, unless it has failed just now."""
+    def look(self) -> list[Future[None]]:
+        """Begin to tell each of them of what is new, unless it has failed just now; what is under
+        way for the namespaces.
+        """
+        self._busy = {name: turn for name, turn in self._busy.items() if not turn.done()}
+        due: dict[str, list[Webhook]] = {}
         for hook in self._hub.accounts.webhooks.all():
             if not hook.ended and time.monotonic() >= self._next.get(hook.id, 0.0):
-                try:
-                    self._tell(hook)
-                except Exception:  # the others are told all the same
-                    LOG.exception("webhook %s is not told", hook.id)
-                    self._next[hook.id] = time.monotonic() + LONGEST_PAUSE
+                # Those for all are the admins' own.
+                due.setdefault(hook.path.partition("/")[0] or f"/{hook.id}", []).append(hook)
+        for name, hooks in due.items():
+            if name not in self._busy:
+                self._busy[name] = self._threads.submit(self._turn, hooks)
+        return [*self._busy.values()]
 
-    def _tell(self, hook: Webhook) -> None:
+    def _turn(self, hooks: list[Webhook]) -> None:
+        """Tell those of one namespace, each of a row in turn; first who has waited longest."""
+        ends = time.monotonic() + TURN_SECONDS
+        waits = sorted(hooks, key=lambda each: self._told.get(each.id, 0.0))
+        left = deque((hook, self._tell(hook)) for hook in waits)
+        while left and time.monotonic() < ends and not self._ended.is_set():
+            hook, rows = left.popleft()
+            self._told[hook.id] = time.monotonic()
+            try:
+                if next(rows, None):
+                    left.append((hook, rows))
+            except Exception:  # the others are told all the same
+                LOG.exception("webhook %s is not told", hook.id)
+                self._next[hook.id] = time.monotonic() + LONGEST_PAUSE
+
+    def _tell(self, hook: Webhook) -> Iterator[Row]:
+        """Tell one of them of a row, each time that it is asked for the next."""
         hooks, after, failures = self._hub.accounts.webhooks, hook.after, hook.failures
         rows = self._hub.accounts.audit.rows(name=hook.path, after=after, limit=ROWS)
         for row in rows:
-            if self._ended.is_set():
-                return
             if row.result == "done" and (row.action in REPOS or row.action in CONTENT):
                 status = self._sent(hook, row)
                 if not status.startswith("2"):
@@ -77,6 +106,7 @@ class Deliveries:
                     return
                 failures = 0
                 hooks.note(hook, row.number, after=row.number, status=status, failures=failures)
+                yield row
             after = row.number
         if rows:
             hooks.skip(hook, after)
@@ -106,12 +136,19 @@ class Deliveries:
             "repo": self._repo(repo),
             "webhook": {"id": hook.id, "version": 3},
         }
-        if row.action == "repository moved":
-            new = row.detail.removeprefix("to ")
+        if row.action == "repository moved" and self._may_read(hook, new := row.other):
             payload["movedTo"] = {"name": new, "owner": {"id": new.partition("/")[0]}}
         if content:
             payload["updatedRefs"] = [*self._refs(repo, tag or DEFAULT_TAG, row)]
         return payload
+
+    def _may_read(self, hook: Webhook, repo: str) -> bool:
+        """Whether the namespace that a webhook is of may read a repository."""
+        if not (namespace := hook.path.partition("/")[0]):
+            return True  # an admin has made it
+        accounts = self._hub.accounts
+        actor = accounts.actor(namespace) or Actor(name=namespace)
+        return may(actor, "read", accounts.rules().access(repo))
 
     def _repo(self, repo: str) -> dict[str, object]:
         private = not may(ANYBODY, "read", self._hub.accounts.rules().access(repo))

@@ -70,6 +70,8 @@ class AccessPage:
         holds: Bytes that it holds; None of a repository.
         newest: The number of the newest row of the audit log.
         changes: What was done last, newest first.
+        unlimited: Whether who asks has a token for all names: else they say who may read, and
+            change nothing else.
     """
 
     path: str
@@ -86,6 +88,7 @@ class AccessPage:
     holds: int | None
     newest: int
     changes: tuple[Event, ...]
+    unlimited: bool
 
 
 def look_repo(ask: Ask) -> AccessPage:
@@ -133,7 +136,7 @@ def _page(ask: Ask, path: str) -> AccessPage:
         kinds=ROLES,
         patterns=tuple(
             Pattern(pattern=each, own=_is_own(each, path))
-            for each in accounts.patterns()
+            for each in accounts.patterns_for(access.namespace)
             if _covers(each, path)
         ),
         hooks=hooks_where(ask, _within(path)),
@@ -141,6 +144,7 @@ def _page(ask: Ask, path: str) -> AccessPage:
         holds=None if "/" in path else ask.hub.room.after(path).total,
         newest=accounts.audit.head().number,
         changes=events_of(ask, path, CHANGES),
+        unlimited=ask.actor.unlimited,
     )
 
 
@@ -193,14 +197,24 @@ def _remove_hook(ask: Ask, form: Form, path: str) -> str:
     return remove_hook(ask, form, _within(path))
 
 
+def _lasting(change: Callable[[Ask, Form, str], str]) -> Callable[[Ask, Form, str], str]:
+    """A change by a token for all names alone: else what it makes would outlast it."""
+
+    def changed(ask: Ask, form: Form, path: str) -> str:
+        ask.check_unlimited()
+        return change(ask, form, path)
+
+    return changed
+
+
 CHANGE: dict[str, Callable[[Ask, Form, str], str]] = {
-    "level": _set_level,
-    "grant": _grant,
-    "take": _take,
-    "protect": _protect,
-    "unprotect": _protect,
-    "add-hook": _add_hook,
-    "remove-hook": _remove_hook,
+    "level": _set_level,  # as clients of the hub do with such tokens, too
+    "grant": _lasting(_grant),
+    "take": _lasting(_take),
+    "protect": _lasting(_protect),
+    "unprotect": _lasting(_protect),
+    "add-hook": _lasting(_add_hook),
+    "remove-hook": _lasting(_remove_hook),
 }
 
 

@@ -37,7 +37,7 @@ class Event:
         address: Where it came from; empty for who is no admin, and on the command line.
         action: What was done.
         name: With what.
-        detail: What else is to be known of it.
+        detail: What else is to be known of it; empty if it is a name that who asks may not read.
         result: ``done``, or the code of the refusal.
     """
 
@@ -103,7 +103,7 @@ def look_audit(ask: Ask) -> AuditPage:
         action=action,
         name=name,
         actions=tuple(ACTIONS) if everything else OF_NAMES,
-        rows=tuple(_event(row, everything=everything) for row in rows[:PAGE]),
+        rows=tuple(_event(ask, row) for row in rows[:PAGE]),
         older=rows[PAGE - 1].number if len(rows) > PAGE else 0,
         newest=not before,
         total=head.number if everything else 0,
@@ -114,7 +114,7 @@ def look_audit(ask: Ask) -> AuditPage:
 def events_of(ask: Ask, path: str, most: int) -> tuple[Event, ...]:
     """What was done last with what who asks owns, newest first."""
     rows = ask.hub.accounts.audit.newest(name=path, actions=OF_NAMES, limit=most)
-    return tuple(_event(row, everything=governs(ask.actor)) for row in rows[::-1])
+    return tuple(_event(ask, row) for row in rows[::-1])
 
 
 def _owns(ask: Ask, name: str) -> bool:
@@ -129,7 +129,9 @@ def _owns(ask: Ask, name: str) -> bool:
     return not ask.hub.alone and ask.may("share", path)
 
 
-def _event(row: Row, *, everything: bool) -> Event:
+def _event(ask: Ask, row: Row) -> Event:
+    everything = governs(ask.actor)
+    shown = not row.other or everything or ask.may("read", row.other)
     return Event(
         number=row.number,
         at=row.at,
@@ -138,6 +140,6 @@ def _event(row: Row, *, everything: bool) -> Event:
         address=row.address if everything else "",
         action=row.action,
         name=row.name,
-        detail=row.detail,
+        detail=row.detail if shown else "",
         result=row.result,
     )

@@ -10,13 +10,16 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.device import hash_of
 from zoo.serve.pages.form import Form
+from zoo.serve.who.accounts import check_name
 from zoo.serve.who.devices import Device, Entry, TooManyTries
-from zoo.serve.who.may import PURPOSES
+from zoo.serve.who.may import PURPOSES, Purpose
 
 __all__ = ["FORMS", "Confirm", "look_device"]
 
 LETTERS = 20
 """Of a code, with whatever is typed in between."""
+OWN = ("same-origin", "none")
+"""Where a browser says that a request came from: a page of this server, or whoever sits there."""
 UNKNOWN = "no program waits with that code: it may have expired, or have a slip"
 
 
@@ -30,7 +33,8 @@ class Confirm:
         error: Why there is none.
         purposes: What a token may be for that it is given: no more than the one by which who asks
             is signed in.
-        wants: The one of these that it asks for; the least, if it does not say.
+        wants: The one of these that it asks for, but none to write, which somebody has to choose;
+            the least, if it does not say.
         lacks: What it asks for, if that is more.
         only: The names that a token would be for; empty: all.
         ends: Whether a token would end with the one by which who asks is signed in.
@@ -59,6 +63,8 @@ def look_device(ask: Ask) -> Confirm:
         raise Refused("NotFound", "there are no accounts in your own zoo")
     if not code:
         return Confirm(code="")
+    if ask.call.method == "GET" and ask.call.headers.get("sec-fetch-site", "none") not in OWN:
+        return Confirm(code=code)  # a stranger's page would have wrong codes counted
     if (device := _found(ask, code)) is None:
         return Confirm(code=code, error=UNKNOWN)
     purposes = PURPOSES[: PURPOSES.index(ask.actor.purpose) + 1]
@@ -66,7 +72,7 @@ def look_device(ask: Ask) -> Confirm:
         code=code,
         device=device,
         purposes=purposes,
-        wants=device.wants if device.wants in purposes else purposes[0],
+        wants=_chosen(device.wants, purposes),
         lacks="" if device.wants in ("", *purposes) else device.wants,
         only=tuple(sorted(ask.actor.only)),
         ends=not ask.actor.unlimited,
@@ -74,9 +80,16 @@ def look_device(ask: Ask) -> Confirm:
     )
 
 
+def _chosen(wants: str, purposes: tuple[Purpose, ...]) -> Purpose:
+    """What is chosen unless somebody chooses something else: whoever lures them has the program
+    ask for all.
+    """
+    return purposes[:2][-1] if wants in PURPOSES[1:] else purposes[0]
+
+
 def _found(ask: Ask, code: str) -> Device | None:
     try:
-        return ask.hub.accounts.devices.find(hash_of(ask, code), ask.actor.name)
+        return ask.hub.accounts.devices.find(hash_of(ask, code), ask.actor.id)
     except TooManyTries:
         text = "too many codes were wrong: wait a quarter of an hour, and begin anew there"
         raise Refused("TooMany", text) from None
@@ -88,6 +101,7 @@ def _let_in(ask: Ask, form: Form) -> str:
     purposes = PURPOSES[: PURPOSES.index(ask.actor.purpose) + 1]
     if purpose not in purposes:
         raise InvalidOption(f"a token of yours is for one of: {', '.join(purposes)}")
+    check_name(name)
     entry = Entry(account=ask.actor.name, name=name, purpose=purpose, token=ask.actor.id)
     if not ask.hub.accounts.devices.let_in(code, entry):
         raise UnknownName("code", form.text("user_code"))

@@ -13,7 +13,7 @@ from zoo.serve.who.webhooks import MOST_FAILURES, Try, Webhook
 __all__ = ["FORMS", "Hook", "Hooks", "add_hook", "hooks_where", "look_hooks", "remove_hook"]
 
 MOST = 20
-"""Webhooks of a namespace or a repository: all are told one after the other."""
+"""Webhooks of a namespace or a repository: all of a namespace are told one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from zoo.serve.pages.form import Form
 from zoo.serve.pages.settings import Held, held_by
 from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
 from zoo.serve.who.accounts import Account, Token
+from zoo.serve.who.may import PURPOSES
 from zoo.serve.who.newcomer import add_account
 from zoo.store.capabilities import folders
 
@@ -150,8 +151,10 @@ def look_person(ask: Ask, user: str) -> Person:
 def _add_user(ask: Ask, form: Form) -> str:
     """Make an account; its first token."""
     name, accounts = form.text("name"), ask.hub.accounts
+    if (purpose := form.text("purpose") or "read") not in PURPOSES:
+        raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
     add_account(ask.hub.workspace, accounts, name, admin=form.text("admin") == "yes")
-    return str(accounts.new_token(name, "first", form.text("purpose") or "read")[1])
+    return str(accounts.new_token(name, "first", purpose)[1])
 
 
 def _add_team(ask: Ask, form: Form) -> str:
@@ -163,7 +166,7 @@ def _remove(ask: Ask, form: Form) -> str:
     name = form.text("name")
     if name == ask.actor.name:
         raise InvalidOption("that is your own account: another admin can delete it")
-    ask.hub.accounts.remove(name, team=form.text("kind") == "team")
+    ask.hub.accounts.remove(name, team=form.text("kind") == "team", by=ask.actor.name)
     return ""
 
 

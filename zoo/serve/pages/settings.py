@@ -100,8 +100,7 @@ def _check(ask: Ask) -> str:
     """
     if ask.hub.alone:
         raise Refused("NotFound", "there are no accounts in your own zoo")
-    if not ask.actor.unlimited:
-        raise Refused("Forbidden", "that takes a token to write, which is not for some names only")
+    ask.check_unlimited()
     return ask.actor.name
 
 

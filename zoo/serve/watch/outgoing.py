@@ -1,23 +1,37 @@
 """Outgoing: a request to an address that somebody has given, which must not lead into the network
-that this machine is in.
+that this machine is in, nor take long.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import ssl
 from collections.abc import Mapping
-from urllib.parse import urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError
+from http.client import HTTPConnection, HTTPException
+from io import BufferedReader, RawIOBase
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from socket import SOCK_STREAM, create_connection, getaddrinfo, socket
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from zoo.errors import Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["post"]
 
 SECONDS = 10.0
+"""All of it takes no longer, however slowly the other side sends or takes."""
+MOST = 64 * 1024
+"""Bytes of the head of an answer."""
 PORTS = {"http": 80, "https": 443}
+TARGET = "/%:@!$&'()*+,;=~?[]"
+"""What is sent as it is, beside letters and digits."""
+# Addresses that have one of IPv4 in their last 32 bits: of NAT64, and IPv4-compatible ones.
+EMBEDS = IPv6Network("64:ff9b::/96"), IPv6Network("::/96")
+LOCAL = IPv6Network("64:ff9b:1::/48")
+"""NAT64 to wherever the network likes."""
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) -> int:
@@ -27,37 +41,87 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
 
     Raises:
         Unavailable: It cannot be reached, does not answer, or is in a private network and
-            ``private`` does not allow that.
+            ``private`` does not allow that. It says no more than that: who reads it need not know
+            what this machine's network looks like.
     """
-    parts = urlsplit(url)
+    parts, ends = urlsplit(url), monotonic() + SECONDS
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = getaddrinfo(host, port, type=SOCK_STREAM)
         address = str(found[0][4][0])
     except (OSError, UnicodeError) as error:  # the latter of what can be no name of a machine
-        raise Unavailable(host, getattr(error, "strerror", None) or str(error)) from error
-    if not private and not ipaddress.ip_address(address.partition("%")[0]).is_global:
+        raise Unavailable(host, "its name leads to no address", hint="") from error
+    if not private and not _is_public(ip_address(address.partition("%")[0])):
         raise Unavailable(host, "it is in a private network", hint="")
-    pool: urllib3.HTTPConnectionPool
-    if parts.scheme == "https":
-        pool = urllib3.HTTPSConnectionPool(
-            address,
-            port,
-            timeout=SECONDS,
-            retries=False,
-            assert_hostname=host,
-            server_hostname=host,
-        )
-    else:
-        pool = urllib3.HTTPConnectionPool(address, port, timeout=SECONDS, retries=False)
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     sent = {"Host": parts.netloc, "User-Agent": "zoo", **headers}
     try:
-        with pool:
-            answer = pool.request(
-                "POST", target, body=body, headers=sent, redirect=False, preload_content=False
-            )
-            answer.close()  # what it says does not matter, and may not end
-    except (HTTPError, OSError, ValueError) as error:
-        raise Unavailable(host, str(error)[:200]) from error
-    return answer.status
+        with create_connection((address, port), _left(ends)) as line:
+            if parts.scheme == "https":
+                line = ssl.create_default_context().wrap_socket(line, server_hostname=host)
+            with line:
+                return _answered(_Line(line, ends), quote(target, safe=TARGET), body, sent)
+    except TimeoutError as error:
+        raise Unavailable(host, "it does not answer in time", hint="") from error
+    except ssl.SSLError as error:
+        raise Unavailable(host, "TLS fails, or its certificate is none for it", hint="") from error
+    except (HTTPException, OSError, ValueError) as error:
+        raise Unavailable(host, "it cannot be reached, or answers no HTTP", hint="") from error
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is in no private network, nor has an address in one for what it leads to."""
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, IPv4Address):
+        return True
+    inner = address.ipv4_mapped or address.sixtofour
+    if any(address in each for each in EMBEDS):
+        inner = IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address in LOCAL or address.is_site_local:
+        return False
+    return inner is None or _is_public(inner)
+
+
+def _answered(line: _Line, target: str, body: bytes, headers: Mapping[str, str]) -> int:
+    connection = HTTPConnection("-")  # what it is called is in the headers
+    connection.sock = line
+    connection.request("POST", target, body, dict(headers))
+    return connection.getresponse().status  # what it says does not matter, and may not end
+
+
+class _Line(RawIOBase):
+    """A connection, all of which ``ends`` at a time; as much of a socket as `http.client` needs."""
+
+    def __init__(self, line: socket, ends: float) -> None:
+        self._line, self._ends, self._came = line, ends, 0
+
+    def sendall(self, data: bytes) -> None:
+        """Send all."""
+        self._line.settimeout(_left(self._ends))
+        self._line.sendall(data)
+
+    def makefile(self, mode: str) -> BufferedReader:
+        """What comes, as a file."""
+        assert mode == "rb", mode
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        """As a file tells."""
+        return True
+
+    def readinto(self, into: WriteableBuffer) -> int:
+        """Take what comes next, of an answer that is not long."""
+        self._line.settimeout(_left(self._ends))
+        count = self._line.recv_into(into)
+        self._came += count
+        if self._came > MOST:
+            raise HTTPException
+        return count
+
+
+def _left(ends: float) -> float:
+    """Seconds until then. Raises `TimeoutError` if there are none."""
+    if (left := ends - monotonic()) <= 0:
+        raise TimeoutError
+    return left

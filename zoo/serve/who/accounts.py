@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, or_, select, update
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
@@ -17,7 +17,7 @@ from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
-from zoo.serve.who.devices import Devices
+from zoo.serve.who.devices import Devices, spend
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.quotas import Quotas
@@ -29,10 +29,12 @@ from zoo.serve.who.tokens import Secret, new_secret, read_secret
 from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
 
-__all__ = ["Account", "Accounts", "Token"]
+__all__ = ["Account", "Accounts", "Token", "check_name"]
 
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
+MOST_PATTERNS, MOST_STARS = 100, 8
+"""Patterns of a namespace, and ``*`` in each."""
 LETTERS = 100
 """Of what somebody calls a token."""
 PATTERN = re.compile(r"[\w.*?!\[\]-]{1,128}/[\w.*?!\[\]-]{1,128}(:[\w.*?!\[\]-]{1,128})?", re.ASCII)
@@ -161,11 +163,13 @@ class Accounts:
         with reading(self._engine) as connection:
             return [Account(**row._mapping) for row in connection.execute(statement)]
 
-    def remove(self, name: str, *, team: bool = False) -> None:
-        """Delete an account with its tokens, or a team; its roles, and those in its namespace.
+    def remove(self, name: str, *, team: bool = False, by: str = "") -> None:
+        """Delete an account with its tokens, or a team; its roles, and what was said of its
+        namespace, but for what is private: that stays so. Nobody who is called so later has it.
 
         Raises:
             UnknownName: There is none.
+            Conflict: ``by`` is no admin any more, who asks for it: two may delete each other.
         """
         what = "team" if team else "account"
         with writing(self._engine) as connection:
@@ -173,7 +177,13 @@ class Accounts:
             if not there or there.team != team:
                 lists = f"zoo serve {'team' if team else 'user'} lists them"
                 raise UnknownName(what, name, hint=lists)
-            connection.execute(delete(schema.role).where(schema.role.c.path == name))
+            if by and not ((asks := self._account(connection, by)) and asks.admin):
+                raise Conflict(f"{by} is no admin any more")
+            for table in (schema.role, schema.webhook, schema.level):
+                mine = or_(table.c.path == name, schema.below(table.c.path, name))
+                if table is schema.level:
+                    mine &= table.c.level != "private"
+                connection.execute(delete(table).where(mine))
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
             record(connection, f"{what} deleted", name)
 
@@ -185,24 +195,22 @@ class Accounts:
         *,
         only: tuple[str, ...] = (),
         lasts: float | None = None,
-        ends_with: str | None = None,
+        by: str = "",
+        device: str = "",
     ) -> tuple[Token, Secret]:
-        """Make a token that ``lasts`` so many seconds, or until it is revoked, or that which it
-        ``ends_with``. Nobody can read the secret again.
+        """Make a token that ``lasts`` so many seconds, or until it is revoked. One that is made
+        ``by`` another one expires no later, and ends with it unless that is for all. One for a
+        ``device`` settles that. Nobody can read the secret again.
 
         Raises:
-            UnknownName: There is no such account, or the other token has ended.
+            UnknownName: There is no such account, the other token has ended, or the device waits no
+                more.
             InvalidOption: It would be for nothing, end at once, or cannot be called so.
             InvalidReference: ``only`` names what is neither a namespace nor a repository.
         """
         if purpose not in PURPOSES:
             raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
-        if not name.isprintable() or len(name) > LETTERS:
-            raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
-        for path in only:
-            _check_path(path)
-        if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
-            raise InvalidOption("a token lasts more than no time, and less than a hundred years")
+        _check_token(name, only, lasts)
         secret, now = new_secret(), _now()
         made = Token(
             id=secret.id,
@@ -214,14 +222,15 @@ class Accounts:
             expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
-            ends_with=ends_with,
         )
-        row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
         with writing(self._engine) as connection:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
-            if ends_with and not _lasts(connection, ends_with, made.made):
-                raise UnknownName("token", ends_with)
+            if by:
+                made = _within(connection, made, by)
+            if device:
+                spend(connection, device)
+            row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
             record(connection, "token made", made.id, _told(made))
         return made, secret
@@ -362,14 +371,23 @@ class Accounts:
         with reading(self._engine) as connection:
             return list(connection.scalars(select(schema.protected).order_by("pattern")))
 
+    def patterns_for(self, namespace: str) -> list[str]:
+        """Those that may stand for names in a namespace: its own, and those for many."""
+        column = schema.protected.c.pattern
+        many = (column.contains(f"{mark}%/") for mark in "*?[")
+        which = or_(schema.below(column, namespace), *many)
+        with reading(self._engine) as connection:
+            return list(connection.scalars(select(column).where(which).order_by(column)))
+
     def protect(self, pattern: str, *, on: bool) -> None:
         """Keep names where they are once they are there, but for maintainers; or end that.
 
         Raises:
-            InvalidReference: It is no pattern.
+            InvalidReference: It is no pattern, or one that takes long to compare.
+            InvalidOption: There are too many for its namespace.
             UnknownName: It was not protected.
         """
-        if not PATTERN.fullmatch(pattern):
+        if not PATTERN.fullmatch(pattern) or pattern.count("*") > MOST_STARS:
             raise InvalidReference(
                 f"'{pattern}' stands for no names", hint="write 'team/*', '*/prod' or '*/*:v*'"
             )
@@ -377,6 +395,11 @@ class Accounts:
         which = delete(table).where(table.c.pattern == pattern)
         with writing(self._engine) as connection:
             if on:
+                namespace = pattern.partition("/")[0]
+                own = select(func.count()).where(schema.below(table.c.pattern, namespace))
+                if (connection.scalar(own) or 0) >= MOST_PATTERNS:  # each commit looks at them
+                    text = f"there are {MOST_PATTERNS} patterns for {namespace} already"
+                    raise InvalidOption(text)
                 put(connection, table, [{"pattern": pattern}], ["pattern"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("pattern", pattern, hint="zoo serve protect lists them")
@@ -384,7 +407,7 @@ class Accounts:
 
     def is_protected(self, ref: Reference) -> bool:
         """Whether a pattern stands for a name."""
-        return any(fits(pattern, ref) for pattern in self.patterns())
+        return any(fits(pattern, ref) for pattern in self.patterns_for(ref.namespace))
 
     def _account(self, connection: Connection, name: str) -> Account | None:
         statement = select(schema.account).where(schema.account.c.name == name)
@@ -406,12 +429,35 @@ def _check_path(path: str) -> None:
         check_namespace(namespace)
 
 
-def _lasts(connection: Connection, token_id: str, now: str) -> bool:
-    """Whether a token has not ended."""
+def check_name(name: str) -> None:
+    """See that a token can be called so.
+
+    Raises:
+        InvalidOption: It cannot.
+    """
+    if not name.isprintable() or len(name) > LETTERS:
+        raise InvalidOption(f"the name of a token has at most {LETTERS} letters, in one line")
+
+
+def _check_token(name: str, only: tuple[str, ...], lasts: float | None) -> None:
+    """See that there can be such a token."""
+    check_name(name)
+    for path in only:
+        _check_path(path)
+    if lasts is not None and not 0 < lasts < 100 * 365 * 86400:
+        raise InvalidOption("a token lasts more than no time, and less than a hundred years")
+
+
+def _within(connection: Connection, made: Token, by: str) -> Token:
+    """A token as one may make it that has not ended. Raises `UnknownName` if it has."""
     table = schema.token
-    which = select(table.c.expires).where(table.c.id == token_id, table.c.revoked.is_(None))
+    which = select(table).where(table.c.id == by, table.c.revoked.is_(None))
     row = connection.execute(which).one_or_none()
-    return row is not None and (row.expires is None or row.expires > now)
+    if row is None or (row.expires and row.expires <= made.made):
+        raise UnknownName("token", by)
+    expires = min((each for each in (made.expires, row.expires) if each), default=None)
+    ends_with = None if row.purpose == "write" and not row.only else by
+    return replace(made, expires=expires, ends_with=ends_with)
 
 
 def _told(token: Token) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
-from sqlalchemy import Connection, Engine, Select, insert, select
+from sqlalchemy import Connection, Engine, Select, insert, or_, select
 
 from zoo import config
 from zoo.domain.progress import clean
@@ -68,6 +68,8 @@ ACTIONS: Mapping[str, str] = {
     "refused": "a token that is none, or what its account may not do",
 }
 """What is told, and what it means; the page has the table."""
+OTHERS: Mapping[str, str] = {"repository moved": "to ", "rules copied": "from "}
+"""Actions of which the detail is another name, behind a word."""
 NOTHING = "0" * 64
 """What the first row has for the hash of the row before."""
 TABLE = schema.audit
@@ -121,6 +123,12 @@ class Row(Result):
     request: str
     before: str
     hash: str
+
+    @property
+    def other(self) -> str:
+        """The other name that the detail tells of, which not all may read who may read this one."""
+        begin = OTHERS.get(self.action)
+        return self.detail.removeprefix(begin) if begin else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +305,8 @@ def _chosen(
     if actions:
         statement = statement.where(TABLE.c.action.in_(actions))
     if name:
-        below = [TABLE.c.name.startswith(f"{name}{mark}", autoescape=True) for mark in "/:"]
-        statement = statement.where((TABLE.c.name == name) | below[0] | below[1])
+        inside = (schema.below(TABLE.c.name, name, mark) for mark in "/:")
+        statement = statement.where(or_(TABLE.c.name == name, *inside))
     return statement
 
 

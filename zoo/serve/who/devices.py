@@ -12,17 +12,30 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from time import time_ns
 
-from sqlalchemy import ColumnElement, Engine, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from zoo.domain.progress import clean
+from zoo.errors import UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 
-__all__ = ["LASTS", "MOST_TRIES", "PAUSE", "Device", "Devices", "Entry", "TooManyTries", "new_code"]
+__all__ = [
+    "LASTS",
+    "MOST_TRIES",
+    "PAUSE",
+    "Device",
+    "Devices",
+    "Entry",
+    "TooManyTries",
+    "network_of",
+    "new_code",
+    "spend",
+]
 
 TABLE, TRIED = schema.device, schema.tried
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
@@ -35,11 +48,12 @@ SLACK_MS = 500
 MOST, MOST_OF_ADDRESS = 5_000, 60
 """Programs that wait at once, and those at one address."""
 MOST_TRIES = 5
-"""Wrong codes of one account in `LASTS`."""
+"""Wrong codes of one token in `LASTS`."""
 LONGEST_PAUSE = 60_000
 """Milliseconds; it does not grow any further."""
 LONGEST = 200
-WAITS, LET_IN, REFUSED = "", "let in", "refused"
+WAITS, LET_IN, REFUSED, OVER = "", "let in", "refused", "over"
+"""Of a program; one that is over has its token, or knows that it gets none."""
 
 
 class TooManyTries(Exception):
@@ -89,7 +103,8 @@ class Devices:
 
     def begin(self, code: str, *, client: str, address: str, wants: str) -> str | None:
         """Let a program wait, for which people type what has the hash ``code``; the code that it
-        asks with. None if too many do.
+        asks with. None if too many do at that address, or in its network of IPv6. Where too many do
+        in all, the network with most of them loses its oldest.
         """
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         row = {
@@ -98,36 +113,40 @@ class Devices:
             "pause": PAUSE * 1000, "state": WAITS, "account": None, "token": None, "purpose": "",
             "name": "",
         }  # fmt: skip
-        waits = select(func.count()).select_from(TABLE).where(TABLE.c.expires > _text(now))
         with reading(self._engine) as connection:  # who is told no keeps nobody waiting
-            here = connection.scalar(waits.where(TABLE.c.address == address)) or 0
-            if here >= MOST_OF_ADDRESS or (connection.scalar(waits) or 0) >= MOST:
-                return None
+            waiting = _networks(connection, now)
+        if len(waiting.get(network_of(address), ())) >= MOST_OF_ADDRESS:
+            return None
         with writing(self._engine) as connection:
+            if sum(map(len, waiting.values())) >= MOST:
+                oldest = max(waiting.values(), key=len)[0]
+                connection.execute(delete(TABLE).where(TABLE.c.digest == oldest))
             # For as long again, who asks is told that it has expired.
             connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
             connection.execute(insert(TABLE), row)
         return secret
 
-    def find(self, code: str, account: str) -> Device | None:
+    def find(self, code: str, token: str) -> Device | None:
         """The program that waits and shows what has that hash; None if none does, which counts as
-        a wrong code of the account that asks.
+        a wrong code of the token that asks, unless it was right before.
 
         Raises:
-            TooManyTries: It has given too many.
+            TooManyTries: Too many were wrong.
         """
         now = datetime.now(UTC)
         columns = TABLE.c.client, TABLE.c.address, TABLE.c.wants, TABLE.c.expires
         with writing(self._engine) as connection:  # so that nobody tries many at once
             connection.execute(delete(TRIED).where(TRIED.c.until <= _text(now)))
-            count = select(TRIED.c.count).where(TRIED.c.who == account)
+            count = select(TRIED.c.count).where(TRIED.c.who == token)
             wrong = connection.scalar(count) or 0
             if wrong >= MOST_TRIES:
                 raise TooManyTries
             if row := connection.execute(select(*columns).where(*_waiting(code))).first():
                 return Device(**row._mapping)
+            if connection.execute(select(TABLE.c.digest).where(TABLE.c.code == code)).first():
+                return None
             until = _text(now + LASTS)
-            tried = {"who": account, "count": wrong + 1, "until": until}
+            tried = {"who": token, "count": wrong + 1, "until": until}
             put(connection, TRIED, [tried], ["count", "until"])
         return None
 
@@ -154,13 +173,15 @@ class Devices:
         return True
 
     def poll(self, secret: str) -> Entry | str:
-        """What a program is let in with, once: it is forgotten then. Else the error of RFC 8628
-        that says why not, or not yet.
+        """What a program is let in with, until it has its token. Else the error of RFC 8628 that
+        says why not, or not yet.
         """
         which, at = TABLE.c.digest == _digest(secret), time_ns() // 1_000_000
         with reading(self._engine) as connection:  # who only asks all the time has nobody wait
             row = connection.execute(select(TABLE).where(which)).first()
-        if row and row.pause >= LONGEST_PAUSE and at < row.next:
+        if row is None or row.state == OVER:
+            return "invalid_grant"
+        if row.pause >= LONGEST_PAUSE and at < row.next:
             return "slow_down"
         with writing(self._engine) as connection:
             row = connection.execute(select(TABLE).where(which)).first()
@@ -176,10 +197,36 @@ class Devices:
                 return "slow_down"
             if row.state == WAITS:
                 return "authorization_pending"
-            connection.execute(delete(TABLE).where(which))
-        if row.state == REFUSED:
-            return "access_denied"
+            if row.state == REFUSED:
+                connection.execute(update(TABLE).where(which).values(state=OVER))
+                return "access_denied"
         return Entry(account=row.account, name=row.name, purpose=row.purpose, token=row.token)
+
+
+def spend(connection: Connection, secret: str) -> None:
+    """Note that a program which was let in gets its token, in the transaction that makes it.
+
+    Raises:
+        UnknownName: It has one, or was not let in.
+    """
+    which = TABLE.c.digest == _digest(secret), TABLE.c.state == LET_IN
+    if not connection.execute(update(TABLE).where(*which).values(state=OVER)).rowcount:
+        raise UnknownName("device", "of that code")
+
+
+def network_of(address: str) -> str:
+    """Where somebody is who may have more addresses than this one: with IPv6 all of a /64."""
+    return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
+
+
+def _networks(connection: Connection, now: datetime) -> dict[str, list[str]]:
+    """The programs that wait in each network, the oldest first."""
+    found: dict[str, list[str]] = {}
+    columns = TABLE.c.address, TABLE.c.digest
+    waits = (TABLE.c.expires > _text(now)) & (TABLE.c.state != OVER)
+    for row in connection.execute(select(*columns).where(waits).order_by(TABLE.c.expires)):
+        found.setdefault(network_of(row.address), []).append(row.digest)
+    return found
 
 
 def _waiting(code: str) -> tuple[ColumnElement[bool], ...]:

@@ -14,6 +14,7 @@ __all__ = [
     "account",
     "attempt",
     "audit",
+    "below",
     "device",
     "document",
     "followed",
@@ -37,6 +38,12 @@ VERSION_TABLE = "serve_version"
 metadata = sa.MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
 )
+
+
+def below(column: sa.ColumnElement[str], path: str, mark: str = "/") -> sa.ColumnElement[bool]:
+    """Whether a text begins with a path and the mark; capitals count, unlike for ``LIKE``."""
+    return (column >= f"{path}{mark}") & (column < f"{path}{chr(ord(mark) + 1)}")
+
 
 account = sa.Table(
     "account",
