@@ -73,6 +73,11 @@ def form_route(
 
     errors = ("BadRequest", *(("RepoNotFound",) if scope == "share" else ()), *errors)
     return Route(
-        method="POST", path=path, scope=scope, handler=send, errors=errors, summary=summary,
+        method="POST",
+        path=path,
+        scope=scope,
+        handler=send,
+        errors=errors,
+        summary=summary,
         page=True,
-    )  # fmt: skip
+    )

@@ -102,8 +102,9 @@ def look_people(ask: Ask) -> People:
             tokens.setdefault(each.account, []).append(each)
     roles: dict[str, Mapping[str, str]] = {given.path: given.roles for given in ask.rules.given()}
     everybody = ask.hub.accounts.all()
-    users, teams = ([e for e in everybody if query in e.name and e.team == is_team]
-                    for is_team in (False, True))  # fmt: skip
+    users, teams = (
+        [e for e in everybody if query in e.name and e.team == is_team] for is_team in (False, True)
+    )
     named = {each.name for each in everybody}
     others = sorted(each for each in _namespaces(ask, roles) - named if query in each)
     return People(
