@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes.adapters import adapted
 from fakes.hub_zoo import make_zoo, repository
 from fakes.program import zoo as program
 from fakes.served import Served, serving
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 
 import zoo
-from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.adapter import MERGED_FILE, without_adapter
+from zoo.domain.manifest import FOUND, Manifest, Parent
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
+from zoo.exchange.commit import new_checkpoint
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopter import Adopter
+from zoo.store.files import add_weights
 from zoo.transfer.sync import pull
 from zoo.workspace import Workspace
 
@@ -92,6 +98,43 @@ def test_a_fine_tune_is_found_with_its_parent(
     api.upload_file(path_or_fileobj=b"# Ours\n", path_in_repo="README.md", repo_id="ann/mine")
     assert waited(served, "ann/mine", 0) == manifest
     assert len(api.list_repo_commits("ann/mine")) == 2
+
+
+def test_a_merged_adapter_is_no_child_of_its_child(
+    served: Served, at_once: None, tmp_path: Path
+) -> None:
+    """Its folder states a parent; without that it is found. What went on from it is none."""
+    with zoo.open(served.root) as opened:
+        adapted(opened.workspace, "team/net", "team/lora", under="layer3")
+        digest = opened.workspace.names.resolve("team/lora")[1]
+        known, state = (
+            opened.workspace.store.manifest(digest),
+            opened.load("team/lora").state_dict(),
+        )
+        state["bn1.bias"] = state["bn1.bias"] + 1
+        parent = Parent(manifest=digest, relation="finetune", ref="team/lora")
+        with new_checkpoint(opened.workspace, Reference.parse("team/biased"), "test") as new:
+            save_file(state, Path(new.scratch) / MERGED_FILE)
+            path = Path(new.scratch) / MERGED_FILE
+            weights = add_weights(opened.workspace.store, path, name=MERGED_FILE)
+            whole = replace(without_adapter(known).descending(known, parent), weights=(weights,))
+            new.commit(whole)
+        done = opened.export("team/lora", tmp_path / "lora").files
+    files = {path.name: path.read_bytes() for path in done}
+    config = json.loads(files["config.json"])
+    assert config["zoo"]["record"]["parent"]["ref"] == "team/net"
+    send(served, "ann/stated", files)
+    stated = waited(served, "ann/stated")
+    assert [(each.ref, each.relation) for each in stated.parents] == [("team/net", "finetune")]
+    del config["zoo"]["record"]["parent"]
+    send(served, "ann/found", {**files, "config.json": json.dumps(config).encode()})
+    found = waited(served, "ann/found")
+    assert [(each.ref, each.relation) for each in found.parents] == [("team/net", FOUND)]
+    served.accounts.set_level("team", level="private")
+    send(served, "ann/alone", files)
+    alone = waited(served, "ann/alone")
+    assert not alone.parents
+    assert "parent" not in alone.provenance
 
 
 def test_a_name_has_one_digest_whoever_tells_it(
