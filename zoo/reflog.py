@@ -12,6 +12,7 @@ from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
 
 __all__ = [
+    "append_adoption",
     "append_after",
     "append_deletion",
     "append_deprecation",
@@ -58,6 +59,19 @@ def append_after(
         if note or newest is None or newest.deleted or newest.manifest != digest:
             raise
         return newest  # somebody else has done the same meanwhile
+
+
+def append_adoption(
+    store: Store, current: RefEntry, ref: Reference, digest: Digest, why: str
+) -> RefEntry:
+    """Point a ref of a store, whose newest entry is ``current``, at the same files with their
+    checkpoint: it stays as protected, and as deprecated, as it is.
+
+    Raises:
+        Conflict: Someone else moved the ref meanwhile, or a prune is under way.
+    """
+    protected, deprecated = current.protected, current.deprecated
+    return _append(store, ref, current, digest, why, protected=protected, deprecated=deprecated)
 
 
 def append_deletion(

@@ -264,6 +264,40 @@ def test_what_was_left_is_done_when_the_server_starts_again(
         assert waited(again, "ann/mine").parents
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_said_of_a_name_meanwhile_stays(
+    served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Protected, deprecated and tagged, it gets its checkpoint all the same."""
+    wanted: list[tuple[Wanted, str]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Adopter, "ask", lambda _, *asked: wanted.append(asked))
+        send(served, "ann/mine", fine_tune())
+    workspace, ref = served.server.hub.workspace, Reference.parse("ann/mine")
+    sent = workspace.store.read_ref(ref)
+    assert sent
+    tag, other = (Reference.parse(name) for name in ("ann/mine:v1", "ann/mine:v2"))
+    workspace.move(tag, sent.manifest, "tag")
+    workspace.move(other, workspace.names.resolve("team/net")[1], "tag")
+    workspace.deprecate(ref, "too old")
+    workspace.protect(ref, on=True)
+    if restarted:
+        adopt_what_is_left(served.server.hub)
+    else:
+        served.server.hub.adopter.ask(*wanted[0])
+    assert waited(served, "ann/mine").parents
+    served.server.hub.adopter.close()
+    entry, tagged = workspace.store.read_ref(ref), workspace.store.read_ref(tag)
+    assert entry
+    assert tagged
+    assert (entry.why, entry.protected, entry.deprecated) == ("adopt", True, "too old")
+    assert (entry.by, tagged.manifest) == ("ann", entry.manifest)
+    assert not tagged.protected
+    left = workspace.store.read_ref(other)
+    assert left
+    assert left.why == "tag", "it has another checkpoint"
+
+
 @pytest.mark.long
 def test_a_process_of_its_own_does_it(served: Served) -> None:
     send(served, "ann/mine", fine_tune())
