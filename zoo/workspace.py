@@ -38,7 +38,7 @@ from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
-from zoo.store.manifests import checkpoint_of
+from zoo.store.manifests import told
 from zoo.store.refs import MARKER
 from zoo.trust import Trust
 
@@ -260,9 +260,7 @@ class Workspace:
         the stores ``elsewhere``, that of the checkpoint that it has; of files only, its own.
         """
         if self.registry.unknown([digest]):  # it has checkpoints only
-            for store in (self.store, *elsewhere):
-                with suppress(ZooError, OSError):
-                    return checkpoint_of(store, digest, [self.store]) or digest
+            return told(digest, [self.store, *elsewhere])
         return digest
 
     def told_entry(self, entry: RefEntry, *elsewhere: Store) -> RefEntry:

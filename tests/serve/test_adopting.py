@@ -26,6 +26,7 @@ from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
 from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.identifying import file_keys
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopter import Adopter
@@ -171,6 +172,17 @@ def test_a_name_has_one_digest_whoever_tells_it(
     ):
         entry = told(*sent)
         assert (entry["manifest"], entry.get("previous") or digest) == (digest, digest)
+    program("protect", "ann/mine").done()
+    program("delete", "ann/mine", "--yes").refused("is protected", f"it is now {digest}")
+    program("protect", "--off", "ann/mine").done()
+    # What is here came by no pull, and what is there was never here.
+    program("tag", "ann/mine", "ann/new").done()
+    program("push", "ann/new", "--to", "../store").done()
+    make_zoo(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    program("tag", "team/net", "ann/new").done()
+    program("push", "ann/new", "--to", "../store").refused(f"it is now {digest}")
+    monkeypatch.chdir(tmp_path / "theirs")
     # All that was sent goes along.
     snapshot = Workspace(tmp_path / "theirs").store.read_ref(Reference.parse("bob/it"))
     assert snapshot
@@ -182,6 +194,24 @@ def test_a_name_has_one_digest_whoever_tells_it(
     assert (again["manifest"], again["moved_from"]) == (digest, None)
     then = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     assert told("tag", "ann/mine", "ann/old", "--at", then)["manifest"] == digest
+
+
+def test_of_the_same_weights_the_one_named_first_is_told_first(
+    served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its name points at all files that were sent; by the command and by the page."""
+    send(served, "ann/zebra", fine_tune())
+    manifest, workspace = waited(served, "ann/zebra"), served.server.hub.workspace
+    monkeypatch.setattr("zoo.reflog.now", lambda: "2099-01-01T00:00:00Z")
+    workspace.commit(replace(manifest, license="mit"), Reference.parse("ann/ape"), "test")
+    path = tmp_path / "it.safetensors"
+    path.write_bytes(fine_tune()["model.safetensors"])
+    with zoo.open(served.root) as opened:
+        told = [each.name for each in opened.identify(path).matches]
+    assert told[:2] == ["ann/zebra", "ann/ape"]
+    keys = json.dumps(file_keys(path).to_json()).encode()
+    got = served.ask("/-/identify.json", "POST", token=served.token("ann"), body=keys)
+    assert [each["name"] for each in got.json["matches"]] == told
 
 
 def test_nothing_private_is_told(served: Served, at_once: None) -> None:
