@@ -23,7 +23,7 @@ from zoo.errors import (
 )
 from zoo.store import Store
 from zoo.store.listing import read_one
-from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any
+from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any, told
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
@@ -200,8 +200,9 @@ class Names:
         has = checkpoint_of(self._store, digest) if digest else None
         if has and ref.path in {each.path for each in self._registry().refs_of(has)}:
             return
+        now = told(newest.manifest, [self._store])
         raise Conflict(
-            f"{ref} is another checkpoint here, {newest.manifest.short}, and the new one does not "
+            f"{ref} is another checkpoint here, {now.short}, and the new one does not "
             "derive from it",
             hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
             f"{ref} keeps what it was)",
@@ -221,8 +222,9 @@ class Names:
             return
         log = self._store.history(ref)
         if log and not log[-1].deleted and digest not in {entry.manifest for entry in log}:
+            now = told(log[-1].manifest, [self._store])
             raise Conflict(
-                f"{ref} is {log[-1].manifest.short} here, and would become other files",
+                f"{ref} is {now.short} here, and would become other files",
                 hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
                 f"{ref} keeps what it was)",
             )

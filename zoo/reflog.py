@@ -10,8 +10,10 @@ from zoo.domain.history import RENAMED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
+from zoo.store.manifests import told
 
 __all__ = [
+    "append_adoption",
     "append_after",
     "append_deletion",
     "append_deprecation",
@@ -50,7 +52,7 @@ def append_after(
         and note in ("", current.note)
     ):
         return current
-    check_movable(ref, current)
+    check_movable(store, ref, current)
     try:
         return _append(store, ref, current, digest, why, note=note)
     except Conflict:
@@ -58,6 +60,19 @@ def append_after(
         if note or newest is None or newest.deleted or newest.manifest != digest:
             raise
         return newest  # somebody else has done the same meanwhile
+
+
+def append_adoption(
+    store: Store, current: RefEntry, ref: Reference, digest: Digest, why: str
+) -> RefEntry:
+    """Point a ref of a store, whose newest entry is ``current``, at the same files with their
+    checkpoint: it stays as protected, and as deprecated, as it is.
+
+    Raises:
+        Conflict: Someone else moved the ref meanwhile, or a prune is under way.
+    """
+    protected, deprecated = current.protected, current.deprecated
+    return _append(store, ref, current, digest, why, protected=protected, deprecated=deprecated)
 
 
 def append_deletion(
@@ -79,7 +94,7 @@ def append_deletion(
     # What was told of it may name the checkpoint of a snapshot: what is kept is what is there.
     seen = newest if of and newest and newest.number == of.number else of
     current = seen or _present(store, ref)
-    check_movable(ref, current)
+    check_movable(store, ref, current)
     return _append(store, ref, current, current.manifest, why, deleted=True)
 
 
@@ -148,15 +163,15 @@ def _present(store: Store, ref: Reference) -> RefEntry:
     return current
 
 
-def check_movable(ref: Reference, current: RefEntry | None, where: str = "") -> None:
-    """See that ``ref``, whose newest entry here, or at the remote ``where``, is ``current``, may be
-    moved.
+def check_movable(store: Store, ref: Reference, current: RefEntry | None, where: str = "") -> None:
+    """See that ``ref``, whose newest entry in the ``store`` here, or of the remote ``where``, is
+    ``current``, may be moved.
 
     Raises:
         Protected: It may not.
     """
     if current and current.protected:
-        raise Protected(str(ref), str(current.manifest), where)
+        raise Protected(str(ref), str(told(current.manifest, [store])), where)
 
 
 def _append(
@@ -186,5 +201,11 @@ def _append(
         deprecated=deprecated,
     )
     with store.upload():  # else a prune could take the entry for a leftover while it is written
-        store.append_ref(ref, entry)
+        try:
+            store.append_ref(ref, entry)
+        except Conflict as error:
+            if not error.current:
+                raise
+            newest = told(Digest.parse(error.current), [store])
+            raise Conflict(error.what, str(newest)) from None
     return entry

@@ -26,6 +26,7 @@ from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
 from zoo.names import Names
 from zoo.reflog import (
+    append_adoption,
     append_after,
     append_deletion,
     append_deprecation,
@@ -37,7 +38,7 @@ from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
-from zoo.store.manifests import checkpoint_of
+from zoo.store.manifests import told
 from zoo.store.refs import MARKER
 from zoo.trust import Trust
 
@@ -241,14 +242,25 @@ class Workspace:
             with self.index.noted(ref):
                 return append_after(self.store, current, ref, digest, why, note)
 
+    def adopt(self, ref: Reference, current: RefEntry, digest: Digest, why: str) -> RefEntry:
+        """Point ``ref``, whose newest entry is ``current``, at the same files with their
+        checkpoint, and index that; all that is said of the name stays.
+
+        Raises:
+            Conflict: Someone else moved the ref meanwhile, or a prune is under way.
+        """
+        self.registry.check_writable()
+        with self.store.upload():
+            self.index.add_checkpoint(digest)
+            with self.index.noted(ref):
+                return append_adoption(self.store, current, ref, digest, why)
+
     def told(self, digest: Digest, *elsewhere: Store) -> Digest:
         """The digest that users are told of what a name points at: of a snapshot here, or in one of
         the stores ``elsewhere``, that of the checkpoint that it has; of files only, its own.
         """
         if self.registry.unknown([digest]):  # it has checkpoints only
-            for store in (self.store, *elsewhere):
-                with suppress(ZooError, OSError):
-                    return checkpoint_of(store, digest, [self.store]) or digest
+            return told(digest, [self.store, *elsewhere])
         return digest
 
     def told_entry(self, entry: RefEntry, *elsewhere: Store) -> RefEntry:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes.adapters import adapted
 from fakes.hub_zoo import make_zoo, repository
 from fakes.program import zoo as program
 from fakes.served import Served, serving
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 
 import zoo
-from zoo.domain.manifest import FOUND, Manifest
+from zoo.domain.adapter import MERGED_FILE, without_adapter
+from zoo.domain.manifest import FOUND, Manifest, Parent
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
+from zoo.exchange.commit import new_checkpoint
+from zoo.exchange.identifying import file_keys
 from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.keep.adopt import Adopted, Wanted, adopted
 from zoo.serve.keep.adopter import Adopter
+from zoo.store.files import add_weights
 from zoo.transfer.sync import pull
 from zoo.workspace import Workspace
 
@@ -94,6 +101,43 @@ def test_a_fine_tune_is_found_with_its_parent(
     assert len(api.list_repo_commits("ann/mine")) == 2
 
 
+def test_a_merged_adapter_is_no_child_of_its_child(
+    served: Served, at_once: None, tmp_path: Path
+) -> None:
+    """Its folder states a parent; without that it is found. What went on from it is none."""
+    with zoo.open(served.root) as opened:
+        adapted(opened.workspace, "team/net", "team/lora", under="layer3")
+        digest = opened.workspace.names.resolve("team/lora")[1]
+        known, state = (
+            opened.workspace.store.manifest(digest),
+            opened.load("team/lora").state_dict(),
+        )
+        state["bn1.bias"] = state["bn1.bias"] + 1
+        parent = Parent(manifest=digest, relation="finetune", ref="team/lora")
+        with new_checkpoint(opened.workspace, Reference.parse("team/biased"), "test") as new:
+            save_file(state, Path(new.scratch) / MERGED_FILE)
+            path = Path(new.scratch) / MERGED_FILE
+            weights = add_weights(opened.workspace.store, path, name=MERGED_FILE)
+            whole = replace(without_adapter(known).descending(known, parent), weights=(weights,))
+            new.commit(whole)
+        done = opened.export("team/lora", tmp_path / "lora").files
+    files = {path.name: path.read_bytes() for path in done}
+    config = json.loads(files["config.json"])
+    assert config["zoo"]["record"]["parent"]["ref"] == "team/net"
+    send(served, "ann/stated", files)
+    stated = waited(served, "ann/stated")
+    assert [(each.ref, each.relation) for each in stated.parents] == [("team/net", "finetune")]
+    del config["zoo"]["record"]["parent"]
+    send(served, "ann/found", {**files, "config.json": json.dumps(config).encode()})
+    found = waited(served, "ann/found")
+    assert [(each.ref, each.relation) for each in found.parents] == [("team/net", FOUND)]
+    served.accounts.set_level("team", level="private")
+    send(served, "ann/alone", files)
+    alone = waited(served, "ann/alone")
+    assert not alone.parents
+    assert "parent" not in alone.provenance
+
+
 def test_a_name_has_one_digest_whoever_tells_it(
     served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +172,17 @@ def test_a_name_has_one_digest_whoever_tells_it(
     ):
         entry = told(*sent)
         assert (entry["manifest"], entry.get("previous") or digest) == (digest, digest)
+    program("protect", "ann/mine").done()
+    program("delete", "ann/mine", "--yes").refused("is protected", f"it is now {digest}")
+    program("protect", "--off", "ann/mine").done()
+    # What is here came by no pull, and what is there was never here.
+    program("tag", "ann/mine", "ann/new").done()
+    program("push", "ann/new", "--to", "../store").done()
+    make_zoo(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    program("tag", "team/net", "ann/new").done()
+    program("push", "ann/new", "--to", "../store").refused(f"it is now {digest}")
+    monkeypatch.chdir(tmp_path / "theirs")
     # All that was sent goes along.
     snapshot = Workspace(tmp_path / "theirs").store.read_ref(Reference.parse("bob/it"))
     assert snapshot
@@ -139,6 +194,24 @@ def test_a_name_has_one_digest_whoever_tells_it(
     assert (again["manifest"], again["moved_from"]) == (digest, None)
     then = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     assert told("tag", "ann/mine", "ann/old", "--at", then)["manifest"] == digest
+
+
+def test_of_the_same_weights_the_one_named_first_is_told_first(
+    served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its name points at all files that were sent; by the command and by the page."""
+    send(served, "ann/zebra", fine_tune())
+    manifest, workspace = waited(served, "ann/zebra"), served.server.hub.workspace
+    monkeypatch.setattr("zoo.reflog.now", lambda: "2099-01-01T00:00:00Z")
+    workspace.commit(replace(manifest, license="mit"), Reference.parse("ann/ape"), "test")
+    path = tmp_path / "it.safetensors"
+    path.write_bytes(fine_tune()["model.safetensors"])
+    with zoo.open(served.root) as opened:
+        told = [each.name for each in opened.identify(path).matches]
+    assert told[:2] == ["ann/zebra", "ann/ape"]
+    keys = json.dumps(file_keys(path).to_json()).encode()
+    got = served.ask("/-/identify.json", "POST", token=served.token("ann"), body=keys)
+    assert [each["name"] for each in got.json["matches"]] == told
 
 
 def test_nothing_private_is_told(served: Served, at_once: None) -> None:
@@ -219,6 +292,40 @@ def test_what_was_left_is_done_when_the_server_starts_again(
         send(served, "ann/files", {"README.md": b"hello"})
     with serving(served.root) as again:
         assert waited(again, "ann/mine").parents
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_said_of_a_name_meanwhile_stays(
+    served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Protected, deprecated and tagged, it gets its checkpoint all the same."""
+    wanted: list[tuple[Wanted, str]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Adopter, "ask", lambda _, *asked: wanted.append(asked))
+        send(served, "ann/mine", fine_tune())
+    workspace, ref = served.server.hub.workspace, Reference.parse("ann/mine")
+    sent = workspace.store.read_ref(ref)
+    assert sent
+    tag, other = (Reference.parse(name) for name in ("ann/mine:v1", "ann/mine:v2"))
+    workspace.move(tag, sent.manifest, "tag")
+    workspace.move(other, workspace.names.resolve("team/net")[1], "tag")
+    workspace.deprecate(ref, "too old")
+    workspace.protect(ref, on=True)
+    if restarted:
+        adopt_what_is_left(served.server.hub)
+    else:
+        served.server.hub.adopter.ask(*wanted[0])
+    assert waited(served, "ann/mine").parents
+    served.server.hub.adopter.close()
+    entry, tagged = workspace.store.read_ref(ref), workspace.store.read_ref(tag)
+    assert entry
+    assert tagged
+    assert (entry.why, entry.protected, entry.deprecated) == ("adopt", True, "too old")
+    assert (entry.by, tagged.manifest) == ("ann", entry.manifest)
+    assert not tagged.protected
+    left = workspace.store.read_ref(other)
+    assert left
+    assert left.why == "tag", "it has another checkpoint"
 
 
 @pytest.mark.long

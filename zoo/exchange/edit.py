@@ -117,7 +117,7 @@ def _told(
 
 
 def _check_own(workspace: Workspace, ref: Reference) -> None:
-    check_movable(ref, workspace.store.read_ref(ref))
+    check_movable(workspace.store, ref, workspace.store.read_ref(ref))
     try:
         workspace.names.check_free(ref)
     except Conflict as error:

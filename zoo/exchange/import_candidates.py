@@ -103,7 +103,8 @@ def candidates_of_folder(
         others = {folder / name for name in there} - {*(several or [path])}
         kept = [*sorted(file for file in others if _belongs(file, layout)), *_files(options)]
         architecture = layout.network.architecture
-        layout = _recorded(layout, several or [path], options)
+        asked = {} if origin.from_plan.seen is not None else options  # no user has asked
+        layout = _recorded(layout, several or [path], asked)
         mine = replace(origin, plugin=layout.plugin, layout=layout, architecture=architecture)
         candidates.append(
             ImportCandidate(path=path, origin=mine, parts=tuple(several), files=tuple(kept)),

@@ -468,7 +468,10 @@ def _of_others(
     record = origin.layout.record if origin.layout else None
     if record and record.parent and record.parent.manifest in seen:
         manifest, _ = proven(workspace, manifest, record)
-        checked = replace(checked, manifest=manifest)
+    elif manifest.parents:  # whether it is here is not told
+        said = {key: text for key, text in manifest.provenance.items() if key != "parent"}
+        manifest = replace(manifest, parents=(), provenance=said)
+    checked = replace(checked, manifest=manifest)
     whole, report = checked.resolved()
     if whole.parents or origin.find is None:
         return whole, report

@@ -129,7 +129,7 @@ def check_new(
     check_device(device)
     check_writable(workspace.root)
     workspace.names.check_free(save)
-    check_movable(save, workspace.store.read_ref(save))
+    check_movable(workspace.store, save, workspace.store.read_ref(save))
     check_installed(log)
     check_recipe(workspace, base, recipe)
 

@@ -12,6 +12,7 @@ from typing import get_args
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
 from zoo.lookup.match import Match, Matched, Verdict, match
@@ -170,14 +171,19 @@ def _original_first(workspace: Workspace, one: Candidate, sha256: str) -> tuple[
     ancestor, then the one that has had a name for longest.
     """
     *closeness, ancestors, digest = one.rank
-    named_at = (
-        entry.at
-        for ref in workspace.registry.refs_of(one.digest)
-        for entry in workspace.store.history(ref)
-        if entry.manifest == one.digest
-    )
+    named = named_at(workspace, one.digest, workspace.registry.refs_of(one.digest))
     other = sha256 not in hashes_of(one.manifest)
-    return (*closeness, other, ancestors, min(named_at, default="~"), digest)
+    return (*closeness, other, ancestors, named, digest)
+
+
+def named_at(workspace: Workspace, digest: Digest, refs: Iterable[Reference]) -> str:
+    """When the first of some names was given to a checkpoint, as it is or with other files, as ISO
+    8601; what has none comes after all others.
+    """
+    entries = [entry for ref in refs for entry in workspace.store.history(ref)]
+    snapshots = workspace.registry.unknown({entry.manifest for entry in entries})
+    same = {digest, *(each for each in snapshots if workspace.told(each) == digest)}
+    return min((entry.at for entry in entries if entry.manifest in same), default="~")
 
 
 def candidates(

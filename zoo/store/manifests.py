@@ -41,6 +41,7 @@ __all__ = [
     "read_base",
     "read_document",
     "read_manifest",
+    "told",
 ]
 
 Document = Manifest | Snapshot
@@ -101,6 +102,16 @@ def checkpoint_of(store: Store, digest: Digest, near: Sequence[Store] = ()) -> D
     """
     data = manifest_bytes(store, digest, near)
     return Snapshot.from_bytes(data).checkpoint if is_snapshot(data) else digest
+
+
+def told(digest: Digest, stores: Sequence[Store]) -> Digest:
+    """The digest that users are told of what a name in one of ``stores`` points at: of a snapshot
+    that of the checkpoint that it has, if it can be read; of files only, its own.
+    """
+    for store in stores:
+        with suppress(ZooError, OSError):
+            return checkpoint_of(store, digest, stores[:1]) or digest
+    return digest
 
 
 def manifest_bytes(store: Store, digest: Digest, near: Sequence[Store] = ()) -> bytes:

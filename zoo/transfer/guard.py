@@ -10,13 +10,14 @@ from zoo.domain.reference import Reference
 from zoo.errors import WouldReplace
 from zoo.reflog import check_movable
 from zoo.store import Store
-from zoo.store.manifests import ancestry_of
+from zoo.store.manifests import ancestry_of, told
 
 __all__ = ["check_pull", "check_push"]
 
 
 def check_push(
     store: Store,
+    remote: Store,
     there: RefEntry | None,
     ref: Reference,
     digest: Digest,
@@ -25,9 +26,9 @@ def check_push(
     *,
     force: bool,
 ) -> None:
-    """See that what ``ref`` points at at a remote was known here, or is an ancestor of ``digest``;
-    with ``force``, that it may be moved at all. ``versions`` are what the remote had under it, and
-    what the one that it has now derives from.
+    """See that what ``ref`` points at at a ``remote`` was known here, or is an ancestor of
+    ``digest``; with ``force``, that it may be moved at all. ``versions`` are what the remote had
+    under it, and what the one that it has now derives from.
 
     Raises:
         WouldReplace: It is somebody's work, which the push would hide.
@@ -35,7 +36,7 @@ def check_push(
     """
     if there is None or there.manifest == digest:
         return
-    check_movable(ref, there, to)
+    check_movable(remote, ref, there, to)
     if force or there.deleted:
         return
     known = {entry.manifest for entry in store.history(ref)}
@@ -44,7 +45,8 @@ def check_push(
         what = f"{ref} there is not a version that this zoo knows ({_moved(there)})"
         if behind:
             what = f"{ref} here is behind the one there, which went on from it ({_moved(there)})"
-        raise WouldReplace("push", str(ref), str(there.manifest), to, what, behind=behind)
+        now = str(told(there.manifest, [store, remote]))
+        raise WouldReplace("push", str(ref), now, to, what, behind=behind)
 
 
 def check_pull(
@@ -66,7 +68,7 @@ def check_pull(
         raise WouldReplace(
             "pull",
             str(ref),
-            str(here.manifest),
+            str(told(here.manifest, [store])),
             other,
             f"{ref} here is work that {other} has never had ({_moved(here)})",
         )

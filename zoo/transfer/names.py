@@ -59,7 +59,7 @@ def delete(
     if not remote:
         return workspace.told_entry(workspace.delete(ref, of=of))
     store = workspace.remotes.connect(remote)
-    check_movable(ref, present(store, ref, remote), remote)
+    check_movable(store, ref, present(store, ref, remote), remote)
     done = append_deletion(store, ref, of=of)
     return note_there(workspace, remote, ref, done, store)
 
@@ -185,7 +185,7 @@ def _movable(workspace: Workspace, ref: Reference, new: Reference) -> tuple[RefE
     """The newest entry of a name that may be renamed, and what raises where ``new`` is not free."""
     workspace.names.target(str(ref))
     old = workspace.store.history(ref)[-1]
-    check_movable(ref, old)
+    check_movable(workspace.store, ref, old)
     if ref == new:
         raise Conflict(f"{ref} is its name already")
     workspace.names.check_free(new)
@@ -193,6 +193,7 @@ def _movable(workspace: Workspace, ref: Reference, new: Reference) -> tuple[RefE
     def check(there: RefEntry | None) -> None:
         if there and not there.deleted and there.manifest != old.manifest:
             hint = f"choose another name, or delete that one first: zoo delete {new}"
-            raise Conflict(f"{new} is another checkpoint", str(there.manifest), hint=hint)
+            now = str(workspace.told(there.manifest))
+            raise Conflict(f"{new} is another checkpoint", now, hint=hint)
 
     return old, check

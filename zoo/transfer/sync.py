@@ -86,7 +86,8 @@ def _check_push(
     force: bool,
 ) -> None:
     """See that ``ref``, whose newest entry at a remote is ``there``, may move on to ``digest``."""
-    check_push(store, there, ref, digest, to, partial(_versions, remote, ref, store), force=force)
+    versions = partial(_versions, remote, ref, store)
+    check_push(store, remote, there, ref, digest, to, versions, force=force)
     if not force:
         after = manifest_if_any(store, digest)
         check_change(remote, there, ref, after, "push", other=to, near=[store])
@@ -165,7 +166,7 @@ def pull(
         before = moved_from(here, entry.manifest)
         if before is None:
             return
-        check_movable(target, here)
+        check_movable(store, target, here)
         if not force:
             versions = partial(_versions, remote, ref, store, entry.manifest)
             check_pull(store, here, target, where, versions)

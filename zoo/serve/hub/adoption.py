@@ -5,17 +5,19 @@ learns of it, and so do all who may read the name that has it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.network import CONFIG
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Hub
 from zoo.serve.keep.adopt import Wanted
-from zoo.serve.keep.history import SENT
 from zoo.serve.who.may import Actor, all_may_read, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
@@ -55,11 +57,14 @@ def adopt_what_is_left(hub: Hub) -> None:
     for ref in store.readable_refs()[0]:
         try:
             entry = store.read_ref(ref)
-            if entry is None or entry.deleted or entry.why != SENT:
+            if entry is None or entry.deleted or not _is_since(entry, since):
                 continue
-            if entry.when is None or entry.when <= since:
+            if not hub.workspace.registry.unknown([entry.manifest]):  # it is a checkpoint
                 continue
-            document, actor = store.document(entry.manifest), hub.accounts.actor(entry.by)
+            sent = _arrival(store.history(ref))
+            if not _is_since(sent, since):
+                continue
+            document, actor = store.document(entry.manifest), hub.accounts.actor(sent.by)
             if actor and actor.name in limited:  # it may have been by that token
                 actor = replace(actor, only=frozenset({ref.path}))
             if actor and isinstance(document, Snapshot):
@@ -68,3 +73,13 @@ def adopt_what_is_left(hub: Hub) -> None:
             continue  # whoever asks for it is told
         except Exception:
             LOG.exception("%s is not adopted", ref)
+
+
+def _is_since(entry: RefEntry, since: datetime) -> bool:
+    return entry.when is not None and entry.when > since
+
+
+def _arrival(history: Sequence[RefEntry]) -> RefEntry:
+    """The entry by which what a name has now came to it: later ones protect it, say."""
+    now = history[-1].manifest
+    return [*takewhile(lambda entry: entry.manifest == now, reversed(history))][-1]

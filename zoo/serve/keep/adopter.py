@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import SimpleQueue
 
 import msgspec
@@ -16,8 +17,9 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
-from zoo.errors import Conflict, ZooError
+from zoo.errors import Conflict, InvalidReference, ZooError
 from zoo.serve.keep.adopt import Adopted, Wanted
+from zoo.store.capabilities import folders
 from zoo.workspace import Workspace
 
 __all__ = ["ADOPTED", "Adopter"]
@@ -45,8 +47,8 @@ class Adopter:
         self._starting = threading.Lock()
 
     def ask(self, wanted: Wanted, author: str) -> None:
-        """Have a snapshot adopted; the name that has it moves for ``author``. Of several that a
-        name has had meanwhile, the last one is.
+        """Have a snapshot adopted; the name that has it moves for ``author``, and so do its tags.
+        Of several that a name has had meanwhile, the last one is.
         """
         self._wanted[wanted.name] = wanted, author
         with self._starting:
@@ -102,17 +104,24 @@ class Adopter:
             return Adopted(problem="what makes checkpoints has failed; the log tells of what")
 
     def _move(self, wanted: Wanted, checkpoint: Digest) -> None:
-        """Point the name at the same files with their checkpoint, if it is still at them."""
+        """Point the name, and tags of it, at the same files with their checkpoint, where they are
+        still at them. Who may read one may read all.
+        """
         workspace, ref = self._workspace, Reference.parse(wanted.name)
-        snapshot = workspace.store.document(Digest.parse(wanted.snapshot))
-        assert isinstance(snapshot, Snapshot)
-
-        def check(newest: RefEntry | None) -> None:
-            if newest is None or newest.deleted or newest.manifest != wanted.snapshot:
-                raise Conflict(f"{ref} has moved on")
-
+        snapshot, moved = Digest.parse(wanted.snapshot), False
+        document = workspace.store.document(snapshot)
+        assert isinstance(document, Snapshot)
         with workspace.store.upload():
-            whole = Snapshot.of(snapshot.files, checkpoint)
+            whole = Snapshot.of(document.files, checkpoint)
             digest = workspace.store.put("manifests", whole.to_bytes())
-            entry = workspace.move(ref, digest, ADOPTED, check=check)
-        self._moved(ref, entry)
+            for tag in folders(workspace.store.backend, f"refs/{ref.path}/"):
+                try:
+                    each = replace(ref, tag=tag)
+                except InvalidReference:  # no name of the zoo's
+                    continue
+                there = workspace.store.read_ref(each)
+                if there and not there.deleted and there.manifest == snapshot:
+                    self._moved(each, workspace.adopt(each, there, digest, ADOPTED))
+                    moved = True
+        if not moved:
+            raise Conflict(f"{ref} has moved on")

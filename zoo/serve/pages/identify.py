@@ -10,7 +10,15 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import DIMENSIONS, HEADER_BYTES, KEYED_TENSORS, REQUEST_BYTES
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.words import shortened
-from zoo.lookup.identify import Candidate, UnitMatch, candidates, differing, hashes_of, keys_in
+from zoo.lookup.identify import (
+    Candidate,
+    UnitMatch,
+    candidates,
+    differing,
+    hashes_of,
+    keys_in,
+    named_at,
+)
 from zoo.lookup.keys import FileKeys, read_keys
 from zoo.lookup.units import units_of
 from zoo.serve.http.answer import Answer, json_answer
@@ -18,6 +26,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
+from zoo.serve.pages.seen import Seen
 from zoo.store.header import BITS
 
 __all__ = ["IdentifyPage", "Likely", "identify_form", "identify_keys", "look_identify"]
@@ -135,13 +144,14 @@ def _identified(ask: Ask, file: str, keys: FileKeys) -> IdentifyPage:
 
 
 def _original_first(ask: Ask, named: Named, one: Candidate, sha256: str) -> tuple[object, ...]:
-    """To sort by, as `zoo identify` does; of names, by the one that who asks is told."""
+    """To sort by, as `zoo identify` does; of names, by those that who asks may read, or the one
+    that they are told.
+    """
     *closeness, ancestors, digest = one.rank
-    since = "~"
-    if named.repo:
-        ref = Reference.parse(f"{named.repo}:{named.tag or DEFAULT_TAG}")
-        history = ask.hub.workspace.store.history(ref)
-        since = min((each.at for each in history if each.manifest == one.digest), default="~")
+    refs = Seen(ask).names([one.digest]).get(one.digest, [])
+    if named.past:
+        refs = [Reference.parse(f"{named.repo}:{named.tag or DEFAULT_TAG}")]
+    since = named_at(ask.hub.workspace, one.digest, refs)
     return (*closeness, sha256 not in hashes_of(one.manifest), ancestors, since, digest)
 
 
