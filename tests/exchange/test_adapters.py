@@ -18,6 +18,7 @@ from fakes.tuned import small_zoo
 
 import zoo
 from zoo.backbones.mapped import mapped_state
+from zoo.domain.description import described, description
 from zoo.errors import InvalidWeights, Unsupported
 from zoo.transfer.sync import push
 
@@ -108,6 +109,14 @@ def test_what_peft_computes_otherwise_is_not_exported(
             with pytest.raises(Unsupported, match=why):
                 made.export(name, tmp_path / "out", adapter=True)
         assert not (tmp_path / "out").exists()
+
+
+def test_its_description_alone_says_how_to_get_it(vit: zoo.Zoo) -> None:
+    """It is what a server of zoo's sends to clients of the hub."""
+    workspace = vit.workspace
+    manifest = workspace.store.manifest(workspace.names.resolve("team/lora")[1])
+    with pytest.raises(Unsupported, match="zoo pull NAME --from the URL of the server gets both"):
+        described(description(manifest))
 
 
 def test_surgery_works_on_what_it_comes_to(vit: zoo.Zoo) -> None:

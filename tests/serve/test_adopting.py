@@ -102,7 +102,7 @@ def test_a_fine_tune_is_found_with_its_parent(
 
 
 def test_a_merged_adapter_is_no_child_of_its_child(
-    served: Served, at_once: None, tmp_path: Path
+    served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its folder states a parent; without that it is found. What went on from it is none."""
     with zoo.open(served.root) as opened:
@@ -122,6 +122,12 @@ def test_a_merged_adapter_is_no_child_of_its_child(
             new.commit(whole)
         done = opened.export("team/lora", tmp_path / "lora").files
     files = {path.name: path.read_bytes() for path in done}
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "lora.safetensors").write_bytes(files["model.safetensors"])
+    monkeypatch.chdir(served.root)
+    line = ("import", "../runs", "--recursive", "--as", "own/{stem}", "--parent", "auto")
+    (planned,) = program(*line, "--dry-run", "--json").done().json["files"]
+    assert planned["parent"]["ref"] == "team/net"
     config = json.loads(files["config.json"])
     assert config["zoo"]["record"]["parent"]["ref"] == "team/net"
     send(served, "ann/stated", files)

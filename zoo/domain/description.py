@@ -41,8 +41,8 @@ def described(raw: Mapping[str, object]) -> Manifest:
     manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})
     if Surgery.parse(manifest.backbone.options).lora is not None:
         raise Unsupported(
-            "its weights are those of a parent, and an adapter beside them, which zoo pull gets "
-            "whole; zoo export writes them as one"
+            "its weights are those of a parent, and an adapter beside them: zoo pull NAME --from "
+            "the URL of the server gets both; zoo export writes them as one"
         )
     return manifest
 

@@ -252,8 +252,8 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         walked,
         planned,
         found.best or record.best,
-        shares={one.digest: one.match.share for one in alike if one.match.verdict != "same"},
-        same=frozenset(one.digest for one in alike if one.match.verdict == "same")
+        shares={one.digest: one.match.share for one in alike if not one.is_same},
+        same=frozenset(one.digest for one in alike if one.is_same)
         | frozenset([planned.manifest] if planned.manifest else []),
         weights=found.content,
         unfit=unfit,

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from zoo.domain.adapter import adapter_of, is_factor
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
@@ -62,6 +63,18 @@ class Candidate:
         """How far the weights are the file's, the closest first."""
         verdict = get_args(Verdict).index(self.match.verdict)
         return (verdict, -self.match.share, len(self.match.missing))
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it has the file's weights, if need be with its adapter merged: the file's differ
+        where that corrects them, and nowhere else.
+        """
+        found, adapter = self.match, adapter_of(self.manifest)
+        if adapter is None:
+            return found.verdict == "same"
+        corrected = {name.rpartition(".")[0] for name in found.changed}
+        only = bool(corrected) and corrected <= {*adapter.layers} and not found.added
+        return only and all(map(is_factor, found.missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from zoo.domain.adapter import adapter_of, is_factor
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Backbone, Manifest, Tensor
 from zoo.errors import ZooError
@@ -120,7 +119,7 @@ class ParentFinder:
         """The checkpoint here that ``manifest``, whose tensors are stored, derives from; ``can_be``
         as for `nearest`.
         """
-        shares = {one.digest: one.match.share for one in alike if not _is_same(one)}
+        shares = {one.digest: one.match.share for one in alike if not one.is_same}
         same = {one.digest for one in alike} - shares.keys()
         known = {_content(manifest), *map(self.content, same)}
         return self._nearest(manifest.backbone, self._sketch(manifest), shares, known, can_be)
@@ -220,17 +219,6 @@ def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:
     units = units_of(workspace, manifest)
     tensors = (each for each in manifest.tensors if units.unit_of(each.name) != HEAD)
     return sketch((replace(each, name=units.own_name(each.name)) for each in tensors), read)
-
-
-def _is_same(one: Candidate) -> bool:
-    """Whether a checkpoint has the same weights, or those that its adapter was merged into: these
-    differ where that corrects them, and nowhere else.
-    """
-    found, adapter = one.match, adapter_of(one.manifest)
-    if adapter is None:
-        return found.verdict == "same"
-    theirs = {name.rpartition(".")[0] for name in found.changed} <= {*adapter.layers}
-    return theirs and not found.added and all(map(is_factor, found.missing))
 
 
 def _content(manifest: Manifest) -> int:
