@@ -78,14 +78,19 @@ def test_killed_at_each_write(story: str, tmp_path: Path, told: Callable[[str], 
             states.append(server.look())
         writes = -int(done["said"][-1])
         every = int(os.environ.get("KILL_EVERY", "23"))
-        for at in range(1, writes + 1, every):
+        kills, planned = 0, range(1, writes + 1, every)
+        for at in planned:
             fresh()
             killed = server.ask(begin=0, end=end, at=at)
+            if killed["status"] == 0:  # what goes on beside it has written less this time
+                continue
             assert killed["status"] == KILLED
+            kills += 1
             count = len(killed["said"])
             whole = server.look() in states[count : count + 2]
             assert whole or STORIES[story][count] in IN_PARTS, f"killed at write {at}"
             again = server.ask(begin=count, end=end, at=0)
             assert again["status"] == 0, f"killed at write {at}"
             assert server.look() == states[-1], f"killed at write {at}"
-    told(f"kills | server, {story} | {len(range(1, writes + 1, every))} at {writes} writes")
+    assert kills > 0.8 * len(planned)
+    told(f"kills | server, {story} | {kills} at {writes} writes")
