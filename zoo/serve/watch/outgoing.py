@@ -11,13 +11,10 @@ from io import BufferedReader, RawIOBase
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM, create_connection, getaddrinfo, socket
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from zoo.errors import Unavailable
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 __all__ = ["post"]
 
@@ -110,7 +107,7 @@ class _Line(RawIOBase):
         """As a file tells."""
         return True
 
-    def readinto(self, into: WriteableBuffer) -> int:
+    def readinto(self, into: Any) -> int:
         """Take what comes next, of an answer that is not long."""
         self._line.settimeout(_left(self._ends))
         count = self._line.recv_into(into)
