@@ -123,7 +123,7 @@ def test_a_network_is_found_by_its_tensors_without_reading_all_outlines(
 def test_what_networks_are_found_by_is_of_all_outlines(shipped: None) -> None:
     every = {name: each for batch in known._batches() for name, each in batch.items() if each}
     found = known.by_body({name: Outline.from_json(each) for name, each in every.items()})
-    assert found == [(heads, dict(bodies)) for heads, bodies in known._by_body(known.OUTLINES, "")]
+    assert found == [(heads, dict(bodies)) for heads, bodies in known._by_body(known.OUTLINES)]
 
 
 def test_classes_and_defaults_are_those_of_timm() -> None:
