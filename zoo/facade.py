@@ -1006,11 +1006,13 @@ class Zoo:
             images: Files, folders of them, PIL images or arrays to compare with; noise if none.
 
         Raises:
-            Conflict: The folder has files already.
+            InvalidOption: The folder has the name of a file of weights.
+            Conflict: It has files already.
             MissingPackage: What writes ONNX is not installed.
             Unsupported: The network cannot be written so, or the file computes something else;
                 nothing is kept.
         """
+        check_folder(Path(folder))
         _, digest = self.workspace.names.resolve(name)
         from zoo.backbones.predict import several
         from zoo.exchange.convert import convert

@@ -349,6 +349,8 @@ def export(
     form = "onnx" if onnx else form
     if adapter and form != "safetensors":
         raise InvalidOption(f"--adapter writes what peft loads, and --format {form} one file")
+    if all_files and form != "safetensors":
+        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes one file")
     if form != "safetensors":
         _convert(name, folder, form, images, as_json=as_json)
         return

@@ -32,6 +32,25 @@ def test_an_export_is_a_folder_and_no_file(small: Run, name: str) -> None:
     assert not Path(name).exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("m.onnx", "--format", "onnx"), "zoo export NAME m --format onnx"),
+        (("made", "--format", "pt2", "--all-files"), "--all-files is for safetensors"),
+        (("made", "--format", "pt2", "--adapter"), "--adapter writes what peft loads"),
+        (("made", "--format", "pt2", "--images", "none"), "is a folder without images"),
+        (("made", "--format", "pt2", "--images", "nowhere"), "nowhere: no such file"),
+    ],
+)
+def test_what_is_asked_for_amiss_leaves_nothing(
+    small: Run, more: tuple[str, ...], says: str
+) -> None:
+    Path("none").mkdir()
+    small("export", SMALL, *more).refused(says)
+    assert not Path(more[0]).exists()
+    assert not [*Path().glob(".zoo-export-*")]
+
+
 def test_who_asks_for_onnx_is_told_the_command(small: Run) -> None:
     said = small("onnx", SMALL)
     assert said.code == 2

@@ -113,10 +113,10 @@ def factors(layer: nn.Module) -> Pair | None:
     return (own[A], own[B]) if A in own and B in own else None  # type: ignore[return-value]
 
 
-def corrected(weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
+def corrected(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """W + B A, computed in float32 whatever autocast says, of the dtype of W."""
     with torch.autocast(weight.device.type, enabled=False):
-        product = other.flatten(1).float() @ one.flatten(1).float()
+        product = b.flatten(1).float() @ a.flatten(1).float()
         return (weight.float() + product.view(weight.shape)).to(weight.dtype)
 
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, cast
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.backbones.image_files import named_images
+from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card, load
 from zoo.backbones.preprocess import Picture
 from zoo.domain.adapter import adapter_of, without_adapter
@@ -32,15 +31,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
-from zoo.errors import Conflict, MissingPackage, Unsupported, disk_errors
-from zoo.exchange.exporting import configuration
+from zoo.errors import MissingPackage, Unsupported
+from zoo.exchange.exporting import check_free, configuration, new_folder
 from zoo.workspace import Workspace
 
-__all__ = ["FORMATS", "Checked", "Converted", "Format", "convert"]
+__all__ = ["Checked", "Converted", "Format", "convert"]
 
-LOG = logging.getLogger("zoo")
 Format = Literal["onnx", "pt2"]
-FORMATS: tuple[Format, ...] = ("onnx", "pt2")
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 IMAGES = 16
 """So many images are compared."""
@@ -116,8 +113,7 @@ def convert(
         Unsupported: The network cannot be exported so, or what was written computes something else.
         InvalidImage: An image cannot be read.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"{folder} exists and is not an empty folder")
+    check_free(folder)
     if format == "onnx" and (lacking := [name for name in NEEDED if not find_spec(name)]):
         raise MissingPackage(lacking[0], "pip install 'zoo-registry[onnx]'")
     manifest = workspace.store.manifest(digest)
@@ -127,13 +123,7 @@ def convert(
     module = load(workspace.store, digest)
     card = cast(Card, module.zoo)
     tried = list(_inputs(card, images))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
-        disk_errors(folder),
-    ):
-        whole = Path(scratch, "made")
-        whole.mkdir()
+    with new_folder(folder) as whole:
         path = whole / f"model.{format}"
         with _refusing(manifest, format):
             WRITE[format](module, tried[0], path, manifest)
@@ -142,14 +132,12 @@ def convert(
         for name, text in configuration(manifest).items():
             (whole / name).write_text(text, encoding="utf-8")
         names = sorted(each.name for each in whole.iterdir())
-        if folder.exists():
-            folder.rmdir()
-        whole.rename(folder)  # nobody sees half of it, or what computes something else
+        outputs = int(run(tried[0][None].numpy()).shape[1])
     return Converted(
         format=format,
         files=tuple(folder / name for name in names),
         input_shape=("batch", *tried[0].shape),
-        outputs=int(run(tried[0][None].numpy()).shape[1]),
+        outputs=outputs,
         checked=checked,
     )
 
@@ -180,6 +168,8 @@ def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
         return
     paths = [each for each in images if isinstance(each, str | Path)]
     others = [each for each in images if not isinstance(each, str | Path)]
+    for bad in filter(None, map(unusable, paths)):
+        raise bad
     found = [*others, *named_images(paths)]
     for each in found[:: -(-len(found) // IMAGES)]:  # of all folders: those are often classes
         yield card.preprocess(each)

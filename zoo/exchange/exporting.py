@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +33,7 @@ from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Exported", "configuration", "described", "export"]
+__all__ = ["Exported", "check_free", "configuration", "described", "export", "new_folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -78,8 +79,7 @@ def export(
             no ``adapter`` that peft could load.
         Corrupt: The store is damaged.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"{folder} exists and is not an empty folder")
+    check_free(folder)
     store, manifest = workspace.store, workspace.store.manifest(digest)
     skipped = {} if all_files else _left_out(manifest)
     kept = tuple(file for file in manifest.files if file.name not in skipped)
@@ -87,6 +87,32 @@ def export(
     backbone = backbone_of(manifest)
     with on_meta():  # only its names and configuration count
         module = build(backbone, manifest)
+    with new_folder(folder) as whole:
+        if adapter:
+            names = write_adapter(workspace, digest, whole)
+        else:
+            names = _write(store, manifest, backbone, module, whole)
+    return Exported(
+        files=tuple(folder / name for name in names),
+        left_out=skipped,
+        library=manifest.backbone.plugin,
+        only_zoo=only_zoo_builds(manifest),
+    )
+
+
+def check_free(folder: Path) -> None:
+    """See that nothing is in the way of a new folder.
+
+    Raises:
+        Conflict: Something is.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} exists and is not an empty folder")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that becomes ``folder`` if all goes well: nobody sees half of it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
@@ -94,19 +120,10 @@ def export(
     ):
         whole = Path(scratch, "made")
         whole.mkdir()
-        if adapter:
-            names = write_adapter(workspace, digest, whole)
-        else:
-            names = _write(store, manifest, backbone, module, whole)
+        yield whole
         if folder.exists():
             folder.rmdir()
-        whole.rename(folder)  # nobody sees half of it
-    return Exported(
-        files=tuple(folder / name for name in names),
-        left_out=skipped,
-        library=manifest.backbone.plugin,
-        only_zoo=only_zoo_builds(manifest),
-    )
+        whole.rename(folder)
 
 
 def _left_out(manifest: Manifest) -> dict[str, str]:

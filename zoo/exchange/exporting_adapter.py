@@ -100,18 +100,18 @@ def _check(model: nn.Module, layers: Sequence[str], size: tuple[int, int, int]) 
         )
 
 
-def _adds(path: str, one: Tensor, other: Tensor) -> Callable[..., Tensor]:
-    """A hook that adds to a layer's output what peft adds."""
+def _adds(path: str, a: Tensor, b: Tensor) -> Callable[..., Tensor]:
+    """A hook that adds to a layer's output what peft adds: B A x."""
 
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if isinstance(layer, nn.Linear):
-            return output + functional.linear(functional.linear(inputs[0], one), other)
+            return output + functional.linear(functional.linear(inputs[0], a), b)
         added = None
         if isinstance(layer, nn.Conv2d):
             below = functional.conv2d(
-                inputs[0], one, None, layer.stride, layer.padding, layer.dilation
+                inputs[0], a, None, layer.stride, layer.padding, layer.dilation
             )
-            added = functional.conv2d(below, other)
+            added = functional.conv2d(below, b)
         if added is None or added.shape != output.shape:
             raise Unsupported(
                 f"peft cannot compute '{path}', a {type(layer).__name__}: export it merged "
