@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,23 @@ def test_other_errors_stay_what_they_are(registry: Registry) -> None:
     # A mistake of ours must not look like a damaged file.
     with pytest.raises(IntegrityError):
         run(registry, "INSERT INTO listing VALUES (1, 'nobody', NULL, NULL, NULL)")
+
+
+def test_a_database_that_nobody_has_any_more_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of a zoo in a notebook: Python 3.13 warns of one that is not."""
+    closed = list[int]()
+
+    def close(connection: sqlite3.Connection) -> None:
+        closed.append(1)
+        sqlite3.Connection.close(connection)
+
+    monkeypatch.setattr(sqlite._Closing, "close", close)
+    engine = sqlite.create(sqlite.url_of(tmp_path / "registry.db"))
+    with reading(engine):
+        pass
+    assert closed == []
+    del engine
+    gc.collect()
+    assert closed == [1]
