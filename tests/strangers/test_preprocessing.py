@@ -117,7 +117,9 @@ def test_a_configuration_is_held_to_them(home: Path, tmp_path: Path, value: floa
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, "{" + " " * (1 << 21) + "}", '{"architecture": NaN}']
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, "{" + " " * (1 << 21) + "}", '{"architecture": NaN}'],
+    ids=["lists", "maps", "spaces", "NaN"],  # a name that the environment of a process can hold
 )
 def test_a_configuration_that_is_none(home: Path, tmp_path: Path, text: str) -> None:
     folder = tmp_path / "folder"

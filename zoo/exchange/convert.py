@@ -187,7 +187,12 @@ def _program(module: nn.Module, image: Tensor) -> torch.export.ExportedProgram:
 def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
     output = OUTPUT if manifest.head.num_classes else FEATURES
     made = torch.onnx.export(
-        _program(module, image), (), input_names=[INPUT], output_names=[output], verbose=False
+        _program(module, image),
+        (),
+        dynamo=True,  # which older versions of torch have to be told
+        input_names=[INPUT],
+        output_names=[output],
+        verbose=False,
     )
     assert made
     made.model.metadata_props["zoo"] = _described(manifest)
