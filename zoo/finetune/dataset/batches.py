@@ -25,7 +25,7 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
 
-__all__ = ["Batches", "ImageBatch", "targets_of"]
+__all__ = ["Batches", "ImageBatch", "evenly", "targets_of"]
 
 MEMORY = 1 << 30
 """Bytes of transformed images that are kept rather than made again each epoch."""
@@ -57,6 +57,11 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
     return torch.tensor([sample.target for sample in samples], dtype=dtype)
 
 
+def evenly(number: int, count: int) -> list[int]:
+    """So many of ``number`` places at most, evenly spaced."""
+    return [at * number // min(count, number) for at in range(min(count, number))]
+
+
 class Batches:
     """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
@@ -85,6 +90,18 @@ class Batches:
         """Batches of an epoch of training."""
         full, rest = divmod(len(self.samples), self.size)
         return full + (rest > 1)
+
+    def some(self, count: int) -> Batches:
+        """The same of so many of the samples at most, evenly spaced."""
+        chosen = evenly(len(self.samples), count)
+        samples = [self.samples[at] for at in chosen]
+        few = Batches(
+            self.dataset, samples, self.transform, self.size, seed=self.seed, workers=self.workers
+        )
+        if not self.transform.random:
+            known = ((new, old) for new, old in enumerate(chosen) if old in self._cached)
+            few._cached = {new: self._cached[old] for new, old in known}
+        return few
 
     def plan(self, epoch: int, *, rank: int = 0, world: int = 1) -> list[list[int]]:
         """Indices of the batches of an epoch of training, in a random order.

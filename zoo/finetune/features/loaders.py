@@ -23,7 +23,7 @@ from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.backbones.rgb import READING
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
-from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.batches import Batches, evenly
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.features.cache import (
     Activations,
@@ -103,6 +103,10 @@ class Loader(ABC):
     @abstractmethod
     def into(self, copy: nn.Module) -> Self:
         """The same for a copy of the network."""
+
+    def some(self, count: int) -> Self:
+        """The same of so many of its images at most, evenly spaced; to be read `whole`."""
+        return replace(self, batches=self.batches.some(count))
 
     def fits(self) -> bool:
         """Whether the batches are still what the network would be given: images always are."""
@@ -189,6 +193,11 @@ class CachedLoader(Loader):
     def into(self, copy: nn.Module) -> Self:
         """See `Loader.into`."""
         return replace(self, entry=self.entry.into(copy))
+
+    def some(self, count: int) -> Self:
+        """See `Loader.some`."""
+        rows = [self.rows[at] for at in evenly(len(self.rows), count)]
+        return replace(super().some(count), rows=rows)
 
     def fits(self) -> bool:
         """See `Loader.fits`."""
