@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
@@ -1107,8 +1108,13 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
     ) -> Table[Prediction]:
         """The likeliest classes of each image, and all logits.
+
+        Of a checkpoint that keeps a calibration (`calibration`), probabilities are those by its
+        temperature, and it is told which images are unlike its training images.
 
         Args:
             name: The checkpoint.
@@ -1118,14 +1124,25 @@ class Zoo:
             path_column: Of tables, as in `zoo.Recipe`.
             root: The folder that paths in a table begin at; by default its own.
             max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
+            calibration: Take the temperature that the checkpoint keeps, if it keeps one.
+            abstain_at: Abstain where the network is not so sure as it was of those validation
+                images of which it told this share right.
 
         Raises:
-            InvalidOption: ``top`` is less than 1.
+            InvalidOption: ``top`` is less than 1, or no answers were so accurate.
+            Unsupported: To abstain, where the checkpoint does not know how accurate it is.
             InvalidImage: One is missing, unreadable or larger.
         """
         return Table(
             self.predictions(
-                name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
+                name,
+                images,
+                top=top,
+                path_column=path_column,
+                root=root,
+                max_pixels=max_pixels,
+                calibration=calibration,
+                abstain_at=abstain_at,
             )
         )
 
@@ -1138,6 +1155,8 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
@@ -1146,16 +1165,44 @@ class Zoo:
 
         opening = Opening(path_column=path_column, root=str(root))
         problems = check_predicted(self.workspace, name, images, opening, top)
+        answers = None
+        if abstain_at is not None:
+            answers = self.answers_for(name, abstain_at, calibration=calibration)
         if problems:
             if bad is None:
                 raise problems[0]
             bad.extend(problems)
             return iter(())
         from zoo.backbones.predict import predict, several
+        from zoo.backbones.trust import trust_of
         from zoo.finetune.dataset.table import listed_images
 
+        known, model = self.calibration(name), self.load(name)
         listed = listed_images(several(images), opening)
-        return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
+        trust = trust_of(model, known, answers, calibrated=calibration)
+        return predict(model, listed, top=top, bad=bad, max_pixels=max_pixels, trust=trust)
+
+    def calibration(self, name: str) -> Calibration | None:
+        """What a checkpoint keeps of how far its answers can be trusted, of the validation images
+        of the fine-tune that made it: a temperature, a table of how accurate answers are by how
+        sure the network is, and what its training images are like. None if it keeps nothing.
+        """
+        from zoo.lookup.calibrated import calibration_of
+
+        _, digest = self.workspace.names.resolve(name)
+        return calibration_of(self.workspace.store, self.workspace.store.manifest(digest))
+
+    def answers_for(self, name: str, accuracy: float, *, calibration: bool = True) -> Step:
+        """How sure a checkpoint must be for answers of that accuracy on its validation images.
+
+        Raises:
+            InvalidOption: No answers are so accurate; or without its ``calibration``, where it
+                keeps a temperature: how sure it is is told by that.
+            Unsupported: It does not know how accurate its answers are.
+        """
+        from zoo.lookup.calibrated import answers_for
+
+        return answers_for(name, self.calibration(name), accuracy, calibrated=calibration)
 
     def write_predictions(
         self,
@@ -1167,6 +1214,8 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
         force: bool = False,
         bad: list[InvalidImage] | None = None,
     ) -> Written:
@@ -1180,6 +1229,8 @@ class Zoo:
             path_column: As for `predict`.
             root: As for `predict`.
             max_pixels: As for `predict`.
+            calibration: As for `predict`.
+            abstain_at: As for `predict`.
             force: Replace the file if it exists.
             bad: Gets the problems of images that cannot be read, which are then left out.
 
@@ -1199,6 +1250,8 @@ class Zoo:
             path_column=path_column,
             root=root,
             max_pixels=max_pixels,
+            calibration=calibration,
+            abstain_at=abstain_at,
             bad=bad,
         )
         count = write_predictions(rows, out)

@@ -24,6 +24,7 @@ from zoo_cli.output import clean, moved, note, print_json, print_json_list, resu
 from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.backbones.predict import Prediction
     from zoo.errors import InvalidImage
 
@@ -47,16 +48,24 @@ NO_HEAD = (
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@click.option(
+    "--abstain-at",
+    type=float,
+    metavar="ACCURACY",
+    help="Answer only where NAME is so sure that this share of such answers was right on its "
+    "validation images (0.99).",
+)
+@flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
 @flag("--force", help="Replace the table if it exists.")
 def predict(
     name: str,
     images: tuple[Path, ...],
-    top: int,
     out: Path | None,
     force: bool,
+    no_calibration: bool,
     as_json: bool,
-    **opening: Any,
+    **options: Any,
 ) -> None:
     """Predict classes, labels or numbers of IMAGES with NAME.
 
@@ -68,33 +77,60 @@ def predict(
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
 
+    A fine-tune keeps what its validation images tell of its answers: its probabilities are
+    calibrated by that, and images that are unlike its training images are marked, with how many
+    times as far they are as 95 % of the validation images stay within.
+
     \b
     Examples:
       zoo predict team/flowers photo.jpg
       zoo predict team/flowers photos/ --json > predictions.json
       zoo predict team/flowers photos/ --out predictions.csv
+      zoo predict team/flowers photos/ --abstain-at 0.99
     """
     bad: list[InvalidImage] = []
     if force and out is None:
         raise click.UsageError("--force replaces a table: it goes with --out.")
     zoo = open_zoo()
+    options["calibration"] = not no_calibration
     if out is not None:
-        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad, **opening)
+        written = zoo.write_predictions(name, images, out, force=force, bad=bad, **options)
         if as_json:
             print_json(written.to_json())
         else:
             click.echo(
                 f"{clean(out)}  {plural(written.images, 'image')} by {written.manifest.short}"
             )
+        _tell_trust(zoo, name, **options)
         _tell_bad(bad)
         return
-    predictions = zoo.predictions(name, images, top=top, bad=bad, **opening)
+    predictions = zoo.predictions(name, images, bad=bad, **options)
+    _tell_trust(zoo, name, **options)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
+
+
+def _tell_trust(
+    zoo: Zoo, name: str, calibration: bool, abstain_at: float | None, **_: object
+) -> None:
+    """What predictions are worth, by the validation images."""
+    known = zoo.calibration(name)
+    if known is None:
+        return
+    if calibration and known.temperature:
+        note(f"probabilities are calibrated: temperature {known.temperature:.3g}")
+    if abstain_at is not None:
+        step = zoo.answers_for(name, abstain_at)
+        share = step.answered / known.images
+        note(
+            f"answers from a probability of {step.confidence:.3f} on: so sure it was of "
+            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), and "
+            f"{step.accuracy:.4f} of these were right, at least {step.low:.3f} with 95 % confidence"
+        )
 
 
 def _tell_bad(bad: Sequence[InvalidImage]) -> None:
@@ -105,7 +141,9 @@ def _tell_bad(bad: Sequence[InvalidImage]) -> None:
 
 
 def _likely(prediction: Prediction) -> str:
-    return clean(f"{prediction.image}: {prediction.likely}")
+    answer = f"no answer: {prediction.likely}" if prediction.abstained else prediction.likely
+    far = f"  unlike the training images, {prediction.distance:.2f}" if prediction.unlike else ""
+    return clean(f"{prediction.image}: {answer}{far}")
 
 
 @command(extra="--out")

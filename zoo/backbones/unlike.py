@@ -33,6 +33,7 @@ NUMBERS = 200_000
 """Of all arrays at most: more classes or features than that are not described."""
 RIDGE = 1e-3
 """What is added to the covariance, as a share of its mean variance."""
+FARTHEST = 1e9
 KEPT = 0.95
 """The share of the validation images that are within the limit."""
 
@@ -57,12 +58,12 @@ class Nearness:
 
     def distances(self, features: NDArray[Any]) -> Array:
         """How far each (N, F) is (N,), in units of the limit: above 1 it is unlike the training
-        images. Infinite where features are no finite numbers.
+        images. `FARTHEST` at most, also where features are no finite numbers.
         """
         with np.errstate(all="ignore"):
             squares = _squares(features, self._parts, self.typical.rest)
         found = np.sqrt(squares) / self.typical.limit
-        return np.where(np.isfinite(found), found, np.inf)
+        return np.where(found < FARTHEST, found, FARTHEST)
 
 
 def describe(

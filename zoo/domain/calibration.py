@@ -20,11 +20,13 @@ from zoo.domain.bounded import parse
 from zoo.domain.limits import CALIBRATION_BYTES, CALIBRATION_VALUES
 from zoo.domain.manifest import Manifest, canonical
 from zoo.domain.plain import Json
+from zoo.domain.words import plural
 from zoo.errors import MALFORMED, InvalidManifest
 
 __all__ = [
     "BINS",
     "CALIBRATION_FILE",
+    "WORTH",
     "Bin",
     "Calibration",
     "Step",
@@ -38,6 +40,8 @@ BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
 FORMAT = 1
+WORTH = (0.9, 0.95, 0.99)
+"""Accuracies whose answers are told."""
 
 Count = Annotated[int, Meta(ge=0, le=2**40)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -184,6 +188,8 @@ class Calibration:
             raise ValueError("its steps are in no order")
         if any(not step.answered or step.right > step.answered for step in self.steps):
             raise ValueError("a step has more right answers than answers, or none")
+        if any(step.answered > self.images for step in self.steps):
+            raise ValueError("a step has more answers than there are images")
         if max(len(self.bins), len(self.raw_bins)) > BINS:
             raise ValueError(f"it has more than {BINS} bins")
         if len(self.why) > 1000 or not (self.why + "x").isprintable():
@@ -197,14 +203,27 @@ class Calibration:
         """
         return next((step for step in reversed(self.steps) if step.accuracy >= accuracy), None)
 
+    def __str__(self) -> str:
+        parts = []
+        if self.temperature is not None:
+            before, after = map(calibration_error, (self.raw_bins, self.bins))
+            parts.append(
+                f"temperature {self.temperature:.3g}, of "
+                f"{plural(self.images, 'validation image')}: calibration error on the test images "
+                f"{before:.3f} without it, {after:.3f} with it"
+            )
+        elif self.bins:
+            parts.append(f"calibration error {calibration_error(self.bins):.3f}, no temperature")
+        return "; ".join(filter(None, (*parts, self.why)))
+
     def to_json(self) -> Json:
-        """Plain data for people: without arrays."""
+        """Plain data for people: without arrays, and with all of it in words."""
         typical = self.typical and {
             "features": self.typical.features,
             "rank": self.typical.rank,
             "centers": self.typical.centers,
         }
-        data = {**_listed(asdict(self)), "typical": typical}
+        data = {"text": str(self), **_listed(asdict(self)), "typical": typical}
         del data["of"]
         return data
 

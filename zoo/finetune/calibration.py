@@ -5,7 +5,7 @@ Test images have no part in it, but to show what came of it.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -79,9 +79,11 @@ def _told(prepared: Prepared, loader: Loader, tap: Tap | str) -> _Told:
     if prepared.recipe.compile:  # what was compiled before does not see who looks into it
         loader = loader.into(prepared.model)
     images = len(loader.batches.samples)
-    with prepared.progress("calibrating", images) as task:
-        with nullcontext([]) if isinstance(tap, str) else tapped(prepared.model, tap) as features:
-            said = predict(prepared.model, loader.whole(), loader.forward, advance=task.advance)
+    features: list[Tensor] = []
+    with prepared.progress("calibrating", images) as task, ExitStack() as looking:
+        if isinstance(tap, Tap):
+            features = looking.enter_context(tapped(prepared.model, tap))
+        said = predict(prepared.model, loader.whole(), loader.forward, advance=task.advance)
     return _Told(*said, torch.cat(features) if features else torch.empty(images, 0))
 
 

@@ -30,7 +30,7 @@ from zoo.finetune.calibration import calibrated
 from zoo.finetune.features.loaders import Loader, Loaders, image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.state import State, put
-from zoo.finetune.results.card import model_card, said_of
+from zoo.finetune.results.card import model_card
 from zoo.finetune.results.examples import write_examples
 from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal, latest
@@ -143,7 +143,7 @@ def conclude(
     measured = measured._replace(temperature=calibration.temperature or 1.0)
     report = _test(prepared, measured, journal)
     calibration = replace(calibration, bins=report.bins, raw_bins=report.raw_bins)
-    if trust := said_of(calibration):
+    if trust := str(calibration):
         journal.say(trust)
     metrics = dict(report.metrics)
     gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)

@@ -51,6 +51,7 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
+from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.runs import caches
 from zoo.workspace import Workspace
 
@@ -140,6 +141,7 @@ class Model(NamedTuple):
     name: str
     digest: Digest
     manifest: Manifest
+    temperature: float  # 1 where it keeps none
 
     @property
     def task(self) -> Task:
@@ -300,7 +302,8 @@ def _model(workspace: Workspace, name: str) -> Model:
     manifest = workspace.store.manifest(digest)
     if not manifest.head.num_classes:
         raise Unsupported(f"{name} has no head: it names no classes, and cannot be measured")
-    return Model(name, digest, manifest)
+    kept = calibration_of(workspace.store, manifest)
+    return Model(name, digest, manifest, (kept and kept.temperature) or 1.0)
 
 
 def _guessed(model: Model) -> list[str]:
@@ -432,7 +435,8 @@ def _outputs(
     targets = targets_of(matched.samples, model.task)
     names = [*matched.outputs.values()]
     groups = [dataset.groups.get(image, "") for image in images]
-    return Measured(model.task, outputs[:, [*matched.outputs]], targets, names, images, groups)
+    said = outputs[:, [*matched.outputs]]
+    return Measured(model.task, said, targets, names, images, groups, model.temperature)
 
 
 def _report(model: Model, measured: Measured) -> Report:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from zoo.domain.calibration import Calibration, calibration_error
+from zoo.domain.calibration import WORTH, Calibration
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
@@ -24,8 +24,6 @@ __all__ = ["model_card"]
 
 SHOWN_CLASSES = 50
 SHOWN_CONFUSIONS = 10
-WORTH = (0.9, 0.95, 0.99)
-"""Accuracies whose answers are told."""
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -83,22 +81,6 @@ def _data(spec: str) -> tuple[str, bool]:
     return Path(address).resolve().name, False
 
 
-def said_of(calibration: Calibration) -> str:
-    """How far answers can be trusted, in a line."""
-    parts = []
-    if (temperature := calibration.temperature) is not None:
-        before, after = map(calibration_error, (calibration.raw_bins, calibration.bins))
-        parts.append(
-            f"temperature {temperature:.3g}, of {plural(calibration.images, 'validation image')}: "
-            f"calibration error on the test images {before:.3f} without it, {after:.3f} with it"
-        )
-    elif calibration.bins:
-        parts.append(f"calibration error {calibration_error(calibration.bins):.3f}, no temperature")
-    if calibration.why:
-        parts.append(calibration.why)
-    return "; ".join(parts)
-
-
 def _body(
     name: str,
     manifest: Manifest,
@@ -136,7 +118,7 @@ def _body(
         *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
         *(_table(report.classes) if report else ()),
         *(_confused(report.confusions) if report else ()),
-        *(_trust(calibration) if calibration else ()),
+        *(_trust(calibration) if calibration and str(calibration) else ()),
         "\n## Outputs\n",
         shown + (f" and {more} more" if more > 0 else ""),
         "\n## Recipe\n",
@@ -179,7 +161,8 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
 def _trust(calibration: Calibration) -> Iterator[str]:
     """What answers are worth by how sure the network is."""
     yield "\n## Trust\n"
-    yield f"{_plain(said_of(calibration).capitalize())}.\n"
+    said = _plain(str(calibration))
+    yield f"{said[:1].upper()}{said[1:]}.\n"
     shown = [step for at in WORTH if (step := calibration.step_for(at))]
     for at, step in enumerate(shown):
         if not at:

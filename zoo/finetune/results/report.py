@@ -158,14 +158,19 @@ class Measured(NamedTuple):
         outputs, targets = self.outputs.numpy(), self.targets.numpy()
         return reliability(self.task, outputs, targets, self.temperature)
 
+    @property
+    def raw_bins(self) -> tuple[Bin, ...]:
+        """The same without the temperature; empty where there is none."""
+        return self._replace(temperature=1.0).bins if self.temperature != 1 else ()
+
     def report(self, metrics: Mapping[str, float]) -> Report:
         """The report; ``metrics`` are those of the head, all of them finite."""
         make = {"classification": _classes, "multi-label": _labels, "regression": _numbers}
         more, classes = make[self.task](self)
         wrong, unsure = _doubtful(self)
-        raw_bins = self._replace(temperature=1.0).bins if self.temperature != 1 else ()
-        for name, bins in ((ERROR, self.bins), (f"raw_{ERROR}", raw_bins)):
-            more |= {name: calibration_error(bins)} if bins else {}
+        bins, raw_bins = self.bins, self.raw_bins
+        for name, some in ((ERROR, bins), (f"raw_{ERROR}", raw_bins)):
+            more |= {name: calibration_error(some)} if some else {}
         return Report(
             task=self.task,
             images=len(self.images),
@@ -176,7 +181,7 @@ class Measured(NamedTuple):
             confusions=tuple(_confusions(self)) if self.task == "classification" else (),
             wrong=wrong,
             unsure=unsure,
-            bins=self.bins,
+            bins=bins,
             raw_bins=raw_bins,
         )
 
@@ -434,6 +439,7 @@ def write_report(
         Tile,
         confusion_counts,
         draw_confusion,
+        draw_reliability,
         draw_sheet,
         save,
     )
@@ -445,6 +451,8 @@ def write_report(
     _write(folder / "doubtful.csv", as_csv(_doubtful_rows(report)))
     sheet = {f"most {kind}": [Tile(*_said(one)) for one in report[kind]] for kind in DOUBTS}
     save(draw_sheet(sheet, read), folder / "doubtful.png")
+    if bins := measured.bins:
+        save(draw_reliability(bins, measured.raw_bins), folder / "reliability.png")
     if measured.task != "classification":
         return
     outputs, targets, classes = measured.outputs, measured.targets, measured.classes
