@@ -31,6 +31,8 @@ FEW = 4
 """Images for each direction at least: with fewer, what is left over is of nothing."""
 NUMBERS = 200_000
 """Of all arrays at most: more classes or features than that are not described."""
+ALIKE = 1e-9
+"""The variance of features of length 1 that is but rounding."""
 RIDGE = 1e-3
 """What is added to the covariance, as a share of its mean variance."""
 FARTHEST = 1e9
@@ -83,10 +85,13 @@ def describe(
         return "the features of the training images do not tell"
     if width * rank + centers * rank > NUMBERS:
         return f"{centers:,} classes and {width:,} features are too many to be kept"
-    parts, rest = _parts_of(_unit(features), labels, centers, rank)
-    kept = np.sort(np.sqrt(_squares(others, parts, rest)))[ceil(KEPT * (len(others) + 1)) - 1]
-    if not np.isfinite(kept) or not 1e-30 < kept < 1e30:
+    known = _unit(features)
+    if np.square(known - known.mean(axis=0)).sum(axis=1).mean() < ALIKE:
         return "the features of the training images do not differ"
+    parts, rest = _parts_of(known, labels, centers, rank)
+    kept = np.sort(np.sqrt(_squares(others, parts, rest)))[ceil(KEPT * (len(others) + 1)) - 1]
+    if not 1e-30 < kept < 1e30:
+        return "the features of the validation images are none that can be told apart"
     coded = {
         name: binascii.b2a_base64(
             part.astype("<f2" if name in ("mean", "basis") else "<f4").tobytes(), newline=False
