@@ -1216,46 +1216,83 @@ class Zoo:
         max_pixels: int | None = None,
         calibration: bool = True,
         abstain_at: float | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+        device: str = "auto",
+        resume: bool = False,
         force: bool = False,
-        bad: list[InvalidImage] | None = None,
     ) -> Written:
-        """Write the likeliest classes of each image into a table, ``.csv`` or ``.parquet``.
+        """Write the likeliest classes of any number of images into a table, ``.csv`` or
+        ``.parquet``; an image that cannot be read is a row with the reason.
+
+        Until all rows are there, those that are lie beside it in ``NAME.partial``.
 
         Args:
             name: The checkpoint.
             images: As for `predict`.
-            out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …
+            out: The file; its columns are ``path``, ``class_1``, ``probability_1``, …, ``problem``.
             top: How many classes to name.
             path_column: As for `predict`.
             root: As for `predict`.
             max_pixels: As for `predict`.
             calibration: As for `predict`.
             abstain_at: As for `predict`.
-            force: Replace the file if it exists.
-            bad: Gets the problems of images that cannot be read, which are then left out.
+            batch_size: Images that run at once; 1: as `predict` runs them.
+            workers: Processes that decode images; None: as many as there are cores.
+            device: ``auto``, ``cpu``, ``cuda:1``, …; several that share the images: ``all``, or
+                ``cuda:0,cuda:1``.
+            resume: Go on with what a call has left that was cut off, if there is any.
+            force: Replace the file if it exists, or begin anew what was cut off.
 
         Raises:
             InvalidOption: The file has another suffix, or its folder is not there.
-            Conflict: It exists.
-            InvalidImage: Without ``bad``: an image is missing or unreadable; nothing is written.
+            Conflict: It exists, another process writes it, or what is left of a call is of other
+                images, another checkpoint or other options.
+            InvalidImage: None of the paths has an image.
+            DiskFull: There is no space; what was predicted stays.
         """
-        from zoo.backbones.predicted import Written, check_out, write_predictions
+        from zoo.backbones.predicted import check_out
+        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.preflight import check_batches, check_predicted, check_where
 
-        out, (_, digest) = Path(out), self.workspace.names.resolve(name)
+        out, opening = Path(out), Opening(path_column=path_column, root=str(root))
         check_out(out, force=force)
-        rows = self.predictions(
-            name,
-            images,
-            top=top,
-            path_column=path_column,
-            root=root,
-            max_pixels=max_pixels,
-            calibration=calibration,
-            abstain_at=abstain_at,
-            bad=bad,
+        check_where(device, "")
+        check_batches(batch_size, workers)
+        if problems := check_predicted(self.workspace, name, images, opening, top):
+            raise problems[0]
+        answers = None
+        if abstain_at is not None:
+            answers = self.answers_for(name, abstain_at, calibration=calibration)
+        from zoo.backbones.devices import pick_devices
+        from zoo.backbones.many import Asked, count_pictures, predict_many
+        from zoo.backbones.predict import several
+        from zoo.backbones.trust import trust_of
+        from zoo.finetune.dataset.table import listed_images
+
+        models = [self.load(name, device=each) for each in pick_devices(device)]
+        trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
+        listed = several(images)
+        # Anything else can be gone through once.
+        again = isinstance(listed, list | tuple)
+        return predict_many(
+            models,
+            listed_images(listed, opening),
+            out,
+            Asked(
+                top=top,
+                max_pixels=max_pixels,
+                calibration=calibration,
+                abstain_at=abstain_at,
+                trust=trust,
+                batch_size=batch_size,
+                workers=workers,
+            ),
+            count=count_pictures(listed_images(listed, opening)) if again else None,
+            resume=resume,
+            force=force,
+            progress=self.progress,
         )
-        count = write_predictions(rows, out)
-        return Written(path=out, manifest=digest, images=count)
 
     def evaluate(
         self,

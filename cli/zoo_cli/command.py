@@ -38,6 +38,7 @@ __all__ = [
     "open_accounts",
     "open_zoo",
     "quiet_option",
+    "shared_device_option",
     "said_option",
 ]
 
@@ -81,6 +82,13 @@ devices_option = click.option(
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps; several, of which each "
     "has its own trials: cuda:0,cuda:1, all.",
+)
+shared_device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps; several, which share the "
+    "images: cuda:0,cuda:1, all.",
 )
 on_option = click.option(
     "--on",

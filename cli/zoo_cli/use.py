@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from zoo.domain.surgery import parse_size
 from zoo.domain.task import TASKS
 from zoo.domain.words import plural
+from zoo.errors import InvalidImage
 from zoo_cli.command import (
     PATH,
     POSITIVE,
@@ -19,6 +21,8 @@ from zoo_cli.command import (
     device_option,
     flag,
     open_zoo,
+    quiet_option,
+    shared_device_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
@@ -26,10 +30,12 @@ from zoo_cli.recipe_options import opening_options
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.backbones.predict import Prediction
-    from zoo.errors import InvalidImage
+    from zoo.backbones.predicted import Written
 
 __all__ = ["adapt", "features", "predict"]
 
+OF_TABLES = ("resume", "batch_size", "workers", "device", "force")
+"""Options of predict that go with --out."""
 NO_HEAD = (
     "it has no head: it gives pooled features, no classes",
     "one that is trained on your images: zoo finetune {0} --data FOLDER --save NAME",
@@ -48,6 +54,7 @@ NO_HEAD = (
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@flag("--resume", help="Go on with a table that was cut off, if one was.")
 @click.option(
     "--abstain-at",
     type=float,
@@ -57,13 +64,21 @@ NO_HEAD = (
 )
 @flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
-@flag("--force", help="Replace the table if it exists.")
+@batch_size_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that decode images  [default: as many as there are cores]",
+)
+@shared_device_option
+@flag("--force", help="Replace the table if it exists, or begin anew what was cut off.")
+@quiet_option
 def predict(
     name: str,
     images: tuple[Path, ...],
     out: Path | None,
-    force: bool,
     no_calibration: bool,
+    quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -73,6 +88,10 @@ def predict(
     (.csv, .tsv, .parquet), those that its rows name. Each line is
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
     exit status is 1.
+
+    With --out, images run in batches, on all devices that --device names, and any number of them
+    takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
+    lies beside the table in OUT.partial until all of it is: the same command with --resume goes on.
 
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
@@ -86,24 +105,25 @@ def predict(
       zoo predict team/flowers photo.jpg
       zoo predict team/flowers photos/ --json > predictions.json
       zoo predict team/flowers photos/ --out predictions.csv
+      zoo predict team/flowers photos/ --out predictions.csv --resume
+      zoo predict team/flowers photos/ --out predictions.parquet --device all --batch-size 256
       zoo predict team/flowers photos/ --abstain-at 0.99
     """
-    bad: list[InvalidImage] = []
-    if force and out is None:
-        raise click.UsageError("--force replaces a table: it goes with --out.")
-    zoo = open_zoo()
+    of_tables = {each: options.pop(each) for each in OF_TABLES}
     options["calibration"] = not no_calibration
     if out is not None:
-        written = zoo.write_predictions(name, images, out, force=force, bad=bad, **options)
-        if as_json:
-            print_json(written.to_json())
-        else:
-            click.echo(
-                f"{clean(out)}  {plural(written.images, 'image')} by {written.manifest.short}"
-            )
+        zoo = open_zoo(quiet=quiet)
+        written = zoo.write_predictions(name, images, out, **of_tables, **options)
         _tell_trust(zoo, name, **options)
-        _tell_bad(bad)
+        _tell_written(written, as_json=as_json)
         return
+    context = click.get_current_context()
+    for each in (*OF_TABLES, "quiet"):
+        if context.get_parameter_source(each) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{each.replace('_', '-')} is for a table: it goes with --out."
+            )
+    zoo, bad = open_zoo(), list[InvalidImage]()
     predictions = zoo.predictions(name, images, bad=bad, **options)
     _tell_trust(zoo, name, **options)
     if as_json:
@@ -112,6 +132,20 @@ def predict(
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
+
+
+def _tell_written(written: Written, *, as_json: bool) -> None:
+    if as_json:
+        print_json(written.to_json())
+    else:
+        images = plural(written.images, "image")
+        click.echo(f"{clean(written.path)}  {images} by {written.manifest.short}")
+    if written.unreadable:
+        raise InvalidImage(
+            written.path,
+            f"{written.unreadable:,} of {plural(written.images, 'image')} cannot be read; the "
+            "column 'problem' says why",
+        )
 
 
 def _tell_trust(

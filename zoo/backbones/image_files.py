@@ -12,7 +12,15 @@ from pathlib import Path
 from zoo.errors import InvalidImage
 from zoo.store.refs import MARKER
 
-__all__ = ["SUFFIXES", "image_files", "named_images", "not_own", "own_in_words", "unusable"]
+__all__ = [
+    "SUFFIXES",
+    "count_images",
+    "image_files",
+    "named_images",
+    "not_own",
+    "own_in_words",
+    "unusable",
+]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
@@ -84,11 +92,14 @@ def named_images(paths: Iterable[Path | str]) -> Iterator[Path]:
     """
     for path in chain.from_iterable(map(_fitting, paths)):
         own: list[Path] = []
-        files = image_files(path, own=own) if path.is_dir() else iter(())
-        yield next(files, path)
-        yield from files
+        yield from _of(path, own)
         if text := own_in_words(own, path):
             LOG.warning(text)
+
+
+def count_images(path: Path | str) -> int:
+    """How many `named_images` gives for a path; it logs nothing."""
+    return sum(1 for each in _fitting(path) for _ in _of(each))
 
 
 def unusable(path: Path | str) -> InvalidImage | None:
@@ -99,6 +110,12 @@ def unusable(path: Path | str) -> InvalidImage | None:
     if first.is_dir() and next(image_files(first), None) is None:
         return InvalidImage(first, f"is a folder without images ({', '.join(sorted(SUFFIXES))})")
     return None
+
+
+def _of(path: Path, own: list[Path] | None = None) -> Iterator[Path]:
+    files = image_files(path, own=own) if path.is_dir() else iter(())
+    yield next(files, path)
+    yield from files
 
 
 def _fitting(path: Path | str) -> list[Path]:

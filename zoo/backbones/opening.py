@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from threading import Lock
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -20,12 +20,12 @@ from zoo.domain.limits import IMAGE_PIXELS, LARGE_IMAGE, PIXEL_BYTES, ROW_PIXELS
 from zoo.domain.reading import READING
 from zoo.errors import InvalidImage
 
-__all__ = ["FORMATS", "any_crop", "opened"]
+__all__ = ["FORMATS", "alone_by", "any_crop", "opened"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
 """Those that are opened, the most frequent first. Each is decoded within this process."""
 
-ALONE = Lock()
+ALONE: AbstractContextManager[Any] = Lock()
 with suppress(
     AttributeError, OSError
 ):  # where Pillow has libtiff linked in, its symbols are hidden
@@ -33,6 +33,12 @@ with suppress(
     # Pillow raises.
     for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         getattr(ctypes.CDLL(str(import_module("PIL._imaging").__file__)), handler)(None)
+
+
+def alone_by(lock: AbstractContextManager[Any]) -> None:
+    """Have this process decode large images one at a time with all others that take ``lock``."""
+    global ALONE
+    ALONE = lock
 
 
 @contextmanager

@@ -6,17 +6,18 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from zoo.backbones.decode import decoded
 from zoo.backbones.features import tapped
-from zoo.backbones.image_files import named_images, unusable
+from zoo.backbones.image_files import named_images
 from zoo.backbones.load import Card
-from zoo.backbones.preprocess import Picture, read_image
+from zoo.backbones.preprocess import Picture
 from zoo.backbones.taps import REFUSALS
 from zoo.backbones.trust import UNTOLD, Trust
 from zoo.domain.manifest import Manifest
@@ -26,11 +27,18 @@ from zoo.errors import InvalidImage, Unsupported
 __all__ = [
     "Picture",
     "Prediction",
+    "Told",
+    "card_of",
+    "each_image",
     "guessed_preprocessing",
     "guesses",
+    "likely",
+    "output_names",
     "predict",
     "refused",
     "several",
+    "task_of",
+    "told",
 ]
 
 LOG = logging.getLogger("zoo")
@@ -76,7 +84,6 @@ class Prediction(Result):
         return "  ".join(f"{name} {value:.3f}" for name, value in pairs)
 
 
-@torch.no_grad()
 def predict(
     model: nn.Module,
     images: Iterable[Picture] | Picture,
@@ -102,6 +109,25 @@ def predict(
             such that are NaN or infinite, or does not take images as its own preprocessing makes
             them.
     """
+    card = card_of(model)
+    device = next(model.parameters()).device
+    for name, picture in each_image(images):
+        try:
+            batch = decoded(card.preprocess, name, picture, max_pixels).unsqueeze(0).to(device)
+        except InvalidImage as error:
+            if bad is None:
+                raise
+            bad.append(error)
+            continue
+        yield _read(name, told(model, batch, [name], trust), card, top, trust)
+
+
+def card_of(model: nn.Module) -> Card:
+    """The card of a module whose predictions are asked for; what they rest on is logged.
+
+    Raises:
+        Unsupported: It has no head.
+    """
     card = cast(Card, model.zoo)
     if not card.manifest.head.num_classes:
         raise Unsupported(
@@ -110,26 +136,7 @@ def predict(
         )
     for warning in guesses(card.manifest):
         LOG.warning(warning)
-    device = next(model.parameters()).device
-    for name, picture in _each(images):
-        try:
-            batch = _input(card, name, picture, max_pixels).unsqueeze(0).to(device)
-        except InvalidImage as error:
-            if bad is None:
-                raise
-            bad.append(error)
-            continue
-        logits, distance = _told(model, batch, trust)
-        if logits.dim() != 1:
-            raise Unsupported(
-                f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
-            )
-        if not logits.isfinite().all():
-            raise Unsupported(
-                f"the network gives NaN or infinite outputs for {name}",
-                hint="its weights, or its preprocessing, are damaged: zoo show tells what is known",
-            )
-        yield _read(name, logits, card, top, trust, distance)
+    return card
 
 
 def guesses(manifest: Manifest) -> Iterator[str]:
@@ -152,7 +159,7 @@ def guessed_preprocessing(manifest: Manifest, *stated: str) -> str:
     return f"unknown: {listed}; {taken}"
 
 
-def _each(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:
+def each_image(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Picture]]:
     """Each image with what to call it; of folders, all files in them."""
     for number, image in enumerate(several(images)):
         if isinstance(image, str | Path):
@@ -166,22 +173,50 @@ def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
     return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
 
 
-def _told(model: nn.Module, batch: Tensor, trust: Trust) -> tuple[Tensor, float | None]:
-    """The logits of an image, and how far it is from the training images."""
+class Told(NamedTuple):
+    """What a network says of a batch of images.
+
+    Attributes:
+        logits: (N, outputs), float32 on the CPU.
+        distances: How far each is from the training images; None where that is not known.
+    """
+
+    logits: Tensor
+    distances: list[float] | None
+
+
+@torch.no_grad()
+def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust) -> Told:
+    """What a network says of images (N, C, H, W), which are on its device; raises as `predict`."""
     if trust.tap is None or trust.nearness is None:
-        return _logits(model, batch), None
-    with tapped(model, trust.tap) as features:
-        logits = _logits(model, batch)
-    return logits, float(trust.nearness.distances(features[0].numpy())[0])
+        logits, distances = _logits(model, images), None
+    else:
+        with tapped(model, trust.tap) as features:
+            logits = _logits(model, images)
+        distances = trust.nearness.distances(features[0].numpy()).tolist()
+    if logits.dim() != 2:
+        raise Unsupported(
+            f"the network gives a map of outputs {tuple(logits.shape[1:])} for such an image"
+        )
+    if not (fine := logits.isfinite().all(dim=1)).all():
+        name = names[fine.tolist().index(False)]
+        raise Unsupported(
+            f"the network gives NaN or infinite outputs for {name}",
+            hint="its weights, or its preprocessing, are damaged: zoo show tells what is known",
+        )
+    return Told(logits, distances)
 
 
-def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
     try:
-        return cast(Tensor, model(batch)[0].float().cpu())
+        found = model(images)
+        if not isinstance(found, Tensor):
+            raise TypeError("it gives no tensor")
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except REFUSALS as error:
-        raise refused(batch.shape[1:], error) from error
+        raise refused(images.shape[1:], error) from error
+    return found.float().cpu()
 
 
 def refused(shape: Sequence[int], error: Exception) -> Unsupported:
@@ -193,41 +228,57 @@ def refused(shape: Sequence[int], error: Exception) -> Unsupported:
     )
 
 
-def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> Tensor:
-    if isinstance(picture, str | Path):
-        if Path(picture).is_dir() and (problem := unusable(picture)):
-            raise problem
-        picture = read_image(picture, max_pixels)
-    try:
-        return card.preprocess(picture)
-    except InvalidImage as error:
-        raise InvalidImage(name, error.reason) from error
-    except OSError as error:  # opened, and not decoded yet
-        raise InvalidImage(name, f"cannot be read: {error}") from error
+class Likely(NamedTuple):
+    """The likeliest outputs of a batch of images.
+
+    Attributes:
+        shares: Their probabilities (N, top), the largest first.
+        indices: Which outputs they are (N, top).
+        abstained: Whether the network is not sure enough to answer; None where it always answers.
+    """
+
+    shares: Tensor
+    indices: Tensor
+    abstained: list[bool] | None
 
 
-def _read(
-    path: str, logits: Tensor, card: Card, top: int, trust: Trust, distance: float | None
-) -> Prediction:
-    names = card.classes or tuple(str(index) for index in range(len(logits)))
-    task = (card.manifest.recipe or {}).get("task", "classification")
-    shares, order = torch.empty(0), list(range(len(logits)))
-    abstained, calibrated = None, task != "regression" and trust.temperature is not None
-    if task != "regression":
-        scaled = logits / (trust.temperature or 1.0)
-        likely = scaled.sigmoid() if task == "multi-label" else scaled.softmax(0)
-        if trust.answers:
-            abstained = float(likely.max()) < trust.answers.confidence
-        shares, indices = likely.topk(min(top, len(logits)))
-        order = indices.tolist()
+def likely(logits: Tensor, card: Card, top: int, trust: Trust) -> Likely | None:
+    """The ``top`` likeliest outputs by ``logits`` (N, outputs); None if they are numbers."""
+    task = task_of(card.manifest)
+    if task == "regression":
+        return None
+    scaled = logits / (trust.temperature or 1.0)
+    found = scaled.sigmoid() if task == "multi-label" else scaled.softmax(1)
+    shares, indices = found.topk(min(top, logits.shape[1]), dim=1)
+    abstained = None
+    if trust.answers:
+        abstained = [share < trust.answers.confidence for share in shares[:, 0].tolist()]
+    return Likely(shares, indices, abstained)
+
+
+def task_of(manifest: Manifest) -> str:
+    """What the outputs of a checkpoint are."""
+    return str((manifest.recipe or {}).get("task", "classification"))
+
+
+def output_names(card: Card, count: int) -> tuple[str, ...]:
+    """What the ``count`` outputs are called: by their indices where names are unknown."""
+    return card.classes or tuple(map(str, range(count)))
+
+
+def _read(path: str, said: Told, card: Card, top: int, trust: Trust) -> Prediction:
+    logits = said.logits[0].tolist()
+    names, found = output_names(card, len(logits)), likely(said.logits, card, top, trust)
+    order = found.indices[0].tolist() if found else range(len(logits))
+    distance = None if said.distances is None else said.distances[0]
     return Prediction(
         image=path,
         classes=tuple(names[index] for index in order),
-        probabilities=tuple(shares.tolist()),
+        probabilities=tuple(found.shares[0].tolist()) if found else (),
         outputs=tuple(names),
-        logits=tuple(logits.tolist()),
-        calibrated=calibrated,
-        abstained=abstained,
+        logits=tuple(logits),
+        calibrated=found is not None and trust.temperature is not None,
+        abstained=found.abstained[0] if found and found.abstained else None,
         distance=distance,
         unlike=None if distance is None else distance > 1,
     )

@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from zoo.backbones.predict import Prediction
 from zoo.domain.csv_text import safe_cell
 from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.errors import Conflict, InvalidOption, MissingPackage
 from zoo.store.atomic import write_whole
+from zoo.store.rows import Row
 
-__all__ = ["Written", "check_out", "write_predictions"]
+__all__ = ["Columns", "Written", "check_out", "write_table"]
 
 SUFFIXES = (".csv", ".parquet")
-Cells = Mapping[str, str | float]
+Columns: TypeAlias = Sequence[tuple[str, type[str] | type[float]]]
+"""Their names, and what is in them."""
+ROWS = 10_000
+"""Of a piece that is written at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -31,11 +35,13 @@ class Written(Result):
         path: Where it is.
         manifest: The checkpoint that made them.
         images: How many rows it has.
+        unreadable: How many of these have a problem in place of a prediction.
     """
 
     path: Path
     manifest: Digest
     images: int
+    unreadable: int
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -56,68 +62,75 @@ def check_out(out: Path, *, force: bool) -> None:
         _parquet()
 
 
-def write_predictions(predictions: Iterable[Prediction], out: Path) -> int:
-    """Write a row for each prediction, as they come; how many there were.
+def write_table(out: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    """Write rows with these columns.
 
-    Columns are ``path``, and ``class_1``, ``probability_1``, …, the likeliest first; of numbers
-    that were learned, their names. Where it is known, ``unlike`` and ``distance`` say whether an
-    image is unlike the training images; where it may be, ``abstained`` that there is no answer.
+    Raises:
+        DiskFull: There is no space; ``out`` is as it was.
     """
-    rows, count = map(_row, predictions), 0
-
-    def counted() -> Iterator[Cells]:
-        nonlocal count
-        for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is the number
-            yield row
-
-    write_whole(out, (_as_parquet if out.suffix.lower() == ".parquet" else _as_csv)(counted()))
-    return count
+    if out.suffix.lower() == ".parquet":
+        write_whole(out, _as_parquet(columns, rows))
+    else:
+        write_whole(out, _as_csv(columns, rows))
 
 
-def _row(prediction: Prediction) -> Cells:
-    row: dict[str, str | float] = {"path": prediction.image}
-    if not prediction.probabilities:
-        numbers = dict(zip(prediction.classes, prediction.logits, strict=True))
-        return {**row, **_trust(prediction), **numbers}
-    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-    for at, (name, share) in enumerate(pairs, 1):
-        row |= {f"class_{at}": name, f"probability_{at}": round(share, 6)}
-    return {**row, **_trust(prediction)}
+def _pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    return iter(lambda: [*islice(left, ROWS)], [])
 
 
-def _trust(prediction: Prediction) -> Cells:
-    """What is known of how far it can be trusted: the same for all predictions of a network."""
-    cells: dict[str, str | float] = {}
-    if prediction.abstained is not None:
-        cells["abstained"] = "yes" if prediction.abstained else "no"
-    if prediction.distance is not None:
-        unlike = "yes" if prediction.unlike else "no"
-        cells |= {"unlike": unlike, "distance": round(prediction.distance, 4)}
-    return cells
-
-
-def _as_csv(rows: Iterator[Cells]) -> Iterator[bytes]:
+def _as_csv(columns: Columns, rows: Iterable[Row]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
-    for at, row in enumerate(rows):
-        if not at:
-            lines.writerow(map(safe_cell, row))
-        lines.writerow(map(safe_cell, row.values()))
+    header = [name for name, _ in columns]
+    for piece in _pieces(chain([header], rows)):
+        lines.writerows(map(safe_cell, row) for row in piece)
         yield text.getvalue().encode("utf-8", "surrogateescape")  # names of files need not be UTF-8
         text.seek(0)
         text.truncate()
 
 
-def _as_parquet(rows: Iterator[Cells]) -> Iterator[bytes]:
+def _as_parquet(columns: Columns, rows: Iterable[Row]) -> Iterator[bytes]:
     pyarrow, parquet = _parquet()
-    # It takes UTF-8 only.
-    plain = [
-        {**row, "path": str(row["path"]).encode("utf-8", "backslashreplace").decode()}
-        for row in rows
-    ]
-    file = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(plain), file)
-    yield file.getvalue()
+    kinds = {str: pyarrow.string(), float: pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns])
+    sink = _Sink()
+    with parquet.ParquetWriter(sink, schema) as writer:
+        for piece in _pieces(rows):
+            cells = zip(*(map(_plain, row) for row in piece), strict=True)
+            arrays = [
+                pyarrow.array(cell, each.type) for cell, each in zip(cells, schema, strict=True)
+            ]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _plain(cell: str | float | None) -> str | float | None:
+    """A cell as Parquet takes it: in UTF-8, which names of files need not be."""
+    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
+
+
+class _Sink(io.RawIOBase):
+    """A file of which the bytes are taken as they come."""
+
+    def __init__(self) -> None:
+        self._pieces, self._at = list[bytes](), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        self._at += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        return self._at
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def _parquet() -> tuple[Any, Any]:

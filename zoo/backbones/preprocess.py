@@ -156,4 +156,5 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
     except ZooError:
         raise
     except Exception as error:  # decoders raise whatever they like
-        raise InvalidImage(path, f"cannot be read: {str(error) or type(error).__name__}") from error
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InvalidImage(path, f"cannot be read: {said}") from error

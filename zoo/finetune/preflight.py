@@ -44,6 +44,7 @@ __all__ = [
     "ADVICE",
     "RANKING",
     "Recorded",
+    "check_batches",
     "check_device",
     "check_file",
     "check_measured",
@@ -197,6 +198,18 @@ def check_predicted(
             path_column(path, list(read_rows(path)[0]), opening)
     problems = [problem for each in paths if (problem := unusable(each))]
     return problems if len(problems) == len(given) else []
+
+
+def check_batches(size: int, workers: int | None) -> None:
+    """Before images are decoded.
+
+    Raises:
+        InvalidOption: There are to be less than one in a batch, or fewer processes than none.
+    """
+    if size < 1:
+        raise InvalidOption(f"batch_size must be at least 1, not {size}")
+    if workers is not None and workers < 0:
+        raise InvalidOption(f"workers must be at least 0, not {workers}")
 
 
 def check_report(out: Path | None, *, force: bool, name: str = REPORT) -> None:

@@ -1,0 +1,265 @@
+"""Many: the classes of any number of images into a table, batch by batch, on several devices.
+
+What is done so far is kept beside the table (`zoo.store.rows`), so nothing is lost that was
+predicted, and an image that cannot be read is a row with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from zoo import config
+from zoo.backbones.decode import Batch, Named, batches
+from zoo.backbones.image_files import count_images
+from zoo.backbones.load import Card
+from zoo.backbones.predict import (
+    Picture,
+    card_of,
+    each_image,
+    likely,
+    output_names,
+    task_of,
+    told,
+)
+from zoo.backbones.predicted import Columns, Written, check_out, write_table
+from zoo.backbones.trust import Trust
+from zoo.domain.progress import Progress
+from zoo.errors import Conflict, Unsupported
+from zoo.store.rows import Row, Rows, open_rows
+
+__all__ = ["Asked", "count_pictures", "predict_many"]
+
+AHEAD = 2
+"""Batches that are handed to each device before their rows are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How images are predicted.
+
+    Attributes:
+        top: How many classes are named.
+        max_pixels: Of the largest image that is opened; None: Pillow's limit.
+        calibration: Whether the temperature of the checkpoint is taken.
+        abstain_at: The accuracy at which it abstains; None: never.
+        trust: What comes of these two.
+        batch_size: Images that run at once.
+        workers: Processes that decode; None: as many as there are cores.
+    """
+
+    top: int
+    max_pixels: int | None
+    calibration: bool
+    abstain_at: float | None
+    trust: Trust
+    batch_size: int
+    workers: int | None
+
+
+def count_pictures(images: Iterable[Picture]) -> int:
+    """How many images there are in folders, and beside them."""
+    return sum(count_images(each) if isinstance(each, str | Path) else 1 for each in images)
+
+
+def predict_many(
+    models: Sequence[nn.Module],
+    images: Iterable[Picture],
+    out: Path,
+    asked: Asked,
+    *,
+    count: int | None,
+    resume: bool,
+    force: bool,
+    progress: Progress,
+) -> Written:
+    """Write a row for each image into the table ``out``.
+
+    Columns are ``path``; ``class_1``, ``probability_1``, …, the likeliest first, or of numbers that
+    were learned their names; ``abstained``, ``unlike`` and ``distance`` as far as ``asked.trust``
+    knows; and ``problem``, why an image has no prediction.
+
+    Args:
+        models: The network, once for each device that it runs on.
+        images: As for `zoo.backbones.predict.predict`.
+        out: Called ``.csv`` or ``.parquet``.
+        asked: How.
+        count: Of images, as far as it is known.
+        resume: Go on with what an earlier call has left.
+        force: Replace the table, or begin anew.
+        progress: Learns how far it is.
+
+    Raises:
+        Conflict: The table exists, another process writes it, something is left of another call, or
+            what is left is of other images or was made in another way.
+        Unsupported: As `zoo.backbones.predict.predict`, or the memory is too small.
+        DiskFull: There is no space; what was predicted is kept.
+    """
+    card = card_of(models[0])
+    made_with = {
+        "checkpoint": str(card.digest),
+        "top": asked.top,
+        "max-pixels": asked.max_pixels,
+        "calibration": asked.calibration,
+        "abstain-at": asked.abstain_at,
+    }
+    with open_rows(out, made_with, resume=resume, force=force) as kept:
+        check_out(out, force=force)  # whoever had the lock may have written it
+        named = each_image(images)
+        done = _gone_on(kept, named, asked.batch_size) if resume else 0
+        left = None if count is None else max(count - done, 0)
+        try:
+            _predict(models, named, kept, asked, left, progress)
+            written = _write(kept, out, card, asked)
+        except KeyboardInterrupt as error:
+            error.add_note(f"{kept.path} has what was predicted; --resume goes on with it")
+            raise
+        kept.delete()
+    return written
+
+
+def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> int:
+    """Take the images from ``named`` that have rows; how many these are."""
+    done = kept.cut(size)
+    for number, row in enumerate(kept.read(), 1):
+        name, _ = next(named, ("none", None))
+        if name != row[0]:
+            raise Conflict(
+                f"{kept.path} is of other images: number {number} was {row[0]}, and is {name} now",
+                hint="--force begins anew",
+            )
+    return done
+
+
+def _predict(
+    models: Sequence[nn.Module],
+    named: Iterator[Named],
+    kept: Rows,
+    asked: Asked,
+    count: int | None,
+    progress: Progress,
+) -> None:
+    device = next(models[0].parameters()).device.type
+    # This process decodes one batch of them itself: a single one is worth no other process.
+    most = config.cores() if asked.workers is None else asked.workers
+    workers = most if count is None else min(most, max(count - 1, 0) // asked.batch_size)
+    decoded = batches(
+        named,
+        cast(Card, models[0].zoo).preprocess,
+        size=asked.batch_size,
+        workers=workers,
+        max_pixels=asked.max_pixels,
+        pinned=device == "cuda",
+    )
+    began, images = time.monotonic(), 0
+    with _shared_cores(len(models) if device == "cpu" else 1), progress("predict", count) as task:
+        for rows in _spread(models, decoded, asked):
+            kept.add(rows)
+            images += len(rows)
+            rate = images / max(time.monotonic() - began, 1e-3)
+            task.advance(len(rows), f"{rate:,.1f} images/s")
+
+
+@contextmanager
+def _shared_cores(count: int) -> Iterator[None]:
+    """While it lasts, each of ``count`` networks that run at once has its share of the threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before // count, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _spread(
+    models: Sequence[nn.Module], decoded: Iterable[Batch], asked: Asked
+) -> Iterator[list[Row]]:
+    """The rows of each batch, in their order; devices take turns, each in a thread of its own."""
+    waiting = deque[Future[list[Row]]]()
+    with ExitStack() as threads:
+        pools = [threads.enter_context(ThreadPoolExecutor(1)) for _ in models]
+        for number, batch in enumerate(decoded):
+            at = number % len(models)
+            waiting.append(pools[at].submit(_rows, models[at], batch, asked))
+            if len(waiting) > AHEAD * len(models):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _rows(model: nn.Module, batch: Batch, asked: Asked) -> list[Row]:
+    """The rows of a batch: those of its images, and between them those that have a problem."""
+    card = cast(Card, model.zoo)
+    width = len(_columns(card, asked)) - 2
+    names = [name for name, problem in zip(*batch[:2], strict=True) if not problem]
+    answers = iter(_answers(model, card, batch, names, asked) if names else ())
+    return [
+        (name, *([None] * width if problem else next(answers)), problem or None)
+        for name, problem in zip(*batch[:2], strict=True)
+    ]
+
+
+def _answers(
+    model: nn.Module, card: Card, batch: Batch, names: Sequence[str], asked: Asked
+) -> Iterator[list[str | float]]:
+    """What there is to say of each image that was read; see `_columns`."""
+    images = batch.images.to(next(model.parameters()).device, non_blocking=True)
+    try:
+        logits, distances = told(model, images, names, asked.trust)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Unsupported(
+            f"the memory is too small for {len(images)} images at once",
+            hint=f"--resume --batch-size {max(len(images) // 4, 1)} goes on with fewer",
+        ) from error
+    found, outputs = (
+        likely(logits, card, asked.top, asked.trust),
+        output_names(card, logits.shape[1]),
+    )
+    shares = found.shares.tolist() if found else logits.tolist()
+    indices = found.indices.tolist() if found else [()] * len(shares)
+    for at, values in enumerate(shares):
+        cells: list[str | float] = [] if found else [*values]
+        for index, share in zip(indices[at], values, strict=bool(found)):
+            cells += [outputs[index], round(share, 6)]
+        if found and found.abstained:
+            cells.append("yes" if found.abstained[at] else "no")
+        if distances:
+            cells += ["yes" if distances[at] > 1 else "no", round(distances[at], 4)]
+        yield cells
+
+
+def _columns(card: Card, asked: Asked) -> Columns:
+    """The columns of the table."""
+    count = card.manifest.head.num_classes
+    columns: list[tuple[str, type[str] | type[float]]] = [("path", str)]
+    if task_of(card.manifest) == "regression":
+        columns += [(name, float) for name in output_names(card, count)]
+    else:
+        for at in range(1, min(asked.top, count) + 1):
+            columns += [(f"class_{at}", str), (f"probability_{at}", float)]
+        columns += [("abstained", str)] if asked.trust.answers else []
+    columns += [("unlike", str), ("distance", float)] if asked.trust.nearness else []
+    return [*columns, ("problem", str)]
+
+
+def _write(kept: Rows, out: Path, card: Card, asked: Asked) -> Written:
+    images = unreadable = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal images, unreadable
+        for row in kept.read():
+            images += 1
+            unreadable += row[-1] is not None
+            yield row
+
+    write_table(out, _columns(card, asked), counted())
+    return Written(path=out, manifest=card.digest, images=images, unreadable=unreadable)
