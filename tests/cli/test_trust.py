@@ -69,7 +69,7 @@ def test_it_abstains_where_it_is_not_sure(tempered: Run, digits: Path) -> None:
 def test_a_table_has_columns_of_it(tempered: Run, digits: Path, home: Path) -> None:
     tempered("predict", TEMPERED, digits / "3", "--abstain-at", 1, "--out", "p.csv").done()
     rows = list(csv.DictReader(io.StringIO((home / "p.csv").read_text())))
-    assert [*rows[0]][-3:] == ["abstained", "unlike", "distance"]
+    assert [*rows[0]][-4:] == ["abstained", "unlike", "distance", "problem"]
     for row in rows:
         assert row["abstained"] == ("yes" if float(row["probability_1"]) < 0.5 else "no")
         assert row["unlike"] == ("yes" if float(row["distance"]) > 1 else "no")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -115,7 +116,7 @@ def predict_many(
     with open_rows(out, made_with, resume=resume, force=force) as kept:
         check_out(out, force=force)  # whoever had the lock may have written it
         named = each_image(images)
-        done = _gone_on(kept, named, asked.batch_size) if resume else 0
+        done, named = _gone_on(kept, named, asked.batch_size) if resume else (0, named)
         left = None if count is None else max(count - done, 0)
         try:
             _predict(models, named, kept, asked, left, progress)
@@ -127,17 +128,20 @@ def predict_many(
     return written
 
 
-def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> int:
-    """Take the images from ``named`` that have rows; how many these are."""
-    done = kept.cut(size)
+def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterator[Named]]:
+    """How many rows there are, in whole batches, and the images that have none."""
+    again: list[Named] = []
     for number, row in enumerate(kept.read(), 1):
-        name, _ = next(named, ("none", None))
-        if name != row[0]:
+        again.append(next(named, ("none", "")))
+        if again[-1][0] != row[0]:
             raise Conflict(
-                f"{kept.path} is of other images: number {number} was {row[0]}, and is {name} now",
+                f"{kept.path} is of other images: number {number} was {row[0]}, and is "
+                f"{again[-1][0]} now",
                 hint="--force begins anew",
             )
-    return done
+        if number % size == 0:
+            again.clear()
+    return kept.cut(size), chain(again, named)
 
 
 def _predict(

@@ -16,7 +16,8 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial as bound
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -83,7 +84,7 @@ class Rows:
         """Each row, from the first one on."""
         lines = self._lines()
         next(lines, None)
-        yield from lines
+        yield from takewhile(lambda line: isinstance(line, list), lines)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows.
@@ -182,7 +183,7 @@ def _taken(path: Path) -> Conflict:
 
 def _whole(file: BinaryIO) -> Iterator[Any]:
     """What is in each line, up to one that is not whole."""
-    for line in iter(bound(file.readline, LONGEST), b""):
+    for line in iter(partial(file.readline, LONGEST), b""):
         if not line.endswith(b"\n"):
             return
         try:
