@@ -30,7 +30,8 @@ MARK = re.compile(r"<!-- (not run|run by): (.+?) -->", re.DOTALL)
 NEEDED = re.compile(r"<!-- needs: (.+?) -->")
 LONG = (
     "README.md", "docs/adapters.md", "docs/compare.md", "docs/evaluate.md", "docs/finetune.md",
-    "docs/lookup.md", "docs/plugins.md", "docs/probes.md", "docs/python.md", "docs/surgery.md",
+    "docs/lookup.md", "docs/plugins.md", "docs/predict.md", "docs/probes.md",
+    "docs/python.md", "docs/surgery.md",
 )  # fmt: skip
 QUICK = 'freeze="blocks.4", epochs=1, image_size=32'
 PROMPT = re.compile(r"^(?:\w*\$ )")
@@ -129,6 +130,7 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
         "several processes",
     ),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
+    "docs/predict.md": (1, "it is interrupted"),
     "docs/operate.md": (
         6,
         "a server that people use, its scrubs, an address to tell, and where a backup goes",
