@@ -1216,7 +1216,7 @@ class Zoo:
         max_pixels: int | None = None,
         calibration: bool = True,
         abstain_at: float | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
         resume: bool = False,
@@ -1237,7 +1237,7 @@ class Zoo:
             max_pixels: As for `predict`.
             calibration: As for `predict`.
             abstain_at: As for `predict`.
-            batch_size: Images that run at once; 1: as `predict` runs them.
+            batch_size: Images that run at once; 1: as `predict` runs them. None: 32, on the CPU 4.
             workers: Processes that decode images; None: as many as there are cores.
             device: ``auto``, ``cpu``, ``cuda:1``, …; several that share the images: ``all``, or
                 ``cuda:0,cuda:1``.
@@ -1265,12 +1265,13 @@ class Zoo:
         if abstain_at is not None:
             answers = self.answers_for(name, abstain_at, calibration=calibration)
         from zoo.backbones.devices import pick_devices
-        from zoo.backbones.many import Asked, count_pictures, predict_many
+        from zoo.backbones.many import Asked, count_pictures, predict_many, usual_batch
         from zoo.backbones.predict import several
         from zoo.backbones.trust import trust_of
         from zoo.finetune.dataset.table import listed_images
 
-        models = [self.load(name, device=each) for each in pick_devices(device)]
+        devices = pick_devices(device)
+        models = [self.load(name, device=each) for each in devices]
         trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
         listed = several(images)
         # Anything else can be gone through once.
@@ -1285,7 +1286,7 @@ class Zoo:
                 calibration=calibration,
                 abstain_at=abstain_at,
                 trust=trust,
-                batch_size=batch_size,
+                batch_size=batch_size or usual_batch(devices[0]),
                 workers=workers,
             ),
             count=count_pictures(listed_images(listed, opening)) if again else None,

@@ -64,7 +64,9 @@ NO_HEAD = (
 )
 @flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
-@batch_size_option
+@click.option(
+    "--batch-size", type=POSITIVE, help="Images that run at once  [default: 32, on the CPU 4]"
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=0),

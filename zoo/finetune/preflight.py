@@ -200,13 +200,13 @@ def check_predicted(
     return problems if len(problems) == len(given) else []
 
 
-def check_batches(size: int, workers: int | None) -> None:
+def check_batches(size: int | None, workers: int | None) -> None:
     """Before images are decoded.
 
     Raises:
         InvalidOption: There are to be less than one in a batch, or fewer processes than none.
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise InvalidOption(f"batch_size must be at least 1, not {size}")
     if workers is not None and workers < 0:
         raise InvalidOption(f"workers must be at least 0, not {workers}")
