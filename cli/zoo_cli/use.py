@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +101,28 @@ def predict(
             click.echo(
                 f"{clean(out)}  {plural(written.images, 'image')} by {written.manifest.short}"
             )
-        _tell_trust(zoo, name, **options)
+        if written.images:
+            _tell_trust(zoo, name, **options)
         _tell_bad(bad)
         return
-    predictions = zoo.predictions(name, images, bad=bad, **options)
-    _tell_trust(zoo, name, **options)
+    predictions = _told(zoo, name, zoo.predictions(name, images, bad=bad, **options), **options)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
+
+
+def _told(
+    zoo: Zoo, name: str, predictions: Iterable[Prediction], **options: Any
+) -> Iterator[Prediction]:
+    """The predictions; when they are through, if there were any, what they are worth."""
+    one = None
+    for one in predictions:
+        yield one
+    if one is not None:
+        _tell_trust(zoo, name, **options)
 
 
 def _tell_trust(

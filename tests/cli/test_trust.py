@@ -37,7 +37,7 @@ def tempered(run: Run, home: Path) -> Run:
 
 def test_predictions_say_that_they_are_calibrated(tempered: Run, digits: Path) -> None:
     said = tempered("predict", TEMPERED, digits / "3")
-    assert said.err.startswith("probabilities are calibrated: temperature 2\n")
+    assert said.err == "probabilities are calibrated: temperature 2\n"
     found = tempered("predict", TEMPERED, digits / "3", "--json").json
     raw = tempered("predict", TEMPERED, digits / "3", "--json", "--no-calibration")
     assert "calibrated" not in raw.err
