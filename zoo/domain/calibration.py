@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 CALIBRATION_FILE = "calibration.json"
+"""What the file is called."""
 BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
