@@ -19,6 +19,7 @@ from zoo_cli.command import (
     device_option,
     flag,
     open_zoo,
+    tta_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
@@ -55,6 +56,7 @@ NO_HEAD = (
     help="Answer only where NAME is so sure that this share of such answers was right on its "
     "validation images (0.99).",
 )
+@tta_option
 @flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
 @flag("--force", help="Replace the table if it exists.")
@@ -87,6 +89,7 @@ def predict(
       zoo predict team/flowers photos/ --json > predictions.json
       zoo predict team/flowers photos/ --out predictions.csv
       zoo predict team/flowers photos/ --abstain-at 0.99
+      zoo predict team/flowers photos/ --tta flip
     """
     bad: list[InvalidImage] = []
     if force and out is None:

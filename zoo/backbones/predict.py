@@ -19,8 +19,10 @@ from zoo.backbones.load import Card
 from zoo.backbones.preprocess import Picture, read_image
 from zoo.backbones.taps import REFUSALS
 from zoo.backbones.trust import UNTOLD, Trust
+from zoo.backbones.views import averaged
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
+from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = [
@@ -85,6 +87,7 @@ def predict(
     bad: list[InvalidImage] | None = None,
     max_pixels: int | None = None,
     trust: Trust = UNTOLD,
+    views: int = 1,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbors.
 
@@ -95,6 +98,7 @@ def predict(
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
         max_pixels: Of the largest image that is opened; None: Pillow's limit (`IMAGE_PIXELS`).
         trust: What is known of how far its answers can be trusted.
+        views: Of each image, whose probabilities are averaged (`zoo.domain.tta`).
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
@@ -119,7 +123,7 @@ def predict(
                 raise
             bad.append(error)
             continue
-        logits, distance = _told(model, batch, trust)
+        logits, distance = _told(model, batch, trust, views)
         if logits.dim() != 1:
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
@@ -166,17 +170,20 @@ def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
     return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
 
 
-def _told(model: nn.Module, batch: Tensor, trust: Trust) -> tuple[Tensor, float | None]:
+def _told(model: nn.Module, batch: Tensor, trust: Trust, views: int) -> tuple[Tensor, float | None]:
     """The logits of an image, and how far it is from the training images."""
     if trust.tap is None or trust.nearness is None:
-        return _logits(model, batch), None
-    with tapped(model, trust.tap) as features:
-        logits = _logits(model, batch)
+        return _logits(model, batch, trust, views), None
+    with tapped(model, trust.tap) as features:  # the first are of the image itself
+        logits = _logits(model, batch, trust, views)
     return logits, float(trust.nearness.distances(features[0].numpy())[0])
 
 
-def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+def _logits(model: nn.Module, batch: Tensor, trust: Trust, views: int) -> Tensor:
     try:
+        if views > 1:
+            task = _task(cast(Card, model.zoo))
+            return averaged(model, batch, views, task, trust.temperature or 1.0)[0].cpu()
         return cast(Tensor, model(batch)[0].float().cpu())
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -206,11 +213,16 @@ def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> T
         raise InvalidImage(name, f"cannot be read: {error}") from error
 
 
+def _task(card: Card) -> Task:
+    learned = (card.manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == learned), "classification")
+
+
 def _read(
     path: str, logits: Tensor, card: Card, top: int, trust: Trust, distance: float | None
 ) -> Prediction:
     names = card.classes or tuple(str(index) for index in range(len(logits)))
-    task = (card.manifest.recipe or {}).get("task", "classification")
+    task = _task(card)
     shares, order = torch.empty(0), list(range(len(logits)))
     abstained, calibrated = None, task != "regression" and trust.temperature is not None
     if task != "regression":
