@@ -119,7 +119,9 @@ def test_several_views_are_averaged(tempered: Run, digits: Path) -> None:
     tempered("predict", TEMPERED, image, "--tta", "flip", "--abstain-at", 0.9).refused(
         "takes one view"
     )
-    tempered("predict", TEMPERED, image, "--tta", "13").refused("tta must be flip, or a number from 2 to 12")
+    tempered("predict", TEMPERED, image, "--tta", "13").refused(
+        "tta must be flip, or a number from 2 to 12"
+    )
 
 
 def test_an_evaluation_of_several_views_is_not_kept(tempered: Run, digits: Path) -> None:

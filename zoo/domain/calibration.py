@@ -86,6 +86,10 @@ class Step:
         """The share of the answers that is right."""
         return self.right / self.answered
 
+    def to_json(self) -> Json:
+        """Plain data for JSON."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typical:

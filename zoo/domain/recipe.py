@@ -50,7 +50,7 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "ema blend patience grad_checkpointing",
+    "teacher distill_weight distill_temperature ema blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -73,6 +73,9 @@ UNSAID = (
     "publish_examples",
     "preset",
     "rank",
+    "teacher",
+    "distill_weight",
+    "distill_temperature",
 )
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
@@ -283,6 +286,18 @@ class Recipe:
     class_weights: str = _option(
         "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
     )
+    teacher: str = _option(
+        "", "A checkpoint of the same classes whose outputs are learned, too (distillation)."
+    )
+    distill_weight: float = _option(
+        0.5,
+        "With a teacher: what its outputs count; the rest is the images' own classes.",
+        must="above 0 and at most 1",
+        check=lambda x: 0 < x <= 1,
+    )
+    distill_temperature: float = _positive(
+        2.0, "With a teacher: what its outputs, and those that learn from it, are divided by."
+    )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
@@ -362,6 +377,9 @@ class Recipe:
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
+        for name in () if self.teacher else ("distill_weight", "distill_temperature"):
+            if getattr(self, name) != default[name]:
+                raise InvalidOption(f"{spoken(name)} is for a teacher, and there is none")
         idle = [x for x in IDLE.get(strategy, "").split() if getattr(self, x) != default[x]]
         if strategy == "probe" and self.freeze == "all":
             idle.remove("freeze")  # it is what a probe does

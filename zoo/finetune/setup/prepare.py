@@ -37,8 +37,10 @@ from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
+from zoo.finetune.setup.teacher import Teacher, check_teacher, make_teacher
 from zoo.finetune.setup.tuned import tuned_names, with_adapters
 from zoo.lookup.runs import CACHE
+from zoo.store import Store
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -84,6 +86,7 @@ class Prepared:
     device: torch.device
     ranks: Ranks = ALONE
     progress: Progress = silent
+    teacher: Teacher | None = None  # whose outputs are learned, too
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -152,6 +155,8 @@ def prepare(
     """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
+    if recipe.teacher:  # by its digest: its name may move
+        recipe = replace(recipe, teacher=str(workspace.names.resolve(recipe.teacher)[1]))
     check_optimizer(recipe, device, sharded=ranks.sharded)
     check_base(workspace, known, recipe)
     name = known_as or str(ref or base)
@@ -195,7 +200,18 @@ def prepare(
         remarks = (*dataset.remarks, text)
         prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
     prepared.model.to(device)
-    return with_recipe(prepared, recipe)
+    return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
+
+
+def _teacher(store: Store, prepared: Prepared) -> Teacher | None:
+    recipe, dataset = prepared.recipe, prepared.dataset
+    if not recipe.teacher:
+        return None
+    shown = prepared.network.planned.preprocessing
+    columns = check_teacher(
+        recipe.teacher, store.manifest(Digest.parse(recipe.teacher)), dataset.task, dataset.classes
+    )
+    return make_teacher(store, recipe.teacher, columns, shown, prepared.device, prepared.progress)
 
 
 def boundaries(
