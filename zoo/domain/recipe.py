@@ -50,7 +50,7 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "teacher distill_weight distill_temperature ema blend patience grad_checkpointing",
+    "loss sampler teacher distill_weight distill_temperature ema blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -73,6 +73,8 @@ UNSAID = (
     "publish_examples",
     "preset",
     "rank",
+    "loss",
+    "sampler",
     "teacher",
     "distill_weight",
     "distill_temperature",
@@ -285,6 +287,18 @@ class Recipe:
     label_smoothing: float = _share(0.0, "Label smoothing.")
     class_weights: str = _option(
         "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
+    )
+    loss: str = _option(
+        "auto",
+        "auto: the head's own, cross entropy for classes and labels; focal: what is told right "
+        "counts less; asymmetric: labels, or classes, that are absent count less.",
+        one_of=("auto", "focal", "asymmetric"),
+    )
+    sampler: str = _option(
+        "shuffle",
+        "shuffle: each training image once in an epoch; balanced: as many draws, of each class "
+        "equally many.",
+        one_of=("shuffle", "balanced"),
     )
     teacher: str = _option(
         "", "A checkpoint of the same classes whose outputs are learned, too (distillation)."

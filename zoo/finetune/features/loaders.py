@@ -398,7 +398,15 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
     recipe = prepared.recipe
     transform = training_transform(prepared.network.planned.preprocessing, level)
-    return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
+    balanced = recipe.sampler == "balanced" and samples is prepared.dataset.train
+    return Batches(
+        prepared.dataset,
+        samples,
+        transform,
+        recipe.batch_size,
+        seed=recipe.seed,
+        balanced=balanced,
+    )
 
 
 def _layout(prepared: Prepared) -> torch.memory_format:

@@ -345,6 +345,8 @@ def _check_effects(prepared: Prepared) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)
+    if recipe.sampler == "balanced" and prepared.task != "classification":
+        raise InvalidOption(f"the sampler balanced is for classes, and not for {prepared.task}")
     if recipe.views and not any(prepared.boundaries):
         raise InvalidOption(VIEWS_OF_NOTHING)
     if recipe.blend != "none" and not prepared.dataset.validation:
