@@ -50,7 +50,8 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "loss sampler teacher distill_weight distill_temperature ema blend patience grad_checkpointing",
+    "drop_path drop loss sampler teacher distill_weight distill_temperature ema blend patience "
+    "grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -73,6 +74,8 @@ UNSAID = (
     "publish_examples",
     "preset",
     "rank",
+    "drop_path",
+    "drop",
     "loss",
     "sampler",
     "teacher",
@@ -121,6 +124,12 @@ def _natural(default: int, text: str, least: int = 0) -> Any:
 
 def _share(default: float, text: str) -> Any:
     return _option(default, text, must="0 or more and below 1", check=lambda x: 0 <= x < 1)
+
+
+def _rate(text: str) -> Any:
+    return _option(
+        None, text, must="0 or more and below 1", check=lambda x: x is None or 0 <= x < 1
+    )
 
 
 def _amount(default: float, text: str) -> Any:
@@ -288,6 +297,11 @@ class Recipe:
     class_weights: str = _option(
         "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
     )
+    drop_path: float | None = _rate(
+        "Rate at which residual branches are dropped in training, the last ones most often (drop "
+        "path); default: as the base was built."
+    )
+    drop: float | None = _rate("Rate of dropout before the head; default: as the base was built.")
     loss: str = _option(
         "auto",
         "auto: the head's own, cross entropy for classes and labels; focal: what is told right "

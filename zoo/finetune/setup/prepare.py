@@ -34,7 +34,7 @@ from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base
 from zoo.finetune.setup.losses import make_loss
-from zoo.finetune.setup.network import Network, altered, make_network
+from zoo.finetune.setup.network import Network, altered, make_network, with_drops
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
 from zoo.finetune.setup.teacher import Teacher, check_teacher, make_teacher
@@ -170,6 +170,7 @@ def prepare(
         raise InvalidOption(f"examples are kept of classes, and not of {dataset.task}")
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
+    network = with_drops(network, head, recipe)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
     if recipe.strategy == "lora":
