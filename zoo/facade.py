@@ -21,6 +21,7 @@ from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
+from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
@@ -1110,6 +1111,7 @@ class Zoo:
         max_pixels: int | None = None,
         calibration: bool = True,
         abstain_at: float | None = None,
+        tta: str = "",
     ) -> Table[Prediction]:
         """The likeliest classes of each image, and all logits.
 
@@ -1127,9 +1129,12 @@ class Zoo:
             calibration: Take the temperature that the checkpoint keeps, if it keeps one.
             abstain_at: Abstain where the network is not so sure as it was of those validation
                 images of which it told this share right.
+            tta: Test-time augmentation: the mean of the probabilities of several views of each
+                image, ``flip`` (itself and mirrored), or their number, up to 12.
 
         Raises:
-            InvalidOption: ``top`` is less than 1, or no answers were so accurate.
+            InvalidOption: ``top`` is less than 1, or no answers were so accurate; or to abstain by
+                several views.
             Unsupported: To abstain, where the checkpoint does not know how accurate it is.
             InvalidImage: One is missing, unreadable or larger.
         """
@@ -1143,6 +1148,7 @@ class Zoo:
                 max_pixels=max_pixels,
                 calibration=calibration,
                 abstain_at=abstain_at,
+                tta=tta,
             )
         )
 
@@ -1157,6 +1163,7 @@ class Zoo:
         max_pixels: int | None = None,
         calibration: bool = True,
         abstain_at: float | None = None,
+        tta: str = "",
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
@@ -1165,9 +1172,8 @@ class Zoo:
 
         opening = Opening(path_column=path_column, root=str(root))
         problems = check_predicted(self.workspace, name, images, opening, top)
-        answers = None
-        if abstain_at is not None:
-            answers = self.answers_for(name, abstain_at, calibration=calibration)
+        views = count_views(tta)
+        answers = self._sure(name, abstain_at, views, calibration=calibration)
         if problems:
             if bad is None:
                 raise problems[0]
@@ -1180,7 +1186,18 @@ class Zoo:
         known, model = self.calibration(name), self.load(name)
         listed = listed_images(several(images), opening)
         trust = trust_of(model, known, answers, calibrated=calibration)
-        return predict(model, listed, top=top, bad=bad, max_pixels=max_pixels, trust=trust)
+        return predict(
+            model, listed, top=top, bad=bad, max_pixels=max_pixels, trust=trust, views=views
+        )
+
+    def _sure(
+        self, name: str, abstain_at: float | None, views: int, *, calibration: bool
+    ) -> Step | None:
+        if abstain_at is None:
+            return None
+        if views > 1:
+            raise InvalidOption("to abstain takes one view: how accurate answers are is of one")
+        return self.answers_for(name, abstain_at, calibration=calibration)
 
     def calibration(self, name: str) -> Calibration | None:
         """What a checkpoint keeps of how far its answers can be trusted, of the validation images
@@ -1216,6 +1233,7 @@ class Zoo:
         max_pixels: int | None = None,
         calibration: bool = True,
         abstain_at: float | None = None,
+        tta: str = "",
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -1237,6 +1255,7 @@ class Zoo:
             max_pixels: As for `predict`.
             calibration: As for `predict`.
             abstain_at: As for `predict`.
+            tta: As for `predict`.
             batch_size: Images that run at once; 1: as `predict` runs them. None: 32, on the CPU 4.
             workers: Processes that decode images; None: as many as there are cores.
             device: ``auto``, ``cpu``, ``cuda:1``, …; several that share the images: ``all``, or
@@ -1261,9 +1280,8 @@ class Zoo:
         check_batches(batch_size, workers)
         if problems := check_predicted(self.workspace, name, images, opening, top):
             raise problems[0]
-        answers = None
-        if abstain_at is not None:
-            answers = self.answers_for(name, abstain_at, calibration=calibration)
+        views = count_views(tta)
+        answers = self._sure(name, abstain_at, views, calibration=calibration)
         from zoo.backbones.devices import pick_devices
         from zoo.backbones.many import Asked, count_pictures, predict_many, usual_batch
         from zoo.backbones.predict import several
@@ -1286,6 +1304,7 @@ class Zoo:
                 calibration=calibration,
                 abstain_at=abstain_at,
                 trust=trust,
+                views=views,
                 batch_size=batch_size or usual_batch(devices[0]),
                 workers=workers,
             ),
@@ -1309,6 +1328,7 @@ class Zoo:
         batch_size: int = 32,
         device: str = "auto",
         save: bool = True,
+        tta: str = "",
         **opening: Unpack[OpeningOptions],
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
@@ -1329,6 +1349,7 @@ class Zoo:
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save: Keep the figures in the zoo, for `show`, `search`, `best` and `compare`: where it
                 may be written to, and of images that the checkpoint was not trained on.
+            tta: Test-time augmentation, as for `predict`; such figures are not kept.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
@@ -1340,7 +1361,7 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_measured, check_report
 
         check_device(device)
-        asked, folder = Opening(**opening), Path(out) if out else None
+        asked, folder, views = Opening(**opening), Path(out) if out else None, count_views(tta)
         check_report(folder, force=force)
         check_measured(self.workspace, [name, *filter(None, [against])], str(data), asked)
         from zoo.finetune.evaluation import evaluate
@@ -1358,6 +1379,7 @@ class Zoo:
             batch_size=batch_size,
             device=device,
             save=save,
+            views=views,
             progress=self.progress,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from zoo_cli.command import (
     open_zoo,
     quiet_option,
     shared_device_option,
+    tta_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
@@ -62,6 +63,7 @@ NO_HEAD = (
     help="Answer only where NAME is so sure that this share of such answers was right on its "
     "validation images (0.99).",
 )
+@tta_option
 @flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
 @click.option(
@@ -110,13 +112,15 @@ def predict(
       zoo predict team/flowers photos/ --out predictions.csv --resume
       zoo predict team/flowers photos/ --out predictions.parquet --device all --batch-size 256
       zoo predict team/flowers photos/ --abstain-at 0.99
+      zoo predict team/flowers photos/ --tta flip
     """
     of_tables = {each: options.pop(each) for each in OF_TABLES}
     options["calibration"] = not no_calibration
     if out is not None:
         zoo = open_zoo(quiet=quiet)
         written = zoo.write_predictions(name, images, out, **of_tables, **options)
-        _tell_trust(zoo, name, **options)
+        if written.images > written.unreadable:
+            _tell_trust(zoo, name, **options)
         _tell_written(written, as_json=as_json)
         return
     context = click.get_current_context()
@@ -126,8 +130,7 @@ def predict(
                 f"--{each.replace('_', '-')} is for a table: it goes with --out."
             )
     zoo, bad = open_zoo(), list[InvalidImage]()
-    predictions = zoo.predictions(name, images, bad=bad, **options)
-    _tell_trust(zoo, name, **options)
+    predictions = _told(zoo, name, zoo.predictions(name, images, bad=bad, **options), **options)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -148,6 +151,17 @@ def _tell_written(written: Written, *, as_json: bool) -> None:
             f"{written.unreadable:,} of {plural(written.images, 'image')} cannot be read; the "
             "column 'problem' says why",
         )
+
+
+def _told(
+    zoo: Zoo, name: str, predictions: Iterable[Prediction], **options: Any
+) -> Iterator[Prediction]:
+    """The predictions; when they are through, if there were any, what they are worth."""
+    one = None
+    for one in predictions:
+        yield one
+    if one is not None:
+        _tell_trust(zoo, name, **options)
 
 
 def _tell_trust(

@@ -166,6 +166,18 @@ def test_what_is_of_tables_needs_one(small: Run, photos: Path) -> None:
     assert not Path("p.csv").exists()
 
 
+def test_views_of_images_are_averaged(small: Run, photos: Path) -> None:
+    alone = small("predict", NET, photos / "0", "--tta", 4, "--json").json
+    small("predict", NET, photos / "0", "--tta", 4, "--out", "p.csv").refused("1 of 12")
+    fine = [row for row in table(Path("p.csv")) if not row["problem"]]
+    for row, one in zip(fine, alone, strict=True):
+        assert row["class_1"] == one["classes"][0]
+        assert float(row["probability_1"]) == pytest.approx(one["probabilities"][0], abs=1e-5)
+    write(3, photos, "q.csv", tta="flip")
+    small("predict", NET, photos, "--out", "q.csv", "--resume").refused("views was 2, and is 1 now")
+    small("predict", NET, photos, "--out", "q.csv", "--tta", 99).refused("tta must be flip")
+
+
 def test_images_in_memory_and_of_no_known_number(small: Run, photos: Path) -> None:
     pixels = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
     with zoo.open(Path(), progress=False) as z:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.prepared import TUNED, Run
+from PIL import Image
 
 import zoo
 from zoo.domain.calibration import CALIBRATION_FILE, Step
@@ -37,7 +38,7 @@ def tempered(run: Run, home: Path) -> Run:
 
 def test_predictions_say_that_they_are_calibrated(tempered: Run, digits: Path) -> None:
     said = tempered("predict", TEMPERED, digits / "3")
-    assert said.err.startswith("probabilities are calibrated: temperature 2\n")
+    assert said.err == "probabilities are calibrated: temperature 2\n"
     found = tempered("predict", TEMPERED, digits / "3", "--json").json
     raw = tempered("predict", TEMPERED, digits / "3", "--json", "--no-calibration")
     assert "calibrated" not in raw.err
@@ -98,3 +99,34 @@ def test_show_and_evaluate_tell_of_it(tempered: Run, digits: Path) -> None:
     assert {"calibration_error", "raw_calibration_error"} <= report["metrics"].keys()
     assert sum(each["count"] for each in report["bins"]) == report["images"]
     assert Path("r/reliability.png").stat().st_size
+
+
+def test_several_views_are_averaged(tempered: Run, digits: Path) -> None:
+    image = sorted((digits / "7").iterdir())[0]
+    asked = ("predict", TEMPERED, image, "--json", "--top", 10)
+    (one,), (two,) = tempered(*asked).json, tempered(*asked, "--tta", "flip").json
+    mirrored = image.with_name("mirrored.png")
+    with Image.open(image) as opened:
+        opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    try:
+        (other,) = tempered("predict", TEMPERED, mirrored, "--json", "--top", 10).json
+    finally:
+        mirrored.unlink()
+    for name, share in zip(two["classes"], two["probabilities"], strict=True):
+        alone = [x["probabilities"][x["classes"].index(name)] for x in (one, other)]
+        assert share == pytest.approx(sum(alone) / 2, abs=1e-5)
+    assert two["distance"] == one["distance"]
+    tempered("predict", TEMPERED, image, "--tta", "flip", "--abstain-at", 0.9).refused(
+        "takes one view"
+    )
+    tempered("predict", TEMPERED, image, "--tta", "13").refused(
+        "tta must be flip, or a number from 2 to 12"
+    )
+
+
+def test_an_evaluation_of_several_views_is_not_kept(tempered: Run, digits: Path) -> None:
+    one = tempered("evaluate", TEMPERED, digits, "--json", "--no-save").json
+    done = tempered("evaluate", TEMPERED, digits, "--json", "--tta", "3").json
+    assert done["metrics"]["loss"] != one["metrics"]["loss"]
+    assert done["kept"] is False
+    assert "figures are of 3 views of each image, and not kept" in done["remarks"]

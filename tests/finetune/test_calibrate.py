@@ -44,7 +44,7 @@ def by_torch(loss: nn.Module, outputs: torch.Tensor, targets: torch.Tensor) -> f
         cost.backward()  # type: ignore[no-untyped-call]
         return cost
 
-    search.step(step)
+    search.step(step)  # type: ignore[no-untyped-call]
     return float(log_t.detach().exp())
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 import zoo
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
+from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.results.calibrate import fitted_temperature
 from zoo.lookup.calibrated import calibration_of
@@ -40,6 +41,10 @@ class Made:
 
     def tune(self, save: str, base: str = "team/base", **options: Any) -> Any:
         return self.zoo.finetune(base, self.data, save, **{**QUICK, **options})
+
+    def manifest(self, name: str) -> Manifest:
+        workspace = self.zoo.workspace
+        return workspace.store.manifest(workspace.names.resolve(name)[1])
 
     def kept(self, name: str) -> Calibration:
         found = self.zoo.calibration(name)
@@ -185,7 +190,7 @@ def test_what_was_made_for_other_weights_is_left_out(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     made.tune("team/other", seed=7)
-    other = made.zoo.workspace.store.manifest(made.zoo.show("team/other").manifest)
+    other = made.manifest("team/other")
     name = with_file(made, "team/mixed", other, made.kept("team/net").to_bytes())
     with caplog.at_level(logging.WARNING):
         assert made.zoo.calibration(name) is None
@@ -210,8 +215,7 @@ def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     made.zoo.edit("team/edited", license="mit")
     assert made.kept("team/edited") == made.kept("team/net")
     made.zoo.edit("team/edited", mean=(0.4, 0.4, 0.4))
-    digest = made.zoo.show("team/edited").manifest
-    files = made.zoo.workspace.store.manifest(digest).files
+    files = made.manifest("team/edited").files
     assert CALIBRATION_FILE not in {file.name for file in files}
 
 
@@ -223,14 +227,11 @@ def test_it_goes_where_the_checkpoint_goes_and_no_further(made: Made, tmp_path: 
     assert other.calibration("team/gone") == made.kept("team/gone")
     assert not other.verify().damages
     store = made.zoo.workspace.store
-    (file,) = (
-        each
-        for each in store.manifest(made.zoo.show("team/gone").manifest).files
-        if each.name == CALIBRATION_FILE
-    )
+    (file,) = (each for each in made.manifest("team/gone").files if each.name == CALIBRATION_FILE)
     made.zoo.delete("team/gone")
-    made.zoo.prune(made.zoo.plan_prune(keep_days=0, grace_days=0))
-    assert store.missing("objects", [file.object]) == [file.object]
+    plan = made.zoo.plan_prune(keep_days=0, grace_days=0)
+    made.zoo.prune(plan, keep_days=0, grace_days=0)
+    assert store.missing("objects", [file.object]) == {file.object}
     assert made.kept("team/net").steps
 
 
@@ -273,7 +274,7 @@ def test_all_strategies_make_one(made: Made, strategy: str) -> None:
     assert sum(bool(one.unlike) for one in known) <= 1
     assert calibration_of(
         made.zoo.workspace.store,
-        made.zoo.workspace.store.manifest(made.zoo.show(f"team/{strategy}").manifest),
+        made.manifest(f"team/{strategy}"),
     ) == kept  # fmt: skip
 
 

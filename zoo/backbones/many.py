@@ -63,6 +63,7 @@ class Asked:
         calibration: Whether the temperature of the checkpoint is taken.
         abstain_at: The accuracy at which it abstains; None: never.
         trust: What comes of these two.
+        views: Of each image, as in `zoo.backbones.predict.predict`.
         batch_size: Images that run at once.
         workers: Processes that decode; None: as many as there are cores.
     """
@@ -72,6 +73,7 @@ class Asked:
     calibration: bool
     abstain_at: float | None
     trust: Trust
+    views: int
     batch_size: int
     workers: int | None
 
@@ -121,6 +123,7 @@ def predict_many(
         "max-pixels": asked.max_pixels,
         "calibration": asked.calibration,
         "abstain-at": asked.abstain_at,
+        "views": asked.views,
     }
     with open_rows(out, made_with, resume=resume, force=force) as kept:
         check_out(out, force=force)  # whoever had the lock may have written it
@@ -227,7 +230,7 @@ def _answers(
     """What there is to say of each image that was read; see `_columns`."""
     images = batch.images.to(next(model.parameters()).device, non_blocking=True)
     try:
-        logits, distances = told(model, images, names, asked.trust)
+        logits, distances = told(model, images, names, asked.trust, asked.views)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unsupported(
             f"the memory is too small for {len(images)} images at once",

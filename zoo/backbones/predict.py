@@ -20,8 +20,10 @@ from zoo.backbones.load import Card
 from zoo.backbones.preprocess import Picture
 from zoo.backbones.taps import REFUSALS
 from zoo.backbones.trust import UNTOLD, Trust
+from zoo.backbones.views import averaged
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
+from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = [
@@ -92,6 +94,7 @@ def predict(
     bad: list[InvalidImage] | None = None,
     max_pixels: int | None = None,
     trust: Trust = UNTOLD,
+    views: int = 1,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbors.
 
@@ -102,6 +105,7 @@ def predict(
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
         max_pixels: Of the largest image that is opened; None: Pillow's limit (`IMAGE_PIXELS`).
         trust: What is known of how far its answers can be trusted.
+        views: Of each image, whose probabilities are averaged (`zoo.domain.tta`).
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
@@ -119,7 +123,7 @@ def predict(
                 raise
             bad.append(error)
             continue
-        yield _read(name, told(model, batch, [name], trust), card, top, trust)
+        yield _read(name, told(model, batch, [name], trust, views), card, top, trust)
 
 
 def card_of(model: nn.Module) -> Card:
@@ -186,13 +190,13 @@ class Told(NamedTuple):
 
 
 @torch.no_grad()
-def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust) -> Told:
+def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust, views: int) -> Told:
     """What a network says of images (N, C, H, W), which are on its device; raises as `predict`."""
     if trust.tap is None or trust.nearness is None:
-        logits, distances = _logits(model, images), None
+        logits, distances = _logits(model, images, trust, views), None
     else:
-        with tapped(model, trust.tap) as features:
-            logits = _logits(model, images)
+        with tapped(model, trust.tap) as features:  # the first are of the images themselves
+            logits = _logits(model, images, trust, views)
         distances = trust.nearness.distances(features[0].numpy()).tolist()
     if logits.dim() != 2:
         raise Unsupported(
@@ -207,8 +211,11 @@ def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust) -
     return Told(logits, distances)
 
 
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
+def _logits(model: nn.Module, images: Tensor, trust: Trust, views: int) -> Tensor:
     try:
+        if views > 1:
+            task = task_of(cast(Card, model.zoo).manifest)
+            return averaged(model, images, views, task, trust.temperature or 1.0).cpu()
         found = model(images)
         if not isinstance(found, Tensor):
             raise TypeError("it gives no tensor")
@@ -256,9 +263,10 @@ def likely(logits: Tensor, card: Card, top: int, trust: Trust) -> Likely | None:
     return Likely(shares, indices, abstained)
 
 
-def task_of(manifest: Manifest) -> str:
+def task_of(manifest: Manifest) -> Task:
     """What the outputs of a checkpoint are."""
-    return str((manifest.recipe or {}).get("task", "classification"))
+    learned = (manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == learned), "classification")
 
 
 def output_names(card: Card, count: int) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 CALIBRATION_FILE = "calibration.json"
+"""What the file is called."""
 BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
@@ -84,6 +85,10 @@ class Step:
     def accuracy(self) -> float:
         """The share of the answers that is right."""
         return self.right / self.answered
+
+    def to_json(self) -> Json:
+        """Plain data for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

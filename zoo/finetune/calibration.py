@@ -29,6 +29,10 @@ DESCRIBED = 1000
 all of them would tell hardly more."""
 
 
+HELD_OUT = 20_000
+"""Validation images, evenly spaced, that are asked: of more, their features fill the memory."""
+
+
 class _Told(NamedTuple):
     outputs: Tensor
     targets: Tensor
@@ -39,13 +43,14 @@ def calibrated(prepared: Prepared, parts: Loaders) -> Calibration:
     """What the network as it is comes to on the validation images of ``parts``."""
     if parts.validation is None:
         return Calibration(of="", images=0, why="no images were held out to choose on")
-    tap = _tap(prepared, parts.validation)
-    held_out = _told(prepared, parts.validation, tap)
+    loader = parts.validation.some(HELD_OUT)
+    tap = _tap(prepared, loader)
+    held_out = _told(prepared, loader, tap)
     count = len(held_out.targets)
     if not held_out.outputs.isfinite().all():
         return Calibration(of="", images=count, why="outputs for validation images are not finite")
     task, groups = prepared.task, prepared.dataset.groups
-    named = [groups.get(sample.key, "") for sample in prepared.dataset.validation]
+    named = [groups.get(sample.key, "") for sample in loader.batches.samples]
     outputs, targets = held_out.outputs.numpy(), held_out.targets.numpy()
     fitted = fitted_temperature(task, outputs, targets, named)
     temperature, why = (None, [fitted]) if isinstance(fitted, str) else (fitted, [])

@@ -66,7 +66,8 @@ class Batches:
     """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
     ``size`` is that of a batch of all processes together. Results of a transform that is not
-    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``.
+    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``. In epochs of
+    training that are ``balanced``, samples are drawn, those of each class as often as of another.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class Batches:
         seed: int = 0,
         workers: int | None = None,
         once: bool = False,
+        balanced: bool = False,
     ) -> None:
         self.dataset, self.samples, self.transform = dataset, samples, transform
         self.size, self.seed, self.workers = size, seed, workers
         self.targets = targets_of(samples, dataset.task)
+        self.balanced = balanced
         self._cached: dict[int, Tensor] = {}
         self._room = 0 if once else MEMORY
 
@@ -114,7 +117,12 @@ class Batches:
         """
         order = list(range(len(self.samples)))
         # Text as a seed: hashed alike everywhere, and (1, 12) is not (11, 2).
-        random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - an order, no secret
+        chance = random.Random(f"{self.seed} {epoch}")  # noqa: S311 - an order, no secret
+        if self.balanced:
+            counts = torch.bincount(self.targets)
+            order = chance.choices(order, (1 / counts[self.targets]).tolist(), k=len(order))
+        else:
+            chance.shuffle(order)
         plan = [order[at : at + self.size] for at in range(0, len(order), self.size)]
         if len(order) % self.size == 1:
             plan.pop()
