@@ -24,6 +24,7 @@ from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.deprecations import Deprecations
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.reported import ReportedRuns
 from zoo.serve.keep.room import Room
 from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.view import View
@@ -71,6 +72,7 @@ class Hub:
     apart: Apart = field(init=False)
     sharers: Sharers = field(init=False)
     deprecations: Deprecations = field(init=False)
+    reported: ReportedRuns = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -82,7 +84,7 @@ class Hub:
         self.reach = Reach(store, self.accounts.reach_table)
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.deprecations = Deprecations(store)
-        self.room = Room(store)
+        self.room, self.reported = Room(store), ReportedRuns(store.disk)
         self.health = Health(store, self.accounts.audit.head)
 
     def changing(self) -> AbstractContextManager[None]:

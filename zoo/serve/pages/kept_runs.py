@@ -2,6 +2,9 @@
 
 They belong to the machine that the zoo is on: admins see all of them. Whoever may read the
 checkpoint that a run made may see that run, without what tells of the machine or of images.
+
+Runs that other machines have reported are for who may read the name that they are of. What they say
+that they made is not believed: anybody may have said it.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import msgspec
 
 from zoo.domain.digest import Digest
 from zoo.domain.matrix import Matrix
+from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
+from zoo.lookup.reported import read_reported, reported_runs
+from zoo.lookup.run_files import MATRIX, SIZES
 from zoo.lookup.runs import RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
@@ -33,19 +39,23 @@ __all__ = [
     "read_json",
     "run_of",
     "runs_by_result",
+    "seen_here",
     "seen_runs",
 ]
 
-MATRIX = "confusion.json"
-MATRIX_BYTES = 1 << 20
-"""Of a matrix that is drawn: one of more classes has a larger file."""
 KEPT = 10_000
 
 _ended: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
 
 
 def seen_runs(ask: Ask) -> list[Run]:
-    """The runs that who asks may see, newest first."""
+    """The runs that who asks may see, newest first, those that were reported among them."""
+    reported = [run for run in reported_runs(ask.hub.workspace.root) if _may_see(ask, run)]
+    return sorted([*seen_here(ask), *reported], key=lambda run: run.id, reverse=True)
+
+
+def seen_here(ask: Ask) -> list[Run]:
+    """Those of this zoo itself that who asks may see, newest first."""
     runs = _all_runs(ask)
     if sees_all(ask.actor):
         return runs
@@ -56,7 +66,15 @@ def seen_runs(ask: Ask) -> list[Run]:
 
 def run_of(ask: Ask, name: str) -> Run | None:
     """The run of an id; None if there is none, or who asks may not see it."""
-    return next((run for run in seen_runs(ask) if run.id == name), None)
+    if folder := ask.hub.reported.folder(name):
+        run = read_reported(folder)
+        return run if run and _may_see(ask, run) else None
+    return next((run for run in seen_here(ask) if run.id == name), None)
+
+
+def _may_see(ask: Ask, run: Run) -> bool:
+    """Whether who asks may see a run that was reported."""
+    return ask.may("read", Reference.parse(run.save).path)
 
 
 def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
@@ -120,7 +138,7 @@ def matrix_of(run: Run) -> Matrix | None:
     """What its test images were taken for; None of more classes than are drawn, or if it is not
     kept.
     """
-    return drawable(read_json(run.folder / MATRIX, MATRIX_BYTES, Matrix))
+    return drawable(read_json(run.folder / MATRIX, SIZES[MATRIX], Matrix))
 
 
 def drawable(matrix: Matrix | None) -> Matrix | None:

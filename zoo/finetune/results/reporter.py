@@ -1,0 +1,108 @@
+"""Reporter: tells a server of a run while it goes on, in a thread: training never waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zoo.domain.progress import Progress, clean
+from zoo.errors import Forbidden, Unavailable, ZooError
+from zoo.lookup.reporting import Sender
+
+__all__ = ["reported"]
+
+EVERY, LONGEST = 1.0, 30.0
+"""Seconds between two looks at what is new, and at most after failures."""
+PATIENCE, HASTE, MOST = 10.0, 3.0, 60.0
+"""So long a run that has ended waits for its report: from what came last, the same of one that was
+interrupted, and in all."""
+TRIES = 3
+
+
+@contextmanager
+def reported(folder: Path, location: str, progress: Progress) -> Iterator[None]:
+    """While it is open, the run in ``folder`` is told to a server; ``location`` empty: to none.
+
+    At the end a line says where it is there, or how to send what is left.
+    """
+    if not location:
+        yield
+        return
+    reporter = _Reporter(folder, location, progress)
+    try:
+        yield
+    except KeyboardInterrupt:  # whoever launched this is patient for five seconds
+        progress.say(reporter.end(HASTE))
+        raise
+    except BaseException:
+        progress.say(reporter.end(PATIENCE))
+        raise
+    progress.say(reporter.end(PATIENCE))
+
+
+class _Reporter:
+    def __init__(self, folder: Path, location: str, progress: Progress) -> None:
+        self._progress = progress
+        self._run, self._location = folder.name, location
+        self._sender: Sender | None = None
+        self._ending, self._given_up = threading.Event(), False
+        self._problem = "it did not answer in time"
+        self._done, self._came = "", time.monotonic()
+        work = threading.Thread(target=self._work, args=(folder,), name="report", daemon=True)
+        self._thread = work
+        work.start()
+
+    def end(self, patience: float) -> str:
+        """Wait a little for what is left to come; what came of it, in words."""
+        self._ending.set()
+        ends = time.monotonic() + MOST
+        self._came = time.monotonic()
+        while self._thread.is_alive():
+            now = time.monotonic()
+            if now > min(ends, self._came + patience):
+                break
+            self._thread.join(0.1)
+        self._given_up = True
+        if self._done:
+            return f"reported to {self._location}/-/runs/{self._done}"
+        return (
+            f"the report to {self._location} is not complete: {clean(self._problem)}; "
+            f"to send the rest: zoo runs report {self._run} --to {self._location}"
+        )
+
+    def _work(self, folder: Path) -> None:
+        failures, pause = 0, EVERY
+        while not self._given_up:
+            ending = self._ending.is_set()
+            try:
+                if self._send(folder) and ending:  # before, it may be about to be resumed
+                    return
+            except (ZooError, OSError) as error:
+                failures, pause = failures + 1, min(2 * pause, LONGEST)
+                self._failed(error)
+                if ending and (failures >= TRIES or not isinstance(error, Unavailable)):
+                    return
+            else:
+                failures, pause, self._came = 0, EVERY, time.monotonic()
+            if ending:
+                time.sleep(EVERY / 2)
+            else:
+                self._ending.wait(pause)
+
+    def _send(self, folder: Path) -> bool:
+        if self._sender is None:
+            self._sender = Sender(folder, self._location)
+        ended = self._sender.send()
+        if ended and self._sender.heard:
+            self._done = self._sender.heard.id
+        return ended
+
+    def _failed(self, error: Exception) -> None:
+        """Tell at once of what will not mend itself."""
+        refused = isinstance(error, Forbidden) and self._problem != str(error)
+        self._problem, self._done = str(error), ""
+        if refused:
+            self._progress.say(f"the report fails, and the run goes on: {clean(self._problem)}")
