@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -131,15 +131,15 @@ def report_run(run: Run, location: str = "") -> str:
     if not (location or run.told_to):
         raise InvalidOption(f"the run {run.id} was reported to no server: --to URL names one")
     url = check_place(location or run.told_to)
-    sender = Sender(run.folder, url)
-    for tried in range(1, TRIES + 1):
-        try:
-            sender.send()
-            break
-        except (Unavailable, Conflict):  # it restarts, or another process reports the run, too
-            if tried == TRIES:
-                raise
-        time.sleep(tried)
+    with closing(Sender(run.folder, url)) as sender:
+        for tried in range(1, TRIES + 1):
+            try:
+                sender.send()
+                break
+            except (Unavailable, Conflict) as error:  # it restarts; or another reports it, too
+                if tried == TRIES:
+                    raise
+                time.sleep(tried if isinstance(error, Unavailable) else 0)
     assert sender.heard
     return f"{url}/-/runs/{sender.heard.id}"
 
@@ -188,6 +188,10 @@ class Sender:
         self._journal = _Journal(self._file)
         self._inode, self._generation, self._at, self._spoke = 0, 0, 0, 0.0
         self._waiting: list[bytes] = []
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._file.close()
 
     def send(self) -> bool:
         """Tell what is new, or that it is alive; whether the run has ended, and all is told.

@@ -51,9 +51,8 @@ class _Reporter:
         self._ending, self._given_up = threading.Event(), False
         self._problem = "it did not answer in time"
         self._done, self._came = "", time.monotonic()
-        work = threading.Thread(target=self._work, args=(folder,), name="report", daemon=True)
-        self._thread = work
-        work.start()
+        self._thread = threading.Thread(target=self._report, args=(folder,), daemon=True)
+        self._thread.start()
 
     def end(self, patience: float) -> str:
         """Wait a little for what is left to come; what came of it, in words."""
@@ -72,6 +71,13 @@ class _Reporter:
             f"the report to {self._location} is not complete: {clean(self._problem)}; "
             f"to send the rest: zoo runs report {self._run} --to {self._location}"
         )
+
+    def _report(self, folder: Path) -> None:
+        try:
+            self._work(folder)
+        finally:
+            if self._sender:
+                self._sender.close()
 
     def _work(self, folder: Path) -> None:
         failures, pause = 0, EVERY

@@ -44,6 +44,7 @@ __all__ = ["Run", "add_lines", "delete_run", "put_file", "tell_run"]
 
 FINITE = 1e300
 NAME = re.compile(r"[A-Za-z_][\w@.:/ -]{0,63}")
+NUMBER = re.compile("[0-9]{1,12}")
 NEIGHBORS = re.compile(r"\d{1,6}")
 LIST = 100
 
@@ -169,7 +170,7 @@ def add_lines(ask: Ask, id: str, generation: str, at: str) -> Answer:  # noqa: A
     place of all that it has.
     """
     run, path = _own(ask, id)
-    if not (generation.isdecimal() and at.isdecimal() and len(generation) < 9 and len(at) < 12):
+    if not (NUMBER.fullmatch(generation) and NUMBER.fullmatch(at)):
         raise Refused("BadRequest", "lines follow a number of bytes of a generation")
     lines, number, begin = small(ask.call.pieces, REQUEST_BYTES), int(generation), int(at)
     _check_lines(lines)
