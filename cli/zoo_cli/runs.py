@@ -123,18 +123,18 @@ def show(run: str, as_json: bool) -> None:
 
 @command(of=runs)
 @click.argument("run")
-@click.option("--to", default="", metavar="URL", help="The server; default: where it was reported.")
-def report(run: str, to: str, as_json: bool) -> None:
-    """Report the run RUN to the server of a zoo, or send what is left of its report.
+@click.option("--to", metavar="URL", help="The server; default: where it was reported.")
+def report(run: str, to: str | None, as_json: bool) -> None:
+    """Report the run RUN to a server.
 
-    As zoo finetune --report does while a run goes on: last is the newest. What is there already is
-    not sent again.
+    As zoo finetune --report does while a run goes on, also of one that has ended, or was cut off:
+    what is there already is not sent again. last is the newest.
 
     \b
     Example:
       zoo runs report last --to https://zoo.lab.org
     """
-    page = open_zoo().report_run(run, to)
+    page = open_zoo().report_run(run, to or "")
     if as_json:
         print_json({"page": page})
     else:

@@ -63,8 +63,7 @@ log_option = click.option(
 report_option = click.option(
     "--report",
     metavar="URL",
-    default="",
-    show_default=False,
+    callback=lambda _, __, url: url or "",
     help="Report the run to this server (zoo serve) while it goes on, for its pages; training "
     "never waits for that, and what did not come is sent later. It needs zoo login URL.",
 )

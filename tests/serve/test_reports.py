@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import threading
@@ -175,61 +174,60 @@ def test_of_many_steps_some_are_told(
     assert told == [*range(1, 100), *range(100, 1000, 10), 1000, 1100]
 
 
-WHO = {"ben": "reader", "cat": "writer", "mia": "maintainer", "olga": "owner"}
+ROLE_OF = {"ben": "reader", "cat": "writer", "mia": "maintainer", "olga": "owner"}
+WHO = ("nobody", "ann", *ROLE_OF, "team", "admin")
+READERS: dict[Level, set[str]] = {
+    "public": {*WHO}, "internal": {*WHO[1:]}, "private": {*ROLE_OF, "team", "admin"}
+}  # fmt: skip
+WRITERS = {"cat", "mia", "olga", "team", "admin"}
 
 
-def test_who_may_what(team: Served, run: Run, tmp_path: Path) -> None:
-    """Report: who may write; read: who may read the name; delete: maintainers. For all others it is
+@pytest.mark.parametrize("level", LEVELS)
+def test_who_may_what(team: Served, run: Run, tmp_path: Path, level: Level) -> None:
+    """Report: who may write; see: who may read the name; delete: maintainers. For all others it is
     not there.
     """
-    everybody = ("nobody", "ann", *WHO, "team", "admin")
-    write = {who: None if who == "nobody" else team.token(who, "write") for who in everybody}
-    append = {who: team.token(who, "append") for who in everybody[1:]}
-    read = {who: team.token(who, "read") for who in everybody[1:]}
-    only = team.token("cat", "write", only=("team/other",))
-    for who, role in WHO.items():
+    tokens = {who: None if who == "nobody" else team.token(who, "write") for who in WHO}
+    for who, role in ROLE_OF.items():
         team.accounts.grant("team/net", who, role)
-    for number, level in enumerate(LEVELS):
-        team.accounts.set_level("team/net", level=level)
-        made = make_run(tmp_path / level, "team/net", number + 1)
-        writers = {"cat", "mia", "olga", "team", "admin"}
-        for who in everybody:
-            got = tell(team, made, write[who])
-            assert (got.status == 200) == (who in writers), (level, who)
-            assert got.code in ("", "NoToken" if who == "nobody" else "Forbidden"), (level, who)
-        assert tell(team, made, read["cat"]).code == "Forbidden"
-        assert tell(team, made, only).code == "Forbidden"
-        name = tell(team, made, append["cat"]).json["id"]
-        readers: dict[Level, set[str]] = {
-            "public": {*everybody}, "internal": {*everybody[1:]}, "private": {*WHO, "team", "admin"}
-        }  # fmt: skip
-        for who, sees in itertools.product(everybody, ("", ".json", "/events")):
-            there, absent = (
-                team.ask(f"/-/runs/{each}{sees}", token=write[who]) for each in (name, GONE)
-            )
-            assert absent.code == "NotFound"
-            assert there.status == (200 if who in readers[level] else 404), (level, who)
-            if who not in readers[level]:
-                assert there.body == absent.body
-        for who in everybody:
-            listed = {row["id"] for row in team.ask("/runs.json", token=write[who]).json["rows"]}
-            assert (name in listed) == (who in readers[level])
-        for who in everybody[1:]:
-            got, absent = (add(team, each, write[who] or "", 0, b"") for each in (name, GONE))
-            if who not in readers[level]:
-                assert (got.status, got.body) == (absent.status, absent.body)
-            elif who != "cat":
-                assert got.code == "Forbidden", (level, who)
-        for who in ("nobody", "ann", "ben", "cat"):
-            got = team.ask(f"{RUNS}/{name}", "DELETE", token=write[who])
-            assert got.code == {"nobody": "NoToken"}.get(
-                who, "Forbidden" if who in readers[level] else "NotFound"
-            )
-        assert team.ask(f"{RUNS}/{name}", "DELETE", token=append["mia"]).code == "Forbidden"
-        assert team.ask(f"{RUNS}/{name}", "DELETE", token=write["mia"]).status == 204
-        assert team.ask(f"/-/runs/{name}", token=write["cat"]).status == 404
-        assert add(team, name, append["cat"], 0, b"").code == "NotFound"
-        assert not [*(team.root / "reported").glob(f"*/{name}")]
+    team.accounts.set_level("team/net", level=level)
+    made = make_run(tmp_path / level, "team/net")
+    for who in WHO:
+        got = tell(team, made, tokens[who])
+        assert (got.status == 200) == (who in WRITERS), who
+        assert got.code in ("", "NoToken" if who == "nobody" else "Forbidden"), who
+    for limited in (team.token("cat"), team.token("cat", "write", only=("team/other",))):
+        assert tell(team, made, limited).code == "Forbidden"
+    append = team.token("cat", "append")
+    name = tell(team, made, append).json["id"]
+    for who in WHO:
+        check_sees(team, name, tokens[who], sees=who in READERS[level])
+    for who in WHO[1:]:
+        got, absent = (add(team, each, tokens[who] or "", 0, b"") for each in (name, GONE))
+        if who not in READERS[level]:
+            assert (got.status, got.body) == (absent.status, absent.body)
+        else:
+            assert got.code == ("" if who == "cat" else "Forbidden"), who
+    for who in ("nobody", "ann", "ben", "cat"):
+        got = team.ask(f"{RUNS}/{name}", "DELETE", token=tokens[who])
+        there = "Forbidden" if who in READERS[level] else "NotFound"
+        assert got.code == ("NoToken" if who == "nobody" else there), who
+    assert team.ask(f"{RUNS}/{name}", "DELETE", token=team.token("mia", "append")).code
+    assert team.ask(f"{RUNS}/{name}", "DELETE", token=tokens["mia"]).status == 204
+    assert team.ask(f"/-/runs/{name}", token=tokens["cat"]).status == 404
+    assert add(team, name, append, 0, b"").code == "NotFound"
+    assert not [*(team.root / "reported").glob(f"*/{name}")]
+
+
+def check_sees(team: Served, name: str, token: str | None, *, sees: bool) -> None:
+    """That somebody sees a run everywhere, or nowhere: then it is as one that is not there."""
+    for end in ("", ".json", "/events"):
+        there, absent = (team.ask(f"/-/runs/{each}{end}", token=token) for each in (name, GONE))
+        assert absent.code == "NotFound"
+        assert there.status == (200 if sees else 404)
+        assert sees or there.body == absent.body
+    listed = {row["id"] for row in team.ask("/runs.json", token=token).json["rows"]}
+    assert (name in listed) == sees
 
 
 def test_a_role_that_ends_ends_it(team: Served, ann: str, run: Run, tmp_path: Path) -> None:
