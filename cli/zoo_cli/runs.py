@@ -100,9 +100,7 @@ def show(run: str, as_json: bool) -> None:
         return
     click.echo(f"{shown.id}  {shown.status}")
     paragraph(f"{shown.base} -> {shown.save}, on {shown.device}, {shown.started}", "  ")
-    if shown.reporter:
-        said = f"reported by {shown.reporter} since {shown.reported}; last heard {ago(shown.heard)}"
-        paragraph(said, "  ")
+    _told(shown)
     if shown.error:
         paragraph(f"error: {shown.error}", "  ")
     paragraph(f"recipe: {_recipe(shown)}", "  ")
@@ -139,6 +137,15 @@ def report(run: str, to: str | None, as_json: bool) -> None:
         print_json({"page": page})
     else:
         click.echo(f"reported to {clean(page)}")
+
+
+def _told(run: Run) -> None:
+    """Who reports it, or to whom."""
+    if run.reporter:
+        heard = f"; last heard {ago(run.heard)}" if run.heard else ""
+        paragraph(f"reported by {run.reporter} since {run.reported}{heard}", "  ")
+    if run.told_to:
+        paragraph(f"reported to {run.told_to}", "  ")
 
 
 def _outcome(result: Mapping[str, Any]) -> None:

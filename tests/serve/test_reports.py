@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,14 +14,18 @@ from typing import Any
 
 import pytest
 from fakes.paged import page
+from fakes.program import zoo
 from fakes.reported import SECRETS, make_run, steps, told_here, told_there, with_token, write_lines
 from fakes.served import Got, Served, serving
 
 from zoo.domain.limits import REPORTED_LINE_BYTES
+from zoo.domain.progress import silent
 from zoo.errors import Conflict, Forbidden
+from zoo.finetune.results import reporter
 from zoo.lookup.reporting import Sender, facts, report_run
 from zoo.lookup.runs import METRICS, Run
 from zoo.serve.native import reports
+from zoo.serve.pages.examples import png
 from zoo.serve.who.may import LEVELS, Level
 from zoo.workspace import Workspace
 
@@ -342,6 +347,71 @@ def test_results_that_are_none_are_refused(team: Served, ann: str, run: Run) -> 
     assert b"x.png" not in (team.root / "reported" / "ann" / name / "report.json").read_bytes()
     assert put("examples.png", b"<script>").status == 201
     assert team.ask(f"/-/runs/{name}/examples.png", token=ann).status == 404
+
+
+def test_example_images_go_over_where_they_are_published(
+    team: Served, ann: str, tmp_path: Path
+) -> None:
+    for number, publishes in ((1, False), (2, True)):
+        recipe = {"data": "x", "publish_examples": publishes, "keep_examples": 1}
+        run = make_run(tmp_path / "runs", number=number, recipe=recipe)
+        shown = {"side": 64, "columns": 1, "shown": [{"true": "a", "predicted": ""}]}
+        (run.folder / "examples.json").write_text(json.dumps(shown))
+        (run.folder / "examples.png").write_bytes(png(64, 64, bytes(64 * (1 + 3 * 64))))
+        page = report_run(finished(run), team.url).removeprefix(team.url)
+        ben = team.token("ben")
+        assert (team.ask(f"{page}.json", token=ben).json["pictures"] is not None) == publishes
+        assert team.ask(f"{page}/examples.png", token=ben).status == (200 if publishes else 404)
+        there = {path.name for path in (team.root / "reported").glob(f"*/{run.id}-*/*")}
+        assert ("examples.png" in there) == publishes
+
+
+def test_commands_on_the_server_show_them(team: Served, ann: str, run: Run) -> None:
+    name = report_run(finished(run), team.url).rpartition("/")[2]
+    other = make_run(run.folder.parent, number=2)
+    lost = tell(team, other, ann, status="running").json["id"]
+    home = ("--home", team.root)
+    heard = team.root / "reported" / "ann" / lost / "heard"
+    os.utime(heard, (time.time() - 3 * 3600,) * 2)
+    listed = zoo(*home, "runs").done().out
+    assert "REPORTED BY" in listed
+    assert "last heard 3 hours ago" in listed
+    assert "reported by ann since" in zoo(*home, "runs", "show", name).done().out
+    assert zoo(*home, "runs", "show", name, "--json").json["reporter"] == "ann"
+    assert "0.500" in zoo(*home, "runs", "compare", name, lost).done().out
+    zoo(*home, "finetune", "--resume", "last").refused("unknown run")
+    zoo(*home, "runs", "report", name).refused("unknown run")
+    zoo(*home, "verify").done()
+
+
+def test_a_run_that_is_cut_off_waits_for_nobody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(type(silent), "say", lambda _, text: said.append(text))
+    with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with_token(monkeypatch, url, "zoo_x")
+        monkeypatch.setattr(reporter, "HASTE", 0.3)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), reporter.reported(run.folder, url, silent):
+            raise KeyboardInterrupt
+        assert time.monotonic() - began < 3
+    assert f"to send the rest: zoo runs report {run.id} --to {url}" in said[-1]
+
+
+def test_who_may_not_report_is_told_so_at_once(
+    team: Served, ann: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(type(silent), "say", lambda _, text: said.append(text))
+    run = make_run(tmp_path / "runs", "lab/net")
+    with reporter.reported(run.folder, team.url, silent):
+        until = time.monotonic() + 10
+        while not said and time.monotonic() < until:
+            time.sleep(0.01)
+        assert "the run goes on" in said[0]
+        assert "role of writer" in said[0]
+    assert "is not complete" in said[-1]
+    assert len(said) == 2
 
 
 def test_a_namespace_has_so_many(

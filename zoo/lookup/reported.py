@@ -11,8 +11,10 @@ reported/team/20261124-211503-481516-0123456789abcdef/
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +23,15 @@ from zoo.errors import Corrupt, NotAFile, UnknownName
 from zoo.lookup.runs import NO_DATA, Run, find_run, list_runs
 from zoo.workspace import Workspace
 
-__all__ = ["HEARD", "REPORTED", "all_runs", "find_any", "read_reported", "reported_runs"]
+__all__ = [
+    "HEARD",
+    "REPORTED",
+    "all_runs",
+    "as_heard",
+    "find_any",
+    "read_reported",
+    "reported_folders",
+]
 
 REPORTED = "reported"
 HEARD = "heard"
@@ -32,28 +42,43 @@ seconds, and a server may be away for a moment.
 """
 
 
-def reported_runs(root: Path) -> list[Run]:
-    """All of the zoo in ``root``, newest first; a folder that is none is left out."""
-    found = (read_reported(folder) for folder in (root / REPORTED).glob("*/*"))
-    return sorted((run for run in found if run), key=lambda run: run.id, reverse=True)
+def reported_folders(root: Path) -> list[Path]:
+    """The folders of those of the zoo in ``root``, newest first."""
+    home = str(root / REPORTED)
+    try:
+        namespaces = os.listdir(home)  # noqa: PTH208 - of thousands, paths would take most of it
+    except FileNotFoundError:
+        return []
+    found = []
+    for namespace in namespaces:
+        with suppress(NotADirectoryError, FileNotFoundError):
+            names = os.listdir(f"{home}/{namespace}")  # noqa: PTH208
+            found += [(name, namespace) for name in names if ID.fullmatch(name)]
+    return [Path(home, namespace, name) for name, namespace in sorted(found, reverse=True)]
 
 
 def read_reported(folder: Path) -> Run | None:
     """One of them; None if there is none."""
-    if not ID.fullmatch(folder.name):
-        return None
     try:
-        run, at = Run.kept_in(folder), (folder / HEARD).stat().st_mtime
+        return as_heard(Run.kept_in(folder))
     except (OSError, AttributeError, Corrupt, NotAFile, *NO_DATA):
         return None
-    silent = run.status == "running" and time.time() - at > SILENT_SECONDS
+
+
+def as_heard(run: Run) -> Run:
+    """One of them as it is by now, by when its machine was last heard of; raises `OSError`."""
+    if run.status != "running":
+        return run
+    at = (run.folder / HEARD).stat().st_mtime
+    silent = time.time() - at > SILENT_SECONDS
     heard = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return replace(run, heard=heard, status="silent" if silent else run.status)
 
 
 def all_runs(workspace: Workspace) -> list[Run]:
     """The runs of a zoo, and those that were reported to its server, newest first."""
-    found = [*list_runs(workspace), *reported_runs(workspace.root)]
+    reported = map(read_reported, reported_folders(workspace.root))
+    found = [*list_runs(workspace), *(run for run in reported if run)]
     return sorted(found, key=lambda run: run.id, reverse=True)
 
 

@@ -102,8 +102,8 @@ class Run(Result):
         reporter: Of one that was reported to this zoo's server, the account that did: nothing of
             it is proven.
         reported: Since when, UTC.
-        heard: When its machine was last heard of, UTC. A run that was to go on, and of which
-            nothing was heard for two minutes, is ``silent``.
+        heard: When its machine was last heard of, UTC, of one that is to go on. If that is two
+            minutes ago, it is ``silent``.
     """
 
     _COLUMNS: ClassVar = ("id", "status", "metrics", "save", "base", "started")

@@ -18,16 +18,16 @@ import msgspec
 
 from zoo.domain.digest import Digest
 from zoo.domain.matrix import Matrix
-from zoo.domain.reference import Reference
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
-from zoo.lookup.reported import read_reported, reported_runs
+from zoo.lookup.reported import as_heard, reported_folders
 from zoo.lookup.run_files import MATRIX, SIZES
-from zoo.lookup.runs import RUN, RUNS, Run
+from zoo.lookup.runs import NO_DATA, RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import DRAWN
+from zoo.serve.pages.seen import readable_name
 from zoo.store.regular import read_regular
 
 __all__ = [
@@ -45,13 +45,15 @@ __all__ = [
 
 KEPT = 10_000
 
-_ended: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
+_known: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
 
 
 def seen_runs(ask: Ask) -> list[Run]:
     """The runs that who asks may see, newest first, those that were reported among them."""
-    reported = [run for run in reported_runs(ask.hub.workspace.root) if _may_see(ask, run)]
-    return sorted([*seen_here(ask), *reported], key=lambda run: run.id, reverse=True)
+    folders = reported_folders(ask.hub.workspace.root)
+    reported = [run for folder in folders if (run := _read_reported(folder))]
+    seen = [run for run in reported if readable_name(ask, run.save)]
+    return sorted([*seen_here(ask), *seen], key=lambda run: run.id, reverse=True)
 
 
 def seen_here(ask: Ask) -> list[Run]:
@@ -67,14 +69,9 @@ def seen_here(ask: Ask) -> list[Run]:
 def run_of(ask: Ask, name: str) -> Run | None:
     """The run of an id; None if there is none, or who asks may not see it."""
     if folder := ask.hub.reported.folder(name):
-        run = read_reported(folder)
-        return run if run and _may_see(ask, run) else None
+        run = _read_reported(folder)
+        return run if run and readable_name(ask, run.save) else None
     return next((run for run in seen_here(ask) if run.id == name), None)
-
-
-def _may_see(ask: Ask, run: Run) -> bool:
-    """Whether who asks may see a run that was reported."""
-    return ask.may("read", Reference.parse(run.save).path)
 
 
 def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
@@ -107,16 +104,35 @@ def _all_runs(ask: Ask) -> list[Run]:
 def _read(folder: Path) -> Run | None:
     """A run, from memory if it has ended; None if there is none."""
     try:
-        state = (folder / RUN).stat()
-        key = folder, state.st_mtime_ns, state.st_size
-        if found := _ended.get(key):
+        key = _key(folder)
+        if found := _known.get(key):
             return found
         run = Run.read(folder)
     except (OSError, Invalid, NotAFile):
         return None
     if not _is_sound(run):
         return None
-    return _ended.put(key, run) if run.status == "done" else run
+    return _known.put(key, run) if run.status == "done" else run
+
+
+def _read_reported(folder: Path) -> Run | None:
+    """A run that was reported, from memory if it was read before; None if there is none."""
+    try:
+        key = _key(folder)
+        run = _known.get(key)
+        if run is None:
+            run = Run.kept_in(folder)
+            if not _is_sound(run):
+                return None
+            _known.put(key, run)
+        return as_heard(run)
+    except (OSError, Corrupt, NotAFile, AttributeError, *NO_DATA):
+        return None
+
+
+def _key(folder: Path) -> tuple[Path, int, int]:
+    state = (folder / RUN).stat()
+    return folder, state.st_mtime_ns, state.st_size
 
 
 def _is_sound(run: Run) -> bool:

@@ -86,7 +86,7 @@ class RunPage:
         all_seen: Whether who asks sees all of a run.
         reporter: Who reported it, of one on another machine: nothing of it is proven.
         reported: Since when, UTC.
-        heard: When that was last heard of, UTC.
+        heard: When that was last heard of, UTC, of one that is to go on.
         deletable: Whether who asks may delete it.
     """
 

@@ -39,7 +39,7 @@ class RunRow:
         score: That, with its interval; None of one that is not done.
         started: When, UTC.
         reporter: Who reported it, of one on another machine.
-        heard: When that was last heard of, UTC.
+        heard: When that was last heard of, UTC, of one that is to go on.
     """
 
     id: str
