@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fakes.served import Got, Served, serving
 
 from zoo.domain.limits import REPORTED_LINE_BYTES
 from zoo.domain.progress import silent
-from zoo.errors import Conflict, Forbidden
+from zoo.errors import Conflict, Forbidden, Unavailable
 from zoo.finetune.results import reporter
 from zoo.lookup.reporting import Sender, facts, report_run
 from zoo.lookup.runs import METRICS, Run
@@ -396,6 +397,37 @@ def test_a_run_that_is_cut_off_waits_for_nobody(run: Run, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         assert time.monotonic() - began < 3
     assert f"to send the rest: zoo runs report {run.id} --to {url}" in said[-1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"id": "../../x"}, {"id": "a\x1b[2J"}, {"bytes": -1}, {"generation": "x"}, {"id": "a" * 200}],
+)
+def test_a_server_that_answers_odd_things_is_not_followed(
+    run: Run, values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"id": "a-1", "generation": 1, "bytes": 0, "digest": "", "status": "running"}
+    asked: list[str] = []
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            body = json.dumps({**answer, **values}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with_token(monkeypatch, url, "zoo_x")
+        with closing(Sender(run.folder, url)) as sender, pytest.raises(Unavailable):
+            sender.send()
+        server.shutdown()
+    assert asked == [RUNS]
 
 
 def test_who_may_not_report_is_told_so_at_once(
