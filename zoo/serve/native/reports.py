@@ -50,7 +50,7 @@ LIST = 100
 
 Text = Annotated[str, Meta(max_length=LETTERS)]
 Long = Annotated[str, Meta(max_length=TEXT)]
-Digest = Annotated[str, Meta(pattern="^([a-z0-9]{1,20}:[0-9a-f]{1,128})?$")]
+Digest = Annotated[str, Meta(pattern="^(blake3:[0-9a-f]{64})?$")]
 Figure = Annotated[float, Meta(ge=-FINITE, le=FINITE)]
 Word = Annotated[str, Meta(max_length=64)]
 Number = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
