@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from fakes.program import zoo
-from fakes.reported import make_run
+from fakes.reported import make_run, told_there, with_token, write_lines
 from fakes.served import Served, serving
 
-from zoo.lookup.reporting import facts
+from zoo.lookup.reporting import facts, report_run
 from zoo.workspace import Workspace
 
 RUNS = "/zoo/v1/runs"
@@ -106,3 +106,38 @@ def test_what_is_taken_can_be_shown(team: Served, tmp_path: Path, seeds: range) 
         for words in (("runs",), ("runs", "show", name), ("runs", "compare", name, name)):
             done = zoo("--home", team.root, *words).done()
             assert "\x1b" not in done.out
+
+
+def test_whatever_a_run_says_of_itself_is_taken(
+    team: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too long, or no figure, is left out here, and keeps nothing else from being told."""
+    with_token(monkeypatch, team.url, team.token("eve", "append"))
+    long = {"label_column": ",".join(f"column{n}" for n in range(90)), "data": "x" * 400}
+    odd = {"group_by": "(a)\n", "phases": [f"{n}:1" for n in range(300)], "of_later": [[{}]]}
+    figures = {
+        "a" * 90: 1.0,
+        "1st": 2.0,
+        "": 3.0,
+        "loss": 1e305,
+        "accuracy": 0.5,
+        "é": float("inf"),
+    }
+    run = make_run(
+        tmp_path / "runs", "eve/net", base="b" * 900, device="d" * 90, status="done",
+        recipe={**long, **odd, "task": "classification"},
+        result={"manifest": f"blake3:{'0' * 64}", "metrics": figures, "warning": "w" * 9000,
+                "gained": {"text": "g" * 9000}, "seconds": 1.0},
+    )  # fmt: skip
+    write_lines(run, [
+        {"kind": "epoch", "steps": 1, "name": f"n\n{'m' * 900}", **figures},
+        {"kind": "step", "steps": -1}, {"kind": "step", "steps": 2**70}, {"kind": "step"},
+        {"kind": "step", "steps": 2, **{f"a{n}": n for n in range(900)}},
+        {"kind": "probe", "steps": 0, "c": [1, float("nan"), "x"] * 90, "knn": None},
+    ])  # fmt: skip
+    page = report_run(run, team.url).removeprefix(team.url)
+    shown = team.ask(f"{page}.json", token=team.token("eve")).json
+    assert (shown["status"], shown["score"]["value"]) == ("done", 0.5)
+    (lines,) = told_there(team).values()
+    assert [each["kind"] for each in lines] == ["epoch", "step", "probe"]
+    assert lines[0]["accuracy"] == 0.5

@@ -8,12 +8,13 @@ of the machine and its environment stay. Example images go over where the recipe
 from __future__ import annotations
 
 import json
-import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from hashlib import blake2b
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ from blake3 import blake3
 from zoo import plugins
 from zoo.contracts import Listening
 from zoo.domain.heard import Heard
-from zoo.domain.limits import METRICS_BYTES, REPORTED_LINE_BYTES
+from zoo.domain.limits import LARGEST, METRICS_BYTES, REPORTED_LINE_BYTES
 from zoo.domain.plain import Json
 from zoo.domain.recipe import told
 from zoo.domain.words import shortened
@@ -34,12 +35,18 @@ from zoo.lookup.run_files import PLAIN, SIZES
 from zoo.lookup.runs import METRICS, Run
 from zoo.store.regular import open_regular, read_regular
 
-__all__ = ["LINES", "Sender", "check_place", "facts", "report_run", "told_line"]
+__all__ = ["LINES", "Sender", "check_place", "facts", "is_number", "report_run", "told_line"]
 
 LINES = ("step", "probe", "epoch", "blend", "test")
 """Kinds of lines of a journal that are told: the others name files, or are for who resumes it."""
-LETTERS, ITEMS = 200, 64
-TEXT = 2000
+LETTERS, TEXT, ITEMS, OPTIONS, METRICS_COUNT = 200, 2000, 64, 100, 1000
+"""Of names, of sentences; figures of a line, items of an option, figures of a result."""
+NAME = re.compile(r"[A-Za-z_][\w@.:/ -]{0,63}")
+"""What a figure is called that is told."""
+FINITE = 1e300
+"""No figure that is told is greater: pages do sums with them."""
+FIGURES = 50
+"""Of a line, beside its kind, steps, name and what a probe has chosen."""
 BATCH_BYTES = 256 * 1024
 TRIES = 3
 BEAT_SECONDS = 10.0
@@ -82,13 +89,13 @@ def facts(run: Run) -> Json:
         "base": shortened(run.base, LETTERS),
         "parent": run.parent,
         "started": run.started,
-        "device": run.device,
+        "device": shortened(run.device, ITEMS),
         "status": run.status,
-        "recipe": told(run.recipe),
+        "recipe": {name: _short(value) for name, value in told(run.recipe).items()},
         "digests": digests,
         "result": {
             "manifest": result["manifest"],
-            "metrics": {name: value for name, value in run.metrics.items() if _finite(value)},
+            "metrics": dict(_figures(run.metrics, METRICS_COUNT)),
             "warning": shortened(str(result.get("warning", "")), TEXT),
             "gained": shortened(str(gained.get("text", "")), TEXT) if gained else "",
             "seconds": result.get("seconds", 0.0),
@@ -101,24 +108,36 @@ def facts(run: Run) -> Json:
 def told_line(line: Mapping[str, object]) -> bytes:
     """A line of a journal as it is told; empty: it is not."""
     kind, steps, name = line.get("kind"), line.get("steps"), line.get("name")
-    if kind not in LINES or type(steps) is not int:
+    if kind not in LINES or type(steps) is not int or not 0 <= steps <= LARGEST:
         return b""
     said: Json = {"kind": kind, "steps": steps}
     if isinstance(name, str):
         said["name"] = shortened("".join(filter(str.isprintable, name)), LETTERS)
-    said |= {key: value for key, value in line.items() if _finite(value)}
+    said = {**dict(_figures(line, FIGURES)), **said}
     if kind == "probe":
         chosen, near = line.get("c"), line.get("knn")
-        said["c"] = [c for c in chosen if _finite(c)][:ITEMS] if isinstance(chosen, list) else []
-        if isinstance(near, dict) and all(map(_finite, near.values())):
+        said["c"] = [c for c in chosen if is_number(c)][:ITEMS] if isinstance(chosen, list) else []
+        if isinstance(near, dict) and all(map(is_number, near.values())):
             said["knn"] = dict(list(near.items())[:ITEMS])
     text = json.dumps(said).encode() + b"\n"
     return text if len(text) <= REPORTED_LINE_BYTES else b""
 
 
-def _finite(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number that is told: finite, and not so large that sums of it are not."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    return number and -FINITE <= value <= FINITE  # type: ignore[operator]
+
+
+def _figures(named: Mapping[str, object], most: int) -> Iterator[tuple[str, object]]:
+    fine = ((k, v) for k, v in named.items() if NAME.fullmatch(k) and is_number(v))
+    return islice(fine, most)
+
+
+def _short(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_short(each) for each in value[:OPTIONS]]
+    return shortened(value, LETTERS) if isinstance(value, str) else value
 
 
 def report_run(run: Run, location: str = "") -> str:

@@ -29,7 +29,17 @@ from zoo.domain.recipe import told
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.lookup.examples import SHEET
-from zoo.lookup.reporting import ITEMS, LETTERS, LINES, TEXT
+from zoo.lookup.reporting import (
+    FINITE,
+    ITEMS,
+    LETTERS,
+    LINES,
+    METRICS_COUNT,
+    NAME,
+    OPTIONS,
+    TEXT,
+    is_number,
+)
 from zoo.lookup.run_files import PLAIN, SIZES, Report
 from zoo.reflog import now
 from zoo.serve.http.answer import Answer, json_answer
@@ -42,11 +52,8 @@ from zoo.serve.native.taking import small
 
 __all__ = ["Run", "add_lines", "delete_run", "put_file", "tell_run"]
 
-FINITE = 1e300
-NAME = re.compile(r"[A-Za-z_][\w@.:/ -]{0,63}")
 NUMBER = re.compile("[0-9]{1,12}")
 NEIGHBORS = re.compile(r"\d{1,6}")
-LIST = 100
 
 Text = Annotated[str, Meta(max_length=LETTERS)]
 Long = Annotated[str, Meta(max_length=TEXT)]
@@ -54,14 +61,14 @@ Digest = Annotated[str, Meta(pattern="^(blake3:[0-9a-f]{64})?$")]
 Figure = Annotated[float, Meta(ge=-FINITE, le=FINITE)]
 Word = Annotated[str, Meta(max_length=64)]
 Number = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
-Option = Text | bool | Number | Figure | None | Annotated[list[Text], Meta(max_length=LIST)]
+Option = Text | bool | Number | Figure | None | Annotated[list[Text], Meta(max_length=OPTIONS)]
 
 
 class RunResult(msgspec.Struct):
     """What a run that is done has made."""
 
     manifest: Digest
-    metrics: Annotated[dict[Word, Figure], Meta(max_length=1000)]
+    metrics: Annotated[dict[Word, Figure], Meta(max_length=METRICS_COUNT)]
     warning: Long = ""
     gained: Long = ""
     seconds: Annotated[float, Meta(ge=0, le=FINITE)] = 0.0
@@ -72,7 +79,7 @@ class Run(msgspec.Struct):
 
     run: Annotated[str, Meta(pattern=r"^\d{8}-\d{6}-\d{6}$")]
     key: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-    save: Text
+    save: Long
     base: Text
     parent: Digest
     started: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
@@ -261,13 +268,8 @@ def _is_line(line: Json) -> bool:
     if line["kind"] == "probe" and "c" not in line:
         return False
     return len(line) <= ITEMS and all(
-        NAME.fullmatch(name) and OTHER.get(name, _is_number)(value) for name, value in line.items()
+        NAME.fullmatch(name) and OTHER.get(name, is_number)(value) for name, value in line.items()
     )
-
-
-def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and -FINITE <= value <= FINITE  # type: ignore[operator]
 
 
 def _is_name(value: object) -> bool:
@@ -275,12 +277,12 @@ def _is_name(value: object) -> bool:
 
 
 def _are_numbers(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= ITEMS and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) <= ITEMS and all(map(is_number, value))
 
 
 def _are_neighbors(value: object) -> bool:
     fine = isinstance(value, dict) and len(value) <= ITEMS
-    return fine and all(NEIGHBORS.fullmatch(k) and _is_number(v) for k, v in value.items())  # type: ignore[attr-defined]
+    return fine and all(NEIGHBORS.fullmatch(k) and is_number(v) for k, v in value.items())  # type: ignore[attr-defined]
 
 
 OTHER: dict[str, Callable[[object], bool]] = {
