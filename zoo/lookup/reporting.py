@@ -197,6 +197,7 @@ class Sender:
 
     Attributes:
         heard: What the server has of it; None before it has answered, and after a failure.
+        answered: When it did last, by `time.monotonic`.
     """
 
     def __init__(self, folder: Path, location: str) -> None:
@@ -205,7 +206,7 @@ class Sender:
         self.heard: Heard | None = None
         self._file: BinaryIO = BytesIO()
         self._journal = _Journal(self._file)
-        self._inode, self._generation, self._at, self._spoke = 0, 0, 0, 0.0
+        self._inode, self._generation, self._at, self.answered = 0, 0, 0, 0.0
         self._waiting: list[bytes] = []
 
     def close(self) -> None:
@@ -241,6 +242,7 @@ class Sender:
         if run.status == "done":
             for name, data in _results(run):
                 self._reports.file(self.heard.id, name, data)
+                self.answered = time.monotonic()
         self.heard = self._reports.tell(said)
         return True
 
@@ -269,21 +271,21 @@ class Sender:
         self._waiting, self._generation = lines[count:], heard.generation
         if (self._at, hasher.hexdigest()) != (heard.bytes, heard.digest):
             self._waiting, self._generation, self._at = lines, heard.generation + 1, 0
-        self._spoke = time.monotonic()
+        self.answered = time.monotonic()
         return heard
 
     def _send_lines(self, run: str) -> None:
         self._waiting += self._journal.new()
         assert self.heard
         anew = self._generation != self.heard.generation
-        while self._waiting or anew or time.monotonic() - self._spoke > BEAT_SECONDS:
+        while self._waiting or anew or time.monotonic() - self.answered > BEAT_SECONDS:
             data, count = b"", 0
             while count < len(self._waiting) and len(data) < BATCH_BYTES:
                 data += self._waiting[count]
                 count += 1
             self.heard = self._reports.lines(run, self._generation, self._at, data)
             del self._waiting[:count]
-            self._at, self._spoke, anew = self._at + len(data), time.monotonic(), False
+            self._at, self.answered, anew = self._at + len(data), time.monotonic(), False
 
 
 def _results(run: Run) -> Iterator[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.domain.progress import Progress, clean
-from zoo.errors import Forbidden, Unavailable, ZooError
+from zoo.errors import Conflict, Forbidden, Unavailable, ZooError
 from zoo.lookup.reporting import Sender
 
 __all__ = ["reported"]
@@ -20,6 +20,9 @@ PATIENCE, HASTE, MOST = 10.0, 3.0, 60.0
 """So long a run that has ended waits for its report: from what came last, the same of one that was
 interrupted, and in all."""
 TRIES = 3
+AGAIN = (Unavailable, Conflict)
+"""What another try at the end may mend: a server that restarts, another process that reports, too."""
+SLOW = "it did not answer in time"
 
 
 @contextmanager
@@ -49,19 +52,18 @@ class _Reporter:
         self._run, self._location = folder.name, location
         self._sender: Sender | None = None
         self._ending, self._given_up = threading.Event(), False
-        self._problem = "it did not answer in time"
-        self._done, self._came = "", time.monotonic()
+        self._problem = SLOW
+        self._done = ""
         self._thread = threading.Thread(target=self._report, args=(folder,), daemon=True)
         self._thread.start()
 
     def end(self, patience: float) -> str:
         """Wait a little for what is left to come; what came of it, in words."""
         self._ending.set()
-        ends = time.monotonic() + MOST
-        self._came = time.monotonic()
+        began = time.monotonic()
         while self._thread.is_alive():
-            now = time.monotonic()
-            if now > min(ends, self._came + patience):
+            answered = self._sender.answered if self._sender else 0.0
+            if time.monotonic() > min(began + MOST, max(began, answered) + patience):
                 break
             self._thread.join(0.1)
         self._given_up = True
@@ -84,27 +86,28 @@ class _Reporter:
         while not self._given_up:
             ending = self._ending.is_set()
             try:
-                if self._send(folder) and ending:  # before, it may be about to be resumed
+                self._send(folder)
+                if ending:  # before, it may be about to be resumed
+                    self._problem = "the run's folder does not say how it has ended"
                     return
             except (ZooError, OSError) as error:
                 failures, pause = failures + 1, min(2 * pause, LONGEST)
                 self._failed(error)
-                if ending and (failures >= TRIES or not isinstance(error, Unavailable)):
+                if ending and (failures >= TRIES or not isinstance(error, AGAIN)):
                     return
             else:
-                failures, pause, self._came = 0, EVERY, time.monotonic()
+                failures, pause = 0, EVERY
             if ending:
                 time.sleep(EVERY / 2)
             else:
                 self._ending.wait(pause)
 
-    def _send(self, folder: Path) -> bool:
+    def _send(self, folder: Path) -> None:
         if self._sender is None:
             self._sender = Sender(folder, self._location)
         ended = self._sender.send()
-        if ended and self._sender.heard:
-            self._done = self._sender.heard.id
-        return ended
+        self._done = self._sender.heard.id if ended and self._sender.heard else ""
+        self._problem = SLOW
 
     def _failed(self, error: Exception) -> None:
         """Tell at once of what will not mend itself."""
