@@ -29,7 +29,12 @@ def make_run(root: Path, save: str = "ann/net", number: int = 1, **values: Any) 
     """A run that was cut off, without lines."""
     folder = root / f"20260101-000000-{number:06}"
     folder.mkdir(parents=True)
-    recipe = {"data": f"{SECRETS[0]}/flowers", "root": SECRETS[0], "epochs": 3, "strategy": "full"}
+    recipe = {
+        "data": f"{SECRETS[0]}/flowers",
+        "root": f"/x/{SECRETS[1]}",
+        "epochs": 3,
+        "strategy": "full",
+    }
     said: dict[str, Any] = {
         "base": "team/base", "parent": f"blake3:{'0' * 64}", "save": save, "device": "cpu",
         "recipe": {**recipe, "task": "classification"}, "started": "2026-01-01T00:00:00Z",

@@ -320,7 +320,7 @@ def test_runs_that_are_none_are_refused(team: Served, ann: str, run: Run) -> Non
     name = tell(team, run, ann, recipe=odd).json["id"]
     (kept,) = (team.root / "reported" / "ann" / name).glob("run.json")
     assert json.loads(kept.read_text())["recipe"] == {
-        "data": "c", "root": "x", "task": "x", "phases": ["a"]
+        "data": "c", "root": "", "task": "x", "phases": ["a"]
     }  # fmt: skip
     assert add(team, name, ann, 0, line(kind="epoch", accuracy=0.5)).status == 200
     for path in (f"/-/runs/{name}", "/runs", "/ann/net/runs"):

@@ -525,7 +525,7 @@ def told(recorded: Mapping[str, object]) -> Json:
     """Those options of a recipe that this version knows, as others may read them: without the
     folders that its data lies in. Anybody may have written it.
     """
-    named = {name: data_name(str(recorded.get(name) or "")) for name in ("data", "root")}
+    named = {"data": data_name(str(recorded.get("data") or "")), "root": ""}
     kinds = {option.name: str(option.type) for option in fields(Recipe)}
     return {
         name: value

@@ -21,7 +21,7 @@ PATIENCE, HASTE, MOST = 10.0, 3.0, 60.0
 interrupted, and in all."""
 TRIES = 3
 AGAIN = (Unavailable, Conflict)
-"""What another try at the end may mend: a server that restarts, another process that reports, too."""
+"""What another try at the end may mend: a server restarts, or another process reports, too."""
 SLOW = "it did not answer in time"
 
 
