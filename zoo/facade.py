@@ -6,6 +6,7 @@ and numpy are imported by the methods that touch tensors, not before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.benched import Benched
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
@@ -1266,6 +1268,57 @@ class Zoo:
             out=folder,
             batch_size=batch_size,
             device=device,
+            save=save,
+            progress=self.progress,
+        )
+
+    def bench(
+        self,
+        name: str,
+        *,
+        device: str = "auto",
+        batch_sizes: Sequence[int] = (1, 8, 32),
+        threads: int | None = None,
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        seconds: float = 2.0,
+        save: bool = True,
+    ) -> Benched:
+        """Measure how fast a checkpoint runs here, on random images of its own size.
+
+        Args:
+            name: The checkpoint.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            batch_sizes: How many images run at once. One that does not fit into memory is told and
+                left out, with those that are larger.
+            threads: Of the CPU; None: as many as torch takes.
+            precision: ``bf16`` and ``fp16`` run in `torch.autocast`.
+            seconds: For each batch size, after a warm-up.
+            save: Keep the figures in the zoo, for `show` and for searches: ``ms.cpu<20``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            InvalidOption: There is no such device here, an option cannot be, or not even the
+                smallest batch fits into memory.
+            Unsupported: The network does not take images of its own size.
+        """
+        if threads is not None and threads < 1:
+            raise InvalidOption(f"threads are 1 or more, not {threads}")
+        if not batch_sizes or min(batch_sizes) < 1:
+            raise InvalidOption("a batch has 1 image or more")
+        if precision not in ("fp32", "bf16", "fp16"):
+            raise InvalidOption(f"precision is fp32, bf16 or fp16, not {precision!r}")
+        if not 0 < seconds < math.inf:
+            raise InvalidOption(f"seconds are more than 0, not {seconds}")
+        from zoo.backbones.bench import bench
+
+        return bench(
+            self.workspace,
+            name,
+            device=device,
+            batch_sizes=batch_sizes,
+            threads=threads,
+            precision=precision,
+            seconds=seconds,
             save=save,
             progress=self.progress,
         )
