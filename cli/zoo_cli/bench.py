@@ -43,7 +43,7 @@ __all__ = ["bench"]
 @flag("--no-save", help="Do not keep the figures in the zoo.")
 @quiet_option
 def bench(name: str, no_save: bool, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Measure how fast NAME runs here: milliseconds, images per second and memory.
+    """Measure how fast NAME runs here, and the memory that it takes.
 
     It runs on random images of its own size, from images in memory to outputs there. What else the
     machine does at the time makes it slower. The zoo keeps the figures, of each kind of device the

@@ -13,6 +13,7 @@ from fakes.program import zoo
 from torch import nn
 
 from zoo.backbones import bench as measuring
+from zoo.backbones.load import load
 
 A, B = PROBES
 QUICK = ("--seconds", "0.01", "--batch-size", "1", "--batch-size", "3")
@@ -92,7 +93,6 @@ def test_what_does_not_fit_is_left_out(
     run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Larger ones are not tried; where none fits, that is said."""
-    load = measuring.load
 
     def small(*given: object, **more: object) -> nn.Module:
         module = load(*given, **more)  # type: ignore[arg-type]
