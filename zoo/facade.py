@@ -423,6 +423,7 @@ class Zoo:
         source: str | None = None,
         save: str | None = None,
         force: bool = False,
+        into_hf_cache: bool = False,
     ) -> Pulled:
         """Bring a checkpoint in, from a teammate's or team's store, or as it is published.
 
@@ -434,6 +435,8 @@ class Zoo:
             save: The name to keep it under; only of what comes from a store.
             force: Move the name even from work that is not known there, or from what has no class
                 in common with it, or another task; its history stays.
+            into_hf_cache: Have it in the cache of huggingface_hub, too, written from what is here:
+                of a server (``https://…``) or of ``hf://org/name``.
 
         Raises:
             UnknownName: Nobody has it; near names are suggested.
@@ -451,6 +454,7 @@ class Zoo:
             source=source,
             save=save,
             force=force,
+            into_hf_cache=into_hf_cache,
             progress=self.progress,
         )
 
