@@ -64,7 +64,7 @@ def test_weights_are_linked_and_not_fetched(
     assert not [name for name in fetched if name.endswith(".safetensors")]
     (repo,) = scan_cache_dir(cache).repos
     (revision,) = repo.revisions
-    assert (repo.repo_id, revision.refs) == ("team/base", {"main"})
+    assert (repo.repo_id, {*revision.refs}) == ("team/base", {"main"})
     # As the client itself checks it; offline it needs no server.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     (name,) = (file.file_name for file in revision.files if file.file_name.endswith("safetensors"))
@@ -86,7 +86,7 @@ def test_a_tag_is_the_revision_of_that_name(
     toy("push", "team/base:dev", "--to", team.url).done()
     toy("pull", "team/base:dev", "--from", team.url, "--into-hf-cache").done()
     (repo,) = scan_cache_dir(cache).repos
-    assert [revision.refs for revision in repo.revisions] == [{"dev"}]
+    assert [{*revision.refs} for revision in repo.revisions] == [{"dev"}]
 
 
 def test_what_cannot_be_is_told(
