@@ -6,6 +6,7 @@ and numpy are imported by the methods that touch tensors, not before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.benched import Benched
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
@@ -422,6 +424,7 @@ class Zoo:
         source: str | None = None,
         save: str | None = None,
         force: bool = False,
+        into_hf_cache: bool = False,
     ) -> Pulled:
         """Bring a checkpoint in, from a teammate's or team's store, or as it is published.
 
@@ -433,6 +436,8 @@ class Zoo:
             save: The name to keep it under; only of what comes from a store.
             force: Move the name even from work that is not known there, or from what has no class
                 in common with it, or another task; its history stays.
+            into_hf_cache: Have it in the cache of huggingface_hub, too, written from what is here:
+                of a server (``https://…``) or of ``hf://org/name``.
 
         Raises:
             UnknownName: Nobody has it; near names are suggested.
@@ -450,6 +455,7 @@ class Zoo:
             source=source,
             save=save,
             force=force,
+            into_hf_cache=into_hf_cache,
             progress=self.progress,
         )
 
@@ -1267,6 +1273,57 @@ class Zoo:
             out=folder,
             batch_size=batch_size,
             device=device,
+            save=save,
+            progress=self.progress,
+        )
+
+    def bench(
+        self,
+        name: str,
+        *,
+        device: str = "auto",
+        batch_sizes: Sequence[int] = (1, 8, 32),
+        threads: int | None = None,
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        seconds: float = 2.0,
+        save: bool = True,
+    ) -> Benched:
+        """Measure how fast a checkpoint runs here, on random images of its own size.
+
+        Args:
+            name: The checkpoint.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            batch_sizes: How many images run at once. One that does not fit into memory is told and
+                left out, with those that are larger.
+            threads: Of the CPU; None: as many as torch takes.
+            precision: ``bf16`` and ``fp16`` run in `torch.autocast`.
+            seconds: For each batch size, after a warm-up.
+            save: Keep the figures in the zoo, for `show` and for searches: ``ms.cpu<20``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            InvalidOption: There is no such device here, an option cannot be, or not even the
+                smallest batch fits into memory.
+            Unsupported: The network does not take images of its own size.
+        """
+        if threads is not None and threads < 1:
+            raise InvalidOption(f"threads are 1 or more, not {threads}")
+        if not batch_sizes or min(batch_sizes) < 1:
+            raise InvalidOption("a batch has 1 image or more")
+        if precision not in ("fp32", "bf16", "fp16"):
+            raise InvalidOption(f"precision is fp32, bf16 or fp16, not {precision!r}")
+        if not 0 < seconds < math.inf:
+            raise InvalidOption(f"seconds are more than 0, not {seconds}")
+        from zoo.backbones.bench import bench
+
+        return bench(
+            self.workspace,
+            name,
+            device=device,
+            batch_sizes=batch_sizes,
+            threads=threads,
+            precision=precision,
+            seconds=seconds,
             save=save,
             progress=self.progress,
         )

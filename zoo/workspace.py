@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self
 from zoo import config
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
-from zoo.domain.evaluated import Evaluated
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.manifest import Manifest
@@ -36,10 +35,10 @@ from zoo.reflog import (
 from zoo.remotes import Remotes
 from zoo.store import Store
 from zoo.store.disk import Disk
-from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
 from zoo.store.manifests import told
 from zoo.store.refs import MARKER
+from zoo.store.side_files import Figures, SideFiles
 from zoo.trust import Trust
 
 if TYPE_CHECKING:
@@ -268,17 +267,17 @@ class Workspace:
         previous = entry.previous and self.told(entry.previous, *elsewhere)
         return replace(entry, manifest=self.told(entry.manifest, *elsewhere), previous=previous)
 
-    def keep_evaluation(self, evaluated: Evaluated) -> bool:
-        """Keep what an evaluation found, and have searches find it; whether it is kept: what was
-        measured is told all the same.
+    def keep_figures(self, kind: SideFiles[Figures], figures: Figures) -> bool:
+        """Keep what was measured of a checkpoint, and have searches find it; whether it is kept:
+        what was measured is told all the same.
         """
         try:
-            keep_evaluation(self.store.disk, evaluated)
+            kind.keep(self.store.disk, figures)
         except ZooError as error:
             LOG.warning("the figures are not kept: %s", error)
             return False
         try:
-            self.index.add_checkpoint(evaluated.manifest)
+            self.index.add_checkpoint(figures.manifest)
         except ZooError as error:
             LOG.warning("the figures are kept, but not indexed yet (%s): zoo reindex", error)
         return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain.query import OF_DEVICE
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
@@ -27,6 +28,8 @@ ALL = 1_000_000
 """More names than any folder of refs has."""
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
+MEASURE = re.compile(rf"\b(metric\.[^\s<>=!:]+|{OF_DEVICE.pattern}\b)")
+"""The fields of a query that are metrics, without a column of their own."""
 PART = 3
 """Characters of the shortest part of a word that the index finds (docs/search.md)."""
 NAMED = 8
@@ -83,6 +86,7 @@ def search(
     Fields: name owner arch tag backbone head license dataset classes parent
             source pulled params macs input num_classes top1 frozen accuracy
             loss updated metric.NAME metric.NAME@DATA (zoo evaluate)
+            ms.cpu ms.cuda images_per_second.cpu … (zoo bench)
     Operators: : for texts (* stands for any characters) and yes or no;
                < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
 
@@ -191,10 +195,10 @@ def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()
     }
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
-    asked_for = re.findall(r"\bmetric\.([^\s<>=!:]+)", asked)
-    metrics = [name for name in asked_for if name not in shown]
+    asked_for = dict.fromkeys(MEASURE.findall(asked))
+    metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
     table(
-        [*map(str.upper, shown), *(f"metric.{metric}" for metric in metrics)],
+        [*map(str.upper, shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
@@ -225,10 +229,14 @@ def _here(row: Found) -> str:
     return ", ".join(["yes", *same, *others])
 
 
-def _metric(row: Found, name: str) -> str:
+def _metric(row: Found, field: str) -> str:
+    name = field.removeprefix("metric.")
     if name not in row.metrics:
         return NONE
-    return f"{row.metrics[name]:.4f}" + (" (stated)" if name in row.stated else "")
+    value = row.metrics[name]
+    if OF_DEVICE.fullmatch(name):
+        return f"{value:.4g}"
+    return f"{value:.4f}" + (" (stated)" if name in row.stated else "")
 
 
 def _score(row: Found) -> str:

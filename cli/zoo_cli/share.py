@@ -46,8 +46,19 @@ __all__ = ["export", "mv", "pull", "push", "tag"]
     help="Move the name even from work that is not known there, or from other classes; zoo log "
     "keeps it.",
 )
+@flag(
+    "--into-hf-cache",
+    help="Have it in the cache of huggingface_hub, too, without fetching it again; with --from "
+    "https://… or hf://….",
+)
 def pull(
-    name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
+    name: str,
+    remote: str | None,
+    save: str | None,
+    source: str | None,
+    force: bool,
+    into_hf_cache: bool,
+    as_json: bool,
 ) -> None:
     """Bring a checkpoint here: published weights, or a team's.
 
@@ -67,6 +78,7 @@ def pull(
       zoo pull team/flowers --from lab --as team/flowers:lab
       zoo pull 'team/*' --from lab
       zoo pull team/theirs --from hf://their-org/flowers@v1
+      zoo pull team/flowers --from https://zoo.lab.org --into-hf-cache
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
@@ -76,10 +88,20 @@ def pull(
         raise click.UsageError(says)
     told = []
     for each in zoo.names_like(name, remote=remote) if several else [name]:
-        done = zoo.pull(each, remote=remote, source=source, save=save, force=force)
+        done = zoo.pull(
+            each,
+            remote=remote,
+            source=source,
+            save=save,
+            force=force,
+            into_hf_cache=into_hf_cache,
+        )
         if not as_json:
             lines = moved(done.ref, done.moved_from, done.change)
             result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+            if filled := done.hub_cache:
+                note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
+                note(f"in {filled.folder}")
         if done.copied:
             _tell_of_pull(done.copied, each)
         told.append(done.to_json())

@@ -3,7 +3,7 @@
 Which of the images: those that the data calls its test split, else its validation split. Of the
 very images that the checkpoint was trained on, those that were its test images then; else all.
 Classes are matched by name. The report is that of a fine-tune (`zoo.finetune.results.report`). What
-it finds is kept in the zoo (`zoo.store.evaluations`), unless it is of images that the checkpoint
+it finds is kept in the zoo (`zoo.store.side_files`), unless it is of images that the checkpoint
 was trained on.
 """
 
@@ -52,6 +52,7 @@ from zoo.finetune.results.paired import paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.runs import caches
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Comparison", "Evaluation", "evaluate"]
@@ -262,8 +263,9 @@ class _Setting(NamedTuple):
         seen = among(known.images, self.dataset, matched.samples)
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = self.save and not seen
-        kept = kept and self.workspace.keep_evaluation(
-            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report)
+        kept = kept and self.workspace.keep_figures(
+            EVALUATIONS,
+            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report),
         )
         return Answers(matched, measured, report, seen, kept)
 

@@ -19,8 +19,8 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
 from zoo.registry import Found
-from zoo.store.evaluations import evaluations
 from zoo.store.listing import read_one
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Best", "best"]
@@ -243,7 +243,7 @@ def _figure(
 ) -> _Figure | None:
     """The result of a candidate on the data."""
     manifest = _manifest(workspace, row.manifest)
-    found = evaluations(workspace.store.disk, row.manifest) if row.manifest else []
+    found = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
     stated = metric in (manifest.stated_metrics if manifest else row.stated)
     measured = found and metric in found[0].metrics
     own = trained and (manifest is None or manifest.metrics or not measured)

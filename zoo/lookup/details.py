@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from zoo.domain.adapter import adapter_of
+from zoo.domain.benched import Benched
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -19,9 +20,9 @@ from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.lookup.units import adapted_units
-from zoo.store.evaluations import evaluations
 from zoo.store.manifests import manifest_if_any
 from zoo.store.not_finite import NOT_FINITE, known_not_finite
+from zoo.store.side_files import BENCHES, EVALUATIONS
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,7 +38,16 @@ __all__ = [
 ]
 
 
-LAST = ("evaluations", "lineage", "children", "terms", "unknown", "unproven", "not_finite")
+LAST = (
+    "evaluations",
+    "benches",
+    "lineage",
+    "children",
+    "terms",
+    "unknown",
+    "unproven",
+    "not_finite",
+)
 """Of a checkpoint that is here, what comes behind what its manifest says."""
 
 
@@ -57,6 +67,7 @@ class CheckpointDetails(Result):
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
         adapted: The units that a LoRA adapter corrects; empty where it has none.
         evaluations: What `zoo evaluate` found here, newest first.
+        benches: What `zoo bench` measured here, newest first.
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
         terms: What the licenses come to.
@@ -78,6 +89,7 @@ class CheckpointDetails(Result):
     checkpoint: Manifest
     adapted: tuple[str, ...]
     evaluations: tuple[Evaluated, ...]
+    benches: tuple[Benched, ...]
     lineage: tuple[str, ...]
     children: int
     terms: Terms
@@ -195,7 +207,8 @@ def details(workspace: Workspace, name: str) -> Details:
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
         adapted=adapted_units(workspace, manifest),
-        evaluations=tuple(evaluations(workspace.store.disk, digest)),
+        evaluations=tuple(EVALUATIONS.of(workspace.store.disk, digest)),
+        benches=tuple(BENCHES.of(workspace.store.disk, digest)),
         lineage=_lineage(manifest),
         children=len(children(workspace, digest)),  # log lists them
         terms=terms(workspace, str(ref or digest), manifest),

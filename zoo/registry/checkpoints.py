@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, select
 
+from zoo.domain.benched import Benched
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -42,6 +43,7 @@ __all__ = [
     "refs_of",
     "refs_of_each",
     "remove_ref",
+    "set_benches",
     "set_evaluations",
     "set_ref",
     "unknown",
@@ -97,6 +99,20 @@ def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Eval
             "metrics": dict(each.metrics),
         }
         for each in found
+    ]
+    if rows:
+        connection.execute(insert(connection, table), rows)
+    items.measure_again(connection, str(digest))
+
+
+def set_benches(connection: Connection, digest: Digest, found: Iterable[Benched]) -> None:
+    """Let the benchmarks of an indexed checkpoint be exactly ``found``."""
+    table = schema.bench
+    connection.execute(delete(table).where(table.c.manifest == str(digest)))
+    rows = [
+        {"manifest": str(digest), "name": name, "value": value}
+        for each in found
+        for name, value in each.metrics.items()
     ]
     if rows:
         connection.execute(insert(connection, table), rows)
@@ -190,6 +206,7 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
             connection.execute(delete(table).where(table.c.manifest == lost))
         else:
             set_evaluations(connection, digest, ())
+            set_benches(connection, digest, ())
 
 
 def licenses(connection: Connection, digests: Iterable[Digest]) -> dict[Digest, str | None]:

@@ -240,6 +240,7 @@ class Registry:
     unread = _reads(checkpoints.unread)
     drop_unread = _writes(checkpoints.drop_unread)
     forget = _writes(checkpoints.forget)
+    set_benches = _writes(checkpoints.set_benches)
     set_evaluations = _writes(checkpoints.set_evaluations)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)

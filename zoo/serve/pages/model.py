@@ -31,13 +31,13 @@ from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, snippets
 from zoo.serve.pages.svg import crop
 from zoo.store.encoded import read_object
-from zoo.store.evaluations import evaluations
+from zoo.store.side_files import EVALUATIONS
 
 __all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
 
 CLASSES, LETTERS = 1000, 80
 """So many classes are listed, each with so many letters."""
-EVALUATIONS = 10
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +270,7 @@ def _count(value: object) -> int | None:
 
 
 def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:
-    for each in evaluations(ask.hub.workspace.store.disk, digest)[:EVALUATIONS]:
+    for each in EVALUATIONS.of(ask.hub.workspace.store.disk, digest)[:SHOWN]:
         yield Measured(
             data=each.data,
             split=each.split,
