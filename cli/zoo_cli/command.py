@@ -214,9 +214,18 @@ def open_zoo(*, quiet: bool = False) -> Zoo:
     import zoo
 
     context = click.get_current_context()
-    opened = zoo.open(context.meta.get("home"), progress=not quiet)
+    served = context.find_root().invoked_subcommand == "serve"
+    opened = zoo.open(context.meta.get("home"), progress=not quiet, served=served)
     context.call_on_close(opened.close)
     return opened
+
+
+def join_store(location: str, room: int) -> None:
+    """Make the folder to work in that of a machine which serves a bucket."""
+    _load()
+    from zoo.facade import Zoo
+
+    Zoo.join(click.get_current_context().meta.get("home"), location, room)
 
 
 def open_accounts() -> Accounts:
