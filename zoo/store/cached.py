@@ -154,6 +154,7 @@ class CachedBackend:
                 found = f"blake3:{hasher.hexdigest()}"
                 raise Corrupt(f"{self.shared}/{key}", f"blake3:{digest}", found)
             self._kept.take(name, key, file)
+            file.seek(0)  # which the copy shares
             return fdopen(dup(file.fileno()), "rb")
 
     def view(self, key: str) -> memoryview:
@@ -175,6 +176,7 @@ class CachedBackend:
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
         """See `Backend.put`."""
         self.shared.put(key, pieces)
+        self._kept.forget(key)
         self._changed(key)
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
@@ -198,10 +200,10 @@ class CachedBackend:
         """See `Backend.delete`."""
         self.shared.delete(key)
         self._kept.forget(key)
-        self._there.pop(key, None)
         self._changed(key)
 
     def _changed(self, key: str) -> None:
+        self._there.pop(key, None)
         # A sign of an upload or a prune that is set: what others deleted before is gone by now.
         if key.startswith((ALL, SIGNS)):
             self.look_again()
