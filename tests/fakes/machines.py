@@ -12,9 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from fakes.s3_front import Answer, BaseHTTPRequestHandler, Front
+from fakes.s3_front import Answer, Front
 from fakes.served import Served, serving
 
 from zoo.machine import join

@@ -7,11 +7,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +23,17 @@ import numpy as np
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
-from fakes.machines import Away, pair
+from fakes.hub_zoo import repository
+from fakes.machines import Away, Balancer, Machine, account, machine, pair
 from fakes.postgres import Server as Postgres
 from fakes.program import zoo as program
 from fakes.s3_front import KEY_ID, SECRET
-from fakes.served import Got, Served, commit
+from fakes.served import Got, Served, ask, commit
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
-from zoo.errors import InvalidOption, Unavailable, Unsupported
+from zoo.errors import Conflict, InvalidOption, NoCheckpoint, Unavailable, Unsupported
 from zoo.logins import ServerUrl, keep_token
 from zoo.machine import join
 from zoo.registry.engine import open_engine
@@ -36,7 +42,9 @@ from zoo.remotes import connect
 from zoo.serve.who.accounts import Accounts
 from zoo.store.listing import name_of
 from zoo.store.names_seen import SEEN_SECONDS
+from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
+from zoo.testing.remotes import AT_ONCE
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
@@ -332,3 +340,181 @@ def test_a_folder_that_has_something_else_is_left_alone(
     with pytest.raises(InvalidOption, match="share a database"):
         join(tmp_path / "new", fleet.store, ROOM)
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["file"]
+
+
+def test_who_asks_for_a_backup_is_told_what_does_it(fleet: Fleet, tmp_path: Path) -> None:
+    said = program("--home", fleet.one.root, "serve", "backup", tmp_path / "copy")
+    said.refused(fleet.store, "pg_dump", "seals.key")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_prune_of_the_bucket_is_seen_and_spares_what_was_sent(fleet: Fleet) -> None:
+    """It may run anywhere: machines and prunes see each other's signs in the bucket."""
+    repo, store = fleet.make("pruned"), connect(fleet.store)
+    assert fleet.one.commit(repo, "goes", fleet.token).status == 200
+    gone = name_of("objects", Digest("blake3", blake3(b"goes").hexdigest()))
+    sent = os.urandom(1000)
+    kept = name_of("objects", Digest("blake3", blake3(sent).hexdigest()))
+    put = fleet.two.ask(f"/zoo/v1/store/{kept}", "PUT", token=fleet.token, body=sent)
+    assert put.status == 201
+    sha = head(fleet.two, repo, fleet.token)
+    path = f"/{repo}/resolve/{sha}/README.md"
+    assert fleet.two.ask(path, token=fleet.token).body == b"goes"
+    assert fleet.one.ask(f"/api/models/{repo}/branch/other", "POST", token=fleet.token,
+                         body=b"{}").status == 200  # fmt: skip
+    body = json.dumps({"name": "pruned", "organization": "ann"}).encode()
+    assert fleet.one.ask("/api/repos/delete", "DELETE", token=fleet.token, body=body).status == 200
+    with store.upload(), pytest.raises(Conflict):
+        execute(store, plan(store, keep=AT_ONCE, grace=AT_ONCE), keep=AT_ONCE, grace=AT_ONCE)
+    done = execute(store, plan(store, keep=AT_ONCE, grace=AT_ONCE), keep=AT_ONCE, grace=AT_ONCE)
+    names = {item.file for item in done.doomed}
+    assert gone in names
+    assert kept not in names
+    assert fleet.two.ask(path, token=fleet.token).status == 404
+    assert fleet.one.ask(f"/zoo/v1/store/{kept}", token=fleet.token).body == sent
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a machine: what looks after its workers, and these, at once."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def balanced(
+    postgres_server: Postgres, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Machine, Machine, Balancer, str]]:
+    """Two machines of two workers each, what stands before them, and a token."""
+    assert fleet
+    database = postgres_server.database(f"balanced{uuid.uuid4().hex[:8]}")
+    monkeypatch.setenv("ZOO_DB", database)
+    store = f"s3://models/{uuid.uuid4().hex}/zoo"
+    with (
+        machine(tmp_path / "one", store, "--workers", "2") as one,
+        machine(tmp_path / "two", store, "--workers", "2", key=one.root) as two,
+        closing(Balancer(one.url, two.url)) as balancer,
+    ):
+        token = account(one.root, "ann")
+        monkeypatch.delenv("ZOO_DB")
+        yield one, two, balancer, token
+
+
+@pytest.mark.long
+def test_a_machine_that_is_killed_costs_no_push(
+    balanced: tuple[Machine, Machine, Balancer, str], tmp_path: Path
+) -> None:
+    """Who pushes goes on at the other one, and sends no more again than was under way."""
+    one, two, balancer, token = balanced
+    for url in (balancer.url, two.url):
+        keep_token(ServerUrl.parse(url), token)
+    draw = np.random.default_rng(0).standard_normal
+    values = {f"large{number}.weight": draw((2400, 2400)).astype("f4") for number in range(5)}
+    total = sum(value.nbytes for value in values.values())
+    with (
+        closing(Workspace.create(tmp_path / "mine")) as mine,
+        closing(Workspace.create(tmp_path / "theirs")) as theirs,
+    ):
+        digest = add_checkpoint(mine, "ann/net", values)
+
+        def end_one() -> None:
+            while balancer.passed < total // 2:
+                time.sleep(0.01)
+            kill(one.process)
+
+        killer = threading.Thread(target=end_one)
+        killer.start()
+        push(mine, "ann/net", balancer.url)
+        killer.join()
+        assert balancer.passed < total + 8 * UPLOAD_PART_BYTES
+        assert pull(theirs, "ann/net", two.url)[1].manifest == digest
+        assert_sound(theirs.store)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("xet", ["0", "1"])
+def test_the_hubs_own_client_sends_to_several(
+    balanced: tuple[Machine, Machine, Balancer, str], tmp_path: Path, xet: str
+) -> None:
+    _, _, balancer, token = balanced
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    rng = np.random.default_rng(int(xet))
+    for name in ("model.safetensors", "any.bin"):
+        (folder / name).write_bytes(rng.bytes(20 << 20))
+    (folder / "README.md").write_text("some text")
+    env = {
+        **os.environ, "HF_ENDPOINT": balancer.url, "HF_TOKEN": token,
+        "HF_HOME": str(tmp_path / "h"), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": xet,
+        "HF_HUB_ETAG_TIMEOUT": "60",
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, SENDS, f"ann/sent{xet}", folder], env=env,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(found[what] for what in ("again", "whole", "changed", "before"))
+
+
+@pytest.mark.long
+def test_commits_of_many_through_two_machines_are_one_line(
+    balanced: tuple[Machine, Machine, Balancer, str],
+) -> None:
+    """Eight send four commits each; one machine is killed in the middle."""
+    one, two, balancer, token = balanced
+    made = json.dumps({"name": "line", "organization": "ann"}).encode()
+    assert ask(two.url, "/api/repos/create", "POST", token=token, body=made).status == 200
+    assert commit(two.url, "ann/line", "first", token).status == 200
+    sent: list[str] = []
+
+    def send(writer: int) -> None:
+        for number in range(4):
+            text, status = f"{writer}-{number}", 0
+            while status != 200:
+                with suppress(ConnectionError, http.client.HTTPException):
+                    got = ask(balancer.url, "/api/models/ann/line", token=token)
+                    if got.status == 200:
+                        status = commit(
+                            balancer.url, "ann/line", text, token, got.json["sha"]
+                        ).status
+            sent.append(text)
+            if len(sent) == 12:
+                kill(one.process)
+
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(send, range(8))]
+    titles = [
+        row["title"]
+        for page in range(2)
+        for row in ask(two.url, f"/api/models/ann/line/commits/main?p={page}", token=token).json
+    ]
+    everything = ["first", *(f"{writer}-{number}" for writer in range(8) for number in range(4))]
+    # What was made by the machine that was killed before it said so was sent again.
+    assert {*titles} == {*everything}
+    assert len(titles) <= len(everything) + 4
+
+
+@pytest.mark.long
+def test_a_network_that_one_takes_becomes_a_checkpoint_for_all(
+    balanced: tuple[Machine, Machine, Balancer, str], tmp_path: Path
+) -> None:
+    """By a process with torch, which reads and writes the bucket itself."""
+    one, two, _, token = balanced
+    api = HfApi(endpoint=one.url, token=token)
+    api.create_repo("ann/mine")
+    adds = [CommitOperationAdd(path, data) for path, data in repository(100).items()]
+    api.create_commit("ann/mine", adds, commit_message="add")
+    before = HfApi(endpoint=two.url, token=token).model_info("ann/mine").sha
+    keep_token(ServerUrl.parse(two.url), token)
+    with closing(Workspace.create(tmp_path / "theirs")) as theirs:
+        until = time.monotonic() + 120
+        while True:
+            try:
+                _, got = pull(theirs, "ann/mine", two.url)
+            except NoCheckpoint:
+                assert time.monotonic() < until
+                time.sleep(0.5)
+            else:
+                break
+        assert theirs.store.manifest(got.manifest).backbone.architecture == "test_resnet"
+    assert HfApi(endpoint=two.url, token=token).model_info("ann/mine").sha == before

@@ -193,6 +193,8 @@ class Server(uvicorn.Server):
     def _prepare_all(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
         store, lines = self.hub.workspace.store, []
+        if isinstance(store.backend, CachedBackend):  # somebody may have pushed into the bucket
+            _try(self.hub.workspace.index.catch_up)
         refs, _ = store.readable_refs()
         for ref in refs:
             if self._ended.is_set():

@@ -63,7 +63,6 @@ class Locks:
             spare = self._spare.pop() if self._spare else None
             try:
                 connection = spare or self._connected()
-                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 connection.execute(ONE, {"what": what})
             except DBAPIError as error:
                 if spare is None:
