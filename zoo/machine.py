@@ -8,12 +8,13 @@ earlier programs refuse it for its format.
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from zoo import config, plugins
-from zoo.domain.limits import MARKER_BYTES
+from zoo.domain.limits import LEFT_BYTES, MARKER_BYTES
 from zoo.domain.location import scheme_of
 from zoo.errors import InvalidOption, Unavailable, Unsupported
 from zoo.remotes import check_secrets
@@ -63,8 +64,10 @@ def join(root: Path, location: str, room: int) -> None:
             "machines that share a store share a database, too",
             hint="set ZOO_DB: export ZOO_DB=postgresql+psycopg://user@host/zoo",
         )
-    if room < LEAST_ROOM:
-        raise InvalidOption(f"at least {LEAST_ROOM} bytes of the store are to be kept here")
+    above = next(folder for folder in (root, *root.parents) if folder.exists())
+    most = shutil.disk_usage(above).total - LEFT_BYTES
+    if not LEAST_ROOM <= room <= most:
+        raise InvalidOption(f"from {LEAST_ROOM} to {most} bytes of the store can be kept in {root}")
     there = shared_by(root)
     if there and there.location != location:
         raise Unavailable(str(root), f"is the folder of a machine that shares {there.location}")

@@ -316,7 +316,8 @@ def test_only_a_server_works_in_the_folder_of_a_machine(fleet: Fleet) -> None:
     [
         ("/srv/zoo", ROOM, InvalidOption, "is no bucket"),
         ("s3://user:secret@lab/zoo", ROOM, InvalidOption, "must not hold credentials"),
-        ("s3://models/other", 10, InvalidOption, "at least"),
+        ("s3://models/other", 10, InvalidOption, "can be kept in"),
+        ("s3://models/other", 1 << 60, InvalidOption, "can be kept in"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(

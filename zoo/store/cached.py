@@ -20,7 +20,7 @@ from typing import BinaryIO, Self
 from blake3 import blake3
 
 from zoo.contracts import Backend
-from zoo.domain.limits import OBJECT_BYTES
+from zoo.domain.limits import OBJECT_BYTES, UPLOADED_FILE_BYTES
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt
 from zoo.store.capabilities import at_once, folders, present
@@ -35,7 +35,8 @@ CLOCK_SECONDS = 300.0
 """So long the clock of the shared store is trusted to run as this machine's does."""
 CONTENT = ("objects/", "encoded/", "manifests/", "encoded-manifests/")
 SIGNS = f"{STAGING}/"
-ROOM = 200_000
+MOST_BYTES = max(OBJECT_BYTES, UPLOADED_FILE_BYTES)
+ROOM = 50_000
 """Files that are known to be there."""
 
 
@@ -145,8 +146,8 @@ class CachedBackend:
         with self.disk.staged() as (file, name):
             hasher, digest = blake3(), digest_in(key)
             for piece in [self._names.read(key)] if key.startswith(ALL) else self.shared.open(key):
-                if file.tell() + len(piece) > OBJECT_BYTES:
-                    raise Corrupt(f"{self.shared}/{key}", f"at most {OBJECT_BYTES} bytes", "more")
+                if file.tell() + len(piece) > MOST_BYTES:
+                    raise Corrupt(f"{self.shared}/{key}", f"at most {MOST_BYTES} bytes", "more")
                 hasher.update(piece)
                 file.write(piece)
             file.flush()

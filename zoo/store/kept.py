@@ -81,7 +81,8 @@ class Kept:
 
     def holds(self, keys: Collection[str]) -> set[str]:
         """Those of some keys whose files are known to be kept."""
-        return {key for key in keys if key in self._sound and self._disk.stat(key)}
+        root = self._disk.root
+        return {key for key in keys if key in self._sound and (root / key).exists()}
 
     def take(self, name: str, key: str, file: BinaryIO) -> None:
         """Keep a file that lies under ``name`` on the disk and was found to be what ``key`` says,
