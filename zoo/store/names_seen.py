@@ -26,7 +26,7 @@ __all__ = ["ALL", "SEEN_SECONDS", "NamesSeen", "OneAtATime"]
 ALL = "refs/"
 OF_A_NAME = 4
 """Slashes of a folder that has the entries of one name."""
-SEEN_SECONDS = 2.0
+SEEN_SECONDS = 10.0
 """So old what is told of a shared store may be."""
 ROOM = 50_000
 """Entries that are kept in memory, and listings of folders."""
