@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
@@ -41,7 +42,6 @@ from zoo.registry.engines import read_url
 from zoo.remotes import connect
 from zoo.serve.who.accounts import Accounts
 from zoo.store.listing import name_of
-from zoo.store.names_seen import SEEN_SECONDS
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 from zoo.testing.remotes import AT_ONCE
@@ -131,7 +131,7 @@ def test_commits_through_both_are_one_line(fleet: Fleet) -> None:
     assert fleet.one.commit(repo, "first", fleet.token).status == 200
 
     def send(writer: int) -> None:
-        for number in range(3):
+        for number in range(2):
             at = (fleet.one, fleet.two)[(writer + number) % 2]
             text = f"{writer}-{number}"
             while True:
@@ -141,13 +141,13 @@ def test_commits_through_both_are_one_line(fleet: Fleet) -> None:
                     break
                 assert got.status in (412, 503), got
 
-    with ThreadPoolExecutor(4) as pool:
-        [*pool.map(send, range(4))]
+    with ThreadPoolExecutor(3) as pool:
+        [*pool.map(send, range(3))]
     rows = [at.ask(f"/api/models/{repo}/commits/main", token=fleet.token).json
             for at in (fleet.one, fleet.two)]  # fmt: skip
     assert rows[0] == rows[1]
     titles = [row["title"] for row in rows[0]]
-    assert sorted(titles) == sorted(["first", *(f"{w}-{n}" for w in range(4) for n in range(3))])
+    assert sorted(titles) == sorted(["first", *(f"{w}-{n}" for w in range(3) for n in range(2))])
 
 
 def test_a_push_to_one_and_a_pull_from_the_other(
@@ -209,6 +209,7 @@ def test_what_is_pushed_into_the_bucket_is_seen_soon(
 ) -> None:
     """By whoever may write there, past all machines."""
     monkeypatch.delenv("ZOO_DB")
+    monkeypatch.setattr("zoo.store.names_seen.SEEN_SECONDS", 1.0)
     with closing(Workspace.create(tmp_path / "mine")) as mine:
         first = add_checkpoint(mine, "ann/direct")
         push(mine, "ann/direct", fleet.store)
@@ -218,8 +219,8 @@ def test_what_is_pushed_into_the_bucket_is_seen_soon(
         began = time.monotonic()
         push(mine, "ann/direct", fleet.store)
         while len(fleet.one.ask(key, token=fleet.token).json["stored"]) == numbers:
-            assert time.monotonic() - began < SEEN_SECONDS + 5
-            time.sleep(0.2)
+            assert time.monotonic() - began < 30
+            time.sleep(0.1)
     assert first != second
 
 
@@ -280,6 +281,27 @@ def test_one_machine_leads_and_the_next_follows(fleet: Fleet) -> None:
     assert not fleet.one.accounts.locks.leads()
     second.close()
     first.close()
+
+
+def test_the_database_is_started_anew(fleet: Fleet) -> None:
+    """All connections are lost; what is asked next is answered as if nothing had been."""
+    repo = fleet.make("anew")
+    assert fleet.one.commit(repo, "before", fleet.token).status == 200
+    assert fleet.two.commit(repo, "again", fleet.token).status == 200
+    leads = [served.accounts.locks.leads() for served in (fleet.one, fleet.two)]
+    assert sum(leads) <= 1
+    with psycopg.connect(fleet.database.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    for served in (fleet.one, fleet.two):
+        assert served.commit(repo, f"after {served.url}", fleet.token).status == 200
+    assert len(fleet.one.ask(f"/api/models/{repo}/commits/main", token=fleet.token).json) == 4
+    until = time.monotonic() + 30
+    while sum(served.accounts.locks.leads() for served in (fleet.one, fleet.two)) != 1:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_machines_take_turns(fleet: Fleet) -> None:

@@ -199,7 +199,8 @@ class _Opened:
             file = piece.open()
         elif file is None:
             for each in (piece, *later):
-                if each.key not in {*self._files, *self._coming} and not each.is_at_hand:
+                known = each.key in self._files or each.key in self._coming
+                if not known and (each is piece or not each.is_at_hand):
                     self._coming[each.key] = FETCHING.submit(each.open)
             file = await wrap_future(self._coming.pop(piece.key))
         if file:

@@ -60,16 +60,21 @@ class Locks:
     def _entered(self, what: str) -> Connection:
         """A connection that holds a lock, none of the pool's: many may wait at once."""
         while True:
-            spare = self._spare.pop() if self._spare else None
+            connection, used = self._taken()
             try:
-                connection = spare or self._connected()
                 connection.execute(ONE, {"what": what})
             except DBAPIError as error:
-                if spare is None:
+                _close(connection)
+                if not (used and error.connection_invalidated):  # its server was started anew
                     raise Unavailable(shown(self._engine), "gives no lock now") from error
-                _close(spare)  # the server was started anew since
             else:
                 return connection
+
+    def _taken(self) -> tuple[Connection, bool]:
+        """A connection, and whether it was used before."""
+        with suppress(IndexError):
+            return self._spare.pop(), True
+        return self._connected(), False
 
     def _left(self, connection: Connection) -> None:
         try:
@@ -106,7 +111,10 @@ class Locks:
             return self._lead
 
     def _connected(self) -> Connection:
-        connection = self._engine.connect()
+        try:
+            connection = self._engine.connect()
+        except DBAPIError as error:
+            raise Unavailable(shown(self._engine), "does not answer") from error
         connection.detach()
         return connection
 
