@@ -107,7 +107,7 @@ def measured(server: tuple[Serving, str, str], line: str) -> float:
     """Milliseconds of CPU for a request."""
     serving, token, sha = server
     before, headers = serving.cpu(), {"Authorization": f"Bearer {token}"}
-    count = COUNT // 10 if line.startswith("GET") and "safetensors" in line else COUNT
+    count = COUNT // 4 if line.startswith("GET") and "safetensors" in line else COUNT
     ask(serving.port, line.format(repo=REPO, sha=sha), headers, clients=CLIENTS, count=count)
     return 1000 * (serving.cpu() - before) / CLIENTS / count
 

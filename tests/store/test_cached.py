@@ -313,6 +313,10 @@ def test_what_is_published_is_there_for_all(
     asked = len(shared.asked)
     assert b"".join(backend.open(key)) == data
     assert len(shared.asked) == asked, "it is kept where it came"
+    shared.delete(key)
+    assert backend.stat(key), "it is known to be there"
+    backend.look_again()
+    assert backend.stat(key) is None
 
 
 def test_the_clock_is_that_of_the_shared_store(backend: CachedBackend, shared: Counted) -> None:

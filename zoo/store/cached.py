@@ -172,6 +172,8 @@ class CachedBackend:
             self.shared.put(key, iter(lambda: file.read(PIECE), b""))
             self._kept.forget(key)
             self._kept.take(name, key, file)
+            size = fstat(file.fileno()).st_size
+        self._see(time.monotonic(), [Stored(key, size, self.now())])
         return True
 
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
