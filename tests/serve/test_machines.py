@@ -40,7 +40,7 @@ from zoo.machine import join
 from zoo.registry.engine import open_engine
 from zoo.registry.engines import read_url
 from zoo.remotes import connect
-from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.locks import Locks
 from zoo.store.listing import name_of
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
@@ -271,16 +271,17 @@ def test_the_bucket_is_away_for_a_while(fleet: Fleet) -> None:
     assert [row["title"] for row in got.json] == ["after", "before"]
 
 
-def test_one_machine_leads_and_the_next_follows(fleet: Fleet) -> None:
-    first, second = (Accounts(open_engine(read_url(fleet.database))) for _ in range(2))
-    leads = [each.locks.leads() for each in (fleet.one.accounts, fleet.two.accounts, first, second)]
-    assert leads == [True, False, False, False]
-    fleet.one.accounts.locks.close()
-    assert second.locks.leads()
-    assert second.locks.leads()
-    assert not fleet.one.accounts.locks.leads()
-    second.close()
+def test_one_machine_leads_and_the_next_follows(postgres_server: Postgres) -> None:
+    url = read_url(postgres_server.database("leads"))
+    engines = [open_engine(url) for _ in range(3)]
+    first, second, third = (Locks(engine) for engine in engines)
+    assert [each.leads() for each in (first, second, third, first)] == [True, False, False, True]
     first.close()
+    assert [each.leads() for each in (third, second, first, third)] == [True, False, False, True]
+    second.close()
+    third.close()
+    for engine in engines:
+        engine.dispose()
 
 
 def test_the_database_is_started_anew(fleet: Fleet) -> None:

@@ -38,7 +38,7 @@ class Locks:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._shared = engine, engine.dialect.name != SQLITE
         self._spare: list[Connection] = []
-        self._leading, self._lead = Lock(), False
+        self._leading, self._lead, self._closed = Lock(), False, False
         self._leader: Connection | None = None
 
     @contextmanager
@@ -95,6 +95,8 @@ class Locks:
         if not self._shared:
             return True
         with self._leading:
+            if self._closed:
+                return False
             try:
                 if self._leader is None:
                     self._leader = self._connected()
@@ -121,6 +123,7 @@ class Locks:
     def close(self) -> None:
         """Let go of all."""
         with self._leading:
+            self._closed = True
             for connection in [*self._spare, *([self._leader] if self._leader else [])]:
                 _close(connection)
             self._spare.clear()
