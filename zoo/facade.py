@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from zoo import config
 from zoo.domain.calls import checked
 from zoo.domain.file_names import check_folder
 from zoo.domain.import_options import ImportOptions, StatedOptions
@@ -27,7 +26,7 @@ from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
 from zoo.lookup.trial_weights import delete_weights, with_weights
-from zoo.machine import check_own, join
+from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -134,18 +133,6 @@ class Zoo:
         if not served:
             check_own(workspace.root)
         return cls(workspace, progress=progress)
-
-    @classmethod
-    def join(cls, home: Path | str | None, location: str, room: int) -> None:
-        """Make ``home``, else what ``ZOO_HOME`` names, else this folder, that of a machine which
-        serves the store in the bucket ``location``, and keeps at most ``room`` bytes of it.
-
-        Raises:
-            InvalidOption: That is no bucket, or ``ZOO_DB`` is not set.
-            Unavailable: The folder has something else, or the bucket does not answer.
-            Unsupported: The service cannot write on condition.
-        """
-        join(Path(home or config.home() or ".").resolve(), location, room)
 
     @classmethod
     def init(cls, home: Path | str = ".", *, progress: Progress | bool = True) -> Self:

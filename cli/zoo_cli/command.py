@@ -220,14 +220,6 @@ def open_zoo(*, quiet: bool = False) -> Zoo:
     return opened
 
 
-def join_store(location: str, room: int) -> None:
-    """Make the folder to work in that of a machine which serves a bucket."""
-    _load()
-    from zoo.facade import Zoo
-
-    Zoo.join(click.get_current_context().meta.get("home"), location, room)
-
-
 def open_accounts() -> Accounts:
     """The accounts of the zoo to work in, closed with the command."""
     from zoo.serve.who.accounts import Accounts

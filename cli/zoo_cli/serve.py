@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo import config
 from zoo.domain.quantity import read_bytes
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
-from zoo_cli.command import command, flag, group, join_store, open_accounts, open_zoo
+from zoo_cli.command import command, flag, group, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, table
 from zoo_cli.serve_watch import audit, backup, check, quota
 from zoo_cli.serve_webhooks import webhook
@@ -87,12 +89,13 @@ def serve(
     from zoo.serve import check_installed
 
     check_installed()
-    from zoo.serve.run import Address, run
+    from zoo.serve.run import Address, join, run
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
     if store:
-        join_store(store, read_bytes(cache))
+        home = context.meta.get("home") or config.home() or "."
+        join(Path(home).resolve(), store, read_bytes(cache))
     workspace = open_zoo(quiet=True).workspace
     seals_of(workspace.store)  # before any worker would fail by it
     none = not open_accounts().all()

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 
 from zoo.errors import Unavailable, ZooError
+from zoo.machine import join
 from zoo.reflog import now
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
@@ -41,6 +42,7 @@ __all__ = [
     "END_SECONDS",
     "Address",
     "Server",
+    "join",
     "listen",
     "run",
     "run_alone",
