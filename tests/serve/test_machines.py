@@ -305,6 +305,15 @@ def test_the_database_is_started_anew(fleet: Fleet) -> None:
         time.sleep(0.05)
 
 
+def test_a_token_that_is_revoked_at_one_is_refused_at_the_other(fleet: Fleet) -> None:
+    token, secret = fleet.one.accounts.new_token("ann", "short", "read")
+    for served in (fleet.one, fleet.two, fleet.two):
+        assert served.ask("/api/whoami-v2", token=str(secret)).json["name"] == "ann"
+    fleet.one.accounts.revoke(token.id)
+    for served in (fleet.one, fleet.two):
+        assert served.ask("/api/whoami-v2", token=str(secret)).status == 401
+
+
 def test_machines_take_turns(fleet: Fleet) -> None:
     inside: list[int] = []
 
