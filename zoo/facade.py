@@ -28,6 +28,7 @@ from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
 from zoo.lookup.trial_weights import delete_weights, with_weights
+from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -113,13 +114,28 @@ class Zoo:
     # Open one.
 
     @classmethod
-    def open(cls, home: Path | str | None = None, *, progress: Progress | bool = True) -> Self:
+    def open(
+        cls,
+        home: Path | str | None = None,
+        *,
+        progress: Progress | bool = True,
+        served: bool = False,
+    ) -> Self:
         """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Args:
+            home: The folder of the zoo.
+            progress: As the class has it.
+            served: Whether it may be that of a machine that serves a shared store.
 
         Raises:
             NoZoo: There is none.
+            Unsupported: It is that of such a machine, and ``served`` is off.
         """
-        return cls(Workspace.find(Path(home) if home else None), progress=progress)
+        workspace = Workspace.find(Path(home) if home else None)
+        if not served:
+            check_own(workspace.root)
+        return cls(workspace, progress=progress)
 
     @classmethod
     def init(cls, home: Path | str = ".", *, progress: Progress | bool = True) -> Self:

@@ -131,8 +131,8 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     ),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
     "docs/operate.md": (
-        6,
-        "a server that people use, its scrubs, an address to tell, and where a backup goes",
+        7,
+        "a server that people use, its scrubs, an address to tell, where a backup goes, a bucket",
     ),
     "docs/plugins.md": (7, "four are of a plugin that is installed; two download weights"),
     "docs/rank.md": (2, "two GPUs, and a cluster"),
