@@ -36,6 +36,7 @@ HOST, PORT = "127.0.0.1", 8765
     default=1,
     help="Processes that answer; one that dies is started again.",
 )
+@flag("--try", "tries", help="Who has an account tries images on the pages of models.")
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
     "--log-format",
@@ -50,6 +51,7 @@ def serve(
     port: int,
     public_url: str,
     workers: int,
+    tries: bool,
     quiet: bool,
     log_format: Format,
     as_json: bool,
@@ -65,12 +67,13 @@ def serve(
       zoo serve user add ann
       zoo serve access team/secret private
       zoo serve --public-url https://zoo.lab.org --workers 4
+      zoo serve --try
     """
     if context.invoked_subcommand:
         return
     from zoo.serve import check_installed
 
-    check_installed()
+    check_installed(tries=tries)
     from zoo.serve.run import Address, run
     from zoo.serve.workers import run_workers
 
@@ -90,10 +93,11 @@ def serve(
 
     address = Address.checked(host, port, public_url)
     if workers == 1:
-        run(workspace, address, told, quiet=quiet, log_format=log_format)
+        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries)
     else:
         workspace.close()
-        run_workers(workspace.root, address, workers, told, quiet=quiet, log_format=log_format)
+        where = workspace.root, address, workers, told
+        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries)
 
 
 @group

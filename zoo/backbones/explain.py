@@ -60,9 +60,7 @@ def hierarchy_of(model: nn.Module) -> Hierarchy:
     return backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
 
 
-def heats(
-    model: nn.Module, hierarchy: Hierarchy, image: Tensor, outputs: Sequence[int]
-) -> Heats:
+def heats(model: nn.Module, hierarchy: Hierarchy, image: Tensor, outputs: Sequence[int]) -> Heats:
     """How much each place of an ``image`` (C, H, W) speaks for each of some outputs.
 
     Raises:
@@ -86,9 +84,7 @@ def _has_places(unit: Unit) -> bool:
     return bool(shape and dimension and prod(shape) // shape[dimension] > 1)
 
 
-def _heats_at(
-    model: nn.Module, unit: Unit, image: Tensor, outputs: Sequence[int]
-) -> Tensor | None:
+def _heats_at(model: nn.Module, unit: Unit, image: Tensor, outputs: Sequence[int]) -> Tensor | None:
     """Those at a unit; None if no place there has a gradient."""
     leaves: list[Tensor] = []
 

@@ -19,6 +19,7 @@ from zoo.serve.pages.run import look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.settings_table import SETTINGS
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
+from zoo.serve.pages.try_it import look_try, try_form, try_image
 from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES"]
@@ -28,6 +29,7 @@ SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", sc
 
 REPO = "/{namespace}/{name}"
 REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
+TRIED = ("RepoNotFound", "NoToken", "Forbidden", "NotImplemented", "TooMany", *REVISION)
 
 MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
@@ -39,6 +41,17 @@ MODEL: tuple[Route[Hub], ...] = (
     *page_routes(f"{REPO}/files", "files.html", files.look_files, "its files", errors=REVISION),
     *page_routes(
         f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
+    ),
+    *page_routes(
+        f"{REPO}/try", "try.html", look_try, "to try an image with a model", errors=REVISION
+    ),
+    Route(
+        method="POST", path=f"{REPO}/try", scope="read", handler=try_form, page=True, streams=True,
+        errors=TRIED, summary="page: what a model says of an image",
+    ),
+    Route(
+        method="POST", path=f"{REPO}/try.json", scope="read", handler=try_image, streams=True,
+        errors=TRIED, summary="what a model says of an image, in JSON",
     ),
     *(Route(
         method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
