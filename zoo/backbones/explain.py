@@ -1,15 +1,16 @@
 """Explain: which part of an image speaks for a class.
 
-Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) without averaging gradients over
-places, which is HiResCAM (Draelos and Carin 2020, https://arxiv.org/abs/2011.08891): at the deepest
-unit that gives a map, features times the gradient of the class, summed at each place; what is
-positive speaks for it. A place that the class does not depend on has no gradient and so no heat,
-which averaged gradients do not promise. Where the mean over all places and one linear layer follow,
-as in most convolutional networks, both are the same but for a factor.
+Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) at the deepest unit that gives a
+map: features times the gradient of the class, summed at each place; what is positive speaks for it.
+Of maps, the gradient is each place's own, as in HiResCAM (Draelos and Carin 2020,
+https://arxiv.org/abs/2011.08891): where the mean over places and one linear layer follow, as in
+most convolutional networks, Swin and ConvNeXt, that is the same but for a factor, and where they do
+not, as in VGG, it is right. Of tokens, whose own gradients are mostly noise of the attention, it is
+the mean over places, as in Grad-CAM. A place that the class does not depend on gets no heat.
 
-Tokens of a transformer are places, too, but for those before the grid (class and registers). Of a
-network that reads its class token alone, the last unit's places have no gradient: its attention is
-what has read them, and the unit before it is taken.
+Tokens are places, but for those before the grid (class and registers). Of a network that reads its
+class token alone, the last unit's places have no gradient: its attention is what has read them, and
+the unit before it is taken.
 """
 
 from __future__ import annotations
@@ -113,8 +114,7 @@ def _heats_at(model: nn.Module, unit: Unit, image: Tensor, outputs: Sequence[int
         hooked.remove()
         for each in asking:
             each.requires_grad_()
-    products = torch.stack([leaves[0].detach() * each for each in found]).squeeze(1)
-    return _as_maps(products.float(), unit, image)
+    return _as_maps(leaves[0].detach().float(), torch.cat(found).float(), unit, image)
 
 
 def _gradient(output: Tensor, leaf: Tensor) -> Tensor:
@@ -124,19 +124,24 @@ def _gradient(output: Tensor, leaf: Tensor) -> Tensor:
     return found
 
 
-def _as_maps(products: Tensor, unit: Unit, image: Tensor) -> Tensor | None:
-    """Sums over features at each place, (K, h, w); None if all are 0, or there is no grid."""
-    shape = (1, *products.shape[1:])
-    dimension = feature_dimension(shape, None, unit.shape)
-    if dimension is None:
+def _as_maps(features: Tensor, gradients: Tensor, unit: Unit, image: Tensor) -> Tensor | None:
+    """Of features (1, …) and a gradient for each output (K, …), the heat at each place (K, h, w);
+    None if no place has a gradient, or there is no grid.
+    """
+    dimension = feature_dimension(tuple(features.shape), None, unit.shape)
+    if dimension is None or features.dim() not in (3, 4):
         return None
-    sums: Tensor = products.sum(dimension)
-    if sums.dim() == 2:
-        grid = _grid(sums.shape[1], *image.shape[1:])
+    features, gradients = (each.movedim(dimension, -1) for each in (features, gradients))
+    if features.dim() == 3:
+        grid = _grid(features.shape[1], *image.shape[1:])
         if grid is None:
             return None
-        sums = sums[:, -prod(grid) :].unflatten(1, grid)
-    return sums.clamp(min=0) if sums.any() and sums.dim() == 3 else None
+        features, gradients = (
+            each[:, -prod(grid) :].reshape(len(each), *grid, -1) for each in (features, gradients)
+        )
+        depends = gradients.any(-1, keepdim=True)
+        gradients = gradients.mean((1, 2), keepdim=True) * depends
+    return (features * gradients).sum(-1).clamp(min=0) if gradients.any() else None
 
 
 def _grid(tokens: int, height: int, width: int) -> tuple[int, int] | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 __all__ = ["read_multipart"]
 
-BOUNDARY = re.compile(r"""multipart/form-data\s*;.*?\bboundary=("?)([\w'()+,./:=? -]{1,70})\1""",
-                      re.IGNORECASE | re.ASCII)  # fmt: skip
-NAME = re.compile(
-    rb'(?i)\A(?:.*\r\n)*?content-disposition:\s*form-data;.*?\bname="([^"\r\n]{1,80})"'
+BOUNDARY = re.compile(
+    r"""multipart/form-data\s*;.*?\bboundary=("?)([\w'()+,./:=? -]{1,70})\1""",
+    re.IGNORECASE | re.ASCII,
 )
-HEAD_BYTES = 4096
-MOST = 16
-"""Fields of a form."""
+NAME = re.compile(
+    rb"""(?im)^content-disposition:\s*form-data;[^\r\n]*?\bname="([^"\r\n]{1,80})\""""
+)
+HEAD_BYTES, MOST = 4096, 16
+"""Of what precedes the value of a field; fields."""
 
 
 def read_multipart(kind: str, body: bytes) -> Mapping[str, bytes]:
@@ -27,26 +28,16 @@ def read_multipart(kind: str, body: bytes) -> Mapping[str, bytes]:
     match = BOUNDARY.match(kind)
     if match is None:
         raise ValueError("it is no form with files (multipart/form-data)")
-    return dict(_fields(b"--" + match[2].rstrip().encode(), b"\r\n" + body))
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + match[2].encode(), MOST + 1)
+    last = next((at for at, part in enumerate(parts) if part.startswith(b"--")), 0)
+    if not last:
+        raise ValueError(f"the form ends early, or has none or more than {MOST} fields")
+    return dict(map(_field, parts[:last]))
 
 
-def _fields(boundary: bytes, body: bytes) -> Iterator[tuple[str, bytes]]:
-    line = b"\r\n" + boundary
-    at = body.find(line)
-    for _ in range(MOST + 1):
-        at += len(line)
-        end = body.find(line, at)
-        if at < len(line) or body[at : at + 2] == b"--":
-            break
-        if end < 0:
-            raise ValueError("the form ends early")
-        head_end = body.find(b"\r\n\r\n", at, min(end, at + HEAD_BYTES))
-        named = NAME.match(body[at : max(at, head_end)].lstrip(b" \t\r\n"))
-        if named is None:
-            raise ValueError("a field of the form has no name")
-        yield named[1].decode(errors="replace"), body[head_end + 4 : end]
-        at = end
-    else:
-        raise ValueError(f"the form has more than {MOST} fields")
-    if at < len(line):
-        raise ValueError("the form has no fields")
+def _field(part: bytes) -> tuple[str, bytes]:
+    head, _, value = part.partition(b"\r\n\r\n")
+    named = NAME.search(head[:HEAD_BYTES])
+    if named is None:
+        raise ValueError("a field of the form has no name")
+    return named[1].decode(errors="replace"), value

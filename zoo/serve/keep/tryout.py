@@ -1,10 +1,10 @@
 """Tryout: answer what images show by checkpoints of a zoo.
 
-Runs in a process of its own, which has torch: ``python -m zoo.serve.keep.tryout ZOO SOCKET FD``,
-where ``FD`` is the descriptor of a socket that listens at the path ``SOCKET``. Whoever connects
-to it is told when it is their turn, by a byte, then sends a line of JSON and an image, and gets one
-back. The process ends when nobody has asked for minutes, or the path is gone; a question that takes
-too long ends it, too, by a signal that nothing in it can hold up.
+Runs in a process of its own, which has torch: ``python -m zoo.serve.keep.tryout ZOO SOCKET FD MOST
+IDLE``, where ``FD`` is the descriptor of a socket that listens at the path ``SOCKET``. Whoever
+connects to it is told when it is their turn, by a byte, then sends a line of JSON and an image, and
+gets a line back. The process ends when nobody has asked for ``IDLE`` seconds, or the path is gone;
+a question that takes ``MOST`` seconds ends it, too, by a signal that nothing in it can hold up.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
 
     from zoo.backbones.tried import Trial, Tried
 
-__all__ = ["SECONDS", "TURN", "Answered", "Asked", "Output", "Picture"]
+__all__ = ["TURN", "Answered", "Asked", "Output", "Picture"]
 
 LOG = logging.getLogger("zoo.serve")
-SECONDS = 60
-"""A question is answered in so long, or not at all."""
-IDLE_SECONDS = 300.0
 LOOK_SECONDS = 5.0
 TURN = b"\n"
 LINE_BYTES = 64 * 1024
@@ -144,24 +142,23 @@ def _picture(image: Image.Image, *, output: str = "", speaks: bool = True) -> Pi
     return Picture(png=file.getvalue(), width=width, height=height, output=output, speaks=speaks)
 
 
-def serve(tried: Tried, listening: socket.socket, path: Path) -> None:
+def serve(tried: Tried, listening: socket.socket, path: Path, *, most: int, idle: float) -> None:
     """Answer, one at a time, until nobody asks any more."""
-    listening.settimeout(LOOK_SECONDS)
-    waited = 0.0
-    while waited < IDLE_SECONDS and path.exists():
+    listening.settimeout(min(LOOK_SECONDS, idle))
+    last = time.monotonic()
+    while time.monotonic() - last < idle and path.exists():
         try:
             connection, _ = listening.accept()
         except TimeoutError:
-            waited += LOOK_SECONDS
             continue
-        waited = 0.0
         with connection, suppress(OSError, msgspec.DecodeError):  # who has asked is gone
-            connection.settimeout(SECONDS)
-            signal.alarm(SECONDS)
+            signal.alarm(most)
+            connection.setblocking(True)
             connection.sendall(TURN)
             with connection.makefile("rb") as file:
                 _answer_one(tried, connection, file)
         signal.alarm(0)
+        last = time.monotonic()
 
 
 def _answer_one(tried: Tried, connection: socket.socket, file: BinaryIO) -> None:
@@ -179,12 +176,12 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (TRIED_MEMORY, TRIED_MEMORY))
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
-    root, path, number = sys.argv[1:]
+    root, path, number, most, idle = sys.argv[1:]
     from zoo.backbones.tried import Tried  # torch
 
     with socket.socket(fileno=int(number)) as listening:
         store = Workspace(Path(root)).store  # with it, what its user trusts
-        serve(Tried(store), listening, Path(path))
+        serve(Tried(store), listening, Path(path), most=int(most), idle=float(idle))
         # Whoever connects from now on starts another one.
         Path(path).unlink(missing_ok=True)
 

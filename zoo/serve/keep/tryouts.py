@@ -17,10 +17,14 @@ from threading import Lock
 
 import msgspec
 
-from zoo.serve.keep.tryout import SECONDS, TURN, Answered, Asked
+from zoo.serve.keep.tryout import TURN, Answered, Asked
 
 __all__ = ["RATE", "RATE_SECONDS", "Crowded", "TooOften", "Tryouts"]
 
+SECONDS = 60
+"""A question is answered in so long, or not at all."""
+IDLE_SECONDS = 300
+"""The process ends when nobody has asked for so long."""
 WAITING = 4
 """So many questions wait for their turn in a process of the server."""
 WAIT_SECONDS = 60.0
@@ -31,7 +35,7 @@ STARTS = 2
 """A process may end just when somebody asks: then another one is started."""
 BACKLOG = 256
 ANSWER = msgspec.json.Decoder(Answered)
-LATE = f"it took more than {SECONDS} seconds, and was stopped"
+LATE = "it took more than {} seconds, and was stopped"
 DEAD = "what tries images has died, perhaps for want of memory; the server's log may tell why"
 
 
@@ -133,9 +137,9 @@ class Tryouts:
             listening.bind(str(self._path))
             listening.listen(BACKLOG)
             number = listening.fileno()
-            command = [sys.executable, "-m", "zoo.serve.keep.tryout"]
+            given = self._root, self._path, number, SECONDS, IDLE_SECONDS
             self._process = subprocess.Popen(
-                [*command, str(self._root), str(self._path), str(number)],
+                [sys.executable, "-m", "zoo.serve.keep.tryout", *map(str, given)],
                 pass_fds=(number,),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the server
@@ -162,4 +166,5 @@ def _answer(connection: socket.socket, question: bytes) -> Answered:
         connection.sendall(question)
         with connection.makefile("rb") as file:
             return ANSWER.decode(file.readline())
-    return Answered(problem=LATE if time.monotonic() - began > SECONDS - 1 else DEAD, fault=True)
+    late = time.monotonic() - began > SECONDS - 0.5
+    return Answered(problem=LATE.format(SECONDS) if late else DEAD, fault=True)
