@@ -14,7 +14,7 @@ __all__ = ["draw_heat", "seen_by"]
 
 RAMP = np.array([(60, 20, 120), (215, 50, 90), (255, 150, 40), (255, 240, 130)], np.float32)
 """Colors from none of the heat to all of it."""
-COVER = 0.65
+COVER = 0.7
 """Share of the color where it is hottest."""
 
 
@@ -27,7 +27,7 @@ def seen_by(tensor: Tensor, preprocessing: Preprocessing) -> Image.Image:
 
 
 def draw_heat(seen: Image.Image, heat: Tensor) -> Image.Image:
-    """The image with ``heat`` (h, w), at least 0, over it; the hottest place is lightest."""
+    """The image, gray, with ``heat`` (h, w), at least 0, over it; the hottest place is yellow."""
     scaled = heat / heat.max().clamp(min=torch.finfo(heat.dtype).tiny)
     size = seen.height, seen.width
     whole = functional.interpolate(scaled[None, None].cpu(), size=size, mode="bilinear")
@@ -35,5 +35,7 @@ def draw_heat(seen: Image.Image, heat: Tensor) -> Image.Image:
     at, steps = share * (len(RAMP) - 1), np.arange(len(RAMP))
     color = np.stack([np.interp(at, steps, channel) for channel in RAMP.T], axis=-1)
     cover = COVER * share[..., None]
-    mixed = np.asarray(seen, np.float32) * (1 - cover) + color * cover
+    # Gray, as the colors of the image could be those of the heat.
+    gray = np.asarray(seen.convert("L"), np.float32)[..., None]
+    mixed = gray * (1 - cover) + color * cover
     return Image.fromarray(mixed.round().astype(np.uint8))
