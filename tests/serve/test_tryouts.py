@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def digest(home: Path) -> str:
     with zoo.open(home) as opened:
-        return str(opened.show("team/tuned").manifest)
+        return str(opened.workspace.names.resolve("team/tuned")[1])
 
 
 @pytest.fixture

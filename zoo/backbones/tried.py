@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 from PIL import Image
 from torch import nn
 
@@ -17,6 +19,7 @@ from zoo.backbones.heat_picture import seen_by
 from zoo.backbones.load import Card, load
 from zoo.backbones.predict import Prediction, guesses, predict
 from zoo.backbones.preprocess import decode_image
+from zoo.config import cores
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.limits import TRIED_IMAGE_PIXELS
@@ -28,8 +31,8 @@ __all__ = ["Trial", "Tried"]
 
 NETWORKS = 2
 """So many stay in memory: those that were asked for last."""
-TOP, EXPLAINED = 5, 3
-"""So many classes are told, and so many of these explained."""
+TOP, EXPLAINED, EXPLAIN_SECONDS = 5, 3, 5.0
+"""So many classes are told, and so many of these explained, while no more time has passed."""
 SIDE = 448
 """Most pixels of a side of a picture."""
 NAME = "the image"
@@ -66,10 +69,13 @@ class _Network:
 
 
 class Tried:
-    """Tries images with the checkpoints in a store."""
+    """Tries images with the checkpoints in a store, on half of the cores: what runs beside it would
+    hold up threads that wait for each other.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, cores() // 2)))
         self._kept: OrderedDict[Digest, _Network] = OrderedDict()
 
     def answer(self, digest: Digest, data: bytes, output: str = "") -> Trial:
@@ -131,10 +137,15 @@ def _likeliest(prediction: Prediction) -> Sequence[int]:
 def _explained(
     network: _Network, image: Image.Image, outputs: Sequence[int]
 ) -> tuple[tuple[Explanation, ...], str]:
+    """What speaks for each of some outputs, the first at least, and no more than time allows."""
     if network.hierarchy is None:
         return (), network.problem
-    try:
-        found = explain(network.module, image, outputs, hierarchy=network.hierarchy)
-    except Unsupported as error:
-        return (), str(error)
-    return found, ""
+    began, found = time.monotonic(), list[Explanation]()
+    for output in outputs:
+        if found and time.monotonic() - began > EXPLAIN_SECONDS:
+            break
+        try:
+            found += explain(network.module, image, [output], hierarchy=network.hierarchy)
+        except Unsupported as error:
+            return (), str(error)
+    return tuple(found), ""
