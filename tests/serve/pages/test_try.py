@@ -5,8 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Iterator
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +25,7 @@ from PIL import Image
 
 import zoo
 from zoo.domain.limits import TRIED_IMAGE_BYTES
+from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.serve.http.multipart import read_multipart
 from zoo.serve.keep import tryouts as module
@@ -112,6 +118,22 @@ def test_a_program_sends_the_image_alone(trying: Served, photo: bytes) -> None:
     assert "unknown class 'dics'; did you mean disc?" in wrong.json["error"]
 
 
+def test_the_line_of_the_docs(trying: Served, photo: bytes, tmp_path: Path) -> None:
+    """As docs/pages.md has it."""
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    docs = (Path(__file__).parents[3] / "docs" / "pages.md").read_text()
+    found = re.search(r"^(curl .*@photo.jpg.*)http://127\.0\.0\.1:8765/team/flowers(.*)rose'$",
+                      docs, re.MULTILINE)  # fmt: skip
+    assert found
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    line = f"{found[1]}{trying.url}/team/tuned{found[2]}disc'"
+    environment = {**os.environ, "HF_TOKEN": trying.token("ann")}
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment, check=True,
+                          capture_output=True, timeout=60)  # fmt: skip
+    assert [each["output"] for each in json.loads(done.stdout)["explained"]] == ["disc"]
+
+
 def test_who_may_not_is_not_answered(trying: Served, photo: bytes) -> None:
     """Who may not read a model is told what they are of one that is not there."""
     ben = trying.token("ben")
@@ -170,19 +192,46 @@ def test_names_that_would_do_something_are_texts(trying: Served, photo: bytes) -
         assert tree.xpath("//input[@id='output']/@value") == [nasty.strip()]
 
 
+def another(served: Served, name: str, change: Callable[[Manifest], Manifest]) -> None:
+    """A checkpoint like ``team/tuned``, with a ``change``, which anybody may read."""
+    with closing(Workspace(served.root)) as workspace:
+        manifest = workspace.store.manifest(workspace.names.resolve("team/tuned")[1])
+        workspace.commit(change(manifest), Reference.parse(name), "test")
+    served.accounts.set_level(name, level="public")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_labels_and_numbers_are_told_as_predict_does(
+    trying: Served, photo: bytes, tmp_path: Path, task: str
+) -> None:
+    def labels(manifest: Manifest) -> Manifest:
+        return replace(manifest, recipe={**(manifest.recipe or {}), "task": task})
+
+    another(trying, f"team/{task}", labels)
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    with zoo.open(trying.root) as opened:
+        (said,) = opened.predict(f"team/{task}", tmp_path / "photo.jpg")
+    got = trying.ask(f"/team/{task}/try.json", "POST", token=trying.token("ann"), body=photo).json
+    assert got["probable"] == (task == "multi-label")
+    values = said.probabilities or said.logits
+    assert [(each["name"], each["value"]) for each in got["outputs"]] == [
+        *zip(said.classes, values, strict=True)
+    ]
+    assert sum(values) != pytest.approx(1)
+
+
 @pytest.mark.long
 def test_modules_that_nobody_trusts_are_refused(
     trying: Served, photo: bytes, tmp_path: Path
 ) -> None:
     """And where the file of the module is, is told in the log only."""
-    from dataclasses import replace
 
-    with closing(Workspace(trying.root)) as workspace:
-        manifest = workspace.store.manifest(workspace.names.resolve("team/tuned")[1])
-        made = replace(manifest, backbone=replace(manifest.backbone, plugin="torch",
-                       architecture="fakes.own_nets:make"))  # fmt: skip
-        workspace.commit(made, Reference.parse("team/own"), "test")
-    trying.accounts.set_level("team/own", level="public")
+    def own(manifest: Manifest) -> Manifest:
+        made = replace(manifest.backbone, plugin="torch", architecture="fakes.own_nets:make")
+        return replace(manifest, backbone=made)
+
+    another(trying, "team/own", own)
     got = trying.ask("/team/own/try.json", "POST", token=trying.token("ann"), body=photo)
     assert got.status == 400
     assert "is not trusted on this server" in got.json["error"]
