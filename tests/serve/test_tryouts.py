@@ -20,7 +20,7 @@ from PIL import Image
 import zoo
 from zoo.domain.limits import TRIED_IMAGE_PIXELS
 from zoo.serve.keep import tryouts as module
-from zoo.serve.keep.tryout import Asked
+from zoo.serve.keep.tryout import Answered, Asked
 from zoo.serve.keep.tryouts import Crowded, TooOften, Tryouts
 
 
@@ -57,6 +57,11 @@ def tryouts(home: Path, tmp_path: Path) -> Iterator[Tryouts]:
     made.close()
 
 
+def ask(tryouts: Tryouts, who: str, digest: str, data: bytes) -> Answered:
+    with tryouts.admitted(who):
+        return tryouts.ask(digest, data)
+
+
 def stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, questions promise one byte more than they have: the process waits for it."""
     monkeypatch.setattr(module, "Asked", lambda size, **more: Asked(size=size + 1, **more))
@@ -65,7 +70,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_answers_as_predict_does_and_again_when_it_was_killed(
     tryouts: Tryouts, home: Path, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = tryouts.ask("ann", digest, IMAGE)
+    said = ask(tryouts, "ann", digest, IMAGE)
     (tmp_path / "image.png").write_bytes(IMAGE)
     with zoo.open(home) as opened:
         (one,) = opened.predict("team/tuned", tmp_path / "image.png", top=5)
@@ -80,7 +85,7 @@ def test_it_answers_as_predict_does_and_again_when_it_was_killed(
         asking.wait_until_under_way()
         process.kill()
         assert "has died" in asking.answer().problem
-    assert tryouts.ask("ann", digest, IMAGE).outputs == said.outputs
+    assert ask(tryouts, "ann", digest, IMAGE).outputs == said.outputs
 
 
 class Asking:
@@ -93,7 +98,7 @@ class Asking:
         self._thread.start()
 
     def _ask(self, digest: str) -> None:
-        self._got.append(self._tryouts.ask(self._who, digest, IMAGE))
+        self._got.append(ask(self._tryouts, self._who, digest, IMAGE))
 
     def wait_until_under_way(self) -> None:
         while self._who not in self._tryouts._under_way:
@@ -112,11 +117,11 @@ def test_a_question_that_takes_too_long_is_stopped(
     with monkeypatch.context() as patch:
         stuck(patch)
         began = time.monotonic()
-        said = tryouts.ask("ann", digest, IMAGE)
+        said = ask(tryouts, "ann", digest, IMAGE)
     assert said.problem == "it took more than 2 seconds, and was stopped"
     assert said.fault
     assert time.monotonic() - began < 30
-    assert tryouts.ask("ann", digest, IMAGE).outputs
+    assert ask(tryouts, "ann", digest, IMAGE).outputs
 
 
 @pytest.mark.long
@@ -125,24 +130,24 @@ def test_who_waits_is_bounded(
 ) -> None:
     monkeypatch.setattr(module, "WAITING", 0)
     monkeypatch.setattr(module, "RATE", 2)
-    assert tryouts.ask("ann", digest, IMAGE).outputs
+    assert ask(tryouts, "ann", digest, IMAGE).outputs
     with monkeypatch.context() as patch:
         stuck(patch)
         asking = Asking(tryouts, "ann", digest)
         asking.wait_until_under_way()
         with pytest.raises(Crowded):
-            tryouts.ask("ben", digest, IMAGE)
+            ask(tryouts, "ben", digest, IMAGE)
         monkeypatch.setattr(module, "WAITING", 4)
         with pytest.raises(TooOften):
-            tryouts.ask("ann", digest, IMAGE)
+            ask(tryouts, "ann", digest, IMAGE)
         assert tryouts._process
         tryouts._process.kill()
         asking.answer()
     with pytest.raises(TooOften):  # the third one
-        tryouts.ask("ann", digest, IMAGE)
-    assert tryouts.ask("ben", digest, IMAGE).outputs
+        ask(tryouts, "ann", digest, IMAGE)
+    assert ask(tryouts, "ben", digest, IMAGE).outputs
     monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
-    assert tryouts.ask("ann", digest, IMAGE).outputs
+    assert ask(tryouts, "ann", digest, IMAGE).outputs
 
 
 @pytest.mark.long
@@ -154,16 +159,16 @@ def test_it_ends_when_nobody_asks_and_when_the_server_has_gone(
         folder = tmp_path / str(idle)
         folder.mkdir()
         tryouts = Tryouts(home, folder)
-        assert tryouts.ask("ann", digest, IMAGE).outputs
+        assert ask(tryouts, "ann", digest, IMAGE).outputs
         assert tryouts._process
         if gone:
             (folder / "tryout").unlink()
         assert tryouts._process.wait(60) == 0
         assert not (folder / "tryout").exists()
-        assert tryouts.ask("ann", digest, IMAGE).outputs, "another one is started"
+        assert ask(tryouts, "ann", digest, IMAGE).outputs, "another one is started"
         tryouts.close()
         with pytest.raises(Crowded):
-            tryouts.ask("ann", digest, IMAGE)
+            ask(tryouts, "ann", digest, IMAGE)
 
 
 @pytest.mark.long
@@ -176,7 +181,7 @@ def test_the_processes_of_a_server_have_one_together(
     (one,) = [each._process for each in several if each._process]
     os.kill(one.pid, signal.SIGKILL)
     one.wait()
-    assert all(each.ask("cat", digest, IMAGE).outputs for each in several)
+    assert all(ask(each, "cat", digest, IMAGE).outputs for each in several)
     for each in several:
         each.close()
 
@@ -213,10 +218,10 @@ def test_what_is_no_image_is_told_and_harms_nobody(
     monkeypatch.setattr(module, "RATE", 100)
     process = None
     for kind, (data, said) in HOSTILE.items():
-        found = tryouts.ask("ann", digest, data)
+        found = ask(tryouts, "ann", digest, data)
         assert said in found.problem, kind
         assert "max-pixels" not in found.problem
         assert not found.fault
         process = process or tryouts._process
         assert tryouts._process is process, "the same one goes on"
-    assert tryouts.ask("ann", digest, IMAGE).outputs
+    assert ask(tryouts, "ann", digest, IMAGE).outputs

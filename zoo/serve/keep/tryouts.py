@@ -59,31 +59,14 @@ class Tryouts:
         self._times: dict[str, deque[float]] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, who: str, checkpoint: str, image: bytes, output: str = "") -> Answered:
-        """What a checkpoint says of an image.
+    @contextmanager
+    def admitted(self, who: str) -> Iterator[None]:
+        """Within, somebody may ask; before an image is taken from them, as it takes memory.
 
         Raises:
-            Crowded: Too many ask.
-            TooOften: ``who`` does.
+            Crowded: Too many do.
+            TooOften: ``who`` does already, or has too often.
         """
-        asked = Asked(checkpoint=checkpoint, size=len(image), output=output)
-        with self._admitted(who):
-            for _ in range(STARTS):
-                with self._connected() as connection:
-                    if self._is_its_turn(connection):
-                        return _answer(connection, msgspec.json.encode(asked) + b"\n" + image)
-        return Answered(problem=DEAD, fault=True)
-
-    def close(self) -> None:
-        """End the process, if it was started here."""
-        with self._lock:
-            self._closed = True
-            if self._process:
-                self._process.kill()
-                self._process.wait()
-
-    @contextmanager
-    def _admitted(self, who: str) -> Iterator[None]:
         now = time.monotonic()
         with self._lock:
             if self._closed or len(self._under_way) > WAITING:
@@ -103,6 +86,27 @@ class Tryouts:
         finally:
             with self._lock:
                 self._under_way.discard(who)
+
+    def ask(self, checkpoint: str, image: bytes, output: str = "") -> Answered:
+        """What a checkpoint says of an image; for who was `admitted`.
+
+        Raises:
+            Crowded: Too many ask.
+        """
+        asked = Asked(checkpoint=checkpoint, size=len(image), output=output)
+        for _ in range(STARTS):
+            with self._connected() as connection:
+                if self._is_its_turn(connection):
+                    return _answer(connection, msgspec.json.encode(asked) + b"\n" + image)
+        return Answered(problem=DEAD, fault=True)
+
+    def close(self) -> None:
+        """End the process, if it was started here."""
+        with self._lock:
+            self._closed = True
+            if self._process:
+                self._process.kill()
+                self._process.wait()
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:

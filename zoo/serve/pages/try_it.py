@@ -8,6 +8,9 @@ answers, pictures are made anew of their pixels.
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from zoo.domain.limits import TRIED_IMAGE_BYTES
@@ -26,11 +29,13 @@ __all__ = ["Drawn", "Tried", "TryPage", "look_try", "try_form", "try_image", "wh
 
 FORM_BYTES = 16 * 1024
 """Of a form, beside its image."""
+SENT_SECONDS = 60
+LARGE = f"an image has at most {TRIED_IMAGE_BYTES} bytes here"
 LETTERS = 120
 SIDE = 512
 FRESH = {"Cache-Control": "no-store"}
 OFF = "this server tries no images; whoever runs it can have it do so: zoo serve --try"
-ABOUT_SENT = ("BadRequest", "TooLarge", "TooMany", "Busy", "Failed")
+ABOUT_SENT = ("BadRequest", "TooLarge", "TooSlow", "TooMany", "Busy", "Failed")
 """Refusals that the page tells beside its form."""
 
 
@@ -121,13 +126,15 @@ def why_not(ask: Ask, picked: Picked) -> str:
 def try_form(ask: Ask) -> Answer:
     """What a checkpoint says of the image that the form has."""
     picked = pick(ask)
-    tryouts = _tryouts(ask)
     page, refused = TryPage(chosen=picked.chosen, problem=why_not(ask, picked)), None
     try:
-        fields = read_multipart(ask.call.headers.get("content-type", ""), _sent(ask, FORM_BYTES))
-        output = fields.get("output", b"").decode(errors="replace").strip()
-        page = replace(page, output=shortened(output, LETTERS))
-        page = replace(page, answer=_answer(ask, tryouts, picked, fields.get("image", b""), output))
+        with _admitted(ask, picked) as tryouts:
+            body = _sent(ask, FORM_BYTES)
+            fields = read_multipart(ask.call.headers.get("content-type", ""), body)
+            output = fields.get("output", b"").decode(errors="replace").strip()
+            page = replace(page, output=shortened(output, LETTERS))
+            found = _answer(tryouts, picked, fields.get("image", b""), output)
+            page = replace(page, answer=found)
     except ValueError as error:
         refused = Refused("BadRequest", str(error))
     except Refused as error:
@@ -146,48 +153,58 @@ def try_form(ask: Ask) -> Answer:
 def try_image(ask: Ask) -> Answer:
     """What a checkpoint says of the image that is the body."""
     picked = pick(ask)
-    found = _answer(ask, _tryouts(ask), picked, _sent(ask, 0), ask.call.query.get("output", ""))
+    with _admitted(ask, picked) as tryouts:
+        found = _answer(tryouts, picked, _sent(ask, 0), ask.call.query.get("output", ""))
     told = json_answer(found)
     return replace(told, headers={**told.headers, **FRESH})
 
 
-def _tryouts(ask: Ask) -> Tryouts:
+@contextmanager
+def _admitted(ask: Ask, picked: Picked) -> Iterator[Tryouts]:
+    """What tries images, for who may ask it now.
+
+    Raises:
+        Refused: They may not, or have to wait.
+    """
     if ask.hub.tryouts is None:
         raise Refused("NotImplemented", OFF)
     if not ask.actor.name:
         raise Refused("NoToken")
-    return ask.hub.tryouts
+    if problem := why_not(ask, picked):
+        raise Refused("BadRequest", problem)
+    again = {"Retry-After": "10"}
+    try:
+        with ask.hub.tryouts.admitted(ask.actor.name):
+            yield ask.hub.tryouts
+    except Crowded:
+        raise Refused("Busy", "others try images: ask again soon", headers=again) from None
+    except TooOften:
+        text = f"one at a time, and {RATE} in a minute: wait a little"
+        raise Refused("TooMany", text, headers=again) from None
 
 
 def _sent(ask: Ask, more: int) -> bytes:
-    """The body, of an image and ``more`` bytes at most."""
-    most, large = TRIED_IMAGE_BYTES + more, f"an image has at most {TRIED_IMAGE_BYTES} bytes here"
+    """The body, of an image and ``more`` bytes at most, which comes soon: others wait."""
+    most, until = TRIED_IMAGE_BYTES + more, time.monotonic() + SENT_SECONDS
     length = ask.call.headers.get("content-length", "0")
     if length.isdigit() and int(length) > most:
-        raise Refused("TooLarge", large)
+        raise Refused("TooLarge", LARGE)
     body = bytearray()
     for piece in ask.call.pieces:
         body += piece
         if len(body) > most:
-            raise Refused("TooLarge", large)
+            raise Refused("TooLarge", LARGE)
+        if time.monotonic() > until:
+            raise Refused("TooSlow", f"an image is sent in {SENT_SECONDS} seconds, or not at all")
     return bytes(body)
 
 
-def _answer(ask: Ask, tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Tried:
-    if problem := why_not(ask, picked):
-        raise Refused("BadRequest", problem)
+def _answer(tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Tried:
     if not image:
         raise Refused("BadRequest", "no image was chosen")
     if len(image) > TRIED_IMAGE_BYTES:
-        raise Refused("TooLarge", f"an image has at most {TRIED_IMAGE_BYTES} bytes here")
-    try:
-        said = tryouts.ask(ask.actor.name, str(picked.checkpoint), image, output)
-    except Crowded:
-        again = {"Retry-After": "10"}
-        raise Refused("Busy", "others try images: ask again soon", headers=again) from None
-    except TooOften:
-        text = f"one at a time, and {RATE} in a minute: wait a little"
-        raise Refused("TooMany", text, headers={"Retry-After": "10"}) from None
+        raise Refused("TooLarge", LARGE)
+    said = tryouts.ask(str(picked.checkpoint), image, output)
     if said.problem:
         raise Refused("Failed" if said.fault else "BadRequest", said.problem)
     return _tried(said, str(picked.checkpoint))
