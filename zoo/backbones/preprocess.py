@@ -155,7 +155,9 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
         raise InvalidImage(path, f"is {error.found}, not an image") from error
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
-    except OSError as error:
+    except ZooError:
+        raise
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         raise InvalidImage(path, f"cannot be read: {error}") from error
 
 

@@ -88,10 +88,14 @@ class Tried:
             Untrusted: The network is built by a module that the zoo's user does not trust.
             Unsupported: It has no head, or does not take such an image.
             ZooError: It cannot be loaded.
+        MemoryError: The image takes more memory than there is.
         """
         try:
             image = decode_image(io.BytesIO(data), NAME, TRIED_IMAGE_PIXELS)
-        except InvalidImage as error:  # what it advises is an option of commands
+        except InvalidImage as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise MemoryError from error
+            # What it advises is an option of commands.
             raise InvalidImage(NAME, error.reason.partition(" (--max")[0]) from error
         network = self._network(digest)
         wanted = [output_called(network.card, output)] if output else []
