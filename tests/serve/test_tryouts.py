@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import struct
 import threading
 import time
@@ -180,10 +182,21 @@ def test_the_processes_of_a_server_have_one_together(
     assert all(each.answer().outputs for each in asked)
     (one,) = [each._process for each in several if each._process]
     os.kill(one.pid, signal.SIGKILL)
-    one.wait()
+    until_refused(tmp_path / "tryout")
     assert all(ask(each, "cat", digest, IMAGE).outputs for each in several)
     for each in several:
         each.close()
+
+
+def until_refused(path: Path) -> None:
+    """Until the process is dead: what was started stands in for it."""
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(path)) == errno.ECONNREFUSED:
+                return
+        time.sleep(0.05)
+    raise AssertionError
 
 
 def bomb(width: int, height: int) -> bytes:
