@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.advice.advise import Advice
+    from zoo.backbones.explained import Explanation
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
     from zoo.domain.benched import Benched
@@ -1179,6 +1180,26 @@ class Zoo:
 
         listed = listed_images(several(images), opening)
         return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
+
+    def explain(
+        self, name: str, image: Picture, output: str = "", *, max_pixels: int | None = None
+    ) -> Explanation:
+        """Which part of an image speaks for a class: Grad-CAM.
+
+        Args:
+            name: The checkpoint.
+            image: A file, a PIL image, or a uint8 array (H, W) or (H, W, 3).
+            output: The class, label or number, by name or index; empty: the likeliest.
+            max_pixels: As for `predict`.
+
+        Raises:
+            InvalidImage: It is missing, unreadable or larger.
+            UnknownName: There is no such checkpoint here, or no such class.
+            Unsupported: The network has no head, or no map that its outputs depend on.
+        """
+        from zoo.backbones.explained import explain_one
+
+        return explain_one(self.load(name), image, output, max_pixels=max_pixels)
 
     def write_predictions(
         self,

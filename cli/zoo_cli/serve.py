@@ -51,6 +51,7 @@ HOST, PORT, CACHE = "127.0.0.1", 8765, "20GB"
     show_default=True,
     help="With --store: so much of the bucket is kept in this machine's folder.",
 )
+@flag("--try", "tries", help="Who has an account tries images on the pages of models.")
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
     "--log-format",
@@ -67,6 +68,7 @@ def serve(
     workers: int,
     store: str | None,
     cache: str,
+    tries: bool,
     quiet: bool,
     log_format: Format,
     as_json: bool,
@@ -83,12 +85,13 @@ def serve(
       zoo serve access team/secret private
       zoo serve --public-url https://zoo.lab.org --workers 4
       zoo serve --store s3://lab/zoo --cache 200GB --workers 8
+      zoo serve --try
     """
     if context.invoked_subcommand:
         return
     from zoo.serve import check_installed
 
-    check_installed()
+    check_installed(tries=tries)
     from zoo.serve.run import Address, join, run
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
@@ -113,10 +116,11 @@ def serve(
 
     address = Address.checked(host, port, public_url)
     if workers == 1:
-        run(workspace, address, told, quiet=quiet, log_format=log_format)
+        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries)
     else:
         workspace.close()
-        run_workers(workspace.root, address, workers, told, quiet=quiet, log_format=log_format)
+        where = workspace.root, address, workers, told
+        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries)
 
 
 @group

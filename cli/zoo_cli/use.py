@@ -47,13 +47,17 @@ NO_HEAD = (
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
+@click.option("--explain", type=PATH, help="A .png to write, too: what of an image speaks for it.")
+@click.option("--class", "output", metavar="CLASS", help="Explain this one, not the likeliest.")
 @opening_options("path_column", "root", "max_pixels")
-@flag("--force", help="Replace the table if it exists.")
+@flag("--force", help="Replace the table or picture if it exists.")
 def predict(
     name: str,
     images: tuple[Path, ...],
     top: int,
     out: Path | None,
+    explain: Path | None,
+    output: str | None,
     force: bool,
     as_json: bool,
     **opening: Any,
@@ -68,15 +72,18 @@ def predict(
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
 
+    With --explain, one image is also drawn as the network sees it, gray, and over it how much each
+    place speaks for the class, from violet to yellow (Grad-CAM).
+
     \b
     Examples:
       zoo predict team/flowers photo.jpg
       zoo predict team/flowers photos/ --json > predictions.json
       zoo predict team/flowers photos/ --out predictions.csv
+      zoo predict team/flowers photo.jpg --explain why.png --class rose
     """
     bad: list[InvalidImage] = []
-    if force and out is None:
-        raise click.UsageError("--force replaces a table: it goes with --out.")
+    _check_asked(images, out, explain, output, force=force)
     zoo = open_zoo()
     if out is not None:
         written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad, **opening)
@@ -95,6 +102,27 @@ def predict(
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
+    if explain:
+        max_pixels = opening["max_pixels"]
+        found = zoo.explain(name, images[0], output or "", max_pixels=max_pixels)
+        found.write(explain, force=force)
+        note(f"{clean(explain)} shows what speaks for {found.output}, at {found.unit}")
+
+
+def _check_asked(
+    images: Sequence[Path],
+    out: Path | None,
+    explain: Path | None,
+    output: str | None,
+    *,
+    force: bool,
+) -> None:
+    if force and out is None and explain is None:
+        raise click.UsageError("--force replaces a file: it goes with --out or --explain.")
+    if output and explain is None:
+        raise click.UsageError("--class says what is explained: it goes with --explain.")
+    if explain and (out or len(images) > 1 or images[0].is_dir()):
+        raise click.UsageError("--explain goes with one image, and without --out.")
 
 
 def _tell_bad(bad: Sequence[InvalidImage]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -23,7 +23,14 @@ from zoo.store.regular import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Picture", "Preprocess", "in_channels", "inference_transform", "read_image"]
+__all__ = [
+    "Picture",
+    "Preprocess",
+    "decode_image",
+    "in_channels",
+    "inference_transform",
+    "read_image",
+]
 
 GRAY, COLORS = 1, 3
 
@@ -142,18 +149,26 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
     """
     try:
         # A pipe among the images would be waited for, for ever.
-        with (
-            open_regular(path, path, follow=True) as file,
-            opened(file, str(path), max_pixels) as image,
-        ):
-            return to_rgb(image, path)
+        with open_regular(path, path, follow=True) as file:
+            return decode_image(file, str(path), max_pixels)
     except NotAFile as error:
         raise InvalidImage(path, f"is {error.found}, not an image") from error
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
+    except ZooError:
+        raise
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        raise InvalidImage(path, f"cannot be read: {error}") from error
+
+
+def decode_image(file: IO[bytes], name: str, max_pixels: int | None = None) -> Image.Image:
+    """As `read_image`, of an open ``file``, which errors call ``name``."""
+    try:
+        with opened(file, name, max_pixels) as image:
+            return to_rgb(image, name)
     except UnidentifiedImageError as error:
-        raise InvalidImage(path, "is not a readable image") from error
+        raise InvalidImage(name, "is not a readable image") from error
     except ZooError:
         raise
     except Exception as error:  # decoders raise whatever they like
-        raise InvalidImage(path, f"cannot be read: {str(error) or type(error).__name__}") from error
+        raise InvalidImage(name, f"cannot be read: {str(error) or type(error).__name__}") from error

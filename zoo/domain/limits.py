@@ -66,6 +66,16 @@ ROW_PIXELS = 8
 LARGE_IMAGE = 32 * MIB
 """Pixels from which on images are decoded one at a time, however many threads read."""
 
+TRIED_IMAGE_BYTES = 16 * MIB
+"""Of an image that a page of a server sends to be tried."""
+
+TRIED_IMAGE_PIXELS = 64 * MIB
+"""Of such an image, by its header, before it is decoded."""
+
+TRIED_MEMORY = 8 << 30
+"""Bytes of memory, maps of weights included, of the process that tries images; Linux holds it to
+that."""
+
 RESIZED_PIXELS = 178_956_970
 """Of an image once it is resized for a network: a narrow one grows with its shorter side."""
 

@@ -25,6 +25,7 @@ from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.keep.chunk_list import clear_chunks
+from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.pages.page import compile_templates
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
@@ -71,6 +72,7 @@ class Server(uvicorn.Server):
         worker: Which it is of several processes that answer together, and where they listen. Of
             those the first one does what is to be done beside answering.
         own: If it is for one person alone, how that one comes in, and accounts for the while.
+        tries: An empty folder of the server's own, if images may be tried by its checkpoints.
 
     Attributes:
         url: Where it answers.
@@ -83,6 +85,7 @@ class Server(uvicorn.Server):
         told: Callable[[str], None] = lambda _: None,
         worker: tuple[int, socket.socket] | None = None,
         own: tuple[Alone, Accounts] | None = None,
+        tries: Path | None = None,
     ) -> None:
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
@@ -100,7 +103,8 @@ class Server(uvicorn.Server):
         workspace.registry  # noqa: B018 - opened by one thread
         alone, accounts = own or (None, Accounts.of(workspace))
         metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
-        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics)
+        tryouts = Tryouts(workspace.root, tries) if tries else None
+        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics, tryouts=tryouts)
         self._leads = bool(self._threads) and accounts.locks.leads()
         config = uvicorn.Config(
             App(self.hub, address),
@@ -257,16 +261,22 @@ def run(
     *,
     quiet: bool,
     log_format: Format = "text",
+    tries: bool = False,
 ) -> None:
-    """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request.
+    """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request;
+    with ``tries``, its pages try images.
 
     Raises:
         Unavailable: It cannot listen there.
     """
     level = logging.WARNING if quiet else logging.INFO
     # Ctrl-C is how a server is ended.
-    with logging_as(log_format, level), suppress(KeyboardInterrupt):
-        Server(workspace, address, told).run()
+    with (
+        logging_as(log_format, level),
+        suppress(KeyboardInterrupt),
+        TemporaryDirectory(prefix="zoo-try-") as folder,
+    ):
+        Server(workspace, address, told, tries=Path(folder) if tries else None).run()
 
 
 def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> None:
@@ -290,4 +300,6 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
         def tell(url: str) -> None:
             told(f"{url}/-/open?key={alone.key}")
 
-        Server(workspace, address, tell, own=(alone, accounts)).run()
+        tries = Path(folder) / "try"
+        tries.mkdir()
+        Server(workspace, address, tell, own=(alone, accounts), tries=tries).run()

@@ -27,6 +27,7 @@ from zoo.serve.keep.history import MAIN, Commit, History
 from zoo.serve.keep.reported import ReportedRuns
 from zoo.serve.keep.room import Room
 from zoo.serve.keep.sharers import Sharers
+from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -53,6 +54,7 @@ class Hub:
         alone: Who has the link to it, where it is somebody's own, on their own machine.
         behind_proxy: Whether requests may come through another program.
         under_way: Requests that are being answered.
+        tryouts: What tries images, where that is on.
     """
 
     workspace: Workspace
@@ -61,6 +63,7 @@ class Hub:
     alone: Alone | None = None
     under_way: int = 0
     metrics: Metrics = field(default_factory=Metrics)
+    tryouts: Tryouts | None = None
     health: Health = field(init=False)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)
@@ -128,6 +131,8 @@ class Hub:
         self.adopter.close()
         self.views.close()
         self.apart.close()
+        if self.tryouts:
+            self.tryouts.close()
 
     def close(self) -> None:
         """Let go of all."""

@@ -30,6 +30,7 @@ from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, snippets
 from zoo.serve.pages.svg import crop
+from zoo.serve.pages.try_it import TryPage, why_not
 from zoo.store.encoded import read_object
 from zoo.store.side_files import EVALUATIONS
 
@@ -163,6 +164,7 @@ class ModelPage:
         can_write: Whether who asks may send to it.
         owned: Whether they may say who may do what with it.
         server: The URL that it is asked by.
+        trying: What is told where an image is tried; None where none can be.
     """
 
     chosen: Chosen
@@ -176,6 +178,7 @@ class ModelPage:
     can_write: bool
     owned: bool
     server: str
+    trying: TryPage | None
 
     @property
     def card_html(self) -> Markup:
@@ -202,6 +205,7 @@ def look_model(ask: Ask) -> ModelPage:
         can_write=ask.may("write", ask.repo),
         owned=ask.may("share", ask.repo),
         server=ask.call.base,
+        trying=None if why_not(ask, picked) else TryPage(chosen=picked.chosen, problem=""),
     )
 
 
