@@ -22,6 +22,7 @@ from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
+from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
     from zoo.domain.benched import Benched
+    from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
@@ -1131,8 +1133,14 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
+        tta: str = "",
     ) -> Table[Prediction]:
         """The likeliest classes of each image, and all logits.
+
+        Of a checkpoint that keeps a calibration (`calibration`), probabilities are those by its
+        temperature, and it is told which images are unlike its training images.
 
         Args:
             name: The checkpoint.
@@ -1142,14 +1150,29 @@ class Zoo:
             path_column: Of tables, as in `zoo.Recipe`.
             root: The folder that paths in a table begin at; by default its own.
             max_pixels: Of the largest image that is opened; None: Pillow's limit, 178,956,970.
+            calibration: Take the temperature that the checkpoint keeps, if it keeps one.
+            abstain_at: Abstain where the network is not so sure as it was of those validation
+                images of which it told this share right.
+            tta: Test-time augmentation: the mean of the probabilities of several views of each
+                image, ``flip`` (itself and mirrored), or their number, up to 12.
 
         Raises:
-            InvalidOption: ``top`` is less than 1.
+            InvalidOption: ``top`` is less than 1, or no answers were so accurate; or to abstain by
+                several views.
+            Unsupported: To abstain, where the checkpoint does not know how accurate it is.
             InvalidImage: One is missing, unreadable or larger.
         """
         return Table(
             self.predictions(
-                name, images, top=top, path_column=path_column, root=root, max_pixels=max_pixels
+                name,
+                images,
+                top=top,
+                path_column=path_column,
+                root=root,
+                max_pixels=max_pixels,
+                calibration=calibration,
+                abstain_at=abstain_at,
+                tta=tta,
             )
         )
 
@@ -1162,6 +1185,9 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
+        tta: str = "",
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
@@ -1170,16 +1196,48 @@ class Zoo:
 
         opening = Opening(path_column=path_column, root=str(root))
         problems = check_predicted(self.workspace, name, images, opening, top)
+        answers, views = None, count_views(tta)
+        if abstain_at is not None:
+            if views > 1:
+                raise InvalidOption("to abstain takes one view: how accurate answers are is of one")
+            answers = self.answers_for(name, abstain_at, calibration=calibration)
         if problems:
             if bad is None:
                 raise problems[0]
             bad.extend(problems)
             return iter(())
         from zoo.backbones.predict import predict, several
+        from zoo.backbones.trust import trust_of
         from zoo.finetune.dataset.table import listed_images
 
+        known, model = self.calibration(name), self.load(name)
         listed = listed_images(several(images), opening)
-        return predict(self.load(name), listed, top=top, bad=bad, max_pixels=max_pixels)
+        trust = trust_of(model, known, answers, calibrated=calibration)
+        return predict(
+            model, listed, top=top, bad=bad, max_pixels=max_pixels, trust=trust, views=views
+        )
+
+    def calibration(self, name: str) -> Calibration | None:
+        """What a checkpoint keeps of how far its answers can be trusted, of the validation images
+        of the fine-tune that made it: a temperature, a table of how accurate answers are by how
+        sure the network is, and what its training images are like. None if it keeps nothing.
+        """
+        from zoo.lookup.calibrated import calibration_of
+
+        _, digest = self.workspace.names.resolve(name)
+        return calibration_of(self.workspace.store, self.workspace.store.manifest(digest))
+
+    def answers_for(self, name: str, accuracy: float, *, calibration: bool = True) -> Step:
+        """How sure a checkpoint must be for answers of that accuracy on its validation images.
+
+        Raises:
+            InvalidOption: No answers are so accurate; or without its ``calibration``, where it
+                keeps a temperature: how sure it is is told by that.
+            Unsupported: It does not know how accurate its answers are.
+        """
+        from zoo.lookup.calibrated import answers_for
+
+        return answers_for(name, self.calibration(name), accuracy, calibrated=calibration)
 
     def explain(
         self, name: str, image: Picture, output: str = "", *, max_pixels: int | None = None
@@ -1211,6 +1269,9 @@ class Zoo:
         path_column: str = "",
         root: Path | str = "",
         max_pixels: int | None = None,
+        calibration: bool = True,
+        abstain_at: float | None = None,
+        tta: str = "",
         force: bool = False,
         bad: list[InvalidImage] | None = None,
     ) -> Written:
@@ -1224,6 +1285,9 @@ class Zoo:
             path_column: As for `predict`.
             root: As for `predict`.
             max_pixels: As for `predict`.
+            calibration: As for `predict`.
+            abstain_at: As for `predict`.
+            tta: As for `predict`.
             force: Replace the file if it exists.
             bad: Gets the problems of images that cannot be read, which are then left out.
 
@@ -1243,6 +1307,9 @@ class Zoo:
             path_column=path_column,
             root=root,
             max_pixels=max_pixels,
+            calibration=calibration,
+            abstain_at=abstain_at,
+            tta=tta,
             bad=bad,
         )
         count = write_predictions(rows, out)
@@ -1262,6 +1329,7 @@ class Zoo:
         batch_size: int = 32,
         device: str = "auto",
         save: bool = True,
+        tta: str = "",
         **opening: Unpack[OpeningOptions],
     ) -> Evaluation:
         """Measure a checkpoint on labeled images, class by class; classes are matched by name.
@@ -1282,6 +1350,7 @@ class Zoo:
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save: Keep the figures in the zoo, for `show`, `search`, `best` and `compare`: where it
                 may be written to, and of images that the checkpoint was not trained on.
+            tta: Test-time augmentation, as for `predict`; such figures are not kept.
             opening: ``path_column``, ``label_column``, ``root``, ``max_pixels``: see `zoo.Recipe`.
 
         Raises:
@@ -1293,7 +1362,7 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_measured, check_report
 
         check_device(device)
-        asked, folder = Opening(**opening), Path(out) if out else None
+        asked, folder, views = Opening(**opening), Path(out) if out else None, count_views(tta)
         check_report(folder, force=force)
         check_measured(self.workspace, [name, *filter(None, [against])], str(data), asked)
         from zoo.finetune.evaluation import evaluate
@@ -1311,6 +1380,7 @@ class Zoo:
             batch_size=batch_size,
             device=device,
             save=save,
+            views=views,
             progress=self.progress,
         )
 

@@ -39,6 +39,7 @@ __all__ = [
     "open_zoo",
     "quiet_option",
     "said_option",
+    "tta_option",
 ]
 
 
@@ -74,6 +75,13 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="auto (the accelerator if there is one), cpu, cuda, cuda:1, mps.",
+)
+tta_option = click.option(
+    "--tta",
+    default="",
+    metavar="flip|N",
+    help="Test-time augmentation: the mean of the probabilities of several views of each image, "
+    "itself and mirrored (flip), or so many (up to 12).",
 )
 devices_option = click.option(
     "--device",

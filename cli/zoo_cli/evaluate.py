@@ -18,6 +18,7 @@ from zoo_cli.command import (
     flag,
     open_zoo,
     quiet_option,
+    tta_option,
 )
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
@@ -58,6 +59,7 @@ INTERVALS = ("_low", "_high")
 )
 @opening_options()
 @flag("--skip-bad", help="Skip and count images that cannot be read.")
+@tta_option
 @batch_size_option
 @device_option
 @flag("--no-save", help="Do not keep the figures in the zoo.")
@@ -75,6 +77,7 @@ def evaluate(
     Examples:
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
+      zoo evaluate team/flowers garden/ --tta flip
     """
     done = open_zoo(quiet=quiet).evaluate(name, data, save=not no_save, **options)
     if as_json:

@@ -43,7 +43,7 @@ FIRST = f"""
     backbone.architecture custom_config adapter tag head.kind
     provenance.note provenance.author
     license terms.limits terms.warning terms.unknown datasets provenance.dataset
-    provenance.metrics recipe.data parents freeze.boundary
+    provenance.metrics calibration recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning deprecated not_finite unknown unproven pull
     facts.results kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated
     provenance.source sources children metrics.downloads
@@ -121,6 +121,8 @@ def _lines(data: Json, prefix: str = "") -> list[tuple[str, str]]:
             lines.append((key, f"{len(value)}: {_listed(value)}"))
         elif name in ("weights", "files"):
             lines += [(file["name"], _file(file)) for file in value]
+        elif name == "calibration":
+            lines.append((key, value["text"] or "what the training images are like"))
         elif name == "adapter":
             lines.append((key, _adapter(value)))
         elif name in EACH:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from zoo_cli.command import (
     device_option,
     flag,
     open_zoo,
+    tta_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
+    from zoo import Zoo
     from zoo.backbones.predict import Prediction
     from zoo.errors import InvalidImage
 
@@ -49,18 +51,27 @@ NO_HEAD = (
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
 @click.option("--explain", type=PATH, help="A .png to write, too: what of an image speaks for it.")
 @click.option("--class", "output", metavar="CLASS", help="Explain this one, not the likeliest.")
+@click.option(
+    "--abstain-at",
+    type=float,
+    metavar="ACCURACY",
+    help="Answer only where NAME is so sure that this share of such answers was right on its "
+    "validation images (0.99).",
+)
+@tta_option
+@flag("--no-calibration", help="Do not take the temperature that NAME keeps.")
 @opening_options("path_column", "root", "max_pixels")
 @flag("--force", help="Replace the table or picture if it exists.")
 def predict(
     name: str,
     images: tuple[Path, ...],
-    top: int,
     out: Path | None,
     explain: Path | None,
     output: str | None,
     force: bool,
+    no_calibration: bool,
     as_json: bool,
-    **opening: Any,
+    **options: Any,
 ) -> None:
     """Predict classes, labels or numbers of IMAGES with NAME.
 
@@ -75,27 +86,36 @@ def predict(
     With --explain, one image is also drawn as the network sees it, gray, and over it how much each
     place speaks for the class, from violet to yellow (Grad-CAM).
 
+    A fine-tune keeps what its validation images tell of its answers: its probabilities are
+    calibrated by that, and images that are unlike its training images are marked, with how many
+    times as far they are as 95 % of the validation images stay within.
+
     \b
     Examples:
       zoo predict team/flowers photo.jpg
       zoo predict team/flowers photos/ --json > predictions.json
       zoo predict team/flowers photos/ --out predictions.csv
       zoo predict team/flowers photo.jpg --explain why.png --class rose
+      zoo predict team/flowers photos/ --abstain-at 0.99
+      zoo predict team/flowers photos/ --tta flip
     """
     bad: list[InvalidImage] = []
     _check_asked(images, out, explain, output, force=force)
     zoo = open_zoo()
+    options["calibration"] = not no_calibration
     if out is not None:
-        written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad, **opening)
+        written = zoo.write_predictions(name, images, out, force=force, bad=bad, **options)
         if as_json:
             print_json(written.to_json())
         else:
             click.echo(
                 f"{clean(out)}  {plural(written.images, 'image')} by {written.manifest.short}"
             )
+        if written.images:
+            _tell_trust(zoo, name, **options)
         _tell_bad(bad)
         return
-    predictions = zoo.predictions(name, images, top=top, bad=bad, **opening)
+    predictions = _told(zoo, name, zoo.predictions(name, images, bad=bad, **options), **options)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -103,7 +123,7 @@ def predict(
             click.echo(_likely(prediction))
     _tell_bad(bad)
     if explain:
-        max_pixels = opening["max_pixels"]
+        max_pixels = options["max_pixels"]
         found = zoo.explain(name, images[0], output or "", max_pixels=max_pixels)
         found.write(explain, force=force)
         note(f"{clean(explain)} shows what speaks for {found.output}, at {found.unit}")
@@ -125,6 +145,36 @@ def _check_asked(
         raise click.UsageError("--explain goes with one image, and without --out.")
 
 
+def _told(
+    zoo: Zoo, name: str, predictions: Iterable[Prediction], **options: Any
+) -> Iterator[Prediction]:
+    """The predictions; when they are through, if there were any, what they are worth."""
+    one = None
+    for one in predictions:
+        yield one
+    if one is not None:
+        _tell_trust(zoo, name, **options)
+
+
+def _tell_trust(
+    zoo: Zoo, name: str, calibration: bool, abstain_at: float | None, **_: object
+) -> None:
+    """What predictions are worth, by the validation images."""
+    known = zoo.calibration(name)
+    if known is None:
+        return
+    if calibration and known.temperature:
+        note(f"probabilities are calibrated: temperature {known.temperature:.3g}")
+    if abstain_at is not None:
+        step = zoo.answers_for(name, abstain_at)
+        share = step.answered / known.images
+        note(
+            f"answers from a probability of {step.confidence:.3f} on: so sure it was of "
+            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), and "
+            f"{step.accuracy:.4f} of these were right, at least {step.low:.3f} with 95 % confidence"
+        )
+
+
 def _tell_bad(bad: Sequence[InvalidImage]) -> None:
     for error in bad[:-1]:  # the last one ends the command
         note(str(error))
@@ -133,7 +183,9 @@ def _tell_bad(bad: Sequence[InvalidImage]) -> None:
 
 
 def _likely(prediction: Prediction) -> str:
-    return clean(f"{prediction.image}: {prediction.likely}")
+    answer = f"no answer: {prediction.likely}" if prediction.abstained else prediction.likely
+    far = f"  unlike the training images, {prediction.distance:.2f}" if prediction.unlike else ""
+    return clean(f"{prediction.image}: {answer}{far}")
 
 
 @command(extra="--out")

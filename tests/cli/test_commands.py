@@ -145,7 +145,7 @@ def test_a_pipe_gets_the_result_and_nothing_else(
         done = console(*line, cwd=folder)
         assert done.code == 0
         told = [text.split()[0] for text in done.err.splitlines()]
-        assert told == ([] if line[0] == "push" else ["run", "27", "probe", "epoch"])
+        assert told == ([] if line[0] == "push" else ["run", "27", "probe", "epoch", "calibration"])
         assert "\x1b" not in done.out + done.err
         assert "\r" not in done.out + done.err
         if plain:

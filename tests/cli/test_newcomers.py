@@ -117,6 +117,6 @@ def test_what_a_decoder_warns_of_is_a_line_with_the_file(
     image.save(home / "odd.jpg", exif=exif)
     done = run("predict", TUNED, "odd.jpg", "bad.tif")
     assert done.err.splitlines()[0].startswith("odd.jpg: Corrupt EXIF data")
-    assert done.err.splitlines()[1].startswith("error: bad.tif: cannot be read")
+    assert done.err.splitlines()[2].startswith("error: bad.tif: cannot be read")
     assert "odd.jpg: " in done.out
     assert capfd.readouterr().err == "", "libtiff and Python write nothing beside"

@@ -218,10 +218,10 @@ def test_a_folder_that_only_zoo_loads_comes_back(run: Run, tmp_path: Path, digit
 def test_export_writes_what_timm_loads(run: Run, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "model"
     got = run("export", TUNED, folder, "--json").json
-    names = ("README.md", "config.json", "model.safetensors")
+    names = ("README.md", "calibration.json", "config.json", "model.safetensors")
     assert got == {"files": [str(folder / name) for name in names]}
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "config.json", "model.safetensors",
+        "README.md", "calibration.json", "config.json", "model.safetensors",
     }  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert (config["architecture"], config["num_classes"]) == ("tf_efficientnet_lite0", 10)
@@ -236,7 +236,8 @@ def test_predict_json(run: Run, digits: Path) -> None:
     got = run("predict", TUNED, *images, "--top", 2, "--json").json
     assert [one["image"] for one in got] == [str(image) for image in images]
     for one in got:
-        assert set(one) == {"image", "classes", "probabilities", "outputs", "logits"}
+        assert set(one) == {"image", "classes", "probabilities", "outputs", "logits", "calibrated",
+                            "abstained", "distance", "unlike"}  # fmt: skip
         assert (len(one["classes"]), len(one["probabilities"]), len(one["logits"])) == (2, 2, 10)
         likeliest = sorted(zip(one["logits"], one["outputs"], strict=True), reverse=True)
         assert one["classes"] == [name for _, name in likeliest[:2]]

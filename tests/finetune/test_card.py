@@ -46,7 +46,7 @@ def table(shapes: Path, request: pytest.FixtureRequest) -> Path:
 def tuned(workspace: Workspace, base: str, data: Path) -> ModelCard:
     recipe = Recipe(data=str(data), image_size=32, strategy="probe")
     result = finetune(workspace, base, recipe, SAVED, device="cpu")
-    (file,) = workspace.store.manifest(result.manifest).files
+    file, _ = workspace.store.manifest(result.manifest).files
     restore_file(workspace.store, file, workspace.root / file.name)
     return ModelCard((workspace.root / file.name).read_text())
 

@@ -6,8 +6,8 @@ above is computed. Whatever mode the network is in, features are those of eval m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import torch
@@ -18,7 +18,7 @@ from zoo.backbones.record import eval_mode
 from zoo.backbones.taps import Reached, Tap, hook
 from zoo.domain.progress import Task
 
-__all__ = ["extract", "features_at"]
+__all__ = ["extract", "features_at", "tapped"]
 
 
 @torch.no_grad()
@@ -62,3 +62,20 @@ def extract(
         targets.append(target.cpu())
         task.advance(len(images))
     return [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(targets)
+
+
+@contextmanager
+def tapped(module: nn.Module, tap: Tap) -> Iterator[list[Tensor]]:
+    """While it lasts, the features (N, F) at a tap of each batch that the network runs, float32 on
+    the CPU, one after the other; what it gives stays what it is.
+    """
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor | None) -> None:
+        if tensor is None:
+            raise TypeError(f"{tap.path} gives no single tensor any more")
+        features = tap.activation(tensor) if tap.activation else tensor
+        found.append(pool(features.detach(), tap.dimension).cpu())
+
+    with hook(module, tap.path, tap.at_input, keep):
+        yield found

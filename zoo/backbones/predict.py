@@ -13,12 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from zoo.backbones.features import tapped
 from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card
 from zoo.backbones.preprocess import Picture, read_image
 from zoo.backbones.taps import REFUSALS
+from zoo.backbones.trust import UNTOLD, Trust
+from zoo.backbones.views import averaged
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
+from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidImage, Unsupported
 
 __all__ = [
@@ -46,6 +50,12 @@ class Prediction(Result):
         outputs: Names of all outputs in index order, as far as they are known: those that the
             ``logits`` are of.
         logits: The value of each of these, exact; ``classes`` are in another order, and fewer.
+        calibrated: Whether the probabilities are those of the logits by the temperature that the
+            checkpoint keeps.
+        abstained: Whether the network is not sure enough to answer; None where it always answers.
+        distance: How far the image is from the training images, in units of what 95 % of the
+            validation images stay within; None where that is not known.
+        unlike: Whether it is unlike them: the distance is above 1.
     """
 
     _COLUMNS: ClassVar = ("image", "likely")
@@ -55,6 +65,10 @@ class Prediction(Result):
     probabilities: tuple[float, ...]
     outputs: tuple[str, ...]
     logits: tuple[float, ...]
+    calibrated: bool = False
+    abstained: bool | None = None
+    distance: float | None = None
+    unlike: bool | None = None
 
     @property
     def likely(self) -> str:
@@ -72,6 +86,8 @@ def predict(
     top: int = 3,
     bad: list[InvalidImage] | None = None,
     max_pixels: int | None = None,
+    trust: Trust = UNTOLD,
+    views: int = 1,
 ) -> Iterator[Prediction]:
     """Predict image by image, so that a result does not depend on its neighbors.
 
@@ -81,6 +97,8 @@ def predict(
         top: How many classes to name.
         bad: Gets the problems of images that are missing or unreadable, which are then skipped.
         max_pixels: Of the largest image that is opened; None: Pillow's limit (`IMAGE_PIXELS`).
+        trust: What is known of how far its answers can be trusted.
+        views: Of each image, whose probabilities are averaged (`zoo.domain.tta`).
 
     Raises:
         InvalidImage: Without ``bad``: an image is missing or unreadable.
@@ -105,7 +123,7 @@ def predict(
                 raise
             bad.append(error)
             continue
-        logits = _logits(model, batch)
+        logits, distance = _told(model, batch, trust, views)
         if logits.dim() != 1:
             raise Unsupported(
                 f"the network gives a map of outputs {tuple(logits.shape)} for such an image"
@@ -115,7 +133,7 @@ def predict(
                 f"the network gives NaN or infinite outputs for {name}",
                 hint="its weights, or its preprocessing, are damaged: zoo show tells what is known",
             )
-        yield _read(name, logits, card, top)
+        yield _read(name, logits, card, top, trust, distance)
 
 
 def guesses(manifest: Manifest) -> Iterator[str]:
@@ -152,8 +170,20 @@ def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
     return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
 
 
-def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+def _told(model: nn.Module, batch: Tensor, trust: Trust, views: int) -> tuple[Tensor, float | None]:
+    """The logits of an image, and how far it is from the training images."""
+    if trust.tap is None or trust.nearness is None:
+        return _logits(model, batch, trust, views), None
+    with tapped(model, trust.tap) as features:  # the first are of the image itself
+        logits = _logits(model, batch, trust, views)
+    return logits, float(trust.nearness.distances(features[0].numpy())[0])
+
+
+def _logits(model: nn.Module, batch: Tensor, trust: Trust, views: int) -> Tensor:
     try:
+        if views > 1:
+            task = _task(cast(Card, model.zoo))
+            return averaged(model, batch, views, task, trust.temperature or 1.0)[0].cpu()
         return cast(Tensor, model(batch)[0].float().cpu())
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -183,12 +213,23 @@ def _input(card: Card, name: str, picture: Picture, max_pixels: int | None) -> T
         raise InvalidImage(name, f"cannot be read: {error}") from error
 
 
-def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
+def _task(card: Card) -> Task:
+    learned = (card.manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == learned), "classification")
+
+
+def _read(
+    path: str, logits: Tensor, card: Card, top: int, trust: Trust, distance: float | None
+) -> Prediction:
     names = card.classes or tuple(str(index) for index in range(len(logits)))
-    task = (card.manifest.recipe or {}).get("task", "classification")
+    task = _task(card)
     shares, order = torch.empty(0), list(range(len(logits)))
+    abstained, calibrated = None, task != "regression" and trust.temperature is not None
     if task != "regression":
-        likely = logits.sigmoid() if task == "multi-label" else logits.softmax(0)
+        scaled = logits / (trust.temperature or 1.0)
+        likely = scaled.sigmoid() if task == "multi-label" else scaled.softmax(0)
+        if trust.answers:
+            abstained = float(likely.max()) < trust.answers.confidence
         shares, indices = likely.topk(min(top, len(logits)))
         order = indices.tolist()
     return Prediction(
@@ -197,4 +238,8 @@ def _read(path: str, logits: Tensor, card: Card, top: int) -> Prediction:
         probabilities=tuple(shares.tolist()),
         outputs=tuple(names),
         logits=tuple(logits.tolist()),
+        calibrated=calibrated,
+        abstained=abstained,
+        distance=distance,
+        unlike=None if distance is None else distance > 1,
     )

@@ -60,7 +60,8 @@ def write_predictions(predictions: Iterable[Prediction], out: Path) -> int:
     """Write a row for each prediction, as they come; how many there were.
 
     Columns are ``path``, and ``class_1``, ``probability_1``, …, the likeliest first; of numbers
-    that were learned, their names.
+    that were learned, their names. Where it is known, ``unlike`` and ``distance`` say whether an
+    image is unlike the training images; where it may be, ``abstained`` that there is no answer.
     """
     rows, count = map(_row, predictions), 0
 
@@ -76,11 +77,23 @@ def write_predictions(predictions: Iterable[Prediction], out: Path) -> int:
 def _row(prediction: Prediction) -> Cells:
     row: dict[str, str | float] = {"path": prediction.image}
     if not prediction.probabilities:
-        return {**row, **dict(zip(prediction.classes, prediction.logits, strict=True))}
+        numbers = dict(zip(prediction.classes, prediction.logits, strict=True))
+        return {**row, **_trust(prediction), **numbers}
     pairs = zip(prediction.classes, prediction.probabilities, strict=True)
     for at, (name, share) in enumerate(pairs, 1):
         row |= {f"class_{at}": name, f"probability_{at}": round(share, 6)}
-    return row
+    return {**row, **_trust(prediction)}
+
+
+def _trust(prediction: Prediction) -> Cells:
+    """What is known of how far it can be trusted: the same for all predictions of a network."""
+    cells: dict[str, str | float] = {}
+    if prediction.abstained is not None:
+        cells["abstained"] = "yes" if prediction.abstained else "no"
+    if prediction.distance is not None:
+        unlike = "yes" if prediction.unlike else "no"
+        cells |= {"unlike": unlike, "distance": round(prediction.distance, 4)}
+    return cells
 
 
 def _as_csv(rows: Iterator[Cells]) -> Iterator[bytes]:

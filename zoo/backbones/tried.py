@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -19,11 +19,13 @@ from zoo.backbones.heat_picture import seen_by
 from zoo.backbones.load import Card, load
 from zoo.backbones.predict import Prediction, guesses, predict
 from zoo.backbones.preprocess import decode_image
+from zoo.backbones.trust import Trust, trust_of
 from zoo.config import cores
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.limits import TRIED_IMAGE_PIXELS
 from zoo.errors import InvalidImage, Unsupported
+from zoo.lookup.calibrated import calibration_of
 from zoo.store import Store
 from zoo.trust import check_trusted, import_path
 
@@ -60,6 +62,7 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class _Network:
     module: nn.Module
+    trust: Trust
     hierarchy: Hierarchy | None
     problem: str = ""
 
@@ -99,7 +102,7 @@ class Tried:
             raise InvalidImage(NAME, error.reason.partition(" (--max")[0]) from error
         network = self._network(digest)
         wanted = [output_called(network.card, output)] if output else []
-        (prediction,) = predict(network.module, image, top=TOP)
+        (prediction,) = predict(network.module, image, top=TOP, trust=network.trust)
         explained, problem = _explained(network, image, wanted or _likeliest(prediction))
         manifest = network.card.manifest
         seen = seen_by(network.card.preprocess(image), manifest.preprocessing)
@@ -107,7 +110,7 @@ class Tried:
         return Trial(
             prediction=prediction,
             seen=seen,
-            guesses=tuple(guesses(manifest)),
+            guesses=(*guesses(manifest), *_unlike(prediction)),
             explained=tuple(replace(each, seen=seen) for each in explained),
             unexplained=problem,
         )
@@ -117,18 +120,28 @@ class Tried:
         if found is None:
             while len(self._kept) >= NETWORKS:
                 self._kept.popitem(last=False)
-            found = _with_units(load(self._store, digest))
+            module = load(self._store, digest)
+            known = calibration_of(self._store, cast(Card, module.zoo).manifest)
+            found = _with_units(module, trust_of(module, known, None, calibrated=True))
         elif import_path(name := found.card.manifest.backbone.architecture):
             check_trusted(name)  # it may have been trusted until now
         self._kept[digest] = found
         return found
 
 
-def _with_units(module: nn.Module) -> _Network:
+def _with_units(module: nn.Module, trust: Trust) -> _Network:
     try:
-        return _Network(module, hierarchy_of(module))
+        return _Network(module, trust, hierarchy_of(module))
     except Unsupported as error:
-        return _Network(module, None, str(error))
+        return _Network(module, trust, None, str(error))
+
+
+def _unlike(prediction: Prediction) -> Iterator[str]:
+    if prediction.unlike:
+        yield (
+            f"it is unlike the training images: {prediction.distance:.2f} times as far from them "
+            "as 95 % of the validation images stay within"
+        )
 
 
 def _likeliest(prediction: Prediction) -> Sequence[int]:

@@ -82,6 +82,12 @@ RESIZED_PIXELS = 178_956_970
 IMAGE_SIDE = 8192
 """Height and width that a network is built for, or that preprocessing asks for."""
 
+CALIBRATION_BYTES = 2 * MIB
+"""Of what a checkpoint keeps to say how far its answers can be trusted."""
+
+CALIBRATION_VALUES = 10_000
+"""Values in that file, counted before it is parsed."""
+
 LORA_RANK = 1024
 """Of an adapter."""
 

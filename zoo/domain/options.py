@@ -60,6 +60,13 @@ class RecipeOptions(TypedDict, total=False):
     clip_norm: float
     label_smoothing: float
     class_weights: Literal["none", "balanced"]
+    drop_path: float | None
+    drop: float | None
+    loss: Literal["auto", "focal", "asymmetric"]
+    sampler: Literal["shuffle", "balanced"]
+    teacher: str
+    distill_weight: float
+    distill_temperature: float
     ema: float
     blend: Literal["none", "wise-ft", "soup"]
     patience: int

@@ -51,7 +51,8 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
     "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "ema blend patience grad_checkpointing",
+    "drop_path drop loss sampler teacher distill_weight distill_temperature ema blend patience "
+    "grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -74,6 +75,13 @@ UNSAID = (
     "publish_examples",
     "preset",
     "rank",
+    "drop_path",
+    "drop",
+    "loss",
+    "sampler",
+    "teacher",
+    "distill_weight",
+    "distill_temperature",
 )
 """Options that are recorded only where they are not what they are by themselves, so that older
 versions read the record: no ``batch_norm``, where no batch norm is trained; no ``held_out``, where
@@ -117,6 +125,12 @@ def _natural(default: int, text: str, least: int = 0) -> Any:
 
 def _share(default: float, text: str) -> Any:
     return _option(default, text, must="0 or more and below 1", check=lambda x: 0 <= x < 1)
+
+
+def _rate(text: str) -> Any:
+    return _option(
+        None, text, must="0 or more and below 1", check=lambda x: x is None or 0 <= x < 1
+    )
 
 
 def _amount(default: float, text: str) -> Any:
@@ -284,6 +298,35 @@ class Recipe:
     class_weights: str = _option(
         "none", "balanced: rare classes count as much as common ones.", one_of=("none", "balanced")
     )
+    drop_path: float | None = _rate(
+        "Rate at which residual branches are dropped in training, the last ones most often (drop "
+        "path); default: as the base was built."
+    )
+    drop: float | None = _rate("Rate of dropout before the head; default: as the base was built.")
+    loss: str = _option(
+        "auto",
+        "auto: the head's own, cross entropy for classes and labels; focal: what is told right "
+        "counts less; asymmetric: labels, or classes, that are absent count less.",
+        one_of=("auto", "focal", "asymmetric"),
+    )
+    sampler: str = _option(
+        "shuffle",
+        "shuffle: each training image once in an epoch; balanced: as many draws, of each class "
+        "equally many.",
+        one_of=("shuffle", "balanced"),
+    )
+    teacher: str = _option(
+        "", "A checkpoint of the same classes whose outputs are learned, too (distillation)."
+    )
+    distill_weight: float = _option(
+        0.5,
+        "With a teacher: what its outputs count; the rest is the images' own classes.",
+        must="above 0 and at most 1",
+        check=lambda x: 0 < x <= 1,
+    )
+    distill_temperature: float = _positive(
+        2.0, "With a teacher: what its outputs, and those that learn from it, are divided by."
+    )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
@@ -363,6 +406,9 @@ class Recipe:
 
     def _check_effects(self) -> None:
         strategy, default = self.resolved_strategy, {x.name: x.default for x in fields(self)}
+        for name in () if self.teacher else ("distill_weight", "distill_temperature"):
+            if getattr(self, name) != default[name]:
+                raise InvalidOption(f"{spoken(name)} is for a teacher, and there is none")
         idle = [x for x in IDLE.get(strategy, "").split() if getattr(self, x) != default[x]]
         if strategy == "probe" and self.freeze == "all":
             idle.remove("freeze")  # it is what a probe does

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Unpack, cast
 
 from zoo.domain import metric_names
+from zoo.domain.calibration import CALIBRATION_FILE, subject
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -172,6 +173,9 @@ def _stated(
     provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
     whole = replace(whole, license=origin.license or whole.license, provenance=provenance)
     whole = _with_figures(whole, origin.metrics, unset)
+    if subject(whole) != subject(manifest):  # what was kept of its answers is of others now
+        kept = tuple(file for file in whole.files if file.name != CALIBRATION_FILE)
+        whole = replace(whole, files=kept)
     return with_stated(whole, {*_fields(facts, origin)})
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from zoo.backbones.lora import split
 from zoo.backbones.save import save_state
 from zoo.domain.adapter import ADAPTER_FILE, BASE_FILE, MERGED_FILE
+from zoo.domain.calibration import CALIBRATION_FILE, Calibration, subject
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
@@ -25,7 +26,8 @@ from zoo.domain.task import SCORE, Task
 from zoo.errors import Diverged
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.origins import base_models
-from zoo.finetune.features.loaders import Loader, image_loaders
+from zoo.finetune.calibration import calibrated
+from zoo.finetune.features.loaders import Loader, Loaders, image_loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
@@ -123,7 +125,7 @@ def conclude(
     workspace: Workspace,
     prepared: Prepared,
     state: State,
-    loader: Loader,
+    parts: Loaders,
     journal: Journal,
     began: float,
 ) -> Finetuned:
@@ -134,9 +136,15 @@ def conclude(
     """
     # What was recorded in half precision is not what the network will be asked.
     if prepared.recipe.precision != "fp32":
-        loader = image_loaders(prepared).test
+        parts = image_loaders(prepared)
+    loader = parts.test
+    calibration = calibrated(prepared, parts)
     measured = _measured(prepared, loader)
+    measured = measured._replace(temperature=calibration.temperature or 1.0)
     report = _test(prepared, measured, journal)
+    calibration = replace(calibration, bins=report.bins, raw_bins=report.raw_bins)
+    if trust := str(calibration):
+        journal.say(trust)
     metrics = dict(report.metrics)
     gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)
     better = gained is not None and gained.paired.first_is_better
@@ -144,7 +152,9 @@ def conclude(
     told = {"gained": gained.text if gained else "", "warning": warned}
     manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
     examples = journal.run.folder if prepared.recipe.publish_examples else None
-    digest, before = publish(workspace, prepared, manifest, journal.run.save, report, examples)
+    digest, before = publish(
+        workspace, prepared, manifest, journal.run.save, report, calibration, examples
+    )
     # Only now: a run that dies in between is resumed, and publishes the same bits again.
     seconds = round(time.monotonic() - began, 3)
     result = {
@@ -207,25 +217,25 @@ def publish(
     manifest: Manifest,
     save: str,
     report: Report,
+    calibration: Calibration,
     examples: Path | None = None,
 ) -> tuple[Digest, Digest | None]:
-    """Store the network's weights and a model card under ``manifest``, with the example images in
-    the folder ``examples``, and name it ``save``; the checkpoint, and what that name pointed at
-    before, if it was another.
+    """Store the network's weights and a model card under ``manifest``, with its ``calibration`` and
+    the example images in the folder ``examples``, and name it ``save``; the checkpoint, and what
+    that name pointed at before, if it was another.
     """
     with new_checkpoint(workspace, Reference.parse(save), "finetune") as new:
         card = new.scratch / CARD
         bases = base_models(workspace, manifest)
-        text = model_card(save, manifest, prepared.dataset, bases, report)
+        text = model_card(save, manifest, prepared.dataset, bases, report, calibration)
         card.write_text(text, "utf-8")
+        weights = tuple(_stored(workspace.store, prepared, new.scratch))
+        whole = replace(manifest, weights=weights)
+        trust = new.scratch / CALIBRATION_FILE
+        trust.write_bytes(replace(calibration, of=subject(whole)).to_bytes())
         shown = [examples / name for name in (SHEET, EXAMPLES)] if examples else []
-        files = [add_file(workspace.store, each, name=each.name) for each in (card, *shown)]
-        whole = replace(
-            manifest,
-            weights=tuple(_stored(workspace.store, prepared, new.scratch)),
-            files=(*manifest.files, *files),
-        )
-        digest = new.commit(whole)
+        files = [add_file(workspace.store, each, name=each.name) for each in (card, trust, *shown)]
+        digest = new.commit(replace(whole, files=(*manifest.files, *files)))
     return digest, moved_from(new.before, digest)
 
 

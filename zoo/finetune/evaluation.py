@@ -26,6 +26,7 @@ from zoo.backbones.heads.tasks import TaskHead
 from zoo.backbones.load import load
 from zoo.backbones.predict import guesses, refused
 from zoo.backbones.taps import REFUSALS
+from zoo.backbones.views import averaged
 from zoo.contracts import Head
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -51,6 +52,7 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
+from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.runs import caches
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
@@ -141,6 +143,7 @@ class Model(NamedTuple):
     name: str
     digest: Digest
     manifest: Manifest
+    temperature: float  # 1 where it keeps none
 
     @property
     def task(self) -> Task:
@@ -210,6 +213,7 @@ def evaluate(
     batch_size: int,
     device: str,
     save: bool,
+    views: int,
     progress: Progress,
 ) -> Evaluation:
     """Measure ``name`` on ``data``; for the options see `Zoo.evaluate`."""
@@ -219,15 +223,24 @@ def evaluate(
     known = _known(workspace, dataset, opening, filter(None, (model, other)))
     own = known[model.digest].split
     split, samples = _choose(dataset, own, split)
+    # The figures of several views are none of what `load` gives.
+    save = save and views == 1
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
     asked = replace(
         dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
     )
-    setting = _Setting(workspace, asked, split, batch_size, device, save, progress)
+    setting = _Setting(workspace, asked, split, batch_size, device, save, views, progress)
     for each in filter(None, (model, other)):
         _matched(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
-    remarks = [*dataset.remarks, *_guessed(model), *mine.remarks(model), *_ungrouped(model, asked)]
+    several = [f"figures are of {views} views of each image, and not kept"] if views > 1 else []
+    remarks = [
+        *several,
+        *dataset.remarks,
+        *_guessed(model),
+        *mine.remarks(model),
+        *_ungrouped(model, asked),
+    ]
     comparison = None
     if other:
         theirs = setting.answers(other, known[other.digest])
@@ -248,6 +261,7 @@ class _Setting(NamedTuple):
     batch_size: int
     device: str
     save: bool
+    views: int
     progress: Progress
 
     def answers(self, model: Model, known: Known) -> Answers:
@@ -258,7 +272,7 @@ class _Setting(NamedTuple):
             f"{model.name} on {images:,} images of {self.dataset.spec}{part}, on {self.device}"
         )
         module = load(self.workspace.store, model.digest, device=self.device)
-        measured = _outputs(model, matched, self.dataset, module, self.batch_size, self.progress)
+        measured = self._outputs(model, matched, module)
         report = _report(model, measured)
         seen = among(known.images, self.dataset, matched.samples)
         # Not of images that it has seen: the best would be what has learned them by heart.
@@ -268,6 +282,43 @@ class _Setting(NamedTuple):
             _evaluated(model, known.split, self.dataset, self.split, matched, measured, report),
         )
         return Answers(matched, measured, report, seen, kept)
+
+    def _outputs(self, model: Model, matched: Matched, module: torch.nn.Module) -> Measured:
+        """What the checkpoint says of the images.
+
+        Raises:
+            Unsupported: It gives no number for each class, or does not take such images.
+        """
+        dataset = self.dataset
+        transform = training_transform(model.manifest.preprocessing)
+        batches = Batches(
+            replace(dataset, task=model.task), matched.samples, transform, self.batch_size
+        )
+        loader = ImageLoader(batches, next(module.parameters()).device, model=module)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            if self.views == 1:
+                return loader.forward(images)
+            return averaged(loader.forward, images, self.views, model.task, model.temperature)
+
+        with self.progress(f"testing {model.name}", len(matched.samples)) as task:
+            try:
+                outputs, _ = predict(module, loader.whole(), forward, advance=task.advance)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except REFUSALS as error:
+                raise refused(transform.size, error) from error
+        if outputs.dim() != 2 or outputs.shape[1] != len(model.classes):
+            what = f"outputs {tuple(outputs.shape[1:])} for an image"
+            raise Unsupported(f"{model.name} gives {what}, and has {len(model.classes)} classes")
+        if odd := int((~outputs.isfinite()).any(dim=1).sum()):
+            raise Unsupported(f"{model.name} gives NaN or infinite outputs for {odd} images")
+        images = [sample.key for sample in matched.samples]
+        targets = targets_of(matched.samples, model.task)
+        names = [*matched.outputs.values()]
+        groups = [dataset.groups.get(image, "") for image in images]
+        said = outputs[:, [*matched.outputs]]
+        return Measured(model.task, said, targets, names, images, groups, model.temperature)
 
     def evaluation(
         self, model: Model, mine: Answers, remarks: list[str], against: Comparison | None
@@ -302,7 +353,8 @@ def _model(workspace: Workspace, name: str) -> Model:
     manifest = workspace.store.manifest(digest)
     if not manifest.head.num_classes:
         raise Unsupported(f"{name} has no head: it names no classes, and cannot be measured")
-    return Model(name, digest, manifest)
+    kept = calibration_of(workspace.store, manifest)
+    return Model(name, digest, manifest, (kept and kept.temperature) or 1.0)
 
 
 def _guessed(model: Model) -> list[str]:
@@ -400,41 +452,6 @@ def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
         },
         tuple(name for at, name in enumerate(model.classes) if at not in index.values()),
     )
-
-
-def _outputs(
-    model: Model,
-    matched: Matched,
-    dataset: Dataset,
-    module: torch.nn.Module,
-    batch_size: int,
-    progress: Progress,
-) -> Measured:
-    """What the checkpoint says of the images.
-
-    Raises:
-        Unsupported: It gives no number for each class, or does not take such images.
-    """
-    transform = training_transform(model.manifest.preprocessing)
-    batches = Batches(replace(dataset, task=model.task), matched.samples, transform, batch_size)
-    loader = ImageLoader(batches, next(module.parameters()).device, model=module)
-    with progress(f"testing {model.name}", len(matched.samples)) as task:
-        try:
-            outputs, _ = predict(module, loader.whole(), loader.forward, advance=task.advance)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except REFUSALS as error:
-            raise refused(transform.size, error) from error
-    if outputs.dim() != 2 or outputs.shape[1] != len(model.classes):
-        what = f"outputs {tuple(outputs.shape[1:])} for an image"
-        raise Unsupported(f"{model.name} gives {what}, and has {len(model.classes)} classes")
-    if odd := int((~outputs.isfinite()).any(dim=1).sum()):
-        raise Unsupported(f"{model.name} gives NaN or infinite outputs for {odd} images")
-    images = [sample.key for sample in matched.samples]
-    targets = targets_of(matched.samples, model.task)
-    names = [*matched.outputs.values()]
-    groups = [dataset.groups.get(image, "") for image in images]
-    return Measured(model.task, outputs[:, [*matched.outputs]], targets, names, images, groups)
 
 
 def _report(model: Model, measured: Measured) -> Report:

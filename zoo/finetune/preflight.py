@@ -137,6 +137,8 @@ def check_new(
 def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
     """Before a run is planned, or rates are tried: base, head, units and data are there."""
     _, parent = workspace.names.resolve(base)
+    if recipe.teacher:
+        workspace.names.resolve(recipe.teacher)
     plugins.check_packages("zoo.heads", recipe.head)
     task = next((task for task in TASKS if task == recipe.task), None)
     opening = opening_of(recipe)

@@ -296,7 +296,7 @@ def _run(
     # best weights others there.
     if not ranks.on_main(parts.fit):
         parts = loaders(prepared.lowest)
-    result = ranks.on_main(lambda: conclude(workspace, prepared, state, parts.test, journal, began))
+    result = ranks.on_main(lambda: conclude(workspace, prepared, state, parts, journal, began))
     if ranks.is_main:
         state.snapshots.clear()  # not before: a run that is cut off here blends again
     ranks.wait()

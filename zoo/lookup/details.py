@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.domain.adapter import adapter_of
 from zoo.domain.benched import Benched
+from zoo.domain.calibration import Calibration
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -16,6 +17,7 @@ from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote, Result, plain
 from zoo.errors import InvalidReference, UnknownName
+from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
@@ -39,6 +41,7 @@ __all__ = [
 
 
 LAST = (
+    "calibration",
     "evaluations",
     "benches",
     "lineage",
@@ -65,6 +68,7 @@ class CheckpointDetails(Result):
         published: Figures that these publish of it; of a fine-tune, what they say of its network.
         at_remotes: What remotes have under the name.
         checkpoint: What its manifest says: network, classes, preprocessing, recipe, metrics, …
+        calibration: What it keeps of how far its answers can be trusted; None if nothing.
         adapted: The units that a LoRA adapter corrects; empty where it has none.
         evaluations: What `zoo evaluate` found here, newest first.
         benches: What `zoo bench` measured here, newest first.
@@ -87,6 +91,7 @@ class CheckpointDetails(Result):
     published: Mapping[str, float]
     at_remotes: tuple[AtRemote, ...]
     checkpoint: Manifest
+    calibration: Calibration | None
     adapted: tuple[str, ...]
     evaluations: tuple[Evaluated, ...]
     benches: tuple[Benched, ...]
@@ -206,6 +211,7 @@ def details(workspace: Workspace, name: str) -> Details:
         published=published if macs is None else {"macs": macs, **published},
         at_remotes=at_remotes(workspace, ref),
         checkpoint=manifest,
+        calibration=calibration_of(workspace.store, manifest),
         adapted=adapted_units(workspace, manifest),
         evaluations=tuple(EVALUATIONS.of(workspace.store.disk, digest)),
         benches=tuple(BENCHES.of(workspace.store.disk, digest)),

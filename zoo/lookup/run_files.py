@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from msgspec import Meta
+
+from zoo.domain.calibration import BINS, Bin
 from zoo.domain.limits import MIB
 from zoo.domain.matrix import Matrix
 from zoo.lookup.examples import EXAMPLES, SHEET, Examples
@@ -22,6 +26,7 @@ __all__ = [
     "Report",
 ]
 
+Bins = Annotated[tuple[Bin, ...], Meta(max_length=BINS)]
 MATRIX, DEPTH = "confusion.json", "depth.json"
 
 
@@ -55,6 +60,8 @@ class Report:
     metrics: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[ByClass, ...] = ()
     confusions: tuple[Confusion, ...] = ()
+    bins: Bins = ()
+    raw_bins: Bins = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

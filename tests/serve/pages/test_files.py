@@ -65,7 +65,7 @@ def test_files_are_those_that_clients_see(tuned: Served) -> None:
 def test_each_can_be_fetched_and_is_never_shown(tuned: Served) -> None:
     _, tree = page(tuned, "/team/tuned/files")
     links = tree.xpath("//table//a[@download]/@href")
-    assert len(links) == 3
+    assert len(links) == 4
     with zoo.open(tuned.root) as opened:
         store, names = opened.workspace.store, opened.workspace.names
         weights = store.manifest(names.resolve("team/tuned")[1]).weights[0]

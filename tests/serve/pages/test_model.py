@@ -26,8 +26,10 @@ from lxml import html
 from playwright.sync_api import Dialog
 
 import zoo
+from zoo.domain.calibration import WORTH
 from zoo.domain.manifest import Backbone, Parent
 from zoo.domain.reference import Reference
+from zoo.lookup.calibrated import calibration_of
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.who.alone import Alone
 from zoo.workspace import Workspace
@@ -467,3 +469,19 @@ def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts
             assert first.locator("table").is_visible(), "with the keyboard, and without scripts"
             assert wrong == []
             context.close()
+
+
+def test_how_far_it_can_be_trusted_is_drawn(tuned: Served) -> None:
+    with closing(Workspace(tuned.root)) as workspace:
+        _, digest = workspace.names.resolve("team/tuned")
+        kept = calibration_of(workspace.store, workspace.store.manifest(digest))
+    assert kept
+    _, shown = page(tuned, "/team/tuned")
+    (section,) = shown.xpath("//section[@aria-labelledby='trust']")
+    assert str(kept) in text_of(section, ".")
+    rows = [[cell.text for cell in row.xpath("td")] for row in section.xpath(".//tbody/tr")]
+    steps = dict.fromkeys(filter(None, map(kept.step_for, WORTH)))
+    assert [row[0] for row in rows] == [f"{step.confidence:.3f}" for step in steps]
+    assert [row[3] for row in rows] == [f"{step.low:.3f}" for step in steps]
+    (chart,) = section.xpath(".//*[local-name()='svg']")
+    assert "right as often as said" in text_of(chart, ".")

@@ -25,7 +25,7 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
 
-__all__ = ["Batches", "ImageBatch", "targets_of"]
+__all__ = ["Batches", "ImageBatch", "evenly", "targets_of"]
 
 MEMORY = 1 << 30
 """Bytes of transformed images that are kept rather than made again each epoch."""
@@ -57,11 +57,17 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
     return torch.tensor([sample.target for sample in samples], dtype=dtype)
 
 
+def evenly(number: int, count: int) -> list[int]:
+    """So many of ``number`` places at most, evenly spaced."""
+    return [at * number // min(count, number) for at in range(min(count, number))]
+
+
 class Batches:
     """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
     ``size`` is that of a batch of all processes together. Results of a transform that is not
-    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``.
+    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``. In epochs of
+    training that are ``balanced``, samples are drawn, those of each class as often as of another.
     """
 
     def __init__(
@@ -74,10 +80,12 @@ class Batches:
         seed: int = 0,
         workers: int | None = None,
         once: bool = False,
+        balanced: bool = False,
     ) -> None:
         self.dataset, self.samples, self.transform = dataset, samples, transform
         self.size, self.seed, self.workers = size, seed, workers
         self.targets = targets_of(samples, dataset.task)
+        self.balanced = balanced
         self._cached: dict[int, Tensor] = {}
         self._room = 0 if once else MEMORY
 
@@ -85,6 +93,18 @@ class Batches:
         """Batches of an epoch of training."""
         full, rest = divmod(len(self.samples), self.size)
         return full + (rest > 1)
+
+    def some(self, count: int) -> Batches:
+        """The same of so many of the samples at most, evenly spaced."""
+        chosen = evenly(len(self.samples), count)
+        samples = [self.samples[at] for at in chosen]
+        few = Batches(
+            self.dataset, samples, self.transform, self.size, seed=self.seed, workers=self.workers
+        )
+        if not self.transform.random:
+            known = ((new, old) for new, old in enumerate(chosen) if old in self._cached)
+            few._cached = {new: self._cached[old] for new, old in known}
+        return few
 
     def plan(self, epoch: int, *, rank: int = 0, world: int = 1) -> list[list[int]]:
         """Indices of the batches of an epoch of training, in a random order.
@@ -97,7 +117,12 @@ class Batches:
         """
         order = list(range(len(self.samples)))
         # Text as a seed: hashed alike everywhere, and (1, 12) is not (11, 2).
-        random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - an order, no secret
+        chance = random.Random(f"{self.seed} {epoch}")  # noqa: S311 - an order, no secret
+        if self.balanced:
+            counts = torch.bincount(self.targets)
+            order = chance.choices(order, (1 / counts[self.targets]).tolist(), k=len(order))
+        else:
+            chance.shuffle(order)
         plan = [order[at : at + self.size] for at in range(0, len(order), self.size)]
         if len(order) % self.size == 1:
             plan.pop()

@@ -23,7 +23,7 @@ from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.backbones.rgb import READING
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
-from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.batches import Batches, evenly
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.features.cache import (
     Activations,
@@ -74,6 +74,7 @@ class Batch(NamedTuple):
     inputs: Inputs
     targets: Tensor
     images: int
+    taught: Tensor | None = None  # what a teacher says of them (N, K)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ class Loader(ABC):
     @abstractmethod
     def into(self, copy: nn.Module) -> Self:
         """The same for a copy of the network."""
+
+    @abstractmethod
+    def view_of(self, number: int) -> int | None:
+        """Which of the views of its images, each of which stays what it is, an epoch of training
+        has; None: they are made anew.
+        """
+
+    def some(self, count: int) -> Self:
+        """The same of so many of its images at most, evenly spaced; to be read `whole`."""
+        return replace(self, batches=self.batches.some(count))
 
     def fits(self) -> bool:
         """Whether the batches are still what the network would be given: images always are."""
@@ -139,6 +150,10 @@ class ImageLoader(Loader):
         """See `Loader.into`."""
         return replace(self, model=copy)
 
+    def view_of(self, number: int) -> int | None:  # noqa: ARG002 - all are alike
+        """See `Loader.view_of`."""
+        return None if self.mix or self.batches.transform.random else 0
+
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
         if self.ranks.sharded and not len(images):
             images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
@@ -166,10 +181,14 @@ class CachedLoader(Loader):
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """See `Loader.epoch`."""
         self._check()
-        view = self.views[number % len(self.views)]
+        view = self.views[self.view_of(number)]
         rank, size = self.ranks.rank, self.ranks.world_size
         for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
             yield self._batch(view, indices)
+
+    def view_of(self, number: int) -> int:
+        """See `Loader.view_of`."""
+        return number % len(self.views)
 
     def whole(self) -> Iterator[Batch]:
         """See `Loader.whole`."""
@@ -189,6 +208,11 @@ class CachedLoader(Loader):
     def into(self, copy: nn.Module) -> Self:
         """See `Loader.into`."""
         return replace(self, entry=self.entry.into(copy))
+
+    def some(self, count: int) -> Self:
+        """See `Loader.some`."""
+        rows = [self.rows[at] for at in evenly(len(self.rows), count)]
+        return replace(super().some(count), rows=rows)
 
     def fits(self) -> bool:
         """See `Loader.fits`."""
@@ -374,7 +398,15 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
     recipe = prepared.recipe
     transform = training_transform(prepared.network.planned.preprocessing, level)
-    return Batches(prepared.dataset, samples, transform, recipe.batch_size, seed=recipe.seed)
+    balanced = recipe.sampler == "balanced" and samples is prepared.dataset.train
+    return Batches(
+        prepared.dataset,
+        samples,
+        transform,
+        recipe.batch_size,
+        seed=recipe.seed,
+        balanced=balanced,
+    )
 
 
 def _layout(prepared: Prepared) -> torch.memory_format:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from zoo.finetune.features.loaders import Loaders, make_loaders
+from zoo.finetune.features.taught import TaughtLoader
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.setup.prepare import Prepared
 
@@ -22,6 +24,12 @@ def phase_loaders(
     def loaders(boundary: int) -> Loaders:
         prepared.freeze(boundary)
         parts = make_loaders(prepared, boundary, folder / "crossings")
+        if prepared.teacher:
+            inner = parts.train
+            taught = TaughtLoader(
+                inner.batches, inner.device, inner.ranks, inner=inner, teacher=prepared.teacher
+            )
+            parts = replace(parts, train=taught)
         remark(parts.remark)
         remark(not_synced(prepared))
         return parts

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
+from typing import cast
 
 from torch import Tensor, nn
 
+from zoo.domain import task as kinds
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
@@ -22,6 +24,7 @@ from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.teacher import distillation_loss
 
 __all__ = ["learn", "train"]
 
@@ -132,9 +135,21 @@ def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) ->
     with autocast(learner.model, learner.recipe.precision):
         logits = forward(batch.inputs)
     # Shards of weights are asked of all ranks in every step, whatever images they have.
-    loss = logits.float().sum() * 0 if empty else learner.loss(logits.float(), targets) * share
-    learner.scaler.scale(loss).backward()
+    outputs = logits.float()
+    loss = outputs.sum() * 0 if empty else _loss(learner, outputs, targets, batch.taught) * share
+    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
+
+
+def _loss(learner: Learner, outputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+    loss: Tensor = learner.loss(outputs, targets)
+    if taught is None:
+        return loss
+    recipe = learner.recipe
+    task = cast(kinds.Task, recipe.task)  # decided, when training begins
+    heat, part = recipe.distill_temperature, recipe.distill_weight
+    far = distillation_loss(outputs, taught.to(outputs.device), task, heat)
+    return (1 - part) * loss + part * far
 
 
 def _optimizer_step(learner: Learner) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from zoo.domain.calibration import WORTH, Calibration
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
@@ -32,6 +33,7 @@ def model_card(
     dataset: Dataset,
     bases: Sequence[str],
     report: Report | None = None,
+    calibration: Calibration | None = None,
 ) -> str:
     """The card of the checkpoint ``name``, Markdown with YAML front matter.
 
@@ -64,7 +66,7 @@ def model_card(
         base_model=list(bases) or None,
         base_model_relation="finetune" if bases else None,
     )
-    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset, report)}"
+    return f"---\n{front.to_yaml()}\n---\n\n{_body(name, manifest, dataset, report, calibration)}"
 
 
 def _data(spec: str) -> tuple[str, bool]:
@@ -79,7 +81,13 @@ def _data(spec: str) -> tuple[str, bool]:
     return Path(address).resolve().name, False
 
 
-def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None) -> str:
+def _body(
+    name: str,
+    manifest: Manifest,
+    dataset: Dataset,
+    report: Report | None,
+    calibration: Calibration | None,
+) -> str:
     plan, recipe = manifest.freeze or {}, manifest.recipe or {}
     size = " x ".join(map(str, manifest.preprocessing.input_size))
     parent = manifest.parents[0] if manifest.parents else None
@@ -110,6 +118,7 @@ def _body(name: str, manifest: Manifest, dataset: Dataset, report: Report | None
         *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
         *(_table(report.classes) if report else ()),
         *(_confused(report.confusions) if report else ()),
+        *(_trust(calibration) if calibration and str(calibration) else ()),
         "\n## Outputs\n",
         shown + (f" and {more} more" if more > 0 else ""),
         "\n## Recipe\n",
@@ -147,6 +156,22 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
         yield f"| {_plain(one.true)} | {_plain(one.predicted)} | {one.images} | {share} |"
     if len(confusions) > SHOWN_CONFUSIONS:
         yield f"\nand {plural(len(confusions) - SHOWN_CONFUSIONS, 'more pair')} of classes"
+
+
+def _trust(calibration: Calibration) -> Iterator[str]:
+    """What answers are worth by how sure the network is."""
+    yield "\n## Trust\n"
+    said = _plain(str(calibration))
+    yield f"{said[:1].upper()}{said[1:]}.\n"
+    shown = [step for at in WORTH if (step := calibration.step_for(at))]
+    for at, step in enumerate(shown):
+        if not at:
+            yield "| answers from | share of the validation images | accuracy of these |"
+            yield "| --- | --- | --- |"
+        part = step.answered / calibration.images
+        yield (
+            f"| {step.confidence:.3f} | {part:.3f} | {step.accuracy:.4f}, at least {step.low:.3f} |"
+        )
 
 
 def _plain(text: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
+from zoo.domain.calibration import Bin, calibration_error
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.batches import Batches
@@ -30,6 +31,7 @@ __all__ = [
     "draw_confusion",
     "draw_curves",
     "draw_depth",
+    "draw_reliability",
     "draw_samples",
     "draw_sheet",
     "save",
@@ -249,6 +251,22 @@ def draw_depth(curve: Curve) -> Figure:
     axes.axvline(curve.chosen, color="gray", linestyle=":", label=f"chosen: {_plain(chosen.unit)}")
     axes.set_xticks(xs, [_plain(p.unit) for p in points], rotation=90)
     axes.set_ylabel("score on images held out")
+    axes.legend()
+    return figure
+
+
+def draw_reliability(bins: Sequence[Bin], raw_bins: Sequence[Bin]) -> Figure:
+    """The share that is right over what was said, with the temperature and without it."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="right as often as said")
+    kinds = ("with the temperature", "without it") if raw_bins else ("said", "")
+    for kind, some in zip(kinds, (bins, raw_bins), strict=True):
+        if some:
+            xs, ys = [each.confidence for each in some], [each.right for each in some]
+            axes.plot(xs, ys, "o-", label=f"{kind}: error {calibration_error(some):.3f}")
+    axes.set_xlabel("probability that was said")
+    axes.set_ylabel("share that is right")
     axes.legend()
     return figure
 

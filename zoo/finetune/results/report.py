@@ -21,10 +21,12 @@ from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from zoo.domain.calibration import Bin, calibration_error
 from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.results import interval as i
+from zoo.finetune.results.calibrate import reliability
 from zoo.finetune.results.interval import Array, Matrix
 from zoo.lookup.runs import PREDICTIONS, REPORT
 from zoo.store.atomic import write_whole
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 TOP = 5
+ERROR = "calibration_error"
 DOUBTS = ("wrong", "unsure")
 DOUBTFUL = 24
 """Most images that are listed as wrong, and as unsure."""
@@ -117,6 +120,8 @@ class Report(Result):
         confusions: Every pair of classes that were confused, the worst first.
         wrong: The images with the largest error of those that are wrong, the worst first.
         unsure: Those where two classes, or yes and no, are nearest to each other; none of numbers.
+        bins: Probabilities as they are said, and the share of them that is right; none of numbers.
+        raw_bins: The same without the temperature of the network; empty where it has none.
     """
 
     task: Task
@@ -127,6 +132,8 @@ class Report(Result):
     confusions: tuple[Confusion, ...]
     wrong: tuple[Doubtful, ...]
     unsure: tuple[Doubtful, ...]
+    bins: tuple[Bin, ...] = ()
+    raw_bins: tuple[Bin, ...] = ()
 
 
 class Measured(NamedTuple):
@@ -138,17 +145,32 @@ class Measured(NamedTuple):
     classes: Sequence[str]  # names of the K outputs
     images: Sequence[str]  # what the N images are called
     groups: Sequence[str] = ()  # of the N images; "" is alone. Empty: all are
+    temperature: float = 1.0  # what outputs are divided by before they become probabilities
 
     @property
     def blocks(self) -> NDArray[np.int64]:
         """A number for each image, the same for those of one group."""
         return i.blocks(self.groups or [""] * len(self.images))
 
+    @property
+    def bins(self) -> tuple[Bin, ...]:
+        """What is said of the images with a probability, and how much of that is right."""
+        outputs, targets = self.outputs.numpy(), self.targets.numpy()
+        return reliability(self.task, outputs, targets, self.temperature)
+
+    @property
+    def raw_bins(self) -> tuple[Bin, ...]:
+        """The same without the temperature; empty where there is none."""
+        return self._replace(temperature=1.0).bins if self.temperature != 1 else ()
+
     def report(self, metrics: Mapping[str, float]) -> Report:
         """The report; ``metrics`` are those of the head, all of them finite."""
         make = {"classification": _classes, "multi-label": _labels, "regression": _numbers}
         more, classes = make[self.task](self)
         wrong, unsure = _doubtful(self)
+        bins, raw_bins = self.bins, self.raw_bins
+        for name, some in ((ERROR, bins), (f"raw_{ERROR}", raw_bins)):
+            more |= {name: calibration_error(some)} if some else {}
         return Report(
             task=self.task,
             images=len(self.images),
@@ -159,6 +181,8 @@ class Measured(NamedTuple):
             confusions=tuple(_confusions(self)) if self.task == "classification" else (),
             wrong=wrong,
             unsure=unsure,
+            bins=bins,
+            raw_bins=raw_bins,
         )
 
 
@@ -362,7 +386,8 @@ def _doubtful(measured: Measured) -> tuple[tuple[Doubtful, ...], tuple[Doubtful,
     outputs, targets = measured.outputs, measured.targets
     shares = None
     if measured.task == "classification":
-        said, shares = outputs.argmax(dim=1), outputs.softmax(dim=1)
+        said = outputs.argmax(dim=1)
+        shares = (outputs / measured.temperature).softmax(dim=1)
         errors, wrong = cross_entropy(outputs, targets, reduction="none"), said != targets
         best = shares.topk(min(2, shares.shape[1]), dim=1).values
         margins: Tensor | None = best[:, 0] - best[:, -1]
@@ -414,6 +439,7 @@ def write_report(
         Tile,
         confusion_counts,
         draw_confusion,
+        draw_reliability,
         draw_sheet,
         save,
     )
@@ -425,6 +451,8 @@ def write_report(
     _write(folder / "doubtful.csv", as_csv(_doubtful_rows(report)))
     sheet = {f"most {kind}": [Tile(*_said(one)) for one in report[kind]] for kind in DOUBTS}
     save(draw_sheet(sheet, read), folder / "doubtful.png")
+    if bins := measured.bins:
+        save(draw_reliability(bins, measured.raw_bins), folder / "reliability.png")
     if measured.task != "classification":
         return
     outputs, targets, classes = measured.outputs, measured.targets, measured.classes
@@ -454,6 +482,8 @@ def _doubtful_rows(report: Mapping[str, Any]) -> Iterator[Sequence[object]]:
 def predicted(measured: Measured) -> Iterator[Sequence[object]]:
     """A table of predictions, its head first: a row for each image."""
     classes, outputs = measured.classes, measured.outputs.double()
+    if measured.task != "regression":
+        outputs = outputs / measured.temperature
     if measured.task == "classification":
         yield "path", "label", "predicted", "probability", "probability_of_label"
         shares = outputs.softmax(dim=1)

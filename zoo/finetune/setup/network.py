@@ -16,11 +16,12 @@ from zoo.contracts import Backbone, Head
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import under
+from zoo.domain.recipe import Recipe
 from zoo.domain.surgery import Surgery
-from zoo.errors import InvalidOption, Unsupported
+from zoo.errors import BrokenPlugin, InvalidOption, Unsupported
 from zoo.store import Store
 
-__all__ = ["Network", "altered", "autocast", "give_head", "make_network"]
+__all__ = ["Network", "altered", "autocast", "give_head", "make_network", "with_drops"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -115,6 +116,43 @@ def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Networ
         lost = ", ".join(missing or unexpected)
         raise Unsupported(f"{name} cannot be built with these options: no weights for {lost}")
     return Network(model, backbone, planned, heads)
+
+
+def with_drops(network: Network, head: Head, recipe: Recipe) -> Network:
+    """The network as it is built with the recipe's rates of dropping, if that has some: of whole
+    residual branches, and before the head.
+
+    Raises:
+        InvalidOption: It takes none.
+    """
+    rates = {"drop_path_rate": recipe.drop_path, "drop_rate": recipe.drop}
+    asked = {name: float(rate) for name, rate in rates.items() if rate is not None}
+    if not asked:
+        return network
+    known = dict(Surgery.parse(network.planned.backbone.options).arguments)
+    arguments = tuple(sorted({**known, **asked}.items()))
+    name = network.planned.backbone.architecture
+    try:
+        dropping = altered(network, head, recipe.seed, Surgery(arguments=arguments))
+    except (BrokenPlugin, Unsupported, *REFUSALS) as error:
+        raise InvalidOption(f"{name} takes no {' and no '.join(map(_said, asked))}") from error
+    lacks = [each for each, rate in asked.items() if rate and not _drops(dropping.model, each)]
+    if lacks:
+        raise InvalidOption(f"{name} takes no {' and no '.join(map(_said, lacks))}")
+    return dropping
+
+
+def _said(argument: str) -> str:
+    return {"drop_path_rate": "drop path", "drop_rate": "dropout before its head"}[argument]
+
+
+def _drops(model: nn.Module, argument: str) -> bool:
+    """Whether something in a network drops, by an argument of timm's."""
+    if argument == "drop_path_rate":
+        return any(getattr(child, "drop_prob", 0.0) for child in model.modules())
+    if getattr(model, "drop_rate", 0.0):
+        return True
+    return any(isinstance(child, nn.Dropout) and child.p for child in model.modules())
 
 
 @torch.no_grad()

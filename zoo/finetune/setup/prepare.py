@@ -34,11 +34,13 @@ from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base
 from zoo.finetune.setup.losses import make_loss
-from zoo.finetune.setup.network import Network, altered, make_network
+from zoo.finetune.setup.network import Network, altered, make_network, with_drops
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
+from zoo.finetune.setup.teacher import Teacher, check_teacher, make_teacher
 from zoo.finetune.setup.tuned import tuned_names, with_adapters
 from zoo.lookup.runs import CACHE
+from zoo.store import Store
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -84,6 +86,7 @@ class Prepared:
     device: torch.device
     ranks: Ranks = ALONE
     progress: Progress = silent
+    teacher: Teacher | None = None  # whose outputs are learned, too
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -152,6 +155,8 @@ def prepare(
     """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
+    if recipe.teacher:  # by its digest: its name may move
+        recipe = replace(recipe, teacher=str(workspace.names.resolve(recipe.teacher)[1]))
     check_optimizer(recipe, device, sharded=ranks.sharded)
     check_base(workspace, known, recipe)
     name = known_as or str(ref or base)
@@ -165,6 +170,7 @@ def prepare(
         raise InvalidOption(f"examples are kept of classes, and not of {dataset.task}")
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
+    network = with_drops(network, head, recipe)
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
     hierarchy = _hierarchy(network)
     if recipe.strategy == "lora":
@@ -195,7 +201,18 @@ def prepare(
         remarks = (*dataset.remarks, text)
         prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
     prepared.model.to(device)
-    return with_recipe(prepared, recipe)
+    return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
+
+
+def _teacher(store: Store, prepared: Prepared) -> Teacher | None:
+    recipe, dataset = prepared.recipe, prepared.dataset
+    if not recipe.teacher:
+        return None
+    shown = prepared.network.planned.preprocessing
+    columns = check_teacher(
+        recipe.teacher, store.manifest(Digest.parse(recipe.teacher)), dataset.task, dataset.classes
+    )
+    return make_teacher(store, recipe.teacher, columns, shown, prepared.device, prepared.progress)
 
 
 def boundaries(
@@ -329,6 +346,8 @@ def _check_effects(prepared: Prepared) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)
+    if recipe.sampler == "balanced" and prepared.task != "classification":
+        raise InvalidOption(f"the sampler balanced is for classes, and not for {prepared.task}")
     if recipe.views and not any(prepared.boundaries):
         raise InvalidOption(VIEWS_OF_NOTHING)
     if recipe.blend != "none" and not prepared.dataset.validation:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from zoo.domain.adapter import adapter_of
+from zoo.domain.calibration import WORTH, Calibration, Step
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
@@ -16,6 +17,7 @@ from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.task import SCORE
 from zoo.domain.words import shortened
 from zoo.errors import Unsupported, ZooError
+from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import CARD, LARGE
@@ -26,6 +28,7 @@ from zoo.serve.pages.figures import Figure, figures, task_of
 from zoo.serve.pages.kept_runs import drawable
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
+from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, snippets
@@ -81,6 +84,7 @@ class Checkpoint:
         figures: On the test images of its training, `score` first.
         stated: Who says so, of figures that no zoo has measured; else empty.
         evaluations: What was measured here since.
+        calibration: How far its answers can be trusted; None where that is not known.
         licensed: Its license, and what it inherits.
         warnings: What was said against it.
         author: Who made it.
@@ -108,6 +112,7 @@ class Checkpoint:
     figures: tuple[Figure, ...]
     stated: str
     evaluations: tuple[Measured, ...]
+    calibration: Calibration | None
     licensed: Licensed
     warnings: tuple[str, ...]
     author: str
@@ -127,6 +132,19 @@ class Checkpoint:
         except Unsupported as error:
             return error.message
         return ""
+
+    @property
+    def reliability(self) -> Markup:
+        """How often it is right where it is so sure, drawn."""
+        known = self.calibration
+        return draw_reliability(known.bins, known.raw_bins) if known else Markup()
+
+    @property
+    def worth(self) -> tuple[Step, ...]:
+        """How sure it must be for answers of some accuracies."""
+        known = self.calibration
+        steps = [known.step_for(accuracy) for accuracy in WORTH] if known else []
+        return tuple(dict.fromkeys(filter(None, steps)))
 
     @property
     def seen(self) -> str:
@@ -256,6 +274,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         figures=figures(manifest.metrics, SCORE[task]),
         stated=said.get("metrics", ""),
         evaluations=tuple(_evaluations(ask, digest, SCORE[task])),
+        calibration=calibration_of(workspace.store, manifest),
         licensed=licensed(ask, seen, manifest),
         warnings=tuple(filter(None, [said.get("warning", "")])),
         author=said.get("author", ""),

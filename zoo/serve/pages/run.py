@@ -28,6 +28,7 @@ from zoo.serve.pages.examples import Pictures, pictures_of_run
 from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
+from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.runs import NOWHERE, score_of, where_of
 from zoo.serve.pages.seen import readable_name
 
@@ -165,6 +166,10 @@ class RunPage:
             return Markup()
         title = "What the test images (rows) were taken for (columns)"
         return draw_matrix(self.matrix.classes, self.matrix.counts, title)
+
+    def reliability(self) -> Markup:
+        """How often it is right where it is so sure, drawn."""
+        return draw_reliability(self.report.bins, self.report.raw_bins) if self.report else Markup()
 
     def depth_curve(self) -> Markup:
         """How well a probe does at each unit, drawn; with twice the error around it."""
