@@ -415,7 +415,8 @@ def _outputs(
     Raises:
         Unsupported: It gives no number for each class, or does not take such images.
     """
-    transform = training_transform(model.manifest.preprocessing)
+    manifest = model.manifest
+    transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
     batches = Batches(replace(dataset, task=model.task), matched.samples, transform, batch_size)
     loader = ImageLoader(batches, next(module.parameters()).device, model=module)
     with progress(f"testing {model.name}", len(matched.samples)) as task:
