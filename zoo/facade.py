@@ -463,6 +463,7 @@ class Zoo:
         name: str,
         to: str,
         *,
+        save: str | None = None,
         force: bool = False,
         smallest: bool = False,
         private: bool = False,
@@ -473,6 +474,7 @@ class Zoo:
         Args:
             name: The checkpoint.
             to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
+            save: The name that it gets in that store; None: the one that it has here.
             force: Move the name there even from work that is not known here, or from what has no
                 class in common with it, or another task.
             smallest: Take more time to send less.
@@ -491,6 +493,7 @@ class Zoo:
             self.workspace,
             name,
             to,
+            save=save,
             force=force,
             smallest=smallest,
             private=private,

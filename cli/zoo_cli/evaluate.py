@@ -18,6 +18,7 @@ from zoo_cli.command import (
     flag,
     open_zoo,
     quiet_option,
+    tell_if_deprecated,
 )
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
@@ -76,7 +77,9 @@ def evaluate(
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
     """
-    done = open_zoo(quiet=quiet).evaluate(name, data, save=not no_save, **options)
+    zoo = open_zoo(quiet=quiet)
+    tell_if_deprecated(zoo, name)
+    done = zoo.evaluate(name, data, save=not no_save, **options)
     if as_json:
         print_json(done.to_json())
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.domain.words import plural
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
@@ -15,6 +16,7 @@ from zoo_cli.serve_webhooks import webhook
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
+    from zoo.workspace import Workspace
 
 __all__ = ["serve"]
 
@@ -75,13 +77,14 @@ def serve(
     from zoo.serve.workers import run_workers
 
     workspace = open_zoo(quiet=True).workspace
-    none = not open_accounts().all()
+    none, has = not open_accounts().all(), _names(workspace)
 
     def told(url: str) -> None:
         if as_json:
             print_json({"url": url})
             return
         click.echo(f"serving {workspace.root} at {url} (Ctrl-C ends it)")
+        note(has)
         if none:
             note("nobody has an account yet; this makes one, and its first token:")
             note("  zoo serve user add NAME")
@@ -94,6 +97,15 @@ def serve(
     else:
         workspace.close()
         run_workers(workspace.root, address, workers, told, quiet=quiet, log_format=log_format)
+
+
+def _names(workspace: Workspace) -> str:
+    """How many names there are to serve, and how many only remotes have."""
+    here = {ref for ref, *_ in workspace.registry.refs()}
+    remotes = workspace.remotes.all()
+    listed = {ref for name in remotes for ref in workspace.registry.remote_refs(name)} - here
+    more = f"; {len(listed):,} more are listed, and not here yet: zoo pull NAME" if listed else ""
+    return plural(len(here), "name") + more
 
 
 @group

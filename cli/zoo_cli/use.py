@@ -19,6 +19,7 @@ from zoo_cli.command import (
     device_option,
     flag,
     open_zoo,
+    tell_if_deprecated,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
@@ -78,6 +79,7 @@ def predict(
     if force and out is None:
         raise click.UsageError("--force replaces a table: it goes with --out.")
     zoo = open_zoo()
+    tell_if_deprecated(zoo, name)
     if out is not None:
         written = zoo.write_predictions(name, images, out, top=top, force=force, bad=bad, **opening)
         if as_json:
