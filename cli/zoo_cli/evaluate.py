@@ -95,7 +95,9 @@ def _print(done: Evaluation) -> None:
     part = "" if done.split == "all" else f", {done.split} split"
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     images = f"{plural(done.report.images, 'image')} of {done.data}{part}{skipped}"
-    lines = [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
+    seen, rest = done.remarks[: bool(done.seen)], done.remarks[bool(done.seen) :]
+    lines = [f"NOTE: {remark}" for remark in seen]
+    lines += [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
     if done.report.groups is not None:
         lines.append(of_groups(done.report.groups))
     if done.unknown:
@@ -107,7 +109,7 @@ def _print(done: Evaluation) -> None:
     if other := done.against:
         shown = with_intervals(other.metrics)[score]
         lines += [f"{other.name}: {_words(score)} {shown}", other.verdict]
-    lines += [f"NOTE: {remark}" for remark in done.remarks]
+    lines += [f"NOTE: {remark}" for remark in rest]
     result(done.name, done.manifest, *lines)
 
 

@@ -227,7 +227,7 @@ def evaluate(
     for each in filter(None, (model, other)):
         _matched(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
-    remarks = [*dataset.remarks, *_guessed(model), *mine.remarks(model), *_ungrouped(model, asked)]
+    remarks = [*mine.remarks(model), *dataset.remarks, *_guessed(model), *_ungrouped(model, asked)]
     comparison = None
     if other:
         theirs = setting.answers(other, known[other.digest])

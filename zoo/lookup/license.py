@@ -64,9 +64,7 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
         for each, found in licenses(workspace, manifest)
     ]
     absent = {
-        who
-        for who, found, digest in above
-        if found is None and not _is_here(workspace, digest)
+        who for who, found, digest in above if found is None and not _is_here(workspace, digest)
     }
     found = come_to(name, manifest, [(who, license_) for who, license_, _ in above])
     return replace(

@@ -230,6 +230,7 @@ class Registry:
     near = _reads(names.near)
     search = _reads(searches.search)
     count = _reads(searches.count)
+    count_checkpoints = _reads(searches.count_checkpoints)
     facets = _reads(facets.facets)
     known_architectures = _reads(searches.known_architectures)
     known_data = _reads(searches.known_data)
