@@ -186,7 +186,7 @@ def test_a_zoo_among_the_images_is_no_data(small: Run, mine: Path) -> None:
     assert "left out, as zoo has written it" in report.out
     again = small(*zoo, "evaluate", "team/t", mine, "--split", "all", "--json").done().json
     told = any(remark.endswith("and 3 more") for remark in again["remarks"])
-        assert (again["images"], told) == (36, True)
+    assert (again["images"], told) == (36, True)
     said = small(*zoo, "predict", "team/t", mine, "--json").done()
     assert len(said.json) == 36
     assert said.err.count("left out") == 1
