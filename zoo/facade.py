@@ -303,6 +303,14 @@ class Zoo:
 
         return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
 
+    def not_finite(self) -> dict[str, str]:
+        """The digests of checkpoints here that an import, a pull or `verify` found to have NaN or
+        infinite values, each with the tensors that do, in words.
+        """
+        from zoo.store.not_finite import NOT_FINITE, all_not_finite
+
+        return dict(all_not_finite(self.workspace.own(NOT_FINITE)))
+
     def near(self, word: str) -> list[str]:
         """Names that resemble ``word``, the closest first."""
         return self.workspace.registry.near(word)

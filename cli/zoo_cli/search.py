@@ -14,7 +14,6 @@ from zoo.domain.query import OF_DEVICE
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE
 from zoo.domain.words import some
-from zoo.store.not_finite import NOT_FINITE, all_not_finite
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
@@ -151,8 +150,8 @@ def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: boo
         print_json([row.to_json() for row in found])
         return
     _print_found(found, f"{text} {sort or ''} updated arch", without=("here",))
-    kept = all_not_finite(zoo.workspace.own(NOT_FINITE))
-    if odd := [row.name for row in found if str(row.manifest) in kept]:
+    kept = zoo.not_finite()
+    if odd := [row.name for row in found if row.manifest in kept]:
         note(clean(f"with NaN or infinite weights: {some(odd)}"))
     if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
