@@ -104,7 +104,7 @@ def _names(workspace: Workspace) -> str:
     here = {ref for ref, *_ in workspace.registry.refs()}
     remotes = workspace.remotes.all()
     listed = {ref for name in remotes for ref in workspace.registry.remote_refs(name)} - here
-    more = f"; {len(listed):,} more are listed, and not here yet: zoo pull NAME" if listed else ""
+    more = f"; {len(listed):,} more only listed, not here yet: zoo pull NAME" if listed else ""
     return plural(len(here), "name") + more
 
 
