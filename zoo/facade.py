@@ -25,8 +25,10 @@ from zoo.domain.table import Table
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
-from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
+from zoo.lookup.reported import all_runs, find_any
+from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
 from zoo.lookup.trial_weights import delete_weights, with_weights
+from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -112,13 +114,28 @@ class Zoo:
     # Open one.
 
     @classmethod
-    def open(cls, home: Path | str | None = None, *, progress: Progress | bool = True) -> Self:
+    def open(
+        cls,
+        home: Path | str | None = None,
+        *,
+        progress: Progress | bool = True,
+        served: bool = False,
+    ) -> Self:
         """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Args:
+            home: The folder of the zoo.
+            progress: As the class has it.
+            served: Whether it may be that of a machine that serves a shared store.
 
         Raises:
             NoZoo: There is none.
+            Unsupported: It is that of such a machine, and ``served`` is off.
         """
-        return cls(Workspace.find(Path(home) if home else None), progress=progress)
+        workspace = Workspace.find(Path(home) if home else None)
+        if not served:
+            check_own(workspace.root)
+        return cls(workspace, progress=progress)
 
     @classmethod
     def init(cls, home: Path | str = ".", *, progress: Progress | bool = True) -> Self:
@@ -1566,6 +1583,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -1584,6 +1602,7 @@ class Zoo:
                 of that name describes.
             force: Move the name also from what has no class in common with it, or another task.
             note: What you say of it, in a line that goes with the checkpoint.
+            report: The URL of a server that is told of the run while it goes on.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -1603,6 +1622,7 @@ class Zoo:
             launch=launch,
             force=force,
             note=note,
+            report=report,
         )
 
     def run_recipe(
@@ -1617,16 +1637,17 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note = checked_note(note)
+        note, report = checked_note(note), self._place(report)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
-            more = (*more, "--note", note) if note else more
+            more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
         from zoo.finetune.run import finetune
 
@@ -1641,6 +1662,7 @@ class Zoo:
                 log=log,
                 force=force,
                 note=note,
+                report=report,
                 progress=self.progress,
             )
 
@@ -1670,6 +1692,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -1680,7 +1703,8 @@ class Zoo:
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
+        how |= {"note": checked_note(note), "report": self._place(report)}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
             self.workspace,
@@ -1706,6 +1730,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -1717,7 +1742,8 @@ class Zoo:
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
+        how |= {"note": checked_note(note), "report": self._place(report)}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
             self.workspace,
@@ -1791,11 +1817,13 @@ class Zoo:
         device: str | None = None,
         save_every: int = 0,
         log: Log = (),
+        report: str = "",
         launch: int | Path | str | None = None,
     ) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest that is not going on.
 
-        It resumes on the ``device`` that it was on, or on another, which gives other bits.
+        It resumes on the ``device`` that it was on, or on another, which gives other bits, and is
+        reported to where it was, or to ``report``.
 
         Raises:
             UnknownName: No such run.
@@ -1805,9 +1833,9 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run = check_resumed(self.workspace, run, log)
+        run, report = check_resumed(self.workspace, run, log), self._place(report)
         if launch is not None:
-            on = ("--device", device) if device else ()
+            on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
         from zoo.finetune.run import resume
@@ -1819,6 +1847,7 @@ class Zoo:
                 device=device,
                 save_every=save_every,
                 log=log,
+                report=report,
                 progress=self.progress,
             )
 
@@ -1834,11 +1863,13 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin. ``force`` and ``note`` are as for `finetune`.
+        where paths in such a table begin. ``force``, ``note`` and ``report`` are as for
+        `finetune`.
 
         Raises:
             OtherClasses: As `finetune`.
@@ -1848,14 +1879,14 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
-        note = checked_note(note)
+        note, report = checked_note(note), self._place(report)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
-            more = (*more, "--note", note) if note else more
+            more = (*more, *_given(note=note, report=report))
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
@@ -1871,12 +1902,15 @@ class Zoo:
                 log=log,
                 force=force,
                 note=note,
+                report=report,
                 progress=self.progress,
             )
 
     def runs(self) -> Table[Run]:
-        """All fine-tunes that were begun here, newest first."""
-        return Table(list_runs(self.workspace))
+        """All fine-tunes that were begun here, newest first, and those on other machines that were
+        reported to the server of this zoo.
+        """
+        return Table(all_runs(self.workspace))
 
     def run(self, name: str) -> Run:
         """One of them, by its id or the beginning of it; ``last`` is the newest.
@@ -1884,7 +1918,20 @@ class Zoo:
         Raises:
             UnknownName: None begins so, or several do.
         """
-        return find_run(self.workspace, name)
+        return find_any(self.workspace, name)
+
+    def report_run(self, name: str, to: str = "") -> str:
+        """Report a run to a server, or what is left of its report: ``to`` a URL, or where it was
+        reported to already; where it is there.
+
+        Raises:
+            UnknownName, InvalidOption: No such run, or no server.
+            Unavailable, Forbidden: The server does not answer, or does not take it.
+            Conflict: It has another course of the run, which is done.
+        """
+        from zoo.lookup.reporting import report_run
+
+        return report_run(find_run(self.workspace, name), to)
 
     def compare_runs(self, *names: str, fold: bool = True) -> Compared:
         """Runs side by side, as `compare` shows checkpoints, whether or not they finished."""
@@ -1905,9 +1952,21 @@ class Zoo:
         shown = self.progress is not silent
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
+    @staticmethod
+    def _place(report: str) -> str:
+        """The server that a run is reported to, seen before anything is trained; empty: none."""
+        from zoo.lookup.reporting import check_place
+
+        return check_place(report) if report else ""
+
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
         return for_all_of(self.workspace.root, RUNS, TRIALS, CACHE)
+
+
+def _given(**options: str | None) -> tuple[str, ...]:
+    """Options as words of a command, those that say something."""
+    return tuple(word for name, text in options.items() if text for word in (f"--{name}", text))
 
 
 Zoo.finetune.__doc__ = (

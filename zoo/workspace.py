@@ -23,6 +23,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
+from zoo.machine import shared_store
 from zoo.names import Names
 from zoo.reflog import (
     append_adoption,
@@ -34,6 +35,7 @@ from zoo.reflog import (
 )
 from zoo.remotes import Remotes
 from zoo.store import Store
+from zoo.store.capabilities import read_small, sync
 from zoo.store.disk import Disk
 from zoo.store.json_file import JsonFile
 from zoo.store.manifests import told
@@ -79,7 +81,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.store = Store.open(root)
+        self.store = shared_store(root) or Store.open(root)
         self.trust = trust_in(root)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
@@ -144,11 +146,11 @@ class Workspace:
 
     def _id(self) -> str:
         """What tells this zoo from others whose index may be in the same database."""
-        path = self.root / ID
-        with suppress(FileExistsError):
-            if not path.exists():
-                self.store.disk.create(ID, f"{uuid.uuid4()}\n".encode())
-        return self.store.disk.read(ID, JSON_FILE_BYTES).decode().strip()
+        backend = self.store.backend
+        if not backend.stat(ID):
+            backend.create(ID, f"{uuid.uuid4()}\n".encode())
+            sync(backend)
+        return read_small(backend, ID, JSON_FILE_BYTES).decode().strip()
 
     def own(self, name: str) -> JsonFile:
         """A small file that lies beside the store."""

@@ -217,7 +217,8 @@ def open_zoo(*, quiet: bool = False) -> Zoo:
     import zoo
 
     context = click.get_current_context()
-    opened = zoo.open(context.meta.get("home"), progress=not quiet)
+    served = context.find_root().invoked_subcommand == "serve"
+    opened = zoo.open(context.meta.get("home"), progress=not quiet, served=served)
     context.call_on_close(opened.close)
     return opened
 

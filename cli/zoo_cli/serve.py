@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo import config
+from zoo.domain.quantity import read_bytes
 from zoo.domain.words import plural
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-HOST, PORT = "127.0.0.1", 8765
+HOST, PORT, CACHE = "127.0.0.1", 8765, "20GB"
 
 
 @group
@@ -38,6 +41,18 @@ HOST, PORT = "127.0.0.1", 8765
     default=1,
     help="Processes that answer; one that dies is started again.",
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="A bucket that several machines serve, such as s3://lab/zoo; ZOO_DB names their database.",
+)
+@click.option(
+    "--cache",
+    metavar="SIZE",
+    default=CACHE,
+    show_default=True,
+    help="With --store: so much of the bucket is kept in this machine's folder.",
+)
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
     "--log-format",
@@ -52,6 +67,8 @@ def serve(
     port: int,
     public_url: str,
     workers: int,
+    store: str | None,
+    cache: str,
     quiet: bool,
     log_format: Format,
     as_json: bool,
@@ -67,23 +84,29 @@ def serve(
       zoo serve user add ann
       zoo serve access team/secret private
       zoo serve --public-url https://zoo.lab.org --workers 4
+      zoo serve --store s3://lab/zoo --cache 200GB --workers 8
     """
     if context.invoked_subcommand:
         return
     from zoo.serve import check_installed
 
     check_installed()
-    from zoo.serve.run import Address, run
+    from zoo.serve.run import Address, join, run
+    from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
+    if store:
+        home = context.meta.get("home") or config.home() or "."
+        join(Path(home).resolve(), store, read_bytes(cache))
     workspace = open_zoo(quiet=True).workspace
+    seals_of(workspace.store)  # before any worker would fail by it
     none, has = not open_accounts().all(), _names(workspace)
 
     def told(url: str) -> None:
         if as_json:
             print_json({"url": url})
             return
-        click.echo(f"serving {workspace.root} at {url} (Ctrl-C ends it)")
+        click.echo(f"serving {workspace.store} at {url} (Ctrl-C ends it)")
         note(has)
         if none:
             note("nobody has an account yet; this makes one, and its first token:")

@@ -151,6 +151,15 @@ RUN_BYTES = 64 * MIB
 METRICS_BYTES = 1024 * MIB
 """Of a fine-tune's ``metrics.jsonl``."""
 
+REPORTED_RUNS = 5000
+"""Runs that a server takes reports of in a namespace."""
+
+REPORTED_LINE_BYTES = 4096
+"""Of a line of the journal of a run that is reported to a server."""
+
+REPORTED_LINES_BYTES = 40 * MIB
+"""Of all its lines: of more than 100,000 steps each tenth is sent, of a million each hundredth."""
+
 RESULTS_BYTES = 16 * MIB
 """Of a table of results that networks are ranked by."""
 

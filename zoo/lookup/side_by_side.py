@@ -22,7 +22,8 @@ from zoo.domain.result import Result
 from zoo.domain.table import as_html
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption, ZooError
-from zoo.lookup.runs import CANDIDATES, Run, find_run
+from zoo.lookup.reported import find_any
+from zoo.lookup.runs import CANDIDATES, Run
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
@@ -153,7 +154,7 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> C
         UnknownName: No run begins so, or several do.
         InvalidOption: None is named.
     """
-    return _compared([_run(workspace, find_run(workspace, name)) for name in names], fold=fold)
+    return _compared([_run(workspace, find_any(workspace, name)) for name in names], fold=fold)
 
 
 def _checkpoint(workspace: Workspace, name: str) -> _One:

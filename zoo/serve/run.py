@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 
 from zoo.errors import Unavailable, ZooError
+from zoo.machine import join
 from zoo.reflog import now
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
@@ -30,6 +32,8 @@ from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import Alone
 from zoo.serve.who.open import FILE, open_file
+from zoo.store.cached import CachedBackend
+from zoo.store.folder import FolderBackend
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
@@ -38,6 +42,7 @@ __all__ = [
     "END_SECONDS",
     "Address",
     "Server",
+    "join",
     "listen",
     "run",
     "run_alone",
@@ -48,6 +53,8 @@ LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
 TEND_SECONDS = 600
+LEAD_SECONDS = 5
+"""So soon another machine does what one has done that is gone."""
 END_SECONDS = 10
 """What is done beside answering has so long to end."""
 DRAIN_SECONDS = 30
@@ -82,12 +89,9 @@ class Server(uvicorn.Server):
         compile_templates()
         self.told = told
         self._ended = threading.Event()
-        beside = {
-            "prepare": self._prepare,
-            "tend": self._tend,
-            "scrub": self._scrub,
-            "webhooks": self._tell,
-        }
+        beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
+        if isinstance(workspace.store.backend, FolderBackend):  # a bucket looks after its bytes
+            beside["scrub"] = self._scrub
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in beside.items()
@@ -97,6 +101,7 @@ class Server(uvicorn.Server):
         alone, accounts = own or (None, Accounts.of(workspace))
         metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
         self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics)
+        self._leads = bool(self._threads) and accounts.locks.leads()
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -142,16 +147,29 @@ class Server(uvicorn.Server):
 
     def _tend(self) -> None:
         """Now and then, delete what was sent and not committed, and look what is there."""
-        store = self.hub.workspace.store
-        _try(partial(clear_sent, store))  # all is being described now, by who looks at it next
-        told = ""
-        while not self._ended.wait(TEND_SECONDS):
-            _try(partial(clear_sent, store))
-            _try(partial(clear_chunks, store.disk))
+        leads, led = self.hub.accounts.locks.leads, self._leads
+        if led:
+            _try(self._clear)  # all is being described now, by who looks at it next
+        tended, told = time.monotonic(), ""
+        while not self._ended.wait(LEAD_SECONDS):
+            led, before = leads(), led
+            if led and not before:
+                LOG.info("what is done once for all machines is done here from now on")
+                self._prepare_all()
+            if time.monotonic() - tended < TEND_SECONDS:
+                continue
+            tended = time.monotonic()
             _try(self.hub.blobs.holders.look_at_all)
-            if (day := now()[:10]) != told:
+            if led:
+                _try(self._clear)
+            if led and (day := now()[:10]) != told:
                 told = day
                 _try(self._tell_head)
+
+    def _clear(self) -> None:
+        """Delete what was sent and not committed, and what can be made again."""
+        clear_sent(self.hub.workspace.store)
+        clear_chunks(self.hub.workspace.store)
 
     def _tell_head(self) -> None:
         """Note where the audit log ends: it could be cut off there."""
@@ -167,8 +185,18 @@ class Server(uvicorn.Server):
         Deliveries(self.hub, self.url, self._ended).work()
 
     def _prepare(self) -> None:
+        """Make all ready that is asked for most."""
+        if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
+            _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
+        if self._leads:
+            self._prepare_all()
+        _try(self.hub.blobs.holders.look_at_all)
+
+    def _prepare_all(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
         store, lines = self.hub.workspace.store, []
+        if isinstance(store.backend, CachedBackend):  # somebody may have pushed into the bucket
+            _try(self.hub.workspace.index.catch_up)
         refs, _ = store.readable_refs()
         for ref in refs:
             if self._ended.is_set():
@@ -180,7 +208,6 @@ class Server(uvicorn.Server):
         _try(partial(self.hub.reach.follow_all, refs))
         _try(partial(adopt_what_is_left, self.hub))
         _try(partial(self.hub.views.prepare, every))
-        _try(self.hub.blobs.holders.look_at_all)
 
 
 def _try(what: Callable[[], None]) -> None:

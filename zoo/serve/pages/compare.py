@@ -25,7 +25,7 @@ from zoo.serve.keep.apart import Distances
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
-from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_runs
+from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
 from zoo.serve.pages.known import Named
 from zoo.store.manifests import checkpoint_of
 from zoo.store.side_files import EVALUATIONS
@@ -233,7 +233,7 @@ def look_compare(ask: Ask) -> ComparePage:
     pairs = [(ones[0].digest, other.digest) for other in ones[1:]]
     far = [ask.hub.apart.of(*pair, PATIENCE) for pair in pairs]
     rows = [*_units(diffs, far)]
-    runs = runs_by_result(seen_runs(ask))
+    runs = runs_by_result(seen_here(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
     return ComparePage(
         names=names,

@@ -15,7 +15,7 @@ from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
-from zoo.serve.pages.run import look_run, run_events
+from zoo.serve.pages.run import delete_run, look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.settings_table import SETTINGS
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
@@ -65,6 +65,11 @@ TRAINED: tuple[Route[Hub], ...] = (
     *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
     # The id takes in all of a part of a path.
     *reversed(RUN),
+    Route(
+        method="POST", path="/-/runs/{id}", scope="account", handler=delete_run, page=True,
+        errors=("NoToken", "NotFound", "Forbidden", "BadRequest"),
+        summary="delete a run that was reported",
+    ),
     Route(
         method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",
