@@ -323,6 +323,14 @@ class Zoo:
 
         return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
 
+    def not_finite(self) -> dict[str, str]:
+        """The digests of checkpoints here that an import, a pull or `verify` found to have NaN or
+        infinite values, each with the tensors that do, in words.
+        """
+        from zoo.store.not_finite import NOT_FINITE, all_not_finite
+
+        return dict(all_not_finite(self.workspace.own(NOT_FINITE)))
+
     def near(self, word: str) -> list[str]:
         """Names that resemble ``word``, the closest first."""
         return self.workspace.registry.near(word)
@@ -483,6 +491,7 @@ class Zoo:
         name: str,
         to: str,
         *,
+        save: str | None = None,
         force: bool = False,
         smallest: bool = False,
         private: bool = False,
@@ -493,6 +502,7 @@ class Zoo:
         Args:
             name: The checkpoint.
             to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
+            save: The name that it gets in that store; None: the one that it has here.
             force: Move the name there even from work that is not known here, or from what has no
                 class in common with it, or another task.
             smallest: Take more time to send less.
@@ -511,6 +521,7 @@ class Zoo:
             self.workspace,
             name,
             to,
+            save=save,
             force=force,
             smallest=smallest,
             private=private,

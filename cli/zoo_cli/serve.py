@@ -9,6 +9,7 @@ import click
 
 from zoo import config
 from zoo.domain.quantity import read_bytes
+from zoo.domain.words import plural
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
@@ -18,6 +19,7 @@ from zoo_cli.serve_webhooks import webhook
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
+    from zoo.workspace import Workspace
 
 __all__ = ["serve"]
 
@@ -101,13 +103,14 @@ def serve(
         join(Path(home).resolve(), store, read_bytes(cache))
     workspace = open_zoo(quiet=True).workspace
     seals_of(workspace.store)  # before any worker would fail by it
-    none = not open_accounts().all()
+    none, has = not open_accounts().all(), _names(workspace)
 
     def told(url: str) -> None:
         if as_json:
             print_json({"url": url})
             return
         click.echo(f"serving {workspace.store} at {url} (Ctrl-C ends it)")
+        note(has)
         if none:
             note("nobody has an account yet; this makes one, and its first token:")
             note("  zoo serve user add NAME")
@@ -121,6 +124,15 @@ def serve(
         workspace.close()
         where = workspace.root, address, workers, told
         run_workers(*where, quiet=quiet, log_format=log_format, tries=tries)
+
+
+def _names(workspace: Workspace) -> str:
+    """How many names there are to serve, and how many only remotes have."""
+    here = {ref for ref, *_ in workspace.registry.refs()}
+    remotes = workspace.remotes.all()
+    listed = {ref for name in remotes for ref in workspace.registry.remote_refs(name)} - here
+    more = f"; {len(listed):,} more only listed, not here yet: zoo pull NAME" if listed else ""
+    return plural(len(here), "name") + more
 
 
 @group

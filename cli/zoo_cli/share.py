@@ -14,7 +14,7 @@ import click
 
 from zoo.domain.reference import is_pattern
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, UnknownName, ZooError
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
 
@@ -137,6 +137,7 @@ def _whence(done: Pulled) -> str:
     "--force",
     help="Move the name even if it points at work that is not known here, or at other classes.",
 )
+@click.option("--as", "save", metavar="NAME", help="Push it under another name; not to hf://.")
 @flag("--all-tags", help="Send NAME with all its tags that are here; not to hf://.")
 @flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
@@ -150,6 +151,7 @@ def _whence(done: Pulled) -> str:
 def push(
     names: tuple[str, ...],
     to: str,
+    save: str | None,
     force: bool,
     all_tags: bool,
     private: bool,
@@ -172,6 +174,7 @@ def push(
     Examples:
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
+      zoo push team/flowers --to lab --as team/flowers:v3
       zoo push team/flowers --all-tags --to lab
       zoo push team/birds 'team/flowers:*' --to lab
       zoo push team/flowers --to hf://my-org/flowers
@@ -180,13 +183,17 @@ def push(
     zoo, smallest = open_zoo(), repack == "max"
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
+    if save and (all_tags or len(names) > 1 or is_pattern(names[0])):
+        raise click.UsageError("--as names one checkpoint: push them one by one")
     if all_tags:
         every: Iterable[Pushed] = chain.from_iterable(
             zoo.push_all_tags(each, to, force=force, smallest=smallest, note=note) for each in names
         )
     else:
         every = (
-            zoo.push(each, to, force=force, smallest=smallest, private=private, note=note)
+            zoo.push(
+                each, to, save=save, force=force, smallest=smallest, private=private, note=note
+            )
             for each in _named(zoo, names, to)
         )
     told = []
@@ -197,6 +204,7 @@ def push(
             _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
         if done.copied:
             _tell_of_damage(done.copied, to)
+            _tell_if_deprecated_here_only(zoo, done, to)
         told.append(done.to_json())
     if as_json:
         several = all_tags or len(names) > 1 or is_pattern(names[0])
@@ -237,6 +245,14 @@ def _moved_there(copied: Copied) -> list[str]:
     if copied.moved_from is None or copied.change is None:
         return []
     return [f"moved there; was {copied.moved_from.short}", *copied.change.lines]
+
+
+def _tell_if_deprecated_here_only(zoo: Zoo, done: Pushed, to: str) -> None:
+    with suppress(ZooError):  # it may have another name here
+        said = zoo.entry(str(done.ref)).deprecated
+        if said and done.copied and not done.copied.deprecated:
+            note(f"{done.ref} is deprecated here: {said}")
+            note(f"{to} is not told: zoo deprecate {done.ref} {quote(said)} --at {quote(to)}")
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:

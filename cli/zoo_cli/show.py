@@ -24,6 +24,7 @@ __all__ = ["log", "show", "tree"]
 
 SAID = {
     "terms.unknown": "no license known of",
+    "terms.not_here": "license not here of",
     "unproven": "not proven",
     "not_finite": "warning",
     "provenance.author": "trained by",
@@ -42,7 +43,7 @@ FIRST = f"""
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config adapter tag head.kind
     provenance.note provenance.author
-    license terms.limits terms.warning terms.unknown datasets provenance.dataset
+    license terms.limits terms.warning terms.unknown terms.not_here datasets provenance.dataset
     provenance.metrics calibration recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning deprecated not_finite unknown unproven pull
     facts.results kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated

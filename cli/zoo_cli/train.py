@@ -19,6 +19,7 @@ from zoo_cli.command import (
     note_option,
     open_zoo,
     quiet_option,
+    tell_if_deprecated,
 )
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
@@ -166,7 +167,9 @@ def _resume(zoo: Zoo, run: str, how: dict[str, Any], as_json: bool) -> None:
     _print(zoo.resume(run, **{**how, "device": _given("device")}), as_json)
 
 
-def _tell_of_owner(zoo: Zoo, save: str) -> None:
+def _tell_of_names(zoo: Zoo, base: str, save: str) -> None:
+    if not config.rank():
+        tell_if_deprecated(zoo, base)
     owner = save.partition("/")[0]
     if owner in zoo.sources():
         note(f"{owner}/ is where published names stand; another one, as team/, tells yours apart")
@@ -181,7 +184,7 @@ def _begin(
     device, launch = how["device"], how["launch"]
     if save is None and not only:
         raise click.UsageError("Missing option '--save'.")
-    _tell_of_owner(zoo, save or "")
+    _tell_of_names(zoo, base, save or "")
     if len(several) > 1:
         raise click.UsageError("--seeds and --folds are two ways of training several times.")
     if several and not only:

@@ -19,6 +19,7 @@ from zoo_cli.command import (
     device_option,
     flag,
     open_zoo,
+    tell_if_deprecated,
     tta_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
@@ -102,6 +103,7 @@ def predict(
     bad: list[InvalidImage] = []
     _check_asked(images, out, explain, output, force=force)
     zoo = open_zoo()
+    tell_if_deprecated(zoo, name)
     options["calibration"] = not no_calibration
     if out is not None:
         written = zoo.write_predictions(name, images, out, force=force, bad=bad, **options)

@@ -91,7 +91,7 @@ def test_of_real_weights_it_is_the_class_activation_map_and_moves_with_the_class
     both = Image.new("RGB", (600, 600))
     both.paste(Image.fromarray(data.chelsea()).resize((300, 600)), (0, 0))
     both.paste(Image.fromarray(data.coffee()).crop((100, 0, 500, 400)).resize((300, 600)), (300, 0))
-    image = inference_transform(plugin.preprocessing(module))(both)
+    image = inference_transform(plugin.preprocessing(module), "timm")(both)
     hierarchy = plugin.hierarchy("tf_efficientnet_lite0", module)
     cat, espresso = 285, 967
     found = heats(module, hierarchy, image, [cat, espresso])
@@ -216,7 +216,7 @@ def test_the_image_is_drawn_as_the_network_sees_it() -> None:
     photo = Image.fromarray(data.chelsea())
     how = Preprocessing(input_size=(3, 64, 64), interpolation="bicubic", mean=(0.5, 0.4, 0.3),
                         std=(0.2, 0.3, 0.4), crop_pct=0.8, crop_mode="center")  # fmt: skip
-    seen = seen_by(inference_transform(how)(photo), how)
+    seen = seen_by(inference_transform(how, "timm")(photo), how)
     wide = photo.resize((round(80 * photo.width / photo.height), 80), Image.Resampling.BICUBIC)
     left = round((wide.width - 64) / 2)
     expected = np.asarray(wide.crop((left, 8, left + 64, 72)), int)

@@ -11,12 +11,13 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
+from torchvision.transforms import CenterCrop, Compose
 
 from zoo.backbones.opening import opened
 from zoo.backbones.rgb import to_rgb
 from zoo.domain.limits import RESIZED_PIXELS
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.preprocessing import check_preprocessing
+from zoo.domain.preprocessing import ROUNDING_DOWN, check_preprocessing
 from zoo.errors import InvalidImage, NotAFile, ZooError
 from zoo.store.regular import open_regular
 
@@ -39,8 +40,11 @@ Picture: TypeAlias = Path | str | Image.Image | Pixels
 """An image: a file, or one in memory."""
 
 
-def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """From an RGB image of any size to a float32 tensor (C, H, W), normalized.
+def inference_transform(
+    preprocessing: Preprocessing, plugin: str
+) -> Callable[[Image.Image], Tensor]:
+    """From an RGB image of any size to a float32 tensor (C, H, W), normalized, as the library of
+    the backbone ``plugin`` crops it.
 
     For a network of one channel, the image is made gray. The transform raises `InvalidImage` where
     it cannot be carried out within the limits.
@@ -49,7 +53,7 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         Unsupported: The preprocessing is beyond the limits.
     """
     check_preprocessing(preprocessing)
-    transform: Callable[[Image.Image], Tensor] = create_transform(
+    transform: Compose = create_transform(
         input_size=preprocessing.input_size,
         is_training=False,
         interpolation=preprocessing.interpolation,
@@ -58,7 +62,25 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
     )
+    if plugin in ROUNDING_DOWN:
+        steps = transform.transforms
+        transform = Compose(
+            [_RoundingDown(step.size) if isinstance(step, CenterCrop) else step for step in steps]
+        )
     return _Bounded(transform, preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class _RoundingDown:
+    """The center crop of transformers' image processors; ``size`` is height and width."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        high, wide = self.size
+        left, top = int((image.width - wide) / 2), int((image.height - high) / 2)
+        # What lies outside the image is black, as theirs is.
+        return image.crop((left, top, left + wide, top + high))
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,7 @@ def push(
     name: str,
     to: str,
     *,
+    save: str | None = None,
     force: bool = False,
     smallest: bool = False,
     private: bool = False,
@@ -219,6 +220,8 @@ def push(
 ) -> Pushed:
     """Send ``name`` to the store ``to``, or publish it at ``hf://org/name``, as `zoo.Zoo.push`."""
     if address := hub_address(to):
+        if save:
+            raise InvalidOption(f"--as is for stores: {to} is itself a name")
         from zoo.exchange.publishing import publish
 
         done = publish(workspace, name, address, force=force, private=private, note=note)
@@ -227,7 +230,7 @@ def push(
     if private:
         raise InvalidOption("--private is for hf:// only")
     ref, copied = sync.push(
-        workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
+        workspace, name, to, save=save, force=force, smallest=smallest, note=note, progress=progress
     )
     told = warning_of(workspace, copied.manifest)
     return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)

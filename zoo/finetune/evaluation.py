@@ -235,10 +235,10 @@ def evaluate(
     mine = setting.answers(model, known[model.digest])
     several = [f"figures are of {views} views of each image, and not kept"] if views > 1 else []
     remarks = [
+        *mine.remarks(model),
         *several,
         *dataset.remarks,
         *_guessed(model),
-        *mine.remarks(model),
         *_ungrouped(model, asked),
     ]
     comparison = None
@@ -289,8 +289,8 @@ class _Setting(NamedTuple):
         Raises:
             Unsupported: It gives no number for each class, or does not take such images.
         """
-        dataset = self.dataset
-        transform = training_transform(model.manifest.preprocessing)
+        dataset, manifest = self.dataset, model.manifest
+        transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
         batches = Batches(
             replace(dataset, task=model.task), matched.samples, transform, self.batch_size
         )

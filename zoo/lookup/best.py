@@ -294,7 +294,7 @@ def _field(metric: str) -> str:
 
 
 def _count(workspace: Workspace, text: str, metric: str, dataset: str | None) -> int:
-    """How many have the metric at all."""
+    """How many checkpoints have the metric at all."""
     trained, every = Query.parse(text, dataset=dataset), Query.parse(text)
     own, evaluated = _field(metric), _field(f"{metric}@{dataset}")
     number = _having(workspace, trained, own)
@@ -308,7 +308,7 @@ def _having(workspace: Workspace, asked: Query, *fields: str) -> int:
     """How many fit, and have all of these metrics: any number is one or the other."""
     sides = ((Filter(field, ">=", 0), Filter(field, "<", 0)) for field in fields)
     return sum(
-        workspace.registry.count(Query(asked.words, (*asked.filters, *each)))
+        workspace.registry.count_checkpoints(Query(asked.words, (*asked.filters, *each)))
         for each in product(*sides)
     )
 

@@ -37,6 +37,7 @@ __all__ = [
     "notes",
     "of_architecture",
     "of_size",
+    "derived_from",
     "parents",
     "ref",
     "refs",
@@ -284,6 +285,21 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def derived_from(connection: Connection, digits: str) -> tuple[Digest, str, Digest] | None:
+    """A parent whose digest begins with these hex ``digits``, the name that it had, and a
+    checkpoint here that derives from it; None if there is none.
+    """
+    table = schema.parent
+    statement = (
+        select(table.c.parent, table.c.ref, table.c.manifest)
+        .where(table.c.parent.startswith(f"blake3:{digits}", autoescape=True))
+        .order_by(table.c.parent, table.c.manifest)
+        .limit(1)
+    )
+    found = connection.execute(statement).first()
+    return (Digest.parse(found[0]), found[1], Digest.parse(found[2])) if found else None
 
 
 def of_architecture(

@@ -230,6 +230,7 @@ class Registry:
     near = _reads(names.near)
     search = _reads(searches.search)
     count = _reads(searches.count)
+    count_checkpoints = _reads(searches.count_checkpoints)
     facets = _reads(facets.facets)
     known_architectures = _reads(searches.known_architectures)
     known_data = _reads(searches.known_data)
@@ -244,6 +245,7 @@ class Registry:
     set_evaluations = _writes(checkpoints.set_evaluations)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)
+    derived_from = _reads(checkpoints.derived_from)
     of_architecture = _reads(checkpoints.of_architecture)
     summary = _reads(remotes.summary)
 
