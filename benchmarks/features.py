@@ -56,7 +56,9 @@ class Network:
         self.module.load_state_dict(pretrained())
         self.module.eval()
         native = backbone.preprocessing(self.module)
-        self.transform = training_transform(adapted_preprocessing(native, (size, size), None))
+        self.transform = training_transform(
+            adapted_preprocessing(native, (size, size), None), "timm"
+        )
         self.dataset = dataset
         blank = torch.zeros(1, 3, size, size)
         hierarchy = backbone.hierarchy(ARCHITECTURE, self.module, input_size=(3, size, size))

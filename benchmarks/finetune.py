@@ -68,7 +68,7 @@ class Parts:
     def __init__(self, dataset: Dataset, device: str) -> None:
         backbone = TimmBackbone()
         how = backbone.preprocessing(backbone.build(ARCHITECTURE))
-        self.transform = training_transform(adapted_preprocessing(how, (SIZE, SIZE), None))
+        self.transform = training_transform(adapted_preprocessing(how, (SIZE, SIZE), None), "timm")
         self.dataset, self.classes, self.device = dataset, len(dataset.classes), device
         self.train, self.validation, self.test = self.through(nn.Identity())
 

@@ -1,11 +1,12 @@
 """Whether the first page comes soon where a zoo is large.
 
-    python benchmarks/pages.py [--entries 200000] [--models 10000] [--folder FOLDER]
+    python benchmarks/pages.py [--entries 200000] [--models 10000] [--versions 1] [--folder FOLDER]
 
 Makes up entries that a source lists, as `benchmarks/search.py` does, and models that are here,
-serves them, and asks for the first page with that benchmark's queries: as somebody from whom some
-names are hidden, then as an admin. Times are median, 95th percentile and largest, by the clock and
-of the CPU, of server and client together. With a FOLDER, the zoo stays there.
+each committed so many times, serves them, and asks for the first page with that benchmark's
+queries: as somebody from whom some names are hidden, then as an admin. Times are median, 95th
+percentile and largest, by the clock and of the CPU, of server and client together. With a FOLDER,
+the zoo stays there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
@@ -37,8 +39,8 @@ ENTRIES, MODELS, HIDDEN = 200_000, 10_000, 20
 TEAMS = ("birds", "crops", "lab", "roads", "scans", "vision")
 
 
-def make(root: Path, listed: int, models: int) -> None:
-    """A zoo of so many entries and models, all of the same weights."""
+def make(root: Path, listed: int, models: int, versions: int) -> None:
+    """A zoo of so many entries and models of so many versions, all of the same weights."""
     draw = random.Random(3)
     with closing(Workspace.create(root)) as workspace:
         workspace.registry.replace_entries("hub", "1", entries(listed), "2026-01-01T00:00:00Z")
@@ -57,7 +59,9 @@ def make(root: Path, listed: int, models: int) -> None:
                 classes=("a", "b", f"c{number}"),
             )
             name = f"{draw.choice(TEAMS)}/{draw.choice(SUBJECTS)}-{number}"
-            workspace.commit(manifest, Reference.parse(name), "import")
+            for version in range(versions):
+                scored = replace(manifest, metrics={"accuracy": draw.random() + version})
+                workspace.commit(scored, Reference.parse(name), "import")
 
 
 def measure(server: Server, who: str, listed: int) -> None:
@@ -92,12 +96,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=ENTRIES)
     parser.add_argument("--models", type=int, default=MODELS)
+    parser.add_argument("--versions", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as passing:
         root = (asked.folder or Path(passing)) / "zoo"
         if not root.exists():
-            make(root, asked.entries, asked.models)
+            make(root, asked.entries, asked.models, asked.versions)
         # Nothing is done beside: networks that are made up cannot be described.
         server = Server(Workspace(root), Address.checked("127.0.0.1", 0, ""))
         server._threads.clear()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 from zoo.domain.catalog import CatalogEntry, Page, Release
+from zoo.domain.heard import Heard
 from zoo.domain.hierarchy import Hierarchy, InputSize
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
@@ -45,10 +46,12 @@ __all__ = [
     "Installable",
     "Kind",
     "Known",
+    "Listening",
     "Local",
     "Many",
     "Mapped",
     "Queried",
+    "Reports",
     "Served",
     "Source",
     "Syncing",
@@ -465,6 +468,41 @@ class Entered(Protocol):
         Raises:
             Unavailable: The place does not answer, or gives no tokens so.
             Forbidden: The user has not done that.
+        """
+
+
+class Reports(Protocol):
+    """Where runs are reported to. Whatever is done again there, changes nothing.
+
+    Raises from all methods:
+        Unavailable, Forbidden: As `Backend`.
+        Conflict: More is there of the run than was known, or less: `tell` says how much.
+        Unsupported: It is more than the place takes, or nothing that it knows.
+    """
+
+    def tell(self, run: Mapping[str, object]) -> Heard:
+        """How a run is that began, goes on or has ended; what is there of it. It has the fields of
+        `zoo.lookup.reporting.facts`.
+        """
+
+    def lines(self, run: str, generation: int, at: int, lines: bytes) -> Heard:
+        """Lines of its journal, in JSON, that follow so many bytes of them; at 0 of the next
+        generation, in the place of all before. Without any, that it is alive.
+        """
+
+    def file(self, run: str, name: str, data: bytes) -> None:
+        """One of its results: ``report.json``, ``confusion.json``, …."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A kind of backend that runs are reported to: ``zoo finetune --report``."""
+
+    def reports(self, location: str) -> Reports:
+        """Reach a place with the token that is kept for it; nothing is asked yet.
+
+        Raises:
+            InvalidOption, Forbidden, Invalid: As `zoo.logins.token_for`.
         """
 
 

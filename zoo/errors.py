@@ -66,6 +66,7 @@ __all__ = [
     "InvalidWeights",
     "MissingObject",
     "MissingPackage",
+    "MissingParent",
     "NoCheckpoint",
     "NoZoo",
     "NotAFile",
@@ -190,6 +191,14 @@ class UnknownName(NotFound):
         if self.near:
             return ""
         return CHECKPOINTS if self.kind.startswith("checkpoint") else LISTS.get(self.kind, "")
+
+
+class MissingParent(UnknownName):
+    """A checkpoint derives from one that is not here."""
+
+    def __init__(self, parent: str, child: str, hint: str) -> None:
+        super().__init__("checkpoint", parent, hint=hint)
+        self.args = (f"{parent}, which {child} derives from, is not in this zoo",)
 
 
 class MissingObject(NotFound):

@@ -6,6 +6,7 @@ and numpy are imported by the methods that touch tensors, not before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -25,8 +26,10 @@ from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.history import PastTrial, history
-from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run, list_runs
+from zoo.lookup.reported import all_runs, find_any
+from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
 from zoo.lookup.trial_weights import delete_weights, with_weights
+from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.advice.advise import Advice
+    from zoo.backbones.explained import Explanation
     from zoo.backbones.predict import Picture, Prediction
     from zoo.backbones.predicted import Written
+    from zoo.domain.benched import Benched
     from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
@@ -112,13 +117,28 @@ class Zoo:
     # Open one.
 
     @classmethod
-    def open(cls, home: Path | str | None = None, *, progress: Progress | bool = True) -> Self:
+    def open(
+        cls,
+        home: Path | str | None = None,
+        *,
+        progress: Progress | bool = True,
+        served: bool = False,
+    ) -> Self:
         """Open ``home``, else what ``ZOO_HOME`` names, else the nearest zoo upward from here.
+
+        Args:
+            home: The folder of the zoo.
+            progress: As the class has it.
+            served: Whether it may be that of a machine that serves a shared store.
 
         Raises:
             NoZoo: There is none.
+            Unsupported: It is that of such a machine, and ``served`` is off.
         """
-        return cls(Workspace.find(Path(home) if home else None), progress=progress)
+        workspace = Workspace.find(Path(home) if home else None)
+        if not served:
+            check_own(workspace.root)
+        return cls(workspace, progress=progress)
 
     @classmethod
     def init(cls, home: Path | str = ".", *, progress: Progress | bool = True) -> Self:
@@ -303,6 +323,14 @@ class Zoo:
 
         return self.workspace.registry.count(Query.parse(text, **asked), at_most=at_most)
 
+    def not_finite(self) -> dict[str, str]:
+        """The digests of checkpoints here that an import, a pull or `verify` found to have NaN or
+        infinite values, each with the tensors that do, in words.
+        """
+        from zoo.store.not_finite import NOT_FINITE, all_not_finite
+
+        return dict(all_not_finite(self.workspace.own(NOT_FINITE)))
+
     def near(self, word: str) -> list[str]:
         """Names that resemble ``word``, the closest first."""
         return self.workspace.registry.near(word)
@@ -423,6 +451,7 @@ class Zoo:
         source: str | None = None,
         save: str | None = None,
         force: bool = False,
+        into_hf_cache: bool = False,
     ) -> Pulled:
         """Bring a checkpoint in, from a teammate's or team's store, or as it is published.
 
@@ -434,6 +463,8 @@ class Zoo:
             save: The name to keep it under; only of what comes from a store.
             force: Move the name even from work that is not known there, or from what has no class
                 in common with it, or another task; its history stays.
+            into_hf_cache: Have it in the cache of huggingface_hub, too, written from what is here:
+                of a server (``https://…``) or of ``hf://org/name``.
 
         Raises:
             UnknownName: Nobody has it; near names are suggested.
@@ -451,6 +482,7 @@ class Zoo:
             source=source,
             save=save,
             force=force,
+            into_hf_cache=into_hf_cache,
             progress=self.progress,
         )
 
@@ -459,6 +491,7 @@ class Zoo:
         name: str,
         to: str,
         *,
+        save: str | None = None,
         force: bool = False,
         smallest: bool = False,
         private: bool = False,
@@ -469,6 +502,7 @@ class Zoo:
         Args:
             name: The checkpoint.
             to: A remote's name, a URL or a folder; ``hf://org/name`` publishes.
+            save: The name that it gets in that store; None: the one that it has here.
             force: Move the name there even from work that is not known here, or from what has no
                 class in common with it, or another task.
             smallest: Take more time to send less.
@@ -487,6 +521,7 @@ class Zoo:
             self.workspace,
             name,
             to,
+            save=save,
             force=force,
             smallest=smallest,
             private=private,
@@ -1221,6 +1256,26 @@ class Zoo:
 
         return answers_for(name, self.calibration(name), accuracy, calibrated=calibration)
 
+    def explain(
+        self, name: str, image: Picture, output: str = "", *, max_pixels: int | None = None
+    ) -> Explanation:
+        """Which part of an image speaks for a class: Grad-CAM.
+
+        Args:
+            name: The checkpoint.
+            image: A file, a PIL image, or a uint8 array (H, W) or (H, W, 3).
+            output: The class, label or number, by name or index; empty: the likeliest.
+            max_pixels: As for `predict`.
+
+        Raises:
+            InvalidImage: It is missing, unreadable or larger.
+            UnknownName: There is no such checkpoint here, or no such class.
+            Unsupported: The network has no head, or no map that its outputs depend on.
+        """
+        from zoo.backbones.explained import explain_one
+
+        return explain_one(self.load(name), image, output, max_pixels=max_pixels)
+
     def write_predictions(
         self,
         name: str,
@@ -1380,6 +1435,57 @@ class Zoo:
             device=device,
             save=save,
             views=views,
+            progress=self.progress,
+        )
+
+    def bench(
+        self,
+        name: str,
+        *,
+        device: str = "auto",
+        batch_sizes: Sequence[int] = (1, 8, 32),
+        threads: int | None = None,
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        seconds: float = 2.0,
+        save: bool = True,
+    ) -> Benched:
+        """Measure how fast a checkpoint runs here, on random images of its own size.
+
+        Args:
+            name: The checkpoint.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+            batch_sizes: How many images run at once. One that does not fit into memory is told and
+                left out, with those that are larger.
+            threads: Of the CPU; None: as many as torch takes.
+            precision: ``bf16`` and ``fp16`` run in `torch.autocast`.
+            seconds: For each batch size, after a warm-up.
+            save: Keep the figures in the zoo, for `show` and for searches: ``ms.cpu<20``.
+
+        Raises:
+            UnknownName: No such checkpoint here.
+            InvalidOption: There is no such device here, an option cannot be, or not even the
+                smallest batch fits into memory.
+            Unsupported: The network does not take images of its own size.
+        """
+        if threads is not None and threads < 1:
+            raise InvalidOption(f"threads are 1 or more, not {threads}")
+        if not batch_sizes or min(batch_sizes) < 1:
+            raise InvalidOption("a batch has 1 image or more")
+        if precision not in ("fp32", "bf16", "fp16"):
+            raise InvalidOption(f"precision is fp32, bf16 or fp16, not {precision!r}")
+        if not 0 < seconds < math.inf:
+            raise InvalidOption(f"seconds are more than 0, not {seconds}")
+        from zoo.backbones.bench import bench
+
+        return bench(
+            self.workspace,
+            name,
+            device=device,
+            batch_sizes=batch_sizes,
+            threads=threads,
+            precision=precision,
+            seconds=seconds,
+            save=save,
             progress=self.progress,
         )
 
@@ -1611,6 +1717,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -1629,6 +1736,7 @@ class Zoo:
                 of that name describes.
             force: Move the name also from what has no class in common with it, or another task.
             note: What you say of it, in a line that goes with the checkpoint.
+            report: The URL of a server that is told of the run while it goes on.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -1648,6 +1756,7 @@ class Zoo:
             launch=launch,
             force=force,
             note=note,
+            report=report,
         )
 
     def run_recipe(
@@ -1662,16 +1771,17 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note = checked_note(note)
+        note, report = checked_note(note), self._place(report)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
-            more = (*more, "--note", note) if note else more
+            more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
         from zoo.finetune.run import finetune
 
@@ -1686,6 +1796,7 @@ class Zoo:
                 log=log,
                 force=force,
                 note=note,
+                report=report,
                 progress=self.progress,
             )
 
@@ -1715,6 +1826,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
@@ -1725,7 +1837,8 @@ class Zoo:
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
+        how |= {"note": checked_note(note), "report": self._place(report)}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
             self.workspace,
@@ -1751,6 +1864,7 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -1762,7 +1876,8 @@ class Zoo:
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        run = partial(self.run_recipe, **how, launch=launch, force=force, note=checked_note(note))
+        how |= {"note": checked_note(note), "report": self._place(report)}
+        run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
             self.workspace,
@@ -1836,11 +1951,13 @@ class Zoo:
         device: str | None = None,
         save_every: int = 0,
         log: Log = (),
+        report: str = "",
         launch: int | Path | str | None = None,
     ) -> Finetuned:
         """Resume a run that was cut off; ``last`` is the newest that is not going on.
 
-        It resumes on the ``device`` that it was on, or on another, which gives other bits.
+        It resumes on the ``device`` that it was on, or on another, which gives other bits, and is
+        reported to where it was, or to ``report``.
 
         Raises:
             UnknownName: No such run.
@@ -1850,9 +1967,9 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run = check_resumed(self.workspace, run, log)
+        run, report = check_resumed(self.workspace, run, log), self._place(report)
         if launch is not None:
-            on = ("--device", device) if device else ()
+            on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
         from zoo.finetune.run import resume
@@ -1864,6 +1981,7 @@ class Zoo:
                 device=device,
                 save_every=save_every,
                 log=log,
+                report=report,
                 progress=self.progress,
             )
 
@@ -1879,11 +1997,13 @@ class Zoo:
         launch: int | Path | str | None = None,
         force: bool = False,
         note: str = "",
+        report: str = "",
     ) -> Finetuned:
         """Fine-tune again as the checkpoint ``name`` was.
 
         ``data`` is where the images are now, if they moved, or it was trained elsewhere; ``root``
-        where paths in such a table begin. ``force`` and ``note`` are as for `finetune`.
+        where paths in such a table begin. ``force``, ``note`` and ``report`` are as for
+        `finetune`.
 
         Raises:
             OtherClasses: As `finetune`.
@@ -1893,14 +2013,14 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
-        note = checked_note(note)
+        note, report = checked_note(note), self._place(report)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
-            more = (*more, "--note", note) if note else more
+            more = (*more, *_given(note=note, report=report))
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
         from zoo.finetune.run import rerun
@@ -1916,12 +2036,15 @@ class Zoo:
                 log=log,
                 force=force,
                 note=note,
+                report=report,
                 progress=self.progress,
             )
 
     def runs(self) -> Table[Run]:
-        """All fine-tunes that were begun here, newest first."""
-        return Table(list_runs(self.workspace))
+        """All fine-tunes that were begun here, newest first, and those on other machines that were
+        reported to the server of this zoo.
+        """
+        return Table(all_runs(self.workspace))
 
     def run(self, name: str) -> Run:
         """One of them, by its id or the beginning of it; ``last`` is the newest.
@@ -1929,7 +2052,20 @@ class Zoo:
         Raises:
             UnknownName: None begins so, or several do.
         """
-        return find_run(self.workspace, name)
+        return find_any(self.workspace, name)
+
+    def report_run(self, name: str, to: str = "") -> str:
+        """Report a run to a server, or what is left of its report: ``to`` a URL, or where it was
+        reported to already; where it is there.
+
+        Raises:
+            UnknownName, InvalidOption: No such run, or no server.
+            Unavailable, Forbidden: The server does not answer, or does not take it.
+            Conflict: It has another course of the run, which is done.
+        """
+        from zoo.lookup.reporting import report_run
+
+        return report_run(find_run(self.workspace, name), to)
 
     def compare_runs(self, *names: str, fold: bool = True) -> Compared:
         """Runs side by side, as `compare` shows checkpoints, whether or not they finished."""
@@ -1950,9 +2086,21 @@ class Zoo:
         shown = self.progress is not silent
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
+    @staticmethod
+    def _place(report: str) -> str:
+        """The server that a run is reported to, seen before anything is trained; empty: none."""
+        from zoo.lookup.reporting import check_place
+
+        return check_place(report) if report else ""
+
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
         return for_all_of(self.workspace.root, RUNS, TRIALS, CACHE)
+
+
+def _given(**options: str | None) -> tuple[str, ...]:
+    """Options as words of a command, those that say something."""
+    return tuple(word for name, text in options.items() if text for word in (f"--{name}", text))
 
 
 Zoo.finetune.__doc__ = (

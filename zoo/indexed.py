@@ -23,9 +23,9 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, UnknownName, ZooError
 from zoo.reflog import now
 from zoo.store import Store
-from zoo.store.evaluations import evaluations
 from zoo.store.listing import read_one
 from zoo.store.manifests import checkpoint_of
+from zoo.store.side_files import BENCHES, EVALUATIONS
 from zoo.store.tensor_keys import checkpoint_keys
 
 if TYPE_CHECKING:
@@ -244,8 +244,10 @@ class Index:
         self.registry.add_checkpoint(digest, manifest)
         if self.registry.without_keys([digest]):
             self.registry.keep_keys(digest, checkpoint_keys(self.store, manifest))
-        if found := evaluations(self.store.disk, digest):
+        if found := EVALUATIONS.of(self.store.disk, digest):
             self.registry.set_evaluations(digest, found)
+        if benches := BENCHES.of(self.store.disk, digest):
+            self.registry.set_benches(digest, benches)
 
     def _add(self, ref: Reference, entry: RefEntry) -> bool:
         """Put an entry in; whether it could be."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from zoo import plugins
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest, digits_of
-from zoo.domain.history import RefEntry, was_pulled
+from zoo.domain.history import PULLED, RefEntry, was_pulled
 from zoo.domain.manifest import Backbone, Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -17,6 +19,7 @@ from zoo.errors import (
     Invalid,
     InvalidReference,
     MissingObject,
+    MissingParent,
     NoCheckpoint,
     UnknownName,
     Unsupported,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
 
 __all__ = ["Names"]
+
+SOURCES = "zoo.sources"
 
 
 class Names:
@@ -124,9 +129,39 @@ class Names:
         if not digests and (ref := self._pointed_there(digits)):
             hint = f"it was {ref} once, and was pruned since, as no name points at it any more"
             raise UnknownName("checkpoint", name, hint=hint)
+        if not digests and (parent := self._registry().derived_from(digits)):
+            raise self._missing(*parent)
         if len(digests) != 1:
             raise UnknownName("checkpoint", name, [str(digest) for digest in digests[:4]])
         return digests[0]
+
+    def _missing(self, digest: Digest, name: str, child: Digest) -> MissingParent:
+        """Why a parent, of that name, is not found, and what brings it."""
+        names = self._registry().refs_of(child)
+        told = str(names[0]) if names else child.short
+        try:
+            ref = Reference.parse(name)
+        except InvalidReference:  # it had none, or somebody's text
+            return MissingParent(digest.short, told, "")
+        holders = self._registry().holders(ref)
+        at = [remote for remote, there in holders.items() if there == digest]
+        lines = [f"zoo pull {ref} --from {quote(at[0])}"] if at else []
+        if not at and self._registry().entry(ref.path):
+            lines.append(f"zoo pull {ref}")
+        if not at and (where := self._brought_from(names, child)):
+            lines.append(f"{'or, if it is there, ' * bool(lines)}zoo pull {ref} --from {where}")
+        return MissingParent(f"{ref} {digest.short}", told, "\n".join(lines))
+
+    def _brought_from(self, names: Sequence[Reference], digest: Digest) -> str:
+        """The remote that a checkpoint was pulled from, as the shell takes it; empty if none is
+        known.
+        """
+        for ref in names:
+            for entry in self._store.history(ref):
+                where = entry.why.removeprefix(PULLED)
+                if entry.manifest == digest and where not in (entry.why, *plugins.names(SOURCES)):
+                    return quote(where)
+        return ""
 
     def _pointed_there(self, digits: str) -> Reference | None:
         """A name that pointed at a checkpoint whose digest begins so, and does not any more."""

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Self
 from zoo import config
 from zoo.domain.bounds import check_numbers
 from zoo.domain.digest import Digest
-from zoo.domain.evaluated import Evaluated
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
+from zoo.machine import shared_store
 from zoo.names import Names
 from zoo.reflog import (
     append_adoption,
@@ -35,11 +35,12 @@ from zoo.reflog import (
 )
 from zoo.remotes import Remotes
 from zoo.store import Store
+from zoo.store.capabilities import read_small, sync
 from zoo.store.disk import Disk
-from zoo.store.evaluations import keep_evaluation
 from zoo.store.json_file import JsonFile
 from zoo.store.manifests import told
 from zoo.store.refs import MARKER
+from zoo.store.side_files import Figures, SideFiles
 from zoo.trust import Trust
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.store = Store.open(root)
+        self.store = shared_store(root) or Store.open(root)
         self.trust = trust_in(root)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
@@ -145,11 +146,11 @@ class Workspace:
 
     def _id(self) -> str:
         """What tells this zoo from others whose index may be in the same database."""
-        path = self.root / ID
-        with suppress(FileExistsError):
-            if not path.exists():
-                self.store.disk.create(ID, f"{uuid.uuid4()}\n".encode())
-        return self.store.disk.read(ID, JSON_FILE_BYTES).decode().strip()
+        backend = self.store.backend
+        if not backend.stat(ID):
+            backend.create(ID, f"{uuid.uuid4()}\n".encode())
+            sync(backend)
+        return read_small(backend, ID, JSON_FILE_BYTES).decode().strip()
 
     def own(self, name: str) -> JsonFile:
         """A small file that lies beside the store."""
@@ -268,17 +269,17 @@ class Workspace:
         previous = entry.previous and self.told(entry.previous, *elsewhere)
         return replace(entry, manifest=self.told(entry.manifest, *elsewhere), previous=previous)
 
-    def keep_evaluation(self, evaluated: Evaluated) -> bool:
-        """Keep what an evaluation found, and have searches find it; whether it is kept: what was
-        measured is told all the same.
+    def keep_figures(self, kind: SideFiles[Figures], figures: Figures) -> bool:
+        """Keep what was measured of a checkpoint, and have searches find it; whether it is kept:
+        what was measured is told all the same.
         """
         try:
-            keep_evaluation(self.store.disk, evaluated)
+            kind.keep(self.store.disk, figures)
         except ZooError as error:
             LOG.warning("the figures are not kept: %s", error)
             return False
         try:
-            self.index.add_checkpoint(evaluated.manifest)
+            self.index.add_checkpoint(figures.manifest)
         except ZooError as error:
             LOG.warning("the figures are kept, but not indexed yet (%s): zoo reindex", error)
         return True

@@ -6,6 +6,7 @@ import gc
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_cli.completion import completed
+from zoo_cli.output import note
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -40,6 +42,7 @@ __all__ = [
     "quiet_option",
     "shared_device_option",
     "said_option",
+    "tell_if_deprecated",
     "tta_option",
 ]
 
@@ -230,9 +233,19 @@ def open_zoo(*, quiet: bool = False) -> Zoo:
     import zoo
 
     context = click.get_current_context()
-    opened = zoo.open(context.meta.get("home"), progress=not quiet)
+    served = context.find_root().invoked_subcommand == "serve"
+    opened = zoo.open(context.meta.get("home"), progress=not quiet, served=served)
     context.call_on_close(opened.close)
     return opened
+
+
+def tell_if_deprecated(zoo: Zoo, name: str) -> None:
+    """Warn of a name that is to be used no more; one that is not known, its use is told of."""
+    from zoo.errors import ZooError
+
+    with suppress(ZooError):
+        if said := zoo.entry(name).deprecated:
+            note(f"WARNING: {name} is deprecated: {said}")
 
 
 def open_accounts() -> Accounts:

@@ -18,6 +18,7 @@ from zoo_cli.command import (
     flag,
     open_zoo,
     quiet_option,
+    tell_if_deprecated,
     tta_option,
 )
 from zoo_cli.output import brief, clean, note, print_json, result, table
@@ -79,7 +80,9 @@ def evaluate(
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
       zoo evaluate team/flowers garden/ --tta flip
     """
-    done = open_zoo(quiet=quiet).evaluate(name, data, save=not no_save, **options)
+    zoo = open_zoo(quiet=quiet)
+    tell_if_deprecated(zoo, name)
+    done = zoo.evaluate(name, data, save=not no_save, **options)
     if as_json:
         print_json(done.to_json())
         return
@@ -95,7 +98,9 @@ def _print(done: Evaluation) -> None:
     part = "" if done.split == "all" else f", {done.split} split"
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
     images = f"{plural(done.report.images, 'image')} of {done.data}{part}{skipped}"
-    lines = [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
+    seen, rest = done.remarks[: bool(done.seen)], done.remarks[bool(done.seen) :]
+    lines = [f"NOTE: {remark}" for remark in seen]
+    lines += [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
     if done.report.groups is not None:
         lines.append(of_groups(done.report.groups))
     if done.unknown:
@@ -107,7 +112,7 @@ def _print(done: Evaluation) -> None:
     if other := done.against:
         shown = with_intervals(other.metrics)[score]
         lines += [f"{other.name}: {_words(score)} {shown}", other.verdict]
-    lines += [f"NOTE: {remark}" for remark in done.remarks]
+    lines += [f"NOTE: {remark}" for remark in rest]
     result(done.name, done.manifest, *lines)
 
 

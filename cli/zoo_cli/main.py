@@ -14,6 +14,7 @@ from zoo import config
 from zoo.errors import DiskFull, ZooError
 from zoo_cli import (
     advise,
+    bench,
     compare,
     delete,
     demo,
@@ -46,13 +47,14 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify ui",
     "Share": "pull push fetch remote login logout tag mv import edit export serve",
-    "Fine-tune and use": "rank advise finetune rerun runs evaluate predict features adapt",
+    "Fine-tune and use": "rank advise finetune rerun runs evaluate bench predict features adapt",
     "Maintain": "verify prune repack reindex delete protect deprecate trust plugins",
 }
 """All commands, as they are listed."""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
 """Other names of commands, which people try."""
 WORDS = {
+    "bench": "benchmark latency speed",
     "delete": "remove",
     "delete --restore": "restore undelete",
     "edit": "annotate describe set",
@@ -142,6 +144,7 @@ def cli() -> None:
 cli.params.append(HOME)
 MODULES = (
     advise,
+    bench,
     compare,
     delete,
     demo,

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from zoo.domain.duration import time_of
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rank"]
 
+TWIN = "same backbone"
+"""The state of what another network stands for."""
 NOT_MEASURED = 10
 """Most networks that are printed of those that were not measured."""
 PRIORS = {
@@ -80,6 +83,9 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
       zoo rank flowers/ --among 'params<30M license:apache-2.0' --pull
       zoo rank flowers/ --among 'arch:efficientnet*' --results results.csv --out ranking
     """
+    source = click.get_current_context().get_parameter_source("budget")
+    if source is ParameterSource.DEFAULT and not quiet:
+        note(f"at most {options['budget']}; --budget 5m for less")
     ranking = open_zoo(quiet=quiet).rank(data, **options)
     if as_json:
         print_json(ranking.to_json())
@@ -113,6 +119,9 @@ def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
         _print_finals(ranking)
         for line in _said(ranking, options):
             paragraph(line)
+    for each in ranking.networks:
+        if each.same_backbone and each.state != TWIN:
+            paragraph(f"The same backbone as {each.name}: {', '.join(each.same_backbone)}")
     _print_others(ranking)
     if not measured:
         paragraph(f"PRIOR is what was known before: {PRIORS[ranking.prior]}")
@@ -224,7 +233,7 @@ def _device(ranking: Ranking) -> str:
 
 def _print_others(ranking: Ranking) -> None:
     """Networks that were not measured, the most promising first."""
-    others = [each for each in ranking.networks if not each.measured]
+    others = [each for each in ranking.networks if not each.measured and each.state != TWIN]
     if not others:
         return
     click.echo()

@@ -135,6 +135,8 @@ def clone(remote: str, folder: Path | None, as_json: bool) -> None:
                 f"{'there is a zoo already' if existed else 'created a zoo'} in {opened.root}"
             )
     _report({"origin": fetched}, {}, {}, as_json=as_json)
+    if fetched.refs and not as_json:
+        note("these are listed, and not here yet: zoo pull NAME, or zoo pull '*' --from origin")
 
 
 def _report(

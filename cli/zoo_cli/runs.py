@@ -10,7 +10,7 @@ import click
 from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import of_groups
+from zoo.domain.words import ago, of_groups
 from zoo_cli.command import command, flag, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
@@ -40,6 +40,7 @@ def runs(context: click.Context, trials: bool, as_json: bool) -> None:
       zoo runs
       zoo runs --trials
       zoo runs show last
+      zoo runs report last --to https://zoo.lab.org
       zoo finetune --resume last
     """
     if context.invoked_subcommand is not None:
@@ -51,8 +52,13 @@ def runs(context: click.Context, trials: bool, as_json: bool) -> None:
     if as_json:
         print_json([run.to_json() for run in found])
         return
-    rows = [(_result(run), run.id, _saved(run), run.base, run.started) for run in found]
-    header = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
+    rows: list[tuple[str, ...]] = [
+        (_result(run), run.id, _saved(run), run.base, run.started) for run in found
+    ]
+    header: tuple[str, ...] = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
+    if any(run.reporter for run in found):
+        header = (*header, "REPORTED BY")
+        rows = [(*row, run.reporter) for row, run in zip(rows, found, strict=True)]
     table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
 
 
@@ -94,6 +100,7 @@ def show(run: str, as_json: bool) -> None:
         return
     click.echo(f"{shown.id}  {shown.status}")
     paragraph(f"{shown.base} -> {shown.save}, on {shown.device}, {shown.started}", "  ")
+    _told(shown)
     if shown.error:
         paragraph(f"error: {shown.error}", "  ")
     paragraph(f"recipe: {_recipe(shown)}", "  ")
@@ -110,6 +117,35 @@ def show(run: str, as_json: bool) -> None:
         click.echo(clean(path))
     if shown.resumable:
         click.echo(f"{shown.kept}; resume it: zoo finetune --resume {shown.id}")
+
+
+@command(of=runs)
+@click.argument("run")
+@click.option("--to", metavar="URL", help="The server; default: where it was reported.")
+def report(run: str, to: str | None, as_json: bool) -> None:
+    """Report the run RUN to a server.
+
+    As zoo finetune --report does while a run goes on, also of one that has ended, or was cut off:
+    what is there already is not sent again. last is the newest.
+
+    \b
+    Example:
+      zoo runs report last --to https://zoo.lab.org
+    """
+    page = open_zoo().report_run(run, to or "")
+    if as_json:
+        print_json({"page": page})
+    else:
+        click.echo(f"reported to {clean(page)}")
+
+
+def _told(run: Run) -> None:
+    """Who reports it, or to whom."""
+    if run.reporter:
+        heard = f"; last heard {ago(run.heard)}" if run.heard else ""
+        paragraph(f"reported by {run.reporter} since {run.reported}{heard}", "  ")
+    if run.told_to:
+        paragraph(f"reported to {run.told_to}", "  ")
 
 
 def _outcome(result: Mapping[str, Any]) -> None:
@@ -204,6 +240,8 @@ def _saved(run: Run) -> str:
 
 def _result(run: Run) -> str:
     """What it showed, or how it ended without."""
+    if run.status == "silent":
+        return f"last heard {ago(run.heard)}"
     if not run.result:
         return ", ".join(filter(None, (run.status, run.kept)))
     score = SCORE.get(run.recipe.get("task", ""), "")

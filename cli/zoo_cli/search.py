@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from zoo.domain.query import OF_DEVICE
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE
+from zoo.domain.words import some
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.domain.query import Asked
+    from zoo.domain.query import Asked, Filter
     from zoo.registry import Found
 
 __all__ = ["best", "list_arch", "ls", "search"]
@@ -27,8 +30,14 @@ ALL = 1_000_000
 """More names than any folder of refs has."""
 WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged from {}"}
 NONE = "-"
+MEASURE = re.compile(rf"\b(metric\.[^\s<>=!:]+|{OF_DEVICE.pattern}\b)")
+"""The fields of a query that are metrics, without a column of their own."""
 PART = 3
 """Characters of the shortest part of a word that the index finds (docs/search.md)."""
+LOOKED_AT = 20_000
+"""So many results are looked at for what values a field has."""
+NEAR = 4
+"""So many near values are named."""
 NAMED = 8
 """So many names are listed in a line."""
 
@@ -83,6 +92,7 @@ def search(
     Fields: name owner arch tag backbone head license dataset classes parent
             source pulled params macs input num_classes top1 frozen accuracy
             loss updated metric.NAME metric.NAME@DATA (zoo evaluate)
+            ms.cpu ms.cuda images_per_second.cpu … (zoo bench)
     Operators: : for texts (* stands for any characters) and yes or no;
                < <= = >= > for numbers (30M, 50%) and dates (2026-01-31)
 
@@ -140,6 +150,9 @@ def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: boo
         print_json([row.to_json() for row in found])
         return
     _print_found(found, f"{text} {sort or ''} updated arch", without=("here",))
+    kept = zoo.not_finite()
+    if odd := [row.name for row in found if row.manifest in kept]:
+        note(clean(f"with NaN or infinite weights: {some(odd)}"))
     if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
     if not found and not query:
@@ -175,10 +188,24 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
     for each in Query.parse(asked).filters:
         if each.field == "classes" and str(each.value).isdigit():
             note(f"{each} asks for a class of that name, num_classes={each.value} for so many")
+        for value in _near_values(zoo, each):
+            note(clean(f"nothing has {each}; there is {each.field}:{value}"))
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif of_params:
         note("checkpoints with an unknown number of parameters match no filter on params")
+
+
+def _near_values(zoo: Zoo, asked: Filter) -> Sequence[str]:
+    """What a field of texts has that is like what was asked, where nothing has that."""
+    from zoo.domain.query import Query
+
+    known = zoo.workspace.registry.facets(Query(), at_most=LOOKED_AT).counts
+    values, text = sorted(known.get(asked.field, ())), str(asked.value).lower()
+    if asked.field == "pulled" or is_pattern(text) or text in map(str.lower, values):
+        return ()
+    begin = [value for value in values if value.lower().startswith(text)]
+    return (begin or difflib.get_close_matches(text, values))[:NEAR]
 
 
 def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()) -> None:
@@ -189,12 +216,14 @@ def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()
     shown = usual | {
         field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)
     }
+    if re.search(r"\baccuracy\b", asked):
+        shown["accuracy"] = lambda row: _metric(row, "accuracy")
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
-    asked_for = re.findall(r"\bmetric\.([^\s<>=!:]+)", asked)
-    metrics = [name for name in asked_for if name not in shown]
+    asked_for = dict.fromkeys(MEASURE.findall(asked))
+    metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
     table(
-        [*map(str.upper, shown), *(f"metric.{metric}" for metric in metrics)],
+        [*map(str.upper, shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
@@ -225,10 +254,14 @@ def _here(row: Found) -> str:
     return ", ".join(["yes", *same, *others])
 
 
-def _metric(row: Found, name: str) -> str:
+def _metric(row: Found, field: str) -> str:
+    name = field.removeprefix("metric.")
     if name not in row.metrics:
         return NONE
-    return f"{row.metrics[name]:.4f}" + (" (stated)" if name in row.stated else "")
+    value = row.metrics[name]
+    if OF_DEVICE.fullmatch(name):
+        return f"{value:.4g}"
+    return f"{value:.4f}" + (" (stated)" if name in row.stated else "")
 
 
 def _score(row: Found) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo import config
+from zoo.domain.quantity import read_bytes
+from zoo.domain.words import plural
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
@@ -15,10 +19,11 @@ from zoo_cli.serve_webhooks import webhook
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
+    from zoo.workspace import Workspace
 
 __all__ = ["serve"]
 
-HOST, PORT = "127.0.0.1", 8765
+HOST, PORT, CACHE = "127.0.0.1", 8765, "20GB"
 
 
 @group
@@ -36,6 +41,19 @@ HOST, PORT = "127.0.0.1", 8765
     default=1,
     help="Processes that answer; one that dies is started again.",
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="A bucket that several machines serve, such as s3://lab/zoo; ZOO_DB names their database.",
+)
+@click.option(
+    "--cache",
+    metavar="SIZE",
+    default=CACHE,
+    show_default=True,
+    help="With --store: so much of the bucket is kept in this machine's folder.",
+)
+@flag("--try", "tries", help="Who has an account tries images on the pages of models.")
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
     "--log-format",
@@ -50,6 +68,9 @@ def serve(
     port: int,
     public_url: str,
     workers: int,
+    store: str | None,
+    cache: str,
+    tries: bool,
     quiet: bool,
     log_format: Format,
     as_json: bool,
@@ -65,23 +86,31 @@ def serve(
       zoo serve user add ann
       zoo serve access team/secret private
       zoo serve --public-url https://zoo.lab.org --workers 4
+      zoo serve --store s3://lab/zoo --cache 200GB --workers 8
+      zoo serve --try
     """
     if context.invoked_subcommand:
         return
     from zoo.serve import check_installed
 
-    check_installed()
-    from zoo.serve.run import Address, run
+    check_installed(tries=tries)
+    from zoo.serve.run import Address, join, run
+    from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
+    if store:
+        home = context.meta.get("home") or config.home() or "."
+        join(Path(home).resolve(), store, read_bytes(cache))
     workspace = open_zoo(quiet=True).workspace
-    none = not open_accounts().all()
+    seals_of(workspace.store)  # before any worker would fail by it
+    none, has = not open_accounts().all(), _names(workspace)
 
     def told(url: str) -> None:
         if as_json:
             print_json({"url": url})
             return
-        click.echo(f"serving {workspace.root} at {url} (Ctrl-C ends it)")
+        click.echo(f"serving {workspace.store} at {url} (Ctrl-C ends it)")
+        note(has)
         if none:
             note("nobody has an account yet; this makes one, and its first token:")
             note("  zoo serve user add NAME")
@@ -90,10 +119,20 @@ def serve(
 
     address = Address.checked(host, port, public_url)
     if workers == 1:
-        run(workspace, address, told, quiet=quiet, log_format=log_format)
+        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries)
     else:
         workspace.close()
-        run_workers(workspace.root, address, workers, told, quiet=quiet, log_format=log_format)
+        where = workspace.root, address, workers, told
+        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries)
+
+
+def _names(workspace: Workspace) -> str:
+    """How many names there are to serve, and how many only remotes have."""
+    here = {ref for ref, *_ in workspace.registry.refs()}
+    remotes = workspace.remotes.all()
+    listed = {ref for name in remotes for ref in workspace.registry.remote_refs(name)} - here
+    more = f"; {len(listed):,} more only listed, not here yet: zoo pull NAME" if listed else ""
+    return plural(len(here), "name") + more
 
 
 @group

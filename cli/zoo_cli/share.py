@@ -14,7 +14,7 @@ import click
 
 from zoo.domain.reference import is_pattern
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, UnknownName, ZooError
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
 
@@ -46,8 +46,19 @@ __all__ = ["export", "mv", "pull", "push", "tag"]
     help="Move the name even from work that is not known there, or from other classes; zoo log "
     "keeps it.",
 )
+@flag(
+    "--into-hf-cache",
+    help="Have it in the cache of huggingface_hub, too, without fetching it again; with --from "
+    "https://… or hf://….",
+)
 def pull(
-    name: str, remote: str | None, save: str | None, source: str | None, force: bool, as_json: bool
+    name: str,
+    remote: str | None,
+    save: str | None,
+    source: str | None,
+    force: bool,
+    into_hf_cache: bool,
+    as_json: bool,
 ) -> None:
     """Bring a checkpoint here: published weights, or a team's.
 
@@ -67,6 +78,7 @@ def pull(
       zoo pull team/flowers --from lab --as team/flowers:lab
       zoo pull 'team/*' --from lab
       zoo pull team/theirs --from hf://their-org/flowers@v1
+      zoo pull team/flowers --from https://zoo.lab.org --into-hf-cache
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
@@ -76,10 +88,20 @@ def pull(
         raise click.UsageError(says)
     told = []
     for each in zoo.names_like(name, remote=remote) if several else [name]:
-        done = zoo.pull(each, remote=remote, source=source, save=save, force=force)
+        done = zoo.pull(
+            each,
+            remote=remote,
+            source=source,
+            save=save,
+            force=force,
+            into_hf_cache=into_hf_cache,
+        )
         if not as_json:
             lines = moved(done.ref, done.moved_from, done.change)
             result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+            if filled := done.hub_cache:
+                note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
+                note(f"in {filled.folder}")
         if done.copied:
             _tell_of_pull(done.copied, each)
         told.append(done.to_json())
@@ -115,6 +137,7 @@ def _whence(done: Pulled) -> str:
     "--force",
     help="Move the name even if it points at work that is not known here, or at other classes.",
 )
+@click.option("--as", "save", metavar="NAME", help="Push it under another name; not to hf://.")
 @flag("--all-tags", help="Send NAME with all its tags that are here; not to hf://.")
 @flag("--private", help="With hf://: if the repository is made, make it private.")
 @click.option(
@@ -128,6 +151,7 @@ def _whence(done: Pulled) -> str:
 def push(
     names: tuple[str, ...],
     to: str,
+    save: str | None,
     force: bool,
     all_tags: bool,
     private: bool,
@@ -150,6 +174,7 @@ def push(
     Examples:
       zoo push team/flowers --to /mnt/team/zoo
       zoo push team/flowers:v3 --to lab
+      zoo push team/flowers --to lab --as team/flowers:v3
       zoo push team/flowers --all-tags --to lab
       zoo push team/birds 'team/flowers:*' --to lab
       zoo push team/flowers --to hf://my-org/flowers
@@ -158,13 +183,17 @@ def push(
     zoo, smallest = open_zoo(), repack == "max"
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
+    if save and (all_tags or len(names) > 1 or is_pattern(names[0])):
+        raise click.UsageError("--as names one checkpoint: push them one by one")
     if all_tags:
         every: Iterable[Pushed] = chain.from_iterable(
             zoo.push_all_tags(each, to, force=force, smallest=smallest, note=note) for each in names
         )
     else:
         every = (
-            zoo.push(each, to, force=force, smallest=smallest, private=private, note=note)
+            zoo.push(
+                each, to, save=save, force=force, smallest=smallest, private=private, note=note
+            )
             for each in _named(zoo, names, to)
         )
     told = []
@@ -175,6 +204,7 @@ def push(
             _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
         if done.copied:
             _tell_of_damage(done.copied, to)
+            _tell_if_deprecated_here_only(zoo, done, to)
         told.append(done.to_json())
     if as_json:
         several = all_tags or len(names) > 1 or is_pattern(names[0])
@@ -215,6 +245,14 @@ def _moved_there(copied: Copied) -> list[str]:
     if copied.moved_from is None or copied.change is None:
         return []
     return [f"moved there; was {copied.moved_from.short}", *copied.change.lines]
+
+
+def _tell_if_deprecated_here_only(zoo: Zoo, done: Pushed, to: str) -> None:
+    with suppress(ZooError):  # it may have another name here
+        said = zoo.entry(str(done.ref)).deprecated
+        if said and done.copied and not done.copied.deprecated:
+            note(f"{done.ref} is deprecated here: {said}")
+            note(f"{to} is not told: zoo deprecate {done.ref} {quote(said)} --at {quote(to)}")
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:

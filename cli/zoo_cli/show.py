@@ -24,6 +24,7 @@ __all__ = ["log", "show", "tree"]
 
 SAID = {
     "terms.unknown": "no license known of",
+    "terms.not_here": "license not here of",
     "unproven": "not proven",
     "not_finite": "warning",
     "provenance.author": "trained by",
@@ -38,11 +39,11 @@ CLASSES = 60
 SCORES = " ".join(f"metrics.{score}" for score in SCORE.values())
 FIRST = f"""
     name {SCORES} metrics.top1 metrics.top5 metrics.top1_size published.top1 published.top5
-    published.top1_size evaluations params metrics.macs published.macs input_size
+    published.top1_size evaluations benches params metrics.macs published.macs input_size
     preprocessing.input_size num_classes head.num_classes classes architecture
     backbone.architecture custom_config adapter tag head.kind
     provenance.note provenance.author
-    license terms.limits terms.warning terms.unknown datasets provenance.dataset
+    license terms.limits terms.warning terms.unknown terms.not_here datasets provenance.dataset
     provenance.metrics calibration recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning deprecated not_finite unknown unproven pull
     facts.results kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated
@@ -160,6 +161,15 @@ def evaluated(found: Json) -> str:
     return f"{figures} on {images} of {found['data']}{part}, {found['at'][:10]}"
 
 
+def benched(found: Json) -> str:
+    """What `zoo bench` measured, in a line."""
+    best = max(found["batches"], key=lambda each: each["images_per_second"])
+    alone = [f"{each['ms']:.4g} ms" for each in found["batches"] if each["batch"] == 1]
+    rate = f"{best['images_per_second']:.4g} images/s at {best['batch']}"
+    how = f"{found['device']} ({found['model']}, {found['precision']})"
+    return f"{', '.join([*alone, rate])} on {how}, {found['at'][:10]}"
+
+
 def _how(relation: str) -> str:
     from zoo.domain import manifest
 
@@ -169,6 +179,7 @@ def _how(relation: str) -> str:
 
 EACH: dict[str, Callable[[Json], str]] = {
     "at_remotes": at_remote,
+    "benches": benched,
     "evaluations": evaluated,
     "limits": lambda each: f"{each['limit']}: {each['license']}, from {each['from']}",
     "locations": lambda each: f"{each['source']}: {each['locator']}",

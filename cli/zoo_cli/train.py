@@ -19,6 +19,7 @@ from zoo_cli.command import (
     note_option,
     open_zoo,
     quiet_option,
+    tell_if_deprecated,
 )
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune", "rerun"]
 
-HOW = ("device", "save_every", "log", "launch")
+HOW = ("device", "save_every", "log", "launch", "report")
 """Options that a run which is resumed takes anew."""
 INSTEAD = ("find_lr", "dry_run")
 """What is done instead of training."""
@@ -59,6 +60,13 @@ log_option = click.option(
     metavar="TRACKER",
     help="Send the curves to wandb, mlflow, aim or a tracker of a plugin, too; repeat it for "
     "several. TensorBoard is used where it is installed.",
+)
+report_option = click.option(
+    "--report",
+    metavar="URL",
+    callback=lambda _, __, url: url or "",
+    help="Report the run to this server (zoo serve) while it goes on, for its pages; training "
+    "never waits for that, and what did not come is sent later. It needs zoo login URL.",
 )
 
 
@@ -108,6 +116,7 @@ FIRST = (
 @note_option
 @launch_option
 @log_option
+@report_option
 @quiet_option
 def finetune(
     base: str | None, resume: str | None, quiet: bool, as_json: bool, **options: Any
@@ -131,6 +140,7 @@ def finetune(
       zoo finetune team/base --recipe flowers.toml --epochs 20 --save team/flowers
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune team/base --data flowers/ --folds 5 --save team/flowers
+      zoo finetune team/base --data flowers/ --save team/flowers --report https://zoo.lab.org
       zoo finetune --resume last
     """
     zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}
@@ -138,7 +148,7 @@ def finetune(
         if any(map(_is_given, ("base", *options))):
             raise click.UsageError(
                 "--resume takes the options of the run: only --device, --save-every, --log, "
-                "--quiet and --launch can be changed."
+                "--report, --quiet and --launch can be changed."
             )
         _resume(zoo, resume, how, as_json)
     elif base is None:
@@ -157,7 +167,9 @@ def _resume(zoo: Zoo, run: str, how: dict[str, Any], as_json: bool) -> None:
     _print(zoo.resume(run, **{**how, "device": _given("device")}), as_json)
 
 
-def _tell_of_owner(zoo: Zoo, save: str) -> None:
+def _tell_of_names(zoo: Zoo, base: str, save: str) -> None:
+    if not config.rank():
+        tell_if_deprecated(zoo, base)
     owner = save.partition("/")[0]
     if owner in zoo.sources():
         note(f"{owner}/ is where published names stand; another one, as team/, tells yours apart")
@@ -172,7 +184,7 @@ def _begin(
     device, launch = how["device"], how["launch"]
     if save is None and not only:
         raise click.UsageError("Missing option '--save'.")
-    _tell_of_owner(zoo, save or "")
+    _tell_of_names(zoo, base, save or "")
     if len(several) > 1:
         raise click.UsageError("--seeds and --folds are two ways of training several times.")
     if several and not only:
@@ -209,6 +221,7 @@ def _begin(
 @note_option
 @launch_option
 @log_option
+@report_option
 @quiet_option
 def rerun(
     name: str,
@@ -218,6 +231,7 @@ def rerun(
     device: str,
     launch: str | None,
     log: tuple[str, ...],
+    report: str,
     force: bool,
     note: str,
     quiet: bool,
@@ -237,7 +251,15 @@ def rerun(
         zoo.show(name)  # a name with a slip is refused before processes start
         launch_processes(launch, device)
     done = zoo.rerun(
-        name, save, data=data, root=root, device=device, log=log, force=force, note=note
+        name,
+        save,
+        data=data,
+        root=root,
+        device=device,
+        log=log,
+        force=force,
+        note=note,
+        report=report,
     )
     _print(done, as_json)
 

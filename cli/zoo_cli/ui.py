@@ -22,8 +22,8 @@ PAGE = '<!doctype html><meta http-equiv="refresh" content="0;url={link}"><a href
 def ui(port: int, no_browser: bool, as_json: bool) -> None:
     """Open this zoo's pages in a browser, until Ctrl-C.
 
-    They show models, layers, lineage, differences and runs, and change nothing. Only this machine
-    reaches them, and only the browser that opens the link, which works once.
+    They show models, layers, lineage, differences and runs, try images, and change nothing. Only
+    this machine reaches them, and only the browser that opens the link, which works once.
 
     \b
     Examples:

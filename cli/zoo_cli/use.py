@@ -23,6 +23,7 @@ from zoo_cli.command import (
     open_zoo,
     quiet_option,
     shared_device_option,
+    tell_if_deprecated,
     tta_option,
 )
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
@@ -56,6 +57,8 @@ NO_HEAD = (
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
 @flag("--resume", help="Go on with a table that was cut off, if one was.")
+@click.option("--explain", type=PATH, help="A .png to write, too: what of an image speaks for it.")
+@click.option("--class", "output", metavar="CLASS", help="Explain this one, not the likeliest.")
 @click.option(
     "--abstain-at",
     type=float,
@@ -75,12 +78,14 @@ NO_HEAD = (
     help="Processes that decode images  [default: as many as there are cores]",
 )
 @shared_device_option
-@flag("--force", help="Replace the table if it exists, or begin anew what was cut off.")
+@flag("--force", help="Replace the file if it exists, or begin anew what was cut off.")
 @quiet_option
 def predict(
     name: str,
     images: tuple[Path, ...],
     out: Path | None,
+    explain: Path | None,
+    output: str | None,
     no_calibration: bool,
     quiet: bool,
     as_json: bool,
@@ -100,6 +105,9 @@ def predict(
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
 
+    With --explain, one image is also drawn as the network sees it, gray, and over it how much each
+    place speaks for the class, from violet to yellow (Grad-CAM).
+
     A fine-tune keeps what its validation images tell of its answers: its probabilities are
     calibrated by that, and images that are unlike its training images are marked, with how many
     times as far they are as 95 % of the validation images stay within.
@@ -111,25 +119,21 @@ def predict(
       zoo predict team/flowers photos/ --out predictions.csv
       zoo predict team/flowers photos/ --out predictions.csv --resume
       zoo predict team/flowers photos/ --out predictions.parquet --device all --batch-size 256
+      zoo predict team/flowers photo.jpg --explain why.png --class rose
       zoo predict team/flowers photos/ --abstain-at 0.99
       zoo predict team/flowers photos/ --tta flip
     """
+    _check_asked(images, out, explain, output)
     of_tables = {each: options.pop(each) for each in OF_TABLES}
+    zoo, bad = open_zoo(quiet=quiet), list[InvalidImage]()
+    tell_if_deprecated(zoo, name)
     options["calibration"] = not no_calibration
     if out is not None:
-        zoo = open_zoo(quiet=quiet)
         written = zoo.write_predictions(name, images, out, **of_tables, **options)
         if written.images > written.unreadable:
             _tell_trust(zoo, name, **options)
         _tell_written(written, as_json=as_json)
         return
-    context = click.get_current_context()
-    for each in (*OF_TABLES, "quiet"):
-        if context.get_parameter_source(each) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"--{each.replace('_', '-')} is for a table: it goes with --out."
-            )
-    zoo, bad = open_zoo(), list[InvalidImage]()
     predictions = _told(zoo, name, zoo.predictions(name, images, bad=bad, **options), **options)
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
@@ -137,6 +141,28 @@ def predict(
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
+    if explain:
+        max_pixels = options["max_pixels"]
+        found = zoo.explain(name, images[0], output or "", max_pixels=max_pixels)
+        found.write(explain, force=of_tables["force"])
+        note(f"{clean(explain)} shows what speaks for {found.output}, at {found.unit}")
+
+
+def _check_asked(
+    images: Sequence[Path], out: Path | None, explain: Path | None, output: str | None
+) -> None:
+    context = click.get_current_context()
+    for each in (*OF_TABLES, "quiet") if out is None else ():
+        given = context.get_parameter_source(each) is ParameterSource.COMMANDLINE
+        if given and each == "force" and explain is None:
+            raise click.UsageError("--force replaces a file: it goes with --out or --explain.")
+        if given and each != "force":
+            option = f"--{each.replace('_', '-')}"
+            raise click.UsageError(f"{option} is for a table: it goes with --out.")
+    if output and explain is None:
+        raise click.UsageError("--class says what is explained: it goes with --explain.")
+    if explain and (out or len(images) > 1 or images[0].is_dir()):
+        raise click.UsageError("--explain goes with one image, and without --out.")
 
 
 def _tell_written(written: Written, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from zoo.errors import Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.device import enter
 from zoo_http.errors import on_the_way
+from zoo_http.reports import HttpReports
 from zoo_http.session import AT_ONCE, Session
 
 __all__ = ["HttpBackend"]
@@ -52,7 +53,8 @@ class _Newest(msgspec.Struct):
 
 
 class HttpBackend:
-    """The store behind a server. Implements `zoo.contracts.Backend`, `Many` and `Served`.
+    """The store behind a server. Implements `zoo.contracts.Backend`, `Many`, `Served`,
+    `Entered` and `Listening`.
 
     Attributes:
         at_once: Requests that it serves well at a time.
@@ -92,6 +94,11 @@ class HttpBackend:
     def enter(cls, location: str, wants: str, told: Callable[[str, str], None]) -> str:
         """See `zoo.contracts.Entered.enter`."""
         return enter(ServerUrl.parse(location), wants, told)
+
+    @classmethod
+    def reports(cls, location: str) -> HttpReports:
+        """See `zoo.contracts.Listening.reports`."""
+        return HttpReports.of(location)
 
     def __str__(self) -> str:
         return str(self._session.url)

@@ -35,19 +35,20 @@ class Session:
     not followed.
     """
 
-    def __init__(self, url: ServerUrl, token: str | None) -> None:
-        self.url, self._token = url, token
+    def __init__(self, url: ServerUrl, token: str | None, keeping: float = KEEPING_SECONDS) -> None:
+        self.url, self._token, self._keeping = url, token, keeping
         self._pool = PoolManager(maxsize=KEPT, retries=False)
 
     @classmethod
-    def of(cls, location: str) -> Session:
-        """To the server at a location, with the token that is kept for it.
+    def of(cls, location: str, keeping: float = KEEPING_SECONDS) -> Session:
+        """To the server at a location, with the token that is kept for it; it may take so many
+        seconds to keep what it is sent.
 
         Raises:
             InvalidOption: It is no URL of a server.
         """
         url = ServerUrl.parse(location)
-        return cls(url, token_for(url))
+        return cls(url, token_for(url), keeping)
 
     def ask(
         self,
@@ -80,7 +81,7 @@ class Session:
         sent = {"Accept-Encoding": "identity", "User-Agent": "zoo", **(headers or {})}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
-        read = READ_SECONDS if body is None else KEEPING_SECONDS
+        read = READ_SECONDS if body is None else self._keeping
         with on_the_way(self.url):
             answer = self._pool.request(
                 method,
@@ -124,6 +125,10 @@ class Session:
             answer = self.open("GET", path)
         else:
             answer = self.open("POST", path, body=msgspec.json.encode(said), headers=JSON)
+        return self.decoded(answer, kind, most)
+
+    def decoded(self, answer: BaseHTTPResponse, kind: type[T], most: int = ANSWER_BYTES) -> T:
+        """What an answer says in JSON; raises as `read`."""
         try:
             return msgspec.json.decode(self._whole(answer, most), type=kind)
         except (msgspec.MsgspecError, RecursionError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import PROCESSOR, Config
 from zoo.domain.plain import Json
@@ -18,6 +21,7 @@ SHORTER_SIDE = (
     "Bit",
     "EfficientFormer",
     "LeViT",
+    "Levit",
     "MobileViT",
     "PoolFormer",
     "Pvt",
@@ -25,6 +29,7 @@ SHORTER_SIDE = (
 """Whose ``size``, where it is one number, is that of the shorter side; else both have it."""
 CONVNEXT_CROP, CONVNEXT_WHOLE = 224 / 256, 384
 """ConvNeXt's processor crops by itself, but not images of this size or larger."""
+LEVIT_ENLARGES, POOLFORMER_CROP = 256 / 224, 0.9
 LEVELS, RGB = 255, 3
 
 
@@ -68,10 +73,11 @@ def _geometry(processor: Config) -> tuple[tuple[int, int], float, str]:
         raise Unsupported(
             f"{PROCESSOR} has a 'size' of {', '.join(map(str, size))!s:.80}, which zoo does not do"
         )
+    edge = _enlarged(kind, edge, processor)
     crop = processor.get("crop_size") if processor.get("do_center_crop", True) else None
     if crop is not None:
         out = crop if isinstance(crop, dict) else _square(crop)
-        share = int(out["height"]) / int(edge or size["height"])
+        share = _share(int(out["height"]), int(edge or size["height"]))
     else:
         out, share = _square(edge) if edge else size, float(processor.get("crop_pct") or 1)
         if kind.startswith("ConvNext") and edge:
@@ -79,6 +85,21 @@ def _geometry(processor: Config) -> tuple[tuple[int, int], float, str]:
             share = 1.0 if whole else float(processor.get("crop_pct") or CONVNEXT_CROP)
             edge = None if whole else edge
     return (int(out["height"]), int(out["width"])), share, "center" if edge else "squash"
+
+
+def _share(crop: int, side: int) -> float:
+    """``crop / side``, by which ``crop`` is divided again, and rounded down to ``side``."""
+    share = crop / side
+    return share if int(crop / share) == side else math.nextafter(share, 0)
+
+
+def _enlarged(kind: str, edge: Any, processor: Config) -> Any:
+    """The shorter side as processors resize it that enlarge the ``size`` which they are given."""
+    if edge and kind.startswith(("LeViT", "Levit")):
+        return int(LEVIT_ENLARGES * edge)
+    if edge and kind.startswith("PoolFormer") and processor.get("crop_pct", POOLFORMER_CROP):
+        return int(edge / processor.get("crop_pct", POOLFORMER_CROP))
+    return edge
 
 
 def _kind(processor: Config) -> str:
@@ -96,6 +117,8 @@ def _colors(processor: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
     states = "image_mean" in processor and not _kind(processor).startswith("MobileViT")
     if processor.get("do_normalize", states):
         mean, std = (tuple(map(float, processor[name])) for name in ("image_mean", "image_std"))
+    if _kind(processor).startswith("EfficientNet") and processor.get("include_top", True):
+        std = tuple(each * each for each in std)  # it divides twice
     factor = 1.0
     if processor.get("do_rescale", True):
         factor = float(processor.get("rescale_factor", 1 / LEVELS))

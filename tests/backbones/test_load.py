@@ -231,7 +231,7 @@ def test_preprocessing_equals_the_transform_of_timm(name: str, astronaut: Image.
         module = backbone.build(architecture, BuildOptions(tag=tag))
         published = timm.create_model(name)
     expected = create_transform(**resolve_model_data_config(published), is_training=False)
-    found = inference_transform(backbone.preprocessing(module))
+    found = inference_transform(backbone.preprocessing(module), "timm")
     for image in (astronaut, astronaut.crop((0, 0, 333, 200))):
         assert torch.equal(found(image), expected(image))
 

@@ -48,7 +48,9 @@ def test_real_weights_on_a_real_image() -> None:
         plugin,
         name="lite0",
     )
-    image = inference_transform(plugin.preprocessing(whole))(Image.fromarray(data.astronaut()))
+    image = inference_transform(plugin.preprocessing(whole), "timm")(
+        Image.fromarray(data.astronaut())
+    )
     _, module = truncated(whole, "tf_efficientnet_lite0", "blocks.4")
     with torch.no_grad():
         features = whole.bn1(whole.conv_stem(image.unsqueeze(0)))  # type: ignore[operator]

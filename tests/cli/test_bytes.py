@@ -509,6 +509,7 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
         "x.safetensors: NaN or infinite values in head.bias, head.weight\n",
     )
     assert typed(*line, "--json").json["nan_tensors"] == ["head.bias", "head.weight"]
+    assert typed("ls").err == "with NaN or infinite weights: team/x\n"
     done = typed("verify")
     assert (done.code, done.err) == (0, "")
     assert "unfit    team/x: NaN or infinite values in head.bias, head.weight\n" in done.out

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
+from zoo import open as open_zoo
 from zoo.domain.words import plural
 from zoo.finetune import conclude, evaluation
 from zoo.finetune.results.report import Measured
@@ -99,7 +100,8 @@ def test_of_what_it_was_trained_on_its_own_test_images_count(run: Run, few: Path
     assert said["metrics"] == pytest.approx(recorded, abs=1e-6)
     assert said["remarks"] == []
     whole = run("evaluate", A, few, "--split", "all").done().out
-    assert "NOTE: team/a was trained on 30 of the 36 images, or chosen by them" in whole
+    first = whole.splitlines()[1]  # before any figure
+    assert first.strip().startswith("NOTE: team/a was trained on 30 of the 36 images, or chosen by")
 
 
 @pytest.mark.long
@@ -335,6 +337,32 @@ def mask(text: str) -> list[str]:
     """Its lines, whatever the figures, and how wide columns are."""
     bare = re.sub(r"[0-9a-f]{12}|\d+(\.\d+)?( \(\d\.\d+[- to]+\d\.\d+\))?", "0", text)
     return [re.sub(r" +", " ", line) for line in bare.splitlines()]
+
+
+def test_what_speaks_for_a_class_is_drawn(run: Run, home: Path, few: Path) -> None:
+    image = min(few.glob("*/*.png"))
+    done = run("predict", A, image, "--explain", "why.png").done()
+    (likeliest,) = run("predict", A, image, "--top", 1, "--json").json[0]["classes"]
+    assert f"why.png shows what speaks for {likeliest}, at " in done.err
+    with Image.open(home / "why.png") as drawn, open_zoo() as opened:
+        other = next(name for name in opened.predict(A, image)[0].outputs if name != likeliest)
+        shown = opened.explain(A, str(image))
+        assert shown.output == likeliest
+        assert drawn.tobytes() == shown.draw().tobytes()
+        assert opened.explain(A, str(image), other).output == other
+    explained = ("predict", A, image, "--explain")
+    run(*explained, "why.png").refused("why.png exists; --force replaces it")
+    run(*explained, "why.png", "--class", other, "--force").done()
+    run(*explained, "why.jpg").refused("why.jpg is not called .png")
+    run(*explained, "no/why.png").refused("no/why.png: there is no folder no")
+    run(*explained, "n.png", "--class", "nonsense").refused("unknown class 'nonsense'")
+    several, alone = (
+        run("predict", A, few, "--explain", "n.png"),
+        run("predict", A, image, "--class", 0),
+    )
+    assert "--explain goes with one image" in several.err
+    assert "it goes with --explain" in alone.err
+    assert not (home / "n.png").exists()
 
 
 def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:

@@ -58,6 +58,13 @@ def test_filters(run: Run, query: str, expected: list[str]) -> None:
     assert names(run, *query.split()) == expected  # the shell may split it, too
 
 
+def test_a_value_that_nothing_has_is_answered_with_near_ones(run: Run) -> None:
+    for asked in ("license:apache", "license:apache2.0"):
+        said = run("search", asked)
+        assert f"nothing has {asked}; there is license:apache-2.0\n" in said.err
+    assert "there is" not in run("search", "license:apache-2.0", "no-such-word").err
+
+
 def test_a_unit_may_stand_apart(run: Run) -> None:
     for written in ("params<4 M", "params<4 m license:apache-2.0"):
         assert names(run, written, "--pulled") == names(run, written.replace(" m", "m").replace(

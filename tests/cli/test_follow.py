@@ -22,6 +22,7 @@ def test_clone_search_and_pull(run: Any, team: Path, tmp_path: Path) -> None:
     assert made.code == 0
     assert f"created a zoo in {theirs}" in made.out
     assert "origin: 1 name, 1 new checkpoint" in made.out
+    assert made.err.endswith("not here yet: zoo pull NAME, or zoo pull '*' --from origin\n")
     assert f"there is a zoo already in {theirs}" in run("clone", team, theirs).done().out
     (row,) = run("search", "digits", "--json", "--home", theirs).json
     assert (row["kind"], row["remotes"], row["pulled"]) == ("remote", ["origin"], False)

@@ -19,6 +19,7 @@ from PIL import Image
 
 import zoo
 from zoo.exchange.layouts import read_layouts
+from zoo.finetune.dataset.augment import training_transform
 from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
 
@@ -377,6 +378,20 @@ def test_every_published_network_is_told_by_its_configuration(name: str) -> None
     assert found.architecture == name
     assert found.surgery.arguments == ()
     assert found.surgery.image_size is None
+
+
+def test_a_crop_with_an_odd_margin_is_transformers(empty: Run, tmp_path: Path) -> None:
+    model, config = small_config("convnext-tiny-224")
+    saved(model, tmp_path / "saved", config)
+    processor: Any = transformers.ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.9)
+    processor.save_pretrained(tmp_path / "saved")
+    assert empty("import", tmp_path / "saved", "--as", "x/a").code == 0
+    image = Image.effect_noise((90, 71), 60).resize((600, 520)).convert("RGB")
+    theirs = processor(image, return_tensors="pt")["pixel_values"][0]
+    found = card(ours("x/a"))
+    how = found.manifest.preprocessing, found.manifest.backbone.plugin
+    for prepared in (found.preprocess(image), training_transform(*how).apply(image)):
+        assert (prepared - theirs).abs().max() < 0.05
 
 
 PROCESSORS = ("ViTImageProcessor", "DeiTImageProcessor", "ConvNextImageProcessor",

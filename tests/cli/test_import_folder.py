@@ -525,6 +525,7 @@ def test_a_plan_says_what_the_import_does(at_runs: Run) -> None:
     assert at_runs(*ALL, "--dry-run", "--force").err.count(says) == 0  # it is here
     nan = ("import", "runs/nan.pth", "--as", "t/nan")
     assert says.partition(": ")[2] in at_runs(*nan, "--dry-run").out
+    assert "with NaN or infinite weights: team/nan\n" in at_runs("ls").err
     assert "warning" in at_runs("show", "team/nan").out
     assert says.partition(": ")[2] in at_runs("show", "team/nan").out
     assert ">99.9% of the file's weights match" in at_runs("identify", "runs/odd.pth").out

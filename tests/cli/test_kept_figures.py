@@ -15,7 +15,7 @@ from registry.databases import execute
 from safetensors.torch import load_file, save_file
 
 from zoo.store.disk import Disk
-from zoo.store.evaluations import unread_evaluations
+from zoo.store.side_files import EVALUATIONS
 
 A, B = PROBES
 
@@ -151,7 +151,7 @@ def test_damage_is_told_and_costs_nothing_else(run: Run, home: Path, garden: Pat
         assert bad != good
         file.chmod(0o644)
         file.write_text(bad)
-        assert len([*unread_evaluations(Disk(home))]) == 1, bad[:200]
+        assert len([*EVALUATIONS.unread(Disk(home))]) == 1, bad[:200]
     said = run("verify")
     assert said.code == 1
     place = f"evaluations/{file.parent.name}/{file.name}"
@@ -169,7 +169,7 @@ def test_an_older_index_is_opened(run: Run, home: Path, garden: Path) -> None:
         "ALTER TABLE checkpoint DROP COLUMN stated; ALTER TABLE item DROP COLUMN stated;"
         "ALTER TABLE checkpoint DROP COLUMN note; ALTER TABLE item DROP COLUMN note;"
         "ALTER TABLE remote_ref DROP COLUMN note; ALTER TABLE remote_ref DROP COLUMN author;"
-        "DROP TABLE evaluation; UPDATE alembic_version SET version_num = '0013';",
+        "DROP TABLE bench; DROP TABLE evaluation; UPDATE alembic_version SET version_num = '0013';",
     )
     run("evaluate", A, garden).done()
     assert run("best", "--dataset", "garden", "--json").done().json["name"] == A

@@ -339,7 +339,9 @@ def test_remotes_that_are_not_there(fails: Run, files: Path, home: Path) -> None
 
 def test_push_of_a_digest(fails: Run, prepared: Any, files: Path) -> None:
     digest = prepared.finetune["manifest"]
-    fails("push", digest, "--to", files / "new", says=("needs a name", f"zoo tag {digest} NAME"))
+    fails(
+        "push", digest, "--to", files / "new", says=("needs a name", f"zoo push {digest} --as NAME")
+    )
 
 
 def test_names_of_remotes(fails: Run, run: Run, files: Path) -> None:

@@ -156,7 +156,11 @@ def test_one_process_writes_a_table(small: Run, photos: Path) -> None:
 
 
 def test_what_is_of_tables_needs_one(small: Run, photos: Path) -> None:
-    for option in ("--resume", "--force", ("--workers", 1), ("--batch-size", 32), "--quiet"):
+    assert (
+        "--force replaces a file: it goes with --out or"
+        in small("predict", NET, photos, "--force").err
+    )
+    for option in ("--resume", ("--workers", 1), ("--batch-size", 32), "--quiet"):
         words = option if isinstance(option, tuple) else (option,)
         said = small("predict", NET, photos, *words)
         assert said.code == 2

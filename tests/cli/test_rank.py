@@ -22,6 +22,7 @@ from fakes.hub_zoo import weights
 from fakes.measured import MEASURED
 from fakes.prepared import NET, Run
 from fakes.ranked import BLIND, OTHER, add_networks
+from PIL import Image
 from safetensors.torch import load, save
 
 from zoo.advice import held_out, layers
@@ -248,7 +249,7 @@ def test_fine_tunes_on_other_data_are_history_and_on_this_data_no_candidates(
     assert values["team/blind-tuned"] == values[BLIND] == pytest.approx(-0.25)
 
 
-def test_of_the_same_weights_one_is_measured(
+def test_of_the_same_backbone_one_is_measured(
     three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three("tag", NET, "team/same").done()
@@ -261,10 +262,40 @@ def test_of_the_same_weights_one_is_measured(
     ranking = three("rank", data, *RANK, "--json").done().json
     assert sorted(who) == sorted([NET, OTHER, BLIND, "team/other-input"])
     found = by_name(ranking)["team/same"]
-    assert (found["state"], found["why"]) == ("same weights", f"{NET} stands for it")
+    assert (found["state"], found["why"]) == ("same backbone", f"{NET} stands for it")
     assert not found["finalist"]
     assert by_name(ranking)["team/sized"]["why"] == f"{NET} stands for it"
-    assert "same weights" in three("rank", data, *RANK).done().out
+    assert found["same_backbone"] == [NET]
+    assert by_name(ranking)[NET]["same_backbone"] == ["team/same", "team/sized"]
+    said = three("rank", data, *RANK).done()
+    assert f"The same backbone as {NET}: team/same, team/sized\n" in said.out
+    assert "NOT MEASURED" not in said.out
+    assert said.err.startswith("at most 30m; --budget 5m for less\n")
+    assert "at most" not in three("rank", data, *RANK, "--budget", 0).done().err
+
+
+def test_a_base_stands_for_the_heads_that_were_trained_on_it(
+    three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_scenes(tmp_path / "elsewhere", 4)
+    for path in sorted((tmp_path / "elsewhere").glob("*/*")):
+        Image.open(path).rotate(180).save(path)
+    three("mv", NET, "zz/base").done()  # newer than what is trained on it, by its name
+    probe = ("--strategy", "probe", "--image-size", 32, "--device", "cpu")
+    three("finetune", "zz/base", *probe, "--data", tmp_path / "elsewhere",
+          "--save", "ml/one").done()  # fmt: skip
+    three("finetune", "zz/base", *probe, "--data", data, "--save", "ml/knows").done()
+    three("mv", "zz/base", "zz/newest").done()
+    who = judged(monkeypatch)
+    ranking = three("rank", data, *RANK, "--json").done().json
+    assert sorted(who) == sorted(["zz/newest", OTHER, BLIND])
+    found = by_name(ranking)
+    assert found["ml/one"]["state"] == "same backbone"
+    assert found["ml/knows"]["state"] == "knows the labels"
+    assert found["zz/newest"]["same_backbone"] == ["ml/one"]
+    # What knows the labels stands for nothing.
+    alone = by_name(three("rank", data, *RANK, "--json", "--among", "ml").done().json)
+    assert alone["ml/one"]["state"] == "measured"
 
 
 @pytest.mark.long

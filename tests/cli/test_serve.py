@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -248,3 +249,19 @@ def test_from_nothing_to_a_network_in_four_commands(small: Run, tmp_path: Path) 
     assert made.stdout.strip() not in log
     assert "GET /team/flowers/resolve/" in log
     assert server.returncode == 0
+
+
+def test_it_says_what_is_only_listed(
+    toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: object, __: object, told: Callable[[str], None], **___: object) -> None:
+        told("http://here")
+
+    monkeypatch.setattr("zoo.serve.run.run", run)
+    there = ("--home", tmp_path / "there")
+    toy("push", "team/base", "--to", tmp_path / "lab").done()
+    toy("push", "team/digits", "--to", tmp_path / "lab").done()
+    toy("clone", tmp_path / "lab", tmp_path / "there").done()
+    toy("pull", "team/base", *there).done()
+    said = toy("serve", *there).done().err
+    assert said.startswith("1 name; 1 more only listed, not here yet: zoo pull NAME\n")

@@ -36,13 +36,18 @@ def test_a_sound_zoo(run: Any, home: Path) -> None:
 def test_damage_is_named_with_who_needs_it_and_healed(run: Any, home: Path, tmp_path: Path) -> None:
     team = tmp_path / "team"
     run("push", TUNED, "--to", team)
+    run("tag", TUNED, "team/twice")
+    run("mv", "team/twice", "team/moved")
+    run("delete", "team/moved", "--yes")
     (damaged,) = (home / "manifests").rglob(run("show", TUNED, "--json").json["manifest"][7:] + "*")
     harm(damaged)
     done = run("verify")
     assert done.code == 1
     assert damaged.stem in done.out
-    assert f"needed by {TUNED}" in done.out
+    assert f"needed by {TUNED}\n" in done.out
     assert "--repair" in done.err
+    assert "needed by team/twice (renamed to team/moved)\n" in done.out
+    assert "needed by team/moved (deleted)\n" in done.out
     healed = run("verify", "--repair", "--from", team)
     assert (healed.code, "repaired" in healed.out) == (0, True)
     assert run("verify").code == 0

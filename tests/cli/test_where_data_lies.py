@@ -35,8 +35,11 @@ def test_a_push_tells_the_folders_name_only(
     there = tmp_path / "there"
     small("init", "--home", there).done()
     small("--home", there, "pull", "a/b", "--from", tmp_path / "team").done()
-    small("--home", there, "pull", NET, "--from", tmp_path / "team")
     rerun = ("--home", there, "rerun", "a/b", "--save", "a/c")
+    small(*rerun, "--data", few).refused(
+        "which a/b derives from, is not in this zoo", f"zoo pull {NET} --from {tmp_path / 'team'}"
+    )
+    small("--home", there, "pull", NET, "--from", tmp_path / "team")
     small(*rerun).refused("no run of this zoo made a/b", "('scans')", "zoo rerun a/b --data FOLDER")
 
 

@@ -337,6 +337,16 @@ def test_show_says_whose_license_is_unknown(toy: Run) -> None:
     assert "terms." not in said.out
 
 
+def test_show_says_whose_license_is_not_here(toy: Run, tmp_path: Path) -> None:
+    toy("push", TUNED, "--to", tmp_path / "team").done()
+    there = ("--home", tmp_path / "there")
+    toy("clone", tmp_path / "team", tmp_path / "there").done()
+    toy("pull", TUNED, *there).done()
+    said = re.sub(" +", " ", toy("show", TUNED, *there).done().out)
+    assert f"no license known of: {TUNED}\n" in said
+    assert "license not here of: team/base\n" in said
+
+
 def test_a_loaded_network_says_what_it_is_in_a_line(run: Run, home: Path) -> None:
     with zoo.open(home) as opened:
         shown = repr(opened.load(TUNED).zoo)

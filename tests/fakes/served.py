@@ -131,9 +131,9 @@ class Served:
 
 
 @contextmanager
-def serving(root: Path, public_url: str = "") -> Iterator[Served]:
-    """Serve the zoo in ``root`` at a free port."""
-    server = Server(Workspace(root), Address.checked("127.0.0.1", 0, public_url))
+def serving(root: Path, public_url: str = "", *, tries: Path | None = None) -> Iterator[Served]:
+    """Serve the zoo in ``root`` at a free port; with ``tries``, a folder, it tries images."""
+    server = Server(Workspace(root), Address.checked("127.0.0.1", 0, public_url), tries=tries)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():

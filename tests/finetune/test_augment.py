@@ -30,7 +30,7 @@ def image() -> Image.Image:
 @pytest.mark.long
 def test_no_draw_fails(image: Image.Image) -> None:
     """One image in some hundreds is posterized at the highest magnitude."""
-    apply = training_transform(PREPROCESSING, "heavy").apply
+    apply = training_transform(PREPROCESSING, "timm", "heavy").apply
     for number in range(1000):
         with seeded(0, number):
             assert apply(image).isfinite().all()
@@ -39,7 +39,7 @@ def test_no_draw_fails(image: Image.Image) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_network_of_one_channel_is_given_grey_images(image: Image.Image, level: str) -> None:
     how = replace(PREPROCESSING, input_size=(1, 24, 24), mean=(0.5,), std=(0.25,))
-    transform = training_transform(how, level)
+    transform = training_transform(how, "timm", level)
     for number in range(100 if transform.random else 1):
         with seeded(0, number):
             made = transform.apply(image)
@@ -51,7 +51,7 @@ def test_the_highest_magnitude_is_drawn_by_every_operation(
     image: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "gauss", lambda mean, _: mean + 5)
-    apply = training_transform(PREPROCESSING, "heavy").apply
+    apply = training_transform(PREPROCESSING, "timm", "heavy").apply
     found = []
     for number in range(300):
         with seeded(1, number):

@@ -215,6 +215,7 @@ def test_one_class_none_and_no_folder(shapes: Path, tmp_path: Path) -> None:
     (shapes / "10").mkdir()
     assert problems(shapes) == ("no images",)
     assert problems(tmp_path / "nowhere") == ("no such folder, table or named dataset",)
+    assert problems(tmp_path / "nowhere.csv") == ("no such file",)
     (tmp_path / "file").write_text("")
     assert "is a file, but no table" in problems(tmp_path / "file")[0]
 

@@ -241,7 +241,8 @@ def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
         (1, "light", seen[1]),
         (0, "none", rows(plain.views[0], list(plain.rows))),
     ):
-        transform = training_transform(prepared.network.planned.preprocessing, level)
+        planned = prepared.network.planned
+        transform = training_transform(planned.preprocessing, planned.backbone.plugin, level)
         batches = Batches(dataset, dataset.train, transform, size, seed=prepared.recipe.seed)
         images = torch.stack([batches.image(index, epoch) for index in everything])
         (expected,), _ = entry.record(images)

@@ -55,6 +55,8 @@ def test_the_best_on_a_dataset(zoo: Workspace) -> None:
     add(zoo, "team/twin", 8, "/data/digits", {"accuracy": 0.95})
     twins = best(zoo, dataset="digits").to_json()
     assert {twins["name"], *twins["ties"]} == {"team/b", "team/twin"}
+    zoo.move(Reference.parse("team/b:v1"), zoo.names.resolve("team/b")[1], "tag")
+    assert best(zoo, dataset="digits").of == 3  # checkpoints, not names
     json.dumps(found, allow_nan=False)
 
 

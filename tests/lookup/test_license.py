@@ -78,7 +78,8 @@ def test_terms_of_what_is_not_here(zoo: Workspace) -> None:
     gone = Digest("blake3", "0" * 64)
     add_checkpoint(zoo, TUNED, license="mit", parents=(parent(gone, BASE),))
     _, digest = zoo.names.resolve(TUNED)
-    assert terms(zoo, TUNED, zoo.store.manifest(digest)).to_json()["unknown"] == [BASE]
+    found = terms(zoo, TUNED, zoo.store.manifest(digest)).to_json()
+    assert (found["unknown"], found["not_here"]) == ([], [BASE])
     entry = CatalogEntry(
         name=BASE, backbone="timm", architecture="toynet", license="cc-by-nc-4.0",
         location=Location("hub", BASE),

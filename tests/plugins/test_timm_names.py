@@ -90,7 +90,9 @@ def test_coffee_is_espresso() -> None:
         backbone,
         name="lite0",
     )
-    image = inference_transform(backbone.preprocessing(module))(Image.fromarray(data.coffee()))
+    image = inference_transform(backbone.preprocessing(module), "timm")(
+        Image.fromarray(data.coffee())
+    )
     with torch.no_grad():
         probabilities = module(image.unsqueeze(0)).softmax(1)[0]
     assert backbone.classes(module)[int(probabilities.argmax())] == "espresso"

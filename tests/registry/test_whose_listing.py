@@ -37,6 +37,7 @@ ALTER TABLE item DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN author;
 DROP TABLE evaluation;
+DROP TABLE bench;
 UPDATE alembic_version SET version_num = '0012';
 DROP TABLE unread;
 """

@@ -51,7 +51,7 @@ def warm_helpers() -> Iterator[None]:
         for name, value in warm.environment().items():
             patch.setenv(name, value)
         python = SimpleNamespace(executable=str(warm.server().python))
-        for module in ("worker", "adopter"):
+        for module in ("worker", "adopter", "tryouts"):
             patch.setattr(f"zoo.serve.keep.{module}.sys", python)
         yield
 

@@ -19,10 +19,10 @@ from fakes.served import Served, serving
 from zoo.domain.digest import Digest
 from zoo.serve.hub import hints
 from zoo.serve.keep import hint
-from zoo.serve.keep.chunk_list import KEPT_SECONDS, Chunk, clear_chunks, keep_chunks, read_chunks
+from zoo.serve.keep.chunk_list import KEPT, Chunk, clear_chunks, keep_chunks, read_chunks
 from zoo.serve.keep.hint import virtual_xorbs
 from zoo.serve.keep.xorb import CHUNKS
-from zoo.store.disk import Disk
+from zoo.store import Store
 from zoo.workspace import Workspace
 
 SHA256 = "ab" * 32
@@ -100,11 +100,14 @@ def test_tables_of_a_hint_are_in_order() -> None:
 
 
 def test_lists_of_a_month_ago_are_deleted(tmp_path: Path) -> None:
-    disk, chunks = Disk(tmp_path), [Chunk(bytes(32), 9)]
-    for sha256, age in ((SHA256, KEPT_SECONDS + 60), ("cd" * 32, KEPT_SECONDS - 60)):
-        keep_chunks(disk, sha256, chunks)
+    store, chunks = Store.create(tmp_path / "zoo"), [Chunk(bytes(32), 9)]
+    for sha256, age in (
+        (SHA256, KEPT.total_seconds() + 60),
+        ("cd" * 32, KEPT.total_seconds() - 60),
+    ):
+        keep_chunks(store, sha256, chunks)
         then = time.time() - age
-        os.utime(tmp_path / "chunks" / sha256[:2] / sha256, (then, then))
-    clear_chunks(disk)
-    assert read_chunks(disk, SHA256, 9) == []
-    assert read_chunks(disk, "cd" * 32, 9) == chunks
+        os.utime(store.root / "chunks" / sha256[:2] / sha256, (then, then))
+    clear_chunks(store)
+    assert read_chunks(store, SHA256, 9) == []
+    assert read_chunks(store, "cd" * 32, 9) == chunks

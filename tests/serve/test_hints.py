@@ -301,10 +301,10 @@ def test_a_list_is_kept_only_of_chunks_as_they_are_cut(served: Served, tmp_path:
     assert upload.shard(data, [(name, 0, count, len(data))]).status == 200
     assert not (served.root / "chunks" / sha256(data)[:2] / sha256(data)).exists()
     with closing(Workspace.create(tmp_path / "zoo")) as workspace:
-        disk, good = workspace.store.disk, [Chunk(b"a" * 32, 9000), Chunk(b"b" * 32, 100)]
-        keep_chunks(disk, "0" * 64, good)
-        keep_chunks(disk, "0" * 64, [Chunk(b"c" * 32, 9100)])
-        assert read_chunks(disk, "0" * 64, 9100) == good
+        store, good = workspace.store, [Chunk(b"a" * 32, 9000), Chunk(b"b" * 32, 100)]
+        keep_chunks(store, "0" * 64, good)
+        keep_chunks(store, "0" * 64, [Chunk(b"c" * 32, 9100)])
+        assert read_chunks(store, "0" * 64, 9100) == good
 
 
 def test_many_files_have_each_checkpoint_read_once(
@@ -367,7 +367,7 @@ def test_the_hubs_client_sends_what_is_new(served: Served, tmp_path: Path) -> No
         got = served.ask(got.headers["location"], token=served.token("ann"))
         assert got.body == data
         with closing(Workspace(served.root)) as workspace:
-            known = read_chunks(workspace.store.disk, sha256(data), len(data))
+            known = read_chunks(workspace.store, sha256(data), len(data))
         assert [chunk.hash for chunk in known] == [chunk_hash(chunk) for chunk in cut([data])]
     new = 2 * 512 * 1024 * 4
     assert sent["head"] < 0.02 * len(data)

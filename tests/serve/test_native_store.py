@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 import pytest
 from fakes.checkpoints import flip_byte, store_checkpoint, tensors
+from fakes.postgres import Server as Postgres
+from fakes.s3_front import KEY_ID, SECRET
 from fakes.served import Got, Served, serving
 
 from zoo.codec.frame import encode
@@ -38,6 +40,7 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.logins import ServerUrl, keep_token
+from zoo.machine import join
 from zoo.serve.keep import patient
 from zoo.store import Store
 from zoo.store.listing import name_of
@@ -122,7 +125,7 @@ class TestStore(StoreSuite):
         self, store: Store, served: Served
     ) -> None:
         """Dated by the server, and of who has sent them."""
-        there = Store.open(served.root)
+        there = Workspace(served.root).store
         assert store.read_ref(FLOWERS) is None
         assert store.history(FLOWERS) == ()
         entries = log(there, 3)
@@ -139,7 +142,7 @@ class TestStore(StoreSuite):
     def test_a_taken_number_is_refused(  # type: ignore[override]
         self, store: Store, served: Served
     ) -> None:
-        first, second = log(Store.open(served.root), 2)
+        first, second = log(Workspace(served.root).store, 2)
         store.append_ref(FLOWERS, first)
         for number in (1, 3):
             with pytest.raises(Conflict) as caught:
@@ -164,7 +167,7 @@ class TestStore(StoreSuite):
     ) -> None:
         """Namespace, name and tag all tell refs apart."""
         refs = [Reference.parse(name) for name in ("b/a:v1", "a/b", "a/b:v2", "b/a", "a/b.c:v1.0")]
-        (first,) = log(Store.open(served.root), 1)
+        (first,) = log(Workspace(served.root).store, 1)
         for ref in refs:
             store.append_ref(ref, first)
         assert list(store.refs()) == sorted(refs) == [*(store.newest_entries() or {})]
@@ -200,6 +203,46 @@ class TestStore(StoreSuite):
         assert store.admit_encoded_manifests()
         assert store.write("encoded-manifests", digest_of(child), [encode_text(child, BODY, base)])
         assert read(store, digest_of(child), kind="manifests") == child
+
+
+@pytest.fixture(scope="module")
+def over_bucket(
+    s3_service: int,
+    postgres_server: Postgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_service}")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("ZOO_DB", postgres_server.database("over_bucket"))
+        root = tmp_path_factory.mktemp("machine") / "zoo"
+        join(root, "s3://models/over/bucket", 64 << 20)
+        with serving(root) as served:
+            yield served
+
+
+@pytest.mark.long
+class TestOverBucket(TestStore):
+    """The same, where the store of the server is a bucket."""
+
+    # What the server has read is sound, whatever becomes of it in the bucket.
+    test_verify_finds_damage = None  # type: ignore[assignment]
+    test_damage_is_noticed_and_replaced = None  # type: ignore[assignment]
+
+    @pytest.fixture
+    def served(self, over_bucket: Served) -> Served:
+        return over_bucket
+
+    @pytest.fixture
+    def backend(self, served: Served) -> Backend:
+        there = served.server.hub.workspace.store.backend
+        for name in ("objects", "manifests", "encoded", "pruned", "refs", "sent", "tmp"):
+            for file in [*there.list(f"{name}/")]:
+                there.delete(file.name)
+        return connect(served, "admin")
 
 
 def test_what_it_does_better_it_does_right(backend: Backend, served: Served) -> None:

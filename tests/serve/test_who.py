@@ -81,7 +81,7 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
           "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000",
-          "owner": "team"}  # fmt: skip
+          "owner": "team", "generation": "1", "at": "0"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -175,6 +175,10 @@ def check_native_route(route: Route[Hub], level: Level, who: str, got: Got) -> N
         may_write = who in MAY["write"]
         assert (got.code == "Forbidden") == (not may_write), (level, who, got)
         assert may_write == ("is made once" in got.headers["x-error-message"])
+    elif route.path.startswith(
+        "/zoo/v1/runs/"
+    ):  # tests/serve/test_reports.py has one that is there
+        assert got.code == ("NoToken" if who == "nobody" else "NotFound")
     elif route.method == "DELETE" and who not in ("nobody", "admin"):
         assert got.code == "Forbidden"
     elif route.path.startswith("/zoo/v1/list/"):

@@ -70,9 +70,9 @@ def test_values(field: str, value: Any) -> None:
         input_size=(3, 8, 8), mean=(0.5,), std=(0.5,), interpolation="bicubic", crop_pct=1,
         crop_mode="center",
     )  # fmt: skip
-    inference_transform(sound)
+    inference_transform(sound, "timm")
     with pytest.raises(Unsupported, match=f"the preprocessing's {field} is"):
-        inference_transform(replace(sound, **{field: value}))
+        inference_transform(replace(sound, **{field: value}), "timm")
 
 
 def test_a_size_that_the_network_does_not_take(home: Path, images: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_is_counted_is_what_is_made(mode: str, size: tuple[int, int]) -> No
         crop_pct=0.8, crop_mode=mode,
     )  # fmt: skip
     made = Image.new("RGB", size)
-    transform: Any = inference_transform(how)
+    transform: Any = inference_transform(how, "timm")
     resized = transform.transform.transforms[0](made)
     wide, high = resized.size
     assert wide * high <= resized_pixels(how, *size) <= 2 * wide * max(high, size[1])

@@ -195,7 +195,7 @@ class TestMovedMeanwhile:
 
 def test_push_needs_a_name(mine: Workspace, shared: str) -> None:
     digest = add_checkpoint(mine, NAME)
-    with pytest.raises(InvalidOption, match="zoo tag"):
+    with pytest.raises(InvalidOption, match="--as NAME"):
         push(mine, str(digest), shared)
     assert not Path(shared).exists()
 

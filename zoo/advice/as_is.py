@@ -49,7 +49,8 @@ def as_it_is(workspace: Workspace, prepared: Prepared, batch_size: int) -> AsItI
         return None
     samples = _judges(prepared, index)
     model = load(workspace.store, prepared.parent, device=str(prepared.device))
-    transform = training_transform(prepared.known.preprocessing)
+    known = prepared.known
+    transform = training_transform(known.preprocessing, known.backbone.plugin)
     batches = Batches(prepared.dataset, samples, transform, batch_size)
     loader = ImageLoader(batches, prepared.device, model=model)
     try:

@@ -66,10 +66,11 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
     dataset = prepared.dataset
     parts = {name: getattr(dataset, name) for name in PARTS}
     samples = tuple(sample for each in parts.values() for sample in each)
+    planned = prepared.network.planned
     batches = Batches(
         dataset,
         samples,
-        _both(training_transform(prepared.network.planned.preprocessing)),
+        _both(training_transform(planned.preprocessing, planned.backbone.plugin)),
         batch_size,
         once=True,
     )

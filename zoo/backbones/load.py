@@ -115,7 +115,7 @@ def _network(manifest: Manifest, state: Mapping[str, torch.Tensor], name: str) -
 
 
 def _with_card(module: nn.Module, digest: Digest, manifest: Manifest) -> nn.Module:
-    preprocess = Preprocess(inference_transform(manifest.preprocessing))
+    preprocess = Preprocess(inference_transform(manifest.preprocessing, manifest.backbone.plugin))
     module.zoo = Card(digest, manifest, preprocess)  # type: ignore[assignment]
     return module.eval()
 

@@ -6,24 +6,32 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
+from torchvision.transforms import CenterCrop, Compose
 
 from zoo.backbones.opening import opened
 from zoo.backbones.rgb import to_rgb
 from zoo.domain.limits import RESIZED_PIXELS
 from zoo.domain.manifest import Preprocessing
-from zoo.domain.preprocessing import check_preprocessing
+from zoo.domain.preprocessing import ROUNDING_DOWN, check_preprocessing
 from zoo.errors import InvalidImage, NotAFile, ZooError
 from zoo.store.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Picture", "Preprocess", "in_channels", "inference_transform", "read_image"]
+__all__ = [
+    "Picture",
+    "Preprocess",
+    "decode_image",
+    "in_channels",
+    "inference_transform",
+    "read_image",
+]
 
 GRAY, COLORS = 1, 3
 
@@ -32,8 +40,11 @@ Picture: TypeAlias = Path | str | Image.Image | Pixels
 """An image: a file, or one in memory."""
 
 
-def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """From an RGB image of any size to a float32 tensor (C, H, W), normalized.
+def inference_transform(
+    preprocessing: Preprocessing, plugin: str
+) -> Callable[[Image.Image], Tensor]:
+    """From an RGB image of any size to a float32 tensor (C, H, W), normalized, as the library of
+    the backbone ``plugin`` crops it.
 
     For a network of one channel, the image is made gray. The transform raises `InvalidImage` where
     it cannot be carried out within the limits.
@@ -42,7 +53,7 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         Unsupported: The preprocessing is beyond the limits.
     """
     check_preprocessing(preprocessing)
-    transform: Callable[[Image.Image], Tensor] = create_transform(
+    transform: Compose = create_transform(
         input_size=preprocessing.input_size,
         is_training=False,
         interpolation=preprocessing.interpolation,
@@ -51,7 +62,25 @@ def inference_transform(preprocessing: Preprocessing) -> Callable[[Image.Image],
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
     )
+    if plugin in ROUNDING_DOWN:
+        steps = transform.transforms
+        transform = Compose(
+            [_RoundingDown(step.size) if isinstance(step, CenterCrop) else step for step in steps]
+        )
     return _Bounded(transform, preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class _RoundingDown:
+    """The center crop of transformers' image processors; ``size`` is height and width."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        high, wide = self.size
+        left, top = int((image.width - wide) / 2), int((image.height - high) / 2)
+        # What lies outside the image is black, as theirs is.
+        return image.crop((left, top, left + wide, top + high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +171,27 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
     """
     try:
         # A pipe among the images would be waited for, for ever.
-        with (
-            open_regular(path, path, follow=True) as file,
-            opened(file, str(path), max_pixels) as image,
-        ):
-            return to_rgb(image, path)
+        with open_regular(path, path, follow=True) as file:
+            return decode_image(file, str(path), max_pixels)
     except NotAFile as error:
         raise InvalidImage(path, f"is {error.found}, not an image") from error
     except FileNotFoundError as error:
         raise InvalidImage(path, "no such file") from error
+    except ZooError:
+        raise
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        raise InvalidImage(path, f"cannot be read: {error}") from error
+
+
+def decode_image(file: IO[bytes], name: str, max_pixels: int | None = None) -> Image.Image:
+    """As `read_image`, of an open ``file``, which errors call ``name``."""
+    try:
+        with opened(file, name, max_pixels) as image:
+            return to_rgb(image, name)
     except UnidentifiedImageError as error:
-        raise InvalidImage(path, "is not a readable image") from error
+        raise InvalidImage(name, "is not a readable image") from error
     except ZooError:
         raise
     except Exception as error:  # decoders raise whatever they like
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InvalidImage(path, f"cannot be read: {said}") from error
+        raise InvalidImage(name, f"cannot be read: {said}") from error

@@ -66,6 +66,16 @@ ROW_PIXELS = 8
 LARGE_IMAGE = 32 * MIB
 """Pixels from which on images are decoded one at a time, however many threads read."""
 
+TRIED_IMAGE_BYTES = 16 * MIB
+"""Of an image that a page of a server sends to be tried."""
+
+TRIED_IMAGE_PIXELS = 64 * MIB
+"""Of such an image, by its header, before it is decoded."""
+
+TRIED_MEMORY = 8 << 30
+"""Bytes of memory, maps of weights included, of the process that tries images; Linux holds it to
+that."""
+
 RESIZED_PIXELS = 178_956_970
 """Of an image once it is resized for a network: a narrow one grows with its shorter side."""
 
@@ -156,6 +166,15 @@ RUN_BYTES = 64 * MIB
 
 METRICS_BYTES = 1024 * MIB
 """Of a fine-tune's ``metrics.jsonl``."""
+
+REPORTED_RUNS = 5000
+"""Runs that a server takes reports of in a namespace."""
+
+REPORTED_LINE_BYTES = 4096
+"""Of a line of the journal of a run that is reported to a server."""
+
+REPORTED_LINES_BYTES = 40 * MIB
+"""Of all its lines: of more than 100,000 steps each tenth is sent, of a million each hundredth."""
 
 RESULTS_BYTES = 16 * MIB
 """Of a table of results that networks are ranked by."""

@@ -6,11 +6,14 @@ from zoo.domain.limits import CHANNELS, CROP_LEAST, CROP_MOST, IMAGE_SIDE, STATI
 from zoo.domain.manifest import Preprocessing
 from zoo.errors import Unsupported
 
-__all__ = ["FILTERS", "check_preprocessing"]
+__all__ = ["FILTERS", "ROUNDING_DOWN", "check_preprocessing"]
 
 FILTERS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
 """Pillow's filters for resizing, by the names that timm has for them."""
 MODES = ("border", "center", "squash")
+ROUNDING_DOWN = ("transformers",)
+"""Backbone plugins whose library rounds the margin of a center crop down; others round it as
+torchvision, to the nearest integer, and a half to the even one."""
 
 
 def check_preprocessing(how: Preprocessing) -> None:

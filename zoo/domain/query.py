@@ -23,6 +23,7 @@ from zoo.errors import InvalidOption, UnknownName
 
 __all__ = [
     "FIELDS",
+    "OF_DEVICE",
     "SORTS",
     "SUFFIXES",
     "Asked",
@@ -39,6 +40,8 @@ Value = str | int | float | bool
 
 MOST_PARTS = 100
 METRIC = "metric."
+OF_DEVICE = re.compile(r"(?:ms|images_per_second)\.(?:cpu|cuda|mps|xpu|hpu|npu)")
+"""Fields that `zoo bench` measures, on a kind of device that torch has: ``ms.cpu``."""
 NEAR = 0.55
 """How much of a misspelled field is one that there is: lisence, license."""
 KEYWORDS = {
@@ -218,7 +221,7 @@ class Sort:
             UnknownName: Nothing can be sorted so; near fields are suggested.
         """
         field = text.removeprefix("-")
-        if field not in SORTS and field.removeprefix(METRIC) in ("", field):
+        if field not in SORTS and _metric(field) in (None, ""):
             near = difflib.get_close_matches(field, SORTS, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(SORTS)}"
             raise UnknownName("field to sort by", field, near, f"{hint}\nfor example: -accuracy")
@@ -386,7 +389,7 @@ def _asked(key: str, value: Value) -> Filter:
 
 
 def _metric(field: str) -> str | None:
-    if field in MEASURED:
+    if field in MEASURED or OF_DEVICE.fullmatch(field):
         return field
     return field.removeprefix(METRIC) if field.startswith(METRIC) else None
 
@@ -394,6 +397,8 @@ def _metric(field: str) -> str | None:
 def _field(name: str) -> Field:
     if name.startswith(METRIC) and name != METRIC:
         return Field(name, Kind.NUMBER, f"{name}>0.5", "any other metric")
+    if OF_DEVICE.fullmatch(name):
+        return Field(name, Kind.NUMBER, f"{name}<20", "what `zoo bench` measured on that device")
     if name in FIELDS:
         return FIELDS[name]
     near = difflib.get_close_matches(name.lower(), FIELDS, n=3, cutoff=NEAR)

@@ -34,6 +34,7 @@ __all__ = [
     "chosen",
     "data_name",
     "in_words",
+    "told",
 ]
 
 LP_FT_SHARE = 0.1
@@ -566,6 +567,19 @@ def chosen(recorded: Mapping[str, object]) -> Json:
     }
 
 
+def told(recorded: Mapping[str, object]) -> Json:
+    """Those options of a recipe that this version knows, as others may read them: without the
+    folders that its data lies in. Anybody may have written it.
+    """
+    named = {"data": data_name(str(recorded.get("data") or "")), "root": ""}
+    kinds = {option.name: str(option.type) for option in fields(Recipe)}
+    return {
+        name: value
+        for name, value in {**recorded, **named}.items()
+        if name in kinds and _fits(value, kinds[name])
+    }
+
+
 def in_words(options: Mapping[str, object]) -> list[str]:
     """Options as words of a command line, as a shell takes them."""
     return [
@@ -627,8 +641,12 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 
 def _check_type(name: str, value: object, kind: str) -> None:
+    if not _fits(value, kind):
+        raise InvalidOption(f"{spoken(name)} cannot be {value!r}")
+
+
+def _fits(value: object, kind: str) -> bool:
     fits = isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
     if isinstance(value, list | tuple):
         fits = fits and all(isinstance(item, str) for item in value)
-    if not fits:
-        raise InvalidOption(f"{spoken(name)} cannot be {value!r}")
+    return fits

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
-__all__ = ["checked_note", "not_finite", "of_groups", "plural", "shortened", "some", "too_good"]
+__all__ = [
+    "ago",
+    "checked_note",
+    "not_finite",
+    "of_groups",
+    "plural",
+    "shortened",
+    "some",
+    "too_good",
+]
 
+HOUR, DAY = 60, 24 * 60
 NAMED = 4
 """Names that a sentence lists of many."""
 LONGEST = 40
 """Characters of a name that it shows."""
+
+
+def ago(then: str) -> str:
+    """How long ago a time is, UTC, ISO 8601: ``12 minutes ago``."""
+    minutes = max(0, int((datetime.now(UTC) - datetime.fromisoformat(then)).total_seconds() // 60))
+    if minutes >= 2 * DAY:
+        return f"{plural(minutes // DAY, 'day')} ago"
+    if minutes >= 2 * HOUR:
+        return f"{plural(minutes // HOUR, 'hour')} ago"
+    return f"{plural(minutes, 'minute')} ago"
 
 
 def plural(number: int, one: str, several: str = "") -> str:

@@ -27,7 +27,7 @@ from zoo.exchange.metadata import Metadata
 from zoo.exchange.origin import Origin, origin_of
 from zoo.exchange.resolve_metadata import restated
 from zoo.reflog import check_movable
-from zoo.store.evaluations import evaluations
+from zoo.store.side_files import BENCHES, EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Edited", "edit"]
@@ -78,7 +78,7 @@ def edit(
     _check_own(workspace, ref)
     before = workspace.store.manifest(digest)
     origin = origin_of(workspace, "", cast(ImportOptions, options), None)
-    found = evaluations(workspace.store.disk, digest)
+    found = EVALUATIONS.of(workspace.store.disk, digest)
     if not force:
         _check_unmeasured(ref, before, found, origin.metrics)
     _check_unset(ref, before, unset, force=force)
@@ -91,9 +91,11 @@ def edit(
     whole = replace(whole, provenance={**whole.provenance, EDITED: str(digest)})
     with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
         edited = new.commit(whole)
+    for bench in BENCHES.of(workspace.store.disk, digest):
+        workspace.keep_figures(BENCHES, replace(bench, manifest=edited))
     if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
         for each in found:
-            workspace.keep_evaluation(replace(each, manifest=edited))
+            workspace.keep_figures(EVALUATIONS, replace(each, manifest=edited))
     return _told(ref, edited, digest, changed, before, whole, remarks)
 
 

@@ -49,7 +49,7 @@ from zoo.exchange.origin import FromPlan, Origin
 from zoo.lookup.parent import relatives
 from zoo.store.files import add_file, add_weights
 from zoo.store.header import is_safetensors
-from zoo.store.not_finite import nan_tensors, nan_tensors_here
+from zoo.store.not_finite import NOT_FINITE, nan_tensors, nan_tensors_here, note_not_finite
 from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 
@@ -379,6 +379,9 @@ def import_file(
     unusable = nan_tensors_here(workspace.store, manifest)
     if unusable and not origin.from_plan.sha256:  # the plan has told
         LOG.warning("%s: %s", path.name if origin.metadata else ref, words.not_finite(unusable))
+    if unusable:
+        found = words.not_finite(unusable)
+        note_not_finite(workspace.own(NOT_FINITE), digest, found)
     before = moved_from(new.before, digest)
     return Imported(
         ref=ref,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zoo.domain.change import Change
@@ -21,6 +21,7 @@ from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.domain.catalog import Release
+    from zoo.exchange.hub_cache import Filled
     from zoo.exchange.publishing import Published
     from zoo.transfer.copy import Copied
 
@@ -39,6 +40,7 @@ class Pulled(Result):
         remote: The store it came from, as that was named; empty if it was published.
         copied: What came from there.
         release: What was published.
+        hub_cache: Where it is in the cache of huggingface_hub, if that was asked for.
     """
 
     ref: Reference
@@ -48,6 +50,7 @@ class Pulled(Result):
     remote: str = ""
     copied: Copied | None = None
     release: Release | None = None
+    hub_cache: Filled | None = None
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
@@ -63,6 +66,8 @@ class Pulled(Result):
                 "locator": release.locator,
                 "revision": release.revision,
             }
+        if self.hub_cache is not None:
+            data["hub_cache"] = self.hub_cache.to_json()
         return data
 
 
@@ -123,6 +128,7 @@ def pull(
     source: str | None = None,
     save: str | None = None,
     force: bool = False,
+    into_hf_cache: bool = False,
     progress: Progress = silent,
 ) -> Pulled:
     """Bring in ``name``, as `zoo.Zoo.pull` says.
@@ -133,6 +139,28 @@ def pull(
     if remote and source:
         raise InvalidOption("--from names a store, --source a publisher: give one of them")
     remote = remote or (None if source else sync.holder(workspace, name))
+    if not into_hf_cache:
+        return _pull(workspace, name, remote, source, save, force=force, progress=progress)
+    if not remote:
+        raise InvalidOption("--into-hf-cache needs --from: https://zoo.lab.org, or hf://org/name")
+    from zoo.exchange.hub_cache import fill_hub_cache, repository_at
+
+    repository = repository_at(workspace, name, remote)
+    done = _pull(workspace, name, remote, source, save, force=force, progress=progress)
+    filled = fill_hub_cache(workspace, done.manifest, repository, progress)
+    return replace(done, hub_cache=filled)
+
+
+def _pull(
+    workspace: Workspace,
+    name: str,
+    remote: str | None,
+    source: str | None,
+    save: str | None,
+    *,
+    force: bool,
+    progress: Progress,
+) -> Pulled:
     address = hub_address(remote) if remote else None
     if remote and not address:
         with _another_name():
@@ -183,6 +211,7 @@ def push(
     name: str,
     to: str,
     *,
+    save: str | None = None,
     force: bool = False,
     smallest: bool = False,
     private: bool = False,
@@ -191,6 +220,8 @@ def push(
 ) -> Pushed:
     """Send ``name`` to the store ``to``, or publish it at ``hf://org/name``, as `zoo.Zoo.push`."""
     if address := hub_address(to):
+        if save:
+            raise InvalidOption(f"--as is for stores: {to} is itself a name")
         from zoo.exchange.publishing import publish
 
         done = publish(workspace, name, address, force=force, private=private, note=note)
@@ -199,7 +230,7 @@ def push(
     if private:
         raise InvalidOption("--private is for hf:// only")
     ref, copied = sync.push(
-        workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
+        workspace, name, to, save=save, force=force, smallest=smallest, note=note, progress=progress
     )
     told = warning_of(workspace, copied.manifest)
     return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)

@@ -3,7 +3,7 @@
 Which of the images: those that the data calls its test split, else its validation split. Of the
 very images that the checkpoint was trained on, those that were its test images then; else all.
 Classes are matched by name. The report is that of a fine-tune (`zoo.finetune.results.report`). What
-it finds is kept in the zoo (`zoo.store.evaluations`), unless it is of images that the checkpoint
+it finds is kept in the zoo (`zoo.store.side_files`), unless it is of images that the checkpoint
 was trained on.
 """
 
@@ -54,6 +54,7 @@ from zoo.finetune.results.report import Measured, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.runs import caches
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Comparison", "Evaluation", "evaluate"]
@@ -234,10 +235,10 @@ def evaluate(
     mine = setting.answers(model, known[model.digest])
     several = [f"figures are of {views} views of each image, and not kept"] if views > 1 else []
     remarks = [
+        *mine.remarks(model),
         *several,
         *dataset.remarks,
         *_guessed(model),
-        *mine.remarks(model),
         *_ungrouped(model, asked),
     ]
     comparison = None
@@ -276,8 +277,9 @@ class _Setting(NamedTuple):
         seen = among(known.images, self.dataset, matched.samples)
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = self.save and not seen
-        kept = kept and self.workspace.keep_evaluation(
-            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report)
+        kept = kept and self.workspace.keep_figures(
+            EVALUATIONS,
+            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report),
         )
         return Answers(matched, measured, report, seen, kept)
 
@@ -287,8 +289,8 @@ class _Setting(NamedTuple):
         Raises:
             Unsupported: It gives no number for each class, or does not take such images.
         """
-        dataset = self.dataset
-        transform = training_transform(model.manifest.preprocessing)
+        dataset, manifest = self.dataset, model.manifest
+        transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
         batches = Batches(
             replace(dataset, task=model.task), matched.samples, transform, self.batch_size
         )

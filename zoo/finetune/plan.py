@@ -166,7 +166,8 @@ def plan_finetune(
                 trial.unknown.append("choosing between the probe and training, on three folds")
             for at, phase in enumerate(phases):
                 trial.add(at, phase)
-    few = "" if were_tried(workspace, prepared) else too_few(prepared)
+    advised = progress is not silent and not were_tried(workspace, prepared)
+    few = too_few(prepared) if advised else ""
     return FinetunePlan(
         base=prepared.base,
         task=data.task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from zoo.finetune.results.journal import (
     new_run,
 )
 from zoo.finetune.results.paired import too_few
+from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
@@ -65,6 +66,7 @@ def finetune(
     log: Log = (),
     force: bool = False,
     note: str = "",
+    report: str = "",
     progress: Progress = silent,
     earlier: Earlier = NOTHING,
 ) -> Finetuned:
@@ -80,6 +82,7 @@ def finetune(
         log: Trackers beside TensorBoard: names of plugins, or objects.
         force: Move the name even from what has no class in common, or another task.
         note: What the user says of it (`checked_note`).
+        report: The URL of a server that is told of the run while it goes on.
         progress: Progress callback.
         earlier: What ran before, if it is run again.
 
@@ -105,8 +108,10 @@ def finetune(
         prepared, why = (prepared, "") if again else _decided(workspace, prepared, recipe)
         prepared = with_units(prepared)
         asked = with_absolute_paths(recipe).to_json()
-        run = ranks.on_main(lambda: new_run(workspace, prepared, str(save), log, asked, note))
-        with _locked(workspace, run, ranks):
+        run = ranks.on_main(
+            lambda: new_run(workspace, prepared, str(save), log, asked, note, report)
+        )
+        with _locked(workspace, run, ranks), _reported(run, prepared):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
                 if moving:
@@ -169,13 +174,14 @@ def resume(
     device: str | None = None,
     save_every: int = 0,
     log: Log = (),
+    report: str = "",
     progress: Progress = silent,
 ) -> Finetuned:
     """Resume a run that was cut off; on a CPU, to the bits of one that was not.
 
     ``name`` is the run's id, its beginning, or ``last``. Without a ``device`` it is the one that it
     ran on, if there is such a one here. Without a ``log`` it goes to the trackers that were named
-    when it began.
+    when it began, and without a ``report`` to the server.
 
     Raises:
         UnknownName, InvalidOption: No such run, or no such device.
@@ -199,17 +205,27 @@ def resume(
             warn_of_guess(prepared)
             earlier.check_data(prepared)
             saved = saved_in(run.folder, ranks)
-            with _noted(_going_on(run, prepared, saved, log), prepared, trackers, saved) as journal:
+            run = _going_on(run, prepared, saved, log, report)
+            with (
+                _reported(run, prepared),
+                _noted(run, prepared, trackers, saved) as journal,
+            ):
                 journal.remark(earlier.remark(prepared) if saved else "")
                 return _run(workspace, prepared, journal, saved, save_every, began)
 
 
-def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log) -> Run:
+def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log, report: str) -> Run:
     """The run as it is resumed; without a state it begins anew."""
     known = run.provenance if saved else {k: v for k, v in run.provenance.items() if k in SAID}
     provenance = continued(known, prepared)
     device, log = str(prepared.device), named(log or run.log)
-    return replace(run, device=device, provenance=provenance, log=log)
+    report = report or run.told_to
+    return replace(run, device=device, provenance=provenance, log=log, told_to=report)
+
+
+def _reported(run: Run, prepared: Prepared) -> AbstractContextManager[None]:
+    """While a run is told to the server that it is reported to, by one of its processes."""
+    return reported(run.folder, run.told_to if prepared.ranks.is_main else "", prepared.progress)
 
 
 def _noted(run: Run, prepared: Prepared, trackers: Trackers, saved: Saved | None = None) -> Journal:
@@ -320,6 +336,7 @@ def rerun(
     log: Log = (),
     force: bool = False,
     note: str = "",
+    report: str = "",
     progress: Progress = silent,
 ) -> Finetuned:
     """Fine-tune again as the checkpoint ``name`` was, and save the result under ``save``.
@@ -341,6 +358,7 @@ def rerun(
         log=log,
         force=force,
         note=note,
+        report=report,
         progress=progress,
         earlier=earlier,
     )

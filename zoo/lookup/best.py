@@ -19,8 +19,8 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, UnknownName
 from zoo.registry import Found
-from zoo.store.evaluations import evaluations
 from zoo.store.listing import read_one
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Best", "best"]
@@ -243,7 +243,7 @@ def _figure(
 ) -> _Figure | None:
     """The result of a candidate on the data."""
     manifest = _manifest(workspace, row.manifest)
-    found = evaluations(workspace.store.disk, row.manifest) if row.manifest else []
+    found = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
     stated = metric in (manifest.stated_metrics if manifest else row.stated)
     measured = found and metric in found[0].metrics
     own = trained and (manifest is None or manifest.metrics or not measured)
@@ -294,7 +294,7 @@ def _field(metric: str) -> str:
 
 
 def _count(workspace: Workspace, text: str, metric: str, dataset: str | None) -> int:
-    """How many have the metric at all."""
+    """How many checkpoints have the metric at all."""
     trained, every = Query.parse(text, dataset=dataset), Query.parse(text)
     own, evaluated = _field(metric), _field(f"{metric}@{dataset}")
     number = _having(workspace, trained, own)
@@ -308,7 +308,7 @@ def _having(workspace: Workspace, asked: Query, *fields: str) -> int:
     """How many fit, and have all of these metrics: any number is one or the other."""
     sides = ((Filter(field, ">=", 0), Filter(field, "<", 0)) for field in fields)
     return sum(
-        workspace.registry.count(Query(asked.words, (*asked.filters, *each)))
+        workspace.registry.count_checkpoints(Query(asked.words, (*asked.filters, *each)))
         for each in product(*sides)
     )
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from zoo.domain.adapter import adapter_of
+from zoo.domain.benched import Benched
 from zoo.domain.calibration import Calibration
 from zoo.domain.catalog import OPEN
 from zoo.domain.digest import Digest
@@ -21,9 +22,9 @@ from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
 from zoo.lookup.ref_status import at_remotes
 from zoo.lookup.units import adapted_units
-from zoo.store.evaluations import evaluations
 from zoo.store.manifests import manifest_if_any
 from zoo.store.not_finite import NOT_FINITE, known_not_finite
+from zoo.store.side_files import BENCHES, EVALUATIONS
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
 LAST = (
     "calibration",
     "evaluations",
+    "benches",
     "lineage",
     "children",
     "terms",
@@ -69,6 +71,7 @@ class CheckpointDetails(Result):
         calibration: What it keeps of how far its answers can be trusted; None if nothing.
         adapted: The units that a LoRA adapter corrects; empty where it has none.
         evaluations: What `zoo evaluate` found here, newest first.
+        benches: What `zoo bench` measured here, newest first.
         lineage: Names of its ancestors, the nearest first.
         children: How many derive from it directly.
         terms: What the licenses come to.
@@ -91,6 +94,7 @@ class CheckpointDetails(Result):
     calibration: Calibration | None
     adapted: tuple[str, ...]
     evaluations: tuple[Evaluated, ...]
+    benches: tuple[Benched, ...]
     lineage: tuple[str, ...]
     children: int
     terms: Terms
@@ -209,7 +213,8 @@ def details(workspace: Workspace, name: str) -> Details:
         checkpoint=manifest,
         calibration=calibration_of(workspace.store, manifest),
         adapted=adapted_units(workspace, manifest),
-        evaluations=tuple(evaluations(workspace.store.disk, digest)),
+        evaluations=tuple(EVALUATIONS.of(workspace.store.disk, digest)),
+        benches=tuple(BENCHES.of(workspace.store.disk, digest)),
         lineage=_lineage(manifest),
         children=len(children(workspace, digest)),  # log lists them
         terms=terms(workspace, str(ref or digest), manifest),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import InvalidReference, MissingObject, ZooError
 from zoo.workspace import Workspace
 
 __all__ = ["Limit", "Terms", "come_to", "is_open", "licenses", "limits_of", "terms"]
@@ -42,12 +43,14 @@ class Terms(Result):
     Attributes:
         limits: On its use.
         unknown: Names of those whose license nobody states.
+        not_here: Names of those that are not here, and whose license is not known here.
         warning: Where its own license leaves out a limit of an ancestor; empty if nowhere.
     """
 
     limits: tuple[Limit, ...]
     unknown: tuple[str, ...]
     warning: str
+    not_here: tuple[str, ...] = ()
 
 
 def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
@@ -56,10 +59,29 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     They follow lineage: what was made from weights that are for non-commercial use is so, too,
     whatever its own license says.
     """
-    above = licenses(workspace, manifest)
-    return come_to(
-        name, manifest, [(each.ref or str(each.manifest), found) for each, found in above]
+    above = [
+        (each.ref or str(each.manifest), found, each.manifest)
+        for each, found in licenses(workspace, manifest)
+    ]
+    absent = {
+        who for who, found, digest in above if found is None and not _is_here(workspace, digest)
+    }
+    found = come_to(name, manifest, [(who, license_) for who, license_, _ in above])
+    return replace(
+        found,
+        unknown=tuple(who for who in found.unknown if who not in absent),
+        not_here=tuple(who for who in found.unknown if who in absent),
     )
+
+
+def _is_here(workspace: Workspace, digest: Digest) -> bool:
+    try:
+        workspace.store.manifest(digest)
+    except MissingObject:
+        return False
+    except ZooError:  # it is, and cannot be read
+        pass
+    return True
 
 
 def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None]]) -> Terms:

@@ -39,6 +39,7 @@ __all__ = [
     "DIGITS",
     "IMAGES",
     "METRICS",
+    "NO_DATA",
     "PREDICTIONS",
     "REPORT",
     "RUN",
@@ -93,10 +94,16 @@ class Run(Result):
         host: Name of the machine that runs it.
         pid: Process that runs it.
         machine: The same machine whatever it is called: see `zoo.lookup.alive.machine`.
-        status: ``running``, ``done``, ``interrupted`` or ``failed``.
+        status: ``running``, ``done``, ``interrupted``, ``failed`` or ``silent``.
         error: Why it failed.
         provenance: What the result depends on beside the recipe (see `zoo.finetune.results`).
         result: ``manifest`` and ``metrics`` when done.
+        told_to: The server that it is reported to.
+        reporter: Of one that was reported to this zoo's server, the account that did: nothing of
+            it is proven.
+        reported: Since when, UTC.
+        heard: When its machine was last heard of, UTC, of one that is to go on. If that is two
+            minutes ago, it is ``silent``.
     """
 
     _COLUMNS: ClassVar = ("id", "status", "metrics", "save", "base", "started")
@@ -117,6 +124,10 @@ class Run(Result):
     provenance: Mapping[str, str] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
+    told_to: str = ""
+    reporter: str = ""
+    reported: str = ""
+    heard: str = ""
 
     @property
     def id(self) -> str:
@@ -157,9 +168,9 @@ class Run(Result):
             Invalid: It is missing or damaged.
         """
         try:
-            run = cls._kept(folder)
+            run = cls.kept_in(folder)
             if run.status == "running" and not alive(folder, run.machine):
-                run = cls._kept(folder)  # it may have been ended between the two looks
+                run = cls.kept_in(folder)  # it may have been ended between the two looks
                 if run.status == "running":
                     return cls(**{**_fields(run), "status": "interrupted"})
         except (OSError, AttributeError, Corrupt, *NO_DATA) as error:
@@ -167,7 +178,8 @@ class Run(Result):
         return run
 
     @classmethod
-    def _kept(cls, folder: Path) -> Self:
+    def kept_in(cls, folder: Path) -> Self:
+        """Read ``run.json`` as it was written; raises `OSError`, `Corrupt` or one of `NO_DATA`."""
         data = json.loads(read_regular(folder / RUN, RUN_BYTES))
         if "data_digest" in data:  # where older versions kept it
             data["provenance"] = {"data_digest": data["data_digest"]}
@@ -217,9 +229,10 @@ class Run(Result):
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
+        left = {"folder", "asked"} | (set() if self.reporter else {"reporter", "reported", "heard"})
         return {
             "id": self.id,
-            **{k: v for k, v in _fields(self).items() if k not in ("folder", "asked")},
+            **{k: v for k, v in _fields(self).items() if k not in left},
             "folder": str(self.folder),
             "resumable": self.resumable,
             "kept": self.kept,

@@ -22,8 +22,9 @@ from zoo.domain.result import Result
 from zoo.domain.table import as_html
 from zoo.domain.task import SCORE
 from zoo.errors import InvalidOption, ZooError
-from zoo.lookup.runs import CANDIDATES, Run, find_run
-from zoo.store.evaluations import evaluations
+from zoo.lookup.reported import find_any
+from zoo.lookup.runs import CANDIDATES, Run
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"]
@@ -153,7 +154,7 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> C
         UnknownName: No run begins so, or several do.
         InvalidOption: None is named.
     """
-    return _compared([_run(workspace, find_run(workspace, name)) for name in names], fold=fold)
+    return _compared([_run(workspace, find_any(workspace, name)) for name in names], fold=fold)
 
 
 def _checkpoint(workspace: Workspace, name: str) -> _One:
@@ -161,7 +162,7 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
     manifest = workspace.store.manifest(digest)
     recipe = None if manifest.recipe is None else _options(manifest.recipe, manifest)
     metrics = dict(manifest.metrics)
-    for each in reversed(evaluations(workspace.store.disk, digest)):  # the newest last
+    for each in reversed(EVALUATIONS.of(workspace.store.disk, digest)):  # the newest last
         metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
     line = [(each.ref or each.manifest.short, each.relation) for _, each in manifest.lineage()]
     column = Column(

@@ -10,7 +10,7 @@ from zoo.domain.duration import seconds_of
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.spec import check_spec, opening_of
 from zoo.finetune.preflight import RANKING, check_report, check_where
-from zoo.ranking.candidates import candidates, of_one_run, of_same_weights
+from zoo.ranking.candidates import candidates, of_one_run, of_same_backbone
 from zoo.ranking.prior import Figure, read_figures
 from zoo.registry import Found
 from zoo.workspace import Workspace
@@ -25,7 +25,8 @@ class Asked:
     Attributes:
         networks: Which.
         same_run: Those that are not measured, as another moment of their run, here, is.
-        same_weights: Those that are not measured, as another checkpoint of their weights, here, is.
+        same_backbone: Those that are not measured where another one, here, with the same weights
+            but for the head can be: with these, the first choice first.
         results: Published results, if there are any.
         top: How many finalists there are.
         budget: Seconds after which nothing further is begun.
@@ -38,7 +39,7 @@ class Asked:
 
     networks: Sequence[Found]
     same_run: Mapping[str, str]
-    same_weights: Mapping[str, str]
+    same_backbone: Mapping[str, tuple[str, ...]]
     results: Sequence[Figure] | None
     top: int
     budget: float
@@ -74,7 +75,7 @@ def ask(
     return Asked(
         networks=networks,
         same_run=same_run,
-        same_weights=of_same_weights(workspace, networks, same_run, recipe.image_size),
+        same_backbone=of_same_backbone(workspace, networks, same_run, recipe.image_size),
         results=None if results is None else read_figures(Path(results)),
         top=top,
         budget=allowed,

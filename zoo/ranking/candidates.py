@@ -14,11 +14,12 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName, ZooError
+from zoo.lookup.units import HEAD, units_of
 from zoo.ranking.prior import Known
 from zoo.registry import Found
 from zoo.workspace import Workspace
 
-__all__ = ["candidates", "known_of", "of_one_run", "of_same_weights"]
+__all__ = ["candidates", "known_of", "of_one_run", "of_same_backbone"]
 
 MOMENT = re.compile(r"(epoch|step)-\d{1,9}|last|final|best")
 """Tags that an import gives to the other checkpoints of a run, whose best has the name itself."""
@@ -65,40 +66,52 @@ def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
     return others
 
 
-def of_same_weights(
+def of_same_backbone(
     workspace: Workspace,
     networks: Sequence[Found],
     left_out: Collection[str],
     image_size: int | None,
-) -> dict[str, str]:
-    """The networks here that are another checkpoint of the same weights, which get images alike, as
-    one that came here before, each with that one. Those that are ``left_out`` stand for none.
+) -> dict[str, tuple[str, ...]]:
+    """The networks here that get images alike and have, but for the head, the weights of others,
+    each with those that stand for it rather than it for them: first what derives from nothing, as
+    what is published does, then what came here first. Those that are ``left_out`` stand for none.
     ``image_size`` is that of the images whatever they say; None: what each says.
     """
-    first, others = dict[object, str](), dict[str, str]()
+    alike = defaultdict[object, list[tuple[bool, str, str]]](list)
     here = [each for each in networks if each.pulled and each.name not in left_out]
-    sizes = Counter((each.architecture, each.params) for each in here)
-    for found in sorted(here, key=lambda each: (each.updated or "", each.name)):
-        if sizes[found.architecture, found.params] > 1 and found.manifest:
+    architectures = Counter((each.backbone, each.architecture) for each in here)
+    for found in here:
+        if architectures[found.backbone, found.architecture] > 1 and found.manifest:
             with suppress(ZooError):  # what cannot be read fails when it is its turn
-                key = _computes(workspace.store.manifest(found.manifest), image_size)
-                if (twin := first.setdefault(key, found.name)) != found.name:
-                    others[found.name] = twin
+                manifest = workspace.store.manifest(found.manifest)
+                order = bool(manifest.parents), found.updated or "", found.name
+                alike[_computes(workspace, manifest, image_size)].append(order)
+    others: dict[str, tuple[str, ...]] = {}
+    for group in alike.values():
+        names = [name for *_, name in sorted(group)]
+        others |= {name: tuple(names[:at]) for at, name in enumerate(names) if at}
     return others
 
 
-def _computes(manifest: Manifest, image_size: int | None) -> tuple[object, ...]:
-    """What is the same for what computes the same."""
+def _computes(
+    workspace: Workspace, manifest: Manifest, image_size: int | None
+) -> tuple[object, ...]:
+    """What is the same for what gives the same features."""
     backbone, preprocessing = manifest.backbone, manifest.preprocessing
     built = dict(backbone.options)
+    built.pop("num_classes", None)
     if image_size:
         channels, size = preprocessing.input_size[0], (image_size, image_size)
         preprocessing = replace(preprocessing, input_size=(channels, *size))
         built.pop("image_size", None)  # tensors that depend on it differ
     options = json.dumps(built, sort_keys=True, default=str)
-    network = backbone.plugin, backbone.architecture, options, manifest.head.kind
-    tensors = frozenset((each.name, each.object, each.offset) for each in manifest.tensors)
-    return *network, preprocessing, tensors
+    units = units_of(workspace, manifest)
+    tensors = frozenset(
+        (units.own_name(each.name), each.object, each.offset)
+        for each in manifest.tensors
+        if units.hierarchy is None or units.unit_of(each.name) != HEAD
+    )
+    return backbone.plugin, backbone.architecture, options, preprocessing, tensors
 
 
 def known_of(workspace: Workspace, found: Found) -> Known:

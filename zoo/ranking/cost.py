@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.backbones.bench import limited_to
 from zoo.backbones.devices import wait_for
 from zoo.backbones.record import eval_mode
 
@@ -31,7 +31,7 @@ def cost_of(
     of one network was between 6 and 21 ms on a busy machine. The shortest of up to 50 runs counts.
     """
     image = torch.zeros(1, *input_size, device=device)
-    with eval_mode(network), _one_thread():
+    with eval_mode(network), limited_to(1):
         with FlopCounterMode(display=False) as counter:
             network(image)
         counted = counter.get_total_flops() / 2
@@ -49,13 +49,3 @@ def _now(device: torch.device) -> float:
         return time.thread_time()
     wait_for(device)
     return time.perf_counter()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -24,7 +24,7 @@ __all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
 Kind = TypeVar("Kind", bound=Result)
 
 FOLDER = "ranking"
-SCHEME = "2"
+SCHEME = "3"
 """Changes with whatever changes figures."""
 
 

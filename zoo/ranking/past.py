@@ -15,7 +15,7 @@ from zoo.finetune.setup.seen import manifest_if_here
 from zoo.lookup.history import history as tried
 from zoo.ranking.measured import kept_in
 from zoo.ranking.prior import Figure
-from zoo.store.evaluations import evaluations
+from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["past_figures"]
@@ -63,7 +63,7 @@ def _of_fine_tune(
         split = known.provenance.get("split_digest", "")
         what = f"{measure} in split {split}"
         yield Figure(str(network), str(data), what, float(known.metrics[measure]))
-    for each in evaluations(workspace.store.disk, child):
+    for each in EVALUATIONS.of(workspace.store.disk, child):
         if each.data_digest != but and measure in each.metrics:
             what = f"{measure} of {each.images_digest} after {data}"
             yield Figure(str(network), each.data_digest, what, each.metrics[measure])

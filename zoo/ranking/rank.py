@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -65,7 +66,7 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
             before = _before(work)
         except KeyboardInterrupt:  # images are not known yet; networks are
             return _of_priors(workspace, recipe, asked, time.monotonic() - begun)
-        rows = by_probes(_measured(work, before), judges.groups, asked.top)
+        rows = by_probes(_with_twins(_measured(work, before)), judges.groups, asked.top)
         tried = finals(work, [row for row in rows if row.finalist])
     if tried:
         rows = by_finals(rows, tried, work.groups, judges.groups)
@@ -204,14 +205,37 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
-    if twin := work.asked.same_weights.get(found.name):
-        return replace(row, state="same weights", why=f"{twin} stands for it")
+    if twin := _standing_for(work, found.name):
+        why = f"{twin} stands for it"
+        return replace(row, state="same backbone", why=why, same_backbone=(twin,))
     if first := work.asked.same_run.get(found.name):
         why = f"{first} stands for it; by itself: --among {quote(found.name)}"
         return replace(row, state="same run", why=why)
     known = (kept(path, Measured) for path in work.paths(digest))
     measured = next((each for each in known if each and len(each.scores) == images), None)
     return replace(row, state="measured", measured=measured) if measured else row
+
+
+def _standing_for(work: Work, name: str) -> str:
+    """The network that is measured for one with the same backbone; empty if it is itself."""
+    digests = {each.name: each.manifest for each in work.asked.networks}
+    for twin in work.asked.same_backbone.get(name, ()):
+        digest = digests[twin]
+        if digest and not seen(work.workspace, digest, work.judges.dataset, work.runs):
+            return twin
+    return ""
+
+
+def _with_twins(rows: Sequence[Ranked]) -> list[Ranked]:
+    """The rows, each with those that it stands for."""
+    twins = defaultdict[str, list[str]](list)
+    for row in rows:
+        for name in row.same_backbone:
+            twins[name].append(row.name)
+    return [
+        replace(row, same_backbone=tuple(sorted(twins[row.name]))) if row.name in twins else row
+        for row in rows
+    ]
 
 
 def _brought(work: Work, found: Found) -> Digest | None:

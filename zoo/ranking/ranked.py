@@ -22,7 +22,7 @@ State = Literal[
     "failed",
     "knows the labels",
     "same run",
-    "same weights",
+    "same backbone",
 ]
 OrderedBy = Literal["prior and score", "score", "short runs"]
 """What orders networks between which no difference can be seen."""
@@ -37,8 +37,11 @@ class Ranked(Result):
         manifest: Its identity; None if it is not here.
         state: ``measured``; ``not here``; ``not reached`` within the budget; ``failed``;
             ``knows the labels``, as it was trained on these images; ``same run``, as another
-            checkpoint of its run is measured; or ``same weights``, as another name of them is.
+            checkpoint of its run is measured; or ``same backbone``, as one is whose weights are the
+            same but for the head.
         why: What it failed of, or why it is left out; else empty.
+        same_backbone: What is the same but for the head: of the one that stands for all of them
+            the others, of these that one.
         prior: What is known of it before.
         bytes: Size of its files; None where that is not known.
         params: Number of parameters; None where that is not known.
@@ -55,6 +58,7 @@ class Ranked(Result):
     manifest: Digest | None
     state: State
     why: str = ""
+    same_backbone: tuple[str, ...] = ()
     prior: Prior
     bytes: int | None = None
     params: int | None

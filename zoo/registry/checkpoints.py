@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, select
 
+from zoo.domain.benched import Benched
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
@@ -36,12 +37,14 @@ __all__ = [
     "notes",
     "of_architecture",
     "of_size",
+    "derived_from",
     "parents",
     "ref",
     "refs",
     "refs_of",
     "refs_of_each",
     "remove_ref",
+    "set_benches",
     "set_evaluations",
     "set_ref",
     "unknown",
@@ -97,6 +100,20 @@ def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Eval
             "metrics": dict(each.metrics),
         }
         for each in found
+    ]
+    if rows:
+        connection.execute(insert(connection, table), rows)
+    items.measure_again(connection, str(digest))
+
+
+def set_benches(connection: Connection, digest: Digest, found: Iterable[Benched]) -> None:
+    """Let the benchmarks of an indexed checkpoint be exactly ``found``."""
+    table = schema.bench
+    connection.execute(delete(table).where(table.c.manifest == str(digest)))
+    rows = [
+        {"manifest": str(digest), "name": name, "value": value}
+        for each in found
+        for name, value in each.metrics.items()
     ]
     if rows:
         connection.execute(insert(connection, table), rows)
@@ -190,6 +207,7 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
             connection.execute(delete(table).where(table.c.manifest == lost))
         else:
             set_evaluations(connection, digest, ())
+            set_benches(connection, digest, ())
 
 
 def licenses(connection: Connection, digests: Iterable[Digest]) -> dict[Digest, str | None]:
@@ -267,6 +285,21 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def derived_from(connection: Connection, digits: str) -> tuple[Digest, str, Digest] | None:
+    """A parent whose digest begins with these hex ``digits``, the name that it had, and a
+    checkpoint here that derives from it; None if there is none.
+    """
+    table = schema.parent
+    statement = (
+        select(table.c.parent, table.c.ref, table.c.manifest)
+        .where(table.c.parent.startswith(f"blake3:{digits}", autoescape=True))
+        .order_by(table.c.parent, table.c.manifest)
+        .limit(1)
+    )
+    found = connection.execute(statement).first()
+    return (Digest.parse(found[0]), found[1], Digest.parse(found[2])) if found else None
 
 
 def of_architecture(

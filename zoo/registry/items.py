@@ -342,13 +342,15 @@ def _add_cards(connection: sa.Connection, rows: Rows) -> None:
 def _add_measures(connection: sa.Connection, rows: Rows) -> None:
     metrics = _of_manifests(connection, schema.metric, rows)
     evaluations = _of_manifests(connection, schema.evaluation, rows)
+    benches = _of_manifests(connection, schema.bench, rows)
     measures = []
     for row in rows:
         own = {each.name: each.value for each in metrics[row["manifest"]]}
         stated = {name: own.pop(name) for name in row["stated"] or () if name in own}
         any_own = bool(own.keys() - {MACS})
         evaluated = _evaluated(evaluations[row["manifest"]], stated, any_own=any_own)
-        found = {**(row["metrics"] or {}), **stated, **evaluated, **own}
+        benched = {each.name: each.value for each in benches[row["manifest"]]}
+        found = {**(row["metrics"] or {}), **stated, **evaluated, **own, **benched}
         measures += [
             {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
         ]

@@ -25,7 +25,7 @@ from zoo.registry.seen import Seen
 from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
-__all__ = ["Page", "Walk", "count", "matching", "read"]
+__all__ = ["Page", "Walk", "count", "count_checkpoints", "matching", "read"]
 
 LIST = 16
 """How much further lists are read than up to the root, squared: an item of a list takes less time
@@ -76,6 +76,12 @@ def count(
 ) -> int:
     """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
     return _count(connection, matching(connection, query, [ITEM.c.id], at_most, seen))
+
+
+def count_checkpoints(connection: Connection, query: Query) -> int:
+    """As `count`, each checkpoint once, whatever names it has."""
+    what = func.coalesce(ITEM.c.manifest, ITEM.c.name)
+    return _count(connection, matching(connection, query, [what], None, None).distinct())
 
 
 def matching(

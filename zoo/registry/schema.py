@@ -14,6 +14,7 @@ __all__ = [
     "card",
     "checkpoint",
     "class_name",
+    "bench",
     "evaluation",
     "hierarchy",
     "item",
@@ -32,7 +33,7 @@ __all__ = [
     "unread",
 ]
 
-REVISION = "0016"
+REVISION = "0017"
 """The newest migration, after which the tables are as here."""
 metadata = sa.MetaData(
     naming_convention={
@@ -246,6 +247,15 @@ evaluation = sa.Table(
     sa.Column("data", Text, nullable=False),
     sa.Column("at", Text, nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
+)
+
+# What `zoo bench` measured here, on the newest device of each kind: ms.cpu, …
+bench = sa.Table(
+    "bench",
+    metadata,
+    _of_checkpoint(),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
 )
 
 # Folded, for look-up; the manifest keeps the spelling.

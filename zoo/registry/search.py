@@ -28,11 +28,19 @@ from zoo.registry.items import (
     path_of,
     shown_name,
 )
-from zoo.registry.page import Page, Walk, count, read
+from zoo.registry.page import Page, Walk, count, count_checkpoints, read
 from zoo.registry.seen import Seen
 from zoo.registry.sql import Expression, among, each_of, like
 
-__all__ = ["Found", "KnownArchitecture", "count", "known_architectures", "known_data", "search"]
+__all__ = [
+    "Found",
+    "KnownArchitecture",
+    "count",
+    "count_checkpoints",
+    "known_architectures",
+    "known_data",
+    "search",
+]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
 SAME = (

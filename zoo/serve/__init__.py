@@ -22,8 +22,11 @@ PACKAGES = (
 )
 
 
-def check_installed() -> None:
-    """See that what answers requests is here; accounts need none of it.
+TRYING = ("torch", "timm", "PIL")
+
+
+def check_installed(*, tries: bool = False) -> None:
+    """See that what answers requests is here, and what ``tries`` images; accounts need none of it.
 
     Raises:
         MissingPackage: It is not.
@@ -32,3 +35,6 @@ def check_installed() -> None:
         if find_spec(package) is None:
             what = f"{package}, which the server needs,"
             raise MissingPackage(what, "pip install 'zoo-registry[serve]'")
+    for package in TRYING if tries else ():
+        if find_spec(package) is None:
+            raise MissingPackage(f"{package}, which tries images,", "pip install zoo-registry")

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 
 from zoo.errors import Unavailable, ZooError
+from zoo.machine import join
 from zoo.reflog import now
 from zoo.serve.app import App
 from zoo.serve.http.cycle import ZeroCopyProtocol
@@ -23,6 +25,7 @@ from zoo.serve.hub.adoption import adopt_what_is_left
 from zoo.serve.hub.ask import Hub
 from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.keep.chunk_list import clear_chunks
+from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.pages.page import compile_templates
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
@@ -30,6 +33,8 @@ from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import Alone
 from zoo.serve.who.open import FILE, open_file
+from zoo.store.cached import CachedBackend
+from zoo.store.folder import FolderBackend
 from zoo.store.sent import clear_sent
 from zoo.workspace import Workspace
 
@@ -38,6 +43,7 @@ __all__ = [
     "END_SECONDS",
     "Address",
     "Server",
+    "join",
     "listen",
     "run",
     "run_alone",
@@ -48,6 +54,8 @@ LOG = logging.getLogger("zoo.serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 15
 TEND_SECONDS = 600
+LEAD_SECONDS = 5
+"""So soon another machine does what one has done that is gone."""
 END_SECONDS = 10
 """What is done beside answering has so long to end."""
 DRAIN_SECONDS = 30
@@ -64,6 +72,7 @@ class Server(uvicorn.Server):
         worker: Which it is of several processes that answer together, and where they listen. Of
             those the first one does what is to be done beside answering.
         own: If it is for one person alone, how that one comes in, and accounts for the while.
+        tries: An empty folder of the server's own, if images may be tried by its checkpoints.
 
     Attributes:
         url: Where it answers.
@@ -76,18 +85,16 @@ class Server(uvicorn.Server):
         told: Callable[[str], None] = lambda _: None,
         worker: tuple[int, socket.socket] | None = None,
         own: tuple[Alone, Accounts] | None = None,
+        tries: Path | None = None,
     ) -> None:
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
         compile_templates()
         self.told = told
         self._ended = threading.Event()
-        beside = {
-            "prepare": self._prepare,
-            "tend": self._tend,
-            "scrub": self._scrub,
-            "webhooks": self._tell,
-        }
+        beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
+        if isinstance(workspace.store.backend, FolderBackend):  # a bucket looks after its bytes
+            beside["scrub"] = self._scrub
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in beside.items()
@@ -96,7 +103,9 @@ class Server(uvicorn.Server):
         workspace.registry  # noqa: B018 - opened by one thread
         alone, accounts = own or (None, Accounts.of(workspace))
         metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
-        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics)
+        tryouts = Tryouts(workspace.root, tries) if tries else None
+        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics, tryouts=tryouts)
+        self._leads = bool(self._threads) and accounts.locks.leads()
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
@@ -142,16 +151,29 @@ class Server(uvicorn.Server):
 
     def _tend(self) -> None:
         """Now and then, delete what was sent and not committed, and look what is there."""
-        store = self.hub.workspace.store
-        _try(partial(clear_sent, store))  # all is being described now, by who looks at it next
-        told = ""
-        while not self._ended.wait(TEND_SECONDS):
-            _try(partial(clear_sent, store))
-            _try(partial(clear_chunks, store.disk))
+        leads, led = self.hub.accounts.locks.leads, self._leads
+        if led:
+            _try(self._clear)  # all is being described now, by who looks at it next
+        tended, told = time.monotonic(), ""
+        while not self._ended.wait(LEAD_SECONDS):
+            led, before = leads(), led
+            if led and not before:
+                LOG.info("what is done once for all machines is done here from now on")
+                self._prepare_all()
+            if time.monotonic() - tended < TEND_SECONDS:
+                continue
+            tended = time.monotonic()
             _try(self.hub.blobs.holders.look_at_all)
-            if (day := now()[:10]) != told:
+            if led:
+                _try(self._clear)
+            if led and (day := now()[:10]) != told:
                 told = day
                 _try(self._tell_head)
+
+    def _clear(self) -> None:
+        """Delete what was sent and not committed, and what can be made again."""
+        clear_sent(self.hub.workspace.store)
+        clear_chunks(self.hub.workspace.store)
 
     def _tell_head(self) -> None:
         """Note where the audit log ends: it could be cut off there."""
@@ -167,8 +189,18 @@ class Server(uvicorn.Server):
         Deliveries(self.hub, self.url, self._ended).work()
 
     def _prepare(self) -> None:
+        """Make all ready that is asked for most."""
+        if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
+            _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
+        if self._leads:
+            self._prepare_all()
+        _try(self.hub.blobs.holders.look_at_all)
+
+    def _prepare_all(self) -> None:
         """Describe what all names have now, then what they had: a commit needs those below it."""
         store, lines = self.hub.workspace.store, []
+        if isinstance(store.backend, CachedBackend):  # somebody may have pushed into the bucket
+            _try(self.hub.workspace.index.catch_up)
         refs, _ = store.readable_refs()
         for ref in refs:
             if self._ended.is_set():
@@ -180,7 +212,6 @@ class Server(uvicorn.Server):
         _try(partial(self.hub.reach.follow_all, refs))
         _try(partial(adopt_what_is_left, self.hub))
         _try(partial(self.hub.views.prepare, every))
-        _try(self.hub.blobs.holders.look_at_all)
 
 
 def _try(what: Callable[[], None]) -> None:
@@ -230,16 +261,22 @@ def run(
     *,
     quiet: bool,
     log_format: Format = "text",
+    tries: bool = False,
 ) -> None:
-    """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request.
+    """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request;
+    with ``tries``, its pages try images.
 
     Raises:
         Unavailable: It cannot listen there.
     """
     level = logging.WARNING if quiet else logging.INFO
     # Ctrl-C is how a server is ended.
-    with logging_as(log_format, level), suppress(KeyboardInterrupt):
-        Server(workspace, address, told).run()
+    with (
+        logging_as(log_format, level),
+        suppress(KeyboardInterrupt),
+        TemporaryDirectory(prefix="zoo-try-") as folder,
+    ):
+        Server(workspace, address, told, tries=Path(folder) if tries else None).run()
 
 
 def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> None:
@@ -263,4 +300,6 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
         def tell(url: str) -> None:
             told(f"{url}/-/open?key={alone.key}")
 
-        Server(workspace, address, tell, own=(alone, accounts)).run()
+        tries = Path(folder) / "try"
+        tries.mkdir()
+        Server(workspace, address, tell, own=(alone, accounts), tries=tries).run()

@@ -11,7 +11,7 @@ from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.hub.table import HUB
 from zoo.serve.native.table import NATIVE
 from zoo.serve.openapi import openapi
-from zoo.serve.pages.table import PAGES
+from zoo.serve.pages.table import PAGES, TRY_IMAGE
 
 __all__ = ["PROGRAMS", "ROUTES"]
 
@@ -35,7 +35,8 @@ DESCRIBED: Route[Hub] = Route(
 )
 ROUTES: tuple[Route[Hub], ...] = (DESCRIBED, *NATIVE, *HUB, *PAGES)
 """All routes."""
-PROGRAMS: tuple[Route[Hub], ...] = tuple(
-    route for route in (DESCRIBED, *NATIVE, *HUB) if route not in {*ABSENT, *ELSEWHERE}
+PROGRAMS: tuple[Route[Hub], ...] = (
+    *(route for route in (DESCRIBED, *NATIVE, *HUB) if route not in {*ABSENT, *ELSEWHERE}),
+    TRY_IMAGE,
 )
 """Those for programs."""

@@ -39,7 +39,8 @@ MOST_PAUSE = 30.0
 
 class _Setup(msgspec.Struct, kw_only=True):
     """What a worker is told: descriptors of where it listens, of a pipe that it writes to once it
-    answers, and of one that ends when whoever started it does.
+    answers, and of one that ends when whoever started it does; ``tries`` is the folder in which the
+    workers find what tries images; empty: nothing does.
     """
 
     root: str
@@ -50,6 +51,7 @@ class _Setup(msgspec.Struct, kw_only=True):
     listening: int
     ready: int
     alive: int
+    tries: str = ""
 
 
 class _Worker:
@@ -111,6 +113,7 @@ def run_workers(
     *,
     quiet: bool,
     log_format: Format = "text",
+    tries: bool = False,
 ) -> None:
     """Serve the zoo in ``root`` by ``count`` processes until told to end, as `zoo.serve.run` does.
 
@@ -121,6 +124,8 @@ def run_workers(
     alive, held = os.pipe()
     with listen(address) as listening, TemporaryDirectory() as figures, _ending() as ended:
         config.share_figures(figures)
+        trying = Path(figures) / "try"
+        trying.mkdir()
         setup = _Setup(
             root=str(root),
             address=address,
@@ -130,6 +135,7 @@ def run_workers(
             listening=listening.fileno(),
             ready=-1,
             alive=alive,
+            tries=str(trying) if tries else "",
         )
         setups = (msgspec.structs.replace(setup, number=number) for number in range(count))
         workers = [_Worker(each, figures) for each in setups]
@@ -202,7 +208,8 @@ def _answer(setup: _Setup) -> None:
 
     with socket.socket(fileno=setup.listening) as listening:
         workspace = Workspace(Path(setup.root))
-        server = Server(workspace, setup.address, told, worker=(setup.number, listening))
+        worker, tries = (setup.number, listening), Path(setup.tries) if setup.tries else None
+        server = Server(workspace, setup.address, told, worker=worker, tries=tries)
         threading.Thread(target=follow, daemon=True).start()
         with logging_as(setup.log_format, logging.WARNING if setup.quiet else logging.INFO):
             server.run()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from zoo.config import cores
 from zoo.domain.stored import Stored
@@ -102,6 +102,22 @@ class FolderBackend:
             while piece := file.read(PIECE if left is None else min(left, PIECE)):
                 left = None if left is None else left - len(piece)
                 yield piece
+
+    def file(self, key: str) -> BinaryIO:
+        """What is under a key, as a file.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return self.disk.open(key)
+
+    def publish(self, name: str, key: str, *, over: bool = False) -> bool:
+        """Give a file, whose bytes were checked, the name ``key``: unless there is one, or ``over``
+        it; whether that was done.
+        """
+        is_new = (self.disk.rename if over else self.disk.rename_first)(name, key)
+        self.note(key)
+        return is_new
 
     def view(self, key: str) -> memoryview:
         """The bytes of a file as a memory map.

@@ -7,6 +7,7 @@ the store before all of it is here and whoever takes it in has seen that it is w
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,8 @@ from zoo.domain.manifest import Tensor
 from zoo.errors import Corrupt, InvalidWeights, MissingObject, disk_errors
 from zoo.store.encoded import absent
 from zoo.store.files import LARGE, joined, offsets_in, small_groups
-from zoo.store.folder import FolderBackend
 from zoo.store.header import Entry, Header, parse_header
-from zoo.store.listing import name_of
+from zoo.store.listing import map_each, name_of
 from zoo.store.store import Store
 
 __all__ = ["Incoming", "incoming"]
@@ -62,17 +62,15 @@ class Incoming:
         Raises:
             MissingObject: One that was here when it was met, or was written, has been deleted.
         """
-        backend = self._store.backend
-        assert isinstance(backend, FolderBackend)
-        for digest, staged in self._staged.items():
-            target = name_of("objects", digest)
-            try:
-                backend.disk.rename_first(staged, target)
-            except FileNotFoundError as error:  # it took so long that it was cleared away
-                raise MissingObject("object", str(digest), str(self._store)) from error
-            backend.note(target)
+        deque(map_each(self._store, self._publish, self._staged), maxlen=0)
         if lacking := absent(self._store, self.objects):
             raise MissingObject("object", str(min(lacking)), str(self._store))
+
+    def _publish(self, digest: Digest) -> None:
+        try:
+            self._store.local.publish(self._staged[digest], name_of("objects", digest))
+        except FileNotFoundError as error:  # it took so long that it was cleared away
+            raise MissingObject("object", str(digest), str(self._store)) from error
 
 
 @contextmanager

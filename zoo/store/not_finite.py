@@ -12,6 +12,7 @@ from typing import Literal
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.plain import Json
 from zoo.errors import Invalid, ZooError
 from zoo.store.json_file import JsonFile
 from zoo.store.store import Store
@@ -20,7 +21,9 @@ __all__ = [
     "NOT_FINITE",
     "is_finite",
     "keep_not_finite",
+    "all_not_finite",
     "known_not_finite",
+    "note_not_finite",
     "nan_tensors",
     "nan_tensors_here",
     "watched",
@@ -108,10 +111,22 @@ def keep_not_finite(file: JsonFile, found: Mapping[Digest, str]) -> None:
                 content.update(kept)
 
 
+def note_not_finite(file: JsonFile, digest: Digest, found: str) -> None:
+    """Keep what was found of one checkpoint beside what is kept of others."""
+    with suppress(ZooError), file.change() as content:
+        if len(content) < MOST_KEPT:
+            content[str(digest)] = found
+
+
 def known_not_finite(file: JsonFile, digest: Digest) -> str:
     """What was found of a checkpoint; empty if nothing was, or nobody has looked."""
+    return str(all_not_finite(file).get(str(digest), ""))
+
+
+def all_not_finite(file: JsonFile) -> Json:
+    """What was found of all checkpoints, by their digests."""
     try:
-        return str(file.read().get(str(digest), ""))
+        return file.read()
     except Invalid as error:
         LOG.warning("%s", error)
-        return ""
+        return {}

@@ -181,10 +181,10 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
         reached |= _either(files)
     needs = _needs(store, reached, gone, headers["encoded"], unread)
     # An upload may rely on old objects and bases that nothing else needs.
-    young_manifests, coming = _either(young), set[Digest]()
-    if store.is_zoo:  # nobody sends files to a remote
-        coming = sent_objects(store, now)
-        young_manifests |= coming & _either(files)
+    young_manifests = _either(young)
+    # What was sent to a server; a bucket may be the store of one.
+    coming = sent_objects(store, now)
+    young_manifests |= coming & _either(files)
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
     doomed, spared = [], 0

@@ -63,12 +63,17 @@ class Refs:
         """
         if isinstance(self.backend, Guarded):
             return self._walked(self.backend)
-        refs = set()
+        return sorted(self.newest_numbers()), {}
+
+    def newest_numbers(self) -> dict[Reference, int]:
+        """The number of the newest entry of each name, by one look at all that is listed."""
+        found: dict[Reference, int] = {}
         for file in self.backend.list(ROOT):
             _, *parts, last = file.name.split("/")
-            if len(parts) == 3 and NUMBERED.fullmatch(last) and (ref := _reference(*parts)):
-                refs.add(ref)
-        return sorted(refs), {}
+            match = NUMBERED.fullmatch(last)
+            if match and len(parts) == 3 and (ref := _reference(*parts)):
+                found[ref] = max(int(match[1]), found.get(ref, 0))
+        return found
 
     def _walked(self, backend: Guarded) -> tuple[list[Reference], dict[str, ZooError]]:
         refs: list[Reference] = []

@@ -17,11 +17,12 @@ from zoo.domain.digest import Digest, digests_in
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import InvalidManifest, Unsupported
-from zoo.store.capabilities import present, read_small
+from zoo.store.capabilities import present, read_small, sync, touch
 from zoo.store.store import Store
 
 __all__ = [
     "FOLDER",
+    "clear_folder",
     "clear_sent",
     "forget_sent",
     "keep_sent",
@@ -43,7 +44,8 @@ def keep_sent(store: Store, account: str, repo: str, file: SnapshotFile) -> None
     """Note that an account has sent a file to a repository, and its objects are here. In an upload
     of the store.
     """
-    store.disk.put(_key(account, repo, file.sha256), Snapshot.of([file]).to_bytes())
+    store.backend.put(_key(account, repo, file.sha256), [Snapshot.of([file]).to_bytes()])
+    sync(store.backend)
 
 
 def sent(store: Store, account: str, repo: str, sha256: Digest) -> SnapshotFile | None:
@@ -54,13 +56,13 @@ def sent(store: Store, account: str, repo: str, sha256: Digest) -> SnapshotFile 
         return None
     # It may have been cleared since, or be damaged: then it is sent again.
     with suppress(FileNotFoundError, InvalidManifest, Unsupported):
-        return Snapshot.from_bytes(store.disk.read(key, MANIFEST_BYTES)).files[0]
+        return Snapshot.from_bytes(read_small(store.backend, key, MANIFEST_BYTES)).files[0]
     return None
 
 
 def keep_sent_object(store: Store, sender: str, digest: Digest) -> None:
     """Note that an object or a manifest that is here was sent by somebody (`sent_lately`)."""
-    store.disk.touch(_object_key(sender, digest), f'"{digest}"'.encode())
+    touch(store.backend, _object_key(sender, digest), f'"{digest}"'.encode())
 
 
 def sent_lately(store: Store, sender: str, digests: Iterable[Digest]) -> set[Digest]:
@@ -76,10 +78,17 @@ def sent_lately(store: Store, sender: str, digests: Iterable[Digest]) -> set[Dig
     return {keys[name] for name, file in there.items() if file.at >= since}
 
 
+def clear_folder(store: Store, folder: str) -> None:
+    """Delete what has arrived in a folder."""
+    for file in store.backend.list(f"{folder}/"):
+        store.backend.delete(file.name)
+    store.disk.remove_folder(folder)
+
+
 def forget_sent(store: Store, account: str) -> None:
     """Forget what an account has sent: who is called so from now on may be somebody else."""
     for file in store.backend.list(f"{FOLDER}/{account}/"):
-        store.disk.remove(file.name)
+        store.backend.delete(file.name)
 
 
 def sent_objects(store: Store, now: datetime) -> set[Digest]:
@@ -106,7 +115,7 @@ def clear_sent(store: Store) -> None:
     }
     for file in files:
         if _upload(file.name) in old:
-            store.disk.remove(file.name)
+            store.backend.delete(file.name)
     for folder in sorted(_folders(store), reverse=True):
         if store.disk.age(folder) > IDLE.total_seconds():
             store.disk.remove_folder(folder)

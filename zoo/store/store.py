@@ -34,6 +34,7 @@ from zoo.errors import (
     ZooError,
     disk_errors,
 )
+from zoo.store.cached import CachedBackend
 from zoo.store.capabilities import at_once, is_served, present, read_small, sync, touch
 from zoo.store.disk import FOLDER_KIND, STAGING, Disk
 from zoo.store.encoded import Pieces
@@ -170,10 +171,15 @@ class Store(Refs):
         return is_served(self.backend)
 
     @property
+    def local(self) -> FolderBackend | CachedBackend:
+        """The backend of a store that is in a folder, or is shared and has one on this machine."""
+        assert isinstance(self.backend, FolderBackend | CachedBackend), self.backend
+        return self.backend
+
+    @property
     def disk(self) -> Disk:
-        """The files of a store that is in a folder."""
-        assert isinstance(self.backend, FolderBackend), self.backend
-        return self.backend.disk
+        """The files on this machine of a store that has some."""
+        return self.local.disk
 
     @property
     def root(self) -> Path:
@@ -188,6 +194,10 @@ class Store(Refs):
     def path(self, kind: Kind, digest: Digest) -> Path:
         """Where a digest's bytes are, or would be, in a store that is in a folder."""
         return self.root / name_of(kind, digest)
+
+    def is_at_hand(self, key: str) -> bool:
+        """Whether what is under a key is a file here, and need not come from another machine."""
+        return not isinstance(self.backend, CachedBackend) or bool(self.backend.holds([key]))
 
     def missing(self, kind: Kind, digests: Iterable[Digest]) -> set[Digest]:
         """Those of ``digests`` that are not here."""
@@ -327,17 +337,15 @@ class Store(Refs):
             DiskFull: No space; nothing was kept.
         """
         target = name_of("objects", digest)
-        if self.disk.stat(target):
+        if self.backend.stat(target):
             return False
         with download(self.disk, digest.hex, read, limit=limit, resume=resume) as got:
             if got.digest != digest.hex:
                 raise Corrupt(f"object {digest}", str(digest), f"blake3:{got.digest}")
             self.disk.fsync_file(got.file)
             # Not over one that another pull has published meanwhile: somebody may have mapped it.
-            published = self.disk.rename_first(got.name, target)
+            published = self.local.publish(got.name, target)
         forget(self.disk, digest.hex)  # only now: until then a rerun begins with what has arrived
-        assert isinstance(self.backend, FolderBackend)
-        self.backend.note(target)
         return published
 
     def put(self, kind: Kind, data: bytes | memoryview) -> Digest:
@@ -382,6 +390,8 @@ class Store(Refs):
         Raises:
             MissingObject: Not here.
         """
+        if isinstance(self.backend, CachedBackend):  # what all machines share is what counts
+            return type(self)(self.backend.shared).is_sound(kind, digest)
         hasher = blake3()
         for piece in [self.view(kind, digest)] if self.is_near else self.read(kind, digest):
             hasher.update(piece)

@@ -339,11 +339,16 @@ def _names(
         for entry in entries:
             current = entry is entries[-1] and not entry.deleted
             if current or entry.manifest not in gone:
-                is_newest = entry.manifest == entries[-1].manifest
-                names[entry.manifest].append(
-                    str(ref) if is_newest else f"{ref} (entry {entry.number})"
-                )
+                names[entry.manifest].append(_called(ref, entry, entries[-1]))
     return names
+
+
+def _called(ref: Reference, entry: RefEntry, newest: RefEntry) -> str:
+    if entry.manifest != newest.manifest:
+        return f"{ref} (entry {entry.number})"
+    if newest.renamed:
+        return f"{ref} (renamed to {newest.renamed})"
+    return f"{ref} (deleted)" if newest.deleted else str(ref)
 
 
 def _misplaced(listed: Mapping[Kind, Listing]) -> list[Damage]:

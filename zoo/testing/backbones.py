@@ -262,7 +262,7 @@ class BackboneSuite:
             assert all(0 < value <= 1 for value in how.std)
             assert 0.5 <= how.crop_pct <= 1
             assert how.crop_mode in CROP_MODES
-            image = inference_transform(how)(Image.new("RGB", (123, 77), (255, 0, 99)))
+            image = inference_transform(how, "")(Image.new("RGB", (123, 77), (255, 0, 99)))
             assert tuple(image.shape) == how.input_size
             assert image.dtype == torch.float32
             assert image.isfinite().all()

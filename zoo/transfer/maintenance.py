@@ -10,9 +10,9 @@ from zoo.domain.words import not_finite
 from zoo.errors import DiskFull, InvalidOption
 from zoo.store import Store
 from zoo.store import prune as pruning
-from zoo.store.evaluations import drop_evaluations, unread_evaluations
 from zoo.store.forgotten import forgotten
 from zoo.store.not_finite import NOT_FINITE, keep_not_finite
+from zoo.store.side_files import KINDS
 from zoo.store.verify import Damage, Report
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
@@ -65,7 +65,8 @@ def prune(
         if full:
             workspace.close()  # opened again, it can be written
         workspace.registry.forget(done.manifests)
-        drop_evaluations(workspace.store.disk, workspace.store.has_manifest)
+        for kind in KINDS:
+            kind.drop(workspace.store.disk, workspace.store.has_manifest)
     gone = tuple(each for each in plan.checkpoints if each.manifest in done.manifests)
     return replace(done, checkpoints=gone)
 
@@ -84,8 +85,9 @@ def verify(workspace: Workspace, remote: str | None, *, progress: Progress = sil
     told = {each.manifest: not_finite(each.tensors) for each in report.not_finite}
     keep_not_finite(workspace.own(NOT_FINITE), told)
     unread = tuple(
-        Damage(kind="evaluation", name=name, problem=problem)
-        for name, problem in unread_evaluations(workspace.store.disk)
+        Damage(kind=kind.word, name=name, problem=problem)
+        for kind in KINDS
+        for name, problem in kind.unread(workspace.store.disk)
     )
     return replace(report, damages=(*report.damages, *unread))
 

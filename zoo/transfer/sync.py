@@ -34,12 +34,13 @@ def push(
     name: str,
     to: str,
     *,
+    save: str | None = None,
     force: bool = False,
     smallest: bool = False,
     note: str = "",
     progress: Progress = silent,
 ) -> tuple[Reference, Copied]:
-    """Send a checkpoint to a remote and move its name there.
+    """Send a checkpoint to a remote and move its name there, or the name ``save``.
 
     What changed against a parent that is here and there is sent as the difference; ``smallest``
     takes more time to make it smaller. The log of the name there keeps the ``note``.
@@ -53,8 +54,11 @@ def push(
         Unavailable: The remote is not there.
     """
     ref, digest = workspace.names.target(name)
+    if save and ref != Reference.parse(save):
+        ref = Reference.parse(save)
+        workspace.names.check_free(ref)
     if ref is None:
-        raise InvalidOption(f"push needs a name, not a digest: zoo tag {name} NAME, then push that")
+        raise InvalidOption(f"push needs a name, not a digest: zoo push {name} --as NAME")
     remote = workspace.remotes.connect(to, create=True)
     check = partial(_check_push, workspace.store, remote, ref, digest, to, force=force)
     check(remote.read_ref(ref))
@@ -72,7 +76,8 @@ def push(
     before, manifest = moved_from(current, digest), manifest_if_any(workspace.store, digest)
     change = change_from(remote, before, manifest, [workspace.store])
     moved = _another(workspace, before, copied, remote)
-    return ref, replace(copied, moved_from=moved, change=change)
+    told = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
+    return ref, told
 
 
 def _check_push(

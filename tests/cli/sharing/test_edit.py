@@ -28,6 +28,7 @@ STATED = ("--mean", "0.5", "--std", "0.5", "--crop", "0.9", "--interpolation", "
 BEFORE_0016 = """
 ALTER TABLE checkpoint DROP COLUMN stated;
 ALTER TABLE item DROP COLUMN stated;
+DROP TABLE bench;
 UPDATE alembic_version SET version_num = '0015';
 """
 

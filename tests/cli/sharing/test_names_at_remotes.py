@@ -50,6 +50,12 @@ def test_a_name_is_deprecated_and_who_pulls_it_is_told(bare: Run, mine: Path, la
     for on in ((), ("--off",)):
         bare("protect", NAME, *on)
         assert "use team/b" in bare("show", NAME).out, "a protection leaves it"
+    said = bare("predict", NAME, mine / "none.png").err
+    assert said.startswith(f"WARNING: {NAME} is deprecated: use team/b\n")
+    assert bare("push", NAME, "--to", "lab").err == ""  # it says so there, too
+    bare("deprecate", NAME, "--off", "--at", "lab")
+    pushed = bare("push", NAME, "--to", "lab").err
+    assert f"lab is not told: zoo deprecate {NAME} 'use team/b' --at lab" in pushed
     bare("delete", NAME)
     bare("delete", "--restore", NAME)
     assert "use team/b" in bare("show", NAME).out

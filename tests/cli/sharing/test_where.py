@@ -42,6 +42,31 @@ def test_a_path_may_be_made(bare: Run, mine: Path, tmp_path: Path, where: str) -
     assert bare("push", NAME, "--to", where.format(tmp=tmp_path)).code == 0
 
 
+def test_a_push_gives_another_name(bare: Run, mine: Path, theirs: Path) -> None:
+    digest = bare("show", NAME, "--json").json["manifest"]
+    sent = bare("push", NAME, "--to", "lab", "--as", "team/other:v2", "--json").done().json
+    assert (sent["ref"], sent["manifest"]) == ("team/other:v2", digest)
+    bare("push", digest, "--to", "lab", "--as", "team/third").done()
+    assert bare("search", "team/other", "--json").json[0]["remotes"] == ["lab"]
+    for name in ("team/other:v2", "team/third"):
+        got = bare("pull", name, "--from", "origin", "--home", theirs, "--json").done().json
+        assert got["manifest"] == digest
+    assert bare("push", digest, "--to", "lab").err.count("--as NAME") == 1
+    assert bare("push", "team/*", "--to", "lab", "--as", "team/x").code == 2
+    assert bare("push", NAME, "--to", "hf://a/b", "--as", "team/x").code == 1
+
+
+def test_a_push_under_another_name_hides_nobodys_work(bare: Run, mine: Path, theirs: Path) -> None:
+    with zoo.open(theirs) as there:
+        grow(theirs, "team/work", bias=3)
+        there.push("team/work", "origin")
+    refused = bare("push", NAME, "--to", "lab", "--as", "team/work")
+    assert (refused.code, "--force" in refused.err) == (1, True)
+    with zoo.open(mine) as here, pytest.raises(WouldReplace):
+        here.push(NAME, "lab", save="team/work")
+    bare("push", NAME, "--to", "lab", "--as", "team/work", "--force").done()
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -15,11 +15,14 @@ from fakes.paged import HTML, canaries, text_of
 from fakes.served import Served, serving
 from fakes.signed import Signed, sign_in
 
+from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt
+from zoo.serve.hub.ask import Ask
 from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
+from zoo.serve.pages import storage
 from zoo.serve.watch.scrub import FILE as SCRUB
 from zoo.serve.who import webhooks as who_hooks
 from zoo.serve.who.alone import Alone
@@ -328,6 +331,32 @@ def test_what_is_stored_and_shared(served: Served, admin: Signed) -> None:
     assert (space["quota"], space["holds"]) == (2_500_000, rows["team"]["holds"])
     admin.did("/-/storage", do="quota", namespace="team", bytes="none")
     assert served.accounts.quotas.get("team") is None
+
+
+def test_what_names_lead_to_is_read_when_one_has_moved(
+    served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = admin.get("/-/storage.json").json, list[object]()
+    count = storage._read
+
+    def counted(ask: Ask, manifests: Sequence[Digest]) -> object:
+        read.append(manifests)
+        return count(ask, manifests)
+
+    monkeypatch.setattr(storage, "_read", counted)
+    assert admin.get("/-/storage.json").json == before
+    assert read == []
+    workspace, ref = served.server.hub.workspace, Reference.parse("team/again")
+    entry = workspace.store.read_ref(Reference.parse("team/net"))
+    assert entry
+    workspace.move(ref, entry.manifest, "tag")
+    after = admin.get("/-/storage.json").json
+    assert read
+    assert after["alone"] > before["alone"]
+    assert after["once"] == before["once"]
+    workspace.delete(ref)
+    again = admin.get("/-/storage.json").json
+    assert (again["alone"], again["once"]) == (before["alone"], before["once"])
 
 
 def test_what_a_scrub_found(served: Served, admin: Signed) -> None:

@@ -16,12 +16,14 @@ from fakes.served import Served, serving
 from fakes.tuned import drawings, small_zoo
 from playwright.sync_api import Browser, Page
 
+from zoo.workspace import Workspace
+
 pytestmark = pytest.mark.long
 TUNE = """
 import sys, zoo
 z = zoo.open(sys.argv[1])
 z.finetune("team/base", sys.argv[2], "team/live", device="cpu", image_size=32, batch_size=2,
-           epochs=150, strategy="full")
+           epochs=150, strategy="full", report="".join(sys.argv[3:]))
 """
 
 
@@ -45,9 +47,25 @@ def training(tmp_path: Path) -> Iterator[tuple[Served, Popen[bytes]]]:
         process.wait()
 
 
-def opened(browser: Browser, served: Served, **options: Any) -> Page:
-    """A page of a browser that asks as an admin."""
-    token = {"Authorization": f"Bearer {served.token('admin')}"}
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[tuple[Served, Popen[bytes]]]:
+    """A server of another zoo, that is told by a machine which trains."""
+    data = drawings(tmp_path / "drawn")
+    small_zoo(tmp_path).close()
+    Workspace.create(tmp_path / "served").close()
+    with serving(tmp_path / "served") as served:
+        said = {"ZOO_SERVER": served.url, "ZOO_TOKEN": served.token("team", "append")}
+        command = [sys.executable, "-c", TUNE, str(tmp_path / "zoo"), str(data), served.url]
+        environment = {**os.environ, **said, "OMP_NUM_THREADS": "1"}
+        process = Popen(command, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+        yield served, process
+        process.kill()
+        process.wait()
+
+
+def opened(browser: Browser, served: Served, who: str = "admin", **options: Any) -> Page:
+    """A page of a browser that asks as an admin, or as somebody else."""
+    token = {"Authorization": f"Bearer {served.token(who)}"}
     context = browser.new_context(extra_http_headers=token, **options)
     return context.new_page()
 
@@ -105,6 +123,43 @@ def test_without_scripts_it_is_loaded_again(
     with page.expect_navigation(timeout=15_000):
         pass
     assert step(page) > before
+
+
+def test_one_on_another_machine_is_watched_to_its_end(
+    browser: Browser, elsewhere: tuple[Served, Popen[bytes]]
+) -> None:
+    served, process = elsewhere
+    page = opened(browser, served, "ben")
+    wrong = watched(page, served.url)
+    begun(page, served)
+    assert "Reported by team from another machine" in page.locator("main").inner_text()
+    page.evaluate("window.same = true")
+    before = step(page)
+    shown = page.locator("#live dd", has_text=re.compile(f"^{before:,}$"))
+    shown.first.wait_for(state="detached", timeout=30_000)
+    assert page.evaluate("window.same"), "it was not loaded anew"
+    assert step(page) > before
+    page.locator("[role=status]", has_text="done").wait_for(timeout=240_000)
+    assert process.wait(60) == 0
+    assert page.locator("svg.matrix").count() == 1
+    assert "150 of 150" in page.locator("#live").inner_text()
+    assert wrong == []
+
+
+def test_one_that_falls_silent_says_so(
+    browser: Browser, elsewhere: tuple[Served, Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, process = elsewhere
+    page = opened(browser, served, "ben")
+    begun(page, served)
+    process.kill()
+    monkeypatch.setattr("zoo.lookup.reported.SILENT_SECONDS", 3.0)
+    page.locator("[role=status]", has_text="silent").wait_for(timeout=60_000)
+    assert "Last heard 0 minutes ago" in page.locator("main").inner_text()
+    assert page.locator("script").count() == 0
+    plain = opened(browser, served, "ben", java_script_enabled=False)
+    plain.goto(page.url)
+    assert plain.locator("[role=status]").inner_text() == "silent"
 
 
 @pytest.mark.parametrize("width", [320, 768, 1920])

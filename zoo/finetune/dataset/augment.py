@@ -70,8 +70,9 @@ class Transform:
     random: bool  # an image can come out differently each time
 
 
-def training_transform(preprocessing: Preprocessing, level: str = "none") -> Transform:
-    """The transform of a level for a checkpoint; ``none`` is also that for evaluation.
+def training_transform(preprocessing: Preprocessing, plugin: str, level: str = "none") -> Transform:
+    """The transform of a level for a checkpoint of a backbone plugin; ``none`` is also that for
+    evaluation.
 
     Raises:
         InvalidOption, Unsupported: There is no such level; the preprocessing is beyond the limits.
@@ -81,7 +82,7 @@ def training_transform(preprocessing: Preprocessing, level: str = "none") -> Tra
         raise InvalidOption(f"no augmentation '{level}'; there are: {', '.join(LEVELS)}")
     size = preprocessing.input_size
     if not LEVELS[level]:
-        return Transform(inference_transform(preprocessing), size, random=False)
+        return Transform(inference_transform(preprocessing, plugin), size, random=False)
     apply = create_transform(
         input_size=size,
         is_training=True,

@@ -142,6 +142,8 @@ def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
             raise InvalidData(
                 spec, ["no class folders: it holds neither folders nor images"], hint=LAYOUT
             )
+    elif is_table and not path.exists():
+        raise InvalidData(spec, ["no such file"])
     elif not path.exists():
         raise InvalidData(spec, ["no such folder, table or named dataset"], hint=LAYOUT)
     elif not is_table:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.backbones.rgb import READING
+from zoo.domain.preprocessing import ROUNDING_DOWN
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
 from zoo.finetune.dataset.batches import Batches, evenly
@@ -396,8 +397,8 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
 
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
-    recipe = prepared.recipe
-    transform = training_transform(prepared.network.planned.preprocessing, level)
+    recipe, planned = prepared.recipe, prepared.network.planned
+    transform = training_transform(planned.preprocessing, planned.backbone.plugin, level)
     balanced = recipe.sampler == "balanced" and samples is prepared.dataset.train
     return Batches(
         prepared.dataset,
@@ -425,6 +426,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "cut": prepared.hierarchy.boundary_name(entry.boundary),
         "weights": below.digest,
         "preprocessing": prepared.network.planned.to_json()["preprocessing"],
+        **({"margin": "down"} if backbone.plugin in ROUNDING_DOWN else {}),
         "precision": recipe.precision,
         "device": prepared.device.type,
         "arithmetic": _arithmetic(prepared.device),

@@ -103,7 +103,7 @@ def write_features(
     else:
         dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
-    transform = training_transform(manifest.preprocessing)
+    transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
     about = {"ref": str(ref or name), "manifest": str(digest), **_about(manifest, tap, batches)}
     arrays: dict[str, NDArray[Any]] = {}

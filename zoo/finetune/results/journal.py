@@ -84,9 +84,10 @@ def new_run(
     log: Log = (),
     asked: Mapping[str, object] | None = None,
     note: str = "",
+    report: str = "",
 ) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:
-    the options that were given. It says who began it, and the ``note``.
+    the options that were given. It says who began it, the ``note``, and to which server it is told.
     """
     said = {"author": config.author()[:NOTE_LETTERS], "note": note}
     started = now()
@@ -108,6 +109,7 @@ def new_run(
         machine=machine(),
         provenance={**provenance(prepared), **{name: text for name, text in said.items() if text}},
         asked=asked or {},
+        told_to=report,
     )
 
 

@@ -49,9 +49,14 @@ class Teacher:
     said: dict[tuple[bool, int], Tensor] = field(default_factory=dict)
 
     @property
+    def manifest(self) -> Manifest:
+        """What it is."""
+        return cast(Card, self.model.zoo).manifest
+
+    @property
     def own(self) -> Preprocessing:
         """How images are made for it."""
-        return cast(Card, self.model.zoo).manifest.preprocessing
+        return self.manifest.preprocessing
 
     def of_all(self, batches: Batches, view: int) -> Tensor:
         """Its outputs (N, K) for all samples, each image as in the epoch ``view`` of ``batches``;
@@ -61,7 +66,7 @@ class Teacher:
         if key not in self.said:
             plain = not batches.transform.random
             if plain:  # through its own preprocessing
-                transform = training_transform(self.own)
+                transform = training_transform(self.own, self.manifest.backbone.plugin)
                 batches = Batches(
                     batches.dataset, batches.samples, transform, batches.size, once=True
                 )

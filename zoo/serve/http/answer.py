@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from asyncio import wrap_future
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
@@ -33,6 +35,9 @@ JSON = {"Content-Type": "application/json"}
 SMALL = 64 * 1024
 """Bytes of a piece that are read and joined with its neighbors: a call each would cost more."""
 CHUNK = 256 * 1024
+AHEAD = 8
+FETCHING = ThreadPoolExecutor(2 * AHEAD, "fetching")
+"""What fetches files from another machine: those that are next come together."""
 OPEN = 16
 """Files that stay open while an answer is sent: small tensors of one object come again."""
 
@@ -51,6 +56,10 @@ class Piece(Protocol):
     @property
     def count(self) -> int:
         """How many they are."""
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can be opened at once."""
 
     def open(self) -> BinaryIO | None:
         """The file; None if the bytes are in none as they are."""
@@ -129,8 +138,8 @@ async def _send_pieces(
             joined.clear()
             await send(message)
 
-    for piece in pieces:
-        file = opened.file(piece)
+    for at, piece in enumerate(pieces):
+        file = await opened.file(piece, pieces[at + 1 : at + AHEAD])
         if file and piece.count < SMALL:
             joined += _read(file, piece)
             if len(joined) >= CHUNK:
@@ -144,6 +153,12 @@ async def _send_pieces(
         async for part in iterate_in_threadpool(_mapped(file, piece) if file else piece.read()):
             await send({"type": "http.response.body", "body": part, "more_body": True})
     await flush(more=False)
+
+
+def _close(coming: Future[BinaryIO | None]) -> None:
+    """Close a file that has come for nobody."""
+    if not coming.cancelled() and coming.exception() is None and (file := coming.result()):
+        file.close()
 
 
 def _read(file: BinaryIO, piece: Piece) -> bytes:
@@ -163,19 +178,31 @@ def _mapped(file: BinaryIO, piece: Piece) -> Iterator[memoryview]:
 
 
 class _Opened:
-    """The files that were opened last."""
+    """The files that were opened last, and those that come from another machine."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+        self._coming: dict[str, Future[BinaryIO | None]] = {}
 
     def close(self) -> None:
         """Close them."""
         for file in self._files.values():
             file.close()
+        for coming in self._coming.values():
+            if not coming.cancel():
+                coming.add_done_callback(_close)
 
-    def file(self, piece: Piece) -> BinaryIO | None:
-        """The file of a piece; None if there is none."""
-        file = self._files.get(piece.key) or piece.open()
+    async def file(self, piece: Piece, later: Sequence[Piece]) -> BinaryIO | None:
+        """The file of a piece; None if there is none. Meanwhile those of ``later`` ones come."""
+        file = self._files.get(piece.key)
+        if file is None and piece.key not in self._coming and piece.is_at_hand:
+            file = piece.open()
+        elif file is None:
+            for each in (piece, *later):
+                known = each.key in self._files or each.key in self._coming
+                if not known and (each is piece or not each.is_at_hand):
+                    self._coming[each.key] = FETCHING.submit(each.open)
+            file = await wrap_future(self._coming.pop(piece.key))
         if file:
             self._files[piece.key] = file
             self._files.move_to_end(piece.key)

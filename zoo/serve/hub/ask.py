@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -24,8 +24,10 @@ from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.deprecations import Deprecations
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.reported import ReportedRuns
 from zoo.serve.keep.room import Room
 from zoo.serve.keep.sharers import Sharers
+from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.serve.watch.health import Health
@@ -34,7 +36,8 @@ from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import Alone
 from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
-from zoo.serve.who.seals import Seals
+from zoo.serve.who.seals import Seals, seals_of
+from zoo.store.cached import CachedBackend
 from zoo.workspace import Workspace
 
 __all__ = ["Ask", "Hub", "iso_time", "repo_of"]
@@ -51,6 +54,7 @@ class Hub:
         alone: Who has the link to it, where it is somebody's own, on their own machine.
         behind_proxy: Whether requests may come through another program.
         under_way: Requests that are being answered.
+        tryouts: What tries images, where that is on.
     """
 
     workspace: Workspace
@@ -59,6 +63,7 @@ class Hub:
     alone: Alone | None = None
     under_way: int = 0
     metrics: Metrics = field(default_factory=Metrics)
+    tryouts: Tryouts | None = None
     health: Health = field(init=False)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)
@@ -71,6 +76,7 @@ class Hub:
     apart: Apart = field(init=False)
     sharers: Sharers = field(init=False)
     deprecations: Deprecations = field(init=False)
+    reported: ReportedRuns = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -78,18 +84,33 @@ class Hub:
         self.views = Views(store)
         self.history, self.files = History(store, self.views), Files(store)
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
-        self.blobs, self.seals = Blobs(store, self.history), Seals(store.disk)
+        self.blobs, self.seals = Blobs(store, self.history), seals_of(store)
         self.reach = Reach(store, self.accounts.reach_table)
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.deprecations = Deprecations(store)
-        self.room = Room(store)
+        self.room, self.reported = Room(store), ReportedRuns(store.disk)
         self.health = Health(store, self.accounts.audit.head)
+        self.accounts.watch(self.look_again)
 
     def changing(self) -> AbstractContextManager[None]:
         """What is held while a name moves, or a repository is made, moved or deleted: else what
         goes on in one that was deleted meanwhile would make it again.
         """
-        return alone_in(self.workspace.store.disk, "refs")
+        return self.taking_turns("refs")
+
+    @contextmanager
+    def taking_turns(self, folder: str) -> Iterator[None]:
+        """Wait until nobody else, of all that serve this zoo, is in here with the same folder; what
+        is told of the store in here is as it is now.
+        """
+        with alone_in(self.workspace.store.disk, folder), self.accounts.locks.alone(folder):
+            self.look_again()
+            yield
+
+    def look_again(self) -> None:
+        """Tell nothing more of a shared store that was seen before."""
+        if isinstance(backend := self.workspace.store.backend, CachedBackend):
+            backend.look_again()
 
     def exists(self, repo: str) -> bool:
         """Whether there is a repository: a name with a version, or one that was made over HTTP and
@@ -110,6 +131,8 @@ class Hub:
         self.adopter.close()
         self.views.close()
         self.apart.close()
+        if self.tryouts:
+            self.tryouts.close()
 
     def close(self) -> None:
         """Let go of all."""

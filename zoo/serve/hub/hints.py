@@ -28,11 +28,11 @@ from zoo.domain.manifest import WeightsFile
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Corrupt, ZooError
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.chunk_list import Chunk, read_chunks
 from zoo.serve.keep.files import Layout
 from zoo.serve.keep.hint import VirtualXorb, hint, virtual_xorbs
 from zoo.serve.keep.xorbs import VirtualReader, Xorbs
+from zoo.store.capabilities import read_small
 
 __all__ = ["Planned", "open_virtual", "hinted", "keep_plan"]
 
@@ -81,15 +81,16 @@ def keep_plan(ask: Ask, files: Iterable[Planned]) -> None:
         if file.path.endswith(WEIGHTS)
     ]
     if weights:
-        disk = ask.hub.workspace.store.disk
-        disk.put(_plan(ask), msgspec.json.encode(weights[:MOST_PLANNED]))
+        backend = ask.hub.workspace.store.backend
+        backend.put(_plan(ask), [msgspec.json.encode(weights[:MOST_PLANNED])])
 
 
 def hinted(ask: Ask, xorbs: Xorbs) -> bytes:
     """What a client is told of chunks that are here; empty if there is nothing to tell."""
-    disk = ask.hub.workspace.store.disk
-    disk.make_folder(xorbs.folder)
-    with alone_in(disk, xorbs.folder):  # a client asks several times at once, and is told the same
+    ask.hub.workspace.store.disk.make_folder(xorbs.folder)
+    with ask.hub.taking_turns(
+        xorbs.folder
+    ):  # a client asks several times at once, and is told the same
         told = xorbs.hint()
         if told is None:
             virtual = [
@@ -112,7 +113,7 @@ def open_virtual(ask: Ask, xorb: VirtualXorb) -> VirtualReader:
     """
     store, digest = ask.hub.workspace.store, Digest.parse(xorb.manifest)
     for file in _weights(ask, [digest]).get(digest, ()):
-        chunks = read_chunks(store.disk, xorb.sha256, file.size)
+        chunks = read_chunks(store, xorb.sha256, file.size)
         if file.sha256.hex == xorb.sha256 and chunks:
             offset = sum(chunk.size for chunk in chunks[: xorb.first])
             own = chunks[xorb.first : xorb.first + xorb.count]
@@ -124,7 +125,7 @@ def _known(ask: Ask) -> Iterator[tuple[Digest, WeightsFile, list[Chunk]]]:
     """The files that are told of, each with the checkpoint or snapshot that has it, and chunks."""
     made, left = 0, MOST_CHUNKS
     for digest, file in islice(_likely(ask), FILES):
-        chunks = read_chunks(ask.hub.workspace.store.disk, file.sha256.hex, file.size)
+        chunks = read_chunks(ask.hub.workspace.store, file.sha256.hex, file.size)
         if not chunks and made < MADE and file.size <= MOST_BYTES:
             made += 1
             chunks = _cut(ask, file)
@@ -138,14 +139,14 @@ def _cut(ask: Ask, file: WeightsFile) -> list[Chunk]:
     store = ask.hub.workspace.store
     command = [sys.executable, "-m", "zoo.serve.keep.cut", str(store.root)]
     with CUTTING:
-        if chunks := read_chunks(store.disk, file.sha256.hex, file.size):
+        if chunks := read_chunks(store, file.sha256.hex, file.size):
             return chunks  # found for somebody else meanwhile
         try:
             alone = Snapshot.of([SnapshotFile.of(file)]).to_bytes()
             subprocess.run(command, input=alone, timeout=CUT_SECONDS, check=True, stdout=sys.stderr)
         except (subprocess.SubprocessError, OSError, ZooError) as error:
             LOG.warning("the chunks of %s are not known: %s", file.sha256, error)
-    return read_chunks(store.disk, file.sha256.hex, file.size)
+    return read_chunks(store, file.sha256.hex, file.size)
 
 
 def _likely(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
@@ -197,7 +198,7 @@ def _weights(ask: Ask, digests: Sequence[Digest]) -> Mapping[Digest, Sequence[We
 
 def _planned(ask: Ask) -> list[Planned]:
     with suppress(FileNotFoundError, msgspec.MsgspecError):
-        data = ask.hub.workspace.store.disk.read(_plan(ask), REQUEST_BYTES)
+        data = read_small(ask.hub.workspace.store.backend, _plan(ask), REQUEST_BYTES)
         return PLAN.decode(data)
     return []
 

@@ -20,6 +20,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.quota import check_size
 from zoo.serve.hub.sealed import opened, refusing, sealed
 from zoo.serve.who.seals import Seal
+from zoo.store.sent import clear_folder
 
 __all__ = ["PART_BYTES", "Batch", "File", "batch", "complete", "put", "put_part", "verify"]
 
@@ -112,7 +113,8 @@ def put_part(ask: Ask, oid: str, number: str) -> Answer:
     """A part of a file."""
     ask, seal = _opened(ask, "lfs part", oid)
     expected = _part_bytes(seal, number)
-    disk, folder = ask.hub.workspace.store.disk, _folder(ask, seal)
+    store, folder = ask.hub.workspace.store, _folder(ask, seal)
+    disk = store.disk
     staged = f"{folder}/{token_hex(8)}"
     try:
         with refusing(), disk_errors(disk.root), disk.make(staged) as file:
@@ -122,7 +124,7 @@ def put_part(ask: Ask, oid: str, number: str) -> Answer:
                     raise Corrupt("the part", f"{expected} bytes", "more")
             if file.tell() != expected:
                 raise Corrupt("the part", f"{expected} bytes", f"{file.tell()}")
-        disk.rename(staged, f"{folder}/{number}")
+        store.local.publish(staged, f"{folder}/{number}", over=True)
     finally:
         disk.remove(staged)
     return Answer(headers={"ETag": f'"{oid}-{number}"'})
@@ -133,10 +135,7 @@ def complete(ask: Ask, oid: str) -> Answer:
     ask, seal = _opened(ask, "lfs complete", oid)
     if not ask.hub.blobs.find(oid, ask):  # else the answer to this was lost
         _keep(ask, seal, _joined(ask, seal))
-    disk, folder = ask.hub.workspace.store.disk, _folder(ask, seal)
-    for name in disk.names(folder):
-        disk.remove(f"{folder}/{name}")
-    disk.remove_folder(folder)
+    clear_folder(ask.hub.workspace.store, _folder(ask, seal))
     return Answer()
 
 
@@ -171,10 +170,10 @@ def _part_bytes(seal: Seal, number: str) -> int:
 
 
 def _joined(ask: Ask, seal: Seal) -> Iterator[bytes]:
-    disk, folder = ask.hub.workspace.store.disk, _folder(ask, seal)
+    store, folder = ask.hub.workspace.store, _folder(ask, seal)
     for number in range(1, -(-seal.size // PART_BYTES) + 1):
         try:
-            file = disk.open(f"{folder}/{number}")
+            file = store.local.file(f"{folder}/{number}")
         except FileNotFoundError:
             raise Corrupt("the file", f"part {number}", "none") from None
         with file:

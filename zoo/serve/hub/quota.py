@@ -15,7 +15,7 @@ from zoo.serve.http.errors import Refused
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["check_fits", "check_size", "note_sent"]
+__all__ = ["check_fits", "check_more", "check_size", "note_sent"]
 
 Sizes = Iterable[tuple[Digest, int]]
 
@@ -55,6 +55,20 @@ def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
     if new and total > quota:
         text = f"{namespace} may hold {quota:,} bytes: {new:,} more make it {total:,}"
         raise Refused("Forbidden", text)
+
+
+def check_more(ask: Ask, repo: str, size: int) -> None:
+    """See that the namespace of a repository may hold so many bytes more that are no objects.
+
+    Raises:
+        Refused: It may not.
+    """
+    namespace, room = repo.partition("/")[0], ask.hub.room
+    quota = ask.hub.accounts.quotas.get(namespace)
+    if quota is None or room.after(namespace).total + size <= quota:
+        return
+    if (used := room.after(namespace, anew=True).total) + size > quota:
+        raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes and holds {used:,}")
 
 
 def note_sent(ask: Ask, objects: Sizes) -> None:

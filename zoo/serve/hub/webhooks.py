@@ -57,7 +57,8 @@ class Deliveries:
         with self._threads:
             while not self._ended.wait(LOOK_SECONDS):
                 try:
-                    self.look()
+                    if self._hub.accounts.locks.leads():
+                        self.look()
                 except ZooError as error:
                     LOG.warning("webhooks are not told: %s", error)
                 except Exception:

@@ -89,7 +89,7 @@ def put_shard(ask: Ask, space: str) -> Answer:
             if not whose.hub.blobs.find(file.sha256, whose):
                 pieces = xorbs.read(file)
                 whose.hub.blobs.receive(whose, pieces, file.size, file.sha256)
-                keep_chunks(store.disk, file.sha256, xorbs.chunks(file))
+                keep_chunks(store, file.sha256, xorbs.chunks(file))
     return json_answer({"result": 1})
 
 
@@ -97,4 +97,4 @@ def _xorbs(ask: Ask, space: str) -> tuple[Ask, Xorbs]:
     """The request as that of whose upload it is, and its xorbs."""
     whose, _ = opened(ask, seal_of(ask.call), "xet", space)
     folder = whose.hub.blobs.folder(whose.actor.name, f"xet-{space}")
-    return whose, Xorbs(whose.hub.workspace.store.disk, folder, partial(open_virtual, whose))
+    return whose, Xorbs(whose.hub.workspace.store, folder, partial(open_virtual, whose))

@@ -130,7 +130,7 @@ def main() -> None:
         parts = Layout(workspace.store, file.stored).parts(0, file.size)
         pieces = chain.from_iterable(part.pieces() for part in parts)
         chunks = [Chunk(chunk_hash(chunk), len(chunk)) for chunk in cut(pieces)]
-        keep_chunks(workspace.store.disk, file.sha256.hex, chunks)
+        keep_chunks(workspace.store, file.sha256.hex, chunks)
 
 
 if __name__ == "__main__":

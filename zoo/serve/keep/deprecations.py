@@ -17,6 +17,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, ZooError
 from zoo.store import Store
+from zoo.store.folder import FolderBackend
 
 __all__ = ["Deprecations"]
 
@@ -53,7 +54,7 @@ class Deprecations:
         """Look at all names, as far as one comes until then; whether that was to the end."""
         before, self._known = self._known, {}
         settled, complete = time.time_ns() - RACY_NS, True
-        for ref, changed in _folders(self._store.root / "refs"):
+        for ref, changed in _folders(self._store):
             known = before.get(ref)
             if known and known[0] == changed:
                 self._known[ref] = known
@@ -71,9 +72,14 @@ class Deprecations:
         return None
 
 
-def _folders(refs: Path) -> Iterator[tuple[Reference, int]]:
-    """The names whose folders are there, and when each changed, in nanoseconds."""
-    for namespace in _inside(refs):
+def _folders(store: Store) -> Iterator[tuple[Reference, int]]:
+    """The names that are there, and when the folder of each changed, in nanoseconds; of those that
+    lie in no folder, the number of the newest entry.
+    """
+    if not isinstance(store.backend, FolderBackend):
+        yield from store.newest_numbers().items()
+        return
+    for namespace in _inside(store.root / "refs"):
         for name in _inside(namespace.path):
             for tag in _inside(name.path):
                 with suppress(InvalidReference, OSError):

@@ -15,6 +15,7 @@ from zoo.domain.snapshot import Snapshot
 from zoo.errors import Corrupt, MissingObject, NoCheckpoint
 from zoo.serve.keep.recent import Recent
 from zoo.store import Store
+from zoo.store.cached import CachedBackend
 from zoo.store.encoded import absent, read_object
 from zoo.store.files import object_ranges
 from zoo.store.listing import name_of
@@ -46,9 +47,14 @@ class Part:
     def open(self) -> BinaryIO | None:
         """The object as a file; None if it is not there as it is, but encoded."""
         try:
-            return self.store.disk.open(self.key)
+            return self.store.local.file(self.key)
         except FileNotFoundError:
             return None
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can be opened at once."""
+        return self.store.is_at_hand(self.key)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """The bytes, however they are there."""
@@ -166,5 +172,10 @@ class Files:
         Raises:
             MissingObject: One is not.
         """
-        if lacking := absent(self._store, {part.object for part in parts}):
+        # What is kept here of a shared store can be read, whatever becomes of it there.
+        needed = {part.object for part in parts}
+        if isinstance(backend := self._store.backend, CachedBackend):
+            kept = backend.holds({part.key for part in parts})
+            needed -= {part.object for part in parts if part.key in kept}
+        if lacking := absent(self._store, needed):
             raise MissingObject("object", str(min(lacking)), str(self._store))

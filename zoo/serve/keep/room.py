@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference, ZooError
+from zoo.lookup.reported import REPORTED
 from zoo.store import Store
 from zoo.store.capabilities import folders
 
@@ -59,6 +60,7 @@ class Room:
         self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._known: dict[str, _Known] = {}
         self._sent: dict[str, dict[Digest, tuple[int, float]]] = {}
+        self._runs: dict[str, tuple[float, int]] = {}
 
     def sent(self, namespace: str, objects: Iterable[tuple[Digest, int]]) -> None:
         """Count what was sent and not committed yet, for a day."""
@@ -77,7 +79,7 @@ class Room:
             known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
             held = {digest: size for digest, (size, _) in sent.items()} | known.objects
             new = {digest: size for digest, size in objects if digest not in known.objects}
-            return Held(sum(new.values()), sum((held | new).values()))
+            return Held(sum(new.values()), sum((held | new).values()) + self._reported(namespace))
 
     def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""
@@ -100,6 +102,15 @@ class Room:
             if at >= since and digest not in known.objects
         }
         return known
+
+    def _reported(self, namespace: str) -> int:
+        """Bytes of the runs that were reported of the names of a namespace."""
+        at, size = self._runs.get(namespace, (0.0, 0))
+        if not at or time.monotonic() - at > ANEW_SECONDS:
+            files = self._store.disk.walk(f"{REPORTED}/{namespace}")
+            size = sum(status.st_size for _, status in files)
+            self._runs[namespace] = time.monotonic(), size
+        return size
 
     def _refs(self, repo: str) -> Iterator[Reference]:
         namespace, _, name = repo.partition("/")

@@ -29,6 +29,7 @@ from zoo.serve.keep.card import card_text
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
+from zoo.store.capabilities import read_small, sync
 from zoo.store.encoded import read_object
 
 __all__ = [
@@ -115,7 +116,7 @@ def read_view(store: Store, manifest: Digest) -> View | None:
         Invalid: It is damaged.
     """
     try:
-        data = store.disk.read(_key(manifest), VIEW_BYTES)
+        data = read_small(store.backend, _key(manifest), VIEW_BYTES)
     except FileNotFoundError:
         return None
     try:
@@ -127,12 +128,15 @@ def read_view(store: Store, manifest: Digest) -> View | None:
         ) from error
 
 
-def keep_view(store: Store, manifest: Digest, view: View) -> None:
-    """Keep a view, unless one is kept already, or it is larger than what is read again."""
+def keep_view(store: Store, manifest: Digest, view: View) -> View:
+    """Keep a view, unless one is kept already, or it is larger than what is read again; that which
+    counts: another process may have been faster, and have another version of a library.
+    """
     data = ENCODER.encode(view)
-    if len(data) <= VIEW_BYTES:
-        with suppress(FileExistsError):
-            store.disk.create(_key(manifest), data)
+    if len(data) > VIEW_BYTES or store.backend.create(_key(manifest), data):
+        sync(store.backend)
+        return view
+    return read_view(store, manifest) or view
 
 
 def checkpoint_view(

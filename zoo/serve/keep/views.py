@@ -68,7 +68,7 @@ class Views:
     def _kept(self, digest: Digest, view: View) -> View:
         """The same view, kept if that can be: its commits have their ids when it is pruned, too."""
         try:
-            keep_view(self._store, digest, view)
+            return keep_view(self._store, digest, view)
         except ZooError as error:
             LOG.warning("the view of %s is not kept: %s", digest.short, error)
         return view

@@ -22,7 +22,8 @@ from zoo.serve.keep.files import Layout
 from zoo.serve.keep.hint import VirtualXorb
 from zoo.serve.keep.shard import ShardFile, Span
 from zoo.serve.keep.xorb import HASH_BYTES, chunk_hash, chunks_of, xorb_hash
-from zoo.store.disk import Disk
+from zoo.store import Store
+from zoo.store.capabilities import read_small
 
 __all__ = ["VirtualReader", "Xorbs"]
 
@@ -37,26 +38,27 @@ OpenVirtual = Callable[[VirtualXorb], "VirtualReader"]
 class Xorbs:
     """The xorbs of an upload, in a folder; ``open_virtual`` finds the file that one stands for."""
 
-    def __init__(self, disk: Disk, folder: str, open_virtual: OpenVirtual) -> None:
-        self._disk, self.folder, self._open_virtual = disk, folder, open_virtual
+    def __init__(self, store: Store, folder: str, open_virtual: OpenVirtual) -> None:
+        self._store, self.folder, self._open_virtual = store, folder, open_virtual
         self._virtual: dict[str, VirtualXorb] | None = None
         # A shard may go to and fro between them a million times.
         self._opened: dict[str, VirtualReader] = {}
 
     def has(self, name: str) -> bool:
         """Whether a xorb has arrived."""
-        return self._disk.stat(f"{self.folder}/{name}") is not None
+        return self._store.backend.stat(f"{self.folder}/{name}") is not None
 
     def hint(self) -> bytes | None:
         """What the client was told of chunks that are here; None if it has not asked yet."""
         with suppress(FileNotFoundError):
-            return self._disk.read(f"{self.folder}/{HINT}", HINT_BYTES)
+            return read_small(self._store.backend, f"{self.folder}/{HINT}", HINT_BYTES)
         return None
 
     def tell(self, hint: bytes, virtual: Sequence[VirtualXorb]) -> None:
         """Keep what the client is told, and what the xorbs in it stand for."""
-        self._disk.put(f"{self.folder}/{VIRTUAL}", msgspec.json.encode(virtual))
-        self._disk.put(f"{self.folder}/{HINT}", hint)
+        backend = self._store.backend
+        backend.put(f"{self.folder}/{VIRTUAL}", [msgspec.json.encode(virtual)])
+        backend.put(f"{self.folder}/{HINT}", [hint])
 
     def keep(self, name: str, pieces: Iterable[bytes]) -> None:
         """Keep a xorb: its chunks as they are in files, their hashes, where each ends, and how many
@@ -67,9 +69,10 @@ class Xorbs:
             DiskFull: No space left.
         """
         staged = f"{self.folder}/{token_hex(8)}"
-        file, chunks = self._disk.make(staged), list[Chunk]()
+        disk = self._store.disk
+        file, chunks = disk.make(staged), list[Chunk]()
         try:
-            with disk_errors(self._disk.root / self.folder), file:
+            with disk_errors(disk.root / self.folder), file:
                 for chunk in chunks_of(pieces):
                     chunks.append(Chunk(chunk_hash(chunk), len(chunk)))
                     file.write(chunk)
@@ -78,9 +81,9 @@ class Xorbs:
                 file.write(ends.tobytes() + array("I", [len(ends)]).tobytes())
             if (found := xorb_hash(chunks)) != name:
                 raise Corrupt("the xorb", name, found)
-            self._disk.rename(staged, f"{self.folder}/{name}")
+            self._store.local.publish(staged, f"{self.folder}/{name}", over=True)
         finally:
-            self._disk.remove(staged)
+            disk.remove(staged)
 
     def read(self, file: ShardFile) -> Iterator[bytes | memoryview]:
         """The bytes of a file.
@@ -111,7 +114,7 @@ class Xorbs:
 
     def _open(self, name: str) -> _Xorb:
         with suppress(FileNotFoundError):
-            return _Sent(self._disk.open(f"{self.folder}/{name}"))
+            return _Sent(self._store.local.file(f"{self.folder}/{name}"))
         if self._virtual is None:
             self._virtual = {xorb.name: xorb for xorb in self._all_virtual()}
         if xorb := self._virtual.get(name):
@@ -122,7 +125,8 @@ class Xorbs:
 
     def _all_virtual(self) -> list[VirtualXorb]:
         with suppress(FileNotFoundError):
-            return VIRTUAL_DECODER.decode(self._disk.read(f"{self.folder}/{VIRTUAL}", HINT_BYTES))
+            key = f"{self.folder}/{VIRTUAL}"
+            return VIRTUAL_DECODER.decode(read_small(self._store.backend, key, HINT_BYTES))
         return []
 
 

@@ -21,11 +21,10 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.sealed import refusing
-from zoo.serve.keep.alone import alone_in
 from zoo.serve.native.keys import Content, content_of
 from zoo.serve.native.taking import require_sending, small, staged, take, written
-from zoo.store.disk import Disk
-from zoo.store.sent import FOLDER
+from zoo.store import Store
+from zoo.store.sent import FOLDER, clear_folder
 
 __all__ = ["Whole", "complete", "put_part", "sent_parts"]
 
@@ -43,7 +42,7 @@ class Whole(msgspec.Struct):
 def sent_parts(ask: Ask, key: str) -> Answer:
     """Which parts were sent: the number of each, counted from 0, and its BLAKE3."""
     _content(ask, key)
-    names = ask.hub.workspace.store.disk.names(_folder(ask, key))
+    names = _names(ask.hub.workspace.store, _folder(ask, key))
     return json_answer({"parts": [name for name in names if PART.fullmatch(name)]})
 
 
@@ -52,23 +51,22 @@ def put_part(ask: Ask, part: str, key: str) -> Answer:
     _content(ask, key)
     if not PART.fullmatch(part) or int(part.partition("-")[0]) >= MOST:
         raise Refused("BadRequest", "a part is called by its number and its BLAKE3")
-    disk = ask.hub.workspace.store.disk
     with refusing(), staged(ask) as (name, file):
         found = written(file, ask.call.pieces, UPLOAD_PART_BYTES)
         if found != part.partition("-")[2]:
             raise Corrupt("the part", part, found)
-        disk.rename(name, f"{_folder(ask, key)}/{part}")
+        ask.hub.workspace.store.local.publish(name, f"{_folder(ask, key)}/{part}", over=True)
     return Answer(status=201)
 
 
 def complete(ask: Ask, key: str) -> Answer:
     """Keep what was sent in parts; they are gone then, also if it is not what it should be."""
     content, folder = _content(ask, key), _folder(ask, key)
-    disk = ask.hub.workspace.store.disk
+    store = ask.hub.workspace.store
     whole = replace(ask.call, body=small(ask.call.pieces, REQUEST_BYTES)).read(Whole)
     names = [f"{at}-{digits}" for at, digits in enumerate(whole.parts)]
-    with alone_in(disk, folder):  # whoever is second finds it done
-        if lacking := {*names} - {*disk.names(folder)}:
+    with ask.hub.taking_turns(folder):  # whoever is second finds it done
+        if lacking := {*names} - {*_names(store, folder)}:
             if _is_kept(ask, content):  # the answer was lost, or did not come in time
                 return Answer(status=201)
             raise Refused("Lacking", f"part {min(lacking)} is not here: send it again")
@@ -76,9 +74,9 @@ def complete(ask: Ask, key: str) -> Answer:
             take(ask, content.kind, content.digest, _joined(ask, folder, names))
         except Refused as refused:
             if refused.code != "Busy":
-                _clear(disk, folder)
+                clear_folder(store, folder)
             raise
-        _clear(disk, folder)
+        clear_folder(store, folder)
     return Answer(status=201)
 
 
@@ -88,10 +86,8 @@ def _is_kept(ask: Ask, content: Content) -> bool:
     return bool(there) and not ask.hub.workspace.store.missing(plain, [content.digest])
 
 
-def _clear(disk: Disk, folder: str) -> None:
-    for name in disk.names(folder):
-        disk.remove(f"{folder}/{name}")
-    disk.remove_folder(folder)
+def _names(store: Store, folder: str) -> list[str]:
+    return sorted(file.name.rpartition("/")[2] for file in store.backend.list(f"{folder}/"))
 
 
 def _content(ask: Ask, key: str) -> Content:
@@ -109,5 +105,5 @@ def _folder(ask: Ask, key: str) -> str:
 
 def _joined(ask: Ask, folder: str, names: list[str]) -> Iterator[bytes]:
     for name in names:
-        with ask.hub.workspace.store.disk.open(f"{folder}/{name}") as file:
+        with ask.hub.workspace.store.local.file(f"{folder}/{name}") as file:
             yield from iter(partial(file.read, PIECE), b"")

@@ -68,7 +68,12 @@ class _File:
 
     def open(self) -> BinaryIO:
         """The file."""
-        return self.store.disk.open(self.key)
+        return self.store.local.file(self.key)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can be opened at once."""
+        return self.store.is_at_hand(self.key)
 
     def read(self) -> Iterator[bytes]:
         """Not asked for: it is in a file."""
@@ -132,7 +137,7 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
         return b""
     if content and content.kind == "objects":
         return [Part(store, content.digest, begin, end - begin)]
-    if content and content.kind == "manifests" and not store.disk.stat(key):
+    if content and content.kind == "manifests" and not store.backend.stat(key):
         return manifest_bytes(store, content.digest)[begin:end]
     return [_File(store, key, begin, end - begin)]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
-from zoo.serve.native import parts, reading, writing
+from zoo.serve.native import parts, reading, reports, writing
 
 __all__ = ["NATIVE"]
 
 KEY = "/zoo/v1/store/{key...}"
 PARTS = "/zoo/v1/parts"
+RUNS = "/zoo/v1/runs"
+REPORT = ("NoToken", "Forbidden", "BadRequest", "Conflict", "DiskFull", "Busy")
 SEND = ("NoToken", "Forbidden", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
 
 NATIVE: tuple[Route[Hub], ...] = (
@@ -94,6 +96,41 @@ NATIVE: tuple[Route[Hub], ...] = (
         streams=True,  # so a token takes a share of the places for what takes long
         errors=(*SEND, "Lacking"),
         summary="that all parts were sent",
+    ),
+    Route(
+        method="POST",
+        path=RUNS,
+        scope="account",
+        handler=reports.tell_run,
+        body=reports.Run,
+        errors=REPORT,
+        summary="begin a run that is reported, or say how it is now",
+    ),
+    Route(
+        method="POST",
+        path=f"{RUNS}/{{id}}/lines/{{generation}}/{{at}}",
+        scope="account",
+        handler=reports.add_lines,
+        streams=True,
+        errors=(*REPORT, "Mismatch", "TooSlow"),
+        summary="add lines to its journal",
+    ),
+    Route(
+        method="PUT",
+        path=f"{RUNS}/{{id}}/{{file}}",
+        scope="account",
+        handler=reports.put_file,
+        streams=True,
+        errors=(*REPORT, "Mismatch", "TooSlow"),
+        summary="keep one of its results",
+    ),
+    Route(
+        method="DELETE",
+        path=f"{RUNS}/{{id}}",
+        scope="account",
+        handler=reports.delete_run,
+        errors=("NoToken", "Forbidden"),
+        summary="delete it",
     ),
 )
 """The routes."""

@@ -31,7 +31,6 @@ from zoo.serve.hub.sealed import refusing
 from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import decode_object, header_of, read_encoded
-from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.store.manifests import decoded_manifest, document_of
 from zoo.store.sent import FOLDER
@@ -145,11 +144,9 @@ def _check(digest: Digest, found: str) -> None:
 def _publish(ask: Ask, digest: Digest, name: str, file: BinaryIO) -> None:
     """Give a file that was hashed its name, also in the place of one that may be damaged."""
     store, key = ask.hub.workspace.store, name_of("objects", digest)
-    assert isinstance(store.backend, FolderBackend)
     store.disk.fsync_file(file)
     with patient_upload(store):
-        store.disk.rename(name, key)
-        store.backend.note(key)
+        store.local.publish(name, key, over=True)
         ask.hub.reach.keep_sent(ask, digest)
 
 

@@ -25,10 +25,10 @@ from zoo.serve.keep.apart import Distances
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
-from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_runs
+from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
 from zoo.serve.pages.known import Named
-from zoo.store.evaluations import evaluations
 from zoo.store.manifests import checkpoint_of
+from zoo.store.side_files import EVALUATIONS
 
 __all__ = ["ComparePage", "look_compare"]
 
@@ -233,7 +233,7 @@ def look_compare(ask: Ask) -> ComparePage:
     pairs = [(ones[0].digest, other.digest) for other in ones[1:]]
     far = [ask.hub.apart.of(*pair, PATIENCE) for pair in pairs]
     rows = [*_units(diffs, far)]
-    runs = runs_by_result(seen_runs(ask))
+    runs = runs_by_result(seen_here(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
     return ComparePage(
         names=names,
@@ -258,7 +258,7 @@ def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
     """What was evaluated here, by the images; those first on which most were."""
     by_images: dict[tuple[str, str], list[tuple[_One, Evaluated]]] = {}
     for one in ones:
-        for each in evaluations(ask.hub.workspace.store.disk, one.digest):
+        for each in EVALUATIONS.of(ask.hub.workspace.store.disk, one.digest):
             by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
     most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
     for found in most[:DATA]:

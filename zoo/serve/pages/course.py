@@ -205,7 +205,9 @@ class _Journal:
         latest = epochs[-1] if epochs else {}
         times = [self.first, *(_number(line, "time") for line in epochs)]
         ends = [each for each in times if each is not None]
-        now = time.time() if run.status == "running" else (_number(self.last, "time") or 0.0)
+        # Of one on another machine, which has a clock of its own, what it noted last.
+        here = run.status == "running" and not run.reporter
+        now = time.time() if here else (_number(self.last, "time") or 0.0)
         whole, left = _epochs(run.recipe), None
         if whole and len(ends) > 1 and run.status == "running":
             each = ends[-1] - ends[-2]

@@ -2,6 +2,9 @@
 
 They belong to the machine that the zoo is on: admins see all of them. Whoever may read the
 checkpoint that a run made may see that run, without what tells of the machine or of images.
+
+Runs that other machines have reported are for who may read the name that they are of. What they say
+that they made is not believed: anybody may have said it.
 """
 
 from __future__ import annotations
@@ -17,11 +20,14 @@ from zoo.domain.digest import Digest
 from zoo.domain.matrix import Matrix
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
-from zoo.lookup.runs import RUN, RUNS, Run
+from zoo.lookup.reported import as_heard, reported_folders
+from zoo.lookup.run_files import MATRIX, SIZES
+from zoo.lookup.runs import NO_DATA, RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import DRAWN
+from zoo.serve.pages.seen import readable_name
 from zoo.store.regular import read_regular
 
 __all__ = [
@@ -33,19 +39,25 @@ __all__ = [
     "read_json",
     "run_of",
     "runs_by_result",
+    "seen_here",
     "seen_runs",
 ]
 
-MATRIX = "confusion.json"
-MATRIX_BYTES = 1 << 20
-"""Of a matrix that is drawn: one of more classes has a larger file."""
 KEPT = 10_000
 
-_ended: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
+_known: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
 
 
 def seen_runs(ask: Ask) -> list[Run]:
-    """The runs that who asks may see, newest first."""
+    """The runs that who asks may see, newest first, those that were reported among them."""
+    folders = reported_folders(ask.hub.workspace.root)
+    reported = [run for folder in folders if (run := _read_reported(folder))]
+    seen = [run for run in reported if readable_name(ask, run.save)]
+    return sorted([*seen_here(ask), *seen], key=lambda run: run.id, reverse=True)
+
+
+def seen_here(ask: Ask) -> list[Run]:
+    """Those of this zoo itself that who asks may see, newest first."""
     runs = _all_runs(ask)
     if sees_all(ask.actor):
         return runs
@@ -56,7 +68,10 @@ def seen_runs(ask: Ask) -> list[Run]:
 
 def run_of(ask: Ask, name: str) -> Run | None:
     """The run of an id; None if there is none, or who asks may not see it."""
-    return next((run for run in seen_runs(ask) if run.id == name), None)
+    if folder := ask.hub.reported.folder(name):
+        run = _read_reported(folder)
+        return run if run and readable_name(ask, run.save) else None
+    return next((run for run in seen_here(ask) if run.id == name), None)
 
 
 def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
@@ -89,16 +104,35 @@ def _all_runs(ask: Ask) -> list[Run]:
 def _read(folder: Path) -> Run | None:
     """A run, from memory if it has ended; None if there is none."""
     try:
-        state = (folder / RUN).stat()
-        key = folder, state.st_mtime_ns, state.st_size
-        if found := _ended.get(key):
+        key = _key(folder)
+        if found := _known.get(key):
             return found
         run = Run.read(folder)
     except (OSError, Invalid, NotAFile):
         return None
     if not _is_sound(run):
         return None
-    return _ended.put(key, run) if run.status == "done" else run
+    return _known.put(key, run) if run.status == "done" else run
+
+
+def _read_reported(folder: Path) -> Run | None:
+    """A run that was reported, from memory if it was read before; None if there is none."""
+    try:
+        key = _key(folder)
+        run = _known.get(key)
+        if run is None:
+            run = Run.kept_in(folder)
+            if not _is_sound(run):
+                return None
+            _known.put(key, run)
+        return as_heard(run)
+    except (OSError, Corrupt, NotAFile, AttributeError, *NO_DATA):
+        return None
+
+
+def _key(folder: Path) -> tuple[Path, int, int]:
+    state = (folder / RUN).stat()
+    return folder, state.st_mtime_ns, state.st_size
 
 
 def _is_sound(run: Run) -> bool:
@@ -120,7 +154,7 @@ def matrix_of(run: Run) -> Matrix | None:
     """What its test images were taken for; None of more classes than are drawn, or if it is not
     kept.
     """
-    return drawable(read_json(run.folder / MATRIX, MATRIX_BYTES, Matrix))
+    return drawable(read_json(run.folder / MATRIX, SIZES[MATRIX], Matrix))
 
 
 def drawable(matrix: Matrix | None) -> Matrix | None:

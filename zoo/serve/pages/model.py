@@ -33,14 +33,15 @@ from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, snippets
 from zoo.serve.pages.svg import crop
+from zoo.serve.pages.try_it import TryPage, why_not
 from zoo.store.encoded import read_object
-from zoo.store.evaluations import evaluations
+from zoo.store.side_files import EVALUATIONS
 
 __all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
 
 CLASSES, LETTERS = 1000, 80
 """So many classes are listed, each with so many letters."""
-EVALUATIONS = 10
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,7 @@ class ModelPage:
         can_write: Whether who asks may send to it.
         owned: Whether they may say who may do what with it.
         server: The URL that it is asked by.
+        trying: What is told where an image is tried; None where none can be.
     """
 
     chosen: Chosen
@@ -194,6 +196,7 @@ class ModelPage:
     can_write: bool
     owned: bool
     server: str
+    trying: TryPage | None
 
     @property
     def card_html(self) -> Markup:
@@ -220,6 +223,7 @@ def look_model(ask: Ask) -> ModelPage:
         can_write=ask.may("write", ask.repo),
         owned=ask.may("share", ask.repo),
         server=ask.call.base,
+        trying=None if why_not(ask, picked) else TryPage(chosen=picked.chosen, problem=""),
     )
 
 
@@ -289,7 +293,7 @@ def _count(value: object) -> int | None:
 
 
 def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:
-    for each in evaluations(ask.hub.workspace.store.disk, digest)[:EVALUATIONS]:
+    for each in EVALUATIONS.of(ask.hub.workspace.store.disk, digest)[:SHOWN]:
         yield Measured(
             data=each.data,
             split=each.split,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
-from zoo.domain.calibration import Bin
-from zoo.domain.limits import MIB
 from zoo.domain.matrix import Matrix
 from zoo.domain.recipe import chosen, data_name
+from zoo.domain.reference import Reference
 from zoo.lookup.history import all_advice
-from zoo.lookup.runs import METRICS, REPORT, RUN, RUNS, Run
+from zoo.lookup.run_files import DEPTH, SIZES, ByClass, Confusion, Depths, Report
+from zoo.lookup.runs import METRICS, REPORT, RUN, Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.reported import delete_reported, no_run
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
@@ -27,13 +29,11 @@ from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.reliability import draw_reliability
-from zoo.serve.pages.runs import NOWHERE, score_of
+from zoo.serve.pages.runs import NOWHERE, score_of, where_of
 from zoo.serve.pages.seen import readable_name
 
-__all__ = ["RunPage", "look_run", "run_events"]
+__all__ = ["RunPage", "delete_run", "look_run", "run_events"]
 
-REPORT_BYTES = 16 * MIB
-DEPTH, DEPTH_BYTES = "depth.json", MIB
 WORST = 12
 """Pairs of classes, and classes, that are listed of many."""
 CLASSES = 200
@@ -43,59 +43,6 @@ NAMED = 8
 RETRY_MS = 1500
 """A browser asks again so often for what is new."""
 EVENTS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ByClass:
-    """Figures of one class, label or column on the test images."""
-
-    name: str
-    images: int
-    figures: Mapping[str, float | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confusion:
-    """Images of a class that were taken for another."""
-
-    true: str
-    predicted: str
-    images: int
-    share: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What the test images show."""
-
-    images: int = 0
-    groups: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    classes: tuple[ByClass, ...] = ()
-    confusions: tuple[Confusion, ...] = ()
-    bins: tuple[Bin, ...] = ()
-    raw_bins: tuple[Bin, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """A probe at one unit: its score on images that were held out, and the error of that."""
-
-    unit: str
-    features: int
-    score: float
-    error: float
-    knn: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depths:
-    """Probes at all units, and the unit that was taken."""
-
-    chosen: str
-    points: tuple[Depth, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +85,10 @@ class RunPage:
         depths: Probes at each depth, of a probe.
         tried: Advice.
         all_seen: Whether who asks sees all of a run.
+        reporter: Who reported it, of one on another machine: nothing of it is proven.
+        reported: Since when, UTC.
+        heard: When that was last heard of, UTC, of one that is to go on.
+        deletable: Whether who asks may delete it.
     """
 
     id: str
@@ -163,6 +114,10 @@ class RunPage:
     depths: Depths | None
     tried: tuple[Tried, ...]
     all_seen: bool
+    reporter: str
+    reported: str
+    heard: str
+    deletable: bool
 
     @property
     def live(self) -> bool:
@@ -241,9 +196,16 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
     Raises:
         Refused: There is none, or they may not see it: nobody learns which.
     """
-    run = run_of(ask, id)
-    if run is None:
-        raise Refused("NotFound", "there is no such run, or you may not see it")
+    return _page(ask, _run(ask, id))
+
+
+def _run(ask: Ask, name: str) -> Run:
+    if run := run_of(ask, name):
+        return run
+    raise no_run()
+
+
+def _page(ask: Ask, run: Run) -> RunPage:
     digest, everything = made(run), sees_all(ask.actor)
     parent = digest_in(run.parent)
     names = known(ask, {*filter(None, [digest, parent])})
@@ -257,7 +219,7 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
         error=run.error if everything else "",
         kept=run.kept if everything else "",
         name=readable_name(ask, run.save),
-        where=names.get(digest, NOWHERE) if digest else NOWHERE,
+        where=where_of(run, names),
         base=readable or (parent.short if parent else ""),
         based_on=based_on,
         device=run.device,
@@ -269,12 +231,16 @@ def look_run(ask: Ask, id: str) -> RunPage:  # noqa: A002 - the field of the pat
         gained=str(gained.get("text", "")) if isinstance(gained, dict) else "",
         warning=str(run.result.get("warning", "")),
         course=course_of(run, remarks=everything),
-        report=read_json(run.folder / REPORT, REPORT_BYTES, Report),
+        report=read_json(run.folder / REPORT, SIZES[REPORT], Report),
         matrix=matrix_of(run),
         pictures=pictures_of_run(ask, run),
-        depths=read_json(run.folder / DEPTH, DEPTH_BYTES, Depths),
-        tried=tuple(_tried(ask, run)) if everything or readable else (),
+        depths=read_json(run.folder / DEPTH, SIZES[DEPTH], Depths),
+        tried=tuple(_tried(ask, run)) if (everything or readable) and not run.reporter else (),
         all_seen=everything,
+        reporter=run.reporter,
+        reported=run.reported,
+        heard=run.heard,
+        deletable=bool(run.reporter) and ask.may("protect", Reference.parse(run.save).path),
     )
 
 
@@ -283,8 +249,8 @@ def run_events(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
     is not running. The browser asks again by itself: so nothing is held open here, and proxies that
     keep answers back until they are whole do no harm.
     """
-    page = look_run(ask, id)
-    now = _stamp(ask.hub.workspace.root / RUNS / page.id)
+    run = _run(ask, id)
+    page, now = _page(ask, run), _stamp(run.folder)
     lines = [f"retry: {RETRY_MS}", f"id: {now}"]
     if not page.live:
         lines += ["event: end", "data:"]
@@ -293,6 +259,16 @@ def run_events(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
         assert isinstance(shown.body, bytes)
         lines += ["event: run", *(f"data: {line}" for line in shown.body.decode().splitlines())]
     return Answer(headers=EVENTS, body=("\n".join(lines) + "\n\n").encode())
+
+
+def delete_run(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the path
+    """Delete a run that was reported, and lead to the others."""
+    _run(ask, id)
+    if ask.call.form.get("do") != ["delete"]:
+        raise Refused("BadRequest", "no form of this page sends that")
+    delete_reported(ask, id)
+    headers = {"Location": f"{urlsplit(ask.call.base).path}/runs", "Cache-Control": "no-store"}
+    return Answer(status=303, headers=headers)
 
 
 def _stamp(folder: Path) -> str:

@@ -17,7 +17,7 @@ from zoo.serve.pages.number import number_in
 from zoo.serve.pages.seen import readable_name, repo_in
 from zoo.store.manifests import checkpoint_of
 
-__all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "score_of"]
+__all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "score_of", "where_of"]
 
 PAGE = 100
 NOWHERE = Named()
@@ -29,7 +29,7 @@ class RunRow:
 
     Attributes:
         id: Its id.
-        status: How it is: ``running``, ``done``, ``interrupted`` or ``failed``.
+        status: How it is: ``running``, ``done``, ``interrupted``, ``failed`` or ``silent``.
         kept: What one that was cut off goes on from.
         name: What its result is saved as; empty if who asks may not see that name.
         where: The name that its checkpoint has, if one has.
@@ -38,6 +38,8 @@ class RunRow:
         measure: What its score is.
         score: That, with its interval; None of one that is not done.
         started: When, UTC.
+        reporter: Who reported it, of one on another machine.
+        heard: When that was last heard of, UTC, of one that is to go on.
     """
 
     id: str
@@ -50,6 +52,8 @@ class RunRow:
     measure: str
     score: Figure | None
     started: str
+    reporter: str
+    heard: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,11 @@ def look_runs_of(ask: Ask) -> RunsPage:
     store = ask.hub.workspace.store
     versions = ask.hub.history.versions(ask.repo)
     has = {checkpoint_of(store, version.entry.manifest) for version in versions} - {None}
-    own = [run for run in seen_runs(ask) if repo_in(run.save) == ask.repo or made(run) in has]
+    own = [
+        run
+        for run in seen_runs(ask)
+        if repo_in(run.save) == ask.repo or (made(run) in has and not run.reporter)
+    ]
     return _page(ask, own)
 
 
@@ -110,20 +118,28 @@ def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
 
 
 def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
-    digest = made(run)
     measure, score = score_of(run)
     return RunRow(
         id=run.id,
         status=run.status,
         kept=run.kept if sees_all(ask.actor) else "",
         name=readable_name(ask, run.save),
-        where=names.get(digest, NOWHERE) if digest else NOWHERE,
+        where=where_of(run, names),
         data=data_name(str(run.recipe.get("data", ""))),
         strategy=str(run.recipe.get("strategy", "")),
         measure=measure,
         score=score,
         started=run.started,
+        reporter=run.reporter,
+        heard=run.heard,
     )
+
+
+def where_of(run: Run, names: Mapping[Digest, Named]) -> Named:
+    """The name that has what a run made. One that was reported may say so of its own name alone."""
+    digest = made(run)
+    named = names.get(digest, NOWHERE) if digest else NOWHERE
+    return NOWHERE if run.reporter and named.repo != repo_in(run.save) else named
 
 
 def score_of(run: Run) -> tuple[str, Figure | None]:

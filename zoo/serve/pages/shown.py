@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-__all__ = ["amount", "breaks", "day", "lasting", "moment", "percent", "size", "whole"]
+from zoo.domain.words import ago
+
+__all__ = ["ago", "amount", "breaks", "day", "lasting", "moment", "percent", "size", "whole"]
 
 NONE = "\N{EN DASH}"
 SIGNS = re.compile(r"(?<=[/_.:-])")

@@ -4,18 +4,18 @@ it was found to be what was stored; for admins.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.quantity import read_bytes
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.form import Form
 from zoo.serve.watch.scrub import Pass, read_scrubbed
 from zoo.store.listing import KIND_NAMES, list_folder
@@ -97,22 +97,27 @@ class Storage:
     now: Scrubbed | None
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Taken:
-    """What some names lead to: how many they are, bytes of all copies, and each object once."""
+    """What some names lead to: how many they are, bytes of all copies, and of each object once."""
 
     names: int = 0
     alone: int = 0
-    objects: dict[Digest, int] = field(default_factory=dict)
+    once: int = 0
+
+
+Totals = Mapping[str, _Taken]
+"""By namespace; of all of them by an empty name."""
+_totals: Recent[str, Totals] = Recent(4, lambda _: 1)
+"""What names that are where they were lead to: to read all manifests takes seconds."""
 
 
 def look_storage(ask: Ask) -> Storage:
     """The store as it is now."""
     store, room, quotas = ask.hub.workspace.store, ask.hub.room, ask.hub.accounts.quotas.all()
     kept = tuple(_kept(ask, kind) for kind in KIND_NAMES)
-    taken, every = _taken(ask), dict[Digest, int]()
-    for each in taken.values():
-        every |= each.objects
+    taken = _taken(ask)
+    every, nothing = taken[""], _Taken()
     scrubbed = read_scrubbed(store)
     return Storage(
         kept=kept,
@@ -122,16 +127,16 @@ def look_storage(ask: Ask) -> Storage:
         namespaces=tuple(
             Namespace(
                 name=name,
-                names=taken[name].names,
-                alone=taken[name].alone,
-                once=sum(taken[name].objects.values()),
+                names=taken.get(name, nothing).names,
+                alone=taken.get(name, nothing).alone,
+                once=taken.get(name, nothing).once,
                 holds=room.after(name).total,
                 quota=quotas.get(name),
             )
-            for name in sorted({*taken, *quotas})
+            for name in sorted({*taken, *quotas} - {""})
         ),
-        alone=sum(each.alone for each in taken.values()),
-        once=sum(every.values()),
+        alone=every.alone,
+        once=every.once,
         last=_scrub(scrubbed.last),
         now=_scrub(scrubbed.now),
     )
@@ -142,23 +147,41 @@ def _kept(ask: Ask, kind: Kind) -> Kept:
     return Kept(kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files))
 
 
-def _taken(ask: Ask) -> defaultdict[str, _Taken]:
+def _taken(ask: Ask) -> Totals:
     """What the names of each namespace lead to now."""
-    store, found = ask.hub.workspace.store, defaultdict[str, _Taken](_Taken)
-    known = cache(lambda manifest: dict(_objects(ask, manifest)))  # several names have the same
-    for ref in store.readable_refs()[0]:
+    store, now = ask.hub.workspace.store, defaultdict[str, list[Digest]](list)
+    for ref in sorted(store.readable_refs()[0], key=str):
         entry = store.read_ref(ref)
         if entry and not entry.deleted:
-            of, objects = found[ref.namespace], known(entry.manifest)
-            of.names += 1
-            of.alone += sum(objects.values())
-            of.objects |= objects
-    return found
+            now[ref.namespace].append(entry.manifest)
+    key = hashlib.sha256(repr((str(store.root), *now.items())).encode()).hexdigest()
+    if found := _totals.get(key):
+        return found
+    read = [(space, *_read(ask, manifests)) for space, manifests in now.items()]
+    every = dict(each for _, _, objects, _ in read for each in objects.items())
+    totals = {
+        space: _Taken(len(now[space]), alone, sum(objects.values()))
+        for space, alone, objects, _ in read
+    }
+    totals[""] = _Taken(0, sum(alone for _, alone, _, _ in read), sum(every.values()))
+    whole = all(each for *_, each in read)
+    return _totals.put(key, totals) if whole else totals  # what is damaged may be mended
 
 
-def _objects(ask: Ask, manifest: Digest) -> Iterator[tuple[Digest, int]]:
-    with suppress(ZooError):  # it is damaged, which the scrub tells
-        yield from ask.hub.workspace.store.document(manifest).objects()
+def _read(ask: Ask, manifests: Sequence[Digest]) -> tuple[int, dict[Digest, int], bool]:
+    """Bytes of what manifests lead to, if each had its own copy; the objects, each with its bytes;
+    and whether all could be read.
+    """
+    alone, objects, whole = 0, dict[Digest, int](), True
+    for manifest, names in Counter(manifests).items():
+        try:
+            found = dict(ask.hub.workspace.store.document(manifest).objects())
+        except ZooError:  # it is damaged, which the scrub tells
+            whole = False
+            continue
+        objects |= found
+        alone += names * sum(found.values())
+    return alone, objects, whole
 
 
 def _scrub(scrub: Pass | None) -> Scrubbed | None:

@@ -15,19 +15,27 @@ from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
-from zoo.serve.pages.run import look_run, run_events
+from zoo.serve.pages.run import delete_run, look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.settings_table import SETTINGS
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
+from zoo.serve.pages.try_it import look_try, try_form, try_image
 from zoo.serve.pages.versions import look_versions
 
-__all__ = ["PAGES"]
+__all__ = ["PAGES", "TRY_IMAGE"]
 
 HOME = page_routes("/", "home.html", look_home, "what there is", scope="listed", twin="/index.json")
 SIGN_IN = page_routes("/sign-in", "sign_in.html", look_sign_in, "to sign in", scope="listed")
 
 REPO = "/{namespace}/{name}"
 REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
+TRIED = ("RepoNotFound", "NoToken", "Forbidden", "NotImplemented", "TooMany", *REVISION)
+
+TRY_IMAGE: Route[Hub] = Route(
+    method="POST", path=f"{REPO}/try.json", scope="read", handler=try_image, streams=True,
+    errors=TRIED, summary="what a model says of an image, in JSON", query=("revision", "output"),
+)  # fmt: skip
+"""For programs, too."""
 
 MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
@@ -40,6 +48,14 @@ MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
         f"{REPO}/versions", "versions.html", look_versions, "its versions", errors=REVISION
     ),
+    *page_routes(
+        f"{REPO}/try", "try.html", look_try, "to try an image with a model", errors=REVISION
+    ),
+    Route(
+        method="POST", path=f"{REPO}/try", scope="read", handler=try_form, page=True, streams=True,
+        errors=TRIED, summary="page: what a model says of an image",
+    ),
+    TRY_IMAGE,
     *(Route(
         method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
         errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
@@ -65,6 +81,11 @@ TRAINED: tuple[Route[Hub], ...] = (
     *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
     # The id takes in all of a part of a path.
     *reversed(RUN),
+    Route(
+        method="POST", path="/-/runs/{id}", scope="account", handler=delete_run, page=True,
+        errors=("NoToken", "NotFound", "Forbidden", "BadRequest"),
+        summary="delete a run that was reported",
+    ),
     Route(
         method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
         errors=("NotFound",), summary="what a run shows now, as a server-sent event",

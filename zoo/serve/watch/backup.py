@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from zoo.errors import InvalidOption, disk_errors
+from zoo.errors import InvalidOption, Unsupported, disk_errors
+from zoo.serve.who.seals import FILE as KEY
 from zoo.store.disk import STAGING
+from zoo.store.folder import FolderBackend
 from zoo.store.sent import FOLDER as SENT
 from zoo.workspace import Workspace
 
@@ -33,10 +35,16 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     many files were copied, and their bytes. Nothing in the folder is deleted.
 
     Raises:
+        Unsupported: The zoo is in no folder.
         InvalidOption: The folder has something else.
         Conflict: A prune is under way.
         DiskFull: No space left; what was copied stays.
     """
+    if not isinstance(workspace.store.backend, FolderBackend):
+        raise Unsupported(
+            f"{workspace.store} is copied by what its service has for that, the database by "
+            f"pg_dump, in this order: the database first; and {KEY} by hand"
+        )
     root, to = workspace.root.resolve(), to.resolve()
     if to.is_relative_to(root) or root.is_relative_to(to):
         raise InvalidOption(f"{to} and the zoo in {root} are within each other")

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 
 from zoo.domain.limits import SPARE_BYTES
-from zoo.errors import Corrupt, DiskFull, ZooError
+from zoo.errors import Corrupt, DiskFull, Unavailable, ZooError
 from zoo.store import Store
+from zoo.store.capabilities import folders
+from zoo.store.refs import MARKER
 
 __all__ = ["Health"]
 
@@ -59,7 +61,9 @@ def _try_store(store: Store) -> None:
         disk.fsync_file(file)
         if (found := disk.read(name, BYTES)) != data:
             raise Corrupt(name, data.hex(), found.hex())
-    disk.folders("refs")
+    folders(store.backend, "refs/")
+    if not store.backend.stat(MARKER):
+        raise Unavailable(str(store), "is no store any more")
 
 
 def _check_space(store: Store) -> None:

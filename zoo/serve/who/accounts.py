@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
@@ -18,6 +19,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.devices import Devices, spend
+from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
 from zoo.serve.who.quotas import Quotas
@@ -117,6 +119,7 @@ class Accounts:
         webhooks: Who is told of changes.
         sessions: Who is signed in, in a browser.
         devices: Which programs wait to be let in.
+        locks: What one process alone does at a time.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -125,16 +128,23 @@ class Accounts:
         self.repos, self.reach_table = Repos(engine), ReachTable(engine)
         self.audit, self.quotas = Audit(engine), Quotas(engine)
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
-        self.devices = Devices(engine)
+        self.devices, self.locks = Devices(engine), Locks(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
         """The accounts of a zoo. Raises as `open_accounts` does."""
         return cls(open_accounts(workspace))
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called before a request is answered where anything was written since the
+        last one: a name moves, or is about to, with a row of the database.
+        """
+        self._cache.changed = changed
+
     def close(self) -> None:
         """Close the database."""
         self._cache.close()
+        self.locks.close()
         self.sessions.close()
         self._engine.dispose()
 

@@ -61,6 +61,8 @@ ACTIONS: Mapping[str, str] = {
     "name undeprecated": "it may be used again",
     "name deleted": "a branch or a tag is gone",
     "name restored": "one that was deleted is there again",
+    "run reported": "another machine tells of a fine-tune, by its id",
+    "run deleted": "what was told of it is gone",
     "webhook added": "an address that is told of changes",
     "webhook removed": "it is told no more",
     "pruned": "what nothing reaches was deleted",

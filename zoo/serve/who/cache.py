@@ -1,19 +1,18 @@
 """Cache: what was read of a database, for as long as it stays as it is.
 
 Who asks is looked up on each request, and hardly ever changes. SQLite tells a connection whether
-another one has committed anything since, in a hundredth of the time of a look-up. PostgreSQL does
-not; there all is read each time.
+another one has committed anything since, in a hundredth of the time of a look-up. PostgreSQL tells
+which transactions are seen now: while these are the same ones, so is all that is read.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from threading import Lock
 from typing import Generic, TypeVar
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from zoo.registry.sql import SQLITE
@@ -21,17 +20,23 @@ from zoo.registry.sql import SQLITE
 __all__ = ["ReadCache"]
 
 ROOM = 4096
+DATA_VERSION, SNAPSHOT = "PRAGMA data_version", "SELECT pg_current_snapshot()::text"
 T = TypeVar("T")
 
 
 class ReadCache(Generic[T]):
-    """What was read of a database."""
+    """What was read of a database.
+
+    Attributes:
+        changed: Called where it is seen that something was written since.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.changed: Callable[[], None] = lambda: None
         self._lock = Lock()
         self._watching: PoolProxiedConnection | None = None
-        self._changes: int | None = None
+        self._changes: Hashable = None
         self._values: dict[Hashable, T] = {}
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
@@ -40,6 +45,7 @@ class ReadCache(Generic[T]):
             changes = self._count()
             if changes != self._changes:
                 self._changes, self._values = changes, {}
+                self.changed()
             elif (found := self._values.get(key)) is not None:
                 return found
         value = read()
@@ -51,20 +57,25 @@ class ReadCache(Generic[T]):
                 self._values[key] = value
         return value
 
-    def _count(self) -> int | None:
-        """A number that is another one after each commit; None if that is not known."""
-        if self._engine.dialect.name != SQLITE:
-            return None
-        with suppress(sqlite3.Error):  # who reads is told of it
+    def _count(self) -> Hashable:
+        """What is another thing after each commit; None if that is not known."""
+        is_file = self._engine.dialect.name == SQLITE
+        try:
             # One that never writes: of its own changes a connection is told nothing.
             if self._watching is None:
                 self._watching = self._engine.raw_connection()
+                if not is_file:  # each look is a transaction of its own
+                    self._watching.dbapi_connection.autocommit = True  # type: ignore[union-attr]
                 self._watching.detach()  # it takes nobody's turn
             cursor = self._watching.cursor()
-            cursor.execute("PRAGMA data_version")
+            cursor.execute(DATA_VERSION if is_file else SNAPSHOT)
             ((changes,),) = cursor.fetchall()
-            return int(changes)
-        return None
+        except (DBAPIError, self._engine.dialect.loaded_dbapi.Error):  # who reads is told of it
+            if self._watching and not is_file:  # its server may have been started anew
+                self._watching.close()
+                self._watching = None
+            return None
+        return str(changes)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -14,14 +14,19 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
 
-from zoo.errors import Corrupt
+from zoo.errors import Conflict, Corrupt
+from zoo.store import Store
+from zoo.store.cached import CachedBackend
+from zoo.store.capabilities import read_small
 from zoo.store.disk import Disk
 
-__all__ = ["FILE", "Seal", "Seals"]
+__all__ = ["FILE", "Seal", "Seals", "seals_of"]
 
 FILE = "seals.key"
 """The key, beside the accounts; who deletes it ends what is being sent."""
 BYTES = 32
+MARK, MARK_BYTES = "seals.id", 65
+"""What tells whether a machine has the key of the others, in a store that they share."""
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -49,6 +54,28 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 # Made here, by one thread: what msgspec knows of a class it finds out when it first meets it.
 DECODER = msgspec.json.Decoder(Seal)
 ENCODER = msgspec.json.Encoder()
+
+
+def seals_of(store: Store) -> Seals:
+    """The seals of a store's server. All machines that share the store have the same key, which is
+    not in it: whoever may read the store could make seals.
+
+    Raises:
+        Conflict: This machine has another one.
+    """
+    seals = Seals(store.disk)
+    if not isinstance(store.backend, CachedBackend):
+        return seals
+    mark, backend = f"{seals.secret('this key')}\n".encode(), store.backend
+    if not backend.stat(MARK):
+        backend.create(MARK, mark)
+    if read_small(backend, MARK, MARK_BYTES) != mark:
+        raise Conflict(
+            f"{store.disk.root / FILE} is not the key of the other machines that serve {store}",
+            hint=f"copy {FILE} from the folder of one of them; if it is lost, delete {MARK} in the "
+            "bucket: what is being sent ends, and webhooks get other secrets",
+        )
+    return seals
 
 
 class Seals:
