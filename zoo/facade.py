@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
+from zoo.domain.digest import digits_of
 from zoo.domain.file_names import check_folder
 from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions
@@ -720,6 +721,13 @@ class Zoo:
         return deprecate(self.workspace, Reference.parse(name), remote, text)
 
     # Care: keep a store sound and small.
+
+    def why_deprecated(self, name: str) -> str:
+        """Why a name is to be used no more; empty if it may be, or nothing here is called that."""
+        if digits_of(name):
+            return ""
+        entry = self.workspace.store.read_ref(self.workspace.names.reference(name))
+        return entry.deprecated if entry else ""
 
     def verify(self, remote: str | None = None) -> Report:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""

@@ -244,7 +244,7 @@ def tell_if_deprecated(zoo: Zoo, name: str) -> None:
     from zoo.errors import ZooError
 
     with suppress(ZooError):
-        if said := zoo.entry(name).deprecated:
+        if said := zoo.why_deprecated(name):
             note(f"WARNING: {name} is deprecated: {said}")
 
 
