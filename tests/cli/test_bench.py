@@ -73,6 +73,8 @@ def test_it_goes_with_the_weights(run: Run, home: Path) -> None:
     run("edit", A, "--note", "once more").done()
     assert run("search", "ms.cpu>0", "--json").json[0]["name"] == A
     assert len(files(home)) == 2
+    run("edit", A, "--image-size", "64").done()
+    assert not run("search", "ms.cpu>0", "--json").json, "it was not measured at that size"
     run("delete", A, "--yes").done()
     run("prune", "--yes", "--keep", "0", "--grace", "0").done()
     assert not files(home)

@@ -21,7 +21,7 @@ from fakes.served import Got, Served, serving
 
 from zoo.domain.limits import REPORTED_LINE_BYTES
 from zoo.domain.progress import silent
-from zoo.errors import Conflict, Forbidden, Unavailable
+from zoo.errors import Conflict, Forbidden, Unavailable, ZooError
 from zoo.finetune.results import reporter
 from zoo.lookup.reporting import Sender, facts, report_run
 from zoo.lookup.runs import METRICS, Run
@@ -444,6 +444,16 @@ def test_who_may_not_report_is_told_so_at_once(
         assert "role of writer" in said[0]
     assert "is not complete" in said[-1]
     assert len(said) == 2
+
+
+def test_of_several_machines_none_takes_one(
+    team: Served, ann: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request may come to another one, which would know nothing of it."""
+    monkeypatch.setattr(reports, "shared_by", lambda _: ("s3://lab/zoo", 1))
+    assert tell(team, run, ann).status == 501
+    with pytest.raises(ZooError, match="several machines"):
+        report_run(run, team.url)
 
 
 def test_a_namespace_has_so_many(

@@ -92,7 +92,8 @@ def edit(
     with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
         edited = new.commit(whole)
     for bench in BENCHES.of(workspace.store.disk, digest):
-        workspace.keep_figures(BENCHES, replace(bench, manifest=edited))
+        if bench.input_size == whole.preprocessing.input_size:
+            workspace.keep_figures(BENCHES, replace(bench, manifest=edited))
     if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
         for each in found:
             workspace.keep_figures(EVALUATIONS, replace(each, manifest=edited))

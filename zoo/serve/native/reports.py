@@ -41,6 +41,7 @@ from zoo.lookup.reporting import (
     is_number,
 )
 from zoo.lookup.run_files import PLAIN, SIZES, Report
+from zoo.machine import shared_by
 from zoo.reflog import now
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
@@ -99,6 +100,8 @@ def tell_run(ask: Ask) -> Answer:
         raise Refused("BadRequest", "a run is to be saved under a name") from None
     if not ask.may("write", ref.path):
         raise ask.forbidden("write", ref.path)
+    if shared_by(ask.hub.workspace.root):  # what one machine keeps, the others do not show
+        raise Refused("NotImplemented", "of several machines none keeps reports of runs")
     if said.status == "done" and said.result is None:
         raise Refused("BadRequest", "a run that is done has a result")
     if not all(map(str.isprintable, (said.base, said.device))):
