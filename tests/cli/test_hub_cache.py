@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.prepared import Run
 from fakes.served import Served, serving
-from huggingface_hub import constants, file_download, hf_hub_download, scan_cache_dir
+from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 
+from zoo.domain.hashes import git_hasher
+from zoo.domain.progress import silent
+from zoo.errors import Corrupt, Unavailable
+from zoo.exchange import hub_cache
+from zoo.exchange.hub_cache import Repository, fill_hub_cache
 from zoo.workspace import Workspace
 
 
@@ -34,16 +43,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that it fetches."""
+    """The names of the files that are fetched."""
     names: list[str] = []
-    for name in ("http_get", "xet_get"):
-        real = getattr(file_download, name)
+    real = hub_cache._fetched
 
-        def noted(*given: Any, _real: Any = real, **more: Any) -> Any:
-            names.append(str(more.get("displayed_filename") or given[0]))
-            return _real(*given, **more)
+    def noted(repository: Repository, commit: str, file: Any) -> Any:
+        names.append(file.path)
+        return real(repository, commit, file)
 
-        monkeypatch.setattr(file_download, name, noted)
+    monkeypatch.setattr(hub_cache, "_fetched", noted)
     return names
 
 
@@ -103,3 +111,105 @@ def test_what_cannot_be_is_told(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     toy(*line, "--from", team.url).refused("offline")
     assert not cache.exists()
+
+
+CARD = b"# a card"
+GIT = git_hasher(len(CARD))
+GIT.update(CARD)
+SOUND = {
+    "id": "team/base",
+    "sha": "a" * 40,
+    "siblings": [{"rfilename": "docs/README.md", "size": len(CARD), "blobId": GIT.hexdigest()}],
+}
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """A server that answers what the test says, and calls its files by paths."""
+
+    told: Mapping[str, object] = SOUND
+    sent = CARD
+
+    def do_GET(self) -> None:
+        data = json.dumps(self.told).encode() if self.path.startswith("/api/") else self.sent
+        self.send_response(200)
+        self.send_header("ETag", '"../../../escaped"')
+        self.send_header("X-Repo-Commit", "../escaped")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hostile() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def written(root: Path) -> list[str]:
+    return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.is_dir())
+
+
+@pytest.fixture
+def fill(toy: Run, hostile: str) -> Callable[[], None]:
+    """Fills the cache from that server with what is here."""
+
+    def filled() -> None:
+        with closing(Workspace(Path.cwd())) as workspace:
+            _, digest = workspace.names.resolve("team/base")
+            repository = Repository(hostile, False, "team/base", None)
+            fill_hub_cache(workspace, digest, repository, silent)
+
+    return filled
+
+
+def test_names_are_of_the_bytes_whatever_a_server_calls_them(
+    fill: Callable[[], None], cache: Path
+) -> None:
+    fill()
+    repo = "models--team--base"
+    assert written(cache) == [
+        f"{repo}/blobs/{GIT.hexdigest()}",
+        f"{repo}/refs/main",
+        f"{repo}/snapshots/{'a' * 40}/docs/README.md",
+    ]
+    assert (cache / repo / "snapshots" / ("a" * 40) / "docs/README.md").read_bytes() == CARD
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"sha": "../x"},
+        {"sha": "/tmp/x"},
+        {"sha": None},
+        {"siblings": [{"rfilename": "../x", "size": 1, "blobId": "a" * 40}]},
+        {"siblings": [{"rfilename": "/x", "size": 1, "blobId": "a" * 40}]},
+        {"siblings": [{"rfilename": "a//x", "size": 1, "blobId": "a" * 40}]},
+        {"siblings": [{"rfilename": "x", "size": 1, "blobId": "../x"}]},
+        {"siblings": [{"rfilename": "x", "blobId": "a" * 40}]},
+        {"siblings": [{"size": 1}]},
+        {"siblings": 3},
+        {"siblings": [SOUND["siblings"][0]] * 2},
+    ],
+)
+def test_answers_that_are_none_are_refused(
+    fill: Callable[[], None], cache: Path, odd: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hostile, "told", {**SOUND, **odd})
+    with pytest.raises(Unavailable, match="no repository"):
+        fill()
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("sent", [b"# a Card", CARD[:-1], CARD * 1000])
+def test_other_bytes_are_not_kept(
+    fill: Callable[[], None], cache: Path, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hostile, "sent", sent)
+    with pytest.raises(Corrupt):
+        fill()
+    assert not written(cache)

@@ -32,7 +32,7 @@ from zoo.errors import (
 from zoo.finetune.dataset.columns import check_columns, path_column, read_rows
 from zoo.finetune.dataset.spec import TABLES, Opening, check_spec, is_unlabeled, opening_of
 from zoo.finetune.results.trackers import Log, check_installed
-from zoo.finetune.setup.base import check_base
+from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.lookup.alive import taken
 from zoo.lookup.edited import before_edits
 from zoo.lookup.runs import REPORT, Run, find_run, list_runs
@@ -139,7 +139,7 @@ def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
     """Before a run is planned, or rates are tried: base, head, units and data are there."""
     _, parent = workspace.names.resolve(base)
     if recipe.teacher:
-        workspace.names.resolve(recipe.teacher)
+        teacher_of(workspace, recipe.teacher)
     plugins.check_packages("zoo.heads", recipe.head)
     task = next((task for task in TASKS if task == recipe.task), None)
     opening = opening_of(recipe)

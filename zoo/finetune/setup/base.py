@@ -5,13 +5,27 @@ from __future__ import annotations
 import shutil
 
 from zoo.backbones.describe import unit_named
+from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.recipe import ADAPTERS, Recipe
-from zoo.errors import DiskFull
+from zoo.errors import DiskFull, UnknownName
 from zoo.exchange.architecture import of_checkpoint
 from zoo.workspace import Workspace
 
-__all__ = ["check_base"]
+__all__ = ["check_base", "teacher_of"]
+
+
+def teacher_of(workspace: Workspace, name: str) -> Digest:
+    """The checkpoint that a recipe names as its teacher.
+
+    Raises:
+        UnknownName: It is not here; of a pulled fine-tune it need not be.
+    """
+    try:
+        return workspace.names.resolve(name)[1]
+    except UnknownName as error:
+        hint = "pull it, or train without one"
+        raise UnknownName("teacher", name, error.near, hint) from None
 
 
 def check_base(workspace: Workspace, base: Manifest, recipe: Recipe) -> None:

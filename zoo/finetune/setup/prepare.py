@@ -32,7 +32,7 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
-from zoo.finetune.setup.base import check_base
+from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import Network, altered, make_network, with_drops
 from zoo.finetune.setup.optimizer import check_optimizer
@@ -156,7 +156,7 @@ def prepare(
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
     if recipe.teacher:  # by its digest: its name may move
-        recipe = replace(recipe, teacher=str(workspace.names.resolve(recipe.teacher)[1]))
+        recipe = replace(recipe, teacher=str(teacher_of(workspace, recipe.teacher)))
     check_optimizer(recipe, device, sharded=ranks.sharded)
     check_base(workspace, known, recipe)
     name = known_as or str(ref or base)
