@@ -1477,8 +1477,8 @@ class Zoo:
         """
         if threads is not None and threads < 1:
             raise InvalidOption(f"threads are 1 or more, not {threads}")
-        if not batch_sizes or min(batch_sizes) < 1:
-            raise InvalidOption("a batch has 1 image or more")
+        if not batch_sizes or not all(type(each) is int and each > 0 for each in batch_sizes):
+            raise InvalidOption("batch sizes are whole numbers, 1 or more")
         if precision not in ("fp32", "bf16", "fp16"):
             raise InvalidOption(f"precision is fp32, bf16 or fp16, not {precision!r}")
         if not 0 < seconds < math.inf:

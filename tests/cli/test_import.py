@@ -67,8 +67,13 @@ def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: S
         "left out epoch, optimizer"
     ]
     assert_is(state)
-    assert empty("import", "last.pth.tar", *AS, "--key", "state_dict").code == 0
+    Path("summary.csv").write_text("epoch,eval_loss,eval_top1\n3,0.5,62.5\n")
+    done = empty("import", "last.pth.tar", *AS, "--key", "state_dict").done()
+    assert "no figures, which its script has of the averaged weights" in done.out
+    assert empty("show", AS[3], "--json").json["metrics"] == {}
     assert_is(other)
+    empty("import", "last.pth.tar", *AS[:3], "team/averaged").done()
+    assert empty("show", "team/averaged", "--json").json["metrics"]["accuracy"] == 0.625
 
 
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:

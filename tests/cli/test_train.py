@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -335,6 +336,26 @@ def test_an_interrupted_run_is_resumed(
     assert resumed["metrics"] == whole["metrics"]
     done = small("finetune", "--resume", "last")
     assert (done.code, "is done" in done.err) == (1, True)
+
+
+def test_a_batch_system_that_ends_a_run_learns_how_to_resume_it(
+    small: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm and Kubernetes send SIGTERM."""
+    real, before = training.learn, signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def ended(*arguments: Any) -> Any:
+        for step in real(*arguments):
+            signal.raise_signal(signal.SIGTERM)
+            yield step
+
+    monkeypatch.setattr(training, "learn", ended)
+    try:
+        done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
+        assert (done.code, signal.getsignal(signal.SIGTERM)) == (130, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert f"zoo finetune --resume {max(Path('runs').iterdir()).name}" in done.err
 
 
 @pytest.mark.long

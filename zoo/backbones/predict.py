@@ -24,7 +24,7 @@ from zoo.backbones.views import averaged
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
 from zoo.domain.task import TASKS, Task
-from zoo.errors import InvalidImage, Unsupported
+from zoo.errors import InvalidImage, InvalidOption, Unsupported
 
 __all__ = [
     "Picture",
@@ -173,8 +173,16 @@ def each_image(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Pictu
 
 
 def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
-    """Images, where one may be given alone."""
-    return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
+    """Images, where one may be given alone.
+
+    Raises:
+        InvalidOption: It is neither an image nor several.
+    """
+    if isinstance(images, str | Path | Image.Image | np.ndarray):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise InvalidOption(f"images are paths, images or arrays, not {images!r:.60}")
+    return images
 
 
 class Told(NamedTuple):

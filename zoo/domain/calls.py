@@ -142,4 +142,6 @@ def _check(name: str, value: object, annotation: str, order: str = "") -> None:
 
 
 def _kind(annotation: str) -> tuple[str, tuple[type, ...]] | None:
-    return LISTS if annotation.startswith("Iterable[") else KINDS.get(annotation)
+    if annotation.startswith(("Iterable[", "Sequence[")):
+        return LISTS
+    return KINDS.get(annotation)

@@ -81,6 +81,10 @@ class CheckedWeights:
         return manifest, replace(report, left_out=left_out)
 
 
+AVERAGED = {"state_dict_ema", "model_ema"}
+"""Keys of averaged weights."""
+
+
 def check_weights(candidate: ImportCandidate) -> CheckedWeights:
     """See that weights are of their network, and what is told of them.
 
@@ -120,7 +124,10 @@ def _with_metrics(checked: CheckedWeights) -> CheckedWeights:
     metrics, taken = origin.metrics or manifest.metrics, checked.taken
     record = file_record(checked.network.saved if checked.network else {})
     used = [record.architecture_key] if record.architecture == origin.architecture else []
-    if origin.metadata and not metrics:
+    if origin.metadata and not metrics and AVERAGED & {*taken.other_keys}:
+        # timm evaluates the averaged weights where there are some, and writes down no others.
+        taken = replace(taken, metrics="no figures, which its script has of the averaged weights")
+    elif origin.metadata and not metrics:
         metrics, by = measured(path, origin.architecture, record, written_beside(path))
         if metrics:
             provenance["metrics"] = f"from {by}, not measured here"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import current_thread, main_thread
 
+from zoo import config
 from zoo.backbones.devices import pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
@@ -243,7 +246,7 @@ def _noted(run: Run, prepared: Prepared, trackers: Trackers, saved: Saved | None
 def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
     """While the main rank holds the run's lock; an interrupt says how to resume the run."""
     try:
-        with locked(run, ranks):
+        with locked(run, ranks), _ended_as_by_ctrl_c():
             yield
     except KeyboardInterrupt as error:
         # An interrupt before anything was written is no other error.
@@ -251,6 +254,22 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
             if ranks.is_main and (now := Run.read(run.folder)).status != "done":
                 error.add_note(_to_go_on(workspace, now))
         raise
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end a run as Ctrl-C does; unless somebody handles it,
+    as whoever has launched several processes.
+    """
+    number, here = signal.SIGTERM, current_thread() is main_thread()
+    alone = here and config.processes() == 1 and signal.getsignal(number) == signal.SIG_DFL
+    if alone:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if alone:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _to_go_on(workspace: Workspace, run: Run) -> str:
