@@ -99,7 +99,7 @@ class Typical:
     Attributes:
         features: F, how many the head gets.
         rank: R, along how many directions they are described.
-        centers: K, one for each class that was learned; one for all where there are none.
+        centers: K, one for each class of these images; one for all where there are none.
         mean: Of all features (F), float16.
         basis: The directions (F, R), float16.
         whitening: From these to such of equal spread within a class (R, R), float32.
