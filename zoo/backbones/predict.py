@@ -215,7 +215,7 @@ def _logits(model: nn.Module, images: Tensor, trust: Trust, views: int) -> Tenso
     try:
         if views > 1:
             task = task_of(cast(Card, model.zoo).manifest)
-            return averaged(model, images, views, task, trust.temperature or 1.0).cpu()
+            return averaged(model, images, views, task, trust.temperature or 1.0)
         found = model(images)
         if not isinstance(found, Tensor):
             raise TypeError("it gives no tensor")
