@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from zoo.finetune.results.calibrate import fitted_temperature
 from zoo.lookup.calibrated import calibration_of
 from zoo.store.files import add_file
 
+Json = dict[str, Any]
 PARTS = {"train": 8, "val": 8, "test": 8}
 QUICK: dict[str, Any] = {
     "strategy": "partial", "freeze": "layer3", "epochs": 3, "lr": 0.05, "batch_size": 8,
@@ -208,6 +210,46 @@ def test_a_damaged_one_does_not_stop_predictions(
     with caplog.at_level(logging.WARNING):
         assert len(made.zoo.predict(name, made.data / "val")) == 24
     assert "left out" in caplog.text
+
+
+def with_nan(typical: Json) -> Json:
+    places = np.full(typical["centers"] * typical["rank"], np.nan, "<f4")
+    return {**typical, "places": base64.b64encode(places.tobytes()).decode()}
+
+
+def with_other_features(typical: Json) -> Json:
+    none = {name: base64.b64encode(bytes(2 * size)).decode() for name, size in
+            (("mean", 3), ("basis", 3 * typical["rank"]))}  # fmt: skip
+    return {**typical, "features": 3, **none}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [(with_nan, "NaN or infinite"), (with_other_features, "is of 3 features, and the head gets"),
+     (dict, "no features here")],
+)  # fmt: skip
+@pytest.mark.parametrize("calibration", [True, False])
+def test_training_images_that_are_ill_described_do_not_stop_predictions(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    change: Callable[[Json], Json], why: str, calibration: bool,
+) -> None:  # fmt: skip
+    def no_tap(*_: Any) -> Any:
+        raise Unsupported("no features here")
+
+    manifest = made.zoo.workspace.store.manifest(made.run.manifest)
+    data = json.loads(made.kept("team/net").to_bytes())
+    data["typical"] = change(data["typical"])
+    name = with_file(made, "team/ill", manifest, json.dumps(data).encode())
+    if change is dict:
+        monkeypatch.setattr("zoo.backbones.trust.find_tap", no_tap)
+    (image, *_) = sorted((made.data / "val").glob("*/*.png"))
+    with caplog.at_level(logging.WARNING):
+        (one,) = made.zoo.predict(
+            name, image, calibration=calibration, abstain_at=0.1 if calibration else None
+        )
+    assert (one.distance, one.unlike, one.abstained) == (None, None, False if calibration else None)
+    (warning,) = [each for each in caplog.messages if "left out" in each]
+    assert why in warning
 
 
 def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
