@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,6 +18,9 @@ from fakes.tuned import KINDS, drawings, quick, small_zoo
 from torch import nn
 
 import zoo
+from zoo.backbones.load import Card
+from zoo.backbones.predict import likely
+from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
@@ -108,8 +111,19 @@ def test_predictions_are_calibrated_and_abstain(made: Made) -> None:
         assert before.probabilities == pytest.approx(shares.sort(descending=True).values.tolist())
         step = made.kept(name).step_for(1.0)
         assert step
-        assert after.abstained == (after.probabilities[0] < step.confidence)
+        assert after.abstained == (after.probabilities[0] < step.confidence * (1 - 1e-5))
         assert before.abstained is None
+
+
+def test_it_answers_for_all_images_that_a_step_counts(made: Made) -> None:
+    """Also for the one at the threshold, whatever the last bits of its outputs are here."""
+    kept, card = made.kept("team/net"), cast(Card, made.zoo.load("team/net").zoo)
+    logits = [one.logits for one in made.zoo.predict("team/net", made.data / "val")]
+    for step in kept.steps:
+        found = likely(torch.tensor(logits), card, 1, Trust(kept.temperature, step))
+        assert found
+        assert found.abstained
+        assert found.abstained.count(False) == step.answered
 
 
 def tempered(made: Made, name: str, temperature: float) -> str:
