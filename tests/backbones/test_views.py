@@ -61,10 +61,10 @@ def test_a_device_needs_no_float64() -> None:
     """MPS has none."""
 
     class Far(Tensor):
-        def double(self) -> Tensor:  # type: ignore[override]
+        def double(self) -> Tensor:
             raise TypeError("this device has no float64")
 
-        def cpu(self, *_: object) -> Tensor:  # type: ignore[override]
+        def cpu(self, *_: object) -> Tensor:
             return self.as_subclass(Tensor)
 
     outputs = torch.tensor([[1.0, 2.0]])

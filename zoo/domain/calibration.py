@@ -26,6 +26,7 @@ from zoo.errors import MALFORMED, InvalidManifest
 __all__ = [
     "BINS",
     "CALIBRATION_FILE",
+    "CARD_SECTION",
     "WORTH",
     "Bin",
     "Calibration",
@@ -37,6 +38,8 @@ __all__ = [
 
 CALIBRATION_FILE = "calibration.json"
 """What the file is called."""
+CARD_SECTION = "## Trust"
+"""Where a model card tells of it."""
 BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
