@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.results.calibrate import fitted_temperature
 from zoo.lookup.calibrated import calibration_of
+from zoo.store.encoded import read_object
 from zoo.store.files import add_file
 
 Json = dict[str, Any]
@@ -273,6 +275,16 @@ def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     made.zoo.edit("team/edited", mean=(0.4, 0.4, 0.4))
     files = made.manifest("team/edited").files
     assert CALIBRATION_FILE not in {file.name for file in files}
+    before, after = (card_of(made, name) for name in ("team/net", "team/edited"))
+    told = before[before.index("\n## Trust\n") : before.index("\n## Outputs\n")]
+    assert str(made.kept("team/net"))[1:] in told
+    assert after == before.replace(told, "")
+
+
+def card_of(made: Made, name: str) -> str:
+    (file,) = (each for each in made.manifest(name).files if each.name == "README.md")
+    store = made.zoo.workspace.store
+    return b"".join(read_object(store, file.object, least=file.size)).decode()
 
 
 def test_it_goes_where_the_checkpoint_goes_and_no_further(made: Made, tmp_path: Path) -> None:
@@ -358,7 +370,21 @@ def test_labels_and_numbers_have_what_makes_sense(made: Made, tmp_path: Path) ->
     assert (numbers.temperature, numbers.why) == (None, "")
     with pytest.raises(Unsupported, match="keeps no table"):
         made.zoo.predict("team/labels", made.data, abstain_at=0.9)
-    assert all(one.distance for one in made.zoo.predict("team/numbers", made.data / "val"))
+    said = made.zoo.predict("team/numbers", made.data / "val")
+    assert all(one.distance for one in said)
+    with_names(made, "team/named", made.manifest("team/numbers"), ("distance",))
+    out = tmp_path / "out.csv"
+    assert not made.zoo.write_predictions("team/named", made.data / "val", out).calibrated
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [*rows[0]] == ["path", "distance", "unlike", "distance_", "problem"]
+    for row, one in zip(rows, said, strict=True):
+        found = float(row["distance"]), float(row["distance_"])
+        assert found == pytest.approx((one.logits[0], one.distance), abs=1e-3)
+
+
+def with_names(made: Made, name: str, manifest: Manifest, classes: tuple[str, ...]) -> None:
+    whole = replace(manifest, classes=classes)
+    made.zoo.workspace.commit(whole, zoo.Reference.parse(name), "test")
 
 
 def test_a_compiled_network_is_looked_into(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
