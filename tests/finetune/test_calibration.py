@@ -25,7 +25,7 @@ from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.results.calibrate import fitted_temperature
+from zoo.finetune.results.calibrate import fitted_temperature, risk_coverage
 from zoo.lookup.calibrated import calibration_of
 from zoo.store.encoded import read_object
 from zoo.store.files import add_file
@@ -160,6 +160,27 @@ def test_evaluation_has_the_error_by_the_temperature(made: Made) -> None:
                 right = (guess == targets)[inside].double().mean()
                 error += float(inside.sum() * (sure[inside].mean() - right).abs()) / len(sure)
         assert report.metrics[key] == pytest.approx(error, abs=1e-4)
+
+
+def test_views_are_averaged_by_the_temperature(made: Made) -> None:
+    name = tempered(made, "team/tempered", 0.1)
+    report = made.zoo.evaluate(name, made.data, split="test", tta="6", save=False).report
+    images = sorted((made.data / "test").glob("*/*.png"))
+    shares = [max(one.probabilities) for one in made.zoo.predict(name, images, tta="6")]
+    found = sum(each.count * each.confidence for each in report.bins) / len(images)
+    assert found == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_images_of_a_group_count_as_one(made: Made) -> None:
+    made.tune("team/grouped", group_by=r"((?:train|val|test)/\w+)/")
+    alone, grouped = made.kept("team/net"), made.kept("team/grouped")
+    assert grouped.why.startswith("3 groups of validation images are too few")
+    outputs, targets = (each.numpy() for each in said(made, "team/grouped", "val"))
+    kinds = [KINDS[at] for at in targets]
+    expected = risk_coverage(outputs, targets, 1.0, kinds)[-1]
+    assert grouped.steps[-1].right == alone.steps[-1].right
+    assert grouped.steps[-1].low == pytest.approx(expected.low)
+    assert grouped.steps[-1].low < alone.steps[-1].low
 
 
 def test_images_unlike_the_training_images_are_told(made: Made) -> None:
@@ -375,9 +396,9 @@ def test_labels_and_numbers_have_what_makes_sense(made: Made, tmp_path: Path) ->
     with_names(made, "team/named", made.manifest("team/numbers"), ("distance",))
     out = tmp_path / "out.csv"
     assert not made.zoo.write_predictions("team/named", made.data / "val", out).calibrated
-    rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert [*rows[0]] == ["path", "distance", "unlike", "distance_", "problem"]
-    for row, one in zip(rows, said, strict=True):
+    written = list(csv.DictReader(out.read_text().splitlines()))
+    assert [*written[0]] == ["path", "distance", "unlike", "distance_", "problem"]
+    for row, one in zip(written, said, strict=True):
         found = float(row["distance"]), float(row["distance_"])
         assert found == pytest.approx((one.logits[0], one.distance), abs=1e-3)
 
