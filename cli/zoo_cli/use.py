@@ -204,9 +204,9 @@ def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bo
         step = zoo.answers_for(name, abstain_at)
         share = step.answered / known.images
         note(
-            f"answers from a probability of {step.confidence:.3f} on: so sure it was of "
-            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), and "
-            f"{step.accuracy:.4f} of these were right, at least {step.low:.3f} with 95 % confidence"
+            f"it answers where the probability is {step.confidence:.3f} or more: "
+            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), of which "
+            f"{step.accuracy:.4f} were right, at least {step.low:.3f} with 95 % confidence"
         )
 
 

@@ -344,7 +344,7 @@ def test_accuracies_that_are_none(made: Made) -> None:
     low = replace(low, steps=(replace(low.steps[0], right=20),))
     manifest = made.zoo.workspace.store.manifest(made.run.manifest)
     with_file(made, "team/low", manifest, low.to_bytes())
-    with pytest.raises(InvalidOption, match=r"the best are 0\.8333, from a probability"):
+    with pytest.raises(InvalidOption, match=r"the best are 0\.8333, where the probability"):
         made.zoo.predict("team/low", made.data, abstain_at=0.9)
 
 
