@@ -205,8 +205,8 @@ def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bo
         share = step.answered / known.images
         note(
             f"it answers where the probability is {step.confidence:.3f} or more: "
-            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), of which "
-            f"{step.accuracy:.4f} were right, at least {step.low:.3f} with 95 % confidence"
+            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), of "
+            f"which {step.accuracy:.4f} were right, at least {step.low:.3f} with 95 % confidence"
         )
 
 
