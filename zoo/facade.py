@@ -1239,7 +1239,9 @@ class Zoo:
         if abstain_at is None:
             return None
         if views > 1:
-            raise InvalidOption("to abstain takes one view: how accurate answers are is of one")
+            raise InvalidOption(
+                "abstaining takes one view of each image: the table of answers was made with one"
+            )
         return self.answers_for(name, abstain_at, calibration=calibration)
 
     def calibration(self, name: str) -> Calibration | None:

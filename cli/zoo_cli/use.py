@@ -131,10 +131,11 @@ def predict(
     if out is not None:
         written = zoo.write_predictions(name, images, out, **of_tables, **options)
         if written.images > written.unreadable:
-            _tell_trust(zoo, name, **options)
+            _tell_trust(zoo, name, options["abstain_at"], calibrated=written.calibrated)
         _tell_written(written, as_json=as_json)
         return
-    predictions = _told(zoo, name, zoo.predictions(name, images, bad=bad, **options), **options)
+    predictions = zoo.predictions(name, images, bad=bad, **options)
+    predictions = _told(zoo, name, predictions, options["abstain_at"])
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -180,32 +181,32 @@ def _tell_written(written: Written, *, as_json: bool) -> None:
 
 
 def _told(
-    zoo: Zoo, name: str, predictions: Iterable[Prediction], **options: Any
+    zoo: Zoo, name: str, predictions: Iterable[Prediction], abstain_at: float | None
 ) -> Iterator[Prediction]:
     """The predictions; when they are through, if there were any, what they are worth."""
     one = None
     for one in predictions:
         yield one
     if one is not None:
-        _tell_trust(zoo, name, **options)
+        _tell_trust(zoo, name, abstain_at, calibrated=one.calibrated)
 
 
-def _tell_trust(
-    zoo: Zoo, name: str, calibration: bool, abstain_at: float | None, **_: object
-) -> None:
+def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bool) -> None:
     """What predictions are worth, by the validation images."""
+    if not calibrated and abstain_at is None:
+        return  # what cannot be read was told of, and is not read again
     known = zoo.calibration(name)
     if known is None:
         return
-    if calibration and known.temperature:
+    if calibrated and known.temperature:
         note(f"probabilities are calibrated: temperature {known.temperature:.3g}")
     if abstain_at is not None:
         step = zoo.answers_for(name, abstain_at)
         share = step.answered / known.images
         note(
-            f"answers from a probability of {step.confidence:.3f} on: so sure it was of "
-            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), and "
-            f"{step.accuracy:.4f} of these were right, at least {step.low:.3f} with 95 % confidence"
+            f"it answers where the probability is {step.confidence:.3f} or more: "
+            f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), of "
+            f"which {step.accuracy:.4f} were right, at least {step.low:.3f} with 95 % confidence"
         )
 
 

@@ -89,8 +89,22 @@ def test_few_images_tell_nothing(count: int, others: int, why: str) -> None:
 
 
 def test_very_many_classes_are_not_described() -> None:
-    features, labels = np.zeros((100, 6)), np.arange(100) * 1000
+    features, labels = np.zeros((7000, 32)), np.arange(7000)
     assert "too many" in str(describe(features, labels, features[:20]))
+
+
+def test_a_class_without_an_image_has_no_center() -> None:
+    """Else it would be at the mean of all classes, where no image of any of them is."""
+    random = np.random.default_rng(0)
+    places = random.normal(0, 1, (60, 200))
+    labels = random.integers(1, 60, 1000)  # none of the first class
+    features, others = (places[each] + random.normal(0, 0.3, (len(each), 200))
+                        for each in (labels, random.integers(1, 60, 100)))  # fmt: skip
+    typical = describe(features, labels, others)
+    assert isinstance(typical, Typical)
+    assert typical.centers == 59
+    odd = unit(features).mean(axis=0) + random.normal(0, 0.001, (50, 200))
+    assert (Nearness(typical).distances(odd) > 1).all()
 
 
 def test_features_that_are_all_alike_tell_nothing() -> None:

@@ -57,6 +57,21 @@ def test_numbers_are_averaged() -> None:
     assert torch.allclose(averaged(Seen(), IMAGES, 2, "regression"), mean)
 
 
+def test_a_device_needs_no_float64() -> None:
+    """MPS has none."""
+
+    class Far(Tensor):
+        def double(self) -> Tensor:
+            raise TypeError("this device has no float64")
+
+        def cpu(self, *_: object) -> Tensor:
+            return self.as_subclass(Tensor)
+
+    outputs = torch.tensor([[1.0, 2.0]])
+    found = averaged(lambda _: outputs.as_subclass(Far), IMAGES[:1], 2, "regression")
+    assert torch.equal(found, outputs)
+
+
 def test_what_is_sure_stays_finite() -> None:
     sure = torch.tensor([[80.0, -80.0]])
     for task in ("classification", "multi-label"):

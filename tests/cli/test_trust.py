@@ -23,17 +23,22 @@ STEPS = (Step(0.5, 10, 10, 0.741), Step(0.2, 20, 15, 0.544))
 def tempered(run: Run, home: Path) -> Run:
     """As ``run``, with `TEMPERED`: the fine-tune, as if its validation images had said other."""
     with zoo.open(home) as z:
-        workspace, (_, digest) = z.workspace, z.workspace.names.resolve(TUNED)
         kept = z.calibration(TUNED)
-        assert kept
-        kept = replace(kept, temperature=2.0, why="", steps=STEPS)
-        (home / CALIBRATION_FILE).write_bytes(kept.to_bytes())
+    assert kept
+    keep(home, replace(kept, temperature=2.0, why="", steps=STEPS).to_bytes(), TEMPERED)
+    return run
+
+
+def keep(home: Path, calibration: bytes, name: str) -> None:
+    """The fine-tune with another calibration as ``name``."""
+    with zoo.open(home) as z:
+        workspace, (_, digest) = z.workspace, z.workspace.names.resolve(TUNED)
+        (home / CALIBRATION_FILE).write_bytes(calibration)
         file = add_file(workspace.store, home / CALIBRATION_FILE, name=CALIBRATION_FILE)
         manifest = workspace.store.manifest(digest)
         others = (each for each in manifest.files if each.name != CALIBRATION_FILE)
         whole = replace(manifest, files=(*others, file))
-        workspace.commit(whole, zoo.Reference.parse(TEMPERED), "test")
-    return run
+        workspace.commit(whole, zoo.Reference.parse(name), "test")
 
 
 def test_predictions_say_that_they_are_calibrated(tempered: Run, digits: Path) -> None:
@@ -52,11 +57,8 @@ def test_predictions_say_that_they_are_calibrated(tempered: Run, digits: Path) -
 
 def test_it_abstains_where_it_is_not_sure(tempered: Run, digits: Path) -> None:
     said = tempered("predict", TEMPERED, digits, "--abstain-at", 1)
-    assert (
-        "answers from a probability of 0.500 on: so sure it was of 10 of "
-        in said.err
-    )  # fmt: skip
-    assert "and 1.0000 of these were right, at least 0.741 with 95 % confidence" in said.err
+    assert "it answers where the probability is 0.500 or more: 10 of " in said.err
+    assert "of which 1.0000 were right, at least 0.741 with 95 % confidence" in said.err
     found = tempered("predict", TEMPERED, digits, "--abstain-at", 1, "--json").json
     abstained = [one["abstained"] for one in found]
     assert abstained == [one["probabilities"][0] < 0.5 for one in found]
@@ -76,6 +78,16 @@ def test_a_table_has_columns_of_it(tempered: Run, digits: Path, home: Path) -> N
         assert row["unlike"] == ("yes" if float(row["distance"]) > 1 else "no")
     tempered("predict", TEMPERED, digits / "3", "--out", "q.csv").done()
     assert "abstained" not in (home / "q.csv").read_text()
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "p.csv")])
+def test_one_that_is_damaged_is_told_of_once(
+    run: Run, home: Path, digits: Path, out: tuple[str, ...]
+) -> None:
+    keep(home, b"{}", "team/damaged")
+    said = run("predict", "team/damaged", sorted((digits / "3").iterdir())[0], *out).done()
+    assert said.err.count(CALIBRATION_FILE) == 1
+    assert "is left out: not a calibration" in said.err
 
 
 def test_what_cannot_be_asked_is_refused(tempered: Run, digits: Path) -> None:

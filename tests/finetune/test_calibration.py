@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,13 +19,18 @@ from fakes.tuned import KINDS, drawings, quick, small_zoo
 from torch import nn
 
 import zoo
+from zoo.backbones.load import Card
+from zoo.backbones.predict import likely
+from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
-from zoo.finetune.results.calibrate import fitted_temperature
+from zoo.finetune.results.calibrate import fitted_temperature, risk_coverage
 from zoo.lookup.calibrated import calibration_of
+from zoo.store.encoded import read_object
 from zoo.store.files import add_file
 
+Json = dict[str, Any]
 PARTS = {"train": 8, "val": 8, "test": 8}
 QUICK: dict[str, Any] = {
     "strategy": "partial", "freeze": "layer3", "epochs": 3, "lr": 0.05, "batch_size": 8,
@@ -106,8 +113,19 @@ def test_predictions_are_calibrated_and_abstain(made: Made) -> None:
         assert before.probabilities == pytest.approx(shares.sort(descending=True).values.tolist())
         step = made.kept(name).step_for(1.0)
         assert step
-        assert after.abstained == (after.probabilities[0] < step.confidence)
+        assert after.abstained == (after.probabilities[0] < step.confidence * (1 - 1e-5))
         assert before.abstained is None
+
+
+def test_it_answers_for_all_images_that_a_step_counts(made: Made) -> None:
+    """Also for the one at the threshold, whatever the last bits of its outputs are here."""
+    kept, card = made.kept("team/net"), cast(Card, made.zoo.load("team/net").zoo)
+    logits = [one.logits for one in made.zoo.predict("team/net", made.data / "val")]
+    for step in kept.steps:
+        found = likely(torch.tensor(logits), card, 1, Trust(kept.temperature, step))
+        assert found
+        assert found.abstained
+        assert found.abstained.count(False) == step.answered
 
 
 def tempered(made: Made, name: str, temperature: float) -> str:
@@ -142,6 +160,27 @@ def test_evaluation_has_the_error_by_the_temperature(made: Made) -> None:
                 right = (guess == targets)[inside].double().mean()
                 error += float(inside.sum() * (sure[inside].mean() - right).abs()) / len(sure)
         assert report.metrics[key] == pytest.approx(error, abs=1e-4)
+
+
+def test_views_are_averaged_by_the_temperature(made: Made) -> None:
+    name = tempered(made, "team/tempered", 0.1)
+    report = made.zoo.evaluate(name, made.data, split="test", tta="6", save=False).report
+    images = sorted((made.data / "test").glob("*/*.png"))
+    shares = [max(one.probabilities) for one in made.zoo.predict(name, images, tta="6")]
+    found = sum(each.count * each.confidence for each in report.bins) / len(images)
+    assert found == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_images_of_a_group_count_as_one(made: Made) -> None:
+    made.tune("team/grouped", group_by=r"((?:train|val|test)/\w+)/")
+    alone, grouped = made.kept("team/net"), made.kept("team/grouped")
+    assert grouped.why.startswith("3 groups of validation images are too few")
+    outputs, targets = (each.numpy() for each in said(made, "team/grouped", "val"))
+    kinds = [KINDS[at] for at in targets]
+    expected = risk_coverage(outputs, targets, 1.0, kinds)[-1]
+    assert grouped.steps[-1].right == alone.steps[-1].right
+    assert grouped.steps[-1].low == pytest.approx(expected.low)
+    assert grouped.steps[-1].low < alone.steps[-1].low
 
 
 def test_images_unlike_the_training_images_are_told(made: Made) -> None:
@@ -210,6 +249,46 @@ def test_a_damaged_one_does_not_stop_predictions(
     assert "left out" in caplog.text
 
 
+def with_nan(typical: Json) -> Json:
+    places = np.full(typical["centers"] * typical["rank"], np.nan, "<f4")
+    return {**typical, "places": base64.b64encode(places.tobytes()).decode()}
+
+
+def with_other_features(typical: Json) -> Json:
+    none = {name: base64.b64encode(bytes(2 * size)).decode() for name, size in
+            (("mean", 3), ("basis", 3 * typical["rank"]))}  # fmt: skip
+    return {**typical, "features": 3, **none}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [(with_nan, "NaN or infinite"), (with_other_features, "is of 3 features, and the head gets"),
+     (dict, "no features here")],
+)  # fmt: skip
+@pytest.mark.parametrize("calibration", [True, False])
+def test_training_images_that_are_ill_described_do_not_stop_predictions(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    change: Callable[[Json], Json], why: str, calibration: bool,
+) -> None:  # fmt: skip
+    def no_tap(*_: Any) -> Any:
+        raise Unsupported("no features here")
+
+    manifest = made.zoo.workspace.store.manifest(made.run.manifest)
+    data = json.loads(made.kept("team/net").to_bytes())
+    data["typical"] = change(data["typical"])
+    name = with_file(made, "team/ill", manifest, json.dumps(data).encode())
+    if change is dict:
+        monkeypatch.setattr("zoo.backbones.trust.find_tap", no_tap)
+    (image, *_) = sorted((made.data / "val").glob("*/*.png"))
+    with caplog.at_level(logging.WARNING):
+        (one,) = made.zoo.predict(
+            name, image, calibration=calibration, abstain_at=0.1 if calibration else None
+        )
+    assert (one.distance, one.unlike, one.abstained) == (None, None, False if calibration else None)
+    (warning,) = [each for each in caplog.messages if "left out" in each]
+    assert why in warning
+
+
 def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     made.zoo.tag("team/net", "team/edited")
     made.zoo.edit("team/edited", license="mit")
@@ -217,6 +296,16 @@ def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     made.zoo.edit("team/edited", mean=(0.4, 0.4, 0.4))
     files = made.manifest("team/edited").files
     assert CALIBRATION_FILE not in {file.name for file in files}
+    before, after = (card_of(made, name) for name in ("team/net", "team/edited"))
+    told = before[before.index("\n## Trust\n") : before.index("\n## Outputs\n")]
+    assert str(made.kept("team/net"))[1:] in told
+    assert after == before.replace(told, "")
+
+
+def card_of(made: Made, name: str) -> str:
+    (file,) = (each for each in made.manifest(name).files if each.name == "README.md")
+    store = made.zoo.workspace.store
+    return b"".join(read_object(store, file.object, least=file.size)).decode()
 
 
 def test_it_goes_where_the_checkpoint_goes_and_no_further(made: Made, tmp_path: Path) -> None:
@@ -255,7 +344,7 @@ def test_accuracies_that_are_none(made: Made) -> None:
     low = replace(low, steps=(replace(low.steps[0], right=20),))
     manifest = made.zoo.workspace.store.manifest(made.run.manifest)
     with_file(made, "team/low", manifest, low.to_bytes())
-    with pytest.raises(InvalidOption, match=r"the best are 0\.8333, from a probability"):
+    with pytest.raises(InvalidOption, match=r"the best are 0\.8333, where the probability"):
         made.zoo.predict("team/low", made.data, abstain_at=0.9)
 
 
@@ -302,7 +391,21 @@ def test_labels_and_numbers_have_what_makes_sense(made: Made, tmp_path: Path) ->
     assert (numbers.temperature, numbers.why) == (None, "")
     with pytest.raises(Unsupported, match="keeps no table"):
         made.zoo.predict("team/labels", made.data, abstain_at=0.9)
-    assert all(one.distance for one in made.zoo.predict("team/numbers", made.data / "val"))
+    said = made.zoo.predict("team/numbers", made.data / "val")
+    assert all(one.distance for one in said)
+    with_names(made, "team/named", made.manifest("team/numbers"), ("distance",))
+    out = tmp_path / "out.csv"
+    assert not made.zoo.write_predictions("team/named", made.data / "val", out).calibrated
+    written = list(csv.DictReader(out.read_text().splitlines()))
+    assert [*written[0]] == ["path", "distance", "unlike", "distance_", "problem"]
+    for row, one in zip(written, said, strict=True):
+        found = float(row["distance"]), float(row["distance_"])
+        assert found == pytest.approx((one.logits[0], one.distance), abs=1e-3)
+
+
+def with_names(made: Made, name: str, manifest: Manifest, classes: tuple[str, ...]) -> None:
+    whole = replace(manifest, classes=classes)
+    made.zoo.workspace.commit(whole, zoo.Reference.parse(name), "test")
 
 
 def test_a_compiled_network_is_looked_into(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

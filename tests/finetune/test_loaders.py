@@ -115,6 +115,15 @@ def test_another_network_or_transform_is_kept_elsewhere(ready: Ready, homes: Hom
         assert not before & homes(change(prepared)), name
 
 
+def test_how_a_margin_is_rounded_counts(
+    ready: Ready, homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = ready()
+    before = homes(prepared)
+    monkeypatch.setattr(feeds, "ROUNDING_DOWN", ("timm",))
+    assert not before & homes(prepared)
+
+
 @pytest.mark.long
 def test_options_that_shape_it_are_kept_elsewhere(ready: Ready, homes: Homes) -> None:
     changes: tuple[dict[str, Any], ...] = (
@@ -250,6 +259,18 @@ def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
     for one, other in ((seen[0], seen[1]), (seen[0], expected), (seen[1], expected)):
         alike = [torch.allclose(a, b, atol=1e-3) for a, b in zip(one, other, strict=True)]
         assert sum(alike) < len(alike) / 4
+
+
+def test_some_of_them_are_those_of_their_images(ready: Ready, tmp_path: Path) -> None:
+    prepared = ready()
+    made = fed(prepared, tmp_path)
+    few = cached(made.plain).some(4)
+    assert len(made.plain.batches.samples) > 4
+    (batch,) = few.whole()
+    images = torch.stack([few.batches.image(at, 0) for at in range(4)])
+    (expected,), _ = FromCut(prepared.model, prepared.hierarchy, made.cut).record(images)
+    (found,), _ = batch.inputs.at_cut
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_epochs_take_turns_with_the_views(ready: Ready, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.learner import Learner
 from zoo.finetune.loop.train import learn
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
+from zoo.finetune.setup.teacher import distillation_loss
 
 GOLDEN = (
     1.471045970916748, 0.8731448650360107, 0.7383185625076294,
@@ -131,6 +132,20 @@ def test_accumulated_batches_step_like_one(model: nn.Module, hierarchy: Hierarch
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.equal(found[1], found[2])  # what is left over at the end of an epoch counts whole
     assert not torch.equal(found[0], start["fc.weight"])
+
+
+def test_what_a_teacher_does_not_count_the_images_do(
+    model: nn.Module, hierarchy: Hierarchy
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    outputs, taught = torch.randn(2, 4, 3, generator=draw)
+    how = recipe(task="classification", teacher="x", distill_weight=0.3, distill_temperature=4.0)
+    targets = torch.arange(4) % 3
+    batch = Batch(images(4), targets, 4, taught)
+    (step,) = learn(learner(model, hierarchy, how), [batch], lambda _: outputs.requires_grad_())
+    far = distillation_loss(outputs, taught, "classification", 4.0)
+    expected = 0.7 * nn.functional.cross_entropy(outputs, targets) + 0.3 * far
+    assert step.loss == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("weight", [None, (0.5, 1.0, 4.0)])

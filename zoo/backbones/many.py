@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -254,17 +254,29 @@ def _answers(
 
 
 def _columns(card: Card, asked: Asked) -> Columns:
-    """The columns of the table."""
+    """The columns of the table. Numbers that were learned keep their names: what would be called
+    as one of them gets a `_`.
+    """
     count = card.manifest.head.num_classes
-    columns: list[tuple[str, type[str] | type[float]]] = [("path", str)]
+    said: list[tuple[str, type[str] | type[float]]] = []
     if task_of(card.manifest) == "regression":
-        columns += [(name, float) for name in output_names(card, count)]
+        said += [(name, float) for name in output_names(card, count)]
     else:
         for at in range(1, min(asked.top, count) + 1):
-            columns += [(f"class_{at}", str), (f"probability_{at}", float)]
-        columns += [("abstained", str)] if asked.trust.answers else []
-    columns += [("unlike", str), ("distance", float)] if asked.trust.nearness else []
-    return [*columns, ("problem", str)]
+            said += [(f"class_{at}", str), (f"probability_{at}", float)]
+        said += [("abstained", str)] if asked.trust.answers else []
+    near: Columns = [("unlike", str), ("distance", float)] if asked.trust.nearness else []
+    taken = {name for name, _ in said}
+    path, *others = (
+        (_free(name, taken), kind) for name, kind in [("path", str), *near, ("problem", str)]
+    )
+    return [path, *said, *others]
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _write(kept: Rows, out: Path, card: Card, asked: Asked) -> Written:
@@ -278,4 +290,10 @@ def _write(kept: Rows, out: Path, card: Card, asked: Asked) -> Written:
             yield row
 
     write_table(out, _columns(card, asked), counted())
-    return Written(path=out, manifest=card.digest, images=images, unreadable=unreadable)
+    return Written(
+        path=out,
+        manifest=card.digest,
+        images=images,
+        unreadable=unreadable,
+        calibrated=asked.trust.temperature is not None and task_of(card.manifest) != "regression",
+    )

@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 LOG = logging.getLogger("zoo")
+ROUNDING = 1e-5
+"""Of a probability, by how much less of it still answers: batches of other sizes, and with features
+that were cached, give other last bits, and the images at the threshold are counted as answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -223,7 +226,7 @@ def _logits(model: nn.Module, images: Tensor, trust: Trust, views: int) -> Tenso
     try:
         if views > 1:
             task = task_of(cast(Card, model.zoo).manifest)
-            return averaged(model, images, views, task, trust.temperature or 1.0).cpu()
+            return averaged(model, images, views, task, trust.temperature or 1.0)
         found = model(images)
         if not isinstance(found, Tensor):
             raise TypeError("it gives no tensor")
@@ -267,7 +270,8 @@ def likely(logits: Tensor, card: Card, top: int, trust: Trust) -> Likely | None:
     shares, indices = found.topk(min(top, logits.shape[1]), dim=1)
     abstained = None
     if trust.answers:
-        abstained = [share < trust.answers.confidence for share in shares[:, 0].tolist()]
+        least = trust.answers.confidence * (1 - ROUNDING)
+        abstained = [share < least for share in shares[:, 0].tolist()]
     return Likely(shares, indices, abstained)
 
 

@@ -36,12 +36,14 @@ class Written(Result):
         manifest: The checkpoint that made them.
         images: How many rows it has.
         unreadable: How many of these have a problem in place of a prediction.
+        calibrated: Whether probabilities are by the temperature that the checkpoint keeps.
     """
 
     path: Path
     manifest: Digest
     images: int
     unreadable: int
+    calibrated: bool
 
 
 def check_out(out: Path, *, force: bool) -> None:

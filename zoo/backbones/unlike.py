@@ -72,11 +72,13 @@ def describe(
     features: NDArray[Any], labels: NDArray[np.int64], others: NDArray[Any]
 ) -> Typical | str:
     """What training images are like, by their features (N, F) and the indices of their classes
-    (N,), or zeros where there are none; the limit is of the features of ``others`` (M, F), which
-    are the validation images. Or why that cannot be said.
+    (N,), or zeros where there are none; a class without an image among them has no center. The
+    limit is of the features of ``others`` (M, F), which are the validation images. Or why that
+    cannot be said.
     """
     count, width = features.shape
-    centers = int(labels.max()) + 1 if count else 0
+    found, labels = np.unique(labels, return_inverse=True)
+    centers = len(found)
     rank = min(RANK, count // FEW, width)
     least = ceil(KEPT / (1 - KEPT))
     if len(others) < least:
@@ -111,7 +113,7 @@ def _parts_of(
     about = features - mean
     basis = _directions(about, rank).astype("<f2").astype(np.float64)
     there = about @ basis
-    counts = np.maximum(np.bincount(labels, minlength=centers), 1)
+    counts = np.bincount(labels)
     sums = np.zeros((centers, rank))
     np.add.at(sums, labels, there)
     means = sums / counts[:, None]

@@ -27,10 +27,11 @@ def averaged(
     temperature: float = 1.0,
 ) -> Tensor:
     """What ``forward`` (N, C, H, W) -> (N, K) says of ``count`` views of each of ``images``, as
-    outputs (N, K) float32 whose probabilities, by ``temperature``, are the mean of those of the
-    views; of numbers, their mean.
+    outputs (N, K) float32 on the CPU whose probabilities, by ``temperature``, are the mean of those
+    of the views; of numbers, their mean.
     """
-    said = torch.stack([forward(view).double() for view in islice(_views(images), count)])
+    # On the CPU: MPS has no float64.
+    said = torch.stack([forward(view).cpu().double() for view in islice(_views(images), count)])
     if task == "regression":
         return said.mean(dim=0).float()
     scaled = said / temperature

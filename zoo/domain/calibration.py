@@ -26,6 +26,7 @@ from zoo.errors import MALFORMED, InvalidManifest
 __all__ = [
     "BINS",
     "CALIBRATION_FILE",
+    "CARD_SECTION",
     "WORTH",
     "Bin",
     "Calibration",
@@ -37,6 +38,8 @@ __all__ = [
 
 CALIBRATION_FILE = "calibration.json"
 """What the file is called."""
+CARD_SECTION = "## Trust"
+"""Where a model card tells of it."""
 BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
@@ -99,7 +102,7 @@ class Typical:
     Attributes:
         features: F, how many the head gets.
         rank: R, along how many directions they are described.
-        centers: K, one for each class that was learned; one for all where there are none.
+        centers: K, one for each class of these images; one for all where there are none.
         mean: Of all features (F), float16.
         basis: The directions (F, R), float16.
         whitening: From these to such of equal spread within a class (R, R), float32.

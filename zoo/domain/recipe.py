@@ -305,8 +305,9 @@ class Recipe:
     drop: float | None = _rate("Rate of dropout before the head; default: as the base was built.")
     loss: str = _option(
         "auto",
-        "auto: the head's own, cross entropy for classes and labels; focal: what is told right "
-        "counts less; asymmetric: labels, or classes, that are absent count less.",
+        "auto: that of the head, cross entropy for classes and labels; focal: images of which the "
+        "network is sure and right count less; asymmetric: labels or classes that an image does "
+        "not show count less.",
         one_of=("auto", "focal", "asymmetric"),
     )
     sampler: str = _option(
@@ -325,7 +326,9 @@ class Recipe:
         check=lambda x: 0 < x <= 1,
     )
     distill_temperature: float = _positive(
-        2.0, "With a teacher: what its outputs, and those that learn from it, are divided by."
+        2.0,
+        "With a teacher: outputs of both networks are divided by this before they are compared; "
+        "the larger, the more the less likely classes count.",
     )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."

@@ -6,16 +6,19 @@ moves. What derives from the one before is told as deriving from these weights (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Unpack, cast
 
 from zoo.domain import metric_names
-from zoo.domain.calibration import CALIBRATION_FILE, subject
+from zoo.domain.calibration import CALIBRATION_FILE, CARD_SECTION, subject
 from zoo.domain.change import Change, change_of
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.import_options import ImportOptions, StatedOptions
+from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.manifest import EDITED, SETTINGS, STATED_HERE, Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -23,14 +26,19 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import Conflict, InvalidOption, InvalidWeights
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import with_stated, without_stated
+from zoo.exchange.layouts import CARD
 from zoo.exchange.metadata import Metadata
 from zoo.exchange.origin import Origin, origin_of
 from zoo.exchange.resolve_metadata import restated
 from zoo.reflog import check_movable
+from zoo.store.encoded import read_object
+from zoo.store.files import add_file
 from zoo.store.side_files import BENCHES, EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Edited", "edit"]
+
+TRUST = re.compile(rb"\n" + CARD_SECTION.encode() + rb"\n.*?(?=\n## |\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -90,6 +98,8 @@ def edit(
     remarks = (*slips, *_remarks(workspace, ref, digest, before, changed))
     whole = replace(whole, provenance={**whole.provenance, EDITED: str(digest)})
     with new_checkpoint(workspace, ref, f"edit: {', '.join(changed)}") as new:
+        if len(whole.files) < len(before.files):  # the calibration is gone
+            whole = _without_trust(workspace, whole, new.scratch)
         edited = new.commit(whole)
     for bench in BENCHES.of(workspace.store.disk, digest):
         if bench.input_size == whole.preprocessing.input_size:
@@ -178,6 +188,19 @@ def _stated(
         kept = tuple(file for file in whole.files if file.name != CALIBRATION_FILE)
         whole = replace(whole, files=kept)
     return with_stated(whole, {*_fields(facts, origin)})
+
+
+def _without_trust(workspace: Workspace, manifest: Manifest, scratch: Path) -> Manifest:
+    """``manifest`` with a model card that tells of no calibration."""
+    files = []
+    for file in manifest.files:
+        if file.name == CARD and file.size <= CONFIG_BYTES:
+            data = b"".join(read_object(workspace.store, file.object, least=file.size))
+            (scratch / CARD).write_bytes(TRUST.sub(b"", data[: file.size]))
+            files.append(add_file(workspace.store, scratch / CARD, name=CARD))
+        else:
+            files.append(file)
+    return replace(manifest, files=tuple(files))
 
 
 def _with_figures(

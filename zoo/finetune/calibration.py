@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from zoo.backbones.features import tapped
-from zoo.backbones.taps import HEAD, REFUSALS, Tap, find_tap
+from zoo.backbones.taps import Tap
+from zoo.backbones.trust import head_tap
 from zoo.backbones.unlike import describe
 from zoo.domain.calibration import Calibration, Typical
 from zoo.errors import Unsupported
@@ -72,10 +73,8 @@ def _tap(prepared: Prepared, loader: Loader) -> Tap | str:
     """Where the features are that the head gets, or why there are none."""
     image = loader.batches.image(0, 0).unsqueeze(0).to(prepared.device)
     try:
-        return find_tap(prepared.model, prepared.hierarchy, image, HEAD)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except (Unsupported, *REFUSALS) as error:
+        return head_tap(prepared.model, prepared.hierarchy, image)
+    except Unsupported as error:
         return str(error)
 
 

@@ -58,14 +58,13 @@ def answers_for(
         )
     if calibration.temperature and not calibrated:
         raise InvalidOption(
-            "to abstain takes the calibration: how accurate answers are is known by its "
-            "probabilities"
+            "abstaining takes the calibration: the table of answers is by calibrated probabilities"
         )
     if step := calibration.step_for(accuracy):
         return step
     best = max(calibration.steps, key=lambda step: step.accuracy)
     raise InvalidOption(
         f"no answers of {name} are as accurate as {accuracy:g}: on its {calibration.images} "
-        f"validation images the best are {best.accuracy:.4f}, from a probability of "
-        f"{best.confidence:.3f} on"
+        f"validation images the best are {best.accuracy:.4f}, where the probability is "
+        f"{best.confidence:.3f} or more"
     )

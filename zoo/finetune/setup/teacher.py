@@ -46,7 +46,7 @@ class Teacher:
     shown: Preprocessing
     columns: list[int]
     progress: Progress
-    said: dict[tuple[bool, int], Tensor] = field(default_factory=dict)
+    said: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
@@ -62,8 +62,7 @@ class Teacher:
         """Its outputs (N, K) for all samples, each image as in the epoch ``view`` of ``batches``;
         asked once.
         """
-        key = batches.transform.random, view
-        if key not in self.said:
+        if view not in self.said:
             plain = not batches.transform.random
             if plain:  # through its own preprocessing
                 transform = training_transform(self.own, self.manifest.backbone.plugin)
@@ -77,8 +76,8 @@ class Teacher:
                     ask = self._outputs if plain else self.of_images
                     found.append(ask(images.to(device)).cpu())
                     task.advance(len(images))
-            self.said[key] = torch.cat(found)
-        return self.said[key]
+            self.said[view] = torch.cat(found)
+        return self.said[view]
 
     def of_images(self, images: Tensor) -> Tensor:
         """Its outputs (N, K) for ``images`` as they are made for the network that is trained."""
