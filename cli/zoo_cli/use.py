@@ -208,6 +208,11 @@ def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bo
             f"{step.answered} of {plural(known.images, 'validation image')} ({share:.3f}), of "
             f"which {step.accuracy:.4f} were right, at least {step.low:.3f} with 95 % confidence"
         )
+        if step.low < abstain_at:
+            note(
+                f"WARNING: so few images cannot show {abstain_at:g}, and images of another source "
+                "are answered worse; leave out what is unlike the training images, too"
+            )
 
 
 def _tell_bad(bad: Sequence[InvalidImage]) -> None:

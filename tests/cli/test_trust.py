@@ -57,6 +57,7 @@ def test_predictions_say_that_they_are_calibrated(tempered: Run, digits: Path) -
 
 def test_it_abstains_where_it_is_not_sure(tempered: Run, digits: Path) -> None:
     said = tempered("predict", TEMPERED, digits, "--abstain-at", 1)
+    assert "WARNING: so few images cannot show 1" in said.err
     assert "it answers where the probability is 0.500 or more: 10 of " in said.err
     assert "of which 1.0000 were right, at least 0.741 with 95 % confidence" in said.err
     found = tempered("predict", TEMPERED, digits, "--abstain-at", 1, "--json").json
