@@ -166,6 +166,21 @@ def test_who_waits_is_bounded(
     assert ask(tryouts, "ann", digest, IMAGE).outputs
 
 
+def test_who_asks_again_when_theirs_takes_long_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
+    tryouts = Tryouts(tmp_path, tmp_path)
+    with tryouts.admitted("ann"):
+        for _ in range(2):
+            with pytest.raises(TooOften), tryouts.admitted("ann"):
+                pass
+        with tryouts.admitted("ben"):
+            pass
+    with tryouts.admitted("ann"):
+        pass
+
+
 @pytest.mark.long
 def test_it_ends_when_nobody_asks_and_when_the_server_has_gone(
     home: Path, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,13 +71,14 @@ class Tryouts:
         with self._lock:
             if self._closed or len(self._under_way) > WAITING:
                 raise Crowded
+            if who in self._under_way:
+                raise TooOften
             self._times = {
                 each: times for each, times in self._times.items()
-                if now - times[-1] < RATE_SECONDS
+                if times and now - times[-1] < RATE_SECONDS
             }  # fmt: skip
             times = self._times.setdefault(who, deque(maxlen=RATE))
-            often = len(times) == RATE and now - times[0] < RATE_SECONDS
-            if often or who in self._under_way:
+            if len(times) == RATE and now - times[0] < RATE_SECONDS:
                 raise TooOften
             times.append(now)
             self._under_way.add(who)
