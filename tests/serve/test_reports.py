@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -327,6 +328,24 @@ def test_runs_that_are_none_are_refused(team: Served, ann: str, run: Run) -> Non
         assert team.ask(path, token=ann).status in (200, 404)
 
 
+def wide_report(figures: int) -> bytes:
+    one = {"name": "a", "images": 1, "figures": {f"b{n}": 0.5 for n in range(figures)}}
+    return json.dumps({"images": 1, "classes": [one]}).encode()
+
+
+def test_of_many_figures_a_page_shows_some(team: Served, ann: str, run: Run) -> None:
+    name, wide = tell(team, run, ann).json["id"], {f"a{n}": 0.5 for n in range(62)}
+    lines = json.dumps({"kind": "epoch", "steps": 1, **wide}).encode() + b"\n"
+    assert add(team, name, ann, 0, lines).status == 200
+    got = team.ask(f"{RUNS}/{name}/report.json", "PUT", token=ann, body=wide_report(64))
+    assert got.status == 201
+    _, tree = page(team, f"/-/runs/{name}", ann)
+    heads = tree.xpath("//th[@scope='col']/text()")
+    for letter in "ab":
+        shown = [head for head in heads if re.fullmatch(rf"{letter}\d+", head)]
+        assert shown == [f"{letter}{n}" for n in range(30)]
+
+
 def test_results_that_are_none_are_refused(team: Served, ann: str, run: Run) -> None:
     name = tell(team, run, ann).json["id"]
 
@@ -337,6 +356,7 @@ def test_results_that_are_none_are_refused(team: Served, ann: str, run: Run) -> 
     for file, data in (
         ("report.json", b"x"), ("report.json", b'{"classes": 3}'), ("report.json", b"[" * 99_999),
         ("report.json", table % (b"recall", b'"f1": 2')), ("report.json", table % (b"f1", b"")),
+        ("report.json", wide_report(65)),
         ("confusion.json", b'{"classes": 1}'), ("depth.json", b"{}"), ("examples.json", b"{}"),
         ("confusion.json", b" " * (1 << 20) + b"{}"), ("examples.png", b" " * (5 << 20)),
     ):  # fmt: skip

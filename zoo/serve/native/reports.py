@@ -237,13 +237,13 @@ def _checked(data: bytes, kind: type[Any]) -> bytes:
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Refused("BadRequest", f"this is no such result: {error}") from None
     if isinstance(value, Report) and not _is_table(value):
-        raise Refused("BadRequest", "its classes have not the same figures")
+        raise Refused("BadRequest", f"its classes have not the same figures, or over {ITEMS}")
     return msgspec.json.encode(value)
 
 
 def _is_table(report: Report) -> bool:
     names = {tuple(each.figures) for each in report.classes}
-    return len(names) <= 1 and () not in names
+    return len(names) <= 1 and all(0 < len(each) <= ITEMS for each in names)
 
 
 def _check_lines(data: bytes) -> None:
