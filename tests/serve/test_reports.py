@@ -26,6 +26,7 @@ from zoo.errors import Conflict, Forbidden, Unavailable
 from zoo.finetune.results import reporter
 from zoo.lookup.reporting import Sender, facts, report_run
 from zoo.lookup.runs import METRICS, Run
+from zoo.serve.keep.reported import ReportedRun
 from zoo.serve.native import reports
 from zoo.serve.pages.examples import png
 from zoo.serve.who.may import LEVELS, Level
@@ -119,6 +120,18 @@ def test_a_run_that_is_resumed_is_told_as_it_went(team: Served, ann: str, run: R
         sender.send()
     assert told_there(team)[run.id][-1] == {"kind": "step", "steps": 5}
     assert told_there(team) == {run.id: told_here(run.folder)}
+
+
+def test_one_that_is_deleted_while_it_is_told_of(team: Served, ann: str, run: Run) -> None:
+    def make(made: ReportedRun) -> None:
+        make_folder(made)
+        made.delete()
+
+    make_folder = ReportedRun.make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReportedRun, "make", make)
+        assert tell(team, run, ann).code == "Conflict"
+    assert tell(team, run, ann).status == 200
 
 
 def test_half_a_line_of_a_server_that_was_killed_is_cut_off(

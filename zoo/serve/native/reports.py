@@ -110,13 +110,16 @@ def tell_run(ask: Ask) -> Answer:
     if run.said() is None:
         _check_new(ask, ref)
         run.make()
-    with run.alone():
-        there = run.said()
-        if there is None or there["status"] != "done":
-            run.keep({**_kept(ask, said, ref), **_since(there)})
-        run.hear()
-        size, digest = run.journal()
-        kept = run.said() or {}
+    try:
+        with run.alone():
+            there = run.said()
+            if there is None or there["status"] != "done":
+                run.keep({**_kept(ask, said, ref), **_since(there)})
+            run.hear()
+            size, digest = run.journal()
+            kept = run.said() or {}
+    except FileNotFoundError:  # its folder is
+        raise Refused("Conflict", "the run was deleted just now: tell of it again") from None
     if there is None:
         ask.hub.accounts.audit.note("run reported", ref.path, name)
     return _answer(Heard(name, kept["generation"], size, digest, kept["status"]))
