@@ -5,6 +5,7 @@ server's processes is asked. It is started when it is needed, and ends by itself
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EPERM
 from pathlib import Path
 from threading import Lock
 
@@ -111,6 +113,10 @@ class Tryouts:
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:
+        # It may have been taken for old, and deleted; then anybody could have made it.
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
+        if self._folder.lstat().st_uid != os.geteuid():
+            raise PermissionError(EPERM, "another account's folder", str(self._folder))
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(WAIT_SECONDS)
             try:
