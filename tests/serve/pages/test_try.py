@@ -187,6 +187,15 @@ def test_what_is_wrong_is_told_beside_the_form(
     assert tree.xpath("//main//script") == []
 
 
+@pytest.mark.parametrize("output", ["a" * 121, "\x01" * 15_000], ids=["letters", "escapes"])
+def test_a_class_of_too_long_a_name_is_refused(trying: Served, photo: bytes, output: str) -> None:
+    got = send(trying, trying.token("ann"), photo, output=output)
+    tree = html.fromstring(got.body.decode())
+    assert got.code == "BadRequest"
+    assert "more than 120 letters is asked for by its number" in text_of(tree, "//*[@role='alert']")
+    assert output not in got.body.decode()
+
+
 @pytest.mark.parametrize("end", ["", ".json"])
 def test_an_image_that_comes_in_drips_is_not_waited_for(
     trying: Served, monkeypatch: pytest.MonkeyPatch, end: str

@@ -211,6 +211,9 @@ def _answer(tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Trie
         raise Refused("BadRequest", "no image was chosen")
     if len(image) > TRIED_IMAGE_BYTES:
         raise Refused("TooLarge", LARGE)
+    if len(output) > LETTERS:
+        text = f"a class of more than {LETTERS} letters is asked for by its number"
+        raise Refused("BadRequest", text)
     said = tryouts.ask(str(picked.checkpoint), image, output)
     if said.problem:
         raise Refused("Failed" if said.fault else "BadRequest", said.problem)
