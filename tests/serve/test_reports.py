@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from zoo.errors import Conflict, Forbidden, Unavailable, ZooError
 from zoo.finetune.results import reporter
 from zoo.lookup.reporting import Sender, facts, report_run
 from zoo.lookup.runs import METRICS, Run
+from zoo.serve.keep.reported import ReportedRun
 from zoo.serve.native import reports
 from zoo.serve.pages.examples import png
 from zoo.serve.who.may import LEVELS, Level
@@ -118,6 +120,18 @@ def test_a_run_that_is_resumed_is_told_as_it_went(team: Served, ann: str, run: R
         sender.send()
     assert told_there(team)[run.id][-1] == {"kind": "step", "steps": 5}
     assert told_there(team) == {run.id: told_here(run.folder)}
+
+
+def test_one_that_is_deleted_while_it_is_told_of(team: Served, ann: str, run: Run) -> None:
+    def make(made: ReportedRun) -> None:
+        make_folder(made)
+        made.delete()
+
+    make_folder = ReportedRun.make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReportedRun, "make", make)
+        assert tell(team, run, ann).code == "Conflict"
+    assert tell(team, run, ann).status == 200
 
 
 def test_half_a_line_of_a_server_that_was_killed_is_cut_off(
@@ -327,6 +341,24 @@ def test_runs_that_are_none_are_refused(team: Served, ann: str, run: Run) -> Non
         assert team.ask(path, token=ann).status in (200, 404)
 
 
+def wide_report(figures: int) -> bytes:
+    one = {"name": "a", "images": 1, "figures": {f"b{n}": 0.5 for n in range(figures)}}
+    return json.dumps({"images": 1, "classes": [one]}).encode()
+
+
+def test_of_many_figures_a_page_shows_some(team: Served, ann: str, run: Run) -> None:
+    name, wide = tell(team, run, ann).json["id"], {f"a{n}": 0.5 for n in range(62)}
+    lines = json.dumps({"kind": "epoch", "steps": 1, **wide}).encode() + b"\n"
+    assert add(team, name, ann, 0, lines).status == 200
+    got = team.ask(f"{RUNS}/{name}/report.json", "PUT", token=ann, body=wide_report(64))
+    assert got.status == 201
+    _, tree = page(team, f"/-/runs/{name}", ann)
+    heads = tree.xpath("//th[@scope='col']/text()")
+    for letter in "ab":
+        shown = [head for head in heads if re.fullmatch(rf"{letter}\d+", head)]
+        assert shown == [f"{letter}{n}" for n in range(30)]
+
+
 def test_results_that_are_none_are_refused(team: Served, ann: str, run: Run) -> None:
     name = tell(team, run, ann).json["id"]
 
@@ -337,6 +369,7 @@ def test_results_that_are_none_are_refused(team: Served, ann: str, run: Run) -> 
     for file, data in (
         ("report.json", b"x"), ("report.json", b'{"classes": 3}'), ("report.json", b"[" * 99_999),
         ("report.json", table % (b"recall", b'"f1": 2')), ("report.json", table % (b"f1", b"")),
+        ("report.json", wide_report(65)),
         ("confusion.json", b'{"classes": 1}'), ("depth.json", b"{}"), ("examples.json", b"{}"),
         ("confusion.json", b" " * (1 << 20) + b"{}"), ("examples.png", b" " * (5 << 20)),
     ):  # fmt: skip

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tryouts(home: Path, tmp_path: Path) -> Iterator[Tryouts]:
-    made = Tryouts(home, tmp_path)
+    made = Tryouts(home, tmp_path / "try")
     yield made
     made.close()
 
@@ -89,7 +90,21 @@ def test_it_answers_as_predict_does_and_again_when_it_was_killed(
         asking.wait_until_under_way()
         process.kill()
         assert "has died" in asking.answer().problem
+    rmtree(tmp_path / "try")  # as what cleans up temporary files does
     assert ask(tryouts, "ann", digest, IMAGE).outputs == said.outputs
+    assert (tmp_path / "try").stat().st_mode & 0o777 == 0o700
+
+
+def test_no_image_is_given_to_another_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "tryout"))
+        listening.listen()
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+        with pytest.raises(PermissionError):
+            Tryouts(tmp_path, tmp_path).ask("", IMAGE)
 
 
 class Asking:
@@ -164,6 +179,21 @@ def test_who_waits_is_bounded(
     assert ask(tryouts, "ben", digest, IMAGE).outputs
     monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
     assert ask(tryouts, "ann", digest, IMAGE).outputs
+
+
+def test_who_asks_again_when_theirs_takes_long_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
+    tryouts = Tryouts(tmp_path, tmp_path)
+    with tryouts.admitted("ann"):
+        for _ in range(2):
+            with pytest.raises(TooOften), tryouts.admitted("ann"):
+                pass
+        with tryouts.admitted("ben"):
+            pass
+    with tryouts.admitted("ann"):
+        pass
 
 
 @pytest.mark.long

@@ -132,7 +132,7 @@ class App:
         if isinstance(asked, Answer):
             return asked
         if route.streams:
-            call = replace(call, pieces=arriving(receive, get_running_loop()))
+            call = replace(call, pieces=arriving(receive, get_running_loop(), route.within))
             async with self._sending.taken(asked.actor.id or self.hub.seals.token(seal_of(call))):
                 done = replace(asked, call=call), route, fields
                 with self.hub.metrics.uploads.track_inprogress():

@@ -9,11 +9,14 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from fakes.paged import HTML, NASTY, page, text_of
@@ -29,6 +32,8 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.serve.http.multipart import read_multipart
 from zoo.serve.keep import tryouts as module
+from zoo.serve.pages.table import PAGES
+from zoo.serve.pages.try_it import try_form, try_image
 from zoo.workspace import Workspace
 
 TRY = "/team/tuned/try"
@@ -180,6 +185,40 @@ def test_what_is_wrong_is_told_beside_the_form(
     assert (got.status, said in text_of(tree, "//*[@role='alert']")) == (status, True)
     assert tree.xpath("//form[@id='try-form']")
     assert tree.xpath("//main//script") == []
+
+
+@pytest.mark.parametrize("output", ["a" * 121, "\x01" * 15_000], ids=["letters", "escapes"])
+def test_a_class_of_too_long_a_name_is_refused(trying: Served, photo: bytes, output: str) -> None:
+    got = send(trying, trying.token("ann"), photo, output=output)
+    tree = html.fromstring(got.body.decode())
+    assert got.code == "BadRequest"
+    assert "more than 120 letters is asked for by its number" in text_of(tree, "//*[@role='alert']")
+    assert output not in got.body.decode()
+
+
+@pytest.mark.parametrize("end", ["", ".json"])
+def test_an_image_that_comes_in_drips_is_not_waited_for(
+    trying: Served, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    for route in PAGES:
+        if route.handler in (try_form, try_image):
+            assert route.within == 60
+            monkeypatch.setitem(vars(route), "within", 0.3)
+    began = time.monotonic()
+    with closing(HTTPConnection(urlsplit(trying.url).netloc, timeout=5)) as connection:
+        connection.putrequest("POST", f"{TRY}{end}")
+        for name, value in (("Content-Length", "9999"), ("Sec-Fetch-Site", "same-origin"),
+                            ("Authorization", f"Bearer {trying.token('ann')}")):  # fmt: skip
+            connection.putheader(name, value)
+        connection.endheaders()
+        with suppress(ConnectionError):
+            for _ in range(20):
+                connection.send(b"x")
+                time.sleep(0.05)
+        got = connection.getresponse()
+        got.read()
+        assert (got.status, got.headers["x-error-code"]) == (408, "TooSlow")
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.long

@@ -118,14 +118,14 @@ def read_head(scope: Scope, *, base: str, prefix: str, id: str) -> Call:  # noqa
     )
 
 
-def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
+def arriving(receive: Receive, loop: AbstractEventLoop, within: float) -> Iterator[bytes]:
     """The body of a request as it comes, for a thread that waits for it; what follows arrives
-    meanwhile.
+    meanwhile. All of it comes ``within`` so many seconds from when the first of it is asked for.
 
     Raises:
-        Refused: Nothing has come for long, the client has gone, or the server ends.
+        Refused: It has not, nothing has come for long, the client has gone, or the server ends.
     """
-    pace = _Pace(receive)
+    pace = _Pace(receive, within)
     coming = run_coroutine_threadsafe(_some(pace), loop)
     try:
         more = True
@@ -143,19 +143,19 @@ def arriving(receive: Receive, loop: AbstractEventLoop) -> Iterator[bytes]:
 class _Pace:
     """Receives, and sees that enough comes while it is waited for."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, within: float) -> None:
+        self._receive, self._until = receive, time.monotonic() + within
         self._waited, self._came = 0.0, 0
 
     async def next(self) -> Message:
         """What comes next.
 
         Raises:
-            Refused: Nothing does for long, or too little.
+            Refused: Nothing does for long, or too little; or it was to be there by now.
         """
         began = time.monotonic()
         try:
-            with fail_after(IDLE_SECONDS):
+            with fail_after(min(IDLE_SECONDS, self._until - began)):
                 message = await self._receive()
         except TimeoutError:
             raise Refused("TooSlow") from None

@@ -5,6 +5,7 @@ Paths are matched as they were sent: a revision such as ``dev%2Fa`` is one part 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Route(Generic[S]):
         errors: Codes of what can be refused, beside those of all routes.
         summary: What it is, in a line.
         streams: Whether its body may be large: the handler takes it as it comes.
+        within: Seconds that such a body may take: others wait meanwhile.
         page: Whether it is for people: a session counts, and a browser is refused with a page.
         slow: Whether a ``GET`` may take minutes: it takes a turn of its own, and nobody else's.
         body: What the handler reads its body as, from JSON.
@@ -59,6 +61,7 @@ class Route(Generic[S]):
     errors: tuple[str, ...] = ()
     summary: str
     streams: bool = False
+    within: float = math.inf
     page: bool = False
     slow: bool = False
     body: type[Struct] | None = None

@@ -5,6 +5,7 @@ server's processes is asked. It is started when it is needed, and ends by itself
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EPERM
 from pathlib import Path
 from threading import Lock
 
@@ -71,13 +73,14 @@ class Tryouts:
         with self._lock:
             if self._closed or len(self._under_way) > WAITING:
                 raise Crowded
+            if who in self._under_way:
+                raise TooOften
             self._times = {
                 each: times for each, times in self._times.items()
-                if now - times[-1] < RATE_SECONDS
+                if times and now - times[-1] < RATE_SECONDS
             }  # fmt: skip
             times = self._times.setdefault(who, deque(maxlen=RATE))
-            often = len(times) == RATE and now - times[0] < RATE_SECONDS
-            if often or who in self._under_way:
+            if len(times) == RATE and now - times[0] < RATE_SECONDS:
                 raise TooOften
             times.append(now)
             self._under_way.add(who)
@@ -110,6 +113,10 @@ class Tryouts:
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:
+        # It may have been taken for old, and deleted; then anybody could have made it.
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
+        if self._folder.lstat().st_uid != os.geteuid():
+            raise PermissionError(EPERM, "another account's folder", str(self._folder))
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(WAIT_SECONDS)
             try:

@@ -113,13 +113,16 @@ def tell_run(ask: Ask) -> Answer:
     if run.said() is None:
         _check_new(ask, ref)
         run.make()
-    with run.alone():
-        there = run.said()
-        if there is None or there["status"] != "done":
-            run.keep({**_kept(ask, said, ref), **_since(there)})
-        run.hear()
-        size, digest = run.journal()
-        kept = run.said() or {}
+    try:
+        with run.alone():
+            there = run.said()
+            if there is None or there["status"] != "done":
+                run.keep({**_kept(ask, said, ref), **_since(there)})
+            run.hear()
+            size, digest = run.journal()
+            kept = run.said() or {}
+    except FileNotFoundError:  # its folder is
+        raise Refused("Conflict", "the run was deleted just now: tell of it again") from None
     if there is None:
         ask.hub.accounts.audit.note("run reported", ref.path, name)
     return _answer(Heard(name, kept["generation"], size, digest, kept["status"]))
@@ -240,13 +243,13 @@ def _checked(data: bytes, kind: type[Any]) -> bytes:
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Refused("BadRequest", f"this is no such result: {error}") from None
     if isinstance(value, Report) and not _is_table(value):
-        raise Refused("BadRequest", "its classes have not the same figures")
+        raise Refused("BadRequest", f"its classes have not the same figures, or over {ITEMS}")
     return msgspec.json.encode(value)
 
 
 def _is_table(report: Report) -> bool:
     names = {tuple(each.figures) for each in report.classes}
-    return len(names) <= 1 and () not in names
+    return len(names) <= 1 and all(0 < len(each) <= ITEMS for each in names)
 
 
 def _check_lines(data: bytes) -> None:

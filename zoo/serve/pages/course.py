@@ -22,7 +22,7 @@ from zoo.serve.pages.chart import POINTS, Curve, Point, thinned
 from zoo.serve.pages.kept_runs import measure_of
 from zoo.store.regular import open_regular
 
-__all__ = ["Course", "Epoch", "Progress", "course_of"]
+__all__ = ["NAMES", "Course", "Epoch", "Progress", "course_of"]
 
 METRICS_BYTES = 64 * MIB
 """A journal that is longer is not drawn."""
@@ -30,6 +30,8 @@ EPOCHS = re.compile(r":(\d{1,6})(@|$)")
 AVERAGE = "average of "
 ROWS = 200
 """Lines of figures on validation images that are shown."""
+NAMES = 30
+"""So many of the figures, too: another machine tells of what it likes."""
 NO_FIGURES = ("steps", "time", "memory_bytes", "kind", "name")
 
 
@@ -95,9 +97,9 @@ class Course:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What was measured on the validation images, the losses last."""
-        names = dict.fromkeys(name for epoch in self.epochs for name in epoch.figures)
-        return tuple(sorted(names, key=lambda name: name.endswith("loss")))
+        """What was measured on the validation images, the first of it, the losses last."""
+        names = [*dict.fromkeys(name for epoch in self.epochs for name in epoch.figures)]
+        return tuple(sorted(names[:NAMES], key=lambda name: name.endswith("loss")))
 
 
 def course_of(run: Run, *, remarks: bool) -> Course:

@@ -23,7 +23,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.reported import delete_reported, no_run
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
-from zoo.serve.pages.course import Course, course_of
+from zoo.serve.pages.course import NAMES, Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
 from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
 from zoo.serve.pages.known import Named, known
@@ -137,9 +137,9 @@ class RunPage:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The figures that classes have."""
+        """The figures that classes have, the first of them."""
         names = dict.fromkeys(name for one in self.weakest for name in one.figures)
-        return tuple(name for name in names if not name.endswith(("_low", "_high")))
+        return tuple(name for name in names if not name.endswith(("_low", "_high")))[:NAMES]
 
     def losses(self) -> Markup:
         """The loss, drawn."""

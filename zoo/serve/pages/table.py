@@ -19,7 +19,7 @@ from zoo.serve.pages.run import delete_run, look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.settings_table import SETTINGS
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
-from zoo.serve.pages.try_it import look_try, try_form, try_image
+from zoo.serve.pages.try_it import SENT_SECONDS, look_try, try_form, try_image
 from zoo.serve.pages.versions import look_versions
 
 __all__ = ["PAGES", "TRY_IMAGE"]
@@ -33,7 +33,8 @@ TRIED = ("RepoNotFound", "NoToken", "Forbidden", "NotImplemented", "TooMany", *R
 
 TRY_IMAGE: Route[Hub] = Route(
     method="POST", path=f"{REPO}/try.json", scope="read", handler=try_image, streams=True,
-    errors=TRIED, summary="what a model says of an image, in JSON", query=("revision", "output"),
+    within=SENT_SECONDS, errors=TRIED, query=("revision", "output"),
+    summary="what a model says of an image, in JSON",
 )  # fmt: skip
 """For programs, too."""
 
@@ -53,7 +54,7 @@ MODEL: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="POST", path=f"{REPO}/try", scope="read", handler=try_form, page=True, streams=True,
-        errors=TRIED, summary="page: what a model says of an image",
+        within=SENT_SECONDS, errors=TRIED, summary="page: what a model says of an image",
     ),
     TRY_IMAGE,
     *(Route(

@@ -8,7 +8,6 @@ answers, pictures are made anew of their pixels.
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,11 +24,21 @@ from zoo.serve.pages.chosen import Chosen, Picked, pick
 from zoo.serve.pages.examples import pixels_of, png
 from zoo.serve.pages.page import show, site_of
 
-__all__ = ["Drawn", "Tried", "TryPage", "look_try", "try_form", "try_image", "why_not"]
+__all__ = [
+    "SENT_SECONDS",
+    "Drawn",
+    "Tried",
+    "TryPage",
+    "look_try",
+    "try_form",
+    "try_image",
+    "why_not",
+]
 
 FORM_BYTES = 16 * 1024
 """Of a form, beside its image."""
 SENT_SECONDS = 60
+"""So long may what is sent take: others wait."""
 LARGE = f"an image has at most {TRIED_IMAGE_BYTES} bytes here"
 LETTERS = 120
 SIDE = 512
@@ -184,8 +193,8 @@ def _admitted(ask: Ask, picked: Picked) -> Iterator[Tryouts]:
 
 
 def _sent(ask: Ask, more: int) -> bytes:
-    """The body, of an image and ``more`` bytes at most, which comes soon: others wait."""
-    most, until = TRIED_IMAGE_BYTES + more, time.monotonic() + SENT_SECONDS
+    """The body, of an image and ``more`` bytes at most."""
+    most = TRIED_IMAGE_BYTES + more
     length = ask.call.headers.get("content-length", "0")
     if length.isdigit() and int(length) > most:
         raise Refused("TooLarge", LARGE)
@@ -194,8 +203,6 @@ def _sent(ask: Ask, more: int) -> bytes:
         body += piece
         if len(body) > most:
             raise Refused("TooLarge", LARGE)
-        if time.monotonic() > until:
-            raise Refused("TooSlow", f"an image is sent in {SENT_SECONDS} seconds, or not at all")
     return bytes(body)
 
 
@@ -204,6 +211,9 @@ def _answer(tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Trie
         raise Refused("BadRequest", "no image was chosen")
     if len(image) > TRIED_IMAGE_BYTES:
         raise Refused("TooLarge", LARGE)
+    if len(output) > LETTERS:
+        text = f"a class of more than {LETTERS} letters is asked for by its number"
+        raise Refused("BadRequest", text)
     said = tryouts.ask(str(picked.checkpoint), image, output)
     if said.problem:
         raise Refused("Failed" if said.fault else "BadRequest", said.problem)
