@@ -16,7 +16,7 @@ from fakes.typed import pretrained_cfg
 from safetensors.torch import load_file, save_file
 
 import zoo
-from zoo.backbones import predict
+from zoo.backbones import decode
 from zoo.backbones.preprocess import read_image
 from zoo.errors import InvalidOption
 
@@ -317,7 +317,7 @@ def test_predictions_are_printed_as_they_come(
         read.append(len(printed.getvalue().splitlines()))
         return read_image(path)
 
-    monkeypatch.setattr(predict, "read_image", reading)
+    monkeypatch.setattr(decode, "read_image", reading)
     monkeypatch.setattr("click.echo", lambda text, **_: printed.write(f"{text}\n"))
     run("predict", TUNED, *sorted((digits / "7").iterdir())[:3])
     assert read == [0, 1, 2]
