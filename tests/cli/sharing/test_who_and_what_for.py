@@ -22,6 +22,7 @@ ALTER TABLE remote_ref DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN author;
 ALTER TABLE checkpoint DROP COLUMN stated;
 ALTER TABLE item DROP COLUMN stated;
+DROP TABLE bench;
 UPDATE alembic_version SET version_num = '0014';
 """
 
