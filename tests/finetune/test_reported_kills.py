@@ -120,7 +120,7 @@ def test_each_event_is_there_once(tmp_path: Path) -> None:
     draw, resumes = random.Random(20), 0
     with closing(Machines(tmp_path)) as machines:
         server = machines.serve()
-        trainer = machines.train("--epochs", "80")
+        trainer = machines.train("--epochs", "240")
         machines.wait(1)
         for number in range(KILLS):
             time.sleep(draw.uniform(0.5, 4) + 4 * (number % 2))  # to begin takes a while
@@ -138,7 +138,7 @@ def test_each_event_is_there_once(tmp_path: Path) -> None:
         here = machines.here()
         assert machines.there() == here
         (lines,) = here.values()
-        assert len([each for each in lines if each["kind"] == "step"]) == 80 * 9  # type: ignore[index]
+        assert len([each for each in lines if each["kind"] == "step"]) == 240 * 9  # type: ignore[index]
         (path,) = (machines.served / "reported").glob("*/*/run.json")
         assert json.loads(path.read_text())["status"] == "done"
 
