@@ -1269,7 +1269,8 @@ class Zoo:
     def explain(
         self, name: str, image: Picture, output: str = "", *, max_pixels: int | None = None
     ) -> Explanation:
-        """Which part of an image speaks for a class: Grad-CAM.
+        """Which part of an image speaks for a class: by Grad-CAM, or where a network ends in tokens
+        (ViT) by integrated gradients.
 
         Args:
             name: The checkpoint.

@@ -49,9 +49,8 @@ HOST, PORT, CACHE = "127.0.0.1", 8765, "20GB"
 @click.option(
     "--cache",
     metavar="SIZE",
-    default=CACHE,
-    show_default=True,
-    help="With --store: so much of the bucket is kept in this machine's folder.",
+    help="With --store: so much of the bucket is kept in this machine's folder.  "
+    f"[default: {CACHE}]",
 )
 @flag("--try", "tries", help="Who has an account tries images on the pages of models.")
 @flag("--quiet", help="Print no line for each request.")
@@ -69,7 +68,7 @@ def serve(
     public_url: str,
     workers: int,
     store: str | None,
-    cache: str,
+    cache: str | None,
     tries: bool,
     quiet: bool,
     log_format: Format,
@@ -98,9 +97,11 @@ def serve(
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
+    if cache and not store:
+        raise click.UsageError("--cache is of a bucket: it goes with --store.")
     if store:
         home = context.meta.get("home") or config.home() or "."
-        join(Path(home).resolve(), store, read_bytes(cache))
+        join(Path(home).resolve(), store, read_bytes(cache or CACHE))
     workspace = open_zoo(quiet=True).workspace
     seals_of(workspace.store)  # before any worker would fail by it
     none, has = not open_accounts().all(), _names(workspace)

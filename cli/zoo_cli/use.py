@@ -106,7 +106,8 @@ def predict(
     "logits" are of all "outputs", which are named in the order that the network has.
 
     With --explain, one image is also drawn as the network sees it, gray, and over it how much each
-    place speaks for the class, from violet to yellow (Grad-CAM).
+    place speaks for the class, from violet to yellow: by Grad-CAM, or where a network ends in
+    tokens (ViT) by integrated gradients.
 
     A fine-tune keeps what its validation images tell of its answers: its probabilities are
     calibrated by that, and images that are unlike its training images are marked, with how many
@@ -134,6 +135,8 @@ def predict(
             _tell_trust(zoo, name, options["abstain_at"], calibrated=written.calibrated)
         _tell_written(written, as_json=as_json)
         return
+    if explain:  # first: a class that it has not, or a picture that is there, ends it
+        _draw(zoo, name, images[0], output, explain, options["max_pixels"], of_tables["force"])
     predictions = zoo.predictions(name, images, bad=bad, **options)
     predictions = _told(zoo, name, predictions, options["abstain_at"])
     if as_json:
@@ -142,11 +145,20 @@ def predict(
         for prediction in predictions:
             click.echo(_likely(prediction))
     _tell_bad(bad)
-    if explain:
-        max_pixels = options["max_pixels"]
-        found = zoo.explain(name, images[0], output or "", max_pixels=max_pixels)
-        found.write(explain, force=of_tables["force"])
-        note(f"{clean(explain)} shows what speaks for {found.output}, at {found.unit}")
+
+
+def _draw(
+    zoo: Zoo,
+    name: str,
+    image: Path,
+    output: str | None,
+    out: Path,
+    max_pixels: int | None,
+    force: bool,
+) -> None:
+    found = zoo.explain(name, image, output or "", max_pixels=max_pixels)
+    found.write(out, force=force)
+    note(f"{clean(out)} shows what speaks for {found.output}, at {found.unit}")
 
 
 def _check_asked(

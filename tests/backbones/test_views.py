@@ -79,7 +79,9 @@ def test_what_is_sure_stays_finite() -> None:
 
 
 def test_a_network_of_one_pixel_has_views() -> None:
-    averaged(lambda x: x.flatten(1), torch.rand(1, 1, 1, 1), MOST_VIEWS, "regression")
+    image = torch.rand(1, 1, 1, 1)
+    found = averaged(lambda x: x.flatten(1), image, MOST_VIEWS, "regression")
+    assert torch.allclose(found, image.flatten(1)), "each view is that pixel"
 
 
 @pytest.mark.parametrize("text", ["0", "1", "13", "-1", "flap", "2.0", "²", "9" * 40])

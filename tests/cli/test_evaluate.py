@@ -355,7 +355,8 @@ def test_what_speaks_for_a_class_is_drawn(run: Run, home: Path, few: Path) -> No
     run(*explained, "why.png", "--class", other, "--force").done()
     run(*explained, "why.jpg").refused("why.jpg is not called .png")
     run(*explained, "no/why.png").refused("no/why.png: there is no folder no")
-    run(*explained, "n.png", "--class", "nonsense").refused("unknown class 'nonsense'")
+    said = run(*explained, "n.png", "--class", "nonsense").refused("unknown class 'nonsense'")
+    assert said.out == "", "nothing is half told"
     several, alone = (
         run("predict", A, few, "--explain", "n.png"),
         run("predict", A, image, "--class", 0),

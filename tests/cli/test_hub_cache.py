@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fakes.prepared import Run
 from fakes.served import Served, serving
-from huggingface_hub import constants, hf_hub_download, scan_cache_dir
+from huggingface_hub import HfApi, constants, hf_hub_download, scan_cache_dir
 
 from zoo.domain.hashes import git_hasher
 from zoo.domain.progress import silent
@@ -95,6 +95,23 @@ def test_a_tag_is_the_revision_of_that_name(
     toy("pull", "team/base:dev", "--from", team.url, "--into-hf-cache").done()
     (repo,) = scan_cache_dir(cache).repos
     assert [{*revision.refs} for revision in repo.revisions] == [{"dev"}]
+
+
+def test_files_that_are_no_checkpoint_come_from_here_too(
+    toy: Run, team: Served, cache: Path, fetched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a client of the hub has sent them."""
+    log_in(toy, team, monkeypatch)
+    api = HfApi(team.url, token=team.token("team", "write"))
+    api.create_repo("team/files")
+    for name, data in (("README.md", CARD), ("old/net.bin", b"1" * 5000)):
+        api.upload_file(path_or_fileobj=data, path_in_repo=name, repo_id="team/files")
+    options = ("pull", "team/files", "--from", team.url, "--into-hf-cache", "--json")
+    filled = toy(*options).done().json["hub_cache"]
+    assert (filled["here"], filled["files"]) == (2, 2)
+    assert not fetched
+    assert Path(filled["folder"], "README.md").read_bytes() == CARD
+    assert Path(filled["folder"], "old/net.bin").read_bytes() == b"1" * 5000
 
 
 def test_what_cannot_be_is_told(

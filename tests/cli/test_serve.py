@@ -177,6 +177,8 @@ def test_a_backup_is_a_zoo(toy: Run, tmp_path: Path) -> None:
     assert toy("serve", "backup", to, "--json").json["files"] < 9
     assert toy("serve", "user", "--home", to, "--json").json[0]["name"] == "ann"
     toy("verify", "--home", to).done()
+    said = toy("serve", "--cache", "3GB")
+    assert (said.code, "goes with --store" in said.err) == (2, True)
     toy("serve", "backup", ".").refused("are within each other")
 
 

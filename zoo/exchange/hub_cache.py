@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -32,10 +32,11 @@ from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import git_hasher
 from zoo.domain.limits import LARGEST, PATH_FOLDERS
 from zoo.domain.location import hub_address
-from zoo.domain.manifest import PlainFile, WeightsFile
+from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.snapshot import Snapshot
 from zoo.errors import Corrupt, InvalidOption, Unavailable, disk_errors
 from zoo.logins import ServerUrl, token_for
 from zoo.store.atomic import write_whole
@@ -117,16 +118,14 @@ def repository_at(workspace: Workspace, name: str, remote: str) -> Repository:
 def fill_hub_cache(
     workspace: Workspace, digest: Digest, repository: Repository, progress: Progress
 ) -> Filled:
-    """Have a repository whose weights are those of ``digest`` in the cache.
+    """Have a repository whose files are those of ``digest``, or among these, in the cache.
 
     Raises:
         Unavailable: It does not answer, or not to who asks, or answers what is no repository.
         Corrupt: A file of the store is damaged, or what was sent is not what was promised.
         DiskFull: No room.
     """
-    manifest = workspace.store.manifest(digest)
-    mine: Sequence[WeightsFile | PlainFile] = (*manifest.weights, *manifest.files)
-    have = {file.sha256.hex: file for file in mine}
+    have = dict(_here(workspace.store.document(digest)))
     name = repo_folder_name(repo_id=repository.repo, repo_type="model")
     folder = Path(constants.HF_HUB_CACHE) / name
     commit, files = _told(repository)
@@ -147,6 +146,20 @@ def fill_hub_cache(
             write_whole(ref, [commit.encode()])
     here = sum(file.key in have for file in files)
     return Filled(folder=folder / "snapshots" / commit, files=len(files), here=here)
+
+
+def _here(document: Manifest | Snapshot) -> Iterator[tuple[str, WeightsFile | PlainFile]]:
+    """The files that are here, by each hash that the hub's client may call them by."""
+    if isinstance(document, Manifest):
+        for weights in document.weights:
+            yield weights.sha256.hex, weights
+        for plain in document.files:
+            yield plain.sha256.hex, plain
+        return
+    for file in document.files:
+        yield file.sha256.hex, file.stored
+        if file.git:
+            yield file.git, file.stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,8 @@ def pull(
 
     repository = repository_at(workspace, name, remote)
     done = _pull(workspace, name, remote, source, save, force=force, progress=progress)
-    filled = fill_hub_cache(workspace, done.manifest, repository, progress)
+    _, held = workspace.names.target(str(done.ref))  # all files, not those of a checkpoint alone
+    filled = fill_hub_cache(workspace, held, repository, progress)
     return replace(done, hub_cache=filled)
 
 

@@ -209,9 +209,8 @@ def _teacher(store: Store, prepared: Prepared) -> Teacher | None:
     if not recipe.teacher:
         return None
     shown = prepared.network.planned.preprocessing
-    columns = check_teacher(
-        recipe.teacher, store.manifest(Digest.parse(recipe.teacher)), dataset.task, dataset.classes
-    )
+    digest = Digest.parse(recipe.teacher)
+    columns = check_teacher(digest.short, store.manifest(digest), dataset.task, dataset.classes)
     return make_teacher(store, recipe.teacher, columns, shown, prepared.device, prepared.progress)
 
 
