@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fakes.prepared import NET, PROBES, Run
-from fakes.program import zoo
 from PIL import Image
 from registry.databases import execute
 from safetensors.torch import load_file, save_file
@@ -18,20 +17,6 @@ from zoo.store.disk import Disk
 from zoo.store.side_files import EVALUATIONS
 
 A, B = PROBES
-
-
-@pytest.fixture
-def home(probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the zoo with probes; the current folder."""
-    root = Path(shutil.copytree(probed, tmp_path / "zoo"))
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
-def run(home: Path) -> Run:
-    """The program, in that copy."""
-    return zoo
 
 
 @pytest.fixture

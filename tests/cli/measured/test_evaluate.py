@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from fakes.prepared import NET, PROBES, Run
-from fakes.program import zoo
 from fakes.sampled import sampled
 from PIL import Image
 from scipy.stats import binomtest
@@ -23,20 +22,6 @@ from zoo.finetune import conclude, evaluation
 from zoo.finetune.results.report import Measured
 
 A, B = PROBES
-
-
-@pytest.fixture
-def home(probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it; the current folder."""
-    root = Path(shutil.copytree(probed, tmp_path / "zoo"))
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
-def run(home: Path) -> Run:
-    """The program, in that copy."""
-    return zoo
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -315,7 +300,7 @@ def test_the_page_shows_what_it_prints(run: Run, home: Path, other: Path) -> Non
     other.rename(home / "scans")
     for name, new in ((A, "team/digits"), (B, "team/digits:v1")):
         run("tag", name, new).done()
-    page = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/evaluate.md").read_text()
     for line, shown in re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page):
         said = run(*line.split()).done()
         # As on a terminal: how far it is comes first, and where the report is last.

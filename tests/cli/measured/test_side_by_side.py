@@ -10,27 +10,12 @@ from statistics import fmean, stdev
 
 import pytest
 from fakes.prepared import NET, PROBES, Run
-from fakes.program import zoo
 
 from zoo.errors import Conflict
 from zoo.facade import Zoo
 from zoo.finetune.preflight import check_resumed
 
 A, B = PROBES
-
-
-@pytest.fixture
-def home(probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the zoo with probes; the current folder."""
-    root = Path(shutil.copytree(probed, tmp_path / "zoo"))
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
-def run(home: Path) -> Run:
-    """The program, in that copy."""
-    return zoo
 
 
 def accuracies(run: Run) -> list[float]:
@@ -68,7 +53,7 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     # docs/compare.md has that, line by line, but for the numbers, which other machines round.
     for number, name in enumerate(PROBES):
         run("tag", name, f"team/digits:seed-{number}").done()
-    page = (Path(__file__).parents[2] / "docs/compare.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/compare.md").read_text()
     ((line, expected),) = re.findall(r"```console\n\$ zoo (.*)\n((?:.*\n)*?)```", page)
     shown = run(*line.split()).done()
     assert mask(shown.out + shown.err) == mask(expected), shown.out + shown.err

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from fakes.prepared import PROBES, Run
-from fakes.program import zoo
 from torch import nn
 
 from zoo.backbones import bench as measuring
@@ -17,20 +15,6 @@ from zoo.backbones.load import load
 
 A, B = PROBES
 QUICK = ("--seconds", "0.01", "--batch-size", "1", "--batch-size", "3")
-
-
-@pytest.fixture
-def home(probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the zoo with probes; the current folder."""
-    root = Path(shutil.copytree(probed, tmp_path / "zoo"))
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
-def run(home: Path) -> Run:
-    """The program, in that copy."""
-    return zoo
 
 
 def files(home: Path) -> list[Path]:
