@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from zoo.domain.reference import is_pattern
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidOption, InvalidReference, UnknownName, ZooError
+from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import moved, note, print_json, result, size
 
@@ -180,22 +180,20 @@ def push(
       zoo push team/flowers --to hf://my-org/flowers
       python -c "import timm; timm.create_model('hf-hub:my-org/flowers', pretrained=True)"
     """
-    zoo, smallest = open_zoo(), repack == "max"
+    zoo = open_zoo()
+    several = all_tags or len(names) > 1 or is_pattern(names[0])
     if all_tags and private:
         raise click.UsageError("--private is for hf://, --all-tags for stores")
-    if save and (all_tags or len(names) > 1 or is_pattern(names[0])):
+    if save and several:
         raise click.UsageError("--as names one checkpoint: push them one by one")
+    how: dict[str, Any] = {"force": force, "smallest": repack == "max", "note": note}
     if all_tags:
         every: Iterable[Pushed] = chain.from_iterable(
-            zoo.push_all_tags(each, to, force=force, smallest=smallest, note=note) for each in names
+            zoo.push_all_tags(each, to, **how) for each in names
         )
     else:
-        every = (
-            zoo.push(
-                each, to, save=save, force=force, smallest=smallest, private=private, note=note
-            )
-            for each in _named(zoo, names, to)
-        )
+        named = _named(zoo, names, to)
+        every = (zoo.push(each, to, save=save, private=private, **how) for each in named)
     told = []
     for done in every:
         if not as_json:
@@ -207,7 +205,6 @@ def push(
             _tell_if_deprecated_here_only(zoo, done, to)
         told.append(done.to_json())
     if as_json:
-        several = all_tags or len(names) > 1 or is_pattern(names[0])
         print_json(told if several else told[0])
 
 
@@ -248,11 +245,10 @@ def _moved_there(copied: Copied) -> list[str]:
 
 
 def _tell_if_deprecated_here_only(zoo: Zoo, done: Pushed, to: str) -> None:
-    with suppress(ZooError):  # it may have another name here
-        said = zoo.entry(str(done.ref)).deprecated
-        if said and done.copied and not done.copied.deprecated:
-            note(f"{done.ref} is deprecated here: {said}")
-            note(f"{to} is not told: zoo deprecate {done.ref} {quote(said)} --at {quote(to)}")
+    said = zoo.why_deprecated(str(done.ref))
+    if said and done.copied and not done.copied.deprecated:
+        note(f"{done.ref} is deprecated here: {said}")
+        note(f"{to} is not told: zoo deprecate {done.ref} {quote(said)} --at {quote(to)}")
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:
