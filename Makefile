@@ -7,9 +7,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOWEST := .venv-lowest
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 
-# What is compiled is kept: tests start many interpreters.
+# What is compiled is kept: tests start many interpreters. One that hangs fails, and says where.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
-    --numprocesses 2 --dist load
+    --numprocesses 2 --dist load --timeout 600
 
 .PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz kills check check-backbones fix \
     bench bench-scale docs outlines published wheel \

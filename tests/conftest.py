@@ -58,6 +58,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(str(value))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Failures(config))
+
+
+class Failures:
+    """Names what has failed when it fails: the end of a long run is minutes away, or cut off."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self._terminal is not None:
+            self._terminal.write_line(f"\n{report.nodeid} ({report.when})")
+            self._terminal.write_line(report.longreprtext[-2000:])
+
+
 BUDGET = 10.0
 """Seconds of processor time that a test may take that has no mark of `LONG`: several times what the
 longest take on a quiet machine, so that none becomes long unseen."""

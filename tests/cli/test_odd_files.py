@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,8 @@ HUGE = 1 << 40
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    """Who waits at a pipe for somebody to write waits for ever."""
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.timeout(120)
+"""Who waits at a pipe for somebody to write waits for ever."""
 
 
 @pytest.fixture(scope="module")
