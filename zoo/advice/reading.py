@@ -63,22 +63,13 @@ def read(prepared: Prepared, batch_size: int) -> Reading:
         InvalidOption: The memory is too small for batches of so many images.
         Unsupported: The network gives no features before its head, or not finite ones.
     """
-    dataset = prepared.dataset
+    dataset, planned = prepared.dataset, prepared.network.planned
     parts = {name: getattr(dataset, name) for name in PARTS}
     samples = tuple(sample for each in parts.values() for sample in each)
-    planned = prepared.network.planned
-    batches = Batches(
-        dataset,
-        samples,
-        _both(training_transform(planned.preprocessing, planned.backbone.plugin)),
-        batch_size,
-        once=True,
-    )
-    taps = stage_taps(
-        prepared.model,
-        prepared.hierarchy,
-        torch.zeros(1, *prepared.network.planned.preprocessing.input_size, device=prepared.device),
-    )
+    transform = _both(training_transform(planned.preprocessing, planned.backbone.plugin))
+    batches = Batches(dataset, samples, transform, batch_size, once=True)
+    blank = torch.zeros(1, *planned.preprocessing.input_size, device=prepared.device)
+    taps = stage_taps(prepared.model, prepared.hierarchy, blank)
     small, sizes, pixels = list[Tensor](), list[Tensor](), list[Tensor]()
 
     def inputs() -> Iterator[tuple[Tensor, Tensor]]:

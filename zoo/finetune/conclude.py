@@ -137,16 +137,9 @@ def conclude(
     # What was recorded in half precision is not what the network will be asked.
     if prepared.recipe.precision != "fp32":
         parts = image_loaders(prepared)
-    loader = parts.test
-    calibration = calibrated(prepared, parts)
-    measured = _measured(prepared, loader)
-    measured = measured._replace(temperature=calibration.temperature or 1.0)
-    report = _test(prepared, measured, journal)
-    calibration = replace(calibration, bins=report.bins, raw_bins=report.raw_bins)
-    if trust := str(calibration):
-        journal.say(trust)
+    measured, report, calibration = _tested(prepared, parts, journal)
     metrics = dict(report.metrics)
-    gained = _gain(list_runs(workspace), journal.run, prepared, state, loader, measured)
+    gained = _gain(list_runs(workspace), journal.run, prepared, state, parts.test, measured)
     better = gained is not None and gained.paired.first_is_better
     warned = warning(prepared, [*journal.run.lines()], metrics, gained=better)
     told = {"gained": gained.text if gained else "", "warning": warned}
@@ -258,6 +251,22 @@ def _measured(prepared: Prepared, loader: Loader) -> Measured:
     images = [sample.key for sample in dataset.test]
     groups = [dataset.groups.get(image, "") for image in images]
     return Measured(prepared.task, outputs, targets, dataset.classes, images, groups)
+
+
+def _tested(
+    prepared: Prepared, parts: Loaders, journal: Journal
+) -> tuple[Measured, Report, Calibration]:
+    """What the network answers on the test images, what that shows, and how its answers are
+    calibrated on the validation images.
+    """
+    calibration = calibrated(prepared, parts)
+    measured = _measured(prepared, parts.test)
+    measured = measured._replace(temperature=calibration.temperature or 1.0)
+    report = _test(prepared, measured, journal)
+    calibration = replace(calibration, bins=report.bins, raw_bins=report.raw_bins)
+    if trust := str(calibration):
+        journal.say(trust)
+    return measured, report, calibration
 
 
 def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:

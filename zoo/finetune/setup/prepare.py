@@ -171,15 +171,7 @@ def prepare(
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     network = with_drops(network, head, recipe)
-    recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
-    hierarchy = _hierarchy(network)
-    if recipe.strategy == "lora":
-        hierarchy = with_adapters(recipe, network.model, hierarchy)
-    tuned = tuned_names(recipe, network, hierarchy)
-    lowest = min(boundaries(recipe, hierarchy, tuned), default=len(hierarchy.units))
-    images = len(dataset.train)
-    norms = _batch_norm(recipe, network, hierarchy, lowest, images=images, again=again)
-    recipe = replace(recipe, batch_norm=norms)
+    recipe, hierarchy, tuned = _decided(recipe, network, dataset, again=again)
     prepared = Prepared(
         base=name,
         parent=parent,
@@ -202,6 +194,23 @@ def prepare(
         prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
     prepared.model.to(device)
     return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
+
+
+def _decided(
+    recipe: Recipe, network: Network, dataset: Dataset, *, again: bool
+) -> tuple[Recipe, Hierarchy, frozenset[str] | None]:
+    """The recipe with its strategy and its batch norms decided, the network's hierarchy, with
+    adapters where it has them, and the parameters that are trained, if not all above a boundary.
+    """
+    recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
+    hierarchy = _hierarchy(network)
+    if recipe.strategy == "lora":
+        hierarchy = with_adapters(recipe, network.model, hierarchy)
+    tuned = tuned_names(recipe, network, hierarchy)
+    lowest = min(boundaries(recipe, hierarchy, tuned), default=len(hierarchy.units))
+    images = len(dataset.train)
+    norms = _batch_norm(recipe, network, hierarchy, lowest, images=images, again=again)
+    return replace(recipe, batch_norm=norms), hierarchy, tuned
 
 
 def _teacher(store: Store, prepared: Prepared) -> Teacher | None:
