@@ -11,7 +11,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist load --timeout 600
 
-.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz kills check check-backbones fix \
+.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz kills soak check check-backbones fix \
     bench bench-scale docs outlines published wheel \
     clean
 
@@ -65,6 +65,9 @@ test-clients: $(VENV)/.dev  ## zoo serve with each version of huggingface_hub, w
 
 fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_EXAMPLES=2500 for hours
 	$(BIN)/python -m pytest --quiet -s -m fuzz tests/serve
+
+soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and answers, drawn in build/soak
+	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),2)
 
 kills: $(VENV)/.dev  ## zoo serve, killed at each of its writes (20 minutes)
 	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py
