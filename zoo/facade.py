@@ -1787,7 +1787,7 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
@@ -1848,7 +1848,7 @@ class Zoo:
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
@@ -1887,7 +1887,7 @@ class Zoo:
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
@@ -1978,7 +1978,8 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run, report = check_resumed(self.workspace, run, log), self._place(report)
+        run = check_resumed(self.workspace, run, log)
+        report = self._place(report, find_run(self.workspace, run).save)
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
@@ -2024,7 +2025,7 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
         check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
@@ -2098,11 +2099,13 @@ class Zoo:
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
     @staticmethod
-    def _place(report: str) -> str:
-        """The server that a run is reported to, seen before anything is trained; empty: none."""
+    def _place(report: str, save: str) -> str:
+        """The server that a run, which is saved as ``save``, is reported to, seen before anything
+        is trained; empty: none.
+        """
         from zoo.lookup.reporting import check_place
 
-        return check_place(report) if report else ""
+        return check_place(report, save) if report else ""
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
