@@ -1965,7 +1965,7 @@ class Zoo:
         report: str = "",
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest that is not going on.
+        """Resume a run that was cut off; ``last`` is your newest that is not going on.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits, and is
         reported to where it was, or to ``report``.
@@ -1978,8 +1978,12 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run = check_resumed(self.workspace, run, log)
-        report = self._place(report, find_run(self.workspace, run).save)
+        found = find_run(self.workspace, check_resumed(self.workspace, run, log))
+        report = self._place(report, found.save)
+        if run == "last":
+            began = f", begun by {found.author}" if found.author else ""
+            self.progress.say(f"resuming {found.id} -> {found.save}{began}")
+        run = found.id
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
@@ -2059,7 +2063,7 @@ class Zoo:
         return Table(all_runs(self.workspace))
 
     def run(self, name: str) -> Run:
-        """One of them, by its id or the beginning of it; ``last`` is the newest.
+        """One of them, by its id or the beginning of it; ``last`` is the newest that you began.
 
         Raises:
             UnknownName: None begins so, or several do.

@@ -35,7 +35,7 @@ from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.lookup.alive import taken
 from zoo.lookup.edited import before_edits
-from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.lookup.runs import REPORT, Run, find_run, list_runs, own_runs
 from zoo.reflog import check_movable
 from zoo.store.rights import check_writable
 from zoo.workspace import Workspace
@@ -243,14 +243,15 @@ def check_file(out: Path, *, force: bool) -> None:
 
 
 def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> str:
-    """Before a run is resumed; its id. ``last`` is the newest of those that are not going on.
+    """Before a run is resumed; its id. ``last`` is the newest of one's own that are not going
+    on.
 
     Raises:
         UnknownName, InvalidOption: No such run, or several.
         Conflict: It is done, or running.
     """
     runs = list_runs(workspace)
-    idle = [run for run in runs if run.status != "running"]
+    idle = [run for run in own_runs(runs) if run.status != "running"]
     run = idle[0] if name == "last" and idle else find_run(workspace, name)
     if run.status == "done" and (older := [each for each in idle if each.status != "done"]):
         raise Conflict(
