@@ -188,6 +188,9 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
     for each in Query.parse(asked).filters:
         if each.field == "classes" and str(each.value).isdigit():
             note(f"{each} asks for a class of that name, num_classes={each.value} for so many")
+        if OF_DEVICE.fullmatch(each.field) and not zoo.count(f"{each.field}>=0", at_most=1):
+            device = each.field.partition(".")[2]
+            note(f"nothing here has {each.field}: zoo bench NAME --device {device} measures it")
         for value in _near_values(zoo, each):
             note(clean(f"nothing has {each}; there is {each.field}:{value}"))
     if not zoo.is_indexed("timm"):
