@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from zoo.domain.duration import time_of
+from zoo.domain.duration import budget_for, time_of
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
@@ -275,7 +275,7 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
         number = plural(len(ranking.left_out), "short training")
         yield (
             f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
-            f"about {time_of(seconds)} ({name})"
+            f"about {time_of(seconds)} ({name}): --budget {budget_for(seconds)} is enough for it"
         )
     yield "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there"
 
