@@ -7,6 +7,7 @@ and numpy are imported by the methods that touch tensors, not before.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -1618,6 +1619,7 @@ class Zoo:
         check_where(device, on)
         check_report(folder, force=force, name=ADVICE)
         check_recipe(self.workspace, base, recipe)
+        self._begin(base, recipe.data)
         from zoo.advice.advise import advise
 
         return advise(
@@ -1711,6 +1713,7 @@ class Zoo:
             device=device,
             on=on,
         )
+        self._begin(recipe.data)
         from zoo.ranking.rank import rank
 
         return rank(self.workspace, recipe, asked, self.progress)
@@ -1794,6 +1797,7 @@ class Zoo:
             more = ("--save-every", save_every, *(["--force"] if force else []))
             more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import finetune
 
         with self._runs_shared():
@@ -1845,6 +1849,7 @@ class Zoo:
         that did best on its validation images. The rest is as for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
@@ -1884,6 +1889,7 @@ class Zoo:
         for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
@@ -1926,6 +1932,7 @@ class Zoo:
             check_device(device)
             check_installed(log)
             check_recipe(self.workspace, base, recipe)
+        self._begin(base, recipe.data)
         from zoo.finetune.plan import plan_finetune
 
         return plan_finetune(
@@ -1948,6 +1955,7 @@ class Zoo:
 
         check_device(device)
         check_recipe(self.workspace, base, recipe)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import find_lr
 
         with caches(self.workspace) as folder:
@@ -1988,6 +1996,7 @@ class Zoo:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
+        self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
 
         with self._runs_shared():
@@ -2039,6 +2048,7 @@ class Zoo:
             more = (*more, *_given(note=note, report=report))
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
+        self._begin(before.base.ref or name, before.recipe.data)
         from zoo.finetune.run import rerun
 
         with self._runs_shared():
@@ -2101,6 +2111,13 @@ class Zoo:
 
         shown = self.progress is not silent
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
+
+    def _begin(self, *read: str) -> None:
+        """Say what is read before torch is imported: on a busy machine that alone is half a minute
+        of silence.
+        """
+        if "torch" not in sys.modules:
+            self.progress.say(f"loading PyTorch, to read {' and '.join(read)}")
 
     @staticmethod
     def _place(report: str, save: str) -> str:
