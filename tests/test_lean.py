@@ -67,6 +67,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for name in KNOWN:
             made.tree(name)  # once with torch
+        untraced = Backbone(plugin="timm", architecture="test_vit")
+        add_checkpoint(made.workspace, "team/untraced", backbone=untraced)
         return made.root
 
 
@@ -287,6 +289,7 @@ def test_what_is_wrong_is_found_without_torch(
 
 @pytest.mark.parametrize("line", [
     "finetune team/flowers --data {} --save team/x",
+    "finetune team/untraced --data {} --save team/x",
     "finetune team/flowers --data {} --dry-run --quiet",
     "advise {} --base team/flowers --json",
     "rank {} --budget 1m",

@@ -7,7 +7,6 @@ and numpy are imported by the methods that touch tensors, not before.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -1618,7 +1617,7 @@ class Zoo:
         folder, allowed = Path(out) if out else None, seconds_of(budget)
         check_where(device, on)
         check_report(folder, force=force, name=ADVICE)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
         self._begin(base, recipe.data)
         from zoo.advice.advise import advise
 
@@ -1826,7 +1825,7 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new
 
-        check_new(self.workspace, base, recipe, Reference.parse(save), log, device)
+        check_new(self.workspace, base, recipe, Reference.parse(save), log, device, self.progress)
 
     def run_seeds(
         self,
@@ -1927,11 +1926,11 @@ class Zoo:
 
         ref = Reference.parse(save) if save else None
         if ref:
-            check_new(self.workspace, base, recipe, ref, log, device)
+            check_new(self.workspace, base, recipe, ref, log, device, self.progress)
         else:
             check_device(device)
             check_installed(log)
-            check_recipe(self.workspace, base, recipe)
+            check_recipe(self.workspace, base, recipe, self.progress)
         self._begin(base, recipe.data)
         from zoo.finetune.plan import plan_finetune
 
@@ -1954,7 +1953,7 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_recipe
 
         check_device(device)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
         self._begin(base, recipe.data)
         from zoo.finetune.run import find_lr
 
@@ -2041,7 +2040,9 @@ class Zoo:
         note, report = checked_note(note), self._place(report, save)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
-        check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
+        check_new(
+            self.workspace, base, before.recipe, Reference.parse(save), log, device, self.progress
+        )
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
@@ -2113,11 +2114,9 @@ class Zoo:
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
     def _begin(self, *read: str) -> None:
-        """Say what is read before torch is imported: on a busy machine that alone is half a minute
-        of silence.
-        """
-        if "torch" not in sys.modules:
-            self.progress.say(f"loading PyTorch, to read {' and '.join(read)}")
+        from zoo.finetune.preflight import say_loading
+
+        say_loading(self.progress, *read)
 
     @staticmethod
     def _place(report: str, save: str) -> str:

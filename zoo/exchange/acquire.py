@@ -285,8 +285,8 @@ def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     raise Conflict(
         f"{ref} is here already, and nowhere else as far as is known: no fetched remote has it, no "
         "source lists it",
-        hint=f"zoo pull {ref} --from REMOTE asks one that has it; zoo push {ref} --to REMOTE sends "
-        "it",
+        hint=f"zoo push {ref} --to REMOTE sends it; zoo pull {ref} --from REMOTE asks a store that "
+        "was not fetched",
     )
 
 
