@@ -480,6 +480,9 @@ class Reports(Protocol):
         Unsupported: It is more than the place takes, or nothing that it knows.
     """
 
+    def check(self, path: str) -> None:
+        """See, before a run begins, that one may be told that is saved under ``namespace/name``."""
+
     def tell(self, run: Mapping[str, object]) -> Heard:
         """How a run is that began, goes on or has ended; what is there of it. It has the fields of
         `zoo.lookup.reporting.facts`.

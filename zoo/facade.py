@@ -1617,7 +1617,8 @@ class Zoo:
         folder, allowed = Path(out) if out else None, seconds_of(budget)
         check_where(device, on)
         check_report(folder, force=force, name=ADVICE)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.advice.advise import advise
 
         return advise(
@@ -1711,6 +1712,7 @@ class Zoo:
             device=device,
             on=on,
         )
+        self._begin(recipe.data)
         from zoo.ranking.rank import rank
 
         return rank(self.workspace, recipe, asked, self.progress)
@@ -1787,13 +1789,14 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
             more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import finetune
 
         with self._runs_shared():
@@ -1822,7 +1825,7 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new
 
-        check_new(self.workspace, base, recipe, Reference.parse(save), log, device)
+        check_new(self.workspace, base, recipe, Reference.parse(save), log, device, self.progress)
 
     def run_seeds(
         self,
@@ -1845,10 +1848,11 @@ class Zoo:
         that did best on its validation images. The rest is as for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
@@ -1884,10 +1888,11 @@ class Zoo:
         for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
@@ -1921,11 +1926,12 @@ class Zoo:
 
         ref = Reference.parse(save) if save else None
         if ref:
-            check_new(self.workspace, base, recipe, ref, log, device)
+            check_new(self.workspace, base, recipe, ref, log, device, self.progress)
         else:
             check_device(device)
             check_installed(log)
-            check_recipe(self.workspace, base, recipe)
+            check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.finetune.plan import plan_finetune
 
         return plan_finetune(
@@ -1947,7 +1953,8 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_recipe
 
         check_device(device)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import find_lr
 
         with caches(self.workspace) as folder:
@@ -1965,7 +1972,7 @@ class Zoo:
         report: str = "",
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest that is not going on.
+        """Resume a run that was cut off; ``last`` is your newest that is not going on.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits, and is
         reported to where it was, or to ``report``.
@@ -1978,11 +1985,17 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run, report = check_resumed(self.workspace, run, log), self._place(report)
+        found = find_run(self.workspace, check_resumed(self.workspace, run, log))
+        report = self._place(report, found.save)
+        if run == "last":
+            began = f", begun by {found.author}" if found.author else ""
+            self.progress.say(f"resuming {found.id} -> {found.save}{began}")
+        run = found.id
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
+        self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
 
         with self._runs_shared():
@@ -2024,16 +2037,19 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
-        check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
+        check_new(
+            self.workspace, base, before.recipe, Reference.parse(save), log, device, self.progress
+        )
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
             more = (*more, *_given(note=note, report=report))
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
+        self._begin(before.base.ref or name, before.recipe.data)
         from zoo.finetune.run import rerun
 
         with self._runs_shared():
@@ -2058,7 +2074,7 @@ class Zoo:
         return Table(all_runs(self.workspace))
 
     def run(self, name: str) -> Run:
-        """One of them, by its id or the beginning of it; ``last`` is the newest.
+        """One of them, by its id or the beginning of it; ``last`` is the newest that you began.
 
         Raises:
             UnknownName: None begins so, or several do.
@@ -2097,12 +2113,19 @@ class Zoo:
         shown = self.progress is not silent
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
+    def _begin(self, *read: str) -> None:
+        from zoo.finetune.preflight import say_loading
+
+        say_loading(self.progress, *read)
+
     @staticmethod
-    def _place(report: str) -> str:
-        """The server that a run is reported to, seen before anything is trained; empty: none."""
+    def _place(report: str, save: str) -> str:
+        """The server that a run, which is saved as ``save``, is reported to, seen before anything
+        is trained; empty: none.
+        """
         from zoo.lookup.reporting import check_place
 
-        return check_place(report) if report else ""
+        return check_place(report, save) if report else ""
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""
