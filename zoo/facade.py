@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
+    from zoo.exchange.exporting_signed import SignedFolder
     from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.planned import ImportPlan
@@ -865,7 +866,7 @@ class Zoo:
             InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
             MissingPackage: What signs is not installed.
         """
-        from zoo.transfer.signed import sign
+        from zoo.transfer.sign import sign
 
         files = [Path(each) for each in chain]
         proof = Path(certificate) if certificate else None
@@ -882,7 +883,7 @@ class Zoo:
             Invalid: A file has no public key.
             MissingPackage: What checks signatures is not installed.
         """
-        from zoo.transfer.signed import signatures
+        from zoo.transfer.sign import signatures
 
         return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
 
@@ -1122,6 +1123,25 @@ class Zoo:
         from zoo.exchange.exporting import export
 
         return export(self.workspace, digest, Path(folder), all_files=all_files, adapter=adapter)
+
+    def export_signed(
+        self, name: str, folder: Path | str, *, all_files: bool = False
+    ) -> SignedFolder:
+        """Write the files of a checkpoint as they were signed, with its manifest and the
+        signatures, for OpenSSF's model_signing to check.
+
+        With ``all_files``, also if there are such that could be run where they lie.
+
+        Raises:
+            InvalidOption: The folder has the name of a file of weights.
+            Conflict: It has files already.
+            Unsupported: Nobody has signed it, or it has files that could be run.
+        """
+        check_folder(Path(folder))
+        _, digest = self.workspace.names.target(name)
+        from zoo.exchange.exporting_signed import export_signed
+
+        return export_signed(self.workspace, digest, Path(folder), all_files=all_files)
 
     def convert(
         self,

@@ -12,13 +12,24 @@ from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import Unsupported
 
-__all__ = ["MANIFEST_FILE", "POLICIES", "Policy", "Signature", "Signed", "Signer", "Signers"]
+__all__ = [
+    "MANIFEST_FILE",
+    "POLICIES",
+    "SIGNATURES",
+    "Policy",
+    "Signature",
+    "Signed",
+    "Signer",
+    "Signers",
+]
 
 Policy = Literal["off", "warn", "enforce"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 """What is done of a checkpoint that nobody trusted has signed: it is kept, told of, refused."""
 MANIFEST_FILE = "zoo-manifest.json"
 """What the manifest is called among the files that a signature is of."""
+SIGNATURES = "signatures"
+"""The folder beside these files that a program which checks them leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +52,16 @@ class Signed:
         """What is to be signed of a ``document``, whose bytes have that ``sha256``.
 
         Raises:
-            Unsupported: One of its files is called as its manifest is.
+            Unsupported: A file is called as its manifest is, or lies where signatures do.
         """
         if isinstance(document, Snapshot):
             files = {file.path: file.sha256.hex for file in document.files}
         else:
             files = {file.name: file.sha256.hex for file in document.weights}
             files |= {file.name: file.sha256.hex for file in document.files}
-        if MANIFEST_FILE in files:
-            raise Unsupported(
-                f"no signature can be of {manifest}: a file is called {MANIFEST_FILE}"
-            )
+        for name in files:
+            if name == MANIFEST_FILE or name.partition("/")[0] == SIGNATURES:
+                raise Unsupported(f"no signature can be of {manifest}: a file is called '{name}'")
         return cls(manifest=manifest, files={**files, MANIFEST_FILE: sha256})
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from zoo.domain.signature import Signed
+from zoo.domain.signature import SIGNATURES, Signed
 from zoo.errors import MissingPackage
 
 try:
@@ -17,10 +17,7 @@ try:
 except ImportError as error:
     raise MissingPackage("model-signing", "pip install 'zoo-registry[sign]'") from error
 
-__all__ = ["SIGNATURES", "Known", "signing", "verifying"]
-
-SIGNATURES = "signatures"
-"""The folder beside the signed files that a program which checks them leaves out."""
+__all__ = ["Known", "signing", "verifying"]
 
 
 class Known(hashing.Config):

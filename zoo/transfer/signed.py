@@ -7,13 +7,12 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.domain.signature import Signature, Signed, Signer
-from zoo.errors import Corrupt, Forbidden, InvalidOption, MissingPackage, Unsigned, Unsupported
+from zoo.errors import Corrupt, Forbidden, MissingPackage, Unsigned, Unsupported
 from zoo.store import Store
 from zoo.store.manifests import read_document
 from zoo.store.signatures import Kept, keep_signature, signatures_of
@@ -21,42 +20,14 @@ from zoo.store.signatures import Kept, keep_signature, signatures_of
 if TYPE_CHECKING:
     from zoo.workspace import Workspace
 
-__all__ = ["bring", "check_published", "check_signed", "send", "sign", "signatures"]
+__all__ = ["bring", "check_published", "check_signed", "examined", "send", "to_sign"]
 
 LOG = logging.getLogger("zoo")
 NOBODY = "nobody has signed it"
 
 
-def sign(
-    workspace: Workspace,
-    name: str,
-    key: Path,
-    certificate: Path | None,
-    chain: Sequence[Path],
-    password: str,
-) -> Signature:
-    """Sign what ``name`` points at, and keep that beside it.
-
-    Raises:
-        InvalidOption: ``name`` is a digest, or the key cannot be used.
-    """
-    from zoo.signing.claim import claim_of
-    from zoo.signing.sign import sign as signature_of
-
-    ref, manifest = workspace.names.target(name)
-    if ref is None:
-        raise InvalidOption(f"what is signed needs a name, not a digest: zoo tag {name} NAME")
-    bundle = signature_of(
-        _signed(workspace.store, manifest, ()), key, certificate, chain, password=password
-    )
-    claim = claim_of(bundle)
-    with workspace.store.upload():
-        workspace.store.require_manifest(manifest)
-        digest = keep_signature(workspace.store, manifest, ref.path, bundle)
-    return Signature(manifest=manifest, digest=digest, kind=claim.kind, by=claim.by)
-
-
-def _signed(store: Store, manifest: Digest, near: Sequence[Store]) -> Signed:
+def to_sign(store: Store, manifest: Digest, near: Sequence[Store] = ()) -> Signed:
+    """What a signature of a manifest is of; raises as `read_document` and `Signed.of`."""
     document = read_document(store, manifest, near)
     return Signed.of(manifest, document, hashlib.sha256(document.to_bytes()).hexdigest())
 
@@ -72,7 +43,7 @@ def examined(
     signers, told = tuple(signers), set[Digest]()
     signed: Signed | None = None
     for place in (store, *near):
-        for kept in listed(place, manifest):
+        for kept in _listed(place, manifest):
             if kept.digest in told:
                 continue
             told.add(kept.digest)
@@ -83,32 +54,11 @@ def examined(
                 problem = f"it is damaged: {error}"
                 yield Signature(manifest=manifest, digest=kept.digest, problem=problem, at=at)
                 continue
-            signed = signed or _signed(store, manifest, near)
+            signed = signed or to_sign(store, manifest, near)
             yield replace(examine(bundle, kept.digest, signed, signers), at=at)
 
 
-def signatures(
-    workspace: Workspace, name: str, where: str | None, keys: Sequence[Path]
-) -> Iterator[Signature]:
-    """The signatures of what ``name`` points at, here or at a remote, checked against those whom
-    the user trusts, and ``keys``.
-
-    Raises:
-        UnknownName: No such name there.
-        Invalid: A file has no public key.
-    """
-    from zoo.signing.sign import read_signer
-
-    given = [read_signer(str(file), file) for file in keys]
-    trusted = [*given, *workspace.signers.all().signers]
-    if where:
-        remote = workspace.remotes.connect(where)
-        entry = present(remote, workspace.names.reference(name), where)
-        return examined(remote, entry.manifest, trusted)
-    return examined(workspace.store, workspace.names.target(name)[1], trusted)
-
-
-def listed(store: Store, manifest: Digest) -> list[Kept]:
+def _listed(store: Store, manifest: Digest) -> list[Kept]:
     """The signatures that are in a store; none in a server of before there were any."""
     with suppress(Unsupported):
         return signatures_of(store, manifest)
@@ -177,7 +127,7 @@ def bring(remote: Store, store: Store, path: str, manifest: Digest) -> None:
     is damaged there, or gone by now, is left out: whoever asks for one does without.
     """
     here = {kept.digest for kept in signatures_of(store, manifest)}
-    for kept in listed(remote, manifest):
+    for kept in _listed(remote, manifest):
         if kept.digest in here:
             continue
         try:

@@ -1,5 +1,5 @@
-"""Signatures: what is put beside a manifest. One is there for whoever has that manifest, and may read
-the name that it was put under: who else has the same, and signs it, is told to nobody.
+"""Signatures: what is put beside a manifest. One is there for whoever has that manifest and may
+read the name that it was put under: who else has the same, and signs it, is told to nobody.
 """
 
 from __future__ import annotations
