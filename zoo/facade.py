@@ -901,11 +901,9 @@ class Zoo:
             Invalid: It is neither, in PEM.
             Conflict: That name is somebody else's.
         """
-        from zoo.signing.sign import read_signer
+        from zoo.transfer.sign import trust
 
-        signer = read_signer(name, Path(file))
-        self.workspace.signers.add(signer)
-        return signer
+        return trust(self.workspace, name, Path(file))
 
     def remove_signer(self, name: str) -> None:
         """Have the signatures of somebody count no more.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -24,6 +25,14 @@ VALUES, NESTING = 64, 12
 FILES = 20_000
 """Values of the statement in it."""
 SHOWN = 200
+UNREADABLE = (
+    *MALFORMED,
+    LookupError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+)
+NOT_TO_SIGN = "its certificate does not say that it is for digital signatures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +42,12 @@ class Claim:
     Attributes:
         kind: With what.
         by: The fingerprint of the key, or whom the certificate is of.
-        certificates: That certificate and those that lead from it to an authority.
+        problem: Why the certificate counts for nobody; empty if it may count.
     """
 
     kind: Literal["key", "certificate"]
     by: str
-    certificates: tuple[x509.Certificate, ...] = ()
+    problem: str = ""
 
 
 def claim_of(bundle: bytes) -> Claim:
@@ -49,7 +58,7 @@ def claim_of(bundle: bytes) -> Claim:
     """
     try:
         return _claim(bundle)
-    except (*MALFORMED, LookupError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"it is damaged: {(str(error).splitlines() or [''])[0]:.{SHOWN}}"
         ) from error
@@ -70,7 +79,17 @@ def _claim(bundle: bytes) -> Claim:
         x509.load_der_x509_certificate(b64decode(each["rawBytes"]))
         for each in material["x509CertificateChain"]["certificates"]
     )
-    return Claim("certificate", subject(chain[0]), chain)
+    problem = why_not_now(chain) or ("" if _may_sign(chain[0]) else NOT_TO_SIGN)
+    return Claim("certificate", subject(chain[0]), problem)
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """Whether a certificate says that its key is for signatures. The library takes others, too."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound:
+        return False
+    return usage.value.digital_signature
 
 
 def fingerprint(key: ec.EllipticCurvePublicKey) -> str:

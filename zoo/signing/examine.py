@@ -67,8 +67,8 @@ def _by_certificate(
     claim: Claim, signed: Signed, signers: Iterable[Signer], folder: Path
 ) -> tuple[str, str]:
     """As `_by_key`; the first authority that the certificate leads to counts."""
-    if problem := why_not_now(claim.certificates):
-        return "", problem
+    if claim.problem:
+        return "", claim.problem
     told = NO_AUTHORITY
     for signer in (each for each in signers if each.kind == "authority"):
         roots = x509.load_pem_x509_certificates(signer.pem.encode())

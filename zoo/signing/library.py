@@ -8,14 +8,10 @@ import os
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from zoo.domain.signature import SIGNATURES, Signed
-from zoo.errors import MissingPackage
+from model_signing import hashing, manifest, signing, verifying
+from model_signing._hashing.hashing import Digest  # what its public classes are made with
 
-try:
-    from model_signing import hashing, manifest, signing, verifying
-    from model_signing._hashing.hashing import Digest  # what its public classes are made with
-except ImportError as error:
-    raise MissingPackage("model-signing", "pip install 'zoo-registry[sign]'") from error
+from zoo.domain.signature import SIGNATURES, Signed
 
 __all__ = ["Known", "signing", "verifying"]
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNER_BYTES
 from zoo.domain.signature import Signed, Signer
 from zoo.errors import MALFORMED, Invalid, InvalidOption, Unsupported, disk_errors
-from zoo.signing.claim import claim_of, fingerprint, subject, why_not_now
+from zoo.signing.claim import claim_of, fingerprint, subject
 from zoo.signing.library import Known, signing
 
 __all__ = ["read_signer", "sign"]
@@ -44,7 +44,9 @@ def sign(
         try:
             if certificate:
                 config.use_certificate_signer(
-                    private_key=key, signing_certificate=certificate, certificate_chain=chain
+                    private_key=key,
+                    signing_certificate=certificate,
+                    certificate_chain=chain or [certificate],  # it takes no empty one
                 )
             else:
                 secret = password.encode() or None
@@ -57,7 +59,7 @@ def sign(
     if len(bundle) > SIGNATURE_BYTES:
         files = len(signed.files)
         raise Unsupported(f"a signature of {files:,} files has more than {SIGNATURE_BYTES:,} bytes")
-    if problem := why_not_now(claim_of(bundle).certificates):
+    if problem := claim_of(bundle).problem:
         raise InvalidOption(f"{problem}: nobody would take its signature")
     return bundle
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from zoo.domain.signature import Signature
+from zoo.domain.signature import Signature, Signer
 from zoo.errors import InvalidOption
+from zoo.signing import check_installed
 from zoo.store.signatures import keep_signature
 from zoo.transfer.signed import examined, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
 
-__all__ = ["sign", "signatures"]
+__all__ = ["sign", "signatures", "trust"]
 
 
 def sign(
@@ -28,6 +29,7 @@ def sign(
     Raises:
         InvalidOption: ``name`` is a digest, or the key cannot be used.
     """
+    check_installed()
     from zoo.signing.claim import claim_of
     from zoo.signing.sign import sign as signature_of
 
@@ -53,6 +55,7 @@ def signatures(
         UnknownName: No such name there.
         Invalid: A file has no public key.
     """
+    check_installed()
     from zoo.signing.sign import read_signer
 
     given = [read_signer(str(file), file) for file in keys]
@@ -62,3 +65,19 @@ def signatures(
         entry = present(remote, workspace.names.reference(name), where)
         return examined(remote, entry.manifest, trusted)
     return examined(workspace.store, workspace.names.target(name)[1], trusted)
+
+
+def trust(workspace: Workspace, name: str, file: Path) -> Signer:
+    """Have signatures count by whoever has the key of the public key, or of an authority, in a
+    ``file``.
+
+    Raises:
+        Invalid: It is neither, in PEM.
+        Conflict: ``name`` is somebody else's.
+    """
+    check_installed()
+    from zoo.signing.sign import read_signer
+
+    signer = read_signer(name, file)
+    workspace.signers.add(signer)
+    return signer

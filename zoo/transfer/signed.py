@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.domain.signature import Signature, Signed, Signer
-from zoo.errors import Corrupt, Forbidden, MissingPackage, Unsigned, Unsupported
+from zoo.errors import Corrupt, Forbidden, MissingPackage, NotAFile, Unsigned, Unsupported
+from zoo.signing import check_installed
 from zoo.store import Store
 from zoo.store.manifests import read_document
 from zoo.store.signatures import Kept, keep_signature, signatures_of
@@ -38,6 +38,7 @@ def examined(
     """The signatures of a manifest in a store, each as it was checked; those that are ``near``, of
     the same manifest, too.
     """
+    check_installed()
     from zoo.signing.examine import examine
 
     signers, told = tuple(signers), set[Digest]()
@@ -59,10 +60,16 @@ def examined(
 
 
 def _listed(store: Store, manifest: Digest) -> list[Kept]:
-    """The signatures that are in a store; none in a server of before there were any."""
-    with suppress(Unsupported):
+    """The signatures that are in a store; none in a server of before there were any, and none of
+    those that nobody may look at: whoever asks for one does without.
+    """
+    try:
         return signatures_of(store, manifest)
-    return []
+    except Unsupported:
+        return []
+    except (Forbidden, NotAFile) as error:
+        LOG.warning("signatures are left out: %s", error)
+        return []
 
 
 def check_signed(workspace: Workspace, remote: Store, ref: Reference, manifest: Digest) -> str:
@@ -86,6 +93,8 @@ def check_signed(workspace: Workspace, remote: Store, ref: Reference, manifest: 
         if policy == "enforce":
             raise
         problems.append(f"{error}: {error.advice}")
+    except Unsupported as error:
+        problems.append(str(error))
     _tell(policy, ref, "; ".join(problems) or NOBODY)
     return ""
 
