@@ -62,14 +62,7 @@ def sign(
     if as_json:
         print_json(done.to_json())
     else:
-        result(name, done.manifest, f"signed by {_by(done)}")
-
-
-def _by(signature: Signature) -> str:
-    """Who says that they made it."""
-    if signature.kind == "key":
-        return f"the key {signature.by[:12]}"
-    return signature.by
+        result(name, done.manifest, f"signed by {done.maker}")
 
 
 @command(extra="--from")
@@ -83,7 +76,7 @@ def _by(signature: Signature) -> str:
     help="A public key or certificate that counts, too, this time.",
 )
 def signatures(name: str, remote: str | None, keys: tuple[Path, ...], as_json: bool) -> None:
-    """Show who has signed what NAME points at, and whether that counts.
+    """Show who has signed what NAME points at.
 
     It counts if it is of this checkpoint, and by somebody whom you trust (zoo signers) or whose
     --key you give. The exit status is 1 if none does.
@@ -106,18 +99,17 @@ def signatures(name: str, remote: str | None, keys: tuple[Path, ...], as_json: b
 
 
 def _row(signature: Signature) -> Sequence[str]:
-    since = signature.at[:10]
-    by = _by(signature) or f"({signature.digest.short})"
     counts = f"no: {signature.problem}" if signature.problem else "yes"
-    return by, signature.signer or "-", since, counts
+    return signature.maker, signature.signer or "-", signature.at[:10], counts
 
 
 @group
 @click.pass_context
 def signers(context: click.Context, as_json: bool) -> None:
-    """List whom you trust to sign, and which names have to be signed, or change that.
+    """List whom you trust to sign, or change that.
 
-    It holds for you on this machine, in all zoos, and lies in your own settings.
+    And which names have to be signed. It holds for you on this machine, in all zoos, and lies in
+    your own settings.
 
     \b
     Examples:
@@ -144,9 +136,10 @@ def signers(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("file", type=PATH)
 def signers_add(name: str, file: Path, as_json: bool) -> None:
-    """Have signatures count of the public key, or by the authority's certificates, in FILE.
+    """Have signatures by the key in FILE count.
 
-    An authority vouches for whomever it certifies: take one that certifies nobody else.
+    That is a public key, or the certificates of an authority, in PEM. An authority vouches for
+    whomever it certifies: take one that certifies nobody else.
     """
     done = open_zoo().add_signer(name, file)
     if as_json:

@@ -24,8 +24,9 @@ __all__ = [
 ]
 
 Policy = Literal["off", "warn", "enforce"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
 """What is done of a checkpoint that nobody trusted has signed: it is kept, told of, refused."""
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+"""All of these."""
 MANIFEST_FILE = "zoo-manifest.json"
 """What the manifest is called among the files that a signature is of."""
 SIGNATURES = "signatures"
@@ -88,6 +89,13 @@ class Signature(Result):
     signer: str = ""
     problem: str = ""
     at: str = ""
+
+    @property
+    def maker(self) -> str:
+        """Who says that they made it, for people."""
+        if self.kind == "key":
+            return f"the key {self.by[:12]}"
+        return self.by or f"({self.digest.short})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

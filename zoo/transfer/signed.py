@@ -88,7 +88,7 @@ def check_signed(workspace: Workspace, remote: Store, ref: Reference, manifest: 
         for each in examined(remote, manifest, trusted, [workspace.store]):
             if not each.problem:
                 return each.signer
-            problems.append(f"of the signature by {each.by or each.digest.short}: {each.problem}")
+            problems.append(f"of the signature by {each.maker}: {each.problem}")
     except MissingPackage as error:
         if policy == "enforce":
             raise

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -431,6 +433,43 @@ def model_signing(*arguments: object) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_the_page_can_be_followed_where_others_are_needed(
+    bare: Run, mine: Path, tmp_path: Path
+) -> None:
+    """The blocks of signing.md that take an authority, and another program."""
+    page = (Path(__file__).parents[3] / "docs" / "signing.md").read_text()
+    blocks = re.findall(r"<!-- run by: .+? -->\n```bash\n(.+?)^```", page, re.DOTALL | re.MULTILINE)
+    key, authority = make_key(mine, "key"), Authority(mine, "lab-root")
+    shutil.copy(key.public, "ana.pub")
+    shutil.copy(authority.certify(key, "ana@lab"), "ana.pem")
+    shutil.copy(authority.file, "lab.pem")
+    shutil.copy(authority.file, "lab-root.pem")
+    bare("sign", NAME, "--key", key.private).done()
+    assert [len(block.splitlines()) for block in blocks] == [2, 2]
+    for line in "".join(blocks).splitlines():
+        program, *words = shlex.split(line)
+        if program == "zoo":
+            bare(*words).done()
+            continue
+        certified, plain = by_kind(bare)
+        words = [re.sub(r"\b[0-9a-f]{12}\b", plain, word) for word in words]
+        assert program == "model_signing"
+        assert model_signing(*words).returncode == 0
+        chain = ("--signature", f"flowers-signed/signatures/{certified}.sig", "--certificate_chain")
+        check = ("verify", "certificate", "flowers-signed", *chain)
+        assert model_signing(*check, "lab-root.pem").returncode == 0
+        other = Authority(tmp_path, "other")
+        assert model_signing(*check, other.file).returncode
+
+
+def by_kind(run: Run) -> list[str]:
+    """The signatures that were made with a certificate, and with a key, as their files are called
+    in an exported folder.
+    """
+    told = run("signatures", NAME, "--json").json
+    return [each["digest"][7:19] for each in sorted(told, key=lambda each: str(each["kind"]))]
 
 
 def test_the_library_s_own_program_checks_what_is_exported(
