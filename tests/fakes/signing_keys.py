@@ -57,16 +57,23 @@ class Authority:
         self._write(self.file, name, self.key.public_key(), days=days, is_authority=True)
 
     def certify(
-        self, key: Key, name: str, *, days: float = 30, began: float = 60, signs: bool = True
+        self,
+        key: Key,
+        name: str,
+        *,
+        days: float = 30,
+        began: float = 60,
+        signs: bool = True,
+        file: str = "",
     ) -> Path:
         """The certificate of a key, called ``name``, which began so many days ago and ends in
-        ``days``; without ``signs``, it is for something else.
+        ``days``, in a ``file``; without ``signs``, it is for something else.
         """
-        file = self.folder / f"{name}-by-{self.name}.crt"
+        path = self.folder / (file or f"{name}-by-{self.name}.crt")
         public = key.key.public_key()
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        self._write(file, name, public, days=days, began=began, signs=signs)
-        return file
+        self._write(path, name, public, days=days, began=began, signs=signs)
+        return path
 
     def _write(
         self,

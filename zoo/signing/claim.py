@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from zoo.domain.bounded import parse
 from zoo.domain.limits import SIGNATURE_BYTES
+from zoo.domain.progress import clean
 from zoo.errors import MALFORMED
 
 __all__ = ["Claim", "claim_of", "fingerprint", "subject", "why_not_now"]
@@ -59,9 +60,7 @@ def claim_of(bundle: bytes) -> Claim:
     try:
         return _claim(bundle)
     except UNREADABLE as error:
-        raise ValueError(
-            f"it is damaged: {(str(error).splitlines() or [''])[0]:.{SHOWN}}"
-        ) from error
+        raise ValueError(f"it is damaged: {clean(error)[:SHOWN]}") from error
 
 
 def _claim(bundle: bytes) -> Claim:
@@ -72,7 +71,7 @@ def _claim(bundle: bytes) -> Claim:
     parse(b64decode(raw["dsseEnvelope"]["payload"]), values=FILES, deepest=NESTING)
     material = raw["verificationMaterial"]
     if "publicKey" in material:
-        return Claim("key", str(material["publicKey"]["hint"])[:SHOWN])
+        return Claim("key", clean(material["publicKey"]["hint"])[:SHOWN])
     if "x509CertificateChain" not in material:
         raise ValueError("it was made in a way that zoo does not know, such as sigstore's")
     chain = tuple(
@@ -99,8 +98,8 @@ def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def subject(certificate: x509.Certificate) -> str:
-    """Whom a certificate is of."""
-    return certificate.subject.rfc4514_string()[:SHOWN]
+    """Whom a certificate is of, without what a terminal would do something with."""
+    return clean(certificate.subject.rfc4514_string())[:SHOWN]
 
 
 def why_not_now(certificates: Sequence[x509.Certificate]) -> str:

@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from OpenSSL import crypto
 
 from zoo.domain.digest import Digest
+from zoo.domain.progress import clean
 from zoo.domain.signature import Signature, Signed, Signer
 from zoo.errors import MALFORMED
 from zoo.signing.claim import Claim, claim_of, why_not_now
@@ -96,5 +97,5 @@ def _problem(config: verifying.Config, signed: Signed, folder: Path) -> str:
     except FAILURES as error:
         if known.asked:
             return OF_ANOTHER
-        return f"it cannot be checked: {(str(error).splitlines() or [''])[0]:.200}"
+        return f"it cannot be checked: {clean(error)[:200]}"
     return ""

@@ -276,6 +276,20 @@ def test_an_authority_vouches_for_those_it_certifies(
     assert "CN=alice@lab" in shown
 
 
+def test_no_name_in_a_certificate_says_more_than_a_name(
+    bare: Run, mine: Path, new: Path, mallory: Key, authority: Authority
+) -> None:
+    evil = authority.certify(mallory, "x\nsigned by alice\x1b[31m", file="evil.crt")
+    bare("sign", NAME, "--key", mallory.private, "--certificate", evil).done()
+    bare("push", NAME, "--to", "lab").done()
+    bare("signers", "require", "enforce").done()
+    said = bare("pull", NAME, "--from", "origin", "--home", new).refused("CN=x?signed by alice?")
+    assert "\nsigned by" not in said.err
+    shown = bare("signatures", NAME)
+    assert len(shown.out.splitlines()) == 2
+    assert "\x1b" not in shown.out
+
+
 def test_who_calls_themselves_the_same_is_not(
     bare: Run, mine: Path, new: Path, mallory: Key, authority: Authority, tmp_path: Path
 ) -> None:
@@ -419,6 +433,7 @@ def test_a_prune_takes_it_with_its_checkpoint(bare: Run, mine: Path, alice: Key)
     assert [item["kind"] for item in gone["items"]].count("signature") == 1
     bare("signatures", NAME, "--key", alice.public).done()
     assert len(signatures_in(mine)) == 1
+    assert len([*(mine / "signatures").iterdir()]) == 1, "nor are there empty folders"
     bare("verify").done()
 
 
