@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
-from zoo.errors import InvalidOption
+from zoo.errors import Conflict, InvalidOption
 from zoo.signing import check_installed
-from zoo.store.signatures import keep_signature
+from zoo.store.signatures import keep_signature, signatures_of
 from zoo.transfer.signed import examined, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
@@ -28,12 +29,15 @@ def sign(
 
     Raises:
         InvalidOption: ``name`` is a digest, or the key cannot be used.
+        Conflict: There are as many signatures as are looked at.
     """
     check_installed()
     from zoo.signing.claim import claim_of
     from zoo.signing.sign import sign as signature_of
 
     ref, manifest = workspace.names.target(name)
+    if len(signatures_of(workspace.store, manifest)) >= SIGNATURES:
+        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
     if ref is None:
         raise InvalidOption(f"what is signed needs a name, not a digest: zoo tag {name} NAME")
     wanted = to_sign(workspace.store, manifest)

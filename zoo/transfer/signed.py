@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
+from zoo.domain.limits import SIGNATURES
 from zoo.domain.reference import Reference
 from zoo.domain.signature import Signature, Signed, Signer
-from zoo.errors import Corrupt, Forbidden, MissingPackage, NotAFile, Unsigned, Unsupported
+from zoo.errors import Conflict, Corrupt, Forbidden, MissingPackage, NotAFile, Unsigned, Unsupported
 from zoo.signing import check_installed
 from zoo.store import Store
 from zoo.store.manifests import read_document
@@ -127,7 +128,7 @@ def send(store: Store, remote: Store, path: str, manifest: Digest) -> None:
         for kept in here:
             if kept.digest not in there:
                 keep_signature(remote, manifest, path, kept.read(store))
-    except Unsupported as error:
+    except (Unsupported, Conflict) as error:  # it is older, or has many already
         LOG.warning("the signatures are not sent: %s", error)
 
 
@@ -136,7 +137,7 @@ def bring(remote: Store, store: Store, path: str, manifest: Digest) -> None:
     is damaged there, or gone by now, is left out: whoever asks for one does without.
     """
     here = {kept.digest for kept in signatures_of(store, manifest)}
-    for kept in _listed(remote, manifest):
+    for kept in _listed(remote, manifest)[: SIGNATURES - len(here)]:
         if kept.digest in here:
             continue
         try:

@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from fakes.prepared import Run
 from fakes.signing_keys import Authority, Key, make_key
 from fakes.teammates import NAME, grow
+from model_signing._cli import main
 
 import zoo
 from zoo import config
@@ -114,6 +116,9 @@ def test_what_is_not_signed_is_refused_told_of_or_taken(
     bare(*pull, "--as", "mine/flowers").done()  # what it is called here counts
     bare("signers", "require", "warn", "team/*").done()
     assert f"{NAME}: nobody has signed it" in bare(*pull).done().err
+    none = bare("signatures", NAME)
+    assert (none.code, none.out) == (1, "")
+    assert f"nobody has signed {NAME}" in none.err
     bare("signers", "require", "off", "team/*").done()
     assert bare("pull", NAME, "--from", "origin", "--home", new).done().err == ""
 
@@ -374,6 +379,13 @@ def test_a_key_with_a_password(
     bare("sign", NAME, "--key", hidden.private, "--ask-password").done()
 
 
+def test_no_more_are_made_than_are_looked_at(bare: Run, mine: Path, alice: Key) -> None:
+    for _ in range(16):  # each is another one: there is a random number in it
+        bare("sign", NAME, "--key", alice.private).done()
+    bare("sign", NAME, "--key", alice.private).refused("16 signatures")
+    assert len(signatures_in(mine)) == 16
+
+
 def test_who_is_removed_counts_no_more(bare: Run, mine: Path, alice: Key) -> None:
     bare("sign", NAME, "--key", alice.private).done()
     bare("signers", "add", "alice", alice.public).done()
@@ -440,8 +452,13 @@ def test_a_prune_takes_it_with_its_checkpoint(bare: Run, mine: Path, alice: Key)
 # Another program
 
 
+def program(*arguments: object) -> Result:
+    """OpenSSF's own program, in this process: to start it takes a second."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
 def model_signing(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """OpenSSF's own program."""
+    """The same as it is started."""
     return subprocess.run(
         [sys.executable, "-m", "model_signing", *map(str, arguments)],
         capture_output=True,
@@ -450,6 +467,7 @@ def model_signing(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed_where_others_are_needed(
     bare: Run, mine: Path, tmp_path: Path
 ) -> None:
@@ -497,9 +515,9 @@ def test_the_library_s_own_program_checks_what_is_exported(
     (signature,) = (folder / "signatures").iterdir()
     assert f"model_signing verify key {folder} --signature {signature}" in said.err
     check = ("verify", "key", folder, "--signature", signature, "--public_key")
-    done = model_signing(*check, alice.public)
-    assert done.returncode == 0, done.stderr
-    assert model_signing(*check, mallory.public).returncode
+    done = program(*check, alice.public)
+    assert done.exit_code == 0, done.output
+    assert program(*check, mallory.public).exit_code
     manifest = json.loads((folder / "zoo-manifest.json").read_text())
     (folder / "zoo-manifest.json").write_text(json.dumps({**manifest, "license": "mit"}))
-    assert "Hash mismatch for 'zoo-manifest.json'" in model_signing(*check, alice.public).stderr
+    assert "Hash mismatch for 'zoo-manifest.json'" in program(*check, alice.public).output
