@@ -165,6 +165,17 @@ def test_what_may_be_put_there(team: Served, tmp_path: Path, alice: Key) -> None
     assert len(listed(team, digest, ann)) == SIGNATURES
 
 
+def test_one_that_is_damaged_there_is_not_told(team: Served, tmp_path: Path, alice: Key) -> None:
+    be(team, "ann")
+    digest = pushed(team, tmp_path / "ann", "ann/damaged", alice, seed=9)
+    token = team.token("ann")
+    (key,) = listed(team, digest, token)
+    file = team.root / key
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes().replace(b"sha256", b"sha512")[:-1] + b" ")
+    assert team.ask(f"/zoo/v1/store/{key}", token=token).code == "Damaged"
+
+
 def test_a_repository_that_moves_has_its_signatures_still(
     team: Served, tmp_path: Path, alice: Key
 ) -> None:
