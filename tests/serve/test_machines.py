@@ -174,7 +174,10 @@ def test_a_push_to_one_and_a_pull_from_the_other(
         assert [(str(ref), there) for ref, there, _ in refs] == [("ann/net", digest)]
 
 
-def test_a_signature_that_is_sent_to_one_counts_at_the_other(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_signature_that_is_sent_to_one_counts_at_the_other(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZOO_DB")
     keep_token(ServerUrl.parse(fleet.one.url), fleet.token)
     keep_token(ServerUrl.parse(fleet.two.url), fleet.token)
     alice = make_key(tmp_path, "alice")

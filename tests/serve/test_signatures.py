@@ -172,7 +172,7 @@ def test_one_that_is_damaged_there_is_not_told(team: Served, tmp_path: Path, ali
     (key,) = listed(team, digest, token)
     file = team.root / key
     file.chmod(0o644)
-    file.write_bytes(file.read_bytes().replace(b"sha256", b"sha512")[:-1] + b" ")
+    file.write_bytes(file.read_bytes()[:-1] + b" ")
     assert team.ask(f"/zoo/v1/store/{key}", token=token).code == "Damaged"
 
 
