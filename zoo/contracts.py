@@ -62,10 +62,10 @@ Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
 """What a store holds under a digest: an object as it is or encoded (see ``docs/store.md``), or a
 manifest, as it is or encoded."""
 
-Folder = Literal[Kind, "pruned", "refs", "tmp"]
+Folder = Literal[Kind, "pruned", "refs", "signatures", "tmp"]
 """What can be listed of a store: what is kept under digests, the marks of manifests that were
-deleted on purpose, the entries of names, and scratch: unfinished writes, and the signs of uploads
-and prunes."""
+deleted on purpose, the entries of names, signatures of checkpoints, and scratch: unfinished writes,
+and the signs of uploads and prunes."""
 
 
 class Backbone(Protocol):

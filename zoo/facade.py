@@ -33,6 +33,7 @@ from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_page, logout
 from zoo.store.rights import for_all_of
+from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import Asked
+    from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
+    from zoo.exchange.exporting_signed import SignedFolder
     from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.planned import ImportPlan
@@ -616,7 +619,11 @@ class Zoo:
         if not force:
             names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
-        return self.workspace.told_entry(self.workspace.move(ref, digest, why, note=note))
+        entry = self.workspace.move(ref, digest, why, note=note)
+        with suppress(InvalidReference):  # of a digest it is not known which name is meant
+            path = Reference.parse(name).path
+            copy_signatures(self.workspace.store, digest, path, ref.path)
+        return self.workspace.told_entry(entry)
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if
@@ -835,6 +842,87 @@ class Zoo:
         """
         self.workspace.trust.forbid(name)
 
+    # Signatures: who vouches for a checkpoint, and whose word counts.
+
+    def sign(
+        self,
+        name: str,
+        key: Path | str,
+        *,
+        certificate: Path | str | None = None,
+        chain: Iterable[Path | str] = (),
+        password: str = "",
+    ) -> Signature:
+        """Sign what a name points at; the signature goes with it wherever it is pushed or pulled.
+
+        Args:
+            name: The checkpoint.
+            key: A file with the private key, on the curve P-256, P-384 or P-521, in PEM.
+            certificate: A file with the certificate of the key.
+            chain: Files with those that lead from it to an authority.
+            password: That of the key, if it has one.
+
+        Raises:
+            InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
+            MissingPackage: What signs is not installed.
+        """
+        from zoo.transfer.sign import sign
+
+        files = [Path(each) for each in chain]
+        proof = Path(certificate) if certificate else None
+        return sign(self.workspace, name, Path(key), proof, files, password)
+
+    def signatures(
+        self, name: str, *, remote: str | None = None, keys: Iterable[Path | str] = ()
+    ) -> Table[Signature]:
+        """The signatures of what a name points at, here or at a remote, each checked against whom
+        the user trusts, and whose public ``keys`` (or certificates) are given.
+
+        Raises:
+            UnknownName: No such name there.
+            Invalid: A file has no public key.
+            MissingPackage: What checks signatures is not installed.
+        """
+        from zoo.transfer.sign import signatures
+
+        return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
+
+    def signers(self) -> Signers:
+        """Whose signatures count, and which names have to be signed, for the user of this machine
+        in all zoos.
+        """
+        return self.workspace.signers.all()
+
+    def add_signer(self, name: str, file: Path | str) -> Signer:
+        """Have signatures count that were made with the key of a public key in a ``file``, or with
+        one that the certificates in it lead to; ``name`` is what you call its owner.
+
+        Raises:
+            Invalid: It is neither, in PEM.
+            Conflict: That name is somebody else's.
+        """
+        from zoo.transfer.sign import trust
+
+        return trust(self.workspace, name, Path(file))
+
+    def remove_signer(self, name: str) -> None:
+        """Have the signatures of somebody count no more.
+
+        Raises:
+            UnknownName: There is nobody of that name.
+        """
+        self.workspace.signers.remove(name)
+
+    def require_signatures(self, policy: Policy, names: str = "*") -> None:
+        """Say what a pull does with what nobody trusted has signed, if it is to get one of the
+        names that a pattern matches: ``off`` takes it, ``warn`` says so, ``enforce`` refuses it.
+        What is said of the longest pattern counts.
+
+        Raises:
+            InvalidOption: There is no such policy.
+        """
+        self.workspace.signers.require(policy, names)
+
     # Use: what reads or writes weights.
 
     def import_file(
@@ -1033,6 +1121,25 @@ class Zoo:
         from zoo.exchange.exporting import export
 
         return export(self.workspace, digest, Path(folder), all_files=all_files, adapter=adapter)
+
+    def export_signed(
+        self, name: str, folder: Path | str, *, all_files: bool = False
+    ) -> SignedFolder:
+        """Write the files of a checkpoint as they were signed, with its manifest and the
+        signatures, for OpenSSF's model_signing to check.
+
+        With ``all_files``, also if there are such that could be run where they lie.
+
+        Raises:
+            InvalidOption: The folder has the name of a file of weights.
+            Conflict: It has files already.
+            Unsupported: Nobody has signed it, or it has files that could be run.
+        """
+        check_folder(Path(folder))
+        _, digest = self.workspace.names.target(name)
+        from zoo.exchange.exporting_signed import export_signed
+
+        return export_signed(self.workspace, digest, Path(folder), all_files=all_files)
 
     def convert(
         self,
