@@ -144,7 +144,7 @@ def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     done = small("finetune", NET, "--recipe", recipe, "--strategy", "lp-ft", "--save", "team/a",
                  "--json")  # fmt: skip
     folder = max(Path("runs").iterdir()).resolve()
-    begun, outline, probe, *epochs = done.err.splitlines()
+    begun, outline, probe, *epochs, trust = done.err.splitlines()
     images = {blake3(path.read_bytes()).hexdigest()[:16] for path in few.rglob("*.png")}
     noted = (folder / "images.txt").read_text().split()
     assert set(noted) < images  # those to test on are not among them
@@ -158,6 +158,7 @@ def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
     assert re.fullmatch(LINE.format(1, r"0:00:\d\d left  "), epochs[0])
     assert re.fullmatch(LINE.format(2, ""), epochs[1])
     assert len(epochs) == 2
+    assert "too few to fit a temperature" in trust
     assert small("rerun", "team/a", "--save", "team/b", "--quiet").err == ""
     noted = small("runs", "show", "last", "--json").json["lines"]
     steps = [line["steps"] for line in noted if line["kind"] == "step"]

@@ -194,6 +194,13 @@ def test_killed_now_and_then(forks: Forks, folder: Path, told: Told, name: str) 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCENES)
+def test_killed_often(forks: Forks, folder: Path, told: Told, name: str) -> None:
+    besiege(forks, name, folder, told, kills=SCENES[name][1] // 3)
+
+
+@pytest.mark.long
+@pytest.mark.whole
+@pytest.mark.parametrize("name", SCENES)
 def test_killed_a_thousand_times(forks: Forks, folder: Path, told: Told, name: str) -> None:
     assert sum(kills for _, kills in SCENES.values()) >= 1000
     count = besiege(forks, name, folder, told, kills=SCENES[name][1])

@@ -377,5 +377,6 @@ def test_a_stranger_sees_nothing_of_what_is_private() -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("template")
-def test_a_stranger_never_does() -> None:
-    run(100)
+@pytest.mark.parametrize("examples", [30, pytest.param(100, marks=pytest.mark.whole)])
+def test_a_stranger_never_does(examples: int) -> None:
+    run(examples)

@@ -186,18 +186,20 @@ TestPrune.settings = SETTINGS
 
 
 @pytest.mark.long
-def test_more_of_it() -> None:
-    run_state_machine_as_test(PruneMachine, settings=settings(SETTINGS, max_examples=100))
+@pytest.mark.parametrize("examples", [30, pytest.param(100, marks=pytest.mark.whole)])
+def test_more_of_it(examples: int) -> None:
+    run_state_machine_as_test(PruneMachine, settings=settings(SETTINGS, max_examples=examples))
 
 
 @pytest.mark.long
 def test_a_bucket(s3: str) -> None:
     BucketMachine.location = s3
-    few = settings(SETTINGS, max_examples=2, stateful_step_count=10)
+    few = settings(SETTINGS, max_examples=5, stateful_step_count=10)
     run_state_machine_as_test(BucketMachine, settings=few)
 
 
 @pytest.mark.long
+@pytest.mark.whole
 def test_more_of_a_bucket(s3: str) -> None:
     BucketMachine.location = s3
     run_state_machine_as_test(BucketMachine, settings=settings(SETTINGS, max_examples=20))

@@ -53,6 +53,7 @@ def test_some_weights(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.whole
 def test_all_weights(home: Path, tmp_path: Path) -> None:
     check_weights(written(tmp_path, WEIGHTS, ".pth"))
 
