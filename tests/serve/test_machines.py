@@ -127,6 +127,7 @@ def test_what_is_sent_to_one_is_read_at_the_other_at_once(fleet: Fleet) -> None:
     assert fleet.one.ask(f"/api/models/{repo}/revision/dev", token=fleet.token).status == 404
 
 
+@pytest.mark.long
 def test_commits_through_both_are_one_line(fleet: Fleet) -> None:
     """Each on top of whatever is newest: none is lost, none is twice."""
     repo = fleet.make("line")
@@ -274,6 +275,7 @@ def test_bytes_that_are_damaged_in_the_bucket_are_never_told(fleet: Fleet) -> No
     assert fleet.two.ask(path, token=fleet.token).body == b"sound text"
 
 
+@pytest.mark.long
 def test_the_bucket_is_away_for_a_while(fleet: Fleet) -> None:
     repo = fleet.make("away")
     assert fleet.one.commit(repo, "before", fleet.token).status == 200
@@ -304,6 +306,7 @@ def test_one_machine_leads_and_the_next_follows(postgres_server: Postgres) -> No
         engine.dispose()
 
 
+@pytest.mark.long
 def test_the_database_is_started_anew(fleet: Fleet) -> None:
     """All connections are lost; what is asked next is answered as if nothing had been."""
     repo = fleet.make("anew")
@@ -402,6 +405,7 @@ def test_who_asks_for_a_backup_is_told_what_does_it(fleet: Fleet, tmp_path: Path
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.long
 def test_a_prune_of_the_bucket_is_seen_and_spares_what_was_sent(fleet: Fleet) -> None:
     """It may run anywhere: machines and prunes see each other's signs in the bucket."""
     repo, store = fleet.make("pruned"), connect(fleet.store)
