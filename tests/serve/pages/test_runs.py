@@ -298,7 +298,8 @@ def test_what_a_page_leaves_out_is_counted(own: Served, kept: dict[str, Run]) ->
     run, admin = kept["team/net"], own.token("admin")
     folder, path = own.root / "runs" / run.id, f"/-/runs/{run.id}"
     other = page(own, f"/-/runs/{kept['team/seed'].id}", admin)[1]
-    assert "more figure" not in text_of(other) and "before these" not in text_of(other)
+    assert "more figure" not in text_of(other)
+    assert "before these" not in text_of(other)
     figures = {f"figure_{at}": at for at in range(32)}
     line = json.dumps({"kind": "epoch", "name": "epoch", "steps": 1, **figures})
     (folder / METRICS).write_text(f"{line}\n" * 203)
