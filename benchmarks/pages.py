@@ -12,6 +12,7 @@ the zoo stays there.
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import statistics
 import tempfile
@@ -108,6 +109,7 @@ def main() -> None:
         server._threads.clear()
         for number in range(HIDDEN):
             server.hub.accounts.set_level(f"lab/flowers-{number}", level="private")
+        gc.freeze()  # as `zoo.serve.run.serve` does
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
