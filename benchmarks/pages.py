@@ -104,9 +104,9 @@ def main() -> None:
         root = (asked.folder or Path(passing)) / "zoo"
         if not root.exists():
             make(root, asked.entries, asked.models, asked.versions)
-        # Nothing is done beside: networks that are made up cannot be described.
+        # Little is done beside: networks that are made up cannot be described.
         server = Server(Workspace(root), Address.checked("127.0.0.1", 0, ""))
-        server._threads.clear()
+        server._threads = [each for each in server._threads if each.name == "warm"]
         for number in range(HIDDEN):
             server.hub.accounts.set_level(f"lab/flowers-{number}", level="private")
         gc.freeze()  # as `zoo.serve.run.serve` does

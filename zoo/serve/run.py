@@ -28,6 +28,7 @@ from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.keep.chunk_list import clear_chunks
 from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.pages.page import compile_templates
+from zoo.serve.pages.warm import warm
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
@@ -108,6 +109,8 @@ class Server(uvicorn.Server):
         tryouts = Tryouts(workspace.root, tries) if tries else None
         self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics, tryouts=tryouts)
         self._leads = bool(self._threads) and accounts.locks.leads()
+        looking = partial(_try, partial(warm, self.hub, self.url))
+        self._threads.append(threading.Thread(target=looking, name="warm", daemon=True))
         config = uvicorn.Config(
             App(self.hub, address),
             http=ZeroCopyProtocol,
