@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import uvicorn
+from anyio.to_thread import run_sync
 
 from zoo.errors import Unavailable, ZooError
 from zoo.machine import join
@@ -130,9 +131,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and describe meanwhile what nobody has asked for yet."""
         await super().startup(sockets)
+        # By a thread as those that answer: the first answer would wait for what makes them.
+        await run_sync(self._begin)
+        self.told(self.url)
+
+    def _begin(self) -> None:
         for thread in self._threads:
             thread.start()
-        self.told(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers end, for a while, and cut the connections that are left."""

@@ -29,8 +29,8 @@ NAMES = ("team/a", "team/b", "team/c")
 def served(tmp_path: Path) -> Iterator[Served]:
     """A zoo of three checkpoints, once its server is warm."""
     with closing(Workspace.create(tmp_path / "zoo")) as workspace:
-        for seed, name in enumerate(NAMES):
-            add_checkpoint(workspace, name, tensors(seed))
+        for name in NAMES:  # of the same tensors
+            add_checkpoint(workspace, name, tensors(0), license=name)
     server = Server(Workspace(tmp_path / "zoo"), Address.checked("127.0.0.1", 0, ""))
     # Networks that are made up cannot be described, which another thread would try.
     (looking,) = server._threads = [each for each in server._threads if each.name == "warm"]
@@ -45,14 +45,13 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def made() -> Iterator[list[str]]:
-    """Statements to the index that were made meanwhile, rather than known before."""
-    found: list[str] = []
+def asked() -> Iterator[list[tuple[str, bool]]]:
+    """Statements that the index was asked meanwhile; whether they were made, or known before."""
+    found: list[tuple[str, bool]] = []
 
     def note(connection: Any, _: Any, statement: str, __: Any, context: Any, ___: Any) -> None:
-        is_index = str(connection.engine.url).endswith("registry.db")
-        if is_index and context.cache_hit is CacheStats.CACHE_MISS:
-            found.append(statement)
+        if str(connection.engine.url).endswith("registry.db"):
+            found.append((statement, context.cache_hit is CacheStats.CACHE_MISS))
 
     event.listen(Engine, "before_cursor_execute", note)
     yield found
@@ -60,13 +59,25 @@ def made() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("who", ["ann", "admin"])
-def test_the_first_look_asks_nothing_new(served: Served, made: list[str], who: str) -> None:
+def test_the_first_look_asks_nothing_new(
+    served: Served, asked: list[tuple[str, bool]], who: str
+) -> None:
     token = served.token(who)
     for path in ("/", f"/{NAMES[-1]}", f"/{NAMES[-1]}/versions"):
         assert served.ask(path, token=token, Accept=HTML).status == 200
-    assert made == []
+    assert asked
+    assert [statement for statement, made in asked if made] == []
     assert served.ask("/?q=accuracy>0.5&sort=-accuracy", token=token, Accept=HTML).status == 200
-    assert made, "what was not asked before is seen"
+    assert any(made for _, made in asked), "what was not asked before is seen"
+
+
+def test_names_of_those_that_share_are_asked_for_together(
+    served: Served, asked: list[tuple[str, bool]]
+) -> None:
+    got = served.ask(f"/{NAMES[0]}/index.json", token=served.token("ann"))
+    others = [share["other"]["name"] for share in got.json["checkpoint"]["shares"]]
+    assert sorted(others) == [*NAMES[1:]]
+    assert len([statement for statement, _ in asked if "FROM ref " in statement]) == 1
 
 
 def test_a_comparison_reads_each_checkpoint_once(
