@@ -278,8 +278,8 @@ def _one(ask: Ask, name: str) -> _One:
     except InvalidReference:
         raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
     ask.require("read", ref.path)
-    commit = ask.commit(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
-    digest = checkpoint_of(ask.hub.workspace.store, commit.manifest)
+    pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
+    digest = checkpoint_of(ask.hub.workspace.store, pointed)
     if digest is None:
         raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
     return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))

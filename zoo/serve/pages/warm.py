@@ -13,10 +13,10 @@ from zoo.errors import ZooError
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, Hub
+from zoo.serve.keep.history import MAIN
 from zoo.serve.pages.home import look_home
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import show, site_of
-from zoo.serve.pages.versions import look_versions
 from zoo.serve.who.may import Actor
 
 __all__ = ["warm"]
@@ -28,8 +28,9 @@ called so.
 
 
 def warm(hub: Hub, base: str) -> None:
-    """Look at the first page as a server at ``base`` shows it, and at those of what is first on it.
-    What cannot be read, whoever asks for it is told.
+    """Look at the first page as a server at ``base`` shows it, and at that of what is first on it
+    of which all is known: for another one, a process with torch would be started. What cannot be
+    read, whoever asks for it is told.
     """
     call = Call(
         method="GET", path="/", query=QueryParams(), headers=Headers(), base=base, id="warm"
@@ -39,7 +40,8 @@ def warm(hub: Hub, base: str) -> None:
         with suppress(ZooError, OSError, Refused):
             found = look_home(ask)
             show(site_of(ask), "home.html", found)
-            if here := next((row.repo for row in found.rows if row.repo), ""):
-                ask = replace(ask, repo=here)
-                show(site_of(ask), "model.html", look_model(ask))
-                show(site_of(ask), "versions.html", look_versions(ask))
+            here = (row for row in found.rows if row.repo and not row.tag)
+            asks = (replace(ask, repo=row.repo) for row in here)
+            known = (each for each in asks if hub.views.knows(each.pointed(MAIN)))
+            if first := next(known, None):
+                show(site_of(first), "model.html", look_model(first))
