@@ -61,8 +61,8 @@ def make(root: Path, architecture: str) -> None:
             for each in names[-CHANGED:] if at else []:
                 own[each] = state[each] + 0.001 * at * torch.ones_like(state[each])
             save_file(own, file)
-            parent = {"parent": "big/base"} if at else {}
-            made.import_file(file, name, architecture=architecture, **parent)
+            parent = "big/base" if at else None
+            made.import_file(file, name, architecture=architecture, parent=parent)
     file.unlink()
 
 
