@@ -12,6 +12,7 @@ the zoo stays there.
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import statistics
 import tempfile
@@ -103,11 +104,12 @@ def main() -> None:
         root = (asked.folder or Path(passing)) / "zoo"
         if not root.exists():
             make(root, asked.entries, asked.models, asked.versions)
-        # Nothing is done beside: networks that are made up cannot be described.
+        # Little is done beside: networks that are made up cannot be described.
         server = Server(Workspace(root), Address.checked("127.0.0.1", 0, ""))
-        server._threads.clear()
+        server._threads = [each for each in server._threads if each.name == "warm"]
         for number in range(HIDDEN):
             server.hub.accounts.set_level(f"lab/flowers-{number}", level="private")
+        gc.freeze()  # as `zoo.serve.run.serve` does
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from fakes.checkpoints import add_checkpoint, tensors
 from zoo.domain.digest import Digest
 from zoo.lookup.compare import compare
 from zoo.serve.keep import apart, sharers
-from zoo.serve.keep.apart import Apart
+from zoo.serve.keep.apart import Apart, Distances
 from zoo.serve.keep.sharers import Sharers
 from zoo.workspace import Workspace
 
@@ -53,6 +54,23 @@ def test_so_many_pairs_wait(
         again = distances.of(other, one, 60)
         assert (again.done.is_set(), again is turned_away) == (True, False)
         assert not turned_away.done.is_set(), "it was never begun"
+
+
+def test_several_pairs_are_waited_for_together(
+    workspace: Workspace, two: tuple[Digest, Digest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    class Never(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return False
+
+    monkeypatch.setattr(apart, "time", SimpleNamespace(monotonic=lambda: sum(waited)))
+    monkeypatch.setattr(Apart, "of", lambda *_: Distances(done=Never()))
+    with closing(Apart(workspace)) as distances:
+        assert len(distances.of_each([two] * 3, 0.5)) == 3
+    assert waited == [0.5, 0.0, 0.0]
 
 
 def test_a_tensor_that_does_not_fit_in_memory_is_not_read(

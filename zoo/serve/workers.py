@@ -23,7 +23,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from zoo import config
 from zoo.errors import Unavailable
-from zoo.serve.run import DRAIN_SECONDS, END_SECONDS, Address, Server, listen, url_of
+from zoo.serve.run import DRAIN_SECONDS, END_SECONDS, Address, Server, listen, serve, url_of
 from zoo.serve.watch.logs import Format, logging_as
 from zoo.workspace import Workspace
 
@@ -212,7 +212,7 @@ def _answer(setup: _Setup) -> None:
         server = Server(workspace, setup.address, told, worker=worker, tries=tries)
         threading.Thread(target=follow, daemon=True).start()
         with logging_as(setup.log_format, logging.WARNING if setup.quiet else logging.INFO):
-            server.run()
+            serve(server)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -46,6 +47,10 @@ __all__ = [
 
 Document = Manifest | Snapshot
 """What is kept among manifests."""
+KEPT, KEPT_BYTES = 16, 512 * 1024
+"""So many documents that were read last stay in memory, if they have at most so many bytes: one
+page or command asks for the same ones again and again, and to read one takes milliseconds.
+"""
 FORMS: tuple[Kind, ...] = ("manifests", "encoded-manifests")
 """How a manifest is kept. One that is kept as it is is read so, whatever else is there."""
 
@@ -91,7 +96,14 @@ def document_of(data: bytes) -> Document:
     Raises:
         InvalidManifest, Unsupported: As `read_document`.
     """
+    return _known(data) if len(data) <= KEPT_BYTES else _read(data)
+
+
+def _read(data: bytes) -> Document:
     return Snapshot.from_bytes(data) if is_snapshot(data) else Manifest.from_bytes(data)
+
+
+_known = lru_cache(maxsize=KEPT)(_read)
 
 
 def checkpoint_of(store: Store, digest: Digest, near: Sequence[Store] = ()) -> Digest | None:

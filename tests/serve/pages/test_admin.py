@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
@@ -19,10 +22,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt
 from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.recent import Recent
 from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
-from zoo.serve.pages import storage
+from zoo.serve.pages import pruning, storage
 from zoo.serve.watch.scrub import FILE as SCRUB
 from zoo.serve.who import webhooks as who_hooks
 from zoo.serve.who.alone import Alone
@@ -377,6 +381,7 @@ def test_what_a_scrub_found(served: Served, admin: Signed) -> None:
 def test_what_a_prune_would_free(
     served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pruning, "PATIENCE", 60)
     workspace = served.server.hub.workspace
     assert admin.get("/-/storage/prune.json").json["files"] == 0, "all of it is young"
     path = "/-/storage/prune.json?keep=0&grace=0"
@@ -390,7 +395,7 @@ def test_what_a_prune_would_free(
     assert "zoo prune --keep 0 --grace 0" in text_of(page)
     assert page.xpath("//main//form[@method='post']") == [], "it deletes nothing"
     assert admin.send("/-/storage/prune", do="prune").status == 405
-    assert admin.get(path).json == found, "nothing was changed"
+    assert {**admin.get(path).json, "at": found["at"]} == found, "nothing was changed"
     for wrong in ("keep=-1", "grace=x", f"keep={'9' * 9}"):
         assert admin.get(f"/-/storage/prune.json?{wrong}").json["keep_days"] == 90
 
@@ -399,6 +404,40 @@ def test_what_a_prune_would_free(
 
     monkeypatch.setattr(maintenance, "plan_prune", fails)
     assert "There is no plan" in text_of(admin.page("/-/storage/prune"))
+
+
+def test_a_plan_that_takes_long_is_worked_out_beside_the_page(
+    admin: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once: it is good for a while."""
+    path, goes_on, begun = "/-/storage/prune", Event(), list[object]()
+    plan = maintenance.plan_prune
+
+    def slow(*given: Any, **days: Any) -> Any:
+        begun.append(days)
+        assert goes_on.wait(60)
+        return plan(*given, **days)
+
+    monkeypatch.setattr(maintenance, "plan_prune", slow)
+    monkeypatch.setattr(pruning, "PATIENCE", 0.0)
+    monkeypatch.setattr(pruning, "SHARE", 1e9)
+    monkeypatch.setattr(pruning, "_works", Recent(16))
+    for query in ("", "", "?keep=3"):
+        page = admin.page(f"{path}{query}")
+        assert "being worked out" in text_of(page)
+        assert "Nothing would go" not in text_of(page), "that is not known yet"
+        again = page.xpath("//a[text()='look again']/@href")[0]
+        assert again == f"{path}?keep={query[-1:] or 90}&grace=14"
+    assert len(begun) == 1
+    goes_on.set()
+    until = time.monotonic() + 60
+    while admin.get(f"{path}.json").json["working"]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    page = admin.page(path)
+    assert "Nothing would go" in text_of(page)
+    assert "being worked out" not in text_of(page)
+    assert len(begun) == 1
 
 
 def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

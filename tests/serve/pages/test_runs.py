@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.paged import page
+from fakes.paged import page, text_of
 from fakes.served import Got, Served, serving
 from fakes.trained import HOSTILE
 from lxml import html
@@ -291,6 +291,30 @@ def test_many_epochs_take_no_time(own: Served, kept: dict[str, Run]) -> None:
     began = time.process_time()
     assert own.ask(f"/-/runs/{run.id}.json", token=admin).status == 200
     assert time.process_time() - began < 5
+
+
+def test_what_a_page_leaves_out_is_counted(own: Served, kept: dict[str, Run]) -> None:
+    """And the twin in JSON has it; of nothing, nothing is said."""
+    run, admin = kept["team/net"], own.token("admin")
+    folder, path = own.root / "runs" / run.id, f"/-/runs/{run.id}"
+    other = page(own, f"/-/runs/{kept['team/seed'].id}", admin)[1]
+    assert "more figure" not in text_of(other)
+    assert "before these" not in text_of(other)
+    figures = {f"figure_{at}": at for at in range(32)}
+    line = json.dumps({"kind": "epoch", "name": "epoch", "steps": 1, **figures})
+    (folder / METRICS).write_text(f"{line}\n" * 203)
+    named = [{"name": "a", "images": 1, "figures": {f"kind_{at}": 0.5 for at in range(31)}}]
+    report = json.loads((folder / REPORT).read_text()) | {"classes": named}
+    (folder / REPORT).write_text(json.dumps(report))
+    tree = page(own, path, admin)[1]
+    text = text_of(tree)
+    assert "and 2 more figures: all, as JSON" in text
+    assert "and 1 more figure: all, as JSON" in text
+    assert "and 3 before these" in text
+    (twin,) = {*tree.xpath("//a[text()='all, as JSON']/@href")}
+    told = own.ask(twin, token=admin).json
+    assert told["course"]["epochs"][0]["figures"].keys() == figures.keys()
+    assert len(told["report"]["classes"][0]["figures"]) == 31
 
 
 def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run]) -> None:

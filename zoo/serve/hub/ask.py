@@ -23,7 +23,7 @@ from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.deprecations import Deprecations
 from zoo.serve.keep.files import Files
-from zoo.serve.keep.history import MAIN, Commit, History
+from zoo.serve.keep.history import ID, MAIN, Commit, History
 from zoo.serve.keep.reported import ReportedRuns
 from zoo.serve.keep.room import Room
 from zoo.serve.keep.sharers import Sharers
@@ -257,6 +257,15 @@ class Ask:
             raise self.no_repo()
         there = _some(names) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
+
+    def pointed(self, revision: str, repo: str = "") -> Digest:
+        """What a revision of the repository, or of another one, points at. Of a branch or a tag no
+        id of a commit is needed, which takes the files of all before it: the first time some
+        seconds, as their networks are built for that. Raises as `commit`.
+        """
+        repo = repo or self.repo
+        version = None if ID.fullmatch(revision) else self.hub.history.version(repo, revision)
+        return version.entry.manifest if version else self.commit(revision, repo).manifest
 
     def view(self, commit: Commit) -> View:
         """The files of a commit."""

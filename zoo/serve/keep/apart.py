@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event, Lock
@@ -85,6 +85,14 @@ class Apart:
                 self._thread.submit(self._work, before, after, found)
         found.done.wait(patience)
         return found
+
+    def of_each(self, pairs: Iterable[tuple[Digest, Digest]], patience: float) -> list[Distances]:
+        """As `of`, of several pairs after ``patience`` seconds in all."""
+        until = time.monotonic() + patience
+        begun = [self.of(*pair, 0) for pair in pairs]
+        for found in begun:
+            found.done.wait(max(0.0, until - time.monotonic()))
+        return begun
 
     def close(self) -> None:
         """Stop, whatever it is at."""

@@ -59,6 +59,13 @@ class Views:
                 raise Unavailable(f"checkpoint {digest.short}", "is being described") from None
         return self._recent.put(digest, self._made(digest, document, described))
 
+    def knows(self, digest: Digest) -> bool:
+        """Whether the view of a checkpoint or a snapshot is told without building its network."""
+        if self._recent.get(digest) or read_view(self._store, digest):
+            return True
+        document = self._store.document(digest)
+        return isinstance(document, Snapshot) or _explained(document)
+
     def _made(self, digest: Digest, manifest: Manifest, described: Described) -> View:
         view = checkpoint_view(self._store, digest, manifest, described.texts, described.problem)
         if described.problem:

@@ -10,7 +10,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import NoCheckpoint
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.history import ID, MAIN
+from zoo.serve.keep.history import MAIN
 
 __all__ = ["Chosen", "Picked", "pick"]
 
@@ -73,10 +73,8 @@ def pick(ask: Ask) -> Picked:
             raise ask.no_repo()
         return Picked(chosen=Chosen(repo=ask.repo, revision="", versions=()))
     revision = asked or (MAIN if MAIN in there else names[0])
-    # Of a branch or a tag no id of a commit is needed: that takes the files of all before it.
-    version = None if ID.fullmatch(revision) else ask.hub.history.version(ask.repo, revision)
-    digest = version.entry.manifest if version else ask.commit(revision).manifest
-    return _picked(ask, Chosen(repo=ask.repo, revision=revision, versions=names), digest)
+    chosen = Chosen(repo=ask.repo, revision=revision, versions=names)
+    return _picked(ask, chosen, ask.pointed(revision))
 
 
 def _picked(ask: Ask, chosen: Chosen, digest: Digest) -> Picked:

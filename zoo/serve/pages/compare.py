@@ -18,7 +18,7 @@ from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
 from zoo.lookup.predictions import paired_test
 from zoo.lookup.runs import Run
-from zoo.lookup.side_by_side import Compared, Figure, compare_checkpoints
+from zoo.lookup.side_by_side import Column, Compared, Figure, compare_checkpoints
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
@@ -35,8 +35,8 @@ __all__ = ["ComparePage", "look_compare"]
 MOST = 4
 LISTED = 8
 """Class names that are listed of many."""
-PATIENCE = 0.5
-"""Seconds that a page waits for how far units went."""
+PATIENCE = 0.05
+"""Seconds that a page waits for how far units went, of all its checkpoints together."""
 DATA = 4
 """So many data of evaluations are shown."""
 UNITS = 400
@@ -230,14 +230,14 @@ def look_compare(ask: Ask) -> ComparePage:
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
     except (UnknownName, NoCheckpoint):
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
-    pairs = [(ones[0].digest, other.digest) for other in ones[1:]]
-    far = [ask.hub.apart.of(*pair, PATIENCE) for pair in pairs]
-    rows = [*_units(diffs, far)]
     runs = runs_by_result(seen_here(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
+    # Last: what is read for it beside this page would keep the rest waiting.
+    far = ask.hub.apart.of_each(((ones[0].digest, each.digest) for each in ones[1:]), PATIENCE)
+    rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
-        sides=tuple(_side(ask, one) for one in ones),
+        sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
         measured=all(each.done.is_set() for each in far),
@@ -278,21 +278,21 @@ def _one(ask: Ask, name: str) -> _One:
     except InvalidReference:
         raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
     ask.require("read", ref.path)
-    commit = ask.commit(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
-    digest = checkpoint_of(ask.hub.workspace.store, commit.manifest)
+    pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
+    digest = checkpoint_of(ask.hub.workspace.store, pointed)
     if digest is None:
         raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
     return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))
 
 
-def _side(ask: Ask, one: _One) -> Side:
+def _side(one: _One, column: Column) -> Side:
     manifest = one.manifest
     return Side(
         name=str(one.ref),
         where=Named.of(one.ref),
         digest=str(one.digest),
         architecture=manifest.backbone.shown,
-        params=(ask.hub.workspace.registry.summary(one.digest) or {}).get("params"),
+        params=column.params,
         bytes=manifest.logical_bytes,
         classes=len(manifest.classes),
         license=manifest.license or "",

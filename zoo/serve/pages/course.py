@@ -80,6 +80,7 @@ class Course:
         rates: Of the head, by step.
         speeds: Images per second, by step.
         epochs: What was measured, as a table.
+        earlier: How many lines of it were before these.
         progress: How far it is.
         remarks: What was remarked on.
         too_long: Whether it is too long to be drawn.
@@ -91,6 +92,7 @@ class Course:
     rates: tuple[Point, ...] = ()
     speeds: tuple[Point, ...] = ()
     epochs: tuple[Epoch, ...] = ()
+    earlier: int = 0
     progress: Progress = Progress()
     remarks: tuple[str, ...] = ()
     too_long: bool = False
@@ -98,8 +100,16 @@ class Course:
     @property
     def names(self) -> tuple[str, ...]:
         """What was measured on the validation images, the first of it, the losses last."""
-        names = [*dict.fromkeys(name for epoch in self.epochs for name in epoch.figures)]
-        return tuple(sorted(names[:NAMES], key=lambda name: name.endswith("loss")))
+        return tuple(sorted(self._names[:NAMES], key=lambda name: name.endswith("loss")))
+
+    @property
+    def more_names(self) -> int:
+        """How many further figures there are."""
+        return max(0, len(self._names) - NAMES)
+
+    @property
+    def _names(self) -> list[str]:
+        return [*dict.fromkeys(name for epoch in self.epochs for name in epoch.figures)]
 
 
 def course_of(run: Run, *, remarks: bool) -> Course:
@@ -199,6 +209,7 @@ class _Journal:
             rates=thinned(self.series["lr"].points),
             speeds=thinned(self.series["images_per_second"].points),
             epochs=tuple(map(_epoch, self.candidates[-ROWS:])),
+            earlier=max(0, len(self.candidates) - ROWS),
             progress=self._progress(run, own),
             remarks=tuple(self.remarks),
         )

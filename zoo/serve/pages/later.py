@@ -17,10 +17,14 @@ class Later:
     def __init__(self) -> None:
         self._busy = Lock()
 
-    def begin(self, works: Sequence[Callable[[], object]]) -> None:
-        """Begin to do these one after the other, unless something is being done."""
-        if works and self._busy.acquire(blocking=False):
+    def begin(self, works: Sequence[Callable[[], object]], patience: float = 0.0) -> bool:
+        """Begin to do these one after the other, unless something is still being done after
+        ``patience`` seconds; whether it was begun.
+        """
+        begun = bool(works) and self._busy.acquire(timeout=patience)
+        if begun:
             Thread(target=self._do, args=(works,), name="pages", daemon=True).start()
+        return begun
 
     def _do(self, works: Sequence[Callable[[], object]]) -> None:
         try:

@@ -162,8 +162,9 @@ def look_layers(ask: Ask) -> LayersPage:
     names = in_order({*found}, units)
     tensors = {name: found[name] for name in names}
     network = traced_network(workspace, manifest)
-    change = _changes(ask, seen, digest, manifest, tensors)
     shared = shares(ask, seen, digest, manifest, tensors)
+    # Last: what is read for it beside this page would keep the rest waiting.
+    change = _changes(ask, seen, digest, manifest, tensors)
     asked, folded = ask.call.query.get("unit", ""), len(manifest.tensors) > TENSORS
     known = network or units.hierarchy
     rows = _Rows(manifest, units, tensors, known, network is not None, change.units, shared)

@@ -151,7 +151,7 @@ def look_lineage(ask: Ask) -> LineagePage:
     ask = ask.knowing_all()  # what it derives from is in other repositories
     revision = ask.call.query.get("revision") or MAIN
     page = LineagePage(repo=ask.repo, revision=revision)
-    digest = checkpoint_of(ask.hub.workspace.store, ask.commit(revision).manifest)
+    digest = checkpoint_of(ask.hub.workspace.store, ask.pointed(revision))
     manifest = manifest_here(ask, digest) if digest else None
     if digest is None or manifest is None:
         return page

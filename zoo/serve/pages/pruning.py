@@ -1,12 +1,24 @@
-"""Pruning: what a prune would delete, before it does. It is done on the command line alone."""
+"""Pruning: what a prune would delete, before it does. It is done on the command line alone.
+
+A plan reads all that names lead to, which takes seconds where they are many. So it is worked out
+beside the page, which shows what is known by then.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from threading import Event
 
 from zoo.errors import ZooError
+from zoo.reflog import now
 from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.recent import Recent
+from zoo.serve.pages.later import Later
+from zoo.workspace import Workspace
 
 __all__ = ["Doomed", "Forgotten", "Pruning", "look_pruning"]
 
@@ -14,6 +26,10 @@ KEEP_DAYS, GRACE_DAYS = 90, 14
 """As `zoo prune` has them."""
 SHOWN = 100
 """Checkpoints that are named."""
+PATIENCE = 1.0
+"""Seconds that a page waits for a plan."""
+SHARE = 20
+"""A plan that took longer than that is good for so many times what it took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +66,8 @@ class Pruning:
         recent: Checkpoints that are kept as a name pointed at them lately.
         unread: What cannot be read, and why; all that it may need is kept.
         problem: Why there is no plan; empty if there is one.
+        at: When it was worked out, UTC; empty of none.
+        working: Whether one is being worked out now.
     """
 
     keep_days: int
@@ -63,18 +81,58 @@ class Pruning:
     recent: int = 0
     unread: tuple[str, ...] = ()
     problem: str = ""
+    at: str = ""
+    working: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """A plan that is worked out: what was known ``before``, or came of it once it is done."""
+
+    plan: Pruning
+    done: Event = field(default_factory=Event)
+    good: float = 0.0  # until when, by the clock of `time.monotonic`
+
+    def do(self, workspace: Workspace) -> None:
+        """Work it out."""
+        began = time.monotonic()
+        try:
+            self.plan = _plan(workspace, self.plan.keep_days, self.plan.grace_days)
+        except Exception:
+            self.plan = replace(self.plan, problem="it has failed; the server's log tells why")
+            raise
+        finally:
+            took = time.monotonic() - began
+            self.good = time.monotonic() + (SHARE * took if took > PATIENCE else 0.0)
+            self.done.set()
+
+
+_works: Recent[tuple[Path, int, int], _Work] = Recent(16)
+_later = Later()
 
 
 def look_pruning(ask: Ask) -> Pruning:
-    """What a prune would delete now; nothing is changed."""
+    """What a prune would delete, as it was worked out last; nothing is changed."""
+    keep, grace = (_days(ask, *each) for each in (("keep", KEEP_DAYS), ("grace", GRACE_DAYS)))
+    key, workspace = (ask.hub.workspace.root, keep, grace), ask.hub.workspace
+    work, until = _works.get(key), time.monotonic() + PATIENCE
+    if work is None or (work.done.is_set() and time.monotonic() >= work.good):
+        known = work.plan if work else Pruning(keep_days=keep, grace_days=grace)
+        work = _Work(known)
+        if _later.begin([partial(work.do, workspace)], PATIENCE):
+            _works.put(key, work)
+    waited = work.done.wait(max(0.0, until - time.monotonic()))
+    return replace(work.plan, working=not waited)
+
+
+def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:
     from zoo.facade import Zoo  # it knows all of zoo, which other pages do without
 
-    keep, grace = (_days(ask, *each) for each in (("keep", KEEP_DAYS), ("grace", GRACE_DAYS)))
     try:
-        zoo = Zoo(ask.hub.workspace, progress=False)
+        zoo = Zoo(workspace, progress=False)
         plan = zoo.plan_prune(keep_days=keep, grace_days=grace)
     except ZooError as error:
-        return Pruning(keep_days=keep, grace_days=grace, problem=error.message)
+        return Pruning(keep_days=keep, grace_days=grace, problem=error.message, at=now())
     count, size = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for each in plan.doomed:
         count[each.kind, each.why] += 1
@@ -96,6 +154,7 @@ def look_pruning(ask: Ask) -> Pruning:
         young=plan.young,
         recent=plan.recent,
         unread=plan.unread[:SHOWN],
+        at=now(),
     )
 
 

@@ -138,8 +138,17 @@ class RunPage:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The figures that classes have, the first of them."""
+        return self._kinds[:NAMES]
+
+    @property
+    def more_kinds(self) -> int:
+        """How many further ones there are."""
+        return max(0, len(self._kinds) - NAMES)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
         names = dict.fromkeys(name for one in self.weakest for name in one.figures)
-        return tuple(name for name in names if not name.endswith(("_low", "_high")))[:NAMES]
+        return tuple(name for name in names if not name.endswith(("_low", "_high")))
 
     def losses(self) -> Markup:
         """The loss, drawn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -41,19 +41,22 @@ class Other:
 
 
 class Seen:
-    """What whoever asks may see of others: what was said of all names is read once."""
+    """What whoever asks may see of others: what was said of all names is read once, and so are the
+    names of each checkpoint.
+    """
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask.knowing_all()
         self._registry = ask.hub.workspace.registry
+        self._named: dict[Digest, list[Reference]] = {}
 
-    def names(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
+    def names(self, digests: Collection[Digest]) -> dict[Digest, list[Reference]]:
         """The names of some checkpoints that may be read, sorted; without one, it is left out."""
-        found = {}
-        for digest, refs in self._registry.refs_of_each(digests).items():
-            if readable := [ref for ref in refs if self._ask.may("read", ref.path)]:
-                found[digest] = readable
-        return found
+        if new := {*digests} - self._named.keys():
+            self._named |= {digest: [] for digest in new}
+            for digest, refs in self._registry.refs_of_each(new).items():
+                self._named[digest] = [ref for ref in refs if self._ask.may("read", ref.path)]
+        return {digest: refs for digest in digests if (refs := self._named[digest])}
 
     def there(self, digests: Collection[Digest]) -> set[Digest]:
         """Those of some checkpoints that may be read."""
