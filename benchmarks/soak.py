@@ -5,7 +5,8 @@
 Clients write, read, download, pull and delete all the while, at a slow pace; each file that comes
 is compared with what was sent. Every ten minutes what nothing needs is pruned. Once a minute a row
 goes to ``soak.csv`` in the folder, and is drawn in ``soak.png``: memory, open files and threads of
-all processes of the server, bytes on the disk, and how long requests took. The last fifth of the
+all processes of the server, bytes on the disk, and how long requests took. What a server keeps for
+a day of what was sent (``sent``) grows for a day; it is a column of its own, and not judged. The last fifth of the
 time is compared with the second; 1 is the exit code where something grew, failed or was wrong.
 """
 
@@ -139,7 +140,8 @@ class Soak:
         """The figures of the last minute."""
         each, self.seconds = sorted(self.seconds), []
         found = {"minute": (time.monotonic() - began) / 60, **_used(self.serving.process.pid)}
-        found["disk_mb"] = _bytes(self.root) / 1e6
+        found["sent_mb"] = _bytes(self.root / "sent") / 1e6
+        found["disk_mb"] = _bytes(self.root) / 1e6 - found["sent_mb"]
         found["requests"] = len(each)
         for part in (50, 95):
             found[f"p{part}_ms"] = 1000 * each[part * (len(each) - 1) // 100] if each else 0.0
