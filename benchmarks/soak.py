@@ -5,9 +5,11 @@
 Clients write, read, download, pull and delete all the while, at a slow pace; each file that comes
 is compared with what was sent. Every ten minutes what nothing needs is pruned. Once a minute a row
 goes to ``soak.csv`` in the folder, and is drawn in ``soak.png``: memory, open files and threads of
-all processes of the server, bytes on the disk, and how long requests took. What a server keeps for
-a day of what was sent (``sent``) grows for a day; it is a column of its own, and not judged. The last fifth of the
+all processes of the server, bytes on the disk, and how long requests took. The last fifth of the
 time is compared with the second; 1 is the exit code where something grew, failed or was wrong.
+
+Of what was sent a server keeps something for a day (``sent``), which grows for that long: it is a
+column of its own, and is not judged.
 """
 
 from __future__ import annotations
