@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 
 from zoo.errors import InvalidOption, UnknownName
@@ -13,7 +14,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.who.audit import asked_by
-from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code
+from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code, spend
 from zoo.serve.who.may import PURPOSES
 
 __all__ = ["begin", "hash_of", "poll"]
@@ -79,7 +80,7 @@ def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
     try:
         made, secret = accounts.new_token(
             entry.account, entry.name, purpose, only=by.only, lasts=LONGEST, by=by.id,
-            device=device,
+            also=partial(spend, secret=device),
         )  # fmt: skip
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
