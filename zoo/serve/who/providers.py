@@ -18,8 +18,9 @@ from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.issuers import check_hosts, check_issuer
+from zoo.serve.who.spent import spend_once
 
-__all__ = ["Identity", "Provider", "Providers", "link_new"]
+__all__ = ["Identity", "Provider", "Providers", "link_new", "note_entry"]
 
 TABLE, IDENTITY = schema.provider, schema.identity
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -162,6 +163,19 @@ class Providers:
             connection.execute(delete(IDENTITY).where(*_which(issuer, subject)))
             link_new(connection, issuer, subject, account)
 
+    def link_own(self, issuer: str, subject: str, account: str, entry: str, seconds: float) -> None:
+        """Have who has signed in so be an account, by an ``entry`` that is good once, for so many
+        seconds at most.
+
+        Raises:
+            Conflict: They are another's already, or were; or the entry was used.
+        """
+        with writing(self._engine) as connection:
+            spend_once(connection, entry, seconds)
+            there = select(IDENTITY.c.account).where(*_which(issuer, subject))
+            if connection.scalar(there) != account:
+                link_new(connection, issuer, subject, account)
+
     def unlink(self, issuer: str, subject: str) -> None:
         """Forget whose account somebody is: who signs in so is new.
 
@@ -187,6 +201,19 @@ def link_new(connection: Connection, issuer: str, subject: str, account: str) ->
     row = {"issuer": issuer, "subject": subject, "made": made, "account": account}
     connection.execute(insert(IDENTITY), row)
     record(connection, "identity linked", account, f"{issuer} {subject}")
+
+
+def note_entry(
+    connection: Connection, *, account: str, told: str, entry: str, seconds: float
+) -> None:
+    """Note that an account is signed in by an ``entry`` that is good once, for so many seconds at
+    most, in the transaction that makes its token.
+
+    Raises:
+        Conflict: The entry was used.
+    """
+    spend_once(connection, entry, seconds)
+    record(connection, "signed in", account, told)
 
 
 def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
