@@ -1,11 +1,11 @@
-"""Exchange: a job shows what its issuer says of it, signed, and gets a token for a while (RFC 8693),
-as on the hub. It is to append, for what its publisher is for.
+"""Exchange: a job shows what its issuer says of it, signed, and gets a token for a while, as on the
+hub (RFC 8693). It is to append, for what its publisher is for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -54,15 +54,15 @@ class _Not(Exception):
 
 def give(ask: Ask) -> Answer:
     """A token, for a program that somebody has let in, or for a job."""
-    if not ask.call.headers.get("content-type", "").startswith("application/json"):
+    if ask.call.headers.get("content-type", "").startswith("application/json"):
+        asked = ask.call.read(_Asked)
+    else:
         sent = {name: values[-1] for name, values in ask.call.form.items()}
         if sent.get("grant_type") != GRANT:
             return device.poll(ask)
-        asked = msgspec.convert(
-            {name: sent.get(name, "") for name in _Asked.__struct_fields__}, _Asked
-        )
-    else:
-        asked = ask.call.read(_Asked)
+        asked = _read(sent)
+    if asked.grant_type != GRANT:
+        return device.error("unsupported_grant_type")
     try:
         return _exchanged(ask, asked)
     except _Not as error:
@@ -70,8 +70,15 @@ def give(ask: Ask) -> Answer:
         return device.error(error.code, error.told)
 
 
+def _read(sent: Mapping[str, str]) -> _Asked:
+    try:
+        return msgspec.convert(sent, _Asked)
+    except msgspec.ValidationError:
+        raise Refused("BadRequest") from None
+
+
 def _exchanged(ask: Ask, asked: _Asked) -> Answer:
-    if asked.grant_type != GRANT or asked.subject_token_type not in KINDS:
+    if asked.subject_token_type not in KINDS:
         text = "a job shows a token of the kind id_token"
         raise _Not("invalid_request", text, text)
     fitting, claims = _fitting(ask, asked.subject_token)

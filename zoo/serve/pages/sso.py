@@ -10,8 +10,8 @@ import re
 import secrets
 import time
 from functools import partial
-from itertools import islice
 from hmac import compare_digest
+from itertools import islice
 
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace

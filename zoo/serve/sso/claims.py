@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -77,7 +78,9 @@ def verified(text: str, issuer: Issuer, audience: str) -> Claims:
     if len(keys) != 1:
         raise Untrusted("signed by a key that its issuer does not have")
     try:
-        plain = {name: text for name, text in keys[0].items() if isinstance(text, str)}
+        plain: dict[str, str | list[str]] = {
+            name: text for name, text in keys[0].items() if isinstance(text, str)
+        }
         key = JWKRegistry.import_key(plain)
         claims: Claims = jwt.decode(text, key, algorithms=[header.alg]).claims
     except (JoseError, ValueError, TypeError, RecursionError) as error:
@@ -111,7 +114,7 @@ def _check(claims: Claims, issuer: str, audience: str) -> None:
 
 def _time(claims: Claims, name: str, default: int | None = None) -> float:
     found = claims.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise Untrusted(f"it does not say when ({name})")
     return found
 

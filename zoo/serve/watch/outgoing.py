@@ -120,9 +120,9 @@ class _Line(RawIOBase):
         self._line.sendall(data)
 
     def makefile(self, mode: str) -> BufferedReader:
-        """What comes, as a file."""
+        """What comes, as a file that may be read once this is closed."""
         assert mode == "rb", mode
-        return BufferedReader(self)
+        return BufferedReader(_Line(self._line, self._ends))
 
     def readable(self) -> bool:
         """As a file tells."""
