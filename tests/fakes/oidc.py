@@ -30,8 +30,11 @@ from joserfc.jwk import ECKey, RSAKey
 __all__ = ["CLIENT", "SECRET", "OidcProvider", "by_public_key", "signed"]
 
 CLIENT, SECRET = "zoo-client", "a secret / of +zoo's"
-KEYS = {name: RSAKey.generate_key(2048, {"kid": name}, auto_kid=False) for name in ("one", "other")}
-EC = ECKey.generate_key("P-256", {"kid": "curve"}, auto_kid=False)
+KEYS: dict[str, RSAKey | ECKey] = {
+    "one": RSAKey.generate_key(2048, {"kid": "one"}),
+    "other": RSAKey.generate_key(2048, {"kid": "other"}),
+    "curve": ECKey.generate_key("P-256", {"kid": "curve"}),
+}
 Claims = dict[str, Any]
 
 
@@ -40,7 +43,7 @@ def signed(claims: Claims, *, kid: str = "one", alg: str = "RS256", key: Any = N
     header = {"alg": alg} | ({"kid": kid} if kid else {})
     if alg == "none":
         return f"{encoded(header)}.{encoded(claims)}."
-    return jwt.encode(header, claims, key or {**KEYS, "curve": EC}[kid or "one"], algorithms=[alg])
+    return jwt.encode(header, claims, key or KEYS[kid or "one"], algorithms=[alg])
 
 
 def by_public_key(claims: Claims) -> str:
@@ -140,7 +143,7 @@ class OidcProvider:
             request.send_header("Location", f"{to}?{urlencode(back)}")
             request.end_headers()
             return
-        keys = [{**KEYS, "curve": EC}[name].as_dict(private=False) for name in self.shown]
+        keys = [KEYS[name].as_dict(private=False) for name in self.shown]
         documents: dict[str, Claims] = {
             "/.well-known/openid-configuration": {
                 "issuer": self.url, "jwks_uri": f"{self.url}/keys",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.oidc import OidcProvider, by_public_key, signed
@@ -180,12 +184,11 @@ def test_old_tokens_of_jobs_are_forgotten(
     zoo.accounts.publishers.add("lab/flowers", issuer.url, CLAIMS, account="ci")
     given(zoo, job(zoo, issuer))
     (old,) = zoo.accounts.tokens("ci")
-    real = module.datetime
 
-    class Later(real):  # type: ignore[misc, valid-type]
+    class Later(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return real.fromtimestamp(time.time() + 2 * 86400, tz)
+            return datetime.fromtimestamp(time.time() + 2 * 86400, tz)
 
     monkeypatch.setattr(module, "datetime", Later)
     given(zoo, job(zoo, issuer))
@@ -211,11 +214,8 @@ def test_behind_a_proxy_a_token_is_for_its_url_alone(tmp_path: Path, issuer: Oid
 
 
 def test_what_is_asked_wrongly(zoo: Served, issuer: OidcProvider) -> None:
-    for more, error in (
-        ({"subject_token_type": "x"}, "invalid_request"),
-        ({"grant_type": "password"}, "unsupported_grant_type"),
-    ):
-        assert exchange(zoo, "x", **more).json["error"] == error
+    assert exchange(zoo, "x", subject_token_type="x").json["error"] == "invalid_request"
+    assert exchange(zoo, "x", grant_type="password").json["error"] == "unsupported_grant_type"
     assert exchange(zoo, "x" * 20_000).code == "BadRequest"
     assert exchange(zoo, "x" * 20_000, form=True).code == "BadRequest"
     got = zoo.ask("/oauth/token", "POST", body=b"[1]", Content_Type="application/json")
@@ -242,3 +242,41 @@ def test_what_cannot_be_a_publisher(zoo: Served) -> None:
     assert module.text_of(True) == "true"
     assert module.text_of(7) == "7"
     assert module.text_of(["x"]) is None
+
+
+def test_a_job_of_github_logs_in(
+    zoo: Served, issuer: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `zoo login`, and by the hub's own client, as they are; GitHub's service is a fake."""
+    add = zoo.accounts.publishers.add
+    add("lab/*", issuer.url, {"repository_id": "42"}, account="ci")
+    asked = []
+
+    def job_service(request: Any, path: str, document: Any) -> None:
+        asked.append((request.path, request.headers["Authorization"]))
+        audience = parse_qs(urlsplit(request.path).query)["audience"][0]
+        body = json.dumps({"value": signed(issuer.told(audience, jti=str(len(asked))))}).encode()
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(body)
+
+    with OidcProvider() as actions:
+        monkeypatch.setattr(actions, "_send", job_service)
+        environment = {
+            **os.environ, "ACTIONS_ID_TOKEN_REQUEST_URL": f"{actions.url}/job?api-version=2.0",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job", "GITHUB_ACTIONS": "true",
+            "XDG_CONFIG_HOME": str(tmp_path / "own"), "HF_ENDPOINT": zoo.url,
+            "HF_HOME": str(tmp_path / "hf"), "HF_OIDC_RESOURCE": "lab/new", "NO_PROXY": "127.0.0.1",
+        }  # fmt: skip
+        environment.pop("HF_TOKEN", None)
+        words = [sys.executable, "-m", "zoo_cli", "login", zoo.url, "--oidc", "--for", "lab/new"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        assert "knows you as ci, with a token to append" in done.stderr
+        assert asked[0][1] == "Bearer job"
+        pytest.importorskip("huggingface_hub._oidc", reason="it knows no jobs")
+        code = "from huggingface_hub import HfApi; print(HfApi().create_repo('lab/new'))"
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == f"{zoo.url}/lab/new"
+    assert [each.only for each in zoo.accounts.tokens("ci")] == [("lab/new",)] * 2

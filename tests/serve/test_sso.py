@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from fakes.browser import barriers, browsing, watched
 from fakes.oidc import CLIENT, KEYS, SECRET, OidcProvider, by_public_key, signed
 from fakes.paged import HTML
-from fakes.served import Got, Served, serving
+from fakes.served import Got, Served, ask, serving
 from fakes.signed import sign_in
 
 from zoo.errors import Conflict, InvalidOption, UnknownName
@@ -55,7 +56,7 @@ class Browser:
 
     def get(self, path: str, **headers: str) -> Got:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        got = self.served.ask(path, Cookie=cookie, **(headers or {"Accept": HTML}))
+        got = ask(self.served.url, path, Cookie=cookie, **(headers or {"Accept": HTML}))
         if text := got.headers.get("set-cookie"):
             name, _, value = text.partition(";")[0].partition("=")
             self.cookies[name] = value
@@ -551,3 +552,59 @@ def test_a_modulus_has_a_safe_size() -> None:
     assert claims_module._signs(fine, "RSA")
     for wrong in ({"n": "x" * 171}, {"n": "x" * 9000}, {"n": 7}, {"use": "enc"}, {"kty": "oct"}):
         assert not claims_module._signs({**fine, **wrong}, "RSA")
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_provider_that_others_have_written(zoo: Served) -> None:
+    """One of Authlib's, which knows nothing of this server."""
+    mock = pytest.importorskip("oidc_provider_mock", reason="pip install oidc-provider-mock")
+    user = mock.User(sub="ann@lab.org", claims={"email": "ann@lab.org", "email_verified": True})
+    with mock.run_server_in_thread(user_claims=[user]) as server:
+        url = f"http://localhost:{server.server_port}"
+        made = Provider(name="lab", issuer=url, client_id=CLIENT, creates=True,
+                        domains=("lab.org",))  # fmt: skip
+        zoo.accounts.providers.add(made)
+        browser = Browser(zoo)
+        address = browser.begin()
+        form = urlencode({"sub": "ann@lab.org"}).encode()
+        host, path = urlsplit(address).netloc, address.partition(urlsplit(address).netloc)[2]
+        got = ask(f"http://{host}", path, "POST", body=form,
+                  Content_Type="application/x-www-form-urlencoded")  # fmt: skip
+        assert got.status == 302, got
+        back = urlsplit(got.headers["location"])
+        got = browser.get(f"{back.path}?{back.query}", **NAVIGATES)
+        assert got.status == 303, zoo.accounts.audit.rows(limit=99)[-1]
+    assert browser.who == "ann"
+
+
+@pytest.mark.long
+def test_signing_in_by_a_provider_in_a_browser(zoo: Served, provider: OidcProvider) -> None:
+    """From a page that asks who is there, by keyboard, to the provider and back to that page; out
+    again; and the account is linked to another login.
+    """
+    add(zoo, provider, creates=True)
+    with browsing() as browser:
+        page = browser.new_page()
+        wrong = watched(page, zoo.url)
+        page.goto(f"{zoo.url}/sign-in?next=/runs")
+        assert barriers(page) == []
+        page.get_by_role("link", name="Sign in with lab").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{zoo.url}/runs")
+        assert page.get_by_text("ann-b", exact=True).count() == 1
+        assert [
+            each for each in wrong if not each.startswith(f"asks {provider.url}/authorize")
+        ] == []
+        page.goto(f"{zoo.url}/-/settings")
+        provider.user = {"sub": "8"}
+        page.get_by_role("link", name="Sign in with lab from now on").click()
+        page.wait_for_url(f"{zoo.url}/-/settings?done=link")
+        assert page.get_by_text("is ann-b here").count() == 2
+        assert barriers(page) == []
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("link", name="Sign in").wait_for()
+        page.goto(f"{zoo.url}/sign-in")
+        page.get_by_role("link", name="Sign in with lab").click()
+        page.wait_for_url(f"{zoo.url}/")
+        assert page.get_by_text("ann-b", exact=True).count() == 1
