@@ -81,7 +81,8 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
           "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000",
-          "owner": "team", "generation": "1", "at": "0"}  # fmt: skip
+          "owner": "team", "generation": "1", "at": "0",
+          "provider": "lab"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
