@@ -14,10 +14,13 @@ from fakes.oidc import CLIENT, KEYS, SECRET, OidcProvider, by_public_key, signed
 from fakes.paged import HTML
 from fakes.served import Got, Served, ask, serving
 from fakes.signed import sign_in
+from sqlalchemy import update
 
 from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.registry.engine import writing
 from zoo.serve.sso import claims as claims_module
 from zoo.serve.sso import issuer as issuer_module
+from zoo.serve.who import schema
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
@@ -56,7 +59,8 @@ class Browser:
 
     def get(self, path: str, **headers: str) -> Got:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        got = ask(self.served.url, path, Cookie=cookie, **(headers or {"Accept": HTML}))
+        sent = {"Cookie": cookie, **(headers or {"Accept": HTML})}
+        got = ask(self.served.url, path, "GET", token=None, body=b"", **sent)
         if text := got.headers.get("set-cookie"):
             name, _, value = text.partition(";")[0].partition("=")
             self.cookies[name] = value
@@ -545,6 +549,36 @@ def test_what_cannot_be_a_provider(zoo: Served, provider: OidcProvider) -> None:
     for subject, account in (("", "ann"), ("7", "team"), ("7", "nobody")):
         with pytest.raises((InvalidOption, UnknownName)):
             zoo.accounts.providers.link("https://id.lab.org", subject, account)
+
+
+def test_odd_things_are_said_of_somebody(zoo: Served, provider: OidcProvider) -> None:
+    """They are kept in the audit log, in one line; owners of a namespace see no row of people."""
+    add(zoo, provider, creates=True)
+    for number, name in enumerate(("a\ud800b", "a\nb", "x" * 5000, ["y"], {"a": 1}, None, 7)):
+        provider.user = {"sub": f"s{number}", "preferred_username": name, "email": name}
+        assert Browser(zoo).signs_in(provider).status == 303, name
+    rows = [row for row in told(zoo) if row[0] == "signed in"]
+    assert len(rows) == 7
+    assert all(detail.isprintable() for _, _, detail in rows)
+    zoo.accounts.add("lab", team=True)
+    zoo.accounts.add("boss")
+    for path in ("lab", rows[0][1]):
+        zoo.accounts.grant(path, "boss", "owner")
+        boss = sign_in(zoo.url, zoo.token("boss", "write"))
+        seen = boss.get(f"/-/audit.json?name={path}", "application/json").json["rows"]
+        assert {row["action"] for row in seen} <= {"role given"}, seen
+
+
+def test_tokens_of_sessions_that_are_over_are_forgotten(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    add(zoo, provider, creates=True)
+    Browser(zoo).signs_in(provider)
+    with writing(zoo.accounts._engine) as connection:
+        connection.execute(update(schema.token).values(expires="2020-01-01T00:00:00Z"))
+    (old,) = zoo.accounts.tokens("ann-b")
+    Browser(zoo).signs_in(provider)
+    assert old.id not in [each.id for each in zoo.accounts.tokens("ann-b")]
 
 
 def test_a_modulus_has_a_safe_size() -> None:

@@ -28,7 +28,7 @@ from zoo.serve.sso.code import Way, address, claims_of
 from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.newcomer import add_account
-from zoo.serve.who.providers import Provider, link_new, note_entry
+from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
 from zoo.serve.who.seals import Seal
 from zoo.serve.who.sessions import LASTS_DAYS
 from zoo.store.capabilities import folders
@@ -161,7 +161,7 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     asked_by(account, "")
     told = f"by {provider.name}: {subject}{_more(claims)}"
     also = partial(note_entry, account=account, told=told, entry=seal.upload, seconds=LASTS)
-    name, lasts = f"signed in by {provider.name}", LASTS_DAYS * DAY
+    name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
     try:
         token, _ = accounts.new_token(account, name, "write", lasts=lasts, also=also)
     except (Conflict, UnknownName) as error:

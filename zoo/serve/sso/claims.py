@@ -20,7 +20,6 @@ Claims = Mapping[str, object]
 KIND: Mapping[str, str] = {
     **{f"{name}{bits}": "RSA" for name in ("RS", "PS") for bits in (256, 384, 512)},
     **{f"ES{bits}": "EC" for bits in (256, 384, 512)},
-    "EdDSA": "OKP",
 }
 """Kinds of keys, by the signatures that they make. None is a secret that both sides have: whoever
 knows a public key could sign by it.

@@ -20,11 +20,13 @@ from zoo.serve.who.audit import record
 from zoo.serve.who.issuers import check_hosts, check_issuer
 from zoo.serve.who.spent import spend_once
 
-__all__ = ["Identity", "Provider", "Providers", "link_new", "note_entry"]
+__all__ = ["SIGNED_IN", "Identity", "Provider", "Providers", "link_new", "note_entry"]
 
 TABLE, IDENTITY = schema.provider, schema.identity
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+SIGNED_IN = "signed in by "
+"""What the tokens are called that nobody has, with the provider's name."""
 LONGEST = 255
 """Letters of a subject, as OpenID Connect has it, and of a client's id."""
 
@@ -207,13 +209,16 @@ def note_entry(
     connection: Connection, *, account: str, told: str, entry: str, seconds: float
 ) -> None:
     """Note that an account is signed in by an ``entry`` that is good once, for so many seconds at
-    most, in the transaction that makes its token.
+    most, in the transaction that makes its token; those that have expired are forgotten.
 
     Raises:
         Conflict: The entry was used.
     """
     spend_once(connection, entry, seconds)
     record(connection, "signed in", account, told)
+    token, now = schema.token.c, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    old = (token.account == account) & token.name.startswith(SIGNED_IN) & (token.expires <= now)
+    connection.execute(delete(schema.token).where(old))
 
 
 def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
