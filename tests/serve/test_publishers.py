@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,29 @@ def test_a_token_is_exchanged_once(zoo: Served, issuer: OidcProvider) -> None:
         assert exchange(zoo, again).json["error"] == "invalid_grant"
     assert len(zoo.accounts.tokens("ci")) == 1
     assert exchange(zoo, job(zoo, issuer), form=True).status == 200, "a form does, too"
+
+
+def test_of_many_that_show_one_token_one_gets_one(zoo: Served, issuer: OidcProvider) -> None:
+    zoo.accounts.publishers.add("lab/flowers", issuer.url, CLAIMS, account="ci")
+    shown = job(zoo, issuer)
+    assert exchange(zoo, job(zoo, issuer)).status == 200, "its keys are known"
+    with ThreadPoolExecutor(8) as pool:
+        found = [got.status for got in pool.map(lambda _: exchange(zoo, shown), range(16))]
+    assert sorted(found) == [200, *[400] * 15]
+
+
+def test_a_job_that_acts_as_an_admin_is_no_admin(zoo: Served, issuer: OidcProvider) -> None:
+    zoo.accounts.add("root", admin=True)
+    zoo.accounts.set_level("secret", level="private")
+    admin = zoo.token("root", "write")
+    made = json.dumps({"organization": "secret", "name": "net"}).encode()
+    assert zoo.ask("/api/repos/create", "POST", token=admin, body=made).status == 200
+    zoo.accounts.publishers.add("lab/flowers", issuer.url, CLAIMS, account="root")
+    token = given(zoo, job(zoo, issuer))
+    assert zoo.ask("/api/models/secret/net", token=admin).status == 200
+    assert zoo.ask("/api/models/secret/net", token=token).code == "RepoNotFound"
+    for path in ("/zoo/v1/audit", "/metrics", "/-/people.json"):
+        assert zoo.ask(path, token=token).code == "Forbidden", path
 
 
 def test_for_which_repository(zoo: Served, issuer: OidcProvider) -> None:

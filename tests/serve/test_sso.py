@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -284,6 +285,17 @@ def test_an_answer_is_good_once(zoo: Served, provider: OidcProvider) -> None:
     assert again.status == 403, "another code of the same try"
     assert b"done already" in again.body
     assert len(zoo.accounts.tokens("ann-b")) == 1
+
+
+def test_who_signs_in_twice_at_once_has_one_account(zoo: Served, provider: OidcProvider) -> None:
+    add(zoo, provider, creates=True)
+    assert Browser(zoo).begin(), "its document is known"
+    with ThreadPoolExecutor(4) as pool:
+        found = [got.status for got in pool.map(lambda b: b.signs_in(provider),
+                                                [Browser(zoo) for _ in range(4)])]  # fmt: skip
+    assert set(found) <= {303, 503}
+    assert 303 in found
+    assert accounts(zoo) == ["ann-b"]
 
 
 def test_a_try_ends_after_ten_minutes_and_is_of_one_provider(
