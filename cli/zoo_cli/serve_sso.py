@@ -95,14 +95,9 @@ def sso_add(
     if secret_file:
         read_secret_file(secret_file)
     made = Provider(
-        name=name,
-        issuer=issuer,
-        client_id=client_id,
-        secret_file=file,
-        hosts=hosts,
-        domains=tuple(domain.lower() for domain in domains),
-        creates=create,
-    )
+        name=name, issuer=issuer, client_id=client_id, secret_file=file, hosts=hosts,
+        domains=tuple(domain.lower() for domain in domains), creates=create,
+    )  # fmt: skip
     open_accounts().providers.add(made)
     if as_json:
         print_json(made.to_json())

@@ -87,12 +87,9 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
 
     def spend(connection: Connection) -> None:
         check_there(connection, publisher)
+        left = float(str(claims["exp"])) - time.time() + LEEWAY
         # The signature is left out: there may be several good ones.
-        shown, left = (
-            asked.subject_token.rpartition(".")[0],
-            float(str(claims["exp"])) - time.time(),
-        )
-        spend_once(connection, shown, left + LEEWAY)
+        spend_once(connection, asked.subject_token.rpartition(".")[0], left)
         record(connection, "token exchanged", path, f"{publisher.id}: {_told(publisher, claims)}")
 
     name = f"{publisher.id} {clean(str(claims['sub']))}"[:LETTERS]
