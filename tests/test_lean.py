@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -66,6 +67,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for name in KNOWN:
             made.tree(name)  # once with torch
+        untraced = Backbone(plugin="timm", architecture="test_vit")
+        add_checkpoint(made.workspace, "team/untraced", backbone=untraced)
         return made.root
 
 
@@ -282,6 +285,32 @@ def test_what_is_wrong_is_found_without_torch(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("error: ") == len(REFUSED)
     assert _seconds() - before < HELP_SECONDS * len(REFUSED)
+
+
+@pytest.mark.parametrize("line", [
+    "finetune team/flowers --data {} --save team/x",
+    "finetune team/untraced --data {} --save team/x",
+    "finetune team/flowers --data {} --dry-run --quiet",
+    "advise {} --base team/flowers --json",
+    "rank {} --budget 1m",
+])  # fmt: skip
+def test_long_work_says_what_it_begins_with_before_torch_is_there(
+    small: Path, tmp_path: Path, line: str
+) -> None:
+    data = tmp_path / "data"
+    for name in ("ant", "bee"):
+        (data / name).mkdir(parents=True)
+        for number in range(4):
+            (data / name / f"{number}.png").touch()
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo_cli", *line.format(data).split()],
+        cwd=small, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    told = re.search(rf"^loading PyTorch, to read .*{data}$", done.stderr, re.MULTILINE)
+    assert bool(told) is not line.endswith("--quiet")
 
 
 def test_help_is_quick() -> None:

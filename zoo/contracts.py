@@ -62,10 +62,10 @@ Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
 """What a store holds under a digest: an object as it is or encoded (see ``docs/store.md``), or a
 manifest, as it is or encoded."""
 
-Folder = Literal[Kind, "pruned", "refs", "tmp"]
+Folder = Literal[Kind, "pruned", "refs", "signatures", "tmp"]
 """What can be listed of a store: what is kept under digests, the marks of manifests that were
-deleted on purpose, the entries of names, and scratch: unfinished writes, and the signs of uploads
-and prunes."""
+deleted on purpose, the entries of names, signatures of checkpoints, and scratch: unfinished writes,
+and the signs of uploads and prunes."""
 
 
 class Backbone(Protocol):
@@ -489,6 +489,9 @@ class Reports(Protocol):
         Conflict: More is there of the run than was known, or less: `tell` says how much.
         Unsupported: It is more than the place takes, or nothing that it knows.
     """
+
+    def check(self, path: str) -> None:
+        """See, before a run begins, that one may be told that is saved under ``namespace/name``."""
 
     def tell(self, run: Mapping[str, object]) -> Heard:
         """How a run is that began, goes on or has ended; what is there of it. It has the fields of

@@ -27,6 +27,7 @@ kind. Python prints the advice below a traceback, as it does with notes, and the
     |-- Corrupt                  bytes that are not what their digest says
     |   `-- NotAFile             a link, pipe or device where a file or folder should be
     |-- Untrusted                code that a checkpoint names, and that the user has not allowed
+    |-- Unsigned                 a checkpoint that nobody whom the user trusts has signed
     |-- Unsupported              a format, plugin or network that this version cannot handle
     |-- Unavailable              a source or remote that does not answer or does not exist
     |-- MissingPackage           an optional dependency that is not installed
@@ -75,6 +76,7 @@ __all__ = [
     "Protected",
     "Unavailable",
     "UnknownName",
+    "Unsigned",
     "Unsupported",
     "Untrusted",
     "WouldReplace",
@@ -457,6 +459,22 @@ class NotAFile(Corrupt):
             "zoo follows no links inside a zoo or remote, and opens nothing but files there; look "
             f"what it is:\nls -l {quote(self.what)}\nto keep a zoo on another disk, move all of it "
             "there and link its own folder"
+        )
+
+
+class Unsigned(ZooError):
+    """The user's rules want a signature of a checkpoint that is to be called ``ref``, and it has
+    none of somebody whom the user trusts; ``why`` says what it has.
+    """
+
+    def __init__(self, ref: str, why: str) -> None:
+        self.ref, self.why = ref, why
+        super().__init__(f"{ref} is not kept: {why}")
+
+    def _usual(self) -> str:
+        return (
+            "have it signed by somebody whom you trust (zoo sign), or trust who signed it: "
+            "zoo signers add NAME FILE\nwhat is wanted of whom: zoo signers"
         )
 
 

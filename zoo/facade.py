@@ -33,6 +33,7 @@ from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_job, login_by_page, logout
 from zoo.store.rights import for_all_of
+from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import Asked
+    from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
     from zoo.exchange.adapt import Adapted
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.edit import Edited
     from zoo.exchange.exporting import Exported
+    from zoo.exchange.exporting_signed import SignedFolder
     from zoo.exchange.importing import Imported, PlannedImport
     from zoo.exchange.indexing import Indexed
     from zoo.exchange.planned import ImportPlan
@@ -635,7 +638,11 @@ class Zoo:
         if not force:
             names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
-        return self.workspace.told_entry(self.workspace.move(ref, digest, why, note=note))
+        entry = self.workspace.move(ref, digest, why, note=note)
+        with suppress(InvalidReference):  # of a digest it is not known which name is meant
+            path = Reference.parse(name).path
+            copy_signatures(self.workspace.store, digest, path, ref.path)
+        return self.workspace.told_entry(entry)
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if
@@ -854,6 +861,87 @@ class Zoo:
         """
         self.workspace.trust.forbid(name)
 
+    # Signatures: who vouches for a checkpoint, and whose word counts.
+
+    def sign(
+        self,
+        name: str,
+        key: Path | str,
+        *,
+        certificate: Path | str | None = None,
+        chain: Iterable[Path | str] = (),
+        password: str = "",
+    ) -> Signature:
+        """Sign what a name points at; the signature goes with it wherever it is pushed or pulled.
+
+        Args:
+            name: The checkpoint.
+            key: A file with the private key, on the curve P-256, P-384 or P-521, in PEM.
+            certificate: A file with the certificate of the key.
+            chain: Files with those that lead from it to an authority.
+            password: That of the key, if it has one.
+
+        Raises:
+            InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
+            MissingPackage: What signs is not installed.
+        """
+        from zoo.transfer.sign import sign
+
+        files = [Path(each) for each in chain]
+        proof = Path(certificate) if certificate else None
+        return sign(self.workspace, name, Path(key), proof, files, password)
+
+    def signatures(
+        self, name: str, *, remote: str | None = None, keys: Iterable[Path | str] = ()
+    ) -> Table[Signature]:
+        """The signatures of what a name points at, here or at a remote, each checked against whom
+        the user trusts, and whose public ``keys`` (or certificates) are given.
+
+        Raises:
+            UnknownName: No such name there.
+            Invalid: A file has no public key.
+            MissingPackage: What checks signatures is not installed.
+        """
+        from zoo.transfer.sign import signatures
+
+        return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
+
+    def signers(self) -> Signers:
+        """Whose signatures count, and which names have to be signed, for the user of this machine
+        in all zoos.
+        """
+        return self.workspace.signers.all()
+
+    def add_signer(self, name: str, file: Path | str) -> Signer:
+        """Have signatures count that were made with the key of a public key in a ``file``, or with
+        one that the certificates in it lead to; ``name`` is what you call its owner.
+
+        Raises:
+            Invalid: It is neither, in PEM.
+            Conflict: That name is somebody else's.
+        """
+        from zoo.transfer.sign import trust
+
+        return trust(self.workspace, name, Path(file))
+
+    def remove_signer(self, name: str) -> None:
+        """Have the signatures of somebody count no more.
+
+        Raises:
+            UnknownName: There is nobody of that name.
+        """
+        self.workspace.signers.remove(name)
+
+    def require_signatures(self, policy: Policy, names: str = "*") -> None:
+        """Say what a pull does with what nobody trusted has signed, if it is to get one of the
+        names that a pattern matches: ``off`` takes it, ``warn`` says so, ``enforce`` refuses it.
+        What is said of the longest pattern counts.
+
+        Raises:
+            InvalidOption: There is no such policy.
+        """
+        self.workspace.signers.require(policy, names)
+
     # Use: what reads or writes weights.
 
     def import_file(
@@ -1052,6 +1140,25 @@ class Zoo:
         from zoo.exchange.exporting import export
 
         return export(self.workspace, digest, Path(folder), all_files=all_files, adapter=adapter)
+
+    def export_signed(
+        self, name: str, folder: Path | str, *, all_files: bool = False
+    ) -> SignedFolder:
+        """Write the files of a checkpoint as they were signed, with its manifest and the
+        signatures, for OpenSSF's model_signing to check.
+
+        With ``all_files``, also if there are such that could be run where they lie.
+
+        Raises:
+            InvalidOption: The folder has the name of a file of weights.
+            Conflict: It has files already.
+            Unsupported: Nobody has signed it, or it has files that could be run.
+        """
+        check_folder(Path(folder))
+        _, digest = self.workspace.names.target(name)
+        from zoo.exchange.exporting_signed import export_signed
+
+        return export_signed(self.workspace, digest, Path(folder), all_files=all_files)
 
     def convert(
         self,
@@ -1636,7 +1743,8 @@ class Zoo:
         folder, allowed = Path(out) if out else None, seconds_of(budget)
         check_where(device, on)
         check_report(folder, force=force, name=ADVICE)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.advice.advise import advise
 
         return advise(
@@ -1730,6 +1838,7 @@ class Zoo:
             device=device,
             on=on,
         )
+        self._begin(recipe.data)
         from zoo.ranking.rank import rank
 
         return rank(self.workspace, recipe, asked, self.progress)
@@ -1806,13 +1915,14 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         self.check_finetune(recipe, base, save, device=device, log=log)
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
             more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import finetune
 
         with self._runs_shared():
@@ -1841,7 +1951,7 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new
 
-        check_new(self.workspace, base, recipe, Reference.parse(save), log, device)
+        check_new(self.workspace, base, recipe, Reference.parse(save), log, device, self.progress)
 
     def run_seeds(
         self,
@@ -1864,10 +1974,11 @@ class Zoo:
         that did best on its validation images. The rest is as for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
@@ -1903,10 +2014,11 @@ class Zoo:
         for `finetune`.
         """
         self.check_finetune(recipe, base, save, device=device, log=log)
+        self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
         how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report)}
+        how |= {"note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
@@ -1940,11 +2052,12 @@ class Zoo:
 
         ref = Reference.parse(save) if save else None
         if ref:
-            check_new(self.workspace, base, recipe, ref, log, device)
+            check_new(self.workspace, base, recipe, ref, log, device, self.progress)
         else:
             check_device(device)
             check_installed(log)
-            check_recipe(self.workspace, base, recipe)
+            check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.finetune.plan import plan_finetune
 
         return plan_finetune(
@@ -1966,7 +2079,8 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_recipe
 
         check_device(device)
-        check_recipe(self.workspace, base, recipe)
+        check_recipe(self.workspace, base, recipe, self.progress)
+        self._begin(base, recipe.data)
         from zoo.finetune.run import find_lr
 
         with caches(self.workspace) as folder:
@@ -1984,7 +2098,7 @@ class Zoo:
         report: str = "",
         launch: int | Path | str | None = None,
     ) -> Finetuned:
-        """Resume a run that was cut off; ``last`` is the newest that is not going on.
+        """Resume a run that was cut off; ``last`` is your newest that is not going on.
 
         It resumes on the ``device`` that it was on, or on another, which gives other bits, and is
         reported to where it was, or to ``report``.
@@ -1997,11 +2111,17 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        run, report = check_resumed(self.workspace, run, log), self._place(report)
+        found = find_run(self.workspace, check_resumed(self.workspace, run, log))
+        report = self._place(report, found.save)
+        if run == "last":
+            began = f", begun by {found.author}" if found.author else ""
+            self.progress.say(f"resuming {found.id} -> {found.save}{began}")
+        run = found.id
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
             return self._launch(words, launch, log)
+        self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
 
         with self._runs_shared():
@@ -2043,16 +2163,19 @@ class Zoo:
         """
         from zoo.finetune.preflight import check_new, recorded
 
-        note, report = checked_note(note), self._place(report)
+        note, report = checked_note(note), self._place(report, save)
         before = recorded(self.workspace, name, str(data) if data else None, str(root))
         base = str(before.base.manifest)
-        check_new(self.workspace, base, before.recipe, Reference.parse(save), log, device)
+        check_new(
+            self.workspace, base, before.recipe, Reference.parse(save), log, device, self.progress
+        )
         if launch is not None:
             given = ("--data", data, "--root", root) if data else ()
             more = ("--device", device, *given, *(["--force"] if force else []))
             more = (*more, *_given(note=note, report=report))
             words = ("rerun", name, "--save", save, *more)
             return self._launch(words, launch, log)
+        self._begin(before.base.ref or name, before.recipe.data)
         from zoo.finetune.run import rerun
 
         with self._runs_shared():
@@ -2077,7 +2200,7 @@ class Zoo:
         return Table(all_runs(self.workspace))
 
     def run(self, name: str) -> Run:
-        """One of them, by its id or the beginning of it; ``last`` is the newest.
+        """One of them, by its id or the beginning of it; ``last`` is the newest that you began.
 
         Raises:
             UnknownName: None begins so, or several do.
@@ -2116,12 +2239,19 @@ class Zoo:
         shown = self.progress is not silent
         return launched(self.root, words, how, log=log, recipe=recipe, shown=shown)
 
+    def _begin(self, *read: str) -> None:
+        from zoo.finetune.preflight import say_loading
+
+        say_loading(self.progress, *read)
+
     @staticmethod
-    def _place(report: str) -> str:
-        """The server that a run is reported to, seen before anything is trained; empty: none."""
+    def _place(report: str, save: str) -> str:
+        """The server that a run, which is saved as ``save``, is reported to, seen before anything
+        is trained; empty: none.
+        """
         from zoo.lookup.reporting import check_place
 
-        return check_place(report) if report else ""
+        return check_place(report, save) if report else ""
 
     def _runs_shared(self) -> AbstractContextManager[None]:
         """Whoever may use the zoo can resume the run, and use what it has cached."""

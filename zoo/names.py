@@ -205,9 +205,11 @@ class Names:
             return
         here = there.backbone
         if (here.plugin, here.architecture) != (backbone.plugin, backbone.architecture):
+            was, new = here.architecture, f"one of {backbone.architecture}"
+            if here.architecture == backbone.architecture:  # two libraries call it so
+                was, new = f"{was} of {here.plugin}", f"that of {backbone.plugin}"
             raise Conflict(
-                f"{ref} is of the architecture {here.architecture} here, and would become one of "
-                f"{backbone.architecture}",
+                f"{ref} is of the architecture {was} here, and would become {new}",
                 hint=f"nothing was changed; take another name, or move this one: --force (zoo log "
                 f"{ref} keeps what it was)",
             )

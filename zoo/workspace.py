@@ -34,6 +34,7 @@ from zoo.reflog import (
     append_restoration,
 )
 from zoo.remotes import Remotes
+from zoo.signing.signers import Signers
 from zoo.store import Store
 from zoo.store.capabilities import read_small, sync
 from zoo.store.disk import Disk
@@ -53,6 +54,7 @@ REGISTRY = "registry.db"
 ID = "registry.id"
 """The zoo's own id, made when its index is kept on a server first."""
 REMOTES = "remotes.json"
+SIGNERS = "signers.json"
 USER = os.getuid() if hasattr(os, "getuid") else None
 """Whose list of what is trusted counts."""
 
@@ -77,12 +79,14 @@ class Workspace:
         root: The folder.
         store: Its files.
         trust: What may be imported because a checkpoint names it.
+        signers: Whose signatures count, and what has to be signed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = shared_store(root) or Store.open(root)
         self.trust = trust_in(root)
+        self.signers = Signers(JsonFile(Disk(config.settings()), SIGNERS, USER))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         """Pickled as its folder: another process opens it itself."""

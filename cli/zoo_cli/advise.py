@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.domain.duration import time_of
+from zoo.domain.duration import budget_for, time_of
 from zoo.domain.recipe import DEFAULTS, Recipe, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, command, flag, open_zoo
@@ -253,12 +253,8 @@ def _print_plan(plan: Plan, *, leaks: Sequence[Leak]) -> None:
     """What was tried, what is advised, and the command."""
     _print_tried(plan)
     click.echo()
-    for each in plan.tried:
-        if each.dropped:
-            paragraph(f"{each.name}: dropped {each.dropped}")
-    for name, seconds in plan.left_out.items():
-        needs = f"it needs about {time_of(seconds)}, more than was left of the budget"
-        paragraph(f"{name}: not tried, {needs}")
+    for line in _left_behind(plan):
+        paragraph(line)
     if ended := ENDED[plan.stopped]:
         paragraph(f"{ended} What is said is of what is known by then")
     paragraph(f"These are {plan.scenario.text}")
@@ -279,6 +275,19 @@ def _print_plan(plan: Plan, *, leaks: Sequence[Leak]) -> None:
         )
     paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
+
+
+def _left_behind(plan: Plan) -> Iterator[str]:
+    """What was tried no further, or not at all."""
+    for each in plan.tried:
+        if each.dropped:
+            yield f"{each.name}: dropped {each.dropped}"
+    for name, seconds in plan.left_out.items():
+        needs = f"it needs about {time_of(seconds)}, more than was left of the budget"
+        yield f"{name}: not tried, {needs}"
+    if plan.left_out and not any(each.of for each in plan.tried):
+        enough = budget_for(min(plan.left_out.values()))
+        yield f"No training was tried: --budget {enough} is enough for the quickest"
 
 
 def _print_tried(plan: Plan) -> None:

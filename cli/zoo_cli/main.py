@@ -30,6 +30,7 @@ from zoo_cli import (
     serve,
     share,
     show,
+    sign,
     start,
     train,
     ui,
@@ -46,9 +47,9 @@ __all__ = ["cli", "main"]
 SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify ui",
-    "Share": "pull push fetch remote login logout tag mv import edit export serve",
+    "Share": "pull push fetch remote login logout tag mv sign signatures import edit export serve",
     "Fine-tune and use": "rank advise finetune rerun runs evaluate bench predict features adapt",
-    "Maintain": "verify prune repack reindex delete protect deprecate trust plugins",
+    "Maintain": "verify prune repack reindex delete protect deprecate trust signers plugins",
 }
 """All commands, as they are listed."""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
@@ -160,6 +161,7 @@ MODULES = (
     serve,
     share,
     show,
+    sign,
     start,
     train,
     ui,

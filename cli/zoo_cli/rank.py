@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from zoo.domain.duration import time_of
+from zoo.domain.duration import budget_for, time_of
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
 from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
@@ -243,6 +243,16 @@ def _print_others(ranking: Ranking) -> None:
         note(f"and {len(others) - NOT_MEASURED:,} more (--json has all)")
 
 
+def _to_measure(ranking: Ranking, left: int) -> str:
+    """The budget that is enough for ``left`` more networks, by what others took; empty if none was
+    measured.
+    """
+    took = [each.measured.seconds for each in ranking.networks if each.measured]
+    if not took:
+        return ""
+    return f": --budget {budget_for(left * sum(took) / len(took))} is enough for {left} more"
+
+
 def _cut_off(ranking: Ranking) -> Iterator[str]:
     """What was not done as the budget was over, what that means for the order, and how to go on."""
     runs = [
@@ -251,8 +261,8 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
         for one in each.outcomes
         if one.kind == "training"
     ]
-    if any(each.state == "not reached" for each in ranking.networks):
-        yield "NOTE: the budget was over before all were measured"
+    if left := sum(each.state == "not reached" for each in ranking.networks):
+        yield "NOTE: the budget was over before all were measured" + _to_measure(ranking, left)
     elif not runs:
         yield (
             "NOTE: the budget was over before any finalist was trained: the order is that of the "
@@ -275,7 +285,7 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
         number = plural(len(ranking.left_out), "short training")
         yield (
             f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
-            f"about {time_of(seconds)} ({name})"
+            f"about {time_of(seconds)} ({name}): --budget {budget_for(seconds)} is enough for it"
         )
     yield "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there"
 

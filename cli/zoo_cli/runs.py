@@ -87,7 +87,7 @@ def _trials(found: Table[PastTrial], as_json: bool) -> None:
 def show(run: str, as_json: bool) -> None:
     """Show the run RUN: how it went, and where its curves are.
 
-    last is the newest.
+    last is the newest that you (ZOO_AUTHOR, or your login) began; of anybody if you began none.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def report(run: str, to: str | None, as_json: bool) -> None:
     """Report the run RUN to a server.
 
     As zoo finetune --report does while a run goes on, also of one that has ended, or was cut off:
-    what is there already is not sent again. last is the newest.
+    what is there already is not sent again. last is your newest.
 
     \b
     Example:

@@ -186,14 +186,23 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
             note(clean(f"nothing has {word}; did you mean {' or '.join(near)}?"))
     for each in Query.parse(asked).filters:
-        if each.field == "classes" and str(each.value).isdigit():
-            note(f"{each} asks for a class of that name, num_classes={each.value} for so many")
-        for value in _near_values(zoo, each):
-            note(clean(f"nothing has {each}; there is {each.field}:{value}"))
+        _note_filter(zoo, each)
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif of_params:
         note("checkpoints with an unknown number of parameters match no filter on params")
+
+
+def _note_filter(zoo: Zoo, asked: Filter) -> None:
+    """Say why a filter finds nothing, if that is known."""
+    field, value = asked.field, asked.value
+    if field == "classes" and str(value).isdigit():
+        note(f"{asked} asks for a class of that name, num_classes={value} for so many")
+    if OF_DEVICE.fullmatch(field) and not zoo.count(f"{field}>=0", at_most=1):
+        device = field.partition(".")[2]
+        note(f"nothing here has {field}: zoo bench NAME --device {device} measures it")
+    for near in _near_values(zoo, asked):
+        note(clean(f"nothing has {asked}; there is {field}:{near}"))
 
 
 def _near_values(zoo: Zoo, asked: Filter) -> Sequence[str]:

@@ -110,6 +110,8 @@ def pull(
 
 
 def _tell_of_pull(copied: Copied, name: str) -> None:
+    if copied.signed_by:
+        note(f"signed by {copied.signed_by}")
     if copied.deprecated:
         note(f"{name} is deprecated there: {copied.deprecated}")
     if copied.healed:
@@ -332,6 +334,10 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("folder", type=PATH)
 @flag("--adapter", help="Write the LoRA adapter and the head alone, for peft.")
+@flag(
+    "--signed",
+    help="Write the files as they were signed, the manifest and the signatures, for model_signing.",
+)
 @flag("--all-files", help="Write files that could be run where they lie, too (train.py, .bashrc).")
 @click.option(
     "--format",
@@ -354,6 +360,7 @@ def export(
     name: str,
     folder: Path,
     adapter: bool,
+    signed: bool,
     all_files: bool,
     form: Literal["safetensors", "onnx", "pt2"],
     onnx: bool,
@@ -378,6 +385,7 @@ def export(
       zoo export team/flowers flowers-onnx --format onnx --images flowers/test
       zoo import flowers-model --as other/flowers
       zoo export team/flowers-lora flowers-adapter --adapter
+      zoo export team/flowers flowers-signed --signed
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     form = "onnx" if onnx else form
@@ -385,6 +393,11 @@ def export(
         raise InvalidOption(f"--adapter writes what peft loads, and --format {form} one file")
     if all_files and form != "safetensors":
         raise InvalidOption(f"--all-files is for safetensors: --format {form} writes one file")
+    if signed:
+        if adapter or form != "safetensors":
+            raise InvalidOption("--signed writes the checkpoint's files as they are")
+        _export_signed(name, folder, all_files=all_files, as_json=as_json)
+        return
     if form != "safetensors":
         _convert(name, folder, form, images, as_json=as_json)
         return
@@ -397,6 +410,17 @@ def export(
     else:
         for file in done.files:
             click.echo(str(file))
+
+
+def _export_signed(name: str, folder: Path, *, all_files: bool, as_json: bool) -> None:
+    done = open_zoo().export_signed(name, folder, all_files=all_files)
+    if as_json:
+        print_json(done.to_json())
+        return
+    for file in (*done.files, *done.signatures):
+        click.echo(str(file))
+    checks = f"model_signing verify key {quote(str(folder))} --signature {done.signatures[0]}"
+    note(f"{checks} --public_key FILE")
 
 
 def _convert(

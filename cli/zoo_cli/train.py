@@ -93,7 +93,7 @@ FIRST = (
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Resume an interrupted run (last: the newest), on its device or another --device.",
+    help="Resume an interrupted run (last: your newest), on its device or another --device.",
 )
 @flag("--find-lr", help="Do not train: run a learning rate finder, and suggest a rate.")
 @click.option(

@@ -534,3 +534,13 @@ def test_the_picture_of_advice(small: Run, data: Path, tmp_path: Path) -> None:
     small("advise", data, *ADVISE, "--out", tmp_path / "advice").done()
     with Image.open(tmp_path / "advice" / "advice.png") as picture:
         assert picture.width > 2 * picture.height
+
+
+def test_a_budget_that_is_enough_for_no_training_says_which_is(
+    small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_train(monkeypatch)
+    monkeypatch.setattr(race.Candidate, "seconds", lambda *_: 200.0)
+    said = small("advise", data, *ADVISE, "--budget", "3m").done().out
+    assert "upper half: not tried, it needs about 3 min" in said
+    assert "No training was tried: --budget 5m is enough for the quickest" in said

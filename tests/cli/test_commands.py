@@ -129,6 +129,8 @@ def test_a_search_says_when_there_is_more_or_nothing(run: Run) -> None:
     assert len(more.out.splitlines()) == 3
     assert "2 of " in more.err
     assert "nothing matches" in run("search", "no-such-thing-at-all").err
+    measures = "nothing here has ms.cpu: zoo bench NAME --device cpu measures it"
+    assert measures in run("search", "ms.cpu<20").err
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["text", "json"])

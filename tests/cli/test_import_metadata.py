@@ -55,6 +55,7 @@ def test_a_license_that_nobody_knows_is_told_of(toy: Run, license_: str, says: s
     said = toy("import", "none", *AS, "--license", license_)
     assert ("license id" in said.err, says in said.err) == (bool(says), True)
     assert "error: none: no such file" in said.err
+    assert says in toy("edit", "team/none", "--license", license_).refused("unknown").err
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ def test_words_of_other_programs_lead_to_commands() -> None:
 
 
 def test_a_pull_of_what_only_this_zoo_has(fails: Run) -> None:
-    err = fails("pull", TUNED, says=(TUNED, "no fetched remote has it", "zoo push"))
+    err = fails(
+        "pull", TUNED, says=(f"error: {TUNED} is here already", "no fetched remote", "zoo push")
+    )
     assert "did you mean" not in err
 
 

@@ -249,9 +249,19 @@ def test_what_the_budget_cut_off_is_said_in_plain_words() -> None:
         "NOTE: the budget was not enough for all short trainings of the finalists: what is said of "
         "them rests on 40 of the 120 images; team/a: all came to epoch 4 of 9",
         "NOTE: 1 short training not begun, as more time was needed than was left; the quickest "
-        "needs about 3 min (team/b: all)",
+        "needs about 3 min (team/b: all): --budget 5m is enough for it",
         "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there",
     ]
+
+
+def test_what_was_not_measured_takes_as_long_as_what_was() -> None:
+    took = [SimpleNamespace(seconds=seconds) for seconds in (20.0, 60.0)]
+    done = [SimpleNamespace(state="measured", outcomes=[], measured=each) for each in took]
+    left = [SimpleNamespace(state="not reached", outcomes=[], measured=None)] * 3
+    over = "NOTE: the budget was over before all were measured"
+    ranking: Any = SimpleNamespace(networks=[*done, *left], left_out={})
+    assert next(_cut_off(ranking)) == f"{over}: --budget 3m is enough for 3 more"
+    assert next(_cut_off(SimpleNamespace(networks=left, left_out={}))) == over  # type: ignore[arg-type]
 
 
 def test_a_network_that_fails_takes_no_part(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

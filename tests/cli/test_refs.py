@@ -88,9 +88,12 @@ def test_a_name_of_another_network_moves_only_if_forced(toy: Any) -> None:
     with zoo.open() as opened:
         backbone = Backbone(plugin="toy", architecture="other")
         add_checkpoint(opened.workspace, "team/other", backbone=backbone)
+        same = Backbone(plugin="timm", architecture="toynet")
+        add_checkpoint(opened.workspace, "team/theirs", backbone=same)
     before = manifest(toy, TUNED)
     says = f"{TUNED} is of the architecture toynet here, and would become one of other"
     toy("tag", "team/other", TUNED).refused(says, "--force", f"zoo log {TUNED} keeps")
+    toy("tag", "team/theirs", TUNED).refused("toynet of toy here, and would become that of timm")
     assert manifest(toy, TUNED) == before
     assert "moved; was" in toy("tag", "team/other", TUNED, "--force").done().out
     toy("delete", TUNED).done()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -222,15 +222,19 @@ def test_what_is_wrong_is_told(toy: Run) -> None:
 @pytest.mark.long
 def test_from_nothing_to_a_network_in_four_commands(small: Run, tmp_path: Path) -> None:
     """The first is `pip install`, which made what runs here."""
-    small("tag", NET, "team/flowers").done()
+    small("mv", NET, "team/flowers").done()
     zoo = [sys.executable, "-m", "zoo_cli"]
     command = [*zoo, "serve", "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+        ExitStack() as stack,
+    ):
         assert server.stdout
         assert server.stderr
-        said = server.stdout.readline() + "".join(server.stderr.readline() for _ in range(2))
+        stack.callback(server.kill)  # if what follows fails, it would be waited for
+        said = server.stdout.readline() + "".join(server.stderr.readline() for _ in range(3))
         url = re.search(r"http://[\d.:]+\d", said)
         assert url
         put = said.replace(url[0], "http://127.0.0.1:8765").replace(

@@ -93,7 +93,7 @@ def test_one_that_is_damaged_is_told_of_once(
 
 def test_what_cannot_be_asked_is_refused(tempered: Run, digits: Path) -> None:
     asked = ("predict", TEMPERED, digits)
-    tempered(*asked, "--abstain-at", 2).refused("above 0 and at most 1, not 2")
+    tempered(*asked, "--abstain-at", 90).refused("a fraction such as 0.9", "not 90")
     tempered(*asked, "--abstain-at", 0.9, "--no-calibration").refused("takes the calibration")
     tempered("predict", "timm/tf_efficientnet_lite0.in1k", digits, "--abstain-at", 0.9).refused(
         "keeps no table of how accurate its answers are"

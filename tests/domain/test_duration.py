@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 
-from zoo.domain.duration import seconds_of, time_of
+from zoo.domain.duration import budget_for, seconds_of, time_of
 from zoo.errors import InvalidOption
 
 
@@ -24,3 +24,10 @@ def test_what_is_none_is_refused(span: str | float) -> None:
 
 def test_seconds_up_to_a_hundred_then_minutes() -> None:
     assert [time_of(seconds) for seconds in (0.4, 99, 180)] == ["0 s", "99 s", "3 min"]
+
+
+def test_a_budget_is_enough_for_what_is_estimated_and_can_be_written() -> None:
+    assert [budget_for(seconds) for seconds in (0, 40, 41, 200, 1e6)] == [
+        "1m", "1m", "2m", "5m", "25000m",
+    ]  # fmt: skip
+    assert seconds_of(budget_for(1e6)) == 1.5e6

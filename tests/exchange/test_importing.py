@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torchvision.transforms import CenterCrop
 
 from zoo.backbones.load import load
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidWeights, UnknownName
 from zoo.exchange.importing import Origin, import_file
+from zoo.exchange.weights import read_state
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
@@ -198,6 +202,24 @@ def test_code_is_not_run(
     assert not sprung.exists()
     torch.load(path, weights_only=False) if writer != "pickle" else pickle.loads(path.read_bytes())
     assert sprung.exists(), "the trap is no trap"
+
+
+@pytest.mark.parametrize(("extra", "named"), [
+    (CenterCrop, "torchvision.transforms.transforms.CenterCrop"),  # it is named, and not called
+    (CenterCrop(8), "torchvision.transforms.transforms.CenterCrop"),
+    (Fraction(1, 2), "fractions.Fraction"),
+])  # fmt: skip
+def test_what_is_beside_the_weights_is_named_and_what_helps_helps(
+    workspace: Workspace, kept: Kept, tmp_path: Path, extra: object, named: str
+) -> None:
+    """As where Lightning keeps hyper-parameters that are objects."""
+    path = tmp_path / "last.ckpt"
+    saved = {"state_dict": {"weight": torch.ones(2)}, "hyper_parameters": {"transform": extra}}
+    torch.save(saved, path)
+    helps = "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')"
+    refused(workspace, kept, path, re.escape(f"on loading: {named})") + ".*" + re.escape(helps))
+    torch.save(torch.load(path, weights_only=False)["state_dict"], tmp_path / "weights.pth")
+    assert [*read_state(tmp_path / "weights.pth").tensors] == ["weight"]
 
 
 def test_a_whole_module_is_refused(

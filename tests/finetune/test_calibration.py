@@ -21,6 +21,7 @@ from torch import nn
 import zoo
 from zoo.backbones.load import Card
 from zoo.backbones.predict import likely
+from zoo.backbones.tried import Tried
 from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
@@ -189,6 +190,17 @@ def test_images_unlike_the_training_images_are_told(made: Made) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     far = [one.distance or 0 for one in made.zoo.predict("team/net", [*noise])]
     assert np.median(far) > np.median([one.distance or 0 for one in known])
+
+
+def test_an_image_that_is_tried_on_a_page_is_told_of_as_predict_does(made: Made) -> None:
+    path = min((made.data / "val").glob("*/*.png"))
+    (told,) = made.zoo.predict("team/net", path, top=5)
+    workspace = made.zoo.workspace
+    trial = Tried(workspace.store).answer(workspace.names.resolve("team/net")[1], path.read_bytes())
+    assert told.distance is not None
+    assert trial.prediction.distance == pytest.approx(told.distance)
+    assert trial.prediction.probabilities == pytest.approx(told.probabilities)
+    assert any("unlike the training images" in each for each in trial.guesses) == told.unlike
 
 
 def test_caching_changes_nothing(made: Made) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.reported import told_here, told_there, with_token
+from fakes.reported import make_run, told_here, told_there, with_token
 from fakes.served import Served, serving
 from fakes.tuned import drawings, quick, small_zoo
 
 import zoo
 from zoo.errors import Forbidden, InvalidOption
 from zoo.finetune.results import reporter
+from zoo.serve.who.may import Purpose
 from zoo.workspace import Workspace
 
 TUNE: dict[str, Any] = {"device": "cpu", "image_size": 32, "batch_size": 4, "epochs": 2,
@@ -127,3 +128,29 @@ def test_where_it_cannot_be_told_nothing_begins(mine: zoo.Zoo, tmp_path: Path) -
     with pytest.raises(InvalidOption, match="not the URL of a server"):
         mine.finetune("team/base", data, "ann/net", **TUNE, report="zoo.lab.org")
     assert len(mine.runs()) == 0
+
+
+@pytest.mark.parametrize(("purpose", "save", "needs"), [
+    ("append", "lab/net", "the role of writer in lab/net, which an admin can give: zoo serve role"),
+    ("read", "ann/net", "this token is to read only; that needs one to append"),
+])  # fmt: skip
+def test_who_may_not_report_learns_it_before_training(
+    server: Served,
+    mine: zoo.Zoo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    purpose: Purpose,
+    save: str,
+    needs: str,
+) -> None:
+    with_token(monkeypatch, server.url, server.token("ann", purpose))
+    data = drawings(tmp_path / "flowers")
+    with pytest.raises(Forbidden, match=needs):
+        mine.finetune("team/base", data, save, **TUNE, report=server.url)
+    assert len(mine.runs()) == 0
+    ended = make_run(mine.root / "runs", save=save)
+    with pytest.raises(Forbidden, match=needs):
+        mine.resume(ended.id, report=server.url)
+    with pytest.raises(Forbidden, match=needs):
+        mine.report_run(ended.id, server.url)
+    assert mine.run(ended.id).status == "interrupted"

@@ -30,8 +30,10 @@ from fakes.postgres import Server as Postgres
 from fakes.program import zoo as program
 from fakes.s3_front import KEY_ID, SECRET
 from fakes.served import Got, Served, ask, commit
+from fakes.signing_keys import make_key
 from huggingface_hub import CommitOperationAdd, HfApi
 
+import zoo
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.errors import Conflict, InvalidOption, NoCheckpoint, Unavailable, Unsupported
@@ -170,6 +172,24 @@ def test_a_push_to_one_and_a_pull_from_the_other(
     for served in (fleet.one, fleet.two):
         refs = served.server.hub.workspace.registry.refs()
         assert [(str(ref), there) for ref, there, _ in refs] == [("ann/net", digest)]
+
+
+def test_a_signature_that_is_sent_to_one_counts_at_the_other(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZOO_DB")
+    keep_token(ServerUrl.parse(fleet.one.url), fleet.token)
+    keep_token(ServerUrl.parse(fleet.two.url), fleet.token)
+    alice = make_key(tmp_path, "alice")
+    with zoo.init(tmp_path / "mine") as mine, zoo.init(tmp_path / "theirs") as theirs:
+        add_checkpoint(mine.workspace, "ann/signed", tensors(7))
+        mine.sign("ann/signed", alice.private)
+        mine.push("ann/signed", fleet.one.url)
+        theirs.add_signer("alice", alice.public)
+        theirs.require_signatures("enforce")
+        done = theirs.pull("ann/signed", remote=fleet.two.url)
+        assert done.copied
+        assert done.copied.signed_by == "alice"
 
 
 def test_parts_go_to_whichever_machine(fleet: Fleet) -> None:

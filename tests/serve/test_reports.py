@@ -24,7 +24,7 @@ from zoo.domain.limits import REPORTED_LINE_BYTES
 from zoo.domain.progress import silent
 from zoo.errors import Conflict, Forbidden, Unavailable, ZooError
 from zoo.finetune.results import reporter
-from zoo.lookup.reporting import Sender, facts, report_run
+from zoo.lookup.reporting import Sender, check_place, facts, report_run
 from zoo.lookup.runs import METRICS, Run
 from zoo.serve.keep.reported import ReportedRun
 from zoo.serve.native import reports
@@ -477,6 +477,14 @@ def test_who_may_not_report_is_told_so_at_once(
         assert "role of writer" in said[0]
     assert "is not complete" in said[-1]
     assert len(said) == 2
+
+
+def test_before_training_it_is_asked_who_may(team: Served, ann: str) -> None:
+    with pytest.raises(Forbidden, match="role of writer in lab/net"):
+        check_place(team.url, "lab/net:seed-1")
+    team.accounts.grant("lab", "ann", "writer")
+    team.accounts.protect("lab/net", on=True)  # what a push of it takes is another thing
+    assert check_place(team.url, "lab/net") == team.url
 
 
 def test_of_several_machines_none_takes_one(

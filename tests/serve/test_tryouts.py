@@ -18,11 +18,9 @@ from typing import Any
 
 import pytest
 from fakes.paged import make_tuned
-from fakes.prepared import PROBES
 from PIL import Image
 
 import zoo
-from zoo.backbones.tried import Tried
 from zoo.domain.limits import TRIED_IMAGE_PIXELS
 from zoo.serve.keep import tryouts as module
 from zoo.serve.keep.tryout import Answered, Asked
@@ -127,19 +125,6 @@ class Asking:
     def answer(self) -> Any:
         self._thread.join(60)
         return self._got[0]
-
-
-@pytest.mark.long
-def test_what_a_fine_tune_knows_of_its_answers_is_told_as_predict_does(probed: Path) -> None:
-    with zoo.open(probed) as opened:
-        assert opened.calibration(PROBES[0]) is not None
-        (said,) = opened.predict(PROBES[0], Image.open(BytesIO(IMAGE)), top=5)
-        store, digest = opened.workspace.store, opened.workspace.names.resolve(PROBES[0])[1]
-        trial = Tried(store).answer(digest, IMAGE)
-    assert said.distance is not None
-    assert trial.prediction.distance == pytest.approx(said.distance)
-    assert trial.prediction.probabilities == pytest.approx(said.probabilities)
-    assert any("unlike the training images" in each for each in trial.guesses) == said.unlike
 
 
 def test_a_question_that_takes_too_long_is_stopped(

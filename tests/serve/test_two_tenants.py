@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.served import CONFIG, with_files
 from hypothesis import settings
@@ -40,6 +41,7 @@ from zoo.serve.hub.ask import Hub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.may import LEVELS, ROLES
 from zoo.store.listing import name_of
+from zoo.store.signatures import folder_of
 from zoo.workspace import Workspace
 
 STRANGER, INSIDER = "eve", "ann"
@@ -131,6 +133,8 @@ class TwoTenants(RuleBasedStateMachine):
     """Of what private names alone have."""
     open_keys: tuple[str, ...]
     private_entry: bytes
+    signed = f"{folder_of(Digest('blake3', 'a' * 64))}team/hidden/{'b' * 64}.json"
+    """The signature of an insider that was put there last."""
 
     @initialize()
     def begin(self) -> None:
@@ -206,6 +210,15 @@ class TwoTenants(RuleBasedStateMachine):
         self.busy.put(repo + tag, self.digests[which])
         self.touched = repo
 
+    @rule(repo=hidden, which=st.integers(0, 2))
+    def insider_signs(self, repo: str, which: int) -> None:
+        """Also what others have, too."""
+        data = repo.encode()
+        key = f"{folder_of(self.digests[which])}{repo}/{blake3(data).hexdigest()}.json"
+        token = self.busy.tokens[INSIDER, "write"]
+        self.busy.send("PUT", f"/zoo/v1/store/{key}", token, data, first=True)
+        self.signed = key
+
     @rule(repo=hidden)
     def insider_creates(self, repo: str) -> None:
         self.private("POST", "/api/repos/create", **named(repo), visibility="private")
@@ -276,7 +289,10 @@ class TwoTenants(RuleBasedStateMachine):
         """Nor to zoo's own client: not by asking, nor by relying on it."""
         number = self.busy.workspace.store.newest_number(Reference.parse(self.touched))
         keys = [*self.keys, f"refs/{self.touched}/latest/{max(number, 1):08d}.json"]
-        self.both("POST", "/zoo/v1/stat", keys=[*keys, *self.open_keys])
+        self.both("POST", "/zoo/v1/stat", keys=[*keys, *self.open_keys, self.signed])
+        for digest in self.digests:
+            self.same(f"/zoo/v1/list/{folder_of(digest)[:-1]}", known=True, dated=True)
+        self.same(f"/zoo/v1/store/{self.signed}", known=True)
         for path in (f"/zoo/v1/store/{keys[-1]}", f"/zoo/v1/list/refs/{self.touched}",
                      f"/zoo/v1/store/{keys[0]}", "/zoo/v1/refs", "/zoo/v1/list/refs"):  # fmt: skip
             self.same(path, known=True, dated=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import ceil, isfinite
 
 from zoo.errors import InvalidOption
 
-__all__ = ["seconds_of", "time_of"]
+__all__ = ["budget_for", "seconds_of", "time_of"]
 
 LONG = 100
 """Seconds from which on minutes are said."""
+MARGIN = 1.5
+"""By which what was estimated may be too little."""
 
 SPAN = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
 
@@ -37,3 +39,8 @@ def seconds_of(text: str | float) -> float:
 def time_of(seconds: float) -> str:
     """A time that something takes, as it is said: ``40 s``, ``3 min``."""
     return f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min"
+
+
+def budget_for(seconds: float) -> str:
+    """What to write for a budget in which something fits that is estimated to take so long."""
+    return f"{max(1, ceil(MARGIN * seconds / 60))}m"

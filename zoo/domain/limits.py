@@ -115,6 +115,15 @@ MARKER_BYTES = 4096
 SIGN_BYTES = 4096
 """Of a sign of an upload or prune that are looked at; zoo writes some hundred."""
 
+SIGNATURE_BYTES = 256 * 1024
+"""Of a signature of a checkpoint. One of a checkpoint of 10 files has 5 kB."""
+
+SIGNATURES = 16
+"""Of one checkpoint that are looked at; a server keeps so many for each repository."""
+
+SIGNER_BYTES = 64 * 1024
+"""Of a file with the public key or the certificates of somebody who signs."""
+
 JSON_FILE_BYTES = MIB
 """Of a file that a zoo keeps beside its store, such as ``remotes.json``."""
 

@@ -63,7 +63,7 @@ def acquire(
 
     Raises:
         WouldReplace, OtherClasses, UnknownName, Unavailable, Corrupt: As `zoo.Zoo.pull`.
-        Conflict: The name is that of a checkpoint of the user's own.
+        Conflict: The name is that of a checkpoint of the user's own, or of one that is only here.
         InvalidOption: ``source`` does not have it.
         MissingPackage: A package that builds it is not installed.
         Unsupported: Nothing says what network it is, or no plugin here builds it.
@@ -282,8 +282,12 @@ def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:
     here = workspace.store.read_ref(ref)
     if here is None or here.deleted:
         raise UnknownName("checkpoint", str(ref), workspace.registry.near(ref.path))
-    hint = "it is here, but no fetched remote has it and no source lists it: zoo push sends it"
-    raise UnknownName("published checkpoint", str(ref), hint=hint)
+    raise Conflict(
+        f"{ref} is here already, and nowhere else as far as is known: no fetched remote has it, no "
+        "source lists it",
+        hint=f"zoo push {ref} --to REMOTE sends it; zoo pull {ref} --from REMOTE asks a store that "
+        "was not fetched",
+    )
 
 
 def _other_way(entry: KnownEntry) -> str:

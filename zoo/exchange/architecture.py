@@ -28,7 +28,7 @@ from zoo.registry import Registry
 from zoo.tensor_names import names_among
 from zoo.workspace import Workspace
 
-__all__ = ["hierarchy_of", "of_checkpoint", "units_known"]
+__all__ = ["hierarchy_of", "is_traced", "of_checkpoint", "units_known"]
 
 GROUP = "zoo.backbones"
 PATHS = "torch"
@@ -95,6 +95,13 @@ def _units_listed(registry: Registry, plugin: str, architecture: str) -> tuple[U
 
 def _names(units: Iterable[Unit]) -> list[str]:
     return list(dict.fromkeys(name for unit in units for name in (unit.stage, unit.name)))
+
+
+def is_traced(registry: Registry, manifest: Manifest) -> bool:
+    """Whether `of_checkpoint` answers without torch."""
+    plugin = manifest.backbone.plugin
+    known = registry.network(plugin, plugins.backbone_version(plugin), network_of(manifest))
+    return known is not None
 
 
 def of_checkpoint(registry: Registry, manifest: Manifest) -> Hierarchy:

@@ -27,12 +27,8 @@ import torch
 from zoo.domain.limits import DIMENSIONS, MIB, PICKLE_BYTES, SHARED_WEIGHTS, TENSORS
 from zoo.errors import InvalidWeights
 
-__all__ = ["CODE", "CUT_OFF", "ODD", "check_pickled", "ended"]
+__all__ = ["CUT_OFF", "ODD", "check_pickled", "ended", "why_code"]
 
-CODE = (
-    "holds more than weights (code that would run on loading); refused. Save the weights "
-    "alone: torch.save(model.state_dict(), …)"
-)
 QUANTIZED = (
     "holds quantized weights, integers with a scale, which zoo neither trains nor loads. Import "
     "the floating-point weights that they were made of; quantize what z.load or zoo export gives"
@@ -103,6 +99,17 @@ class Call:
 
 class Pairs(list[object]):
     """A dict: nothing is hashed, which of nested tuples can take for ever."""
+
+
+def why_code(name: str = "") -> str:
+    """Why a file is refused that needs code on loading, ``name`` if that is known."""
+    what = f": {name:.100}" if name else ""
+    return (
+        f"holds more than weights (code that would run on loading{what}); refused. Save the "
+        "weights alone: torch.save(model.state_dict(), 'weights.pth'). Of a checkpoint that you "
+        "trust, as of Lightning, where the packages are installed that it was made with: "
+        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')"
+    )
 
 
 def check_pickled(path: Path) -> None:
@@ -316,16 +323,16 @@ class _Machine:
                 self.path, f"asks for {name:.100}, which plain weights do not need"
             )
         elif not HARMLESS.fullmatch(name):
-            raise InvalidWeights(self.path, CODE)
+            raise InvalidWeights(self.path, why_code(name))
         return Call(name, arguments)
 
     def _check_gathered(self, name: str, arguments: tuple[object, ...]) -> None:
         items = arguments[0] if arguments else []
         if len(arguments) > 1 or not isinstance(items, list):
-            raise InvalidWeights(self.path, CODE)
+            raise InvalidWeights(self.path, why_code())
         if name.endswith("OrderedDict") and not isinstance(items, Pairs):
             if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in items):
-                raise InvalidWeights(self.path, CODE)
+                raise InvalidWeights(self.path, why_code())
             self._check_keys([key for key, _ in items])
         else:
             self._check_keys(items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from zoo.domain.result import Result, plain
 from zoo.errors import InvalidOption, InvalidReference, ZooError
 from zoo.lookup.details import warning_of
 from zoo.transfer import sync
+from zoo.transfer.signed import check_published
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class Pulled(Result):
         data: dict[str, object] = {name: plain(getattr(self, name)) for name in named}
         if self.copied is not None:
             data |= _counts(self.copied, "received")
-            if self.copied.deprecated:
-                data["deprecated"] = self.copied.deprecated
+            for said in ("deprecated", "signed_by"):
+                if text := getattr(self.copied, said):
+                    data[said] = text
         if (release := self.release) is not None:
             data |= {
                 "source": release.source,
@@ -181,6 +183,8 @@ def _pull(
             "--as is for what comes from a store; what is published is kept under the name NAME: "
             "zoo pull NAME --from hf://…"
         )
+    with suppress(InvalidReference):  # what takes it says what is wrong
+        check_published(workspace, Reference.parse(name))
     # What comes from a store needs none of what builds networks.
     from zoo.exchange.acquire import acquire, acquire_at
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 
 from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
-from zoo.exchange.pickles import CODE, CUT_OFF, ODD, check_pickled, ended
+from zoo.exchange.pickles import CUT_OFF, ODD, check_pickled, ended, why_code
 from zoo.exchange.wrappers import WRAPPERS
 from zoo.store.header import is_safetensors, read_header
 
@@ -30,6 +31,8 @@ MATRICES = ("weight", "kernel")
 """What a tensor of two dimensions or more is called in any network."""
 OPTIMIZER = {"state", "param_groups"}
 """The keys of what `torch.optim.Optimizer.state_dict` gives."""
+NAMED = re.compile(r"Unsupported global: GLOBAL ([\w.]{1,100})")
+"""How PyTorch names the code that it refuses."""
 UNPICKLING = threading.Lock()
 """What torch allows to be unpickled is of the whole process, as warnings are."""
 
@@ -100,7 +103,8 @@ def _unpickle(path: Path) -> object:
             raise InvalidWeights(path, CUT_OFF) from error
         if "Unsupported operand" in str(error) or "invalid load key" in str(error):
             raise InvalidWeights(path, ODD) from error
-        raise InvalidWeights(path, CODE) from error
+        named = NAMED.search(str(error))
+        raise InvalidWeights(path, why_code(named[1] if named else "")) from error
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
         raise InvalidWeights(path, CUT_OFF if ended(path, error) else ODD) from error
 

@@ -17,6 +17,7 @@ from zoo import plugins
 from zoo.backbones.image_files import unusable
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Parent
+from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.domain.task import TASKS, Task
@@ -29,13 +30,14 @@ from zoo.errors import (
     UnknownName,
     Unsupported,
 )
+from zoo.exchange.architecture import is_traced
 from zoo.finetune.dataset.columns import check_columns, path_column, read_rows
 from zoo.finetune.dataset.spec import TABLES, Opening, check_spec, is_unlabeled, opening_of
 from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.lookup.alive import taken
 from zoo.lookup.edited import before_edits
-from zoo.lookup.runs import REPORT, Run, find_run, list_runs
+from zoo.lookup.runs import REPORT, Run, find_run, list_runs, own_runs
 from zoo.reflog import check_movable
 from zoo.store.rights import check_writable
 from zoo.workspace import Workspace
@@ -56,6 +58,7 @@ __all__ = [
     "check_resumed",
     "check_where",
     "recorded",
+    "say_loading",
     "unfinished",
 ]
 
@@ -125,6 +128,7 @@ def check_new(
     save: Reference,
     log: Log = (),
     device: str = "auto",
+    progress: Progress = silent,
 ) -> None:
     """Before a run. Raises as `zoo.finetune.run.finetune`."""
     check_device(device)
@@ -132,10 +136,20 @@ def check_new(
     workspace.names.check_free(save)
     check_movable(workspace.store, save, workspace.store.read_ref(save))
     check_installed(log)
-    check_recipe(workspace, base, recipe)
+    check_recipe(workspace, base, recipe, progress)
 
 
-def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
+def say_loading(progress: Progress, *read: str) -> None:
+    """Say what is read before torch is imported: on a busy machine that alone is half a minute of
+    silence.
+    """
+    if "torch" not in sys.modules:
+        progress.say(f"loading PyTorch, to read {' and '.join(read)}")
+
+
+def check_recipe(
+    workspace: Workspace, base: str, recipe: Recipe, progress: Progress = silent
+) -> None:
     """Before a run is planned, or rates are tried: base, head, units and data are there."""
     _, parent = workspace.names.resolve(base)
     if recipe.teacher:
@@ -146,7 +160,10 @@ def check_recipe(workspace: Workspace, base: str, recipe: Recipe) -> None:
     if check_spec(recipe.data, opening, task):
         check_columns(Path(recipe.data).expanduser(), task, recipe.group_by, opening)
     # Last: a network that was never traced here is traced, with torch.
-    check_base(workspace, workspace.store.manifest(parent), recipe)
+    manifest = workspace.store.manifest(parent)
+    if not is_traced(workspace.registry, manifest):
+        say_loading(progress, base, recipe.data)
+    check_base(workspace, manifest, recipe)
 
 
 def check_pictured(
@@ -243,14 +260,15 @@ def check_file(out: Path, *, force: bool) -> None:
 
 
 def check_resumed(workspace: Workspace, name: str, log: Log = ()) -> str:
-    """Before a run is resumed; its id. ``last`` is the newest of those that are not going on.
+    """Before a run is resumed; its id. ``last`` is the newest of one's own that are not going
+    on.
 
     Raises:
         UnknownName, InvalidOption: No such run, or several.
         Conflict: It is done, or running.
     """
     runs = list_runs(workspace)
-    idle = [run for run in runs if run.status != "running"]
+    idle = [run for run in own_runs(runs) if run.status != "running"]
     run = idle[0] if name == "last" and idle else find_run(workspace, name)
     if run.status == "done" and (older := [each for each in idle if each.status != "done"]):
         raise Conflict(

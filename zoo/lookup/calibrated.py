@@ -49,7 +49,8 @@ def answers_for(
         Unsupported: It is not known how accurate they are.
     """
     if not 0 < accuracy <= 1:
-        raise InvalidOption(f"abstain at must be above 0 and at most 1, not {accuracy:g}")
+        text = "abstain at must be a fraction such as 0.9, above 0 and at most 1"
+        raise InvalidOption(f"{text}, not {accuracy:g}")
     if calibration is None or not calibration.steps:
         raise Unsupported(
             f"{name} keeps no table of how accurate its answers are by how sure it is: a fine-tune "

@@ -27,8 +27,9 @@ from zoo.domain.heard import Heard
 from zoo.domain.limits import LARGEST, METRICS_BYTES, REPORTED_LINE_BYTES
 from zoo.domain.plain import Json
 from zoo.domain.recipe import told
+from zoo.domain.reference import Reference
 from zoo.domain.words import shortened
-from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, NotAFile, Unavailable
+from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, NotAFile, Unavailable, ZooError
 from zoo.logins import ServerUrl, token_for
 from zoo.lookup.examples import EXAMPLES, SHEET
 from zoo.lookup.run_files import PLAIN, SIZES
@@ -56,17 +57,25 @@ ALL_STEPS = 5
 UNREADABLE = (OSError, Corrupt, NotAFile, msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
-def check_place(location: str) -> str:
-    """The URL of a server that runs can be reported to; nothing is asked.
+def check_place(location: str, save: str = "") -> str:
+    """The URL of a server that runs can be reported to. It is asked whether it takes one of the
+    name ``save``, if there is one; a server that does not answer stops nothing.
 
     Raises:
         InvalidOption: It is none, or a token could be read on the way there.
-        Forbidden: There is no token for it.
+        Forbidden: There is no token for it, or it is not one to report under that name.
     """
     url = ServerUrl.parse(location)
-    _listening(url)
+    listening = _listening(url)
     if token_for(url) is None:
         raise Forbidden(str(url), "a token to append is needed", f"zoo login {url}")
+    if save:
+        try:
+            listening.reports(str(url)).check(Reference.parse(save).path)
+        except Forbidden:
+            raise
+        except ZooError:  # what it is, the report says: training needs no server
+            pass
     return str(url)
 
 

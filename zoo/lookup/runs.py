@@ -22,7 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
-from zoo.domain.limits import METRICS_BYTES, RUN_BYTES
+from zoo import config
+from zoo.domain.limits import METRICS_BYTES, NOTE_LETTERS, RUN_BYTES
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE, TASKS
@@ -51,6 +52,7 @@ __all__ = [
     "caches",
     "find_run",
     "list_runs",
+    "own_runs",
     "writable",
 ]
 
@@ -133,6 +135,11 @@ class Run(Result):
     def id(self) -> str:
         """What ``--resume`` takes."""
         return self.folder.name
+
+    @property
+    def author(self) -> str:
+        """Who began it; older versions did not note it."""
+        return self.provenance.get("author", "")
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -254,16 +261,22 @@ def list_runs(workspace: Workspace) -> list[Run]:
     return sorted(found, key=lambda run: run.id, reverse=True)
 
 
+def own_runs(runs: list[Run]) -> list[Run]:
+    """Those that whoever asks has begun, or may have, as nothing tells; all if there are none."""
+    me = config.author()[:NOTE_LETTERS]  # as it is noted
+    return [run for run in runs if run.author in (me, "")] or runs
+
+
 def find_run(workspace: Workspace, name: str) -> Run:
     """The run whose id begins with ``name``, or the newest that is saved as it; ``last`` is the
-    newest.
+    newest of `own_runs`.
 
     Raises:
         UnknownName: None does.
         InvalidOption: Several do.
     """
     runs = list_runs(workspace)
-    matching = runs if name == "last" else [run for run in runs if run.save == name]
+    matching = own_runs(runs) if name == "last" else [run for run in runs if run.save == name]
     matching = matching[:1] or [run for run in runs if run.id.startswith(name)]
     if name and len(matching) > 1:
         ids = ", ".join(run.id for run in matching[:4])

@@ -22,6 +22,8 @@ __all__ = ["FolderBackend"]
 PIECE = 256 * 1024  # larger ones are mapped and unmapped by the allocator, one by one
 KEPT = f"{STAGING}/uploads"
 """A scratch folder that stays when it is empty: somebody may be about to write there."""
+EMPTIED = (f"{STAGING}/", "signatures/")
+"""Folders below these are there for the files in them alone."""
 SCRATCH_SECONDS = 24 * 3600
 """Another empty scratch folder may be in use for so long."""
 
@@ -187,10 +189,10 @@ class FolderBackend:
         return self.disk.kinds(folder.removesuffix("/"))
 
     def delete(self, key: str) -> None:
-        """Delete a file, if it is there, and scratch folders that get empty so."""
+        """Delete a file, if it is there, and folders of its own that get empty so."""
         self.disk.remove(key)
         folder = key.rpartition("/")[0]
-        while folder.startswith(f"{STAGING}/") and folder != KEPT:
+        while folder.startswith(EMPTIED) and folder != KEPT:
             if not self.disk.remove_folder(folder):
                 break
             folder = folder.rpartition("/")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,6 +33,7 @@ from zoo.store.listing import KIND_NAMES, is_below, list_folder, map_each, prune
 from zoo.store.manifests import FORMS, encode_alone, manifest_bytes, manifest_header, read_document
 from zoo.store.refs import entry_name
 from zoo.store.sent import sent_objects
+from zoo.store.signatures import kept_at
 from zoo.store.store import Store
 
 __all__ = ["Doomed", "Plan", "execute", "plan"]
@@ -46,6 +48,7 @@ TURNS = {
     "encoded": 4,
     "objects": 5,
     "leftovers": 6,
+    "signatures": 6,
 }
 """Manifests go first and what they listed after them, so that whoever is interrupted leaves no
 manifest without objects; deltas go before what stands alone, as that may be their base."""
@@ -69,9 +72,9 @@ class Doomed:
     """One file that is to be deleted.
 
     Attributes:
-        kind: ``manifest``, ``encoded manifest``, ``object``, ``encoded object``, ``leftover``, or
-            what else of a zoo is collected.
-        name: The digest; of a leftover, the file's name in the store.
+        kind: ``manifest``, ``encoded manifest``, ``object``, ``encoded object``, ``signature``,
+            ``leftover``, or what else of a zoo is collected.
+        name: The digest; of a leftover or a signature, the file's name in the store.
         file: The file's name in the store.
         bytes: Its size.
         why: Why nothing needs it.
@@ -198,6 +201,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
+    doomed += _signatures(store, before, reached | young_manifests)
     return Plan(
         doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
@@ -412,3 +416,14 @@ def _leftovers(store: Store, before: datetime) -> Iterator[Doomed]:
         if file.at < before and MADE.fullmatch(file.name):
             why = "left by an unfinished write"
             yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])
+
+
+def _signatures(store: Store, before: datetime, kept: Set[Digest]) -> Iterator[Doomed]:
+    """Those of manifests that are not ``kept``; what is none stays, as somebody else's."""
+    with suppress(Unsupported):  # a server of before there were any
+        for file in sorted(store.files("signatures"), key=lambda file: file.name):
+            signature = kept_at(file)
+            if signature and signature.manifest not in kept and file.at < before:
+                why = "its checkpoint is not kept"
+                turn = TURNS["signatures"]
+                yield Doomed("signature", file.name, file.name, file.bytes, why, turn)

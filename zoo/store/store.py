@@ -55,7 +55,7 @@ BASES = 8
 """Manifests that others are encoded against are kept in memory, so many at most."""
 FOLDERS = ("objects", "manifests", "refs", STAGING)
 HEX = re.compile("[0-9a-f]{64}")
-OWN = (*FOLDERS, "encoded", "encoded-manifests", "pruned")
+OWN = (*FOLDERS, "encoded", "encoded-manifests", "pruned", "signatures")
 
 
 class Store(Refs):

@@ -17,6 +17,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
+from zoo.domain.stored import Stored
 from zoo.errors import (
     Corrupt,
     DiskFull,
@@ -39,6 +40,7 @@ from zoo.store.listing import (
 from zoo.store.manifests import FORMS, decode_manifest, document_of, read_document
 from zoo.store.proof import File as CheckpointFile
 from zoo.store.proof import Objects, check_file, files_of, key_of
+from zoo.store.signatures import kept_at
 from zoo.store.store import Store
 
 __all__ = ["Damage", "NotFinite", "Report", "verify"]
@@ -57,8 +59,8 @@ class Damage:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: ``object``, ``encoded object``, ``manifest``, ``encoded manifest``, ``ref`` or
-            ``evaluation``.
+        kind: ``object``, ``encoded object``, ``manifest``, ``encoded manifest``, ``ref``,
+            ``signature`` or ``evaluation``.
         name: The digest, or the ref; the file's name where it is neither.
         problem: What was found.
         needed_by: Names, or digests where they have none, of the checkpoints that need it.
@@ -266,7 +268,12 @@ def verify(
     users = _Users(names, checks.needs)
     lacking, hidden = _lacking(listed, users)
     problems = _damages(checks.found | dict.fromkeys(lacking, _Found(MISSING)), users)
-    damages += [*_misplaced(listed), *hidden, *(each for each in problems if not each.newer)]
+    damages += [
+        *_signatures(store),
+        *_misplaced(listed),
+        *hidden,
+        *(each for each in problems if not each.newer),
+    ]
     order = attrgetter("kind", "name")
     return Report(
         files=len(sizes),
@@ -314,6 +321,29 @@ def _gap(entries: tuple[RefEntry, ...]) -> str:
         if entry.previous != before:
             return f"its history has a break: entry {entry.number} comes from {entry.previous}"
     return ""
+
+
+def _signatures(store: Store) -> Iterator[Damage]:
+    """The signatures that are damaged, or not where they belong. What they are worth is another
+    question: that depends on whom one trusts.
+    """
+    try:
+        files, unlisted = store.readable_files("signatures")
+    except Unsupported:  # a server of before there were any
+        return
+    problems = {folder: str(error) for folder, error in unlisted.items()}
+    for file, found in zip(files, map_each(store, partial(_unread, store), files), strict=True):
+        problems |= {file.name: found} if found else {}
+    for name, problem in problems.items():
+        yield Damage(kind="signature", name=name, problem=f"{problem}; delete it, and sign again")
+
+
+def _unread(store: Store, file: Stored) -> str:
+    """What is wrong with a signature, if anything."""
+    if (kept := kept_at(file)) is None:
+        return "does not belong in a store"
+    found = read_one(kept.read, store)
+    return str(found) if isinstance(found, Exception) else ""
 
 
 def _lost(

@@ -63,6 +63,7 @@ class Copied:
         moved_from: What the name pointed at before, if that was another checkpoint.
         change: What differs from that for those who use the name.
         deprecated: Why the name there is to be used no more; empty if it may be.
+        signed_by: Of a pull, who has signed it, if the user's rules ask for that.
     """
 
     manifest: Digest
@@ -76,6 +77,7 @@ class Copied:
     moved_from: Digest | None = None
     change: Change | None = None
     deprecated: str = ""
+    signed_by: str = ""
 
     @property
     def sent_objects(self) -> int:

@@ -17,6 +17,7 @@ from zoo.reflog import (
     check_movable,
 )
 from zoo.store.manifests import has_all_of
+from zoo.store.signatures import copy_signatures
 from zoo.transfer.sync import lost, note_there, present
 from zoo.workspace import Check, Workspace
 
@@ -155,6 +156,7 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
     """
     old, check = _movable(workspace, ref, new)
     entry = workspace.move(new, old.manifest, f"{RENAMES}{ref}", check=check)
+    copy_signatures(workspace.store, old.manifest, ref.path, new.path)
     workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
     return workspace.told_entry(entry)
 

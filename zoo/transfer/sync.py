@@ -19,6 +19,7 @@ from zoo.store import Store
 from zoo.store.capabilities import is_served
 from zoo.store.listing import read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
+from zoo.transfer import signed
 from zoo.transfer.ahead import asked_ahead
 from zoo.transfer.changes import change_from, check_change
 from zoo.transfer.copy import Copied, receive, send
@@ -68,6 +69,7 @@ def push(
         # Only now: what it says is there could be pruned before.
         remote = asked_ahead(remote, workspace.store, digest, ref)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
+        signed.send(workspace.store, remote, ref.path, digest)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
         check(current)
         # The name comes last: who reads it finds all that it leads to.
@@ -154,6 +156,7 @@ def pull(
     Raises:
         WouldReplace: The name here points at work that the remote never had; ``force`` moves it.
         OtherClasses: It has no class in common with that, or another task; ``force`` as before.
+        Unsigned: Nobody whom the user trusts has signed it, and the user's rules want that.
         UnknownName: No such name there; names that are there are suggested.
         InvalidReference: The name is new here, and not every system can hold it.
         Unavailable: The remote is not there.
@@ -179,15 +182,17 @@ def pull(
             check_change(store, here, target, after, "pull", other=where)
 
     check(store.read_ref(target))
+    signer = signed.check_signed(workspace, remote, target, entry.manifest)
     with store.upload():
         copied = receive(remote, store, entry.manifest, progress)
+        signed.bring(remote, store, target.path, entry.manifest)
         # Checked again: the copy may have taken hours.
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     note_there(workspace, where, ref, entry, remote)
     change = change_from(store, before, manifest_if_any(store, entry.manifest))
     moved = _another(workspace, before, copied)
     told = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
-    return target, told
+    return target, replace(told, signed_by=signer)
 
 
 def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:

@@ -10,6 +10,7 @@ from zoo.errors import Conflict, InvalidReference
 from zoo.reflog import append_renaming
 from zoo.store import Store
 from zoo.store.capabilities import folders
+from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
 
 __all__ = ["check_movable_to", "move_names"]
@@ -77,6 +78,8 @@ def _move(workspace: Workspace, ref: Reference, new: Reference) -> None:
     with store.upload(), workspace.index.noted(new):
         for entry in entries[len(there) :]:
             store.append_ref(new, entry)
+    for digest in {entry.manifest for entry in entries}:
+        copy_signatures(store, digest, ref.path, new.path)
     # A branch that was deleted goes along, too: those that were made from it have its commits.
     if not entries[-1].deleted:
         with workspace.index.noted(ref):

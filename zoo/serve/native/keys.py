@@ -8,8 +8,10 @@ from typing import NamedTuple
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
 from zoo.errors import InvalidReference
 from zoo.store.listing import KIND_NAMES, name_of
+from zoo.store.signatures import Kept, folder_of, kept_at
 
 __all__ = [
     "Content",
@@ -19,12 +21,14 @@ __all__ = [
     "is_raw",
     "is_raw_folder",
     "repo_of_folder",
+    "signature_of",
+    "signed_in",
 ]
 
 CONTENT = re.compile(r"([a-z-]+)/[0-9a-f]{2}/([0-9a-f]{64})(\.json)?")
 ENTRY = re.compile(r"refs/([^/]+)/([^/]+)/([^/]+)/(\d{8})\.json", re.ASCII)
 RAW = re.compile(
-    r"((objects|encoded|manifests|encoded-manifests|pruned)/[0-9a-f]{2}|tmp|sent)"
+    r"((objects|encoded|manifests|encoded-manifests|pruned|signatures)/[0-9a-f]{2}|tmp|sent)"
     r"(/(?!\.\.?(/|$))[\w.-]{1,255}){1,4}",
     re.ASCII,
 )
@@ -66,6 +70,25 @@ def entry_of(key: str) -> Entry | None:
         return None
 
 
+def signature_of(file: Stored) -> Kept | None:
+    """The signature that a file is, as a client names it; None if it is none."""
+    kept = kept_at(file)
+    try:
+        Reference.parse(kept.path if kept else "")
+    except InvalidReference:
+        return None
+    return kept
+
+
+def signed_in(folder: str) -> Digest | None:
+    """The manifest that a folder has the signatures of; None if it is none such."""
+    try:
+        manifest = Digest("blake3", folder.rpartition("/")[2])
+    except InvalidReference:
+        return None
+    return manifest if folder_of(manifest) == f"{folder}/" else None
+
+
 def repo_of_folder(folder: str) -> str | None:
     """The repository that a folder of names is in; empty if there may be several below it, None if
     it is no folder of names.
@@ -88,4 +111,5 @@ def is_raw(key: str) -> bool:
 def is_raw_folder(folder: str) -> bool:
     """Whether an admin may list a folder: one of the store's own, or one below them."""
     first, *below = folder.rstrip("/").split("/")
-    return first in (*KIND_NAMES, "pruned", "tmp", "sent") and not {"..", ".", ""} & {*below}
+    known = (*KIND_NAMES, "pruned", "signatures", "tmp", "sent")
+    return first in known and not {"..", ".", ""} & {*below}

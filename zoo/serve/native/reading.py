@@ -29,13 +29,17 @@ from zoo.serve.native.keys import (
     is_raw,
     is_raw_folder,
     repo_of_folder,
+    signature_of,
+    signed_in,
 )
+from zoo.serve.native.signatures import seen
 from zoo.store import Store
 from zoo.store.capabilities import present, read_small
 from zoo.store.encoded import encoded_header
 from zoo.store.listing import ENCODED_AS, name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
 from zoo.store.refs import MARKER, entry_name
+from zoo.store.signatures import FOLDER
 
 __all__ = ["Keys", "about", "get", "list_folder", "newest", "stat"]
 
@@ -137,6 +141,8 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
         return b""
     if content and content.kind == "objects":
         return [Part(store, content.digest, begin, end - begin)]
+    if signature := signature_of(Stored(key, end, SOMETIME)):
+        return signature.read(store)[begin:end]  # that hashes it
     if content and content.kind == "manifests" and not store.backend.stat(key):
         return manifest_bytes(store, content.digest)[begin:end]
     return [_File(store, key, begin, end - begin)]
@@ -145,9 +151,11 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
 def list_folder(ask: Ask, folder: str) -> Answer:
     """All that is in a folder and in those below."""
     store, repo = ask.hub.workspace.store, repo_of_folder(folder)
-    folder = f"{folder.strip('/')}/"
+    signed, folder = signed_in(folder), f"{folder.strip('/')}/"
     files: Iterable[Stored] = ()
-    if repo is None:
+    if signed:
+        files = seen(ask, store.backend.list(folder))
+    elif repo is None:
         if not sees_all(ask.actor) or (folder != ALL and not is_raw_folder(folder)):
             raise _nothing(ask)
         every = store.backend.list("" if folder == ALL else folder)
@@ -185,7 +193,7 @@ def newest(ask: Ask) -> Answer:
 
 def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
     """What is there for who asks of some keys."""
-    store, raw = ask.hub.workspace.store, list[str]()
+    store, raw, signatures = ask.hub.workspace.store, list[str](), list[str]()
     contents: list[Content] = []
     for key in keys:
         content, entry = content_of(key), entry_of(key)
@@ -196,10 +204,14 @@ def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
             raw.append(key)
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)
+        elif key.startswith(f"{FOLDER}/"):
+            signatures.append(key)
     there = ask.hub.reach.there(ask, {each.digest for each in contents}) if contents else set()
     for file in _sizes(store, [each for each in contents if each.digest in there]):
         yield file if sees_all(ask.actor) else replace(file, at=SOMETIME)
     yield from present(store.backend, raw).values()
+    if signatures:
+        yield from seen(ask, present(store.backend, signatures).values())
 
 
 def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from zoo.domain.limits import ENTRY_BYTES, SIGN_BYTES
+from zoo.domain.stored import Stored
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.native.keys import content_of, entry_of, is_raw
+from zoo.serve.native.keys import content_of, entry_of, is_raw, signature_of
 from zoo.serve.native.moves import move
+from zoo.serve.native.reading import SOMETIME
+from zoo.serve.native.signatures import put_signature
 from zoo.serve.native.taking import small, take
 
 __all__ = ["delete", "put"]
@@ -25,6 +28,8 @@ def put(ask: Ask, key: str) -> Answer:
         if not first:
             raise Refused("BadRequest", "an entry of a name is made once: If-None-Match: *")
         return move(ask, entry, small(ask.call.pieces, ENTRY_BYTES))
+    elif signature := signature_of(Stored(key, 0, SOMETIME)):
+        put_signature(ask, signature, ask.call.pieces)
     else:
         _put_raw(ask, key, first=first)
     return Answer(status=201)

@@ -65,6 +65,7 @@ ACTIONS: Mapping[str, str] = {
     "name made": "a branch or a tag",
     "name protected": "a tag, which stays where it is",
     "name unprotected": "it may move again",
+    "signature added": "somebody put a signature of a checkpoint under that name",
     "name deprecated": "it is to be used no more, and why",
     "name undeprecated": "it may be used again",
     "name deleted": "a branch or a tag is gone",

@@ -1,0 +1,523 @@
+"""zoo sign, signatures, signers; what a pull does with what is not signed; another program that
+checks what zoo has signed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fakes.prepared import Run
+from fakes.signing_keys import Authority, Key, make_key
+from fakes.teammates import NAME, grow
+from model_signing._cli import main
+
+import zoo
+from zoo import config
+from zoo.domain.limits import SIGNATURE_BYTES
+from zoo.domain.manifest import Manifest
+
+OTHER = "team/birds"
+
+
+@pytest.fixture
+def alice(tmp_path: Path) -> Key:
+    return make_key(tmp_path, "alice")
+
+
+@pytest.fixture
+def mallory(tmp_path: Path) -> Key:
+    return make_key(tmp_path, "mallory", curve="P-384")
+
+
+@pytest.fixture
+def new(tmp_path: Path, lab: Path) -> Path:
+    """A zoo that follows ``lab``, and has nothing yet."""
+    zoo.clone(str(lab), tmp_path / "new").close()
+    return tmp_path / "new"
+
+
+def manifest_of(home: Path, name: str = NAME) -> Manifest:
+    with zoo.open(home) as opened:
+        return opened.workspace.store.manifest(opened.workspace.names.resolve(name)[1])
+
+
+def signatures_in(store: Path) -> list[Path]:
+    return sorted((store / "signatures").rglob("*.json"))
+
+
+def names_in(home: Path) -> list[str]:
+    with zoo.open(home) as opened:
+        return [str(ref) for ref in opened.workspace.store.refs()]
+
+
+def push_signed(mine: Run, key: Key) -> None:
+    mine("sign", NAME, "--key", key.private).done()
+    mine("push", NAME, "--to", "lab").done()
+
+
+# One who signs, and one who trusts them
+
+
+def test_a_signature_goes_with_the_checkpoint(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    before = manifest_of(mine)
+    said = bare("sign", NAME, "--key", alice.private).done()
+    assert "signed by the key " in said.out
+    assert manifest_of(mine) == before, "it is no part of the checkpoint"
+    assert bare("signatures", NAME).code == 1, "nobody is trusted yet"
+    bare("signers", "add", "alice", alice.public).done()
+    shown = bare("signatures", NAME).done().out
+    assert "alice" in shown
+    assert shown.rstrip().endswith("yes")
+    bare("push", NAME, "--to", "lab").done()
+    assert len(signatures_in(lab)) == 1
+    bare("signers", "require", "enforce").done()
+    pulled = bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "signed by alice" in pulled.err
+    assert bare("signatures", NAME, "--home", new, "--json").done().json[0]["signer"] == "alice"
+    # It is the same signature, and so it is there once, however often it comes.
+    bare("push", NAME, "--to", "origin", "--home", new).done()
+    assert [file.name for file in signatures_in(lab)] == [file.name for file in signatures_in(mine)]
+
+
+def test_several_may_sign_and_one_that_is_trusted_is_enough(
+    bare: Run, mine: Path, new: Path, alice: Key, mallory: Key
+) -> None:
+    push_signed(bare, mallory)
+    bare("signers", "require", "enforce").done()
+    bare("signers", "add", "alice", alice.public).done()
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("its key is none that you trust")
+    push_signed(bare, alice)
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    told = bare("signatures", NAME, "--home", new, "--json").done().json
+    assert sorted(each["problem"] for each in told) == ["", "its key is none that you trust"]
+
+
+def test_what_is_not_signed_is_refused_told_of_or_taken(
+    bare: Run, mine: Path, new: Path, lab: Path
+) -> None:
+    pull = ("pull", NAME, "--from", "origin", "--home", new)
+    bare("signers", "require", "enforce", "team/*").done()
+    objects = sorted((new / "objects").rglob("*"))
+    bare(*pull).refused(f"{NAME} is not kept: nobody has signed it", "zoo sign", "zoo signers")
+    assert names_in(new) == []
+    assert sorted((new / "objects").rglob("*")) == objects, "nothing was fetched"
+    bare(*pull, "--as", "mine/flowers").done()  # what it is called here counts
+    bare("signers", "require", "warn", "team/*").done()
+    assert f"{NAME}: nobody has signed it" in bare(*pull).done().err
+    none = bare("signatures", NAME)
+    assert (none.code, none.out) == (1, "")
+    assert f"nobody has signed {NAME}" in none.err
+    bare("signers", "require", "off", "team/*").done()
+    assert bare("pull", NAME, "--from", "origin", "--home", new).done().err == ""
+
+
+def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
+    for policy, *names in (("enforce",), ("off", "team/*"), ("enforce", "team/birds*")):
+        bare("signers", "require", policy, *names).done()
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    bare("pull", NAME, "--from", "origin", "--as", OTHER, "--home", new).refused("not kept")
+    told = bare("signers", "--json").done().json
+    assert told["policies"] == {"*": "enforce", "team/*": "off", "team/birds*": "enforce"}
+
+
+def test_what_is_published_has_no_signature(small: Run) -> None:
+    small("signers", "require", "enforce").done()
+    small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require off 'timm/*'")
+
+
+# What somebody who may write to the store does
+
+
+def test_one_of_another_checkpoint_does_not_count(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    grow(mine, OTHER, bias=3)
+    bare("sign", OTHER, "--key", alice.private).done()
+    bare("push", OTHER, "--to", "lab").done()
+    bare("push", NAME, "--to", "lab").done()
+    (theirs,) = signatures_in(lab)
+    wrong = theirs.parents[3].parent / "moved"
+    assert not wrong.exists()
+    digest = bare("show", NAME, "--json").json["manifest"].partition(":")[2]
+    moved = lab / "signatures" / digest[:2] / digest / "team" / "flowers" / theirs.name
+    moved.parent.mkdir(parents=True)
+    shutil.copy(theirs, moved)
+    says = "it is of something else"
+    bare("pull", NAME, "--from", "origin", "--home", new).refused(says)
+    assert says in bare("signatures", NAME, "--from", "lab").out
+    assert names_in(new) == []
+
+
+@pytest.mark.parametrize("what", ["a tensor", "the order of tensors", "a class", "the license"])
+def test_what_was_changed_is_not_signed(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, what: str
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    with zoo.open(mine) as opened:
+        workspace = opened.workspace
+        manifest = manifest_of(mine)
+        (weights,) = manifest.weights
+        small = [
+            tensor for tensor in weights.tensors if tensor.nbytes == weights.tensors[-1].nbytes
+        ]
+        changed = {
+            "a tensor": replace(
+                manifest, weights=(replace(weights, tensors=weights.tensors[:-1]),)
+            ),
+            "the order of tensors": replace(
+                manifest, weights=(replace(weights, tensors=(*weights.tensors[::-1],)),)
+            ),
+            "a class": replace(manifest, classes=("tulip", "rose", "oak")),
+            "the license": replace(manifest, license="mit"),
+        }[what]
+        assert small
+        assert changed != manifest
+        digest = workspace.keep(changed)
+        entry = workspace.move(zoo.Reference.parse(NAME), digest, "test")
+    # As whoever may write to the folder would: the name leads on, and the signature goes along.
+    (kept,) = signatures_in(lab)
+    moved = lab / "signatures" / digest.hex[:2] / digest.hex / "team/flowers" / kept.name
+    moved.parent.mkdir(parents=True)
+    shutil.copy(kept, moved)
+    for name in (f"manifests/{digest.hex[:2]}/{digest.hex}.json",):
+        (lab / name).parent.mkdir(exist_ok=True)
+        shutil.copy(mine / name, lab / name)
+    ref = f"refs/team/flowers/latest/{entry.number:08d}.json"
+    shutil.copy(mine / ref, lab / ref)
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("it is of something else")
+    assert names_in(new) == []
+
+
+def test_one_that_was_taken_away_is_missed(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    shutil.rmtree(lab / "signatures")
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("nobody has signed it")
+    # Whoever has it already needs no other; and a push brings it back.
+    bare("pull", NAME, "--from", "lab", "--home", mine).done()
+    bare("push", NAME, "--to", "lab").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+
+
+def test_files_that_are_none_cost_nothing(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    (kept,) = signatures_in(lab)
+    huge = kept.with_name(f"{'0' * 64}.json")
+    with huge.open("wb") as file:
+        file.truncate(1 << 30)
+    kept.with_name(f"{'1' * 64}.json").symlink_to("/etc/hostname")
+    kept.with_name(f"{'2' * 64}.json").write_bytes(kept.read_bytes())
+    os.mkfifo(kept.with_name(f"{'3' * 64}.json"))
+    kept.with_name("notes.txt").write_text("not ours")
+    said = bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "signed by alice" in said.err
+    assert [file.name for file in signatures_in(new)] == [kept.name]
+    problems = bare("verify", "lab").out + bare("verify", "lab").err
+    assert f"{SIGNATURE_BYTES} bytes" in problems
+    assert "does not belong in a store" in problems
+
+
+def test_only_so_many_are_looked_at(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+    for number in range(1000):
+        kept.with_name(f"{number:064x}.json").touch()
+    said = bare("signatures", NAME, "--from", "lab", "--json")
+    assert len(said.json) <= 16
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert len(signatures_in(new)) <= 1
+
+
+# Certificates
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "lab")
+
+
+def test_an_authority_vouches_for_those_it_certifies(
+    bare: Run, mine: Path, new: Path, alice: Key, authority: Authority
+) -> None:
+    mine_is = authority.certify(alice, "alice@lab")
+    bare(
+        "sign", NAME, "--key", alice.private, "--certificate", mine_is, "--chain", authority.file
+    ).done()
+    bare("push", NAME, "--to", "lab").done()
+    bare("signers", "require", "enforce").done()
+    no = "its certificate leads to no authority that you trust"
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("CN=alice@lab", no)
+    other = Authority(new.parent, "other")
+    bare("signers", "add", "other", other.file).done()
+    bare("pull", NAME, "--from", "origin", "--home", new).refused(no)
+    bare("signers", "add", "lab", authority.file).done()
+    assert "signed by lab" in bare("pull", NAME, "--from", "origin", "--home", new).done().err
+    shown = bare("signatures", NAME, "--home", new).done().out
+    assert "CN=alice@lab" in shown
+
+
+def test_no_name_in_a_certificate_says_more_than_a_name(
+    bare: Run, mine: Path, new: Path, mallory: Key, authority: Authority
+) -> None:
+    evil = authority.certify(mallory, "x\nsigned by alice\x1b[31m", file="evil.crt")
+    bare("sign", NAME, "--key", mallory.private, "--certificate", evil).done()
+    bare("push", NAME, "--to", "lab").done()
+    bare("signers", "require", "enforce").done()
+    said = bare("pull", NAME, "--from", "origin", "--home", new).refused("CN=x?signed by alice?")
+    assert "\nsigned by" not in said.err
+    shown = bare("signatures", NAME)
+    assert len(shown.out.splitlines()) == 2
+    assert "\x1b" not in shown.out
+
+
+def test_who_calls_themselves_the_same_is_not(
+    bare: Run, mine: Path, new: Path, mallory: Key, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "false").mkdir()
+    false = Authority(tmp_path / "false", "lab")
+    theirs = false.certify(mallory, "alice@lab")
+    bare(
+        "sign", NAME, "--key", mallory.private, "--certificate", theirs, "--chain", false.file
+    ).done()
+    bare("push", NAME, "--to", "lab").done()
+    bare("signers", "add", "lab", authority.file).done()
+    bare("signers", "require", "enforce").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("leads to no authority")
+
+
+def test_a_certificate_that_has_ended_counts_no_more(
+    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = authority.certify(alice, "alice@lab", days=-1)
+    bare("sign", NAME, "--key", alice.private, "--certificate", old).refused(
+        "the certificate of CN=alice@lab ended on", "nobody would take its signature"
+    )
+    with monkeypatch.context() as then:
+        then.setattr("zoo.signing.claim.why_not_now", lambda _: "")
+        bare("sign", NAME, "--key", alice.private, "--certificate", old).done()
+    bare("signers", "add", "lab", authority.file).done()
+    said = bare("signatures", NAME)
+    assert said.code == 1
+    assert "the certificate of CN=alice@lab ended on" in said.out
+
+
+def test_a_certificate_for_something_else_does_not_count(
+    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encrypts = authority.certify(alice, "alice@lab", signs=False)
+    says = "does not say that it is for digital signatures"
+    bare("sign", NAME, "--key", alice.private, "--certificate", encrypts).refused(says)
+    with monkeypatch.context() as careless:
+        careless.setattr("zoo.signing.claim._may_sign", lambda _: True)
+        bare("sign", NAME, "--key", alice.private, "--certificate", encrypts).done()
+    bare("signers", "add", "lab", authority.file).done()
+    said = bare("signatures", NAME)
+    assert said.code == 1
+    assert says in said.out
+
+
+# Slips
+
+
+def test_what_is_no_key_is_refused(bare: Run, mine: Path, alice: Key, tmp_path: Path) -> None:
+    rsa = make_key(tmp_path, "rsa", is_rsa=True)
+    odd = make_key(tmp_path, "odd", curve="P-224")
+    none = tmp_path / "none.pem"
+    none.write_text("hello")
+    for file in (rsa.private, odd.private, none, alice.public):
+        bare("sign", NAME, "--key", file).refused(f"{file} cannot sign", "openssl ecparam")
+    bare("sign", NAME, "--key", tmp_path / "gone.pem").refused("gone.pem")
+    for file in (rsa.public, odd.public, none):
+        bare("signers", "add", "x", file).refused(str(file))
+    bare("signers", "add", "alice", alice.private).refused("is a private key", "-pubout")
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "add", "alice", alice.public).done()
+    other = make_key(tmp_path, "other")
+    bare("signers", "add", "alice", other.public).refused("another signer")
+    certificate = Authority(tmp_path, "lab").certify(other, "other")
+    bare("sign", NAME, "--key", alice.private, "--certificate", certificate).refused("not match")
+    assert not signatures_in(mine)
+
+
+def test_a_key_with_a_password(
+    bare: Run, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = make_key(tmp_path, "hidden", password="rose")
+    bare("sign", NAME, "--key", hidden.private).refused("has a password", "--ask-password")
+    with zoo.open(mine) as opened:
+        with pytest.raises(zoo.errors.InvalidOption, match="cannot sign"):
+            opened.sign(NAME, hidden.private, password="tulip")
+        opened.sign(NAME, hidden.private, password="rose")
+        (one,) = opened.signatures(NAME, keys=[hidden.public])
+        assert not one.problem
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "rose")
+    bare("sign", NAME, "--key", hidden.private, "--ask-password").done()
+
+
+def test_no_more_are_made_than_are_looked_at(bare: Run, mine: Path, alice: Key) -> None:
+    for _ in range(16):  # each is another one: there is a random number in it
+        bare("sign", NAME, "--key", alice.private).done()
+    bare("sign", NAME, "--key", alice.private).refused("16 signatures")
+    assert len(signatures_in(mine)) == 16
+
+
+def test_who_is_removed_counts_no_more(bare: Run, mine: Path, alice: Key) -> None:
+    bare("sign", NAME, "--key", alice.private).done()
+    bare("signers", "add", "alice", alice.public).done()
+    assert "alice" in bare("signers").out
+    bare("signatures", NAME).done()
+    bare("signers", "remove", "alice").done()
+    assert bare("signatures", NAME).code == 1
+    bare("signatures", NAME, "--key", alice.public).done()
+    bare("signers", "remove", "alice").refused("unknown signer 'alice'")
+    assert "nobody is trusted to sign" in bare("signers").err
+
+
+def test_without_the_library_nothing_that_must_be_signed_is_kept(
+    bare: Run, mine: Path, new: Path, alice: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    monkeypatch.setattr("zoo.signing.find_spec", lambda _: None)
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("zoo-registry[sign]")
+    assert names_in(new) == []
+    bare("signers", "require", "warn").done()
+    assert "zoo-registry[sign]" in bare("pull", NAME, "--from", "origin", "--home", new).done().err
+    assert len(signatures_in(new)) == 1, "it comes along, for when it can be checked"
+
+
+def test_rules_that_are_damaged_let_nothing_through(bare: Run, mine: Path, new: Path) -> None:
+    bare("signers", "require", "enforce").done()
+    kept = config.settings() / "signers.json"
+    for text in ("{", '{"policies": {"*": "of"}}', '{"signers": {"a": {}}}'):
+        kept.write_text(text)
+        bare("pull", NAME, "--from", "origin", "--home", new).refused("signers.json is damaged")
+        assert names_in(new) == []
+
+
+# Names, prunes
+
+
+def test_another_name_of_the_same_has_it_too(bare: Run, mine: Path, alice: Key) -> None:
+    bare("sign", NAME, "--key", alice.private).done()
+    bare("tag", NAME, "prod/flowers").done()
+    bare("mv", NAME, "team/garden").done()
+    paths = {"/".join(file.parts[-3:-1]) for file in signatures_in(mine)}
+    assert paths == {"team/flowers", "prod/flowers", "team/garden"}
+    for name in ("prod/flowers", "team/garden"):
+        told = bare("signatures", name, "--key", alice.public, "--json").done().json
+        assert len(told) == 1
+
+
+def test_a_prune_takes_it_with_its_checkpoint(bare: Run, mine: Path, alice: Key) -> None:
+    grow(mine, OTHER, bias=3)
+    for name in (NAME, OTHER):
+        bare("sign", name, "--key", alice.private).done()
+    bare("delete", OTHER).done()
+    prune = ("prune", "--keep", 0, "--grace", 0, "--yes", "--json")
+    gone = bare(*prune).done().json
+    assert [item["kind"] for item in gone["items"]].count("signature") == 1
+    bare("signatures", NAME, "--key", alice.public).done()
+    assert len(signatures_in(mine)) == 1
+    assert len([*(mine / "signatures").iterdir()]) == 1, "nor are there empty folders"
+    bare("verify").done()
+
+
+# Another program
+
+
+def program(*arguments: object) -> Result:
+    """OpenSSF's own program, in this process: to start it takes a second."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+def model_signing(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same as it is started."""
+    return subprocess.run(
+        [sys.executable, "-m", "model_signing", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.long
+def test_the_page_can_be_followed_where_others_are_needed(
+    bare: Run, mine: Path, tmp_path: Path
+) -> None:
+    """The blocks of signing.md that take an authority, and another program."""
+    page = (Path(__file__).parents[3] / "docs" / "signing.md").read_text()
+    blocks = re.findall(r"<!-- run by: .+? -->\n```bash\n(.+?)^```", page, re.DOTALL | re.MULTILINE)
+    key, authority = make_key(mine, "key"), Authority(mine, "lab-root")
+    shutil.copy(key.public, "ana.pub")
+    shutil.copy(authority.certify(key, "ana@lab"), "ana.pem")
+    shutil.copy(authority.file, "lab.pem")
+    shutil.copy(authority.file, "lab-root.pem")
+    bare("sign", NAME, "--key", key.private).done()
+    assert [len(block.splitlines()) for block in blocks] == [2, 2]
+    for line in "".join(blocks).splitlines():
+        program, *words = shlex.split(line)
+        if program == "zoo":
+            bare(*words).done()
+            continue
+        certified, plain = by_kind(bare)
+        words = [re.sub(r"\b[0-9a-f]{12}\b", plain, word) for word in words]
+        assert program == "model_signing"
+        assert model_signing(*words).returncode == 0
+        chain = ("--signature", f"flowers-signed/signatures/{certified}.sig", "--certificate_chain")
+        check = ("verify", "certificate", "flowers-signed", *chain)
+        assert model_signing(*check, "lab-root.pem").returncode == 0
+        other = Authority(tmp_path, "other")
+        assert model_signing(*check, other.file).returncode
+
+
+def by_kind(run: Run) -> list[str]:
+    """The signatures that were made with a certificate, and with a key, as their files are called
+    in an exported folder.
+    """
+    told = run("signatures", NAME, "--json").json
+    return [each["digest"][7:19] for each in sorted(told, key=lambda each: str(each["kind"]))]
+
+
+def test_the_library_s_own_program_checks_what_is_exported(
+    bare: Run, mine: Path, alice: Key, mallory: Key, tmp_path: Path
+) -> None:
+    folder = tmp_path / "signed"
+    bare("export", NAME, folder, "--signed").refused("nobody has signed it", "zoo sign")
+    bare("sign", NAME, "--key", alice.private).done()
+    said = bare("export", NAME, folder, "--signed").done()
+    (signature,) = (folder / "signatures").iterdir()
+    assert f"model_signing verify key {folder} --signature {signature}" in said.err
+    check = ("verify", "key", folder, "--signature", signature, "--public_key")
+    done = program(*check, alice.public)
+    assert done.exit_code == 0, done.output
+    assert program(*check, mallory.public).exit_code
+    manifest = json.loads((folder / "zoo-manifest.json").read_text())
+    (folder / "zoo-manifest.json").write_text(json.dumps({**manifest, "license": "mit"}))
+    assert "Hash mismatch for 'zoo-manifest.json'" in program(*check, alice.public).output

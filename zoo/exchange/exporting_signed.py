@@ -1,0 +1,71 @@
+"""Export the files of a checkpoint as they were signed, for a program that knows no zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.domain.digest import Digest
+from zoo.domain.file_names import why_unsafe
+from zoo.domain.manifest import PlainFile, WeightsFile
+from zoo.domain.result import Result
+from zoo.domain.signature import MANIFEST_FILE, SIGNATURES
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import Unsupported
+from zoo.exchange.exporting import check_free, new_folder
+from zoo.store.atomic import write_whole
+from zoo.store.files import restore_file
+from zoo.store.signatures import signatures_of
+from zoo.workspace import Workspace
+
+__all__ = ["SignedFolder", "export_signed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SignedFolder(Result):
+    """A folder that was written.
+
+    Attributes:
+        files: The files that are signed.
+        signatures: The signatures.
+    """
+
+    files: tuple[Path, ...]
+    signatures: tuple[Path, ...]
+
+
+def export_signed(
+    workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
+) -> SignedFolder:
+    """Write the files of a checkpoint or a snapshot, its manifest, and the signatures of it.
+
+    Raises:
+        Conflict: ``folder`` holds files already; nothing was written.
+        Unsupported: Nobody has signed it; or it has files whose names are not harmless, and not
+            ``all_files``: without them no signature fits.
+        Corrupt: The store is damaged.
+    """
+    check_free(folder)
+    store = workspace.store
+    document, kept = store.document(digest), signatures_of(store, digest)
+    if not kept:
+        raise Unsupported("nobody has signed it", hint="zoo sign NAME --key key.pem")
+    files: tuple[WeightsFile | PlainFile, ...]
+    if isinstance(document, Snapshot):
+        files = tuple(file.stored for file in document.files)
+    else:
+        files = (*document.weights, *document.files)
+    unsafe = [f"'{file.name}' {why}" for file in files if (why := why_unsafe(file.name))]
+    if unsafe and not all_files:
+        hint = "to write it all the same: zoo export --signed --all-files"
+        raise Unsupported(f"a file {unsafe[0]}, and without it no signature fits", hint=hint)
+    with new_folder(folder) as whole:
+        for file in files:
+            restore_file(store, file, whole / file.name)
+        write_whole(whole / MANIFEST_FILE, [document.to_bytes()])
+        for each in kept:
+            write_whole(whole / SIGNATURES / f"{each.digest.short}.sig", [each.read(store)])
+    return SignedFolder(
+        files=tuple(folder / name for name in sorted({*(f.name for f in files), MANIFEST_FILE})),
+        signatures=tuple(folder / SIGNATURES / f"{each.digest.short}.sig" for each in kept),
+    )

@@ -1,0 +1,100 @@
+"""Sign: make a signature of a checkpoint; and read the key of somebody whose signatures count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from zoo.domain.limits import SIGNATURE_BYTES, SIGNER_BYTES
+from zoo.domain.signature import Signed, Signer
+from zoo.errors import MALFORMED, Invalid, InvalidOption, Unsupported, disk_errors
+from zoo.signing.claim import claim_of, fingerprint, subject
+from zoo.signing.library import Known, signing
+
+__all__ = ["read_signer", "sign"]
+
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+MAKE = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+
+
+def sign(
+    signed: Signed,
+    key: Path,
+    certificate: Path | None = None,
+    chain: Sequence[Path] = (),
+    *,
+    password: str = "",
+) -> bytes:
+    """A signature of what is ``signed``, with the private ``key``, in PEM, whose ``password`` it
+    is; with its ``certificate`` and the ``chain`` that leads from that to an authority.
+
+    Raises:
+        InvalidOption: The key is none, or not that of the certificate, which counts now.
+        Unsupported: There are too many files.
+    """
+    config = signing.Config().set_hashing_config(Known(signed))
+    with TemporaryDirectory() as scratch:
+        to = Path(scratch, "model.sig")
+        try:
+            if certificate:
+                config.use_certificate_signer(
+                    private_key=key,
+                    signing_certificate=certificate,
+                    certificate_chain=chain or [certificate],  # it takes no empty one
+                )
+            else:
+                secret = password.encode() or None
+                # It hands on what it gets to a library that takes bytes.
+                config.use_elliptic_key_signer(private_key=key, password=secret)  # type: ignore[arg-type]
+            config.sign(scratch, to)
+        except (*MALFORMED, UnsupportedAlgorithm) as error:
+            raise _unusable(key, error) from error
+        bundle = to.read_bytes()
+    if len(bundle) > SIGNATURE_BYTES:
+        files = len(signed.files)
+        raise Unsupported(f"a signature of {files:,} files has more than {SIGNATURE_BYTES:,} bytes")
+    if problem := claim_of(bundle).problem:
+        raise InvalidOption(f"{problem}: nobody would take its signature")
+    return bundle
+
+
+def _unusable(key: Path, error: Exception) -> InvalidOption:
+    said = (str(error).splitlines() or [""])[0]
+    if "not given but private key is encrypted" in said:
+        return InvalidOption(f"{key} has a password", hint="have it asked for: --ask-password")
+    if isinstance(error, AttributeError):  # a key of another kind has no curve
+        said = "it is on none of the curves P-256, P-384, P-521"
+    return InvalidOption(f"{key} cannot sign: {said:.200}", hint=MAKE)
+
+
+def read_signer(name: str, file: Path) -> Signer:
+    """Somebody called ``name`` whose signatures are to count, from a file in PEM: their public key,
+    or the certificates of an authority.
+
+    Raises:
+        Invalid: It is neither.
+        OSError: It cannot be read.
+    """
+    with disk_errors(file), file.open("rb") as opened:
+        pem = opened.read(SIGNER_BYTES + 1)
+    if len(pem) > SIGNER_BYTES:
+        raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
+    if b"PRIVATE KEY" in pem:
+        public = f"openssl ec -in {file} -pubout -out public.pem"
+        raise Invalid(f"{file} is a private key, which nobody else should have", hint=public)
+    try:
+        if b"BEGIN CERTIFICATE" in pem:
+            roots = x509.load_pem_x509_certificates(pem)
+            return Signer(name=name, kind="authority", by=subject(roots[0]), pem=pem.decode())
+        key = load_pem_public_key(pem)
+    except (*MALFORMED, UnsupportedAlgorithm) as error:
+        raise Invalid(f"{file} is neither a public key nor a certificate, in PEM") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        raise Invalid(f"{file} is a key on none of the curves P-256, P-384, P-521", hint=MAKE)
+    return Signer(name=name, kind="key", by=fingerprint(key), pem=pem.decode())

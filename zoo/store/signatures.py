@@ -1,0 +1,119 @@
+"""Signatures: files beside the manifests of a store, each by its own digest.
+
+signatures/<2 digits>/<manifest>/<namespace>/<name>/<signature>.json: one of a manifest is found
+whatever that is called; under which name it was put decides who may see it on a server.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from blake3 import blake3
+
+from zoo.domain.digest import Digest
+from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
+from zoo.domain.stored import Stored
+from zoo.errors import Corrupt
+from zoo.store.capabilities import read_small, sync
+from zoo.store.store import Store
+
+__all__ = [
+    "FOLDER",
+    "KEY",
+    "Kept",
+    "copy_signatures",
+    "folder_of",
+    "keep_signature",
+    "kept_at",
+    "signatures_of",
+    "signatures_under",
+]
+
+FOLDER = "signatures"
+PART = r"[^/:]+"
+KEY = re.compile(
+    rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({PART}/{PART})/([0-9a-f]{{64}})\.json"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A signature in a store.
+
+    Attributes:
+        manifest: What it is said to be of.
+        path: The name under which it was put: ``team/flowers``.
+        digest: That of its bytes.
+        key: Where it is.
+        at: When it was put there.
+    """
+
+    manifest: Digest
+    path: str
+    digest: Digest
+    key: str
+    at: datetime
+
+    def read(self, store: Store) -> bytes:
+        """Its bytes.
+
+        Raises:
+            Corrupt: There are too many, or they are others.
+            FileNotFoundError: It is gone.
+        """
+        data = read_small(store.backend, self.key, SIGNATURE_BYTES)
+        if (found := Digest("blake3", blake3(data).hexdigest())) != self.digest:
+            raise Corrupt(f"signature {self.key}", str(self.digest), str(found))
+        return data
+
+
+def folder_of(manifest: Digest) -> str:
+    """Where the signatures of a manifest are."""
+    return f"{FOLDER}/{manifest.hex[:2]}/{manifest.hex}/"
+
+
+def kept_at(file: Stored) -> Kept | None:
+    """The signature that a file is; None if it is none."""
+    match = KEY.fullmatch(file.name)
+    if match is None:
+        return None
+    manifest, digest = Digest("blake3", match[2]), Digest("blake3", match[4])
+    return Kept(manifest, match[3], digest, file.name, file.at)
+
+
+def signatures_of(store: Store, manifest: Digest) -> list[Kept]:
+    """The signatures of a manifest, each once, by digest; not more than `SIGNATURES` of them."""
+    files = islice(store.backend.list(folder_of(manifest)), SIGNATURES * SIGNATURES)
+    each = (kept for file in files if (kept := kept_at(file)) and kept.manifest == manifest)
+    found = {kept.digest: kept for kept in each}
+    return [found[digest] for digest in sorted(found)[:SIGNATURES]]
+
+
+def signatures_under(store: Store, manifest: Digest, path: str) -> set[Digest]:
+    """The signatures of a manifest that were put under the name ``path``."""
+    files = store.backend.list(f"{folder_of(manifest)}{path}/")
+    return {kept.digest for file in files if (kept := kept_at(file))}
+
+
+def keep_signature(store: Store, manifest: Digest, path: str, data: bytes) -> Digest:
+    """Keep a signature of a manifest under the name ``path``; its digest.
+
+    Raises:
+        DiskFull, Forbidden: It cannot be written.
+    """
+    digest = Digest("blake3", blake3(data).hexdigest())
+    store.backend.create(f"{folder_of(manifest)}{path}/{digest.hex}.json", data)
+    sync(store.backend)
+    return digest
+
+
+def copy_signatures(store: Store, manifest: Digest, path: str, to: str) -> None:
+    """Have whoever sees the name ``to`` see the signatures that were put under ``path``, too."""
+    if path == to:
+        return
+    for kept in signatures_of(store, manifest):
+        if kept.path == path:
+            keep_signature(store, manifest, to, kept.read(store))
