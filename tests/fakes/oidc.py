@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
 __all__ = ["CLIENT", "SECRET", "OidcProvider", "by_public_key", "signed"]
@@ -43,7 +43,8 @@ def signed(claims: Claims, *, kid: str = "one", alg: str = "RS256", key: Any = N
     header = {"alg": alg} | ({"kid": kid} if kid else {})
     if alg == "none":
         return f"{encoded(header)}.{encoded(claims)}."
-    return jwt.encode(header, claims, key or KEYS[kid or "one"], algorithms=[alg])
+    text, own = json.dumps(claims).encode(), key or KEYS[kid or "one"]
+    return jws.serialize_compact(header, text, own, algorithms=[alg])
 
 
 def by_public_key(claims: Claims) -> str:
