@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from time import sleep
 from urllib.parse import urlencode
 
 import msgspec
@@ -80,7 +80,7 @@ def exchange(url: ServerUrl, proof: str, name: str) -> str:
             answer.close()
         if answer.status != 503:
             break
-        time.sleep(pause)
+        sleep(pause)
     if answer.status not in (200, 400):
         said = answer.headers.get("x-error-message", "")[:500] or f"it answers {answer.status}"
         raise Unavailable(str(url), f"it gives this job no token: {clean(said)}", hint="")

@@ -72,6 +72,29 @@ def test_a_job_logs_in_and_pushes(
         assert toy("login", team.url, *words).code == 2
 
 
+def test_a_job_waits_while_its_issuer_is_away(
+    team: Served, issuer: OidcProvider, toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.accounts.publishers.add("lab", issuer.url, CLAIMS, account="ci")
+    monkeypatch.setattr("zoo.serve.sso.issuer.FAILED", 0.0)
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            issuer.answers.clear()
+
+    monkeypatch.setattr("zoo_http.exchange.sleep", wait)
+    issuer.answers["/keys"] = 500
+    toy("login", team.url, "--oidc").done()
+    assert pauses == [2.0, 4.0]
+    issuer.answers["/.well-known/openid-configuration"] = 500
+    team.server.hub.issuers._known.clear()
+    toy("login", team.url, "--oidc").refused("it gives this job no token")
+    assert pauses == [2.0, 4.0, 2.0, 4.0, 8.0, 0.0]
+
+
 def shown(line: str) -> str:
     """What the page shows below a line that is typed."""
     joined = PAGE.replace(" \\\n", " ")

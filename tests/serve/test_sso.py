@@ -499,6 +499,29 @@ def test_it_leads_back_to_this_server(zoo: Served, provider: OidcProvider) -> No
         assert (got.status, got.headers["location"]) == (303, "/"), goes
 
 
+def test_below_a_path_of_a_proxy(
+    tmp_path: Path, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other host sets the cookie of a try, and the way back is the public one."""
+    monkeypatch.setenv("ZOO_SSO_SECRET_LAB", SECRET)
+    Workspace.create(tmp_path / "zoo").close()
+    with serving(tmp_path / "zoo", "https://zoo.lab.org/models") as served:
+        add(served, provider, creates=True)
+        host = {"Host": "zoo.lab.org", "Accept": HTML}
+        page = served.ask("/models/sign-in?next=/runs", **host).body.decode()
+        assert 'href="/models/-/sso/lab?next=' in page
+        got = served.ask("/models/-/sso/lab?next=/runs", **host)
+        cookie, *kept = got.headers["set-cookie"].split("; ")
+        assert cookie.startswith("__Host-zoo-sso=")
+        assert kept == ["Path=/", "Max-Age=600", "HttpOnly", "SameSite=Lax", "Secure"]
+        way = parse_qs(urlsplit(got.headers["location"]).query)
+        assert way["redirect_uri"] == ["https://zoo.lab.org/models/-/sso/lab/back"]
+        sent = urlencode(provider.signed_in(got.headers["location"]))
+        got = served.ask(f"/models/-/sso/lab/back?{sent}", Cookie=cookie, **host)
+        assert (got.status, got.headers["location"]) == (303, "/models/runs")
+        assert got.headers["set-cookie"].startswith("__Host-zoo=")
+
+
 def test_the_secret_is_told_the_provider_alone(
     zoo: Served, provider: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
