@@ -507,17 +507,17 @@ def test_below_a_path_of_a_proxy(
     Workspace.create(tmp_path / "zoo").close()
     with serving(tmp_path / "zoo", "https://zoo.lab.org/models") as served:
         add(served, provider, creates=True)
-        host = {"Host": "zoo.lab.org", "Accept": HTML}
-        page = served.ask("/models/sign-in?next=/runs", **host).body.decode()
+        host = "zoo.lab.org"
+        page = served.ask("/models/sign-in?next=/runs", Host=host, Accept=HTML).body.decode()
         assert 'href="/models/-/sso/lab?next=' in page
-        got = served.ask("/models/-/sso/lab?next=/runs", **host)
+        got = served.ask("/models/-/sso/lab?next=/runs", Host=host, Accept=HTML)
         cookie, *kept = got.headers["set-cookie"].split("; ")
         assert cookie.startswith("__Host-zoo-sso=")
         assert kept == ["Path=/", "Max-Age=600", "HttpOnly", "SameSite=Lax", "Secure"]
         way = parse_qs(urlsplit(got.headers["location"]).query)
         assert way["redirect_uri"] == ["https://zoo.lab.org/models/-/sso/lab/back"]
         sent = urlencode(provider.signed_in(got.headers["location"]))
-        got = served.ask(f"/models/-/sso/lab/back?{sent}", Cookie=cookie, **host)
+        got = served.ask(f"/models/-/sso/lab/back?{sent}", Cookie=cookie, Host=host, Accept=HTML)
         assert (got.status, got.headers["location"]) == (303, "/models/runs")
         assert got.headers["set-cookie"].startswith("__Host-zoo=")
 
