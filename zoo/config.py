@@ -19,6 +19,8 @@ __all__ = [
     "home",
     "hub_endpoint",
     "hub_offline",
+    "id_token",
+    "id_token_request",
     "keep_ray_quiet",
     "mpi_processes",
     "processes",
@@ -27,6 +29,7 @@ __all__ = [
     "server_token",
     "settings",
     "share_cores",
+    "sso_secret",
     "show_gpu",
     "weights_spread_by",
 ]
@@ -52,6 +55,23 @@ def server_token() -> tuple[str, str] | None:
     """
     server, token = os.environ.get("ZOO_SERVER"), os.environ.get("ZOO_TOKEN")
     return (server, token) if server and token else None
+
+
+def sso_secret(provider: str) -> str:
+    """The secret that a provider knows this server by: ``ZOO_SSO_SECRET_LAB`` for ``lab``."""
+    return os.environ.get(f"ZOO_SSO_SECRET_{provider.upper().replace('-', '_')}", "")
+
+
+def id_token() -> str:
+    """What a service says of the job that this is, signed, in ``ZOO_ID_TOKEN``; empty: nothing."""
+    return os.environ.get("ZOO_ID_TOKEN", "").strip()
+
+
+def id_token_request() -> tuple[str, str] | None:
+    """Where a job of GitHub Actions asks for that, and the token that it shows there."""
+    names = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+    url, token = (os.environ.get(name) for name in names)
+    return (url, token) if url and token else None
 
 
 def database() -> str | None:

@@ -470,6 +470,16 @@ class Entered(Protocol):
             Forbidden: The user has not done that.
         """
 
+    def enter_job(self, location: str, proof: str, name: str) -> str:
+        """A token for what a service says of this job, signed: ``proof``, or if that is empty, what
+        is found. It is for a repository or a namespace, or for what such jobs are for.
+
+        Raises:
+            InvalidOption: There is no proof.
+            Unavailable: The place does not answer.
+            Forbidden: It gives this job none.
+        """
+
 
 class Reports(Protocol):
     """Where runs are reported to. Whatever is done again there, changes nothing.

@@ -31,7 +31,7 @@ from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
 from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.machine import check_own
-from zoo.remotes import connect, login, login_by_page, logout
+from zoo.remotes import connect, login, login_by_job, login_by_page, logout
 from zoo.store.rights import for_all_of
 from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
@@ -199,6 +199,25 @@ class Zoo:
             InvalidOption: As for `login`.
         """
         return login_by_page(url, told, plain_http=plain_http)
+
+    @staticmethod
+    def login_by_job(url: str, proof: str = "", *, name: str = "", plain_http: bool = False) -> str:
+        """Keep a token that a server gives for what a service says of this job; whose it is. It
+        lasts for a quarter of an hour.
+
+        Args:
+            url: The server's.
+            proof: A token of OpenID Connect for the server's URL; else that of the environment:
+                ``ZOO_ID_TOKEN``, or what GitHub Actions gives.
+            name: A repository or a namespace to be for; else what such jobs are for.
+            plain_http: As for `login`.
+
+        Raises:
+            InvalidOption: As for `login`; or there is no proof.
+            Unavailable: The server, or GitHub, does not answer; nothing was kept.
+            Forbidden: The server gives this job no token.
+        """
+        return login_by_job(url, proof, name=name, plain_http=plain_http)
 
     @staticmethod
     def logout(url: str) -> None:

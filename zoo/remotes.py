@@ -33,6 +33,7 @@ __all__ = [
     "connect",
     "location_of",
     "login",
+    "login_by_job",
     "login_by_page",
     "logout",
 ]
@@ -96,6 +97,19 @@ def login_by_page(
     """
     url, plugin = _entered(location, plain_http=plain_http)
     return login(location, plugin.enter(str(url), WANTS, told), plain_http=plain_http)
+
+
+def login_by_job(
+    location: str, proof: str = "", *, name: str = "", plain_http: bool = False
+) -> str:
+    """Keep a token for what a service says of this job; whose it is. See `Entered.enter_job`.
+
+    Raises:
+        InvalidOption, Unavailable, Forbidden: As `login`; or the job gets none.
+    """
+    url, plugin = _entered(location, plain_http=plain_http)
+    token = plugin.enter_job(str(url), proof, name)
+    return login(location, token, plain_http=plain_http)
 
 
 def _entered(location: str, *, plain_http: bool) -> tuple[ServerUrl, Entered]:

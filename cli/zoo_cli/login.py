@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from zoo import config
 from zoo.errors import InvalidOption
 from zoo_cli.command import command, flag
 from zoo_cli.output import note, print_json
@@ -20,7 +21,11 @@ __all__ = ["login", "logout"]
     help="Send the token to another machine over http://, too: others on the way can read it.",
 )
 @flag("--browser", help="By a page of the server, where you are signed in, and no token.")
-def login(url: str, plain_http: bool, browser: bool, as_json: bool) -> None:
+@flag("--oidc", help="For what a service says of this job, signed: no secret is needed.")
+@click.option(
+    "--for", "name", default="", metavar="NAME", help="With --oidc: a name or a namespace."
+)
+def login(url: str, plain_http: bool, browser: bool, oidc: bool, name: str, as_json: bool) -> None:
     """Keep a token for the server of a zoo at URL.
 
     Who runs the server makes it: zoo serve token create. It is asked for, or read from standard
@@ -29,20 +34,28 @@ def login(url: str, plain_http: bool, browser: bool, as_json: bool) -> None:
     of your own settings, which nobody else can read, and sent to that server and nowhere else. If
     ZOO_TOKEN is set, it comes first for the server that ZOO_SERVER names.
 
+    With --oidc a job of CI gets one to append, for 15 minutes: zoo serve publisher says which. What
+    says that it is that job is in ZOO_ID_TOKEN, or given by GitHub Actions, or in standard input.
+
     \b
     Examples:
       zoo login https://zoo.lab.org
       zoo login https://zoo.lab.org --browser
       zoo login http://127.0.0.1:8765 < token
+      zoo login https://zoo.lab.org --oidc --for lab/flowers
     """
     from zoo import Zoo
     from zoo.logins import ServerUrl
 
+    if (browser and oidc) or (name and not oidc):
+        raise click.UsageError("--browser or --oidc, and --for with that.")
     server = ServerUrl.parse(url)
     if not plain_http:
         server.check_private()  # before anybody types a secret
-    token = "" if browser else _typed()
-    if token:
+    token = "" if browser or oidc else _typed()
+    if oidc:
+        account = Zoo.login_by_job(url, _given(), name=name, plain_http=plain_http)
+    elif token:
         account = Zoo.login(url, token, plain_http=plain_http)
     elif browser or sys.stdin.isatty():
         account = Zoo.login_by_page(url, _show, plain_http=plain_http)
@@ -59,6 +72,13 @@ def _typed() -> str:
         what = "token (none: by a page in a browser)"
         said: str = click.prompt(what, hide_input=True, err=True, default="", show_default=False)
         return said.strip()
+    return sys.stdin.readline().strip()
+
+
+def _given() -> str:
+    """What says which job this is, if the environment does not and somebody has sent it here."""
+    if config.id_token() or config.id_token_request() or sys.stdin.isatty():
+        return ""
     return sys.stdin.readline().strip()
 
 

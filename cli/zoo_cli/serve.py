@@ -14,6 +14,7 @@ from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, table
+from zoo_cli.serve_sso import publisher, sso
 from zoo_cli.serve_watch import audit, backup, check, quota
 from zoo_cli.serve_webhooks import webhook
 
@@ -411,7 +412,8 @@ def protect(pattern: str | None, off: bool, as_json: bool) -> None:
         note("no names are protected by a pattern")
 
 
-WHO, WATCH = (user, team, role, access, token, protect), (audit, check, quota, backup, webhook)
+WHO = (user, team, role, access, token, protect, sso, publisher)
+WATCH = (audit, check, quota, backup, webhook)
 for command_below in (*WHO, *WATCH):
     serve.add_command(command_below)
 

@@ -12,18 +12,24 @@ from blake3 import blake3
 from msgspec import Meta
 from urllib3 import BaseHTTPResponse
 
+from zoo import config
 from zoo.domain.limits import LARGEST, LISTING_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.stored import Stored
-from zoo.errors import Unavailable
+from zoo.errors import InvalidOption, Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.device import enter
 from zoo_http.errors import on_the_way
+from zoo_http.exchange import exchange, job_token
 from zoo_http.reports import HttpReports
 from zoo_http.session import AT_ONCE, Session
 
 __all__ = ["HttpBackend"]
 
 PIECE = 256 * 1024
+JOB = (
+    "GitHub Actions: permissions: id-token: write; GitLab: id_tokens: ZOO_ID_TOKEN: aud: URL; "
+    "others: < FILE, with a token of OpenID Connect for the server's URL"
+)
 FIRST = {"If-None-Match": "*"}
 EXISTS, GONE, NO_RANGE = 412, 404, 416
 Time = Annotated[datetime, Meta(tz=True)]
@@ -94,6 +100,15 @@ class HttpBackend:
     def enter(cls, location: str, wants: str, told: Callable[[str, str], None]) -> str:
         """See `zoo.contracts.Entered.enter`."""
         return enter(ServerUrl.parse(location), wants, told)
+
+    @classmethod
+    def enter_job(cls, location: str, proof: str, name: str) -> str:
+        """See `zoo.contracts.Entered.enter_job`."""
+        url = ServerUrl.parse(location)
+        shown = proof or config.id_token() or job_token(url)
+        if not shown:
+            raise InvalidOption("nothing says which job this is", hint=JOB)
+        return exchange(url, shown, name)
 
     @classmethod
     def reports(cls, location: str) -> HttpReports:

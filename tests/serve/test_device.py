@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,7 +32,7 @@ from zoo.serve.http.call import client_of
 from zoo.serve.hub import device as routes
 from zoo.serve.who import devices
 from zoo.serve.who.accounts import Accounts
-from zoo.serve.who.devices import Entry, TooManyTries
+from zoo.serve.who.devices import Entry, TooManyTries, spend
 from zoo.serve.who.open import FILE
 from zoo.workspace import Workspace
 from zoo_http import device as login
@@ -560,7 +561,7 @@ def test_an_entry_says_whose_it_is(team: Served) -> None:
         assert another.devices.let_in("c", entry)
         assert not team.accounts.devices.refuse("c", "ann")
         assert team.accounts.devices.poll(secret) == entry
-        another.new_token("ann", "x", by=token.id, device=secret)
+        another.new_token("ann", "x", by=token.id, also=partial(spend, secret=secret))
         with pytest.raises(UnknownName):
-            team.accounts.new_token("ann", "x", by=token.id, device=secret)
+            team.accounts.new_token("ann", "x", by=token.id, also=partial(spend, secret=secret))
         assert another.devices.poll(secret) == "invalid_grant"

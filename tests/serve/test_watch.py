@@ -78,7 +78,7 @@ def test_figures(served: Served, token: str) -> None:
 def test_who_reads_figures(served: Served, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert served.ask("/metrics").status == 200, "this machine"
     assert served.ask("/metrics", token=token).code == "Forbidden"
-    monkeypatch.setattr(served.server.hub, "behind_proxy", True)
+    monkeypatch.setattr(served.server.hub, "public_url", "https://zoo.lab.org")
     assert served.ask("/metrics").code == "NoToken"
     assert served.ask("/metrics", token=served.token("admin")).status == 200
 

@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,7 +51,9 @@ from zoo.serve.who.may import (
     role_of,
 )
 from zoo.serve.who.open import FILE, open_accounts
+from zoo.serve.who.providers import Provider
 from zoo.serve.who.reach_table import Witness
+from zoo.serve.who.spent import spend_once
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
 
@@ -81,7 +84,8 @@ FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "co
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
           "digest": "0" * 64, "key...": KEY, "folder...": "refs/team/net/latest",
           "part": f"0-{'0' * 64}", "file": "zoo.css", "id": "20260101-000000-000000",
-          "owner": "team", "generation": "1", "at": "0"}  # fmt: skip
+          "owner": "team", "generation": "1", "at": "0",
+          "provider": "lab"}  # fmt: skip
 
 
 def address(route: Route[Hub], repo: str) -> str:
@@ -548,6 +552,49 @@ def test_capitals_count_in_whose_something_is(database: Workspace) -> None:
         assert accounts.patterns_for("Ann") == ["*/prod", "?nn/x", "Ann/*"]
         assert accounts.is_protected(Reference.parse("Ann/y"))
         assert not accounts.is_protected(Reference.parse("Ben/y"))
+
+
+def test_who_others_vouch_for_is_kept(database: Workspace) -> None:
+    """What is good once is so for all that wait for it, and an account's end is known."""
+    url = "https://id.lab.org"
+    with closing(Accounts.of(database)) as accounts:
+        providers = accounts.providers
+        made = Provider(name="lab", issuer=url, client_id="zoo", hosts=("a.org", "b.org"),
+                        domains=("lab.org",), creates=True)  # fmt: skip
+        providers.add(made)
+        assert providers.all() == [made]
+        for name in ("ann", "ben"):
+            accounts.add(name)
+        providers.link_own(url, "7", "ann", "entry", 600)
+        providers.link_own(url, "7", "ann", "another", 600)  # once more changes nothing
+        for account, entry in (("ben", "third"), ("ann", "entry")):
+            with pytest.raises(Conflict):
+                providers.link_own(url, "7", account, entry, 600)
+        accounts.remove("ann")
+        gone = providers.identity(url, "7")
+        assert gone
+        assert gone.account is None
+        with pytest.raises(Conflict):
+            providers.link_own(url, "7", "ben", "fourth", 600)
+        claims = {"sub": "x", "ref": "main"}
+        one = accounts.publishers.add("ben/*", url, claims, hosts=("a.org",))
+        assert accounts.publishers.all() == [one]
+        assert (one.claims, one.account) == (claims, "ben")
+        token, _ = accounts.new_token("ben", "job", "append", ends_with=one.id)
+
+        def spend(_: int) -> bool:
+            try:
+                with writing(accounts._engine) as connection:
+                    spend_once(connection, "token", 60)
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert [*pool.map(spend, range(16))].count(True) == 1
+        accounts.publishers.remove(one.id)
+        (ended,) = [each for each in accounts.tokens("ben") if each.id == token.id]
+        assert ended.revoked
 
 
 def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:

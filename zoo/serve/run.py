@@ -106,9 +106,9 @@ class Server(uvicorn.Server):
         ]
         workspace.registry  # noqa: B018 - opened by one thread
         alone, accounts = own or (None, Accounts.of(workspace))
-        metrics, proxied = Metrics(shared=worker is not None), bool(address.public_url)
+        metrics, url = Metrics(shared=worker is not None), address.public_url
         tryouts = Tryouts(workspace.root, tries) if tries else None
-        self.hub = Hub(workspace, accounts, proxied, alone, metrics=metrics, tryouts=tryouts)
+        self.hub = Hub(workspace, accounts, url, alone, metrics=metrics, tryouts=tryouts)
         self._leads = bool(self._threads) and accounts.locks.leads()
         looking = partial(_try, partial(warm, self.hub, self.url))
         self._threads.append(threading.Thread(target=looking, name="warm", daemon=True))

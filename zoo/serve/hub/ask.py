@@ -30,6 +30,7 @@ from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
+from zoo.serve.sso.issuer import Issuers
 from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
@@ -52,18 +53,20 @@ class Hub:
 
     Attributes:
         alone: Who has the link to it, where it is somebody's own, on their own machine.
-        behind_proxy: Whether requests may come through another program.
+        public_url: The URL that others reach it by, where requests come through another program.
         under_way: Requests that are being answered.
         tryouts: What tries images, where that is on.
+        issuers: Who vouches for people and jobs.
     """
 
     workspace: Workspace
     accounts: Accounts
-    behind_proxy: bool = False
+    public_url: str = ""
     alone: Alone | None = None
     under_way: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     tryouts: Tryouts | None = None
+    issuers: Issuers = field(default_factory=Issuers)
     health: Health = field(init=False)
     views: Views = field(init=False)
     adopter: Adopter = field(init=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 
 from zoo.errors import InvalidOption, UnknownName
@@ -13,10 +14,10 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.who.audit import asked_by
-from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code
+from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code, spend
 from zoo.serve.who.may import PURPOSES
 
-__all__ = ["begin", "hash_of", "poll"]
+__all__ = ["SECRET", "begin", "error", "hash_of", "poll"]
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LONGEST = 90 * 86400.0
@@ -55,13 +56,13 @@ def poll(ask: Ask) -> Answer:
     """The token of a program that somebody has let in; else why not, or not yet."""
     sent = {name: values[-1] for name, values in ask.call.form.items()}
     if sent.get("grant_type") != GRANT:
-        return _error("unsupported_grant_type", "tokens are given to programs with a code alone")
+        return error("unsupported_grant_type", "tokens are given to programs with a code alone")
     found = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
     if isinstance(found, str):
-        return _error(found)
+        return error(found)
     made = _made(ask, found, sent["device_code"])
     if made is None:  # whoever let it in may do that no more
-        return _error("access_denied")
+        return error("access_denied")
     return Answer(headers={**made.headers, **SECRET}, body=made.body)
 
 
@@ -79,7 +80,7 @@ def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
     try:
         made, secret = accounts.new_token(
             entry.account, entry.name, purpose, only=by.only, lasts=LONGEST, by=by.id,
-            device=device,
+            also=partial(spend, secret=device),
         )  # fmt: skip
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
@@ -92,7 +93,7 @@ def _left(expires: str) -> int:
     return ceil((datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds())
 
 
-def _error(code: str, text: str = "") -> Answer:
+def error(code: str, text: str = "") -> Answer:
     """An error as RFC 6749 has it."""
     told = json_answer({"error": code} | ({"error_description": text} if text else {}), 400)
     return replace(told, headers={**told.headers, **SECRET}, code=code)

@@ -8,6 +8,7 @@ from zoo.serve.hub import (
     branches,
     commit,
     device,
+    exchange,
     files,
     info,
     lfs,
@@ -88,8 +89,9 @@ HUB: tuple[Route[Hub], ...] = (
         errors=("BadRequest", "TooMany"), summary="a code for a program that is to get a token",
     ),
     Route(
-        method="POST", path="/oauth/token", scope="listed", handler=device.poll,
-        errors=("BadRequest",), summary="its token, once somebody has confirmed the code",
+        method="POST", path="/oauth/token", scope="listed", handler=exchange.give,
+        errors=("BadRequest", "Busy"),
+        summary="its token, once somebody has confirmed the code; or that of a job",
     ),
     *ABSENT,
     Route(

@@ -20,8 +20,10 @@ __all__ = ["AuditPage", "Event", "events_of", "look_audit"]
 PAGE = 50
 LETTERS = 200
 """Of what is looked for: links repeat it."""
-OF_PEOPLE = ("account", "token", "session", "device")
-"""Actions of which the name is an account or a token, which a namespace may be called like."""
+OF_PEOPLE = ("account", "token", "session", "device", "provider", "identity", "signed")
+"""Actions of which the name is an account, a token or a provider, which a namespace may be called
+like.
+"""
 OF_NAMES = tuple(each for each in ACTIONS if each.partition(" ")[0] not in OF_PEOPLE)
 
 

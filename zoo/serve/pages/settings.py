@@ -9,6 +9,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.form import Form
 from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
 from zoo.serve.who.may import as_seen
+from zoo.serve.who.providers import Identity
 
 __all__ = ["FORMS", "Held", "Settings", "held_by", "look_settings"]
 
@@ -44,6 +45,8 @@ class Settings:
         unlimited: Whether it is for all that the account may: else nothing can be changed.
         tokens: The tokens of the account.
         roles: Its roles, and those of its teams.
+        providers: By which services people sign in.
+        identities: Who signs in by one so is this account.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Settings:
     unlimited: bool
     tokens: tuple[TokenRow, ...]
     roles: tuple[Held, ...]
+    providers: tuple[str, ...]
+    identities: tuple[Identity, ...]
 
 
 def look_settings(ask: Ask) -> Settings:
@@ -72,7 +77,14 @@ def look_settings(ask: Ask) -> Settings:
         unlimited=actor.unlimited,
         tokens=tokens_of(ask, actor.name),
         roles=held_by(ask, actor.name, actor.teams),
+        providers=tuple(each.name for each in ask.hub.accounts.providers.all()),
+        identities=_identities(ask) if not actor.only else (),
     )
+
+
+def _identities(ask: Ask) -> tuple[Identity, ...]:
+    found = ask.hub.accounts.providers.identities()
+    return tuple(each for each in found if each.account == ask.actor.name)
 
 
 def held_by(ask: Ask, account: str, teams: frozenset[str]) -> tuple[Held, ...]:

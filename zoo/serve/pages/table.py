@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
-from zoo.serve.pages import files
+from zoo.serve.pages import files, sso
 from zoo.serve.pages.assets import asset
 from zoo.serve.pages.compare import look_compare
 from zoo.serve.pages.deprecated import look_deprecated
@@ -138,6 +138,13 @@ PAGES: tuple[Route[Hub], ...] = (
         method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
         errors=("Forbidden",), summary="end it",
     ),
+    *(Route(
+        method="GET", path=f"/-/sso/{{provider}}{path}", scope="listed", handler=handler, page=True,
+        query=query, errors=("NotFound", "NoToken", "Forbidden", "Busy"), summary=summary,
+    ) for path, handler, query, summary in (
+        ("", sso.begin, ("next", "link"), "to sign in by another service"),
+        ("/back", sso.come_back, ("state", "code", "iss", "error"), "who comes back from there"),
+    )),
     Route(
         method="GET", path="/-/open", scope="open", handler=open_link, page=True,
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",

@@ -16,12 +16,12 @@ from urllib.parse import quote, urlsplit
 
 from zoo.errors import Unavailable
 
-__all__ = ["post"]
+__all__ = ["ask", "post"]
 
 SECONDS = 10.0
 """All of it takes no longer, however slowly the other side sends or takes."""
 MOST = 64 * 1024
-"""Bytes of the head of an answer."""
+"""Bytes of an answer."""
 PORTS = {"http": 80, "https": 443}
 TARGET = "/%:@!$&'()*+,;=~?[]"
 """What is sent as it is, beside letters and digits."""
@@ -41,6 +41,30 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
             ``private`` does not allow that. It says no more than that: who reads it need not know
             what this machine's network looks like.
     """
+    status, _ = _sent("POST", url, body, headers, private=private, reads=False)
+    return status  # what it says does not matter, and may not end
+
+
+def ask(url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Ask an address that who runs the server has named, which may be in a private network, or send
+    it a ``body``; the status and the answer. Else it is as `post`.
+
+    Raises:
+        Unavailable: It cannot be reached, does not answer, or says too much.
+    """
+    method = "GET" if body is None else "POST"
+    return _sent(method, url, body, headers, private=True, reads=True)
+
+
+def _sent(
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    private: bool,
+    reads: bool,
+) -> tuple[int, bytes]:
     parts, ends = urlsplit(url), monotonic() + SECONDS
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     try:
@@ -57,7 +81,11 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
             if parts.scheme == "https":
                 line = ssl.create_default_context().wrap_socket(line, server_hostname=host)
             with line:
-                return _answered(_Line(line, ends), quote(target, safe=TARGET), body, sent)
+                connection = HTTPConnection("-")  # what it is called is in the headers
+                connection.sock = _Line(line, ends)
+                connection.request(method, quote(target, safe=TARGET), body, sent)
+                answer = connection.getresponse()
+                return answer.status, answer.read() if reads else b""
     except TimeoutError as error:
         raise Unavailable(host, "it does not answer in time", hint="") from error
     except ssl.SSLError as error:
@@ -80,13 +108,6 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     return inner is None or _is_public(inner)
 
 
-def _answered(line: _Line, target: str, body: bytes, headers: Mapping[str, str]) -> int:
-    connection = HTTPConnection("-")  # what it is called is in the headers
-    connection.sock = line
-    connection.request("POST", target, body, dict(headers))
-    return connection.getresponse().status  # what it says does not matter, and may not end
-
-
 class _Line(RawIOBase):
     """A connection, all of which ``ends`` at a time; as much of a socket as `http.client` needs."""
 
@@ -99,9 +120,9 @@ class _Line(RawIOBase):
         self._line.sendall(data)
 
     def makefile(self, mode: str) -> BufferedReader:
-        """What comes, as a file."""
+        """What comes, as a file that may be read once this is closed."""
         assert mode == "rb", mode
-        return BufferedReader(self)
+        return BufferedReader(_Line(self._line, self._ends))
 
     def readable(self) -> bool:
         """As a file tells."""

@@ -18,13 +18,16 @@ from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
-from zoo.serve.who.devices import Devices, spend
+from zoo.serve.who.devices import Devices
 from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
+from zoo.serve.who.providers import Providers
+from zoo.serve.who.publishers import Publishers
 from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach_table import ReachTable
 from zoo.serve.who.repos import Repos
+from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
 from zoo.serve.who.tokens import Secret, new_secret, read_secret
@@ -32,6 +35,9 @@ from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
 
 __all__ = ["Account", "Accounts", "Token", "check_name"]
+
+Also = Callable[[Connection], None]
+"""What is done in a transaction that changes something else; where it raises, nothing is."""
 
 USED_SECONDS = 60
 """So seldom is written down that a token is used."""
@@ -85,7 +91,7 @@ class Token(Result):
         expires: When it ends, if it does.
         used: When it was used last, within a minute.
         revoked: When it was revoked, if it was.
-        ends_with: The token that it ends with, if it does.
+        ends_with: The token or publisher that it ends with, if it does.
     """
 
     id: str
@@ -119,6 +125,8 @@ class Accounts:
         webhooks: Who is told of changes.
         sessions: Who is signed in, in a browser.
         devices: Which programs wait to be let in.
+        providers: By which services people sign in.
+        publishers: Which jobs get a token for a while.
         locks: What one process alone does at a time.
     """
 
@@ -129,6 +137,7 @@ class Accounts:
         self.audit, self.quotas = Audit(engine), Quotas(engine)
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
         self.devices, self.locks = Devices(engine), Locks(engine)
+        self.providers, self.publishers = Providers(engine), Publishers(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -148,8 +157,11 @@ class Accounts:
         self.sessions.close()
         self._engine.dispose()
 
-    def add(self, name: str, *, admin: bool = False, team: bool = False) -> Account:
-        """Make an account, or a team.
+    def add(
+        self, name: str, *, admin: bool = False, team: bool = False, also: Also | None = None
+    ) -> Account:
+        """Make an account, or a team. What is to be done with it or not at all is ``also`` done in
+        the same transaction.
 
         Raises:
             Conflict: There is one of that name.
@@ -165,6 +177,8 @@ class Accounts:
             connection.execute(insert(schema.account), made.to_json())
             what = "team" if team else "account"
             record(connection, f"{what} made", name, "an admin" if admin else "")
+            if also:
+                also(connection)
         return made
 
     def all(self) -> list[Account]:
@@ -206,15 +220,16 @@ class Accounts:
         only: tuple[str, ...] = (),
         lasts: float | None = None,
         by: str = "",
-        device: str = "",
+        ends_with: str | None = None,
+        also: Also | None = None,
     ) -> tuple[Token, Secret]:
         """Make a token that ``lasts`` so many seconds, or until it is revoked. One that is made
-        ``by`` another one expires no later, and ends with it unless that is for all. One for a
-        ``device`` settles that. Nobody can read the secret again.
+        ``by`` another one expires no later, and ends with it unless that is for all. What is to be
+        done with it or not at all is ``also`` done in the same transaction. Nobody can read the
+        secret again.
 
         Raises:
-            UnknownName: There is no such account, the other token has ended, or the device waits no
-                more.
+            UnknownName: There is no such account, or the other token has ended.
             InvalidOption: It would be for nothing, end at once, or cannot be called so.
             InvalidReference: ``only`` names what is neither a namespace nor a repository.
         """
@@ -232,14 +247,15 @@ class Accounts:
             expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
+            ends_with=ends_with,
         )
         with writing(self._engine) as connection:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
             if by:
                 made = _within(connection, made, by)
-            if device:
-                spend(connection, device)
+            if also:
+                also(connection)
             row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
             record(connection, "token made", made.id, _told(made))
@@ -262,15 +278,11 @@ class Accounts:
         Raises:
             UnknownName: There is none.
         """
-        table, ended = schema.token, [id]
+        table = schema.token
         with writing(self._engine) as connection:
             if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
-            for each in ended:
-                change = update(table).where(table.c.id == each, table.c.revoked.is_(None))
-                if connection.execute(change.values(revoked=_text(_now()))).rowcount:
-                    record(connection, "token revoked", each)
-                ended += connection.scalars(select(table.c.id).where(table.c.ends_with == each))
+            end_tokens(connection, [id])
 
     def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of

@@ -19,19 +19,23 @@ __all__ = [
     "document",
     "followed",
     "holds",
+    "identity",
     "level",
     "metadata",
     "named",
     "protected",
+    "provider",
+    "publisher",
     "quota",
     "repo",
     "role",
     "session",
+    "spent",
     "token",
     "tried",
 ]
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -67,7 +71,7 @@ token = sa.Table(
     sa.Column("expires", Text),
     sa.Column("used", Text),
     sa.Column("revoked", Text),
-    sa.Column("ends_with", Text),  # the token that it ends with, if it does
+    sa.Column("ends_with", Text),  # the token or publisher that it ends with, if it does
 )
 
 # Who may read, of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.
@@ -174,6 +178,8 @@ session = sa.Table(
     sa.Column("digest", Text, primary_key=True),
     sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE"), nullable=False),
     sa.Column("expires", Text, nullable=False),
+    # Whether the token was made for it, and ends with it.
+    sa.Column("own", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 # Who is told of changes: of those of a namespace or a repository, ``path``, or of all. ``after`` is
@@ -229,5 +235,49 @@ tried = sa.Table(
     metadata,
     sa.Column("who", Text, primary_key=True),
     sa.Column("count", Whole, nullable=False),
+    sa.Column("until", Text, nullable=False),
+)
+
+# Services of OpenID Connect by which people sign in. Their secrets are elsewhere.
+provider = sa.Table(
+    "provider",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("issuer", Text, nullable=False),
+    sa.Column("client_id", Text, nullable=False),
+    sa.Column("secret_file", Text, nullable=False),  # empty: the environment may have it
+    sa.Column("hosts", Text, nullable=False),  # other ones that it may use, with spaces between
+    sa.Column("domains", Text, nullable=False),  # of e-mails for which accounts are made; or all
+    sa.Column("creates", sa.Boolean, nullable=False),  # whether it makes accounts
+)
+
+# Whose account it is who has signed in. Where that was deleted, nobody signs in by it again.
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("issuer", Text, primary_key=True),
+    sa.Column("subject", Text, primary_key=True),
+    sa.Column("made", Text, nullable=False),
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="SET NULL")),
+)
+
+# Jobs that get a token for a while, for what their issuer says of them.
+publisher = sa.Table(
+    "publisher",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("path", Text, nullable=False),
+    sa.Column("issuer", Text, nullable=False),
+    sa.Column("claims", Text, nullable=False),  # an object in JSON
+    sa.Column("hosts", Text, nullable=False),
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), nullable=False),
+    sa.Column("made", Text, nullable=False),
+)
+
+# What is good once, by its SHA-256, and until when it is kept.
+spent = sa.Table(
+    "spent",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
     sa.Column("until", Text, nullable=False),
 )

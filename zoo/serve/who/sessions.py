@@ -14,6 +14,7 @@ from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.cache import ReadCache
+from zoo.serve.who.revoking import end_tokens
 
 __all__ = ["LASTS_DAYS", "Sessions"]
 
@@ -48,11 +49,15 @@ class Sessions:
             row = connection.execute(SESSION, {"digest": digest}).one_or_none()
         return (row.token, row.expires) if row else ("", "")
 
-    def new(self, token_id: str) -> str:
-        """Begin a session of a token that is there; its secret."""
+    def new(self, token_id: str, *, own: bool = False) -> str:
+        """Begin a session of a token that is there; its secret. A token of its ``own`` ends with
+        it.
+        """
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         ends = now + timedelta(days=LASTS_DAYS)
-        row = {"digest": _digest(secret), "token": token_id, "expires": _text(ends)}
+        row = {
+            "digest": _digest(secret), "token": token_id, "expires": _text(ends), "own": own,
+        }  # fmt: skip
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now)))
             connection.execute(insert(TABLE), row)
@@ -63,10 +68,13 @@ class Sessions:
         """End a session, if it is one."""
         which = TABLE.c.digest == _digest(secret)
         with writing(self._engine) as connection:
-            token_id = connection.scalar(select(TABLE.c.token).where(which))
-            if token_id is not None:
-                connection.execute(delete(TABLE).where(which))
-                record(connection, "session ended", token_id)
+            there = connection.execute(select(TABLE).where(which)).one_or_none()
+            if there is None:
+                return
+            connection.execute(delete(TABLE).where(which))
+            record(connection, "session ended", there.token)
+            if there.own:
+                end_tokens(connection, [there.token])
 
 
 def _digest(secret: str) -> str:

@@ -1,0 +1,158 @@
+"""People and jobs that another service vouches for: the commands, as docs/sso.md shows them."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.oidc import OidcProvider, signed
+from fakes.pages import masked
+from fakes.prepared import Run
+from fakes.served import Served, serving
+
+from zoo.errors import MissingPackage
+from zoo.serve import sso
+from zoo.workspace import Workspace
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sso.md").read_text()
+CLAIMS = {"repository": "lab/flowers", "ref": "refs/heads/main"}
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[Served]:
+    """A zoo whose account ``ci`` writes in the team ``lab``, served."""
+    Workspace.create(tmp_path / "served").close()
+    with serving(tmp_path / "served") as served:
+        served.accounts.add("lab", team=True)
+        served.accounts.add("ci")
+        served.accounts.grant("lab", "ci", "writer")
+        yield served
+
+
+@pytest.fixture
+def issuer() -> Iterator[OidcProvider]:
+    with OidcProvider() as made:
+        made.user = {"sub": "repo:lab/flowers:ref:refs/heads/main", **CLAIMS}
+        yield made
+
+
+def job(served: Served, issuer: OidcProvider, **claims: Any) -> str:
+    return signed(issuer.told(served.url, jti=str(time.monotonic_ns()), **claims))
+
+
+def test_a_job_logs_in_and_pushes(
+    team: Served, issuer: OidcProvider, toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.accounts.publishers.add("lab", issuer.url, CLAIMS, account="ci")
+    login = ("login", team.url, "--oidc")
+    for name in ("ACTIONS_ID_TOKEN_REQUEST_URL", "ZOO_ID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    toy(*login).refused("nothing says which job this is", "id-token: write")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{job(team, issuer)}\n"))
+    assert toy(*login, "--json").json["account"] == "ci, with a token to append"
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer, ref="refs/heads/x"))
+    toy(*login).refused("it gives this job no token", "zoo serve publisher")
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    toy(*login, "--for", "lab/base").done()
+    for name in ("lab/base", "lab/more"):
+        toy("tag", "team/base", name).done()
+    toy("push", "lab/base", "--to", team.url).done()
+    assert toy("push", "lab/more", "--to", team.url).code != 0, "it is for the other one"
+    rows = [(row.action, row.who, row.name) for row in team.accounts.audit.rows(limit=99)]
+    assert [row for row in rows if row[0].startswith("name")] == [("name made", "ci", "lab/base")]
+    for words in (("--oidc", "--browser"), ("--for", "lab/base")):
+        assert toy("login", team.url, *words).code == 2
+
+
+def test_a_job_waits_while_its_issuer_is_away(
+    team: Served, issuer: OidcProvider, toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.accounts.publishers.add("lab", issuer.url, CLAIMS, account="ci")
+    monkeypatch.setattr("zoo.serve.sso.issuer.FAILED", 0.0)
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            issuer.answers.clear()
+
+    monkeypatch.setattr("zoo_http.exchange.sleep", wait)
+    issuer.answers["/keys"] = 500
+    toy("login", team.url, "--oidc").done()
+    assert pauses == [2.0, 4.0]
+    issuer.answers["/.well-known/openid-configuration"] = 500
+    team.server.hub.issuers._known.clear()
+    toy("login", team.url, "--oidc").refused("it gives this job no token")
+    assert pauses == [2.0, 4.0, 2.0, 4.0, 8.0, 0.0]
+
+
+def shown(line: str) -> str:
+    """What the page shows below a line that is typed."""
+    joined = PAGE.replace(" \\\n", " ")
+    text = re.split(rf"^\$ {re.escape(line)}\n", re.sub(" +", " ", joined), flags=re.MULTILINE)[1]
+    return re.split(r"^(?:\$ |```)", text, flags=re.MULTILINE)[0]
+
+
+def plain(text: str) -> str:
+    return masked(re.sub(r"publisher-[0-9a-f]{8}", "publisher-ID", text))
+
+
+def test_the_commands_are_as_the_page_says(toy: Run) -> None:
+    def typed(line: str) -> str:
+        said = toy(*shlex.split(line)[1:])
+        assert said.code == 0, said
+        return plain(str(said.out + said.err))
+
+    secret = Path("secret")
+    secret.write_text("s3cret\n")
+    secret.chmod(0o644)
+    lines = re.findall(r"^\$ (zoo serve .*)$", re.sub(r" \\\n +", " ", PAGE), re.MULTILINE)
+    add = lines[0]
+    toy(*shlex.split(add)[1:]).refused("everybody can read the secret", "chmod o=")
+    secret.chmod(0o600)
+    for account in ("ann", "ci"):
+        toy("serve", "user", "add", account).done()
+    toy("serve", "team", "add", "lab").done()
+    for line in lines:
+        if "rm publisher-" in line:
+            (made,) = toy("serve", "publisher", "--json").json
+            line = line.replace("publisher-3f9a1c22", made["id"])
+            assert typed(line).startswith("publisher-ID is removed")
+        else:
+            assert typed(line) == plain(shown(line)), line
+    assert "there is a provider" in toy(*shlex.split(add)[1:]).err
+    assert "s3cret" not in toy("serve", "sso", "--json").out
+    toy("serve", "sso", "unlink", "lab", "248289761001").done()
+    toy("serve", "sso", "rm", "lab").done()
+    toy("serve", "sso", "rm", "lab").refused("unknown provider")
+    assert "by tokens alone" in toy("serve", "sso").err
+    assert "no jobs get tokens" in toy("serve", "publisher").err
+    assert toy("serve", "publisher", "add", "lab/x", "--issuer", "https://x.org", "--claim", "x",
+               "--as", "ci").code == 2  # fmt: skip
+
+
+def test_what_is_not_installed_is_named(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sso, "find_spec", lambda _: None)
+    with pytest.raises(MissingPackage, match="joserfc"):
+        sso.check_sso()
+    toy("serve", "sso", "add", "lab", "--issuer", "https://x.org", "--client-id", "x").refused(
+        "joserfc", "pip install 'zoo-registry[sso]'"
+    )
+    assert "joserfc" not in toy("serve", "sso").err
+
+
+def test_the_server_imports_it_only_where_it_is_used() -> None:
+    import subprocess
+
+    code = "import sys, zoo.serve.run, zoo.serve.app; print('joserfc' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

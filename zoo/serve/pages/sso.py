@@ -1,0 +1,257 @@
+"""SSO: a browser is sent to a provider, and comes back with a code that says who sits there.
+
+A try to sign in is known by a cookie, of which all else is made: who comes back without it was sent
+by somebody else. Nothing is kept of it before the provider has said who it is.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from functools import partial
+from hmac import compare_digest
+from itertools import islice
+
+from zoo.domain.progress import clean
+from zoo.domain.reference import check_namespace
+from zoo.errors import Conflict, Forbidden, InvalidReference, Unavailable, UnknownName, ZooError
+from zoo.serve.http.answer import Answer
+from zoo.serve.http.cookie import read_cookie, set_cookie
+from zoo.serve.http.errors import Refused
+from zoo.serve.http.guard import check_origin
+from zoo.serve.hub.ask import Ask
+from zoo.serve.pages.page import show, site_of
+from zoo.serve.pages.sign_in import DAY, away, form_of, local_path
+from zoo.serve.sso.claims import Claims, Untrusted
+from zoo.serve.sso.code import Way, address, claims_of
+from zoo.serve.sso.issuer import Issuer
+from zoo.serve.who.audit import asked_by
+from zoo.serve.who.newcomer import add_account
+from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
+from zoo.serve.who.seals import Seal
+from zoo.serve.who.sessions import LASTS_DAYS
+from zoo.store.capabilities import folders
+
+__all__ = ["begin", "come_back"]
+
+COOKIE, LASTS = "sso", 600
+"""What the browser has of a try, and seconds that it may take."""
+LONGEST_PATH, LONGEST_CODE = 1000, 4096
+NOT_BEGUN = "That was not begun in this browser, or too long ago, or is done already: begin again."
+NO_NAMES = frozenset({
+    "admin", "api", "datasets", "hf", "lfs", "oauth", "root", "spaces", "timm", "torchvision",
+    "transformers", "xet", "zoo",
+})  # fmt: skip
+"""Namespaces that look as if they were somebody else's."""
+LETTERS, MOST_NAMES = 32, 100
+
+
+class _Not(Exception):
+    """Nobody is signed in, for what is told to who sits there, and to who runs the server."""
+
+    def __init__(self, said: str, why: str) -> None:
+        self.said, self.why = said, why
+        super().__init__(why)
+
+
+def begin(ask: Ask, provider: str) -> Answer:
+    """Send the browser to a provider; with ``?link=1``, so that who comes back from there is the
+    account that is signed in.
+    """
+    found, issuer = _provider(ask, provider)
+    linking = ask.call.flag("link")
+    if linking:
+        check_origin(ask.call.headers, ask.call.base)  # or a stranger could have it begun
+        ask.check_unlimited()
+    goes = local_path(ask.call.query.get("next", ""))
+    seal = Seal(
+        token=ask.actor.id if linking else "",
+        repo=goes if len(goes) <= LONGEST_PATH else "/",
+        what=COOKIE,
+        of=found.name,
+        upload=secrets.token_urlsafe(32),
+        expires=int(time.time()) + LASTS,
+    )
+    cookie = ask.hub.seals.write(seal)
+    try:
+        to = address(issuer, found, _way(ask, found, cookie), again=linking)
+    except Unavailable as error:
+        return _again(ask, goes, _down(found, error), 503)
+    headers = {
+        "Location": to,
+        "Set-Cookie": set_cookie(ask.call, cookie, LASTS, COOKIE),
+        "Cache-Control": "no-store",
+    }
+    return Answer(status=303, headers=headers)
+
+
+def come_back(ask: Ask, provider: str) -> Answer:
+    """Begin a session of who has signed in at a provider, or link them to the one who is signed in
+    here; or the form to sign in, with why not.
+    """
+    found, issuer = _provider(ask, provider)
+    cookie, goes = read_cookie(ask.call, COOKIE), "/"
+    try:
+        seal = _begun(ask, found, cookie)
+        goes = seal.repo
+        claims = _claims(ask, found, issuer, cookie)
+        if seal.token:
+            return _linked(ask, found, claims, seal)
+        return _signed_in(ask, found, claims, seal)
+    except (Unavailable, Forbidden) as error:
+        return _again(ask, goes, _down(found, error), 503)
+    except _Not as error:
+        return _again(ask, goes, error, 403)
+
+
+def _provider(ask: Ask, name: str) -> tuple[Provider, Issuer]:
+    try:
+        found = ask.hub.accounts.providers.get(name)
+    except UnknownName:
+        raise Refused("NotFound") from None
+    return found, ask.hub.issuers.at(found.issuer, found.hosts)
+
+
+def _way(ask: Ask, provider: Provider, cookie: str) -> Way:
+    return Way.of(ask.hub.seals, cookie, f"{ask.call.base}/-/sso/{provider.name}/back")
+
+
+def _begun(ask: Ask, provider: Provider, cookie: str) -> Seal:
+    """What the browser began that comes back."""
+    seal = ask.hub.seals.read(cookie, COOKIE) if cookie else None
+    state = ask.call.query.get("state", "").encode()
+    right = compare_digest(state, _way(ask, provider, cookie).state.encode())
+    if seal is None or seal.of != provider.name or not right:
+        raise _Not(NOT_BEGUN, "state is of another browser, or expired")
+    return seal
+
+
+def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims:
+    sent = ask.call.query
+    if "error" in sent:
+        said = f"{provider.name} has not signed you in."
+        raise _Not(said, f"the provider answers {clean(sent['error'])[:100]}")
+    code, distrusted = sent.get("code", ""), f"{provider.name} does not say who you are."
+    if sent.get("iss", issuer.url) != issuer.url or not 0 < len(code) <= LONGEST_CODE:
+        raise _Not(distrusted, "the answer is of another provider, or has no code")
+    try:
+        return claims_of(issuer, provider, _way(ask, provider, cookie), code)
+    except Untrusted as error:
+        raise _Not(distrusted, str(error)) from error
+
+
+def _linked(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answer:
+    """Have who has signed in be the account that is signed in here, as it was when they began."""
+    if ask.actor.id != seal.token or not ask.actor.unlimited:
+        raise _Not("Sign in again, and link it then.", "the session has ended, or is another's")
+    try:
+        ask.hub.accounts.providers.link_own(
+            provider.issuer, str(claims["sub"]), ask.actor.name, seal.upload, LASTS
+        )
+    except Conflict as error:
+        raise _Not(f"Nothing was linked: {error.message}.", error.message) from error
+    return away(ask.call, "/-/settings?done=link")
+
+
+def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answer:
+    """Begin a session, by a token that lasts as long and that nobody has."""
+    accounts, subject = ask.hub.accounts, str(claims["sub"])
+    account = _account(ask, provider, claims)
+    asked_by(account, "")
+    told = f"by {provider.name}: {subject}{_more(claims)}"
+    also = partial(note_entry, account=account, told=told, entry=seal.upload, seconds=LASTS)
+    name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
+    try:
+        token, _ = accounts.new_token(account, name, "write", lasts=lasts, also=also)
+    except (Conflict, UnknownName) as error:
+        raise _Not(NOT_BEGUN, error.message) from error
+    if before := read_cookie(ask.call):
+        accounts.sessions.end(before)
+    secret = accounts.sessions.new(token.id, own=True)
+    return away(ask.call, seal.repo, set_cookie(ask.call, secret, LASTS_DAYS * DAY))
+
+
+def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
+    """Whose account it is who has signed in; a new one, where the provider makes accounts."""
+    subject = str(claims["sub"])
+    known = ask.hub.accounts.providers.identity(provider.issuer, subject)
+    if known and known.account:
+        return known.account
+    if known:
+        raise _Not("Your account was deleted.", f"the account of {subject} was deleted")
+    if not provider.creates:
+        raise _Not(
+            f"{provider.name} knows you, and you have no account here. Who has one links it on "
+            "their page of settings; for others, whoever runs this server makes one: "
+            f"zoo serve sso link {provider.name} {subject} ACCOUNT",
+            f"{subject} has no account, and {provider.name} makes none",
+        )
+    if not _may_be_made(provider, claims):
+        raise _Not(
+            "No account is made for you: your e-mail is of another domain, or not verified.",
+            f"no account for {subject}{_more(claims)}",
+        )
+    also = partial(link_new, issuer=provider.issuer, subject=subject)
+    for name in _names(ask, claims):
+        try:
+            own = partial(also, account=name)
+            add_account(ask.hub.workspace, ask.hub.accounts, name, admin=False, also=own)
+        except Conflict:  # somebody was faster, or they themselves in another window
+            known = ask.hub.accounts.providers.identity(provider.issuer, subject)
+            if known and known.account:
+                return known.account
+            continue
+        return name
+    raise _Not("No name is free for your account.", f"no name is free for {subject}")
+
+
+def _may_be_made(provider: Provider, claims: Claims) -> bool:
+    if not provider.domains:
+        return True
+    email = claims.get("email")
+    sure = claims.get("email_verified") is True and isinstance(email, str)
+    return sure and str(email).rpartition("@")[2].lower() in provider.domains
+
+
+def _names(ask: Ask, claims: Claims) -> list[str]:
+    """What a new account may be called, best first: nothing that anybody is or was called, or under
+    which there is anything.
+    """
+    said = next((text for name in ("preferred_username", "email")
+                 if isinstance(text := claims.get(name), str) and text), "")  # fmt: skip
+    plain = re.sub(r"[^a-z0-9._-]+", "-", said.partition("@")[0].lower())[:LETTERS].strip("-._")
+    try:
+        check_namespace(plain)
+    except InvalidReference:
+        plain = "user"
+    numbered = [plain, *(f"{plain}-{number}" for number in range(2, MOST_NAMES))]
+    accounts, backend = ask.hub.accounts, ask.hub.workspace.store.backend
+    taken = {each.name for each in accounts.all()} | set(folders(backend, "refs/"))
+    taken |= {given.path.partition("/")[0] for given in accounts.rules().given()}
+    lower = {each.lower() for each in taken} | NO_NAMES
+    unused = (
+        name for name in numbered
+        if name not in lower and not accounts.audit.newest(name=name, limit=1)
+    )  # fmt: skip
+    return [*islice(unused, 3)]
+
+
+def _more(claims: Claims) -> str:
+    """What else a provider says of somebody, for the audit log."""
+    email, name = claims.get("email"), claims.get("preferred_username")
+    sure = "" if claims.get("email_verified") is True else ", not verified"
+    return f"{f', {name}' if name else ''}{f', {email}{sure}' if email else ''}"
+
+
+def _down(provider: Provider, error: ZooError) -> _Not:
+    return _Not(f"{provider.name} does not answer now: try again.", str(error))
+
+
+def _again(ask: Ask, goes: str, why: _Not, status: int) -> Answer:
+    """The form to sign in, with why somebody is not."""
+    ask.hub.accounts.audit.refuse("Forbidden", "", f"{ask.call.path}: {why.why}")
+    shown = show(site_of(ask), "sign_in.html", form_of(ask, goes, why.said), status)
+    code = "Busy" if status == 503 else "Forbidden"
+    headers = {**shown.headers, "Cache-Control": "no-store"}
+    return Answer(status=status, headers=headers, body=shown.body, code=code, message=why.said)

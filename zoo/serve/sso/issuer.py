@@ -1,0 +1,159 @@
+"""Issuer: a service of OpenID Connect, as its own documents tell of it.
+
+Who runs the server has named it, so it may be in a private network. It cannot send us elsewhere,
+nor have us wait or read for long, and strangers cannot have us ask it often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Lock
+from time import monotonic
+from typing import Annotated, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from zoo.errors import Unavailable
+from zoo.serve.watch.outgoing import ask
+from zoo.serve.who.issuers import origin_of
+
+__all__ = ["Issuer", "Issuers", "Metadata"]
+
+KEPT, AGAIN, FAILED = 3600.0, 60.0, 10.0
+"""Seconds that a document is kept; that keys are, where one is asked for that they do not have; and
+that nobody is asked again who has not answered.
+"""
+TURNS = 4
+"""So many requests wait for an issuer at once, of a process."""
+Uri = Annotated[str, Meta(max_length=2000)]
+Key = Mapping[str, object]
+T = TypeVar("T")
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What an issuer says of itself (OpenID Connect Discovery)."""
+
+    issuer: Uri
+    jwks_uri: Uri
+    authorization_endpoint: Uri = ""
+    token_endpoint: Uri = ""
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+
+
+class _Keys(msgspec.Struct, frozen=True):
+    keys: Annotated[list[dict[str, object]], Meta(max_length=100)]
+
+
+class _Kept(NamedTuple):
+    at: float
+    data: bytes | None
+    """None: it could not be had."""
+
+
+class Issuer:
+    """A service at ``url``, which may use some ``hosts`` beside its own."""
+
+    def __init__(self, url: str, hosts: tuple[str, ...]) -> None:
+        self.url, self._hosts = url, hosts
+        self._kept: dict[str, _Kept] = {}
+        self._asking, self._turns = Lock(), BoundedSemaphore(TURNS)
+
+    def metadata(self) -> Metadata:
+        """What it says of itself.
+
+        Raises:
+            Unavailable: It does not answer, says that it is another, or sends us elsewhere.
+        """
+        url = f"{self.url.rstrip('/')}/.well-known/openid-configuration"
+        found = self._read(self._document(url, KEPT), Metadata)
+        if found.issuer != self.url:
+            raise self._fails("its document says that it is another issuer")
+        for each in (found.jwks_uri, found.authorization_endpoint, found.token_endpoint):
+            if each and not self._is_own(each):
+                raise self._fails(f"it sends us to {urlsplit(each).hostname}: --host allows that")
+        return found
+
+    def keys(self, name: str | None) -> list[Key]:
+        """Its keys of a name, or all if it has none. They are asked for again, once a minute at
+        most, where there is none of that name.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        uri = self.metadata().jwks_uri
+        for oldest in (KEPT, AGAIN):
+            keys = self._read(self._document(uri, oldest), _Keys).keys
+            if found := [key for key in keys if name is None or key.get("kid") == name]:
+                return [*found]
+        return []
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Send something to one of its addresses; the status and the answer.
+
+        Raises:
+            Unavailable: It does not answer, or too many wait for it.
+        """
+        with self._turn():
+            return ask(url, body, headers)
+
+    def _is_own(self, url: str) -> bool:
+        origin = origin_of(url)
+        netloc = urlsplit(url).netloc if origin.startswith("https://") else ""
+        return bool(origin) and (origin == origin_of(self.url) or netloc in self._hosts)
+
+    def _document(self, url: str, oldest: float) -> bytes:
+        """A document that was had so many seconds ago at most."""
+        kept = self._fresh(url, oldest)
+        if kept is None:
+            with self._turn(), self._asking:
+                kept = self._fresh(url, oldest) or self._fetched(url)
+        if kept.data is None:
+            raise self._fails("it did not answer just now")
+        return kept.data
+
+    def _fresh(self, url: str, oldest: float) -> _Kept | None:
+        kept = self._kept.get(url)
+        if kept is None:
+            return None
+        return kept if monotonic() - kept.at < (FAILED if kept.data is None else oldest) else None
+
+    def _fetched(self, url: str) -> _Kept:
+        try:
+            status, data = ask(url, None, {"Accept": "application/json"})
+        except Unavailable:
+            self._kept[url] = _Kept(monotonic(), None)
+            raise
+        self._kept[url] = kept = _Kept(monotonic(), data if status == 200 else None)
+        return kept
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(blocking=False):
+            raise self._fails("too many wait for its answer")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _read(self, data: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.MsgspecError, RecursionError):
+            raise self._fails("its document is none of OpenID Connect") from None
+
+    def _fails(self, why: str) -> Unavailable:
+        return Unavailable(self.url, why, hint="")
+
+
+class Issuers:
+    """The issuers that this process has asked."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, tuple[str, ...]], Issuer] = {}
+
+    def at(self, url: str, hosts: tuple[str, ...]) -> Issuer:
+        """The one at a URL that somebody who runs the server has named."""
+        return self._known.setdefault((url, hosts), Issuer(url, hosts))

@@ -1,0 +1,231 @@
+"""Providers: services of OpenID Connect by which people sign in, and whose account they are here.
+
+Somebody is known by what the issuer calls them for good, the *subject*; an e-mail or a name may be
+somebody else's tomorrow.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
+
+from zoo.domain.result import Result
+from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.registry.engine import reading, writing
+from zoo.serve.who import schema
+from zoo.serve.who.audit import record
+from zoo.serve.who.issuers import check_hosts, check_issuer
+from zoo.serve.who.spent import spend_once
+
+__all__ = ["SIGNED_IN", "Identity", "Provider", "Providers", "link_new", "note_entry"]
+
+TABLE, IDENTITY = schema.provider, schema.identity
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+SIGNED_IN = "signed in by "
+"""What the tokens are called that nobody has, with the provider's name."""
+LONGEST = 255
+"""Letters of a subject, as OpenID Connect has it, and of a client's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Provider(Result):
+    """A service by which people sign in.
+
+    Attributes:
+        name: What it is called here.
+        issuer: Its URL.
+        client_id: What it calls this server.
+        secret_file: The file with the secret that it knows this server by; empty: the environment
+            may have one.
+        hosts: Others than the issuer's own that it may use.
+        domains: Those of the e-mails for which accounts are made; empty: all.
+        creates: Whether who signs in for the first time gets an account.
+    """
+
+    name: str
+    issuer: str
+    client_id: str
+    secret_file: str = ""
+    hosts: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Identity(Result):
+    """Whose account it is who signs in.
+
+    Attributes:
+        issuer: Where.
+        subject: What they are called there.
+        made: Since when, UTC, ISO 8601.
+        account: The account; None if it was deleted, and nobody signs in so any more.
+    """
+
+    issuer: str
+    subject: str
+    made: str
+    account: str | None
+
+
+class Providers:
+    """The providers of a zoo's accounts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[Provider]:
+        """All of them, by name."""
+        with reading(self._engine) as connection:
+            rows = [dict(row._mapping) for row in connection.execute(select(TABLE))]
+        for row in rows:
+            row |= {name: tuple(row[name].split()) for name in ("hosts", "domains")}
+        return sorted((Provider(**row) for row in rows), key=lambda each: each.name)
+
+    def get(self, name: str) -> Provider:
+        """One of them.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        found = {each.name: each for each in self.all()}
+        if name not in found:
+            raise UnknownName("provider", name, sorted(found), hint="zoo serve sso lists them")
+        return found[name]
+
+    def add(self, made: Provider) -> None:
+        """Let people sign in by a provider.
+
+        Raises:
+            InvalidOption: It can be none.
+            Conflict: There is one of its name.
+        """
+        check_issuer(made.issuer)
+        check_hosts(made.hosts)
+        if not NAME.fullmatch(made.name):
+            raise InvalidOption("a provider is called by small letters, digits and '-'")
+        if not 0 < len(made.client_id) <= LONGEST or not made.client_id.isprintable():
+            raise InvalidOption(f"the id of a client has at most {LONGEST} letters, in one line")
+        if made.domains and not made.creates:
+            raise InvalidOption("--domain says for whom accounts are made: it goes with --create")
+        for domain in made.domains:
+            if not DOMAIN.fullmatch(domain):
+                raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
+        row = {**made.to_json(), "hosts": " ".join(made.hosts), "domains": " ".join(made.domains)}
+        with writing(self._engine) as connection:
+            if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == made.name)):
+                raise Conflict(f"there is a provider '{made.name}' already")
+            connection.execute(insert(TABLE), row)
+            record(connection, "provider added", made.name, f"{made.issuer} {_makes(made)}")
+
+    def remove(self, name: str) -> None:
+        """Let nobody sign in by a provider any more. Who is whose account stays known.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        self.get(name)
+        with writing(self._engine) as connection:
+            connection.execute(delete(TABLE).where(TABLE.c.name == name))
+            record(connection, "provider removed", name)
+
+    def identities(self) -> list[Identity]:
+        """Who is whose account, by account."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(IDENTITY).order_by("issuer", "subject"))
+            found = [Identity(**row._mapping) for row in rows]
+        return sorted(found, key=lambda each: each.account or "")
+
+    def identity(self, issuer: str, subject: str) -> Identity | None:
+        """Whose account somebody is; None if nobody knows yet."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(IDENTITY).where(*_which(issuer, subject))).first()
+        return Identity(**row._mapping) if row else None
+
+    def link(self, issuer: str, subject: str, account: str) -> None:
+        """Have who signs in so be an account from now on, whoever they were before.
+
+        Raises:
+            UnknownName: There is no such account.
+            InvalidOption: Nobody is called so, or it is a team.
+        """
+        if not 0 < len(subject) <= LONGEST or not subject.isprintable():
+            raise InvalidOption(f"a subject has at most {LONGEST} letters, in one line")
+        with writing(self._engine) as connection:
+            team = select(schema.account.c.team).where(schema.account.c.name == account)
+            if (is_team := connection.scalar(team)) is None:
+                hint = f"make it first: zoo serve user add {account}"
+                raise UnknownName("account", account, hint=hint)
+            if is_team:
+                raise InvalidOption(f"{account} is a team: nobody signs in as one")
+            connection.execute(delete(IDENTITY).where(*_which(issuer, subject)))
+            link_new(connection, issuer, subject, account)
+
+    def link_own(self, issuer: str, subject: str, account: str, entry: str, seconds: float) -> None:
+        """Have who has signed in so be an account, by an ``entry`` that is good once, for so many
+        seconds at most.
+
+        Raises:
+            Conflict: They are another's already, or were; or the entry was used.
+        """
+        with writing(self._engine) as connection:
+            spend_once(connection, entry, seconds)
+            there = select(IDENTITY.c.account).where(*_which(issuer, subject))
+            if connection.scalar(there) != account:
+                link_new(connection, issuer, subject, account)
+
+    def unlink(self, issuer: str, subject: str) -> None:
+        """Forget whose account somebody is: who signs in so is new.
+
+        Raises:
+            UnknownName: Nobody knew.
+        """
+        with writing(self._engine) as connection:
+            if not connection.execute(delete(IDENTITY).where(*_which(issuer, subject))).rowcount:
+                raise UnknownName("subject", subject, hint="zoo serve sso lists them")
+            record(connection, "identity unlinked", "", f"{issuer} {subject}")
+
+
+def link_new(connection: Connection, issuer: str, subject: str, account: str) -> None:
+    """Note whose account somebody is, in a transaction that writes.
+
+    Raises:
+        Conflict: They are somebody's already, or were.
+    """
+    there = select(IDENTITY.c.subject).where(*_which(issuer, subject))
+    if connection.scalar(there) is not None:
+        raise Conflict("who signs in so has an account already, or had one")
+    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    row = {"issuer": issuer, "subject": subject, "made": made, "account": account}
+    connection.execute(insert(IDENTITY), row)
+    record(connection, "identity linked", account, f"{issuer} {subject}")
+
+
+def note_entry(
+    connection: Connection, *, account: str, told: str, entry: str, seconds: float
+) -> None:
+    """Note that an account is signed in by an ``entry`` that is good once, for so many seconds at
+    most, in the transaction that makes its token; those that have expired are forgotten.
+
+    Raises:
+        Conflict: The entry was used.
+    """
+    spend_once(connection, entry, seconds)
+    record(connection, "signed in", account, told)
+    token, now = schema.token.c, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    old = (token.account == account) & token.name.startswith(SIGNED_IN) & (token.expires <= now)
+    connection.execute(delete(schema.token).where(old))
+
+
+def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
+    return IDENTITY.c.issuer == issuer, IDENTITY.c.subject == subject
+
+
+def _makes(made: Provider) -> str:
+    if not made.creates:
+        return "makes no accounts"
+    return f"makes accounts{' for ' if made.domains else ''}{' '.join(made.domains)}"

@@ -1,0 +1,34 @@
+"""Spent: what is good once, such as what a job shows, is remembered until it has expired."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, select
+
+from zoo.errors import Conflict
+from zoo.serve.who import schema
+
+__all__ = ["spend_once"]
+
+TABLE = schema.spent
+
+
+def spend_once(connection: Connection, what: str, seconds: float) -> None:
+    """Note that something is spent, in a transaction that writes; it expires by itself in so many
+    seconds at most.
+
+    Raises:
+        Conflict: It was spent before.
+    """
+    digest, now = hashlib.sha256(what.encode()).hexdigest(), datetime.now(UTC)
+    connection.execute(delete(TABLE).where(TABLE.c.until <= _text(now)))
+    if connection.scalar(select(TABLE.c.digest).where(TABLE.c.digest == digest)):
+        raise Conflict("it was used already")
+    until = _text(now + timedelta(seconds=seconds + 1))
+    connection.execute(insert(TABLE), {"digest": digest, "until": until})
+
+
+def _text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
