@@ -348,7 +348,8 @@ def test_what_names_lead_to_is_read_when_one_has_moved(
         return count(ask, manifests)
 
     monkeypatch.setattr(storage, "_read", counted)
-    assert admin.get("/-/storage.json").json == before
+    same = admin.get("/-/storage.json").json
+    assert {**same, "free": 0} == {**before, "free": 0}  # of the disk, which others use, too
     assert read == []
     workspace, ref = served.server.hub.workspace, Reference.parse("team/again")
     entry = workspace.store.read_ref(Reference.parse("team/net"))
