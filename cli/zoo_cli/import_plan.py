@@ -128,7 +128,7 @@ def _what(file: PlannedFile) -> str:
     if file.chosen and file.chosen != "best":
         parts.append(f"{file.chosen} of its run")
     if file.status == "here":
-        parts.append("here already")
+        parts += ["here already", *file.notes]
     elif file.duplicate_of:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:
