@@ -377,7 +377,8 @@ def export(
 
     With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
-    class names are in it, and in config.json.
+    class names are in it, and in config.json; the temperature of a calibrated checkpoint is in
+    calibration.json alone.
 
     \b
     Examples:
@@ -440,6 +441,11 @@ def _convert(
         f"{checked.difference:.1g} from the checkpoint's own; the likeliest class is the same for "
         f"{checked.same} of {checked.images}"
     )
+    if done.temperature:
+        note(
+            "the outputs are not calibrated: divide them by the temperature "
+            f"{done.temperature:.3g} of calibration.json before they become probabilities"
+        )
 
 
 def _tell_of_export(done: Exported, command: str) -> None:
