@@ -181,6 +181,8 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         return
     note("nothing matches; fewer words or filters find more")
     for word in Query.parse(asked).words:
+        if is_pattern(word):
+            note(clean(f"in a word * stands for nothing else: try arch:{word}, or zoo ls '{word}'"))
         if len(word) < PART:
             note(clean(f"'{word}' is found as a whole word only: a part takes {PART} characters"))
         if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):

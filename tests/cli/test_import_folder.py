@@ -246,7 +246,9 @@ def test_digests_of_what_has_no_name_are_short(empty: Run) -> None:
     found = empty("show", "team/bees", "--json").json["manifest"]
     empty("delete", "team/bees").done()
     asked = ("import", "runs", "--recursive", "--as", "other/{stem}", "--architecture", NET)
-    for line in ((*asked, "--dry-run"), ("identify", "runs/bees.safetensors")):
+    alone = ("import", "runs/bees.safetensors", "--architecture", NET, "--as", "other/bees")
+    lines = ((*asked, "--dry-run"), ("identify", alone[1]), (*alone, "--dry-run"), alone)
+    for line in lines:
         said = empty(*line).done().out
         assert found[7:19] in said
         assert found[7:20] not in said
