@@ -11,6 +11,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from zoo.errors import Forbidden, Invalid, InvalidOption, UnknownName, disk_erro
 __all__ = ["ServerUrl", "forget_token", "keep_token", "token_for"]
 
 FILE = "tokens.json"
+OWN = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}):[0-9]{1,5}(/[a-z0-9/_-]*)?")
+"""Of a server on this machine all but its scheme: nothing in it is a password."""
 PORTS = {"http": 80, "https": 443}
 Kept = dict[str, dict[str, object]]
 
@@ -58,7 +61,9 @@ class ServerUrl:
             url, port = urlsplit(""), 0
         if not url.hostname or "@" in url.netloc or url.query or url.fragment:
             # It is not repeated: what does not belong there may be a password.
-            raise InvalidOption("this is not the URL of a server: write https://zoo.lab.org")
+            found = OWN.fullmatch(text)
+            write = f"http://{text}" if found else "https://zoo.lab.org"
+            raise InvalidOption(f"this is not the URL of a server: write {write}")
         return cls(url.scheme, url.hostname, port, url.path.rstrip("/"))
 
     def __str__(self) -> str:

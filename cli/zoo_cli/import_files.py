@@ -11,7 +11,7 @@ import click
 from zoo.domain.import_options import ImportOptions
 from zoo_cli.command import PATH, command, flag, note_option, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
-from zoo_cli.output import moved, note, on_terminal, print_json, result
+from zoo_cli.output import moved, note, on_terminal, print_json, result, with_short_digests
 from zoo_cli.stated_options import stated_options
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: Imp
 
 
 def _show(done: Imported) -> None:
-    said = filter(None, [str(done.taken), done.taken.said])
+    said = map(with_short_digests, filter(None, [str(done.taken), done.taken.said]))
     result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *said)
 
 

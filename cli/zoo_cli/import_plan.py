@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.words import not_finite, plural
-from zoo_cli.output import clean, fitted, note, paragraph, percent, shortened, size
+from zoo_cli.output import (
+    clean,
+    fitted,
+    note,
+    paragraph,
+    percent,
+    shortened,
+    size,
+    with_short_digests,
+)
 
 if TYPE_CHECKING:
     from zoo.exchange.importing import PlannedImport
@@ -69,7 +78,7 @@ def show_planned(planned: PlannedImport) -> None:
     for line in filter(
         None, (str(planned.taken), planned.taken.said, not_finite(planned.nan_tensors))
     ):
-        paragraph(line, "  ")
+        paragraph(with_short_digests(line), "  ")
     if before := planned.moves_from:
         paragraph(
             f"{planned.ref} is {before.short} now; it moves with --force alone, unless this "
@@ -128,7 +137,7 @@ def _what(file: PlannedFile) -> str:
     if file.chosen and file.chosen != "best":
         parts.append(f"{file.chosen} of its run")
     if file.status == "here":
-        parts.append("here already")
+        parts += ["here already", *file.notes]
     elif file.duplicate_of:
         parts.append(f"the same as {file.duplicate_of.name}")
     elif file.manifest:

@@ -47,6 +47,7 @@ __all__ = [
     "size",
     "table",
     "warnings_noted",
+    "with_short_digests",
 ]
 
 
@@ -150,6 +151,11 @@ def shortened(name: str) -> str:
     with suppress(InvalidReference):
         return Digest.parse(name).short
     return name
+
+
+def with_short_digests(text: str) -> str:
+    """The text with its digests short, which stand there for what has no name."""
+    return re.sub(r"\b[a-z0-9]+:[0-9a-f]{64}\b", lambda found: shortened(found[0]), text)
 
 
 def size(number: float) -> str:

@@ -181,6 +181,8 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         return
     note("nothing matches; fewer words or filters find more")
     for word in Query.parse(asked).words:
+        if is_pattern(word):
+            note(clean(f"in a word * stands for nothing else: try arch:{word}, or zoo ls '{word}'"))
         if len(word) < PART:
             note(clean(f"'{word}' is found as a whole word only: a part takes {PART} characters"))
         if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
@@ -270,7 +272,12 @@ def _metric(row: Found, field: str) -> str:
     value = row.metrics[name]
     if OF_DEVICE.fullmatch(name):
         return f"{value:.4g}"
-    return f"{value:.4f}" + (" (stated)" if name in row.stated else "")
+    if name in row.stated:
+        return f"{value:.4f} (stated)"
+    # A training has a time. What has none was imported or pulled, with what its file says of it.
+    elsewhere = row.kind != "catalog" and row.created is None
+    own = not any(each.startswith(f"{name}@") for each in row.metrics)
+    return f"{value:.4f}" + (" (not measured here)" if elsewhere and own else "")
 
 
 def _score(row: Found) -> str:

@@ -12,22 +12,37 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from zoo.domain.location import is_word
 from zoo.domain.reference import is_pattern
 from zoo.domain.words import plural, some
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
-from zoo_cli.output import moved, note, print_json, result, size
+from zoo_cli.output import clean, moved, note, print_json, result, size
 
 if TYPE_CHECKING:
     from zoo import Zoo
+    from zoo.domain.plain import Json
     from zoo.exchange.convert import Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
 FORMATS = ("safetensors", "onnx", "pt2")
+LIBRARIES = ("timm", "torchvision", "transformers")
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 __all__ = ["export", "mv", "pull", "push", "tag"]
+
+
+class _Format(click.Choice[str]):
+    """What an export writes; a library is none of these, as each network goes to its own."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in LIBRARIES:
+            says = (
+                f"'{value}' is a library: without --format, the network's own one loads the folder"
+            )
+            self.fail(says, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @command(extra="--from")
@@ -82,6 +97,12 @@ def pull(
     """
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
+    if name.startswith("hf://"):
+        path = name.removeprefix("hf://").partition("@")[0]
+        raise InvalidOption(
+            f"'{name}' is where a checkpoint is, and not what it is to be called here",
+            hint=f"zoo pull {quote(path)} --from {quote(name)}",
+        )
     several, zoo = is_pattern(name), open_zoo()
     if several and (remote is None or remote.startswith("hf://") or save):
         says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
@@ -196,8 +217,10 @@ def push(
     else:
         named = _named(zoo, names, to)
         every = (zoo.push(each, to, save=save, private=private, **how) for each in named)
-    told = []
+    told: list[Json] = []
     for done in every:
+        if not told:
+            _tell_if_a_folder(zoo, to)
         if not as_json:
             _show_pushed(done, names[0])
         if done.published:
@@ -218,6 +241,12 @@ def _named(zoo: Zoo, names: tuple[str, ...], to: str) -> list[str]:
     for each in found[1:]:
         zoo.entry(each)
     return found
+
+
+def _tell_if_a_folder(zoo: Zoo, to: str) -> None:
+    """A word is taken for the name of a remote, and for a store in this folder if none has it."""
+    if is_word(to) and to not in zoo.remotes():
+        note(f"to the folder ./{clean(to)}: no remote is called so")
 
 
 def _show_pushed(done: Pushed, name: str) -> None:
@@ -342,7 +371,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=_Format(FORMATS),
     default="safetensors",
     show_default=True,
     help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. pt2: "
@@ -377,7 +406,8 @@ def export(
 
     With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
-    class names are in it, and in config.json.
+    class names are in it, and in config.json; the temperature of a calibrated checkpoint is in
+    calibration.json alone.
 
     \b
     Examples:
@@ -440,6 +470,11 @@ def _convert(
         f"{checked.difference:.1g} from the checkpoint's own; the likeliest class is the same for "
         f"{checked.same} of {checked.images}"
     )
+    if done.temperature:
+        note(
+            "the outputs are not calibrated: divide them by the temperature "
+            f"{done.temperature:.3g} of calibration.json before they become probabilities"
+        )
 
 
 def _tell_of_export(done: Exported, command: str) -> None:

@@ -45,7 +45,8 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
             if known
             else "a token is needed"
         )
-        return Forbidden(str(url), what, login)
+        anew = f"{login} asks for another, which who runs the server makes: zoo serve token create"
+        return Forbidden(str(url), what, anew if known else login)
     if code == "DiskFull":
         return DiskFull(str(url))
     if status == 403:

@@ -90,6 +90,10 @@ def test_a_part_that_is_too_short_is_told(toy: Run) -> None:
     assert [line.split()[0] for line in toy("search", "am/").done().out.splitlines()[1:]]
 
 
+def test_a_pattern_for_a_word_is_told_where_patterns_are(toy: Run) -> None:
+    assert "try arch:test_*, or zoo ls 'test_*'" in toy("search", "test_*").done().err
+
+
 def test_ls_has_a_limit(toy: Run) -> None:
     assert len(toy("ls", "--json").json) == 2
     assert len(toy("ls", "--limit", 1, "--json").json) == 1

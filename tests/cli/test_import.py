@@ -76,6 +76,14 @@ def test_one_line_says_what_was_taken_stripped_and_left_out(empty: Run, state: S
     assert empty("show", "team/averaged", "--json").json["metrics"]["accuracy"] == 0.625
 
 
+def test_an_ema_is_weights_and_the_model_beside_it_counts_first(empty: Run, state: State) -> None:
+    torch.save({"ema": state, "epoch": 3}, "alone.pth")
+    torch.save({"ema": state, "model": state}, "both.pth")
+    assert "took ema; left out epoch" in empty("import", "alone.pth", *AS).done().out
+    assert "took model; --key ema takes the other" in empty("import", "both.pth", *AS).done().out
+    assert "took ema; " in empty("import", "both.pth", *AS, "--key", "ema").done().out
+
+
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
     loss = {"center": torch.zeros(1, 8), "bias": torch.zeros(8)}
     torch.save({"epoch": 3, "student": state, "teacher": state, "dino_loss": loss}, "dino.pth")

@@ -35,6 +35,12 @@ def heads(run: Run) -> dict[str, tuple[str, str]]:
     }
 
 
+def test_a_figure_of_a_file_is_listed_as_one(empty: Run) -> None:
+    torch.save({"arch": NET, "accuracy": 0.75, "state_dict": weights(1)}, "net.pth")
+    empty("import", "net.pth", "--as", "team/net").done()
+    assert "0.7500 (not measured here)" in empty("ls").out
+
+
 def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:
     run_of("made/named", {f"epoch={n}-val_loss=0.{d}.ckpt": {} for n, d in enumerate("523")})
     scores = ({"monitor": "val_acc", "current_score": torch.tensor(x)} for x in (0.5, 0.75, 0.75))

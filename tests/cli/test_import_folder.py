@@ -246,7 +246,9 @@ def test_digests_of_what_has_no_name_are_short(empty: Run) -> None:
     found = empty("show", "team/bees", "--json").json["manifest"]
     empty("delete", "team/bees").done()
     asked = ("import", "runs", "--recursive", "--as", "other/{stem}", "--architecture", NET)
-    for line in ((*asked, "--dry-run"), ("identify", "runs/bees.safetensors")):
+    alone = ("import", "runs/bees.safetensors", "--architecture", NET, "--as", "other/bees")
+    lines = ((*asked, "--dry-run"), ("identify", alone[1]), (*alone, "--dry-run"), alone)
+    for line in lines:
         said = empty(*line).done().out
         assert found[7:19] in said
         assert found[7:20] not in said
@@ -257,6 +259,27 @@ def test_there_is_a_limit(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None
     at_runs(*ALL, "--dry-run").refused("runs has more than 3 files of weights")
     usage = at_runs("import", "runs/bees.safetensors", "--as", "team/x", "--yes")
     assert (usage.code, "for an import with --recursive" in usage.err) == (2, True)
+
+
+def test_a_name_with_the_same_weights_from_another_file_is_here(empty: Run) -> None:
+    state = weights(1)
+    Path("runs").mkdir()
+    torch.save(state, "runs/plain.pth")
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, "ddp.pth")
+    one = ("--architecture", NET, "--as", "team/plain")
+    first = empty("import", "runs/plain.pth", *one, "--license", "mit", "--json").json
+    now = empty("import", "ddp.pth", *one, "--json").json
+    plan = (*ALL, "--architecture", NET, "--dry-run")
+    said = " ".join(empty(*plan).done().out.split())
+    assert "here already, team/plain has the same weights from ddp.pth" in said
+    assert "1 file: 1 here already" in said
+    empty("tag", first["manifest"], "team/kept").done()
+    said = " ".join(empty(*plan).done().out.split())
+    assert f"from ddp.pth, {first['manifest'][7:19]}, of this file, differs in license" in said
+    empty(*ALL, "--architecture", NET, "--yes").done()
+    assert empty("show", "team/plain", "--json").json["manifest"] == now["manifest"]
+    forced = empty(*ALL, "--architecture", NET, "--force", "--dry-run").done().out
+    assert f"moves team/plain from {now['manifest'][7:19]}" in " ".join(forced.split())
 
 
 @pytest.mark.long

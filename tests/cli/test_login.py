@@ -38,7 +38,7 @@ def test_a_team_works_over_a_server(
     toy("pull", "team/new", "--from", url).refused("unknown checkpoint", f"zoo login {url}")
     toy("push", "team/base", "--to", url).refused("a token is needed", f"zoo login {url}")
     log_in(monkeypatch, "zoo_wrong")
-    toy("login", url).refused("it does not take the token", "zoo login")
+    toy("login", url).refused("it does not take the token", "zoo serve token create")
     log_in(monkeypatch, token)
     said = [toy("login", url).done()]
     assert f"{url} knows you as team, with a token to append" in said[0].err

@@ -118,3 +118,15 @@ def test_a_move_of_more_bytes_than_any_has_is_not_read(run: Run, home: Path) -> 
     path.write_bytes(entry + b" " * ENTRY_BYTES)
     done = run("verify")
     assert (done.code, f"at most {ENTRY_BYTES} bytes" in done.out) == (1, True)
+
+
+def test_a_push_to_a_store_in_this_folder_says_so_and_one_to_a_remote_does_not(
+    toy: Run, tmp_path: Path
+) -> None:
+    toy("push", "team/base", "--to", "./lab").done()
+    assert (
+        "to the folder ./lab: no remote is called so" in toy("push", "team/base", "--to", "lab").err
+    )
+    toy("remote", "add", "lab", tmp_path / "other").done()
+    (tmp_path / "other").mkdir()
+    assert "to the folder" not in toy("push", "team/base", "--to", "lab").done().err

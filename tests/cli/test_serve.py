@@ -77,9 +77,10 @@ def test_an_account_has_nothing_of_a_former_one(toy: Run) -> None:
     with closing(Workspace(Path.cwd())) as workspace:
         digest = workspace.store.put("objects", b"secret")
         keep_sent_object(workspace.store, "ann", digest)
-        for name in ("ann", "ben"):
-            toy("serve", "user", "add", name)  # there is one; another one
-            assert sent_lately(workspace.store, "ann", [digest]) == {digest}
+        again = toy("serve", "user", "add", "ann")
+        again.refused("an account 'ann' already", "another token: zoo serve token create ann")
+        toy("serve", "user", "add", "ben").done()
+        assert sent_lately(workspace.store, "ann", [digest]) == {digest}
         assert toy("serve", "user", "rm", "ann").code == 0
         assert toy("serve", "user", "add", "ann").code == 0
         assert sent_lately(workspace.store, "ann", [digest]) == set()

@@ -143,3 +143,15 @@ def test_an_evaluation_of_several_views_is_not_kept(tempered: Run, digits: Path)
     assert done["metrics"]["loss"] != one["metrics"]["loss"]
     assert done["kept"] is False
     assert "figures are of 3 views of each image, and not kept" in done["remarks"]
+
+
+def test_an_export_for_other_runtimes_has_the_temperature_beside_it(
+    tempered: Run, home: Path
+) -> None:
+    said = tempered("export", TEMPERED, "made", "--format", "pt2").done()
+    assert "divide them by the temperature 2 of calibration.json" in said.err
+    assert "made/calibration.json" in said.out.splitlines()
+    with zoo.open(home) as z:
+        kept = z.calibration(TEMPERED)
+    assert kept
+    assert (home / "made" / CALIBRATION_FILE).read_bytes() == kept.to_bytes()

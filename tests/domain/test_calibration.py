@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from fakes.checkpoints import manifest_of
 
-from zoo.domain.calibration import Bin, Calibration, Step, Typical, calibration_error, subject
+from zoo.domain.calibration import (
+    Bin,
+    Calibration,
+    Effect,
+    Step,
+    Typical,
+    calibration_error,
+    subject,
+)
 from zoo.domain.digest import Digest
 from zoo.domain.limits import CALIBRATION_BYTES
 from zoo.domain.manifest import WeightsFile
@@ -35,6 +43,7 @@ KNOWN = Calibration(
         features=3, rank=2, centers=2, mean=coded("e", 3), basis=coded("e", 6),
         whitening=coded("f", 4), places=coded("f", 4), rest=0.1, limit=2.0,
     ),
+    effect=Effect(images=30, loss=0.5, raw_loss=0.4, p=0.3),
 )  # fmt: skip
 
 
@@ -42,6 +51,10 @@ def test_it_comes_back_as_it_was() -> None:
     data = KNOWN.to_bytes()
     assert Calibration.from_bytes(data) == KNOWN
     assert Calibration.from_bytes(data).to_bytes() == data
+    assert "0.400 without it, 0.500 with it, p = 0.3: no difference can be seen" in str(KNOWN)
+    earlier = {name: each for name, each in json.loads(data).items() if name != "effect"}
+    found = Calibration.from_bytes(json.dumps(earlier).encode())
+    assert found == replace(KNOWN, effect=None)
     later = json.dumps({**json.loads(data), "more": 1}).encode()
     assert Calibration.from_bytes(later) == KNOWN
 
@@ -61,6 +74,8 @@ def test_it_comes_back_as_it_was() -> None:
         ({"steps": [[0.5, 1, 1, 0.1]]}, "Expected `object`"),
         ({"steps": [{"confidence": 2, "answered": 1, "right": 1,
                     "low": 0}]}, "<= 1"),
+        ({"effect": {"images": 1, "loss": -1, "raw_loss": 0, "p": 0}}, ">= 0"),
+        ({"effect": {"images": 1, "loss": 1, "raw_loss": 0, "p": 2}}, "<= 1"),
         ({"why": "a\x1b[2Jb"}, "no line of text"),
         ({"why": "x" * 1001}, "no line of text"),
         ({"bins": [{"count": 1, "confidence": 0.1, "right": 0.1}] * 16}, "more than 15 bins"),

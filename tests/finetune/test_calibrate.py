@@ -15,6 +15,7 @@ from zoo.finetune.results.calibrate import (
     FEWEST,
     SPREAD,
     STEPS,
+    effect_of,
     fitted_temperature,
     reliability,
     risk_coverage,
@@ -102,6 +103,49 @@ def test_copies_of_an_image_are_one() -> None:
     grouped = fitted_temperature("classification", copies, labels, names)
     assert not isinstance(alone, str)
     assert isinstance(grouped, str)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "count", "says"),
+    [
+        (3.0, 300, "it is better with it"),
+        (0.3, 300, "it is worse with it (zoo predict --no-calibration leaves it out)"),
+        (0.95, 12, "no difference can be seen"),
+        (0.3, 1, "no difference can be seen"),
+    ],
+)
+def test_whether_a_temperature_helps_is_told_beyond_chance_alone(
+    temperature: float, count: int, says: str
+) -> None:
+    outputs, targets = drawn(count, sharp=3.0)
+    effect = effect_of("classification", outputs, targets, temperature)
+    assert effect
+    logits, loss = torch.from_numpy(outputs).double(), nn.CrossEntropyLoss()
+    wanted = [float(loss(logits / t, torch.from_numpy(targets))) for t in (1.0, temperature)]
+    assert [effect.raw_loss, effect.loss] == pytest.approx(wanted)
+    assert str(effect).endswith(f": {says}")
+
+
+def test_copies_of_a_test_image_show_a_temperature_once() -> None:
+    outputs, targets = (each[:3].repeat(50, axis=0) for each in drawn(3, sharp=3.0))
+    names = [str(at // 50) for at in range(150)]
+    alone = effect_of("classification", outputs, targets, 3.0)
+    grouped = effect_of("classification", outputs, targets, 3.0, names)
+    assert alone
+    assert grouped
+    assert alone.p < 0.05 < grouped.p
+
+
+def test_the_effect_on_labels_is_of_one_label() -> None:
+    random = np.random.default_rng(1)
+    outputs = random.normal(0, 3, (200, 3)).astype(np.float32)
+    targets = (random.random((200, 3)) < 0.3).astype(np.float32)
+    effect = effect_of("multi-label", outputs, targets, 2.0)
+    assert effect
+    scaled = torch.from_numpy(outputs).double() / 2
+    wanted = nn.BCEWithLogitsLoss()(scaled, torch.from_numpy(targets).double())
+    assert effect.loss == pytest.approx(float(wanted))
+    assert effect_of("multi-label", outputs, targets, 1.0) is None
 
 
 def test_numbers_have_none() -> None:

@@ -26,6 +26,7 @@ from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune import calibration
 from zoo.finetune.results.calibrate import fitted_temperature, risk_coverage
 from zoo.lookup.calibrated import calibration_of
 from zoo.store.encoded import read_object
@@ -99,6 +100,19 @@ def test_its_bins_are_of_the_test_images(made: Made) -> None:
     error = made.run.metrics["calibration_error"]
     assert error == pytest.approx(calibration_error(kept.bins))
     assert ("raw_calibration_error" in made.run.metrics) == (kept.temperature is not None)
+
+
+def test_a_temperature_is_told_by_the_loss_of_the_test_images(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "fitted_temperature", lambda *_: 3.0)
+    made.tune("team/cooled")
+    effect = made.kept("team/cooled").effect
+    assert effect
+    outputs, targets = said(made, "team/cooled", "test")
+    loss = torch.nn.CrossEntropyLoss()
+    wanted = [float(loss(outputs, targets)), float(loss(outputs / 3, targets)), 24]
+    assert [effect.raw_loss, effect.loss, effect.images] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_predictions_are_calibrated_and_abstain(made: Made) -> None:

@@ -17,7 +17,7 @@ from fakes.served import Served, serving
 from fakes.tuned import drawings, quick, small_zoo
 
 import zoo
-from zoo.errors import Forbidden, InvalidOption
+from zoo.errors import Forbidden, InvalidOption, Unavailable
 from zoo.finetune.results import reporter
 from zoo.serve.who.may import Purpose
 from zoo.workspace import Workspace
@@ -121,10 +121,18 @@ def test_what_did_not_come_is_sent_later(
     assert server.ask(page.removeprefix(server.url), token=server.token("ben")).status == 200
 
 
-def test_where_it_cannot_be_told_nothing_begins(mine: zoo.Zoo, tmp_path: Path) -> None:
+def test_where_it_cannot_be_told_nothing_begins(
+    server: Served, mine: zoo.Zoo, tmp_path: Path
+) -> None:
     data = drawings(tmp_path / "flowers")
     with pytest.raises(Forbidden, match="a token to append is needed"):
-        mine.finetune("team/base", data, "ann/net", **TUNE, report="https://zoo.lab.org")
+        mine.finetune("team/base", data, "ann/net", **TUNE, report=server.url)
+    with closing(socket.create_server(("127.0.0.1", 0))) as gone:
+        away = f"127.0.0.1:{gone.getsockname()[1]}"
+    with pytest.raises(Unavailable, match="no server answers there"):
+        mine.finetune("team/base", data, "ann/net", **TUNE, report=f"http://{away}")
+    with pytest.raises(InvalidOption, match=f"write http://{away}"):
+        mine.finetune("team/base", data, "ann/net", **TUNE, report=away)
     with pytest.raises(InvalidOption, match="not the URL of a server"):
         mine.finetune("team/base", data, "ann/net", **TUNE, report="zoo.lab.org")
     assert len(mine.runs()) == 0

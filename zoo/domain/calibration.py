@@ -30,6 +30,7 @@ __all__ = [
     "WORTH",
     "Bin",
     "Calibration",
+    "Effect",
     "Step",
     "Typical",
     "calibration_error",
@@ -44,12 +45,15 @@ BINS = 15
 """Of a reliability diagram, equally wide (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017)."""
 FORMAT = 1
+LEVEL = 0.05
+"""Below this p a difference is called one."""
 WORTH = (0.9, 0.95, 0.99)
 """Accuracies whose answers are told."""
 
 Count = Annotated[int, Meta(ge=0, le=2**40)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e30)]
+Loss = Annotated[float, Meta(ge=0, le=1e30)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,34 @@ class Typical:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What came of a temperature on the test images, which had no part in it.
+
+    Attributes:
+        images: How many there are.
+        loss: With it, of an image: what a temperature is fitted by.
+        raw_loss: Without it.
+        p: How probable so large a difference of these is if there is none.
+    """
+
+    images: Count
+    loss: Loss
+    raw_loss: Loss
+    p: Share
+
+    def __str__(self) -> str:
+        found = "no difference can be seen"
+        if self.p < LEVEL and self.loss < self.raw_loss:
+            found = "it is better with it"
+        elif self.p < LEVEL:
+            found = "it is worse with it (zoo predict --no-calibration leaves it out)"
+        return (
+            f"loss on {plural(self.images, 'test image')} {self.raw_loss:.3f} without it, "
+            f"{self.loss:.3f} with it, p = {self.p:.2g}: {found}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What the validation images of a fine-tune tell of its answers, and its test images of that.
 
@@ -153,6 +185,8 @@ class Calibration:
         bins: Of the test images, by probabilities as they are said.
         raw_bins: The same without the temperature; empty where there is none.
         typical: What the training images are like; None where that is not known.
+        effect: What the temperature comes to on the test images; None where there is none, or an
+            earlier zoo made it.
     """
 
     of: str
@@ -163,6 +197,7 @@ class Calibration:
     bins: tuple[Bin, ...] = ()
     raw_bins: tuple[Bin, ...] = ()
     typical: Typical | None = None
+    effect: Effect | None = None
 
     def to_bytes(self) -> bytes:
         """As the file has it: canonical JSON."""
@@ -220,6 +255,7 @@ class Calibration:
                 f"{plural(self.images, 'validation image')}: calibration error on the test images "
                 f"{before:.3f} without it, {after:.3f} with it"
             )
+            parts.append(str(self.effect or ""))
         elif self.bins:
             parts.append(f"calibration error {calibration_error(self.bins):.3f}, no temperature")
         return "; ".join(filter(None, (*parts, self.why)))

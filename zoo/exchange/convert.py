@@ -26,6 +26,7 @@ from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card, load
 from zoo.backbones.preprocess import Picture
 from zoo.domain.adapter import adapter_of, without_adapter
+from zoo.domain.calibration import CALIBRATION_FILE
 from zoo.domain.description import description
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
@@ -33,6 +34,8 @@ from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
 from zoo.errors import MissingPackage, Unsupported
 from zoo.exchange.exporting import check_free, configuration, new_folder
+from zoo.lookup.calibrated import calibration_of
+from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["Checked", "Converted", "Format", "convert"]
@@ -76,6 +79,8 @@ class Converted(Result):
         input_shape: Of a batch: a name where any number goes.
         outputs: How many each image gets.
         checked: How far its outputs are from the checkpoint's own.
+        temperature: What outputs are divided by before they become probabilities, which the file
+            leaves to who runs it; None: nothing.
     """
 
     format: Format
@@ -83,6 +88,7 @@ class Converted(Result):
     input_shape: tuple[int | str, ...]
     outputs: int
     checked: Checked
+    temperature: float | None = None
 
 
 def convert(
@@ -93,7 +99,8 @@ def convert(
     format: Format,  # noqa: A002
     images: Sequence[Picture] = (),
 ) -> Converted:
-    """Write ``model.onnx`` or ``model.pt2`` into ``folder``, and ``config.json`` as `export` does.
+    """Write ``model.onnx`` or ``model.pt2`` into ``folder``, and ``config.json`` and
+    ``calibration.json`` as `export` does.
 
     The file takes float32 images (N, C, H, W) as `zoo.backbones.load.Card.preprocess` makes them,
     and gives (N, outputs). Preprocessing and class names are in it, too: the key ``zoo`` of an ONNX
@@ -117,6 +124,7 @@ def convert(
     if format == "onnx" and (lacking := [name for name in NEEDED if not find_spec(name)]):
         raise MissingPackage(lacking[0], "pip install 'zoo-registry[onnx]'")
     manifest = workspace.store.manifest(digest)
+    calibration = calibration_of(workspace.store, manifest)
     if adapter_of(manifest):  # it is merged into the weights
         manifest = without_adapter(manifest)
     _check_ends(manifest)
@@ -131,6 +139,8 @@ def convert(
         checked = _compare(module, run, tried, noise=not images)
         for name, text in configuration(manifest).items():
             (whole / name).write_text(text, encoding="utf-8")
+        if calibration:
+            write_whole(whole / CALIBRATION_FILE, [calibration.to_bytes()])
         names = sorted(each.name for each in whole.iterdir())
         outputs = int(run(tried[0][None].numpy()).shape[1])
     return Converted(
@@ -139,6 +149,7 @@ def convert(
         input_shape=("batch", *tried[0].shape),
         outputs=outputs,
         checked=checked,
+        temperature=calibration.temperature if calibration else None,
     )
 
 

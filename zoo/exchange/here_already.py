@@ -23,7 +23,7 @@ from zoo.exchange.survey import resembling, survey
 from zoo.lookup.identify import Candidate, hashes_of, named, since
 from zoo.workspace import Workspace
 
-__all__ = ["known_before", "or_here", "or_here_planned", "recorded", "stated"]
+__all__ = ["differing", "known_before", "or_here", "or_here_planned", "recorded", "stated"]
 
 FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
 """What of a manifest people state on import, and what proves itself there."""
@@ -40,6 +40,11 @@ WORDS = {"classes": "class names", "parents": "parent"}
 def recorded(manifest: Manifest) -> tuple[bool, bool]:
     """How much is recorded of a checkpoint, to sort by."""
     return bool(manifest.metrics), bool(manifest.parents)
+
+
+def differing(one: Manifest, other: Manifest) -> str:
+    """What two checkpoints of the same weights differ in, in words; empty if in nothing."""
+    return _listed(_other(one, other))
 
 
 def stated(manifest: Manifest) -> set[str]:

@@ -29,6 +29,7 @@ from zoo.exchange.identifying import read_tensors
 from zoo.exchange.import_fit import Fits
 from zoo.exchange.import_names import pointed_at, with_moves, with_names, without_clashes
 from zoo.exchange.import_parents import Parents
+from zoo.exchange.import_same import without_same
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.infer_architecture import (
     DEFAULT,
@@ -102,6 +103,7 @@ def plan_import(
     named_files = sorted(with_names(drafts, pattern, folder), key=_order)
     files = _without_twins(workspace, named_files, unfit)
     files = list(with_moves(workspace, _with_alike(files, drafts), pattern, force=force))
+    files = without_same(workspace, files, drafts)
     files = list(without_clashes(workspace, files))
     if parent == AUTO:
         files = _with_parents(workspace, files, drafts)
@@ -453,6 +455,8 @@ def _compared(workspace: Workspace, file: PlannedFile) -> PlannedFile:
     try:
         manifest = workspace.store.manifest(file.manifest)
     except (ZooError, OSError):  # the import tells
+        return file
+    if file.sha256 not in hashes_of(manifest):
         return file
     adds = ["metrics"] if file.metrics and not manifest.metrics else []
     adds += ["parent"] if file.parent and not manifest.parents else []

@@ -37,7 +37,7 @@ def infer_metadata(
     facts = []
     for one, unknown in asked:
         if "classes" not in unknown and (classes := _classes(one, manifest)):
-            facts.append(Metadata(source=_source(workspace, one), classes=classes))
+            facts.append(Metadata(source=_source(workspace, one, "classes"), classes=classes))
             break
     for one, unknown in asked:
         if not unknown.issuperset(SETTINGS):
@@ -46,7 +46,8 @@ def infer_metadata(
             said["image_size"] = theirs.input_size[1:]
             known = {name: value for name, value in said.items() if name not in unknown}
             guessed = tuple(name for name in one.manifest.guessed if name in known)
-            return [*facts, Metadata(source=_source(workspace, one), guessed=guessed, **known)]
+            source = _source(workspace, one, "preprocessing")
+            return [*facts, Metadata(source=source, guessed=guessed, **known)]
     return facts
 
 
@@ -67,9 +68,10 @@ def _unknown(store: Store, one: Candidate, alike: Sequence[Candidate]) -> set[st
     return names | {*SETTINGS} if "preprocessing" in names else names
 
 
-def _source(workspace: Workspace, one: Candidate) -> str:
+def _source(workspace: Workspace, one: Candidate, field: str) -> str:
     name, _ = named(workspace, one.digest)
-    return f"{name}, which has {one.match.share:.1%} of the weights"
+    told = " (stated there)" if field in stated(one.manifest) else ""
+    return f"{name}, which has {one.match.share:.1%} of the weights{told}"
 
 
 def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:

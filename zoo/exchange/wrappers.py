@@ -16,6 +16,7 @@ WRAPPERS = (
     "module",
     "weights",
     "params",
+    "ema",
 )
 """Keys under which training scripts keep the weights, best first (as timm looks them up)."""
 WRAPPED = ("module.", "_orig_mod.", "model.", "net.", "backbone.")

@@ -263,7 +263,9 @@ def _tested(
     measured = _measured(prepared, parts.test)
     measured = measured._replace(temperature=calibration.temperature or 1.0)
     report = _test(prepared, measured, journal)
-    calibration = replace(calibration, bins=report.bins, raw_bins=report.raw_bins)
+    calibration = replace(
+        calibration, bins=report.bins, raw_bins=report.raw_bins, effect=measured.effect
+    )
     if trust := str(calibration):
         journal.say(trust)
     return measured, report, calibration

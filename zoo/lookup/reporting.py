@@ -59,15 +59,19 @@ UNREADABLE = (OSError, Corrupt, NotAFile, msgspec.MsgspecError, RecursionError, 
 
 def check_place(location: str, save: str = "") -> str:
     """The URL of a server that runs can be reported to. It is asked whether it takes one of the
-    name ``save``, if there is one; a server that does not answer stops nothing.
+    name ``save``, if there is one; a server that does not answer stops nothing, if there is a token
+    for it.
 
     Raises:
         InvalidOption: It is none, or a token could be read on the way there.
+        Unavailable: There is no token for it, and it does not answer.
         Forbidden: There is no token for it, or it is not one to report under that name.
     """
     url = ServerUrl.parse(location)
     listening = _listening(url)
     if token_for(url) is None:
+        with suppress(Forbidden):
+            listening.reports(str(url)).check(save or "any/name")
         raise Forbidden(str(url), "a token to append is needed", f"zoo login {url}")
     if save:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ def cost_of(
     """
     image = torch.zeros(1, *input_size, device=device)
     with eval_mode(network), limited_to(1):
-        with FlopCounterMode(display=False) as counter:
+        with _frozen(network), FlopCounterMode(display=False) as counter:
             network(image)
         counted = counter.get_total_flops() / 2
         spent: list[float] = []
@@ -41,6 +42,21 @@ def cost_of(
             network(image)
             spent.append(_now(device) - begun)
     return 1000 * min(spent), counted or None
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """While it is open, no parameter wants a gradient: torch's counter asks for the history of one
+    that is handed to a module, as of the query of a pooling by attention, and here it has none.
+    """
+    wanting = [each for each in network.parameters() if each.requires_grad]
+    try:
+        for each in wanting:
+            each.requires_grad_(False)
+        yield
+    finally:
+        for each in wanting:
+            each.requires_grad_()
 
 
 def _now(device: torch.device) -> float:

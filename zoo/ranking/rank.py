@@ -13,7 +13,6 @@ from shlex import quote
 
 from zoo.advice.layers import SCORES
 from zoo.advice.writing import clear, save_answer
-from zoo.backbones.taps import REFUSALS
 from zoo.domain.digest import Digest
 from zoo.domain.duration import time_of
 from zoo.domain.progress import Progress
@@ -254,8 +253,9 @@ def _measure(bench: Bench, name: str, digest: Digest, judges: Judges, batch_size
         prepared = bench.prepare(digest, name, "probe")
         warn_of_guess(prepared)
         return measure(prepared, judges, batch_size)
-    except REFUSALS as error:
-        # Networks come from anywhere, and one that cannot be run ends no ranking of the others.
+    except ZooError:
+        raise
+    except Exception as error:  # networks raise whatever they like; the others are ranked
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise Unsupported(f"it cannot be measured: {reason}") from error
 

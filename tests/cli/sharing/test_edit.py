@@ -157,6 +157,7 @@ def measured(small: Run, few: Path) -> Run:
 
 def test_a_measured_figure_is_not_stated_away(measured: Run, few: Path) -> None:
     found = measured("show", "team/x", "--json").json
+    assert "(" not in measured("ls", "team/x").out
     measured("edit", "team/x", "--metric", "accuracy=").refused("was measured", "--force")
     measured("edit", "team/x", "--metric", "accuracy=2").refused("accuracy=0.725")
     lie = ("edit", "team/x", "--metric", "accuracy=1")

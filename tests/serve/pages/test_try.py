@@ -92,6 +92,7 @@ def test_a_form_is_answered_by_numbers_and_pictures(
     assert got.headers["cache-control"] == "no-store"
     assert "SECRET" not in caplog.text
     tree = html.fromstring(got.body.decode())
+    assert "At most 16 MiB." in text_of(tree, "//form[@id='try-form']")
     (tmp_path / "photo.jpg").write_bytes(photo)
     with zoo.open(trying.root) as opened:
         (said,) = opened.predict("team/tuned", tmp_path / "photo.jpg")

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import betaincinv, expit, log_expit, log_softmax, softmax
+from scipy.stats import ttest_1samp
 
-from zoo.domain.calibration import BINS, Bin, Step
+from zoo.domain.calibration import BINS, Bin, Effect, Step
 from zoo.domain.task import Task
 from zoo.finetune.results.interval import blocks, independent
 
-__all__ = ["fitted_temperature", "reliability", "risk_coverage"]
+__all__ = ["effect_of", "fitted_temperature", "reliability", "risk_coverage"]
 
 Array = NDArray[np.float64]
 
@@ -83,6 +84,30 @@ def _losses(task: Task, outputs: Array, targets: NDArray[Any], temperature: floa
         found = -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).sum(axis=1)
     losses: Array = found
     return losses
+
+
+def effect_of(
+    task: Task,
+    outputs: NDArray[Any],
+    targets: NDArray[Any],
+    temperature: float,
+    groups: Sequence[str] = (),
+) -> Effect | None:
+    """What a temperature comes to for outputs (N, K) and targets that it was not fitted on, by a
+    paired t test of the losses, of groups their sums; None if it is 1.
+    """
+    if temperature == 1 or not len(outputs):
+        return None
+    each = 1 if task == "classification" else outputs.shape[1]  # the mean over labels
+    raw, after = (_losses(task, outputs.astype(np.float64), targets, t) for t in (1.0, temperature))
+    sums = np.bincount(blocks(groups or [""] * len(outputs)), after - raw)
+    differs = len(sums) > 1 and sums.std() > 0
+    return Effect(
+        images=len(outputs),
+        loss=float(after.mean() / each),
+        raw_loss=float(raw.mean() / each),
+        p=float(ttest_1samp(sums, 0).pvalue) if differs else 1.0,
+    )
 
 
 def reliability(

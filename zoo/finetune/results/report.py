@@ -21,12 +21,12 @@ from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from zoo.domain.calibration import Bin, calibration_error
+from zoo.domain.calibration import Bin, Effect, calibration_error
 from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.finetune.results import interval as i
-from zoo.finetune.results.calibrate import reliability
+from zoo.finetune.results.calibrate import effect_of, reliability
 from zoo.finetune.results.interval import Array, Matrix
 from zoo.lookup.runs import PREDICTIONS, REPORT
 from zoo.store.atomic import write_whole
@@ -162,6 +162,12 @@ class Measured(NamedTuple):
     def raw_bins(self) -> tuple[Bin, ...]:
         """The same without the temperature; empty where there is none."""
         return self._replace(temperature=1.0).bins if self.temperature != 1 else ()
+
+    @property
+    def effect(self) -> Effect | None:
+        """What the temperature comes to; None where there is none."""
+        outputs, targets = self.outputs.numpy(), self.targets.numpy()
+        return effect_of(self.task, outputs, targets, self.temperature, self.groups)
 
     def report(self, metrics: Mapping[str, float]) -> Report:
         """The report; ``metrics`` are those of the head, all of them finite."""

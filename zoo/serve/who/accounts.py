@@ -172,7 +172,10 @@ class Accounts:
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
                 raise Conflict(
-                    f"there is {'a team' if there.team else 'an account'} '{name}' already"
+                    f"there is {'a team' if there.team else 'an account'} '{name}' already",
+                    hint=""
+                    if team or there.team
+                    else f"another token: zoo serve token create {name}",
                 )
             connection.execute(insert(schema.account), made.to_json())
             what = "team" if team else "account"
