@@ -19,6 +19,7 @@ __all__ = [
     "home",
     "hub_endpoint",
     "hub_offline",
+    "keep_profiler_quiet",
     "keep_ray_quiet",
     "mpi_processes",
     "processes",
@@ -132,6 +133,13 @@ def keep_ray_quiet() -> None:
     """Have Ray report no usage, and warn of no change to come, unless somebody wants that."""
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
         os.environ.setdefault(name, "0")
+
+
+def keep_profiler_quiet() -> None:
+    """Have torch's profiler not say that it begins, and that there is no GPU, unless somebody wants
+    that.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def share_figures(folder: str) -> None:

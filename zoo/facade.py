@@ -1833,6 +1833,7 @@ class Zoo:
         recipe: Path | str = "",
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1850,6 +1851,7 @@ class Zoo:
                 count more.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
+            profile: Write a trace of some steps, and what takes their time, in the run's folder.
             log: Trackers beside TensorBoard: ``"wandb"``, ``"mlflow"``, ``"aim"``, a plugin's name,
                 a `zoo.contracts.Tracker` of yours, or several in a list.
             launch: In so many processes on this machine, or in those that accelerate's config file
@@ -1872,6 +1874,7 @@ class Zoo:
             save,
             device=device,
             save_every=save_every,
+            profile=profile,
             log=log,
             launch=launch,
             force=force,
@@ -1887,6 +1890,7 @@ class Zoo:
         *,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1901,6 +1905,7 @@ class Zoo:
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
+            more = (*more, *(["--profile"] if profile else []))
             more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
         self._begin(base, recipe.data)
@@ -1914,6 +1919,7 @@ class Zoo:
                 Reference.parse(save),
                 device=device,
                 save_every=save_every,
+                profile=profile,
                 log=log,
                 force=force,
                 note=note,
@@ -1943,6 +1949,7 @@ class Zoo:
         seeds: int = 5,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1958,8 +1965,8 @@ class Zoo:
         self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report, save)}
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
+        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
@@ -1982,6 +1989,7 @@ class Zoo:
         folds: int = 5,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1998,8 +2006,8 @@ class Zoo:
         self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report, save)}
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
+        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
@@ -2075,6 +2083,7 @@ class Zoo:
         *,
         device: str | None = None,
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         report: str = "",
         launch: int | Path | str | None = None,
@@ -2101,6 +2110,7 @@ class Zoo:
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
+            words = (*words, *(["--profile"] if profile else []))
             return self._launch(words, launch, log)
         self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
@@ -2111,6 +2121,7 @@ class Zoo:
                 run,
                 device=device,
                 save_every=save_every,
+                profile=profile,
                 log=log,
                 report=report,
                 progress=self.progress,
