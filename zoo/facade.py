@@ -1149,18 +1149,19 @@ class Zoo:
         format: Format = "onnx",  # noqa: A002
         images: Iterable[Picture] | Picture = (),
     ) -> Converted:
-        """Write a checkpoint as one file that other runtimes run, and compare the two.
+        """Write a checkpoint as a network that other runtimes run, and compare the two.
 
         Args:
             name: The checkpoint.
-            folder: Gets ``model.onnx`` or ``model.pt2``, and ``config.json``.
-            format: ``onnx``, or ``pt2``, which torch runs without the code of the network.
+            folder: Gets ``model.onnx``, ``model.xml`` and ``model.bin``, or ``model.pt2``, and
+                ``config.json``.
+            format: ``onnx``, ``openvino``, or ``pt2``, which torch runs without the network's code.
             images: Files, folders of them, PIL images or arrays to compare with; noise if none.
 
         Raises:
             InvalidOption: The folder has the name of a file of weights.
             Conflict: It has files already.
-            MissingPackage: What writes ONNX is not installed.
+            MissingPackage: What writes that is not installed.
             Unsupported: The network cannot be written so, or the file computes something else;
                 nothing is kept.
         """

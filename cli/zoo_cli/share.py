@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
-FORMATS = ("safetensors", "onnx", "pt2")
+FORMATS = ("safetensors", "onnx", "openvino", "pt2")
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 __all__ = ["export", "mv", "pull", "push", "tag"]
 
@@ -345,15 +345,16 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     type=click.Choice(FORMATS),
     default="safetensors",
     show_default=True,
-    help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. pt2: "
-    "an exported program, which torch runs without the network's code.",
+    help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. "
+    "openvino: for OpenVINO. pt2: an exported program, which torch runs without the network's "
+    "code.",
 )
 @flag("--onnx", hidden=True, help="--format onnx")
 @click.option(
     "--images",
     type=PATH,
     multiple=True,
-    help="With onnx and pt2: images, or a folder of them, on which the file is compared with the "
+    help="With another format: images, or a folder of them, on which the file is compared with the "
     "checkpoint; several times for more. Noise if there are none.",
 )
 def export(
@@ -362,7 +363,7 @@ def export(
     adapter: bool,
     signed: bool,
     all_files: bool,
-    form: Literal["safetensors", "onnx", "pt2"],
+    form: Literal["safetensors", "onnx", "openvino", "pt2"],
     onnx: bool,
     images: tuple[Path, ...],
     as_json: bool,
@@ -375,7 +376,7 @@ def export(
     convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
     into the weights.
 
-    With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
+    With --format onnx, openvino or pt2 it needs none of these libraries, and takes batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
     class names are in it, and in config.json.
 
@@ -383,6 +384,7 @@ def export(
     Examples:
       zoo export team/flowers flowers-model
       zoo export team/flowers flowers-onnx --format onnx --images flowers/test
+      zoo export team/flowers flowers-ov --format openvino --images flowers/test
       zoo import flowers-model --as other/flowers
       zoo export team/flowers-lora flowers-adapter --adapter
       zoo export team/flowers flowers-signed --signed
@@ -390,9 +392,9 @@ def export(
     """
     form = "onnx" if onnx else form
     if adapter and form != "safetensors":
-        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} one file")
+        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} another format")
     if all_files and form != "safetensors":
-        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes one file")
+        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes no others")
     if signed:
         if adapter or form != "safetensors":
             raise InvalidOption("--signed writes the checkpoint's files as they are")
@@ -402,7 +404,7 @@ def export(
         _convert(name, folder, form, images, as_json=as_json)
         return
     if images:
-        raise InvalidOption("--images is for --format onnx and pt2")
+        raise InvalidOption("--images is for --format onnx, openvino and pt2")
     done = open_zoo().export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
