@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from zoo.finetune.folds import Folds
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.plan import FinetunePlan
+    from zoo.finetune.quantize import Quantized
     from zoo.finetune.results.trackers import Log
     from zoo.finetune.seeds import Seeds
     from zoo.indexed import Reindexed
@@ -1172,6 +1173,43 @@ class Zoo:
 
         return convert(
             self.workspace, digest, Path(folder), format=format, images=[*several(images)]
+        )
+
+    def quantize(
+        self,
+        name: str,
+        folder: Path | str,
+        data: Path | str,
+        *,
+        images: Iterable[Picture] | Picture = (),
+    ) -> Quantized:
+        """Write a checkpoint as ONNX, in floats and in whole numbers of eight bits, and measure
+        both on the same images.
+
+        Args:
+            name: The checkpoint.
+            folder: Gets ``model.onnx``, ``model-int8.onnx`` and ``config.json``.
+            data: Labeled images, as `evaluate` takes them. Those of its test split are measured on,
+                and ranges taken from up to 128 others; of the very images that the checkpoint was
+                trained on the split is as it was then.
+            images: To compare the floats with the checkpoint, as for `convert`; some of those that
+                ranges are taken from, if none.
+
+        Raises:
+            InvalidOption, Conflict, MissingPackage, Unsupported: As `convert`; or none of the
+                network's operators can be quantized; nothing is kept.
+            InvalidData: The images cannot be used, or have no split.
+        """
+        check_folder(Path(folder))
+        from zoo.backbones.predict import several
+        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.preflight import check_measured
+        from zoo.finetune.quantize import quantize
+
+        check_measured(self.workspace, [name], str(data), Opening())
+        chosen = [*several(images)]
+        return quantize(
+            self.workspace, name, Path(folder), str(data), images=chosen, progress=self.progress
         )
 
     def adapt(

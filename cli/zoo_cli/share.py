@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from zoo.domain.reference import is_pattern
+from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
-from zoo_cli.output import moved, note, print_json, result, size
+from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.exchange.convert import Format
+    from zoo.exchange.convert import Checked, Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
@@ -351,6 +352,12 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
 )
 @flag("--onnx", hidden=True, help="--format onnx")
 @click.option(
+    "--int8",
+    metavar="DATA",
+    help="With --format onnx: write it in whole numbers of eight bits, too (model-int8.onnx), with "
+    "ranges from training images in DATA, and measure both on the test images there.",
+)
+@click.option(
     "--images",
     type=PATH,
     multiple=True,
@@ -365,6 +372,7 @@ def export(
     all_files: bool,
     form: Literal["safetensors", "onnx", "openvino", "pt2"],
     onnx: bool,
+    int8: str | None,
     images: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -385,20 +393,19 @@ def export(
       zoo export team/flowers flowers-model
       zoo export team/flowers flowers-onnx --format onnx --images flowers/test
       zoo export team/flowers flowers-ov --format openvino --images flowers/test
+      zoo export team/flowers flowers-int8 --format onnx --int8 flowers/
       zoo import flowers-model --as other/flowers
       zoo export team/flowers-lora flowers-adapter --adapter
       zoo export team/flowers flowers-signed --signed
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     form = "onnx" if onnx else form
-    if adapter and form != "safetensors":
-        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} another format")
-    if all_files and form != "safetensors":
-        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes no others")
+    _check_export(form, adapter=adapter, signed=signed, all_files=all_files, int8=int8)
     if signed:
-        if adapter or form != "safetensors":
-            raise InvalidOption("--signed writes the checkpoint's files as they are")
         _export_signed(name, folder, all_files=all_files, as_json=as_json)
+        return
+    if int8 is not None:
+        _quantize(name, folder, int8, images, as_json=as_json)
         return
     if form != "safetensors":
         _convert(name, folder, form, images, as_json=as_json)
@@ -412,6 +419,20 @@ def export(
     else:
         for file in done.files:
             click.echo(str(file))
+
+
+def _check_export(
+    form: str, *, adapter: bool, signed: bool, all_files: bool, int8: str | None
+) -> None:
+    """See that the options of an export go together."""
+    if adapter and form != "safetensors":
+        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} another format")
+    if all_files and form != "safetensors":
+        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes no others")
+    if signed and (adapter or form != "safetensors"):
+        raise InvalidOption("--signed writes the checkpoint's files as they are")
+    if int8 is not None and form != "onnx":
+        raise InvalidOption("--int8 is for --format onnx")
 
 
 def _export_signed(name: str, folder: Path, *, all_files: bool, as_json: bool) -> None:
@@ -434,7 +455,10 @@ def _convert(
         return
     for file in done.files:
         click.echo(str(file))
-    checked = done.checked
+    _tell_of_check(done.checked)
+
+
+def _tell_of_check(checked: Checked) -> None:
     what = "images of noise" if checked.noise else plural(checked.images, "image")
     text = f"compared on {checked.images} {what}" if checked.noise else f"compared on {what}"
     note(
@@ -442,6 +466,30 @@ def _convert(
         f"{checked.difference:.1g} from the checkpoint's own; the likeliest class is the same for "
         f"{checked.same} of {checked.images}"
     )
+
+
+def _quantize(
+    name: str, folder: Path, data: str, images: tuple[Path, ...], *, as_json: bool
+) -> None:
+    done = open_zoo().quantize(name, folder, data, images=images)
+    if as_json:
+        print_json(done.to_json())
+        return
+    _tell_of_check(done.converted.checked)
+    sides = {"fp32": done.fp32, "int8": done.int8}
+    figures = {kind: with_intervals(side.metrics) for kind, side in sides.items()}
+    score = SCORE[done.task]
+    rows = [
+        (kind, figures[kind][score], size(side.bytes), f"{side.milliseconds:.2f}", str(side.file))
+        for kind, side in sides.items()
+    ]
+    table(("", score.replace("_", " ").upper(), "SIZE", "MS", "FILE"), rows)
+    images_of = plural(done.paired.images, "image")
+    note(
+        f"on {images_of} of {data}, {done.split} split; ranges from {done.calibrated} others; "
+        f"{done.operators} of {done.of} operators in eight bits"
+    )
+    click.echo(clean(done.verdict))
 
 
 def _tell_of_export(done: Exported, command: str) -> None:

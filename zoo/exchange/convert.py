@@ -37,7 +37,7 @@ from zoo.errors import MissingPackage, Unsupported
 from zoo.exchange.exporting import check_free, configuration, new_folder
 from zoo.workspace import Workspace
 
-__all__ = ["Checked", "Converted", "Format", "convert"]
+__all__ = ["FILE", "OUTPUT", "READ", "Checked", "Converted", "Format", "Run", "convert", "refusing"]
 
 Format = Literal["onnx", "openvino", "pt2"]
 NEEDED: Mapping[Format, tuple[str, ...]] = {
@@ -132,7 +132,7 @@ def convert(
     tried = list(_inputs(card, images))
     with new_folder(folder) as whole:
         path = whole / FILE[format]
-        with _refusing(manifest, format):
+        with refusing(manifest, format):
             WRITE[format](module, tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
@@ -268,7 +268,7 @@ READ: Mapping[Format, Callable[[Path], Run]] = {
 
 
 @contextmanager
-def _refusing(manifest: Manifest, format: Format) -> Iterator[None]:  # noqa: A002
+def refusing(manifest: Manifest, format: str) -> Iterator[None]:  # noqa: A002
     """Exporters raise anything at what they cannot take, and warn of what is their own."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
