@@ -190,10 +190,15 @@ def test_what_is_lacking_is_named(small: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.long
-def test_the_page_runs_onnx(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("onnxruntime")
-    run("export", BASE, "flowers-onnx", "--format", "onnx").done()
-    code = re.search(r"### ONNX.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+@pytest.mark.parametrize(
+    ("title", "form", "made"), [("ONNX", "onnx", "onnx"), ("OpenVINO", "openvino", "ov")]
+)
+def test_the_page_runs_what_it_writes(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], title: str, form: str, made: str
+) -> None:
+    pytest.importorskip("onnxruntime" if form == "onnx" else form)
+    run("export", BASE, f"flowers-{made}", "--format", form).done()
+    code = re.search(rf"### {title}.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert code
     model = zoo.open().load(BASE)
     card = cast(Card, model.zoo)
