@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -140,3 +141,14 @@ def test_why_a_network_cannot_be_quantized_is_told(
     monkeypatch.setattr(quantizing, "_quantize", fail)
     probed(*LINE, few).refused("cannot be written as int8: Could not find an implementation")
     assert not Path("made").exists()
+
+
+def test_loggers_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    with quantizing._unheard():
+        logging.warning("Axis 1 is out-of-range")  # sets up a root logger that has nothing
+    assert root.handlers == []
+    assert capsys.readouterr().err == ""

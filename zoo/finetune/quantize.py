@@ -7,7 +7,9 @@ it was trained on or chosen by. Those that it is measured on have no part in it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -210,9 +212,21 @@ def _quantize(floats: Path, path: Path, inputs: Iterator[dict[str, NDArray[np.fl
     with TemporaryDirectory(dir=path.parent) as scratch:
         ready = Path(scratch, floats.name)
         # Without symbolic shapes, which are for text: they fail on some transformers.
-        quant_pre_process(floats, ready, skip_symbolic_shape=True)
-        quantize_static(ready, path, Reader(), per_channel=True)
+        with _unheard():
+            quant_pre_process(floats, ready, skip_symbolic_shape=True)
+            quantize_static(ready, path, Reader(), per_channel=True)
     _keep_description(floats, path)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Warnings of each norm, which has no channels, go to the root logger, and would set it up."""
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(nowhere)
 
 
 def _keep_description(floats: Path, path: Path) -> None:
