@@ -124,9 +124,9 @@ def quantize(
     own = known_of(workspace, dataset, opening, [model])[model.digest].split
     split, samples = choose(dataset, own, None)
     known = _known(own or dataset, split, samples)
-    asked = replace(dataset, test=samples)
+    asked = replace(dataset, test=samples, groups=(own or dataset).groups)
     setting = Setting(workspace, asked, split, BATCH, "cpu", False, 1, progress)
-    matched = matched_of(model, asked)
+    matched_of(model, asked)  # before anything is exported
     with new_folder(folder) as whole:
         given = images or [asked.read(known[at]) for at in evenly(len(known), COMPARED)]
         made = convert(workspace, model.digest, whole, format="onnx", images=given)
@@ -134,13 +134,7 @@ def quantize(
         with progress("quantizing", len(known)) as task, refusing(model.manifest, "int8"):
             _quantize(paths["fp32"], paths["int8"], _inputs(model, asked, known, task.advance))
             counted = _count(paths["int8"])
-        sides: dict[str, tuple[Measured, Side]] = {}
-        for kind, path in paths.items():
-            progress.say(f"{kind} on {len(matched.samples):,} images of {data}, {split} split")
-            with refusing(model.manifest, kind):
-                session = _Session(READ["onnx"](path))
-            said = setting.outputs(model, matched, session)
-            sides[kind] = said, _side(model, session, path, folder, said)
+        sides = {kind: _side(setting, model, kind, path) for kind, path in paths.items()}
     found = paired(sides["int8"][0], sides["fp32"][0])
     return Quantized(
         converted=replace(made, files=tuple(folder / file.name for file in made.files)),
@@ -150,8 +144,8 @@ def quantize(
         calibrated=len(known),
         operators=counted[0],
         of=counted[1],
-        fp32=sides["fp32"][1],
-        int8=sides["int8"][1],
+        fp32=replace(sides["fp32"][1], file=folder / FILE["onnx"]),
+        int8=replace(sides["int8"][1], file=folder / INT8),
         paired=found,
         verdict=found.in_words("int8", "fp32"),
     )
@@ -257,10 +251,17 @@ def _count(path: Path) -> tuple[int, int]:
     return inside, len(heavy)
 
 
-def _side(model: Model, session: nn.Module, path: Path, folder: Path, said: Measured) -> Side:
+def _side(setting: Setting, model: Model, kind: str, path: Path) -> tuple[Measured, Side]:
+    """What a file says of the images, and its figures."""
+    matched = matched_of(model, setting.dataset)
+    images = f"{len(matched.samples):,} images of {setting.dataset.spec}, {setting.split} split"
+    setting.progress.say(f"{kind} on {images}")
+    with refusing(model.manifest, kind):
+        session = _Session(READ["onnx"](path))
+    said = setting.outputs(model, matched, session)
     took = milliseconds(session, model.manifest.preprocessing.input_size, SECONDS)
-    return Side(
-        file=folder / path.name,
+    return said, Side(
+        file=path,
         bytes=path.stat().st_size,
         milliseconds=round(took, 3),
         metrics=report_of(model, said).metrics,
