@@ -11,7 +11,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist load --timeout 600
 
-.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients fuzz kills soak check check-backbones fix \
+.PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients test-gpu fuzz kills soak check check-backbones fix \
     bench bench-scale docs outlines published wheel \
     clean
 
@@ -71,6 +71,9 @@ soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and ans
 
 kills: $(VENV)/.dev  ## zoo serve, killed at each of its writes (20 minutes)
 	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py
+
+test-gpu: $(VENV)/.dev  ## What needs an accelerator, where there is one
+	$(BIN)/python -m pytest --quiet -m gpu -rs
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile

@@ -21,6 +21,7 @@ __all__ = [
     "hub_offline",
     "id_token",
     "id_token_request",
+    "keep_profiler_quiet",
     "keep_ray_quiet",
     "mpi_processes",
     "processes",
@@ -152,6 +153,13 @@ def keep_ray_quiet() -> None:
     """Have Ray report no usage, and warn of no change to come, unless somebody wants that."""
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
         os.environ.setdefault(name, "0")
+
+
+def keep_profiler_quiet() -> None:
+    """Have torch's profiler not say that it begins, and that there is no GPU, unless somebody wants
+    that.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def share_figures(folder: str) -> None:

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from zoo.finetune.folds import Folds
     from zoo.finetune.loop.find_lr import LRCurve
     from zoo.finetune.plan import FinetunePlan
+    from zoo.finetune.quantize import Quantized
     from zoo.finetune.results.trackers import Log
     from zoo.finetune.seeds import Seeds
     from zoo.indexed import Reindexed
@@ -1168,18 +1169,19 @@ class Zoo:
         format: Format = "onnx",  # noqa: A002
         images: Iterable[Picture] | Picture = (),
     ) -> Converted:
-        """Write a checkpoint as one file that other runtimes run, and compare the two.
+        """Write a checkpoint as a network that other runtimes run, and compare the two.
 
         Args:
             name: The checkpoint.
-            folder: Gets ``model.onnx`` or ``model.pt2``, and ``config.json``.
-            format: ``onnx``, or ``pt2``, which torch runs without the code of the network.
+            folder: Gets ``model.onnx``, ``model.xml`` and ``model.bin``, or ``model.pt2``, and
+                ``config.json``.
+            format: ``onnx``, ``openvino``, or ``pt2``, which torch runs without the network's code.
             images: Files, folders of them, PIL images or arrays to compare with; noise if none.
 
         Raises:
             InvalidOption: The folder has the name of a file of weights.
             Conflict: It has files already.
-            MissingPackage: What writes ONNX is not installed.
+            MissingPackage: What writes that is not installed.
             Unsupported: The network cannot be written so, or the file computes something else;
                 nothing is kept.
         """
@@ -1190,6 +1192,43 @@ class Zoo:
 
         return convert(
             self.workspace, digest, Path(folder), format=format, images=[*several(images)]
+        )
+
+    def quantize(
+        self,
+        name: str,
+        folder: Path | str,
+        data: Path | str,
+        *,
+        images: Iterable[Picture] | Picture = (),
+    ) -> Quantized:
+        """Write a checkpoint as ONNX, in floats and in whole numbers of eight bits, and measure
+        both on the same images.
+
+        Args:
+            name: The checkpoint.
+            folder: Gets ``model.onnx``, ``model-int8.onnx`` and ``config.json``.
+            data: Labeled images, as `evaluate` takes them. Those of its test split are measured on,
+                and ranges taken from up to 128 others; of the very images that the checkpoint was
+                trained on the split is as it was then.
+            images: To compare the floats with the checkpoint, as for `convert`; some of those that
+                ranges are taken from, if none.
+
+        Raises:
+            InvalidOption, Conflict, MissingPackage, Unsupported: As `convert`; or none of the
+                network's operators can be quantized; nothing is kept.
+            InvalidData: The images cannot be used, or have no split.
+        """
+        check_folder(Path(folder))
+        from zoo.backbones.predict import several
+        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.preflight import check_measured
+        from zoo.finetune.quantize import quantize
+
+        check_measured(self.workspace, [name], str(data), Opening())
+        chosen = [*several(images)]
+        return quantize(
+            self.workspace, name, Path(folder), str(data), images=chosen, progress=self.progress
         )
 
     def adapt(
@@ -1852,6 +1891,7 @@ class Zoo:
         recipe: Path | str = "",
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1869,6 +1909,7 @@ class Zoo:
                 count more.
             device: ``auto``, ``cpu``, ``cuda:1``, …
             save_every: Steps after which the state is kept, to resume from; 0: each epoch or so.
+            profile: Write a trace of some steps, and what takes their time, in the run's folder.
             log: Trackers beside TensorBoard: ``"wandb"``, ``"mlflow"``, ``"aim"``, a plugin's name,
                 a `zoo.contracts.Tracker` of yours, or several in a list.
             launch: In so many processes on this machine, or in those that accelerate's config file
@@ -1891,6 +1932,7 @@ class Zoo:
             save,
             device=device,
             save_every=save_every,
+            profile=profile,
             log=log,
             launch=launch,
             force=force,
@@ -1906,6 +1948,7 @@ class Zoo:
         *,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1920,6 +1963,7 @@ class Zoo:
         if launch is not None:
             words = ("finetune", base, "--save", save, "--device", device)
             more = ("--save-every", save_every, *(["--force"] if force else []))
+            more = (*more, *(["--profile"] if profile else []))
             more = (*more, *_given(note=note, report=report))
             return self._launch((*words, *more), launch, log, recipe)
         self._begin(base, recipe.data)
@@ -1933,6 +1977,7 @@ class Zoo:
                 Reference.parse(save),
                 device=device,
                 save_every=save_every,
+                profile=profile,
                 log=log,
                 force=force,
                 note=note,
@@ -1962,6 +2007,7 @@ class Zoo:
         seeds: int = 5,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -1977,8 +2023,8 @@ class Zoo:
         self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report, save)}
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
+        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_seeds(
@@ -2001,6 +2047,7 @@ class Zoo:
         folds: int = 5,
         device: str = "auto",
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         launch: int | Path | str | None = None,
         force: bool = False,
@@ -2017,8 +2064,8 @@ class Zoo:
         self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "log": log}
-        how |= {"note": checked_note(note), "report": self._place(report, save)}
+        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
+        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
         run = partial(self.run_recipe, **how, launch=launch, force=force)
         ref = Reference.parse(save)
         return finetune_folds(
@@ -2094,6 +2141,7 @@ class Zoo:
         *,
         device: str | None = None,
         save_every: int = 0,
+        profile: bool = False,
         log: Log = (),
         report: str = "",
         launch: int | Path | str | None = None,
@@ -2120,6 +2168,7 @@ class Zoo:
         if launch is not None:
             on = _given(device=device, report=report)
             words = ("finetune", "--resume", run, "--save-every", save_every, *on)
+            words = (*words, *(["--profile"] if profile else []))
             return self._launch(words, launch, log)
         self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
@@ -2130,6 +2179,7 @@ class Zoo:
                 run,
                 device=device,
                 save_every=save_every,
+                profile=profile,
                 log=log,
                 report=report,
                 progress=self.progress,

@@ -14,20 +14,20 @@ import click
 
 from zoo.domain.location import is_word
 from zoo.domain.reference import is_pattern
+from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
 from zoo.errors import InvalidOption, InvalidReference, UnknownName
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
-from zoo_cli.output import clean, moved, note, print_json, result, size
+from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.domain.plain import Json
-    from zoo.exchange.convert import Format
+    from zoo.exchange.convert import Converted, Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.transfer.copy import Copied
 
-FORMATS = ("safetensors", "onnx", "pt2")
+FORMATS = ("safetensors", "onnx", "openvino", "pt2")
 LIBRARIES = ("timm", "torchvision", "transformers")
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 __all__ = ["export", "mv", "pull", "push", "tag"]
@@ -374,15 +374,22 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     type=_Format(FORMATS),
     default="safetensors",
     show_default=True,
-    help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. pt2: "
-    "an exported program, which torch runs without the network's code.",
+    help="safetensors: for its own library. onnx: for ONNX Runtime and what else reads ONNX. "
+    "openvino: for OpenVINO. pt2: an exported program, which torch runs without the network's "
+    "code.",
 )
 @flag("--onnx", hidden=True, help="--format onnx")
+@click.option(
+    "--int8",
+    metavar="DATA",
+    help="With --format onnx: write it in whole numbers of eight bits, too (model-int8.onnx), with "
+    "ranges from training images in DATA, and measure both on the test images there.",
+)
 @click.option(
     "--images",
     type=PATH,
     multiple=True,
-    help="With onnx and pt2: images, or a folder of them, on which the file is compared with the "
+    help="With another format: images, or a folder of them, on which the file is compared with the "
     "checkpoint; several times for more. Noise if there are none.",
 )
 def export(
@@ -391,8 +398,9 @@ def export(
     adapter: bool,
     signed: bool,
     all_files: bool,
-    form: Literal["safetensors", "onnx", "pt2"],
+    form: Literal["safetensors", "onnx", "openvino", "pt2"],
     onnx: bool,
+    int8: str | None,
     images: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -404,7 +412,7 @@ def export(
     convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
     into the weights.
 
-    With --format onnx or pt2 it is one file that needs none of these libraries, for batches of any
+    With --format onnx, openvino or pt2 it needs none of these libraries, and takes batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
     class names are in it, and in config.json; the temperature of a calibrated checkpoint is in
     calibration.json alone.
@@ -413,26 +421,26 @@ def export(
     Examples:
       zoo export team/flowers flowers-model
       zoo export team/flowers flowers-onnx --format onnx --images flowers/test
+      zoo export team/flowers flowers-ov --format openvino --images flowers/test
+      zoo export team/flowers flowers-int8 --format onnx --int8 flowers/
       zoo import flowers-model --as other/flowers
       zoo export team/flowers-lora flowers-adapter --adapter
       zoo export team/flowers flowers-signed --signed
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     form = "onnx" if onnx else form
-    if adapter and form != "safetensors":
-        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} one file")
-    if all_files and form != "safetensors":
-        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes one file")
+    _check_export(form, adapter=adapter, signed=signed, all_files=all_files, int8=int8)
     if signed:
-        if adapter or form != "safetensors":
-            raise InvalidOption("--signed writes the checkpoint's files as they are")
         _export_signed(name, folder, all_files=all_files, as_json=as_json)
+        return
+    if int8 is not None:
+        _quantize(name, folder, int8, images, as_json=as_json)
         return
     if form != "safetensors":
         _convert(name, folder, form, images, as_json=as_json)
         return
     if images:
-        raise InvalidOption("--images is for --format onnx and pt2")
+        raise InvalidOption("--images is for --format onnx, openvino and pt2")
     done = open_zoo().export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
@@ -440,6 +448,20 @@ def export(
     else:
         for file in done.files:
             click.echo(str(file))
+
+
+def _check_export(
+    form: str, *, adapter: bool, signed: bool, all_files: bool, int8: str | None
+) -> None:
+    """See that the options of an export go together."""
+    if adapter and form != "safetensors":
+        raise InvalidOption(f"--adapter writes what peft loads, and --format {form} another format")
+    if all_files and form != "safetensors":
+        raise InvalidOption(f"--all-files is for safetensors: --format {form} writes no others")
+    if signed and (adapter or form != "safetensors"):
+        raise InvalidOption("--signed writes the checkpoint's files as they are")
+    if int8 is not None and form != "onnx":
+        raise InvalidOption("--int8 is for --format onnx")
 
 
 def _export_signed(name: str, folder: Path, *, all_files: bool, as_json: bool) -> None:
@@ -462,6 +484,10 @@ def _convert(
         return
     for file in done.files:
         click.echo(str(file))
+    _tell_of_check(done)
+
+
+def _tell_of_check(done: Converted) -> None:
     checked = done.checked
     what = "images of noise" if checked.noise else plural(checked.images, "image")
     text = f"compared on {checked.images} {what}" if checked.noise else f"compared on {what}"
@@ -475,6 +501,30 @@ def _convert(
             "the outputs are not calibrated: divide them by the temperature "
             f"{done.temperature:.3g} of calibration.json before they become probabilities"
         )
+
+
+def _quantize(
+    name: str, folder: Path, data: str, images: tuple[Path, ...], *, as_json: bool
+) -> None:
+    done = open_zoo().quantize(name, folder, data, images=images)
+    if as_json:
+        print_json(done.to_json())
+        return
+    _tell_of_check(done.converted)
+    sides = {"fp32": done.fp32, "int8": done.int8}
+    figures = {kind: with_intervals(side.metrics) for kind, side in sides.items()}
+    score = SCORE[done.task]
+    rows = [
+        (kind, figures[kind][score], size(side.bytes), f"{side.milliseconds:.2f}", str(side.file))
+        for kind, side in sides.items()
+    ]
+    table(("", score.replace("_", " ").upper(), "SIZE", "MS", "FILE"), rows)
+    images_of = plural(done.paired.images, "image")
+    note(
+        f"on {images_of} of {data}, {done.split} split; ranges from {done.calibrated} others; "
+        f"{done.operators} of {done.of} operators in eight bits"
+    )
+    click.echo(clean(done.verdict))
 
 
 def _tell_of_export(done: Exported, command: str) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune", "rerun"]
 
-HOW = ("device", "save_every", "log", "launch", "report")
+HOW = ("device", "save_every", "profile", "log", "launch", "report")
 """Options that a run which is resumed takes anew."""
 INSTEAD = ("find_lr", "dry_run")
 """What is done instead of training."""
@@ -90,6 +90,11 @@ FIRST = (
     help="Save the training state every so many steps, to resume from; default: each epoch, "
     "or where saving is slow, so often that it takes 2% of the time.",
 )
+@flag(
+    "--profile",
+    help="Write a trace of some steps (trace.json.gz) and what takes their time (profile.json) "
+    "into the run's folder, and say it.",
+)
 @click.option(
     "--resume",
     metavar="RUN",
@@ -141,14 +146,15 @@ def finetune(
       zoo finetune team/base --data flowers/ --seeds 5 --save team/flowers
       zoo finetune team/base --data flowers/ --folds 5 --save team/flowers
       zoo finetune team/base --data flowers/ --save team/flowers --report https://zoo.lab.org
+      zoo finetune team/base --data flowers/ --save team/flowers --profile
       zoo finetune --resume last
     """
     zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}
     if resume is not None:
         if any(map(_is_given, ("base", *options))):
             raise click.UsageError(
-                "--resume takes the options of the run: only --device, --save-every, --log, "
-                "--report, --quiet and --launch can be changed."
+                "--resume takes the options of the run: only --device, --save-every, --profile, "
+                "--log, --report, --quiet and --launch can be changed."
             )
         _resume(zoo, resume, how, as_json)
     elif base is None:

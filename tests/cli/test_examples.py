@@ -122,6 +122,7 @@ def parse(words: list[str]) -> None:
 NOT_RUN: Mapping[str, tuple[int, str]] = {
     "CONTRIBUTING.md": (1, "runs all tests"),
     "README.md": (3, "two install zoo; one needs the HF Hub"),
+    "docs/accelerator.md": (1, "figures of one machine"),
     "docs/bench.md": (1, "figures of one machine"),
     "docs/cheatsheet.md": (8, "a list of what other pages show"),
     "docs/completion.md": (1, "a Tab is no command"),
@@ -141,7 +142,7 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     "docs/registry.md": (1, "a server of PostgreSQL is another machine"),
     "docs/serve.md": (3, "a proxy is another machine; what is sent needs a server, twice"),
     "docs/store.md": (2, "fine-tunes at three rates, and of other classes, were made for it"),
-    "docs/surgery.md": (1, "AlexNet has 244 MB"),
+    "docs/surgery.md": (2, "AlexNet has 244 MB; training and two exports take minutes"),
     "docs/upgrading.md": (1, "replaces what is tested"),
 }
 """How many examples of a page are not run here, and why; their marks name the tests of the like."""

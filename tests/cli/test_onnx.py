@@ -1,4 +1,4 @@
-"""One file that other runtimes run: ONNX, and an exported program of torch."""
+"""What other runtimes run: ONNX, OpenVINO, and an exported program of torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs/surgery.md"
 SMALL = "team/net"
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "new.safetensors", "a.b/net.PTH"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.xml", "new.safetensors", "a.b/net.PTH"])
 def test_an_export_is_a_folder_and_no_file(small: Run, name: str) -> None:
     suffix = Path(name).suffix.lower()
     said = small("export", SMALL, name).refused(f"{name}: export writes a folder", suffix)
@@ -66,28 +66,36 @@ def pictures(folder: Path, size: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
-def test_the_file_gives_what_the_checkpoint_does(small: Run, tmp_path: Path, form: str) -> None:
-    if form == "onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_the_file_gives_what_the_checkpoint_does(
+    small: Run, tmp_path: Path, form: convert.Format
+) -> None:
+    for package in convert.NEEDED[form]:
+        pytest.importorskip(package)
     paths = pictures(tmp_path / "images", 40)
+    odd = ["<b>&amp;", "\"a\" 'b'", "Übergröße 花", "]]> --><!--"]  # OpenVINO's is XML
+    outputs = cast(Card, zoo.open().load(SMALL).zoo).manifest.head.num_classes
+    Path("names.txt").write_text("\n".join([*odd, *map(str, range(outputs))][:outputs]))
+    small("edit", SMALL, "--classes", "names.txt").done()
     line = ("export", SMALL, "made", "--format", form, "--images", tmp_path / "images", "--json")
     told = small(*line).json
     assert told["checked"]["images"] == told["checked"]["same"] == 5
     assert told["checked"]["difference"] < 1e-4
     assert not told["checked"]["noise"]
-    assert sorted(path.name for path in Path("made").iterdir()) == ["config.json", f"model.{form}"]
+    assert sorted(path.name for path in Path("made").iterdir()) == sorted(
+        {"config.json", convert.FILE[form], *(["model.bin"] if form == "openvino" else [])}
+    )
     model = zoo.open().load(SMALL)
     card = cast(Card, model.zoo)
     batch = torch.stack([card.preprocess(path) for path in paths])
     with torch.no_grad():
         own = model(batch).numpy()
-    given, text = PLAIN[form](Path("made", f"model.{form}"), batch)
+    given, text = PLAIN[form](Path("made", convert.FILE[form]), batch)
     assert np.allclose(given, own, atol=1e-4)
     described = json.loads(text)
     manifest = card.manifest
     assert described["classes"] == [*manifest.classes]
+    assert described["classes"][0] == odd[0]
     assert described["preprocessing"]["mean"] == pytest.approx([*manifest.preprocessing.mean])
     small(*line[:-1]).refused("exists and is not an empty folder")
 
@@ -107,7 +115,16 @@ def by_torch(path: Path, batch: Tensor) -> tuple[Any, str]:
         return program.module()(batch).numpy(), files["zoo.json"]
 
 
-PLAIN = {"onnx": by_onnxruntime, "pt2": by_torch}
+def by_openvino(path: Path, batch: Tensor) -> tuple[Any, str]:
+    import openvino
+
+    network = openvino.Core().read_model(path)
+    assert network.input("images").partial_shape[0].is_dynamic
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(batch.numpy())["logits"], network.get_rt_info("zoo").value
+
+
+PLAIN = {"onnx": by_onnxruntime, "openvino": by_openvino, "pt2": by_torch}
 
 
 def test_without_images_it_is_compared_on_noise(small: Run) -> None:
@@ -115,7 +132,7 @@ def test_without_images_it_is_compared_on_noise(small: Run) -> None:
     assert "compared on 16 images of noise" in said.err
     assert "the likeliest class is the same for 16 of 16" in said.err
     small("export", SMALL, "other", "--images", ".").refused(
-        "--images is for --format onnx and pt2"
+        "--images is for --format onnx, openvino and pt2"
     )
 
 
@@ -173,10 +190,15 @@ def test_what_is_lacking_is_named(small: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.long
-def test_the_page_runs_onnx(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("onnxruntime")
-    run("export", BASE, "flowers-onnx", "--format", "onnx").done()
-    code = re.search(r"### ONNX.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+@pytest.mark.parametrize(
+    ("title", "form", "made"), [("ONNX", "onnx", "onnx"), ("OpenVINO", "openvino", "ov")]
+)
+def test_the_page_runs_what_it_writes(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], title: str, form: str, made: str
+) -> None:
+    pytest.importorskip("onnxruntime" if form == "onnx" else form)
+    run("export", BASE, f"flowers-{made}", "--format", form).done()
+    code = re.search(rf"### {title}.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert code
     model = zoo.open().load(BASE)
     card = cast(Card, model.zoo)

@@ -227,6 +227,24 @@ def test_any_strategy_is_planned(
     assert done.json["unknown"] == unknown
 
 
+def test_a_profile_is_said_and_lies_beside_the_run(
+    small: Run, recipe: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("finetune", NET, "--recipe", recipe, "--batch-size", 4, "--save", "team/a", "--profile")
+    said = small(*line).done().err
+    folder = max(Path("runs").iterdir()).resolve()
+    assert re.search(r"\d+ steps timed, \d images and [\d.]+ ms each: [\d,]+ images/s\n", said)
+    assert re.search(r"\n  backward +[\d.]+ ms +\d+%\n", said)
+    assert f"trace of 3 steps, for ui.perfetto.dev: {folder / 'trace.json.gz'}\n" in said
+    assert {"trace.json.gz", "profile.json"} < {path.name for path in folder.iterdir()}
+    # Processes that are launched are told, too.
+    passed: list[tuple[object, ...]] = []
+    launched = "zoo.finetune.launched.launched"
+    monkeypatch.setattr(launched, lambda _, words, *rest, **more: passed.append(words))
+    zoo.open().finetune(NET, few, "team/b", launch=2, profile=True)
+    assert "--profile" in passed.pop()
+
+
 def test_a_rerun_gives_the_same_weights(small: Run, few: Path, tmp_path: Path) -> None:
     run = small
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", TUNED)

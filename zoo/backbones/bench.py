@@ -27,7 +27,7 @@ from zoo.errors import InvalidOption
 from zoo.store.side_files import BENCHES
 from zoo.workspace import Workspace
 
-__all__ = ["PRECISIONS", "bench", "limited_to"]
+__all__ = ["PRECISIONS", "bench", "limited_to", "milliseconds"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UP, LEAST = 3, 5
@@ -99,6 +99,14 @@ def bench(
     if save:
         workspace.keep_figures(BENCHES, benched)
     return benched
+
+
+def milliseconds(module: nn.Module, size: Sequence[int], seconds: float) -> float:
+    """The median of a run of one random image of that ``size`` (C, H, W) on the CPU, of so many
+    ``seconds``, after a warm-up.
+    """
+    device = torch.device("cpu")
+    return _timed(module, _images(1, size, device), "fp32", seconds, _Memory(device)).ms
 
 
 @contextmanager

@@ -30,9 +30,12 @@ DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)", re.IGNORECASE)
 LONGEST = 255
 OF_FILES = frozenset(
     {".bin", ".ckpt", ".engine", ".h5", ".onnx", ".pt", ".pt2", ".pth", ".safetensors", ".tar"}
-    | {".tflite", ".zip"}
+    | {".tflite", ".xml", ".zip"}
 )
 """What files are called that other programs write networks into."""
+
+FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".xml": "openvino"}
+"""The format that such a file is of, among those of an export."""
 
 
 def fits_everywhere(name: str) -> bool:
@@ -54,7 +57,7 @@ def check_folder(folder: Path) -> None:
     """
     if (suffix := folder.suffix.lower()) not in OF_FILES:
         return
-    form = f" --format {suffix[1:]}" if suffix in (".onnx", ".pt2") else ""
+    form = f" --format {FORMATS[suffix]}" if suffix in FORMATS else ""
     raise InvalidOption(
         f"{folder}: export writes a folder, and no {suffix} file",
         hint=f"name a folder: zoo export NAME {quote(str(folder.with_suffix('')))}{form}",

@@ -1,7 +1,8 @@
 """Convert a checkpoint to one file that other runtimes run, without the code of the network.
 
 ``onnx`` is what `torch.onnx.export` writes (https://docs.pytorch.org/docs/stable/onnx.html), for
-ONNX Runtime, OpenVINO, TensorRT and browsers; ``pt2`` is an exported program of torch
+ONNX Runtime, TensorRT and browsers; ``openvino`` is what OpenVINO makes of that, ``model.xml`` and
+``model.bin`` (https://docs.openvino.ai); ``pt2`` is an exported program of torch
 (https://docs.pytorch.org/docs/stable/export.html), for C++, AOTInductor and `torch.export.load`.
 """
 
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, cast
 
 import numpy as np
@@ -38,10 +40,15 @@ from zoo.lookup.calibrated import calibration_of
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Checked", "Converted", "Format", "convert"]
+__all__ = ["FILE", "OUTPUT", "READ", "Checked", "Converted", "Format", "Run", "convert", "refusing"]
 
-Format = Literal["onnx", "pt2"]
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+Format = Literal["onnx", "openvino", "pt2"]
+NEEDED: Mapping[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "pt2": (),
+}
+FILE: Mapping[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
 IMAGES = 16
 """So many images are compared."""
 TOLERANCE = 1e-3
@@ -74,7 +81,7 @@ class Converted(Result):
     """A folder with a file that other runtimes run.
 
     Attributes:
-        format: ``onnx`` or ``pt2``.
+        format: ``onnx``, ``openvino`` or ``pt2``.
         files: The files in it.
         input_shape: Of a batch: a name where any number goes.
         outputs: How many each image gets.
@@ -99,13 +106,13 @@ def convert(
     format: Format,  # noqa: A002
     images: Sequence[Picture] = (),
 ) -> Converted:
-    """Write ``model.onnx`` or ``model.pt2`` into ``folder``, and ``config.json`` and
-    ``calibration.json`` as `export` does.
+    """Write `FILE` of a ``format`` into ``folder``, and ``config.json`` and ``calibration.json`` as
+    `export` does.
 
     The file takes float32 images (N, C, H, W) as `zoo.backbones.load.Card.preprocess` makes them,
     and gives (N, outputs). Preprocessing and class names are in it, too: the key ``zoo`` of an ONNX
-    file's metadata, ``zoo.json`` among a ``pt2`` file's extra files. What was written is run and
-    compared with the checkpoint before it has its name.
+    file's metadata and of OpenVINO's runtime information, ``zoo.json`` among a ``pt2`` file's extra
+    files. What was written is run and compared with the checkpoint before it has its name.
 
     Args:
         workspace: Where the checkpoint is.
@@ -116,13 +123,13 @@ def convert(
 
     Raises:
         Conflict: ``folder`` holds files already.
-        MissingPackage: What writes ONNX, or runs it, is not installed.
+        MissingPackage: What writes such a file, or runs it, is not installed.
         Unsupported: The network cannot be exported so, or what was written computes something else.
         InvalidImage: An image cannot be read.
     """
     check_free(folder)
-    if format == "onnx" and (lacking := [name for name in NEEDED if not find_spec(name)]):
-        raise MissingPackage(lacking[0], "pip install 'zoo-registry[onnx]'")
+    if lacking := [name for name in NEEDED[format] if not find_spec(name)]:
+        raise MissingPackage(lacking[0], f"pip install 'zoo-registry[{format}]'")
     manifest = workspace.store.manifest(digest)
     calibration = calibration_of(workspace.store, manifest)
     if adapter_of(manifest):  # it is merged into the weights
@@ -132,8 +139,8 @@ def convert(
     card = cast(Card, module.zoo)
     tried = list(_inputs(card, images))
     with new_folder(folder) as whole:
-        path = whole / f"model.{format}"
-        with _refusing(manifest, format):
+        path = whole / FILE[format]
+        with refusing(manifest, format):
             WRITE[format](module, tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
@@ -163,7 +170,7 @@ def _check_ends(manifest: Manifest) -> None:
     if surgery.truncate or surgery.taps:
         ends = surgery.truncate or ", ".join(surgery.ends)
         raise Unsupported(
-            f"a network that ends at {ends} cannot be written as onnx or pt2",
+            f"a network that ends at {ends} cannot be written in another format",
             hint="zoo export without --format writes it for zoo; a fine-tune with --freeze instead "
             "of --at, or zoo adapt without --truncate, gives a whole network",
         )
@@ -218,11 +225,35 @@ def _described(manifest: Manifest) -> str:
     return json.dumps(description(manifest), ensure_ascii=False)
 
 
+def _write_openvino(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
+    import openvino
+
+    with TemporaryDirectory(dir=path.parent) as scratch:
+        made = Path(scratch, FILE["onnx"])
+        _write_onnx(module, image, made, manifest)
+        # Not `openvino.convert_model`: that tells its makers of each conversion, unless the user
+        # has opted out.
+        network = openvino.Core().read_model(made)
+        network.set_rt_info(_described(manifest), ["zoo"])
+        # The weights as they are: by default they are halved.
+        openvino.save_model(network, path, compress_to_fp16=False)
+        del network  # it has the scratch file mapped
+
+
 def _read_onnx(path: Path) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: cast(NDArray[np.float32], session.run(None, {INPUT: images})[0])
+
+
+def _read_openvino(path: Path) -> Run:
+    import openvino
+
+    # Some processors would compute in bfloat16, which says nothing of what was written.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    network = openvino.Core().compile_model(path, "CPU", exact)
+    return lambda images: cast(NDArray[np.float32], network(images)[0])
 
 
 def _read_pt2(path: Path) -> Run:
@@ -237,13 +268,18 @@ def _read_pt2(path: Path) -> Run:
 
 WRITE: Mapping[Format, Callable[[nn.Module, Tensor, Path, Manifest], None]] = {
     "onnx": _write_onnx,
+    "openvino": _write_openvino,
     "pt2": _write_pt2,
 }
-READ: Mapping[Format, Callable[[Path], Run]] = {"onnx": _read_onnx, "pt2": _read_pt2}
+READ: Mapping[Format, Callable[[Path], Run]] = {
+    "onnx": _read_onnx,
+    "openvino": _read_openvino,
+    "pt2": _read_pt2,
+}
 
 
 @contextmanager
-def _refusing(manifest: Manifest, format: Format) -> Iterator[None]:  # noqa: A002
+def refusing(manifest: Manifest, format: str) -> Iterator[None]:  # noqa: A002
     """Exporters raise anything at what they cannot take, and warn of what is their own."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

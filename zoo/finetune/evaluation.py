@@ -57,7 +57,18 @@ from zoo.lookup.runs import caches
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
-__all__ = ["Comparison", "Evaluation", "evaluate"]
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Model",
+    "Setting",
+    "choose",
+    "evaluate",
+    "known_of",
+    "matched_of",
+    "model_of",
+    "report_of",
+]
 
 ALL = "all"
 MATRIX = 40
@@ -220,18 +231,18 @@ def evaluate(
     device = pick_device(device)
     model, other = _models(workspace, name, against)
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress, group_by)
-    known = _known(workspace, dataset, opening, filter(None, (model, other)))
+    known = known_of(workspace, dataset, opening, filter(None, (model, other)))
     own = known[model.digest].split
-    split, samples = _choose(dataset, own, split)
+    split, samples = choose(dataset, own, split)
     # The figures of several views are none of what `load` gives.
     save = save and views == 1
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
     asked = replace(
         dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
     )
-    setting = _Setting(workspace, asked, split, batch_size, device, save, views, progress)
+    setting = Setting(workspace, asked, split, batch_size, device, save, views, progress)
     for each in filter(None, (model, other)):
-        _matched(each, setting.dataset)  # before any of them runs
+        matched_of(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
     several = [f"figures are of {views} views of each image, and not kept"] if views > 1 else []
     remarks = [
@@ -252,7 +263,7 @@ def evaluate(
     return done
 
 
-class _Setting(NamedTuple):
+class Setting(NamedTuple):
     """The images, and how they are measured on."""
 
     workspace: Workspace
@@ -266,14 +277,14 @@ class _Setting(NamedTuple):
 
     def answers(self, model: Model, known: Known) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""
-        matched = _matched(model, self.dataset)
+        matched = matched_of(model, self.dataset)
         images, part = len(matched.samples), "" if self.split == ALL else f", {self.split} split"
         self.progress.say(
             f"{model.name} on {images:,} images of {self.dataset.spec}{part}, on {self.device}"
         )
         module = load(self.workspace.store, model.digest, device=self.device)
-        measured = self._outputs(model, matched, module)
-        report = _report(model, measured)
+        measured = self.outputs(model, matched, module)
+        report = report_of(model, measured)
         seen = among(known.images, self.dataset, matched.samples)
         # Not of images that it has seen: the best would be what has learned them by heart.
         kept = self.save and not seen
@@ -283,7 +294,7 @@ class _Setting(NamedTuple):
         )
         return Answers(matched, measured, report, seen, kept)
 
-    def _outputs(self, model: Model, matched: Matched, module: torch.nn.Module) -> Measured:
+    def outputs(self, model: Model, matched: Matched, module: torch.nn.Module) -> Measured:
         """What the checkpoint says of the images.
 
         Raises:
@@ -342,13 +353,18 @@ class _Setting(NamedTuple):
 
 
 def _models(workspace: Workspace, name: str, against: str | None) -> tuple[Model, Model | None]:
-    model, other = _model(workspace, name), _model(workspace, against) if against else None
+    model, other = model_of(workspace, name), model_of(workspace, against) if against else None
     if other and other.task != model.task:
         raise Unsupported(f"{name} is for {model.task}, {against} for {other.task}")
     return model, other
 
 
-def _model(workspace: Workspace, name: str) -> Model:
+def model_of(workspace: Workspace, name: str) -> Model:
+    """A checkpoint that is to be measured.
+
+    Raises:
+        Unsupported: It has no head.
+    """
     _, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     if not manifest.head.num_classes:
@@ -372,16 +388,17 @@ def _ungrouped(model: Model, dataset: Dataset) -> list[str]:
     ]
 
 
-def _known(
+def known_of(
     workspace: Workspace, dataset: Dataset, opening: Opening, models: Iterable[Model]
 ) -> dict[Digest, Known]:
+    """What each checkpoint knows of the images."""
     with caches(workspace) as folder:
         seen = SeenBy(workspace, dataset, opening, folder)
         digests = [model.digest for model in models]
         return {each: Known(seen.split(each), seen.images(each)) for each in digests}
 
 
-def _choose(
+def choose(
     dataset: Dataset, own: Dataset | None, split: str | None
 ) -> tuple[str, tuple[Sample, ...]]:
     """Which part is measured on, and its images."""
@@ -399,8 +416,8 @@ def _choose(
     return split, samples
 
 
-def _matched(model: Model, dataset: Dataset) -> Matched:
-    """Match classes by name.
+def matched_of(model: Model, dataset: Dataset) -> Matched:
+    """The test images of ``dataset``, with targets of the checkpoint's, matched by name.
 
     Raises:
         InvalidData: None matches.
@@ -454,7 +471,8 @@ def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
     )
 
 
-def _report(model: Model, measured: Measured) -> Report:
+def report_of(model: Model, measured: Measured) -> Report:
+    """The figures of what a checkpoint said."""
     metrics = model.head.metrics(measured.outputs, measured.targets, model.task)
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.phases import phase_loaders
+from zoo.finetune.loop.profile import Profile
 from zoo.finetune.loop.state import Saved, State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
@@ -66,6 +67,7 @@ def finetune(
     *,
     device: str = "auto",
     save_every: int = 0,
+    profile: bool = False,
     log: Log = (),
     force: bool = False,
     note: str = "",
@@ -82,6 +84,7 @@ def finetune(
         save: The result's name.
         device: See `pick_device`.
         save_every: Steps after which the state is saved; 0: see `State`.
+        profile: Trace and time some steps: see `Profile`.
         log: Trackers beside TensorBoard: names of plugins, or objects.
         force: Move the name even from what has no class in common, or another task.
         note: What the user says of it (`checked_note`).
@@ -121,7 +124,7 @@ def finetune(
                     journal.say(str(moving))
                 journal.remark(earlier.remark(prepared))
                 journal.advise(why)
-                return _run(workspace, prepared, journal, saved, save_every, began)
+                return _run(workspace, prepared, journal, saved, save_every, began, profile)
 
 
 def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prepared, str]:
@@ -176,6 +179,7 @@ def resume(
     *,
     device: str | None = None,
     save_every: int = 0,
+    profile: bool = False,
     log: Log = (),
     report: str = "",
     progress: Progress = silent,
@@ -214,7 +218,7 @@ def resume(
                 _noted(run, prepared, trackers, saved) as journal,
             ):
                 journal.remark(earlier.remark(prepared) if saved else "")
-                return _run(workspace, prepared, journal, saved, save_every, began)
+                return _run(workspace, prepared, journal, saved, save_every, began, profile)
 
 
 def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log, report: str) -> Run:
@@ -290,6 +294,7 @@ def _run(
     saved: Saved | None,
     save_every: int,
     began: float,
+    profile: bool,
 ) -> Finetuned:
     """Probe, train, blend and conclude, from the beginning or from what was ``saved``."""
     after = f", resumed after step {saved.position.steps}" if saved else ""
@@ -308,7 +313,8 @@ def _run(
     if ranks.on_main(lambda: not (journal.run.folder / SAMPLES).exists()):
         begun = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         ranks.on_main(lambda: _show_samples(prepared, begun, journal))
-    train(prepared, loaders, journal, state)
+    with Profile(journal) if profile else nullcontext() as watching:
+        train(prepared, loaders, journal, state, profile=watching)
     blend(prepared, loaders, journal, state)
     parts = loaders(prepared.lowest if prepared.recipe.blend != "none" else prepared.last)
     # Those of the last phase may be activations of units that an earlier phase trained, and the

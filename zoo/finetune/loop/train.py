@@ -20,6 +20,7 @@ from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
+from zoo.finetune.loop.profile import Fed, Profile
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast
@@ -35,11 +36,12 @@ def train(
     journal: Journal,
     state: State,
     until: int | None = None,
+    profile: Profile | None = None,
 ) -> None:
     """Train what is left of the plan after ``state``, which has the best weights then.
 
     ``loaders`` freezes so many units, and gives the loaders for that. With ``until``, it ends after
-    so many epochs at the latest, and its state is saved there.
+    so many epochs at the latest, and its state is saved there. ``profile`` watches its steps.
     """
     ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
     epochs = [phase.epochs for phase, _ in prepared.phases]
@@ -54,9 +56,10 @@ def train(
             parts = loaders(boundary)
             learner, loader = make_learner(prepared, phase, boundary, parts)
             state.restore(learner)
+            feed = profile.watch(learner, loader) if profile else loader
             for epoch in range(state.position.epoch, phase.epochs):
                 count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
-                for _ in _steps(learner, loader, count, state, journal, bar, pace):
+                for _ in _steps(learner, feed, count, state, journal, bar, pace):
                     if state.save_every and state.position.steps % state.save_every == 0:
                         state.save(learner)
                 # Running statistics are those of each rank's images; the main one's are measured.
@@ -76,7 +79,7 @@ def train(
 
 def _steps(
     learner: Learner,
-    loader: Loader,
+    loader: Loader | Fed,
     epoch: int,
     state: State,
     journal: Journal,
