@@ -22,6 +22,7 @@ from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
+    from zoo.domain.plain import Json
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed

@@ -59,7 +59,7 @@ def test_eight_bits_are_measured_beside_floats(
     done = zoo.open().quantize("team/probed", "made", few)
     folder = Path("made")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json", "model-int8.onnx", "model.onnx",
+        "calibration.json", "config.json", "model-int8.onnx", "model.onnx",
     ]  # fmt: skip
     # What it was tested on when it was trained, and nothing of that for the ranges.
     run = max(Path("runs").iterdir())
