@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from markupsafe import Markup
 
@@ -12,25 +14,29 @@ from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.matrix import Matrix
+from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.task import SCORE
-from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
+from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
 from zoo.lookup.predictions import paired_test
 from zoo.lookup.runs import Run
-from zoo.lookup.side_by_side import Column, Compared, Figure, compare_checkpoints
+from zoo.lookup.side_by_side import Column, Compared, Figure, compare_named
+from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.history import MAIN
+from zoo.serve.keep.history import ID, MAIN
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
 from zoo.serve.pages.known import Named
+from zoo.serve.pages.page import show, site_of
+from zoo.serve.pages.seen import seen_by
 from zoo.store.manifests import checkpoint_of
 from zoo.store.side_files import EVALUATIONS
 
-__all__ = ["ComparePage", "look_compare"]
+__all__ = ["ComparePage", "compare_page", "look_compare"]
 
 MOST = 4
 LISTED = 8
@@ -41,6 +47,14 @@ DATA = 4
 """So many data of evaluations are shown."""
 UNITS = 400
 """So many units have a row."""
+TYPED, OFFERED, NEAR = 12, 200, 3
+"""Names that the form keeps, that it offers, and that are offered in the place of a wrong one."""
+SHORT = re.compile("[0-9a-f]{4,39}")
+"""What the beginning of a commit's id looks like."""
+LETTERS = 400
+"""Of a name that others are compared with: as many as the longest has."""
+SHOWN = 10
+"""Digits of it that are shown."""
 
 _diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
@@ -58,6 +72,11 @@ class Side:
     classes: int
     license: str
     created: str
+
+    @property
+    def typed(self) -> str:
+        """What commands call it, which know no commits."""
+        return self.digest[7:19] if ID.fullmatch(self.where.tag) else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +168,22 @@ class OnData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """Why a name cannot be compared, and names near it; without a name, why all cannot."""
+
+    name: str = ""
+    why: str
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparePage:
     """The page; without ``sides``, one on which to name some.
 
     Attributes:
         names: What was asked for.
+        offered: Some names that whoever asks may read.
+        wrong: Why they are not compared.
         sides: The checkpoints.
         shares: Of each of the others, which share of its weights are the first one's.
         units_known: Whether units are those of the networks, rather than read off names of tensors.
@@ -171,6 +201,8 @@ class ComparePage:
     """
 
     names: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    wrong: tuple[Wrong, ...] = ()
     sides: tuple[Side, ...] = ()
     shares: tuple[float, ...] = ()
     units_known: bool = True
@@ -213,22 +245,29 @@ class _One:
     digest: Digest
     manifest: Manifest
 
+    @property
+    def name(self) -> str:
+        """What it is called here: a commit by the beginning of its id."""
+        if ID.fullmatch(self.ref.tag):
+            return f"{self.ref.path}:{self.ref.tag[:SHOWN]}"
+        return str(self.ref)
+
 
 def look_compare(ask: Ask) -> ComparePage:
     """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
     not be read.
     """
-    asked = [name.strip() for name in ask.call.query.getlist("names")]
-    names = tuple(dict.fromkeys(filter(None, asked)))
+    names = _names(ask)
     if len(names) > MOST:
         raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
     ones = [_one(ask, name) for name in names]
     if len(ones) < 2:
-        return ComparePage(names=names)
+        return ComparePage(names=names, offered=_offered(ask))
     try:
-        found = compare_checkpoints(ask.hub.workspace, [str(one.ref) for one in ones], fold=False)
+        named = [(one.name, one.digest) for one in ones]
+        found = compare_named(ask.hub.workspace, named, fold=False)
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
-    except (UnknownName, NoCheckpoint):
+    except UnknownName:
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
     runs = runs_by_result(seen_here(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
@@ -237,6 +276,7 @@ def look_compare(ask: Ask) -> ComparePage:
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
+        offered=_offered(ask),
         sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
@@ -249,9 +289,43 @@ def look_compare(ask: Ask) -> ComparePage:
         figures=tuple(_figures(found)),
         verdicts=tuple(_verdicts(ones, runs)),
         remarks=found.remarks,
-        matrices=tuple(Confused(name=str(one.ref), matrix=each) for one, each in matrices if each),
+        matrices=tuple(Confused(name=one.name, matrix=each) for one, each in matrices if each),
         evaluated=tuple(_evaluated(ask, ones)),
     )
+
+
+def compare_page(ask: Ask) -> Answer:
+    """The page for browsers; where names are wrong, the form with what was typed."""
+    site = site_of(ask, ".json")
+    try:
+        return show(site, "compare.html", look_compare(ask))
+    except Refused as refused:
+        told, names, offered = refused.answer(), _names(ask)[:TYPED], _offered(ask)
+        if told.status == 401:  # to sign in may help
+            raise
+        wrong = tuple(_wrong(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
+        page = ComparePage(names=names, offered=offered, wrong=wrong)
+        made = show(site, "compare.html", page, told.status)
+        return replace(made, headers={**told.headers, **made.headers}, code=told.code)
+
+
+def _names(ask: Ask) -> tuple[str, ...]:
+    asked = [name.strip() for name in ask.call.query.getlist("names")]
+    return tuple(dict.fromkeys(filter(None, asked)))
+
+
+def _offered(ask: Ask) -> tuple[str, ...]:
+    query = Query.parse("pulled:yes", limit=OFFERED)
+    return tuple(each.name for each in ask.hub.workspace.registry.search(query, seen=seen_by(ask)))
+
+
+def _wrong(ask: Ask, names: Iterable[str], offered: Sequence[str]) -> Iterator[Wrong]:
+    for name in names:
+        try:
+            _one(ask, name)
+        except Refused as refused:
+            near = difflib.get_close_matches(name[:LETTERS], offered, NEAR)
+            yield Wrong(name=name, why=refused.message, near=tuple(near))
 
 
 def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
@@ -263,7 +337,7 @@ def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
     most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
     for found in most[:DATA]:
         matrices = tuple(
-            Confused(name=str(one.ref), matrix=matrix)
+            Confused(name=one.name, matrix=matrix)
             for one, each in found
             if (matrix := drawable(each.matrix))
         )
@@ -278,6 +352,7 @@ def _one(ask: Ask, name: str) -> _One:
     except InvalidReference:
         raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
     ask.require("read", ref.path)
+    ref = _whole(ask, ref)
     pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
     digest = checkpoint_of(ask.hub.workspace.store, pointed)
     if digest is None:
@@ -285,10 +360,21 @@ def _one(ask: Ask, name: str) -> _One:
     return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))
 
 
+def _whole(ask: Ask, ref: Reference) -> Reference:
+    """A name at a commit whose id begins as its tag does, if one alone does; else the same name."""
+    history = ask.hub.history
+    if not SHORT.fullmatch(ref.tag) or history.version(ref.path, ref.tag):
+        return ref
+    ids = history.ids(ref.path, ref.tag, ask.patience)
+    if len(ids) > 1:
+        raise Refused("RevisionNotFound", f"{len(ids)} commits of {ref.path} begin so: {ref.tag}")
+    return replace(ref, tag=ids.pop()) if ids else ref
+
+
 def _side(one: _One, column: Column) -> Side:
     manifest = one.manifest
     return Side(
-        name=str(one.ref),
+        name=one.name,
         where=Named.of(one.ref),
         digest=str(one.digest),
         architecture=manifest.backbone.shown,
@@ -361,7 +447,7 @@ def _classes(others: Iterable[_One], diffs: Iterable[Diff]) -> Iterator[ClassNam
     for one, found in zip(others, diffs, strict=True):
         if changes := found.classes:
             yield ClassNames(
-                name=str(one.ref),
+                name=one.name,
                 before=changes.before,
                 after=changes.after,
                 new=len(changes.added),
@@ -390,13 +476,13 @@ def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verd
     """Of each other one, what the paired test says of `zoo.lookup.predictions.paired_test`."""
     first = ones[0]
     for other in ones[1:]:
-        name, pair = str(other.ref), (first.digest, other.digest)
+        name, pair = other.name, (first.digest, other.digest)
         if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
             continue
         tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
         found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
         if found:
-            text = found.in_words(str(first.ref), name)
+            text = found.in_words(first.name, name)
         elif all(tests) and tests[0] != tests[1]:
             text = "tested on other images: the figures do not compare"
         else:
