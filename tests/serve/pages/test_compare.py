@@ -154,8 +154,10 @@ def test_tested_on_other_images(tmp_path: Path) -> None:
                            metrics={"accuracy": 0.5}, recipe={"data": "x", "strategy": "full", "seed": 0})  # noqa: E501  # fmt: skip
     with serving(tmp_path / "zoo") as served:
         found = twin(served, "names=team/n1&names=team/n2", served.token("ann"))
+        _, tree = page(served, "/compare?names=team/n1&names=team/n2", served.token("ann"))
     (verdict,) = found["verdicts"]
     assert (verdict["known"], "do not compare" in verdict["text"]) == (False, True)
+    assert not tree.xpath("//svg[@class='chart']"), "what does not compare is not put side by side"
     assert any("tested on other images" in remark for remark in found["remarks"])
 
 

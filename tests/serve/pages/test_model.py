@@ -400,10 +400,35 @@ def test_a_library_that_cannot_build_a_network_is_not_offered(
         tools = {}
         for name in ("team/tuned", "team/short"):  # the configuration is made by another process
             assert served.ask(f"/{name}/resolve/main/config.json", token=token).status < 400
-            found = served.ask(f"/{name}/index.json", token=token).json["snippets"]
-            tools[name] = [each["tool"] for each in found]
+            found = served.ask(f"/{name}/index.json", token=token).json
+            tools[name] = [each["tool"] for each in found["snippets"]]
+            assert found["only_zoo"] == (name == "team/short") * (
+                "timm does not load it, for it is truncated at layer2.0"
+            )
     assert tools["team/tuned"] == ["zoo", "timm", "transformers", "hf", "curl"]
     assert tools["team/short"] == ["zoo", "hf", "curl"]
+
+
+def test_nor_is_it_in_ones_own_zoo_which_has_lines_for_earlier_versions(
+    tuned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with zoo.open(root) as opened:
+        opened.adapt("team/tuned", "team/short", truncate="layer2", classes=3)
+        first = opened.show("team/tuned:v1").to_json()["manifest"].partition(":")[2][:12]
+    with serving(root) as served:
+        sha = served.ask("/api/models/team/tuned/revision/v1", token=served.token("ann"))
+        monkeypatch.setattr(served.server.hub, "alone", alone := Alone())
+        cookie = f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}"
+        got = served.ask("/team/short", Cookie=cookie, Accept=HTML)  # nothing was made for others
+        use = text_of(html.fromstring(got.body.decode()), "//section[@aria-labelledby='use']")
+        assert "timm does not load it, for it is truncated at layer2.0; zoo does" in use
+        assert "create_model" not in use
+        path = f"/team/tuned/index.json?revision={sha.json['sha']}"
+        found = served.ask(path, Cookie=cookie).json["snippets"]
+    assert [each["tool"] for each in found] == ["zoo", "timm"]
+    assert f"load('{first}')" in found[0]["text"]
+    assert f"zoo export {first} tuned-model" in found[1]["text"]
 
 
 @pytest.mark.long

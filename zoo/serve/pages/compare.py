@@ -141,11 +141,12 @@ class ClassNames:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Whether another one and the first differ in what they say of their test images; ``known``:
-    whether that can be told here.
+    whether that can be told here; ``elsewhere``: whether those are others, so that nothing can be.
     """
 
     name: str
     known: bool
+    elsewhere: bool
     text: str
 
 
@@ -225,9 +226,11 @@ class ComparePage:
         return tuple(side.name for side in self.sides[1:] if side.digest == first)
 
     def scores(self) -> Markup:
-        """The score of each with its interval, drawn."""
+        """The score of each with its interval, drawn; of those that compare with the first."""
+        elsewhere = {each.name for each in self.verdicts if each.elsewhere}
         for row in self.figures:
             told = [*zip(self.sides, row.values, strict=True)]
+            told = [(side, each) for side, each in told if side.name not in elsewhere]
             points = [(side.name, _point(each)) for side, each in told if each]
             if row.name in SCORE.values() and len(points) > 1:
                 return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
@@ -479,12 +482,22 @@ def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verd
         name, pair = other.name, (first.digest, other.digest)
         if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
             continue
-        tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
+        elsewhere = _elsewhere(first.manifest.provenance, other.manifest.provenance)
         found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
         if found:
             text = found.in_words(first.name, name)
-        elif all(tests) and tests[0] != tests[1]:
+        elif elsewhere:
             text = "tested on other images: the figures do not compare"
         else:
             text = "what each says of the same images is not kept here, so it cannot be told"
-        yield Verdict(name=name, known=found is not None, text=text)
+        yield Verdict(
+            name=name, known=found is not None, elsewhere=elsewhere and not found, text=text
+        )
+
+
+def _elsewhere(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two were tested on other images, by what their trainings noted."""
+    if one.get("test_digest") and other.get("test_digest"):
+        return one["test_digest"] != other["test_digest"]
+    data = [[each.get(f"{part}_digest", "") for part in ("data", "split")] for each in (one, other)]
+    return bool(data[0][0] and data[1][0]) and data[0] != data[1]

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from zoo.domain.adapter import adapter_of
-from zoo.domain.calibration import WORTH, Calibration, Step
+from zoo.domain.calibration import Calibration, Step
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
@@ -31,7 +31,7 @@ from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
-from zoo.serve.pages.snippets import Snippet, snippets
+from zoo.serve.pages.snippets import Snippet, only_zoo, snippets
 from zoo.serve.pages.svg import crop
 from zoo.serve.pages.try_it import TryPage, why_not
 from zoo.store.encoded import read_object
@@ -142,9 +142,7 @@ class Checkpoint:
     @property
     def worth(self) -> tuple[Step, ...]:
         """How sure it must be for answers of some accuracies."""
-        known = self.calibration
-        steps = [known.step_for(accuracy) for accuracy in WORTH] if known else []
-        return tuple(dict.fromkeys(filter(None, steps)))
+        return self.calibration.worth if self.calibration else ()
 
     @property
     def seen(self) -> str:
@@ -178,6 +176,7 @@ class ModelPage:
         card: Its README, in Markdown.
         long_card: Whether that is too long to be shown.
         snippets: How to use it.
+        only_zoo: Why its own library does not load it; empty if it does.
         checkpoint: What it is; None if it has files only, or nothing.
         can_write: Whether who asks may send to it.
         owned: Whether they may say who may do what with it.
@@ -192,6 +191,7 @@ class ModelPage:
     card: str
     long_card: bool
     snippets: tuple[Snippet, ...]
+    only_zoo: str
     checkpoint: Checkpoint | None
     can_write: bool
     owned: bool
@@ -219,6 +219,7 @@ def look_model(ask: Ask) -> ModelPage:
         card=card,
         long_card=long,
         snippets=snippets(ask, picked),
+        only_zoo=only_zoo(picked),
         checkpoint=_checkpoint(ask, picked),
         can_write=ask.may("write", ask.repo),
         owned=ask.may("share", ask.repo),
