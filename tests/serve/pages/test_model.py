@@ -89,6 +89,27 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     assert len(got.body) < 100_000
 
 
+def test_it_leads_to_the_run_that_made_it_and_says_whether_that_kept_images(tuned: Served) -> None:
+    admin, told = tuned.token("admin"), "keep-examples"
+    with zoo.open(tuned.root) as opened:
+        runs = {run.result["manifest"]: run.id for run in opened.runs()}
+        made = [
+            runs[opened.show(name).to_json()["manifest"]]
+            for name in ("team/tuned", "team/tuned:v1")
+        ]
+    for path, run, kept in (("", made[0], True), ("?revision=v1", made[1], False)):
+        _, tree = page(tuned, f"/team/tuned{path}", admin)
+        (line,) = tree.xpath("//p[a[text()='The run that made it']]")
+        assert line.xpath("./a/@href") == [f"/-/runs/{run}"]
+        assert ("with images" in text_of(line, "."), told in text_of(line, ".")) == (kept, not kept)
+        _, tree = page(tuned, f"/-/runs/{run}", admin)
+        worst = tree.xpath("//table[contains(caption, 'worst pairs')]")
+        assert (told in text_of(tree)) == (bool(worst) and not kept)
+    _, tree = page(tuned, "/team/tuned?revision=v1", tuned.token("ann"))
+    assert tree.xpath("//a[text()='The run that made it']")
+    assert told not in text_of(tree), "whether it kept some is not for everybody"
+
+
 @pytest.mark.parametrize("place", ["", "/layers", "/files", "/versions"])
 def test_each_page_leads_to_its_twin(tuned: Served, place: str) -> None:
     _, tree = page(tuned, f"/team/tuned{place}?revision=v1")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -14,26 +12,22 @@ from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.matrix import Matrix
-from zoo.domain.query import Query
-from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.task import SCORE
-from zoo.errors import InvalidReference, UnknownName
+from zoo.errors import UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
-from zoo.lookup.predictions import paired_test
-from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Column, Compared, Figure, compare_named
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.history import ID, MAIN
+from zoo.serve.keep.history import ID
 from zoo.serve.keep.recent import Recent
+from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
 from zoo.serve.pages.known import Named
 from zoo.serve.pages.page import show, site_of
-from zoo.serve.pages.seen import seen_by
-from zoo.store.manifests import checkpoint_of
+from zoo.serve.pages.verdict import Verdict, verdicts_of
 from zoo.store.side_files import EVALUATIONS
 
 __all__ = ["ComparePage", "compare_page", "look_compare"]
@@ -47,14 +41,8 @@ DATA = 4
 """So many data of evaluations are shown."""
 UNITS = 400
 """So many units have a row."""
-TYPED, OFFERED, NEAR = 12, 200, 3
-"""Names that the form keeps, that it offers, and that are offered in the place of a wrong one."""
-SHORT = re.compile("[0-9a-f]{4,39}")
-"""What the beginning of a commit's id looks like."""
-LETTERS = 400
-"""Of a name that others are compared with: as many as the longest has."""
-SHOWN = 10
-"""Digits of it that are shown."""
+TYPED = 12
+"""So many names the form keeps."""
 
 _diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
@@ -139,18 +127,6 @@ class ClassNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether another one and the first differ in what they say of their test images; ``known``:
-    whether that can be told here; ``elsewhere``: whether those are others, so that nothing can be.
-    """
-
-    name: str
-    known: bool
-    elsewhere: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Confused:
     """What the test images of one were taken for."""
 
@@ -166,15 +142,6 @@ class OnData:
     split: str
     images: int
     matrices: tuple[Confused, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wrong:
-    """Why a name cannot be compared, and names near it; without a name, why all cannot."""
-
-    name: str = ""
-    why: str
-    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,30 +209,16 @@ class ComparePage:
         return draw_matrix(one.matrix.classes, one.matrix.counts, title)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _One:
-    ref: Reference
-    digest: Digest
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """What it is called here: a commit by the beginning of its id."""
-        if ID.fullmatch(self.ref.tag):
-            return f"{self.ref.path}:{self.ref.tag[:SHOWN]}"
-        return str(self.ref)
-
-
 def look_compare(ask: Ask) -> ComparePage:
     """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
     not be read.
     """
-    names = _names(ask)
+    names = asked_names(ask)
     if len(names) > MOST:
         raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
-    ones = [_one(ask, name) for name in names]
+    ones = [find_asked(ask, name) for name in names]
     if len(ones) < 2:
-        return ComparePage(names=names, offered=_offered(ask))
+        return ComparePage(names=names, offered=offered_names(ask))
     try:
         named = [(one.name, one.digest) for one in ones]
         found = compare_named(ask.hub.workspace, named, fold=False)
@@ -279,7 +232,7 @@ def look_compare(ask: Ask) -> ComparePage:
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
-        offered=_offered(ask),
+        offered=offered_names(ask),
         sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
@@ -290,7 +243,7 @@ def look_compare(ask: Ask) -> ComparePage:
         recorded=tuple(_recorded(ones, found)),
         classes=tuple(_classes(ones[1:], diffs)),
         figures=tuple(_figures(found)),
-        verdicts=tuple(_verdicts(ones, runs)),
+        verdicts=tuple(verdicts_of(ones, runs)),
         remarks=found.remarks,
         matrices=tuple(Confused(name=one.name, matrix=each) for one, each in matrices if each),
         evaluated=tuple(_evaluated(ask, ones)),
@@ -303,37 +256,18 @@ def compare_page(ask: Ask) -> Answer:
     try:
         return show(site, "compare.html", look_compare(ask))
     except Refused as refused:
-        told, names, offered = refused.answer(), _names(ask)[:TYPED], _offered(ask)
+        told, names, offered = refused.answer(), asked_names(ask)[:TYPED], offered_names(ask)
         if told.status == 401:  # to sign in may help
             raise
-        wrong = tuple(_wrong(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
+        wrong = tuple(wrong_names(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
         page = ComparePage(names=names, offered=offered, wrong=wrong)
         made = show(site, "compare.html", page, told.status)
         return replace(made, headers={**told.headers, **made.headers}, code=told.code)
 
 
-def _names(ask: Ask) -> tuple[str, ...]:
-    asked = [name.strip() for name in ask.call.query.getlist("names")]
-    return tuple(dict.fromkeys(filter(None, asked)))
-
-
-def _offered(ask: Ask) -> tuple[str, ...]:
-    query = Query.parse("pulled:yes", limit=OFFERED)
-    return tuple(each.name for each in ask.hub.workspace.registry.search(query, seen=seen_by(ask)))
-
-
-def _wrong(ask: Ask, names: Iterable[str], offered: Sequence[str]) -> Iterator[Wrong]:
-    for name in names:
-        try:
-            _one(ask, name)
-        except Refused as refused:
-            near = difflib.get_close_matches(name[:LETTERS], offered, NEAR)
-            yield Wrong(name=name, why=refused.message, near=tuple(near))
-
-
-def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
+def _evaluated(ask: Ask, ones: Sequence[Asked]) -> Iterator[OnData]:
     """What was evaluated here, by the images; those first on which most were."""
-    by_images: dict[tuple[str, str], list[tuple[_One, Evaluated]]] = {}
+    by_images: dict[tuple[str, str], list[tuple[Asked, Evaluated]]] = {}
     for one in ones:
         for each in EVALUATIONS.of(ask.hub.workspace.store.disk, one.digest):
             by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
@@ -349,32 +283,7 @@ def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
             yield OnData(data=first.data, split=first.split, images=first.images, matrices=matrices)
 
 
-def _one(ask: Ask, name: str) -> _One:
-    try:
-        ref = Reference.parse(name)
-    except InvalidReference:
-        raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
-    ask.require("read", ref.path)
-    ref = _whole(ask, ref)
-    pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
-    digest = checkpoint_of(ask.hub.workspace.store, pointed)
-    if digest is None:
-        raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
-    return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))
-
-
-def _whole(ask: Ask, ref: Reference) -> Reference:
-    """A name at a commit whose id begins as its tag does, if one alone does; else the same name."""
-    history = ask.hub.history
-    if not SHORT.fullmatch(ref.tag) or history.version(ref.path, ref.tag):
-        return ref
-    ids = history.ids(ref.path, ref.tag, ask.patience)
-    if len(ids) > 1:
-        raise Refused("RevisionNotFound", f"{len(ids)} commits of {ref.path} begin so: {ref.tag}")
-    return replace(ref, tag=ids.pop()) if ids else ref
-
-
-def _side(one: _One, column: Column) -> Side:
+def _side(one: Asked, column: Column) -> Side:
     manifest = one.manifest
     return Side(
         name=one.name,
@@ -389,7 +298,7 @@ def _side(one: _One, column: Column) -> Side:
     )
 
 
-def _diff(ask: Ask, one: _One, other: _One) -> Diff:
+def _diff(ask: Ask, one: Asked, other: Asked) -> Diff:
     """What changes, but for how far."""
     pair = one.digest, other.digest
     return _diffs.get(pair) or _diffs.put(
@@ -415,7 +324,7 @@ def _cell(unit: UnitDiff | None) -> Cell:
     return Cell(status=unit.status, distance=unit.distance, cosine=unit.cosine, note=unit.note)
 
 
-def _recorded(ones: Sequence[_One], found: Compared) -> Iterator[Recorded]:
+def _recorded(ones: Sequence[Asked], found: Compared) -> Iterator[Recorded]:
     """What is recorded and differs: options of recipes as `zoo compare` chooses them."""
     parts = [_parts(one.manifest) for one in ones]
     for part in parts[0]:
@@ -446,7 +355,7 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _classes(others: Iterable[_One], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
+def _classes(others: Iterable[Asked], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
     for one, found in zip(others, diffs, strict=True):
         if changes := found.classes:
             yield ClassNames(
@@ -473,31 +382,3 @@ def _figures(found: Compared) -> Iterator[Figures]:
 
 def _point(figure: Figure) -> Point:
     return Point(0, figure.value, figure.low, figure.high)
-
-
-def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verdict]:
-    """Of each other one, what the paired test says of `zoo.lookup.predictions.paired_test`."""
-    first = ones[0]
-    for other in ones[1:]:
-        name, pair = other.name, (first.digest, other.digest)
-        if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
-            continue
-        elsewhere = _elsewhere(first.manifest.provenance, other.manifest.provenance)
-        found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
-        if found:
-            text = found.in_words(first.name, name)
-        elif elsewhere:
-            text = "tested on other images: the figures do not compare"
-        else:
-            text = "what each says of the same images is not kept here, so it cannot be told"
-        yield Verdict(
-            name=name, known=found is not None, elsewhere=elsewhere and not found, text=text
-        )
-
-
-def _elsewhere(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether two were tested on other images, by what their trainings noted."""
-    if one.get("test_digest") and other.get("test_digest"):
-        return one["test_digest"] != other["test_digest"]
-    data = [[each.get(f"{part}_digest", "") for part in ("data", "split")] for each in (one, other)]
-    return bool(data[0][0] and data[1][0]) and data[0] != data[1]

@@ -20,12 +20,13 @@ from zoo.errors import Unsupported, ZooError
 from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import Chosen, Picked, pick
-from zoo.serve.pages.examples import Pictures, pictures_of
+from zoo.serve.pages.examples import Pictures, pictures_of, pictures_of_run
 from zoo.serve.pages.figures import Figure, figures, task_of
-from zoo.serve.pages.kept_runs import drawable
+from zoo.serve.pages.kept_runs import drawable, runs_by_result, seen_here
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
@@ -80,6 +81,8 @@ class Checkpoint:
         guessed: Which of these settings nobody has stated.
         classes: Names of the classes, not too many, and how many ``more`` there are.
         pictures: Images of some of them.
+        run: Id of the run here that made it; empty if who asks may see none.
+        run_pictures: Whether that kept images; None where it is not for who asks.
         score: The figure by which the better of two is told.
         figures: On the test images of its training, `score` first.
         stated: Who says so, of figures that no zoo has measured; else empty.
@@ -108,6 +111,8 @@ class Checkpoint:
     classes: tuple[str, ...]
     more: int
     pictures: Pictures | None
+    run: str
+    run_pictures: bool | None
     score: str
     figures: tuple[Figure, ...]
     stated: str
@@ -258,6 +263,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
     said, freeze = manifest.provenance, manifest.freeze or {}
     tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
+    run = runs_by_result(seen_here(ask)).get(digest) if manifest.recipe else None
     return Checkpoint(
         architecture=manifest.backbone.shown,
         library=manifest.backbone.plugin,
@@ -271,6 +277,8 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         classes=tuple(shown),
         more=len(manifest.classes) - len(shown),
         pictures=pictures_of(ask, picked),
+        run=run.id if run else "",
+        run_pictures=bool(pictures_of_run(ask, run)) if run and sees_all(ask.actor) else None,
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
         stated=said.get("metrics", ""),
