@@ -489,6 +489,20 @@ def _told(wrong: list[str], dialog: Dialog) -> None:
 
 
 @pytest.mark.long
+def test_forms_are_not_printed(tuned: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Alone()
+    monkeypatch.setattr(tuned.server.hub, "alone", alone)
+    with browsing() as browser:
+        tab = browser.new_page()
+        tab.goto(f"{tuned.url}/-/open?key={alone.key}")
+        tab.goto(f"{tuned.url}/team/tuned")
+        assert tab.locator("form:visible").count()
+        tab.emulate_media(media="print")
+        assert not tab.locator("form:visible").count()
+        assert tab.get_by_role("heading", name="Use it").is_visible()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
 def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts: bool) -> None:
     with browsing() as browser:

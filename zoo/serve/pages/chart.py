@@ -20,7 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 36
 TICKS = 5
 SMALLEST, LARGEST = 1e-100, 1e100
 """Figures that are drawn, beside 0: differences of others may be 0, or infinite."""
-DIGIT = 9
+DIGIT = 11
 """How wide a letter beside an axis is at most, in pixels, where the letters are larger."""
 POINTS = 240
 """Of a line at most: more than there are pixels tell nothing."""
