@@ -120,6 +120,23 @@ def vars_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
+def test_networks_of_two_architectures_share_units_that_agree_in_all(toys: Workspace) -> None:
+    """A norm may be called the same in both, and be as long, by chance."""
+    values = tensors()
+    add_checkpoint(toys, "team/a", values)
+    other = tensors(1)
+    other["layer1.0.conv.weight"] = other["layer1.0.conv.weight"][:, :64]
+    other["fc.bias"] = values["fc.bias"]
+    add_checkpoint(toys, "team/b", other)
+    add_checkpoint(toys, "team/c", other, backbone=Backbone(plugin="toy", architecture="other"))
+    units = by_unit(diff(toys, "team/a", "team/c").to_json())
+    assert (units["layer1.0"]["changed"], units["layer1.0"]["distance"]) == (0, None)
+    assert (units["layer1.0"]["added"], units["layer1.0"]["removed"]) == (3, 3)
+    assert units["layer1.1"]["distance"] > 1
+    assert (units["fc"]["changed"], units["fc"]["identical"]) == (1, 1)
+    assert by_unit(diff(toys, "team/a", "team/b").to_json())["layer1.0"]["distance"] > 1
+
+
 def test_values_that_are_no_numbers(toys: Workspace) -> None:
     add_checkpoint(toys, "team/a")
     values = tensors()

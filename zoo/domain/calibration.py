@@ -246,6 +246,11 @@ class Calibration:
         """
         return next((step for step in reversed(self.steps) if step.accuracy >= accuracy), None)
 
+    @property
+    def worth(self) -> tuple[Step, ...]:
+        """How sure it must be for answers of the accuracies `WORTH`, each once."""
+        return tuple(dict.fromkeys(filter(None, map(self.step_for, WORTH))))
+
     def __str__(self) -> str:
         parts = []
         if self.temperature is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -117,6 +117,7 @@ class Comparison:
 
 def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparison:
     """Pair the tensors of two checkpoints, by name or else by bytes, and see which are identical.
+    Of two architectures, units are paired by name whose tensors all agree in names and shapes.
 
     Bytes are read only where digests cannot tell.
 
@@ -127,7 +128,9 @@ def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparis
     first, second = units_of(workspace, before), units_of(workspace, after)
     by_unit: defaultdict[str, list[Pair]] = defaultdict(list)
     new = {tensor.name: tensor for tensor in after.tensors}
-    for pair in _pairs(workspace.store, tensors_as(new, before), new):
+    old = tensors_as(new, before)
+    strangers = _strangers(old, new, first, second) if _differ(before, after) else set[str]()
+    for pair in _pairs(workspace.store, old, new, strangers):
         units = second if pair.after else first
         by_unit[units.unit_of(pair.name)].append(pair)
     stages = first.stages | second.stages
@@ -159,12 +162,43 @@ def _sound(store: Store, digest: Digest) -> memoryview:
     return data
 
 
+def _differ(before: Manifest, after: Manifest) -> bool:
+    """Whether they are of two architectures."""
+    one, other = before.backbone, after.backbone
+    return (one.plugin, one.architecture) != (other.plugin, other.architecture)
+
+
+def _strangers(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], first: Units, second: Units
+) -> set[str]:
+    """Names that both have by chance: in units that do not agree in names and shapes."""
+    if (first.hierarchy is None) != (second.hierarchy is None):  # cut otherwise, it cannot be told
+        return set()
+    shapes: defaultdict[tuple[int, str], set[tuple[str, tuple[int, ...]]]] = defaultdict(set)
+    places = defaultdict[str, list[tuple[int, str]]](list)
+    for side, (tensors, units) in enumerate(((before, first), (after, second))):
+        for name, tensor in tensors.items():
+            place = side, units.unit_of(tensor.name)
+            places[name].append(place)
+            shapes[place].add((name, tensor.shape))
+    both = {name: found for name, found in places.items() if len(found) == 2}
+    return {name for name, (one, other) in both.items() if shapes[one] != shapes[other]}
+
+
 def _pairs(
-    store: Store, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+    store: Store,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    strangers: Collection[str],
 ) -> Iterator[Pair]:
     for name, new in after.items():
         if old := before.get(name):
-            yield Pair("identical" if _identical(store, old, new) else "changed", old, new)
+            pair = Pair("identical" if _identical(store, old, new) else "changed", old, new)
+            # The same bytes prove that they are one, but a counter may have counted as far.
+            if name in strangers and (pair.status == "changed" or not pair.learned):
+                yield from (Pair("removed", old, None), Pair("added", None, new))
+            else:
+                yield pair
     # The same bytes under another name, as where a file was kept as its library names things.
     left = {_place(tensor): tensor for name, tensor in before.items() if name not in after}
     for name, tensor in after.items():

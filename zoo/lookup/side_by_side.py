@@ -27,7 +27,7 @@ from zoo.lookup.runs import CANDIDATES, Run
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
-__all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_runs"]
+__all__ = ["Column", "Compared", "Figure", "compare_checkpoints", "compare_named", "compare_runs"]
 
 ENDS = ("_low", "_high")
 STATISTICS = "running_mean"
@@ -144,7 +144,21 @@ def compare_checkpoints(workspace: Workspace, names: Sequence[str], *, fold: boo
         UnknownName: One of them is not here; near names are suggested.
         InvalidOption: None is named.
     """
-    return _compared([_checkpoint(workspace, name) for name in names], fold=fold)
+    found = [workspace.names.resolve(name) for name in names]
+    named = [(str(ref or digest.short), digest) for ref, digest in found]
+    return compare_named(workspace, named, fold=fold)
+
+
+def compare_named(
+    workspace: Workspace, ones: Sequence[tuple[str, Digest]], *, fold: bool
+) -> Compared:
+    """Checkpoints side by side, each with what it is called.
+
+    Raises:
+        MissingObject: One of them is not here.
+        InvalidOption: There is none.
+    """
+    return _compared([_checkpoint(workspace, *one) for one in ones], fold=fold)
 
 
 def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> Compared:
@@ -157,8 +171,7 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> C
     return _compared([_run(workspace, find_any(workspace, name)) for name in names], fold=fold)
 
 
-def _checkpoint(workspace: Workspace, name: str) -> _One:
-    ref, digest = workspace.names.resolve(name)
+def _checkpoint(workspace: Workspace, name: str, digest: Digest) -> _One:
     manifest = workspace.store.manifest(digest)
     recipe = None if manifest.recipe is None else _options(manifest.recipe, manifest)
     metrics = dict(manifest.metrics)
@@ -166,8 +179,8 @@ def _checkpoint(workspace: Workspace, name: str) -> _One:
         metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
     line = [(each.ref or each.manifest.short, each.relation) for _, each in manifest.lineage()]
     column = Column(
-        name=str(ref or digest.short),
-        names=(str(ref or digest.short),),
+        name=name,
+        names=(name,),
         seeds=_seeds(recipe),
         manifests=(digest,),
         architecture=manifest.backbone.shown,

@@ -8,10 +8,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.paged import page
+from fakes.paged import page, text_of
 from fakes.served import Served, serving
 from fakes.trained import HOSTILE
 from scipy.stats import binomtest
@@ -112,7 +113,8 @@ def test_one_that_may_not_be_read_looks_as_if_it_were_not_there(
     got, _ = page(trained, f"/compare?names=team/net&names={name}", ann)
     other, _ = page(trained, "/compare?names=team/net&names=no/body", ann)
     assert got.status == 404
-    assert got.body.replace(name.encode(), b"no/body") == other.body
+    seen = unquote(got.body.decode())  # the page's own address is in it, too
+    assert seen.replace(name, "no/body") == unquote(other.body.decode())
     assert twin(trained, "names=team/net&names=secret/child", trained.token("admin"))["sides"]
 
 
@@ -152,8 +154,10 @@ def test_tested_on_other_images(tmp_path: Path) -> None:
                            metrics={"accuracy": 0.5}, recipe={"data": "x", "strategy": "full", "seed": 0})  # noqa: E501  # fmt: skip
     with serving(tmp_path / "zoo") as served:
         found = twin(served, "names=team/n1&names=team/n2", served.token("ann"))
+        _, tree = page(served, "/compare?names=team/n1&names=team/n2", served.token("ann"))
     (verdict,) = found["verdicts"]
     assert (verdict["known"], "do not compare" in verdict["text"]) == (False, True)
+    assert not tree.xpath("//svg[@class='chart']"), "what does not compare is not put side by side"
     assert any("tested on other images" in remark for remark in found["remarks"])
 
 
@@ -178,3 +182,31 @@ def test_the_same_checkpoint_under_two_names(trained: Served, ann: str) -> None:
     assert "team/net:copy is the very checkpoint of team/net" in " ".join(
         tree.xpath("string(//main)").split()
     )
+
+
+def test_a_wrong_name_is_kept_in_the_form_with_near_ones(trained: Served, ann: str) -> None:
+    got, tree = page(trained, "/compare?names=team/nett&names=team/seed&names=secret/chil", ann)
+    assert (got.status, got.code) == (404, "RepoNotFound")
+    typed = tree.xpath("//input[@name='names']/@value")
+    assert typed == ["team/nett", "team/seed", "secret/chil", ""]
+    wrong = [text_of(each, ".") for each in tree.xpath("//*[@role='alert']")]
+    assert len(wrong) == 2
+    assert wrong[0].startswith("team/nett : there is no such repository")
+    assert "Near it: team/net" in wrong[0]
+    offered = tree.xpath("//datalist[@id=//input[@name='names']/@list]/option/@value")
+    assert "team/net" in offered
+    assert "secret/child" not in got.body.decode()
+
+
+def test_those_that_are_ticked_in_a_list_are_compared(trained: Served, ann: str) -> None:
+    _, tree = page(trained, "/?q=name:team/*", ann)
+    (form,) = tree.xpath("//form[.//input[@type='checkbox']]")
+    boxes = form.xpath(".//input[@type='checkbox'][@name='names']/@value")
+    assert {"team/net", "team/seed"} <= {*boxes}
+    assert (form.get("method"), len(form.xpath(".//button"))) == ("get", 1)
+    got, _ = page(trained, f"{form.get('action')}?{TWO}", ann)
+    assert got.status == 200
+    many = "&".join(f"names={name}" for name in boxes[:5])
+    got, tree = page(trained, f"{form.get('action')}?{many}", ann)
+    assert got.status == 400
+    assert tree.xpath("//input[@name='names']/@value") == boxes[:5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from lxml import etree
@@ -112,6 +113,34 @@ def test_a_line_that_is_level_is_drawn(value: float) -> None:
     for points in ((Point(0, value), Point(1, value)), (Point(0, value),)):
         drawn = read(draw_curves([Curve("it", points)], "It", "step"))
         assert len(drawn.findall(".//circle")) == len(points)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [((10_400, 10_800), "10500"), ((0.00031, 0.00034), "0.00031")]
+)
+def test_numbers_beside_an_axis_are_whole_and_within_the_picture(
+    values: tuple[float, float], shown: str
+) -> None:
+    points = tuple(Point(at, value) for at, value in enumerate(values, 1))
+    drawn = read(draw_curves([Curve("it", points)], "It", "step"))
+    left = float(drawn.get("viewBox").split()[0])
+    beside = drawn.xpath("//text[@text-anchor='end'][not(@class)]")
+    assert shown in [each.text for each in beside]
+    # Digits of 16 pixels, as they are where the window is narrow, are up to 10.2 wide.
+    assert all(float(each.get("x")) - 10.2 * len(each.text) >= left for each in beside)
+    steps = [each.text for each in drawn.xpath("//text[@text-anchor='middle']")]
+    assert steps == ["1", "2"]
+
+
+def test_no_line_crosses_the_name_of_a_figure_and_the_axis_says_what_it_is() -> None:
+    rows = [("a name", Point(0, 0.5, 0.2, 0.8)), ("another", Point(0, 0.6, 0.3, 0.9))]
+    drawn = read(draw_intervals(rows, "accuracy with 95% intervals"))
+    names = [float(y) for y in drawn.xpath("//text[not(@text-anchor)]/@y")]
+    lines = " ".join(drawn.xpath("//path[@class='grid']/@d"))
+    spans = [(int(y), int(y) + int(v)) for y, v in re.findall(r"M[\d.]+ (\d+)v(\d+)", lines)]
+    assert (len(names), len(spans) > 3) == (2, True)
+    assert not [1 for low, high in spans for y in names if low < y and high > y - 12]
+    assert "accuracy with 95% intervals" in drawn.xpath("//text[@class='axis']/text()")
 
 
 def test_a_matrix_has_as_much_room_for_names_as_they_take() -> None:

@@ -160,7 +160,7 @@ def test_a_fine_tune_moves_the_units_that_it_trained(tuned: Served) -> None:
     assert [each["name"] for each in found["names"]] == ["main", "v1"]
     assert [each["fixed"] for each in found["names"]] == [False, True]
     assert found["commits"][0]["moved"]["units"] == ["layer3.0", "layer4.0", "head"]
-    assert found["commits"][0]["message"] == "two units trained"
+    assert found["commits"][0]["note"] == "two units trained"
     _, tree = page(tuned, "/team/tuned/versions")
     assert tree.xpath("//a[starts-with(@href, '/compare?')]/@href") == [
         "/compare?names=team%2Ftuned%3Av1&names=team%2Ftuned"

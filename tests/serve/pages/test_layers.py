@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,6 +25,7 @@ from zoo.domain.manifest import Backbone, Head, Parent
 from zoo.lookup.units import units_of
 from zoo.serve.keep import apart
 from zoo.serve.keep.apart import Apart
+from zoo.serve.pages import layers as page_of_layers
 from zoo.serve.pages.svg import Cell, level_of, strip
 from zoo.workspace import Workspace
 
@@ -257,3 +261,28 @@ def test_a_large_vision_transformer(
             assert min(took) <= 0.15
             told = f"{len(got.body) / 1000:.1f} kB, {1000 * sorted(took)[5]:.0f} ms"
             record_property("table", f"page of a ViT-L {place or '/'} | {told}")
+
+
+def _lab(color: str) -> tuple[float, ...]:
+    """A color ``#rrggbb`` in CIELAB, where distances are as people see them."""
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4
+        for each in (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    )
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.95047
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.08883
+    x, y, z = (
+        each ** (1 / 3) if each > 0.008856 else 7.787 * each + 16 / 116 for each in (x, y, z)
+    )
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def test_colors_of_the_strip_are_told_apart_in_light_and_in_dark() -> None:
+    style = (Path(page_of_layers.__file__).parent / "static" / "zoo.css").read_text()
+    modes = [line for line in style.splitlines() if "--far-0: #" in line]
+    assert len(modes) == 2
+    for mode in modes:
+        colors = [_lab(each) for each in re.findall("#[0-9a-f]{6}", mode)]
+        assert len(colors) == 9
+        assert min(math.dist(*pair) for pair in itertools.combinations(colors, 2)) > 20

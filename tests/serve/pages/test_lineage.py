@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes.browser import browsing
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.paged import page
 from fakes.served import Served, serving
@@ -124,7 +125,24 @@ def test_what_a_name_had_once_leads_to_its_versions(
     with serving(tmp_path / "zoo") as served:
         _, tree = page(served, "/secret/child/lineage", served.token("admin"))
     (link,) = tree.xpath("//tbody//th//a[contains(., 'team/net')]")
-    assert (link.text, link.get("href")) == ("team/net, earlier", "/team/net/versions")
+    with closing(Workspace(tmp_path / "zoo")) as workspace:
+        (was, *_) = workspace.store.history(Reference.parse("team/net"))
+        made = str(workspace.store.manifest(was.manifest).created).replace("T", " ")[:16]
+    called = f"team/net, earlier ({made})"  # it may have had several
+    assert (link.text, link.get("href")) == (called, "/team/net/versions")
+    assert any(text.startswith(made) for text in tree.xpath("//svg//text/text()"))
+
+
+@pytest.mark.long
+def test_terms_are_in_sight_on_a_phone(trained: Served) -> None:
+    trained.accounts.set_level("team", level="public")
+    with browsing() as browser:
+        tab = browser.new_page(viewport={"width": 375, "height": 800})
+        tab.goto(f"{trained.url}/team/grand/lineage")
+        for column in ("License", "Use"):
+            box = tab.get_by_role("columnheader", name=column).bounding_box()
+            assert box
+            assert box["x"] + box["width"] <= 375
 
 
 def test_of_many_some_are_shown_and_the_others_counted(tmp_path: Path) -> None:

@@ -89,6 +89,27 @@ def test_it_says_what_a_fine_tune_is(tuned: Served) -> None:
     assert len(got.body) < 100_000
 
 
+def test_it_leads_to_the_run_that_made_it_and_says_whether_that_kept_images(tuned: Served) -> None:
+    admin, told = tuned.token("admin"), "keep-examples"
+    with zoo.open(tuned.root) as opened:
+        runs = {run.result["manifest"]: run.id for run in opened.runs()}
+        made = [
+            runs[opened.show(name).to_json()["manifest"]]
+            for name in ("team/tuned", "team/tuned:v1")
+        ]
+    for path, run, kept in (("", made[0], True), ("?revision=v1", made[1], False)):
+        _, tree = page(tuned, f"/team/tuned{path}", admin)
+        (line,) = tree.xpath("//p[a[text()='The run that made it']]")
+        assert line.xpath("./a/@href") == [f"/-/runs/{run}"]
+        assert ("with images" in text_of(line, "."), told in text_of(line, ".")) == (kept, not kept)
+        _, tree = page(tuned, f"/-/runs/{run}", admin)
+        worst = tree.xpath("//table[contains(caption, 'worst pairs')]")
+        assert (told in text_of(tree)) == (bool(worst) and not kept)
+    _, tree = page(tuned, "/team/tuned?revision=v1", tuned.token("ann"))
+    assert tree.xpath("//a[text()='The run that made it']")
+    assert told not in text_of(tree), "whether it kept some is not for everybody"
+
+
 @pytest.mark.parametrize("place", ["", "/layers", "/files", "/versions"])
 def test_each_page_leads_to_its_twin(tuned: Served, place: str) -> None:
     _, tree = page(tuned, f"/team/tuned{place}?revision=v1")
@@ -400,10 +421,35 @@ def test_a_library_that_cannot_build_a_network_is_not_offered(
         tools = {}
         for name in ("team/tuned", "team/short"):  # the configuration is made by another process
             assert served.ask(f"/{name}/resolve/main/config.json", token=token).status < 400
-            found = served.ask(f"/{name}/index.json", token=token).json["snippets"]
-            tools[name] = [each["tool"] for each in found]
+            found = served.ask(f"/{name}/index.json", token=token).json
+            tools[name] = [each["tool"] for each in found["snippets"]]
+            assert found["only_zoo"] == (name == "team/short") * (
+                "timm does not load it, for it is truncated at layer2.0"
+            )
     assert tools["team/tuned"] == ["zoo", "timm", "transformers", "hf", "curl"]
     assert tools["team/short"] == ["zoo", "hf", "curl"]
+
+
+def test_nor_is_it_in_ones_own_zoo_which_has_lines_for_earlier_versions(
+    tuned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_zoo(tuned_home, tmp_path / "zoo")
+    with zoo.open(root) as opened:
+        opened.adapt("team/tuned", "team/short", truncate="layer2", classes=3)
+        first = opened.show("team/tuned:v1").to_json()["manifest"].partition(":")[2][:12]
+    with serving(root) as served:
+        sha = served.ask("/api/models/team/tuned/revision/v1", token=served.token("ann"))
+        monkeypatch.setattr(served.server.hub, "alone", alone := Alone())
+        cookie = f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}"
+        got = served.ask("/team/short", Cookie=cookie, Accept=HTML)  # nothing was made for others
+        use = text_of(html.fromstring(got.body.decode()), "//section[@aria-labelledby='use']")
+        assert "timm does not load it, for it is truncated at layer2.0; zoo does" in use
+        assert "create_model" not in use
+        path = f"/team/tuned/index.json?revision={sha.json['sha']}"
+        found = served.ask(path, Cookie=cookie).json["snippets"]
+    assert [each["tool"] for each in found] == ["zoo", "timm"]
+    assert f"load('{first}')" in found[0]["text"]
+    assert f"zoo export {first} tuned-model" in found[1]["text"]
 
 
 @pytest.mark.long
@@ -440,6 +486,20 @@ PAGES = ("", "/layers", "/files", "/versions")
 def _told(wrong: list[str], dialog: Dialog) -> None:
     wrong.append(dialog.message)
     dialog.dismiss()
+
+
+@pytest.mark.long
+def test_forms_are_not_printed(tuned: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Alone()
+    monkeypatch.setattr(tuned.server.hub, "alone", alone)
+    with browsing() as browser:
+        tab = browser.new_page()
+        tab.goto(f"{tuned.url}/-/open?key={alone.key}")
+        tab.goto(f"{tuned.url}/team/tuned")
+        assert tab.locator("form:visible").count()
+        tab.emulate_media(media="print")
+        assert not tab.locator("form:visible").count()
+        assert tab.get_by_role("heading", name="Use it").is_visible()
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from zoo.domain.calibration import CARD_SECTION, WORTH, Calibration
+from zoo.domain.calibration import CARD_SECTION, Calibration
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import PIPELINES, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
@@ -163,8 +163,7 @@ def _trust(calibration: Calibration) -> Iterator[str]:
     yield f"\n{CARD_SECTION}\n"
     said = _plain(str(calibration))
     yield f"{said[:1].upper()}{said[1:]}.\n"
-    shown = [step for at in WORTH if (step := calibration.step_for(at))]
-    for at, step in enumerate(shown):
+    for at, step in enumerate(calibration.worth):
         if not at:
             yield "| answers from | share of the validation images | accuracy of these |"
             yield "| --- | --- | --- |"

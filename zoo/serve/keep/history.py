@@ -47,7 +47,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 class Commit:
     """A commit: the checkpoint or snapshot ``manifest`` under a name; Git calls its files ``tree``.
 
-    It is the entry ``number`` of ``ref``, from which branches may have begun.
+    It is the entry ``number`` of ``ref``, from which branches may have begun. The ``note`` of who
+    moved the name there is beside it: older zoos left it out of the text that the id is made of.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Commit:
     author: str
     title: str
     message: str = ""
+    note: str = ""
     ref: Reference
     number: int
 
@@ -104,7 +106,9 @@ class History:
         self._views = views
         self._recent: Recent[Reference, _Line] = Recent(
             ROOM_COMMITS,
-            lambda line: 1 + sum(1 + len(each.message) // LETTERS for each in line.commits),
+            lambda line: (
+                1 + sum(1 + len(each.message + each.note) // LETTERS for each in line.commits)
+            ),
         )
         self._folders: Recent[str, Mapping[str, str]] = Recent(ROOM_COMMITS, len)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
@@ -243,6 +247,11 @@ class History:
                     return commit
         return None
 
+    def ids(self, repo: str, digits: str, patience: float) -> set[str]:
+        """The ids of its commits that begin with some digits. Raises as `commits`."""
+        lines = [self.commits(version, patience) for version in self.versions(repo)]
+        return {each.id for line in lines for each in line if each.id.startswith(digits)}
+
     def likely(self, repo: str, revision: str) -> Iterator[Version]:
         """The versions that may have a commit, first the one of that name, or that had it last."""
         known = self._found.get((repo, revision))
@@ -260,8 +269,10 @@ def branched(commit: Commit) -> str:
 def _commit(ref: Reference, entry: RefEntry, sent: bool, tree: str, parent: str | None) -> Commit:
     """An entry as a commit; what was sent has its message as the note."""
     at, title, message = entry.when or EPOCH, " ".join(entry.why.split()), ""
-    if sent and entry.note:
-        title, _, message = entry.note.partition("\n\n")
+    note = entry.note
+    if sent and note:
+        title, _, message = note.partition("\n\n")
+        note = ""
     commit = Commit(
         id="",
         manifest=entry.manifest,
@@ -270,6 +281,7 @@ def _commit(ref: Reference, entry: RefEntry, sent: bool, tree: str, parent: str 
         author=entry.by,
         title=title,
         message=message,
+        note=note,
         ref=ref,
         number=entry.number,
     )

@@ -20,6 +20,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 36
 TICKS = 5
 SMALLEST, LARGEST = 1e-100, 1e100
 """Figures that are drawn, beside 0: differences of others may be 0, or infinite."""
+DIGIT = 11
+"""How wide a letter beside an axis is at most, in pixels, where the letters are larger."""
 POINTS = 240
 """Of a line at most: more than there are pixels tell nothing."""
 DASHES = ("none", "7 4", "2 4", "9 3 2 3")
@@ -82,13 +84,23 @@ def draw_curves(
         return Markup()
     xs, ys = [point.x for point in points], [*_ends(points)]
     scale = _Scale(min(xs), max(xs), *_around(min(ys), max(ys)))
-    drawn = [*_grid(scale, across, marks)]
+    whole = all(float(x).is_integer() for x in xs)
+    drawn = [*_grid(scale, across, marks, whole=whole)]
+    room = max(len(_number(value)) for value in _ticks(scale.low, scale.high)) * DIGIT + GAP
+    more = max(0, room - LEFT)
     drawn += [_curve(curve, at, scale) for at, curve in enumerate(curves) if curve.points]
     drawn += [*_legend(curves)]
     return Markup(
-        '<svg class="chart" role="img" viewBox="0 0 {w} {h}" aria-label="{title}">'
+        '<svg class="chart" role="img" viewBox="{x} 0 {w} {h}" aria-label="{title}">'
         "<title>{title}</title><desc>{told}</desc>{drawn}</svg>"
-    ).format(w=WIDTH, h=HEIGHT, title=title, told=_told(curves), drawn=Markup("\n").join(drawn))
+    ).format(
+        x=-more,
+        w=WIDTH + more,
+        h=HEIGHT,
+        title=title,
+        told=_told(curves),
+        drawn=Markup("\n").join(drawn),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,26 +133,35 @@ def _around(low: float, high: float) -> tuple[float, float]:
     return (max(low - room, 0.0) if low >= 0 else low - room), high + room
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two."""
+def _number(value: float) -> str:
+    """A number beside an axis."""
+    return f"{value:.6g}"
+
+
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Round numbers between two; of ``whole`` things, whole ones."""
     if high <= low:
         return [low]
     raw = (high - low) / TICKS
     step = 10.0 ** math.floor(math.log10(raw))
     step *= next(times for times in (1, 2, 5, 10) if times * step >= raw * 0.999)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [at * step for at in range(first, first + TICKS + 2) if at * step <= high + step * 1e-9]
 
 
-def _grid(scale: _Scale, across: str, marks: Sequence[tuple[float, str]]) -> Iterator[Markup]:
+def _grid(
+    scale: _Scale, across: str, marks: Sequence[tuple[float, str]], *, whole: bool
+) -> Iterator[Markup]:
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     for value in _ticks(scale.low, scale.high):
         y = scale.y(value)
         yield Markup(
             '<path class="grid" d="M{} {}H{}" stroke="currentColor" stroke-opacity=".15"/>'
-            '<text x="{}" y="{}" text-anchor="end">{:.4g}</text>'
-        ).format(LEFT, y, right, LEFT - 8, y + 4, value)
-    for place, name in marks or [(at, f"{at:.4g}") for at in _ticks(scale.left, scale.right)]:
+            '<text x="{}" y="{}" text-anchor="end">{}</text>'
+        ).format(LEFT, y, right, LEFT - GAP, y + 4, _number(value))
+    steps = _ticks(scale.left, scale.right, whole=whole)
+    for place, name in marks or [(at, _number(at)) for at in steps]:
         yield Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
             scale.x(place), floor + 17, shortened(name, LETTERS)
         )
@@ -193,7 +214,9 @@ def _told(curves: Iterable[Curve]) -> str:
 
 
 def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
-    """Figures below one another, each a dot on the line of its interval; their x says nothing."""
+    """Figures below one another, each a dot on the line of its interval; their x says nothing. The
+    title says what they are.
+    """
     rows = [(name, point) for name, point in rows if _can_be_drawn(point)]
     points = [point for _, point in rows]
     if not points:
@@ -201,15 +224,7 @@ def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
     ends = [*_ends(points)]
     scale = _Scale(*_around(min(ends), max(ends)), 0, 1)
     floor = len(rows) * ROW + 8
-    drawn = [
-        Markup('<path d="M{0:g} 4V{1}" stroke="currentColor" stroke-opacity=".15"/>').format(
-            scale.x(value), floor
-        )
-        + Markup('<text x="{:g}" y="{}" text-anchor="middle">{:.4g}</text>').format(
-            scale.x(value), floor + 16, value
-        )
-        for value in _ticks(scale.left, scale.right)
-    ]
+    drawn = [*_across(len(rows), scale, title)]
     for at, (name, point) in enumerate(rows):
         y = at * ROW + 26
         low, high = (point.y if each is None else each for each in (point.low, point.high))
@@ -224,7 +239,24 @@ def draw_intervals(rows: Sequence[tuple[str, Point]], title: str) -> Markup:
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {w} {h}" aria-label="{title}">'
         "<title>{title}</title>{drawn}</svg>"
-    ).format(w=WIDTH, h=floor + 24, title=title, drawn=Markup("\n").join(drawn))
+    ).format(w=WIDTH, h=floor + 44, title=title, drawn=Markup("\n").join(drawn))
+
+
+def _across(rows: int, scale: _Scale, title: str) -> Iterator[Markup]:
+    """The axis below so many figures, and its lines: beside figures only, as one through a name is
+    hard to read.
+    """
+    floor = rows * ROW + 8
+    for value in _ticks(scale.left, scale.right):
+        x = scale.x(value)
+        path = "".join(f"M{x:g} {at * ROW + 20}v14" for at in range(rows))
+        yield Markup(
+            '<path class="grid" d="{}" stroke="currentColor" stroke-opacity=".15"/>'
+            '<text x="{:g}" y="{}" text-anchor="middle">{}</text>'
+        ).format(path, x, floor + 16, _number(value))
+    yield Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>').format(
+        WIDTH - RIGHT, floor + 36, title
+    )
 
 
 def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> Markup:

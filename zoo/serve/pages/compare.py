@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from markupsafe import Markup
 
@@ -12,25 +12,25 @@ from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.matrix import Matrix
-from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.task import SCORE
-from zoo.errors import InvalidReference, NoCheckpoint, UnknownName
+from zoo.errors import UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
-from zoo.lookup.predictions import paired_test
-from zoo.lookup.runs import Run
-from zoo.lookup.side_by_side import Column, Compared, Figure, compare_checkpoints
+from zoo.lookup.side_by_side import Column, Compared, Figure, compare_named
+from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.history import MAIN
+from zoo.serve.keep.history import ID
 from zoo.serve.keep.recent import Recent
+from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
 from zoo.serve.pages.known import Named
-from zoo.store.manifests import checkpoint_of
+from zoo.serve.pages.page import show, site_of
+from zoo.serve.pages.verdict import Verdict, verdicts_of
 from zoo.store.side_files import EVALUATIONS
 
-__all__ = ["ComparePage", "look_compare"]
+__all__ = ["ComparePage", "compare_page", "look_compare"]
 
 MOST = 4
 LISTED = 8
@@ -41,6 +41,8 @@ DATA = 4
 """So many data of evaluations are shown."""
 UNITS = 400
 """So many units have a row."""
+TYPED = 12
+"""So many names the form keeps."""
 
 _diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
@@ -58,6 +60,11 @@ class Side:
     classes: int
     license: str
     created: str
+
+    @property
+    def typed(self) -> str:
+        """What commands call it, which know no commits."""
+        return self.digest[7:19] if ID.fullmatch(self.where.tag) else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +127,6 @@ class ClassNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether another one and the first differ in what they say of their test images; ``known``:
-    whether that can be told here.
-    """
-
-    name: str
-    known: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Confused:
     """What the test images of one were taken for."""
 
@@ -154,6 +150,8 @@ class ComparePage:
 
     Attributes:
         names: What was asked for.
+        offered: Some names that whoever asks may read.
+        wrong: Why they are not compared.
         sides: The checkpoints.
         shares: Of each of the others, which share of its weights are the first one's.
         units_known: Whether units are those of the networks, rather than read off names of tensors.
@@ -171,6 +169,8 @@ class ComparePage:
     """
 
     names: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    wrong: tuple[Wrong, ...] = ()
     sides: tuple[Side, ...] = ()
     shares: tuple[float, ...] = ()
     units_known: bool = True
@@ -193,9 +193,11 @@ class ComparePage:
         return tuple(side.name for side in self.sides[1:] if side.digest == first)
 
     def scores(self) -> Markup:
-        """The score of each with its interval, drawn."""
+        """The score of each with its interval, drawn; of those that compare with the first."""
+        elsewhere = {each.name for each in self.verdicts if each.elsewhere}
         for row in self.figures:
             told = [*zip(self.sides, row.values, strict=True)]
+            told = [(side, each) for side, each in told if side.name not in elsewhere]
             points = [(side.name, _point(each)) for side, each in told if each]
             if row.name in SCORE.values() and len(points) > 1:
                 return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
@@ -207,28 +209,21 @@ class ComparePage:
         return draw_matrix(one.matrix.classes, one.matrix.counts, title)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _One:
-    ref: Reference
-    digest: Digest
-    manifest: Manifest
-
-
 def look_compare(ask: Ask) -> ComparePage:
     """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
     not be read.
     """
-    asked = [name.strip() for name in ask.call.query.getlist("names")]
-    names = tuple(dict.fromkeys(filter(None, asked)))
+    names = asked_names(ask)
     if len(names) > MOST:
         raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
-    ones = [_one(ask, name) for name in names]
+    ones = [find_asked(ask, name) for name in names]
     if len(ones) < 2:
-        return ComparePage(names=names)
+        return ComparePage(names=names, offered=offered_names(ask))
     try:
-        found = compare_checkpoints(ask.hub.workspace, [str(one.ref) for one in ones], fold=False)
+        named = [(one.name, one.digest) for one in ones]
+        found = compare_named(ask.hub.workspace, named, fold=False)
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
-    except (UnknownName, NoCheckpoint):
+    except UnknownName:
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
     runs = runs_by_result(seen_here(ask))
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
@@ -237,6 +232,7 @@ def look_compare(ask: Ask) -> ComparePage:
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
+        offered=offered_names(ask),
         sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
@@ -247,23 +243,38 @@ def look_compare(ask: Ask) -> ComparePage:
         recorded=tuple(_recorded(ones, found)),
         classes=tuple(_classes(ones[1:], diffs)),
         figures=tuple(_figures(found)),
-        verdicts=tuple(_verdicts(ones, runs)),
+        verdicts=tuple(verdicts_of(ones, runs)),
         remarks=found.remarks,
-        matrices=tuple(Confused(name=str(one.ref), matrix=each) for one, each in matrices if each),
+        matrices=tuple(Confused(name=one.name, matrix=each) for one, each in matrices if each),
         evaluated=tuple(_evaluated(ask, ones)),
     )
 
 
-def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
+def compare_page(ask: Ask) -> Answer:
+    """The page for browsers; where names are wrong, the form with what was typed."""
+    site = site_of(ask, ".json")
+    try:
+        return show(site, "compare.html", look_compare(ask))
+    except Refused as refused:
+        told, names, offered = refused.answer(), asked_names(ask)[:TYPED], offered_names(ask)
+        if told.status == 401:  # to sign in may help
+            raise
+        wrong = tuple(wrong_names(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
+        page = ComparePage(names=names, offered=offered, wrong=wrong)
+        made = show(site, "compare.html", page, told.status)
+        return replace(made, headers={**told.headers, **made.headers}, code=told.code)
+
+
+def _evaluated(ask: Ask, ones: Sequence[Asked]) -> Iterator[OnData]:
     """What was evaluated here, by the images; those first on which most were."""
-    by_images: dict[tuple[str, str], list[tuple[_One, Evaluated]]] = {}
+    by_images: dict[tuple[str, str], list[tuple[Asked, Evaluated]]] = {}
     for one in ones:
         for each in EVALUATIONS.of(ask.hub.workspace.store.disk, one.digest):
             by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
     most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
     for found in most[:DATA]:
         matrices = tuple(
-            Confused(name=str(one.ref), matrix=matrix)
+            Confused(name=one.name, matrix=matrix)
             for one, each in found
             if (matrix := drawable(each.matrix))
         )
@@ -272,23 +283,10 @@ def _evaluated(ask: Ask, ones: Sequence[_One]) -> Iterator[OnData]:
             yield OnData(data=first.data, split=first.split, images=first.images, matrices=matrices)
 
 
-def _one(ask: Ask, name: str) -> _One:
-    try:
-        ref = Reference.parse(name)
-    except InvalidReference:
-        raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
-    ask.require("read", ref.path)
-    pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
-    digest = checkpoint_of(ask.hub.workspace.store, pointed)
-    if digest is None:
-        raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
-    return _One(ref=ref, digest=digest, manifest=ask.manifest(digest))
-
-
-def _side(one: _One, column: Column) -> Side:
+def _side(one: Asked, column: Column) -> Side:
     manifest = one.manifest
     return Side(
-        name=str(one.ref),
+        name=one.name,
         where=Named.of(one.ref),
         digest=str(one.digest),
         architecture=manifest.backbone.shown,
@@ -300,7 +298,7 @@ def _side(one: _One, column: Column) -> Side:
     )
 
 
-def _diff(ask: Ask, one: _One, other: _One) -> Diff:
+def _diff(ask: Ask, one: Asked, other: Asked) -> Diff:
     """What changes, but for how far."""
     pair = one.digest, other.digest
     return _diffs.get(pair) or _diffs.put(
@@ -326,7 +324,7 @@ def _cell(unit: UnitDiff | None) -> Cell:
     return Cell(status=unit.status, distance=unit.distance, cosine=unit.cosine, note=unit.note)
 
 
-def _recorded(ones: Sequence[_One], found: Compared) -> Iterator[Recorded]:
+def _recorded(ones: Sequence[Asked], found: Compared) -> Iterator[Recorded]:
     """What is recorded and differs: options of recipes as `zoo compare` chooses them."""
     parts = [_parts(one.manifest) for one in ones]
     for part in parts[0]:
@@ -357,11 +355,11 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _classes(others: Iterable[_One], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
+def _classes(others: Iterable[Asked], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
     for one, found in zip(others, diffs, strict=True):
         if changes := found.classes:
             yield ClassNames(
-                name=str(one.ref),
+                name=one.name,
                 before=changes.before,
                 after=changes.after,
                 new=len(changes.added),
@@ -384,21 +382,3 @@ def _figures(found: Compared) -> Iterator[Figures]:
 
 def _point(figure: Figure) -> Point:
     return Point(0, figure.value, figure.low, figure.high)
-
-
-def _verdicts(ones: Sequence[_One], runs: Mapping[Digest, Run]) -> Iterator[Verdict]:
-    """Of each other one, what the paired test says of `zoo.lookup.predictions.paired_test`."""
-    first = ones[0]
-    for other in ones[1:]:
-        name, pair = str(other.ref), (first.digest, other.digest)
-        if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
-            continue
-        tests = [one.manifest.provenance.get("test_digest") for one in (first, other)]
-        found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
-        if found:
-            text = found.in_words(str(first.ref), name)
-        elif all(tests) and tests[0] != tests[1]:
-            text = "tested on other images: the figures do not compare"
-        else:
-            text = "what each says of the same images is not kept here, so it cannot be told"
-        yield Verdict(name=name, known=found is not None, text=text)

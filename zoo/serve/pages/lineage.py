@@ -35,6 +35,8 @@ ABOVE, BELOW = 24, 40
 """Ancestors, and descendants, that are shown at most."""
 LOOKED_AT = 400
 """Descendants that are looked for."""
+MINUTES = 16
+"""Letters of a time, to the minute."""
 SECONDS = 1.0
 """After so long the edges that are left are checked for the next time."""
 SMALL, BYTES = 32 << 20, 4 << 30
@@ -216,7 +218,7 @@ def _node(
         return node
     return replace(
         node,
-        name=str(names[digest]) or digest.short,
+        name=_called(names[digest], manifest) or digest.short,
         where=names[digest],
         architecture=manifest.backbone.shown,
         created=manifest.created or "",
@@ -224,6 +226,12 @@ def _node(
         limits=tuple(limits_of(manifest.license)),
         open=is_open(manifest.license),
     )
+
+
+def _called(named: Named, manifest: Manifest) -> str:
+    """A name; of what had it once when that was made, as several may have had it."""
+    made = (manifest.created or "").replace("T", " ")[:MINUTES]
+    return f"{named} ({made})" if named.past and made else str(named)
 
 
 def _edges(
@@ -314,4 +322,7 @@ def _lines(node: Node) -> tuple[str, ...]:
     if not node.name:
         return "not visible to you", Digest.parse(node.digest).short
     terms = " · ".join(filter(None, [node.license or "no license stated", *node.limits]))
+    if node.where.past and node.created:  # what follows the name is cut off
+        made = node.created.replace("T", " ")[:MINUTES]
+        return str(node.where), f"{made} · {node.architecture}", terms
     return node.name, node.architecture, terms

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from zoo.domain.adapter import adapter_of
-from zoo.domain.calibration import WORTH, Calibration, Step
+from zoo.domain.calibration import Calibration, Step
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
@@ -20,18 +20,19 @@ from zoo.errors import Unsupported, ZooError
 from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import Chosen, Picked, pick
-from zoo.serve.pages.examples import Pictures, pictures_of
+from zoo.serve.pages.examples import Pictures, pictures_of, pictures_of_run
 from zoo.serve.pages.figures import Figure, figures, task_of
-from zoo.serve.pages.kept_runs import drawable
+from zoo.serve.pages.kept_runs import drawable, runs_by_result, seen_here
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.seen import Seen
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
-from zoo.serve.pages.snippets import Snippet, snippets
+from zoo.serve.pages.snippets import Snippet, only_zoo, snippets
 from zoo.serve.pages.svg import crop
 from zoo.serve.pages.try_it import TryPage, why_not
 from zoo.store.encoded import read_object
@@ -80,6 +81,8 @@ class Checkpoint:
         guessed: Which of these settings nobody has stated.
         classes: Names of the classes, not too many, and how many ``more`` there are.
         pictures: Images of some of them.
+        run: Id of the run here that made it; empty if who asks may see none.
+        run_pictures: Whether that kept images; None where it is not for who asks.
         score: The figure by which the better of two is told.
         figures: On the test images of its training, `score` first.
         stated: Who says so, of figures that no zoo has measured; else empty.
@@ -108,6 +111,8 @@ class Checkpoint:
     classes: tuple[str, ...]
     more: int
     pictures: Pictures | None
+    run: str
+    run_pictures: bool | None
     score: str
     figures: tuple[Figure, ...]
     stated: str
@@ -142,9 +147,7 @@ class Checkpoint:
     @property
     def worth(self) -> tuple[Step, ...]:
         """How sure it must be for answers of some accuracies."""
-        known = self.calibration
-        steps = [known.step_for(accuracy) for accuracy in WORTH] if known else []
-        return tuple(dict.fromkeys(filter(None, steps)))
+        return self.calibration.worth if self.calibration else ()
 
     @property
     def seen(self) -> str:
@@ -178,6 +181,7 @@ class ModelPage:
         card: Its README, in Markdown.
         long_card: Whether that is too long to be shown.
         snippets: How to use it.
+        only_zoo: Why its own library does not load it; empty if it does.
         checkpoint: What it is; None if it has files only, or nothing.
         can_write: Whether who asks may send to it.
         owned: Whether they may say who may do what with it.
@@ -192,6 +196,7 @@ class ModelPage:
     card: str
     long_card: bool
     snippets: tuple[Snippet, ...]
+    only_zoo: str
     checkpoint: Checkpoint | None
     can_write: bool
     owned: bool
@@ -219,6 +224,7 @@ def look_model(ask: Ask) -> ModelPage:
         card=card,
         long_card=long,
         snippets=snippets(ask, picked),
+        only_zoo=only_zoo(picked),
         checkpoint=_checkpoint(ask, picked),
         can_write=ask.may("write", ask.repo),
         owned=ask.may("share", ask.repo),
@@ -257,6 +263,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
     said, freeze = manifest.provenance, manifest.freeze or {}
     tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
+    run = runs_by_result(seen_here(ask)).get(digest) if manifest.recipe else None
     return Checkpoint(
         architecture=manifest.backbone.shown,
         library=manifest.backbone.plugin,
@@ -270,6 +277,8 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
         classes=tuple(shown),
         more=len(manifest.classes) - len(shown),
         pictures=pictures_of(ask, picked),
+        run=run.id if run else "",
+        run_pictures=bool(pictures_of_run(ask, run)) if run and sees_all(ask.actor) else None,
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
         stated=said.get("metrics", ""),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shlex import quote as shell
 from urllib.parse import quote
 
-from zoo.domain.description import KEY
+from zoo.domain.description import KEY, only_zoo_builds
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.reference import DEFAULT_TAG
@@ -18,7 +18,10 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
 from zoo.serve.pages.chosen import Picked
 
-__all__ = ["Snippet", "snippets"]
+__all__ = ["Snippet", "only_zoo", "snippets"]
+
+LIBRARIES = "timm", "transformers"
+"""Those that load what zoo has exported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,15 @@ def snippets(ask: Ask, picked: Picked) -> tuple[Snippet, ...]:
     return tuple(found)
 
 
+def only_zoo(picked: Picked) -> str:
+    """Why its own library does not load it; empty where it does, or is none of `LIBRARIES`."""
+    manifest = picked.manifest
+    if manifest is None or manifest.backbone.plugin not in LIBRARIES:
+        return ""
+    why = only_zoo_builds(manifest)
+    return f"{manifest.backbone.plugin} does not load it, for {why}" if why else ""
+
+
 def _is_commit(picked: Picked) -> bool:
     return ID.fullmatch(picked.chosen.revision) is not None
 
@@ -68,9 +80,10 @@ def _name(picked: Picked) -> str:
 
 def _own(ask: Ask, picked: Picked) -> Iterator[Snippet]:
     """In one's own zoo, which answers no other program."""
-    if picked.manifest is None or _is_commit(picked):
+    if picked.manifest is None or picked.checkpoint is None:
         return
-    name, library = _name(picked), picked.manifest.backbone.plugin
+    library = picked.manifest.backbone.plugin
+    name = picked.checkpoint.short if _is_commit(picked) else _name(picked)
     home = f"export ZOO_HOME={shell(str(ask.hub.workspace.root))}"
     text = f"{home}\npython -c \"import zoo; print(zoo.open().load('{name}'))\""
     yield Snippet(tool="zoo", language="shell", text=text)
@@ -111,7 +124,7 @@ def _libraries(ask: Ask, picked: Picked, manifest: Manifest) -> list[Snippet]:
             f'pretrained=True))"'
         )
         found.append(Snippet(tool="timm", language="shell", text=text))
-    if library in ("timm", "transformers"):
+    if library in LIBRARIES:
         kind = "AutoModelForImageClassification" if manifest.head.num_classes else "AutoModel"
         rest = f", revision='{revision}'" if revision else ""
         text = (
@@ -128,6 +141,8 @@ def _has_config(ask: Ask, picked: Picked) -> bool:
     is known without waiting. Of a network that only zoo builds, what was made is for zoo alone.
     """
     assert picked.digest
+    if only_zoo(picked):
+        return False
     with suppress(Unavailable):
         file = ask.hub.views.of(picked.digest, 0).file(CONFIG)
         return file is not None and not (file.text and json.loads(file.text).keys() <= {KEY})

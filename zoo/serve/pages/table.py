@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
 from zoo.serve.pages import files, sso
 from zoo.serve.pages.assets import asset
-from zoo.serve.pages.compare import look_compare
+from zoo.serve.pages.compare import compare_page, look_compare
 from zoo.serve.pages.deprecated import look_deprecated
 from zoo.serve.pages.examples import model_sheet, run_sheet
 from zoo.serve.pages.home import home, look_home
@@ -73,12 +75,14 @@ RUN = page_routes(
     "run.html", look_run, "how a fine-tune went, or goes",
     scope="listed", errors=("NotFound",),
 )  # fmt: skip
+COMPARE = page_routes(
+    "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
+    scope="listed",
+    errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
+)  # fmt: skip
 TRAINED: tuple[Route[Hub], ...] = (
-    *page_routes(
-        "/compare", "compare.html", look_compare, "two to four checkpoints side by side",
-        scope="listed",
-        errors=("BadRequest", "Conflict", "EntryNotFound", "RepoNotFound", "RevisionNotFound"),
-    ),
+    replace(COMPARE[0], handler=compare_page),
+    COMPARE[1],
     *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
     # The id takes in all of a part of a path.
     *reversed(RUN),

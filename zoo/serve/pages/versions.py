@@ -53,8 +53,20 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A commit: its id, when, by whom, why, what was noted of it, the figure by which the better of
-    two is told, and what it moved; the branches and tags at it.
+    """A commit.
+
+    Attributes:
+        id: Its id.
+        at: When.
+        by: By whom.
+        title: What moved the name there.
+        message: What was sent with the files, beside the title.
+        why: The note of who moved it.
+        note: The note of the checkpoint.
+        score: The figure by which the better of two is told.
+        moved: What it moved.
+        names: The branches and tags at it.
+        before: The id of the commit before; empty where the two are not both checkpoints.
     """
 
     id: str
@@ -62,9 +74,12 @@ class Version:
     by: str
     title: str
     message: str
+    why: str
+    note: str
     score: Figure | None
     moved: Moved
     names: tuple[str, ...]
+    before: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,20 +165,27 @@ class _Told:
 
     def version(self, commit: Commit, before: Commit | None, names: tuple[str, ...]) -> Version:
         """A commit at which there are these ``names``, against the one ``before``."""
-        manifest = None
-        with suppress(ZooError):  # it was deleted
-            manifest = self._manifest(self._document(commit.manifest))
+        manifest = self._checkpoint(commit)
+        both = manifest and before and self._checkpoint(before)
         note = manifest.provenance.get("note", "") if manifest else ""
         return Version(
             id=commit.id,
             at=iso_time(commit.at),
             by=commit.author,
             title=commit.title,
-            message=shortened(commit.message or note, LETTERS),
+            message=shortened(commit.message, LETTERS),
+            why=shortened(commit.note, LETTERS),
+            note=shortened(note, LETTERS) if note != commit.note else "",
             score=score(manifest) if manifest else None,
             moved=self._moved(commit, before),
             names=names,
+            before=before.id if before and both else "",
         )
+
+    def _checkpoint(self, commit: Commit) -> Manifest | None:
+        with suppress(ZooError):  # it was deleted
+            return self._manifest(self._document(commit.manifest))
+        return None
 
     def _moved(self, commit: Commit, before: Commit | None) -> Moved:
         try:

@@ -1,0 +1,90 @@
+"""Versions: what moved a name and why, and each version beside the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes.checkpoints import add_checkpoint, tensors
+from fakes.paged import page, text_of
+from fakes.served import CONFIG, Served, serving, with_files
+
+from zoo.domain.reference import Reference
+from zoo.workspace import Workspace
+
+NET = Reference.parse("team/net")
+TAG = Reference.parse("team/net:v3")
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """``team/net`` that was moved twice, and ``team/net:v3``; ann may read them."""
+    root = tmp_path_factory.mktemp("moved") / "zoo"
+    with closing(Workspace.create(root)) as workspace:
+        for number in range(3):
+            first = add_checkpoint(workspace, f"team/n{number}", tensors(number))
+            made = replace(
+                with_files(workspace, first, config_json=CONFIG),
+                provenance={"note": f"made at rate {number}"},
+                metrics={"accuracy": 0.5 + number / 10},
+                license="mit" if number else None,
+            )
+            digest = workspace.keep(made)
+            workspace.move(NET, digest, "tag", note=f"reason {number}")
+        workspace.move(TAG, digest, "tag")
+    with serving(root) as served:
+        served.accounts.set_level("team", level="private")
+        served.token("ann")
+        served.accounts.grant("team", "ann", "reader")
+        yield served
+
+
+def commits(served: Served) -> list[dict[str, Any]]:
+    """Newest first."""
+    found: list[dict[str, Any]] = served.ask(
+        "/team/net/versions.json", token=served.token("ann")
+    ).json["commits"]
+    return found
+
+
+def test_each_is_compared_with_the_one_before(moved: Served) -> None:
+    ann = moved.token("ann")
+    _, tree = page(moved, "/team/net/versions", ann)
+    links = tree.xpath("//ol//a[text()='compare with the one before']/@href")
+    assert len(links) == 2
+    got, tree = page(moved, links[1], ann)
+    assert got.status == 200
+    said = text_of(tree)
+    assert "accuracy 0.5000 0.6000" in said
+    assert "license \N{EN DASH} mit" in said
+    one, two = (each["id"] for each in commits(moved)[:0:-1])
+    shown = [f"team/net:{id_[:10]}" for id_ in (one, two)]
+    assert tree.xpath("//table[1]/thead//a/text()")[:2] == shown
+    for link in tree.xpath("//table[1]/thead//a/@href")[:2]:
+        assert moved.ask(link, token=ann).status == 200
+
+
+def test_a_commit_is_named_by_the_beginning_of_its_id(moved: Served) -> None:
+    ann, ids = moved.token("ann"), [each["id"] for each in commits(moved)]
+    names = f"names=team/net:{ids[2][:8]}&names=team/net:{ids[1][:8]}"
+    sides = moved.ask(f"/compare.json?{names}", token=ann).json["sides"]
+    assert [side["where"]["tag"] for side in sides] == [ids[2], ids[1]]
+    missing = "0000" if not any(each.startswith("0000") for each in ids) else "1111"
+    got = moved.ask(f"/compare.json?names=team/net&names=team/net:{missing}", token=ann)
+    assert got.code == "RevisionNotFound"
+    refused = moved.ask(f"/compare.json?{names}", token=moved.token("ben"))
+    nothing = moved.ask(f"/compare.json?{names.replace('net', 'no')}", token=moved.token("ben"))
+    assert (refused.code, refused.body) == ("RepoNotFound", nothing.body)
+
+
+def test_why_it_moved_and_what_was_noted_of_it(moved: Served) -> None:
+    _, tree = page(moved, "/team/net/versions", moved.token("ann"))
+    newest = text_of(tree, "//ol/li[1]")
+    assert "Why: reason 2 Note of the checkpoint: made at rate 2" in newest
+    (first,) = tree.xpath("//ol/li[1]//time")
+    assert first.text == first.get("datetime").replace("T", " ")[:16]
+    kinds = [text_of(row, "./td[1]") for row in tree.xpath("//table[1]/tbody/tr")]
+    assert kinds == ["branch", "tag"]

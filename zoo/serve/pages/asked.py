@@ -1,0 +1,107 @@
+"""Asked: the checkpoints that a comparison names, each a name, or a name at a commit."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
+from zoo.domain.query import Query
+from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.errors import InvalidReference
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.history import ID, MAIN
+from zoo.serve.pages.seen import seen_by
+from zoo.store.manifests import checkpoint_of
+
+__all__ = ["Asked", "Wrong", "asked_names", "find_asked", "offered_names", "wrong_names"]
+
+OFFERED, NEAR = 200, 3
+"""Names that a form offers, and that are offered in the place of a wrong one."""
+SHORT = re.compile("[0-9a-f]{4,39}")
+"""What the beginning of a commit's id looks like."""
+SHOWN = 10
+"""Digits of it that are shown."""
+LETTERS = 400
+"""Of a name that others are compared with: as many as the longest has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """Why a name cannot be compared, and names near it; without a name, why all cannot."""
+
+    name: str = ""
+    why: str
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A checkpoint that is named."""
+
+    ref: Reference
+    digest: Digest
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """What it is called here: a commit by the beginning of its id."""
+        if ID.fullmatch(self.ref.tag):
+            return f"{self.ref.path}:{self.ref.tag[:SHOWN]}"
+        return str(self.ref)
+
+
+def asked_names(ask: Ask) -> tuple[str, ...]:
+    """What the query has as ``names``, each once."""
+    asked = [name.strip() for name in ask.call.query.getlist("names")]
+    return tuple(dict.fromkeys(filter(None, asked)))
+
+
+def offered_names(ask: Ask) -> tuple[str, ...]:
+    """Some names of those that who asks may read."""
+    query = Query.parse("pulled:yes", limit=OFFERED)
+    return tuple(each.name for each in ask.hub.workspace.registry.search(query, seen=seen_by(ask)))
+
+
+def wrong_names(ask: Ask, names: Iterable[str], offered: Sequence[str]) -> Iterator[Wrong]:
+    """Those of some names that are not to be had, and names near them."""
+    for name in names:
+        try:
+            find_asked(ask, name)
+        except Refused as refused:
+            near = difflib.get_close_matches(name[:LETTERS], offered, NEAR)
+            yield Wrong(name=name, why=refused.message, near=tuple(near))
+
+
+def find_asked(ask: Ask, name: str) -> Asked:
+    """The checkpoint of a name.
+
+    Raises:
+        Refused: It is not there, or may not be read: nobody learns which.
+    """
+    try:
+        ref = Reference.parse(name)
+    except InvalidReference:
+        raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
+    ask.require("read", ref.path)
+    ref = _whole(ask, ref)
+    pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
+    digest = checkpoint_of(ask.hub.workspace.store, pointed)
+    if digest is None:
+        raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
+    return Asked(ref=ref, digest=digest, manifest=ask.manifest(digest))
+
+
+def _whole(ask: Ask, ref: Reference) -> Reference:
+    """A name at a commit whose id begins as its tag does, if one alone does; else the same name."""
+    history = ask.hub.history
+    if not SHORT.fullmatch(ref.tag) or history.version(ref.path, ref.tag):
+        return ref
+    ids = history.ids(ref.path, ref.tag, ask.patience)
+    if len(ids) > 1:
+        raise Refused("RevisionNotFound", f"{len(ids)} commits of {ref.path} begin so: {ref.tag}")
+    return replace(ref, tag=ids.pop()) if ids else ref
