@@ -267,6 +267,8 @@ def _show_pushed(done: Pushed, name: str) -> None:
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
     if done.warning:
         note(f"WARNING: {done.warning}")
+    if done.only_zoo:
+        note(f"clients of the model hub do not load it, for {done.only_zoo}; zoo pull does")
 
 
 def _moved_there(copied: Copied) -> list[str]:

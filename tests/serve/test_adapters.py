@@ -24,11 +24,13 @@ def test_an_adapter_is_sent_as_what_it_is(tmp_path: Path) -> None:
         mine.workspace.move(Reference.parse("ann/base"), base, "tag")
         adapted(mine.workspace, "ann/base", "ann/lora", under="blocks", rank=2)
         keep_token(ServerUrl.parse(served.url), served.token("ann", "write"))
-        push(mine.workspace, "ann/base", served.url)
+        assert mine.push("ann/base", served.url).only_zoo == ""
         _, sent = push(mine.workspace, "ann/lora", served.url)
         manifest = mine.workspace.store.manifest(sent.manifest)
         own = manifest.weights[1].size + 4 * 65 * 1000  # and a head of its own
         assert sent.sent_bytes < own + 20_000
+        assert "an adapter beside its base" in mine.push("ann/lora", served.url).only_zoo
+        assert mine.push("ann/lora", str(tmp_path / "folder")).only_zoo == ""
         with closing(zoo.Zoo.init(tmp_path / "other")) as other, torch.no_grad():
             other.pull("ann/lora", remote=served.url)
             images = torch.rand(2, 3, 160, 160)

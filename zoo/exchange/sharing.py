@@ -7,7 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from zoo.domain.adapter import adapter_of
 from zoo.domain.change import Change
+from zoo.domain.description import only_zoo_builds
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
 from zoo.domain.plain import Json
@@ -85,6 +87,8 @@ class Pushed(Result):
         published: What was published, if that was at the model hub.
         warning: What its training, import or `zoo verify` said against it, and where its license
             leaves out a limit of what it derives from; else empty.
+        only_zoo: Why clients of the hub do not load it from the server that it was sent to; empty
+            where they do, and of stores that are no server.
     """
 
     manifest: Digest
@@ -93,6 +97,7 @@ class Pushed(Result):
     copied: Copied | None = None
     published: Published | None = None
     warning: str = ""
+    only_zoo: str = ""
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
@@ -107,9 +112,8 @@ class Pushed(Result):
                 "shared_read": copied.read,
                 "damaged_bases": sorted(map(str, copied.damaged)),
             }
-        if self.warning:
-            data["warning"] = self.warning
-        return data
+        told = {"warning": self.warning, "only_zoo": self.only_zoo}
+        return data | {name: text for name, text in told.items() if text}
 
 
 def _counts(copied: Copied, done: str) -> dict[str, int]:
@@ -237,8 +241,18 @@ def push(
     ref, copied = sync.push(
         workspace, name, to, save=save, force=force, smallest=smallest, note=note, progress=progress
     )
-    told = warning_of(workspace, copied.manifest)
-    return Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)
+    return _pushed(workspace, to, ref, copied)
+
+
+def _pushed(workspace: Workspace, to: str, ref: Reference, copied: Copied) -> Pushed:
+    told, why = warning_of(workspace, copied.manifest), ""
+    if workspace.remotes.all().get(to, to).startswith(("http://", "https://")):
+        manifest = workspace.store.manifest(copied.manifest)
+        merged = "its weights are an adapter beside its base: zoo export merges them"
+        why = merged if adapter_of(manifest) else only_zoo_builds(manifest) or ""
+    return Pushed(
+        manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told, only_zoo=why
+    )
 
 
 def push_all_tags(
@@ -260,8 +274,7 @@ def push_all_tags(
             workspace, name, to, force=force, smallest=smallest, note=note, progress=progress
         ):
             sent.append(str(ref))
-            told = warning_of(workspace, copied.manifest)
-            yield Pushed(manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told)
+            yield _pushed(workspace, to, ref, copied)
     except (ZooError, KeyboardInterrupt) as error:
         told = f"sent before that: {', '.join(sent)}"
         if sent and isinstance(error, ZooError):
