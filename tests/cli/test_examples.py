@@ -105,7 +105,9 @@ def test_its_commands_are_there(example: Example) -> None:
 def typed_on(template: Path) -> list[list[str]]:
     """What a template of the server's pages shows to be typed, by block."""
     text = re.sub(r"\{%.*?%\}", "", template.read_text(), flags=re.DOTALL)
-    text = re.sub(r"\{\{[^}]*?\bor \"([^\"]+)\" \}\}", r"\1", text)  # what is shown where all is empty
+    text = re.sub(
+        r"\{\{[^}]*?\bor \"([^\"]+)\" \}\}", r"\1", text
+    )  # what is shown where all is empty
     text = html.unescape(re.sub(r"\{\{.*?\}\}", "1", text))
     blocks = re.findall(r"<code>(zoo [^<]+)</code>", text)
     return [[line for line in block.splitlines() if line.startswith("zoo ")] for block in blocks]

@@ -14,6 +14,7 @@ from fakes.served import Served
 from lxml import html
 
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.query import FIELDS
 from zoo.serve.pages import home
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
@@ -187,6 +188,48 @@ def test_what_is_wrong_is_said_at_the_box(
         assert said in error.text_content()
         assert box.get("value") == query.get("q", "")[:1000]
     assert len(got.body) < 100_000
+
+
+def instead(served: Served, token: str | None, query: str) -> tuple[list[str], str]:
+    """What a page links to instead of a query, each of which can be read, and what it says."""
+    page = tree(served, token, q=query)
+    asked = [
+        parse_qs(urlsplit(link).query)["q"][0]
+        for link in page.xpath("//main//section[@class='empty']//a[code]/@href")
+    ]
+    assert all(data(served, token, q=each)["error"] == "" for each in asked)
+    return asked, page.xpath("string(//main//section[@class='empty'])")
+
+
+def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
+    asked, said = instead(served, token, "net1 dataset:imagenet1k")
+    assert asked == ["net1 dataset:imagenet-1k"]
+    assert "nothing has dataset:imagenet1k; there is dataset:imagenet-1k" in said
+    assert data(served, token, q=asked[0])["rows"]
+    asked, said = instead(served, token, "timm/nett58.in1k license:mit")
+    assert "timm/net58.in1k license:mit" in asked
+    assert "did you mean" in said
+    asked, said = instead(served, token, "licence:mit net1")
+    assert asked == ["license:mit net1"]
+    assert "unknown field 'licence'" in said
+
+
+def test_what_may_not_be_read_is_no_hint(served: Served, token: str) -> None:
+    admin = served.token("admin")
+    assert "secret/net" in instead(served, admin, "secret/nett")[0]
+    assert "secret/net" not in instead(served, token, "secret/nett")[0]
+    assert instead(served, None, "dataset:imagenet1k")[0] == [], "sources are for accounts"
+
+
+def test_how_to_search_is_shown_with_examples(served: Served, token: str) -> None:
+    for query, shown in (("", None), ("zzz", None), ("ds:x", "")):
+        (how,) = tree(served, token, q=query).xpath("//main//details[@class='how']")
+        assert how.get("open") == shown
+        fields = how.xpath(".//dt")
+        assert [each.text_content() for each in fields] == [f.example for f in FIELDS.values()]
+        asked = [parse_qs(urlsplit(link).query)["q"][0] for link in how.xpath(".//a/@href")]
+        assert len(asked) == 5
+        assert [data(served, token, q=each)["error"] for each in asked] == [""] * 5
 
 
 def test_texts_that_attack_stay_texts(served: Served, token: str) -> None:

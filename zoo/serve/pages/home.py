@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from zoo.domain.query import Query
+from zoo.domain.query import FIELDS, Field, Query
 from zoo.domain.reference import Reference
 from zoo.errors import Invalid, UnknownName, ZooError
+from zoo.lookup.hints import Hint, hints
 from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
@@ -29,6 +30,14 @@ LETTERS = 1_000
 COUNTED = 5_000
 """Results that are counted, and told apart, at most."""
 WEEK = timedelta(days=7)
+EXAMPLES = (
+    "convnext params<30M",
+    "license:apache-2.0 input>=288",
+    "dataset:imagenet-1k top1>80",
+    "pulled:yes accuracy>=0.97",
+    "parent:timm/*",
+)
+"""How to search, shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,7 @@ class Home:
         rows: The results.
         facets: How they can be told apart.
         new: What to ask for what is here since last week.
+        hints: Why nothing was found, and what else to ask.
     """
 
     query: str
@@ -97,6 +107,17 @@ class Home:
     rows: tuple[Row, ...] = ()
     facets: tuple[Facet, ...] = ()
     new: str = ""
+    hints: tuple[Hint, ...] = ()
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All that can be asked for."""
+        return tuple(FIELDS.values())
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Some queries."""
+        return EXAMPLES
 
 
 def look_home(ask: Ask) -> Home:
@@ -108,7 +129,17 @@ def look_home(ask: Ask) -> Home:
     try:
         return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
     except (Invalid, UnknownName) as error:
-        return Home(text, sort, error="\n".join(filter(None, (error.message, error.advice))))
+        said = "\n".join(filter(None, (error.message, error.advice)))
+        return Home(text, sort, error=said, hints=_instead(text, error))
+
+
+def _instead(text: str, error: ZooError) -> tuple[Hint, ...]:
+    """What a query with an unknown field may have meant."""
+    if not isinstance(error, UnknownName) or error.kind != "field":
+        return ()
+    field = re.compile(rf"(?<!\S){re.escape(error.name)}(?=[<>=!:])")
+    meant = tuple(field.sub(near, text) for near in error.near)
+    return (Hint(error.message, meant),) if meant else ()
 
 
 def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
@@ -130,6 +161,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
         rows=tuple(_row(ask, each, metric) for each in found),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
+        hints=() if found or skip else tuple(hints(registry, query, seen)),
     )
 
 
