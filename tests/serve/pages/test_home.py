@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.browser import barriers, browsing, sideways, watched
-from fakes.paged import HTML
+from fakes.paged import HTML, canaries, page, text_of
 from fakes.served import Served
 from lxml import html
 
@@ -306,3 +307,28 @@ def test_home_in_a_browser(served: Served, token: str, scripts: bool) -> None:
         page.get_by_role("link", name="Without license:apache-2.0").press("Enter")
         page.wait_for_url("**q=net1&sort=-params")
         assert not wrong
+
+
+def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
+    (link,) = tree(served, token, q="name:timm/net58.in1k").xpath("//tbody//th/a/@href")
+    got, found = page(served, link, token)
+    assert got.status == 200
+    said = text_of(found)
+    for each in ("net1", "58.0M", "55.80%", "mit", "imagenet-1k", "zoo pull timm/net58.in1k"):
+        assert each in said
+    assert page(served, link)[0].status == 404, "sources are for accounts"
+    (odd,) = tree(served, token, q="owner:org").xpath("//tbody//th/a/@href")
+    got, found = page(served, odd, token)
+    assert got.status == 200
+    assert canaries(found) == []
+    assert "zoo pull" not in text_of(found), "no zoo can have that name"
+    got, found = page(served, "/timm/net58.in1k", token)
+    (search,) = found.xpath("//a[starts-with(., 'Search for')]/@href")
+    assert got.status == 404
+    assert link in page(served, search, token)[1].xpath("//tbody//th/a/@href")
+
+
+def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
+    _, found = page(tuned, "/?q=team/tuned", tuned.token("admin"))
+    said = text_of(found, "//table[@class='models']/tbody")
+    assert re.search(r"\d\.\d{4} on data \d\.\d{3} to \d\.\d{3}, \d+ images", said)

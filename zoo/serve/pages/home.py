@@ -48,11 +48,15 @@ class Row:
         name: A name with its tag, or what a source calls it.
         repo: The repository whose page tells more; empty if it is not here.
         tag: The tag there.
+        listed: Whether it is not here, and a source lists it.
         architecture: Architecture.
         backbone: The library.
         params: Number of parameters.
         license: License id.
         accuracy: On the held-out split.
+        low, high: Ends of its 95 % interval.
+        images: So many it is of.
+        data: What it was trained on, which that split is of.
         top1: Published accuracy on ImageNet-1k, percent.
         value: The metric that is sorted by, if it is another one.
         updated: When the name moved last, or when it changed last at its source.
@@ -63,11 +67,16 @@ class Row:
     name: str
     repo: str
     tag: str
+    listed: bool
     architecture: str
     backbone: str
     params: int | None
     license: str | None
     accuracy: float | None
+    low: float | None
+    high: float | None
+    images: float | None
+    data: str
     top1: float | None
     value: float | None
     updated: str | None
@@ -175,11 +184,16 @@ def _row(ask: Ask, found: Found, metric: str) -> Row:
         name=found.name,
         repo=path if found.pulled else "",
         tag=tag,
+        listed=found.kind == "catalog",
         architecture=found.architecture,
         backbone=found.backbone,
         params=found.params,
         license=found.license,
         accuracy=found.metrics.get("accuracy"),
+        low=found.metrics.get("accuracy_low"),
+        high=found.metrics.get("accuracy_high"),
+        images=found.metrics.get("test_images"),
+        data=", ".join(found.datasets),
         top1=found.metrics.get("top1"),
         value=found.metrics.get(metric),
         updated=found.updated,
