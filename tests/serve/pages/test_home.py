@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.browser import barriers, browsing, sideways, watched
 from fakes.paged import HTML, canaries, page, text_of
-from fakes.served import Served
+from fakes.served import Served, serving
 from lxml import html
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.query import FIELDS
 from zoo.serve.pages import home
+from zoo.workspace import Workspace
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
@@ -332,3 +334,12 @@ def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
     _, found = page(tuned, "/?q=team/tuned", tuned.token("admin"))
     said = text_of(found, "//table[@class='models']/tbody")
     assert re.search(r"\d\.\d{4} on data \d\.\d{3} to \d\.\d{3}, \d+ images", said)
+
+
+def test_a_stranger_to_whom_nothing_is_shown_is_asked_to_sign_in(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "zoo").close()
+    with serving(tmp_path / "zoo") as empty:
+        _, found = page(empty, "/")
+        assert found.xpath("//main//section//a/@href")[0].startswith("/sign-in")
+        _, found = page(empty, "/", empty.token("ann"))
+        assert found.xpath("//main//section//a[starts-with(@href, '/sign-in')]") == []
