@@ -54,7 +54,7 @@ HEADERS = {
 }
 Look = Callable[..., object]
 """From a request and the fields of its path, what a page tells: a frozen dataclass. One that has a
-``status`` is answered with it.
+``http_status`` is answered with it.
 """
 
 
@@ -134,11 +134,11 @@ def page_routes(
     def page(ask: Ask, **fields: str) -> Answer:
         value = look(ask, **fields)
         site = site_of(ask, twin.removeprefix(path))
-        return show(site, template, value, getattr(value, "status", 200))
+        return show(site, template, value, getattr(value, "http_status", 200))
 
     def data(ask: Ask, **fields: str) -> Answer:
         value = look(ask, **fields)
-        told = json_answer(value, getattr(value, "status", 200))
+        told = json_answer(value, getattr(value, "http_status", 200))
         return replace(told, headers={**told.headers, **BOTH})
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors

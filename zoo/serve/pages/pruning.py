@@ -95,7 +95,7 @@ class Pruning:
     typed: tuple[str, ...] = ()
 
     @property
-    def status(self) -> int:
+    def http_status(self) -> int:
         """Of the answer."""
         return 400 if self.wrong else 200
 
