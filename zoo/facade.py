@@ -355,9 +355,12 @@ class Zoo:
 
         return dict(all_not_finite(self.workspace.own(NOT_FINITE)))
 
-    def near(self, word: str) -> list[str]:
-        """Names that resemble ``word``, the closest first."""
-        return self.workspace.registry.near(word)
+    def hints(self, text: str) -> list[str]:
+        """Why `search` finds nothing with ``text``, and what there is that is like it, in words."""
+        from zoo.lookup.hints import hints
+        from zoo.registry import Query
+
+        return [hint.text for hint in hints(self.workspace.registry, Query.parse(text))]
 
     def best(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from zoo_cli.output import clean, count, note, print_json, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.domain.query import Asked, Filter
+    from zoo.domain.query import Asked
     from zoo.registry import Found
 
 __all__ = ["best", "list_arch", "ls", "search"]
@@ -32,12 +31,6 @@ WORDS = {"ahead": "ahead of {}", "behind": "behind {}", "diverged": "diverged fr
 NONE = "-"
 MEASURE = re.compile(rf"\b(metric\.[^\s<>=!:]+|{OF_DEVICE.pattern}\b)")
 """The fields of a query that are metrics, without a column of their own."""
-PART = 3
-"""Characters of the shortest part of a word that the index finds (docs/search.md)."""
-LOOKED_AT = 20_000
-"""So many results are looked at for what values a field has."""
-NEAR = 4
-"""So many near values are named."""
 NAMED = 8
 """So many names are listed in a line."""
 
@@ -174,49 +167,16 @@ def _is_like(name: str, asked: str) -> bool:
 
 
 def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
-    from zoo.domain.query import Query
-
     if not zoo.count(at_most=1):
         _note_empty(zoo)
         return
     note("nothing matches; fewer words or filters find more")
-    for word in Query.parse(asked).words:
-        if is_pattern(word):
-            note(clean(f"in a word * stands for nothing else: try arch:{word}, or zoo ls '{word}'"))
-        if len(word) < PART:
-            note(clean(f"'{word}' is found as a whole word only: a part takes {PART} characters"))
-        if not zoo.count(str(Query((word,))), at_most=1) and (near := zoo.near(word)):
-            note(clean(f"nothing has {word}; did you mean {' or '.join(near)}?"))
-    for each in Query.parse(asked).filters:
-        _note_filter(zoo, each)
+    for text in zoo.hints(asked):
+        note(clean(text))
     if not zoo.is_indexed("timm"):
         note("timm's checkpoints are not listed here yet: zoo index timm")
     elif of_params:
         note("checkpoints with an unknown number of parameters match no filter on params")
-
-
-def _note_filter(zoo: Zoo, asked: Filter) -> None:
-    """Say why a filter finds nothing, if that is known."""
-    field, value = asked.field, asked.value
-    if field == "classes" and str(value).isdigit():
-        note(f"{asked} asks for a class of that name, num_classes={value} for so many")
-    if OF_DEVICE.fullmatch(field) and not zoo.count(f"{field}>=0", at_most=1):
-        device = field.partition(".")[2]
-        note(f"nothing here has {field}: zoo bench NAME --device {device} measures it")
-    for near in _near_values(zoo, asked):
-        note(clean(f"nothing has {asked}; there is {field}:{near}"))
-
-
-def _near_values(zoo: Zoo, asked: Filter) -> Sequence[str]:
-    """What a field of texts has that is like what was asked, where nothing has that."""
-    from zoo.domain.query import Query
-
-    known = zoo.workspace.registry.facets(Query(), at_most=LOOKED_AT).counts
-    values, text = sorted(known.get(asked.field, ())), str(asked.value).lower()
-    if asked.field == "pulled" or is_pattern(text) or text in map(str.lower, values):
-        return ()
-    begin = [value for value in values if value.lower().startswith(text)]
-    return (begin or difflib.get_close_matches(text, values))[:NEAR]
 
 
 def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()) -> None:

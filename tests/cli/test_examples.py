@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import html
 import io
 import re
 import shlex
@@ -99,6 +100,35 @@ def test_its_commands_are_there(example: Example) -> None:
                 parse(words[1:])
             elif words[:1] == ["make"]:
                 assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
+
+
+def typed_on(template: Path) -> list[list[str]]:
+    """What a template of the server's pages shows to be typed, by block."""
+    text = re.sub(r"\{%.*?%\}", "", template.read_text(), flags=re.DOTALL)
+    text = re.sub(
+        r"\{\{[^}]*?\bor \"([^\"]+)\" \}\}", r"\1", text
+    )  # what is shown where all is empty
+    text = html.unescape(re.sub(r"\{\{.*?\}\}", "1", text))
+    blocks = re.findall(r"<code>(zoo [^<]+)</code>", text)
+    return [[line for line in block.splitlines() if line.startswith("zoo ")] for block in blocks]
+
+
+TEMPLATES = ROOT / "zoo" / "serve" / "pages" / "templates"
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.stem)
+def test_commands_that_pages_show_are_there_and_work_from_nothing(template: Path) -> None:
+    for block in typed_on(template):
+        words = [shlex.split(line)[1:] for line in block]
+        for typed in words:
+            parse(typed)
+        names = {name for typed in words for name in typed if name.startswith("timm/")}
+        assert not names or words[0] == ["index", "timm"], "else they are unknown in an empty zoo"
+
+
+def test_pages_of_an_empty_zoo_show_commands() -> None:
+    for name in ("home", "runs"):
+        assert typed_on(TEMPLATES / f"{name}.html")
 
 
 def parse(words: list[str]) -> None:

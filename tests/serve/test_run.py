@@ -55,20 +55,28 @@ def ask(url):
         print(heavy, gc.get_freeze_count() > 50_000, flush=True)
     threading.Thread(target=look).start()
 
-run(Workspace(Path(sys.argv[1])), Address.checked("127.0.0.1", 0, ""), ask, quiet=True)
+address = Address.checked("127.0.0.1", 0, "")
+run(Workspace(Path(sys.argv[1])), address, ask, quiet=True, tries=True)
 """
 
 
-def test_the_server_has_no_torch_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_has_no_torch_and_ends_when_it_is_told_to(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     """Nor does the garbage collector look through all of it, again and again."""
-    zoo.init(tmp_path).close()
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    zoo.init(tmp_path / "zoo").close()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path / "zoo")], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
     assert process.stdout
     assert process.stdout.readline() == "[] True\n"
-    process.send_signal(signal.SIGINT)
+    assert [*tmp_path.glob("zoo-try-*")]
+    process.send_signal(how)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
+    assert [*tmp_path.glob("zoo-try-*")] == [], "what it made for itself is gone"
 
 
 def test_it_listens_where_nobody_else_does(served: Served) -> None:

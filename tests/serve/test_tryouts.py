@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -91,6 +93,43 @@ def test_it_answers_as_predict_does_and_again_when_it_was_killed(
     rmtree(tmp_path / "try")  # as what cleans up temporary files does
     assert ask(tryouts, "ann", digest, IMAGE).outputs == said.outputs
     assert (tmp_path / "try").stat().st_mode & 0o777 == 0o700
+
+
+STARTS = """
+import sys, time
+from pathlib import Path
+from zoo.serve.keep.tryouts import Tryouts
+
+made = Tryouts(Path(sys.argv[1]), Path(sys.argv[1]))
+made._start()
+print(made._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def goes_on(process: int) -> bool:
+    """Whether a process runs, and is not one that has ended and nobody has asked for."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return told.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_it_ends_when_who_started_it_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            process = int(server.stdout.readline())
+            began = goes_on(process)
+        finally:
+            server.kill()
+    assert began
+    ends = time.monotonic() + 30
+    while goes_on(process):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_no_image_is_given_to_another_account(

@@ -214,7 +214,9 @@ class App:
         asked_by(actor.name, actor.id)
         if route.scope in ("account", "admin") and not actor.name:
             raise Refused("NoToken")
-        if route.scope == "admin" and not (governs if route.page else sees_all)(actor):
+        owns = self.hub.alone and route.alone
+        governing = governs if route.page and not owns else sees_all
+        if route.scope == "admin" and not governing(actor):
             raise Refused("Forbidden", "that is for admins, with a token for everything")
         ask = Ask(hub=self.hub, call=call, actor=actor, rules=rules, repo=repo)
         if action := _action(route):

@@ -280,7 +280,9 @@ def run(
         Unavailable: It cannot listen there.
     """
     level = logging.WARNING if quiet else logging.INFO
-    # Ctrl-C is how a server is ended.
+    # Ctrl-C is how a server is ended, or that signal, which else would leave the folder, and what
+    # tries images.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         logging_as(log_format, level),
         suppress(KeyboardInterrupt),

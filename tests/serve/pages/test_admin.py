@@ -17,6 +17,7 @@ import pytest
 from fakes.paged import HTML, canaries, text_of
 from fakes.served import Served, serving
 from fakes.signed import Signed, sign_in
+from lxml import html
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
@@ -73,6 +74,7 @@ def test_nobody_but_admins_with_a_token_to_write_sees_them(served: Served, admin
             assert got.status in (403, 404), (path, account, purpose, only)
             assert b"ann</a></th>" not in got.body
             assert b">Admin</a>" not in who.get("/").body
+            assert (b"Admin, with another token" in who.get("/").body) == (account == "admin")
             assert who.send(path, do="add-user", name="eve").status in (403, 405)
     assert b">Admin</a>" in admin.get("/").body
     assert [each.name for each in served.accounts.all() if each.name == "eve"] == []
@@ -307,7 +309,13 @@ def test_webhooks_and_their_tries(
     assert hooks.all() == []
 
 
-def test_what_is_stored_and_shared(served: Served, admin: Signed) -> None:
+def test_what_is_stored_and_shared(
+    served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_sums", Recent(4))
+    for path, size in (("runs/x/state.pt", 5_000), ("cache/deep/x", 7)):
+        (served.root / path).parent.mkdir(parents=True)
+        (served.root / path).write_bytes(b"x" * size)
     store = served.server.hub.workspace.store
     assert "no number of bytes" in admin.error(
         "/-/storage", do="quota", namespace="team", bytes="x"
@@ -331,6 +339,12 @@ def test_what_is_stored_and_shared(served: Served, admin: Signed) -> None:
     sizes = [path.stat().st_size for path in files if path.is_file()]
     assert (found["files"], found["bytes"]) == (len(sizes), sum(sizes))
     assert f"{100 * (1 - sum(once.values()) / whole):.1f}%" in text_of(admin.page("/-/storage"))
+    beside = {row["kind"]: row["bytes"] for row in found["beside"]}
+    assert beside["runs"] == 5_000
+    assert beside["caches of training"] == 7
+    every = [path.lstat().st_size for path in served.root.rglob("*") if not path.is_dir()]
+    assert abs(found["whole"] - sum(every)) < 1_000_000, "but for what is written meanwhile"
+    assert {"runs", "caches of training"} <= {*admin.page("/-/storage").xpath("//tbody//th/text()")}
     space = admin.get("/-/namespaces/team/index.json").json
     assert (space["quota"], space["holds"]) == (2_500_000, rows["team"]["holds"])
     admin.did("/-/storage", do="quota", namespace="team", bytes="none")
@@ -362,6 +376,12 @@ def test_what_names_lead_to_is_read_when_one_has_moved(
     workspace.delete(ref)
     again = admin.get("/-/storage.json").json
     assert (again["alone"], again["once"]) == (before["alone"], before["once"])
+    gone = Reference.parse("exp/gone")
+    workspace.move(gone, entry.manifest, "tag")
+    workspace.delete(gone)
+    rows = {row["name"]: row for row in admin.get("/-/storage.json").json["namespaces"]}
+    assert rows["exp"]["names"] == rows["exp"]["once"] == 0
+    assert rows["exp"]["holds"] > 0, "until a prune"
 
 
 def test_what_a_scrub_found(served: Served, admin: Signed) -> None:
@@ -397,8 +417,15 @@ def test_what_a_prune_would_free(
     assert page.xpath("//main//form[@method='post']") == [], "it deletes nothing"
     assert admin.send("/-/storage/prune", do="prune").status == 405
     assert {**admin.get(path).json, "at": found["at"]} == found, "nothing was changed"
-    for wrong in ("keep=-1", "grace=x", f"keep={'9' * 9}"):
-        assert admin.get(f"/-/storage/prune.json?{wrong}").json["keep_days"] == 90
+    assert found["checkpoints"][0]["bytes"] == plan.checkpoints[0].bytes > 0
+    for wrong in ("keep=-1", "grace=x", "keep=1e9", f"keep={'9' * 9}", "keep=36501", "keep=٣"):
+        name, typed = wrong.split("=")
+        got = admin.get(f"/-/storage/prune?{urlencode({name: typed, 'other': 1})}")
+        assert got.status == 400
+        shown = html.fromstring(got.body.decode())
+        assert f"{name} is {typed!a}" in text_of(shown, "//main//*[@role='alert']")
+        assert shown.xpath(f"string(//input[@name='{name}']/@value)") == typed
+        assert shown.xpath("//main//table") == []
 
     def fails(*_: object, **__: object) -> None:
         raise Corrupt("manifest x", "a", "b")
@@ -447,7 +474,8 @@ def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.Monkey
     who = Signed(served.url, f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}")
     for path in (*ADMIN, "/-/settings", "/-/device", f"/-/namespaces/{alone.actor.name}",
                  "/-/access/team/net", "/-/audit?name=team"):  # fmt: skip
-        assert who.get(path).status in (403, 404), path
+        seen = path.startswith("/-/storage")
+        assert who.get(path).status in ((200,) if seen else (403, 404)), path
         assert who.send(path.partition("?")[0], do="level", level="").status in (400, 403, 404, 405)
     assert served.ask("/oauth/device", "POST").status == 401
     assert served.ask("/oauth/device", "POST", Cookie=who.cookie).status == 401

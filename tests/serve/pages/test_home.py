@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.browser import barriers, browsing, sideways, watched
-from fakes.paged import HTML
-from fakes.served import Served
+from fakes.paged import HTML, canaries, page, text_of
+from fakes.served import Served, serving
 from lxml import html
 
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.query import FIELDS
 from zoo.serve.pages import home
+from zoo.workspace import Workspace
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
@@ -189,6 +193,48 @@ def test_what_is_wrong_is_said_at_the_box(
     assert len(got.body) < 100_000
 
 
+def instead(served: Served, token: str | None, query: str) -> tuple[list[str], str]:
+    """What a page links to instead of a query, each of which can be read, and what it says."""
+    page = tree(served, token, q=query)
+    asked = [
+        parse_qs(urlsplit(link).query)["q"][0]
+        for link in page.xpath("//main//section[@class='empty']//a[code]/@href")
+    ]
+    assert all(data(served, token, q=each)["error"] == "" for each in asked)
+    return asked, page.xpath("string(//main//section[@class='empty'])")
+
+
+def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
+    asked, said = instead(served, token, "net1 dataset:imagenet1k")
+    assert asked == ["net1 dataset:imagenet-1k"]
+    assert "nothing has dataset:imagenet1k; there is dataset:imagenet-1k" in said
+    assert data(served, token, q=asked[0])["rows"]
+    asked, said = instead(served, token, "timm/nett58.in1k license:mit")
+    assert "timm/net58.in1k license:mit" in asked
+    assert "did you mean" in said
+    asked, said = instead(served, token, "licence:mit net1")
+    assert asked == ["license:mit net1"]
+    assert "unknown field 'licence'" in said
+
+
+def test_what_may_not_be_read_is_no_hint(served: Served, token: str) -> None:
+    admin = served.token("admin")
+    assert "secret/net" in instead(served, admin, "secret/nett")[0]
+    assert "secret/net" not in instead(served, token, "secret/nett")[0]
+    assert instead(served, None, "dataset:imagenet1k")[0] == [], "sources are for accounts"
+
+
+def test_how_to_search_is_shown_with_examples(served: Served, token: str) -> None:
+    for query, shown in (("", None), ("zzz", None), ("ds:x", "")):
+        (how,) = tree(served, token, q=query).xpath("//main//details[@class='how']")
+        assert how.get("open") == shown
+        fields = how.xpath(".//dt")
+        assert [each.text_content() for each in fields] == [f.example for f in FIELDS.values()]
+        asked = [parse_qs(urlsplit(link).query)["q"][0] for link in how.xpath(".//a/@href")]
+        assert len(asked) == 5
+        assert [data(served, token, q=each)["error"] for each in asked] == [""] * 5
+
+
 def test_texts_that_attack_stay_texts(served: Served, token: str) -> None:
     for query in ({"q": f'name:"org/{HOSTILE}"'.replace('org/"', 'org/\\"')}, {"q": HOSTILE}, {}):
         got = served.ask(f"/?{urlencode(query)}", token=token, Accept=HTML)
@@ -263,3 +309,37 @@ def test_home_in_a_browser(served: Served, token: str, scripts: bool) -> None:
         page.get_by_role("link", name="Without license:apache-2.0").press("Enter")
         page.wait_for_url("**q=net1&sort=-params")
         assert not wrong
+
+
+def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
+    (link,) = tree(served, token, q="name:timm/net58.in1k").xpath("//tbody//th/a/@href")
+    got, found = page(served, link, token)
+    assert got.status == 200
+    said = text_of(found)
+    for each in ("net1", "58.0M", "55.80%", "mit", "imagenet-1k", "zoo pull timm/net58.in1k"):
+        assert each in said
+    assert page(served, link)[0].status == 404, "sources are for accounts"
+    (odd,) = tree(served, token, q="owner:org").xpath("//tbody//th/a/@href")
+    got, found = page(served, odd, token)
+    assert got.status == 200
+    assert canaries(found) == []
+    assert "zoo pull" not in text_of(found), "no zoo can have that name"
+    got, found = page(served, "/timm/net58.in1k", token)
+    (search,) = found.xpath("//a[starts-with(., 'Search for')]/@href")
+    assert got.status == 404
+    assert link in page(served, search, token)[1].xpath("//tbody//th/a/@href")
+
+
+def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
+    _, found = page(tuned, "/?q=team/tuned", tuned.token("admin"))
+    said = text_of(found, "//table[@class='models']/tbody")
+    assert re.search(r"\d\.\d{4} on data \d\.\d{3} to \d\.\d{3}, \d+ images", said)
+
+
+def test_a_stranger_to_whom_nothing_is_shown_is_asked_to_sign_in(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "zoo").close()
+    with serving(tmp_path / "zoo") as empty:
+        _, found = page(empty, "/")
+        assert found.xpath("//main//section//a/@href")[0].startswith("/sign-in")
+        _, found = page(empty, "/", empty.token("ann"))
+        assert found.xpath("//main//section//a[starts-with(@href, '/sign-in')]") == []

@@ -214,6 +214,29 @@ def test_one_that_failed_is_for_admins(own: Served, kept: dict[str, Run]) -> Non
     assert rows(own, "/team/net/runs", ann) == []
 
 
+def test_runs_are_told_apart_by_how_they_are(own: Served, kept: dict[str, Run]) -> None:
+    run, reason = kept["team/net"], f"no memory {HOSTILE}"
+    change(own, run, status="failed", error=reason, result={})
+    admin = own.token("admin")
+    _, tree = page(own, "/runs", admin)
+    (failed,) = tree.xpath("//nav[@aria-label='State']//a[starts-with(., 'failed')]")
+    assert failed.text_content() == "failed 1"
+    got, tree = page(own, failed.get("href"), admin)
+    (row,) = tree.xpath("//tbody/tr")
+    assert row.xpath("string(th/a)") == "team/net", "what was trained comes first"
+    assert run.id in row.text_content()
+    assert reason in row.text_content()
+    assert run.author
+    assert run.author in row.text_content()
+    assert b"<img" not in got.body
+    done = own.ask("/runs.json?state=done", token=admin).json
+    assert {each["name"] for each in done["rows"]} == {*NAMES} - {"team/net"}
+    assert done["total"] == len(NAMES) - 1
+    assert own.ask("/runs.json?state=odd", token=admin).json["total"] == len(NAMES)
+    none = own.ask("/runs.json?state=failed", token=own.token("ann")).json
+    assert none["rows"] == none["states"][1:] == []
+
+
 def test_one_that_is_running_is_told_of_in_events(own: Served, kept: dict[str, Run]) -> None:
     run, admin = kept["team/net"], own.token("admin")
     path = f"/-/runs/{run.id}"

@@ -49,6 +49,7 @@ class Route(Generic[S]):
         streams: Whether its body may be large: the handler takes it as it comes.
         within: Seconds that such a body may take: others wait meanwhile.
         page: Whether it is for people: a session counts, and a browser is refused with a page.
+        alone: Whether who works alone may ask for what else is for admins.
         slow: Whether a ``GET`` may take minutes: it takes a turn of its own, and nobody else's.
         body: What the handler reads its body as, from JSON.
         query: What the handler looks at of what follows the question mark.
@@ -63,6 +64,7 @@ class Route(Generic[S]):
     streams: bool = False
     within: float = math.inf
     page: bool = False
+    alone: bool = False
     slow: bool = False
     body: type[Struct] | None = None
     query: tuple[str, ...] = ()

@@ -3,8 +3,9 @@
 Runs in a process of its own, which has torch: ``python -m zoo.serve.keep.tryout ZOO SOCKET FD MOST
 IDLE``, where ``FD`` is the descriptor of a socket that listens at the path ``SOCKET``. Whoever
 connects to it is told when it is their turn, by a byte, then sends a line of JSON and an image, and
-gets a line back. The process ends when nobody has asked for ``IDLE`` seconds, or the path is gone;
-a question that takes ``MOST`` seconds ends it, too, by a signal that nothing in it can hold up.
+gets a line back. The process ends when nobody has asked for ``IDLE`` seconds, the path is gone, or
+its standard input ends, which whoever started it holds; a question that takes ``MOST`` seconds ends
+it, too, by a signal that nothing in it can hold up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -168,8 +170,16 @@ def _answer_one(tried: Tried, connection: socket.socket, file: BinaryIO) -> None
         connection.sendall(msgspec.json.encode(answered(tried, asked, data)) + b"\n")
 
 
+def _end_with_who_started_it() -> None:
+    """End once that process has: it may have been killed."""
+    with suppress(OSError):
+        os.read(sys.stdin.fileno(), 1)
+    os._exit(0)
+
+
 def main() -> None:
     """Answer who connects."""
+    threading.Thread(target=_end_with_who_started_it, daemon=True).start()
     os.dup2(2, 1)
     os.nice(NICE)
     if sys.platform == "linux":

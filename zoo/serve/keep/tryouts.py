@@ -108,8 +108,8 @@ class Tryouts:
         with self._lock:
             self._closed = True
             if self._process:
-                self._process.kill()
-                self._process.wait()
+                with self._process:
+                    self._process.kill()
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:
@@ -143,7 +143,8 @@ class Tryouts:
             if self._closed:
                 raise Crowded
             if self._process:
-                self._process.wait()
+                with self._process:  # it has ended, or does now
+                    pass
             self._path.unlink(missing_ok=True)
             listening.bind(str(self._path))
             listening.listen(BACKLOG)
@@ -152,7 +153,7 @@ class Tryouts:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "zoo.serve.keep.tryout", *map(str, given)],
                 pass_fds=(number,),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # which ends when this process does, however that is
                 start_new_session=True,  # Ctrl-C is for the server
             )
 

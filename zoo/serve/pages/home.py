@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from zoo.domain.query import Query
+from zoo.domain.query import FIELDS, Field, Query
 from zoo.domain.reference import Reference
 from zoo.errors import Invalid, UnknownName, ZooError
+from zoo.lookup.hints import Hint, hints
 from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
@@ -29,6 +30,14 @@ LETTERS = 1_000
 COUNTED = 5_000
 """Results that are counted, and told apart, at most."""
 WEEK = timedelta(days=7)
+EXAMPLES = (
+    "convnext params<30M",
+    "license:apache-2.0 input>=288",
+    "dataset:imagenet-1k top1>80",
+    "pulled:yes accuracy>=0.97",
+    "parent:timm/*",
+)
+"""How to search, shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +48,15 @@ class Row:
         name: A name with its tag, or what a source calls it.
         repo: The repository whose page tells more; empty if it is not here.
         tag: The tag there.
+        listed: Whether it is not here, and a source lists it.
         architecture: Architecture.
         backbone: The library.
         params: Number of parameters.
         license: License id.
         accuracy: On the held-out split.
+        low, high: Ends of its 95 % interval.
+        images: So many it is of.
+        data: What it was trained on, which that split is of.
         top1: Published accuracy on ImageNet-1k, percent.
         value: The metric that is sorted by, if it is another one.
         updated: When the name moved last, or when it changed last at its source.
@@ -54,11 +67,16 @@ class Row:
     name: str
     repo: str
     tag: str
+    listed: bool
     architecture: str
     backbone: str
     params: int | None
     license: str | None
     accuracy: float | None
+    low: float | None
+    high: float | None
+    images: float | None
+    data: str
     top1: float | None
     value: float | None
     updated: str | None
@@ -83,6 +101,7 @@ class Home:
         rows: The results.
         facets: How they can be told apart.
         new: What to ask for what is here since last week.
+        hints: Why nothing was found, and what else to ask.
     """
 
     query: str
@@ -97,6 +116,17 @@ class Home:
     rows: tuple[Row, ...] = ()
     facets: tuple[Facet, ...] = ()
     new: str = ""
+    hints: tuple[Hint, ...] = ()
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All that can be asked for."""
+        return tuple(FIELDS.values())
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Some queries."""
+        return EXAMPLES
 
 
 def look_home(ask: Ask) -> Home:
@@ -108,7 +138,17 @@ def look_home(ask: Ask) -> Home:
     try:
         return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
     except (Invalid, UnknownName) as error:
-        return Home(text, sort, error="\n".join(filter(None, (error.message, error.advice))))
+        said = "\n".join(filter(None, (error.message, error.advice)))
+        return Home(text, sort, error=said, hints=_instead(text, error))
+
+
+def _instead(text: str, error: ZooError) -> tuple[Hint, ...]:
+    """What a query with an unknown field may have meant."""
+    if not isinstance(error, UnknownName) or error.kind != "field":
+        return ()
+    field = re.compile(rf"(?<!\S){re.escape(error.name)}(?=[<>=!:])")
+    meant = tuple(field.sub(near, text) for near in error.near)
+    return (Hint(error.message, meant),) if meant else ()
 
 
 def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
@@ -130,6 +170,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
         rows=tuple(_row(ask, each, metric) for each in found),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
+        hints=() if found or skip else tuple(hints(registry, query, seen)),
     )
 
 
@@ -143,11 +184,16 @@ def _row(ask: Ask, found: Found, metric: str) -> Row:
         name=found.name,
         repo=path if found.pulled else "",
         tag=tag,
+        listed=found.kind == "catalog",
         architecture=found.architecture,
         backbone=found.backbone,
         params=found.params,
         license=found.license,
         accuracy=found.metrics.get("accuracy"),
+        low=found.metrics.get("accuracy_low"),
+        high=found.metrics.get("accuracy_high"),
+        images=found.metrics.get("test_images"),
+        data=", ".join(found.datasets),
         top1=found.metrics.get("top1"),
         value=found.metrics.get(metric),
         updated=found.updated,

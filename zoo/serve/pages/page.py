@@ -53,7 +53,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 Look = Callable[..., object]
-"""From a request and the fields of its path, what a page tells: a frozen dataclass."""
+"""From a request and the fields of its path, what a page tells: a frozen dataclass. One that has a
+``http_status`` is answered with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Site:
         alone: Whether it is somebody's own, without accounts.
         twin: The path of this page as JSON; empty: it has none.
         admin: Whether they govern all.
+        limited: Whether they would with another token.
         done: What of its forms was done just now.
         error: Why what was sent with a form was not done.
         secret: What came of it, and is shown this once.
@@ -80,6 +83,7 @@ class Site:
     alone: bool
     twin: str = ""
     admin: bool = False
+    limited: bool = False
     done: str = ""
     error: str = ""
     secret: str = ""
@@ -121,20 +125,26 @@ def page_routes(
     scope: Scope = "read",
     errors: tuple[str, ...] = (),
     twin: str = "",
+    alone: bool = False,
     slow: bool = False,
 ) -> tuple[Route[Hub], Route[Hub]]:
     """The rows of a page, and of its twin at ``twin``, or at the page's path and ``.json``."""
     twin = twin or f"{path}.json"
 
     def page(ask: Ask, **fields: str) -> Answer:
-        return show(site_of(ask, twin.removeprefix(path)), template, look(ask, **fields))
+        value = look(ask, **fields)
+        site = site_of(ask, twin.removeprefix(path))
+        return show(site, template, value, getattr(value, "http_status", 200))
 
     def data(ask: Ask, **fields: str) -> Answer:
-        told = json_answer(look(ask, **fields))
+        value = look(ask, **fields)
+        told = json_answer(value, getattr(value, "http_status", 200))
         return replace(told, headers={**told.headers, **BOTH})
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors
-    row = partial(Route[Hub], method="GET", scope=scope, errors=errors, page=True, slow=slow)
+    row = partial(
+        Route[Hub], method="GET", scope=scope, errors=errors, page=True, alone=alone, slow=slow
+    )
     return (
         row(path=path, handler=page, summary=f"page: {summary}"),
         row(path=twin, handler=data, summary=f"{summary}, in JSON"),
@@ -146,7 +156,9 @@ def site_of(ask: Ask, twin: str = "") -> Site:
     site = Site.of(ask.call, ask.actor.name, ask.hub.alone)
     done = ask.call.query.get("done", "")
     twin = f"{site.path}{twin}" if twin else ""
-    return replace(site, twin=twin, admin=governs(ask.actor), done=done)
+    admin = governs(ask.actor)
+    limited = ask.actor.admin and not admin
+    return replace(site, twin=twin, admin=admin, limited=limited, done=done)
 
 
 def show(site: Site, template: str, value: object, status: int = 200) -> Answer:

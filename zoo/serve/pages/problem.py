@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from zoo.domain.query import Query
 from zoo.serve.http.answer import Answer
 from zoo.serve.pages.page import Site, show
 
@@ -23,18 +24,24 @@ class Problem:
         title: It in a few words.
         message: It in a sentence.
         sign_in: Whether to sign in may help.
+        search: What to look for where no repository has the name: sources may list it.
     """
 
     status: int
     title: str
     message: str
     sign_in: bool
+    search: str = ""
 
 
 def problem_page(site: Site, refusal: Answer) -> Answer:
     """A refusal as a page, with the headers that it has for programs."""
     status, stranger = refusal.status, not (site.who or site.alone)
     title = BY_LINK if status == 401 and site.alone else TITLES.get(status, OTHERWISE)
-    problem = Problem(status, title, refusal.message, stranger and status in (401, 403))
+    search = "/".join(site.path.split("/")[1:3]) if refusal.code == "RepoNotFound" else ""
+    signing = stranger and status in (401, 403)
+    problem = Problem(
+        status, title, refusal.message, signing, str(Query((search,) if search else ()))
+    )
     made = show(site, "problem.html", problem, status)
     return replace(made, headers={**refusal.headers, **made.headers}, code=refusal.code)

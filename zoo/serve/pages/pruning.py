@@ -6,6 +6,7 @@ beside the page, which shows what is known by then.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ __all__ = ["Doomed", "Forgotten", "Pruning", "look_pruning"]
 
 KEEP_DAYS, GRACE_DAYS = 90, 14
 """As `zoo prune` has them."""
+USUAL = {"keep": KEEP_DAYS, "grace": GRACE_DAYS}
+MOST_DAYS = 36_500
 SHOWN = 100
 """Checkpoints that are named."""
 PATIENCE = 1.0
@@ -44,10 +47,13 @@ class Doomed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """A checkpoint that would go, by its digest and the names that it had."""
+    """A checkpoint that would go, by its digest and the names that it had; bytes of its files, of
+    which others may need a part.
+    """
 
     manifest: str
     names: tuple[str, ...]
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,8 @@ class Pruning:
         problem: Why there is no plan; empty if there is one.
         at: When it was worked out, UTC; empty of none.
         working: Whether one is being worked out now.
+        wrong: What is wrong with the days that were asked for; empty: nothing.
+        typed: They, as they were typed, if anything is.
     """
 
     keep_days: int
@@ -83,6 +91,13 @@ class Pruning:
     problem: str = ""
     at: str = ""
     working: bool = False
+    wrong: str = ""
+    typed: tuple[str, ...] = ()
+
+    @property
+    def http_status(self) -> int:
+        """Of the answer."""
+        return 400 if self.wrong else 200
 
 
 @dataclass(slots=True)
@@ -113,7 +128,12 @@ _later = Later()
 
 def look_pruning(ask: Ask) -> Pruning:
     """What a prune would delete, as it was worked out last; nothing is changed."""
-    keep, grace = (_days(ask, *each) for each in (("keep", KEEP_DAYS), ("grace", GRACE_DAYS)))
+    asked = {name: ask.call.query.get(name, "") or str(days) for name, days in USUAL.items()}
+    if wrong := [f"{name} is {text[:20]!a}" for name, text in asked.items() if not _is_days(text)]:
+        said = f"{' and '.join(wrong)}: write a whole number of days, 0 to {MOST_DAYS:,}"
+        typed = tuple(text[:20] for text in asked.values())
+        return Pruning(keep_days=KEEP_DAYS, grace_days=GRACE_DAYS, wrong=said, typed=typed)
+    keep, grace = map(int, asked.values())
     key, workspace = (ask.hub.workspace.root, keep, grace), ask.hub.workspace
     work, until = _works.get(key), time.monotonic() + PATIENCE
     if work is None or (work.done.is_set() and time.monotonic() >= work.good):
@@ -147,7 +167,9 @@ def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:
             for (kind, why), files in count.most_common()
         ),
         checkpoints=tuple(
-            Forgotten(manifest=str(each.manifest), names=tuple(map(str, each.names)))
+            Forgotten(
+                manifest=str(each.manifest), names=tuple(map(str, each.names)), bytes=each.bytes
+            )
             for each in plan.checkpoints[:SHOWN]
         ),
         gone=len(plan.checkpoints),
@@ -158,6 +180,5 @@ def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:
     )
 
 
-def _days(ask: Ask, name: str, usual: int) -> int:
-    text = ask.call.query.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 6 else usual
+def _is_days(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and int(text) <= MOST_DAYS

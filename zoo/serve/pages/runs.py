@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
 from zoo.domain.recipe import data_name
+from zoo.domain.words import shortened
 from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
@@ -20,6 +22,9 @@ from zoo.store.manifests import checkpoint_of
 __all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "score_of", "where_of"]
 
 PAGE = 100
+STATES = ("running", "done", "interrupted", "failed", "silent")
+LETTERS = 200
+"""Of the reason why a run failed."""
 NOWHERE = Named()
 
 
@@ -38,6 +43,8 @@ class RunRow:
         measure: What its score is.
         score: That, with its interval; None of one that is not done.
         started: When, UTC.
+        by: Who began it; empty where that was not noted.
+        error: Why it failed, for who sees all of it.
         reporter: Who reported it, of one on another machine.
         heard: When that was last heard of, UTC, of one that is to go on.
     """
@@ -52,6 +59,8 @@ class RunRow:
     measure: str
     score: Figure | None
     started: str
+    by: str
+    error: str
     reporter: str
     heard: str
 
@@ -65,7 +74,9 @@ class RunsPage:
         rows: Newest first.
         number: Which page, from 1.
         pages: How many there are.
-        total: How many runs there are.
+        total: How many runs there are, in the state that is asked for.
+        state: That; empty: all of them.
+        states: Those that there are, each with how many runs are in it.
         all_seen: Whether whoever asks sees the runs of all, whatever came of them.
     """
 
@@ -74,6 +85,8 @@ class RunsPage:
     number: int = 1
     pages: int = 1
     total: int = 0
+    state: str = ""
+    states: tuple[tuple[str, int], ...] = ()
     all_seen: bool = False
 
 
@@ -103,6 +116,9 @@ def look_runs_of(ask: Ask) -> RunsPage:
 
 
 def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
+    counts, state = Counter(run.status for run in runs), ask.call.query.get("state", "")
+    state = state if state in STATES else ""
+    runs = [run for run in runs if state in ("", run.status)]
     pages = max(1, -(-len(runs) // PAGE))
     number = min(number_in(ask.call, "page", least=1), pages)
     shown = runs[(number - 1) * PAGE : number * PAGE]
@@ -113,6 +129,8 @@ def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
         number=number,
         pages=pages,
         total=len(runs),
+        state=state,
+        states=tuple((each, counts[each]) for each in STATES if counts[each]),
         all_seen=sees_all(ask.actor),
     )
 
@@ -130,6 +148,8 @@ def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
         measure=measure,
         score=score,
         started=run.started,
+        by=run.reporter or str(run.author),
+        error=shortened(run.error, LETTERS) if sees_all(ask.actor) else "",
         reporter=run.reporter,
         heard=run.heard,
     )

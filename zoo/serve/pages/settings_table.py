@@ -81,14 +81,16 @@ SETTINGS: tuple[Route[Hub], ...] = (
         "/-/webhooks", "hooks.html", hooks.look_hooks, hooks.FORMS, "say who is told of changes"
     ),
     *admin(
-        "/-/storage", "storage.html", storage.look_storage, "what is stored, and by whom", slow=True
+        "/-/storage", "storage.html", storage.look_storage, "what is stored, and by whom",
+        alone=True, slow=True,
     ),
     admin_form(
         "/-/storage", "storage.html", storage.look_storage, storage.FORMS,
         "say how many bytes a namespace may hold",
     ),
     *admin(
-        "/-/storage/prune", "pruning.html", look_pruning, "what a prune would delete", slow=True
+        "/-/storage/prune", "pruning.html", look_pruning, "what a prune would delete",
+        alone=True, slow=True,
     ),
 )  # fmt: skip
 """The routes; those of a repository come last among those that its address would fit."""

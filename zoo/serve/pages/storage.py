@@ -5,25 +5,45 @@ it was found to be what was stored; for admins.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.quantity import read_bytes
 from zoo.errors import ZooError
+from zoo.lookup.reported import REPORTED
+from zoo.lookup.runs import CACHE, RUNS, TRIALS
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.form import Form
 from zoo.serve.watch.scrub import Pass, read_scrubbed
+from zoo.store.disk import STAGING
 from zoo.store.listing import KIND_NAMES, list_folder
+from zoo.store.sent import FOLDER as SENT
 
 __all__ = ["FORMS", "Kept", "Namespace", "Scrubbed", "Storage", "look_storage"]
 
 DAMAGED = 50
 """So many damaged files are named."""
+BESIDE = {
+    RUNS: "runs",
+    TRIALS: "recipes that were tried",
+    CACHE: "caches of training",
+    REPORTED: "reported runs",
+    SENT: "sent, and not committed yet",
+    STAGING: "temporary",
+}
+"""What else is in a zoo's folder, by the folders of it."""
+REST = "names, index, accounts and the rest"
+ANEW_SECONDS = 60
+"""So long sums of what is beside the store are good: runs have many files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +96,8 @@ class Storage:
 
     Attributes:
         kept: What is in it, by kind.
+        beside: What else is in the zoo's folder.
+        whole: Bytes of all of that together.
         files: How many files that are.
         bytes: Their bytes.
         free: Bytes that are free where it is.
@@ -87,6 +109,8 @@ class Storage:
     """
 
     kept: tuple[Kept, ...]
+    beside: tuple[Kept, ...]
+    whole: int
     files: int
     bytes: int
     free: int
@@ -108,6 +132,7 @@ class _Taken:
 
 Totals = Mapping[str, _Taken]
 """By namespace; of all of them by an empty name."""
+_sums: Recent[tuple[Path, int], tuple[Kept, ...]] = Recent(4)
 _totals: Recent[str, Totals] = Recent(4, lambda _: 1)
 """What names that are where they were lead to: to read all manifests takes seconds."""
 
@@ -116,24 +141,29 @@ def look_storage(ask: Ask) -> Storage:
     """The store as it is now."""
     store, room, quotas = ask.hub.workspace.store, ask.hub.room, ask.hub.accounts.quotas.all()
     kept = tuple(_kept(ask, kind) for kind in KIND_NAMES)
+    beside = _beside(ask.hub.workspace.root)
     taken = _taken(ask)
     every, nothing = taken[""], _Taken()
     scrubbed = read_scrubbed(store)
     return Storage(
         kept=kept,
+        beside=beside,
+        whole=sum(each.bytes for each in (*kept, *beside)),
         files=sum(each.files for each in kept),
         bytes=sum(each.bytes for each in kept),
         free=shutil.disk_usage(ask.hub.workspace.root).free,
         namespaces=tuple(
             Namespace(
                 name=name,
-                names=taken.get(name, nothing).names,
-                alone=taken.get(name, nothing).alone,
-                once=taken.get(name, nothing).once,
-                holds=room.after(name).total,
+                names=has.names,
+                alone=has.alone,
+                once=has.once,
+                holds=holds,
                 quota=quotas.get(name),
             )
             for name in sorted({*taken, *quotas} - {""})
+            for has, holds in ((taken.get(name, nothing), room.after(name).total),)
+            if has.names or holds or name in quotas  # what was deleted takes its room until a prune
         ),
         alone=every.alone,
         once=every.once,
@@ -147,13 +177,40 @@ def _kept(ask: Ask, kind: Kind) -> Kept:
     return Kept(kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files))
 
 
+def _beside(root: Path) -> tuple[Kept, ...]:
+    """What is in a zoo's folder beside its store, as it was within the last minute."""
+    key = root, int(time.monotonic() // ANEW_SECONDS)
+    if found := _sums.get(key):
+        return found
+    files, sizes = Counter[str](), Counter[str]()
+    for name, size in _sizes(root):
+        kind = BESIDE.get(name, REST)
+        files[kind] += 1
+        sizes[kind] += size
+    kinds = [kind for kind in (*BESIDE.values(), REST) if files[kind]]
+    rows = tuple(Kept(kind=kind, files=files[kind], bytes=sizes[kind]) for kind in kinds)
+    return _sums.put(key, rows)
+
+
+def _sizes(root: Path) -> Iterator[tuple[str, int]]:
+    """The files that are not of the store, each with the first part of its path, and its bytes."""
+    for folder, below, names in os.walk(root):
+        if folder == str(root):
+            below[:] = [name for name in below if name not in KIND_NAMES]
+        parts = Path(folder).relative_to(root).parts
+        for name in names:
+            with suppress(OSError):  # it is gone since
+                yield (*parts, name)[0], (Path(folder) / name).lstat().st_size
+
+
 def _taken(ask: Ask) -> Totals:
     """What the names of each namespace lead to now."""
     store, now = ask.hub.workspace.store, defaultdict[str, list[Digest]](list)
     for ref in sorted(store.readable_refs()[0], key=str):
         entry = store.read_ref(ref)
+        led_to = now[ref.namespace]
         if entry and not entry.deleted:
-            now[ref.namespace].append(entry.manifest)
+            led_to.append(entry.manifest)
     key = hashlib.sha256(repr((str(store.root), *now.items())).encode()).hexdigest()
     if found := _totals.get(key):
         return found

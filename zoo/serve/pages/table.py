@@ -15,6 +15,7 @@ from zoo.serve.pages.home import home, look_home
 from zoo.serve.pages.identify import identify_form, identify_keys, look_identify
 from zoo.serve.pages.layers import look_layers
 from zoo.serve.pages.lineage import look_lineage
+from zoo.serve.pages.listed import look_listed
 from zoo.serve.pages.model import look_model
 from zoo.serve.pages.page import page_routes
 from zoo.serve.pages.run import delete_run, look_run, run_events
@@ -159,6 +160,10 @@ PAGES: tuple[Route[Hub], ...] = (
     *page_routes(
         "/-/deprecated", "deprecated.html", look_deprecated, "names that are to be used no more",
         scope="listed",
+    ),
+    *page_routes(
+        "/-/listed", "listed.html", look_listed, "what a source lists", scope="listed",
+        errors=("NotFound",),
     ),
     Route(
         method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
