@@ -162,9 +162,11 @@ def test_a_fine_tune_moves_the_units_that_it_trained(tuned: Served) -> None:
     assert found["commits"][0]["moved"]["units"] == ["layer3.0", "layer4.0", "head"]
     assert found["commits"][0]["note"] == "two units trained"
     _, tree = page(tuned, "/team/tuned/versions")
-    assert tree.xpath("//a[starts-with(@href, '/compare?')]/@href") == [
-        "/compare?names=team%2Ftuned%3Av1&names=team%2Ftuned"
-    ]
+    new, old = (each["id"] for each in found["commits"])
+    assert {*tree.xpath("//a[starts-with(@href, '/compare?')]/@href")} == {
+        "/compare?names=team%2Ftuned%3Av1&names=team%2Ftuned",
+        f"/compare?names=team%2Ftuned%3A{old}&names=team%2Ftuned%3A{new}",
+    }
     _, tree = page(tuned, f"/team/tuned/versions?revision={found['commits'][1]['id']}")
     assert len(tree.xpath("//ol[@class='commits']/li")) == 1
 

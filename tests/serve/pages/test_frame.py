@@ -36,7 +36,7 @@ def test_its_landmarks_and_labels(served: Served) -> None:
     assert [len(tree.xpath(f"//{each}")) for each in ("header", "main", "footer", "h1")] == [1] * 4
     assert tree.xpath("//body/*[1]/@href") == ["#main"]
     for field in tree.xpath("//input"):
-        assert tree.xpath(f"//label[@for='{field.get('id')}']")
+        assert field.get("aria-label") or tree.xpath(f"//label[@for='{field.get('id')}']")
     for table in tree.xpath("//table"):
         assert table.xpath("caption")
         assert not table.xpath(".//th[not(@scope)]")
