@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
+from zoo.domain.reference import PART
 from zoo.domain.stored import Stored
 from zoo.errors import Corrupt
 from zoo.store.capabilities import read_small, sync
@@ -33,10 +34,8 @@ __all__ = [
 ]
 
 FOLDER = "signatures"
-PART = r"[^/:]+"
-KEY = re.compile(
-    rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({PART}/{PART})/([0-9a-f]{{64}})\.json"
-)
+NAME = f"{PART.pattern}/{PART.pattern}"
+KEY = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({NAME})/([0-9a-f]{{64}})\.json")
 
 
 @dataclass(frozen=True, slots=True)
