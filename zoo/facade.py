@@ -1155,10 +1155,9 @@ class Zoo:
             Unsupported: Nobody has signed it, or it has files that could be run.
         """
         check_folder(Path(folder))
-        _, digest = self.workspace.names.target(name)
         from zoo.exchange.exporting_signed import export_signed
 
-        return export_signed(self.workspace, digest, Path(folder), all_files=all_files)
+        return export_signed(self.workspace, name, Path(folder), all_files=all_files)
 
     def convert(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.serve.hub import reach
 from zoo.serve.keep.room import Room
 from zoo.signing.sign import sign
+from zoo.store import signatures
 from zoo.store.signatures import folder_of
 from zoo.workspace import Workspace
 
@@ -65,8 +67,8 @@ def signatures_by(key: Key, many: int) -> list[bytes]:
     return [sign(signed, key.private) for _ in range(many)]
 
 
-def listed(served: Served, digest: Digest, token: str | None) -> list[str]:
-    path = f"/zoo/v1/list/{folder_of(digest).rstrip('/')}"
+def listed(served: Served, digest: Digest, token: str | None, name: str = "") -> list[str]:
+    path = f"/zoo/v1/list/{folder_of(digest)}{name}".rstrip("/")
     got = served.ask(path, token=token)
     assert got.status == 200
     return sorted(name for name, _, _ in got.json["stored"])
@@ -205,6 +207,33 @@ def test_a_quota_counts_them_and_a_prune_takes_those_of_names_that_were_never_ma
     names = ("unmade", "unmade-2")
     assert gone >= {(name, f"eve/{name} was never that checkpoint") for name in names}
     assert "net" not in {name for name, _ in gone}
+
+
+def test_those_under_other_names_hide_none(
+    team: Served, tmp_path: Path, alice: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory has the same checkpoint under another name, and signatures of something else."""
+    be(team, "zoe")
+    digest = pushed(team, tmp_path / "zoe", "zoe/crowd", alice, seed=13)
+    mallory = team.token("mallory", "write")
+    (other,) = signatures_by(alice, 1)
+    each = (other + b" " * number for number in range(100_000))
+    first = (data for data in each if blake3(data).hexdigest().startswith("00"))
+    for number, data in enumerate(islice(first, SIGNATURES)):
+        path = f"{folder_of(digest)}mallory/{number}/{blake3(data).hexdigest()}.json"
+        got = team.ask(f"/zoo/v1/store/{path}", "PUT", token=mallory, body=data, If_None_Match="*")
+        assert got.status == 201
+    (key,) = listed(team, digest, mallory, "zoe/crowd")
+    assert len(listed(team, digest, mallory)) == SIGNATURES + 1
+    be(team, "ben", "read")
+    for most in (SIGNATURES * SIGNATURES, 4):
+        monkeypatch.setattr(signatures, "LISTED", most)
+        with zoo.clone(team.url, tmp_path / f"ben-{most}") as theirs:
+            theirs.add_signer("alice", alice.public)
+            theirs.require_signatures("enforce")
+            done = theirs.pull("zoe/crowd", remote="origin")
+            assert done.to_json()["signed_by"] == "alice"
+    assert "/zoe/crowd/" in key
 
 
 def test_one_that_is_damaged_there_is_not_told(team: Served, tmp_path: Path, alice: Key) -> None:

@@ -13,8 +13,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 from click.testing import CliRunner, Result
 from fakes.prepared import Run
 from fakes.signing_keys import Authority, Key, make_key
@@ -23,8 +25,12 @@ from model_signing._cli import main
 
 import zoo
 from zoo import config
+from zoo.contracts import Backend
 from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.manifest import Manifest
+from zoo.errors import Forbidden
+from zoo.store.capabilities import read_small
+from zoo.transfer.copy import Copied, receive
 
 OTHER = "team/birds"
 
@@ -251,6 +257,105 @@ def test_only_so_many_are_looked_at(
     assert len(said.json) <= 16
     bare("pull", NAME, "--from", "origin", "--home", new).done()
     assert len(signatures_in(new)) <= 1
+
+
+def junk(folder: Path, many: int, beginning: str = "", like: bytes = b"junk") -> None:
+    """Files in a store, each under its own digest, that begins so and is before most others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while many:
+        number += 1
+        data = like + b" %d" % number
+        if (digest := blake3(data).hexdigest()).startswith(beginning):
+            (folder / f"{digest}.json").write_bytes(data)
+            many -= 1
+
+
+def test_what_others_put_there_hides_none_and_goes_no_further(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, tmp_path: Path
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+    junk(kept.parents[2] / "mallory" / "x", 300)
+    bare("signers", "require", "off").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert [file.name for file in signatures_in(new)] == [kept.name]
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    assert "signed by alice" in bare("pull", NAME, "--from", "origin", "--home", new).done().err
+    told = bare("signatures", NAME, "--from", "lab", "--json").json
+    assert [each["signer"] for each in told if not each["problem"]] == ["alice"]
+    # What is no signature is not carried on, and does not keep one from being made.
+    own = next((new / "signatures").rglob("flowers"))
+    junk(own.parents[1] / "mallory" / "x", 16, "0")
+    junk(own, 1)
+    bare("sign", NAME, "--key", alice.private, "--home", new).done()
+    bare("push", NAME, "--to", tmp_path / "third", "--home", new).done()
+    assert len(signatures_in(tmp_path / "third")) == 2
+
+
+def test_one_that_cannot_be_read_keeps_nobody_from_a_pull(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+
+    def refuse(backend: Backend, key: str, limit: int) -> bytes:
+        if key.endswith(kept.name) and str(lab) in str(backend):
+            raise Forbidden(kept, "it is another user's", "chmod a+r")
+        return read_small(backend, key, limit)
+
+    monkeypatch.setattr("zoo.store.signatures.read_small", refuse)
+    said = bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "is left out: " in said.err
+    assert names_in(new) == [NAME]
+    assert signatures_in(new) == []
+
+
+def test_one_that_is_damaged_here_keeps_nobody_from_a_push(
+    bare: Run, mine: Path, alice: Key, lab: Path, tmp_path: Path
+) -> None:
+    bare("sign", NAME, "--key", alice.private).done()
+    (kept,) = signatures_in(mine)
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert "is left out: " in bare("push", NAME, "--to", "lab").done().err
+    assert signatures_in(lab) == []
+    bare("tag", NAME, "prod/flowers").done()
+    bare("sign", NAME, "--key", alice.private).done()
+    bare("push", NAME, "--to", "lab").done()
+    assert len(signatures_in(lab)) == 1
+    bare("export", NAME, tmp_path / "out", "--signed").done()
+    assert len([*(tmp_path / "out" / "signatures").iterdir()]) == 1
+
+
+def test_the_one_that_was_checked_is_kept(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+
+    def as_they_go(*given: Any) -> Copied:
+        shutil.rmtree(lab / "signatures")
+        return receive(*given)
+
+    monkeypatch.setattr("zoo.transfer.sync.receive", as_they_go)
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "alice" in bare("signatures", NAME, "--home", new).done().out
+
+
+def test_no_folder_s_name_says_more_than_a_name(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+    evil = kept.parents[2] / "team" / "x\nsigned by alice"
+    evil.mkdir()
+    (evil / f"{'0' * 64}.json").write_bytes(b"{}")
+    bare("signers", "require", "enforce").done()
+    said = bare("pull", NAME, "--from", "origin", "--home", new).refused("none that you trust")
+    assert "signed by alice" not in said.err
 
 
 # Certificates
