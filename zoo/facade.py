@@ -917,7 +917,8 @@ class Zoo:
         one that the certificates in it lead to; ``name`` is what you call its owner.
 
         Raises:
-            Invalid: It is neither, in PEM.
+            Invalid: It is neither, in PEM, or several keys.
+            InvalidReference: ``name`` has other letters than names do.
             Conflict: That name is somebody else's.
         """
         from zoo.transfer.sign import trust
@@ -934,11 +935,12 @@ class Zoo:
 
     def require_signatures(self, policy: Policy, names: str = "*") -> None:
         """Say what a pull does with what nobody trusted has signed, if it is to get one of the
-        names that a pattern matches: ``off`` takes it, ``warn`` says so, ``enforce`` refuses it.
-        What is said of the longest pattern counts.
+        names that a pattern matches, with its tag or without: ``off`` takes it, ``warn`` says so,
+        ``enforce`` refuses it, and so does ``published``, unless it comes from whoever publishes
+        it (timm, the HF Hub), and not from a store. What is said of the longest pattern counts.
 
         Raises:
-            InvalidOption: There is no such policy.
+            InvalidOption: There is no such policy, or no name can match.
         """
         self.workspace.signers.require(policy, names)
 

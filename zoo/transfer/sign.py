@@ -78,7 +78,8 @@ def trust(workspace: Workspace, name: str, file: Path) -> Signer:
     ``file``.
 
     Raises:
-        Invalid: It is neither, in PEM.
+        Invalid: It is neither, in PEM, or several keys.
+        InvalidReference: ``name`` has other letters than names do.
         Conflict: ``name`` is somebody else's.
     """
     check_installed()

@@ -114,7 +114,7 @@ def check_signed(
                 return each.signer, bundle
             problems.append(f"of the signature by {each.maker}: {each.problem}")
     except MissingPackage as error:
-        if policy == "enforce":
+        if policy != "warn":
             raise
         problems.append(f"{error}: {error.advice}")
     except Unsupported as error:
@@ -129,14 +129,14 @@ def check_published(workspace: Workspace, ref: Reference) -> None:
     Raises:
         Unsigned: The user's rules want one.
     """
-    if (policy := workspace.signers.policy_of(ref)) == "off":
+    if (policy := workspace.signers.policy_of(ref)) in ("off", "published"):
         return
     why = "what is published has no signature; if that is as you want it: "
-    _tell(policy, ref, f"{why}zoo signers require off '{ref.namespace}/*'")
+    _tell(policy, ref, f"{why}zoo signers require published '{ref.namespace}/*'")
 
 
 def _tell(policy: str, ref: Reference, why: str) -> None:
-    if policy == "enforce":
+    if policy != "warn":
         raise Unsigned(str(ref), why)
     LOG.warning("%s: %s", ref, why)
 

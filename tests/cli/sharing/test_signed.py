@@ -28,9 +28,10 @@ from zoo import config
 from zoo.contracts import Backend
 from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.manifest import Manifest
-from zoo.errors import Forbidden
+from zoo.errors import Forbidden, Unsigned
 from zoo.store.capabilities import read_small
 from zoo.transfer.copy import Copied, receive
+from zoo.transfer.signed import check_published
 
 OTHER = "team/birds"
 
@@ -140,7 +141,7 @@ def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
 
 def test_what_is_published_has_no_signature(small: Run) -> None:
     small("signers", "require", "enforce").done()
-    small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require off 'timm/*'")
+    small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require published 'timm/*'")
 
 
 # What somebody who may write to the store does
@@ -358,6 +359,36 @@ def test_no_folder_s_name_says_more_than_a_name(
     assert "signed by alice" not in said.err
 
 
+def test_what_is_said_of_a_name_holds_for_its_tags(
+    bare: Run, mine: Path, new: Path, lab: Path
+) -> None:
+    bare("tag", NAME, f"{NAME}:v2").done()
+    bare("push", f"{NAME}:v2", "--to", "lab").done()
+    pull = ("pull", f"{NAME}:v2", "--from", "origin", "--home", new)
+    for names in (NAME, f"{NAME}:v*"):
+        bare("signers", "require", "enforce", names).done()
+        bare(*pull).refused(f"{NAME}:v2 is not kept: nobody has signed it")
+        bare("signers", "require", "off", names).done()
+    bare("signers", "require", "enforce", f"{NAME}:latest").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("nobody has signed it")
+    bare(*pull).done()
+
+
+def test_what_is_published_is_let_in_from_there_alone(
+    bare: Run, mine: Path, new: Path, lab: Path
+) -> None:
+    name = "timm/evil_net.v9"
+    bare("push", NAME, "--to", "lab", "--as", name).done()
+    bare("signers", "require", "enforce").done()
+    bare("signers", "require", "published", "timm/*").done()
+    bare("pull", name, "--from", "origin", "--home", new).refused("nobody has signed it")
+    assert names_in(new) == []
+    with zoo.open(new) as opened:
+        check_published(opened.workspace, zoo.Reference.parse(name))
+        with pytest.raises(Unsigned, match=r"zoo signers require published 'hf/\*'"):
+            check_published(opened.workspace, zoo.Reference.parse("hf/net"))
+
+
 # Certificates
 
 
@@ -466,6 +497,35 @@ def test_what_is_no_key_is_refused(bare: Run, mine: Path, alice: Key, tmp_path: 
     bare("signers", "add", "alice", other.public).refused("another signer")
     certificate = Authority(tmp_path, "lab").certify(other, "other")
     bare("sign", NAME, "--key", alice.private, "--certificate", certificate).refused("not match")
+    assert not signatures_in(mine)
+
+
+def test_what_can_be_no_rule_is_refused(
+    bare: Run, mine: Path, alice: Key, mallory: Key, tmp_path: Path
+) -> None:
+    for pattern in ("", " ", "team", "a\nb/*", "team/\x1b[31m*"):
+        said = bare("signers", "require", "enforce", pattern).refused("no name can match")
+        assert "\x1b" not in said.err
+    for name in ("", " ", "a\nb", "../x"):
+        bare("signers", "add", name, alice.public).refused("cannot be the name of a signer")
+    two, authority = tmp_path / "two.pem", Authority(tmp_path, "lab").file.read_bytes()
+    for more in (mallory.public.read_bytes(), authority):
+        two.write_bytes(alice.public.read_bytes() + more)
+        bare("signers", "add", "two", two).refused("has several keys", "a file of its own")
+    assert "nobody is trusted" in bare("signers").err
+    two.write_bytes(authority * 2)
+    bare("signers", "add", "two", two).done()
+
+
+def test_a_key_is_a_small_file(bare: Run, mine: Path, alice: Key, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large.pem"
+    os.mkfifo(pipe)
+    large.write_bytes(alice.private.read_bytes() + b"\n" * 65536)
+    for file, says in ((pipe, "is no file"), (large, "65,536 bytes")):
+        bare("signers", "add", "x", file).refused(f"{file} ", says)
+        bare("sign", NAME, "--key", file).refused(f"{file} ", says)
+        given = ("--key", alice.private, "--certificate", file)
+        bare("sign", NAME, *given).refused(f"{file} ", says)
     assert not signatures_in(mine)
 
 
