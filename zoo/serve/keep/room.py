@@ -130,7 +130,7 @@ class Room:
         with self._locks[SIGNED]:
             if (began := time.monotonic()) >= self._signed_until:
                 self._signed = Counter()
-                for file in self._store.files("signatures"):
+                for file in self._store.readable_files("signatures")[0]:
                     if kept := kept_at(file):
                         self._signed[kept.path.partition("/")[0]] += file.bytes
                 took = time.monotonic() - began
