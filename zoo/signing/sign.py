@@ -38,12 +38,10 @@ def sign(
     is; with its ``certificate`` and the ``chain`` that leads from that to an authority.
 
     Raises:
-        InvalidOption: The key is none, or not that of the certificate, which counts now.
-        Invalid: One of them is no file, or far larger than keys are.
+        Invalid: The key is none, or not that of the certificate, which counts now.
         Unsupported: There are too many files.
     """
-    for file in (key, *([certificate] if certificate else ()), *chain):
-        _check_file(file)
+    _check_files(*filter(None, (key, certificate)), *chain)
     config = signing.Config().set_hashing_config(Known(signed))
     with TemporaryDirectory() as scratch:
         to = Path(scratch, "model.sig")
@@ -70,18 +68,19 @@ def sign(
     return bundle
 
 
-def _check_file(file: Path) -> None:
-    """See that a file is one, and no larger than keys and certificates are.
+def _check_files(*files: Path) -> None:
+    """See that files are such, and no larger than keys and certificates are.
 
     Raises:
-        Invalid: It is not.
+        Invalid: One is not.
         OSError: It cannot be looked at.
     """
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise Invalid(f"{file} is no file")
-    if status.st_size > SIGNER_BYTES:
-        raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
+    for file in files:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Invalid(f"{file} is no file")
+        if status.st_size > SIGNER_BYTES:
+            raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
 
 
 def _unusable(key: Path, error: Exception) -> InvalidOption:
@@ -101,7 +100,7 @@ def read_signer(name: str, file: Path) -> Signer:
         Invalid: It is neither, or both, or several keys.
         OSError: It cannot be read.
     """
-    _check_file(file)
+    _check_files(file)
     with disk_errors(file), file.open("rb") as opened:
         pem = opened.read(SIGNER_BYTES)
     if b"PRIVATE KEY" in pem:
