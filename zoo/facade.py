@@ -921,7 +921,8 @@ class Zoo:
         one that the certificates in it lead to; ``name`` is what you call its owner.
 
         Raises:
-            Invalid: It is neither, in PEM.
+            Invalid: It is neither, in PEM, or several keys.
+            InvalidReference: ``name`` has other letters than names do.
             Conflict: That name is somebody else's.
         """
         from zoo.transfer.sign import trust
@@ -938,11 +939,12 @@ class Zoo:
 
     def require_signatures(self, policy: Policy, names: str = "*") -> None:
         """Say what a pull does with what nobody trusted has signed, if it is to get one of the
-        names that a pattern matches: ``off`` takes it, ``warn`` says so, ``enforce`` refuses it.
-        What is said of the longest pattern counts.
+        names that a pattern matches, with its tag or without: ``off`` takes it, ``warn`` says so,
+        ``enforce`` refuses it, and so does ``published``, unless it comes from whoever publishes
+        it (timm, the HF Hub), and not from a store. What is said of the longest pattern counts.
 
         Raises:
-            InvalidOption: There is no such policy.
+            InvalidOption: There is no such policy, or no name can match.
         """
         self.workspace.signers.require(policy, names)
 
@@ -1159,10 +1161,9 @@ class Zoo:
             Unsupported: Nobody has signed it, or it has files that could be run.
         """
         check_folder(Path(folder))
-        _, digest = self.workspace.names.target(name)
         from zoo.exchange.exporting_signed import export_signed
 
-        return export_signed(self.workspace, digest, Path(folder), all_files=all_files)
+        return export_signed(self.workspace, name, Path(folder), all_files=all_files)
 
     def convert(
         self,

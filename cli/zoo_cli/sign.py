@@ -165,9 +165,15 @@ def signers_remove(name: str, as_json: bool) -> None:
 def signers_require(policy: Policy, names: str, as_json: bool) -> None:
     """Say what a pull does with what nobody trusted has signed.
 
-    off takes it, warn says so, enforce refuses it: nothing is fetched then, and no name is kept. It
-    holds for names that PATTERN matches, in which * stands for any characters, all if there is
-    none; what is said of the longest one counts.
+    off takes it, warn says so, enforce refuses it: nothing is fetched then, and no name is kept.
+    published refuses what comes from a store, and takes it from who publishes it (timm, the HF
+    Hub). It holds for names that PATTERN matches, in which * stands for any characters, all if
+    there is none, and for all of their tags; what is said of the longest one counts.
+
+    \b
+    Examples:
+      zoo signers require enforce
+      zoo signers require published 'timm/*'
     """
     zoo = open_zoo()
     zoo.require_signatures(policy, names)

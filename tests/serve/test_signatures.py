@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, tensors
-from fakes.served import CONFIG, Served, serving, with_files
+from fakes.served import CONFIG, Got, Served, serving, with_files
 from fakes.signing_keys import Key, make_key
 
 import zoo
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
 from zoo.domain.reference import Reference
+from zoo.domain.signature import Signed
 from zoo.errors import Unsigned
 from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.serve.hub import reach
+from zoo.serve.keep.room import Room
+from zoo.signing.sign import sign
+from zoo.store import signatures
 from zoo.store.signatures import folder_of
 from zoo.workspace import Workspace
 
@@ -55,8 +61,14 @@ def pushed(served: Served, home: Path, name: str, key: Key | None, seed: int = 0
     return digest
 
 
-def listed(served: Served, digest: Digest, token: str | None) -> list[str]:
-    path = f"/zoo/v1/list/{folder_of(digest).rstrip('/')}"
+def signatures_by(key: Key, many: int) -> list[bytes]:
+    """Different ones, of something."""
+    signed = Signed(manifest=Digest("blake3", "a" * 64), files={"zoo-manifest.json": "b" * 64})
+    return [sign(signed, key.private) for _ in range(many)]
+
+
+def listed(served: Served, digest: Digest, token: str | None, name: str = "") -> list[str]:
+    path = f"/zoo/v1/list/{folder_of(digest)}{name}".rstrip("/")
     got = served.ask(path, token=token)
     assert got.status == 200
     return sorted(name for name, _, _ in got.json["stored"])
@@ -150,19 +162,78 @@ def test_what_may_be_put_there(team: Served, tmp_path: Path, alice: Key) -> None
         assert got.status < 500
         return got.code
 
-    assert put(ann, "ann/put", b"more") == ""
-    assert put(None, "ann/put", b"x") == "NoToken"
-    assert put(team.token("ann"), "ann/put", b"x") == "Forbidden"  # to read
-    assert put(ben, "ann/put", b"x") == "Forbidden"
-    assert put(ann, "ann/put", b"x", called=b"y") == "Mismatch"
+    more = signatures_by(alice, SIGNATURES)
+    assert put(ann, "ann/put", more[0]) == ""
+    assert put(None, "ann/put", more[1]) == "NoToken"
+    assert put(team.token("ann"), "ann/put", more[1]) == "Forbidden"  # to read
+    assert put(ben, "ann/put", more[1]) == "Forbidden"
+    assert put(ann, "ann/put", more[1], called=b"y") == "Mismatch"
     assert put(ann, "ann/put", b"x" * (SIGNATURE_BYTES + 1)) == "Mismatch"
-    assert put(ann, "ann/..", b"x") == "Forbidden", "no name, and so for admins"
+    for none in (b"x", b"{}", b"[" * 1000, os.urandom(1000)):
+        assert put(ann, "ann/put", none) == "BadRequest", "it is no signature"
+    assert put(ann, "ann/..", more[1]) == "Forbidden", "no name, and so for admins"
     unknown = f"/zoo/v1/store/{folder_of(Digest('blake3', 'e' * 64))}ann/put/{'f' * 64}.json"
-    assert team.ask(unknown, "PUT", token=ann, body=b"x").code == "Lacking"
-    codes = [put(ann, "ann/put", f"{number}".encode()) for number in range(SIGNATURES)]
-    assert codes == [""] * (SIGNATURES - 2) + ["Conflict"] * 2
-    assert put(ann, "ann/put", b"more") == "", "that is there"
+    assert team.ask(unknown, "PUT", token=ann, body=more[1]).code == "Lacking"
+    codes = [put(ann, "ann/put", each) for each in more[1:]]
+    assert codes == [""] * (SIGNATURES - 2) + ["Conflict"]
+    assert put(ann, "ann/put", more[0]) == "", "that is there"
     assert len(listed(team, digest, ann)) == SIGNATURES
+
+
+def test_a_quota_counts_them_and_a_prune_takes_those_of_names_that_were_never_made(
+    team: Served, tmp_path: Path, alice: Key
+) -> None:
+    be(team, "eve")
+    digest = pushed(team, tmp_path / "eve", "eve/net", alice, seed=12)
+    (more,) = signatures_by(alice, 1)
+    token, called = team.token("eve", "write"), blake3(more).hexdigest()
+
+    def put(name: str) -> Got:
+        path = f"/zoo/v1/store/{folder_of(digest)}{name}/{called}.json"
+        return team.ask(path, "PUT", token=token, body=more, If_None_Match="*")
+
+    assert put("eve/unmade").status == 201
+    held = Room(team.server.hub.workspace.store).after("eve").total
+    team.accounts.quotas.set("eve", held + len(more))
+    assert put("eve/unmade-2").status == 201
+    got = put("eve/unmade-3")
+    assert (got.status, got.code) == (403, "Forbidden")
+    assert f"eve may hold {held + len(more):,} bytes" in got.headers["x-error-message"]
+    shutil.rmtree(team.root / "sent")  # as a day later
+    with zoo.open(team.root) as served:
+        assert not [item for item in served.plan_prune().doomed if item.kind == "signature"]
+        doomed = served.plan_prune(keep_days=0, grace_days=0).doomed
+    gone = {(item.name.split("/")[4], item.why) for item in doomed if item.kind == "signature"}
+    names = ("unmade", "unmade-2")
+    assert gone >= {(name, f"eve/{name} was never that checkpoint") for name in names}
+    assert "net" not in {name for name, _ in gone}
+
+
+def test_those_under_other_names_hide_none(
+    team: Served, tmp_path: Path, alice: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory has the same checkpoint under another name, and signatures of something else."""
+    be(team, "zoe")
+    digest = pushed(team, tmp_path / "zoe", "zoe/crowd", alice, seed=13)
+    mallory = team.token("mallory", "write")
+    (other,) = signatures_by(alice, 1)
+    each = (other + b" " * number for number in range(100_000))
+    first = (data for data in each if blake3(data).hexdigest().startswith("00"))
+    for number, data in enumerate(islice(first, SIGNATURES)):
+        path = f"{folder_of(digest)}mallory/{number}/{blake3(data).hexdigest()}.json"
+        got = team.ask(f"/zoo/v1/store/{path}", "PUT", token=mallory, body=data, If_None_Match="*")
+        assert got.status == 201
+    (key,) = listed(team, digest, mallory, "zoe/crowd")
+    assert len(listed(team, digest, mallory)) == SIGNATURES + 1
+    be(team, "ben", "read")
+    for most in (SIGNATURES * SIGNATURES, 4):
+        monkeypatch.setattr(signatures, "LISTED", most)
+        with zoo.clone(team.url, tmp_path / f"ben-{most}") as theirs:
+            theirs.add_signer("alice", alice.public)
+            theirs.require_signatures("enforce")
+            done = theirs.pull("zoe/crowd", remote="origin")
+            assert done.to_json()["signed_by"] == "alice"
+    assert "/zoe/crowd/" in key
 
 
 def test_one_that_is_damaged_there_is_not_told(team: Served, tmp_path: Path, alice: Key) -> None:

@@ -9,13 +9,14 @@ from typing import Self
 
 from zoo.errors import InvalidReference
 
-__all__ = ["DEFAULT_TAG", "Reference", "check_case", "check_namespace", "is_pattern"]
+__all__ = ["DEFAULT_TAG", "PART", "Reference", "check_case", "check_namespace", "is_pattern"]
 
 DEFAULT_TAG = "latest"
 """The tag of a name that is written without one."""
 WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Devices of Windows, which has no files of these names, whatever follows the dot."""
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+"""The letters of each part of a name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

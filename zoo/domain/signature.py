@@ -23,8 +23,10 @@ __all__ = [
     "Signers",
 ]
 
-Policy = Literal["off", "warn", "enforce"]
-"""What is done of a checkpoint that nobody trusted has signed: it is kept, told of, refused."""
+Policy = Literal["off", "warn", "enforce", "published"]
+"""What is done of a checkpoint that nobody trusted has signed: it is kept, told of, refused; or
+refused unless it comes from whoever publishes it, such as timm and the HF Hub.
+"""
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 """All of these."""
 MANIFEST_FILE = "zoo-manifest.json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.manifest import PlainFile, WeightsFile
 from zoo.domain.result import Result
@@ -15,7 +14,7 @@ from zoo.errors import Unsupported
 from zoo.exchange.exporting import check_free, new_folder
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
-from zoo.store.signatures import signatures_of
+from zoo.transfer.signed import readable
 from zoo.workspace import Workspace
 
 __all__ = ["SignedFolder", "export_signed"]
@@ -35,9 +34,10 @@ class SignedFolder(Result):
 
 
 def export_signed(
-    workspace: Workspace, digest: Digest, folder: Path, *, all_files: bool = False
+    workspace: Workspace, name: str, folder: Path, *, all_files: bool = False
 ) -> SignedFolder:
-    """Write the files of a checkpoint or a snapshot, its manifest, and the signatures of it.
+    """Write the files of a checkpoint or a snapshot, its manifest, and the signatures of it that
+    are sound.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
@@ -46,8 +46,9 @@ def export_signed(
         Corrupt: The store is damaged.
     """
     check_free(folder)
-    store = workspace.store
-    document, kept = store.document(digest), signatures_of(store, digest)
+    store, (ref, digest) = workspace.store, workspace.names.target(name)
+    path = ref.path if ref else ""
+    document, kept = store.document(digest), [*readable(store, digest, path)]
     if not kept:
         raise Unsupported("nobody has signed it", hint="zoo sign NAME --key key.pem")
     files: tuple[WeightsFile | PlainFile, ...]
@@ -63,9 +64,9 @@ def export_signed(
         for file in files:
             restore_file(store, file, whole / file.name)
         write_whole(whole / MANIFEST_FILE, [document.to_bytes()])
-        for each in kept:
-            write_whole(whole / SIGNATURES / f"{each.digest.short}.sig", [each.read(store)])
+        for each, data in kept:
+            write_whole(whole / SIGNATURES / f"{each.digest.short}.sig", [data])
     return SignedFolder(
         files=tuple(folder / name for name in sorted({*(f.name for f in files), MANIFEST_FILE})),
-        signatures=tuple(folder / SIGNATURES / f"{each.digest.short}.sig" for each in kept),
+        signatures=tuple(folder / SIGNATURES / f"{each.digest.short}.sig" for each, _ in kept),
     )

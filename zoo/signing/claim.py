@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,18 +13,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from zoo.domain.bounded import parse
-from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.progress import clean
 from zoo.errors import MALFORMED
+from zoo.signing.bundle import SHOWN, read_material
 
 __all__ = ["Claim", "claim_of", "fingerprint", "subject", "why_not_now"]
 
-VALUES, NESTING = 64, 12
-"""Of the bundle, which has some twenty values."""
-FILES = 20_000
-"""Values of the statement in it."""
-SHOWN = 200
 UNREADABLE = (
     *MALFORMED,
     LookupError,
@@ -57,29 +50,15 @@ def claim_of(bundle: bytes) -> Claim:
     Raises:
         ValueError: It is none, or one of another kind.
     """
+    material = read_material(bundle)
+    if isinstance(material, str):
+        return Claim("key", material)
     try:
-        return _claim(bundle)
+        chain = tuple(x509.load_der_x509_certificate(each) for each in material)
+        problem = why_not_now(chain) or ("" if _may_sign(chain[0]) else NOT_TO_SIGN)
+        return Claim("certificate", subject(chain[0]), problem)
     except UNREADABLE as error:
         raise ValueError(f"it is damaged: {clean(error)[:SHOWN]}") from error
-
-
-def _claim(bundle: bytes) -> Claim:
-    if len(bundle) > SIGNATURE_BYTES:
-        raise ValueError(f"it has more than {SIGNATURE_BYTES} bytes")
-    raw = parse(bundle, values=VALUES, deepest=NESTING)
-    # The library parses what is in it without a bound.
-    parse(b64decode(raw["dsseEnvelope"]["payload"]), values=FILES, deepest=NESTING)
-    material = raw["verificationMaterial"]
-    if "publicKey" in material:
-        return Claim("key", clean(material["publicKey"]["hint"])[:SHOWN])
-    if "x509CertificateChain" not in material:
-        raise ValueError("it was made in a way that zoo does not know, such as sigstore's")
-    chain = tuple(
-        x509.load_der_x509_certificate(b64decode(each["rawBytes"]))
-        for each in material["x509CertificateChain"]["certificates"]
-    )
-    problem = why_not_now(chain) or ("" if _may_sign(chain[0]) else NOT_TO_SIGN)
-    return Claim("certificate", subject(chain[0]), problem)
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

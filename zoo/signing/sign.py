@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +22,7 @@ from zoo.signing.library import Known, signing
 __all__ = ["read_signer", "sign"]
 
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
+CERTIFICATE = b"BEGIN CERTIFICATE-"
 MAKE = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 
 
@@ -35,9 +38,10 @@ def sign(
     is; with its ``certificate`` and the ``chain`` that leads from that to an authority.
 
     Raises:
-        InvalidOption: The key is none, or not that of the certificate, which counts now.
+        Invalid: The key is none, or not that of the certificate, which counts now.
         Unsupported: There are too many files.
     """
+    _check_files(*filter(None, (key, certificate)), *chain)
     config = signing.Config().set_hashing_config(Known(signed))
     with TemporaryDirectory() as scratch:
         to = Path(scratch, "model.sig")
@@ -64,6 +68,21 @@ def sign(
     return bundle
 
 
+def _check_files(*files: Path) -> None:
+    """See that files are such, and no larger than keys and certificates are.
+
+    Raises:
+        Invalid: One is not.
+        OSError: It cannot be looked at.
+    """
+    for file in files:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Invalid(f"{file} is no file")
+        if status.st_size > SIGNER_BYTES:
+            raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
+
+
 def _unusable(key: Path, error: Exception) -> InvalidOption:
     said = (str(error).splitlines() or [""])[0]
     if "not given but private key is encrypted" in said:
@@ -78,18 +97,19 @@ def read_signer(name: str, file: Path) -> Signer:
     or the certificates of an authority.
 
     Raises:
-        Invalid: It is neither.
+        Invalid: It is neither, or both, or several keys.
         OSError: It cannot be read.
     """
+    _check_files(file)
     with disk_errors(file), file.open("rb") as opened:
-        pem = opened.read(SIGNER_BYTES + 1)
-    if len(pem) > SIGNER_BYTES:
-        raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
+        pem = opened.read(SIGNER_BYTES)
     if b"PRIVATE KEY" in pem:
         public = f"openssl ec -in {file} -pubout -out public.pem"
         raise Invalid(f"{file} is a private key, which nobody else should have", hint=public)
+    if len(keys := re.findall(rb"BEGIN [A-Z0-9 ]+-", pem)) > 1 and {*keys} != {CERTIFICATE}:
+        raise Invalid(f"{file} has several keys", hint="put each into a file of its own")
     try:
-        if b"BEGIN CERTIFICATE" in pem:
+        if CERTIFICATE in pem:
             roots = x509.load_pem_x509_certificates(pem)
             return Signer(name=name, kind="authority", by=subject(roots[0]), pem=pem.decode())
         key = load_pem_public_key(pem)

@@ -6,12 +6,14 @@ for all zoos: what is cloned has no settings yet, and what lies in a shared fold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, cast
 
 from zoo.domain.plain import Json
-from zoo.domain.reference import Reference
+from zoo.domain.progress import clean
+from zoo.domain.reference import Reference, check_namespace, is_pattern
 from zoo.domain.signature import POLICIES, Policy, Signer
 from zoo.domain.signature import Signers as Known
 from zoo.errors import Conflict, InvalidOption, UnknownName
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from zoo.store.json_file import JsonFile
 
 __all__ = ["Signers"]
+
+
+PATTERN = re.compile(r"[A-Za-z0-9._:/*?\[\]!-]+")
 
 
 class Signers:
@@ -42,12 +47,13 @@ class Signers:
 
     def policy_of(self, ref: Reference) -> Policy:
         """What is done if ``ref`` is to be the name of what nobody trusted has signed: what is said
-        of the longest pattern that it matches. Raises as `all` does.
+        of the longest pattern that it matches, with its tag or without. Raises as `all` does.
         """
+        names = ref.path, f"{ref.path}:{ref.tag}"
         found = {
             pattern: policy
             for pattern, policy in self.all().policies.items()
-            if fnmatchcase(str(ref), pattern)
+            if any(fnmatchcase(name, pattern) for name in names)
         }
         return found[max(found, key=len)] if found else "off"
 
@@ -56,7 +62,9 @@ class Signers:
 
         Raises:
             Conflict: That name is somebody else's.
+            InvalidReference: It has other letters than names do.
         """
+        check_namespace(signer.name, "the name of a signer")
         with self._kept.change() as kept:
             known = {each.name: each for each in self._read(kept).signers}
             if known.get(signer.name, signer) != signer:
@@ -81,10 +89,13 @@ class Signers:
         """Say what is done of names that a pattern matches. Raises as `all` does.
 
         Raises:
-            InvalidOption: There is no such policy.
+            InvalidOption: There is no such policy, or no name can match.
         """
         if policy not in POLICIES:
             raise InvalidOption(f"'{policy}' is none of {', '.join(POLICIES)}")
+        if not PATTERN.fullmatch(pattern) or not ("/" in pattern or is_pattern(pattern)):
+            hint = "such as team/*, or team/flowers for all of its tags"
+            raise InvalidOption(f"no name can match '{clean(pattern)}'", hint=hint)
         with self._kept.change() as kept:
             self._read(kept)
             kept.setdefault("policies", {})[pattern] = policy

@@ -63,6 +63,8 @@ MADE = re.compile(
 """What zoo itself writes to scratch. Whatever else lies there is somebody's, and stays."""
 
 Known = Mapping[Reference, int]
+Led = Set[tuple[str, Digest]]
+"""Names, without their tags, each with a checkpoint that it once was."""
 NOTHING: Known = MappingProxyType({})
 ALL_KEPT = "no checkpoint is deleted while that is so"
 
@@ -178,7 +180,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     headers = {kind: read_headers(store, kind, files[kind]) for kind in ENCODED}
     unread: list[str] = []
     gone = pruned(store, _either(files))
-    current, past = _reached(store, _earlier(now, keep), gone, known, unread)
+    current, past, led = _reached(store, _earlier(now, keep), gone, known, unread)
     reached = current | past
     if unread:
         reached |= _either(files)
@@ -201,7 +203,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 continue
             doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
-    doomed += _signatures(store, before, reached | young_manifests)
+    doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
     return Plan(
         doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
@@ -319,14 +321,13 @@ def _earlier(now: datetime, span: timedelta) -> datetime:
 
 def _reached(
     store: Store, since: datetime, gone: set[Digest], known: Known, unread: list[str]
-) -> tuple[set[Digest], set[Digest]]:
-    """The manifests that names lead to; and those they led to at ``since`` or later, if not
-    ``gone`` since.
+) -> tuple[set[Digest], set[Digest], Led]:
+    """The manifests that names lead to; those they led to at ``since`` or later, if not ``gone``
+    since; and all that each ever led to.
 
     Names that cannot be read, or lack an entry that is ``known``, are added to ``unread``.
     """
-    current: set[Digest] = set()
-    recent: set[Digest] = set()
+    current, recent, led = set[Digest](), set[Digest](), set[tuple[str, Digest]]()
     last: dict[Reference, int] = {}
     # An entry says when it was made by the clock of whoever made it, which may have been wrong.
     dates = {file.name: file.at for file in store.readable_files("refs")[0]}
@@ -338,6 +339,7 @@ def _reached(
             unread.append(f"{ref}: {entries}; {ALL_KEPT}")
             continue
         last[ref] = entries[-1].number if entries else 0
+        led |= {(ref.path, entry.manifest) for entry in entries}
         # What an entry named was in use until the next one, and at least until a deletion.
         for entry, following in zip(entries, [*entries[1:], None], strict=True):
             ended = entry if entry.deleted else following
@@ -354,7 +356,7 @@ def _reached(
             continue  # that is told already
         if last.get(ref, number if ref in refs else 0) < number:
             unread.append(f"{ref}: entry {number}, which the index knows, is gone; {ALL_KEPT}")
-    return current, recent
+    return current, recent, led
 
 
 def _needs(
@@ -418,12 +420,21 @@ def _leftovers(store: Store, before: datetime) -> Iterator[Doomed]:
             yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])
 
 
-def _signatures(store: Store, before: datetime, kept: Set[Digest]) -> Iterator[Doomed]:
-    """Those of manifests that are not ``kept``; what is none stays, as somebody else's."""
+def _signatures(
+    store: Store, before: datetime, kept: Set[Digest], led: Led | None
+) -> Iterator[Doomed]:
+    """Those of manifests that are not ``kept``, or under a name that never ``led`` there, if it is
+    known which did; what is none stays, as somebody else's.
+    """
     with suppress(Unsupported):  # a server of before there were any
         for file in sorted(store.files("signatures"), key=lambda file: file.name):
-            signature = kept_at(file)
-            if signature and signature.manifest not in kept and file.at < before:
+            signature, why = kept_at(file), ""
+            if signature is None or file.at >= before:
+                continue
+            if signature.manifest not in kept:
                 why = "its checkpoint is not kept"
+            elif led is not None and (signature.path, signature.manifest) not in led:
+                why = f"{signature.path} was never that checkpoint"
+            if why:
                 turn = TURNS["signatures"]
                 yield Doomed("signature", file.name, file.name, file.bytes, why, turn)

@@ -7,6 +7,7 @@ whatever that is called; under which name it was put decides who may see it on a
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,8 +16,9 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
+from zoo.domain.reference import PART
 from zoo.domain.stored import Stored
-from zoo.errors import Corrupt
+from zoo.errors import Corrupt, Forbidden, Unsupported
 from zoo.store.capabilities import read_small, sync
 from zoo.store.store import Store
 
@@ -33,10 +35,10 @@ __all__ = [
 ]
 
 FOLDER = "signatures"
-PART = r"[^/:]+"
-KEY = re.compile(
-    rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({PART}/{PART})/([0-9a-f]{{64}})\.json"
-)
+LISTED = SIGNATURES * SIGNATURES
+"""Files in a folder of signatures that are looked at."""
+NAME = f"{PART.pattern}/{PART.pattern}"
+KEY = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({NAME})/([0-9a-f]{{64}})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,19 @@ def kept_at(file: Stored) -> Kept | None:
     return Kept(manifest, match[3], digest, file.name, file.at)
 
 
-def signatures_of(store: Store, manifest: Digest) -> list[Kept]:
-    """The signatures of a manifest, each once, by digest; not more than `SIGNATURES` of them."""
-    files = islice(store.backend.list(folder_of(manifest)), SIGNATURES * SIGNATURES)
+def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[Kept]:
+    """The signatures of a manifest, each once, by digest, but those first that were put under the
+    name ``path``; not more than `SIGNATURES` of them.
+    """
+    files = [*islice(store.backend.list(folder_of(manifest)), LISTED)]
+    if path and len(files) == LISTED:  # those of other names must not keep these from being seen
+        with suppress(Unsupported):  # a server of before it listed them
+            files += islice(store.backend.list(f"{folder_of(manifest)}{path}/"), LISTED)
     each = (kept for file in files if (kept := kept_at(file)) and kept.manifest == manifest)
-    found = {kept.digest: kept for kept in each}
-    return [found[digest] for digest in sorted(found)[:SIGNATURES]]
+    found: dict[Digest, Kept] = {}
+    for kept in sorted(each, key=lambda kept: (kept.path != path, kept.digest, kept.path)):
+        found.setdefault(kept.digest, kept)
+    return [*found.values()][:SIGNATURES]
 
 
 def signatures_under(store: Store, manifest: Digest, path: str) -> set[Digest]:
@@ -111,9 +120,12 @@ def keep_signature(store: Store, manifest: Digest, path: str, data: bytes) -> Di
 
 
 def copy_signatures(store: Store, manifest: Digest, path: str, to: str) -> None:
-    """Have whoever sees the name ``to`` see the signatures that were put under ``path``, too."""
+    """Have whoever sees the name ``to`` see the signatures that were put under ``path``, too; those
+    that are damaged, or cannot be read, stay where they are.
+    """
     if path == to:
         return
-    for kept in signatures_of(store, manifest):
+    for kept in signatures_of(store, manifest, path):
         if kept.path == path:
-            keep_signature(store, manifest, to, kept.read(store))
+            with suppress(Corrupt, Forbidden, FileNotFoundError):
+                keep_signature(store, manifest, to, kept.read(store))

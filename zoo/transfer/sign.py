@@ -9,7 +9,7 @@ from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
 from zoo.errors import Conflict, InvalidOption
 from zoo.signing import check_installed
-from zoo.store.signatures import keep_signature, signatures_of
+from zoo.store.signatures import keep_signature, signatures_under
 from zoo.transfer.signed import examined, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
@@ -36,10 +36,10 @@ def sign(
     from zoo.signing.sign import sign as signature_of
 
     ref, manifest = workspace.names.target(name)
-    if len(signatures_of(workspace.store, manifest)) >= SIGNATURES:
-        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
     if ref is None:
         raise InvalidOption(f"what is signed needs a name, not a digest: zoo tag {name} NAME")
+    if len(signatures_under(workspace.store, manifest, ref.path)) >= SIGNATURES:
+        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
     wanted = to_sign(workspace.store, manifest)
     bundle = signature_of(wanted, key, certificate, chain, password=password)
     claim = claim_of(bundle)
@@ -65,10 +65,12 @@ def signatures(
     given = [read_signer(str(file), file) for file in keys]
     trusted = [*given, *workspace.signers.all().signers]
     if where:
-        remote = workspace.remotes.connect(where)
-        entry = present(remote, workspace.names.reference(name), where)
-        return examined(remote, entry.manifest, trusted)
-    return examined(workspace.store, workspace.names.target(name)[1], trusted)
+        store, ref = workspace.remotes.connect(where), workspace.names.reference(name)
+        path, manifest = ref.path, present(store, ref, where).manifest
+    else:
+        store, (here, manifest) = workspace.store, workspace.names.target(name)
+        path = here.path if here else ""
+    return (each for each, _ in examined(store, manifest, path, trusted))
 
 
 def trust(workspace: Workspace, name: str, file: Path) -> Signer:
@@ -76,7 +78,8 @@ def trust(workspace: Workspace, name: str, file: Path) -> Signer:
     ``file``.
 
     Raises:
-        Invalid: It is neither, in PEM.
+        Invalid: It is neither, in PEM, or several keys.
+        InvalidReference: ``name`` has other letters than names do.
         Conflict: ``name`` is somebody else's.
     """
     check_installed()

@@ -14,6 +14,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.signature import Signature, Signed, Signer
 from zoo.errors import Conflict, Corrupt, Forbidden, MissingPackage, NotAFile, Unsigned, Unsupported
 from zoo.signing import check_installed
+from zoo.signing.bundle import read_material
 from zoo.store import Store
 from zoo.store.manifests import read_document
 from zoo.store.signatures import Kept, keep_signature, signatures_of
@@ -21,10 +22,12 @@ from zoo.store.signatures import Kept, keep_signature, signatures_of
 if TYPE_CHECKING:
     from zoo.workspace import Workspace
 
-__all__ = ["bring", "check_published", "check_signed", "examined", "send", "to_sign"]
+__all__ = ["bring", "check_published", "check_signed", "examined", "readable", "send", "to_sign"]
 
 LOG = logging.getLogger("zoo")
 NOBODY = "nobody has signed it"
+UNREADABLE = (Corrupt, Forbidden, FileNotFoundError)
+"""What is wrong with one signature, and keeps nobody from the others."""
 
 
 def to_sign(store: Store, manifest: Digest, near: Sequence[Store] = ()) -> Signed:
@@ -34,10 +37,14 @@ def to_sign(store: Store, manifest: Digest, near: Sequence[Store] = ()) -> Signe
 
 
 def examined(
-    store: Store, manifest: Digest, signers: Iterable[Signer], near: Sequence[Store] = ()
-) -> Iterator[Signature]:
-    """The signatures of a manifest in a store, each as it was checked; those that are ``near``, of
-    the same manifest, too.
+    store: Store,
+    manifest: Digest,
+    path: str,
+    signers: Iterable[Signer],
+    near: Sequence[Store] = (),
+) -> Iterator[tuple[Signature, bytes]]:
+    """The signatures of a manifest in a store, each as it was checked and its bytes; those first
+    that are under the name ``path``. Those that are ``near``, of the same manifest, too.
     """
     check_installed()
     from zoo.signing.examine import examine
@@ -45,27 +52,27 @@ def examined(
     signers, told = tuple(signers), set[Digest]()
     signed: Signed | None = None
     for place in (store, *near):
-        for kept in _listed(place, manifest):
+        for kept in _listed(place, manifest, path):
             if kept.digest in told:
                 continue
             told.add(kept.digest)
             at = kept.at.isoformat(timespec="seconds")
             try:
                 bundle = kept.read(place)
-            except (Corrupt, Forbidden, FileNotFoundError) as error:
+            except UNREADABLE as error:
                 problem = f"it is damaged: {error}"
-                yield Signature(manifest=manifest, digest=kept.digest, problem=problem, at=at)
+                yield Signature(manifest=manifest, digest=kept.digest, problem=problem, at=at), b""
                 continue
             signed = signed or to_sign(store, manifest, near)
-            yield replace(examine(bundle, kept.digest, signed, signers), at=at)
+            yield replace(examine(bundle, kept.digest, signed, signers), at=at), bundle
 
 
-def _listed(store: Store, manifest: Digest) -> list[Kept]:
+def _listed(store: Store, manifest: Digest, path: str) -> list[Kept]:
     """The signatures that are in a store; none in a server of before there were any, and none of
     those that nobody may look at: whoever asks for one does without.
     """
     try:
-        return signatures_of(store, manifest)
+        return signatures_of(store, manifest, path)
     except Unsupported:
         return []
     except (Forbidden, NotAFile) as error:
@@ -73,31 +80,47 @@ def _listed(store: Store, manifest: Digest) -> list[Kept]:
         return []
 
 
-def check_signed(workspace: Workspace, remote: Store, ref: Reference, manifest: Digest) -> str:
-    """See that what a remote has may be called ``ref`` here; who has signed it, of those that the
-    user trusts.
+def readable(store: Store, manifest: Digest, path: str = "") -> Iterator[tuple[Kept, bytes]]:
+    """The signatures of a manifest in a store, with their bytes. What is damaged, not for who asks,
+    gone by now, or no signature at all is left out, and told of.
+    """
+    for kept in _listed(store, manifest, path):
+        try:
+            data = kept.read(store)
+            read_material(data)
+        except (*UNREADABLE, ValueError) as error:
+            LOG.warning("the signature %s is left out: %s", kept.digest.short, error)
+            continue
+        yield kept, data
+
+
+def check_signed(
+    workspace: Workspace, remote: Store, path: str, ref: Reference, manifest: Digest
+) -> tuple[str, bytes]:
+    """See that what a remote has, as ``path``, may be called ``ref`` here; who has signed it, of
+    those that the user trusts, and that signature.
 
     Raises:
         Unsigned: Nobody has, and the user's rules want it.
         MissingPackage: They do, and what checks signatures is not installed.
     """
     if (policy := workspace.signers.policy_of(ref)) == "off":
-        return ""
+        return "", b""
     problems: list[str] = []
     try:
         trusted = workspace.signers.all().signers
-        for each in examined(remote, manifest, trusted, [workspace.store]):
+        for each, bundle in examined(remote, manifest, path, trusted, [workspace.store]):
             if not each.problem:
-                return each.signer
+                return each.signer, bundle
             problems.append(f"of the signature by {each.maker}: {each.problem}")
     except MissingPackage as error:
-        if policy == "enforce":
+        if policy != "warn":
             raise
         problems.append(f"{error}: {error.advice}")
     except Unsupported as error:
         problems.append(str(error))
     _tell(policy, ref, "; ".join(problems) or NOBODY)
-    return ""
+    return "", b""
 
 
 def check_published(workspace: Workspace, ref: Reference) -> None:
@@ -106,43 +129,42 @@ def check_published(workspace: Workspace, ref: Reference) -> None:
     Raises:
         Unsigned: The user's rules want one.
     """
-    if (policy := workspace.signers.policy_of(ref)) == "off":
+    if (policy := workspace.signers.policy_of(ref)) in ("off", "published"):
         return
     why = "what is published has no signature; if that is as you want it: "
-    _tell(policy, ref, f"{why}zoo signers require off '{ref.namespace}/*'")
+    _tell(policy, ref, f"{why}zoo signers require published '{ref.namespace}/*'")
 
 
 def _tell(policy: str, ref: Reference, why: str) -> None:
-    if policy == "enforce":
+    if policy != "warn":
         raise Unsigned(str(ref), why)
     LOG.warning("%s: %s", ref, why)
 
 
 def send(store: Store, remote: Store, path: str, manifest: Digest) -> None:
-    """Send the signatures of what is about to be called ``path`` at a remote, which lacks them."""
-    here = signatures_of(store, manifest)
-    if not here:
+    """Send the signatures of what is about to be called ``path`` at a remote, where those under
+    that name lack them.
+    """
+    if not (here := [*readable(store, manifest, path)]):
         return
     try:
-        there = {kept.digest for kept in signatures_of(remote, manifest)}
-        for kept in here:
+        there = {each.digest for each in signatures_of(remote, manifest, path) if each.path == path}
+        for kept, data in here:
             if kept.digest not in there:
-                keep_signature(remote, manifest, path, kept.read(store))
+                keep_signature(remote, manifest, path, data)
     except (Unsupported, Conflict) as error:  # it is older, or has many already
         LOG.warning("the signatures are not sent: %s", error)
 
 
-def bring(remote: Store, store: Store, path: str, manifest: Digest) -> None:
-    """Keep the signatures that a remote has of what is about to be called ``path`` here. One that
-    is damaged there, or gone by now, is left out: whoever asks for one does without.
+def bring(
+    remote: Store, store: Store, called: str, path: str, manifest: Digest, checked: bytes
+) -> None:
+    """Keep the signatures that a remote has of what it has as ``called``, and is about to be called
+    ``path`` here; first the one that was ``checked``, if one was, whatever is there by now.
     """
-    here = {kept.digest for kept in signatures_of(store, manifest)}
-    for kept in _listed(remote, manifest)[: SIGNATURES - len(here)]:
-        if kept.digest in here:
-            continue
-        try:
-            data = kept.read(remote)
-        except (Corrupt, FileNotFoundError) as error:
-            LOG.warning("a signature is left out: %s", error)
-            continue
-        keep_signature(store, manifest, path, data)
+    if checked:
+        keep_signature(store, manifest, path, checked)
+    here = {each.digest for each in _listed(store, manifest, path) if each.path == path}
+    for kept, data in readable(remote, manifest, called):
+        if kept.digest not in here and len(here) < SIGNATURES:
+            here.add(keep_signature(store, manifest, path, data))

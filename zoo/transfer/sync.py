@@ -182,10 +182,10 @@ def pull(
             check_change(store, here, target, after, "pull", other=where)
 
     check(store.read_ref(target))
-    signer = signed.check_signed(workspace, remote, target, entry.manifest)
+    signer, bundle = signed.check_signed(workspace, remote, ref.path, target, entry.manifest)
     with store.upload():
         copied = receive(remote, store, entry.manifest, progress)
-        signed.bring(remote, store, target.path, entry.manifest)
+        signed.bring(remote, store, ref.path, target.path, entry.manifest, bundle)
         # Checked again: the copy may have taken hours.
         workspace.move(target, entry.manifest, f"{PULLED}{where}", check=check)
     note_there(workspace, where, ref, entry, remote)

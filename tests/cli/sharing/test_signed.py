@@ -13,8 +13,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 from click.testing import CliRunner, Result
 from fakes.prepared import Run
 from fakes.signing_keys import Authority, Key, make_key
@@ -23,8 +25,13 @@ from model_signing._cli import main
 
 import zoo
 from zoo import config
+from zoo.contracts import Backend
 from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.manifest import Manifest
+from zoo.errors import Forbidden, Unsigned
+from zoo.store.capabilities import read_small
+from zoo.transfer.copy import Copied, receive
+from zoo.transfer.signed import check_published
 
 OTHER = "team/birds"
 
@@ -134,7 +141,7 @@ def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
 
 def test_what_is_published_has_no_signature(small: Run) -> None:
     small("signers", "require", "enforce").done()
-    small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require off 'timm/*'")
+    small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require published 'timm/*'")
 
 
 # What somebody who may write to the store does
@@ -253,6 +260,135 @@ def test_only_so_many_are_looked_at(
     assert len(signatures_in(new)) <= 1
 
 
+def junk(folder: Path, many: int, beginning: str = "", like: bytes = b"junk") -> None:
+    """Files in a store, each under its own digest, that begins so and is before most others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while many:
+        number += 1
+        data = like + b" %d" % number
+        if (digest := blake3(data).hexdigest()).startswith(beginning):
+            (folder / f"{digest}.json").write_bytes(data)
+            many -= 1
+
+
+def test_what_others_put_there_hides_none_and_goes_no_further(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, tmp_path: Path
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+    junk(kept.parents[2] / "mallory" / "x", 300)
+    bare("signers", "require", "off").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert [file.name for file in signatures_in(new)] == [kept.name]
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    assert "signed by alice" in bare("pull", NAME, "--from", "origin", "--home", new).done().err
+    told = bare("signatures", NAME, "--from", "lab", "--json").json
+    assert [each["signer"] for each in told if not each["problem"]] == ["alice"]
+    # What is no signature is not carried on, and does not keep one from being made.
+    own = next((new / "signatures").rglob("flowers"))
+    junk(own.parents[1] / "mallory" / "x", 16, "0")
+    junk(own, 1)
+    bare("sign", NAME, "--key", alice.private, "--home", new).done()
+    bare("push", NAME, "--to", tmp_path / "third", "--home", new).done()
+    assert len(signatures_in(tmp_path / "third")) == 2
+
+
+def test_one_that_cannot_be_read_keeps_nobody_from_a_pull(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+
+    def refuse(backend: Backend, key: str, limit: int) -> bytes:
+        if key.endswith(kept.name) and str(lab) in str(backend):
+            raise Forbidden(kept, "it is another user's", "chmod a+r")
+        return read_small(backend, key, limit)
+
+    monkeypatch.setattr("zoo.store.signatures.read_small", refuse)
+    said = bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "is left out: " in said.err
+    assert names_in(new) == [NAME]
+    assert signatures_in(new) == []
+
+
+def test_one_that_is_damaged_here_keeps_nobody_from_a_push(
+    bare: Run, mine: Path, alice: Key, lab: Path, tmp_path: Path
+) -> None:
+    bare("sign", NAME, "--key", alice.private).done()
+    (kept,) = signatures_in(mine)
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert "is left out: " in bare("push", NAME, "--to", "lab").done().err
+    assert signatures_in(lab) == []
+    bare("tag", NAME, "prod/flowers").done()
+    bare("sign", NAME, "--key", alice.private).done()
+    bare("push", NAME, "--to", "lab").done()
+    assert len(signatures_in(lab)) == 1
+    bare("export", NAME, tmp_path / "out", "--signed").done()
+    assert len([*(tmp_path / "out" / "signatures").iterdir()]) == 1
+
+
+def test_the_one_that_was_checked_is_kept(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_signed(bare, alice)
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+
+    def as_they_go(*given: Any) -> Copied:
+        shutil.rmtree(lab / "signatures")
+        return receive(*given)
+
+    monkeypatch.setattr("zoo.transfer.sync.receive", as_they_go)
+    bare("pull", NAME, "--from", "origin", "--home", new).done()
+    assert "alice" in bare("signatures", NAME, "--home", new).done().out
+
+
+def test_no_folder_s_name_says_more_than_a_name(
+    bare: Run, mine: Path, new: Path, alice: Key, lab: Path
+) -> None:
+    push_signed(bare, alice)
+    (kept,) = signatures_in(lab)
+    evil = kept.parents[2] / "team" / "x\nsigned by alice"
+    evil.mkdir()
+    (evil / f"{'0' * 64}.json").write_bytes(b"{}")
+    bare("signers", "require", "enforce").done()
+    said = bare("pull", NAME, "--from", "origin", "--home", new).refused("none that you trust")
+    assert "signed by alice" not in said.err
+
+
+def test_what_is_said_of_a_name_holds_for_its_tags(
+    bare: Run, mine: Path, new: Path, lab: Path
+) -> None:
+    bare("tag", NAME, f"{NAME}:v2").done()
+    bare("push", f"{NAME}:v2", "--to", "lab").done()
+    pull = ("pull", f"{NAME}:v2", "--from", "origin", "--home", new)
+    for names in (NAME, f"{NAME}:v*"):
+        bare("signers", "require", "enforce", names).done()
+        bare(*pull).refused(f"{NAME}:v2 is not kept: nobody has signed it")
+        bare("signers", "require", "off", names).done()
+    bare("signers", "require", "enforce", f"{NAME}:latest").done()
+    bare("pull", NAME, "--from", "origin", "--home", new).refused("nobody has signed it")
+    bare(*pull).done()
+
+
+def test_what_is_published_is_let_in_from_there_alone(
+    bare: Run, mine: Path, new: Path, lab: Path
+) -> None:
+    name = "timm/evil_net.v9"
+    bare("push", NAME, "--to", "lab", "--as", name).done()
+    bare("signers", "require", "enforce").done()
+    bare("signers", "require", "published", "timm/*").done()
+    bare("pull", name, "--from", "origin", "--home", new).refused("nobody has signed it")
+    assert names_in(new) == []
+    with zoo.open(new) as opened:
+        check_published(opened.workspace, zoo.Reference.parse(name))
+        with pytest.raises(Unsigned, match=r"zoo signers require published 'hf/\*'"):
+            check_published(opened.workspace, zoo.Reference.parse("hf/net"))
+
+
 # Certificates
 
 
@@ -361,6 +497,35 @@ def test_what_is_no_key_is_refused(bare: Run, mine: Path, alice: Key, tmp_path: 
     bare("signers", "add", "alice", other.public).refused("another signer")
     certificate = Authority(tmp_path, "lab").certify(other, "other")
     bare("sign", NAME, "--key", alice.private, "--certificate", certificate).refused("not match")
+    assert not signatures_in(mine)
+
+
+def test_what_can_be_no_rule_is_refused(
+    bare: Run, mine: Path, alice: Key, mallory: Key, tmp_path: Path
+) -> None:
+    for pattern in ("", " ", "team", "a\nb/*", "team/\x1b[31m*"):
+        said = bare("signers", "require", "enforce", pattern).refused("no name can match")
+        assert "\x1b" not in said.err
+    for name in ("", " ", "a\nb", "../x"):
+        bare("signers", "add", name, alice.public).refused("cannot be the name of a signer")
+    two, authority = tmp_path / "two.pem", Authority(tmp_path, "lab").file.read_bytes()
+    for more in (mallory.public.read_bytes(), authority):
+        two.write_bytes(alice.public.read_bytes() + more)
+        bare("signers", "add", "two", two).refused("has several keys", "a file of its own")
+    assert "nobody is trusted" in bare("signers").err
+    two.write_bytes(authority * 2)
+    bare("signers", "add", "two", two).done()
+
+
+def test_a_key_is_a_small_file(bare: Run, mine: Path, alice: Key, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large.pem"
+    os.mkfifo(pipe)
+    large.write_bytes(alice.private.read_bytes() + b"\n" * 65536)
+    for file, says in ((pipe, "is no file"), (large, "65,536 bytes")):
+        bare("signers", "add", "x", file).refused(f"{file} ", says)
+        bare("sign", NAME, "--key", file).refused(f"{file} ", says)
+        given = ("--key", alice.private, "--certificate", file)
+        bare("sign", NAME, *given).refused(f"{file} ", says)
     assert not signatures_in(mine)
 
 

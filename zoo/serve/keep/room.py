@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,12 +16,15 @@ from zoo.errors import InvalidReference, ZooError
 from zoo.lookup.reported import REPORTED
 from zoo.store import Store
 from zoo.store.capabilities import folders
+from zoo.store.signatures import kept_at
 
 __all__ = ["Held", "Room"]
 
 SENT_SECONDS = 86400.0
 ANEW_SECONDS = 10.0
 """So seldom all is counted: who is refused asks again."""
+SIGNED = ""
+"""Whose lock that of the signatures is: no namespace is called so."""
 
 
 class Held(NamedTuple):
@@ -61,6 +64,8 @@ class Room:
         self._known: dict[str, _Known] = {}
         self._sent: dict[str, dict[Digest, tuple[int, float]]] = {}
         self._runs: dict[str, tuple[float, int]] = {}
+        self._signed = Counter[str]()
+        self._signed_until = 0.0
 
     def sent(self, namespace: str, objects: Iterable[tuple[Digest, int]]) -> None:
         """Count what was sent and not committed yet, for a day."""
@@ -79,7 +84,8 @@ class Room:
             known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
             held = {digest: size for digest, (size, _) in sent.items()} | known.objects
             new = {digest: size for digest, size in objects if digest not in known.objects}
-            return Held(sum(new.values()), sum((held | new).values()) + self._reported(namespace))
+            beside = self._reported(namespace) + self._signatures()[namespace]
+            return Held(sum(new.values()), sum((held | new).values()) + beside)
 
     def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""
@@ -111,6 +117,25 @@ class Room:
             size = sum(status.st_size for _, status in files)
             self._runs[namespace] = time.monotonic(), size
         return size
+
+    def signed(self, namespace: str, size: int) -> None:
+        """Count a signature that was put under a name of a namespace."""
+        with self._locks[SIGNED]:
+            self._signed[namespace] += size
+
+    def _signatures(self) -> Counter[str]:
+        """Bytes of the signatures that lie under the names of each namespace. They are looked at
+        again after 20 times what that takes: other processes add to them, and prunes delete some.
+        """
+        with self._locks[SIGNED]:
+            if (began := time.monotonic()) >= self._signed_until:
+                self._signed = Counter()
+                for file in self._store.readable_files("signatures")[0]:
+                    if kept := kept_at(file):
+                        self._signed[kept.path.partition("/")[0]] += file.bytes
+                took = time.monotonic() - began
+                self._signed_until = began + max(ANEW_SECONDS, 20 * took)
+            return self._signed
 
     def _refs(self, repo: str) -> Iterator[Reference]:
         namespace, _, name = repo.partition("/")

@@ -11,7 +11,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.stored import Stored
 from zoo.errors import InvalidReference
 from zoo.store.listing import KIND_NAMES, name_of
-from zoo.store.signatures import Kept, folder_of, kept_at
+from zoo.store.signatures import FOLDER, Kept, folder_of, kept_at
 
 __all__ = [
     "Content",
@@ -81,12 +81,17 @@ def signature_of(file: Stored) -> Kept | None:
 
 
 def signed_in(folder: str) -> Digest | None:
-    """The manifest that a folder has the signatures of; None if it is none such."""
+    """The manifest that a folder has signatures of, all or those of a name; None if it is none
+    such.
+    """
+    manifest, _, path = folder.removeprefix(f"{FOLDER}/")[3:].partition("/")
     try:
-        manifest = Digest("blake3", folder.rpartition("/")[2])
+        digest = Digest("blake3", manifest)
+        if path:
+            Reference.parse(path)
     except InvalidReference:
         return None
-    return manifest if folder_of(manifest) == f"{folder}/" else None
+    return digest if f"{folder_of(digest)}{path}".rstrip("/") == folder else None
 
 
 def repo_of_folder(folder: str) -> str | None:
