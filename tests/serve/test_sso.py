@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -17,15 +19,18 @@ from fakes.served import Got, Served, ask, serving
 from fakes.signed import sign_in
 from sqlalchemy import update
 
-from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName
 from zoo.registry.engine import writing
 from zoo.serve.sso import claims as claims_module
 from zoo.serve.sso import issuer as issuer_module
+from zoo.serve.sso import tries as tries_module
+from zoo.serve.sso import turns as turns_module
 from zoo.serve.who import schema
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
 
+FROM_HERE = {"Accept": HTML, "Sec_Fetch_Site": "same-origin"}
 NAVIGATES = {"Sec_Fetch_Site": "cross-site", "Accept": HTML}
 
 
@@ -241,6 +246,86 @@ def test_a_link_is_for_the_session_that_began_it(zoo: Served, provider: OidcProv
     assert zoo.accounts.providers.identities() == []
 
 
+def test_a_token_that_expires_makes_no_way_in_that_outlasts_it(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """Whoever has stolen one, or a session by a provider, links nobody, begun with it or not."""
+    add(zoo, provider, creates=True)
+    browser, (_, short) = Browser(zoo), zoo.accounts.new_token(
+        zoo.accounts.add("ann").name, "short", "write", lasts=60.0
+    )  # fmt: skip
+    name, _, value = sign_in(zoo.url, str(short)).cookie.partition("=")
+    browser.cookies[name] = value
+    assert browser.get("/-/sso/lab?link=1", **FROM_HERE).status == 403
+    page = browser.get("/-/settings").body
+    assert b"sso/lab?link=1" not in page
+    assert b"that does not expire" in page
+    by_provider = Browser(zoo)
+    assert by_provider.signs_in(provider).status == 303
+    provider.user = {"sub": "thief"}
+    assert by_provider.get("/-/sso/lab?link=1", **FROM_HERE).status == 403
+    assert [each.subject for each in zoo.accounts.providers.identities()] == ["7"]
+    browser.cookies[name] = sign_in(zoo.url, zoo.token("eve", "write")).cookie.partition("=")[2]
+    address = browser.begin("/-/sso/lab?link=1", **FROM_HERE)
+    with writing(zoo.accounts._engine) as connection:
+        connection.execute(update(schema.token).values(expires="2099-01-01T00:00:00Z"))
+    assert browser.back(**provider.signed_in(address)).status == 403, "nor comes back to it"
+
+
+def test_a_login_is_unlinked_by_whose_account_it_is(zoo: Served, provider: OidcProvider) -> None:
+    """By a form of their page, as all are sent; who has signed in so is out."""
+    add(zoo, provider)
+    ann, eve = (sign_in(zoo.url, zoo.token(name, "write")) for name in ("ann", "eve"))
+    for account, subject in (("ann", " 7"), ("eve", "8")):
+        zoo.accounts.providers.link(provider.url, subject, account)
+    provider.user = {"sub": " 7"}
+    other = Browser(zoo)
+    assert other.signs_in(provider).status == 303
+    (token,) = (each for each in zoo.accounts.tokens("ann") if each.ends_with == "provider-lab")
+    _, made = zoo.accounts.new_token("ann", "made in it", "write", by=token.id)
+    page = ann.get("/-/settings").body.decode()
+    assert '<input type="hidden" name="subject" value=" 7">' in page
+    body = urlencode({"do": "unlink", "issuer": provider.url, "subject": " 7"}).encode()
+    sent: dict[str, Any] = {
+        "method": "POST",
+        "body": body,
+        "Content_Type": "application/x-www-form-urlencoded",
+    }
+    zoo.ask("/-/settings", Cookie=eve.cookie, Sec_Fetch_Site="same-origin", **sent)
+    assert (
+        zoo.ask("/-/settings", Cookie=ann.cookie, Sec_Fetch_Site="cross-site", **sent).status == 403
+    )
+    assert other.who == "ann"
+    got = zoo.ask("/-/settings", Cookie=ann.cookie, Sec_Fetch_Site="same-origin", **sent)
+    assert (got.status, got.headers["location"]) == (303, "/-/settings?done=unlink")
+    assert [each.account for each in zoo.accounts.providers.identities()] == ["eve"]
+    assert other.who == ""
+    assert zoo.ask("/-/settings.json", token=str(made)).status == 401
+    assert ann.get("/-/settings").status == 200
+    assert Browser(zoo).signs_in(provider).status == 403
+
+
+def test_who_signed_in_by_a_provider_that_is_removed_is_out(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """With tokens that were made in the session; and who comes back just then does not get in."""
+    made = add(zoo, provider, creates=True)
+    browser, late = Browser(zoo), Browser(zoo)
+    assert browser.signs_in(provider).status == 303
+    back = provider.signed_in(late.begin())
+    real = provider._post
+
+    def removed(request: Any) -> None:
+        zoo.accounts.providers.remove("lab")
+        real(request)
+
+    provider._post = removed  # type: ignore[method-assign]
+    assert late.back(**back).status == 403
+    assert (browser.who, late.who) == ("", "")
+    zoo.accounts.providers.add(made)
+    assert browser.who == ""
+
+
 def test_who_was_deleted_does_not_come_back(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
     browser = Browser(zoo)
@@ -285,6 +370,54 @@ def test_an_answer_is_good_once(zoo: Served, provider: OidcProvider) -> None:
     assert again.status == 403, "another code of the same try"
     assert b"done already" in again.body
     assert len(zoo.accounts.tokens("ann-b")) == 1
+
+
+def test_one_try_has_the_provider_asked_once(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever came of it: a stranger with one cookie could else keep everybody out."""
+    monkeypatch.setattr(tries_module, "MOST", 3)
+    add(zoo, provider, creates=True)
+    stranger = Browser(zoo)
+    state = provider.signed_in(stranger.begin())["state"]
+    for number in range(5):
+        assert stranger.back(code=f"x{number}", state=state).status == 403
+    assert provider.asked["/token"] == 1
+    assert Browser(zoo).signs_in(provider).status == 303
+    tries, later = tries_module.Tries(), time.time() + 60
+    assert [tries.spend(each, later) for each in "aab"] == [True, False, True]
+    assert tries.spend("c", later)
+    assert [tries.spend(each, later) for each in "da"] == [True, True], "no more are kept than that"
+    assert [*tries._spent] == ["c", "d", "a"]
+    assert tries.spend("e", later)
+    assert [*tries._spent] == ["d", "a", "e"]
+    tries._spent["d"] = 0.0
+    assert tries.spend("f", later)
+    assert [*tries._spent] == ["a", "e", "f"], "what has expired is forgotten"
+
+
+def test_who_comes_back_waits_for_a_turn_and_keeps_nobody_from_the_keys(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(zoo, provider, creates=True)
+    assert Browser(zoo).signs_in(provider).status == 303
+    issuer = zoo.server.hub.issuers.at(provider.url, ())
+    browsers = [Browser(zoo) for _ in range(2)]
+    backs = [provider.signed_in(each.begin()) for each in browsers]
+    with ExitStack() as held, ThreadPoolExecutor(1) as pool:
+        for _ in range(issuer_module.TURNS):
+            held.enter_context(issuer._posting.taken())
+        issuer._kept.clear()
+        assert issuer.keys("one"), "its documents are asked for apart"
+        waits = pool.submit(browsers[0].back, **backs[0])
+        time.sleep(0.2)
+        assert not waits.done()
+        held.close()
+        assert waits.result().status == 303
+        for _ in range(issuer_module.TURNS):
+            held.enter_context(issuer._posting.taken())
+        monkeypatch.setattr(turns_module, "SECONDS", 0.1)
+        assert browsers[1].back(**backs[1]).status == 503
 
 
 def test_who_signs_in_twice_at_once_has_one_account(zoo: Served, provider: OidcProvider) -> None:
@@ -423,6 +556,49 @@ def test_a_provider_that_is_damaged_or_down(zoo: Served, provider: OidcProvider)
         assert b"lab does not answer now" in got.body
         assert zoo.ask("/healthz").status == 200
     assert accounts(zoo) == []
+
+
+def test_a_damaged_document_is_not_kept(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a service that answers 200 with a page that says that it is being worked on."""
+    add(zoo, provider, creates=True)
+    clock = [1000.0]
+    monkeypatch.setattr(issuer_module, "monotonic", lambda: clock[0])
+    documents: tuple[tuple[str, bytes], ...] = (
+        ("/.well-known/openid-configuration", b"<html>"), ("/keys", b"<html>"),
+        ("/.well-known/openid-configuration", b'{"issuer": "https://x.org", "jwks_uri": "x"}'),
+    )  # fmt: skip
+    for path, answer in documents:
+        zoo.server.hub.issuers._known.clear()
+        provider.answers, provider.asked = {path: answer}, Counter()
+        issuer = zoo.server.hub.issuers.at(provider.url, ())
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                issuer.keys("one")
+        assert provider.asked[path] == 1, "nor is it asked for at once"
+        provider.answers.clear()
+        clock[0] += 11
+        assert issuer.keys("one")
+
+
+def test_keys_that_are_good_stay_where_a_stranger_names_another(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(issuer_module, "monotonic", lambda: clock[0])
+    issuer = issuer_module.Issuer(provider.url, ())
+    assert issuer.keys("one")
+    clock[0] += 61
+    provider.answers["/keys"] = 503
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            issuer.keys("nobody's")
+        assert issuer.keys("one")
+    assert provider.asked["/keys"] == 2
+    clock[0] += 3600
+    with pytest.raises(Unavailable):
+        issuer.keys("one")
 
 
 def test_keys_without_end_are_not_read(
@@ -666,7 +842,10 @@ def test_signing_in_by_a_provider_in_a_browser(zoo: Served, provider: OidcProvid
         assert [
             each for each in wrong if not each.startswith(f"asks {provider.url}/authorize")
         ] == []
-        page.goto(f"{zoo.url}/-/settings")
+        page.goto(f"{zoo.url}/sign-in?next=/-/settings")
+        page.get_by_label("Token").fill(str(zoo.accounts.new_token("ann-b", "own", "write")[1]))
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{zoo.url}/-/settings")
         provider.user = {"sub": "8"}
         page.get_by_role("link", name="Sign in with lab from now on").click()
         page.wait_for_url(f"{zoo.url}/-/settings?done=link")

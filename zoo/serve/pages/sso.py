@@ -1,7 +1,8 @@
 """SSO: a browser is sent to a provider, and comes back with a code that says who sits there.
 
 A try to sign in is known by a cookie, of which all else is made: who comes back without it was sent
-by somebody else. Nothing is kept of it before the provider has said who it is.
+by somebody else. Before the provider has said who it is, nothing is kept of it but that it came
+back: who comes back again does not have the provider asked again.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def begin(ask: Ask, provider: str) -> Answer:
     linking = ask.call.flag("link")
     if linking:
         check_origin(ask.call.headers, ask.call.base)  # or a stranger could have it begun
-        ask.check_unlimited()
+        _check_links(ask)
     goes = local_path(ask.call.query.get("next", ""))
     seal = Seal(
         token=ask.actor.id if linking else "",
@@ -93,7 +94,7 @@ def come_back(ask: Ask, provider: str) -> Answer:
     found, issuer = _provider(ask, provider)
     cookie, goes = read_cookie(ask.call, COOKIE), "/"
     try:
-        seal = _begun(ask, found, cookie)
+        seal = _begun(ask, found, issuer, cookie)
         goes = seal.repo
         claims = _claims(ask, found, issuer, cookie)
         if seal.token:
@@ -103,6 +104,14 @@ def come_back(ask: Ask, provider: str) -> Answer:
         return _again(ask, goes, _down(found, error), 503)
     except _Not as error:
         return _again(ask, goes, error, 403)
+
+
+def _check_links(ask: Ask) -> None:
+    """See that who asks may link their account: what is linked outlasts the session."""
+    ask.check_unlimited()
+    if not ask.actor.may_link:
+        text = "that takes being signed in by a token that does not expire"
+        raise Refused("Forbidden", f"{text}; whoever runs this server can: zoo serve sso link")
 
 
 def _provider(ask: Ask, name: str) -> tuple[Provider, Issuer]:
@@ -117,13 +126,15 @@ def _way(ask: Ask, provider: Provider, cookie: str) -> Way:
     return Way.of(ask.hub.seals, cookie, f"{ask.call.base}/-/sso/{provider.name}/back")
 
 
-def _begun(ask: Ask, provider: Provider, cookie: str) -> Seal:
-    """What the browser began that comes back."""
+def _begun(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Seal:
+    """What the browser began that comes back, once."""
     seal = ask.hub.seals.read(cookie, COOKIE) if cookie else None
     state = ask.call.query.get("state", "").encode()
     right = compare_digest(state, _way(ask, provider, cookie).state.encode())
     if seal is None or seal.of != provider.name or not right:
         raise _Not(NOT_BEGUN, "state is of another browser, or expired")
+    if not issuer.tries.spend(seal.upload, seal.expires):
+        raise _Not(NOT_BEGUN, "it came back already")
     return seal
 
 
@@ -143,7 +154,7 @@ def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims
 
 def _linked(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answer:
     """Have who has signed in be the account that is signed in here, as it was when they began."""
-    if ask.actor.id != seal.token or not ask.actor.unlimited:
+    if ask.actor.id != seal.token or not ask.actor.may_link:
         raise _Not("Sign in again, and link it then.", "the session has ended, or is another's")
     try:
         ask.hub.accounts.providers.link_own(
@@ -160,10 +171,15 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     account = _account(ask, provider, claims)
     asked_by(account, "")
     told = f"by {provider.name}: {subject}{_more(claims)}"
-    also = partial(note_entry, account=account, told=told, entry=seal.upload, seconds=LASTS)
+    also = partial(
+        note_entry, by=(provider, subject), account=account, told=told, entry=seal.upload,
+        seconds=LASTS,
+    )  # fmt: skip
     name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
     try:
-        token, _ = accounts.new_token(account, name, "write", lasts=lasts, also=also)
+        token, _ = accounts.new_token(
+            account, name, "write", lasts=lasts, ends_with=provider.id, also=also
+        )
     except (Conflict, UnknownName) as error:
         raise _Not(NOT_BEGUN, error.message) from error
     if before := read_cookie(ask.call):
