@@ -503,9 +503,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "aud": {"aud": "another"}, "no aud": {"aud": None}, "two": {"aud": [CLIENT, "another"]},
     "azp": {"azp": "another"}, "nonce": {"nonce": "x" * 64}, "no nonce": {"nonce": None},
     "odd nonce": {"nonce": 7}, "expired": {"exp": 1}, "no exp": {"exp": None},
-    "odd exp": {"exp": True}, 
-    "far": {"exp": 10**400},
-    "far nbf": {"nbf": 10**400}, "far iat": {"iat": -(10**400)}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
+    "odd exp": {"exp": True}, "far": {"exp": 10**400}, "far nbf": {"nbf": 10**400},
+    "far iat": {"iat": -(10**400)}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
     "later": {"nbf": 1 << 40}, "tomorrow": {"iat": 1 << 40}, "nobody": {"sub": ""},
     "odd sub": {"sub": 7}, "long sub": {"sub": "x" * 256},
 }  # fmt: skip
