@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -291,12 +292,17 @@ def token_create(
 @command("revoke", of=token)
 @click.argument("token_id", metavar="ID")
 def token_revoke(token_id: str, as_json: bool) -> None:
-    """End the token ID at once."""
-    open_accounts().revoke(token_id)
+    """End the token ID at once, and say whom it has linked to its account: they stay."""
+    accounts = open_accounts()
+    accounts.revoke(token_id)
+    linked = accounts.providers.linked_by(token_id)
     if as_json:
-        print_json({"id": token_id})
-    else:
-        note(f"{token_id} is revoked")
+        print_json({"id": token_id, "linked": [each.to_json() for each in linked]})
+        return
+    note(f"{token_id} is revoked")
+    for each in linked:
+        note(f"by it, {each.subject} at {each.issuer} was linked to {each.account}, and stays so")
+        note(f"to end that: zoo serve sso unlink NAME {shlex.quote(each.subject)}")
 
 
 @command()

@@ -109,12 +109,12 @@ def sso_add(
 @command("rm", of=sso)
 @click.argument("name")
 def sso_rm(name: str, as_json: bool) -> None:
-    """Let nobody sign in by NAME any more. Sessions that are there go on."""
+    """Let nobody sign in by NAME any more; sessions, and tokens that were made in them, end."""
     open_accounts().providers.remove(name)
     if as_json:
         print_json({"name": name})
     else:
-        note(f"nobody signs in by {name} any more")
+        note(f"nobody signs in by {name} any more, and who has is signed out")
 
 
 @command("link", of=sso)
@@ -140,7 +140,7 @@ def sso_link(name: str, subject: str, account: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("subject")
 def sso_unlink(name: str, subject: str, as_json: bool) -> None:
-    """Forget whose account SUBJECT at NAME is. Sessions that are there go on."""
+    """Forget whose account SUBJECT at NAME is, and end that account's sessions by NAME."""
     accounts = open_accounts()
     issuer = accounts.providers.get(name).issuer
     accounts.providers.unlink(issuer, subject)

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from fakes.served import Served, serving
 
 from zoo.errors import MissingPackage
 from zoo.serve import sso
+from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.audit import asked_by, asked_from
 from zoo.workspace import Workspace
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sso.md").read_text()
@@ -138,6 +141,26 @@ def test_the_commands_are_as_the_page_says(toy: Run) -> None:
     assert "no jobs get tokens" in toy("serve", "publisher").err
     assert toy("serve", "publisher", "add", "lab/x", "--issuer", "https://x.org", "--claim", "x",
                "--as", "ci").code == 2  # fmt: skip
+
+
+def test_who_was_linked_by_a_token_is_told_when_it_is_revoked(toy: Run) -> None:
+    """Whatever they are called: they stay, and whoever revokes it may have lost it to them."""
+    toy("serve", "user", "add", "ann").done()
+    toy("serve", "sso", "add", "lab", "--issuer", "https://x.org", "--client-id", "x").done()
+    (token,) = toy("serve", "token", "--json").json
+    subjects = ("a b; x", "zoo_1a2B3c4D_aaaaaaaaaa", "gone")
+    with closing(Workspace(Path.cwd())) as workspace, closing(Accounts.of(workspace)) as accounts:
+        with asked_from("192.0.2.1", "request"):
+            asked_by("ann", token["id"])
+            for subject in subjects:
+                accounts.providers.link_own("https://x.org", subject, "ann", subject, 60.0)
+        accounts.providers.link("https://x.org", "by an admin", "ann")
+        accounts.providers.unlink("https://x.org", "gone")
+    said = toy("serve", "token", "revoke", token["id"]).done().err
+    assert "by it, a b; x at https://x.org was linked to ann, and stays so" in said
+    assert "zoo serve sso unlink NAME 'a b; x'" in said
+    again = toy("serve", "token", "revoke", token["id"], "--json").json
+    assert [each["subject"] for each in again["linked"]] == [*subjects[:2]]
 
 
 def test_what_is_not_installed_is_named(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,9 +254,12 @@ def test_what_cannot_be_a_publisher(zoo: Served) -> None:
     for claims in (
         {}, {"aud": "x"}, {"": "x"}, {"ref": ""}, {"ref": "refs/heads/main"},
         {"repository_owner": "lab"}, {f"c{n}": "x" for n in range(30)}, {"sub": "x" * 999},
+        {"job_workflow_ref": "lab/flowers/.github/workflows/a.yml@refs/heads/main"},
     ):  # fmt: skip
         with pytest.raises(InvalidOption):
             add("lab/x", github, claims, account="ci")
+    with pytest.raises(InvalidOption, match="no issuer"):
+        add("lab/x", f"{github}.", {"ref": "refs/heads/main"}, account="ci")
     with pytest.raises(InvalidOption, match="is a team"):
         add("lab/x", github, CLAIMS)
     with pytest.raises(UnknownName, match="nobody"):

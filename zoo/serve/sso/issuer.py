@@ -6,9 +6,8 @@ nor have us wait or read for long, and strangers cannot have us ask it often.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from threading import BoundedSemaphore, Lock
+from collections.abc import Callable, Mapping
+from math import inf
 from time import monotonic
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from zoo.errors import Unavailable
+from zoo.serve.sso.tries import Tries
+from zoo.serve.sso.turns import Turns
 from zoo.serve.watch.outgoing import ask
 from zoo.serve.who.issuers import origin_of
 
@@ -27,7 +28,7 @@ KEPT, AGAIN, FAILED = 3600.0, 60.0, 10.0
 that nobody is asked again who has not answered.
 """
 TURNS = 4
-"""So many requests wait for an issuer at once, of a process."""
+"""So many codes are shown to an issuer at once, by a process."""
 Uri = Annotated[str, Meta(max_length=2000)]
 Key = Mapping[str, object]
 T = TypeVar("T")
@@ -48,18 +49,28 @@ class _Keys(msgspec.Struct, frozen=True):
 
 
 class _Kept(NamedTuple):
-    at: float
-    data: bytes | None
-    """None: it could not be had."""
+    """A document, when it was had, and when and why it could not be had since."""
+
+    at: float = -inf
+    data: bytes = b""
+    failed: float = -inf
+    why: str = ""
 
 
 class Issuer:
-    """A service at ``url``, which may use some ``hosts`` beside its own."""
+    """A service at ``url``, which may use some ``hosts`` beside its own.
+
+    Attributes:
+        url: As its own document has it.
+        tries: Tries to sign in by it that were spent.
+    """
 
     def __init__(self, url: str, hosts: tuple[str, ...]) -> None:
         self.url, self._hosts = url, hosts
+        self.tries = Tries()
         self._kept: dict[str, _Kept] = {}
-        self._asking, self._turns = Lock(), BoundedSemaphore(TURNS)
+        # Apart: who shows codes keeps nobody from its keys.
+        self._reading, self._posting = Turns(url, 1), Turns(url, TURNS)
 
     def metadata(self) -> Metadata:
         """What it says of itself.
@@ -68,7 +79,10 @@ class Issuer:
             Unavailable: It does not answer, says that it is another, or sends us elsewhere.
         """
         url = f"{self.url.rstrip('/')}/.well-known/openid-configuration"
-        found = self._read(self._document(url, KEPT), Metadata)
+        return self._document(url, KEPT, self._metadata_of)
+
+    def _metadata_of(self, data: bytes) -> Metadata:
+        found = self._read(data, Metadata)
         if found.issuer != self.url:
             raise self._fails("its document says that it is another issuer")
         for each in (found.jwks_uri, found.authorization_endpoint, found.token_endpoint):
@@ -85,10 +99,13 @@ class Issuer:
         """
         uri = self.metadata().jwks_uri
         for oldest in (KEPT, AGAIN):
-            keys = self._read(self._document(uri, oldest), _Keys).keys
+            keys = self._document(uri, oldest, self._keys_of)
             if found := [key for key in keys if name is None or key.get("kid") == name]:
                 return [*found]
         return []
+
+    def _keys_of(self, data: bytes) -> list[dict[str, object]]:
+        return self._read(data, _Keys).keys
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Send something to one of its addresses; the status and the answer.
@@ -96,7 +113,7 @@ class Issuer:
         Raises:
             Unavailable: It does not answer, or too many wait for it.
         """
-        with self._turn():
+        with self._posting.taken():
             return ask(url, body, headers)
 
     def _is_own(self, url: str) -> bool:
@@ -104,39 +121,36 @@ class Issuer:
         netloc = urlsplit(url).netloc if origin.startswith("https://") else ""
         return bool(origin) and (origin == origin_of(self.url) or netloc in self._hosts)
 
-    def _document(self, url: str, oldest: float) -> bytes:
-        """A document that was had so many seconds ago at most."""
-        kept = self._fresh(url, oldest)
-        if kept is None:
-            with self._turn(), self._asking:
-                kept = self._fresh(url, oldest) or self._fetched(url)
-        if kept.data is None:
-            raise self._fails("it did not answer just now")
-        return kept.data
+    def _document(self, url: str, oldest: float, read: Callable[[bytes], T]) -> T:
+        """A document that was had so many seconds ago at most. One that cannot be ``read`` is not
+        kept, and one that can is, for who needs no newer one, though it cannot be had again.
+        """
+        data = self._fresh(url, oldest)
+        if data is None:
+            with self._reading.taken():
+                data = self._fresh(url, oldest) or self._fetched(url, read)
+        return read(data)
 
-    def _fresh(self, url: str, oldest: float) -> _Kept | None:
-        kept = self._kept.get(url)
-        if kept is None:
-            return None
-        return kept if monotonic() - kept.at < (FAILED if kept.data is None else oldest) else None
+    def _fresh(self, url: str, oldest: float) -> bytes | None:
+        kept, now = self._kept.get(url, _Kept()), monotonic()
+        if now - kept.at < oldest:
+            return kept.data
+        if now - kept.failed < FAILED:
+            raise self._fails(kept.why)
+        return None
 
-    def _fetched(self, url: str) -> _Kept:
+    def _fetched(self, url: str, read: Callable[[bytes], object]) -> bytes:
         try:
             status, data = ask(url, None, {"Accept": "application/json"})
-        except Unavailable:
-            self._kept[url] = _Kept(monotonic(), None)
+            if status != 200:
+                raise self._fails(f"it answers {status}")
+            read(data)
+        except Unavailable as error:
+            kept = self._kept.get(url, _Kept())
+            self._kept[url] = kept._replace(failed=monotonic(), why=error.reason)
             raise
-        self._kept[url] = kept = _Kept(monotonic(), data if status == 200 else None)
-        return kept
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(blocking=False):
-            raise self._fails("too many wait for its answer")
-        try:
-            yield
-        finally:
-            self._turns.release()
+        self._kept[url] = _Kept(monotonic(), data)
+        return data
 
     def _read(self, data: bytes, kind: type[T]) -> T:
         try:

@@ -27,6 +27,7 @@ from zoo.serve.who.publishers import Publishers
 from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach_table import ReachTable
 from zoo.serve.who.repos import Repos
+from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
@@ -91,7 +92,7 @@ class Token(Result):
         expires: When it ends, if it does.
         used: When it was used last, within a minute.
         revoked: When it was revoked, if it was.
-        ends_with: The token or publisher that it ends with, if it does.
+        ends_with: The token, publisher or provider that it ends with, if it does.
     """
 
     id: str
@@ -168,6 +169,7 @@ class Accounts:
             InvalidReference: Nobody can be called so: it is a namespace, too, of its own.
         """
         check_namespace(name, "an account")
+        check_free(name)
         made = Account(name=name, admin=admin, made=_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
@@ -227,9 +229,9 @@ class Accounts:
         also: Also | None = None,
     ) -> tuple[Token, Secret]:
         """Make a token that ``lasts`` so many seconds, or until it is revoked. One that is made
-        ``by`` another one expires no later, and ends with it unless that is for all. What is to be
-        done with it or not at all is ``also`` done in the same transaction. Nobody can read the
-        secret again.
+        ``by`` another one expires no later, and ends with it, or with what that ends with where it
+        is for all. What is to be done with it or not at all is ``also`` done in the same
+        transaction. Nobody can read the secret again.
 
         Raises:
             UnknownName: There is no such account, or the other token has ended.
@@ -330,6 +332,7 @@ class Accounts:
             only=frozenset(row.only.split()),
             token=row.name,
             id=row.id,
+            ends=row.expires is not None,
         )
         return row, actor, rules
 
@@ -481,7 +484,7 @@ def _within(connection: Connection, made: Token, by: str) -> Token:
     if row is None or (row.expires and row.expires <= made.made):
         raise UnknownName("token", by)
     expires = min((each for each in (made.expires, row.expires) if each), default=None)
-    ends_with = None if row.purpose == "write" and not row.only else by
+    ends_with = row.ends_with if row.purpose == "write" and not row.only else by
     return replace(made, expires=expires, ends_with=ends_with)
 
 

@@ -28,7 +28,17 @@ from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.tokens import without_tokens
 
-__all__ = ["ACTIONS", "Audit", "Head", "Origin", "Row", "asked_by", "asked_from", "record"]
+__all__ = [
+    "ACTIONS",
+    "Audit",
+    "Head",
+    "Origin",
+    "Row",
+    "as_kept",
+    "asked_by",
+    "asked_from",
+    "record",
+]
 
 LOG = logging.getLogger("zoo.serve")
 ACTIONS: Mapping[str, str] = {
@@ -182,14 +192,14 @@ def record(
     row = {
         "number": newest.number + 1,
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "who": _text(origin.who),
-        "token": _text(origin.token),
-        "address": _text(origin.address),
+        "who": as_kept(origin.who),
+        "token": as_kept(origin.token),
+        "address": as_kept(origin.address),
         "action": action,
-        "name": _text(name),
-        "detail": _text(detail),
+        "name": as_kept(name),
+        "detail": as_kept(detail),
         "result": result,
-        "request": _text(origin.request),
+        "request": as_kept(origin.request),
         "before": newest.hash,
     }
     connection.execute(insert(TABLE), {**row, "hash": _hash([*row.values()])})
@@ -326,6 +336,6 @@ def _hash(values: list[object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _text(text: str) -> str:
+def as_kept(text: str) -> str:
     """A text that no line is broken by, without the secret of a token."""
     return without_tokens(clean(text))[:LONGEST]

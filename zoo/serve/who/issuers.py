@@ -50,6 +50,7 @@ def origin_of(url: str) -> str:
     safe = parts.scheme == "https" or parts.hostname in LOOPBACK
     if not (safe and parts.hostname and url.isascii() and url.isprintable()):
         return ""
-    if "@" in parts.netloc or "\\" in url or " " in url:
+    # With a final dot, a host that is known by name would be another one.
+    if "@" in parts.netloc or "\\" in url or " " in url or parts.hostname.endswith("."):
         return ""
     return f"{parts.scheme}://{parts.hostname}:{port}"

@@ -74,6 +74,7 @@ class Actor:
         only: The namespaces and repositories that it is for; empty if it is for all.
         token: What its owner calls the token.
         id: The public part of the token.
+        ends: Whether the token expires.
     """
 
     name: str = ""
@@ -83,11 +84,19 @@ class Actor:
     only: frozenset[str] = frozenset()
     token: str = ""
     id: str = ""
+    ends: bool = False
 
     @property
     def unlimited(self) -> bool:
         """Whether the token is for all that its account may."""
         return self.purpose == "write" and not self.only
+
+    @property
+    def may_link(self) -> bool:
+        """Whether they may say who else signs in as the account. By a token that expires they may
+        not: that would outlast it, for whoever has stolen it.
+        """
+        return self.unlimited and not self.ends
 
 
 ANYBODY = Actor()

@@ -16,8 +16,9 @@ from zoo.domain.result import Result
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
-from zoo.serve.who.audit import record
+from zoo.serve.who.audit import as_kept, record
 from zoo.serve.who.issuers import check_hosts, check_issuer
+from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.spent import spend_once
 
 __all__ = ["SIGNED_IN", "Identity", "Provider", "Providers", "link_new", "note_entry"]
@@ -25,6 +26,7 @@ __all__ = ["SIGNED_IN", "Identity", "Provider", "Providers", "link_new", "note_e
 TABLE, IDENTITY = schema.provider, schema.identity
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+LINKED = "identity linked"
 SIGNED_IN = "signed in by "
 """What the tokens are called that nobody has, with the provider's name."""
 LONGEST = 255
@@ -53,6 +55,11 @@ class Provider(Result):
     hosts: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     creates: bool = False
+
+    @property
+    def id(self) -> str:
+        """What the tokens of its sessions end with."""
+        return f"provider-{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -123,15 +130,18 @@ class Providers:
             record(connection, "provider added", made.name, f"{made.issuer} {_makes(made)}")
 
     def remove(self, name: str) -> None:
-        """Let nobody sign in by a provider any more. Who is whose account stays known.
+        """Let nobody sign in by a provider any more, and end the sessions of those who have. Who is
+        whose account stays known.
 
         Raises:
             UnknownName: There is none.
         """
-        self.get(name)
+        found = self.get(name)
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.name == name))
             record(connection, "provider removed", name)
+            made = select(schema.token.c.id).where(schema.token.c.ends_with == found.id)
+            end_tokens(connection, [*connection.scalars(made)])
 
     def identities(self) -> list[Identity]:
         """Who is whose account, by account."""
@@ -140,6 +150,17 @@ class Providers:
             found = [Identity(**row._mapping) for row in rows]
         return sorted(found, key=lambda each: each.account or "")
 
+    def linked_by(self, token_id: str) -> list[Identity]:
+        """Who is somebody's account because a token was used to say so."""
+        log = schema.audit.c
+        told = select(log.detail).where(log.action == LINKED, log.token == token_id)
+        with reading(self._engine) as connection:
+            details = {*connection.scalars(told)}
+        return [
+            each for each in self.identities()
+            if each.account and as_kept(f"{each.issuer} {each.subject}") in details
+        ]  # fmt: skip
+
     def identity(self, issuer: str, subject: str) -> Identity | None:
         """Whose account somebody is; None if nobody knows yet."""
         with reading(self._engine) as connection:
@@ -147,7 +168,8 @@ class Providers:
         return Identity(**row._mapping) if row else None
 
     def link(self, issuer: str, subject: str, account: str) -> None:
-        """Have who signs in so be an account from now on, whoever they were before.
+        """Have who signs in so be an account from now on, whoever they were before; as whom they
+        have sessions no more.
 
         Raises:
             UnknownName: There is no such account.
@@ -162,7 +184,7 @@ class Providers:
                 raise UnknownName("account", account, hint=hint)
             if is_team:
                 raise InvalidOption(f"{account} is a team: nobody signs in as one")
-            connection.execute(delete(IDENTITY).where(*_which(issuer, subject)))
+            _forget(connection, issuer, subject)
             link_new(connection, issuer, subject, account)
 
     def link_own(self, issuer: str, subject: str, account: str, entry: str, seconds: float) -> None:
@@ -178,16 +200,20 @@ class Providers:
             if connection.scalar(there) != account:
                 link_new(connection, issuer, subject, account)
 
-    def unlink(self, issuer: str, subject: str) -> None:
-        """Forget whose account somebody is: who signs in so is new.
+    def unlink(self, issuer: str, subject: str, *, account: str = "") -> None:
+        """Forget whose account somebody is, or that it is this ``account``: who signs in so is new.
+        The account's sessions by that issuer end, whoever of its began them.
 
         Raises:
             UnknownName: Nobody knew.
         """
         with writing(self._engine) as connection:
-            if not connection.execute(delete(IDENTITY).where(*_which(issuer, subject))).rowcount:
+            whose = select(IDENTITY).where(*_which(issuer, subject))
+            found = connection.execute(whose).one_or_none()
+            if found is None or account not in ("", found.account):
                 raise UnknownName("subject", subject, hint="zoo serve sso lists them")
             record(connection, "identity unlinked", "", f"{issuer} {subject}")
+            _forget(connection, issuer, subject)
 
 
 def link_new(connection: Connection, issuer: str, subject: str, account: str) -> None:
@@ -202,23 +228,41 @@ def link_new(connection: Connection, issuer: str, subject: str, account: str) ->
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     row = {"issuer": issuer, "subject": subject, "made": made, "account": account}
     connection.execute(insert(IDENTITY), row)
-    record(connection, "identity linked", account, f"{issuer} {subject}")
+    record(connection, LINKED, account, f"{issuer} {subject}")
 
 
 def note_entry(
-    connection: Connection, *, account: str, told: str, entry: str, seconds: float
-) -> None:
-    """Note that an account is signed in by an ``entry`` that is good once, for so many seconds at
-    most, in the transaction that makes its token; those that have expired are forgotten.
+    connection: Connection, *, by: tuple[Provider, str], account: str, told: str, entry: str,
+    seconds: float,
+) -> None:  # fmt: skip
+    """Note that an account is signed in ``by`` a provider, as whom that calls so, by an ``entry``
+    that is good once, for so many seconds at most, in the transaction that makes its token; those
+    that have expired are forgotten.
 
     Raises:
-        Conflict: The entry was used.
+        Conflict: The entry was used, or the provider removed, or the account is no longer theirs.
     """
+    provider, subject = by
+    there = select(TABLE.c.issuer).where(TABLE.c.name == provider.name)
+    whose = select(IDENTITY.c.account).where(*_which(provider.issuer, subject))
+    if (connection.scalar(there), connection.scalar(whose)) != (provider.issuer, account):
+        raise Conflict("they sign in so no longer")
     spend_once(connection, entry, seconds)
     record(connection, "signed in", account, told)
     token, now = schema.token.c, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     old = (token.account == account) & token.name.startswith(SIGNED_IN) & (token.expires <= now)
     connection.execute(delete(schema.token).where(old))
+
+
+def _forget(connection: Connection, issuer: str, subject: str) -> None:
+    """Forget whose account somebody is, and end that account's sessions by that issuer."""
+    which, token = _which(issuer, subject), schema.token.c
+    whose = connection.scalar(select(IDENTITY.c.account).where(*which))
+    connection.execute(delete(IDENTITY).where(*which))
+    ends = "provider-" + TABLE.c.name
+    of_issuer = select(ends).where(TABLE.c.issuer == issuer)
+    made = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
+    end_tokens(connection, [*connection.scalars(made)])
 
 
 def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:

@@ -33,9 +33,8 @@ LONGEST, MOST = 300, 20
 TAKEN = ("iss", "aud", "exp", "nbf", "iat", "jti")
 """Claims that are looked at anyway."""
 WHOSE: Mapping[str, tuple[str, ...]] = {
-    "token.actions.githubusercontent.com": (
-        "sub", "repository", "repository_id", "job_workflow_ref", "workflow_ref",
-    ),
+    # Not a workflow alone: jobs of all repositories may call one that is public.
+    "token.actions.githubusercontent.com": ("repository", "repository_id"),
     "gitlab.com": ("sub", "project_path", "project_id", "ci_config_ref_uri"),
 }  # fmt: skip
 """Claims of which one says whose job it is, where anybody can have jobs."""

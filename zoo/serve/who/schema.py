@@ -71,7 +71,7 @@ token = sa.Table(
     sa.Column("expires", Text),
     sa.Column("used", Text),
     sa.Column("revoked", Text),
-    sa.Column("ends_with", Text),  # the token or publisher that it ends with, if it does
+    sa.Column("ends_with", Text),  # a token, publisher or provider
 )
 
 # Who may read, of a namespace, ``team``, or of a repository, ``team/flowers``, which wins.

@@ -1,0 +1,27 @@
+"""Reserved: names that no new account or team has, as the server's own addresses begin so; and
+those that nobody chooses by signing in, as they look as if they were somebody else's.
+"""
+
+from __future__ import annotations
+
+from zoo.errors import InvalidReference
+
+__all__ = ["ADDRESSES", "NOT_CHOSEN", "check_free"]
+
+ADDRESSES = frozenset({
+    "-", "api", "compare", "compare.json", "datasets", "healthz", "index.json", "kernels", "lfs",
+    "metrics", "models", "oauth", "readyz", "refs", "runs", "runs.json", "settings", "sign-in",
+    "sign-out", "spaces", "static", "xet", "zoo",
+})  # fmt: skip
+"""With what addresses begin, here or on the hub; a test compares them with the routes."""
+NOT_CHOSEN = ADDRESSES | {"admin", "hf", "root", "timm", "torchvision", "transformers"}
+
+
+def check_free(name: str) -> None:
+    """See that an account can be called so.
+
+    Raises:
+        InvalidReference: Addresses of the server begin so.
+    """
+    if name.lower() in ADDRESSES:
+        raise InvalidReference(f"'{name}' can be no account: addresses of the server begin so")
