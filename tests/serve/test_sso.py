@@ -609,6 +609,15 @@ def test_a_provider_that_is_damaged_or_down(zoo: Served, provider: OidcProvider)
     assert accounts(zoo) == []
 
 
+def test_a_server_that_lacks_what_checks_it(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(zoo, provider, creates=True)
+    monkeypatch.setattr("zoo.serve.sso.find_spec", lambda _: None)
+    got = Browser(zoo).get("/-/sso/lab")
+    assert (got.status, b"cannot check what lab says" in got.body) == (503, True)
+
+
 def test_a_damaged_document_is_not_kept(
     zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,15 @@ from shlex import quote
 
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace
-from zoo.errors import Conflict, Forbidden, InvalidReference, Unavailable, UnknownName, ZooError
+from zoo.errors import (
+    Conflict,
+    Forbidden,
+    InvalidReference,
+    MissingPackage,
+    Unavailable,
+    UnknownName,
+    ZooError,
+)
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
@@ -25,6 +33,7 @@ from zoo.serve.http.guard import check_origin
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.sign_in import DAY, away, form_of, local_path
+from zoo.serve.sso import check_sso
 from zoo.serve.sso.claims import Claims, Untrusted
 from zoo.serve.sso.code import Way, address, claims_of
 from zoo.serve.sso.issuer import Issuer
@@ -77,8 +86,9 @@ def begin(ask: Ask, provider: str) -> Answer:
     )
     cookie = ask.hub.seals.write(seal)
     try:
+        check_sso()  # now, and not when somebody comes back
         to = address(issuer, found, _way(ask, found, cookie), again=linking)
-    except Unavailable as error:
+    except (Unavailable, MissingPackage) as error:
         return _again(ask, goes, _down(found, error), 503)
     headers = {
         "Location": to,
@@ -101,7 +111,7 @@ def come_back(ask: Ask, provider: str) -> Answer:
         if seal.token:
             return _linked(ask, found, claims, seal)
         return _signed_in(ask, found, claims, seal)
-    except (Unavailable, Forbidden) as error:
+    except (Unavailable, Forbidden, MissingPackage) as error:
         return _again(ask, goes, _down(found, error), 503)
     except _Not as error:
         return _again(ask, goes, error, 403)
@@ -271,6 +281,11 @@ def _more(claims: Claims) -> str:
 
 
 def _down(provider: Provider, error: ZooError) -> _Not:
+    if isinstance(error, MissingPackage):
+        told = (
+            f"This server cannot check what {provider.name} says: whoever runs it is to install it."
+        )
+        return _Not(told, str(error))
     return _Not(f"{provider.name} does not answer now: try again.", str(error))
 
 
