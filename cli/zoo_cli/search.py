@@ -284,7 +284,8 @@ def _score(row: Found) -> str:
     """Its accuracy; of a network that finds several labels, or numbers, what that is judged by."""
     for score, short in ((SCORE["multi-label"], "mAP"), (SCORE["regression"], "r2")):
         if score in row.metrics:
-            return f"{_metric(row, score)} {short}"
+            value, _, remark = _metric(row, score).partition(" ")
+            return f"{value} {short} {remark}".rstrip()
     return _metric(row, "accuracy")
 
 
