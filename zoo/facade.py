@@ -1495,7 +1495,8 @@ class Zoo:
             workers: Processes that decode images; None: as many as there are cores.
             device: ``auto``, ``cpu``, ``cuda:1``, …; several that share the images: ``all``, or
                 ``cuda:0,cuda:1``.
-            resume: Go on with what a call has left that was cut off, if there is any.
+            resume: Go on with what a call has left that was cut off, if there is any; do nothing if
+                the file is complete, and of the same.
             force: Replace the file if it exists, or begin anew what was cut off.
 
         Raises:
@@ -1510,44 +1511,49 @@ class Zoo:
         from zoo.finetune.preflight import check_batches, check_predicted, check_where
 
         out, opening = Path(out), Opening(path_column=path_column, root=str(root))
-        check_out(out, force=force)
+        check_out(out, force=force or resume)
         check_where(device, "")
         check_batches(batch_size, workers)
         if problems := check_predicted(self.workspace, name, images, opening, top):
             raise problems[0]
         views = count_views(tta)
         answers = self._sure(name, abstain_at, views, calibration=calibration)
+        from zoo.backbones import many
         from zoo.backbones.devices import pick_devices
-        from zoo.backbones.many import Asked, count_pictures, predict_many, usual_batch
         from zoo.backbones.predict import several
         from zoo.backbones.trust import trust_of
         from zoo.finetune.dataset.table import listed_images
 
-        devices = pick_devices(device)
-        models = [self.load(name, device=each) for each in devices]
-        trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
+        _, digest = self.workspace.names.resolve(name)
+        made = many.made_with(digest, top, max_pixels, calibration, abstain_at, views)
         listed = several(images)
-        # Anything else can be gone through once.
-        again = isinstance(listed, list | tuple)
-        return predict_many(
-            models,
-            listed_images(listed, opening),
-            out,
-            Asked(
-                top=top,
-                max_pixels=max_pixels,
-                calibration=calibration,
-                abstain_at=abstain_at,
-                trust=trust,
-                views=views,
-                batch_size=batch_size or usual_batch(devices[0]),
-                workers=workers,
-            ),
-            count=count_pictures(listed_images(listed, opening)) if again else None,
-            resume=resume,
-            force=force,
-            progress=self.progress,
-        )
+        with caches(self.workspace) as cache:
+            if out.exists() and not force:
+                return many.complete(out, listed_images(listed, opening), made, cache)
+            devices = pick_devices(device)
+            models = [self.load(name, device=each) for each in devices]
+            trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
+            # Anything else can be gone through once.
+            again = isinstance(listed, list | tuple)
+            return many.predict_many(
+                models,
+                listed_images(listed, opening),
+                out,
+                many.Asked(
+                    top=top,
+                    max_pixels=max_pixels,
+                    trust=trust,
+                    views=views,
+                    batch_size=batch_size or many.usual_batch(devices[0]),
+                    workers=workers,
+                    made_with=made,
+                ),
+                count=many.count_pictures(listed_images(listed, opening)) if again else None,
+                resume=resume,
+                force=force,
+                cache=cache,
+                progress=self.progress,
+            )
 
     def evaluate(
         self,

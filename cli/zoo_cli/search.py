@@ -241,9 +241,12 @@ def _metric(row: Found, field: str) -> str:
 
 
 def _score(row: Found) -> str:
-    """Its accuracy; of a network that finds several labels, what these are judged by."""
-    labels = SCORE["multi-label"]
-    return f"{_metric(row, labels)} mAP" if labels in row.metrics else _metric(row, "accuracy")
+    """Its accuracy; of a network that finds several labels, or numbers, what that is judged by."""
+    for score, short in ((SCORE["multi-label"], "mAP"), (SCORE["regression"], "r2")):
+        if score in row.metrics:
+            value, _, remark = _metric(row, score).partition(" ")
+            return f"{value} {short} {remark}".rstrip()
+    return _metric(row, "accuracy")
 
 
 def _top1(row: Found) -> str:
@@ -264,7 +267,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "classes": lambda row: NONE if row.num_classes is None else str(row.num_classes),
     "license": lambda row: row.license or NONE,
     "here": _here,
-    "accuracy": lambda row: _score(row),
+    "accuracy": _score,
 }
 EXTRA: dict[str, Callable[[Found], str]] = {
     "arch": lambda row: row.architecture,

@@ -56,7 +56,7 @@ NO_HEAD = (
     help="How many classes to name.",
 )
 @click.option("--out", type=PATH, help="A table to write instead, .csv or .parquet.")
-@flag("--resume", help="Go on with a table that was cut off, if one was.")
+@flag("--resume", help="Go on with a table that was cut off, if one was; leave one that is done.")
 @click.option("--explain", type=PATH, help="A .png to write, too: what of an image speaks for it.")
 @click.option("--class", "output", metavar="CLASS", help="Explain this one, not the likeliest.")
 @click.option(
@@ -182,8 +182,10 @@ def _tell_written(written: Written, *, as_json: bool) -> None:
     if as_json:
         print_json(written.to_json())
     else:
-        images = plural(written.images, "image")
-        click.echo(f"{clean(written.path)}  {images} by {written.manifest.short}")
+        images = f"{plural(written.images, 'image')} by {written.manifest.short}"
+        if written.already:
+            images = f"already complete, {plural(written.images, 'row')}"
+        click.echo(f"{clean(written.path)}  {images}")
     if written.unreadable:
         raise InvalidImage(
             written.path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sklearn.datasets import load_sample_images
 
 import zoo
 from zoo.domain.progress import Task
+from zoo.errors import Conflict
 from zoo.store.rows import open_rows
 
 ODD = "bad \udcff.png"
@@ -117,6 +120,35 @@ def test_it_is_cut_off_and_goes_on(small: Run, photos: Path) -> None:
     assert left_over == [24 - 20]
     assert Path("p.csv").read_bytes() == Path("whole.csv").read_bytes()
     assert not Path("p.csv.partial").exists()
+
+
+def test_a_job_that_is_done_is_not_done_again(small: Run, photos: Path) -> None:
+    """Nothing is predicted: there is no progress. What another made stays as it is."""
+    for out in ("p.csv", *(["p.parquet"] if find_spec("pyarrow") else [])):
+        write(-1, photos / "0", out)
+        before = Path(out).read_bytes()
+        assert write(-1, photos / "0", out, resume=True) == ([], [])
+        asked = ("predict", NET, photos / "0", "--out", out)
+        again = small(*asked, "--resume").refused("1 of 12 images cannot be read")
+        assert again.out == f"{out}  already complete, 12 rows\n"
+        small(*asked).refused(f"{out} exists; --force replaces it")
+        small(*asked, "--resume", "--top", 2).refused("top was 3, and is 2 now", "--force replaces")
+        small("predict", NET, photos, *asked[3:], "--resume").refused(f"{out} is of other images")
+        assert Path(out).read_bytes() == before
+        Path(out).write_bytes(before + b"\n")
+        small(*asked, "--resume").refused("this zoo does not know that it wrote it as it is")
+    fine = ("predict", NET, photos / "0/00.jpg", "--out", "one.csv", "--resume")
+    small(*fine).done()
+    Path("one.csv.partial").write_text(json.dumps({}) + "\n")
+    small(*fine).refused("one.csv.partial was begun in another way")
+    Path("one.csv.partial").unlink()
+    assert small(*fine, "--json").done().json["already"] is True
+    assert not Path("one.csv.partial").exists()
+    with zoo.open(Path(), progress=False) as z:
+        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+        z.write_predictions(NET, pixels, "memory.csv", resume=True)
+        with pytest.raises(Conflict, match="images in memory may be others"):
+            z.write_predictions(NET, pixels, "memory.csv", resume=True)
 
 
 def test_it_does_not_go_on_with_something_else(small: Run, photos: Path, few: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from traceback import format_exception
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 import torch
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.hub_zoo import make_zoo
+from fakes.program import zoo as program
 from fakes.typed import card, shown
 from PIL import Image
 from safetensors.numpy import load_file
@@ -29,6 +31,7 @@ from zoo.domain.table import Table
 from zoo.finetune import launched
 from zoo.finetune.evaluation import Evaluation
 from zoo.finetune.results.report import ByClass, Confusion, Report
+from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 
 HOSTILE = "<script>alert(1)</script>"
@@ -234,6 +237,33 @@ def test_a_list_is_printed_as_a_table(opened: zoo.Zoo) -> None:
     assert repr(opened.runs()) == "nothing"
     assert found == list(found)
     assert repr(Table(list(found) * 20)).splitlines()[-1] == "… and 20 more"
+
+
+def test_runs_of_each_task_show_the_figure_that_they_are_judged_by() -> None:
+    figures = {
+        "classification": {"loss": 0.1, "accuracy": 0.91, "top5_accuracy": 0.99, "macro_f1": 0.9},
+        "multi-label": {"loss": 0.2, "accuracy": 0.8, "mean_average_precision": 0.72},
+        "regression": {"loss": 0.3, "mae": 0.1, "rmse": 0.2, "r2": 0.63, "r2_low": 0.5},
+    }
+    run = partial(Run, folder=Path("20261129"), base="a", parent="", save="b", device="cpu")
+    shown = repr(
+        Table(
+            run(recipe={"task": task}, started="", status="done", result={"metrics": metrics})
+            for task, metrics in figures.items()
+        )
+    )
+    titles, *rows = (line.split() for line in shown.splitlines())
+    assert titles[2:5] == ["ACCURACY", "MEAN_AVERAGE_PRECISION", "R2"]
+    assert ["0.91" in rows[0], "0.72" in rows[1], "0.63" in rows[2]] == [True] * 3
+
+
+def test_a_list_shows_what_a_regression_is_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    with zoo.init(tmp_path) as z:
+        add_checkpoint(z.workspace, "team/age", tensors(2), metrics={"loss": 0.4, "r2": 0.9312})
+    assert "0.9312 r2" in program("ls").done().out
 
 
 def test_a_notebook_shows_tables(opened: zoo.Zoo) -> None:

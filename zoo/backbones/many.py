@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,12 +33,14 @@ from zoo.backbones.predict import (
     told,
 )
 from zoo.backbones.predicted import Columns, Written, check_out, write_table
+from zoo.backbones.table_record import Names, TableRecord
 from zoo.backbones.trust import Trust
+from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.errors import Conflict, Unsupported
 from zoo.store.rows import Row, Rows, open_rows
 
-__all__ = ["Asked", "count_pictures", "predict_many", "usual_batch"]
+__all__ = ["Asked", "complete", "count_pictures", "made_with", "predict_many", "usual_batch"]
 
 AHEAD = 2
 """Batches that are handed to each device before their rows are asked for."""
@@ -60,22 +62,66 @@ class Asked:
     Attributes:
         top: How many classes are named.
         max_pixels: Of the largest image that is opened; None: Pillow's limit.
-        calibration: Whether the temperature of the checkpoint is taken.
-        abstain_at: The accuracy at which it abstains; None: never.
-        trust: What comes of these two.
+        trust: What comes of whether it is calibrated, and of when it abstains.
         views: Of each image, as in `zoo.backbones.predict.predict`.
         batch_size: Images that run at once.
         workers: Processes that decode; None: as many as there are cores.
+        made_with: What decides of this what is in the rows, plain data (`made_with`).
     """
 
     top: int
     max_pixels: int | None
-    calibration: bool
-    abstain_at: float | None
     trust: Trust
     views: int
     batch_size: int
     workers: int | None
+    made_with: Mapping[str, object]
+
+
+def made_with(
+    checkpoint: Digest,
+    top: int,
+    max_pixels: int | None,
+    calibration: bool,
+    abstain_at: float | None,
+    views: int,
+) -> dict[str, object]:
+    """What decides what is in the rows of a table, as it is kept with them."""
+    return {
+        "checkpoint": str(checkpoint),
+        "top": top,
+        "max-pixels": max_pixels,
+        "calibration": calibration,
+        "abstain-at": abstain_at,
+        "views": views,
+    }
+
+
+def complete(
+    out: Path, images: Iterable[Picture], made_with: Mapping[str, object], cache: Path
+) -> Written:
+    """See that the table ``out`` is complete, and of these images; none of them is read.
+
+    Raises:
+        Conflict: This zoo does not know so, as of images in memory; or they are others, or made in
+            another way; or another process writes it.
+    """
+    record, names = TableRecord.of(cache, out), Names()
+    for name, picture in each_image(images):
+        if not isinstance(picture, str | Path):
+            raise Conflict(f"{out} exists: images in memory may be others than it is of")
+        names.add(name)
+    record.check(out, made_with, names)
+    with open_rows(out, made_with, resume=True, force=False) as kept:
+        kept.delete()  # of whoever was killed as soon as the table was there
+    return Written(
+        path=out,
+        manifest=Digest.parse(str(made_with["checkpoint"])),
+        images=record.images,
+        unreadable=record.unreadable,
+        calibrated=record.calibrated,
+        already=True,
+    )
 
 
 def count_pictures(images: Iterable[Picture]) -> int:
@@ -92,6 +138,7 @@ def predict_many(
     count: int | None,
     resume: bool,
     force: bool,
+    cache: Path,
     progress: Progress,
 ) -> Written:
     """Write a row for each image into the table ``out``.
@@ -108,6 +155,7 @@ def predict_many(
         count: Of images, as far as it is known.
         resume: Go on with what an earlier call has left.
         force: Replace the table, or begin anew.
+        cache: Where the zoo remembers the table (`complete`).
         progress: Learns how far it is.
 
     Raises:
@@ -117,22 +165,14 @@ def predict_many(
         DiskFull: There is no space; what was predicted is kept.
     """
     card = card_of(models[0])
-    made_with = {
-        "checkpoint": str(card.digest),
-        "top": asked.top,
-        "max-pixels": asked.max_pixels,
-        "calibration": asked.calibration,
-        "abstain-at": asked.abstain_at,
-        "views": asked.views,
-    }
-    with open_rows(out, made_with, resume=resume, force=force) as kept:
+    with open_rows(out, asked.made_with, resume=resume, force=force) as kept:
         check_out(out, force=force)  # whoever had the lock may have written it
         named = each_image(images)
         done, named = _gone_on(kept, named, asked.batch_size) if resume else (0, named)
         left = None if count is None else max(count - done, 0)
         try:
             _predict(models, named, kept, asked, left, progress)
-            written = _write(kept, out, card, asked)
+            written = _write(kept, out, card, asked, cache)
         except KeyboardInterrupt as error:
             error.add_note(f"{kept.path} has what was predicted; --resume goes on with it")
             raise
@@ -279,21 +319,33 @@ def _free(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _write(kept: Rows, out: Path, card: Card, asked: Asked) -> Written:
-    images = unreadable = 0
+def _write(kept: Rows, out: Path, card: Card, asked: Asked, cache: Path) -> Written:
+    images, unreadable, names = 0, 0, Names()
+    calibrated = asked.trust.temperature is not None and task_of(card.manifest) != "regression"
 
     def counted() -> Iterator[Row]:
         nonlocal images, unreadable
         for row in kept.read():
             images += 1
             unreadable += row[-1] is not None
+            names.add(str(row[0]))
             yield row
 
-    write_table(out, _columns(card, asked), counted())
+    def remember(table: str) -> None:
+        record = TableRecord(
+            made_with=asked.made_with,
+            names=names.digest(),
+            images=images,
+            unreadable=unreadable,
+            calibrated=calibrated,
+        )
+        record.keep(cache, table)
+
+    write_table(out, _columns(card, asked), counted(), remember)
     return Written(
         path=out,
         manifest=card.digest,
         images=images,
         unreadable=unreadable,
-        calibrated=asked.trust.temperature is not None and task_of(card.manifest) != "regression",
+        calibrated=calibrated,
     )

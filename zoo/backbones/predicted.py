@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from blake3 import blake3
 
 from zoo.domain.csv_text import safe_cell
 from zoo.domain.digest import Digest
@@ -37,6 +39,7 @@ class Written(Result):
         images: How many rows it has.
         unreadable: How many of these have a problem in place of a prediction.
         calibrated: Whether probabilities are by the temperature that the checkpoint keeps.
+        already: Whether the file was there, complete, and nothing was done.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Written(Result):
     images: int
     unreadable: int
     calibrated: bool
+    already: bool = False
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -64,16 +68,24 @@ def check_out(out: Path, *, force: bool) -> None:
         _parquet()
 
 
-def write_table(out: Path, columns: Columns, rows: Iterable[Row]) -> None:
-    """Write rows with these columns.
+def write_table(
+    out: Path, columns: Columns, rows: Iterable[Row], whole: Callable[[str], None]
+) -> None:
+    """Write rows with these columns; before ``out`` is there, ``whole`` learns BLAKE3 of its bytes.
 
     Raises:
         DiskFull: There is no space; ``out`` is as it was.
     """
-    if out.suffix.lower() == ".parquet":
-        write_whole(out, _as_parquet(columns, rows))
-    else:
-        write_whole(out, _as_csv(columns, rows))
+    as_it_is = _as_parquet if out.suffix.lower() == ".parquet" else _as_csv
+    write_whole(out, _digested(as_it_is(columns, rows), whole))
+
+
+def _digested(pieces: Iterable[bytes], whole: Callable[[str], None]) -> Iterator[bytes]:
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    whole(hasher.hexdigest())
 
 
 def _pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:

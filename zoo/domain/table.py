@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from zoo.domain.digest import Digest
+from zoo.domain.task import SCORE
 
 __all__ = ["Table", "as_html", "as_text", "cells", "html_of"]
 
@@ -20,7 +21,7 @@ SHOWN = 20
 WIDEST = 60
 """Characters of a cell."""
 
-FIRST = ("accuracy", "top1", "recall")
+FIRST = (*SCORE.values(), "top1", "recall")
 FIGURES = 4
 """So many figures of a mapping are columns, these first."""
 
@@ -134,7 +135,9 @@ def _worth_a_column(figures: Sequence[Mapping[str, object]]) -> list[str]:
         if isinstance(value, int | float) and "@" not in name
         if not name.endswith(("_low", "_high", "_images"))
     )
-    return sorted(names, key=lambda name: name not in FIRST)[:FIGURES]
+    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))[
+        :FIGURES
+    ]
 
 
 def _cell(value: object) -> str:

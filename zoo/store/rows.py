@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 from zoo.errors import Conflict, NotAFile, disk_errors
 from zoo.store.regular import kind_of, open_regular
 
-__all__ = ["Row", "Rows", "open_rows"]
+__all__ = ["Row", "Rows", "differences", "open_rows"]
 
 Row: TypeAlias = Sequence[str | float | None]
 SYNCED = 5.0
@@ -56,13 +56,7 @@ class Rows:
         there = next(self._lines(), None)
         if not isinstance(there, dict):
             raise Conflict(f"{self.path} is no file of rows that zoo has begun", hint=ANEW)
-        names = dict.fromkeys((*there, *made_with))
-        differ = [
-            f"{name} was {there.get(name)}, and is {made_with.get(name)} now"
-            for name in names
-            if there.get(name) != made_with.get(name)
-        ]
-        if differ:
+        if differ := differences(there, made_with):
             raise Conflict(f"{self.path} was begun in another way: {'; '.join(differ)}", hint=ANEW)
 
     def cut(self, multiple: int) -> int:
@@ -109,6 +103,15 @@ class Rows:
     def _lines(self) -> Iterator[Any]:
         with open_regular(self.path, self.path) as file:
             yield from _whole(file)
+
+
+def differences(was: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """What rows were made with otherwise than they would be now, for people."""
+    return [
+        f"{name} was {was.get(name)}, and is {now.get(name)} now"
+        for name in dict.fromkeys((*was, *now))
+        if was.get(name) != now.get(name)
+    ]
 
 
 ANEW = "--force begins anew"

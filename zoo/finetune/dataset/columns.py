@@ -23,6 +23,11 @@ PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_pa
 CLASSES = ("label", "class", "class_name", "category")
 """What else a column of classes is called. The names here and in `PATHS` are so in any case."""
 
+FILES = (
+    "hfds/FOLDER reads such tables, FOLDER being where they lie (pip install 'zoo-registry[hfds]');"
+    "\nor write the images to files, and list their paths"
+)
+
 Cells = dict[str, str | None]
 
 
@@ -114,10 +119,22 @@ def _parquet(path: Path) -> list[Cells]:
             "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
         ) from error
     try:
-        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
+        names: list[str] = parquet.read_schema(path).names
+        left_out = _of_bytes(path)
+        wanted = [name for name in names if name not in left_out]
+        rows: list[dict[str, object]] = parquet.read_table(path, columns=wanted).to_pylist()
     except (OSError, ValueError) as error:
         raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
-    return [{name: _text(value) for name, value in row.items()} for row in rows]
+    return [{name: _text(row.get(name)) for name in names} for row in rows]
+
+
+def _of_bytes(path: Path) -> set[str]:
+    """The columns of a Parquet file that hold files, or other bytes: they are never read, as they
+    may be larger than the memory.
+    """
+    schema = importlib.import_module("pyarrow.parquet").read_schema(path)
+    is_binary = re.compile(r"(large_|fixed_size_)?binary|struct<(.*, )?bytes: (large_)?binary")
+    return {field.name for field in schema if is_binary.match(str(field.type))}
 
 
 def _text(value: object) -> str | None:
@@ -177,10 +194,12 @@ def _columns(
 
 
 def path_column(path: Path, names: Sequence[str], opening: Opening) -> str:
-    """The column that says where an image is; `InvalidData` if none does."""
-    if opening.path_column:
-        return _known(path, names, opening.path_column, "--path-column")
+    """The column that says where an image is; `InvalidData` if none does, or it holds the image."""
     found = _called(PATHS, names)
+    if opening.path_column:
+        found = _known(path, names, opening.path_column, "--path-column")
+    if path.suffix.lower() == ".parquet" and found in _of_bytes(path):
+        raise InvalidData(path, [f"the column '{found}' holds image bytes, not paths"], hint=FILES)
     if found is None:
         first, *others = PATHS
         needed = f"'{first}' (or {', '.join(others)})"
