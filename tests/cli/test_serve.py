@@ -118,7 +118,8 @@ def test_each_answer_as_json(toy: Run) -> None:
     limited = toy("serve", "token", "create", "ann", "--for", "append", "--only", "lab", "--only",
                   "team/base", "--json").json  # fmt: skip
     assert (limited["purpose"], limited["only"]) == ("append", ["lab", "team/base"])
-    assert toy("serve", "token", "revoke", token["id"], "--json").json == {"id": token["id"]}
+    revoked = toy("serve", "token", "revoke", token["id"], "--json").json
+    assert revoked == {"id": token["id"], "linked": []}
     assert toy("serve", "user", "rm", "ann", "--json").json == {"name": "ann"}
 
 
