@@ -477,6 +477,7 @@ def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.Monkey
         seen = path.startswith("/-/storage")
         assert who.get(path).status in ((200,) if seen else (403, 404)), path
         assert who.send(path.partition("?")[0], do="level", level="").status in (400, 403, 404, 405)
+    assert not who.page("/-/storage").xpath("//a[contains(@href, '/-/namespaces')]")
     assert served.ask("/oauth/device", "POST").status == 401
     assert served.ask("/oauth/device", "POST", Cookie=who.cookie).status == 401
 

@@ -236,3 +236,16 @@ def test_those_that_are_ticked_in_a_list_are_compared(trained: Served, ann: str)
     got, tree = page(trained, f"{form.get('action')}?{many}", ann)
     assert got.status == 400
     assert tree.xpath("//input[@name='names']/@value") == boxes[:5]
+
+
+def test_what_was_edited_has_the_run_of_before_and_says_the_same(trained: Served, ann: str) -> None:
+    with zoo.open(trained.root) as z:
+        z.tag("team/seed", "team/edited")
+        assert z.edit("team/edited", license="mit").changed
+        (run,) = (run.id for run in z.runs() if run.save == "team/seed")
+    _, tree = page(trained, "/team/edited", ann)
+    assert tree.xpath("//a[text()='The run that made it']/@href") == [f"/-/runs/{run}"]
+    (verdict,) = twin(trained, "names=team/seed&names=team/edited", ann)["verdicts"]
+    assert (verdict["known"], "one network" in verdict["text"]) == (True, True)
+    (verdict,) = twin(trained, "names=team/net&names=team/edited", ann)["verdicts"]
+    assert "images apart, p = " in verdict["text"]

@@ -198,3 +198,11 @@ def test_the_line_of_the_docs(tuned: Served, weights: Path, tmp_path: Path) -> N
     said = json.loads(done.stdout)
     assert (said["verdict"], said["matches"][0]["name"]) == ("same", "team/tuned")
     assert not said["matches"][0]["identical_file"], "it is a pickle of the same tensors"
+
+
+def test_what_has_a_name_now_is_before_what_had_it(tuned: Served, files: dict[str, Path]) -> None:
+    """They have the same weights: of the later one more is stated."""
+    with zoo.open(tuned.root) as opened:
+        assert opened.edit("team/base", license="mit").changed
+    found = names(asked(tuned, keys(files["base"]), tuned.token("ann")))
+    assert found[:2] == ["team/base", "team/base, earlier"]

@@ -24,7 +24,7 @@ from zoo.serve.keep.history import ID
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
-from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_by_result, seen_here
+from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_that_made
 from zoo.serve.pages.known import Named
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.verdict import Verdict, verdicts_of
@@ -225,7 +225,7 @@ def look_compare(ask: Ask) -> ComparePage:
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
     except UnknownName:
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
-    runs = runs_by_result(seen_here(ask))
+    runs = runs_that_made(ask, [one.digest for one in ones])
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
     # Last: what is read for it beside this page would keep the rest waiting.
     far = ask.hub.apart.of_each(((ones[0].digest, each.digest) for each in ones[1:]), PATIENCE)

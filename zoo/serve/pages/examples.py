@@ -27,7 +27,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.chosen import Picked, pick
-from zoo.serve.pages.kept_runs import run_of, runs_by_result, seen_here
+from zoo.serve.pages.kept_runs import run_of, runs_that_made
 from zoo.serve.pages.page import BOTH
 from zoo.store.encoded import read_object
 from zoo.store.regular import read_regular
@@ -105,7 +105,7 @@ def _kept(ask: Ask, picked: Picked) -> Pictures | None:
     recipe = (picked.manifest.recipe if picked.manifest else None) or {}
     if not (sees_all(ask.actor) and picked.checkpoint and recipe.get("keep_examples")):
         return None
-    run = runs_by_result(seen_here(ask)).get(picked.checkpoint)
+    run = runs_that_made(ask, [picked.checkpoint]).get(picked.checkpoint)
     return pictures_of_run(ask, run) if run else None
 
 

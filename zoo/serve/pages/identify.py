@@ -145,14 +145,15 @@ def _identified(ask: Ask, file: str, keys: FileKeys) -> IdentifyPage:
 
 def _original_first(ask: Ask, named: Named, one: Candidate, sha256: str) -> tuple[object, ...]:
     """To sort by, as `zoo identify` does; of names, by those that who asks may read, or the one
-    that they are told.
+    that they are told. What has a name now is before what had one.
     """
     *closeness, ancestors, digest = one.rank
     refs = Seen(ask).names([one.digest]).get(one.digest, [])
     if named.past:
         refs = [Reference.parse(f"{named.repo}:{named.tag or DEFAULT_TAG}")]
     since = named_at(ask.hub.workspace, one.digest, refs)
-    return (*closeness, sha256 not in hashes_of(one.manifest), ancestors, since, digest)
+    original = sha256 not in hashes_of(one.manifest)
+    return (*closeness, original, not named.current, ancestors, since, digest)
 
 
 def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:

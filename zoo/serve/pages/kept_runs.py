@@ -20,6 +20,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.matrix import Matrix
 from zoo.domain.task import SCORE, TASKS
 from zoo.errors import Corrupt, Invalid, InvalidReference, NotAFile
+from zoo.lookup.edited import before_edits
 from zoo.lookup.reported import as_heard, reported_folders
 from zoo.lookup.run_files import MATRIX, SIZES
 from zoo.lookup.runs import NO_DATA, RUN, RUNS, Run
@@ -38,8 +39,7 @@ __all__ = [
     "measure_of",
     "read_json",
     "run_of",
-    "runs_by_result",
-    "seen_here",
+    "runs_that_made",
     "seen_runs",
 ]
 
@@ -53,10 +53,10 @@ def seen_runs(ask: Ask) -> list[Run]:
     folders = reported_folders(ask.hub.workspace.root)
     reported = [run for folder in folders if (run := _read_reported(folder))]
     seen = [run for run in reported if readable_name(ask, run.save)]
-    return sorted([*seen_here(ask), *seen], key=lambda run: run.id, reverse=True)
+    return sorted([*_seen_here(ask), *seen], key=lambda run: run.id, reverse=True)
 
 
-def seen_here(ask: Ask) -> list[Run]:
+def _seen_here(ask: Ask) -> list[Run]:
     """Those of this zoo itself that who asks may see, newest first."""
     runs = _all_runs(ask)
     if sees_all(ask.actor):
@@ -71,15 +71,27 @@ def run_of(ask: Ask, name: str) -> Run | None:
     if folder := ask.hub.reported.folder(name):
         run = _read_reported(folder)
         return run if run and readable_name(ask, run.save) else None
-    return next((run for run in seen_here(ask) if run.id == name), None)
+    return next((run for run in _seen_here(ask) if run.id == name), None)
 
 
-def runs_by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
+def _by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
     """Of each checkpoint that runs made, the last that did."""
     found: dict[Digest, Run] = {}
     for run in runs:
         if digest := made(run):
             found.setdefault(digest, run)
+    return found
+
+
+def runs_that_made(ask: Ask, digests: Iterable[Digest]) -> Mapping[Digest, Run]:
+    """Of checkpoints, the runs that made their weights, of those that who asks may see: what is
+    edited has those of what it was before.
+    """
+    runs, found = _by_result(_seen_here(ask)), dict[Digest, Run]()
+    for digest in digests if runs else ():
+        same = (digest, *before_edits(ask.hub.workspace, digest))
+        if run := next((runs[each] for each in same if each in runs), None):
+            found[digest] = run
     return found
 
 

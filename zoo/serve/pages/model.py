@@ -26,7 +26,7 @@ from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import Chosen, Picked, pick
 from zoo.serve.pages.examples import Pictures, pictures_of, pictures_of_run
 from zoo.serve.pages.figures import Figure, figures, task_of
-from zoo.serve.pages.kept_runs import drawable, runs_by_result, seen_here
+from zoo.serve.pages.kept_runs import drawable, runs_that_made
 from zoo.serve.pages.licensed import Licensed, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
@@ -263,7 +263,7 @@ def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
     said, freeze = manifest.provenance, manifest.freeze or {}
     tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
-    run = runs_by_result(seen_here(ask)).get(digest) if manifest.recipe else None
+    run = runs_that_made(ask, [digest]).get(digest) if manifest.recipe else None
     return Checkpoint(
         architecture=manifest.backbone.shown,
         library=manifest.backbone.plugin,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.domain.digest import Digest
+from zoo.domain.manifest import Manifest
 from zoo.lookup.predictions import paired_test
 from zoo.lookup.runs import Run
 from zoo.serve.pages.asked import Asked
@@ -34,6 +35,10 @@ def verdicts_of(ones: Sequence[Asked], runs: Mapping[Digest, Run]) -> Iterator[V
         name, pair = other.name, (first.digest, other.digest)
         if pair[0] == pair[1] or not (first.manifest.metrics and other.manifest.metrics):
             continue
+        if _are_one(first.manifest, other.manifest):
+            text = "they are one network with the same weights: what they say is the same"
+            yield Verdict(name=name, known=True, elsewhere=False, text=text)
+            continue
         elsewhere = _elsewhere(first.manifest.provenance, other.manifest.provenance)
         found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
         if found:
@@ -45,6 +50,16 @@ def verdicts_of(ones: Sequence[Asked], runs: Mapping[Digest, Run]) -> Iterator[V
         yield Verdict(
             name=name, known=found is not None, elsewhere=elsewhere and not found, text=text
         )
+
+
+def _are_one(one: Manifest, other: Manifest) -> bool:
+    """Whether two say the same of every image."""
+    return (one.weights, one.backbone, one.head, one.preprocessing) == (
+        other.weights,
+        other.backbone,
+        other.head,
+        other.preprocessing,
+    )
 
 
 def _elsewhere(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
