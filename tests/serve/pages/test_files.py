@@ -159,6 +159,7 @@ def test_a_fine_tune_moves_the_units_that_it_trained(tuned: Served) -> None:
     found = tuned.ask("/team/tuned/versions.json").json
     assert [each["name"] for each in found["names"]] == ["main", "v1"]
     assert [each["fixed"] for each in found["names"]] == [False, True]
+    assert {each["by"] for each in found["names"]} == {found["commits"][0]["by"]} != {""}
     assert found["commits"][0]["moved"]["units"] == ["layer3.0", "layer4.0", "head"]
     assert found["commits"][0]["note"] == "two units trained"
     _, tree = page(tuned, "/team/tuned/versions")
@@ -167,6 +168,8 @@ def test_a_fine_tune_moves_the_units_that_it_trained(tuned: Served) -> None:
         "/compare?names=team%2Ftuned%3Av1&names=team%2Ftuned",
         f"/compare?names=team%2Ftuned%3A{old}&names=team%2Ftuned%3A{new}",
     }
+    before = tree.xpath("//a[text()='what it was before']/@href")
+    assert before == [f"/team/tuned/versions?revision={name}" for name in ("main", "v1")]
     _, tree = page(tuned, f"/team/tuned/versions?revision={found['commits'][1]['id']}")
     assert len(tree.xpath("//ol[@class='commits']/li")) == 1
 

@@ -84,8 +84,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRow:
-    """A branch, or a tag that stays where it is, with its commit; why it is to be used no more, if
-    it is not.
+    """A branch, or a tag that stays where it is, with its commit, and since when and by whom it is
+    there; why it is to be used no more, if it is not.
     """
 
     name: str
@@ -93,6 +93,7 @@ class VersionRow:
     deprecated: str
     commit: str
     at: str
+    by: str
     reference: str
 
 
@@ -150,6 +151,7 @@ def _names(ask: Ask) -> tuple[VersionRow, ...]:
                 deprecated=version.entry.deprecated,
                 commit=commit.id,
                 at=iso_time(commit.at),
+                by=version.entry.by,
                 reference=str(version.ref),
             )
         )
