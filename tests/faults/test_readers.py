@@ -343,11 +343,14 @@ def test_who_cannot_write_the_index_is_told_what_it_lacks(shared: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_remote_that_is_only_read_says_whose_it_is_and_what_still_works(shared: Path) -> None:
-    lab, mine = shared.parent / "lab", shared.parent / "mine"
-    for folder, user in ((lab, OWNER), (mine, READER)):
+def test_a_remote_that_is_only_read_says_whose_it_is_and_what_still_works(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, mine, home = (shared.parent / name for name in ("lab", "mine", "home"))
+    for folder, user in ((lab, OWNER), (mine, READER), (home, READER)):
         folder.mkdir()
         os.chown(folder, user, GROUP)
+    monkeypatch.setenv("HOME", str(home))  # where they say whose signatures count
     make(shared, mode=0o755, umask=0o022)
 
     def begin() -> None:
