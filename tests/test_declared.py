@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = {path.name for folder in ("", "cli", "plugins") for path in (ROOT / folder).glob("zoo*")}
 CALLED = {
+    "OpenSSL": "pyopenssl",
     "PIL": "pillow",
     "markdown_it": "markdown-it-py",
     "skimage": "scikit-image",

@@ -927,7 +927,7 @@ def test_signing_in_by_a_provider_in_a_browser(zoo: Served, provider: OidcProvid
         assert page.get_by_text("is ann-b here").count() == 2
         assert barriers(page) == []
         page.get_by_role("button", name="Sign out").click()
-        page.get_by_role("link", name="Sign in").wait_for()
+        page.get_by_role("link", name="Sign in").first.wait_for()
         page.goto(f"{zoo.url}/sign-in")
         page.get_by_role("link", name="Sign in with lab").click()
         page.wait_for_url(f"{zoo.url}/")

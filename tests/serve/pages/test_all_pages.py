@@ -14,6 +14,7 @@ from fakes.browser import barriers, browsing, sideways, watched
 from fakes.served import Served
 from playwright.sync_api import Browser, Page
 
+from zoo.domain.catalog import CatalogEntry
 from zoo.serve.table import ROUTES
 from zoo.serve.who import devices
 
@@ -28,6 +29,8 @@ MORE: Mapping[str, tuple[str, ...]] = {
     "/-/device": ("?user_code=CODE", "?user_code=BBBB-BBBB", "?done=let-in"),
 }
 """What else of a page is looked at."""
+ONLY: Mapping[str, tuple[str, ...]] = {"/-/listed": ("?name=timm/net.in1k",)}
+"""What a page is only there with."""
 PAGES = [route.path for route in ROUTES if route.summary.startswith("page: ")]
 
 
@@ -52,6 +55,12 @@ def admin(tuned: Served) -> Iterator[str]:
     accounts.quotas.set("lab", 10**6)
     hook = accounts.webhooks.add("https://ci.lab.org/zoo", "lab")
     accounts.webhooks.note(hook, 2, after=1, status="it does not answer", failures=3)
+    entry = CatalogEntry(
+        name="timm/net.in1k", architecture="net", backbone="timm", tag="in1k", license="mit",
+        params=1_000_000, num_classes=1000, datasets=("imagenet-1k",), metrics={"top1": 50.0},
+    )  # fmt: skip
+    registry = tuned.server.hub.workspace.registry
+    registry.replace_entries("timm", "1", [entry], "2026-01-01T00:00:00Z")
     token = tuned.token("admin", "write")
     tuned.token("admin", "read", only=("team/tuned",), lasts=3600)
     accounts.revoke(tuned.token("admin")[4:12])
@@ -66,7 +75,7 @@ def addresses(served: Served, path: str) -> Iterator[str]:
         row["id"] for row in served.ask("/runs.json", token=served.token("ann")).json["rows"]
     ]
     filled = re.sub(r"\{(\w+)\}", lambda f: {**FIELDS, "id": run}[f[1]], path)
-    for more in ("", *MORE.get(path, ())):
+    for more in ONLY.get(path) or ("", *MORE.get(path, ())):
         if "CODE" in more:
             more = more.replace("CODE", served.ask("/oauth/device", "POST").json["user_code"])
         yield f"{filled}{more}"

@@ -82,7 +82,7 @@ def test_a_day(team: Served, tmp_path: Path, scripts: bool) -> None:
         sign_in(page, admin)
         first = makes_an_account(page, team)
         page.get_by_role("button", name="Sign out").press("Enter")
-        page.get_by_role("link", name="Sign in").wait_for()
+        page.get_by_role("link", name="Sign in").first.wait_for()
         sign_in(page, first)
         token = makes_a_token(page, team)
         done = upload(team, tmp_path, token)

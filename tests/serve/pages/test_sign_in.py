@@ -215,7 +215,7 @@ def test_signing_in_and_out_in_a_browser(served: Served) -> None:
         wrong = watched(page, served.url)
         page.goto(f"{served.url}/")
         assert page.locator("main tbody tr").count() == 2
-        page.get_by_role("link", name="Sign in").focus()
+        page.get_by_role("link", name="Sign in").first.focus()
         page.keyboard.press("Enter")
         page.wait_for_url("**/sign-in*")
         assert page.evaluate("document.activeElement.id") == "token"
@@ -232,5 +232,5 @@ def test_signing_in_and_out_in_a_browser(served: Served) -> None:
             assert "not sent by a page of this server" in page.content()
         page.goto(f"{served.url}/")
         page.get_by_role("button", name="Sign out").press("Enter")
-        page.get_by_role("link", name="Sign in").wait_for()
+        page.get_by_role("link", name="Sign in").first.wait_for()
         assert page.locator("main tbody tr").count() == 2
