@@ -6,17 +6,16 @@ import io
 import re
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fakes.oidc import OidcProvider, signed
+from fakes.jobs import CLAIMS, job, serving_jobs
+from fakes.oidc import OidcProvider
 from fakes.pages import masked
 from fakes.prepared import Run
-from fakes.served import Served, serving
+from fakes.served import Served
 
 from zoo.errors import MissingPackage
 from zoo.serve import sso
@@ -25,17 +24,11 @@ from zoo.serve.who.audit import asked_by, asked_from
 from zoo.workspace import Workspace
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sso.md").read_text()
-CLAIMS = {"repository": "lab/flowers", "ref": "refs/heads/main"}
 
 
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Served]:
-    """A zoo whose account ``ci`` writes in the team ``lab``, served."""
-    Workspace.create(tmp_path / "served").close()
-    with serving(tmp_path / "served") as served:
-        served.accounts.add("lab", team=True)
-        served.accounts.add("ci")
-        served.accounts.grant("lab", "ci", "writer")
+    with serving_jobs(tmp_path / "served") as served:
         yield served
 
 
@@ -44,10 +37,6 @@ def issuer() -> Iterator[OidcProvider]:
     with OidcProvider() as made:
         made.user = {"sub": "repo:lab/flowers:ref:refs/heads/main", **CLAIMS}
         yield made
-
-
-def job(served: Served, issuer: OidcProvider, **claims: Any) -> str:
-    return signed(issuer.told(served.url, jti=str(time.monotonic_ns()), **claims))
 
 
 def test_a_job_logs_in_and_pushes(

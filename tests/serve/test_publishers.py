@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from fakes.jobs import CLAIMS, job, serving_jobs
 from fakes.oidc import OidcProvider, by_public_key, signed
 from fakes.served import Got, Served, commit, serving
 
@@ -25,17 +26,11 @@ from zoo.workspace import Workspace
 
 JOB = {"sub": "repo:lab/flowers:ref:refs/heads/main", "repository": "lab/flowers",
        "repository_id": "42", "ref": "refs/heads/main", "run_id": "1001"}  # fmt: skip
-CLAIMS = {"repository": "lab/flowers", "ref": "refs/heads/main"}
 
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Iterator[Served]:
-    """A zoo with the account ``ci``, which writes in the team ``lab``."""
-    Workspace.create(tmp_path / "zoo").close()
-    with serving(tmp_path / "zoo") as served:
-        served.accounts.add("lab", team=True)
-        served.accounts.add("ci")
-        served.accounts.grant("lab", "ci", "writer")
+    with serving_jobs(tmp_path / "zoo") as served:
         yield served
 
 
@@ -44,12 +39,6 @@ def issuer() -> Iterator[OidcProvider]:
     with OidcProvider() as made:
         made.user = dict(JOB)
         yield made
-
-
-def job(served: Served, issuer: OidcProvider, **claims: Any) -> str:
-    """What the issuer says of a job."""
-    made = issuer.told(served.url, jti=str(time.monotonic_ns()), **claims)
-    return signed({name: value for name, value in made.items() if value is not None})
 
 
 def exchange(
