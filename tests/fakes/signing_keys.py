@@ -63,11 +63,12 @@ class Authority:
         *,
         days: float = 30,
         began: float = 60,
-        signs: bool = True,
+        signs: bool | None = True,
         file: str = "",
     ) -> Path:
         """The certificate of a key, called ``name``, which began so many days ago and ends in
-        ``days``, in a ``file``; without ``signs``, it is for something else.
+        ``days``, in a ``file``; without ``signs``, it is for something else, and says nothing of
+        what it is for where that is None.
         """
         path = self.folder / (file or f"{name}-by-{self.name}.crt")
         public = key.key.public_key()
@@ -84,7 +85,7 @@ class Authority:
         days: float,
         began: float = 90,
         is_authority: bool = False,
-        signs: bool = True,
+        signs: bool | None = True,
     ) -> None:
         now = datetime.now(UTC)
 
@@ -104,15 +105,13 @@ class Authority:
             .not_valid_before(now - timedelta(days=began))
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=signs and not is_authority,
-                    key_cert_sign=is_authority,
-                    key_encipherment=not signs,
-                    **usage,
-                ),
-                critical=True,
-            )
-            .sign(self.key, hashes.SHA256())
         )
-        file.write_bytes(made.public_bytes(Encoding.PEM))
+        if signs is not None:
+            said = x509.KeyUsage(
+                digital_signature=signs and not is_authority,
+                key_cert_sign=is_authority,
+                key_encipherment=not signs,
+                **usage,
+            )
+            made = made.add_extension(said, critical=True)
+        file.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))

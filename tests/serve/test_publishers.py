@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -123,6 +123,22 @@ def test_a_token_is_exchanged_once(zoo: Served, issuer: OidcProvider) -> None:
         assert exchange(zoo, again).json["error"] == "invalid_grant"
     assert len(zoo.accounts.tokens("ci")) == 1
     assert exchange(zoo, job(zoo, issuer), form=True).status == 200, "a form does, too"
+
+
+def test_it_is_remembered_for_as_long_as_it_could_be_shown(
+    zoo: Served, issuer: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return super().now(tz) + timedelta(seconds=250)
+
+    zoo.accounts.publishers.add("lab/flowers", issuer.url, CLAIMS, account="ci")
+    shown = job(zoo, issuer, exp=int(time.time()) + 300)
+    assert exchange(zoo, shown).status == 200
+    monkeypatch.setattr("zoo.serve.who.spent.datetime", Later)
+    assert exchange(zoo, job(zoo, issuer)).status == 200, "which forgets what has expired"
+    assert exchange(zoo, shown).json["error"] == "invalid_grant"
 
 
 def test_of_many_that_show_one_token_one_gets_one(zoo: Served, issuer: OidcProvider) -> None:

@@ -446,12 +446,16 @@ def test_who_calls_themselves_the_same_is_not(
     bare("pull", NAME, "--from", "origin", "--home", new).refused("leads to no authority")
 
 
-def test_a_certificate_that_has_ended_counts_no_more(
-    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = authority.certify(alice, "alice@lab", days=-1)
+@pytest.mark.parametrize(
+    ("when", "says"), [({"days": -1}, "ended on"), ({"began": -1}, "begins on")]
+)
+def test_a_certificate_counts_from_its_begin_to_its_end(
+    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch,
+    when: dict[str, Any], says: str,
+) -> None:  # fmt: skip
+    old = authority.certify(alice, "alice@lab", **when)
     bare("sign", NAME, "--key", alice.private, "--certificate", old).refused(
-        "the certificate of CN=alice@lab ended on", "nobody would take its signature"
+        f"the certificate of CN=alice@lab {says}", "nobody would take its signature"
     )
     with monkeypatch.context() as then:
         then.setattr("zoo.signing.claim.why_not_now", lambda _: "")
@@ -459,13 +463,15 @@ def test_a_certificate_that_has_ended_counts_no_more(
     bare("signers", "add", "lab", authority.file).done()
     said = bare("signatures", NAME)
     assert said.code == 1
-    assert "the certificate of CN=alice@lab ended on" in said.out
+    assert f"the certificate of CN=alice@lab {says}" in said.out
 
 
+@pytest.mark.parametrize("signs", [False, None])
 def test_a_certificate_for_something_else_does_not_count(
-    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encrypts = authority.certify(alice, "alice@lab", signs=False)
+    bare: Run, mine: Path, alice: Key, authority: Authority, monkeypatch: pytest.MonkeyPatch,
+    signs: bool | None,
+) -> None:  # fmt: skip
+    encrypts = authority.certify(alice, "alice@lab", signs=signs)
     says = "does not say that it is for digital signatures"
     bare("sign", NAME, "--key", alice.private, "--certificate", encrypts).refused(says)
     with monkeypatch.context() as careless:
