@@ -18,6 +18,7 @@ import torch
 from fakes.checkpoints import add_checkpoint
 from fakes.hub_server import HubServer
 from fakes.plugin_code import Install
+from fakes.sampled import every
 from safetensors.torch import save
 
 import zoo
@@ -287,13 +288,13 @@ def test_what_is_wrong_is_found_without_torch(
     assert _seconds() - before < HELP_SECONDS * len(REFUSED)
 
 
-@pytest.mark.parametrize("line", [
+@pytest.mark.parametrize("line", every(2, [
     "finetune team/flowers --data {} --save team/x",
     "finetune team/untraced --data {} --save team/x",
     "finetune team/flowers --data {} --dry-run --quiet",
     "advise {} --base team/flowers --json",
     "rank {} --budget 1m",
-])  # fmt: skip
+], beside=pytest.mark.long))  # fmt: skip
 def test_long_work_says_what_it_begins_with_before_torch_is_there(
     small: Path, tmp_path: Path, line: str
 ) -> None:

@@ -31,7 +31,7 @@ MARK = re.compile(r"<!-- (not run|run by): (.+?) -->", re.DOTALL)
 NEEDED = re.compile(r"<!-- needs: (.+?) -->")
 LONG = (
     "README.md", "docs/adapters.md", "docs/compare.md", "docs/evaluate.md", "docs/finetune.md",
-    "docs/lookup.md", "docs/plugins.md", "docs/predict.md", "docs/probes.md",
+    "docs/hierarchy.md", "docs/lookup.md", "docs/plugins.md", "docs/predict.md", "docs/probes.md",
     "docs/python.md", "docs/surgery.md",
 )  # fmt: skip
 QUICK = 'freeze="blocks.4", epochs=1, image_size=32'

@@ -44,6 +44,7 @@ def parts(tmp_path: Path, data: Path, **options: Any) -> list[list[str]]:
     return [[sample.key for sample in part] for part in (found.train, found.validation, found.test)]
 
 
+@pytest.mark.long
 def test_each_fold_is_kept_and_the_name_is_trained_on_all(small: Run, few: Path) -> None:
     line = (*QUICK, "--data", few, "--folds", 3, "--save", "team/x")
     found = small(*line, "--json").done().json

@@ -15,6 +15,7 @@ import torch
 from fakes.hub_home import SECRET, own_hub
 from fakes.hub_server import HubServer, Status
 from fakes.hub_zoo import repository, sharded, weights
+from fakes.sampled import every
 from huggingface_hub import RepoCard, constants
 from safetensors.torch import load
 
@@ -218,7 +219,9 @@ def test_the_log_of_the_client_is_not_shown(
     assert logging.getLogger("huggingface_hub").handlers == handlers
 
 
-@pytest.mark.parametrize("status", [400, 403, 409, 413, 422, 507])
+@pytest.mark.parametrize(
+    "status", every(3, [400, 403, 409, 413, 422, 507], beside=pytest.mark.long)
+)
 def test_the_reason_of_the_hub_is_shown(
     small: Any, hub: HubServer, pauses: list[float], status: int
 ) -> None:

@@ -45,6 +45,7 @@ def outputs(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(given)
 
 
+@pytest.mark.long
 def test_eight_bits_are_measured_beside_floats(
     probed: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,6 +227,7 @@ def _figures(said: Said) -> dict[str, list[tuple[str, float]]]:
     }
 
 
+@pytest.mark.long
 def test_what_the_budget_does_not_allow_is_left_out_and_no_image_read_for_it(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

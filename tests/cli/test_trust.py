@@ -15,6 +15,7 @@ import zoo
 from zoo.domain.calibration import CALIBRATION_FILE, Step
 from zoo.store.files import add_file
 
+pytestmark = pytest.mark.long
 TEMPERED = "team/tempered"
 STEPS = (Step(0.5, 10, 10, 0.741), Step(0.2, 20, 15, 0.544))
 

@@ -116,6 +116,7 @@ def test_accounts_of_the_zoo_do_not_count(root: Path, link: str) -> None:
     assert ask(link, "/index.json", Authorization=f"Bearer {token}")[0] == 401
 
 
+@pytest.mark.long
 def test_no_other_user_sees_the_link(root: Path, tmp_path: Path) -> None:
     """What a program was started with is shown to everybody on the machine."""
     browser, told = tmp_path / "browser", tmp_path / "told"

@@ -53,6 +53,7 @@ def test_exported_merged_timm_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
     assert torch.equal(vit.load("team/back")(IMAGES), model(IMAGES))
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_as_a_program_it_is_merged(vit: zoo.Zoo, tmp_path: Path) -> None:
     vit.convert("team/lora", tmp_path / "program", format="pt2")
@@ -183,6 +184,7 @@ def test_an_adapter_that_nothing_tells_of_is_never_left_out(vit: zoo.Zoo) -> Non
         vit.load("team/silent")
 
 
+@pytest.mark.long
 def test_fine_tunes_of_one_parent_share_it_in_memory(vit: zoo.Zoo) -> None:
     names = [f"team/many{number}" for number in range(20)]
     for number, name in enumerate(names):

@@ -232,6 +232,7 @@ def test_a_pickle_with_code_is_refused(
     assert kept() == []
 
 
+@pytest.mark.long
 def test_a_pull_that_was_cut_off_goes_on(
     hub: HubServer, workspace: Workspace, kept: Kept, vit: torch.nn.Module,
     monkeypatch: pytest.MonkeyPatch,

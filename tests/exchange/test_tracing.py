@@ -66,6 +66,7 @@ def test_a_network_that_fails_is_one_row(monkeypatch: pytest.MonkeyPatch) -> Non
     assert module._trace("timm", "test_vit") == "KeyError: 'gone'"
 
 
+@pytest.mark.long
 def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
     workspace: Workspace,
 ) -> None:
@@ -86,6 +87,7 @@ def test_networks_that_end_their_process_are_rows_and_all_others_are_traced(
     assert {name.partition(":")[2] for name in kept} == set(names) - {"killed", "make_killed"}
 
 
+@pytest.mark.long
 def test_processes_that_cannot_start_are_no_network_s_fault(
     tmp_path: Path,
 ) -> None:

@@ -25,10 +25,14 @@ def sampled(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
     ]
 
 
-def every(step: int, cases: Iterable[Any]) -> list[Any]:
-    """``cases`` of a long test: each ``step``-th; those between only with `make test-whole`."""
+def every(
+    step: int, cases: Iterable[Any], *, beside: pytest.MarkDecorator = pytest.mark.whole
+) -> list[Any]:
+    """``cases``, of which those between each ``step``-th are marked: of a long test they are only
+    for `make test-whole`, or with ``pytest.mark.long`` for `make test-long`.
+    """
     return [
         pytest.param(*(case if isinstance(case, tuple) else (case,)),
-                     marks=pytest.mark.whole if number % step else ())
+                     marks=beside if number % step else ())
         for number, case in enumerate(cases)
     ]  # fmt: skip

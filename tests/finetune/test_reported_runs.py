@@ -80,6 +80,7 @@ def test_a_run_is_there_as_it_is_here(
             there.resume("last")
 
 
+@pytest.mark.long
 def test_training_waits_for_no_server(
     mine: zoo.Zoo, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

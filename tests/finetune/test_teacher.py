@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fakes.cuts import Cut, cut_at
+from fakes.sampled import every
 from fakes.tuned import drawings, quick, small_zoo
 from timm.task import LogitDistillationTask
 from torch import nn
@@ -148,7 +149,16 @@ def preprocessing(made: Made, name: str) -> Any:
 
 @pytest.mark.parametrize(
     "how",
-    [{"augment": "light"}, {"augment": "light", "views": 2}, {"mixup": 0.2}, {"strategy": "lp-ft"}],
+    every(
+        2,
+        [
+            {"augment": "light"},
+            {"augment": "light", "views": 2},
+            {"mixup": 0.2},
+            {"strategy": "lp-ft"},
+        ],
+        beside=pytest.mark.long,
+    ),
 )
 def test_all_kinds_of_images_are_taught(made: Made, how: dict[str, Any]) -> None:
     made.taught("team/kind", **how)

@@ -121,6 +121,7 @@ class TestNoAnswer:
         assert caught.value.__suppress_context__  # a traceback would show the server's words
         return caught.value
 
+    @pytest.mark.long
     def test_a_refused_connection(self, bucket_env: pytest.MonkeyPatch) -> None:
         with socket.socket() as held:  # bound, and not listening
             held.bind(("127.0.0.1", 0))

@@ -101,6 +101,7 @@ def test_a_fine_tune_is_found_with_its_parent(
     assert len(api.list_repo_commits("ann/mine")) == 2
 
 
+@pytest.mark.long
 def test_a_merged_adapter_is_no_child_of_its_child(
     served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_merged_adapter_is_no_child_of_its_child(
     assert "parent" not in alone.provenance
 
 
+@pytest.mark.long
 def test_a_name_has_one_digest_whoever_tells_it(
     served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

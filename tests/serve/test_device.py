@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from fakes.sampled import every
 from fakes.served import Got, Served, serving
 from fakes.signed import Signed, sign_in
 from lxml import html
@@ -367,6 +368,7 @@ def test_a_network_that_fills_the_table_loses_its_oldest(
     assert found == [False, True, True, True]
 
 
+@pytest.mark.long
 def test_who_sends_slowly_shuts_nobody_else_out(team: Served) -> None:
     """Without a token, too: each address has its own share."""
     token, host = team.token("ann"), team.url.removeprefix("http://")
@@ -417,7 +419,7 @@ def test_an_account_that_is_gone_lets_nobody_in(team: Served) -> None:
     assert poll(team, begun) == {"error": "invalid_grant"}
 
 
-@pytest.mark.parametrize("said", ["let-in", "refuse"])
+@pytest.mark.parametrize("said", every(2, ["let-in", "refuse"], beside=pytest.mark.long))
 def test_the_stock_program_logs_in(team: Served, tmp_path: Path, said: str) -> None:
     """`hf auth login` where nobody types, as it is."""
     pytest.importorskip("huggingface_hub.utils._oauth_device", reason="it asks for a token only")
@@ -454,7 +456,7 @@ def test_the_stock_program_logs_in(team: Served, tmp_path: Path, said: str) -> N
     assert "laptop" in (tmp_path / "hf" / "stored_tokens").read_text()
 
 
-@pytest.mark.parametrize("said", ["let-in", "refuse"])
+@pytest.mark.parametrize("said", every(2, ["let-in", "refuse"], beside=pytest.mark.long))
 def test_zoo_login_needs_no_token(team: Served, tmp_path: Path, said: str) -> None:
     who = sign_in(team.url, team.token("ann", "write"))
     command = [sys.executable, "-m", "zoo_cli", "login", team.url, "--browser", "--json"]
@@ -500,6 +502,7 @@ def test_only_a_page_of_the_server_is_shown(page: str, own: bool) -> None:
     assert not login._is_of(below, "https://lab.org/-/device")
 
 
+@pytest.mark.long
 def test_zoo_login_shows_no_page_elsewhere_and_asks_again(
     team: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,6 +236,7 @@ def test_a_damaged_list_of_chunks_is_made_again(served: Served) -> None:
         assert path.read_bytes() == whole
 
 
+@pytest.mark.long
 def test_who_waits_for_chunks_keeps_nobody_else_waiting(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ def head(served: Served, repo: str, token: str) -> str:
     return str(served.ask(f"/api/models/{repo}", token=token).json["sha"])
 
 
+@pytest.mark.long
 def test_what_is_sent_to_one_is_read_at_the_other_at_once(fleet: Fleet) -> None:
     repo = fleet.make("notes")
     for number in range(6):
@@ -175,6 +176,7 @@ def test_a_push_to_one_and_a_pull_from_the_other(
         assert [(str(ref), there) for ref, there, _ in refs] == [("ann/net", digest)]
 
 
+@pytest.mark.long
 def test_a_signature_that_is_sent_to_one_counts_at_the_other(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +227,7 @@ def test_no_more_is_kept_than_there_is_room_for(fleet: Fleet) -> None:
     assert left == []
 
 
+@pytest.mark.long
 def test_what_is_pushed_into_the_bucket_is_seen_soon(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +248,7 @@ def test_what_is_pushed_into_the_bucket_is_seen_soon(
     assert first != second
 
 
+@pytest.mark.long
 def test_a_file_that_is_damaged_here_is_read_again(fleet: Fleet) -> None:
     repo = fleet.make("damaged")
     assert fleet.one.commit(repo, "right text", fleet.token).status == 200
@@ -259,6 +263,7 @@ def test_a_file_that_is_damaged_here_is_read_again(fleet: Fleet) -> None:
         assert file.read_bytes() == b"right text"
 
 
+@pytest.mark.long
 def test_bytes_that_are_damaged_in_the_bucket_are_never_told(fleet: Fleet) -> None:
     repo = fleet.make("broken")
     assert fleet.one.commit(repo, "sound text", fleet.token).status == 200

@@ -18,6 +18,7 @@ import pytest
 from fakes.paged import page
 from fakes.program import zoo
 from fakes.reported import SECRETS, make_run, steps, told_here, told_there, with_token, write_lines
+from fakes.sampled import every
 from fakes.served import Got, Served, serving
 
 from zoo.domain.limits import REPORTED_LINE_BYTES
@@ -434,7 +435,17 @@ def test_a_run_that_is_cut_off_waits_for_nobody(run: Run, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "values",
-    [{"id": "../../x"}, {"id": "a\x1b[2J"}, {"bytes": -1}, {"generation": "x"}, {"id": "a" * 200}],
+    every(
+        3,
+        [
+            {"id": "../../x"},
+            {"id": "a\x1b[2J"},
+            {"bytes": -1},
+            {"generation": "x"},
+            {"id": "a" * 200},
+        ],
+        beside=pytest.mark.long,
+    ),
 )
 def test_a_server_that_answers_odd_things_is_not_followed(
     run: Run, values: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -487,6 +498,7 @@ def test_before_training_it_is_asked_who_may(team: Served, ann: str) -> None:
     assert check_place(team.url, "lab/net") == team.url
 
 
+@pytest.mark.long
 def test_of_several_machines_none_takes_one(
     team: Served, ann: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -519,6 +531,7 @@ def test_a_quota_counts_them(team: Served, ann: str, run: Run) -> None:
     assert add(team, name, ann, at, line()).status == 200
 
 
+@pytest.mark.long
 def test_two_who_report_at_once_do_not_interleave(team: Served, ann: str, run: Run) -> None:
     """As by two workers: the file is locked, and lines have their place."""
     write_lines(run, steps(*range(4, 600)))

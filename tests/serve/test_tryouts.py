@@ -166,6 +166,7 @@ class Asking:
         return self._got[0]
 
 
+@pytest.mark.long
 def test_a_question_that_takes_too_long_is_stopped(
     quick: None, tryouts: Tryouts, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

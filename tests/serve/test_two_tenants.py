@@ -370,6 +370,7 @@ def run(examples: int) -> None:
     run_state_machine_as_test(TwoTenants, settings=found)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("template")
 def test_a_stranger_sees_nothing_of_what_is_private() -> None:
     run(3)

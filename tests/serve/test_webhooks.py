@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from fakes.sampled import every
 from fakes.served import Served
 from fakes.signed import sign_in
 from huggingface_hub import HfApi, WebhookPayload
@@ -302,7 +303,9 @@ def answering(*pieces: bytes, pause: float = 0.05) -> Iterator[int]:
             thread.join()
 
 
-@pytest.mark.parametrize("piece", [b"x", b"x" * 9 + b"\r\nX-A: ", b"x" * 65536])
+@pytest.mark.parametrize(
+    "piece", every(3, [b"x", b"x" * 9 + b"\r\nX-A: ", b"x" * 65536], beside=pytest.mark.long)
+)
 def test_who_answers_without_end_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, piece: bytes
 ) -> None:

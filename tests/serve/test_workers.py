@@ -24,6 +24,7 @@ import pytest
 from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound
 from fakes.postgres import Server as Postgres
+from fakes.sampled import every
 from fakes.served import Got, ask, commit
 from fakes.signed import sign_in
 
@@ -252,7 +253,7 @@ def test_the_hubs_own_client_sends_to_several(two: Serving, tmp_path: Path, xet:
     assert all(found[what] for what in ("again", "whole", "changed", "before"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", every(2, [signal.SIGTERM, signal.SIGKILL], beside=pytest.mark.long))
 def test_all_end_with_who_started_them(tmp_path: Path, how: signal.Signals) -> None:
     with serving(tmp_path / "zoo", 2) as served:
         pids = served.workers()

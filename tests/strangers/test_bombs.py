@@ -98,6 +98,7 @@ def test_manifests(home: Path, tmp_path: Path) -> None:
         assert all(name in done.out + done.err for name in told), (command, done)
 
 
+@pytest.mark.long
 def test_images(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory, no other program, no raw warning."""
     program = tmp_path / "bin" / "gs"

@@ -183,6 +183,7 @@ def test_another_sites_form_is_refused(tuned: Served, weights: Path) -> None:
     assert got.code == "Forbidden"
 
 
+@pytest.mark.long
 def test_the_line_of_the_docs(tuned: Served, weights: Path, tmp_path: Path) -> None:
     """As docs/pages.md has it, in a folder that is no zoo."""
     if not shutil.which("curl"):

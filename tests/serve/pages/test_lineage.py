@@ -145,6 +145,7 @@ def test_terms_are_in_sight_on_a_phone(trained: Served) -> None:
             assert box["x"] + box["width"] <= 375
 
 
+@pytest.mark.long
 def test_of_many_some_are_shown_and_the_others_counted(tmp_path: Path) -> None:
     with closing(Workspace.create(tmp_path / "zoo")) as workspace:
         base = add_checkpoint(workspace, "team/base")

@@ -21,6 +21,7 @@ from fakes.browser import browsing, watched
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.paged import HTML, NASTY, canaries, page, text_of
 from fakes.prepared import copy_zoo
+from fakes.sampled import every
 from fakes.served import CONFIG, Served, serving, with_files
 from lxml import html
 from playwright.sync_api import Dialog
@@ -270,21 +271,25 @@ license: mit
 
 @pytest.mark.parametrize(
     "piece",
-    [
-        "[",
-        "![](",
-        "*a_",
-        "`",
-        "> ",
-        "- ",
-        "<a",
-        "|a\n|-\n",
-        "[a]: ",
-        "\n",
-        "\t",
-        "a---\n",
-        "---\n\n",
-    ],
+    every(
+        4,
+        [
+            "[",
+            "![](",
+            "*a_",
+            "`",
+            "> ",
+            "- ",
+            "<a",
+            "|a\n|-\n",
+            "[a]: ",
+            "\n",
+            "\t",
+            "a---\n",
+            "---\n\n",
+        ],
+        beside=pytest.mark.long,
+    ),
 )
 def test_a_card_takes_no_time(piece: str) -> None:
     began = time.process_time()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.paged import page, text_of
+from fakes.sampled import every
 from fakes.served import Got, Served, serving
 from fakes.trained import HOSTILE
 from lxml import html
@@ -271,7 +272,7 @@ def _data(got: Got) -> str:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("confusion.json", '{"classes": ["a", "b"], "counts": [[1]]}'),
+    every(4, [("confusion.json", '{"classes": ["a", "b"], "counts": [[1]]}'),
      ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}'),
      ("confusion.json", "[" * 100_000), (REPORT, '{"classes": 3}'), (REPORT, "\ud800x"),
      ("depth.json", '{"points": [{"unit": 1}]}'), (METRICS, "no\n{}\n[]\n3\n" + '{"kind": "step", "loss": NaN, "steps": "x"}\n{"kind": "epoch", "steps": 1e999, "name": 7}\n'),  # noqa: E501
@@ -281,6 +282,7 @@ def _data(got: Got) -> str:
      (RUN, json.dumps(dict.fromkeys(("base", "parent", "save", "recipe", "device", "started"), 1))),
      (RUN, json.dumps({**dict.fromkeys(("base", "parent", "save", "device", "started"), "x"),
                        "recipe": {}, "status": "done", "result": {"metrics": ["x"]}}))],
+     beside=pytest.mark.long),
 )  # fmt: skip
 def test_files_that_are_damaged_end_in_no_error(
     own: Served, kept: dict[str, Run], name: str, content: str

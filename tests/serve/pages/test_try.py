@@ -124,6 +124,7 @@ def test_a_program_sends_the_image_alone(trying: Served, photo: bytes) -> None:
     assert "unknown class 'dics'; did you mean disc?" in wrong.json["error"]
 
 
+@pytest.mark.long
 def test_the_line_of_the_docs(trying: Served, photo: bytes, tmp_path: Path) -> None:
     """As docs/pages.md has it."""
     if not shutil.which("curl"):

@@ -63,6 +63,7 @@ def shown(page: Page) -> list[list[int]]:
     return found
 
 
+@pytest.mark.long
 def test_an_image_is_chosen_on_the_page_of_a_model(
     browser: Browser, trying: Served, photo: Path
 ) -> None:
