@@ -20,6 +20,7 @@ kind. Python prints the advice below a traceback, as it does with notes, and the
     |   |-- InvalidData          a dataset that cannot be used
     |   `-- InvalidOption        an option out of range, or one that does not apply
     |-- Diverged                 a training whose loss is NaN or infinite
+    |-- OutOfMemory              a training that the memory of its device has no room for
     |-- Conflict                 a name that moved, or is taken
     |   |-- Protected            a name that may be neither moved nor deleted
     |   |-- WouldReplace         a name that would be taken from work that only one side has
@@ -73,6 +74,7 @@ __all__ = [
     "NotAFile",
     "NotFound",
     "OtherClasses",
+    "OutOfMemory",
     "Protected",
     "Unavailable",
     "UnknownName",
@@ -307,6 +309,28 @@ class Diverged(ZooError):
         super().__init__(
             f"the training diverged at step {step}: its loss is NaN or infinite",
             hint=f"nothing was saved; try a smaller rate: {option}{lr / 10:g}",
+        )
+
+
+class OutOfMemory(ZooError):
+    """The memory of ``device`` has no room for a training: ``reason`` is what torch says of it,
+    ``peak`` the bytes that were in use at most, ``batch_size`` the images of a batch.
+    """
+
+    def __init__(
+        self, device: str, reason: str, peak: int, batch_size: int, accumulate: int, kept: str
+    ) -> None:
+        self.device, self.peak, self.batch_size = device, peak, batch_size
+        smaller = ""
+        if batch_size > 1:
+            each = max(batch_size // 4, 1)
+            several = accumulate * (batch_size // each)
+            smaller = f"--batch-size {each} --accumulate {several} (steps of as many images), "
+        super().__init__(
+            f"out of memory on {device} with {batch_size} images in a batch, and "
+            f"{peak / 1e9:.1f} GB in use at most: {reason}",
+            hint=f"{kept}\nit takes less with {smaller}--precision bf16, --grad-checkpointing, or "
+            "a higher boundary (--freeze)",
         )
 
 

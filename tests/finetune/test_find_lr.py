@@ -146,7 +146,7 @@ def test_the_rate_is_that_of_the_least_loss_whatever_single_steps_scatter_by(
             fallen = math.exp(-((far / 2.5) ** 2)) if far < 0 else 1.0
             rising = max(far, 0) ** 2 * start if least < start else 0
             loss = start - (start - least) * fallen + rising + scatter.gauss(0, noise)
-            yield Step(loss, rate, 8, 1)
+            yield Step(number, torch.tensor(loss), rate, 8, 1)
 
     monkeypatch.setattr("zoo.finetune.loop.find_lr._steps", steps)
     _, feed, learner = make()

@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.devices import pick_device, wait_for
+from zoo.backbones.devices import is_of_memory, pick_device, wait_for
 from zoo.backbones.load import load
 from zoo.backbones.predict import refused
 from zoo.backbones.taps import REFUSALS
@@ -77,7 +77,7 @@ def bench(
                         _timed(module, _images(batch, size, where), precision, seconds, memory)
                     )
                 except (*REFUSALS, MemoryError) as error:
-                    if not _is_of_memory(error):
+                    if not is_of_memory(error):
                         raise refused(size, error) from error
                     progress.say(f"{plural(batch, 'image')} at once do not fit into memory")
                     break
@@ -129,11 +129,6 @@ def _images(batch: int, size: Sequence[int], device: torch.device) -> Tensor:
     if batch * math.prod(size) * FLOAT_BYTES > psutil.virtual_memory().available:
         raise MemoryError  # a system that promises more than it has would end this process
     return torch.randn(batch, *size, generator=torch.Generator().manual_seed(0)).to(device)
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether it is for want of memory: of that of the CPU torch says so in words only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
 
 
 @torch.inference_mode()

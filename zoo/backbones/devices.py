@@ -6,7 +6,7 @@ import torch
 
 from zoo.errors import InvalidOption
 
-__all__ = ["pick_device", "pick_devices", "wait_for"]
+__all__ = ["is_of_memory", "pick_device", "pick_devices", "wait_for"]
 
 
 def pick_device(device: str) -> str:
@@ -44,6 +44,16 @@ def pick_devices(devices: str) -> list[str]:
             f"'{devices}': several devices are GPUs of one kind, cuda:0,cuda:1, or cpu,cpu"
         )
     return found
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether it is for want of memory: of that of the CPU, and of MPS, torch says so in words
+    only.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = ("out of memory", "tried to allocate")
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in said)
 
 
 def wait_for(device: torch.device) -> None:

@@ -41,7 +41,7 @@ from zoo.finetune.features.loaders import (
 from zoo.finetune.loop.evaluate import evaluate
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.phases import phase_loaders
-from zoo.finetune.loop.train import learn
+from zoo.finetune.loop.train import learn, read
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.saved import check_saved
 from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
@@ -298,8 +298,8 @@ class _DryRun:
 
         def epoch(number: int) -> None:
             with suppress(Diverged):
-                for _ in learn(learner, loader.epoch(number), loader.forward):
-                    pass
+                # Read, so that it is waited for.
+                read(learner, list(learn(learner, loader.epoch(number), loader.forward)))
 
         epoch(0)
         each = min(_timed(lambda: epoch(1)) for _ in range(2)) / len(small.dataset.train)

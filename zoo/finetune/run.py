@@ -13,16 +13,17 @@ from pathlib import Path
 from threading import current_thread, main_thread
 
 from zoo import config
-from zoo.backbones.devices import pick_device
+from zoo.backbones.devices import is_of_memory, pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
-from zoo.errors import Invalid, InvalidOption
+from zoo.errors import Invalid, InvalidOption, OutOfMemory
 from zoo.finetune.conclude import Finetuned, conclude
 from zoo.finetune.features.loaders import Loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
+from zoo.finetune.loop.pace import memory
 from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.profile import Profile
 from zoo.finetune.loop.state import Saved, State, saved_in
@@ -96,6 +97,7 @@ def finetune(
         UnknownName, InvalidFreeze, InvalidData, InvalidOption, OtherClasses, DiskFull: Nothing was
             trained.
         Diverged: The loss, or a test figure, is NaN or infinite; nothing was saved.
+        OutOfMemory: The device has no room for it; what was done can be resumed.
     """
     began = time.monotonic()
     workspace.names.check_free(save)  # saving checks it, too: hours later
@@ -117,7 +119,11 @@ def finetune(
         run = ranks.on_main(
             lambda: new_run(workspace, prepared, str(save), log, asked, note, report)
         )
-        with _locked(workspace, run, ranks), _reported(run, prepared):
+        with (
+            _locked(workspace, run, ranks),
+            _in_memory(workspace, run, prepared),
+            _reported(run, prepared),
+        ):
             saved = None if again else _begun(workspace, prepared, run)
             with _noted(run, prepared, trackers, saved) as journal:
                 if moving:
@@ -194,6 +200,7 @@ def resume(
         UnknownName, InvalidOption: No such run, or no such device.
         Conflict: It is done, or running.
         InvalidData: The images, or their split, are not those that it was trained on so far.
+        OutOfMemory: The device has no room for it; what was done can be resumed.
     """
     began = time.monotonic()
     run = find_run(workspace, name)
@@ -214,6 +221,7 @@ def resume(
             saved = saved_in(run.folder, ranks)
             run = _going_on(run, prepared, saved, log, report)
             with (
+                _in_memory(workspace, run, prepared),
                 _reported(run, prepared),
                 _noted(run, prepared, trackers, saved) as journal,
             ):
@@ -258,6 +266,23 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
             if ranks.is_main and (now := Run.read(run.folder)).status != "done":
                 error.add_note(_to_go_on(workspace, now))
         raise
+
+
+@contextmanager
+def _in_memory(workspace: Workspace, run: Run, prepared: Prepared) -> Iterator[None]:
+    """While a run is trained; says what helps where its device has too little memory."""
+    try:
+        yield
+    except Exception as error:
+        if not is_of_memory(error):
+            raise
+        # The first sentences, without torch's own advice.
+        reason = ". ".join(str(error).split(". ")[:2]) or type(error).__name__
+        recipe, device = prepared.recipe, prepared.device
+        raise OutOfMemory(
+            str(device), reason, memory(device), recipe.batch_size, recipe.accumulate,
+            _to_go_on(workspace, Run.read(run.folder)),
+        ) from error  # fmt: skip
 
 
 @contextmanager

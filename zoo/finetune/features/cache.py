@@ -27,6 +27,7 @@ from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
+from zoo.finetune.features.moved import moved
 from zoo.store.atomic import write_whole
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "below_digest",
     "home_of",
     "open_or_fill",
+    "resident",
     "room",
     "shape_of",
 ]
@@ -46,6 +48,8 @@ SHARE_OF_DISK = 0.5
 """Of what is free, or taken by caches."""
 SHARE_OF_MEMORY = 0.5
 """Of what is free, for a cache that the disk has no room for."""
+SHARE_OF_DEVICE = 0.5
+"""Of what is free on a CUDA device, for all views of a phase together; training needs the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +79,44 @@ class Activations:
         chosen = torch.tensor(indices, dtype=torch.int64)  # of none, it would be of float32
         leaves = dict(self.shape.constants)
         for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
-            batch = rows.index_select(0, chosen.to(rows.device)).to(device)
+            batch = moved(_picked(rows, moved(chosen, rows.device), device), device)
             if leaf in self.shape.last:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             leaves[leaf] = batch
         args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
         return args, kwargs
 
-    def to(self, device: torch.device) -> Activations:
-        """The same on another device, if it has ample room for it; else as it is."""
-        size = sum(rows.nbytes for rows in self.rows)
-        if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 4:
-            return self
-        return Activations(self.shape, [rows.to(device) for rows in self.rows])
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+        return sum(rows.nbytes for rows in self.rows)
+
+
+def resident(several: Sequence[Activations], device: torch.device) -> list[Activations]:
+    """The same on a CUDA device, as far as `SHARE_OF_DEVICE` goes; the others as they are."""
+    left, placed = int(free_on(device) * SHARE_OF_DEVICE), []
+    for each in several:
+        if each.nbytes <= left:
+            left -= each.nbytes
+            each = Activations(each.shape, [rows.to(device) for rows in each.rows])
+        placed.append(each)
+    return placed
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on a CUDA device, those included that torch keeps for itself; else 0."""
+    if device.type != "cuda":
+        return 0
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
+def _picked(rows: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
+    """Some of ``rows``, where they are; pinned, if they are to go to a CUDA device from here."""
+    if device.type != "cuda" or rows.device.type != "cpu":
+        return rows.index_select(0, chosen)
+    into = torch.empty(len(chosen), *rows.shape[1:], dtype=rows.dtype, pin_memory=True)
+    return torch.index_select(rows, 0, chosen, out=into)
 
 
 def shape_of(

@@ -32,9 +32,11 @@ from zoo.finetune.features.cache import (
     Shape,
     home_of,
     open_or_fill,
+    resident,
     room,
     shape_of,
 )
+from zoo.finetune.features.moved import moved
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import COMPUTING, Prepared
@@ -158,11 +160,7 @@ class ImageLoader(Loader):
     def _batch(self, images: Tensor, targets: Tensor) -> Batch:
         if self.ranks.sharded and not len(images):
             images = torch.stack([self.batches.image(0, 0)] * STAND_IN)
-        # From memory that is not pinned, a copy that is not waited for may come too late: what it
-        # reads may be freed and written to before (pytorch/pytorch#139550, for MPS).
-        ahead = self.device.type == "cuda" and images.is_pinned()
-        moved = images.to(self.device, memory_format=self.layout, non_blocking=ahead)
-        return Batch(moved, targets, len(targets))
+        return Batch(moved(images, self.device, self.layout), targets, len(targets))
 
 
 class _AtCut(NamedTuple):
@@ -372,7 +370,14 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
     whole, entry, shape, below = _at_cut(prepared, boundary)
     what = _description(prepared, entry, below)
-    plain = _activations(prepared, entry, whole, shape, what, 0, folder)
+    kept = [_activations(prepared, entry, whole, shape, what, 0, folder)]
+    changing = _batches(prepared, dataset.train, recipe.augment)
+    what = {**what, "augment": recipe.augment, "seed": recipe.seed}
+    kept += [
+        _activations(prepared, entry, changing, shape, what, number, folder)
+        for number in range(recipe.views)
+    ]
+    plain, *views = resident(kept, prepared.device)
     row = {sample.key: at for at, sample in enumerate(whole.samples)}
     make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
@@ -383,13 +388,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
 
     known = feed(dataset.train)
     train = known
-    if recipe.views:
-        changing = _batches(prepared, dataset.train, recipe.augment)
-        what = {**what, "augment": recipe.augment, "seed": recipe.seed}
-        views = [
-            _activations(prepared, entry, changing, shape, what, number, folder)
-            for number in range(recipe.views)
-        ]
+    if views:
         train = make(changing, entry=entry, views=views, rows=range(len(dataset.train)))
     validation = feed(dataset.validation) if dataset.validation else None
     remark = UNCOMPILED if recipe.compile else ""
@@ -459,9 +458,9 @@ def _activations(
     view: int,
     folder: Path,
 ) -> Activations:
-    def moved() -> Iterator[Tensor]:
+    def images() -> Iterator[Tensor]:
         for batch in batches.view(view):
-            yield batch.images.to(prepared.device, memory_format=_layout(prepared))
+            yield moved(batch.images, prepared.device, _layout(prepared))
         prepared.dataset.check_unchanged()  # else they would be kept as those of other images
 
     count = len(batches.samples)
@@ -469,14 +468,14 @@ def _activations(
     with prepared.ranks.main_first():
         try:
             activations = open_or_fill(
-                folder, description, shape, count, moved, entry, prepared.progress
+                folder, description, shape, count, images, entry, prepared.progress
             )
         except Unsupported as error:
             why = str(error)
     # Where one has no room for a cache, none uses one: all must enter the network at one place.
     if reasons := [reason for reason in prepared.ranks.gather(why) if reason]:
         raise Unsupported(reasons[0])
-    return activations.to(prepared.device)
+    return activations
 
 
 def _kept_as(

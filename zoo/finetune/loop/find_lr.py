@@ -27,7 +27,7 @@ from zoo.domain.result import Result
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Loader
 from zoo.finetune.loop.learner import Learner, Step
-from zoo.finetune.loop.train import learn
+from zoo.finetune.loop.train import learn, read
 
 __all__ = ["LRCurve", "search"]
 
@@ -84,13 +84,14 @@ def search(learner: Learner, loader: Loader, progress: Progress, *, steps: int =
         suppress(Diverged),
     ):
         for number, step in enumerate(islice(_steps(learner, loader, steps), steps), 1):
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
+            (loss,) = read(learner, [step])
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smoothed = mean / (1 - SMOOTHING**number)
             if smoothed > TOO_HIGH * least:
                 break
             least = min(least, smoothed)
             rates.append(step.lr)
-            losses.append(step.loss)
+            losses.append(loss)
             task.advance(note=f"rate {step.lr:.1e}, loss {smoothed:.3f}")
     return _curve(rates, losses, WIDTH * steps)
 

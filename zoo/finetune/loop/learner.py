@@ -31,9 +31,12 @@ StateDict = dict[str, Any]
 
 
 class Step(NamedTuple):
-    """What one step did: mean loss, the head's rate, images seen, and how many batches."""
+    """What one step did: which of the phase it is, from 1, the mean loss, on the device where it was
+    taken, the head's rate, images seen, and how many batches.
+    """
 
-    loss: float
+    number: int
+    loss: Tensor
     lr: float
     images: int
     batches: int
@@ -56,6 +59,9 @@ class Learner:
         # Only half precision's range is so small that gradients need scaling.
         enabled = self.recipe.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=enabled)
+        weights = getattr(self.loss, "weight", None)
+        # On the CPU, where targets are: a sum of them on an accelerator would be waited for.
+        self.class_weights = weights.cpu() if isinstance(weights, Tensor) else None
 
     @property
     def device(self) -> torch.device:
@@ -148,17 +154,22 @@ class EMA:
     def __init__(self, live: Mapping[str, Tensor], decay: float) -> None:
         self.live, self.decay, self.updates = live, decay, 0
         self.values = {name: value.detach().clone() for name, value in live.items()}
+        moving = {name for name, value in live.items() if value.is_floating_point()}
+        # Some networks have infinite values as limits, and these stay what they are.
+        self._limits = {name for name in moving if not live[name].isfinite().all()}
+        self._finite = sorted(moving - self._limits)
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the averages towards what the tensors are now; whole numbers are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.live.items():
-            if value.is_floating_point():
-                self.values[name] = between(self.values[name], value, 1 - decay)
-            else:
-                self.values[name].copy_(value)
+        # All at once: on an accelerator, to begin takes longer than to compute.
+        if means := [self.values[name] for name in self._finite]:
+            torch._foreach_lerp_(means, [self.live[name] for name in self._finite], 1 - decay)
+        for name in self.live.keys() - set(self._finite):
+            value, mean = self.live[name], self.values[name]
+            mean.copy_(between(mean, value, 1 - decay) if name in self._limits else value)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

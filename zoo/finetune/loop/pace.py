@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from statistics import fmean
 from time import monotonic
@@ -35,12 +35,13 @@ class Pace:
         self.lr = self.speed = 0.0
         self._epoch_began, self._epoch_done = monotonic(), 0
 
-    def count(self, step: Step) -> None:
-        """Take in a step."""
-        self.losses.append(step.loss)
-        self.lr = step.lr
-        self._done += step.images
-        self._epoch_done += step.images
+    def count(self, steps: Sequence[Step], losses: Sequence[float]) -> None:
+        """Take in steps and their losses."""
+        for step in steps:
+            self.lr = step.lr
+            self._done += step.images
+            self._epoch_done += step.images
+        self.losses += losses
         self.speed = self._epoch_done / max(monotonic() - self._epoch_began, 1e-9)
 
     def line(self, number: int, scores: Mapping[str, float | None], device: torch.device) -> str:

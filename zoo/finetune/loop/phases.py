@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from zoo.finetune.features.loaders import Loaders, make_loaders
@@ -20,8 +19,15 @@ def phase_loaders(
 ) -> Callable[[int], Loaders]:
     """What freezes so many units, and gives the loaders for that: kept until others are made."""
 
-    @lru_cache(maxsize=1)
+    kept: dict[int, Loaders] = {}
+
     def loaders(boundary: int) -> Loaders:
+        if boundary not in kept:
+            kept.clear()  # before: the memory of a device may not have room for both
+            kept[boundary] = make(boundary)
+        return kept[boundary]
+
+    def make(boundary: int) -> Loaders:
         prepared.freeze(boundary)
         parts = make_loaders(prepared, boundary, folder / "crossings")
         if prepared.teacher:

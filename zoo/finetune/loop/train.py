@@ -2,21 +2,26 @@
 
 For each phase, epoch and batch: forward, backward, step, average; then evaluate, keep the best, and
 save the state. What comes before (a probe) and after (a blend) is in `zoo.finetune.strategies`.
+
+An accelerator computes while Python goes on; whoever reads a number of it waits for all that it was
+given. So losses stay there, and are read of several steps at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from zoo.domain import task as kinds
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
+from zoo.finetune.features.moved import moved
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
@@ -27,7 +32,10 @@ from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.setup.teacher import distillation_loss
 
-__all__ = ["learn", "train"]
+__all__ = ["learn", "read", "train"]
+
+READ_EVERY = 10
+"""Steps whose losses are read at once from an accelerator; a CPU has them at hand."""
 
 
 def train(
@@ -59,9 +67,7 @@ def train(
             feed = profile.watch(learner, loader) if profile else loader
             for epoch in range(state.position.epoch, phase.epochs):
                 count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
-                for _ in _steps(learner, feed, count, state, journal, bar, pace):
-                    if state.save_every and state.position.steps % state.save_every == 0:
-                        state.save(learner)
+                _steps(learner, feed, count, state, journal, bar, pace)
                 # Running statistics are those of each rank's images; the main one's are measured.
                 ranks.sync(dict(learner.model.named_buffers()))
                 scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
@@ -75,6 +81,8 @@ def train(
                     journal.say(f"stopped: no better in {recipe.patience} epochs")
                 if stop or count + 1 == last:
                     break
+            # The memory of a device may not have room for two phases.
+            del parts, learner, loader, feed
 
 
 def _steps(
@@ -85,63 +93,85 @@ def _steps(
     journal: Journal,
     bar: Task,
     pace: Pace,
-) -> Iterator[Step]:
-    """The steps of an epoch that are left; each is shown and noted."""
+) -> None:
+    """The steps of an epoch that are left; each is shown and noted, and the state saved if due."""
     pace.begin_epoch()
+    every = 1 if learner.device.type == "cpu" else READ_EVERY
+    unread: list[Step] = []
+
+    def note() -> None:
+        losses = read(learner, unread)
+        pace.count(unread, losses)
+        begun = state.position.steps - len(unread)
+        for number, (step, loss) in enumerate(zip(unread, losses, strict=True), begun + 1):
+            figures = {"loss": loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
+            journal.note("step", number, epoch=epoch + 1, **figures)
+            shown = f"epoch {epoch + 1}, loss {loss:.3f}, rate {step.lr:.2g}, "
+            shown += f"{pace.speed:.0f} images/s"
+            if state.score is not None:
+                shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
+            bar.advance(step.images, shown)
+        unread.clear()
+
     batches = loader.epoch(epoch, skip=state.position.batch)
     for step in learn(learner, batches, loader.forward):
         state.position.batch += step.batches
         state.position.steps += 1
-        pace.count(step)
-        figures = {"loss": step.loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
-        journal.note("step", state.position.steps, epoch=epoch + 1, **figures)
-        shown = f"epoch {epoch + 1}, loss {step.loss:.3f}, rate {step.lr:.2g}, "
-        shown += f"{pace.speed:.0f} images/s"
-        if state.score is not None:
-            shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
-        bar.advance(step.images, shown)
-        yield step
+        unread.append(step)
+        due = state.save_every and state.position.steps % state.save_every == 0
+        if due or len(unread) >= every:
+            note()  # before it is saved: what has diverged is not
+        if due:
+            state.save(learner)
+    note()
 
 
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
-    """One pass over ``batches``; yields after each optimizer step, when the weights have moved.
-
-    Raises `Diverged` where the loss is NaN or infinite.
+    """One pass over ``batches``; yields after each optimizer step, when the weights have moved, or
+    an accelerator has been told to move them. Nothing is read from it: see `read`.
     """
     learner.model.train()
-    device, ranks = learner.device, learner.ranks
+    ranks = learner.ranks
     for group in _grouped(batches, learner.recipe.accumulate):
-        loss, images = 0.0, 0.0
-        masses = [_mass(learner.loss, batch.targets.to(device)) for batch in group]
+        masses = [_mass(learner.class_weights, batch.targets) for batch in group]
         # Each batch counts by its images, over all ranks and batches of the step: the gradients of
         # one batch in one process, however it is shared out.
-        whole = ranks.total(sum(masses), device)
-        for batch, mass in zip(group, masses, strict=True):
-            loss += ranks.total(_backward(learner, batch, forward, mass / whole), device)
-            images += ranks.total(batch.images, device)
+        whole, images = ranks.totals([sum(masses), sum(batch.images for batch in group)])
+        losses = [
+            ranks.summed(_backward(learner, batch, forward, mass / whole))
+            for batch, mass in zip(group, masses, strict=True)
+        ]
         lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        yield Step(learner.scheduler.last_epoch, loss, lr, int(images), len(group))
+
+
+def read(learner: Learner, steps: Sequence[Step]) -> list[float]:
+    """The losses of ``steps``, waited for once; raises `Diverged` where one is NaN or infinite."""
+    losses: list[float] = torch.stack([step.loss for step in steps]).tolist() if steps else []
+    for step, loss in zip(steps, losses, strict=True):
         if not math.isfinite(loss):
-            step, phase = learner.scheduler.last_epoch, learner.phase
+            phase = learner.phase
             if phase.own_rate:
-                raise Diverged(step, phase.lr, str(phase))
-            raise Diverged(step, learner.recipe.lr)
-        yield Step(loss, lr, int(images), len(group))
+                raise Diverged(step.number, phase.lr, str(phase))
+            raise Diverged(step.number, learner.recipe.lr)
+    return losses
 
 
-def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) -> float:
+def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) -> Tensor:
     """Add the gradients of this rank's part of a batch, ``share`` of the step; its loss."""
     empty = not batch.images  # of a small last batch, of which other ranks have all
     if empty and not learner.ranks.sharded:
-        return 0.0
-    targets = batch.targets.to(learner.device)
+        return torch.zeros((), device=learner.device)
+    targets = moved(batch.targets, learner.device)
     with autocast(learner.model, learner.recipe.precision):
         logits = forward(batch.inputs)
     # Shards of weights are asked of all ranks in every step, whatever images they have.
     outputs = logits.float()
     loss = outputs.sum() * 0 if empty else _loss(learner, outputs, targets, batch.taught) * share
     learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _loss(learner: Learner, outputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
@@ -181,11 +211,10 @@ def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _mass(loss: nn.Module, targets: Tensor) -> float:
+def _mass(weights: Tensor | None, targets: Tensor) -> float:
     """What a mean over images divides by: their number, or the sum of their classes' weights."""
-    weight = getattr(loss, "weight", None)
-    if isinstance(weight, Tensor) and targets.dim() == 1:
-        return float(weight[targets].sum())
+    if weights is not None and targets.dim() == 1:
+        return float(weights[targets].sum())
     return float(len(targets))
 
 

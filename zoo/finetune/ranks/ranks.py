@@ -68,9 +68,12 @@ class Ranks:
     def sync(self, tensors: Mapping[str, Tensor]) -> None:
         """Give all ranks the main one's values."""
 
-    def total(self, value: float, device: torch.device) -> float:
-        """The sum over all ranks."""
-        del device
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """The sums over all ranks, of each."""
+        return list(values)
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum over all ranks of a tensor, which stays on its device."""
         return value
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -113,9 +116,11 @@ class Distributed(Ranks):
 
     Attributes:
         waiting: The group in which they wait for what the main rank does alone.
+        counting: The one in which they tell one another numbers, as a step goes on.
     """
 
     waiting: dist.ProcessGroup | None = None
+    counting: dist.ProcessGroup | None = None
 
     def on_main(self, work: Callable[[], T]) -> T:
         """See `Ranks.on_main`."""
@@ -154,23 +159,28 @@ class Distributed(Ranks):
         for value in tensors.values():
             dist.broadcast(value.detach(), src=0)
 
-    def total(self, value: float, device: torch.device) -> float:
-        """See `Ranks.total`."""
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """See `Ranks.totals`."""
+        # From host to host: accelerators go on with what they were given.
+        box = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(box, group=self.counting)
+        return box.tolist()
+
+    def summed(self, value: Tensor) -> Tensor:
+        """See `Ranks.summed`."""
         # Not on every accelerator: MPS has no float64.
-        dtype = torch.float64 if device.type == "cpu" else torch.float32
-        box = torch.tensor(value, dtype=dtype, device=device)
+        exact = torch.float64 if value.device.type == "cpu" else torch.float32
+        box = value.to(exact, copy=True)
         dist.all_reduce(box)
-        return box.item()
+        return box
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """See `Ranks.sum_gradients`."""
         if not parameters:
             return
-        device = parameters[0].device
         # All ranks must send the same: one without images of its own has no gradients at all.
-        has_grad = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
-        dist.all_reduce(has_grad)
-        chosen = [p for p, any_has in zip(parameters, has_grad.tolist(), strict=True) if any_has]
+        has_grad = self.totals([float(p.grad is not None) for p in parameters])
+        chosen = [p for p, any_has in zip(parameters, has_grad, strict=True) if any_has]
         if not chosen:
             return
         # In one message: hundreds of small ones would each wait for the slowest rank.
@@ -220,8 +230,11 @@ def join(device: str) -> tuple[Ranks, str]:
         # The group's threads abort a process that ends before them.
         atexit.register(dist.destroy_process_group)
     waiting = dist.new_group(backend="gloo", timeout=WORK)
+    counting = dist.new_group(backend="gloo", timeout=STEP)
     assert isinstance(waiting, dist.ProcessGroup)
-    return kind(state.process_index, world_size, way is not None, waiting), str(state.device)
+    assert isinstance(counting, dist.ProcessGroup)
+    rank = kind(state.process_index, world_size, way is not None, waiting, counting)
+    return rank, str(state.device)
 
 
 def _refuse_mpi() -> None:
