@@ -72,8 +72,8 @@ soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and ans
 kills: $(VENV)/.dev  ## zoo serve, killed at each of its writes (20 minutes)
 	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py
 
-test-gpu: $(VENV)/.dev  ## What needs an accelerator, where there is one
-	$(BIN)/python -m pytest --quiet -m gpu -rs
+test-gpu: $(VENV)/.dev  ## What needs an accelerator, where there is one; ZOO_TEST_DEVICE=cpu tries the tests
+	$(BIN)/python -m pytest --quiet -m gpu -rs --durations 5 tests/finetune/accelerator
 
 check-backbones: $(VENV)/.dev  ## Hierarchies of all timm architectures; suite, cuts and heads of all classes
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile

@@ -79,6 +79,8 @@ BUDGET = 10.0
 """Seconds of processor time that a test may take that has no mark of `LONG`: several times what the
 longest take on a quiet machine, so that none becomes long unseen."""
 LONG = frozenset({"long", "backbones", "clients", "fuzz"})
+UNBOUNDED = LONG | {"gpu"}
+"""To start an accelerator, and to compile for it, takes processor time, too."""
 USED = pytest.StashKey[float]()
 PASSED = pytest.StashKey[bool]()
 FOLDERS = pytest.StashKey[list[Path]]()
@@ -104,7 +106,7 @@ def pytest_runtest_makereport(
     """A test over its budget has failed."""
     report = yield
     marks = {mark.name for mark in item.iter_markers()}
-    if report.when == "call" and report.passed and not marks & LONG:
+    if report.when == "call" and report.passed and not marks & UNBOUNDED:
         used = item.stash.get(USED, 0.0)
         if used > BUDGET:
             report.outcome = "failed"

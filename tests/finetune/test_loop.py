@@ -82,8 +82,8 @@ def test_a_training_that_diverges_stops(model: nn.Module, hierarchy: Hierarchy) 
 def test_the_rate_of_a_phase_that_diverges_is_told(model: nn.Module, hierarchy: Hierarchy) -> None:
     how = Recipe(data="", strategy="gradual", phases=("none:3@1e30",))
     endless = (batch for _ in range(50) for batch in batches())
+    made = learner(model, hierarchy, how)
     with pytest.raises(Diverged) as caught:
-        made = learner(model, hierarchy, how)
         read(made, list(learn(made, endless, model)))
     assert (caught.value.lr, caught.value.phase) == (1e30, "none:3")
 

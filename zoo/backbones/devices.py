@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from zoo.errors import InvalidOption
 
-__all__ = ["is_of_memory", "pick_device", "pick_devices", "wait_for"]
+__all__ = [
+    "is_of_memory",
+    "pick_device",
+    "pick_devices",
+    "random_kept",
+    "random_state",
+    "set_random_state",
+    "wait_for",
+]
 
 
 def pick_device(device: str) -> str:
@@ -52,8 +65,40 @@ def is_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = ("out of memory", "tried to allocate")
+    said = ("out of memory", "tried to allocate", "Invalid buffer size")
     return isinstance(error, RuntimeError) and any(each in str(error) for each in said)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """Of the generator that dropout draws from on a device."""
+    state: Tensor = _generators(device).get_rng_state(*_at(device))
+    return state
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Inverse of `random_state`."""
+    _generators(device).set_rng_state(state, *_at(device))
+
+
+@contextmanager
+def random_kept(device: torch.device) -> Iterator[None]:
+    """After the block, the generators of the CPU and of a device are as they were before."""
+    kinds = {torch.device("cpu"), device}
+    before = {each: random_state(each) for each in kinds}
+    try:
+        yield
+    finally:
+        for each, state in before.items():
+            set_random_state(each, state)
+
+
+def _generators(device: torch.device) -> Any:
+    return torch.random if device.type == "cpu" else torch.get_device_module(device)
+
+
+def _at(device: torch.device) -> tuple[torch.device, ...]:
+    # There is one MPS device, and it is not asked which.
+    return () if device.type in ("cpu", "mps") else (device,)
 
 
 def wait_for(device: torch.device) -> None:

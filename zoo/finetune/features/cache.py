@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
+from zoo.backbones.devices import random_kept
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
@@ -128,7 +129,7 @@ def shape_of(
         Unsupported: It cannot be kept image by image, or something random is below the cut.
     """
     images = torch.stack([image, image, image]).contiguous(memory_format=layout)
-    with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+    with random_kept(image.device):
         (two, spec), (again, _) = (
             tree_flatten(_recorded(entry, images[:2], training)) for training in (True, False)
         )

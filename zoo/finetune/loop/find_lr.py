@@ -22,6 +22,7 @@ from typing import Self
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.backbones.devices import random_kept
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
 from zoo.errors import Diverged
@@ -138,7 +139,7 @@ def _untouched(learner: Learner) -> Iterator[None]:
     modes = {child: child.training for child in model.modules()}
     state = deepcopy(optimizer.state_dict())  # which refers to the very tensors that steps change
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with random_kept(learner.device):
             yield
     finally:
         with torch.no_grad():

@@ -31,8 +31,8 @@ StateDict = dict[str, Any]
 
 
 class Step(NamedTuple):
-    """What one step did: which of the phase it is, from 1, the mean loss, on the device where it was
-    taken, the head's rate, images seen, and how many batches.
+    """What one step did: its number in the phase, from 1; the mean loss, on the device; the head's
+    rate, images seen, and how many batches.
     """
 
     number: int

@@ -18,7 +18,6 @@ def phase_loaders(
     folder: Path, prepared: Prepared, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
     """What freezes so many units, and gives the loaders for that: kept until others are made."""
-
     kept: dict[int, Loaders] = {}
 
     def loaders(boundary: int) -> Loaders:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo.backbones.devices import random_state, set_random_state
 from zoo.backbones.save import save_state
 from zoo.domain.task import SCORE
 from zoo.errors import Invalid
@@ -144,6 +145,7 @@ class State:
             prepared.model, prepared.hierarchy, prepared.lowest, prepared.tuned
         )
         self.ranks, self.measure = prepared.ranks, SCORE[prepared.task]
+        self.device = prepared.device
         self.path, self.save_every = journal.run.folder / STATE, save_every
         self.epochs = [phase.epochs for phase in prepared.recipe.plan()]
         self._journal = journal
@@ -156,9 +158,8 @@ class State:
     def save(self, learner: Learner | None) -> None:
         """Write all that is needed to go on from here; all ranks come here together."""
         began, moving = monotonic(), None
-        generators = {"cpu": torch.random.get_rng_state()}  # what dropout draws from
-        if torch.cuda.is_available():
-            generators["cuda"] = torch.cuda.get_rng_state()
+        devices = {torch.device("cpu"), self.device}
+        generators = {each.type: random_state(each) for each in devices}
         random = self.ranks.gather(generators)
         if learner:
             self.ranks.collect(learner.model, self.live)
@@ -194,9 +195,9 @@ class State:
         # Last: making a learner may draw. A rank that was not there before keeps its own seed.
         if saved and self.ranks.rank < len(saved.random):
             states = saved.random[self.ranks.rank]
-            torch.random.set_rng_state(states["cpu"])
-            if "cuda" in states and torch.cuda.is_available():
-                torch.cuda.set_rng_state(states["cuda"])
+            for each in (torch.device("cpu"), self.device):
+                if each.type in states:  # it may have been on another device before
+                    set_random_state(each, states[each.type])
 
     def due(self) -> bool:
         """Whether to save after an epoch; all ranks ask together."""

@@ -34,8 +34,8 @@ from zoo.finetune.setup.teacher import distillation_loss
 
 __all__ = ["learn", "read", "train"]
 
-READ_EVERY = 10
-"""Steps whose losses are read at once from an accelerator; a CPU has them at hand."""
+READ_EVERY = {"cpu": 1}
+"""Steps whose losses are read at once, by device; of an accelerator ten."""
 
 
 def train(
@@ -96,7 +96,7 @@ def _steps(
 ) -> None:
     """The steps of an epoch that are left; each is shown and noted, and the state saved if due."""
     pace.begin_epoch()
-    every = 1 if learner.device.type == "cpu" else READ_EVERY
+    every = READ_EVERY.get(learner.device.type, 10)
     unread: list[Step] = []
 
     def note() -> None:

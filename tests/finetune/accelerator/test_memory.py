@@ -1,0 +1,88 @@
+"""A device that is full: the error says so and what helps, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.errors import OutOfMemory
+from zoo.finetune.loop import train as training
+from zoo.finetune.run import Finetuned, resume
+from zoo.lookup.runs import list_runs
+from zoo.workspace import Workspace
+
+pytestmark = pytest.mark.gpu
+
+Tune = Callable[..., Finetuned]
+
+
+class Brim:
+    """Fills a device, and gives back what it took."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._taken: list[Tensor] = []
+
+    def fill(self) -> None:
+        """Leave nothing: on a GPU whatever is asked for next fails, elsewhere this does."""
+        if self.device != "cuda":
+            torch.empty(1 << 50, dtype=torch.uint8, device=self.device)
+            return
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties("cuda").total_memory
+        torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / total)
+        for size in (1 << 24, 1 << 20, 1 << 16, 1 << 12, 512):  # what torch has kept has gaps
+            with suppress(torch.OutOfMemoryError):
+                while True:
+                    self._taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+
+    def free(self) -> None:
+        """Have it as before."""
+        self._taken.clear()
+        if self.device == "cuda":
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.fixture
+def brim(device: str) -> Iterator[Brim]:
+    brim = Brim(device)
+    yield brim
+    brim.free()
+
+
+def test_a_training_that_runs_out_of_memory_can_be_resumed(
+    workspace: Workspace, transformer: str, tune: Tune, device: str, brim: Brim,
+    tensors: Callable[[str], dict[str, Tensor]],
+    same: Callable[[dict[str, Tensor], dict[str, Tensor]], None],
+) -> None:  # fmt: skip
+    tune(transformer, "team/whole")
+    real = training.learn
+
+    def learn(*args: Any) -> Any:
+        for number, step in enumerate(real(*args), 1):
+            yield step
+            if number == 4:
+                brim.fill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "learn", learn)
+        with pytest.raises(OutOfMemory) as caught:
+            tune(transformer, "team/cut", save_every=2)
+    run, _ = list_runs(workspace)
+    said = str(caught.value), caught.value.advice
+    assert f"out of memory on {device}" in said[0]
+    assert "allocate" in said[0]
+    assert (
+        f"kept up to step 4, in epoch 1 of 2; to go on: zoo finetune --resume {run.id}" in said[1]
+    )
+    assert "--batch-size 1 --accumulate 4" in said[1]
+    assert run.status == "failed"
+    del caught  # whose frames hold what was on the device
+    brim.free()
+    resume(workspace, run.id, device=device)
+    same(tensors("team/whole"), tensors("team/cut"))

@@ -1,0 +1,155 @@
+"""Runs on an accelerator: what is frozen, cached, cut off, done again and asked for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes.cuts import Cut, cut_at
+from torch import Tensor
+
+from zoo import plugins
+from zoo.backbones.devices import pick_device
+from zoo.backbones.load import load
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.facade import Zoo
+from zoo.finetune.features import cache
+from zoo.finetune.features.cache import Activations
+from zoo.finetune.features.loaders import CachedLoader
+from zoo.finetune.run import Finetuned, finetune, rerun, resume
+from zoo.lookup.runs import find_run
+from zoo.workspace import Workspace
+
+pytestmark = pytest.mark.gpu
+
+Tune = Callable[..., Finetuned]
+Tensors = Callable[[str], dict[str, Tensor]]
+Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
+
+
+def test_auto_takes_the_accelerator(device: str) -> None:
+    found = torch.accelerator.current_accelerator(check_available=True)
+    assert pick_device("auto") == (found.type if found else "cpu")
+    assert pick_device(device) == device
+
+
+@pytest.mark.parametrize("how", [{}, {"cache": False}, {"precision": "bf16"}], ids=str)
+def test_what_is_frozen_keeps_its_bits_and_all_else_moves(
+    workspace: Workspace, transformer: str, tune: Tune, tensors: Tensors, how: dict[str, Any]
+) -> None:
+    tune(transformer, "team/a", **how)
+    before, after = tensors(transformer), tensors("team/a")
+    module = load(workspace.store, workspace.names.resolve(transformer)[1])
+    hierarchy = plugins.backbone("timm").hierarchy("test_vit", module)
+    below = hierarchy.units[: hierarchy.boundary("blocks.1")]
+    frozen = {name for unit in below for name in (*unit.parameters, *unit.buffers)}
+    assert frozen
+    for name in frozen:
+        assert torch.equal(before[name], after[name]), name
+    for name in after.keys() - frozen - {"head.weight", "head.bias"}:  # a new head
+        assert not torch.equal(before[name], after[name]), name
+
+
+@pytest.mark.parametrize("place", ["device", "host", "mapped"])
+def test_where_the_cache_lies_changes_nothing(
+    transformer: str, tune: Tune, tensors: Tensors, same: Same, device: str,
+    monkeypatch: pytest.MonkeyPatch, place: str,
+) -> None:  # fmt: skip
+    tune(transformer, "team/uncached", cache=False)
+    found: list[Activations] = []
+    real = CachedLoader.epoch
+
+    def epoch(loader: CachedLoader, number: int, **skip: int) -> Any:
+        found.extend(loader.views)
+        return real(loader, number, **skip)
+
+    monkeypatch.setattr(CachedLoader, "epoch", epoch)
+    if place != "device":
+        monkeypatch.setattr(cache, "free_on", lambda _: 0)
+    if place == "host":
+        monkeypatch.setattr(cache, "room", lambda *_: 0)
+    tune(transformer, "team/cached")
+    assert found
+    on = device if place == "device" and device == "cuda" else "cpu"
+    assert {rows.device.type for each in found for rows in each.rows} == {on}
+    one, other = tensors("team/uncached"), tensors("team/cached")
+    for name, value in one.items():  # here it is two ways to compute, on a CPU, too
+        assert torch.allclose(value, other[name], rtol=1e-3, atol=1e-3 * float(value.abs().max()))
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same(
+    workspace: Workspace, transformer: str, tune: Tune, tensors: Tensors, same: Same, device: str
+) -> None:
+    """Momentum, averages and what dropout draws on the device."""
+    how: dict[str, Any] = {"drop": 0.5, "ema": 0.9}
+    tune(transformer, "team/whole", **how)
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at(patch, 5)
+        with pytest.raises(Cut):
+            tune(transformer, "team/cut", save_every=2, **how)
+    torch.manual_seed(99)  # of all devices: whatever this process did before
+    resume(workspace, "last", device=device)
+    same(tensors("team/whole"), tensors("team/cut"))
+
+
+def test_run_again_it_is_the_same(
+    workspace: Workspace, transformer: str, tune: Tune, tensors: Tensors, same: Same, device: str
+) -> None:
+    tune(transformer, "team/one", class_weights="balanced")
+    torch.manual_seed(99)
+    rerun(workspace, "team/one", Reference.parse("team/again"), device=device)
+    same(tensors("team/one"), tensors("team/again"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"precision": "bf16", "channels_last": True},
+        {"strategy": "lora", "rank": 2, "lr": 0.05, "layer_decay": None},
+        {"strategy": "lp-ft", "lr": 0.01},
+        {"strategy": "full", "freeze": "none", "augment": "light", "ema": 0.9},
+        {"freeze": "blocks.0", "views": 2, "augment": "light"},
+        {"cache": False, "grad_checkpointing": True, "accumulate": 2, "mixup": 0.2},
+        {"bare": True, "strategy": "gradual", "phases": ("all:1", "blocks.1:1"), "blend": "soup"},
+    ],
+    ids=lambda how: " ".join(map(str, how)),
+)
+def test_what_a_run_says_its_checkpoint_does(
+    workspace: Workspace, transformer: str, tune: Tune, device: str, shapes: Path,
+    how: dict[str, Any],
+) -> None:  # fmt: skip
+    """The figures of the run are those of what it has published, loaded and tested anew."""
+    done = tune(transformer, "team/a", **how)
+    losses = [line["loss"] for line in find_run(workspace, done.run).lines() if "lr" in line]
+    assert losses
+    with Zoo(workspace) as z:
+        report = z.evaluate("team/a", shapes, split="test", device=device, save=False)
+    assert report.report.metrics["loss"] == pytest.approx(done.metrics["loss"], rel=0.05)
+
+
+def test_a_probe_scores_as_on_the_cpu(transformer: str, tune: Tune) -> None:
+    how: dict[str, Any] = {"bare": True, "strategy": "probe"}
+    here, there = tune(transformer, "team/a", **how), tune(transformer, "team/b", on="cpu", **how)
+    assert here.metrics["loss"] == pytest.approx(there.metrics["loss"], rel=0.05)
+    assert here.metrics["accuracy"] == pytest.approx(there.metrics["accuracy"], abs=0.21)
+
+
+def test_a_profiled_run_trains_on_it(
+    workspace: Workspace, base: str, shapes: Path, device: str
+) -> None:
+    how: dict[str, Any] = {"strategy": "partial", "freeze": "layer2", "batch_size": 2}
+    recipe = Recipe(data=str(shapes), image_size=32, epochs=1, **how)
+    save = Reference.parse("team/a")
+    done = finetune(workspace, base, recipe, save, device=device, profile=True)
+    folder = find_run(workspace, done.run).folder
+    told = json.loads((folder / "profile.json").read_text())
+    assert told["device"].startswith(device)
+    if device == "cuda":
+        events = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
+        assert any(event.get("cat") == "kernel" for event in events["traceEvents"])
