@@ -12,7 +12,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet \
     --numprocesses 2 --dist load --timeout 600
 
 .PHONY: help demo test test-long test-whole test-lowest test-pythons test-clients test-gpu fuzz kills soak check check-backbones fix \
-    bench bench-scale docs outlines published wheel \
+    bench bench-gpu bench-scale docs outlines published wheel \
     clean
 
 help:  ## List the targets
@@ -97,6 +97,9 @@ bench: $(VENV)/.bench  ## Measurements beside peers, which it installs
 
 bench-scale: $(VENV)/.bench  ## 10,000 checkpoints, docs/scale.png (about 20 minutes)
 	$(BIN)/python benchmarks/scale.py
+
+bench-gpu: $(VENV)/.dev  ## Training on an accelerator beside timm and HF, in build/gpu; QUICK=1: within 9 minutes
+	$(BIN)/python benchmarks/gpu.py $(if $(QUICK),--quick)
 
 docs: $(VENV)/.dev  ## Write what is generated (docs/cli.md, docs/limits.md, docs/shots); the site, in build/site
 	$(BIN)/python -m zoo_cli.reference > docs/cli.md
