@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 FIGURES = {
@@ -30,6 +35,50 @@ def measured(out: Path) -> tuple[Path, str]:
     assert done.returncode == 0, done.stderr
     (figures,) = out.glob("*.jsonl")
     return figures, done.stderr
+
+
+class Kernels:
+    """In the place of torch's profiler: three kernels of 1 ms ran."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        """See `torch.profiler.profile`."""
+
+    stop = start
+
+    def key_averages(self) -> list[Any]:
+        return [SimpleNamespace(self_device_time_total=1000.0)] * 3
+
+
+def test_a_card_is_traced_in_a_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes of six steps; a second between them is not counted."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    gpu = import_module("gpu")
+    clock = [0.0]
+    monkeypatch.setattr(gpu, "profile", Kernels)
+    monkeypatch.setattr(gpu, "wait_for", lambda _: None)
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    meter, passes, each = gpu.Meter(torch.device("cuda"), 10 / 64), [], 1 / 64
+
+    def steps() -> Iterator[int]:
+        for _ in range(6):
+            clock[0] += each
+            yield 32
+
+    def train() -> None:
+        while True:
+            passes.append(list(meter.watch(steps(), int)))
+            clock[0] += 1
+
+    with pytest.raises(gpu.Enough):
+        train()
+    assert len(passes) == 3  # 8 steps warm up, 10 are timed, and the fourth pass is traced
+    assert (meter.steps, meter.images) == (10, 320)
+    assert meter.seconds == 10 * each
+    assert meter.busy == pytest.approx(0.003 / (6 * each))
 
 
 @pytest.mark.long

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import timm
 import torch
 from fakes.reads import Reads
+from torch import nn
 
 from zoo.backbones import devices
 from zoo.backbones.devices import random_kept, random_state
+from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Diverged
+from zoo.finetune.dataset import batches
+from zoo.finetune.dataset.augment import Transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.features import cache
 from zoo.finetune.features.cache import Activations, Shape, resident
+from zoo.finetune.features.loaders import Batch
 from zoo.finetune.loop import train as training
+from zoo.finetune.loop.learner import Learner
 from zoo.finetune.run import finetune
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo.lookup.runs import Run, find_run, list_runs
 from zoo.workspace import Workspace
 
@@ -82,6 +93,25 @@ def test_what_has_diverged_is_not_saved_before_it_is_read(
     assert not [line for line in run.lines() if line["kind"] == "saved" and line["steps"]]
 
 
+def test_a_step_needs_no_number_of_the_device(hierarchy: Hierarchy) -> None:
+    """On a device that has none: reading one from a meta tensor is an error."""
+    with torch.device("meta"):
+        model = timm.create_model("test_resnet", num_classes=3)
+    recipe = Recipe(data="", strategy="partial", lr=0.01, accumulate=2, clip_norm=1.0)
+    phase = recipe.plan()[0]
+    optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
+    rates = schedule(optimizer, 9, recipe)
+    how = Learner(model, optimizer, rates, nn.CrossEntropyLoss(), recipe, phase)
+    images = torch.empty(4, 3, 32, 32, device="meta")
+    given = [Batch(images, torch.tensor([0, 1, 2, 0]), 4) for _ in range(6)]
+    steps = list(training.learn(how, given, model))
+    assert [(step.number, step.images, step.loss.device.type) for step in steps] == [
+        (number, 8, "meta") for number in (1, 2, 3)
+    ]
+    with pytest.raises(RuntimeError, match="meta"):
+        training.read(how, steps)
+
+
 def test_all_views_share_the_room_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of what is free: two of these three fit, though each would by itself."""
     shape = Shape(torch.utils._pytree.tree_structure(0), ((0, (10,), torch.float32),), {})
@@ -89,6 +119,24 @@ def test_all_views_share_the_room_on_a_device(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cache, "free_on", lambda _: 2 * 8000 + 1)
     placed = resident(views, torch.device("meta"))
     assert [each.rows[0].device.type for each in placed] == ["meta", "meta", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "size", "expected"),
+    [("cpu", 1, 32, 4), ("cuda", 1, 32, 16), ("cuda", 2, 32, 8), ("cuda", 1, 1024, 6)],
+)
+def test_all_cores_read_for_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch, device: str, processes: int, size: int, expected: int
+) -> None:
+    """Of batches of 1024 images at 224 pixels fewer, which are gigabytes."""
+    for name, value in (("cores", lambda: 16), ("PAYS", -1.0)):
+        monkeypatch.setattr(batches, name, value)
+    monkeypatch.setattr(Batches, "image", lambda *_: None)
+    dataset = cast(Dataset, SimpleNamespace(task="classification"))
+    transform = Transform(lambda _: torch.zeros(1), (3, 224, 224), random=True)
+    most = batches.most_workers(torch.device(device), processes)
+    read = Batches(dataset, [Sample("a", 0)] * 40, transform, size, most=most)
+    assert read._workers([[0]] * 40, 0) == expected
 
 
 class Generator:

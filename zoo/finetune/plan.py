@@ -28,7 +28,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.errors import Diverged, InvalidOption, Unsupported
-from zoo.finetune.dataset.batches import MEMORY, PAYS, WORKERS
+from zoo.finetune.dataset.batches import MEMORY, PAYS, most_workers
 from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, Skipped
 from zoo.finetune.features.loaders import (
     Cached,
@@ -331,7 +331,7 @@ class _DryRun:
             kept = MEMORY / (4 * images * transform.size[0] * transform.size[1] * transform.size[2])
             read += (passes - 1) * (1.0 if transform.random else 1 - min(kept, 1.0))
         reading = self.reading * images * read
-        workers = min(WORKERS, cores()) if reading > PAYS else 1
+        workers = min(most_workers(self.whole.device), cores()) if reading > PAYS else 1
         taken = max(each, 0.0) * images * passes + reading / workers
         self.seconds[part] = self.seconds.get(part, 0.0) + taken
 

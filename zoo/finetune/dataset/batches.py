@@ -7,6 +7,7 @@ processes changes what the network sees, and an epoch can be entered anywhere.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,15 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
 
-__all__ = ["Batches", "ImageBatch", "evenly", "targets_of"]
+__all__ = ["Batches", "ImageBatch", "evenly", "most_workers", "targets_of"]
 
 MEMORY = 1 << 30
 """Bytes of transformed images that are kept rather than made again each epoch."""
 WORKERS = 4
+"""Processes that read beside a CPU that computes, at most."""
+AHEAD = 8 << 30
+"""Bytes of batches that more of them than that may have ready; each has `PREFETCHED`."""
+PREFETCHED = 2
 PAYS = 3.0
 """Seconds of reading and transforming from which starting worker processes pays."""
 STREAM = 0
@@ -57,6 +62,13 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
     return torch.tensor([sample.target for sample in samples], dtype=dtype)
 
 
+def most_workers(device: torch.device, processes: int = 1) -> int:
+    """How many may read for each of so many ``processes`` that train: where an accelerator
+    computes, the cores have nothing else to do.
+    """
+    return WORKERS if device.type == "cpu" else max(cores() // processes, 1)
+
+
 def evenly(number: int, count: int) -> list[int]:
     """So many of ``number`` places at most, evenly spaced."""
     return [at * number // min(count, number) for at in range(min(count, number))]
@@ -66,7 +78,8 @@ class Batches:
     """Batches of some of a dataset's samples; an index is a position in ``samples``.
 
     ``size`` is that of a batch of all processes together. Results of a transform that is not
-    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``. In epochs of
+    random are kept, as far as `MEMORY` goes, unless all samples are read ``once``. ``workers``
+    processes read, or at most so many (``most``) where that pays. In epochs of
     training that are ``balanced``, samples are drawn, those of each class as often as of another.
     """
 
@@ -79,11 +92,12 @@ class Batches:
         *,
         seed: int = 0,
         workers: int | None = None,
+        most: int = WORKERS,
         once: bool = False,
         balanced: bool = False,
     ) -> None:
         self.dataset, self.samples, self.transform = dataset, samples, transform
-        self.size, self.seed, self.workers = size, seed, workers
+        self.size, self.seed, self.workers, self.most = size, seed, workers, most
         self.targets = targets_of(samples, dataset.task)
         self.balanced = balanced
         self._cached: dict[int, Tensor] = {}
@@ -99,7 +113,13 @@ class Batches:
         chosen = evenly(len(self.samples), count)
         samples = [self.samples[at] for at in chosen]
         few = Batches(
-            self.dataset, samples, self.transform, self.size, seed=self.seed, workers=self.workers
+            self.dataset,
+            samples,
+            self.transform,
+            self.size,
+            seed=self.seed,
+            workers=self.workers,
+            most=self.most,
         )
         if not self.transform.random:
             known = ((new, old) for new, old in enumerate(chosen) if old in self._cached)
@@ -167,7 +187,8 @@ class Batches:
         loader: DataLoader[Tensor | Unreadable] = DataLoader(
             _Transformed(self, epoch),
             batch_sampler=plan,
-            num_workers=self._workers(plan, epoch) if self.workers is None else self.workers,
+            num_workers=(count := self._workers(plan, epoch)),
+            prefetch_factor=PREFETCHED if count else None,
             collate_fn=_stack,
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
@@ -189,14 +210,18 @@ class Batches:
             del iterator  # its worker processes end with it, also where a pass was broken off
 
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
-        """How many worker processes pay, by the time that one image takes."""
+        """The worker processes that were asked for, or that pay by the time one image takes."""
+        if self.workers is not None:
+            return self.workers
         uncached = [index for batch in plan for index in batch if index not in self._cached]
         if not uncached or cores() == 1:
             return 0
         began = time.perf_counter()
         self.image(uncached[0], epoch)
         seconds = (time.perf_counter() - began) * len(uncached)
-        return min(WORKERS, cores(), len(plan)) if seconds > PAYS else 0
+        held = PREFETCHED * self.size * math.prod(self.transform.size) * torch.float32.itemsize
+        most = min(self.most, max(WORKERS, AHEAD // held))
+        return min(most, cores(), len(plan)) if seconds > PAYS else 0
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:

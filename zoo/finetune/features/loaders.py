@@ -24,7 +24,7 @@ from zoo.backbones.rgb import READING
 from zoo.domain.preprocessing import ROUNDING_DOWN
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
-from zoo.finetune.dataset.batches import Batches, evenly
+from zoo.finetune.dataset.batches import Batches, evenly, most_workers
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.features.cache import (
     Activations,
@@ -406,6 +406,7 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
         recipe.batch_size,
         seed=recipe.seed,
         balanced=balanced,
+        most=most_workers(prepared.device, prepared.ranks.world_size),
     )
 
 
