@@ -69,8 +69,10 @@ TINY = ("test_vit", "test_convnext", "test_efficientnet")
 CLASSES, DEPTH, LEVEL, VIEWS = 8, "80%", "medium", 2
 MEAN = STD = (0.5, 0.5, 0.5)
 PARTS = ("network", "by", "mode", "augment")
-WARM, LEAST, TRACED = 8, 4, 10
-"""Steps before time is taken, that are timed at least, and that are traced at most."""
+LEAST, TRACED = 4, 10
+"""Steps that are timed at least, and that are traced at most."""
+FEW = 256
+"""Images that are made sooner than other processes are started."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ class Scale:
     batch: int
     seconds: float  # that are timed for each row
     minutes: float  # after which no row is begun
+    warm: int = 8  # steps before time is taken
     compiled: bool = False  # also what is compiled
 
 
 SCALES = {
-    "tiny": Scale(TINY, 160, 64, 8, 0.1, 10.0),
+    "tiny": Scale(TINY, 160, 64, 4, 0.05, 10.0, warm=1),
     "quick": Scale(NETWORKS, 224, 2048, 256, 3.0, 7.5),
     "whole": Scale(NETWORKS, 224, 8192, 256, 20.0, 600.0, compiled=True),
 }
@@ -100,8 +103,8 @@ class Enough(BaseException):
 class Meter:
     """Times the steps of a training, and then traces some; ends it with `Enough`."""
 
-    def __init__(self, device: torch.device, seconds: float) -> None:
-        self.device, self.limit = device, seconds
+    def __init__(self, device: torch.device, seconds: float, warm: int) -> None:
+        self.device, self.limit, self.warm = device, seconds, warm
         self.images = self.steps = self._warm = self._traced = 0
         self.seconds = self._computed = 0.0
         self.busy: float | None = None  # a share; unknown where it cannot be traced
@@ -161,7 +164,7 @@ class Meter:
         return self.steps >= LEAST and self.seconds + going >= self.limit
 
     def _start(self) -> None:
-        if (self._warm >= WARM and not self._enough) or self._trace:
+        if (self._warm >= self.warm and not self._enough) or self._trace:
             wait_for(self.device)
             if not self.steps and self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
@@ -194,7 +197,7 @@ class Bench:
         torch.manual_seed(0)
         if cell["by"] == "bound":
             return bound(self, cell)
-        meter = Meter(self.device, self.scale.seconds)
+        meter = Meter(self.device, self.scale.seconds, self.scale.warm)
         try:
             TRAINERS[cell["by"]](self, cell, meter)
         except Enough:
@@ -442,8 +445,11 @@ def prepare(root: Path, scale: Scale) -> tuple[Path, Path]:
         folder = data / f"class-{number % CLASSES}"
         folder.mkdir(parents=True, exist_ok=True)
         places.append((folder / f"{number:06}.jpg", number))
-    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
-        list(pool.map(save_image, places, chunksize=32))
+    if len(places) < FEW:
+        list(map(save_image, places))
+    else:
+        with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+            list(pool.map(save_image, places, chunksize=32))
     with zoo.init(home) as z:
         for name in scale.networks:
             torch.manual_seed(0)

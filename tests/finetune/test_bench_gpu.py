@@ -61,7 +61,7 @@ def test_a_card_is_traced_in_a_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(gpu, "wait_for", lambda _: None)
     monkeypatch.setattr(gpu.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
-    meter, passes, each = gpu.Meter(torch.device("cuda"), 10 / 64), [], 1 / 64
+    meter, passes, each = gpu.Meter(torch.device("cuda"), 10 / 64, warm=8), [], 1 / 64
 
     def steps() -> Iterator[int]:
         for _ in range(6):

@@ -1,0 +1,69 @@
+"""A training that memory has no room for says what helps, and can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.backbones.devices import is_of_memory
+from zoo.domain.recipe import Recipe
+from zoo.domain.reference import Reference
+from zoo.errors import OutOfMemory
+from zoo.finetune.loop import train as training
+from zoo.finetune.run import finetune, resume
+from zoo.lookup.runs import list_runs
+from zoo.workspace import Workspace
+
+
+@pytest.mark.parametrize(("after", "kept"), [(3, True), (1, False)])
+def test_what_helps_is_said_and_what_is_kept_goes_on(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch,
+    after: int, kept: bool,
+) -> None:  # fmt: skip
+    """A real allocation fails."""
+    real = training.learn
+
+    def learn(*args: Any) -> Iterator[Any]:
+        for number, step in enumerate(real(*args), 1):
+            yield step
+            if number == after:
+                torch.empty(1 << 50, dtype=torch.uint8)
+
+    recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer3", epochs=1, batch_size=6,
+                    accumulate=2, image_size=32)  # fmt: skip
+    monkeypatch.setattr(training, "learn", learn)
+    save = Reference.parse("team/a")
+    with pytest.raises(OutOfMemory) as caught:
+        finetune(workspace, base, recipe, save, device="cpu", save_every=2)
+    monkeypatch.setattr(training, "learn", real)
+    (run,) = list_runs(workspace)
+    error = caught.value
+    assert (error.device, error.batch_size) == ("cpu", 6)
+    assert error.peak > 1e8
+    assert "tried to allocate 1125899906842624 bytes" in error.message
+    assert "--batch-size 1 --accumulate 12 (steps of as many images)" in error.advice
+    go_on = f"kept up to step 2, in epoch 1 of 1; to go on: zoo finetune --resume {run.id}"
+    assert (go_on in error.advice) is kept
+    assert ("nothing is kept yet, begin anew" in error.advice) is not kept
+    assert run.status == "failed"
+    done = resume(workspace, run.id, device="cpu")
+    assert workspace.names.resolve("team/a")[1] == done.manifest
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.97 GB)"), True),
+        (RuntimeError("Invalid buffer size: 128.00 GB"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_of_memory_are_told_from_others(error: Exception, is_so: bool) -> None:
+    assert is_of_memory(error) is is_so
