@@ -81,7 +81,8 @@ def same(device: str) -> Same:
     def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
         assert one.keys() == other.keys()
         for name, value in one.items():
-            allowed = 0.0 if device == "cpu" else 1e-3 * float(value.abs().max())
+            largest = float(value.abs().max())
+            allowed = 0.0 if device == "cpu" else 1e-6 + 1e-3 * largest
             assert float((value - other[name]).abs().max()) <= allowed, name
 
     return same

@@ -107,4 +107,4 @@ def test_compiled_it_trains_the_same(
     tune(transformer, "team/compiled", compile=True, **how)
     one, other = tensors("team/plain"), tensors("team/compiled")
     for name, value in one.items():
-        assert apart(other[name], value) <= 1e-2, name
+        assert torch.allclose(other[name], value, atol=1e-6 + 1e-2 * float(value.abs().max())), name

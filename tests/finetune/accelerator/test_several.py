@@ -44,6 +44,8 @@ def test_two_train_what_one_does(
     run(tmp_path, 2, *arguments, text=text, settings=settings)
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name, value in one.items():
-        assert torch.allclose(value, two[name], rtol=1e-3, atol=1e-3 * float(value.abs().max()))
+        assert torch.allclose(
+            value, two[name], rtol=1e-3, atol=1e-6 + 1e-3 * float(value.abs().max())
+        )
     start = weights(workspace, "team/transformer")["blocks.1.mlp.fc1.weight"]
     assert not torch.equal(start, two["blocks.1.mlp.fc1.weight"])

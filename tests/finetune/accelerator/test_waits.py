@@ -24,6 +24,7 @@ from zoo.workspace import Workspace
 
 pytestmark = pytest.mark.gpu
 
+WAITED = "called a synchronizing"
 WARM = 3
 """Steps until all that is made once is there."""
 
@@ -59,7 +60,7 @@ def test_ten_steps_wait_for_the_device_once(
             finally:
                 if device == "cuda":
                     torch.cuda.set_sync_debug_mode("default")
-        waits.extend(str(each.message) for each in told if "synchron" in str(each.message))
+        waits.extend(str(each.message) for each in told if WAITED in str(each.message))
         waits.extend(reads.found if device != "cuda" else [])
 
     monkeypatch.setattr(training, "learn", learn)
