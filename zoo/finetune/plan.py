@@ -162,10 +162,7 @@ def plan_finetune(
         phases = _phases(prepared, workspace.root / CACHE / "crossings")
         with progress(f"trying {TRIED} batches", None):
             trial = _DryRun(prepared, folder, seconds)
-            if chosen.strategy == "auto" and undecided(prepared):
-                trial.unknown.append("choosing between the probe and training, on three folds")
-            for at, phase in enumerate(phases):
-                trial.add(at, phase)
+            trial.add_all(phases, folds=chosen.strategy == "auto" and undecided(prepared))
     advised = progress is not silent and not were_tried(workspace, prepared)
     few = too_few(prepared) if advised else ""
     return FinetunePlan(
@@ -261,8 +258,14 @@ class _DryRun:
         if prepared.recipe.at == "auto":
             self.unknown.append("the probes at all depths")
 
-    def add(self, at: int, phase: PlannedPhase) -> None:
-        """Try a phase."""
+    def add_all(self, phases: Sequence[PlannedPhase], *, folds: bool) -> None:
+        """Try all phases; ``folds`` choose between the probe and training before, and are not."""
+        if folds:
+            self.unknown.append("choosing between the probe and training, on three folds")
+        for at, phase in enumerate(phases):
+            self._add(at, phase)
+
+    def _add(self, at: int, phase: PlannedPhase) -> None:
         recipe = replace(self.small.recipe, cache=bool(phase.cached_at))
         small, data = replace(self.small, recipe=recipe), self.whole.dataset
         loaders = phase_loaders(self.folder, small, lambda _: None)

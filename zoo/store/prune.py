@@ -194,14 +194,12 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
     doomed, spared = [], 0
     for kind, held in files.items():
-        of_manifests = kind in FORMS
-        for digest, file in held.items():
-            if digest in (reached if of_manifests else needs):
-                continue
-            if digest in young[kind] or digest in (young_manifests if of_manifests else relied):
+        needed, spare = (reached, young_manifests) if kind in FORMS else (needs, relied)
+        for digest in held.keys() - needed:
+            if digest in young[kind] or digest in spare:
                 spared += 1
-                continue
-            doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
+            else:
+                doomed.append(_doom(kind, digest, held[digest], headers.get(kind, {})))
     doomed += _leftovers(store, before)
     doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
     return Plan(
