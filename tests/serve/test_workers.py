@@ -31,6 +31,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.logins import ServerUrl, keep_token
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.room import Room
 from zoo.serve.who.accounts import Accounts
 from zoo.store.disk import Disk
 from zoo.store.listing import name_of
@@ -41,6 +42,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.room import Room
 from zoo.store.disk import Disk
 with alone_in(Disk(Path(sys.argv[1])), "refs"):
     print("in", flush=True)
@@ -51,12 +53,13 @@ SENDS = Path(__file__).parent / "stock_sends.py"
 
 @dataclass(frozen=True)
 class Serving:
-    """``zoo serve --workers``, and what its first account may write by."""
+    """``zoo serve --workers``, what its first account may write by, and its ``ZOO_DB``."""
 
     url: str
     root: Path
     token: str
     process: subprocess.Popen[str]
+    database: str
 
     def workers(self) -> list[int]:
         """The process ids of its workers."""
@@ -76,7 +79,7 @@ def serving(root: Path, count: int) -> Iterator[Serving]:
             assert process.stdout
             url = re.search(r"http://[\d.:]+\d", process.stdout.readline())
             assert url
-            yield Serving(url[0], root, token, process)
+            yield Serving(url[0], root, token, process, os.environ.get("ZOO_DB", ""))
         finally:
             process.terminate()
 
@@ -204,6 +207,33 @@ def test_a_push_and_a_pull(two: Serving, tmp_path: Path) -> None:
         digest = add_checkpoint(mine, "ann/net", {"large": large})
         push(mine, "ann/net", two.url)
         assert pull(theirs, "ann/net", two.url)[1].manifest == digest
+
+
+@pytest.mark.long
+def test_commits_at_once_never_go_over_a_quota(
+    two: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve at a time, each to a name of its own, of which each alone fits."""
+    if two.database:
+        monkeypatch.setenv("ZOO_DB", two.database)
+    with closing(Workspace(two.root)) as there, closing(Accounts.of(there)) as who:
+        for turn in range(4):
+            team, names = f"team{turn}", range(12)
+            who.add(team, team=True)
+            who.grant(team, "ann", "owner")
+            for name in names:
+                made = json.dumps({"name": f"n{name}", "organization": team}).encode()
+                ask(two.url, "/api/repos/create", "POST", token=two.token, body=made)
+            who.quotas.set(team, 30_000)
+
+            def send(name: int, team: str = team) -> int:
+                text = f"{name:03}" * 3000
+                return commit(two.url, f"{team}/n{name}", text, two.token).status
+
+            with ThreadPoolExecutor(12) as pool:
+                got = [*pool.map(send, names)]
+            assert sorted(got) == [200] * 3 + [403] * 9, "four would be 36,000 bytes"
+            assert Room(there.store).after(team).total <= 30_000
 
 
 @pytest.mark.long
