@@ -133,6 +133,28 @@ def test_tokens_of_others(served: Served, admin: Signed) -> None:
     assert served.ask("/api/whoami-v2", token=made).code == "InvalidToken"
 
 
+def test_what_ends_soon_makes_nothing_that_lasts(served: Served) -> None:
+    """Whoever has stolen an admin's session of an hour has no account or token the hour after."""
+    token = served.token("admin", "write", lasts=3600)
+    who, ends = sign_in(served.url, token), _expires(served, token)
+    for days in ("", "9"):
+        made = who.secret("/-/people/ann", do="make", name="ci", purpose="write", days=days)
+        assert _expires(served, made) == ends
+    again = sign_in(served.url, made).secret("/-/settings", do="make", name="x", purpose="write")
+    assert _expires(served, again) == ends, "nor by what it has made"
+    for admin in ("yes", "no"):
+        got = who.send("/-/people", do="add-user", name="thief", purpose="write", admin=admin)
+        assert (got.status, got.code) == (403, "Forbidden")
+        assert "zoo serve user add" in got.headers["x-error-message"]
+    assert "thief" not in {each.name for each in served.accounts.all()}
+    assert who.page("/-/people").xpath("//form[.//input[@value='add-user']]") == []
+    assert "that does not expire" in text_of(who.page("/-/people"))
+
+
+def _expires(served: Served, token: str) -> str | None:
+    return {each.id: each.expires for each in served.accounts.tokens()}[token[4:12]]
+
+
 def test_who_owns_something_says_who_may_do_what(served: Served) -> None:
     accounts = served.accounts
     olga = sign_in(served.url, served.token("olga", "write"))
