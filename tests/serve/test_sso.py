@@ -6,9 +6,9 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -468,6 +468,65 @@ def test_who_comes_back_waits_for_a_turn_and_keeps_nobody_from_the_keys(
             held.enter_context(issuer._posting.taken())
         monkeypatch.setattr(turns_module, "SECONDS", 0.1)
         assert browsers[1].back(**backs[1]).status == 503
+
+
+def test_strangers_who_fill_the_line_keep_nobody_out(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From many addresses, each with a cookie of its own, while the provider is slow."""
+    add(zoo, provider, creates=True)
+    browser = Browser(zoo)
+    back = provider.signed_in(browser.begin())
+    turns = zoo.server.hub.issuers.at(provider.url, ())._posting
+    full, waiting = issuer_module.TURNS, turns_module.WAITING
+
+    with ExitStack() as held, ThreadPoolExecutor(waiting + 1) as pool:
+        for number in range(full):
+            held.enter_context(turns.taken(f"10.0.1.{number}"))
+        strangers = []
+        for number in range(waiting):
+            strangers.append(pool.submit(_comes, turns, f"10.0.0.{number}"))
+            _until(lambda: len(turns._line) == len(strangers))
+        came = pool.submit(browser.back, **back)
+        assert strangers[0].result() is False, "who has waited longest goes"
+        assert not came.done()
+        held.close()
+        assert came.result().status == 303
+        assert [each.result() for each in strangers[1:]] == [True] * (waiting - 1)
+    browser = Browser(zoo)
+    back = provider.signed_in(browser.begin())
+    monkeypatch.setattr(turns_module, "SECONDS", 0.1)
+    with ExitStack() as held:
+        for _ in range(full // 2):
+            held.enter_context(turns.taken("127.0.0.1"))
+        assert browser.back(**back).status == 503, "one address has half of the turns"
+        assert _comes(turns, "10.0.0.1"), "the others are for others"
+
+
+def test_those_of_one_network_have_half_of_the_line() -> None:
+    turns, waiting = turns_module.Turns("https://id.lab.org", 2), turns_module.WAITING
+    with ExitStack() as held, ThreadPoolExecutor(waiting) as pool:
+        held.enter_context(turns.taken("10.0.0.1"))
+        came = [pool.submit(_comes, turns, "10.0.0.1") for _ in range(waiting)]
+        _until(lambda: sum(each.done() for each in came) == waiting // 2)
+        assert len(turns._line) == waiting // 2
+        assert _comes(turns, "10.0.0.2"), "past all of them"
+        held.close()
+    assert sum(each.result() for each in came) == waiting // 2
+
+
+def _comes(turns: turns_module.Turns, who: str) -> bool:
+    """Whether somebody has a turn."""
+    with suppress(Unavailable), turns.taken(who):
+        return True
+    return False
+
+
+def _until(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < ends
+        time.sleep(0.002)
 
 
 def test_who_signs_in_twice_at_once_has_one_account(zoo: Served, provider: OidcProvider) -> None:

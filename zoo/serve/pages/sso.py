@@ -38,6 +38,7 @@ from zoo.serve.sso.claims import Claims, Untrusted
 from zoo.serve.sso.code import Way, address, claims_of
 from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
+from zoo.serve.who.devices import network_of
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
 from zoo.serve.who.reserved import NOT_CHOSEN
@@ -158,7 +159,8 @@ def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims
     if sent.get("iss", issuer.url) != issuer.url or not 0 < len(code) <= LONGEST_CODE:
         raise _Not(distrusted, "the answer is of another provider, or has no code")
     try:
-        return claims_of(issuer, provider, _way(ask, provider, cookie), code)
+        way, who = _way(ask, provider, cookie), network_of(ask.call.address)
+        return claims_of(issuer, provider, way, code, who)
     except Untrusted as error:
         raise _Not(distrusted, str(error)) from error
 
