@@ -12,6 +12,7 @@ from zoo_cli.output import note, print_json, table
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts
+    from zoo.serve.who.providers import Provider
     from zoo.serve.who.publishers import Publisher
 
 __all__ = ["publisher", "sso"]
@@ -64,6 +65,13 @@ def sso_ls(as_json: bool) -> None:
     multiple=True,
     help="With --create: only for verified e-mails of this domain; several times for more.",
 )
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="With --create: only for whom it says this of, word for word; several times for more.",
+)
 @host_option
 def sso_add(
     name: str,
@@ -72,6 +80,7 @@ def sso_add(
     secret_file: Path | None,
     create: bool,
     domains: tuple[str, ...],
+    claims: tuple[str, ...],
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -85,6 +94,8 @@ def sso_add(
     Examples:
       zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --secret-file secret
       zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --create --domain lab.org
+      zoo serve sso add google --issuer https://accounts.google.com --client-id zoo \\
+        --host oauth2.googleapis.com --host www.googleapis.com --create --claim hd=lab.org
     """
     from zoo.serve.sso import check_sso
     from zoo.serve.sso.code import read_secret_file
@@ -96,7 +107,7 @@ def sso_add(
         read_secret_file(secret_file)
     made = Provider(
         name=name, issuer=issuer, client_id=client_id, secret_file=file, hosts=hosts,
-        domains=tuple(domain.lower() for domain in domains), creates=create,
+        domains=tuple(domain.lower() for domain in domains), creates=create, claims=_claims(claims),
     )  # fmt: skip
     open_accounts().providers.add(made)
     if as_json:
@@ -150,6 +161,13 @@ def sso_unlink(name: str, subject: str, as_json: bool) -> None:
         note(f"{subject} at {name} is nobody here")
 
 
+def _claims(given: tuple[str, ...]) -> dict[str, str]:
+    for claim in given:
+        if "=" not in claim:
+            raise click.UsageError(f"--claim {claim}: write NAME=TEXT.")
+    return dict(claim.split("=", 1) for claim in given)
+
+
 def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
     providers, identities = accounts.providers.all(), accounts.providers.identities()
     if as_json:
@@ -160,15 +178,18 @@ def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
         note("people sign in by tokens alone; this adds a service: zoo serve sso add NAME")
         return
     rows = [
-        (each.name, each.issuer, each.client_id, " ".join(each.domains) or "all"
-         if each.creates else "-")
+        (each.name, each.issuer, each.client_id, _for_whom(each) if each.creates else "-")
         for each in providers
-    ]  # fmt: skip
+    ]
     table(("NAME", "ISSUER", "CLIENT", "ACCOUNTS FOR"), rows)
     if identities:
         click.echo()
         linked = [(e.account or "(deleted)", e.issuer, e.subject, e.made) for e in identities]
         table(("ACCOUNT", "ISSUER", "SUBJECT", "SINCE"), linked)
+
+
+def _for_whom(made: Provider) -> str:
+    return " ".join((*made.domains, *(f"{n}={t}" for n, t in made.claims.items()))) or "all"
 
 
 @group
@@ -234,11 +255,8 @@ def publisher_add(
     from zoo.serve.sso import check_sso
 
     check_sso()
-    for claim in claims:
-        if "=" not in claim:
-            raise click.UsageError(f"--claim {claim}: write NAME=TEXT.")
-    said = dict(claim.split("=", 1) for claim in claims)
-    made = open_accounts().publishers.add(path, issuer, said, account=account, hosts=hosts)
+    accounts, said = open_accounts(), _claims(claims)
+    made = accounts.publishers.add(path, issuer, said, account=account, hosts=hosts)
     if as_json:
         print_json(made.to_json())
     else:

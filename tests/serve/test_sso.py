@@ -255,6 +255,47 @@ def test_accounts_of_one_domain(
     assert (got.status, accounts(zoo)) == ((303, ["ann"]) if made else (403, []))
 
 
+def test_an_issuer_that_verifies_no_e_mails(zoo: Served, provider: OidcProvider) -> None:
+    """Who signs in is told that, as is who would have it make accounts by them."""
+    add(zoo, provider, creates=True, domains=("lab.org",))
+    del provider.user["email_verified"]
+    said = text_of(Browser(zoo).signs_in(provider).body)
+    assert "lab does not say whether your e-mail is verified" in said
+    assert "zoo serve sso add --claim" in said
+    assert "does not say whether" in told(zoo)[-1][2]
+    provider.user["email_verified"] = False
+    assert "your e-mail is not verified" in text_of(Browser(zoo).signs_in(provider).body)
+    tenant = "https://login.microsoftonline.com/11112222-3333-4444-5555-666677778888/v2.0"
+    made: dict[str, Any] = {"name": "entra", "issuer": tenant, "client_id": "zoo", "creates": True}
+    with pytest.raises(InvalidOption, match="says of no e-mail") as raised:
+        zoo.accounts.providers.add(Provider(**made, domains=("lab.org",)))
+    assert "acct=0" in str(raised.value.hint)
+    zoo.accounts.providers.add(Provider(**made, claims={"acct": "0"}))
+    assert zoo.accounts.providers.get("entra").claims == {"acct": "0"}
+
+
+def test_accounts_for_who_has_a_claim(zoo: Served, provider: OidcProvider) -> None:
+    add(zoo, provider, creates=True, claims={"hd": "lab.org", "acct": "0"})
+    for wrong in ({}, {"hd": "lab.org"}, {"hd": ["lab.org"], "acct": 0}, {"hd": "x", "acct": 0}):
+        provider.user = {"sub": "8", "email": "eve@lab.org", "email_verified": True, **wrong}
+        got = Browser(zoo).signs_in(provider)
+        assert (got.status, accounts(zoo)) == (403, [])
+        assert "does not say of you what it takes" in text_of(got.body)
+    provider.user |= {"hd": "lab.org", "acct": 0}
+    assert Browser(zoo).signs_in(provider).status == 303
+    assert accounts(zoo) == ["eve"]
+    base: dict[str, Any] = {"name": "x", "issuer": provider.url, "client_id": CLIENT}
+    for wrong in ({"creates": False}, {"claims": {"iss": "x"}}, {"claims": {"a": ""}}):
+        with pytest.raises(InvalidOption):
+            zoo.accounts.providers.add(
+                Provider(**{**base, "creates": True, "claims": {"a": "b"}, **wrong})
+            )
+
+
+def text_of(page: bytes) -> str:
+    return " ".join(unescape(page.decode()).split())
+
+
 def test_who_is_signed_in_links_the_account(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider)
     browser, session = Browser(zoo), sign_in(zoo.url, zoo.token("ann", "write"))

@@ -41,6 +41,7 @@ from zoo.serve.who.audit import asked_by
 from zoo.serve.who.devices import network_of
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
+from zoo.serve.who.publishers import fits
 from zoo.serve.who.reserved import NOT_CHOSEN
 from zoo.serve.who.seals import Seal
 from zoo.serve.who.sessions import LASTS_DAYS
@@ -216,10 +217,9 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
             f"zoo serve sso link {provider.name} {quote(subject)} ACCOUNT",
             f"{subject} has no account, and {provider.name} makes none",
         )
-    if not _may_be_made(provider, claims):
+    if why := _not_made(provider, claims):
         raise _Not(
-            "No account is made for you: your e-mail is of another domain, or not verified.",
-            f"no account for {subject}{_more(claims)}",
+            f"No account is made for you: {why}.", f"no account for {subject}{_more(claims)}: {why}"
         )
     also = partial(link_new, issuer=provider.issuer, subject=subject)
     for name in _names(ask, claims):
@@ -235,16 +235,26 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
     raise _Not("No name is free for your account.", f"no name is free for {subject}")
 
 
-def _may_be_made(provider: Provider, claims: Claims) -> bool:
+def _not_made(provider: Provider, claims: Claims) -> str:
+    """Why somebody gets no account; empty if they do."""
+    if not fits(provider.claims, claims):
+        return f"{provider.name} does not say of you what it takes"
     if not provider.domains:
-        return True
+        return ""
+    if "email_verified" not in claims:
+        return (
+            f"{provider.name} does not say whether your e-mail is verified, so its domain proves "
+            "nothing; whoever runs this server may ask for a claim: zoo serve sso add --claim"
+        )
     email = claims.get("email")
-    if claims.get("email_verified") is not True or not isinstance(email, str):
-        return False
+    if claims["email_verified"] is not True or not isinstance(email, str):
+        return "your e-mail is not verified"
     local, _, domain = email.rpartition("@")
     # What is no single plain address may have been verified as another one.
     plain = bool(local) and local.isprintable() and not set(local) & NOT_LOCAL
-    return plain and domain.lower() in provider.domains
+    if plain and domain.lower() in provider.domains:
+        return ""
+    return "your e-mail is of another domain"
 
 
 def _names(ask: Ask, claims: Claims) -> list[str]:

@@ -6,8 +6,10 @@ somebody else's tomorrow.
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
@@ -18,6 +20,7 @@ from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import as_kept, record
 from zoo.serve.who.issuers import check_hosts, check_issuer
+from zoo.serve.who.publishers import check_claims
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.spent import spend_once
 
@@ -29,6 +32,12 @@ DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 LINKED = "identity linked"
 SIGNED_IN = "signed in by "
 """What the tokens are called that nobody has, with the provider's name."""
+UNVERIFIED = re.compile(
+    r"https://(login\.(partner\.)?microsoftonline\.(com|us|cn)|sts\.windows\.net)/.*"
+)
+"""Issuers that never say of an e-mail that it is verified: whoever runs a directory there writes
+into it what they like.
+"""
 LONGEST = 255
 """Letters of a subject, as OpenID Connect has it, and of a client's id."""
 
@@ -46,6 +55,7 @@ class Provider(Result):
         hosts: Others than the issuer's own that it may use.
         domains: Those of the e-mails for which accounts are made; empty: all.
         creates: Whether who signs in for the first time gets an account.
+        claims: What the issuer must say of them for that, word for word.
     """
 
     name: str
@@ -55,6 +65,7 @@ class Provider(Result):
     hosts: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     creates: bool = False
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -91,6 +102,7 @@ class Providers:
             rows = [dict(row._mapping) for row in connection.execute(select(TABLE))]
         for row in rows:
             row |= {name: tuple(row[name].split()) for name in ("hosts", "domains")}
+            row |= {"claims": json.loads(row["claims"])}
         return sorted((Provider(**row) for row in rows), key=lambda each: each.name)
 
     def get(self, name: str) -> Provider:
@@ -117,12 +129,9 @@ class Providers:
             raise InvalidOption("a provider is called by small letters, digits and '-'")
         if not 0 < len(made.client_id) <= LONGEST or not made.client_id.isprintable():
             raise InvalidOption(f"the id of a client has at most {LONGEST} letters, in one line")
-        if made.domains and not made.creates:
-            raise InvalidOption("--domain says for whom accounts are made: it goes with --create")
-        for domain in made.domains:
-            if not DOMAIN.fullmatch(domain):
-                raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
+        _check_makes(made)
         row = {**made.to_json(), "hosts": " ".join(made.hosts), "domains": " ".join(made.domains)}
+        row |= {"claims": json.dumps(made.claims)}
         with writing(self._engine) as connection:
             if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == made.name)):
                 raise Conflict(f"there is a provider '{made.name}' already")
@@ -269,7 +278,25 @@ def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
     return IDENTITY.c.issuer == issuer, IDENTITY.c.subject == subject
 
 
+def _check_makes(made: Provider) -> None:
+    """See that a provider can make accounts as was said."""
+    if (made.domains or made.claims) and not made.creates:
+        text = "--domain and --claim say for whom accounts are made: they go with --create"
+        raise InvalidOption(text)
+    for domain in made.domains:
+        if not DOMAIN.fullmatch(domain):
+            raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
+    check_claims(made.claims)
+    if made.domains and UNVERIFIED.fullmatch(made.issuer):
+        raise InvalidOption(
+            "Entra ID says of no e-mail that it is verified: with --domain no account is made",
+            hint="the issuer with your tenant's id is for your directory alone; --claim acct=0 "
+            "leaves its guests out",
+        )
+
+
 def _makes(made: Provider) -> str:
     if not made.creates:
         return "makes no accounts"
-    return f"makes accounts{' for ' if made.domains else ''}{' '.join(made.domains)}"
+    wanted = [*made.domains, *(f"{name}={text}" for name, text in made.claims.items())]
+    return f"makes accounts{' for ' if wanted else ''}{' '.join(wanted)}"

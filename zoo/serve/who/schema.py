@@ -35,7 +35,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -249,6 +249,8 @@ provider = sa.Table(
     sa.Column("hosts", Text, nullable=False),  # other ones that it may use, with spaces between
     sa.Column("domains", Text, nullable=False),  # of e-mails for which accounts are made; or all
     sa.Column("creates", sa.Boolean, nullable=False),  # whether it makes accounts
+    # Those that one must have for whom it does: an object in JSON.
+    sa.Column("claims", Text, nullable=False, server_default="{}"),
 )
 
 # Whose account it is who has signed in. Where that was deleted, nobody signs in by it again.
