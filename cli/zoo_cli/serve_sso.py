@@ -72,6 +72,14 @@ def sso_ls(as_json: bool) -> None:
     metavar="NAME=TEXT",
     help="With --create: only for whom it says this of, word for word; several times for more.",
 )
+@click.option("--groups-claim", default="", metavar="NAME", help="What has their groups, a list.")
+@click.option(
+    "--team-of",
+    "rules",
+    multiple=True,
+    metavar="GROUP=TEAM[:ROLE]",
+    help="With that: who is in GROUP is in TEAM, as a reader or in ROLE; several times for more.",
+)
 @host_option
 def sso_add(
     name: str,
@@ -81,6 +89,8 @@ def sso_add(
     create: bool,
     domains: tuple[str, ...],
     claims: tuple[str, ...],
+    groups_claim: str,
+    rules: tuple[str, ...],
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -88,7 +98,8 @@ def sso_add(
 
     Its secret is in a file that not everybody can read, or in ZOO_SSO_SECRET_NAME of the server's
     environment; the zoo keeps none. Without --create, an account has to be linked first: by who has
-    it, on their page of settings, or by zoo serve sso link.
+    it, on their page of settings, or by zoo serve sso link. What --team-of gives follows at each
+    sign-in, and is taken where they are in that group no more; roles given by hand stay.
 
     \b
     Examples:
@@ -96,9 +107,12 @@ def sso_add(
       zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --create --domain lab.org
       zoo serve sso add google --issuer https://accounts.google.com --client-id zoo \\
         --host oauth2.googleapis.com --host www.googleapis.com --create --claim hd=lab.org
+      zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --create \\
+        --groups-claim groups --team-of lab-vision=vision:writer
     """
     from zoo.serve.sso import check_sso
     from zoo.serve.sso.code import read_secret_file
+    from zoo.serve.who.groups import read_rule
     from zoo.serve.who.providers import Provider
 
     check_sso()
@@ -108,6 +122,7 @@ def sso_add(
     made = Provider(
         name=name, issuer=issuer, client_id=client_id, secret_file=file, hosts=hosts,
         domains=tuple(domain.lower() for domain in domains), creates=create, claims=_claims(claims),
+        groups_claim=groups_claim, rules=tuple(map(read_rule, rules)),
     )  # fmt: skip
     open_accounts().providers.add(made)
     if as_json:
@@ -182,6 +197,9 @@ def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
         for each in providers
     ]
     table(("NAME", "ISSUER", "CLIENT", "ACCOUNTS FOR"), rows)
+    if rules := [(rule.group, rule.team, rule.role, p.name) for p in providers for rule in p.rules]:
+        click.echo()
+        table(("GROUP", "TEAM", "ROLE", "BY"), rules)
     if identities:
         click.echo()
         linked = [(e.account or "(deleted)", e.issuer, e.subject, e.made) for e in identities]

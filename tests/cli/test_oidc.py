@@ -158,7 +158,8 @@ def test_the_commands_are_as_the_page_says(toy: Run) -> None:
     secret.chmod(0o600)
     for account in ("ann", "ci"):
         toy("serve", "user", "add", account).done()
-    toy("serve", "team", "add", "lab").done()
+    for team in ("lab", "vision"):
+        toy("serve", "team", "add", team).done()
     for line in lines:
         if "rm publisher-" in line:
             (made,) = toy("serve", "publisher", "--json").json
@@ -168,8 +169,24 @@ def test_the_commands_are_as_the_page_says(toy: Run) -> None:
             assert typed(line) == plain(shown(line)), line
     assert "there is a provider" in toy(*shlex.split(add)[1:]).err
     assert "s3cret" not in toy("serve", "sso", "--json").out
+    assert "lab-vision  vision  writer  id" in toy("serve", "sso").out
+    toy(
+        "serve",
+        "sso",
+        "add",
+        "x",
+        "--issuer",
+        "https://x.org",
+        "--client-id",
+        "x",
+        "--team-of",
+        "a=nobody",
+        "--groups-claim",
+        "groups",
+    ).refused("unknown team", "zoo serve team add nobody")
     toy("serve", "sso", "unlink", "lab", "248289761001").done()
-    toy("serve", "sso", "rm", "lab").done()
+    for name in ("lab", "id"):
+        toy("serve", "sso", "rm", name).done()
     toy("serve", "sso", "rm", "lab").refused("unknown provider")
     assert "by tokens alone" in toy("serve", "sso").err
     assert "no jobs get tokens" in toy("serve", "publisher").err

@@ -30,6 +30,7 @@ from zoo.serve.sso import tries as tries_module
 from zoo.serve.sso import turns as turns_module
 from zoo.serve.table import ROUTES
 from zoo.serve.who import reserved, schema
+from zoo.serve.who.groups import read_rule
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
@@ -276,8 +277,8 @@ def test_an_issuer_that_verifies_no_e_mails(zoo: Served, provider: OidcProvider)
 
 def test_accounts_for_who_has_a_claim(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True, claims={"hd": "lab.org", "acct": "0"})
-    for wrong in ({}, {"hd": "lab.org"}, {"hd": ["lab.org"], "acct": 0}, {"hd": "x", "acct": 0}):
-        provider.user = {"sub": "8", "email": "eve@lab.org", "email_verified": True, **wrong}
+    for said in ({}, {"hd": "lab.org"}, {"hd": ["lab.org"], "acct": 0}, {"hd": "x", "acct": 0}):
+        provider.user = {"sub": "8", "email": "eve@lab.org", "email_verified": True, **said}
         got = Browser(zoo).signs_in(provider)
         assert (got.status, accounts(zoo)) == (403, [])
         assert "does not say of you what it takes" in text_of(got.body)
@@ -285,11 +286,102 @@ def test_accounts_for_who_has_a_claim(zoo: Served, provider: OidcProvider) -> No
     assert Browser(zoo).signs_in(provider).status == 303
     assert accounts(zoo) == ["eve"]
     base: dict[str, Any] = {"name": "x", "issuer": provider.url, "client_id": CLIENT}
-    for wrong in ({"creates": False}, {"claims": {"iss": "x"}}, {"claims": {"a": ""}}):
+    odd: tuple[dict[str, Any], ...] = (
+        {"creates": False},
+        {"claims": {"iss": "x"}},
+        {"claims": {"a": ""}},
+    )
+    for wrong in odd:
         with pytest.raises(InvalidOption):
             zoo.accounts.providers.add(
                 Provider(**{**base, "creates": True, "claims": {"a": "b"}, **wrong})
             )
+
+
+def test_teams_by_groups(zoo: Served, provider: OidcProvider) -> None:
+    """Each sign-in gives what the claim says by then, and no more; what was given by hand stays."""
+    for team in ("vision", "audio", "hand"):
+        zoo.accounts.add(team, team=True)
+    rules = tuple(map(read_rule, (
+        "all=vision", "cn=vis,ou=x=vision:writer", "audio=audio:maintainer", "all=hand:owner",
+    )))  # fmt: skip
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    assert zoo.accounts.providers.get("lab").rules == rules
+    assert Browser(zoo).signs_in(provider).status == 303
+    assert roles(zoo) == {}, "no claim, no role"
+    zoo.accounts.grant("hand", "ann-b", "reader")
+    for groups, found in (
+        (["all", "cn=vis,ou=x", "audio", 7, None], {"vision": "writer", "audio": "maintainer"}),
+        (["all"], {"vision": "reader"}), ("audio", {"audio": "maintainer"}),
+        ({"all": True}, {}), (["All", "al"], {}), (["cn=vis,ou=x"], {"vision": "writer"}),
+    ):  # fmt: skip
+        provider.user["groups"] = groups
+        before, had = len(told(zoo)), roles(zoo)
+        assert Browser(zoo).signs_in(provider).status == 303
+        assert roles(zoo) == {"hand": "reader", **found}, groups
+        rows = [row for row in told(zoo)[before:] if row[0].startswith("role")]
+        assert bool(rows) == (roles(zoo) != had), "each change is told"
+        assert all("as lab says" in row[2] for row in rows)
+    before = len(told(zoo))
+    Browser(zoo).signs_in(provider)
+    assert not [row for row in told(zoo)[before:] if row[0].startswith("role")], "nothing changed"
+    zoo.accounts.grant("vision", "ann-b", "owner")
+    provider.user["groups"] = []
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"hand": "reader", "vision": "owner"}, "it is by hand since"
+    zoo.accounts.grant("vision", "ann-b", None)
+    provider.user["groups"] = ["all", "audio"]
+    zoo.accounts.remove("audio", team=True)
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"hand": "reader", "vision": "reader"}
+
+
+def test_roles_by_groups_go_with_the_login_and_the_provider(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    zoo.accounts.add("vision", team=True)
+    provider.user["groups"] = ["all"]
+    for how in ("unlink", "remove", "relink"):
+        add(zoo, provider, creates=True, groups_claim="groups", rules=(read_rule("all=vision"),))
+        zoo.accounts.add(how)
+        zoo.accounts.providers.link(provider.url, "7", how)
+        assert Browser(zoo).signs_in(provider).status == 303
+        assert roles(zoo, how) == {"vision": "reader"}
+        if how == "unlink":
+            zoo.accounts.providers.unlink(provider.url, "7")
+        elif how == "relink":
+            zoo.accounts.providers.link(provider.url, "7", "unlink")
+        if how != "remove":
+            assert roles(zoo, how) == {}
+        zoo.accounts.providers.remove("lab")
+        assert roles(zoo, how) == {}
+
+
+@pytest.mark.parametrize(
+    "rule", ["vision", "=vision", "all=vision:admin", "all=", "a\nb=vision", "all=a/b"]
+)
+def test_what_is_no_rule_of_groups(rule: str) -> None:
+    with pytest.raises((InvalidOption, InvalidReference)):
+        read_rule(rule)
+
+
+def test_rules_of_groups_need_a_claim_and_a_team(zoo: Served, provider: OidcProvider) -> None:
+    zoo.accounts.add("vision", team=True)
+    zoo.accounts.add("ann")
+    fine = (read_rule("all=vision"),)
+    with pytest.raises(InvalidOption, match="--groups-claim"):
+        add(zoo, provider, rules=fine)
+    with pytest.raises(InvalidOption, match="--groups-claim"):
+        add(zoo, provider, groups_claim="groups")
+    with pytest.raises(InvalidOption, match="at most 100"):
+        add(zoo, provider, groups_claim="groups", rules=fine * 101)
+    with pytest.raises(UnknownName, match="unknown team 'ann'"):
+        add(zoo, provider, groups_claim="groups", rules=(read_rule("all=ann"),))
+
+
+def roles(served: Served, account: str = "ann-b") -> dict[str, str]:
+    given = served.accounts.rules().given()
+    return {each.path: each.roles[account] for each in given if account in each.roles}
 
 
 def text_of(page: bytes) -> str:
@@ -661,10 +753,18 @@ def test_what_it_has_not_signed_is_not_taken(zoo: Served, provider: OidcProvider
 
 def test_other_signatures(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
-    provider.shown = ["one", "curve"]
-    for kid, alg in (("curve", "ES256"), ("one", "PS256"), ("one", "RS512")):
+    provider.shown = ["one", "curve", "edwards", "448"]
+    for kid, alg in (
+        ("curve", "ES256"), ("one", "PS256"), ("one", "RS512"), ("edwards", "EdDSA"),
+        ("edwards", "Ed25519"),
+    ):  # fmt: skip
         provider.mint = lambda claims, kid=kid, alg=alg: signed(claims, kid=kid, alg=alg)
         assert Browser(zoo).signs_in(provider).status == 303, alg
+    for kid, key in (("448", KEYS["448"]), ("curve", KEYS["edwards"])):
+        provider.mint = lambda claims, kid=kid, key=key: signed(
+            claims, kid=kid, alg="EdDSA", key=key
+        )
+        assert Browser(zoo).signs_in(provider).status == 403, kid
     provider.mint = lambda claims: signed(claims, kid="")
     assert Browser(zoo).signs_in(provider).status == 303, "it has one key of that kind"
 

@@ -33,6 +33,7 @@ from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.groups import follow
 from zoo.serve.who.may import (
     ACTIONS,
     ANYBODY,
@@ -565,6 +566,16 @@ def test_who_others_vouch_for_is_kept(database: Workspace) -> None:
         assert providers.all() == [made]
         for name in ("ann", "ben"):
             accounts.add(name)
+        accounts.add("vision", team=True)
+        steps: tuple[tuple[str, Role | None, Role | None], ...] = (
+            ("lab", "reader", "reader"), ("id", "writer", "writer"), ("id", None, "reader"),
+            ("lab", None, None),
+        )  # fmt: skip
+        for provider, given, role in steps:
+            with writing(accounts._engine) as connection:
+                wanted: dict[str, Role] = {} if given is None else {"vision": given}
+                follow(connection, provider, "ben", wanted)
+            assert accounts.rules().access("vision").roles.get("ben") == role, "the most counts"
         providers.link_own(url, "7", "ann", "entry", 600)
         providers.link_own(url, "7", "ann", "another", 600)  # once more changes nothing
         for account, entry in (("ben", "third"), ("ann", "entry")):

@@ -15,6 +15,8 @@ from hmac import compare_digest
 from itertools import islice
 from shlex import quote
 
+from sqlalchemy import Connection
+
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace
 from zoo.errors import (
@@ -39,6 +41,7 @@ from zoo.serve.sso.code import Way, address, claims_of
 from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.devices import network_of
+from zoo.serve.who.groups import follow, wanted
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
 from zoo.serve.who.publishers import fits
@@ -185,10 +188,13 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     account = _account(ask, provider, claims)
     asked_by(account, "")
     told = f"by {provider.name}: {subject}{_more(claims)}"
-    also = partial(
-        note_entry, by=(provider, subject), account=account, told=told, entry=seal.upload,
-        seconds=LASTS,
-    )  # fmt: skip
+    roles = wanted(provider.rules, claims.get(provider.groups_claim))
+
+    def also(connection: Connection) -> None:
+        by = provider, subject
+        note_entry(connection, by=by, account=account, told=told, entry=seal.upload, seconds=LASTS)
+        follow(connection, provider.name, account, roles)
+
     name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
     try:
         token, _ = accounts.new_token(

@@ -19,6 +19,7 @@ from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import as_kept, record
+from zoo.serve.who.groups import TeamRule, check_rules, follow
 from zoo.serve.who.issuers import check_hosts, check_issuer
 from zoo.serve.who.publishers import check_claims
 from zoo.serve.who.revoking import end_tokens
@@ -56,6 +57,8 @@ class Provider(Result):
         domains: Those of the e-mails for which accounts are made; empty: all.
         creates: Whether who signs in for the first time gets an account.
         claims: What the issuer must say of them for that, word for word.
+        groups_claim: The claim that has the groups of who signs in; empty: they are not looked at.
+        rules: What these give.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Provider(Result):
     domains: tuple[str, ...] = ()
     creates: bool = False
     claims: Mapping[str, str] = field(default_factory=dict)
+    groups_claim: str = ""
+    rules: tuple[TeamRule, ...] = ()
 
     @property
     def id(self) -> str:
@@ -103,6 +108,7 @@ class Providers:
         for row in rows:
             row |= {name: tuple(row[name].split()) for name in ("hosts", "domains")}
             row |= {"claims": json.loads(row["claims"])}
+            row |= {"rules": tuple(TeamRule(*rule) for rule in json.loads(row["rules"]))}
         return sorted((Provider(**row) for row in rows), key=lambda each: each.name)
 
     def get(self, name: str) -> Provider:
@@ -121,6 +127,7 @@ class Providers:
 
         Raises:
             InvalidOption: It can be none.
+            UnknownName: There is no such team.
             Conflict: There is one of its name.
         """
         check_issuer(made.issuer)
@@ -131,16 +138,17 @@ class Providers:
             raise InvalidOption(f"the id of a client has at most {LONGEST} letters, in one line")
         _check_makes(made)
         row = {**made.to_json(), "hosts": " ".join(made.hosts), "domains": " ".join(made.domains)}
-        row |= {"claims": json.dumps(made.claims)}
+        row |= {"claims": json.dumps(made.claims), "rules": json.dumps(made.rules)}
         with writing(self._engine) as connection:
             if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == made.name)):
                 raise Conflict(f"there is a provider '{made.name}' already")
+            check_rules(connection, made.groups_claim, made.rules)
             connection.execute(insert(TABLE), row)
             record(connection, "provider added", made.name, f"{made.issuer} {_makes(made)}")
 
     def remove(self, name: str) -> None:
-        """Let nobody sign in by a provider any more, and end the sessions of those who have. Who is
-        whose account stays known.
+        """Let nobody sign in by a provider any more, and end the sessions of those who have, and
+        the roles that they have for their groups. Who is whose account stays known.
 
         Raises:
             UnknownName: There is none.
@@ -149,6 +157,10 @@ class Providers:
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.name == name))
             record(connection, "provider removed", name)
+            grouped = schema.grouped.c
+            there = select(grouped.account).where(grouped.provider == name).distinct()
+            for account in [*connection.scalars(there)]:
+                follow(connection, name, account, {})
             made = select(schema.token.c.id).where(schema.token.c.ends_with == found.id)
             end_tokens(connection, [*connection.scalars(made)])
 
@@ -264,10 +276,16 @@ def note_entry(
 
 
 def _forget(connection: Connection, issuer: str, subject: str) -> None:
-    """Forget whose account somebody is, and end that account's sessions by that issuer."""
+    """Forget whose account somebody is, and end that account's sessions by that issuer, and the
+    roles that it has for its groups there.
+    """
     which, token = _which(issuer, subject), schema.token.c
     whose = connection.scalar(select(IDENTITY.c.account).where(*which))
     connection.execute(delete(IDENTITY).where(*which))
+    if whose is None:
+        return
+    for name in [*connection.scalars(select(TABLE.c.name).where(TABLE.c.issuer == issuer))]:
+        follow(connection, name, whose, {})
     ends = "provider-" + TABLE.c.name
     of_issuer = select(ends).where(TABLE.c.issuer == issuer)
     made = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
