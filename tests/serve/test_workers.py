@@ -264,6 +264,74 @@ def test_commits_of_many_are_one_line(two: Serving) -> None:
 
 
 @pytest.mark.long
+def test_64_writers_on_one_name(
+    postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through four workers, each with a token and a file of its own; every other one only on top of
+    what it has seen. The history is a line, which has what was acknowledged, once, and no more.
+    """
+    monkeypatch.setenv("ZOO_DB", postgres_server.database("writers"))
+    writers, each = range(64), range(2)
+    with serving(tmp_path / "zoo", 4) as four:
+        made = json.dumps({"name": "line", "organization": "ann"}).encode()
+        ask(four.url, "/api/repos/create", "POST", token=four.token, body=made)
+        assert commit(four.url, "ann/line", "first", four.token).status == 200
+        with closing(Workspace(four.root)) as there, closing(Accounts.of(there)) as who:
+            tokens = [str(who.new_token("ann", "x", "write")[1]) for _ in writers]
+        told: dict[str, str] = {}
+
+        def send(writer: int) -> None:
+            for number in each:
+                title = f"{writer}-{number}"
+                while (got := _added(four.url, title, tokens[writer])).status != 200:
+                    assert got.status in (409, 412, 429, 503), got
+                told[got.json["commitOid"]] = title
+
+        with ThreadPoolExecutor(len(writers)) as pool:
+            [*pool.map(send, writers)]
+        line = [*_line(four)]
+        ids = [row["id"] for row in line]
+        assert len({*ids}) == len(ids) == 1 + len(writers) * len(each)
+        assert {row["id"]: row["title"] for row in line[:-1]} == told
+        assert line[-1]["title"] == "first"
+        for writer in writers:
+            own = [row["title"] for row in line[::-1] if row["title"].startswith(f"{writer}-")]
+            assert own == [f"{writer}-{number}" for number in each]
+        for at, row in enumerate(line[:-1:8]):  # each has the files of all before it
+            files = {row["title"].partition("-")[0] for row in line[at * 8 : -1]}
+            found = ask(four.url, f"/api/models/ann/line/revision/{row['id']}", token=four.token)
+            names = {file["rfilename"] for file in found.json["siblings"]} - {".gitattributes"}
+            assert names == {"README.md", *(f"{name}.txt" for name in files)}
+    with closing(Workspace(four.root)) as there:
+        assert_sound(there.store)
+
+
+def _added(url: str, title: str, token: str) -> Got:
+    """Add a file, or another version of it; by odd writers only on top of what they have seen."""
+    writer = title.partition("-")[0]
+    header = {"summary": title}
+    if int(writer) % 2:
+        got = ask(url, "/api/models/ann/line", token=token)
+        if got.status != 200:
+            return got
+        header |= {"parentCommit": got.json["sha"]}
+    file = {"path": f"{writer}.txt", "content": title}
+    lines = [{"key": "header", "value": header}, {"key": "file", "value": file}]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    return ask(url, "/api/models/ann/line/commit/main", "POST", token=token, body=body)
+
+
+def _line(served: Serving) -> Iterator[dict[str, str]]:
+    """The commits of ``ann/line``, newest first."""
+    page = 0
+    while rows := ask(
+        served.url, f"/api/models/ann/line/commits/main?p={page}", token=served.token
+    ).json:
+        yield from rows
+        page += 1
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("xet", ["0", "1"])
 def test_the_hubs_own_client_sends_to_several(two: Serving, tmp_path: Path, xet: str) -> None:
     folder = tmp_path / "sent"
