@@ -51,7 +51,7 @@ from zoo.serve.who.may import (
     may,
     role_of,
 )
-from zoo.serve.who.open import FILE, open_accounts
+from zoo.serve.who.open import FILE, SCRIPTS, open_accounts, open_file
 from zoo.serve.who.providers import Provider
 from zoo.serve.who.reach_table import Witness
 from zoo.serve.who.spent import spend_once
@@ -537,6 +537,29 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
     database.close()
     with closing(Workspace(database.root)) as again, closing(Accounts.of(again)) as accounts:
         assert [account.name for account in accounts.all()] == ["ann"]
+
+
+def test_a_provider_of_before_makes_accounts_as_it_did(tmp_path: Path) -> None:
+    """Claims and groups came later."""
+    from alembic import command
+    from alembic.config import Config
+
+    file = tmp_path / FILE
+    file.touch()
+    engine, steps = open_engine(sqlite.url_of(file)), Config()
+    steps.set_main_option("script_location", str(SCRIPTS))
+    with writing(engine) as connection:
+        steps.attributes |= {"connection": connection, "version_table": schema.VERSION_TABLE}
+        command.upgrade(steps, "0008")
+        row = "('lab', 'https://id.lab.org', 'zoo', '', 'a.org', 'lab.org', 1)"
+        connection.exec_driver_sql(f"INSERT INTO provider VALUES {row}")
+    engine.dispose()
+    with closing(Accounts(open_file(file))) as accounts:
+        (found,) = accounts.providers.all()
+    assert found == Provider(
+        name="lab", issuer="https://id.lab.org", client_id="zoo", hosts=("a.org",),
+        domains=("lab.org",), creates=True,
+    )  # fmt: skip
 
 
 def test_capitals_count_in_whose_something_is(database: Workspace) -> None:
