@@ -559,15 +559,18 @@ def test_the_card_is_what_a_hub_reads(run: Run, tmp_path: Path) -> None:
 
 
 def test_last_is_ones_own_run(empty: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a zoo that colleagues share; of somebody who began none, it is anybody's."""
+    """In a zoo that colleagues share; of somebody who began none, it is nobody's."""
     whose = ("ann", "ben", "ben", "ann", "cat")
     for number, author in enumerate(whose):
         status = "done" if author == "cat" else "interrupted"
         make_run(Path("runs"), f"team/{number}", number, status=status,
                  provenance={"author": author})  # fmt: skip
-    for me, shown, resumed in (("ann", 3, 3), ("ben", 2, 2), ("cat", 4, None), ("dan", 4, None)):
+    for me, shown, resumed in (("ann", 3, 3), ("ben", 2, 2), ("cat", 4, None)):
         monkeypatch.setenv("ZOO_AUTHOR", me)
         assert f"-> team/{shown}," in empty("runs", "show", "last").done().out
         id_ = f"20260101-000000-{resumed or shown:06}"
         told = f"resuming {id_} -> team/{resumed}, begun by {me}" if resumed else f"{id_} is done"
         empty("finetune", "--resume", "last").refused(told)
+    monkeypatch.setenv("ZOO_AUTHOR", "dan")
+    for command in (("runs", "show", "last"), ("finetune", "--resume", "last")):
+        empty(*command).refused("unknown run 'last'", "none was begun by dan")
