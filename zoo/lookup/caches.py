@@ -14,11 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
+from zoo.domain.limits import JSON_FILE_BYTES
+from zoo.domain.words import plural
+from zoo.errors import ZooError
 from zoo.lookup.runs import CACHE, CROSSINGS
 from zoo.lookup.space import DAY, Space, folders_in, space_of
 from zoo.store.prune import Doomed, Plan
+from zoo.store.regular import read_regular
 
-__all__ = ["Cache", "delete_caches", "list_caches", "with_caches"]
+__all__ = ["Cache", "delete_caches", "list_caches", "what_of", "with_caches"]
 
 KIND = "cache of training"
 WHY = "a cache: training computes it again if it is missed"
@@ -40,11 +46,27 @@ class Cache:
         return Path(self.file).name.startswith(FILLING) and self.space.at > time.time() - DAY
 
 
+class _Made(msgspec.Struct):
+    architecture: str
+    cut: str
+    count: int
+
+
 def list_caches(root: Path) -> Iterator[Cache]:
     """Those of the zoo in ``root``."""
     for folder in folders_in(root / CACHE / CROSSINGS):
         if OWN.fullmatch(folder.name):
             yield Cache(folder.relative_to(root).as_posix(), space_of(folder))
+
+
+def what_of(root: Path, cache: Cache) -> str:
+    """What a cache is of, in a few words; empty where that cannot be read."""
+    try:
+        data = read_regular(root / cache.file / "description.json", JSON_FILE_BYTES)
+        made = msgspec.json.decode(data, type=_Made)
+    except (OSError, msgspec.MsgspecError, ZooError, UnicodeError):
+        return ""
+    return f"{made.architecture} up to {made.cut}, {plural(made.count, 'image')}"
 
 
 def with_caches(root: Path, plan: Plan, unused_days: float) -> Plan:
