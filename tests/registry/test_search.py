@@ -52,7 +52,7 @@ def test_checkpoints_newest_first_then_entries_by_name(filled: Registry) -> None
         ({"words": ("resnet50", "augreg")}, []),
         ({"words": ("org/repo",)}, [RESNET]),
         ({"words": ("team/new:v2",)}, ["team/new:v2"]),
-        ({"words": (LITE,)}, ["team/new:v2", LITE]),  # the fine-tune names its parent
+        ({"words": (LITE,)}, [LITE, "team/new:v2"]),  # the fine-tune names its parent
         ({"words": ("org/lite",)}, [LITE]),  # what the catalog knows of a pulled one
         ({"words": ("GÄNSEBLÜMCHEN",)}, ["team/new:v2"]),  # a class name
         ({"words": ("gänse",)}, []),  # no class name
