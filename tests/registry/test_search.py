@@ -78,6 +78,13 @@ def test_each_condition_narrows(filled: Registry, query: Any, expected: list[str
     assert names(filled, **query) == expected
 
 
+def test_what_is_called_so_comes_first(filled: Registry) -> None:
+    assert names(filled, words=("old",)) == ["team/old"]
+    assert names(filled, words=(LITE,))[0] == LITE
+    assert names(filled, words=("team", "OLD"))[0] == "team/old"
+    assert names(filled, words=("team",)) == ["team/new:v2", "team/old"]
+
+
 @pytest.mark.parametrize(
     "text", ["%", "s%50", "t_m", "\\", "a'x", "' OR 1=1 --", '"', "*", ":v2%", "?", "[r]esnet"]
 )
