@@ -7,5 +7,6 @@ from typing import Literal, get_args
 __all__ = ["STATES", "State"]
 
 State = Literal["done", "failed", "interrupted", "damaged"]
-STATES: tuple[State, ...] = get_args(State)
 """``damaged``: it cannot be read."""
+STATES: tuple[State, ...] = get_args(State)
+"""All of them."""
