@@ -38,6 +38,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "CACHE",
     "CANDIDATES",
+    "CROSSINGS",
     "DIGITS",
     "IMAGES",
     "METRICS",
@@ -59,6 +60,8 @@ __all__ = [
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
+CROSSINGS = "crossings"
+"""In it: what enters a network at a cut, for each image, which takes most of the space."""
 RUNS = "runs"
 TRIALS = "trials"
 """The folder of recipes that were tried, each kept as a run is."""

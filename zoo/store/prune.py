@@ -402,7 +402,7 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
-    why = "no ref reaches it" if kind in FORMS else "no checkpoint needs it"
+    why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
