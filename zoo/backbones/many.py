@@ -33,6 +33,7 @@ from zoo.backbones.predict import (
     told,
 )
 from zoo.backbones.predicted import Columns, Written, check_out, write_table
+from zoo.backbones.preprocess import Encoded
 from zoo.backbones.table_record import Names, TableRecord
 from zoo.backbones.trust import Trust
 from zoo.domain.digest import Digest
@@ -108,7 +109,7 @@ def complete(
     """
     record, names = TableRecord.of(cache, out), Names()
     for name, picture in each_image(images):
-        if not isinstance(picture, str | Path):
+        if not isinstance(picture, str | Path | Encoded):
             raise Conflict(f"{out} exists: images in memory may be others than it is of")
         names.add(name)
     record.check(out, made_with, names)
