@@ -488,6 +488,8 @@ def _convert(
     for file in done.files:
         click.echo(str(file))
     _tell_of_check(done)
+    _, channels, height, width = done.input_shape
+    note(f"it takes any number of images at once, {channels} x {height} x {width}: no other size")
 
 
 def _tell_of_check(done: Converted) -> None:
