@@ -130,6 +130,26 @@ def test_what_is_not_signed_is_refused_told_of_or_taken(
     assert bare("pull", NAME, "--from", "origin", "--home", new).done().err == ""
 
 
+def test_of_several_names_those_that_are_signed_are_pulled(
+    bare: Run, mine: Path, new: Path, alice: Key
+) -> None:
+    for name in ("team/ants", "team/bees", OTHER):
+        grow(mine, name, bias=len(name))
+        if name == OTHER:
+            bare("sign", name, "--key", alice.private).done()
+        bare("push", name, "--to", "lab").done()
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    pull = ("pull", "team/*", "--from", "origin", "--home", new)
+    said = bare(*pull, "--json")
+    assert said.code == 1
+    assert [each["ref"] for each in said.json] == [OTHER]
+    told = bare(*pull).refused("team/bees is not kept: nobody has", "team/ants is not kept: nobody")
+    assert "signed by alice" in told.err
+    assert told.err.count("zoo signers add NAME FILE") == 1
+    assert [name for name in names_in(new) if name.startswith("team/")] == [OTHER]
+
+
 def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
     for policy, *names in (("enforce",), ("off", "team/*"), ("enforce", "team/birds*")):
         bare("signers", "require", policy, *names).done()
@@ -142,6 +162,8 @@ def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
 def test_what_is_published_has_no_signature(small: Run) -> None:
     small("signers", "require", "enforce").done()
     small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require published 'timm/*'")
+    said = small("pull", "team/flowrs").refused("unknown checkpoint 'team/flowrs'")
+    assert "signature" not in said.err
 
 
 # What somebody who may write to the store does
