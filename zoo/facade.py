@@ -901,6 +901,7 @@ class Zoo:
         password: str = "",
     ) -> Signature:
         """Sign what a name points at; the signature goes with it wherever it is pushed or pulled.
+        What is signed with that key and certificate already is not signed again: ``at`` says when.
 
         Args:
             name: The checkpoint.
@@ -911,6 +912,7 @@ class Zoo:
 
         Raises:
             InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
+            Forbidden: Others may read the key.
             MissingPackage: What signs is not installed.
         """
         from zoo.transfer.sign import sign
@@ -933,6 +935,17 @@ class Zoo:
         from zoo.transfer.sign import signatures
 
         return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
+
+    def remove_signature(self, name: str, beginning: str) -> Signature:
+        """Take away a signature of what a name points at, here: the one whose digest begins
+        with ``beginning``, which is returned. Where it was pushed, it stays.
+
+        Raises:
+            UnknownName: There is none, or there are several.
+        """
+        from zoo.transfer.sign import remove_signature
+
+        return remove_signature(self.workspace, name, beginning)
 
     def signers(self) -> Signers:
         """Whose signatures count, and which names have to be signed, for the user of this machine

@@ -272,6 +272,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
             f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
             f"sent in {size(copied.sent_bytes)}{unread}",
             *_moved_there(copied),
+            *([f"{plural(copied.signatures, 'signature')} sent"] if copied.signatures else []),
         )
     elif done.published:
         change = done.published.change

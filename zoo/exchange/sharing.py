@@ -111,6 +111,7 @@ class Pushed(Result):
                 **_counts(copied, "sent"),
                 "shared_read": copied.read,
                 "damaged_bases": sorted(map(str, copied.damaged)),
+                "signatures": copied.signatures,
             }
         told = {"warning": self.warning, "only_zoo": self.only_zoo}
         return data | {name: text for name, text in told.items() if text}
