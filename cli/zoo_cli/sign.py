@@ -123,9 +123,8 @@ def _remove(name: str, beginning: str, *, as_json: bool, others: object) -> None
     if as_json:
         print_json(gone.to_json())
     else:
-        note(
-            f"the signature {gone.digest.short} of {name} is gone here; where it was pushed it stays"
-        )
+        told = "is gone here; where it was pushed it stays"
+        note(f"the signature {gone.digest.short} of {name} {told}")
 
 
 @group
