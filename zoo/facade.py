@@ -25,7 +25,7 @@ from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
-from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
+from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint, Unsigned
 from zoo.lookup.caches import delete_caches, with_caches
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
@@ -516,6 +516,30 @@ class Zoo:
             progress=self.progress,
         )
 
+    def pull_each(
+        self,
+        names: Iterable[str],
+        remote: str,
+        *,
+        refused: list[Unsigned],
+        force: bool = False,
+        into_hf_cache: bool = False,
+    ) -> Iterator[Pulled]:
+        """Bring in each of some names of a store, as `pull`, one after the other; what is not
+        signed as the user's rules want it is left out, and put into ``refused``.
+        """
+        from zoo.exchange.sharing import pull_each
+
+        return pull_each(
+            self.workspace,
+            names,
+            remote,
+            refused,
+            force=force,
+            into_hf_cache=into_hf_cache,
+            progress=self.progress,
+        )
+
     def push(
         self,
         name: str,
@@ -892,6 +916,7 @@ class Zoo:
         password: str = "",
     ) -> Signature:
         """Sign what a name points at; the signature goes with it wherever it is pushed or pulled.
+        What is signed with that key and certificate already is not signed again: ``at`` says when.
 
         Args:
             name: The checkpoint.
@@ -902,6 +927,7 @@ class Zoo:
 
         Raises:
             InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
+            Forbidden: Others may read the key.
             MissingPackage: What signs is not installed.
         """
         from zoo.transfer.sign import sign
@@ -924,6 +950,17 @@ class Zoo:
         from zoo.transfer.sign import signatures
 
         return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
+
+    def remove_signature(self, name: str, beginning: str) -> Signature:
+        """Take away a signature of what a name points at, here: the one whose digest begins
+        with ``beginning``, which is returned. Where it was pushed, it stays.
+
+        Raises:
+            UnknownName: There is none, or there are several.
+        """
+        from zoo.transfer.sign import remove_signature
+
+        return remove_signature(self.workspace, name, beginning)
 
     def signers(self) -> Signers:
         """Whose signatures count, and which names have to be signed, for the user of this machine

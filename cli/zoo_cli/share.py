@@ -16,7 +16,7 @@ from zoo.domain.location import is_word
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, UnknownName, Unsigned
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
@@ -85,7 +85,8 @@ def pull(
 
     A name is not taken from work that was made here and is not known where the pull is from: --as
     brings that one under another name, --force moves the name. With --from a store, a pattern, in
-    which * stands for any characters, brings all names that match, tags included.
+    which * stands for any characters, brings all names that match, tags included; those that lack a
+    signature (zoo signers) are left out, and told at the end.
 
     \b
     Examples:
@@ -108,27 +109,38 @@ def pull(
     if several and (remote is None or remote.startswith("hf://") or save):
         says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
         raise click.UsageError(says)
-    told = []
-    for each in zoo.names_like(name, remote=remote) if several else [name]:
-        done = zoo.pull(
-            each,
-            remote=remote,
-            source=source,
-            save=save,
-            force=force,
-            into_hf_cache=into_hf_cache,
-        )
+    told: list[Json] = []
+    refused: list[Unsigned] = []
+    how: dict[str, Any] = {"force": force, "into_hf_cache": into_hf_cache}
+    if several and remote:
+        names = zoo.names_like(name, remote=remote)
+        every: Iterable[Pulled] = zoo.pull_each(names, remote, refused=refused, **how)
+    else:
+        every = [zoo.pull(name, remote=remote, source=source, save=save, **how)]
+    for done in every:
         if not as_json:
-            lines = moved(done.ref, done.moved_from, done.change)
-            result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
-            if filled := done.hub_cache:
-                note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
-                note(f"in {filled.folder}")
+            _show_pulled(done)
         if done.copied:
-            _tell_of_pull(done.copied, each)
+            _tell_of_pull(done.copied, str(done.ref) if several else name)
         told.append(done.to_json())
     if as_json:
         print_json(told if several else told[0])
+    _tell_refused(refused)
+
+
+def _tell_refused(refused: list[Unsigned]) -> None:
+    for error in refused[:-1]:  # the last one ends the command
+        note(str(error))
+    if refused:
+        raise refused[-1]
+
+
+def _show_pulled(done: Pulled) -> None:
+    lines = moved(done.ref, done.moved_from, done.change)
+    result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+    if filled := done.hub_cache:
+        note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
+        note(f"in {filled.folder}")
 
 
 def _tell_of_pull(copied: Copied, name: str) -> None:
@@ -260,6 +272,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
             f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
             f"sent in {size(copied.sent_bytes)}{unread}",
             *_moved_there(copied),
+            *([f"{plural(copied.signatures, 'signature')} sent"] if copied.signatures else []),
         )
     elif done.published:
         change = done.published.change
@@ -488,6 +501,8 @@ def _convert(
     for file in done.files:
         click.echo(str(file))
     _tell_of_check(done)
+    _, channels, height, width = done.input_shape
+    note(f"it takes any number of images at once, {channels} x {height} x {width}: no other size")
 
 
 def _tell_of_check(done: Converted) -> None:

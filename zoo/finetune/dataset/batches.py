@@ -8,6 +8,7 @@ processes changes what the network sees, and an epoch can be entered anywhere.
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -169,6 +170,7 @@ class Batches:
             batch_sampler=plan,
             num_workers=self._workers(plan, epoch) if self.workers is None else self.workers,
             collate_fn=_stack,
+            worker_init_fn=_begin,
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
         )
@@ -197,6 +199,12 @@ class Batches:
         self.image(uncached[0], epoch)
         seconds = (time.perf_counter() - began) * len(uncached)
         return min(WORKERS, cores(), len(plan)) if seconds > PAYS else 0
+
+
+def _begin(_: int) -> None:
+    """Let the process that reads images end with whoever started it, which an interrupt is for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:

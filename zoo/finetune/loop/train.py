@@ -1,7 +1,8 @@
 """The training loop, on one page.
 
 For each phase, epoch and batch: forward, backward, step, average; then evaluate, keep the best, and
-save the state. What comes before (a probe) and after (a blend) is in `zoo.finetune.strategies`.
+save the state, also after the step that an interrupt comes in. What comes before (a probe) and
+after (a blend) is in `zoo.finetune.strategies`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
+from zoo.finetune.loop.interrupts import held
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
@@ -59,18 +61,22 @@ def train(
             feed = profile.watch(learner, loader) if profile else loader
             for epoch in range(state.position.epoch, phase.epochs):
                 count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
-                for _ in _steps(learner, feed, count, state, journal, bar, pace):
-                    if state.save_every and state.position.steps % state.save_every == 0:
-                        state.save(learner)
-                # Running statistics are those of each rank's images; the main one's are measured.
-                ranks.sync(dict(learner.model.named_buffers()))
-                scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
-                journal.say(pace.line(count + 1, scores, prepared.device))
-                stop = state.best.end_epoch(score, recipe.patience)
-                state.end_epoch(last=stop or epoch + 1 == phase.epochs)
-                ended = until is not None and (stop or count + 1 == last)
-                if state.due() or ended:
-                    state.save(learner if state.position.phase == number else None)
+                with held() as interrupted:
+                    for _ in _steps(learner, feed, count, state, journal, bar, pace):
+                        often = state.save_every and state.position.steps % state.save_every == 0
+                        if often or interrupted():
+                            state.save(learner)
+                        if interrupted():
+                            raise KeyboardInterrupt
+                    # Running statistics are of each rank's images; the main one's are measured.
+                    ranks.sync(dict(learner.model.named_buffers()))
+                    scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
+                    journal.say(pace.line(count + 1, scores, prepared.device))
+                    stop = state.best.end_epoch(score, recipe.patience)
+                    state.end_epoch(last=stop or epoch + 1 == phase.epochs)
+                    ended = until is not None and (stop or count + 1 == last)
+                    if state.due() or ended or interrupted():
+                        state.save(learner if state.position.phase == number else None)
                 if stop:
                     journal.say(f"stopped: no better in {recipe.patience} epochs")
                 if stop or count + 1 == last:
