@@ -25,7 +25,7 @@ from zoo.domain.reference import Reference, is_pattern
 from zoo.domain.table import Table
 from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
-from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint, Unsigned
+from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.caches import delete_caches, with_caches
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
@@ -511,30 +511,6 @@ class Zoo:
             remote=remote,
             source=source,
             save=save,
-            force=force,
-            into_hf_cache=into_hf_cache,
-            progress=self.progress,
-        )
-
-    def pull_each(
-        self,
-        names: Iterable[str],
-        remote: str,
-        *,
-        refused: list[Unsigned],
-        force: bool = False,
-        into_hf_cache: bool = False,
-    ) -> Iterator[Pulled]:
-        """Bring in each of some names of a store, as `pull`, one after the other; what is not
-        signed as the user's rules want it is left out, and put into ``refused``.
-        """
-        from zoo.exchange.sharing import pull_each
-
-        return pull_each(
-            self.workspace,
-            names,
-            remote,
-            refused,
             force=force,
             into_hf_cache=into_hf_cache,
             progress=self.progress,

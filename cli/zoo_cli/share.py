@@ -97,6 +97,40 @@ def pull(
       zoo pull team/theirs --from hf://their-org/flowers@v1
       zoo pull team/flowers --from https://zoo.lab.org --into-hf-cache
     """
+    _check_pull(name, remote, source)
+    several, zoo = is_pattern(name), open_zoo()
+    if several and (remote is None or remote.startswith("hf://") or save):
+        says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
+        raise click.UsageError(says)
+    told: list[Json] = []
+    refused: list[Unsigned] = []
+    for each in zoo.names_like(name, remote=remote) if several else [name]:
+        try:
+            done = zoo.pull(
+                each,
+                remote=remote,
+                source=source,
+                save=save,
+                force=force,
+                into_hf_cache=into_hf_cache,
+            )
+        except Unsigned as error:  # the others may be signed
+            refused.append(error)
+            continue
+        if not as_json:
+            _show_pulled(done)
+        if done.copied:
+            _tell_of_pull(done.copied, each)
+        told.append(done.to_json())
+    if as_json and (several or told):
+        print_json(told if several else told[0])
+    for unsigned in refused[:-1]:  # the last one ends the command
+        note(str(unsigned))
+    if refused:
+        raise refused[-1]
+
+
+def _check_pull(name: str, remote: str | None, source: str | None) -> None:
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
     if name.startswith("hf://"):
@@ -105,34 +139,6 @@ def pull(
             f"'{name}' is where a checkpoint is, and not what it is to be called here",
             hint=f"zoo pull {quote(path)} --from {quote(name)}",
         )
-    several, zoo = is_pattern(name), open_zoo()
-    if several and (remote is None or remote.startswith("hf://") or save):
-        says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
-        raise click.UsageError(says)
-    told: list[Json] = []
-    refused: list[Unsigned] = []
-    how: dict[str, Any] = {"force": force, "into_hf_cache": into_hf_cache}
-    if several and remote:
-        names = zoo.names_like(name, remote=remote)
-        every: Iterable[Pulled] = zoo.pull_each(names, remote, refused=refused, **how)
-    else:
-        every = [zoo.pull(name, remote=remote, source=source, save=save, **how)]
-    for done in every:
-        if not as_json:
-            _show_pulled(done)
-        if done.copied:
-            _tell_of_pull(done.copied, str(done.ref) if several else name)
-        told.append(done.to_json())
-    if as_json:
-        print_json(told if several else told[0])
-    _tell_refused(refused)
-
-
-def _tell_refused(refused: list[Unsigned]) -> None:
-    for error in refused[:-1]:  # the last one ends the command
-        note(str(error))
-    if refused:
-        raise refused[-1]
 
 
 def _show_pulled(done: Pulled) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.exchange.publishing import Published
     from zoo.transfer.copy import Copied
 
-__all__ = ["Pulled", "Pushed", "pull", "pull_each", "push", "push_all_tags"]
+__all__ = ["Pulled", "Pushed", "pull", "push", "push_all_tags"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -204,31 +204,6 @@ def _pull(
         change=kept.change,
         release=release,
     )
-
-
-def pull_each(
-    workspace: Workspace,
-    names: Iterable[str],
-    remote: str,
-    refused: list[Unsigned],
-    *,
-    force: bool = False,
-    into_hf_cache: bool = False,
-    progress: Progress = silent,
-) -> Iterator[Pulled]:
-    """Bring in each of some names of a store, as `zoo.Zoo.pull_each`."""
-    for name in names:
-        try:
-            yield pull(
-                workspace,
-                name,
-                remote=remote,
-                force=force,
-                into_hf_cache=into_hf_cache,
-                progress=progress,
-            )
-        except Unsigned as error:  # the others may be signed
-            refused.append(error)
 
 
 def _check_published(
