@@ -26,6 +26,7 @@ from zoo.domain.table import Table
 from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
+from zoo.lookup.caches import delete_caches, with_caches
 from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import Asked
+    from zoo.domain.run_state import State
     from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from zoo.lookup.identify import Identified
     from zoo.lookup.keys import FileKeys
     from zoo.lookup.lineage import Lineage
+    from zoo.lookup.remove_runs import Removal
     from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
     from zoo.ranking.ranked import Ranking
@@ -772,7 +775,12 @@ class Zoo:
         return repair(self.workspace, source, remote, progress=self.progress)
 
     def plan_prune(
-        self, remote: str | None = None, *, keep_days: float = 90, grace_days: float = 14
+        self,
+        remote: str | None = None,
+        *,
+        keep_days: float = 90,
+        grace_days: float = 14,
+        cache_days: float | None = None,
     ) -> Plan:
         """What a prune of the zoo, or of a remote, would delete. Nothing is changed.
 
@@ -780,11 +788,16 @@ class Zoo:
             remote: The remote.
             keep_days: Keep what a name pointed at in the last days.
             grace_days: Spare files that are younger.
+            cache_days: Delete caches of training that nothing has used for so many days; None:
+                leave them. A remote has none.
         """
         from zoo.transfer.maintenance import plan_prune
 
         plan = plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
-        return plan if remote else with_weights(self.workspace.root, plan, grace_days)
+        if remote:
+            return plan
+        plan = with_weights(self.root, plan, grace_days)
+        return plan if cache_days is None else with_caches(self.root, plan, cache_days)
 
     def prune(
         self,
@@ -793,6 +806,7 @@ class Zoo:
         *,
         keep_days: float = 90,
         grace_days: float = 14,
+        cache_days: float | None = None,
     ) -> Plan:
         """Delete what ``plan`` lists and nothing needs by now; what was deleted.
 
@@ -807,7 +821,8 @@ class Zoo:
         if remote:
             return pruned()
         done = in_turn(self.workspace.store, pruned)
-        return delete_weights(self.workspace.root, plan, done, grace_days)
+        done = delete_weights(self.root, plan, done, grace_days)
+        return done if cache_days is None else delete_caches(self.root, plan, done, cache_days)
 
     def plan_repack(self, remote: str) -> RepackPlan:
         """What `repack` would encode at a remote, and about how small. Nothing is changed.
@@ -877,6 +892,7 @@ class Zoo:
         password: str = "",
     ) -> Signature:
         """Sign what a name points at; the signature goes with it wherever it is pushed or pulled.
+        What is signed with that key and certificate already is not signed again: ``at`` says when.
 
         Args:
             name: The checkpoint.
@@ -887,6 +903,7 @@ class Zoo:
 
         Raises:
             InvalidOption: The key cannot be used, or the certificate is not of it, or has ended.
+            Forbidden: Others may read the key.
             MissingPackage: What signs is not installed.
         """
         from zoo.transfer.sign import sign
@@ -909,6 +926,17 @@ class Zoo:
         from zoo.transfer.sign import signatures
 
         return Table(signatures(self.workspace, name, remote, [Path(each) for each in keys]))
+
+    def remove_signature(self, name: str, beginning: str) -> Signature:
+        """Take away a signature of what a name points at, here: the one whose digest begins
+        with ``beginning``, which is returned. Where it was pushed, it stays.
+
+        Raises:
+            UnknownName: There is none, or there are several.
+        """
+        from zoo.transfer.sign import remove_signature
+
+        return remove_signature(self.workspace, name, beginning)
 
     def signers(self) -> Signers:
         """Whose signatures count, and which names have to be signed, for the user of this machine
@@ -2279,6 +2307,41 @@ class Zoo:
         from zoo.lookup.reporting import report_run
 
         return report_run(find_run(self.workspace, name), to)
+
+    def plan_remove_runs(
+        self,
+        *names: str,
+        older_days: float | None = None,
+        states: Sequence[State] = (),
+        resumable: bool = False,
+        results: bool = False,
+    ) -> Removal:
+        """What `remove_runs` would remove: the runs that are named, or all that fit. Nothing is
+        changed.
+
+        Args:
+            names: Runs, as `run` takes them.
+            older_days: Those in whose folders nothing was written in the last days.
+            states: Those in one of these states.
+            resumable: Also those that could be resumed.
+            results: Also those that a checkpoint here relies on, which stays.
+
+        Raises:
+            UnknownName, InvalidOption: No such run, or several; or nothing says which.
+            Conflict: One that is named is running, or is needed, and no word says that it goes.
+        """
+        from zoo.lookup.remove_runs import plan_removal
+
+        words = {"resumable": resumable, "results": results}
+        return plan_removal(self.workspace, names, older_days=older_days, states=states, **words)
+
+    def remove_runs(self, plan: Removal) -> Removal:
+        """Remove the runs that ``plan`` lists, but for what runs by now, or is needed; what was
+        removed.
+        """
+        from zoo.lookup.remove_runs import remove_runs
+
+        return remove_runs(self.workspace, plan)
 
     def compare_runs(self, *names: str, fold: bool = True) -> Compared:
         """Runs side by side, as `compare` shows checkpoints, whether or not they finished."""

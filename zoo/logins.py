@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from zoo import config
 from zoo.errors import Forbidden, Invalid, InvalidOption, UnknownName, disk_errors
 
-__all__ = ["ServerUrl", "forget_token", "keep_token", "token_for"]
+__all__ = ["ServerUrl", "forget_token", "job_for", "keep_token", "renew_token", "token_for"]
 
 FILE = "tokens.json"
 OWN = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}):[0-9]{1,5}(/[a-z0-9/_-]*)?")
@@ -114,8 +114,29 @@ def token_for(url: ServerUrl) -> str | None:
     return str(kept.get("token"))
 
 
-def keep_token(url: ServerUrl, token: str, *, plain_http: bool = False) -> None:
-    """Keep a token for a server; ``plain_http`` lets it go there where others could read it.
+def job_for(url: ServerUrl) -> str | None:
+    """What the kept token for a server is for, if a job of CI has it, and may get another: a name,
+    a namespace, or empty; None if no job has it. Raises as `token_for`.
+    """
+    given = config.server_token()
+    if given and ServerUrl.parse(given[0]) == url:
+        return None
+    job = _read().get(str(url), {}).get("job")
+    return job if isinstance(job, str) else None
+
+
+def renew_token(url: ServerUrl, token: str) -> None:
+    """Keep another token in the place of the one that is kept for a server, if one is."""
+    with _changing() as kept:
+        if login := kept.get(str(url)):
+            login["token"] = token
+
+
+def keep_token(
+    url: ServerUrl, token: str, *, plain_http: bool = False, job: str | None = None
+) -> None:
+    """Keep a token for a server; ``plain_http`` lets it go there where others could read it. A
+    ``job`` of CI has it for what that says.
 
     Raises:
         InvalidOption: It would go over plain HTTP to another machine.
@@ -123,7 +144,8 @@ def keep_token(url: ServerUrl, token: str, *, plain_http: bool = False) -> None:
     if not plain_http:
         url.check_private()
     with _changing() as kept:
-        kept[str(url)] = {"token": token, **({"plain_http": True} if plain_http else {})}
+        more = ({"plain_http": True} if plain_http else {}) | ({} if job is None else {"job": job})
+        kept[str(url)] = {"token": token, **more}
 
 
 def forget_token(url: ServerUrl) -> None:

@@ -73,8 +73,8 @@ def location_of(where: str) -> str:
     return where if "://" in where else str(Path(where).expanduser().resolve())
 
 
-def login(location: str, token: str, *, plain_http: bool = False) -> str:
-    """Keep a token for a server, which is asked whose it is; that.
+def login(location: str, token: str, *, plain_http: bool = False, job: str | None = None) -> str:
+    """Keep a token for a server, which is asked whose it is; that. See `keep_token` for a ``job``.
 
     Raises:
         InvalidOption: It is no URL of a server, or the token could be read on the way there.
@@ -82,7 +82,7 @@ def login(location: str, token: str, *, plain_http: bool = False) -> str:
     """
     url, plugin = _entered(location, plain_http=plain_http)
     account = plugin.account(str(url), token)
-    keep_token(url, token, plain_http=plain_http)
+    keep_token(url, token, plain_http=plain_http, job=job)
     return account
 
 
@@ -109,7 +109,7 @@ def login_by_job(
     """
     url, plugin = _entered(location, plain_http=plain_http)
     token = plugin.enter_job(str(url), proof, name)
-    return login(location, token, plain_http=plain_http)
+    return login(location, token, plain_http=plain_http, job=name)
 
 
 def _entered(location: str, *, plain_http: bool) -> tuple[ServerUrl, Entered]:

@@ -188,6 +188,7 @@ days_option = partial(click.option, type=click.FloatRange(min=0), show_default=T
 @click.argument("remote", required=False)
 @days_option("--keep", default=90, help="Keep what a name pointed at in the last DAYS.")
 @days_option("--grace", default=14, help="Keep files younger than DAYS.")
+@days_option("--caches", help="Delete caches of training, too, unused for DAYS (0: all).")
 @flag("--all", "every", help="Show each file, with its hash.")
 @flag("--yes", help="Delete without asking.")
 @dry_run
@@ -195,6 +196,7 @@ def prune(
     remote: str | None,
     keep: float,
     grace: float,
+    caches: float | None,
     every: bool,
     yes: bool,
     dry_run: bool,
@@ -204,18 +206,22 @@ def prune(
 
     That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
     with all that it needs. In the zoo, weights of trials (zoo advise) that no run went on from are
-    deleted, too; what they showed is kept. Without --yes, and with nobody to ask, nothing is
-    deleted.
+    deleted, too; what they showed is kept. Training computes caches again. Without --yes, and with
+    nobody to ask, nothing is deleted. Runs: zoo runs rm.
 
     \b
     Examples:
       zoo prune --dry-run
       zoo prune --keep 0 --grace 0 --yes
+      zoo prune --caches 30
       zoo prune /mnt/team/zoo --json
       zoo prune s3://lab/zoo
     """
+    if remote and caches is not None:
+        raise click.UsageError("--caches is for the zoo itself: a remote has none")
     zoo, done = open_zoo(), False
-    plan = zoo.plan_prune(remote, keep_days=keep, grace_days=grace)
+    days = {"keep_days": keep, "grace_days": grace}
+    plan = zoo.plan_prune(remote, **days, cache_days=caches)
     for problem in plan.unread:
         note(f"left alone: {problem}")
     if not as_json:
@@ -223,7 +229,7 @@ def prune(
         if not remote:
             _tell_heirs(zoo, plan)
     if plan.doomed and agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
-        plan = zoo.prune(plan, remote, keep_days=keep, grace_days=grace)
+        plan = zoo.prune(plan, remote, **days, cache_days=caches)
         done = True
         if not remote:
             from zoo.serve.who.pruned import tell_pruned

@@ -36,6 +36,7 @@ def login(url: str, plain_http: bool, browser: bool, oidc: bool, name: str, as_j
 
     With --oidc a job of CI gets one to append, for 15 minutes: zoo serve publisher says which. What
     says that it is that job is in ZOO_ID_TOKEN, or given by GitHub Actions, or in standard input.
+    What takes longer gets another one in GitHub Actions; elsewhere, log in again.
 
     \b
     Examples:

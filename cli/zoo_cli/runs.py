@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,19 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
+from zoo.domain.run_state import STATES, State
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import ago, of_groups
-from zoo_cli.command import command, flag, group, open_zoo
+from zoo.domain.words import ago, of_groups, plural
+from zoo_cli.command import agreed, command, dry_run, flag, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
 from zoo_cli.evaluate import print_report
-from zoo_cli.output import brief, clean, paragraph, print_json, table
+from zoo_cli.output import brief, clean, note, paragraph, print_json, size, table
 
 if TYPE_CHECKING:
     from zoo.domain.table import Table
     from zoo.lookup.history import PastTrial
+    from zoo.lookup.remove_runs import OldRun, Removal
     from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
@@ -41,6 +44,7 @@ def runs(context: click.Context, trials: bool, as_json: bool) -> None:
       zoo runs --trials
       zoo runs show last
       zoo runs report last --to https://zoo.lab.org
+      zoo runs rm --state failed
       zoo finetune --resume last
     """
     if context.invoked_subcommand is not None:
@@ -154,6 +158,82 @@ def _outcome(result: Mapping[str, Any]) -> None:
         paragraph(gained["text"], "  ")
     if warning := result.get("warning"):
         paragraph(f"WARNING: {warning}", "  ")
+
+
+@command(of=runs)
+@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Those in which nothing was written in the last DAYS.",
+)
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Those in this state."
+)
+@flag("--resumable", help="Also those that could be resumed.")
+@flag("--results", help="Also those that a checkpoint here relies on; the checkpoint stays.")
+@flag("--yes", help="Remove without asking.")
+@dry_run
+def rm(
+    names: tuple[str, ...],
+    older_than: float | None,
+    states: tuple[State, ...],
+    resumable: bool,
+    results: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove runs with all that is in their folders.
+
+    That is the runs RUN, or of all runs those that fit. One that is running is never removed, and
+    what somebody may still need only when an option says so; its checkpoint stays in any case. What
+    goes is shown first. Without --yes, and with nobody to ask, nothing is removed.
+
+    \b
+    Examples:
+      zoo runs rm 20261127-081500
+      zoo runs rm --state failed --state interrupted --resumable --dry-run
+      zoo runs rm --older-than 180 --results --yes
+    """
+    zoo, done = open_zoo(), False
+    plan = zoo.plan_remove_runs(
+        *names, older_days=older_than, states=states, resumable=resumable, results=results
+    )
+    if not as_json:
+        _removal(plan)
+    if plan.runs and agreed("remove?", dry_run=dry_run, yes=yes, as_json=as_json):
+        plan, done = zoo.remove_runs(plan), True
+    if as_json:
+        print_json({"removed": done, **plan.to_json()})
+    elif done:
+        click.echo(f"removed {plural(len(plan.runs), 'run')}, {size(plan.bytes)}")
+    elif plan.runs:
+        note("nothing was removed; --yes removes")
+
+
+def _removal(plan: Removal) -> None:
+    """What goes, what is lost with it, and what stays."""
+    rows = [
+        (size(run.bytes), run.id, run.state, run.save, run.author, run.at[:10]) for run in plan.runs
+    ]
+    header = ("SIZE", "RUN", "STATE", "SAVED AS", "BY", "WRITTEN")
+    if rows:
+        table(header, rows, least_first=("BY", "WRITTEN", "SAVED AS"))
+    for save, lost in {run.save: run.lost for run in plan.runs if run.lost}.items():
+        note(f"{save} loses: {'; '.join(lost)}")
+    click.echo(f"{plural(len(plan.runs), 'run')}, {size(plan.bytes)} to remove")
+    for why, count in Counter(_stays(plan, run) for run in plan.spared).items():
+        note(f"{plural(count, 'run')} left alone: {why}")
+
+
+def _stays(plan: Removal, run: OldRun) -> str:
+    if run.state == "running":
+        return "running"
+    if run.kept and not plan.resumable:
+        return "could be resumed (--resumable removes them, too)"
+    return "a checkpoint here relies on them (--results removes them, too)"
 
 
 @command(of=runs)

@@ -12,6 +12,7 @@ from zoo_cli.output import note, print_json, table
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts
+    from zoo.serve.who.providers import Provider
     from zoo.serve.who.publishers import Publisher
 
 __all__ = ["publisher", "sso"]
@@ -64,6 +65,21 @@ def sso_ls(as_json: bool) -> None:
     multiple=True,
     help="With --create: only for verified e-mails of this domain; several times for more.",
 )
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="With --create: only for whom it says this of, word for word; several times for more.",
+)
+@click.option("--groups-claim", default="", metavar="NAME", help="What has their groups, a list.")
+@click.option(
+    "--team-of",
+    "rules",
+    multiple=True,
+    metavar="GROUP=TEAM[:ROLE]",
+    help="With that: who is in GROUP is in TEAM, as a reader or in ROLE; several times for more.",
+)
 @host_option
 def sso_add(
     name: str,
@@ -72,6 +88,9 @@ def sso_add(
     secret_file: Path | None,
     create: bool,
     domains: tuple[str, ...],
+    claims: tuple[str, ...],
+    groups_claim: str,
+    rules: tuple[str, ...],
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -79,15 +98,21 @@ def sso_add(
 
     Its secret is in a file that not everybody can read, or in ZOO_SSO_SECRET_NAME of the server's
     environment; the zoo keeps none. Without --create, an account has to be linked first: by who has
-    it, on their page of settings, or by zoo serve sso link.
+    it, on their page of settings, or by zoo serve sso link. What --team-of gives follows at each
+    sign-in, and is taken where they are in that group no more; roles given by hand stay.
 
     \b
     Examples:
       zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --secret-file secret
       zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --create --domain lab.org
+      zoo serve sso add google --issuer https://accounts.google.com --client-id zoo \\
+        --host oauth2.googleapis.com --host www.googleapis.com --create --claim hd=lab.org
+      zoo serve sso add lab --issuer https://id.lab.org --client-id zoo --create \\
+        --groups-claim groups --team-of lab-vision=vision:writer
     """
     from zoo.serve.sso import check_sso
     from zoo.serve.sso.code import read_secret_file
+    from zoo.serve.who.groups import read_rule
     from zoo.serve.who.providers import Provider
 
     check_sso()
@@ -96,7 +121,8 @@ def sso_add(
         read_secret_file(secret_file)
     made = Provider(
         name=name, issuer=issuer, client_id=client_id, secret_file=file, hosts=hosts,
-        domains=tuple(domain.lower() for domain in domains), creates=create,
+        domains=tuple(domain.lower() for domain in domains), creates=create, claims=_claims(claims),
+        groups_claim=groups_claim, rules=tuple(map(read_rule, rules)),
     )  # fmt: skip
     open_accounts().providers.add(made)
     if as_json:
@@ -150,6 +176,13 @@ def sso_unlink(name: str, subject: str, as_json: bool) -> None:
         note(f"{subject} at {name} is nobody here")
 
 
+def _claims(given: tuple[str, ...]) -> dict[str, str]:
+    for claim in given:
+        if "=" not in claim:
+            raise click.UsageError(f"--claim {claim}: write NAME=TEXT.")
+    return dict(claim.split("=", 1) for claim in given)
+
+
 def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
     providers, identities = accounts.providers.all(), accounts.providers.identities()
     if as_json:
@@ -160,15 +193,21 @@ def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
         note("people sign in by tokens alone; this adds a service: zoo serve sso add NAME")
         return
     rows = [
-        (each.name, each.issuer, each.client_id, " ".join(each.domains) or "all"
-         if each.creates else "-")
+        (each.name, each.issuer, each.client_id, _for_whom(each) if each.creates else "-")
         for each in providers
-    ]  # fmt: skip
+    ]
     table(("NAME", "ISSUER", "CLIENT", "ACCOUNTS FOR"), rows)
+    if rules := [(rule.group, rule.team, rule.role, p.name) for p in providers for rule in p.rules]:
+        click.echo()
+        table(("GROUP", "TEAM", "ROLE", "BY"), rules)
     if identities:
         click.echo()
         linked = [(e.account or "(deleted)", e.issuer, e.subject, e.made) for e in identities]
         table(("ACCOUNT", "ISSUER", "SUBJECT", "SINCE"), linked)
+
+
+def _for_whom(made: Provider) -> str:
+    return " ".join((*made.domains, *(f"{n}={t}" for n, t in made.claims.items()))) or "all"
 
 
 @group
@@ -234,11 +273,8 @@ def publisher_add(
     from zoo.serve.sso import check_sso
 
     check_sso()
-    for claim in claims:
-        if "=" not in claim:
-            raise click.UsageError(f"--claim {claim}: write NAME=TEXT.")
-    said = dict(claim.split("=", 1) for claim in claims)
-    made = open_accounts().publishers.add(path, issuer, said, account=account, hosts=hosts)
+    accounts, said = open_accounts(), _claims(claims)
+    made = accounts.publishers.add(path, issuer, said, account=account, hosts=hosts)
     if as_json:
         print_json(made.to_json())
     else:

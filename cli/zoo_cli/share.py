@@ -16,7 +16,7 @@ from zoo.domain.location import is_word
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
-from zoo.errors import InvalidOption, InvalidReference, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, UnknownName, Unsigned
 from zoo_cli.command import PATH, command, flag, open_zoo, said_option
 from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
@@ -85,7 +85,8 @@ def pull(
 
     A name is not taken from work that was made here and is not known where the pull is from: --as
     brings that one under another name, --force moves the name. With --from a store, a pattern, in
-    which * stands for any characters, brings all names that match, tags included.
+    which * stands for any characters, brings all names that match, tags included; those that lack a
+    signature (zoo signers) are left out, and told at the end.
 
     \b
     Examples:
@@ -96,6 +97,40 @@ def pull(
       zoo pull team/theirs --from hf://their-org/flowers@v1
       zoo pull team/flowers --from https://zoo.lab.org --into-hf-cache
     """
+    _check_pull(name, remote, source)
+    several, zoo = is_pattern(name), open_zoo()
+    if several and (remote is None or remote.startswith("hf://") or save):
+        says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
+        raise click.UsageError(says)
+    told: list[Json] = []
+    refused: list[Unsigned] = []
+    for each in zoo.names_like(name, remote=remote) if several else [name]:
+        try:
+            done = zoo.pull(
+                each,
+                remote=remote,
+                source=source,
+                save=save,
+                force=force,
+                into_hf_cache=into_hf_cache,
+            )
+        except Unsigned as error:  # the others may be signed
+            refused.append(error)
+            continue
+        if not as_json:
+            _show_pulled(done)
+        if done.copied:
+            _tell_of_pull(done.copied, each)
+        told.append(done.to_json())
+    if as_json and (several or told):
+        print_json(told if several else told[0])
+    for unsigned in refused[:-1]:  # the last one ends the command
+        note(str(unsigned))
+    if refused:
+        raise refused[-1]
+
+
+def _check_pull(name: str, remote: str | None, source: str | None) -> None:
     if remote and source:
         raise click.UsageError("--from names a store, --source a publisher: give one of them")
     if name.startswith("hf://"):
@@ -104,31 +139,14 @@ def pull(
             f"'{name}' is where a checkpoint is, and not what it is to be called here",
             hint=f"zoo pull {quote(path)} --from {quote(name)}",
         )
-    several, zoo = is_pattern(name), open_zoo()
-    if several and (remote is None or remote.startswith("hf://") or save):
-        says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
-        raise click.UsageError(says)
-    told = []
-    for each in zoo.names_like(name, remote=remote) if several else [name]:
-        done = zoo.pull(
-            each,
-            remote=remote,
-            source=source,
-            save=save,
-            force=force,
-            into_hf_cache=into_hf_cache,
-        )
-        if not as_json:
-            lines = moved(done.ref, done.moved_from, done.change)
-            result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
-            if filled := done.hub_cache:
-                note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
-                note(f"in {filled.folder}")
-        if done.copied:
-            _tell_of_pull(done.copied, each)
-        told.append(done.to_json())
-    if as_json:
-        print_json(told if several else told[0])
+
+
+def _show_pulled(done: Pulled) -> None:
+    lines = moved(done.ref, done.moved_from, done.change)
+    result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
+    if filled := done.hub_cache:
+        note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
+        note(f"in {filled.folder}")
 
 
 def _tell_of_pull(copied: Copied, name: str) -> None:
@@ -260,6 +278,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
             f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
             f"sent in {size(copied.sent_bytes)}{unread}",
             *_moved_there(copied),
+            *([f"{plural(copied.signatures, 'signature')} sent"] if copied.signatures else []),
         )
     elif done.published:
         change = done.published.change
@@ -488,6 +507,8 @@ def _convert(
     for file in done.files:
         click.echo(str(file))
     _tell_of_check(done)
+    _, channels, height, width = done.input_shape
+    note(f"it takes any number of images at once, {channels} x {height} x {width}: no other size")
 
 
 def _tell_of_check(done: Converted) -> None:

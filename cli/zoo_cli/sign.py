@@ -44,7 +44,8 @@ def sign(
 
     The signature is of the manifest, which has the digest of every tensor and all that is said of
     them, and of every file. It lies beside the checkpoint, whose digest stays the same, goes with
-    it wherever it is pushed or pulled, and several may be there. Push again what others have.
+    it wherever it is pushed or pulled, and several may be there, one by each key or certificate.
+    Push again what others have. A key that other users of this machine may read is refused.
 
     It is made by OpenSSF's model signing (pip install 'zoo-registry[sign]'), whose own program
     checks what zoo export --signed writes.
@@ -62,7 +63,9 @@ def sign(
     if as_json:
         print_json(done.to_json())
     else:
-        result(name, done.manifest, f"signed by {done.maker}")
+        by = f"signed by {done.maker}"
+        told = f"already {by}, on {done.at[:10]}: nothing is added" if done.at else by
+        result(name, done.manifest, told)
 
 
 @command(extra="--from")
@@ -75,7 +78,12 @@ def sign(
     multiple=True,
     help="A public key or certificate that counts, too, this time.",
 )
-def signatures(name: str, remote: str | None, keys: tuple[Path, ...], as_json: bool) -> None:
+@click.option(
+    "--remove", metavar="ID", help="Take that one away here; where it is pushed, it stays."
+)
+def signatures(
+    name: str, remote: str | None, keys: tuple[Path, ...], remove: str | None, as_json: bool
+) -> None:
     """Show who has signed what NAME points at.
 
     It counts if it is of this checkpoint, and by somebody whom you trust (zoo signers) or whose
@@ -86,12 +94,16 @@ def signatures(name: str, remote: str | None, keys: tuple[Path, ...], as_json: b
       zoo signatures team/flowers
       zoo signatures team/flowers --key alice.pub
       zoo signatures team/flowers --from lab
+      zoo signatures team/flowers --remove b51d52bf3389
     """
+    if remove is not None:
+        _remove(name, remove, as_json=as_json, others=remote or keys)
+        return
     found = open_zoo().signatures(name, remote=remote, keys=keys)
     if as_json:
         print_json([each.to_json() for each in found])
     elif found:
-        table(("SIGNED BY", "TRUSTED AS", "SINCE", "COUNTS"), [_row(each) for each in found])
+        table(("SIGNED BY", "TRUSTED AS", "SINCE", "ID", "COUNTS"), [_row(each) for each in found])
     else:
         note(f"nobody has signed {name}: zoo sign {name} --key FILE")
     if all(each.problem for each in found):
@@ -100,7 +112,19 @@ def signatures(name: str, remote: str | None, keys: tuple[Path, ...], as_json: b
 
 def _row(signature: Signature) -> Sequence[str]:
     counts = f"no: {signature.problem}" if signature.problem else "yes"
-    return signature.maker, signature.signer or "-", signature.at[:10], counts
+    since, short = signature.at[:10], signature.digest.short
+    return signature.maker, signature.signer or "-", since, short, counts
+
+
+def _remove(name: str, beginning: str, *, as_json: bool, others: object) -> None:
+    if others:
+        raise click.UsageError("--remove is of what is here, and goes with no other option")
+    gone = open_zoo().remove_signature(name, beginning)
+    if as_json:
+        print_json(gone.to_json())
+    else:
+        told = "is gone here; where it was pushed it stays"
+        note(f"the signature {gone.digest.short} of {name} {told}")
 
 
 @group

@@ -16,7 +16,7 @@ from zoo.errors import Forbidden, Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.errors import on_the_way
 
-__all__ = ["exchange", "job_token"]
+__all__ = ["another", "exchange", "job_token"]
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 KIND = "urn:ietf:params:oauth:token-type:id_token"
@@ -24,6 +24,13 @@ SECONDS, MOST = 20.0, 64 * 1024
 """Of an answer, and bytes of it."""
 PAUSES = (2.0, 4.0, 8.0)
 """Seconds before it is asked again where the server is busy, as with its issuer's keys."""
+
+
+AGAIN = (
+    "show another token of OpenID Connect, and do the same again, which goes on where it was: "
+    "zoo login {} --oidc < FILE"
+)
+OVER = "the token of this job has expired"
 
 
 class _Given(msgspec.Struct):
@@ -93,3 +100,21 @@ def exchange(url: ServerUrl, proof: str, name: str) -> str:
         help_ = "whoever runs it says which jobs get one: zoo serve publisher"
         raise Forbidden(str(url), f"it gives this job no token: {said}", help_)
     return given.access_token
+
+
+def another(url: ServerUrl, name: str) -> str:
+    """A token in the place of one that has expired, for a repository, a namespace, or what the job
+    is for. GitHub Actions says as often as it is asked which job this is; what others have said is
+    good once, but may not have been shown yet.
+
+    Raises:
+        Forbidden: There is none.
+        Unavailable: The server, or GitHub Actions, does not answer.
+    """
+    proof = job_token(url) or config.id_token()
+    if not proof:
+        raise Forbidden(str(url), OVER, AGAIN.format(url))
+    try:
+        return exchange(url, proof, name)
+    except Forbidden as error:
+        raise Forbidden(str(url), f"{OVER}, and {error.reason}", AGAIN.format(url)) from error

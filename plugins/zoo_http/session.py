@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from threading import Lock
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -12,8 +13,9 @@ from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
 from zoo.domain.limits import ANSWER_BYTES
 from zoo.errors import Unavailable, ZooError
-from zoo.logins import ServerUrl, token_for
+from zoo.logins import ServerUrl, job_for, renew_token, token_for
 from zoo_http.errors import on_the_way, refusal
+from zoo_http.exchange import another
 
 __all__ = ["AT_ONCE", "Session"]
 
@@ -32,11 +34,18 @@ JSON = {"Content-Type": "application/json"}
 
 class Session:
     """Requests to a server, with the token for it. It is sent nowhere else: what leads elsewhere is
-    not followed.
+    not followed. A job of CI whose token has expired gets another, and goes on.
     """
 
-    def __init__(self, url: ServerUrl, token: str | None, keeping: float = KEEPING_SECONDS) -> None:
-        self.url, self._token, self._keeping = url, token, keeping
+    def __init__(
+        self,
+        url: ServerUrl,
+        token: str | None,
+        keeping: float = KEEPING_SECONDS,
+        job: str | None = None,
+    ) -> None:
+        self.url, self._token, self._keeping, self._job = url, token, keeping, job
+        self._renewing = Lock()
         self._pool = PoolManager(maxsize=KEPT, retries=False)
 
     @classmethod
@@ -48,7 +57,7 @@ class Session:
             InvalidOption: It is no URL of a server.
         """
         url = ServerUrl.parse(location)
-        return cls(url, token_for(url), keeping)
+        return cls(url, token_for(url), keeping, job_for(url))
 
     def ask(
         self,
@@ -78,12 +87,28 @@ class Session:
         fine: tuple[int, ...] = (),
     ) -> BaseHTTPResponse:
         """An answer whose body is still to be read; otherwise as `ask`."""
+        token = self._token
+        answer = self._sent(method, path, body, headers)
+        if answer.status == 401 and token and self._job is not None:
+            self.leave(answer)
+            self._renew(token)
+            answer = self._sent(method, path, body, headers)
+        if not (200 <= answer.status < 300 or answer.status in fine):
+            raise self._refused(answer)
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            answer.close()  # it was not asked for, and may be small for what it unpacks to
+            raise Unavailable(str(self.url), "something on the way packs what is sent", hint="")
+        return answer
+
+    def _sent(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> BaseHTTPResponse:
         sent = {"Accept-Encoding": "identity", "User-Agent": "zoo", **(headers or {})}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         read = READ_SECONDS if body is None else self._keeping
         with on_the_way(self.url):
-            answer = self._pool.request(
+            return self._pool.request(
                 method,
                 f"{self.url}/zoo/v1{quote(path, safe='/*')}",
                 body=body,
@@ -92,12 +117,17 @@ class Session:
                 redirect=False,
                 timeout=Timeout(connect=CONNECT_SECONDS, read=read),
             )
-        if not (200 <= answer.status < 300 or answer.status in fine):
-            raise self._refused(answer)
-        if answer.headers.get("content-encoding", "identity") != "identity":
-            answer.close()  # it was not asked for, and may be small for what it unpacks to
-            raise Unavailable(str(self.url), "something on the way packs what is sent", hint="")
-        return answer
+
+    def _renew(self, old: str) -> None:
+        """Have another token than an ``old`` one, unless another thread or program got one."""
+        with self._renewing:
+            if self._token != old or self._job is None:
+                return
+            kept = token_for(self.url)
+            if kept == old:
+                kept = another(self.url, self._job)
+                renew_token(self.url, kept)
+            self._token = kept
 
     def leave(self, answer: BaseHTTPResponse) -> None:
         """Be done with an answer: its connection is used again if little of the body is left."""

@@ -6,12 +6,14 @@ import io
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes.jobs import CLAIMS, job, serving_jobs
+from fakes.jobs import CLAIMS, github, job, serving_jobs
 from fakes.oidc import OidcProvider
 from fakes.pages import masked
 from fakes.prepared import Run
@@ -22,6 +24,7 @@ from zoo.serve import sso
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.audit import asked_by, asked_from
 from zoo.workspace import Workspace
+from zoo_http.backend import HttpBackend
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sso.md").read_text()
 
@@ -87,6 +90,48 @@ def test_a_job_waits_while_its_issuer_is_away(
     assert pauses == [2.0, 4.0, 2.0, 4.0, 8.0, 0.0]
 
 
+def test_a_push_that_takes_longer_than_its_token(
+    team: Served, issuer: OidcProvider, toy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the job may say again which it is, it goes on; elsewhere it is told what helps."""
+    team.accounts.publishers.add("lab", issuer.url, CLAIMS, account="ci")
+    monkeypatch.setattr("zoo.serve.hub.exchange.LASTS", 2.0)
+    put, puts = HttpBackend._put, list[str]()
+
+    def put_slowly(self: HttpBackend, key: str, *sent: Any) -> bool:
+        puts.append(key.partition("/")[0])
+        if puts in (["objects"], [*puts[:-1], "refs"]):
+            time.sleep(2.1)
+        return put(self, key, *sent)
+
+    with github(issuer) as (environment, asked), monkeypatch.context() as patch:
+        patch.setattr(HttpBackend, "_put", put_slowly)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        toy("login", team.url, "--oidc", "--for", "lab/base").done()
+        toy("tag", "team/base", "lab/base").done()
+        toy("push", "lab/base", "--to", team.url).done()
+        assert len(asked) == 3, f"it logged in, and got two others: {puts}"
+        tokens = [each for each in team.accounts.tokens("ci") if each.used]
+        assert [each.only for each in tokens] == [("lab/base",)] * 3
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    for name in ("lab/next", "lab/last"):
+        toy("tag", "team/base", name).done()
+    toy("login", team.url, "--oidc", "--for", "lab/next").done()
+    time.sleep(2.1)
+    said = toy("push", "lab/next", "--to", team.url).refused("the token of this job has expired")
+    assert "it gives this job no token" in said.err, "what said so was shown already"
+    assert f"zoo login {team.url} --oidc < FILE" in said.err
+    monkeypatch.delenv("ZOO_ID_TOKEN")
+    toy("push", "lab/next", "--to", team.url).refused("the token of this job has expired")
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    toy("push", "lab/next", "--to", team.url).done()
+    time.sleep(2.1)
+    monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
+    assert toy("push", "lab/last", "--to", team.url).code != 0, "another one is for lab/next, too"
+    assert {each.only for each in team.accounts.tokens("ci")} == {("lab/base",), ("lab/next",)}
+
+
 def shown(line: str) -> str:
     """What the page shows below a line that is typed."""
     joined = PAGE.replace(" \\\n", " ")
@@ -113,7 +158,8 @@ def test_the_commands_are_as_the_page_says(toy: Run) -> None:
     secret.chmod(0o600)
     for account in ("ann", "ci"):
         toy("serve", "user", "add", account).done()
-    toy("serve", "team", "add", "lab").done()
+    for team in ("lab", "vision"):
+        toy("serve", "team", "add", team).done()
     for line in lines:
         if "rm publisher-" in line:
             (made,) = toy("serve", "publisher", "--json").json
@@ -123,8 +169,24 @@ def test_the_commands_are_as_the_page_says(toy: Run) -> None:
             assert typed(line) == plain(shown(line)), line
     assert "there is a provider" in toy(*shlex.split(add)[1:]).err
     assert "s3cret" not in toy("serve", "sso", "--json").out
+    assert "lab-vision  vision  writer  id" in toy("serve", "sso").out
+    toy(
+        "serve",
+        "sso",
+        "add",
+        "x",
+        "--issuer",
+        "https://x.org",
+        "--client-id",
+        "x",
+        "--team-of",
+        "a=nobody",
+        "--groups-claim",
+        "groups",
+    ).refused("unknown team", "zoo serve team add nobody")
     toy("serve", "sso", "unlink", "lab", "248289761001").done()
-    toy("serve", "sso", "rm", "lab").done()
+    for name in ("lab", "id"):
+        toy("serve", "sso", "rm", name).done()
     toy("serve", "sso", "rm", "lab").refused("unknown provider")
     assert "by tokens alone" in toy("serve", "sso").err
     assert "no jobs get tokens" in toy("serve", "publisher").err

@@ -105,6 +105,12 @@ def by_onnxruntime(path: Path, batch: Tensor) -> tuple[Any, str]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
+    assert session.get_inputs()[0].shape == ["batch", *batch.shape[1:]]
+    assert session.get_outputs()[0].shape[0] == "batch"
+    import onnx
+
+    (net, *_) = [*onnx.load(path, load_external_data=False).graph.value_info] or [None]
+    assert net is None or "s77" not in str(net)
     (given,) = session.run(["logits"], {"images": batch.numpy()})
     return given, session.get_modelmeta().custom_metadata_map["zoo"]
 
@@ -131,6 +137,7 @@ PLAIN = {"onnx": by_onnxruntime, "openvino": by_openvino, "pt2": by_torch}
 def test_without_images_it_is_compared_on_noise(small: Run) -> None:
     said = small("export", SMALL, "made", "--format", "pt2").done()
     assert "compared on 16 images of noise" in said.err
+    assert re.search(r"any number of images at once, 3 x (\d+) x \1: no other size", said.err)
     assert "the likeliest class is the same for 16 of 16" in said.err
     small("export", SMALL, "other", "--images", ".").refused(
         "--images is for --format onnx, openvino and pt2"

@@ -23,6 +23,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import zoo
+from zoo.backbones import many, predict
 from zoo.domain.progress import Task
 from zoo.errors import Conflict
 from zoo.store.rows import open_rows
@@ -163,6 +164,22 @@ def test_it_does_not_go_on_with_something_else(small: Run, photos: Path, few: Pa
     small(*asked).refused("checkpoint was blake3:", "is blake3:")
     assert Path("p.csv.partial").read_bytes().startswith(before[:500])
     small(*asked[:-1], "--force").refused("p.csv: 2 of 24 images")
+
+
+def test_labels_that_are_decided(small: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "task_of", lambda _: "multi-label")
+    monkeypatch.setattr(predict, "task_of", lambda _: "multi-label")
+    outputs = len(
+        small("predict", NET, photos / "0/00.jpg", "--top", 99, "--json").json[0]["classes"]
+    )
+    small("predict", NET, photos / "0", "--top", outputs, "--out", "p.csv")
+    for row in table(Path("p.csv")):
+        if row["problem"]:
+            assert row["labels"] == ""
+            continue
+        each = range(1, outputs + 1)
+        said = {row[f"class_{at}"] for at in each if float(row[f"probability_{at}"]) > 0.5}
+        assert {*filter(None, row["labels"].split("|"))} == said
 
 
 def test_parquet_goes_on_too(small: Run, photos: Path) -> None:

@@ -21,7 +21,8 @@ from zoo.backbones.preprocess import read_image
 from zoo.errors import InvalidOption
 
 PUSHED = {"ref", "manifest", "moved_from", "change", "logical_bytes", "sent_bytes", "sent_objects",
-          "shared_objects", "shared_read", "healed_objects", "damaged_bases"}  # fmt: skip
+          "shared_objects", "shared_read", "healed_objects", "damaged_bases",
+          "signatures"}  # fmt: skip
 
 
 def test_init_json(bare: Run) -> None:

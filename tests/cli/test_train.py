@@ -24,6 +24,7 @@ from zoo.domain import presets
 from zoo.domain.presets import PRESETS, purpose
 from zoo.finetune import run as tuning
 from zoo.finetune.conclude import Finetuned
+from zoo.finetune.loop import evaluate as evaluating
 from zoo.finetune.loop import train as training
 from zoo.lookup import runs
 
@@ -364,19 +365,48 @@ def test_a_batch_system_that_ends_a_run_learns_how_to_resume_it(
 ) -> None:
     """Slurm and Kubernetes send SIGTERM."""
     real, before = training.learn, signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    whole = small("finetune", NET, "--recipe", recipe, "--save", "team/whole", "--json").json
 
     def ended(*arguments: Any) -> Any:
-        for step in real(*arguments):
-            signal.raise_signal(signal.SIGTERM)
+        for number, step in enumerate(real(*arguments)):
+            if number == 2:
+                signal.raise_signal(signal.SIGTERM)
             yield step
 
-    monkeypatch.setattr(training, "learn", ended)
     try:
-        done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "learn", ended)
+            done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
         assert (done.code, signal.getsignal(signal.SIGTERM)) == (130, signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert f"zoo finetune --resume {max(Path('runs').iterdir()).name}" in done.err
+    run = max(Path("runs").iterdir()).name
+    kept = "kept up to step 3, in epoch 1 of 2; to go on"  # the step that it came in
+    assert f"{kept}: zoo finetune --resume {run}\n" in done.err
+    resumed = small("finetune", "--resume", "last", "--json").done().json
+    assert resumed["metrics"] == whole["metrics"]
+
+
+def test_an_epoch_is_kept_where_ctrl_c_comes_while_it_is_measured(
+    small: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is measured, which is for the second one to break off."""
+    real = evaluating.validate
+    for times, kept in ((1, "epoch 2 of 2"), (2, "epoch 1 of 2")):
+        begun: list[int] = []
+
+        def measured(*arguments: Any, times: int = times, begun: list[int] = begun) -> Any:
+            begun.append(1)
+            for _ in range(times if len(begun) == 2 else 0):
+                signal.raise_signal(signal.SIGINT)
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("zoo.finetune.loop.state.RARELY", 1e9)  # a save at the beginning only
+            patch.setattr(training, "validate", measured)
+            done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
+        assert done.code == 130
+        assert f"kept up to {kept}; to go on: zoo finetune --resume" in done.err
 
 
 @pytest.mark.long
@@ -559,15 +589,18 @@ def test_the_card_is_what_a_hub_reads(run: Run, tmp_path: Path) -> None:
 
 
 def test_last_is_ones_own_run(empty: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a zoo that colleagues share; of somebody who began none, it is anybody's."""
+    """In a zoo that colleagues share; of somebody who began none, it is nobody's."""
     whose = ("ann", "ben", "ben", "ann", "cat")
     for number, author in enumerate(whose):
         status = "done" if author == "cat" else "interrupted"
         make_run(Path("runs"), f"team/{number}", number, status=status,
                  provenance={"author": author})  # fmt: skip
-    for me, shown, resumed in (("ann", 3, 3), ("ben", 2, 2), ("cat", 4, None), ("dan", 4, None)):
+    for me, shown, resumed in (("ann", 3, 3), ("ben", 2, 2), ("cat", 4, None)):
         monkeypatch.setenv("ZOO_AUTHOR", me)
         assert f"-> team/{shown}," in empty("runs", "show", "last").done().out
         id_ = f"20260101-000000-{resumed or shown:06}"
         told = f"resuming {id_} -> team/{resumed}, begun by {me}" if resumed else f"{id_} is done"
         empty("finetune", "--resume", "last").refused(told)
+    monkeypatch.setenv("ZOO_AUTHOR", "dan")
+    for command in (("runs", "show", "last"), ("finetune", "--resume", "last")):
+        empty(*command).refused("unknown run 'last'", "none was begun by dan")

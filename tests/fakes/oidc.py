@@ -16,6 +16,7 @@ import json
 import secrets
 import threading
 import time
+import warnings
 from base64 import b64decode, urlsafe_b64encode
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,15 +26,17 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from joserfc import jws
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 __all__ = ["CLIENT", "SECRET", "OidcProvider", "by_public_key", "signed"]
 
 CLIENT, SECRET = "zoo-client", "a secret / of +zoo's"
-KEYS: dict[str, RSAKey | ECKey] = {
+KEYS: dict[str, RSAKey | ECKey | OKPKey] = {
     "one": RSAKey.generate_key(2048, {"kid": "one"}),
     "other": RSAKey.generate_key(2048, {"kid": "other"}),
     "curve": ECKey.generate_key("P-256", {"kid": "curve"}),
+    "edwards": OKPKey.generate_key("Ed25519", {"kid": "edwards"}),
+    "448": OKPKey.generate_key("Ed448", {"kid": "448"}),
 }
 Claims = dict[str, Any]
 
@@ -44,7 +47,9 @@ def signed(claims: Claims, *, kid: str = "one", alg: str = "RS256", key: Any = N
     if alg == "none":
         return f"{encoded(header)}.{encoded(claims)}."
     text, own = json.dumps(claims).encode(), key or KEYS[kid or "one"]
-    return jws.serialize_compact(header, text, own, algorithms=[alg])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "EdDSA is deprecated")
+        return jws.serialize_compact(header, text, own, algorithms=[alg])
 
 
 def by_public_key(claims: Claims) -> str:

@@ -32,6 +32,7 @@ class Key:
         if password:
             hidden = BestAvailableEncryption(password.encode())
         self.private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+        self.private.chmod(0o600)
         form = PublicFormat.SubjectPublicKeyInfo
         self.public.write_bytes(key.public_key().public_bytes(Encoding.PEM, form))
 

@@ -10,11 +10,8 @@ import pytest
 
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
-from zoo.finetune.dataset.columns import read_rows
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.dataset.spec import Opening
-from zoo.finetune.dataset.table import listed_images
 
 Rows = list[tuple[object, ...]]
 
@@ -286,26 +283,6 @@ def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MissingPackage) as caught:
         open_dataset(str(tmp_path / "table.parquet"))
     assert caught.value.install == "pip install 'zoo-registry[parquet]'"
-
-
-@pytest.mark.parametrize("column", ["image", "scan"])
-def test_parquet_with_images_in_it_is_refused(tmp_path: Path, column: str) -> None:
-    """As data sets of the hub are; the bytes are not even read."""
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    file, opening = tmp_path / "digits.parquet", Opening()
-    images: list[object] = [{"bytes": b"\x89PNG", "path": "1.png"}] * 3
-    if column == "scan":
-        images, opening = [b"\x89PNG"] * 3, Opening(path_column="scan")
-    parquet.write_table(arrow.table({column: images, "label": [0, 1, 1]}), file)
-    assert read_rows(file)[1] == {column: None, "label": "1"}
-    for reads in (
-        lambda: open_dataset(str(file), opening=opening),
-        lambda: list(listed_images([file], opening)),
-    ):
-        with pytest.raises(InvalidData, match=f"'{column}' holds image bytes, not paths") as caught:
-            reads()
-        assert "hfds/FOLDER reads such tables" in (caught.value.hint or "")
 
 
 def test_parquet(shapes: Path) -> None:

@@ -24,7 +24,7 @@ from zoo.finetune.dataset.match import match
 from zoo.finetune.results.interval import blocks, wilson
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.pictures import Tile, draw_confusion, draw_sheet, drawable, save
-from zoo.finetune.results.report import Measured, write_report
+from zoo.finetune.results.report import Measured, predicted, write_report
 from zoo_timm import known
 
 KINDS = [*"abcdefgh"]
@@ -109,6 +109,16 @@ def test_labels_and_numbers_are_scikit_learns() -> None:
         true, guess = targets[:, at].numpy(), outputs[:, at].numpy()
         assert one.figures["r2"] == pytest.approx(r2_score(true, guess))
         assert one.figures["mae"] == pytest.approx(mean_absolute_error(true, guess))
+
+
+def test_labels_that_are_decided_have_a_column() -> None:
+    outputs = torch.tensor([[2.0, -1.0, 0.1], [-1.0, -2.0, -0.1]])
+    for classes, column in (("abc", "labels"), (("labels", "b", "c"), "labels_")):
+        measured = Measured("multi-label", outputs, outputs.round(), classes, ["1.png", "2.png"])
+        head, *rows = predicted(measured)
+        assert head[-1] == column
+        assert [row[-1] for row in rows] == [f"{classes[0]}|c", ""]
+    assert "labels_" not in next(predicted(measured._replace(task="regression")))
 
 
 def test_numbers_are_compared_by_ranks() -> None:

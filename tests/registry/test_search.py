@@ -52,7 +52,7 @@ def test_checkpoints_newest_first_then_entries_by_name(filled: Registry) -> None
         ({"words": ("resnet50", "augreg")}, []),
         ({"words": ("org/repo",)}, [RESNET]),
         ({"words": ("team/new:v2",)}, ["team/new:v2"]),
-        ({"words": (LITE,)}, ["team/new:v2", LITE]),  # the fine-tune names its parent
+        ({"words": (LITE,)}, [LITE, "team/new:v2"]),  # the fine-tune names its parent
         ({"words": ("org/lite",)}, [LITE]),  # what the catalog knows of a pulled one
         ({"words": ("GÄNSEBLÜMCHEN",)}, ["team/new:v2"]),  # a class name
         ({"words": ("gänse",)}, []),  # no class name
@@ -76,6 +76,13 @@ def test_checkpoints_newest_first_then_entries_by_name(filled: Registry) -> None
 )
 def test_each_condition_narrows(filled: Registry, query: Any, expected: list[str]) -> None:
     assert names(filled, **query) == expected
+
+
+def test_what_is_called_so_comes_first(filled: Registry) -> None:
+    assert names(filled, words=("old",)) == ["team/old"]
+    assert names(filled, words=(LITE,))[0] == LITE
+    assert names(filled, words=("team", "OLD"))[0] == "team/old"
+    assert names(filled, words=("team",)) == ["team/new:v2", "team/old"]
 
 
 @pytest.mark.parametrize(

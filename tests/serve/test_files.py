@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import socket
 from collections.abc import Iterator, MutableMapping
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 from fakes.checkpoints import Tensors, add_checkpoint, flip_byte
 from fakes.served import CONFIG, Served, serving, with_files
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._http import http_backoff
 
 from zoo.codec.frame import encode
 from zoo.codec.header import Codec
@@ -246,8 +249,8 @@ def test_what_describes_networks_may_fail(
     assert not list((tmp_path / "zoo").glob("views/*/*"))
 
 
-def test_who_waits_too_long_is_told_to_ask_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_who_waits_too_long_asks_again_and_is_not_called_rate_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -258,8 +261,18 @@ def test_who_waits_too_long_is_told_to_ask_again(
         add_checkpoint(workspace, "team/bare", values())
         with serving(workspace.root) as served:
             url = f"/team/bare/resolve/main/{NAME}"
-            got = served.ask(url, "HEAD", token=served.token("ann"))
-            assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")
+            token = served.token("ann")
+            got = served.ask(url, "HEAD", token=token)
+            assert (got.status, got.code) == (503, "Busy")
+            assert "retry-after" not in got.headers
+            monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+            headers = {"authorization": f"Bearer {token}"}
+            with pytest.raises(HfHubHTTPError, match="503"):
+                http_backoff(
+                    "HEAD", served.url + url, headers=headers, max_retries=1, base_wait_time=0.01
+                )
+            assert "Retrying in 0.01s" in caplog.text
+            assert "ate limited" not in caplog.text
 
 
 def test_many_at_once_get_the_same_bytes(workspace: Workspace) -> None:

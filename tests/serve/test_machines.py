@@ -23,6 +23,7 @@ import numpy as np
 import psycopg
 import pytest
 from blake3 import blake3
+from fakes.at_once import commit_at_once
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
 from fakes.hub_zoo import repository
 from fakes.machines import Away, Balancer, Machine, account, machine, pair
@@ -152,6 +153,20 @@ def test_commits_through_both_are_one_line(fleet: Fleet) -> None:
     assert rows[0] == rows[1]
     titles = [row["title"] for row in rows[0]]
     assert sorted(titles) == sorted(["first", *(f"{w}-{n}" for w in range(3) for n in range(2))])
+
+
+def test_two_machines_never_go_over_a_quota(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has found room for a commit, and one alone fits."""
+    token = fleet.one.token("eve", "write")
+    for name in ("one", "two"):
+        body = json.dumps({"name": name}).encode()
+        assert fleet.one.ask("/api/repos/create", "POST", token=token, body=body).status == 200
+    fleet.one.accounts.quotas.set("eve", 1500)
+    sends = [(fleet.one, "eve/one", "o" * 1000), (fleet.two, "eve/two", "t" * 1000)]
+    got = commit_at_once(monkeypatch, sends, token)
+    assert sorted(each.status for each in got) == [200, 403]
+    for served in (fleet.one, fleet.two):
+        assert served.server.hub.room.after("eve").total == 1000
 
 
 def test_a_push_to_one_and_a_pull_from_the_other(

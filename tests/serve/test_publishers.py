@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
-from fakes.jobs import CLAIMS, job, serving_jobs
+from fakes.jobs import CLAIMS, github, job, serving_jobs
 from fakes.oidc import OidcProvider, by_public_key, signed
 from fakes.served import Got, Served, commit, serving
 
@@ -282,21 +282,9 @@ def test_a_job_of_github_logs_in(
     """By `zoo login`, and by the hub's own client, as they are; GitHub's service is a fake."""
     add = zoo.accounts.publishers.add
     add("lab/*", issuer.url, {"repository_id": "42"}, account="ci")
-    asked = []
-
-    def job_service(request: Any, path: str, document: Any) -> None:
-        asked.append((request.path, request.headers["Authorization"]))
-        audience = parse_qs(urlsplit(request.path).query)["audience"][0]
-        body = json.dumps({"value": signed(issuer.told(audience, jti=str(len(asked))))}).encode()
-        request.send_response(200)
-        request.end_headers()
-        request.wfile.write(body)
-
-    with OidcProvider() as actions:
-        monkeypatch.setattr(actions, "_send", job_service)
+    with github(issuer) as (job_has, asked):
         environment = {
-            **os.environ, "ACTIONS_ID_TOKEN_REQUEST_URL": f"{actions.url}/job?api-version=2.0",
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job", "GITHUB_ACTIONS": "true",
+            **os.environ, **job_has,
             "XDG_CONFIG_HOME": str(tmp_path / "own"), "HF_ENDPOINT": zoo.url,
             "HF_HOME": str(tmp_path / "hf"), "HF_OIDC_RESOURCE": "lab/new", "NO_PROXY": "127.0.0.1",
         }  # fmt: skip

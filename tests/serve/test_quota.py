@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.at_once import commit_at_once
 from fakes.sending import sha256
 from fakes.served import Got, Served, serving
 from safetensors.numpy import save
@@ -131,3 +132,19 @@ def test_what_is_held(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     execute(store, shown, keep=timedelta(0), grace=timedelta(0))
     assert room.after("ann")[1] == before
     assert room.after("ann", anew=True) == (0, 0)
+
+
+def test_of_two_commits_at_once_one_fits(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, quotas = served.token("eve", "write"), served.accounts.quotas
+    for name in ("one", "two"):
+        body = json.dumps({"name": name}).encode()
+        assert served.ask("/api/repos/create", "POST", token=token, body=body).status == 200
+    quotas.set("eve", 1500)
+    sends = [(served, f"eve/{name}", name[0] * 1000) for name in ("one", "two")]
+    got = commit_at_once(monkeypatch, sends, token)
+    assert sorted(each.status for each in got) == [200, 403]
+    assert (
+        "eve may hold 1,500 bytes"
+        in max(got, key=lambda each: each.status).headers["x-error-message"]
+    )
+    assert served.server.hub.room.after("eve").total <= 1500

@@ -6,9 +6,9 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from zoo.serve.sso import tries as tries_module
 from zoo.serve.sso import turns as turns_module
 from zoo.serve.table import ROUTES
 from zoo.serve.who import reserved, schema
+from zoo.serve.who.groups import read_rule
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
@@ -260,6 +261,138 @@ def test_accounts_of_one_domain(
     assert (got.status, accounts(zoo)) == ((303, ["ann"]) if made else (403, []))
 
 
+def test_an_issuer_that_verifies_no_e_mails(zoo: Served, provider: OidcProvider) -> None:
+    """Who signs in is told that, as is who would have it make accounts by them."""
+    add(zoo, provider, creates=True, domains=("lab.org",))
+    del provider.user["email_verified"]
+    said = text_of(Browser(zoo).signs_in(provider).body)
+    assert "lab does not say whether your e-mail is verified" in said
+    assert "zoo serve sso add --claim" in said
+    assert "does not say whether" in told(zoo)[-1][2]
+    provider.user["email_verified"] = False
+    assert "your e-mail is not verified" in text_of(Browser(zoo).signs_in(provider).body)
+    tenant = "https://login.microsoftonline.com/11112222-3333-4444-5555-666677778888/v2.0"
+    made: dict[str, Any] = {"name": "entra", "issuer": tenant, "client_id": "zoo", "creates": True}
+    with pytest.raises(InvalidOption, match="says of no e-mail") as raised:
+        zoo.accounts.providers.add(Provider(**made, domains=("lab.org",)))
+    assert "acct=0" in str(raised.value.hint)
+    zoo.accounts.providers.add(Provider(**made, claims={"acct": "0"}))
+    assert zoo.accounts.providers.get("entra").claims == {"acct": "0"}
+
+
+def test_accounts_for_who_has_a_claim(zoo: Served, provider: OidcProvider) -> None:
+    add(zoo, provider, creates=True, claims={"hd": "lab.org", "acct": "0"})
+    for said in ({}, {"hd": "lab.org"}, {"hd": ["lab.org"], "acct": 0}, {"hd": "x", "acct": 0}):
+        provider.user = {"sub": "8", "email": "eve@lab.org", "email_verified": True, **said}
+        got = Browser(zoo).signs_in(provider)
+        assert (got.status, accounts(zoo)) == (403, [])
+        assert "does not say of you what it takes" in text_of(got.body)
+    provider.user |= {"hd": "lab.org", "acct": 0}
+    assert Browser(zoo).signs_in(provider).status == 303
+    assert accounts(zoo) == ["eve"]
+    base: dict[str, Any] = {"name": "x", "issuer": provider.url, "client_id": CLIENT}
+    odd: tuple[dict[str, Any], ...] = (
+        {"creates": False},
+        {"claims": {"iss": "x"}},
+        {"claims": {"a": ""}},
+    )
+    for wrong in odd:
+        with pytest.raises(InvalidOption):
+            zoo.accounts.providers.add(
+                Provider(**{**base, "creates": True, "claims": {"a": "b"}, **wrong})
+            )
+
+
+def test_teams_by_groups(zoo: Served, provider: OidcProvider) -> None:
+    """Each sign-in gives what the claim says by then, and no more; what was given by hand stays."""
+    for team in ("vision", "audio", "hand"):
+        zoo.accounts.add(team, team=True)
+    rules = tuple(map(read_rule, (
+        "all=vision", "cn=vis,ou=x=vision:writer", "audio=audio:maintainer", "all=hand:owner",
+    )))  # fmt: skip
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    assert zoo.accounts.providers.get("lab").rules == rules
+    assert Browser(zoo).signs_in(provider).status == 303
+    assert roles(zoo) == {}, "no claim, no role"
+    zoo.accounts.grant("hand", "ann-b", "reader")
+    for groups, found in (
+        (["all", "cn=vis,ou=x", "audio", 7, None], {"vision": "writer", "audio": "maintainer"}),
+        (["all"], {"vision": "reader"}), ("audio", {"audio": "maintainer"}),
+        ({"all": True}, {}), (["All", "al"], {}), (["cn=vis,ou=x"], {"vision": "writer"}),
+    ):  # fmt: skip
+        provider.user["groups"] = groups
+        before, had = len(told(zoo)), roles(zoo)
+        assert Browser(zoo).signs_in(provider).status == 303
+        assert roles(zoo) == {"hand": "reader", **found}, groups
+        rows = [row for row in told(zoo)[before:] if row[0].startswith("role")]
+        assert bool(rows) == (roles(zoo) != had), "each change is told"
+        assert all("as lab says" in row[2] for row in rows)
+    before = len(told(zoo))
+    Browser(zoo).signs_in(provider)
+    assert not [row for row in told(zoo)[before:] if row[0].startswith("role")], "nothing changed"
+    zoo.accounts.grant("vision", "ann-b", "owner")
+    provider.user["groups"] = []
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"hand": "reader", "vision": "owner"}, "it is by hand since"
+    zoo.accounts.grant("vision", "ann-b", None)
+    provider.user["groups"] = ["all", "audio"]
+    zoo.accounts.remove("audio", team=True)
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"hand": "reader", "vision": "reader"}
+
+
+def test_roles_by_groups_go_with_the_login_and_the_provider(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    zoo.accounts.add("vision", team=True)
+    provider.user["groups"] = ["all"]
+    for how in ("unlink", "remove", "relink"):
+        add(zoo, provider, creates=True, groups_claim="groups", rules=(read_rule("all=vision"),))
+        zoo.accounts.add(how)
+        zoo.accounts.providers.link(provider.url, "7", how)
+        assert Browser(zoo).signs_in(provider).status == 303
+        assert roles(zoo, how) == {"vision": "reader"}
+        if how == "unlink":
+            zoo.accounts.providers.unlink(provider.url, "7")
+        elif how == "relink":
+            zoo.accounts.providers.link(provider.url, "7", "unlink")
+        if how != "remove":
+            assert roles(zoo, how) == {}
+        zoo.accounts.providers.remove("lab")
+        assert roles(zoo, how) == {}
+
+
+@pytest.mark.parametrize(
+    "rule", ["vision", "=vision", "all=vision:admin", "all=", "a\nb=vision", "all=a/b"]
+)
+def test_what_is_no_rule_of_groups(rule: str) -> None:
+    with pytest.raises((InvalidOption, InvalidReference)):
+        read_rule(rule)
+
+
+def test_rules_of_groups_need_a_claim_and_a_team(zoo: Served, provider: OidcProvider) -> None:
+    zoo.accounts.add("vision", team=True)
+    zoo.accounts.add("ann")
+    fine = (read_rule("all=vision"),)
+    with pytest.raises(InvalidOption, match="--groups-claim"):
+        add(zoo, provider, rules=fine)
+    with pytest.raises(InvalidOption, match="--groups-claim"):
+        add(zoo, provider, groups_claim="groups")
+    with pytest.raises(InvalidOption, match="at most 100"):
+        add(zoo, provider, groups_claim="groups", rules=fine * 101)
+    with pytest.raises(UnknownName, match="unknown team 'ann'"):
+        add(zoo, provider, groups_claim="groups", rules=(read_rule("all=ann"),))
+
+
+def roles(served: Served, account: str = "ann-b") -> dict[str, str]:
+    given = served.accounts.rules().given()
+    return {each.path: each.roles[account] for each in given if account in each.roles}
+
+
+def text_of(page: bytes) -> str:
+    return " ".join(unescape(page.decode()).split())
+
+
 def test_who_is_signed_in_links_the_account(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider)
     browser, session = Browser(zoo), sign_in(zoo.url, zoo.token("ann", "write"))
@@ -475,6 +608,65 @@ def test_who_comes_back_waits_for_a_turn_and_keeps_nobody_from_the_keys(
         assert browsers[1].back(**backs[1]).status == 503
 
 
+def test_strangers_who_fill_the_line_keep_nobody_out(
+    zoo: Served, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From many addresses, each with a cookie of its own, while the provider is slow."""
+    add(zoo, provider, creates=True)
+    browser = Browser(zoo)
+    back = provider.signed_in(browser.begin())
+    turns = zoo.server.hub.issuers.at(provider.url, ())._posting
+    full, waiting = issuer_module.TURNS, turns_module.WAITING
+
+    with ExitStack() as held, ThreadPoolExecutor(waiting + 1) as pool:
+        for number in range(full):
+            held.enter_context(turns.taken(f"10.0.1.{number}"))
+        strangers = []
+        for number in range(waiting):
+            strangers.append(pool.submit(_comes, turns, f"10.0.0.{number}"))
+            _until(lambda: len(turns._line) == len(strangers))
+        came = pool.submit(browser.back, **back)
+        assert strangers[0].result() is False, "who has waited longest goes"
+        assert not came.done()
+        held.close()
+        assert came.result().status == 303
+        assert [each.result() for each in strangers[1:]] == [True] * (waiting - 1)
+    browser = Browser(zoo)
+    back = provider.signed_in(browser.begin())
+    monkeypatch.setattr(turns_module, "SECONDS", 0.1)
+    with ExitStack() as held:
+        for _ in range(full // 2):
+            held.enter_context(turns.taken("127.0.0.1"))
+        assert browser.back(**back).status == 503, "one address has half of the turns"
+        assert _comes(turns, "10.0.0.1"), "the others are for others"
+
+
+def test_those_of_one_network_have_half_of_the_line() -> None:
+    turns, waiting = turns_module.Turns("https://id.lab.org", 2), turns_module.WAITING
+    with ExitStack() as held, ThreadPoolExecutor(waiting) as pool:
+        held.enter_context(turns.taken("10.0.0.1"))
+        came = [pool.submit(_comes, turns, "10.0.0.1") for _ in range(waiting)]
+        _until(lambda: sum(each.done() for each in came) == waiting // 2)
+        assert len(turns._line) == waiting // 2
+        assert _comes(turns, "10.0.0.2"), "past all of them"
+        held.close()
+    assert sum(each.result() for each in came) == waiting // 2
+
+
+def _comes(turns: turns_module.Turns, who: str) -> bool:
+    """Whether somebody has a turn."""
+    with suppress(Unavailable), turns.taken(who):
+        return True
+    return False
+
+
+def _until(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < ends
+        time.sleep(0.002)
+
+
 def test_who_signs_in_twice_at_once_has_one_account(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
     assert Browser(zoo).begin(), "its document is known"
@@ -566,10 +758,18 @@ def test_what_it_has_not_signed_is_not_taken(zoo: Served, provider: OidcProvider
 
 def test_other_signatures(zoo: Served, provider: OidcProvider) -> None:
     add(zoo, provider, creates=True)
-    provider.shown = ["one", "curve"]
-    for kid, alg in (("curve", "ES256"), ("one", "PS256"), ("one", "RS512")):
+    provider.shown = ["one", "curve", "edwards", "448"]
+    for kid, alg in (
+        ("curve", "ES256"), ("one", "PS256"), ("one", "RS512"), ("edwards", "EdDSA"),
+        ("edwards", "Ed25519"),
+    ):  # fmt: skip
         provider.mint = lambda claims, kid=kid, alg=alg: signed(claims, kid=kid, alg=alg)
         assert Browser(zoo).signs_in(provider).status == 303, alg
+    for kid, key in (("448", KEYS["448"]), ("curve", KEYS["edwards"])):
+        provider.mint = lambda claims, kid=kid, key=key: signed(
+            claims, kid=kid, alg="EdDSA", key=key
+        )
+        assert Browser(zoo).signs_in(provider).status == 403, kid
     provider.mint = lambda claims: signed(claims, kid="")
     assert Browser(zoo).signs_in(provider).status == 303, "it has one key of that kind"
 

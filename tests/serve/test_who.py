@@ -33,6 +33,7 @@ from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
 from zoo.serve.who.accounts import Accounts
+from zoo.serve.who.groups import follow
 from zoo.serve.who.may import (
     ACTIONS,
     ANYBODY,
@@ -50,7 +51,7 @@ from zoo.serve.who.may import (
     may,
     role_of,
 )
-from zoo.serve.who.open import FILE, open_accounts
+from zoo.serve.who.open import FILE, SCRIPTS, open_accounts, open_file
 from zoo.serve.who.providers import Provider
 from zoo.serve.who.reach_table import Witness
 from zoo.serve.who.spent import spend_once
@@ -538,6 +539,29 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
         assert [account.name for account in accounts.all()] == ["ann"]
 
 
+def test_a_provider_of_before_makes_accounts_as_it_did(tmp_path: Path) -> None:
+    """Claims and groups came later."""
+    from alembic import command
+    from alembic.config import Config
+
+    file = tmp_path / FILE
+    file.touch()
+    engine, steps = open_engine(sqlite.url_of(file)), Config()
+    steps.set_main_option("script_location", str(SCRIPTS))
+    with writing(engine) as connection:
+        steps.attributes |= {"connection": connection, "version_table": schema.VERSION_TABLE}
+        command.upgrade(steps, "0008")
+        row = "('lab', 'https://id.lab.org', 'zoo', '', 'a.org', 'lab.org', 1)"
+        connection.exec_driver_sql(f"INSERT INTO provider VALUES {row}")
+    engine.dispose()
+    with closing(Accounts(open_file(file))) as accounts:
+        (found,) = accounts.providers.all()
+    assert found == Provider(
+        name="lab", issuer="https://id.lab.org", client_id="zoo", hosts=("a.org",),
+        domains=("lab.org",), creates=True,
+    )  # fmt: skip
+
+
 def test_capitals_count_in_whose_something_is(database: Workspace) -> None:
     with closing(Accounts.of(database)) as accounts:
         names = ("Ann/net", "Ann/net:v1", "ann/net", "Ann", "Anna/net", "ANN/x", "Ann-b/x")
@@ -565,6 +589,16 @@ def test_who_others_vouch_for_is_kept(database: Workspace) -> None:
         assert providers.all() == [made]
         for name in ("ann", "ben"):
             accounts.add(name)
+        accounts.add("vision", team=True)
+        steps: tuple[tuple[str, Role | None, Role | None], ...] = (
+            ("lab", "reader", "reader"), ("id", "writer", "writer"), ("id", None, "reader"),
+            ("lab", None, None),
+        )  # fmt: skip
+        for provider, given, role in steps:
+            with writing(accounts._engine) as connection:
+                wanted: dict[str, Role] = {} if given is None else {"vision": given}
+                follow(connection, provider, "ben", wanted)
+            assert accounts.rules().access("vision").roles.get("ben") == role, "the most counts"
         providers.link_own(url, "7", "ann", "entry", 600)
         providers.link_own(url, "7", "ann", "another", 600)  # once more changes nothing
         for account, entry in (("ben", "third"), ("ann", "entry")):

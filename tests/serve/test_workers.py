@@ -32,6 +32,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.logins import ServerUrl, keep_token
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.room import Room
 from zoo.serve.who.accounts import Accounts
 from zoo.store.disk import Disk
 from zoo.store.listing import name_of
@@ -42,6 +43,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from zoo.serve.keep.alone import alone_in
+from zoo.serve.keep.room import Room
 from zoo.store.disk import Disk
 with alone_in(Disk(Path(sys.argv[1])), "refs"):
     print("in", flush=True)
@@ -52,12 +54,13 @@ SENDS = Path(__file__).parent / "stock_sends.py"
 
 @dataclass(frozen=True)
 class Serving:
-    """``zoo serve --workers``, and what its first account may write by."""
+    """``zoo serve --workers``, what its first account may write by, and its ``ZOO_DB``."""
 
     url: str
     root: Path
     token: str
     process: subprocess.Popen[str]
+    database: str
 
     def workers(self) -> list[int]:
         """The process ids of its workers."""
@@ -77,7 +80,7 @@ def serving(root: Path, count: int) -> Iterator[Serving]:
             assert process.stdout
             url = re.search(r"http://[\d.:]+\d", process.stdout.readline())
             assert url
-            yield Serving(url[0], root, token, process)
+            yield Serving(url[0], root, token, process, os.environ.get("ZOO_DB", ""))
         finally:
             process.terminate()
 
@@ -208,6 +211,33 @@ def test_a_push_and_a_pull(two: Serving, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_commits_at_once_never_go_over_a_quota(
+    two: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve at a time, each to a name of its own, of which each alone fits."""
+    if two.database:
+        monkeypatch.setenv("ZOO_DB", two.database)
+    with closing(Workspace(two.root)) as there, closing(Accounts.of(there)) as who:
+        for turn in range(4):
+            team, names = f"team{turn}", range(12)
+            who.add(team, team=True)
+            who.grant(team, "ann", "owner")
+            for name in names:
+                made = json.dumps({"name": f"n{name}", "organization": team}).encode()
+                ask(two.url, "/api/repos/create", "POST", token=two.token, body=made)
+            who.quotas.set(team, 30_000)
+
+            def send(name: int, team: str = team) -> int:
+                text = f"{name:03}" * 3000
+                return commit(two.url, f"{team}/n{name}", text, two.token).status
+
+            with ThreadPoolExecutor(12) as pool:
+                got = [*pool.map(send, names)]
+            assert sorted(got) == [200] * 3 + [403] * 9, "four would be 36,000 bytes"
+            assert Room(there.store).after(team).total <= 30_000
+
+
+@pytest.mark.long
 def test_commits_of_many_are_one_line(two: Serving) -> None:
     """Sixteen send five commits each, on top of whatever is newest: none is lost, none is twice."""
 
@@ -232,6 +262,74 @@ def test_commits_of_many_are_one_line(two: Serving) -> None:
     for writer in range(16):
         own = [title for title in titles[::-1] if title.startswith(f"{writer}-")]
         assert own == [f"{writer}-{number}" for number in range(5)]
+
+
+@pytest.mark.long
+def test_64_writers_on_one_name(
+    postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through four workers, each with a token and a file of its own; every other one only on top of
+    what it has seen. The history is a line, which has what was acknowledged, once, and no more.
+    """
+    monkeypatch.setenv("ZOO_DB", postgres_server.database("writers"))
+    writers, each = range(64), range(2)
+    with serving(tmp_path / "zoo", 4) as four:
+        made = json.dumps({"name": "line", "organization": "ann"}).encode()
+        ask(four.url, "/api/repos/create", "POST", token=four.token, body=made)
+        assert commit(four.url, "ann/line", "first", four.token).status == 200
+        with closing(Workspace(four.root)) as there, closing(Accounts.of(there)) as who:
+            tokens = [str(who.new_token("ann", "x", "write")[1]) for _ in writers]
+        told: dict[str, str] = {}
+
+        def send(writer: int) -> None:
+            for number in each:
+                title = f"{writer}-{number}"
+                while (got := _added(four.url, title, tokens[writer])).status != 200:
+                    assert got.status in (409, 412, 429, 503), got
+                told[got.json["commitOid"]] = title
+
+        with ThreadPoolExecutor(len(writers)) as pool:
+            [*pool.map(send, writers)]
+        line = [*_line(four)]
+        ids = [row["id"] for row in line]
+        assert len({*ids}) == len(ids) == 1 + len(writers) * len(each)
+        assert {row["id"]: row["title"] for row in line[:-1]} == told
+        assert line[-1]["title"] == "first"
+        for writer in writers:
+            own = [row["title"] for row in line[::-1] if row["title"].startswith(f"{writer}-")]
+            assert own == [f"{writer}-{number}" for number in each]
+        for at, row in enumerate(line[:-1:8]):  # each has the files of all before it
+            files = {row["title"].partition("-")[0] for row in line[at * 8 : -1]}
+            found = ask(four.url, f"/api/models/ann/line/revision/{row['id']}", token=four.token)
+            names = {file["rfilename"] for file in found.json["siblings"]} - {".gitattributes"}
+            assert names == {"README.md", *(f"{name}.txt" for name in files)}
+    with closing(Workspace(four.root)) as there:
+        assert_sound(there.store)
+
+
+def _added(url: str, title: str, token: str) -> Got:
+    """Add a file, or another version of it; by odd writers only on top of what they have seen."""
+    writer = title.partition("-")[0]
+    header = {"summary": title}
+    if int(writer) % 2:
+        got = ask(url, "/api/models/ann/line", token=token)
+        if got.status != 200:
+            return got
+        header |= {"parentCommit": got.json["sha"]}
+    file = {"path": f"{writer}.txt", "content": title}
+    lines = [{"key": "header", "value": header}, {"key": "file", "value": file}]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    return ask(url, "/api/models/ann/line/commit/main", "POST", token=token, body=body)
+
+
+def _line(served: Serving) -> Iterator[dict[str, str]]:
+    """The commits of ``ann/line``, newest first."""
+    page = 0
+    while rows := ask(
+        served.url, f"/api/models/ann/line/commits/main?p={page}", token=served.token
+    ).json:
+        yield from rows
+        page += 1
 
 
 @pytest.mark.long

@@ -33,10 +33,12 @@ from zoo.backbones.predict import (
     told,
 )
 from zoo.backbones.predicted import Columns, Written, check_out, write_table
+from zoo.backbones.preprocess import Encoded
 from zoo.backbones.table_record import Names, TableRecord
 from zoo.backbones.trust import Trust
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
+from zoo.domain.task import decided
 from zoo.errors import Conflict, Unsupported
 from zoo.store.rows import Row, Rows, open_rows
 
@@ -108,7 +110,7 @@ def complete(
     """
     record, names = TableRecord.of(cache, out), Names()
     for name, picture in each_image(images):
-        if not isinstance(picture, str | Path):
+        if not isinstance(picture, str | Path | Encoded):
             raise Conflict(f"{out} exists: images in memory may be others than it is of")
         names.add(name)
     record.check(out, made_with, names)
@@ -144,8 +146,9 @@ def predict_many(
     """Write a row for each image into the table ``out``.
 
     Columns are ``path``; ``class_1``, ``probability_1``, …, the likeliest first, or of numbers that
-    were learned their names; ``abstained``, ``unlike`` and ``distance`` as far as ``asked.trust``
-    knows; and ``problem``, why an image has no prediction.
+    were learned their names; ``labels``, of a network of labels those above 0.5; ``abstained``,
+    ``unlike`` and ``distance`` as far as ``asked.trust`` knows; and ``problem``, why an image has
+    no prediction.
 
     Args:
         models: The network, once for each device that it runs on.
@@ -286,6 +289,8 @@ def _answers(
         cells: list[str | float] = [] if found else [*values]
         for index, share in zip(indices[at], values, strict=bool(found)):
             cells += [outputs[index], round(share, 6)]
+        if task_of(card.manifest) == "multi-label":
+            cells.append(decided(outputs, logits[at].tolist()))
         if found and found.abstained:
             cells.append("yes" if found.abstained[at] else "no")
         if distances:
@@ -304,6 +309,7 @@ def _columns(card: Card, asked: Asked) -> Columns:
     else:
         for at in range(1, min(asked.top, count) + 1):
             said += [(f"class_{at}", str), (f"probability_{at}", float)]
+        said += [("labels", str)] if task_of(card.manifest) == "multi-label" else []
         said += [("abstained", str)] if asked.trust.answers else []
     near: Columns = [("unlike", str), ("distance", float)] if asked.trust.nearness else []
     taken = {name for name, _ in said}

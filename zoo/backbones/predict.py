@@ -17,7 +17,7 @@ from zoo.backbones.decode import decoded
 from zoo.backbones.features import tapped
 from zoo.backbones.image_files import named_images
 from zoo.backbones.load import Card
-from zoo.backbones.preprocess import Picture
+from zoo.backbones.preprocess import Encoded, Picture
 from zoo.backbones.taps import REFUSALS
 from zoo.backbones.trust import UNTOLD, Trust
 from zoo.backbones.views import averaged
@@ -172,7 +172,7 @@ def each_image(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Pictu
         if isinstance(image, str | Path):
             yield from ((str(path), path) for path in named_images([image]))
         else:
-            yield f"image {number}", image
+            yield image.name if isinstance(image, Encoded) else f"image {number}", image
 
 
 def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
@@ -25,18 +26,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "Encoded",
     "Picture",
     "Preprocess",
     "decode_image",
     "in_channels",
     "inference_transform",
+    "read_encoded",
     "read_image",
 ]
 
 GRAY, COLORS = 1, 3
 
 Pixels: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
-Picture: TypeAlias = Path | str | Image.Image | Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image as a file has it, in memory.
+
+    Attributes:
+        name: What it is called.
+        data: JPEG, PNG, …; empty where there is none.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+Picture: TypeAlias = Path | str | Image.Image | Pixels | Encoded
 """An image: a file, or one in memory."""
 
 
@@ -149,6 +167,8 @@ class Preprocess:
         """
         if isinstance(image, str | Path):
             return self.transform(read_image(image))
+        if isinstance(image, Encoded):
+            return self.transform(read_encoded(image))
         return self.transform(to_rgb(_in_memory(image), "the image", keep=True))
 
 
@@ -181,6 +201,13 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
         raise
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         raise InvalidImage(path, f"cannot be read: {error}") from error
+
+
+def read_encoded(image: Encoded, max_pixels: int | None = None) -> Image.Image:
+    """As `read_image`, of an image in memory."""
+    if not image.data:
+        raise InvalidImage(image.name, "has no image")
+    return decode_image(BytesIO(image.data), image.name, max_pixels)
 
 
 def decode_image(file: IO[bytes], name: str, max_pixels: int | None = None) -> Image.Image:

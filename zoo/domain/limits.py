@@ -56,6 +56,16 @@ IMPORT_FILES = 10_000
 IMAGE_PIXELS = 178_956_970
 """Of an image, by its header, before it is decoded; ``--max-pixels`` allows more, or less."""
 
+PACKED_IMAGE_BYTES = 256 * MIB
+"""Of an image that lies in a Parquet file, as it is encoded."""
+
+PACKED_BATCH = 4
+"""Such images that are in memory at a time, beside the page that they are of; Parquet's own limit
+on that is 2 GiB."""
+
+PACKED_TIMES = 100
+"""Times the size of a Parquet file that the images in it take together."""
+
 PIXEL_BYTES = 16
 """Of memory that decoding takes at most for a pixel. So much must be free for an image above that
 limit."""

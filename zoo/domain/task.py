@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
-__all__ = ["PIPELINES", "SCORE", "TASKS", "Task", "is_count", "is_figure", "with_intervals"]
+__all__ = [
+    "PIPELINES",
+    "SCORE",
+    "TASKS",
+    "Task",
+    "decided",
+    "is_count",
+    "is_figure",
+    "with_intervals",
+]
 
 Task = Literal["classification", "multi-label", "regression"]
 """One class of several; each label by itself, present or not; numbers."""
@@ -60,3 +69,8 @@ def with_intervals(figures: Mapping[str, float | None]) -> dict[str, str]:
         digits = 0 if is_count(name) else 4
         shown[name] = "-" if value is None else f"{value:.{digits}f}{ends}"
     return shown
+
+
+def decided(labels: Sequence[str], logits: Sequence[float]) -> str:
+    """Those of the labels whose probability is above 0.5, as tables have them: ``a|b``."""
+    return "|".join(name for name, logit in zip(labels, logits, strict=True) if logit > 0)

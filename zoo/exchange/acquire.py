@@ -43,7 +43,7 @@ from zoo.transfer.changes import check_change
 from zoo.transfer.guard import check_pull
 from zoo.workspace import Check, Workspace
 
-__all__ = ["acquire", "acquire_at"]
+__all__ = ["acquire", "acquire_at", "entry_of"]
 
 Acquired = tuple[Imported, Release]
 
@@ -69,14 +69,7 @@ def acquire(
         Unsupported: Nothing says what network it is, or no plugin here builds it.
         InvalidWeights: They do not fit the architecture.
     """
-    index_local(workspace, unseen=True, progress=progress)
-    ref = None
-    with suppress(InvalidReference):
-        ref = Reference.parse(name)
-    if ref is None or not workspace.registry.entry(ref.path):
-        index_local(workspace, progress=progress)  # a library may have been upgraded
-        ref = workspace.names.reference(name)
-    entry = _entry(workspace, ref)
+    ref, entry = entry_of(workspace, name, progress)
     if workspace.names.is_own(ref, entry):
         raise Conflict(f"{ref} is your own checkpoint here; {_other_way(entry)}")
     # What is in a source that anybody publishes at, its own files tell.
@@ -274,6 +267,25 @@ def _origins(
         )
         for layout in layouts
     ]
+
+
+def entry_of(
+    workspace: Workspace, name: str, progress: Progress = silent
+) -> tuple[Reference, KnownEntry]:
+    """The name, and what a catalog lists under it.
+
+    Raises:
+        UnknownName: None lists it.
+        Conflict: It is that of a checkpoint that is only here.
+    """
+    index_local(workspace, unseen=True, progress=progress)
+    ref = None
+    with suppress(InvalidReference):
+        ref = Reference.parse(name)
+    if ref is None or not workspace.registry.entry(ref.path):
+        index_local(workspace, progress=progress)  # a library may have been upgraded
+        ref = workspace.names.reference(name)
+    return ref, _entry(workspace, ref)
 
 
 def _entry(workspace: Workspace, ref: Reference) -> KnownEntry:

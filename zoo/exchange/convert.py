@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ IMAGES = 16
 """So many images are compared."""
 TOLERANCE = 1e-3
 """Of the largest output: runtimes add up in another order. What differs more is another network."""
-INPUT, OUTPUT, FEATURES = "images", "logits", "features"
+INPUT, OUTPUT, FEATURES, BATCH = "images", "logits", "features", "batch"
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -153,7 +153,7 @@ def convert(
     return Converted(
         format=format,
         files=tuple(folder / name for name in names),
-        input_shape=("batch", *tried[0].shape),
+        input_shape=(BATCH, *tried[0].shape),
         outputs=outputs,
         checked=checked,
         temperature=calibration.temperature if calibration else None,
@@ -197,7 +197,7 @@ def _program(module: nn.Module, image: Tensor) -> torch.export.ExportedProgram:
     """The network as a graph that takes batches of any size; traced with two images, as a size of
     one would be taken for a constant.
     """
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim(BATCH, min=1)
     images = image.expand(2, *image.shape).clone()
     return torch.export.export(module, (images,), dynamic_shapes=({0: batch},))
 
@@ -213,8 +213,19 @@ def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest
         verbose=False,
     )
     assert made
+    _name_batch(made.model.graph)
     made.model.metadata_props["zoo"] = _described(manifest)
     made.save(str(path))
+
+
+def _name_batch(graph: Any) -> None:
+    """Call the number of images what it is; torch has a symbol for it, such as ``s77``."""
+    symbol = graph.inputs[0].shape[0]
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    for shape in (value.shape for value in values if value.shape):
+        for at, size in enumerate(shape):
+            if size == symbol:
+                shape[at] = BATCH
 
 
 def _write_pt2(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:

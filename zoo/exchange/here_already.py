@@ -4,7 +4,7 @@ its parent and its metrics. What people stated of another import of these bytes 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from zoo.domain.change import trained_on
@@ -105,12 +105,7 @@ def or_here(
         if not foreign.get(one.digest) and _network(one.manifest) == _network(whole)
     ]
     if not own:
-        told = (
-            f"{named(workspace, digest)[0]} ({_listed(names)})"
-            for digest, names in foreign.items()
-            if names
-        )
-        return whole, replace(report, stated_elsewhere=", ".join(told))
+        return whole, replace(report, stated_elsewhere=_elsewhere(workspace, foreign))
     here = min(own, key=lambda one: _rank(workspace, one, whole, current))
     names = {*options, *_lacking(here.manifest, whole)}
     known = with_stated(
@@ -129,6 +124,15 @@ def or_here(
         classes=report.classes if "classes" in names else "",
         preprocessing=report.preprocessing if "preprocessing" in names else "",
         unknown=known.unknown,
+    )
+
+
+def _elsewhere(workspace: Workspace, foreign: Mapping[Digest, Collection[str]]) -> str:
+    """Checkpoints of the same weights, with what others stated of them."""
+    return ", ".join(
+        f"{named(workspace, digest)[0]} ({_listed(names)})"
+        for digest, names in foreign.items()
+        if names
     )
 
 

@@ -240,13 +240,7 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
     unfit = ""
     if not found.problem:
         planned, alike = _resembling(context, planned, found)
-        if walked.layout:
-            planned = _of_folder(planned, walked.layout)
-        else:
-            planned = _of_network(context, planned, found, record)
-            lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
-            planned = replace(planned, headless=lacks)
-        planned, unfit = _fitting(context, walked.path, planned, found)
+        planned, unfit = _with_network(context, walked, planned, found, record)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
     metrics, by = measured(own, planned.architecture, found, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
@@ -260,6 +254,23 @@ def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
         weights=found.content,
         unfit=unfit,
     )
+
+
+def _with_network(
+    context: _Context,
+    walked: WalkedFile,
+    planned: PlannedFile,
+    found: Surveyed,
+    record: RunRecord,
+) -> tuple[PlannedFile, str]:
+    """A file with its network, and why that does not fit it, if so."""
+    if walked.layout:
+        planned = _of_folder(planned, walked.layout)
+    else:
+        planned = _of_network(context, planned, found, record)
+        lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
+        planned = replace(planned, headless=lacks)
+    return _fitting(context, walked.path, planned, found)
 
 
 def _fitting(

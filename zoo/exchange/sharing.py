@@ -16,7 +16,7 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result, plain
-from zoo.errors import InvalidOption, InvalidReference, ZooError
+from zoo.errors import InvalidOption, InvalidReference, Unsigned, ZooError
 from zoo.lookup.details import warning_of
 from zoo.transfer import sync
 from zoo.transfer.signed import check_published
@@ -111,6 +111,7 @@ class Pushed(Result):
                 **_counts(copied, "sent"),
                 "shared_read": copied.read,
                 "damaged_bases": sorted(map(str, copied.damaged)),
+                "signatures": copied.signatures,
             }
         told = {"warning": self.warning, "only_zoo": self.only_zoo}
         return data | {name: text for name, text in told.items() if text}
@@ -188,7 +189,7 @@ def _pull(
             "zoo pull NAME --from hf://…"
         )
     with suppress(InvalidReference):  # what takes it says what is wrong
-        check_published(workspace, Reference.parse(name))
+        _check_published(workspace, Reference.parse(name), listed=not address, progress=progress)
     # What comes from a store needs none of what builds networks.
     from zoo.exchange.acquire import acquire, acquire_at
 
@@ -203,6 +204,22 @@ def _pull(
         change=kept.change,
         release=release,
     )
+
+
+def _check_published(
+    workspace: Workspace, ref: Reference, *, listed: bool, progress: Progress
+) -> None:
+    """See that what is published may be called ``ref`` here; of what has to be ``listed``, whether
+    it is comes first.
+    """
+    try:
+        check_published(workspace, ref)
+    except Unsigned:
+        if listed:
+            from zoo.exchange.acquire import entry_of
+
+            entry_of(workspace, str(ref), progress)
+        raise
 
 
 @contextmanager

@@ -49,7 +49,7 @@ from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
 from zoo.finetune.strategies.probe import probe_heads, settle
-from zoo.lookup.runs import CACHE
+from zoo.lookup.runs import CACHE, CROSSINGS
 from zoo.workspace import Workspace
 
 __all__ = ["FinetunePlan", "PlannedPhase", "plan_finetune"]
@@ -159,13 +159,10 @@ def plan_finetune(
         only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":
             prepared = at_units(prepared)
-        phases = _phases(prepared, workspace.root / CACHE / "crossings")
+        phases = _phases(prepared, workspace.root / CACHE / CROSSINGS)
         with progress(f"trying {TRIED} batches", None):
             trial = _DryRun(prepared, folder, seconds)
-            if chosen.strategy == "auto" and undecided(prepared):
-                trial.unknown.append("choosing between the probe and training, on three folds")
-            for at, phase in enumerate(phases):
-                trial.add(at, phase)
+            trial.add_all(phases, folds=chosen.strategy == "auto" and undecided(prepared))
     advised = progress is not silent and not were_tried(workspace, prepared)
     few = too_few(prepared) if advised else ""
     return FinetunePlan(
@@ -261,8 +258,14 @@ class _DryRun:
         if prepared.recipe.at == "auto":
             self.unknown.append("the probes at all depths")
 
-    def add(self, at: int, phase: PlannedPhase) -> None:
-        """Try a phase."""
+    def add_all(self, phases: Sequence[PlannedPhase], *, folds: bool) -> None:
+        """Try all phases; ``folds`` choose between the probe and training before, and are not."""
+        if folds:
+            self.unknown.append("choosing between the probe and training, on three folds")
+        for at, phase in enumerate(phases):
+            self._add(at, phase)
+
+    def _add(self, at: int, phase: PlannedPhase) -> None:
         recipe = replace(self.small.recipe, cache=bool(phase.cached_at))
         small, data = replace(self.small, recipe=recipe), self.whole.dataset
         loaders = phase_loaders(self.folder, small, lambda _: None)

@@ -32,7 +32,14 @@ from zoo.errors import (
 )
 from zoo.exchange.architecture import is_traced
 from zoo.finetune.dataset.columns import check_columns, path_column, read_rows
-from zoo.finetune.dataset.spec import TABLES, Opening, check_spec, is_unlabeled, opening_of
+from zoo.finetune.dataset.spec import (
+    TABLES,
+    Opening,
+    check_spec,
+    is_unlabeled,
+    opening_of,
+    tables_in,
+)
 from zoo.finetune.results.trackers import Log, check_installed
 from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.lookup.alive import taken
@@ -215,7 +222,7 @@ def check_predicted(
     for path in paths:
         if path.suffix.lower() in TABLES - {".parquet"} and path.is_file():
             path_column(path, list(read_rows(path)[0]), opening)
-    problems = [problem for each in paths if (problem := unusable(each))]
+    problems = [problem for each in paths if not tables_in(each) and (problem := unusable(each))]
     return problems if len(problems) == len(given) else []
 
 

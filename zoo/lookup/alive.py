@@ -21,7 +21,7 @@ from zoo.domain.owner import boot, renewing
 from zoo.errors import Conflict, NotAFile
 from zoo.store.regular import open_regular
 
-__all__ = ["LOCK", "RunLock", "alive", "machine", "taken"]
+__all__ = ["LOCK", "SILENT", "RunLock", "alive", "machine", "taken"]
 
 LOCK = "lock"
 EVERY = 20.0

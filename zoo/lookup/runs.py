@@ -38,6 +38,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "CACHE",
     "CANDIDATES",
+    "CROSSINGS",
     "DIGITS",
     "IMAGES",
     "METRICS",
@@ -59,6 +60,8 @@ __all__ = [
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
+CROSSINGS = "crossings"
+"""In it: what enters a network at a cut, for each image, which takes most of the space."""
 RUNS = "runs"
 TRIALS = "trials"
 """The folder of recipes that were tried, each kept as a run is."""
@@ -263,9 +266,9 @@ def list_runs(workspace: Workspace) -> list[Run]:
 
 
 def own_runs(runs: list[Run]) -> list[Run]:
-    """Those that whoever asks has begun, or may have, as nothing tells; all if there are none."""
+    """Those that whoever asks has begun, or may have, as nothing tells."""
     me = config.author()[:NOTE_LETTERS]  # as it is noted
-    return [run for run in runs if run.author in (me, "")] or runs
+    return [run for run in runs if run.author in (me, "")]
 
 
 def find_run(workspace: Workspace, name: str) -> Run:
@@ -282,6 +285,11 @@ def find_run(workspace: Workspace, name: str) -> Run:
     if name and len(matching) > 1:
         ids = ", ".join(run.id for run in matching[:4])
         raise InvalidOption(f"{len(matching)} runs begin with {name}: {ids}; give more of the id")
+    if name == "last" and not matching and runs:
+        hint = (
+            f"none was begun by {config.author()}; whose there are: zoo runs, which gives their ids"
+        )
+        raise UnknownName("run", name, hint=hint)
     if not matching or not name:
         raise UnknownName("run", name, [run.id for run in matching or runs][:4])
     return matching[0]

@@ -14,11 +14,11 @@ from zoo.domain.limits import KEPT_ADVICE
 from zoo.errors import Conflict, Invalid
 from zoo.lookup.alive import RunLock, alive
 from zoo.lookup.runs import STATE, TRIALS, WEIGHTS, Run
+from zoo.lookup.space import DAY
 from zoo.store.prune import Doomed, Plan
 
 __all__ = ["delete_weights", "with_weights"]
 
-DAY = 24 * 60 * 60
 KIND = "weights of a trial"
 WHY = "no run went on from it"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true, union
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -64,6 +64,8 @@ SAME = (
 """Columns of an item that a result has as they are."""
 NOT_SHOWN = ("text", "keywords", "metrics", "facts")
 SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
+CALLED = 1_000
+"""So many names that a word is come first."""
 MOST = 1_000_000
 """No limit is larger: a list is made in memory."""
 
@@ -153,10 +155,10 @@ def search(
     connection: Connection, query: Query, *, skip: int = 0, seen: Seen | None = None
 ) -> list[Found]:
     """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
-    remote, then entries that are not here, by name. Networks of exactly the architecture that a
-    word names come before all others. Where nothing at all is asked, entries with the highest
-    published accuracy come before those without one. The first ``skip`` are left out, and what
-    may not be ``seen``.
+    remote, then entries that are not here, by name. Before all others comes what is a word of the
+    query: a name, or the last part of it, then the architecture. Where nothing at all is asked,
+    entries with the highest published accuracy come before those without one. The first ``skip``
+    are left out, and what may not be ``seen``.
     """
     ids: list[int] = []
     limit = min(skip + query.limit, MOST)
@@ -167,17 +169,34 @@ def search(
 
 
 def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]:
-    """Parts of the list, and what is asked of each: networks of an architecture that is a word of
-    the query come before what only has that word.
+    """Parts of the list, and what is asked of each: what is called as a word of the query, and
+    networks of an architecture that is one, come before what only has that word.
     """
     pages = _pages(query)
+    if exact := [] if query.sort else _names(connection, query.words):
+        called = among(ITEM.c.name, exact)
+        yield from ((query, page.only(called)) for page in pages)
+        pages = [page.only(~called) for page in pages]
     named = [] if query.sort else _architectures(connection, query.words)
     for name in named:
         others = tuple(word for word in query.words if terms.fold(word) != terms.fold(name))
-        exact = Query(others, (*query.filters, Filter("arch", ":", name)))
-        yield from ((exact, page) for page in pages)
+        same = Query(others, (*query.filters, Filter("arch", ":", name)))
+        yield from ((same, page) for page in pages)
     rest = ITEM.c.architecture.not_in(named)
     yield from ((query, page.only(rest) if named else page) for page in pages)
+
+
+def _names(connection: Connection, words: Sequence[str]) -> list[str]:
+    """The names, without their tags, that are a word, or whose last part is one."""
+    said = {*words, *map(terms.fold, words)} - {""}
+    if not said:
+        return []
+    whole = select(ITEM.c.name).where(among(ITEM.c.name, said))
+    parts = (
+        select(path_of(table)).where(among(table.c.name, said))
+        for table in (schema.ref, schema.remote_ref)
+    )
+    return sorted(connection.scalars(union(whole, *parts).limit(CALLED)))
 
 
 def _architectures(connection: Connection, words: Sequence[str]) -> list[str]:

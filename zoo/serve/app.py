@@ -29,6 +29,7 @@ from zoo.serve.http.slots import Slots
 from zoo.serve.hub.ask import Ask, Hub, repo_of
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import seal_of
+from zoo.serve.keep.views import NotYet
 from zoo.serve.pages.page import Site, asks_for_page
 from zoo.serve.pages.problem import problem_page
 from zoo.serve.table import ROUTES
@@ -174,7 +175,8 @@ class App:
             self._note(refused, call, route, fields)
             return refused.answer()
         except (Conflict, Unavailable) as error:  # a prune is under way, or somebody was faster
-            return _told("Busy", error, call, {"Retry-After": "2"})
+            again = {} if isinstance(error, NotYet) else {"Retry-After": "2"}
+            return _told("Busy", error, call, again)
         except (Corrupt, MissingObject) as error:
             return _told("Damaged", error, call)
         except DiskFull as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 
 from cryptography import x509
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNER_BYTES
 from zoo.domain.signature import Signed, Signer
-from zoo.errors import MALFORMED, Invalid, InvalidOption, Unsupported, disk_errors
+from zoo.errors import MALFORMED, Forbidden, Invalid, InvalidOption, Unsupported, disk_errors
 from zoo.signing.claim import claim_of, fingerprint, subject
 from zoo.signing.library import Known, signing
 
@@ -39,6 +41,7 @@ def sign(
 
     Raises:
         Invalid: The key is none, or not that of the certificate, which counts now.
+        Forbidden: Others may read the key.
         Unsupported: There are too many files.
     """
     _check_files(*filter(None, (key, certificate)), *chain)
@@ -60,6 +63,7 @@ def sign(
         except (*MALFORMED, UnsupportedAlgorithm) as error:
             raise _unusable(key, error) from error
         bundle = to.read_bytes()
+    _check_secret(key)
     if len(bundle) > SIGNATURE_BYTES:
         files = len(signed.files)
         raise Unsupported(f"a signature of {files:,} files has more than {SIGNATURE_BYTES:,} bytes")
@@ -81,6 +85,18 @@ def _check_files(*files: Path) -> None:
             raise Invalid(f"{file} is no file")
         if status.st_size > SIGNER_BYTES:
             raise Invalid(f"{file} is no key: it has more than {SIGNER_BYTES:,} bytes")
+
+
+def _check_secret(key: Path) -> None:
+    """See, as ssh does, that a key of the user's own is for nobody else to read.
+
+    Raises:
+        Forbidden: It is.
+    """
+    status = key.stat()
+    if status.st_uid == os.getuid() and status.st_mode & 0o077:
+        said = "others can read this key, and sign in your name"
+        raise Forbidden(key, said, f"chmod 600 {quote(str(key))}")
 
 
 def _unusable(key: Path, error: Exception) -> InvalidOption:

@@ -194,14 +194,12 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
     doomed, spared = [], 0
     for kind, held in files.items():
-        of_manifests = kind in FORMS
-        for digest, file in held.items():
-            if digest in (reached if of_manifests else needs):
-                continue
-            if digest in young[kind] or digest in (young_manifests if of_manifests else relied):
+        needed, spare = (reached, young_manifests) if kind in FORMS else (needs, relied)
+        for digest in held.keys() - needed:
+            if digest in young[kind] or digest in spare:
                 spared += 1
-                continue
-            doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
+            else:
+                doomed.append(_doom(kind, digest, held[digest], headers.get(kind, {})))
     doomed += _leftovers(store, before)
     doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
     return Plan(
@@ -404,7 +402,7 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
 
 
 def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
-    why = "no ref reaches it" if kind in FORMS else "no checkpoint needs it"
+    why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)

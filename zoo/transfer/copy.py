@@ -64,6 +64,7 @@ class Copied:
         change: What differs from that for those who use the name.
         deprecated: Why the name there is to be used no more; empty if it may be.
         signed_by: Of a pull, who has signed it, if the user's rules ask for that.
+        signatures: Of a push, how many were sent.
     """
 
     manifest: Digest
@@ -78,6 +79,7 @@ class Copied:
     change: Change | None = None
     deprecated: str = ""
     signed_by: str = ""
+    signatures: int = 0
 
     @property
     def sent_objects(self) -> int:

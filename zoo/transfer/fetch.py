@@ -87,19 +87,10 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     remote, registry = workspace.remotes.connect(name), workspace.registry
     newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
-    damaged = {ref: str(entry) for ref, entry in newest.items() if ref not in entries}
     new = registry.unknown({entry.manifest for entry in entries.values()})
     there, problems = _index_all(workspace, remote, sorted(new), progress)
-    damaged |= {
-        ref: problems[entry.manifest]
-        for ref, entry in entries.items()
-        if entry.manifest in problems
-    }
-    sound = {
-        ref: replace(entry, manifest=digest)
-        for ref, entry in entries.items()
-        if ref not in damaged and (digest := there.get(entry.manifest, entry.manifest))
-    }
+    sound, damaged = _sound(entries, there, problems)
+    damaged |= {ref: str(error) for ref, error in newest.items() if ref not in entries}
     before = registry.remote_refs(name)
     here = {ref: digest for ref, digest, _ in registry.refs()}
     registry.replace_remote(name, sound, _histories(workspace, remote, sound, before))
@@ -121,6 +112,25 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         damaged=damaged,
         unlisted={folder or "refs": str(error) for folder, error in unlisted.items()},
     )
+
+
+def _sound(
+    entries: Mapping[Reference, RefEntry],
+    there: Mapping[Digest, Digest | None],
+    problems: Mapping[Digest, str],
+) -> tuple[dict[Reference, RefEntry], dict[Reference, str]]:
+    """The names whose checkpoints can be read, at these; and what is wrong with the others'."""
+    damaged = {
+        ref: problems[entry.manifest]
+        for ref, entry in entries.items()
+        if entry.manifest in problems
+    }
+    sound = {
+        ref: replace(entry, manifest=digest)
+        for ref, entry in entries.items()
+        if ref not in damaged and (digest := there.get(entry.manifest, entry.manifest))
+    }
+    return sound, damaged
 
 
 def _index_all(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
-from zoo.errors import Conflict, InvalidOption
+from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.signing import check_installed
-from zoo.store.signatures import keep_signature, signatures_under
-from zoo.transfer.signed import examined, to_sign
+from zoo.store.signatures import folder_of, keep_signature, kept_at, signatures_under
+from zoo.transfer.signed import examined, readable, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
 
-__all__ = ["sign", "signatures", "trust"]
+__all__ = ["remove_signature", "sign", "signatures", "trust"]
 
 
 def sign(
@@ -25,28 +25,60 @@ def sign(
     chain: Sequence[Path],
     password: str,
 ) -> Signature:
-    """Sign what ``name`` points at, and keep that beside it.
+    """Sign what ``name`` points at, and keep that beside it; or what is there of the same key and
+    certificates already, which has a date.
 
     Raises:
         InvalidOption: ``name`` is a digest, or the key cannot be used.
+        Forbidden: Others may read the key.
         Conflict: There are as many signatures as are looked at.
     """
     check_installed()
+    from zoo.signing.again import repeats
     from zoo.signing.claim import claim_of
     from zoo.signing.sign import sign as signature_of
 
     ref, manifest = workspace.names.target(name)
     if ref is None:
         raise InvalidOption(f"what is signed needs a name, not a digest: zoo tag {name} NAME")
-    if len(signatures_under(workspace.store, manifest, ref.path)) >= SIGNATURES:
-        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
     wanted = to_sign(workspace.store, manifest)
     bundle = signature_of(wanted, key, certificate, chain, password=password)
     claim = claim_of(bundle)
+    for kept, earlier in readable(workspace.store, manifest, ref.path):
+        if kept.path == ref.path and repeats(bundle, earlier, key, password):
+            at = kept.at.isoformat(timespec="seconds")
+            return Signature(
+                manifest=manifest, digest=kept.digest, kind=claim.kind, by=claim.by, at=at
+            )
+    if len(signatures_under(workspace.store, manifest, ref.path)) >= SIGNATURES:
+        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
     with workspace.store.upload():
         workspace.store.require_manifest(manifest)
         digest = keep_signature(workspace.store, manifest, ref.path, bundle)
     return Signature(manifest=manifest, digest=digest, kind=claim.kind, by=claim.by)
+
+
+def remove_signature(workspace: Workspace, name: str, beginning: str) -> Signature:
+    """Take a signature of what ``name`` points at away here, under whatever name it is kept.
+
+    Raises:
+        UnknownName: There is none whose digest has that ``beginning``, or there are several.
+    """
+    store, (_, manifest) = workspace.store, workspace.names.target(name)
+    files = (kept_at(file) for file in store.backend.list(folder_of(manifest)))
+    there = [kept for kept in files if kept and kept.manifest == manifest]
+    found = {kept.digest for kept in there if beginning and kept.digest.hex.startswith(beginning)}
+    if len(found) != 1:
+        raise UnknownName(
+            "signature",
+            beginning,
+            sorted({kept.digest.short for kept in there}),
+            hint=f"zoo signatures {name} lists them",
+        )
+    for kept in there:
+        if kept.digest in found:
+            store.backend.delete(kept.key)
+    return Signature(manifest=manifest, digest=found.pop())
 
 
 def signatures(

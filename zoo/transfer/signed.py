@@ -141,19 +141,22 @@ def _tell(policy: str, ref: Reference, why: str) -> None:
     LOG.warning("%s: %s", ref, why)
 
 
-def send(store: Store, remote: Store, path: str, manifest: Digest) -> None:
+def send(store: Store, remote: Store, path: str, manifest: Digest) -> int:
     """Send the signatures of what is about to be called ``path`` at a remote, where those under
-    that name lack them.
+    that name lack them; how many were sent.
     """
+    sent = 0
     if not (here := [*readable(store, manifest, path)]):
-        return
+        return sent
     try:
         there = {each.digest for each in signatures_of(remote, manifest, path) if each.path == path}
         for kept, data in here:
             if kept.digest not in there:
                 keep_signature(remote, manifest, path, data)
+                sent += 1
     except (Unsupported, Conflict) as error:  # it is older, or has many already
         LOG.warning("the signatures are not sent: %s", error)
+    return sent
 
 
 def bring(

@@ -69,7 +69,7 @@ def push(
         # Only now: what it says is there could be pruned before.
         remote = asked_ahead(remote, workspace.store, digest, ref)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
-        signed.send(workspace.store, remote, ref.path, digest)
+        signatures = signed.send(workspace.store, remote, ref.path, digest)
         current = remote.read_ref(ref)  # again: the copy may have taken hours
         check(current)
         # The name comes last: who reads it finds all that it leads to.
@@ -78,7 +78,13 @@ def push(
     before, manifest = moved_from(current, digest), manifest_if_any(workspace.store, digest)
     change = change_from(remote, before, manifest, [workspace.store])
     moved = _another(workspace, before, copied, remote)
-    told = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
+    told = replace(
+        copied,
+        moved_from=moved,
+        change=change,
+        deprecated=entry.deprecated,
+        signatures=signatures,
+    )
     return ref, told
 
 

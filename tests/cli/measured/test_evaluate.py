@@ -235,6 +235,16 @@ def test_labels(run: Run, table: Any) -> None:
     assert said["metrics"] == pytest.approx(recorded, abs=1e-5)
     assert {one["name"] for one in said["classes"]} == {"1", "2", "3", "even", "odd"}
     assert set(said["classes"][0]["figures"]) >= {"recall", "precision", "f1", "average_precision"}
+    run("predict", "team/l", data, "--top", 5, "--out", "p.csv").done()
+    run("evaluate", "team/l", data, "--out", "r").done()
+    for row in rows(Path("p.csv")):
+        found = {row[f"class_{at}"] for at in range(1, 6) if float(row[f"probability_{at}"]) > 0.5}
+        assert {*filter(None, row["labels"].split("|"))} == found
+    table = rows(Path("r/predictions.csv"))
+    assert any(row["labels"] for row in table)
+    for row in table:
+        found = {each for each in ("1", "even") if float(row[f"probability:{each}"]) > 0.5}
+        assert {*row["labels"].split("|")} & {"1", "even"} == found
 
 
 def test_a_run_keeps_the_report_of_its_test_images(run: Run, home: Path) -> None:

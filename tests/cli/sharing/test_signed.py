@@ -130,6 +130,26 @@ def test_what_is_not_signed_is_refused_told_of_or_taken(
     assert bare("pull", NAME, "--from", "origin", "--home", new).done().err == ""
 
 
+def test_of_several_names_those_that_are_signed_are_pulled(
+    bare: Run, mine: Path, new: Path, alice: Key
+) -> None:
+    for name in ("team/ants", "team/bees", OTHER):
+        grow(mine, name, bias=len(name))
+        if name == OTHER:
+            bare("sign", name, "--key", alice.private).done()
+        bare("push", name, "--to", "lab").done()
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce").done()
+    pull = ("pull", "team/*", "--from", "origin", "--home", new)
+    said = bare(*pull, "--json")
+    assert said.code == 1
+    assert [each["ref"] for each in said.json] == [OTHER]
+    told = bare(*pull).refused("team/bees is not kept: nobody has", "team/ants is not kept: nobody")
+    assert "signed by alice" in told.err
+    assert told.err.count("zoo signers add NAME FILE") == 1
+    assert [name for name in names_in(new) if name.startswith("team/")] == [OTHER]
+
+
 def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
     for policy, *names in (("enforce",), ("off", "team/*"), ("enforce", "team/birds*")):
         bare("signers", "require", policy, *names).done()
@@ -142,6 +162,8 @@ def test_the_longest_pattern_counts(bare: Run, mine: Path, new: Path) -> None:
 def test_what_is_published_has_no_signature(small: Run) -> None:
     small("signers", "require", "enforce").done()
     small("pull", "timm/resnet50.a1_in1k").refused("zoo signers require published 'timm/*'")
+    said = small("pull", "team/flowrs").refused("unknown checkpoint 'team/flowrs'")
+    assert "signature" not in said.err
 
 
 # What somebody who may write to the store does
@@ -290,7 +312,7 @@ def test_what_others_put_there_hides_none_and_goes_no_further(
     own = next((new / "signatures").rglob("flowers"))
     junk(own.parents[1] / "mallory" / "x", 16, "0")
     junk(own, 1)
-    bare("sign", NAME, "--key", alice.private, "--home", new).done()
+    bare("sign", NAME, "--key", make_key(tmp_path, "new").private, "--home", new).done()
     bare("push", NAME, "--to", tmp_path / "third", "--home", new).done()
     assert len(signatures_in(tmp_path / "third")) == 2
 
@@ -550,9 +572,61 @@ def test_a_key_with_a_password(
     bare("sign", NAME, "--key", hidden.private, "--ask-password").done()
 
 
-def test_no_more_are_made_than_are_looked_at(bare: Run, mine: Path, alice: Key) -> None:
-    for _ in range(16):  # each is another one: there is a random number in it
-        bare("sign", NAME, "--key", alice.private).done()
+def test_no_key_signs_twice(bare: Run, mine: Path, tmp_path: Path, alice: Key, lab: Path) -> None:
+    bare("sign", NAME, "--key", alice.private).done()
+    said = bare("sign", NAME, "--key", alice.private).done()
+    assert "already signed by the key " in said.out
+    assert len(signatures_in(mine)) == 1
+    ca = Authority(tmp_path, "lab-ca")
+    for days in (10, 20):  # a new certificate of the same key
+        certificate = ca.certify(alice, "alice", days=days)
+        line = ("sign", NAME, "--key", alice.private, "--certificate", certificate)
+        assert ["already" in bare(*line).done().out for _ in range(2)] == [False, True]
+    assert len(signatures_in(mine)) == 3
+    # Who writes her name into what she did not sign keeps her from nothing.
+    for file in signatures_in(mine):
+        raw = json.loads(file.read_bytes())
+        raw["dsseEnvelope"]["signatures"][0]["sig"] = "MEQCIA=="
+        data = json.dumps(raw).encode()
+        file.unlink()
+        file.with_name(f"{blake3(data).hexdigest()}.json").write_bytes(data)
+    assert "already" not in bare("sign", NAME, "--key", alice.private).done().out
+    assert len(signatures_in(mine)) == 4
+    push = ("push", NAME, "--to", "lab")
+    assert "4 signatures sent" in bare(*push).done().out
+    assert "signature" not in bare(*push).done().out
+
+
+def test_one_is_taken_away_again(bare: Run, mine: Path, alice: Key, mallory: Key) -> None:
+    push_signed(bare, mallory)
+    bare("sign", NAME, "--key", alice.private).done()
+    bare("tag", NAME, "team/again").done()
+    bare("signers", "add", "alice", alice.public).done()
+    told = bare("signatures", NAME, "--json").done().json
+    (hers,) = (each["digest"] for each in told if each["signer"] == "alice")
+    short = hers.removeprefix("blake3:")[:12]
+    assert short in bare("signatures", NAME).out
+    bare("signatures", NAME, "--remove", "x").refused("unknown signature 'x'")
+    bare("signatures", NAME, "--remove", "").refused("unknown signature ''")
+    assert bare("signatures", NAME, "--remove", short, "--from", "lab").code == 2
+    assert "where it was pushed it stays" in bare("signatures", NAME, "--remove", short).done().err
+    for name in (NAME, "team/again"):
+        (left,) = bare("signatures", name, "--json").json
+        assert left["digest"] != hers
+    assert len(bare("signatures", NAME, "--from", "lab", "--json").json) == 1
+
+
+def test_a_key_that_others_can_read_signs_nothing(bare: Run, mine: Path, alice: Key) -> None:
+    for mode in (0o640, 0o604):
+        alice.private.chmod(mode)
+        bare("sign", NAME, "--key", alice.private).refused("others can read this key", "chmod 600")
+    assert not signatures_in(mine)
+
+
+def test_no_more_are_made_than_are_looked_at(bare: Run, mine: Path, tmp_path: Path) -> None:
+    for number in range(16):
+        bare("sign", NAME, "--key", make_key(tmp_path, f"key{number}").private).done()
+    alice = make_key(tmp_path, "alice")
     bare("sign", NAME, "--key", alice.private).refused("16 signatures")
     assert len(signatures_in(mine)) == 16
 

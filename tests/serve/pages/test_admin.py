@@ -28,6 +28,7 @@ from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
 from zoo.serve.pages import pruning, storage
+from zoo.serve.pages.later import Later
 from zoo.serve.watch.scrub import FILE as SCRUB
 from zoo.serve.who import webhooks as who_hooks
 from zoo.serve.who.alone import Alone
@@ -131,6 +132,28 @@ def test_tokens_of_others(served: Served, admin: Signed) -> None:
     assert "unknown token" in admin.error("/-/people/ann", do="revoke", id=mine).lower()
     admin.did("/-/people/ann", do="revoke", id=made[4:12])
     assert served.ask("/api/whoami-v2", token=made).code == "InvalidToken"
+
+
+def test_what_ends_soon_makes_nothing_that_lasts(served: Served) -> None:
+    """Whoever has stolen an admin's session of an hour has no account or token the hour after."""
+    token = served.token("admin", "write", lasts=3600)
+    who, ends = sign_in(served.url, token), _expires(served, token)
+    for days in ("", "9"):
+        made = who.secret("/-/people/ann", do="make", name="ci", purpose="write", days=days)
+        assert _expires(served, made) == ends
+    again = sign_in(served.url, made).secret("/-/settings", do="make", name="x", purpose="write")
+    assert _expires(served, again) == ends, "nor by what it has made"
+    for admin in ("yes", "no"):
+        got = who.send("/-/people", do="add-user", name="thief", purpose="write", admin=admin)
+        assert (got.status, got.code) == (403, "Forbidden")
+        assert "zoo serve user add" in got.headers["x-error-message"]
+    assert "thief" not in {each.name for each in served.accounts.all()}
+    assert who.page("/-/people").xpath("//form[.//input[@value='add-user']]") == []
+    assert "that does not expire" in text_of(who.page("/-/people"))
+
+
+def _expires(served: Served, token: str) -> str | None:
+    return {each.id: each.expires for each in served.accounts.tokens()}[token[4:12]]
 
 
 def test_who_owns_something_says_who_may_do_what(served: Served) -> None:
@@ -466,6 +489,50 @@ def test_a_plan_that_takes_long_is_worked_out_beside_the_page(
     assert "Nothing would go" in text_of(page)
     assert "being worked out" not in text_of(page)
     assert len(begun) == 1
+
+
+def test_a_plan_is_worked_out_by_one_process_for_all(
+    served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of which has its own memory: it is kept where all see it."""
+    goes_on, begun, plan = Event(), list[object](), maintenance.plan_prune
+
+    def slow(*given: Any, **days: Any) -> Any:
+        begun.append(days)
+        assert goes_on.wait(60)
+        return plan(*given, **days)
+
+    def another_process() -> None:
+        monkeypatch.setattr(pruning, "_works", Recent(16))
+        monkeypatch.setattr(pruning, "_later", Later())
+
+    monkeypatch.setattr(maintenance, "plan_prune", slow)
+    monkeypatch.setattr(pruning, "PATIENCE", 0.0)
+    monkeypatch.setattr(pruning, "SHARE", 1e9)
+    path = "/-/storage/prune.json?keep=0&grace=0"
+    for _ in range(3):
+        another_process()
+        assert admin.get(path).json["working"]
+    time.sleep(0.1)
+    assert len(begun) == 1, "one at a time"
+    goes_on.set()
+    until = time.monotonic() + 60
+    while (found := admin.get(path).json)["working"]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert found["files"] > 0
+    another_process()
+    assert admin.get(path).json == found, "and what it found is known"
+    assert len(begun) == 1
+    file = served.root / "plans" / "prune.json"
+    for damaged in (b"{", b'{"0 0": {"plan": 7}}', b"[]"):
+        file.chmod(0o600)
+        file.write_bytes(damaged)
+        another_process()
+        while (again := admin.get(path).json)["working"]:
+            assert time.monotonic() < until
+        assert {**again, "at": found["at"]} == found
+    assert len(begun) == 4
 
 
 def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

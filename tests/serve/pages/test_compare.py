@@ -219,6 +219,9 @@ def test_a_wrong_name_is_kept_in_the_form_with_near_ones(trained: Served, ann: s
     assert len(wrong) == 2
     assert wrong[0].startswith("team/nett : there is no such repository")
     assert "Near it: team/net" in wrong[0]
+    assert tree.xpath("//*[@role='alert']//a/@href")[0] == (
+        "/compare?names=team%2Fnet&names=team%2Fseed&names=secret%2Fchil"
+    )
     offered = tree.xpath("//datalist[@id=//input[@name='names']/@list]/option/@value")
     assert "team/net" in offered
     assert "secret/child" not in got.body.decode()

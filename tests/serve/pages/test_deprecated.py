@@ -135,6 +135,7 @@ def test_texts_do_nothing_and_pages_turn(own: Served, monkeypatch: pytest.Monkey
         assert canaries(tree) == []
         shown += text_of(tree)
     assert all(" ".join(text.split()) in shown for text in said[:9])
+    assert "There is no page 4: this is the last" in text_of(page(own, f"{PATH}?page=4")[1])
     for odd in ("0", "-1", "99999999", "x"):
         assert own.ask(f"{PATH}?page={odd}").status == 200
 

@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 from markupsafe import Markup
 
+from zoo.domain.calibration import Bin
 from zoo.serve.pages.chart import (
     POINTS,
     Curve,
@@ -19,6 +20,7 @@ from zoo.serve.pages.chart import (
     thinned,
 )
 from zoo.serve.pages.graph import Box, Line, Proof, draw_graph
+from zoo.serve.pages.reliability import draw_reliability
 
 EVIL = "\"><script>alert(1)</script>'&"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,6 +29,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 def read(drawn: str) -> etree._Element:
     """It as XML: what is not well formed fails."""
     return etree.fromstring(drawn)
+
+
+def test_the_legend_of_a_reliability_fits() -> None:
+    bins = [Bin(confidence=0.5, right=0.4, count=9)]
+    for raw in ([], bins):
+        drawn = read(draw_reliability(bins, raw))
+        _, _, width, _ = map(float, drawn.attrib["viewBox"].split())
+        told = [each for each in drawn.iter("{*}text") if each.get("y") == "16"]
+        assert told[0].text == "ideal"
+        assert len(told) == 2 + bool(raw)
+        for each in told:
+            assert float(each.attrib["x"]) + 7 * len(each.text or "") < width
 
 
 def boxes(*ids: str) -> list[Box]:

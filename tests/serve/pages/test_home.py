@@ -134,6 +134,53 @@ def test_each_part_of_a_query_can_be_taken_out(served: Served, token: str) -> No
     ]
 
 
+def test_a_range_is_one_part_that_joins_others(served: Served, token: str) -> None:
+    asked = "net1 params>=1M params<10M license:mit"
+    parts = data(served, token, q=asked)["parts"]
+    assert [(each["text"], each["without"]) for each in parts] == [
+        ("net1", "params>=1M params<10M license:mit"),
+        ("params>=1M params<10M", "net1 license:mit"),
+        ("license:mit", "net1 params>=1M params<10M"),
+    ]
+    alone = data(
+        served, token, q="params>=1M params<10M net1 updated>2026-01-01 updated>2026-01-02"
+    )
+    assert [each["text"] for each in alone["parts"]][1:] == [
+        "params>=1M params<10M",
+        "updated>2026-01-01 updated>2026-01-02",
+    ]
+
+
+def test_a_page_that_is_not_there_leads_back(served: Served, token: str) -> None:
+    for number in ("9999", "20"):
+        page = tree(served, token, q="arch:net*", page=number)
+        assert f"There is no page {int(number):,}" in text_of(page)
+        assert page.xpath("//table") == []
+        (back,) = page.xpath("//section[@class='empty']//a/@href")
+        assert "page=" not in back
+        assert names(html.fromstring(served.ask(back, token=token, Accept=HTML).body.decode()))
+    assert data(served, token, q="arch:net*")["beyond"] == 0
+
+
+def test_the_button_to_compare_stays_in_sight(served: Served, token: str) -> None:
+    with browsing() as browser:
+        context = browser.new_context(
+            java_script_enabled=False, extra_http_headers={"Authorization": f"Bearer {token}"}
+        )
+        page = context.new_page()
+        for width in (320, 1280):
+            page.set_viewport_size({"width": width, "height": 300})
+            page.goto(f"{served.url}/?q=pulled:yes")
+            page.get_by_role("checkbox").first.check()
+            table, box = (
+                page.locator("table").bounding_box(),
+                page.get_by_role("button", name="Compare").bounding_box(),
+            )
+            assert table
+            assert box
+            assert table["y"] + table["height"] > 300 >= box["y"] + box["height"], width
+
+
 def test_results_are_sorted_and_turned(
     served: Served, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

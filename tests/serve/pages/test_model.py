@@ -31,6 +31,7 @@ from zoo.domain.calibration import WORTH
 from zoo.domain.manifest import Backbone, Parent
 from zoo.domain.reference import Reference
 from zoo.lookup.calibrated import calibration_of
+from zoo.serve.pages import model
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.who.alone import Alone
 from zoo.workspace import Workspace
@@ -536,6 +537,14 @@ def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts
             context.close()
 
 
+def test_a_row_of_trust_is_there_once() -> None:
+    """Cards that were made before have some twice; what else a card has twice is its own."""
+    row = "| 0.562 | 1.000 | 0.9500, at least 0.784 |\n"
+    card = f"{row}{row}\n## Trust\n\n{row}{row}| 0.9 | 1 | 1 |\n\n## Outputs\n\n{row}{row}"
+    shown = model.TRUST.sub(model._each_once, card)
+    assert shown == card.replace(f"## Trust\n\n{row}{row}", f"## Trust\n\n{row}")
+
+
 def test_how_far_it_can_be_trusted_is_drawn(tuned: Served) -> None:
     with closing(Workspace(tuned.root)) as workspace:
         _, digest = workspace.names.resolve("team/tuned")
@@ -549,4 +558,4 @@ def test_how_far_it_can_be_trusted_is_drawn(tuned: Served) -> None:
     assert [row[0] for row in rows] == [f"{step.confidence:.3f}" for step in steps]
     assert [row[3] for row in rows] == [f"{step.low:.3f}" for step in steps]
     (chart,) = section.xpath(".//*[local-name()='svg']")
-    assert "right as often as said" in text_of(chart, ".")
+    assert "ideal measured" in text_of(chart, ".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -265,6 +266,25 @@ def test_one_that_is_running_is_told_of_in_events(own: Served, kept: dict[str, R
         assert own.ask(f"{path}/events", token=own.token("ann")).status == 404
 
 
+def test_the_list_says_how_far_one_is(own: Served, kept: dict[str, Run]) -> None:
+    run, admin = kept["team/net"], own.token("admin")
+    folder = change(own, run, status="running", machine=machine(), result={},
+                    recipe={**run.recipe, "epochs": 10, "phases": []})  # fmt: skip
+    at = time.time()
+    epochs = [{"kind": "epoch", "steps": n, "time": at - 700 + 300 * n} for n in (1, 2)]
+    lines = [{"kind": "step", "steps": 1, "time": at - 700}, *epochs]
+    (folder / METRICS).write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    with ExitStack() as stack:
+        stack.callback(RunLock(folder, machine()).release)
+        rows = {row["id"]: row for row in own.ask("/runs.json", token=admin).json["rows"]}
+        _, tree = page(own, "/runs?state=running", admin)
+    assert (rows[run.id]["progress"]["epoch"], rows[run.id]["progress"]["epochs"]) == (2, 10)
+    assert {row["progress"] is None for id_, row in rows.items() if id_ != run.id} == {True}
+    text = text_of(tree)
+    assert "epoch 2 of 10 done" in text
+    assert re.search(r"0:3[78]:\d\d left", text), text
+
+
 def _data(got: Got) -> str:
     lines = got.body.decode().splitlines()
     return "\n".join(each[6:] for each in lines if each.startswith("data: "))
@@ -370,6 +390,10 @@ def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None
     assert (len(first["rows"]), len(second["rows"]), first["total"]) == (100, 7, 107)
     assert own.ask("/runs.json?page=99", token=ann).json["number"] == 2
     assert own.ask("/runs.json?page=x", token=ann).json["number"] == 1
+    assert (first["beyond"], own.ask("/runs.json?page=99", token=ann).json["beyond"]) == (0, 99)
+    _, tree = page(own, "/runs?page=99", ann)
+    assert "There is no page 99: this is the last" in text_of(tree)
+    assert tree.xpath("//p[@role='status']/a/@href") == ["/runs"]
     _, tree = page(own, "/runs", ann)
     assert tree.xpath("//a[@rel='next']/@href") == ["/runs?page=2"]
 

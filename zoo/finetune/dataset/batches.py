@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -190,6 +191,7 @@ class Batches:
             num_workers=(count := self._workers(plan, epoch)),
             prefetch_factor=PREFETCHED if count else None,
             collate_fn=_stack,
+            worker_init_fn=_begin,
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
         )
@@ -222,6 +224,12 @@ class Batches:
         held = PREFETCHED * self.size * math.prod(self.transform.size) * torch.float32.itemsize
         most = min(self.most, max(WORKERS, AHEAD // held))
         return min(most, cores(), len(plan)) if seconds > PAYS else 0
+
+
+def _begin(_: int) -> None:
+    """Let the process that reads images end with whoever started it, which an interrupt is for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:

@@ -11,11 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from zoo.domain.bounded import parse
+from zoo.domain.limits import CLASSES as MOST_CLASSES
 from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.spec import Opening
 
-__all__ = ["Cells", "Columns", "check_columns", "columns_of", "is_rule", "path_column", "read_rows"]
+__all__ = [
+    "Cells",
+    "Columns",
+    "check_columns",
+    "columns_of",
+    "is_packed",
+    "is_rule",
+    "path_column",
+    "read_rows",
+]
 
 FOLDER = "folder"
 """The rule of groups that takes the folder of an image."""
@@ -23,10 +34,8 @@ PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_pa
 CLASSES = ("label", "class", "class_name", "category")
 """What else a column of classes is called. The names here and in `PATHS` are so in any case."""
 
-FILES = (
-    "hfds/FOLDER reads such tables, FOLDER being where they lie (pip install 'zoo-registry[hfds]');"
-    "\nor write the images to files, and list their paths"
-)
+BYTES = re.compile(r"(large_|fixed_size_)?binary|struct<(.*, )?bytes: (large_)?binary")
+"""Types of columns in Parquet that hold files, or other bytes."""
 
 Cells = dict[str, str | None]
 
@@ -43,7 +52,8 @@ class Columns(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Cells]:
-    """The rows of a table, by the names of its columns.
+    """The rows of a table, by the names of its columns. A cell of image bytes is ``FILE/ROW``, rows
+    being counted from 0; a class that is a number is as the file's own features name it.
 
     Raises:
         InvalidData: It is no table, or has no rows.
@@ -72,7 +82,7 @@ def check_columns(path: Path, task: Task | None, group_by: str, opening: Opening
     Raises:
         InvalidData: They cannot.
     """
-    if path.suffix.lower() != ".parquet":
+    if path.is_file() and path.suffix.lower() != ".parquet":
         columns_of(path, list(read_rows(path)[0]), task, group_by, opening)
 
 
@@ -119,27 +129,54 @@ def _parquet(path: Path) -> list[Cells]:
             "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
         ) from error
     try:
-        names: list[str] = parquet.read_schema(path).names
-        left_out = _of_bytes(path)
-        wanted = [name for name in names if name not in left_out]
+        schema = parquet.read_schema(path)
+        names: list[str] = schema.names
+        packed = [name for name in names if BYTES.match(str(schema.field(name).type))]
+        # Bytes may be larger than the memory.
+        wanted = [name for name in names if name not in packed]
         rows: list[dict[str, object]] = parquet.read_table(path, columns=wanted).to_pylist()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
-    return [{name: _text(row.get(name)) for name in names} for row in rows]
+    classes = _classes((schema.metadata or {}).get(b"huggingface", b""))
+    return [
+        {name: _text(row.get(name), classes.get(name, ())) for name in names}
+        | dict.fromkeys(packed, f"{path.name}/{number}")
+        for number, row in enumerate(rows)
+    ]
 
 
-def _of_bytes(path: Path) -> set[str]:
-    """The columns of a Parquet file that hold files, or other bytes: they are never read, as they
-    may be larger than the memory.
-    """
+def is_packed(path: Path, column: str) -> bool:
+    """Whether the column of a table that was read holds images, not paths."""
+    if path.suffix.lower() != ".parquet":
+        return False
     schema = importlib.import_module("pyarrow.parquet").read_schema(path)
-    is_binary = re.compile(r"(large_|fixed_size_)?binary|struct<(.*, )?bytes: (large_)?binary")
-    return {field.name for field in schema if is_binary.match(str(field.type))}
+    return bool(BYTES.match(str(schema.field(column).type)))
 
 
-def _text(value: object) -> str | None:
+def _classes(features: bytes) -> dict[str, tuple[str, ...]]:
+    """The names of classes by column, of what the ``datasets`` package writes into a file."""
+    found = {}
+    try:
+        read = parse(features, values=2 * MOST_CLASSES, deepest=64) if features else {}
+        for name, feature in read["info"]["features"].items() if features else ():
+            while "feature" in feature:  # lists of them
+                feature = feature["feature"]
+            names = feature.get("names")
+            if isinstance(names, list) and all(
+                isinstance(each, str) and each.strip() for each in names
+            ):
+                found[name] = tuple(names)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # whatever another program calls so
+    return found
+
+
+def _text(value: object, classes: Sequence[str]) -> str | None:
     if isinstance(value, list):
-        return "|".join(map(str, value))
+        return "|".join(_text(each, classes) or "" for each in value)
+    if classes and isinstance(value, int):
+        # Hidden labels are published as -1.
+        return classes[value] if 0 <= value < len(classes) else None
     # A column of whole numbers with a gap in it is one of floats to many programs.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -194,12 +231,10 @@ def _columns(
 
 
 def path_column(path: Path, names: Sequence[str], opening: Opening) -> str:
-    """The column that says where an image is; `InvalidData` if none does, or it holds the image."""
+    """The column that says where an image is, or holds it; `InvalidData` if none does."""
     found = _called(PATHS, names)
     if opening.path_column:
         found = _known(path, names, opening.path_column, "--path-column")
-    if path.suffix.lower() == ".parquet" and found in _of_bytes(path):
-        raise InvalidData(path, [f"the column '{found}' holds image bytes, not paths"], hint=FILES)
     if found is None:
         first, *others = PATHS
         needed = f"'{first}' (or {', '.join(others)})"

@@ -81,8 +81,8 @@ def sizes(images: Images, keys: Sequence[str]) -> list[int]:
     """The longer side of each image, of its header where it is a file, in pixels."""
     found = []
     for key in keys:
-        if file := images.file(key):
-            with file.open("rb") as data, opened(data, key, images.max_pixels) as image:
+        if isinstance(images, FileImages):
+            with images.file(key).open("rb") as data, opened(data, key, images.max_pixels) as image:
                 found.append(max(image.size))
         else:
             found.append(max(images.read(key).size))

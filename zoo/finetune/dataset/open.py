@@ -3,7 +3,8 @@
 | spec | is |
 | --- | --- |
 | a folder | class folders, or splits of class folders (`zoo.finetune.dataset.folders`) |
-| a ``.csv``, ``.tsv`` or ``.parquet`` file | a table (`zoo.finetune.dataset.table`) |
+| a ``.csv``, ``.tsv`` or ``.parquet`` file, or a folder of the last | a table \
+(`zoo.finetune.dataset.table`) |
 | ``torch/…``, ``hfds/…``, ``wds/…`` | a named dataset (`zoo.finetune.dataset.named`) |
 """
 
@@ -154,7 +155,7 @@ def _checked(
     progress: Progress,
 ) -> tuple[Listing, Checked, dict[str, str]]:
     """What is listed, every image of it decoded, and what is wrong with those that are bad."""
-    listing = _list(spec, task, group_by, opening)
+    listing = _list(spec, task, group_by, opening, cache)
     listing.images.max_pixels = opening.max_pixels
     if cache:
         # What one limit allows another may not.
@@ -297,10 +298,12 @@ def without_folders_above(spec: str) -> str:
     return without_folders(spec) if is_named(spec) else Path(spec).name
 
 
-def _list(spec: str, task: Task | None, group_by: str, opening: Opening) -> Listing:
+def _list(
+    spec: str, task: Task | None, group_by: str, opening: Opening, cache: Path | None
+) -> Listing:
     path = Path(spec).expanduser()
     if check_spec(spec, opening, task):
-        listing = list_table(path, task, group_by, opening)
+        listing = list_table(path, task, group_by, opening, cache)
     else:
         listing = list_named(spec, task) if is_named(spec) else list_folders(path)
     if not group_by or any(row.group for row in listing.rows):

@@ -24,7 +24,7 @@ from zoo.finetune.dataset.images import EncodedImages
 from zoo.finetune.dataset.named import ELSEWHERE, Entry, list_entries
 from zoo.finetune.dataset.spec import Named
 
-__all__ = ["list_shards"]
+__all__ = ["ShardImages", "Span", "list_shards", "samples"]
 
 INFO = ("_info.json", "info.json")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -84,7 +84,7 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     ).split(";")
     for part, shards in _parts(named, root).items():
         for file in shards.files:
-            for name, members in _samples(file):
+            for name, members in samples(file):
                 key = f"{file.name}/{name}"
                 image = next((members[s] for s in suffixes if s in members), None)
                 if key in spans or image is None:
@@ -130,7 +130,12 @@ def _expand(pattern: str) -> Iterator[str]:
             yield from _expand(piece.replace(match[0], f"{number:0{len(first)}}", 1))
 
 
-def _samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+def samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+    """The samples of a tar file: a name, and by suffix where its files lie.
+
+    Raises:
+        InvalidData: It is no plain tar file.
+    """
     name, members = "", dict[str, Span]()
     try:
         with tarfile.open(file, "r:") as tar:  # a compressed one has no places to go to

@@ -24,6 +24,7 @@ __all__ = [
     "is_unlabeled",
     "opening_of",
     "parse_named",
+    "tables_in",
 ]
 
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
@@ -121,6 +122,22 @@ def is_unlabeled(spec: str) -> bool:
     return path.suffix.lower() in SUFFIXES or (has_magic(spec) and not path.exists())
 
 
+def tables_in(path: Path) -> tuple[Path, ...]:
+    """A table alone; or the Parquet files of a folder of these, as data sets of the hub have them,
+    or of the folder ``data`` in it. Empty where there are none.
+    """
+    if path.is_file():
+        return (path,) if path.suffix.lower() in TABLES else ()
+    if not path.is_dir():
+        return ()
+    inner = [each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    if [each.name for each in inner] == ["data"]:
+        path = inner[0]
+    elif inner:
+        return ()
+    return tuple(sorted(each for each in path.glob("[!.]*.parquet") if each.is_file()))
+
+
 def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
     """See that there is what ``spec`` names, and that the options fit; whether it is a table.
 
@@ -130,12 +147,13 @@ def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
     """
     path, named = Path(spec).expanduser(), is_named(spec)
     is_table = path.suffix.lower() in TABLES and not path.is_dir() and not named
+    is_table = is_table or (not named and bool(tables_in(path)))
     if not is_table and (given := opening.of_tables):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InvalidOption(f"{options}: that is for tables (.csv, .tsv, .parquet), not for {spec}")
     if named:
         parse_named(spec)
-    elif path.is_dir():
+    elif path.is_dir() and not is_table:
         if task not in (None, "classification"):
             raise InvalidData(spec, [f"class folders are for classification, not for {task}"])
         if not any(path.iterdir()):  # torch takes seconds to import

@@ -25,15 +25,26 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from zoo.backbones.image_files import SUFFIXES
+from zoo.backbones.preprocess import Encoded
 from zoo.domain.task import Task
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.columns import Cells, Columns, columns_of, path_column, read_rows
+from zoo.finetune.dataset.columns import (
+    Cells,
+    Columns,
+    columns_of,
+    is_packed,
+    path_column,
+    read_rows,
+)
 from zoo.finetune.dataset.dataset import (
     PART_NAMES,
     Label,
@@ -41,8 +52,9 @@ from zoo.finetune.dataset.dataset import (
     Row,
     natural_sort,
 )
-from zoo.finetune.dataset.images import FileImages
-from zoo.finetune.dataset.spec import AS_IT_IS, TABLES, Opening
+from zoo.finetune.dataset.images import FileImages, Images
+from zoo.finetune.dataset.packed import packed, unpacked
+from zoo.finetune.dataset.spec import AS_IT_IS, Opening, tables_in
 
 __all__ = ["list_table", "listed_images"]
 
@@ -53,55 +65,107 @@ T = TypeVar("T")
 
 
 def list_table(
-    path: Path, task: Task | None, group_by: str = "", opening: Opening = AS_IT_IS
+    path: Path,
+    task: Task | None,
+    group_by: str = "",
+    opening: Opening = AS_IT_IS,
+    cache: Path | None = None,
 ) -> Listing:
-    """List the rows of a table; ``task`` decides where its columns allow several.
+    """List the rows of a table, or of a folder of Parquet files; ``task`` decides where its columns
+    allow several. Images that lie in them are copied into the ``cache`` (`unpacked`).
 
     Raises:
         InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
-    rows = read_rows(path)
-    columns = columns_of(path, list(rows[0]), task, group_by, opening)
-    root = _root(path, opening)
+    files, rows = _read(path)
+    columns = columns_of(files[0], list(rows[0]), task, group_by, opening)
+    inside = _are_packed(files, columns.path, opening)
+    root = _root(files[0], opening)
     seen: set[str] = set()
-    listed = [_row(number, cells, columns, root, seen) for number, cells in enumerate(rows, 1)]
+    listed = [
+        _row(number, cells, columns, None if inside else root, seen)
+        for number, cells in enumerate(rows, 1)
+    ]
+    images: Images = FileImages(root)
+    if inside:
+        images = unpacked(files, columns.path, cache)
+        none = [not row.problem and row.key not in images.spans for row in listed]
+        listed = [
+            replace(row, problem="has no image") if lacks else row
+            for row, lacks in zip(listed, none, strict=True)
+        ]
     return Listing(
         task=columns.task,
         classes=_classes(columns, listed),
         rows=tuple(listed),
-        images=FileImages(root),
+        images=images,
         cache_key="\n".join(str(each.resolve()) for each in (path, *([root] * bool(opening.root)))),
         problems=() if task else _doubts(columns, listed),
     )
 
 
-def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path]:
-    """The same, but in the place of each path of a table the images that its rows name."""
+def _read(path: Path) -> tuple[Sequence[Path], list[Cells]]:
+    """The rows of all tables that ``path`` is; each of several is of the split that its name begins
+    with (``train-00000-of-00002.parquet``), if all are.
+    """
+    files = tables_in(path)
+    parts = [re.split(r"[-_.\d]", file.name)[0].lower() for file in files]
+    tables = [read_rows(file) for file in files]
+    head = list(tables[0][0])
+    for file, rows in zip(files, tables, strict=True):
+        if list(rows[0]) != head:
+            raise InvalidData(file, [f"has other columns than {files[0].name}"])
+    if path.is_dir() and "split" not in head and all(part in PART_NAMES for part in parts):
+        tables = [
+            [{**cells, "split": part} for cells in rows]
+            for part, rows in zip(parts, tables, strict=True)
+        ]
+    return files, list(chain.from_iterable(tables))
+
+
+def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
+    inside = {is_packed(file, column) for file in files}
+    if len(inside) > 1:
+        raise InvalidData(
+            files[0].parent, [f"'{column}' holds paths in some files, images in others"]
+        )
+    if inside == {True} and opening.root:
+        raise InvalidData(files[0], [f"'{column}' holds images: --root is for paths"])
+    return inside == {True}
+
+
+def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path | Encoded]:
+    """The same, but in the place of each path of a table the images that its rows name, or hold."""
     for each in images:
         path = Path(each) if isinstance(each, str | Path) else Path()
-        if path.suffix.lower() not in TABLES or not path.is_file():
+        files = tables_in(path) if isinstance(each, str | Path) else ()
+        if not files:
             yield each
             continue
-        rows, root = read_rows(path), _root(path, opening)
+        rows, root = _read(path)[1], _root(path, opening)
         column = path_column(path, list(rows[0]), opening)
+        if _are_packed(files, column, opening):
+            yield from chain.from_iterable(packed(file, column) for file in files)
+            continue
         if empty := sum(not (cells[column] or "").strip() for cells in rows):
             raise InvalidData(path, [f"{empty} rows have no path"])
         yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
 
 
 def _root(path: Path, opening: Opening) -> Path:
-    root = Path(opening.root).expanduser() if opening.root else path.parent
+    above = path if path.is_dir() else path.parent
+    root = Path(opening.root).expanduser() if opening.root else above
     if not root.is_dir():
         raise InvalidData(path, [f"the root of its paths, {root}, is no folder"])
     return root
 
 
-def _row(number: int, cells: Cells, columns: Columns, root: Path, seen: set[str]) -> Row:
+def _row(number: int, cells: Cells, columns: Columns, root: Path | None, seen: set[str]) -> Row:
     path = (cells[columns.path] or "").strip()
     if not path:
         return Row(key=f"row {number}", label=None, problem="has no path")
-    key = _with_suffix(posixpath.normpath(path), root)
+    key = _with_suffix(posixpath.normpath(path), root) if root else path
     if key in seen:
         return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
     seen.add(key)

@@ -178,7 +178,8 @@ def labeled_images(
             group_by=group_by,
             opening=opening,
             skip_bad=skip_bad,
-            cache=folder / "images",
+            # Images that are copied there are read later than this.
+            cache=folder / "images" if folder.is_relative_to(workspace.root) else None,
             progress=progress,
         )
 

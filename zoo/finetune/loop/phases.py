@@ -10,6 +10,7 @@ from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.features.taught import TaughtLoader
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.setup.prepare import Prepared
+from zoo.lookup.runs import CROSSINGS
 
 __all__ = ["phase_loaders"]
 
@@ -28,7 +29,7 @@ def phase_loaders(
 
     def make(boundary: int) -> Loaders:
         prepared.freeze(boundary)
-        parts = make_loaders(prepared, boundary, folder / "crossings")
+        parts = make_loaders(prepared, boundary, folder / CROSSINGS)
         if prepared.teacher:
             inner = parts.train
             taught = TaughtLoader(

@@ -1,7 +1,8 @@
 """The training loop, on one page.
 
 For each phase, epoch and batch: forward, backward, step, average; then evaluate, keep the best, and
-save the state. What comes before (a probe) and after (a blend) is in `zoo.finetune.strategies`.
+save the state, also after the step that an interrupt comes in. What comes before (a probe) and
+after (a blend) is in `zoo.finetune.strategies`.
 
 An accelerator computes while Python goes on; whoever reads a number of it waits for all that it was
 given. So losses stay there, and are read of several steps at once.
@@ -23,6 +24,7 @@ from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.features.moved import moved
 from zoo.finetune.loop.evaluate import validate
+from zoo.finetune.loop.interrupts import held
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
@@ -67,16 +69,17 @@ def train(
             feed = profile.watch(learner, loader) if profile else loader
             for epoch in range(state.position.epoch, phase.epochs):
                 count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
-                _steps(learner, feed, count, state, journal, bar, pace)
-                # Running statistics are those of each rank's images; the main one's are measured.
-                ranks.sync(dict(learner.model.named_buffers()))
-                scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
-                journal.say(pace.line(count + 1, scores, prepared.device))
-                stop = state.best.end_epoch(score, recipe.patience)
-                state.end_epoch(last=stop or epoch + 1 == phase.epochs)
-                ended = until is not None and (stop or count + 1 == last)
-                if state.due() or ended:
-                    state.save(learner if state.position.phase == number else None)
+                with held() as interrupted:
+                    _steps(learner, feed, count, state, journal, bar, pace, interrupted)
+                    # Running statistics are of each rank's images; the main one's are measured.
+                    ranks.sync(dict(learner.model.named_buffers()))
+                    scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
+                    journal.say(pace.line(count + 1, scores, prepared.device))
+                    stop = state.best.end_epoch(score, recipe.patience)
+                    state.end_epoch(last=stop or epoch + 1 == phase.epochs)
+                    ended = until is not None and (stop or count + 1 == last)
+                    if state.due() or ended or interrupted():
+                        state.save(learner if state.position.phase == number else None)
                 if stop:
                     journal.say(f"stopped: no better in {recipe.patience} epochs")
                 if stop or count + 1 == last:
@@ -93,8 +96,11 @@ def _steps(
     journal: Journal,
     bar: Task,
     pace: Pace,
+    interrupted: Callable[[], bool],
 ) -> None:
-    """The steps of an epoch that are left; each is shown and noted, and the state saved if due."""
+    """The steps of an epoch that are left; each is shown and noted, and the state saved if due, or
+    after the step that an interrupt comes in.
+    """
     pace.begin_epoch()
     every = READ_EVERY.get(learner.device.type, 10)
     unread: list[Step] = []
@@ -118,11 +124,14 @@ def _steps(
         state.position.batch += step.batches
         state.position.steps += 1
         unread.append(step)
-        due = state.save_every and state.position.steps % state.save_every == 0
+        stops = interrupted()
+        due = stops or (state.save_every and state.position.steps % state.save_every == 0)
         if due or len(unread) >= every:
             note()  # before it is saved: what has diverged is not
         if due:
             state.save(learner)
+        if stops:
+            raise KeyboardInterrupt
     note()
 
 

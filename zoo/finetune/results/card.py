@@ -92,8 +92,6 @@ def _body(
     size = " x ".join(map(str, manifest.preprocessing.input_size))
     parent = manifest.parents[0] if manifest.parents else None
     warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
-    shown = ", ".join(f"`{_plain(label)}`" for label in manifest.classes[:SHOWN_CLASSES])
-    more = len(manifest.classes) - SHOWN_CLASSES
     groups = manifest.metrics.get("test_groups")
     by, note = (_plain(manifest.provenance.get(key, "")) for key in ("author", "note"))
     lines = [
@@ -120,7 +118,7 @@ def _body(
         *(_confused(report.confusions) if report else ()),
         *(_trust(calibration) if calibration and str(calibration) else ()),
         "\n## Outputs\n",
-        shown + (f" and {more} more" if more > 0 else ""),
+        _outputs(manifest.classes),
         "\n## Recipe\n",
         "```json",
         json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
@@ -130,6 +128,12 @@ def _body(
         f"`{manifest.provenance.get('split_digest')}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _outputs(classes: Sequence[str]) -> str:
+    shown = ", ".join(f"`{_plain(label)}`" for label in classes[:SHOWN_CLASSES])
+    more = len(classes) - SHOWN_CLASSES
+    return shown + (f" and {more} more" if more > 0 else "")
 
 
 def _table(classes: Sequence[ByClass]) -> Iterator[str]:

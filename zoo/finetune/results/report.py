@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from zoo.domain.calibration import Bin, Effect, calibration_error
 from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
-from zoo.domain.task import Task
+from zoo.domain.task import Task, decided
 from zoo.finetune.results import interval as i
 from zoo.finetune.results.calibrate import effect_of, reliability
 from zoo.finetune.results.interval import Array, Matrix
@@ -503,11 +503,18 @@ def predicted(measured: Measured) -> Iterator[Sequence[object]]:
         return
     shares = outputs.sigmoid() if measured.task == "multi-label" else outputs
     kind = "probability" if measured.task == "multi-label" else "predicted"
-    yield "path", *classes, *(f"{kind}:{name}" for name in classes)
-    for image, true, given in zip(
-        measured.images, measured.targets.tolist(), shares.tolist(), strict=True
+    has_labels = measured.task == "multi-label"
+    name = "labels_" if "labels" in classes else "labels"
+    yield "path", *classes, *(f"{kind}:{each}" for each in classes), *([name] * has_labels)
+    for image, true, given, logits in zip(
+        measured.images,
+        measured.targets.tolist(),
+        shares.tolist(),
+        measured.outputs.tolist(),
+        strict=True,
     ):
-        yield image, *(f"{value:g}" for value in true), *(f"{value:.6g}" for value in given)
+        cells = *(f"{value:g}" for value in true), *(f"{value:.6g}" for value in given)
+        yield image, *cells, *([decided(classes, logits)] * has_labels)
 
 
 def _write(path: Path, text: str) -> None:

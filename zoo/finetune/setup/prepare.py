@@ -189,9 +189,7 @@ def prepare(
         progress=progress,
     )
     _check_effects(prepared)
-    if text := _small_images(prepared):
-        remarks = (*dataset.remarks, text)
-        prepared = replace(prepared, dataset=replace(dataset, remarks=remarks))
+    prepared = _with_remark(prepared, _small_images(prepared))
     prepared.model.to(device)
     return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
 
@@ -229,6 +227,11 @@ def boundaries(
     """How many units each phase of the recipe's plan freezes."""
     lowest = 0 if tuned is None else lowest_unit(hierarchy, tuned)
     return tuple(max(hierarchy.boundary(phase.freeze), lowest) for phase in recipe.plan())
+
+
+def _with_remark(prepared: Prepared, text: str) -> Prepared:
+    remarks = (*prepared.dataset.remarks, *filter(None, [text]))
+    return replace(prepared, dataset=replace(prepared.dataset, remarks=remarks))
 
 
 def _small_images(prepared: Prepared) -> str:

@@ -156,9 +156,9 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
         _check_adds(ask, before, after)
         _check_here(ask, after)
         snapshot = Snapshot.of(after.values(), kept_checkpoint(ask, head, before, after))
-        check_fits(ask, snapshot.objects())
+        check_fits(ask, snapshot.objects())  # first: what is counted here, others need not wait for
         digest = _put_snapshot(ask, snapshot)
-        number = _move(ask, ref, version, digest, sent.message).number
+        number = _move(ask, ref, version, digest, sent.message, snapshot).number
     adopt_later(ask.hub, ask.actor, ref, digest, snapshot)
     moved = history.version_of(ref)
     after_it = history.commits(moved, ask.patience) if moved else ()
@@ -216,9 +216,14 @@ def _put_snapshot(ask: Ask, snapshot: Snapshot) -> Digest:
 
 
 def _move(
-    ask: Ask, ref: Reference, version: Version | None, digest: Digest, message: str
+    ask: Ask,
+    ref: Reference,
+    version: Version | None,
+    digest: Digest,
+    message: str,
+    snapshot: Snapshot,
 ) -> RefEntry:
-    """Point a branch at a snapshot, if it is still where it was."""
+    """Point a branch at a snapshot, if it is still where it was, and its namespace has room."""
     workspace = ask.hub.workspace
 
     def check(newest: RefEntry | None) -> None:
@@ -230,6 +235,7 @@ def _move(
         with ask.hub.changing():
             if version is None:
                 ask.check_there()
+            check_fits(ask, snapshot.objects())  # again: several may have found the same room
             entry = workspace.move(ref, digest, SENT, note=message, check=check)
     except InvalidReference as error:
         raise Refused("BadRequest", f"{ref} cannot be a new name here: {error}") from None

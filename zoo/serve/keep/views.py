@@ -17,11 +17,17 @@ from zoo.serve.keep.view import View, checkpoint_view, keep_view, read_view, sna
 from zoo.serve.keep.worker import Worker
 from zoo.store import Store
 
-__all__ = ["Views"]
+__all__ = ["NotYet", "Views"]
 
 LOG = logging.getLogger("zoo.serve")
 ROOM = 50_000
 """Files of views that are kept in memory; each takes some hundred bytes."""
+
+
+class NotYet(Unavailable):
+    """A view that is being made. Who asks is not told when to ask again: the hub's client says of
+    any answer with ``Retry-After`` that it was "rate limited", and else that it tries again.
+    """
 
 
 class Views:
@@ -40,7 +46,7 @@ class Views:
         """The view of a checkpoint or a snapshot; without files, if it is gone and none was kept.
 
         Raises:
-            Unavailable: It is not made yet, and ``patience``, in seconds, has an end.
+            NotYet: It is not made yet, and ``patience``, in seconds, has an end.
         """
         if view := self._recent.get(digest) or read_view(self._store, digest):
             return self._recent.put(digest, view)
@@ -56,7 +62,7 @@ class Views:
             try:
                 described = self._worker.ask(digest).result(patience)
             except TooLate:
-                raise Unavailable(f"checkpoint {digest.short}", "is being described") from None
+                raise NotYet(f"checkpoint {digest.short}", "is being described") from None
         return self._recent.put(digest, self._made(digest, document, described))
 
     def knows(self, digest: Digest) -> bool:

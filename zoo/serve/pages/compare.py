@@ -186,6 +186,10 @@ class ComparePage:
     matrices: tuple[Confused, ...] = ()
     evaluated: tuple[OnData, ...] = ()
 
+    def instead(self, name: str, near: str) -> list[str]:
+        """What was asked for, with a near name in the place of one that is wrong."""
+        return [near if each == name else each for each in self.names]
+
     @property
     def same(self) -> tuple[str, ...]:
         """The names that are the very checkpoint of the first."""

@@ -36,6 +36,7 @@ class DeprecatedPage:
         rows: Them, by name.
         total: How many there are for who asks.
         number: Which page this is, of how many.
+        beyond: The page that was asked for, where there is none; else 0.
         pages: How many there are.
         complete: Whether all names were looked at yet.
     """
@@ -43,6 +44,7 @@ class DeprecatedPage:
     rows: tuple[Deprecated, ...]
     total: int
     number: int
+    beyond: int
     pages: int
     complete: bool
 
@@ -62,8 +64,14 @@ def look_deprecated(ask: Ask) -> DeprecatedPage:
         if asks.may("read", ref.path)
     ]
     pages = max(1, -(-len(found) // ROWS))
-    number = min(number_in(ask.call, "page", least=1), pages)
+    asked = number_in(ask.call, "page", least=1)
+    number = min(asked, pages)
     rows = tuple(found[(number - 1) * ROWS : number * ROWS])
     return DeprecatedPage(
-        rows=rows, total=len(found), number=number, pages=pages, complete=complete
+        rows=rows,
+        total=len(found),
+        number=number,
+        beyond=asked if asked > pages else 0,
+        pages=pages,
+        complete=complete,
     )

@@ -96,6 +96,7 @@ class Home:
         total: How many were found, `COUNTED` at most.
         more: Whether there are more than that.
         number: Of the page, from 1.
+        beyond: The page that was asked for, where there is none; else 0.
         last: Whether nothing follows.
         metric: The metric that is sorted by, if it has no column of its own.
         rows: The results.
@@ -111,6 +112,7 @@ class Home:
     total: int = 0
     more: bool = False
     number: int = 1
+    beyond: int = 0
     last: bool = True
     metric: str = ""
     rows: tuple[Row, ...] = ()
@@ -132,7 +134,7 @@ class Home:
 def look_home(ask: Ask) -> Home:
     """What was looked for, among what may be read and, for who has an account, what is listed."""
     text, sort, number = (ask.call.query.get(name, "") for name in ("q", "sort", "page"))
-    page = min(int(number), PAGES) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
+    page = int(number) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
     if len(text + sort) > LETTERS:  # each link of the page repeats it
         return Home(text[:LETTERS], "", error=f"a query has at most {LETTERS:,} letters here")
     try:
@@ -151,10 +153,11 @@ def _instead(text: str, error: ZooError) -> tuple[Hint, ...]:
     return (Hint(error.message, meant),) if meant else ()
 
 
-def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
+def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
     registry, seen = ask.hub.workspace.registry, seen_by(ask)
+    number = min(asked, PAGES)
     skip = (number - 1) * ROWS
-    found = registry.search(query, skip=skip, seen=seen)
+    found = registry.search(query, skip=skip, seen=seen) if asked == number else []
     facets = registry.facets(query, at_most=COUNTED, seen=seen)
     metric = query.sort.metric if query.sort else None
     metric = "" if metric in (None, "accuracy", "top1") else str(metric)
@@ -165,6 +168,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, number: int) -> Home:
         total=facets.total,
         more=not facets.complete,
         number=number,
+        beyond=0 if found or asked == 1 else asked,
         last=number == PAGES or _ends(facets, skip + len(found)),
         metric=metric,
         rows=tuple(_row(ask, each, metric) for each in found),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from zoo.domain.adapter import adapter_of
-from zoo.domain.calibration import Calibration, Step
+from zoo.domain.calibration import CARD_SECTION, Calibration, Step
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
@@ -40,6 +41,7 @@ from zoo.store.side_files import EVALUATIONS
 
 __all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
 
+TRUST = re.compile(rf"^{CARD_SECTION}\n.*?(?=\n## |\Z)", re.DOTALL | re.MULTILINE)
 CLASSES, LETTERS = 1000, 80
 """So many classes are listed, each with so many letters."""
 SHOWN = 10
@@ -207,7 +209,8 @@ class ModelPage:
     def card_html(self) -> Markup:
         """The card as HTML that can do nothing."""
         at = quote(self.chosen.revision, safe="")
-        return markdown(self.card, f"{urlsplit(self.server).path}/{self.chosen.repo}/blob/{at}")
+        card = TRUST.sub(_each_once, self.card)
+        return markdown(card, f"{urlsplit(self.server).path}/{self.chosen.repo}/blob/{at}")
 
 
 def look_model(ask: Ask) -> ModelPage:
@@ -231,6 +234,15 @@ def look_model(ask: Ask) -> ModelPage:
         server=ask.call.base,
         trying=None if why_not(ask, picked) else TryPage(chosen=picked.chosen, problem=""),
     )
+
+
+def _each_once(section: re.Match[str]) -> str:
+    """What the card says of trust, without a row that is the one before: older versions of zoo
+    wrote such.
+    """
+    lines = section[0].split("\n")
+    pairs = zip(lines, ["", *lines], strict=False)
+    return "\n".join(line for line, before in pairs if line != before or line[:1] != "|")
 
 
 def _card(ask: Ask, picked: Picked) -> tuple[str, bool]:

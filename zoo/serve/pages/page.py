@@ -105,10 +105,11 @@ class Site:
 
     def url(self, *parts: str, **query: object) -> str:
         """The address of a page: ``url("team/net", "layers", revision="v1")``. What of the query is
-        empty is left out.
+        empty is left out, and of a list each is there.
         """
         path = "/".join(quote(part, safe="/:@") for part in parts)
-        asked = urlencode({name: text for name, text in query.items() if text not in ("", None)})
+        given = {name: text for name, text in query.items() if text not in ("", None)}
+        asked = urlencode(given, doseq=True)
         return f"{self.root}/{path}{f'?{asked}' if asked else ''}"
 
     def static(self, name: str) -> str:

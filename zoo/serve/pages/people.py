@@ -72,6 +72,7 @@ class People:
         others: The other namespaces: those of which something was said, or in which there is
             something; some of them.
         left: How many are left out.
+        lasting: Whether who asks may make accounts: they outlast a token that expires.
     """
 
     query: str
@@ -79,6 +80,7 @@ class People:
     teams: tuple[Team, ...]
     others: tuple[str, ...]
     left: int
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ def look_people(ask: Ask) -> People:
         ),
         others=tuple(others[:SHOWN]),
         left=sum(max(0, len(each) - SHOWN) for each in (users, teams, others)),
+        lasting=not ask.actor.ends,
     )
 
 
@@ -150,7 +153,12 @@ def look_person(ask: Ask, user: str) -> Person:
 
 
 def _add_user(ask: Ask, form: Form) -> str:
-    """Make an account; its first token."""
+    """Make an account; its first token. Both last: by a token that expires, whoever has stolen it
+    would keep them.
+    """
+    if ask.actor.ends:
+        text = "making an account takes being signed in by a token that does not expire"
+        raise Refused("Forbidden", f"{text}; whoever runs this server can: zoo serve user add")
     name, accounts = form.text("name"), ask.hub.accounts
     if (purpose := form.text("purpose") or "read") not in PURPOSES:
         raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")

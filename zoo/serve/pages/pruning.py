@@ -1,7 +1,8 @@
 """Pruning: what a prune would delete, before it does. It is done on the command line alone.
 
 A plan reads all that names lead to, which takes seconds where they are many. So it is worked out
-beside the page, which shows what is known by then.
+beside the page, which shows what is known by then; and by one process of those that serve the zoo
+on this machine, for all of them.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
 
-from zoo.errors import ZooError
+import msgspec
+
+from zoo.errors import NotAFile, ZooError
 from zoo.reflog import now
 from zoo.serve.hub.ask import Ask
+from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.later import Later
+from zoo.store.disk import Disk
 from zoo.workspace import Workspace
 
 __all__ = ["Doomed", "Forgotten", "Pruning", "look_pruning"]
@@ -33,6 +39,9 @@ PATIENCE = 1.0
 """Seconds that a page waits for a plan."""
 SHARE = 20
 """A plan that took longer than that is good for so many times what it took."""
+FOLDER, FILE, FILE_BYTES = "plans", "plans/prune.json", 1 << 24
+MOST = 16
+"""Plans that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,29 +109,74 @@ class Pruning:
         return 400 if self.wrong else 200
 
 
+class _Kept(msgspec.Struct):
+    """A plan that one of the processes has worked out, when, and until when it is good: seconds
+    since 1970.
+    """
+
+    plan: Pruning
+    done: float
+    good: float
+
+
+KEPT = msgspec.json.Decoder(dict[str, _Kept])
+
+
 @dataclass(slots=True)
 class _Work:
     """A plan that is worked out: what was known ``before``, or came of it once it is done."""
 
     plan: Pruning
     done: Event = field(default_factory=Event)
-    good: float = 0.0  # until when, by the clock of `time.monotonic`
+    good: float = 0.0  # until when, by the clock of `time.time`
 
-    def do(self, workspace: Workspace) -> None:
-        """Work it out."""
-        began = time.monotonic()
+    def do(self, disk: Disk, workspace: Workspace) -> None:
+        """Work it out, or take what another process was working out meanwhile."""
+        asked = time.time()
+        with suppress(ZooError, OSError):
+            disk.make_folder(FOLDER)  # of which the lock is
         try:
-            self.plan = _plan(workspace, self.plan.keep_days, self.plan.grace_days)
+            with alone_in(disk, FOLDER):
+                name = _name(self.plan)
+                kept = _read(disk).get(name)
+                if kept is None or max(kept.done, kept.good) < asked:
+                    kept = _worked_out(workspace, self.plan)
+                    _keep(disk, name, kept)
+            self.plan, self.good = kept.plan, kept.good
         except Exception:
             self.plan = replace(self.plan, problem="it has failed; the server's log tells why")
             raise
         finally:
-            took = time.monotonic() - began
-            self.good = time.monotonic() + (SHARE * took if took > PATIENCE else 0.0)
             self.done.set()
 
 
-_works: Recent[tuple[Path, int, int], _Work] = Recent(16)
+def _name(plan: Pruning) -> str:
+    return f"{plan.keep_days} {plan.grace_days}"
+
+
+def _read(disk: Disk) -> dict[str, _Kept]:
+    """The plans that were kept, by their days; none if they are not there, or damaged."""
+    with suppress(FileNotFoundError, NotAFile, ZooError, msgspec.MsgspecError):
+        return KEPT.decode(disk.read(FILE, FILE_BYTES))
+    return {}
+
+
+def _keep(disk: Disk, name: str, kept: _Kept) -> None:
+    """Have the other processes know of a plan, if there is room for it: a page shows it anyway."""
+    plans = {**_read(disk), name: kept}
+    newest = sorted(plans, key=lambda each: plans[each].done)[-MOST:]
+    with suppress(ZooError, OSError):
+        disk.put(FILE, msgspec.json.encode({each: plans[each] for each in newest}))
+
+
+def _worked_out(workspace: Workspace, wanted: Pruning) -> _Kept:
+    began = time.monotonic()
+    plan = _plan(workspace, wanted.keep_days, wanted.grace_days)
+    took, now_ = time.monotonic() - began, time.time()
+    return _Kept(plan, now_, now_ + (SHARE * took if took > PATIENCE else 0.0))
+
+
+_works: Recent[tuple[Path, int, int], _Work] = Recent(MOST)
 _later = Later()
 
 
@@ -134,15 +188,29 @@ def look_pruning(ask: Ask) -> Pruning:
         typed = tuple(text[:20] for text in asked.values())
         return Pruning(keep_days=KEEP_DAYS, grace_days=GRACE_DAYS, wrong=said, typed=typed)
     keep, grace = map(int, asked.values())
-    key, workspace = (ask.hub.workspace.root, keep, grace), ask.hub.workspace
-    work, until = _works.get(key), time.monotonic() + PATIENCE
-    if work is None or (work.done.is_set() and time.monotonic() >= work.good):
-        known = work.plan if work else Pruning(keep_days=keep, grace_days=grace)
-        work = _Work(known)
-        if _later.begin([partial(work.do, workspace)], PATIENCE):
-            _works.put(key, work)
+    key, until = (ask.hub.workspace.root, keep, grace), time.monotonic() + PATIENCE
+    work = _works.get(key)
+    if work is None or (work.done.is_set() and time.time() >= work.good):
+        work = _begun(ask.hub.workspace, key, work.plan if work else None)
     waited = work.done.wait(max(0.0, until - time.monotonic()))
     return replace(work.plan, working=not waited)
+
+
+def _begun(workspace: Workspace, key: tuple[Path, int, int], known: Pruning | None) -> _Work:
+    """The work on a plan, in the place of one that is ``known`` and good no more; what another
+    process has worked out is done already.
+    """
+    _, keep, grace = key
+    plan, disk = known or Pruning(keep_days=keep, grace_days=grace), workspace.store.disk
+    kept = _read(disk).get(_name(plan))
+    work = _Work(kept.plan if kept else plan)
+    if kept and kept.good > time.time():
+        work.good = kept.good
+        work.done.set()
+        return _works.put(key, work)
+    if _later.begin([partial(work.do, disk, workspace)], PATIENCE):
+        _works.put(key, work)
+    return work
 
 
 def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:

@@ -18,8 +18,8 @@ def draw_reliability(bins: Sequence[Bin], raw_bins: Sequence[Bin]) -> Markup:
     """
     if not bins:
         return Markup()
-    kinds = ("with the temperature", "without it") if raw_bins else ("said", "")
-    curves = [Curve("right as often as said", (Point(0, 0), Point(1, 1)))]
+    kinds = ("with the temperature", "without it") if raw_bins else ("measured", "")
+    curves = [Curve("ideal", (Point(0, 0), Point(1, 1)))]
     for kind, some in zip(kinds, (bins, raw_bins), strict=True):
         if some:
             curves.append(Curve(kind, tuple(Point(one.confidence, one.right) for one in some)))

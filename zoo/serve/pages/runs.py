@@ -13,6 +13,7 @@ from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
+from zoo.serve.pages.course import Progress, course_of
 from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.number import number_in
@@ -36,6 +37,7 @@ class RunRow:
         id: Its id.
         status: How it is: ``running``, ``done``, ``interrupted``, ``failed`` or ``silent``.
         kept: What one that was cut off goes on from.
+        progress: How far one is that trains; None of another.
         name: What its result is saved as; empty if who asks may not see that name.
         where: The name that its checkpoint has, if one has.
         data: What its images are called.
@@ -52,6 +54,7 @@ class RunRow:
     id: str
     status: str
     kept: str
+    progress: Progress | None
     name: str
     where: Named
     data: str
@@ -73,6 +76,7 @@ class RunsPage:
         repo: The repository whose runs they are; empty: those of all.
         rows: Newest first.
         number: Which page, from 1.
+        beyond: The page that was asked for, where there is none; else 0.
         pages: How many there are.
         total: How many runs there are, in the state that is asked for.
         state: That; empty: all of them.
@@ -83,6 +87,7 @@ class RunsPage:
     repo: str = ""
     rows: tuple[RunRow, ...] = ()
     number: int = 1
+    beyond: int = 0
     pages: int = 1
     total: int = 0
     state: str = ""
@@ -120,13 +125,15 @@ def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
     state = state if state in STATES else ""
     runs = [run for run in runs if state in ("", run.status)]
     pages = max(1, -(-len(runs) // PAGE))
-    number = min(number_in(ask.call, "page", least=1), pages)
+    asked = number_in(ask.call, "page", least=1)
+    number = min(asked, pages)
     shown = runs[(number - 1) * PAGE : number * PAGE]
     names = known(ask, {digest for run in shown if (digest := made(run))})
     return RunsPage(
         repo=ask.repo,
         rows=tuple(_row(ask, run, names) for run in shown),
         number=number,
+        beyond=asked if asked > pages else 0,
         pages=pages,
         total=len(runs),
         state=state,
@@ -141,6 +148,7 @@ def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
         id=run.id,
         status=run.status,
         kept=run.kept if sees_all(ask.actor) else "",
+        progress=course_of(run, remarks=False).progress if run.status == "running" else None,
         name=readable_name(ask, run.save),
         where=where_of(run, names),
         data=data_name(str(run.recipe.get("data", ""))),

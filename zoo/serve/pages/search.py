@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -60,7 +61,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A word or a filter of a query, and the query without it."""
+    """A word, a filter or a range of a query, and the query without it."""
 
     text: str
     without: str
@@ -82,8 +83,14 @@ def facets_of(query: Query, facets: Facets) -> tuple[Facet, ...]:
 
 
 def parts_of(query: Query) -> tuple[Part, ...]:
-    """The words and filters of a query, each of which can be taken out."""
-    texts = [*(str(Query((word,))) for word in query.words), *map(_short, query.filters)]
+    """The words and filters of a query, each of which can be taken out; the two ends of a range at
+    once.
+    """
+    ranges = defaultdict[tuple[str, int], list[str]](list)
+    for at, each in enumerate(query.filters):
+        apart = 0 if each.operator[0] in "<>" else at + 1
+        ranges[each.field, apart].append(_short(each))
+    texts = [*(str(Query((word,))) for word in query.words), *map(" ".join, ranges.values())]
     return tuple(
         Part(text, " ".join(texts[:at] + texts[at + 1 :])) for at, text in enumerate(texts)
     )

@@ -15,6 +15,8 @@ from hmac import compare_digest
 from itertools import islice
 from shlex import quote
 
+from sqlalchemy import Connection
+
 from zoo.domain.progress import clean
 from zoo.domain.reference import check_namespace
 from zoo.errors import (
@@ -38,8 +40,11 @@ from zoo.serve.sso.claims import Claims, Untrusted
 from zoo.serve.sso.code import Way, address, claims_of
 from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
+from zoo.serve.who.devices import network_of
+from zoo.serve.who.groups import follow, wanted
 from zoo.serve.who.newcomer import add_account
 from zoo.serve.who.providers import SIGNED_IN, Provider, link_new, note_entry
+from zoo.serve.who.publishers import fits
 from zoo.serve.who.reserved import NOT_CHOSEN
 from zoo.serve.who.seals import Seal
 from zoo.serve.who.sessions import LASTS_DAYS
@@ -158,7 +163,8 @@ def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims
     if sent.get("iss", issuer.url) != issuer.url or not 0 < len(code) <= LONGEST_CODE:
         raise _Not(distrusted, "the answer is of another provider, or has no code")
     try:
-        return claims_of(issuer, provider, _way(ask, provider, cookie), code)
+        way, who = _way(ask, provider, cookie), network_of(ask.call.address)
+        return claims_of(issuer, provider, way, code, who)
     except Untrusted as error:
         raise _Not(distrusted, str(error)) from error
 
@@ -182,10 +188,13 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     account = _account(ask, provider, claims)
     asked_by(account, "")
     told = f"by {provider.name}: {subject}{_more(claims)}"
-    also = partial(
-        note_entry, by=(provider, subject), account=account, told=told, entry=seal.upload,
-        seconds=LASTS,
-    )  # fmt: skip
+    roles = wanted(provider.rules, claims.get(provider.groups_claim))
+
+    def also(connection: Connection) -> None:
+        by = provider, subject
+        note_entry(connection, by=by, account=account, told=told, entry=seal.upload, seconds=LASTS)
+        follow(connection, provider.name, account, roles)
+
     name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
     try:
         token, _ = accounts.new_token(
@@ -214,10 +223,9 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
             f"zoo serve sso link {provider.name} {quote(subject)} ACCOUNT",
             f"{subject} has no account, and {provider.name} makes none",
         )
-    if not _may_be_made(provider, claims):
+    if why := _not_made(provider, claims):
         raise _Not(
-            "No account is made for you: your e-mail is of another domain, or not verified.",
-            f"no account for {subject}{_more(claims)}",
+            f"No account is made for you: {why}.", f"no account for {subject}{_more(claims)}: {why}"
         )
     also = partial(link_new, issuer=provider.issuer, subject=subject)
     for name in _names(ask, claims):
@@ -233,16 +241,26 @@ def _account(ask: Ask, provider: Provider, claims: Claims) -> str:
     raise _Not("No name is free for your account.", f"no name is free for {subject}")
 
 
-def _may_be_made(provider: Provider, claims: Claims) -> bool:
+def _not_made(provider: Provider, claims: Claims) -> str:
+    """Why somebody gets no account; empty if they do."""
+    if not fits(provider.claims, claims):
+        return f"{provider.name} does not say of you what it takes"
     if not provider.domains:
-        return True
+        return ""
+    if "email_verified" not in claims:
+        return (
+            f"{provider.name} does not say whether your e-mail is verified, so its domain proves "
+            "nothing; whoever runs this server may ask for a claim: zoo serve sso add --claim"
+        )
     email = claims.get("email")
-    if claims.get("email_verified") is not True or not isinstance(email, str):
-        return False
+    if claims["email_verified"] is not True or not isinstance(email, str):
+        return "your e-mail is not verified"
     local, _, domain = email.rpartition("@")
     # What is no single plain address may have been verified as another one.
     plain = bool(local) and local.isprintable() and not set(local) & NOT_LOCAL
-    return plain and domain.lower() in provider.domains
+    if plain and domain.lower() in provider.domains:
+        return ""
+    return "your e-mail is of another domain"
 
 
 def _names(ask: Ask, claims: Claims) -> list[str]:

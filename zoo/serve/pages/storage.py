@@ -9,20 +9,25 @@ import os
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.quantity import read_bytes
+from zoo.domain.reference import Reference
+from zoo.domain.stored import Stored
 from zoo.errors import ZooError
+from zoo.lookup.caches import list_caches
 from zoo.lookup.reported import REPORTED
-from zoo.lookup.runs import CACHE, RUNS, TRIALS
+from zoo.lookup.runs import CACHE, CROSSINGS, RUNS, TRIALS
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.form import Form
+from zoo.serve.pages.largest import LARGEST, Large, largest
 from zoo.serve.watch.scrub import Pass, read_scrubbed
 from zoo.store.disk import STAGING
 from zoo.store.listing import KIND_NAMES, list_folder
@@ -41,9 +46,13 @@ BESIDE = {
     STAGING: "temporary",
 }
 """What else is in a zoo's folder, by the folders of it."""
+Files = Mapping[Digest, Stored]
+OBJECTS: tuple[Kind, ...] = ("objects", "encoded")
 REST = "names, index, accounts and the rest"
 ANEW_SECONDS = 60
-"""So long sums of what is beside the store are good: runs have many files."""
+"""So long sums of what is beside the store are good, if no run or cache came or went: runs have
+many files.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,8 @@ class Storage:
     Attributes:
         kept: What is in it, by kind.
         beside: What else is in the zoo's folder.
+        largest: Runs, caches and checkpoints that take the most.
+        caches: What all caches of training take.
         whole: Bytes of all of that together.
         files: How many files that are.
         bytes: Their bytes.
@@ -110,6 +121,8 @@ class Storage:
 
     kept: tuple[Kept, ...]
     beside: tuple[Kept, ...]
+    largest: tuple[Large, ...]
+    caches: Kept
     whole: int
     files: int
     bytes: int
@@ -130,24 +143,54 @@ class _Taken:
     once: int = 0
 
 
-Totals = Mapping[str, _Taken]
-"""By namespace; of all of them by an empty name."""
-_sums: Recent[tuple[Path, int], tuple[Kept, ...]] = Recent(4)
-_totals: Recent[str, Totals] = Recent(4, lambda _: 1)
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What names lead to by namespace, of all of them by an empty name; and the checkpoints that
+    have the most bytes on the disk that no other one has.
+    """
+
+    taken: Mapping[str, _Taken]
+    own: Sequence[tuple[Digest, int]]
+
+
+@dataclass(slots=True)
+class _Read:
+    """What manifests lead to.
+
+    Attributes:
+        alone: Bytes, if each had its own copy.
+        objects: The objects, each with its bytes.
+        only: The one manifest that has an object; None: several have.
+        whole: Whether all could be read.
+    """
+
+    alone: int = 0
+    objects: dict[Digest, int] = field(default_factory=dict)
+    only: dict[Digest, Digest | None] = field(default_factory=dict)
+    whole: bool = True
+
+
+_sums: Recent[tuple[object, ...], tuple[Kept, ...]] = Recent(4)
+_totals: Recent[str, _Totals] = Recent(4, lambda _: 1)
 """What names that are where they were lead to: to read all manifests takes seconds."""
 
 
 def look_storage(ask: Ask) -> Storage:
     """The store as it is now."""
     store, room, quotas = ask.hub.workspace.store, ask.hub.room, ask.hub.accounts.quotas.all()
-    kept = tuple(_kept(ask, kind) for kind in KIND_NAMES)
+    files = {kind: list_folder(store, kind).files for kind in KIND_NAMES}
+    kept = tuple(_kept(kind, found.values()) for kind, found in files.items())
     beside = _beside(ask.hub.workspace.root)
-    taken = _taken(ask)
+    names = _names(ask)
+    totals = _taken(ask, names, files)
+    taken = totals.taken
     every, nothing = taken[""], _Taken()
     scrubbed = read_scrubbed(store)
     return Storage(
         kept=kept,
         beside=beside,
+        largest=largest(ask.hub.workspace, names, totals.own),
+        caches=_caches(ask.hub.workspace.root),
         whole=sum(each.bytes for each in (*kept, *beside)),
         files=sum(each.files for each in kept),
         bytes=sum(each.bytes for each in kept),
@@ -172,14 +215,14 @@ def look_storage(ask: Ask) -> Storage:
     )
 
 
-def _kept(ask: Ask, kind: Kind) -> Kept:
-    files = list_folder(ask.hub.workspace.store, kind).files.values()
+def _kept(kind: Kind, files: Collection[Stored]) -> Kept:
     return Kept(kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files))
 
 
 def _beside(root: Path) -> tuple[Kept, ...]:
     """What is in a zoo's folder beside its store, as it was within the last minute."""
-    key = root, int(time.monotonic() // ANEW_SECONDS)
+    changed = [_changed(root / name) for name in (RUNS, f"{CACHE}/{CROSSINGS}")]
+    key = root, int(time.monotonic() // ANEW_SECONDS), *changed
     if found := _sums.get(key):
         return found
     files, sizes = Counter[str](), Counter[str]()
@@ -203,42 +246,75 @@ def _sizes(root: Path) -> Iterator[tuple[str, int]]:
                 yield (*parts, name)[0], (Path(folder) / name).lstat().st_size
 
 
-def _taken(ask: Ask) -> Totals:
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _caches(root: Path) -> Kept:
+    spaces = [each.space for each in list_caches(root)]
+    return Kept(kind=BESIDE[CACHE], files=len(spaces), bytes=sum(each.bytes for each in spaces))
+
+
+def _names(ask: Ask) -> Mapping[Reference, RefEntry | None]:
+    """All names that can be read, sorted, and where they are; None: nowhere any more."""
+    store = ask.hub.workspace.store
+    refs = sorted(store.readable_refs()[0], key=str)
+    entries = ((ref, store.read_ref(ref)) for ref in refs)
+    return {ref: entry if entry and not entry.deleted else None for ref, entry in entries}
+
+
+def _taken(
+    ask: Ask, names: Mapping[Reference, RefEntry | None], files: Mapping[Kind, Files]
+) -> _Totals:
     """What the names of each namespace lead to now."""
     store, now = ask.hub.workspace.store, defaultdict[str, list[Digest]](list)
-    for ref in sorted(store.readable_refs()[0], key=str):
-        entry = store.read_ref(ref)
-        led_to = now[ref.namespace]
-        if entry and not entry.deleted:
-            led_to.append(entry.manifest)
+    for ref, entry in names.items():
+        now[ref.namespace] += [entry.manifest] if entry else []
     key = hashlib.sha256(repr((str(store.root), *now.items())).encode()).hexdigest()
     if found := _totals.get(key):
         return found
-    read = [(space, *_read(ask, manifests)) for space, manifests in now.items()]
-    every = dict(each for _, _, objects, _ in read for each in objects.items())
-    totals = {
-        space: _Taken(len(now[space]), alone, sum(objects.values()))
-        for space, alone, objects, _ in read
+    read = {space: _read(ask, manifests) for space, manifests in now.items()}
+    every = {digest: size for each in read.values() for digest, size in each.objects.items()}
+    taken = {
+        space: _Taken(len(now[space]), each.alone, sum(each.objects.values()))
+        for space, each in read.items()
     }
-    totals[""] = _Taken(0, sum(alone for _, alone, _, _ in read), sum(every.values()))
-    whole = all(each for *_, each in read)
+    taken[""] = _Taken(0, sum(each.alone for each in read.values()), sum(every.values()))
+    totals = _Totals(taken, _own(read.values(), files))
+    whole = all(each.whole for each in read.values())
     return _totals.put(key, totals) if whole else totals  # what is damaged may be mended
 
 
-def _read(ask: Ask, manifests: Sequence[Digest]) -> tuple[int, dict[Digest, int], bool]:
-    """Bytes of what manifests lead to, if each had its own copy; the objects, each with its bytes;
-    and whether all could be read.
-    """
-    alone, objects, whole = 0, dict[Digest, int](), True
+def _own(read: Iterable[_Read], files: Mapping[Kind, Files]) -> Sequence[tuple[Digest, int]]:
+    """The checkpoints that have the most bytes on the disk that no other one has."""
+    only, own = dict[Digest, Digest | None](), Counter[Digest]()
+    for each in read:
+        for digest, manifest in each.only.items():
+            only[digest] = manifest if only.get(digest, manifest) == manifest else None
+    for digest, manifest in only.items():
+        if manifest:
+            own[manifest] += sum(
+                files[kind][digest].bytes for kind in OBJECTS if digest in files[kind]
+            )
+    return own.most_common(LARGEST)
+
+
+def _read(ask: Ask, manifests: Sequence[Digest]) -> _Read:
+    """What manifests lead to."""
+    read = _Read()
     for manifest, names in Counter(manifests).items():
         try:
             found = dict(ask.hub.workspace.store.document(manifest).objects())
         except ZooError:  # it is damaged, which the scrub tells
-            whole = False
+            read.whole = False
             continue
-        objects |= found
-        alone += names * sum(found.values())
-    return alone, objects, whole
+        read.objects |= found
+        read.only |= {each: None if each in read.only else manifest for each in found}
+        read.alone += names * sum(found.values())
+    return read
 
 
 def _scrub(scrub: Pass | None) -> Scrubbed | None:

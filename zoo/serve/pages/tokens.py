@@ -75,7 +75,7 @@ def _row(ask: Ask, token: Token, now: str) -> TokenRow:
 
 def make_token(ask: Ask, form: Form, account: str) -> str:
     """Make a token for an account; the token. One of one's own lasts no longer than that by which
-    one is signed in.
+    one is signed in, nor does another's where that expires: whoever has stolen it keeps nothing.
 
     Raises:
         InvalidOption, InvalidReference, UnknownName: As `Accounts.new_token`.
@@ -89,7 +89,7 @@ def make_token(ask: Ask, form: Form, account: str) -> str:
         form.text("purpose"),
         only=tuple(form.text("only").split()),
         lasts=int(days) * DAY if days else None,
-        by=ask.actor.id if account == ask.actor.name else "",
+        by=ask.actor.id if account == ask.actor.name or ask.actor.ends else "",
     )
     return str(secret)
 

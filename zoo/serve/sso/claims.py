@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
@@ -19,6 +20,7 @@ Claims = Mapping[str, object]
 KIND: Mapping[str, str] = {
     **{f"{name}{bits}": "RSA" for name in ("RS", "PS") for bits in (256, 384, 512)},
     **{f"ES{bits}": "EC" for bits in (256, 384, 512)},
+    **dict.fromkeys(("EdDSA", "Ed25519"), "OKP"),
 }
 """Kinds of keys, by the signatures that they make. None is a secret that both sides have: whoever
 knows a public key could sign by it.
@@ -77,6 +79,8 @@ def verified(text: str, issuer: Issuer, audience: str) -> Claims:
     keys = [key for key in issuer.keys(header.kid) if _signs(key, KIND[header.alg])]
     if len(keys) != 1:
         raise Untrusted("signed by a key that its issuer does not have")
+    # It is what providers still call Ed25519, of whose curve alone keys are taken.
+    warnings.filterwarnings("ignore", "EdDSA is deprecated")
     try:
         plain: dict[str, str | list[str]] = {
             name: text for name, text in keys[0].items() if isinstance(text, str)
@@ -122,8 +126,12 @@ def _time(claims: Claims, name: str, default: int | None = None) -> float:
 def _signs(key: Key, kind: str) -> bool:
     """Whether a key is one of a kind, for signatures, of a size that is safe and quick."""
     modulus = key.get("n", "")
-    sized = kind != "RSA" or (isinstance(modulus, str) and len(modulus) in MODULUS)
-    return key.get("kty") == kind and key.get("use", "sig") == "sig" and sized
+    safe = kind == "EC"
+    if kind == "RSA":
+        safe = isinstance(modulus, str) and len(modulus) in MODULUS
+    elif kind == "OKP":
+        safe = key.get("crv") == "Ed25519"
+    return key.get("kty") == kind and key.get("use", "sig") == "sig" and safe
 
 
 def _part(text: str, at: int, kind: type[T]) -> T:

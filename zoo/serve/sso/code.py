@@ -82,8 +82,8 @@ def address(issuer: Issuer, provider: Provider, way: Way, *, again: bool) -> str
     return f"{at}{'&' if '?' in at else '?'}{urlencode(asked)}"
 
 
-def claims_of(issuer: Issuer, provider: Provider, way: Way, code: str) -> Claims:
-    """Who has come back with a code.
+def claims_of(issuer: Issuer, provider: Provider, way: Way, code: str, who: str) -> Claims:
+    """Who has come back with a code, from the network ``who``.
 
     Raises:
         Untrusted: The provider does not say so, or for another try.
@@ -99,7 +99,7 @@ def claims_of(issuer: Issuer, provider: Provider, way: Way, code: str) -> Claims
         "code_verifier": way.verifier,
     }
     at = _has(issuer, told.token_endpoint)
-    status, data = issuer.post(at, urlencode(fields).encode(), headers)
+    status, data = issuer.post(at, urlencode(fields).encode(), headers, who)
     if status >= 500:
         raise Unavailable(issuer.url, f"it answers {status}", hint="")
     if status != 200:

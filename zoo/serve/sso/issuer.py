@@ -107,13 +107,16 @@ class Issuer:
     def _keys_of(self, data: bytes) -> list[dict[str, object]]:
         return self._read(data, _Keys).keys
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Send something to one of its addresses; the status and the answer.
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], who: str
+    ) -> tuple[int, bytes]:
+        """Send something to one of its addresses, for somebody in the network ``who``; the status
+        and the answer.
 
         Raises:
             Unavailable: It does not answer, or too many wait for it.
         """
-        with self._posting.taken():
+        with self._posting.taken(who):
             return ask(url, body, headers)
 
     def _is_own(self, url: str) -> bool:

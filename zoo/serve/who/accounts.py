@@ -19,6 +19,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.devices import Devices
+from zoo.serve.who.groups import by_hand
 from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
@@ -213,6 +214,7 @@ class Accounts:
                 if table is schema.level:
                     mine &= table.c.level != "private"
                 connection.execute(delete(table).where(mine))
+            connection.execute(delete(schema.grouped).where(schema.grouped.c.team == name))
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
             record(connection, f"{what} deleted", name)
 
@@ -387,6 +389,7 @@ class Accounts:
         table = schema.role
         which = delete(table).where(table.c.path == path, table.c.who == who)
         with writing(self._engine) as connection:
+            by_hand(connection, path, who)
             if role:
                 self._require(connection, who)
                 put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])

@@ -6,8 +6,10 @@ somebody else's tomorrow.
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
@@ -17,7 +19,9 @@ from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import as_kept, record
+from zoo.serve.who.groups import TeamRule, check_rules, follow
 from zoo.serve.who.issuers import check_hosts, check_issuer
+from zoo.serve.who.publishers import check_claims
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.spent import spend_once
 
@@ -29,6 +33,12 @@ DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 LINKED = "identity linked"
 SIGNED_IN = "signed in by "
 """What the tokens are called that nobody has, with the provider's name."""
+UNVERIFIED = re.compile(
+    r"https://(login\.(partner\.)?microsoftonline\.(com|us|cn)|sts\.windows\.net)/.*"
+)
+"""Issuers that never say of an e-mail that it is verified: whoever runs a directory there writes
+into it what they like.
+"""
 LONGEST = 255
 """Letters of a subject, as OpenID Connect has it, and of a client's id."""
 
@@ -46,6 +56,9 @@ class Provider(Result):
         hosts: Others than the issuer's own that it may use.
         domains: Those of the e-mails for which accounts are made; empty: all.
         creates: Whether who signs in for the first time gets an account.
+        claims: What the issuer must say of them for that, word for word.
+        groups_claim: The claim that has the groups of who signs in; empty: they are not looked at.
+        rules: What these give.
     """
 
     name: str
@@ -55,6 +68,9 @@ class Provider(Result):
     hosts: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     creates: bool = False
+    claims: Mapping[str, str] = field(default_factory=dict)
+    groups_claim: str = ""
+    rules: tuple[TeamRule, ...] = ()
 
     @property
     def id(self) -> str:
@@ -91,6 +107,8 @@ class Providers:
             rows = [dict(row._mapping) for row in connection.execute(select(TABLE))]
         for row in rows:
             row |= {name: tuple(row[name].split()) for name in ("hosts", "domains")}
+            row |= {"claims": json.loads(row["claims"])}
+            row |= {"rules": tuple(TeamRule(*rule) for rule in json.loads(row["rules"]))}
         return sorted((Provider(**row) for row in rows), key=lambda each: each.name)
 
     def get(self, name: str) -> Provider:
@@ -109,6 +127,7 @@ class Providers:
 
         Raises:
             InvalidOption: It can be none.
+            UnknownName: There is no such team.
             Conflict: There is one of its name.
         """
         check_issuer(made.issuer)
@@ -117,21 +136,19 @@ class Providers:
             raise InvalidOption("a provider is called by small letters, digits and '-'")
         if not 0 < len(made.client_id) <= LONGEST or not made.client_id.isprintable():
             raise InvalidOption(f"the id of a client has at most {LONGEST} letters, in one line")
-        if made.domains and not made.creates:
-            raise InvalidOption("--domain says for whom accounts are made: it goes with --create")
-        for domain in made.domains:
-            if not DOMAIN.fullmatch(domain):
-                raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
+        _check_makes(made)
         row = {**made.to_json(), "hosts": " ".join(made.hosts), "domains": " ".join(made.domains)}
+        row |= {"claims": json.dumps(made.claims), "rules": json.dumps(made.rules)}
         with writing(self._engine) as connection:
             if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == made.name)):
                 raise Conflict(f"there is a provider '{made.name}' already")
+            check_rules(connection, made.groups_claim, made.rules)
             connection.execute(insert(TABLE), row)
             record(connection, "provider added", made.name, f"{made.issuer} {_makes(made)}")
 
     def remove(self, name: str) -> None:
-        """Let nobody sign in by a provider any more, and end the sessions of those who have. Who is
-        whose account stays known.
+        """Let nobody sign in by a provider any more, and end the sessions of those who have, and
+        the roles that they have for their groups. Who is whose account stays known.
 
         Raises:
             UnknownName: There is none.
@@ -140,6 +157,10 @@ class Providers:
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.name == name))
             record(connection, "provider removed", name)
+            grouped = schema.grouped.c
+            there = select(grouped.account).where(grouped.provider == name).distinct()
+            for account in [*connection.scalars(there)]:
+                follow(connection, name, account, {})
             made = select(schema.token.c.id).where(schema.token.c.ends_with == found.id)
             end_tokens(connection, [*connection.scalars(made)])
 
@@ -255,10 +276,16 @@ def note_entry(
 
 
 def _forget(connection: Connection, issuer: str, subject: str) -> None:
-    """Forget whose account somebody is, and end that account's sessions by that issuer."""
+    """Forget whose account somebody is, and end that account's sessions by that issuer, and the
+    roles that it has for its groups there.
+    """
     which, token = _which(issuer, subject), schema.token.c
     whose = connection.scalar(select(IDENTITY.c.account).where(*which))
     connection.execute(delete(IDENTITY).where(*which))
+    if whose is None:
+        return
+    for name in [*connection.scalars(select(TABLE.c.name).where(TABLE.c.issuer == issuer))]:
+        follow(connection, name, whose, {})
     ends = "provider-" + TABLE.c.name
     of_issuer = select(ends).where(TABLE.c.issuer == issuer)
     made = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
@@ -269,7 +296,25 @@ def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
     return IDENTITY.c.issuer == issuer, IDENTITY.c.subject == subject
 
 
+def _check_makes(made: Provider) -> None:
+    """See that a provider can make accounts as was said."""
+    if (made.domains or made.claims) and not made.creates:
+        text = "--domain and --claim say for whom accounts are made: they go with --create"
+        raise InvalidOption(text)
+    for domain in made.domains:
+        if not DOMAIN.fullmatch(domain):
+            raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
+    check_claims(made.claims)
+    if made.domains and UNVERIFIED.fullmatch(made.issuer):
+        raise InvalidOption(
+            "Entra ID says of no e-mail that it is verified: with --domain no account is made",
+            hint="the issuer with your tenant's id is for your directory alone; --claim acct=0 "
+            "leaves its guests out",
+        )
+
+
 def _makes(made: Provider) -> str:
     if not made.creates:
         return "makes no accounts"
-    return f"makes accounts{' for ' if made.domains else ''}{' '.join(made.domains)}"
+    wanted = [*made.domains, *(f"{name}={text}" for name, text in made.claims.items())]
+    return f"makes accounts{' for ' if wanted else ''}{' '.join(wanted)}"

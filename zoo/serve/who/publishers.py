@@ -23,7 +23,7 @@ from zoo.serve.who.audit import record
 from zoo.serve.who.issuers import check_hosts, check_issuer
 from zoo.serve.who.revoking import end_tokens
 
-__all__ = ["LASTS", "Publisher", "Publishers", "check_there", "text_of"]
+__all__ = ["LASTS", "Publisher", "Publishers", "check_claims", "check_there", "fits", "text_of"]
 
 TABLE = schema.publisher
 LASTS = 15 * 60.0
@@ -69,7 +69,7 @@ class Publisher(Result):
 
     def fits(self, claims: Mapping[str, object]) -> bool:
         """Whether these claims, which its issuer has made, are all that it asks for."""
-        return all(text_of(claims.get(name)) == text for name, text in self.claims.items())
+        return fits(self.claims, claims)
 
     def covers(self, path: str) -> bool:
         """Whether it is for a namespace or a repository."""
@@ -173,6 +173,11 @@ def check_there(connection: Connection, publisher: Publisher) -> None:
     connection.execute(delete(schema.token).where(old))
 
 
+def fits(wanted: Mapping[str, str], claims: Mapping[str, object]) -> bool:
+    """Whether these claims are all that are wanted."""
+    return all(text_of(claims.get(name)) == text for name, text in wanted.items())
+
+
 def text_of(value: object) -> str | None:
     """A claim as it is written on the command line; None if it is no single value."""
     if isinstance(value, bool):
@@ -193,10 +198,19 @@ def _check_path(path: str) -> None:
         Reference(namespace, plain)
 
 
-def _check_claims(issuer: str, claims: Mapping[str, str]) -> None:
+def check_claims(claims: Mapping[str, str]) -> None:
+    """See that these are claims that can be asked for.
+
+    Raises:
+        InvalidOption: They are not.
+    """
     for name, text in claims.items():
         if not name or name in TAKEN or max(map(len, (name, text))) > LONGEST or not text:
             raise InvalidOption(f"'{name}' is no claim that can be asked for: write name=value")
+
+
+def _check_claims(issuer: str, claims: Mapping[str, str]) -> None:
+    check_claims(claims)
     if not 0 < len(claims) <= MOST:
         raise InvalidOption(
             f"it takes 1 to {MOST} claims that the issuer makes of your jobs alone",

@@ -18,6 +18,7 @@ __all__ = [
     "device",
     "document",
     "followed",
+    "grouped",
     "holds",
     "identity",
     "level",
@@ -35,7 +36,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0008"
+REVISION = "0010"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -249,6 +250,11 @@ provider = sa.Table(
     sa.Column("hosts", Text, nullable=False),  # other ones that it may use, with spaces between
     sa.Column("domains", Text, nullable=False),  # of e-mails for which accounts are made; or all
     sa.Column("creates", sa.Boolean, nullable=False),  # whether it makes accounts
+    # Those that one must have for whom it does: an object in JSON.
+    sa.Column("claims", Text, nullable=False, server_default="{}"),
+    sa.Column("groups_claim", Text, nullable=False, server_default=""),
+    # Which group gives which role in which team: in JSON.
+    sa.Column("rules", Text, nullable=False, server_default="[]"),
 )
 
 # Whose account it is who has signed in. Where that was deleted, nobody signs in by it again.
@@ -259,6 +265,17 @@ identity = sa.Table(
     sa.Column("subject", Text, primary_key=True),
     sa.Column("made", Text, nullable=False),
     sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="SET NULL")),
+)
+
+# Roles in teams that accounts have because a provider says of which groups they are, and nobody by
+# hand; the role that counts is in ``role``, too.
+grouped = sa.Table(
+    "grouped",
+    metadata,
+    sa.Column("provider", Text, primary_key=True),
+    sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("team", Text, primary_key=True),
+    sa.Column("role", Text, nullable=False),
 )
 
 # Jobs that get a token for a while, for what their issuer says of them.

@@ -1,0 +1,162 @@
+"""Images inside Parquet files, as data sets of the Hugging Face hub have them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.errors import InvalidData
+from zoo.finetune.dataset import packed as module
+from zoo.finetune.dataset.images import sizes
+from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.table import listed_images
+
+arrow: Any = pytest.importorskip("pyarrow")
+parquet: Any = pytest.importorskip("pyarrow.parquet")
+
+KINDS = ("Squares", "10", "2")
+NAMES = ["frames", "discs", "bars"]
+
+
+def written(
+    file: Path, images: list[object], label: list[object], names: object = NAMES, group: int = 5
+) -> Path:
+    """A Parquet file as `datasets` writes one, in small groups of rows."""
+    rows = arrow.table({"image": images, "label": label})
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    about = json.dumps({"info": {"features": features}}) if names else "{]"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = rows.replace_schema_metadata({"huggingface": about})
+    parquet.write_table(table, file, row_group_size=group)
+    return file
+
+
+def drawings(shapes: Path, numbers: range) -> tuple[list[object], list[object]]:
+    each = [(shapes / kind / f"{n:02}.png", at) for n in numbers for at, kind in enumerate(KINDS)]
+    images: list[object] = [{"bytes": path.read_bytes(), "path": path.name} for path, _ in each]
+    return images, [at for _, at in each]
+
+
+def test_a_folder_of_them(shapes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "hub" / "data"
+    written(data / "train-00000-of-00002.parquet", *drawings(shapes, range(5)))
+    written(data / "train-00001-of-00002.parquet", *drawings(shapes, range(5, 8)))
+    written(data / "test-00000-of-00001.parquet", *drawings(shapes, range(8, 12)))
+    (tmp_path / "hub" / "README.md").write_text("---\n---\n")
+    cache = tmp_path / "cache"
+    dataset = open_dataset(str(tmp_path / "hub"), cache=cache)
+    assert (dataset.task, dataset.classes) == ("classification", ("bars", "discs", "frames"))
+    assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [21, 3, 12]
+    found = dict(dataset.test)
+    assert found["test-00000-of-00001.parquet/4"] == dataset.classes.index("discs")
+    folders = open_dataset(str(shapes))
+    at_8 = folders.digests["10/08.png"], folders.digests["10/09.png"]
+    assert at_8 == tuple(dataset.digests[f"test-00000-of-00001.parquet/{n}"] for n in (1, 4))
+    assert dataset.read(dataset.test[0]).size == (32, 32)
+    assert sizes(dataset.images, [dataset.test[0].key]) == [32]
+    # The next one finds the copies; of a file that is another now there is but one.
+    kept = {file.name: file.stat().st_mtime_ns for file in cache.glob("*.tar")}
+    assert len(kept) == 3
+    assert open_dataset(str(tmp_path / "hub"), cache=cache).digest == dataset.digest
+    assert {file.name: file.stat().st_mtime_ns for file in cache.glob("*.tar")} == kept
+    written(data / "test-00000-of-00001.parquet", *drawings(shapes, range(7, 12)))
+    assert len(open_dataset(str(tmp_path / "hub"), cache=cache).test) == 15
+    assert len(set(kept) & {file.name for file in cache.glob("*.tar")}) == 2
+    assert len(list(cache.glob("*.tar"))) == 3
+
+
+@pytest.mark.parametrize("names", [None, [1, 2, 3], "bars"])
+def test_classes_without_names_are_numbers(shapes: Path, tmp_path: Path, names: object) -> None:
+    file = written(tmp_path / "a.parquet", *drawings(shapes, range(12)), names)
+    dataset = open_dataset(str(file))
+    assert dataset.classes == ("0", "1", "2")
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 36
+
+
+def test_bytes_alone_and_other_columns(shapes: Path, tmp_path: Path) -> None:
+    images, _ = drawings(shapes, range(12))
+    rows = {
+        "scan": [dict(each)["bytes"] for each in images],  # type: ignore[call-overload]
+        "split": ["train" if n < 24 else "test" for n in range(36)],
+        "size": [n / 2 for n in range(36)],
+    }
+    parquet.write_table(arrow.table(rows), tmp_path / "a.parquet")
+    opening = Opening(path_column="scan", label_column="size")
+    dataset = open_dataset(str(tmp_path / "a.parquet"), task="regression", opening=opening)
+    assert dict(dataset.test)["a.parquet/35"] == (17.5,)
+    assert len(dataset.test) == 12
+
+
+def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    images[3] = {"bytes": b"%!PS-Adobe", "path": "/etc/passwd"}
+    images[4] = {"bytes": None, "path": "/etc/passwd"}
+    images[5] = None
+    label[6] = -1
+    file = written(tmp_path / "a.parquet", images, label)
+    with pytest.raises(InvalidData) as caught:
+        open_dataset(str(file))
+    said = [line.removeprefix("a.parquet/") for line in caught.value.problems]
+    assert sorted(said) == [
+        "3 is not a readable image (UnidentifiedImageError)",
+        "4 has no image",
+        "5 has no image",
+        "6 has no label",
+    ]
+    assert len(open_dataset(str(file), skip_bad=True).skipped) == 4
+    images[4] = images[3] = images[0]
+    listed = list(listed_images([file], Opening()))
+    assert [each.name for each in listed if not isinstance(each, Path) and not each.data] == [
+        "a.parquet/4",
+        "a.parquet/5",
+    ]
+
+
+def test_limits(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, label = drawings(shapes, range(12))
+    huge: list[object] = [{"bytes": bytes(1 << 20), "path": None}] * 36
+    file = written(tmp_path / "a.parquet", huge, label, group=36)  # some kilobytes
+    with pytest.raises(InvalidData, match="its images are more than 100 times as large as it"):
+        open_dataset(str(file))
+    monkeypatch.setattr(module, "PACKED_IMAGE_BYTES", 100)
+    file = written(tmp_path / "b.parquet", images, label)
+    with pytest.raises(InvalidData, match=r"an image in it has \d+ bytes; the limit is"):
+        open_dataset(str(file))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200] + bytes(2000) + whole[2200:])
+    monkeypatch.undo()
+    with pytest.raises(InvalidData, match="cannot be read"):
+        open_dataset(str(file))
+
+
+def test_copies_without_a_cache_go_with_the_images(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    dataset = open_dataset(str(written(tmp_path / "a.parquet", *drawings(shapes, range(12)))))
+    assert list((tmp_path / "temporary").glob("*/*.tar"))
+    del dataset
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_what_does_not_go_together(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    written(tmp_path / "both" / "a.parquet", images, label)
+    paths: list[object] = [f"{n}.png" for n in range(36)]
+    written(tmp_path / "both" / "b.parquet", paths, label)
+    with pytest.raises(InvalidData, match="'image' holds paths in some files, images in others"):
+        open_dataset(str(tmp_path / "both"))
+    parquet.write_table(arrow.table({"image": images}), tmp_path / "both" / "b.parquet")
+    with pytest.raises(InvalidData, match=r"has other columns than a\.parquet"):
+        open_dataset(str(tmp_path / "both"))
+    opening = Opening(root=str(tmp_path))
+    with pytest.raises(InvalidData, match="'image' holds images: --root is for paths"):
+        open_dataset(str(tmp_path / "both" / "a.parquet"), opening=opening)

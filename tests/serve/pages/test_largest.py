@@ -1,0 +1,102 @@
+"""What takes the most space, by name, and commands that free it as the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.paged import text_of
+from fakes.program import zoo
+from fakes.reported import make_run
+from fakes.served import serving
+from fakes.signed import sign_in
+
+from zoo.domain.reference import Reference
+from zoo.lookup.runs import RUNS, STATE
+
+MB = 1_000_000
+MADE = {"architecture": "test_net", "cut": "blocks.2", "count": 40, "weights": "blake3:0"}
+
+
+def add_cache(root: Path, letter: str, size: int, days: int) -> None:
+    folder = root / "cache/crossings" / (letter * 64)
+    folder.mkdir(parents=True)
+    (folder / "0.bin").write_bytes(b"x" * size)
+    (folder / "description.json").write_text(json.dumps(MADE) if letter == "a" else "[" * 999)
+    at = time.time() - (days + 0.5) * 24 * 60 * 60
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (at, at))
+
+
+def objects_pruned() -> int:
+    """Bytes of objects that a prune would free."""
+    items = zoo("prune", "--keep", 0, "--grace", 0, "--json").done().json["items"]
+    return sum(each["bytes"] for each in items if "object" in each["kind"])
+
+
+def test_what_takes_the_most_and_what_frees_it(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "zoo"
+    make_zoo(root)
+    cut = make_run(root / RUNS, "team/<b>new", 1).folder
+    failed = make_run(root / RUNS, "team/bad", 2, status="failed").folder
+    (cut / STATE).write_bytes(b"x" * 5 * MB)
+    (failed / "events").write_bytes(b"x" * 2 * MB)
+    add_cache(root, "a", 4 * MB, days=3)
+    add_cache(root, "b", 3 * MB, days=1)
+    monkeypatch.chdir(root)
+    with serving(root) as served:
+        served.token("ann")
+        admin = sign_in(served.url, served.token("admin", "write"))
+        found = admin.get("/-/storage.json").json
+        rows = found["largest"]
+        shown = [(row["kind"], row["command"]) for row in rows[:4]]
+        assert shown == [
+            ("run", f"zoo runs rm {cut.name} --resumable"),
+            ("cache", "zoo prune --caches 3"),
+            ("cache", "zoo prune --caches 1"),
+            ("run", f"zoo runs rm {failed.name}"),
+        ]
+        assert rows[1]["name"] == "test_net up to blocks.2, 40 images"
+        assert rows[2]["name"] == f"cache/crossings/{'b' * 64}"
+        assert found["caches"]["files"] == 2
+        text = text_of(admin.page("/-/storage"))
+        assert all(row["command"] in text for row in rows)
+        assert "team/<b>new" in text
+        caches = (root / "cache/crossings" / (letter * 64) for letter in "ab")
+        for row, path in zip(rows[:4], (cut, *caches, failed), strict=True):
+            words = shlex.split(row["command"])[1:]
+            done = zoo(*words, "--yes", "--json").done().json
+            assert done["bytes"] == row["bytes"]
+            assert not path.exists()
+        after = admin.get("/-/storage.json").json
+        assert {row["kind"] for row in after["largest"]} == {"checkpoint"}
+        assert found["whole"] - after["whole"] > 13 * MB, "also within the minute of the sums"
+
+
+def test_a_checkpoint_counts_by_what_it_alone_has(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "zoo"
+    make_zoo(root)
+    monkeypatch.chdir(root)
+    with serving(root) as served:
+        admin = sign_in(served.url, served.token("admin", "write"))
+        workspace = served.server.hub.workspace
+        rows = admin.get("/-/storage.json").json["largest"]
+        row = next(row for row in rows if row["name"].startswith("team/net"))
+        net = Reference.parse("team/net")
+        workspace.protect(net, on=True)
+        again = admin.get("/-/storage.json").json["largest"]
+        kept = next(each for each in again if each["name"] == row["name"])
+        assert kept["note"] == "protected: first zoo protect --off team/net"
+        workspace.protect(net, on=False)
+        before = objects_pruned()
+        zoo(*shlex.split(row["command"])[1:]).done()
+        assert objects_pruned() - before == row["bytes"] > 0

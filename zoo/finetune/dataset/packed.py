@@ -1,0 +1,112 @@
+"""Images inside Parquet files, as data sets of the Hugging Face hub have them: a column is a struct
+of ``bytes`` and ``path``, or bytes alone.
+
+A row of such a file cannot be read without those beside it. So what is read in any order, or again,
+is copied once into a tar file in the cache, without decoding it; what is gone through once is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from shutil import rmtree
+from weakref import finalize
+
+from blake3 import blake3
+
+from zoo.backbones.preprocess import Encoded
+from zoo.domain.limits import PACKED_BATCH, PACKED_IMAGE_BYTES, PACKED_TIMES
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.images import state_of
+from zoo.finetune.dataset.shards import ShardImages, Span, samples
+from zoo.store.atomic import write_whole
+
+__all__ = ["packed", "unpacked"]
+
+MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
+
+
+def packed(file: Path, column: str) -> Iterator[Encoded]:
+    """The images of a column in the order of their rows, a few of them in memory at a time; empty
+    bytes where a row has none.
+
+    Raises:
+        InvalidData: The file cannot be read, or what is in it is larger than the limits.
+    """
+    # Pages may be packed, and a page be named by many rows: a small file can hold any size.
+    left = PACKED_TIMES * file.stat().st_size
+    for number, data in enumerate(_cells(file, column)):
+        left -= len(data)
+        if left < 0:
+            raise InvalidData(
+                file, [f"its images are more than {PACKED_TIMES} times as large as it"]
+            )
+        yield Encoded(f"{file.name}/{number}", data)
+
+
+def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardImages:
+    """The images of a column by ``FILE/ROW``; those that are not there have no span.
+
+    Args:
+        files: Parquet files of different names.
+        column: The column that holds them.
+        cache: Where the copies are kept for the next time; None: for as long as these images.
+
+    Raises:
+        InvalidData: As `packed`.
+        DiskFull: There is no space for the copies.
+    """
+    folder = cache or Path(tempfile.mkdtemp(prefix="zoo-images-"))
+    spans: dict[str, Span] = {}
+    images = ShardImages(spans)
+    if not cache:
+        finalize(images, _delete, folder, os.getpid())
+    for file in files:
+        of = blake3(f"{file.resolve()}\n{column}".encode()).hexdigest()[:32]
+        tar = folder / f"{of}-{state_of(file) & (1 << 64) - 1:016x}.tar"
+        if not tar.exists():
+            write_whole(tar, _tar(packed(file, column)))
+            for stale in set(folder.glob(f"{of}-*.tar")) - {tar}:
+                stale.unlink(missing_ok=True)
+        for name, members in samples(tar):
+            spans[f"{file.name}/{name}"] = members["image"]
+    return images
+
+
+def _delete(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a process that was forked has these images, too
+        rmtree(folder, ignore_errors=True)
+
+
+def _tar(images: Iterable[Encoded]) -> Iterator[bytes]:
+    for image in images:
+        if image.data:
+            info = tarfile.TarInfo(f"{image.name.rpartition('/')[2]}.image")
+            info.size = len(image.data)
+            yield info.tobuf()
+            yield image.data
+            yield bytes(-len(image.data) % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _cells(file: Path, column: str) -> Iterator[bytes]:
+    arrow = importlib.import_module("pyarrow")
+    parquet = importlib.import_module("pyarrow.parquet")
+    try:
+        # In pieces, where Arrow would hold a group of rows whole.
+        with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+            struct = arrow.types.is_struct(table.schema_arrow.field(column).type)
+            wanted = [f"{column}.bytes" if struct else column]
+            for batch in table.iter_batches(PACKED_BATCH, columns=wanted, use_threads=False):
+                for cell in batch.column(0):
+                    data = cell.as_py()
+                    data = (data or {}).get("bytes") if struct else data
+                    if data and len(data) > PACKED_IMAGE_BYTES:
+                        raise InvalidData(file, [f"an image in it has {len(data):,} bytes{MOST}"])
+                    yield data or b""
+    except (OSError, ValueError, arrow.ArrowException) as error:
+        raise InvalidData(file, [f"its images cannot be read: {error}"]) from error
