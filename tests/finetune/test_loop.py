@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.products import products
 from torch import nn
 
 from zoo.backbones.freeze import freeze
@@ -209,6 +210,23 @@ def test_half_precision_trains_float32_weights(
     assert set(dtypes) == {torch.bfloat16 if precision == "bf16" else torch.float16}
     assert model.get_parameter("fc.weight").dtype == torch.float32
     assert not torch.equal(before["fc.weight"], model.get_parameter("fc.weight"))
+
+
+def test_forward_and_backward_take_the_same_products(
+    model: nn.Module, hierarchy: Hierarchy
+) -> None:
+    taken = dict[str, tuple[str, ...]]()
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        taken["forward"] = products()
+        said: torch.Tensor = model(inputs)
+        said.register_hook(  # type: ignore[no-untyped-call]
+            lambda _: taken.update(backward=products())
+        )
+        return said
+
+    next(learn(learner(model, hierarchy, recipe(precision="tf32")), batches(), forward))
+    assert taken == {"forward": ("tf32", "tf32"), "backward": ("tf32", "tf32")}
 
 
 def test_the_scale_of_gradients_is_restored(model: nn.Module, hierarchy: Hierarchy) -> None:

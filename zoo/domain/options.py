@@ -70,7 +70,7 @@ class RecipeOptions(TypedDict, total=False):
     ema: float
     blend: Literal["none", "wise-ft", "soup"]
     patience: int
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
     channels_last: bool
     compile: bool
     grad_checkpointing: bool

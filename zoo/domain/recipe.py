@@ -342,7 +342,12 @@ class Recipe:
     patience: int = _natural(0, "Stop after so many epochs without a better result; 0: never.")
 
     # how it is computed
-    precision: str = _option("fp32", "Precision of training.", one_of=("fp32", "bf16", "fp16"))
+    precision: str = _option(
+        "auto",
+        "Precision of training: auto is bf16 on a GPU that has it, else fp32; tf32 is fp32 whose "
+        "products a GPU takes in TF32.",
+        one_of=("auto", "fp32", "tf32", "bf16", "fp16"),
+    )
     channels_last: bool = _option(False, "Use the channels-last memory format.")
     compile: bool = _option(
         False, "Compile the network (torch.compile), where it runs whole in each step."

@@ -36,6 +36,7 @@ from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal, latest
 from zoo.finetune.results.paired import Gain, earlier_probe, gain
 from zoo.finetune.results.report import Measured, Report, write_report
+from zoo.finetune.setup.network import DTYPES
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.probe import PROBE
@@ -135,7 +136,7 @@ def conclude(
     infinite; nothing is published then.
     """
     # What was recorded in half precision is not what the network will be asked.
-    if prepared.recipe.precision != "fp32":
+    if prepared.recipe.precision in DTYPES:
         parts = image_loaders(prepared)
     measured, report, calibration = _tested(prepared, parts, journal)
     metrics = dict(report.metrics)

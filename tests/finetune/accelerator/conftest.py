@@ -55,7 +55,7 @@ def tune(workspace: Workspace, shapes: Path, device: str) -> Tune:
         **how: Any,
     ) -> Finetuned:
         quick = {"image_size": 32} if bare else SGD
-        recipe = Recipe(data=str(shapes), **{**quick, **how})
+        recipe = Recipe(data=str(shapes), **{**quick, "precision": "fp32", **how})
         ref = Reference.parse(save)
         return finetune(workspace, base, recipe, ref, device=on, save_every=save_every)
 

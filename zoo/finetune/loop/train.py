@@ -30,7 +30,7 @@ from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.network import autocast
+from zoo.finetune.setup.network import autocast, multiplying
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.setup.teacher import distillation_loss
 
@@ -173,13 +173,15 @@ def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) ->
     empty = not batch.images  # of a small last batch, of which other ranks have all
     if empty and not learner.ranks.sharded:
         return torch.zeros((), device=learner.device)
-    targets = moved(batch.targets, learner.device)
-    with autocast(learner.model, learner.recipe.precision):
-        logits = forward(batch.inputs)
-    # Shards of weights are asked of all ranks in every step, whatever images they have.
-    outputs = logits.float()
-    loss = outputs.sum() * 0 if empty else _loss(learner, outputs, targets, batch.taught) * share
-    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    targets, precision = moved(batch.targets, learner.device), learner.recipe.precision
+    with multiplying(precision):
+        with autocast(learner.model, precision):
+            logits = forward(batch.inputs)
+        # Shards of weights are asked of all ranks in every step, whatever images they have.
+        outputs = logits.float()
+        taught = batch.taught
+        loss = outputs.sum() * 0 if empty else _loss(learner, outputs, targets, taught) * share
+        learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -21,7 +23,10 @@ from zoo.domain.surgery import Surgery
 from zoo.errors import BrokenPlugin, InvalidOption, Unsupported
 from zoo.store import Store
 
-__all__ = ["Network", "altered", "autocast", "give_head", "make_network", "with_drops"]
+__all__ = [
+    "DTYPES", "Network", "altered", "autocast", "give_head", "make_network", "multiplying",
+    "usual_precision", "with_drops",
+]  # fmt: skip
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -68,11 +73,50 @@ def make_network(
     return resized
 
 
-def autocast(model: nn.Module, precision: str) -> AbstractContextManager[None]:
+@contextmanager
+def autocast(model: nn.Module, precision: str) -> Iterator[None]:
     """The context in which ``model`` runs in ``precision``."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(next(model.parameters()).device.type, DTYPES[precision])
+    device = next(model.parameters()).device.type
+    lower = torch.autocast(device, DTYPES[precision]) if precision in DTYPES else nullcontext()
+    with multiplying(precision), lower:
+        yield
+
+
+@contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """The context in which an NVIDIA GPU multiplies numbers of fp32 as ``precision`` says: matrices
+    and convolutions alike in TF32 (10 bits of mantissa), or exactly. Left alone in bf16 and fp16.
+    A backward pass is to be in one, too.
+
+    torch's own default is exact for matrices, and TF32 for convolutions:
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices
+    """
+    if precision in DTYPES:
+        yield
+        return
+    switch, (exact, fast), parts = _tf32()
+    before = [getattr(part, switch) for part in parts]
+    try:
+        for part in parts:
+            setattr(part, switch, fast if precision == "tf32" else exact)
+        yield
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            setattr(part, switch, value)
+
+
+def _tf32() -> tuple[str, tuple[object, object], tuple[object, object]]:
+    """An attribute, its values for exact products and for those in TF32, and what has it."""
+    cuda, cudnn = torch.backends.cuda.matmul, cast(Any, torch.backends.cudnn)
+    if hasattr(cuda, "fp32_precision"):  # since torch 2.9, which refuses to mix in the older names
+        return "fp32_precision", ("ieee", "tf32"), (cuda, cudnn.conv)
+    return "allow_tf32", (False, True), (cuda, cudnn)
+
+
+def usual_precision(device: torch.device) -> str:
+    """What ``auto`` stands for: ``bf16`` on a GPU that has it, else ``fp32``."""
+    has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has else "fp32"
 
 
 def give_head(

@@ -34,7 +34,13 @@ from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base, teacher_of
 from zoo.finetune.setup.losses import make_loss
-from zoo.finetune.setup.network import Network, altered, make_network, with_drops
+from zoo.finetune.setup.network import (
+    Network,
+    altered,
+    make_network,
+    usual_precision,
+    with_drops,
+)
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
 from zoo.finetune.setup.teacher import Teacher, check_teacher, make_teacher
@@ -171,7 +177,7 @@ def prepare(
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     network = with_drops(network, head, recipe)
-    recipe, hierarchy, tuned = _decided(recipe, network, dataset, again=again)
+    recipe, hierarchy, tuned = _decided(recipe, network, dataset, device, again=again)
     prepared = Prepared(
         base=name,
         parent=parent,
@@ -195,12 +201,14 @@ def prepare(
 
 
 def _decided(
-    recipe: Recipe, network: Network, dataset: Dataset, *, again: bool
+    recipe: Recipe, network: Network, dataset: Dataset, device: str, *, again: bool
 ) -> tuple[Recipe, Hierarchy, frozenset[str] | None]:
-    """The recipe with its strategy and its batch norms decided, the network's hierarchy, with
-    adapters where it has them, and the parameters that are trained, if not all above a boundary.
+    """The recipe with its strategy, precision and batch norms decided; the network's hierarchy,
+    with adapters where it has them; the parameters that are trained, if not all above a boundary.
     """
     recipe = replace(recipe, strategy=_strategy(recipe, network, dataset))
+    if recipe.precision == "auto":
+        recipe = replace(recipe, precision=usual_precision(torch.device(device)))
     hierarchy = _hierarchy(network)
     if recipe.strategy == "lora":
         hierarchy = with_adapters(recipe, network.model, hierarchy)
