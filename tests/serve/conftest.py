@@ -16,6 +16,7 @@ from fakes.trained import trained  # noqa: F401 - a fixture of the pages
 
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
+from zoo.serve.hub import webhooks
 from zoo.workspace import Workspace
 
 
@@ -53,6 +54,14 @@ def warm_helpers() -> Iterator[None]:
         python = SimpleNamespace(executable=str(warm.server().python))
         for module in ("worker", "adopter", "tryouts"):
             patch.setattr(f"zoo.serve.keep.{module}.sys", python)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def webhooks_by_hand() -> Iterator[None]:
+    """No server here tells webhooks by itself, not even once while a test begins."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhooks, "LOOK_SECONDS", 3600.0)
         yield
 
 

@@ -91,11 +91,6 @@ def told(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         served.accounts.webhooks.remove(hook.id)
 
 
-@pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
-
-
 def test_what_changes_is_sent_as_the_hub_does(
     served: Served, receiver: Receiver, told: Callable[[], Webhook]
 ) -> None:
