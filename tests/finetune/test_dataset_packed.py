@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import Opening, tables_in
 from zoo.finetune.dataset.table import listed_images
 
 arrow: Any = pytest.importorskip("pyarrow")
@@ -160,3 +161,17 @@ def test_what_does_not_go_together(shapes: Path, tmp_path: Path) -> None:
     opening = Opening(root=str(tmp_path))
     with pytest.raises(InvalidData, match="'image' holds images: --root is for paths"):
         open_dataset(str(tmp_path / "both" / "a.parquet"), opening=opening)
+
+
+def test_a_table_beside_images_does_not_take_their_place(shapes: Path, tmp_path: Path) -> None:
+    """Such as one of predictions of these images."""
+    for data in (tmp_path / "flat", tmp_path / "hub" / "data"):
+        file = written(data / "p.parquet", *drawings(shapes, range(2)))
+        (data / "notes.txt").write_text("")
+        assert tables_in(data) == (file,)
+        shutil.copy(shapes / "2" / "00.png", data / "a.PNG")
+        assert tables_in(data) == ()
+        assert list(listed_images([data], Opening())) == [data]
+    assert tables_in(tmp_path / "hub") == ()
+    (tmp_path / "hub" / "data" / "a.PNG").rename(tmp_path / "hub" / "a.PNG")  # the page's picture
+    assert tables_in(tmp_path / "hub") == (tmp_path / "hub" / "data" / "p.parquet",)

@@ -124,7 +124,8 @@ def is_unlabeled(spec: str) -> bool:
 
 def tables_in(path: Path) -> tuple[Path, ...]:
     """A table alone; or the Parquet files of a folder of these, as data sets of the hub have them,
-    or of the folder ``data`` in it. Empty where there are none.
+    or of the folder ``data`` in it. Empty where there are none, or images lie beside them: a table
+    of predictions may have been written there.
     """
     if path.is_file():
         return (path,) if path.suffix.lower() in TABLES else ()
@@ -135,7 +136,10 @@ def tables_in(path: Path) -> tuple[Path, ...]:
         path = inner[0]
     elif inner:
         return ()
-    return tuple(sorted(each for each in path.glob("[!.]*.parquet") if each.is_file()))
+    files = [each for each in path.iterdir() if each.is_file() and not each.name.startswith(".")]
+    if any(each.suffix.lower() in SUFFIXES for each in files):
+        return ()
+    return tuple(sorted(each for each in files if each.suffix == ".parquet"))
 
 
 def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
