@@ -217,6 +217,12 @@ def test_caches_go_if_that_is_asked_for(toy: Any) -> None:
     (root / "cache/ranking").mkdir()
     (root / "cache/ranking/x.json").write_text("{}")
     (root / "cache/crossings/mine").mkdir()
+    copies, reading = (root / "cache/images" / f"{each * 32}-{each * 16}" for each in "ef")
+    for folder in (copies, reading):
+        folder.mkdir(parents=True)
+        (folder / "images.tar").write_bytes(b"x" * 500)
+    old(copies, 2)
+    (root / "cache/images/z.json").write_text("{}")
     writing = root / "cache/crossings/.filling-00112233"
     writing.mkdir()
     (writing / "0.bin").write_bytes(b"x")
@@ -229,7 +235,9 @@ def test_caches_go_if_that_is_asked_for(toy: Any) -> None:
     assert (unused.exists(), used.is_dir()) == (False, True)
     toy("prune", "--caches", 0, "--yes").done()
     assert not used.exists()
+    assert (copies.exists(), (reading / "images.tar").is_file()) == (False, True)
     left = {path.name for path in (root / "cache").rglob("*")}
+    left -= {"images", "z.json", reading.name, "images.tar"}
     assert left == {"crossings", "ranking", "x.json", "mine", ".filling-00112233", "0.bin"}
     wrong = toy("prune", root / "there", "--caches", 0)
     assert (wrong.code, "a remote has none" in wrong.err) == (2, True)

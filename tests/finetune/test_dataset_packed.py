@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import tempfile
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from zoo.domain.owner import renewing
 from zoo.errors import InvalidData
 from zoo.finetune.dataset import packed as module
-from zoo.finetune.dataset.images import sizes
+from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.spec import Opening, tables_in
 from zoo.finetune.dataset.table import listed_images
+from zoo.lookup.caches import list_caches
+from zoo.lookup.runs import CACHE, CHECKED
+from zoo.lookup.space import DAY
 
 arrow: Any = pytest.importorskip("pyarrow")
 parquet: Any = pytest.importorskip("pyarrow.parquet")
@@ -62,14 +70,45 @@ def test_a_folder_of_them(shapes: Path, tmp_path: Path) -> None:
     assert dataset.read(dataset.test[0]).size == (32, 32)
     assert sizes(dataset.images, [dataset.test[0].key]) == [32]
     # The next one finds the copies; of a file that is another now there is but one.
-    kept = {file.name: file.stat().st_mtime_ns for file in cache.glob("*.tar")}
+    kept = {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")}
     assert len(kept) == 3
     assert open_dataset(str(tmp_path / "hub"), cache=cache).digest == dataset.digest
-    assert {file.name: file.stat().st_mtime_ns for file in cache.glob("*.tar")} == kept
+    assert {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")} == kept
     written(data / "test-00000-of-00001.parquet", *drawings(shapes, range(7, 12)))
     assert len(open_dataset(str(tmp_path / "hub"), cache=cache).test) == 15
-    assert len(set(kept) & {file.name for file in cache.glob("*.tar")}) == 2
-    assert len(list(cache.glob("*.tar"))) == 3
+    assert len(set(kept) & {file.parent.name for file in cache.glob("*/*.tar")}) == 2
+    assert len(list(cache.glob("*/*.tar"))) == 3
+
+
+def test_copies_are_in_use_as_long_as_the_images(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def age(days: float) -> None:
+        for path in (home / "images.tar", home):
+            os.utime(path, (time.time() - days * DAY,) * 2)
+
+    file = written(tmp_path / "a.parquet", *drawings(shapes, range(12)))
+    cache = tmp_path / CACHE / CHECKED
+    open_dataset(str(file), cache=cache)
+    (home,) = (each.parent for each in cache.glob("*/*.tar"))
+    age(3)
+    (found,) = list_caches(tmp_path)
+    assert (found.file, found.taken) == (home.relative_to(tmp_path).as_posix(), False)
+    before, threads = state_of(home / "images.tar"), threading.active_count()
+    monkeypatch.setattr(module, "renewing", partial(renewing, every=0.01))
+    dataset = open_dataset(str(file), cache=cache)
+    assert [each.taken for each in list_caches(tmp_path)] == [True]
+    assert state_of(home / "images.tar") == before, "else all images would be decoded again"
+    age(3)
+    for _ in range(500):
+        if next(list_caches(tmp_path)).taken:
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("nobody renews the time of what is open")
+    del dataset
+    gc.collect()
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize("names", [None, [1, 2, 3], "bars"])
@@ -142,7 +181,7 @@ def test_copies_without_a_cache_go_with_the_images(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     dataset = open_dataset(str(written(tmp_path / "a.parquet", *drawings(shapes, range(12)))))
-    assert list((tmp_path / "temporary").glob("*/*.tar"))
+    assert list((tmp_path / "temporary").glob("*/*/*.tar"))
     del dataset
     gc.collect()
     assert not list((tmp_path / "temporary").iterdir())

@@ -1,7 +1,8 @@
 """Caches of training, which a prune deletes if that is asked for: what enters a network at a cut,
-for each image (`zoo.finetune.features.cache`).
+for each image (`zoo.finetune.features.cache`), and copies of images that lie in Parquet files
+(`zoo.finetune.dataset.packed`).
 
-They are computed again when they are missed. What else lies in the folder of caches is small.
+They are made again when they are missed. What else lies in the folder of caches is small.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import msgspec
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.words import plural
 from zoo.errors import ZooError
-from zoo.lookup.runs import CACHE, CROSSINGS
+from zoo.lookup.alive import SILENT
+from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS
 from zoo.lookup.space import DAY, Space, folders_in, space_of
 from zoo.store.prune import Doomed, Plan
 from zoo.store.regular import read_regular
@@ -29,8 +31,11 @@ __all__ = ["Cache", "delete_caches", "list_caches", "what_of", "with_caches"]
 KIND = "cache of training"
 WHY = "a cache: training computes it again if it is missed"
 FILLING = ".filling-"
-OWN = re.compile(rf"[0-9a-f]{{64}}|{re.escape(FILLING)}[0-9a-f]{{8}}")
-"""What zoo itself writes there."""
+OWN = {
+    CROSSINGS: re.compile(rf"[0-9a-f]{{64}}|{re.escape(FILLING)}[0-9a-f]{{8}}"),
+    CHECKED: re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}"),
+}
+"""What the folders of caches are called that zoo itself writes, by where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,12 @@ class Cache:
     space: Space
 
     @property
-    def filling(self) -> bool:
-        """Whether a process may be writing it, which takes a day at most."""
-        return Path(self.file).name.startswith(FILLING) and self.space.at > time.time() - DAY
+    def taken(self) -> bool:
+        """Whether a process may be writing it, which takes a day at most, or reads copies."""
+        age, path = time.time() - self.space.at, Path(self.file)
+        if path.parent.name == CHECKED:
+            return age < SILENT  # whoever has them open renews their time
+        return path.name.startswith(FILLING) and age < DAY
 
 
 class _Made(msgspec.Struct):
@@ -54,13 +62,16 @@ class _Made(msgspec.Struct):
 
 def list_caches(root: Path) -> Iterator[Cache]:
     """Those of the zoo in ``root``."""
-    for folder in folders_in(root / CACHE / CROSSINGS):
-        if OWN.fullmatch(folder.name):
-            yield Cache(folder.relative_to(root).as_posix(), space_of(folder))
+    for home, own in OWN.items():
+        for folder in folders_in(root / CACHE / home):
+            if own.fullmatch(folder.name):
+                yield Cache(folder.relative_to(root).as_posix(), space_of(folder))
 
 
 def what_of(root: Path, cache: Cache) -> str:
     """What a cache is of, in a few words; empty where that cannot be read."""
+    if Path(cache.file).parent.name == CHECKED:
+        return "copies of the images in a Parquet file"
     try:
         data = read_regular(root / cache.file / "description.json", JSON_FILE_BYTES)
         made = msgspec.json.decode(data, type=_Made)
@@ -77,7 +88,7 @@ def with_caches(root: Path, plan: Plan, unused_days: float) -> Plan:
 
 def delete_caches(root: Path, shown: Plan, done: Plan, unused_days: float) -> Plan:
     """Delete the caches that were ``shown`` and that nothing has used since: what is ``done``, and
-    these. A run that has one open goes on: the system keeps its bytes until then.
+    these. A run that has activations open goes on: the system keeps their bytes until then.
     """
     listed = {item.file for item in shown.doomed}
     doomed = [item for item in _old(root, unused_days)[0] if item.file in listed]
@@ -91,7 +102,7 @@ def _old(root: Path, unused_days: float) -> tuple[list[Doomed], int]:
     """The files that are to be deleted, and how many are spared."""
     doomed, spared, before = list[Doomed](), 0, time.time() - unused_days * DAY
     for each in list_caches(root):
-        if each.filling or each.space.at > before:
+        if each.taken or each.space.at > before:
             spared += each.space.files
             continue
         with suppress(OSError):  # another process makes way

@@ -38,6 +38,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "CACHE",
     "CANDIDATES",
+    "CHECKED",
     "CROSSINGS",
     "DIGITS",
     "IMAGES",
@@ -62,6 +63,8 @@ CACHE = "cache"
 """The folder of what runs can compute again."""
 CROSSINGS = "crossings"
 """In it: what enters a network at a cut, for each image, which takes most of the space."""
+CHECKED = "images"
+"""In it: which images were found to be in order, and copies of those that lie in Parquet files."""
 RUNS = "runs"
 TRIALS = "trials"
 """The folder of recipes that were tried, each kept as a run is."""

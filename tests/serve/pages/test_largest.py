@@ -20,6 +20,7 @@ from zoo.domain.reference import Reference
 from zoo.lookup.runs import RUNS, STATE
 
 MB = 1_000_000
+COPIES = f"cache/images/{'c' * 32}-{'d' * 16}"
 MADE = {"architecture": "test_net", "cut": "blocks.2", "count": 40, "weights": "blake3:0"}
 
 
@@ -30,6 +31,14 @@ def add_cache(root: Path, letter: str, size: int, days: int) -> None:
     (folder / "description.json").write_text(json.dumps(MADE) if letter == "a" else "[" * 999)
     at = time.time() - (days + 0.5) * 24 * 60 * 60
     for path in (*folder.iterdir(), folder):
+        os.utime(path, (at, at))
+
+
+def add_copies(root: Path, size: int) -> None:
+    (root / COPIES).mkdir(parents=True)
+    (root / COPIES / "images.tar").write_bytes(b"x" * size)
+    at = time.time() - 12 * 60 * 60
+    for path in (root / COPIES / "images.tar", root / COPIES):
         os.utime(path, (at, at))
 
 
@@ -51,33 +60,37 @@ def test_what_takes_the_most_and_what_frees_it(
     add_cache(root, "a", 4 * MB, days=3)
     add_cache(root, "b", 3 * MB, days=1)
     monkeypatch.chdir(root)
+    add_copies(root, 2_500_000)
     with serving(root) as served:
         served.token("ann")
         admin = sign_in(served.url, served.token("admin", "write"))
         found = admin.get("/-/storage.json").json
         rows = found["largest"]
-        shown = [(row["kind"], row["command"]) for row in rows[:4]]
+        shown = [(row["kind"], row["command"]) for row in rows[:5]]
         assert shown == [
             ("run", f"zoo runs rm {cut.name} --resumable"),
             ("cache", "zoo prune --caches 3"),
             ("cache", "zoo prune --caches 1"),
+            ("cache", "zoo prune --caches 0"),
             ("run", f"zoo runs rm {failed.name}"),
         ]
         assert rows[1]["name"] == "test_net up to blocks.2, 40 images"
         assert rows[2]["name"] == f"cache/crossings/{'b' * 64}"
-        assert found["caches"]["files"] == 2
+        assert rows[3]["name"] == "copies of the images in a Parquet file"
+        assert found["caches"]["files"] == 3
         text = text_of(admin.page("/-/storage"))
         assert all(row["command"] in text for row in rows)
         assert "team/<b>new" in text
         caches = (root / "cache/crossings" / (letter * 64) for letter in "ab")
-        for row, path in zip(rows[:4], (cut, *caches, failed), strict=True):
+        copies = root / COPIES
+        for row, path in zip(rows[:5], (cut, *caches, copies, failed), strict=True):
             words = shlex.split(row["command"])[1:]
             done = zoo(*words, "--yes", "--json").done().json
             assert done["bytes"] == row["bytes"]
             assert not path.exists()
         after = admin.get("/-/storage.json").json
         assert {row["kind"] for row in after["largest"]} == {"checkpoint"}
-        assert found["whole"] - after["whole"] > 13 * MB, "also within the minute of the sums"
+        assert found["whole"] - after["whole"] >= 16 * MB, "also within the minute of the sums"
 
 
 def test_a_checkpoint_counts_by_what_it_alone_has(

@@ -3,6 +3,8 @@ of ``bytes`` and ``path``, or bytes alone.
 
 A row of such a file cannot be read without those beside it. So what is read in any order, or again,
 is copied once into a tar file in the cache, without decoding it; what is gone through once is not.
+The file has a folder of its own, whose time says when it was used last: the time of the file itself
+vouches for what is in it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import importlib
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from weakref import finalize
@@ -20,6 +24,7 @@ from blake3 import blake3
 
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.limits import PACKED_BATCH, PACKED_IMAGE_BYTES, PACKED_TIMES
+from zoo.domain.owner import renewing
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import state_of
 from zoo.finetune.dataset.shards import ShardImages, Span, samples
@@ -27,6 +32,7 @@ from zoo.store.atomic import write_whole
 
 __all__ = ["packed", "unpacked"]
 
+TAR = "images.tar"
 MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
 
 
@@ -54,7 +60,8 @@ def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardIma
     Args:
         files: Parquet files of different names.
         column: The column that holds them.
-        cache: Where the copies are kept for the next time; None: for as long as these images.
+        cache: Where the copies are kept for the next time, in use as long as these images; None:
+            kept for as long as them.
 
     Raises:
         InvalidData: As `packed`.
@@ -63,23 +70,37 @@ def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardIma
     folder = cache or Path(tempfile.mkdtemp(prefix="zoo-images-"))
     spans: dict[str, Span] = {}
     images = ShardImages(spans)
-    if not cache:
-        finalize(images, _delete, folder, os.getpid())
-    for file in files:
-        of = blake3(f"{file.resolve()}\n{column}".encode()).hexdigest()[:32]
-        tar = folder / f"{of}-{state_of(file) & (1 << 64) - 1:016x}.tar"
-        if not tar.exists():
-            write_whole(tar, _tar(packed(file, column)))
-            for stale in set(folder.glob(f"{of}-*.tar")) - {tar}:
-                stale.unlink(missing_ok=True)
-        for name, members in samples(tar):
-            spans[f"{file.name}/{name}"] = members["image"]
+    homes: list[Path] = []
+    with ExitStack() as using:
+        if cache:
+            using.enter_context(renewing(partial(_use, homes)))
+        else:
+            using.callback(rmtree, folder, ignore_errors=True)
+        for file in files:
+            of = blake3(f"{file.resolve()}\n{column}".encode()).hexdigest()[:32]
+            home = folder / f"{of}-{state_of(file) & (1 << 64) - 1:016x}"
+            tar = home / TAR
+            _use([home])  # before it is looked for: from here on no prune takes it
+            if not tar.exists():
+                write_whole(tar, _tar(packed(file, column)))
+                for stale in set(folder.glob(f"{of}-*")) - {home}:
+                    rmtree(stale, ignore_errors=True)
+            homes.append(home)
+            for name, members in samples(tar):
+                spans[f"{file.name}/{name}"] = members["image"]
+        finalize(images, _end, using.pop_all().close, os.getpid())
     return images
 
 
-def _delete(folder: Path, owner: int) -> None:
+def _use(homes: Sequence[Path]) -> None:
+    for home in homes:
+        with suppress(OSError):  # it is not there, or somebody else's
+            os.utime(home)
+
+
+def _end(end: Callable[[], None], owner: int) -> None:
     if os.getpid() == owner:  # a process that was forked has these images, too
-        rmtree(folder, ignore_errors=True)
+        end()
 
 
 def _tar(images: Iterable[Encoded]) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ from zoo.finetune.dataset.open import open_labeled
 from zoo.finetune.dataset.spec import Opening, is_unlabeled
 from zoo.finetune.dataset.unlabeled import open_unlabeled
 from zoo.finetune.setup.network import make_network
-from zoo.lookup.runs import caches
+from zoo.lookup.runs import CHECKED, caches
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
@@ -179,7 +179,7 @@ def labeled_images(
             opening=opening,
             skip_bad=skip_bad,
             # Images that are copied there are read later than this.
-            cache=folder / "images" if folder.is_relative_to(workspace.root) else None,
+            cache=folder / CHECKED if folder.is_relative_to(workspace.root) else None,
             progress=progress,
         )
 

@@ -11,6 +11,7 @@ from zoo.domain.task import TASKS
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.spec import opening_of
+from zoo.lookup.runs import CHECKED
 
 __all__ = ["dataset_of"]
 
@@ -39,6 +40,6 @@ def dataset_of(
         seen=seen,
         skip_bad=recipe.skip_bad,
         skip_alone=skip_alone,
-        cache=folder / "images",
+        cache=folder / CHECKED,
         progress=progress,
     )

@@ -89,8 +89,8 @@ def _caches(workspace: Workspace) -> Iterator[Large]:
             name=what_of(workspace.root, cache) or cache.file,
             bytes=cache.space.bytes,
             at=datetime.fromtimestamp(cache.space.at, UTC).isoformat(timespec="seconds"),
-            note="a run writes it" if cache.filling else note,
-            command="" if cache.filling else f"zoo prune --caches {days}",
+            note="a run writes or reads it" if cache.taken else note,
+            command="" if cache.taken else f"zoo prune --caches {days}",
         )
 
 

@@ -23,7 +23,7 @@ from zoo.domain.stored import Stored
 from zoo.errors import ZooError
 from zoo.lookup.caches import list_caches
 from zoo.lookup.reported import REPORTED
-from zoo.lookup.runs import CACHE, CROSSINGS, RUNS, TRIALS
+from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS, RUNS, TRIALS
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.form import Form
@@ -221,7 +221,9 @@ def _kept(kind: Kind, files: Collection[Stored]) -> Kept:
 
 def _beside(root: Path) -> tuple[Kept, ...]:
     """What is in a zoo's folder beside its store, as it was within the last minute."""
-    changed = [_changed(root / name) for name in (RUNS, f"{CACHE}/{CROSSINGS}")]
+    changed = [
+        _changed(root / name) for name in (RUNS, f"{CACHE}/{CROSSINGS}", f"{CACHE}/{CHECKED}")
+    ]
     key = root, int(time.monotonic() // ANEW_SECONDS), *changed
     if found := _sums.get(key):
         return found
