@@ -130,7 +130,8 @@ class State:
     The journal notes how far what is saved is.
 
     After so many steps (``save_every``) and each epoch; 0: after an epoch, but where saving takes
-    long no more often than costs a fiftieth of the time.
+    long no more often than costs a fiftieth of the time. After the last one of a phase always: an
+    interrupt is not held while the next begins, nor while it concludes.
 
     Attributes:
         live: What training moves, by name.

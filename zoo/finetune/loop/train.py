@@ -78,8 +78,9 @@ def train(
                     stop = state.best.end_epoch(score, recipe.patience)
                     state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                     ended = until is not None and (stop or count + 1 == last)
-                    if state.due() or ended or interrupted():
-                        state.save(learner if state.position.phase == number else None)
+                    over = state.position.phase != number
+                    if over or state.due() or ended or interrupted():
+                        state.save(None if over else learner)
                 if stop:
                     journal.say(f"stopped: no better in {recipe.patience} epochs")
                 if stop or count + 1 == last:
