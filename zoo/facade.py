@@ -1555,9 +1555,10 @@ class Zoo:
         _, digest = self.workspace.names.resolve(name)
         made = many.made_with(digest, top, max_pixels, calibration, abstain_at, views)
         listed = several(images)
+        called = listed_images(listed, opening, names=True)
         with caches(self.workspace) as cache:
             if out.exists() and not force:
-                return many.complete(out, listed_images(listed, opening), made, cache)
+                return many.complete(out, called, made, cache)
             devices = pick_devices(device)
             models = [self.load(name, device=each) for each in devices]
             trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
@@ -1576,7 +1577,7 @@ class Zoo:
                     workers=workers,
                     made_with=made,
                 ),
-                count=many.count_pictures(listed_images(listed, opening)) if again else None,
+                count=many.count_pictures(called) if again else None,
                 resume=resume,
                 force=force,
                 cache=cache,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
 from zoo.errors import InvalidData
 from zoo.finetune.dataset import packed as module
@@ -153,9 +154,24 @@ def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -
     images[4] = images[3] = images[0]
     listed = list(listed_images([file], Opening()))
     assert [each.name for each in listed if not isinstance(each, Path) and not each.data] == [
-        "a.parquet/4",
-        "a.parquet/5",
+        f"{file}/4",
+        f"{file}/5",
     ]
+
+
+def test_names_are_paths_as_they_were_given_and_read_no_image(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        written(Path(folder, "test-0.parquet"), *drawings(shapes, range(1)))
+    given = ["a/test-0.parquet", "b"]
+    called = [f"{folder}/test-0.parquet/{row}" for folder in "ab" for row in range(3)]
+    whole = [each for each in listed_images(given, Opening()) if isinstance(each, Encoded)]
+    assert [each.name for each in whole] == called
+    assert all(each.data for each in whole)
+    monkeypatch.setattr(module, "_cells", None)
+    assert [*listed_images(given, Opening(), names=True)] == [Encoded(n, b"") for n in called]
 
 
 def test_limits(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

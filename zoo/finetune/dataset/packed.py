@@ -30,15 +30,15 @@ from zoo.finetune.dataset.images import state_of
 from zoo.finetune.dataset.shards import ShardImages, Span, samples
 from zoo.store.atomic import write_whole
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["packed", "packed_names", "unpacked"]
 
 TAR = "images.tar"
 MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
 
 
 def packed(file: Path, column: str) -> Iterator[Encoded]:
-    """The images of a column in the order of their rows, a few of them in memory at a time; empty
-    bytes where a row has none.
+    """The images of a column by ``FILE/ROW``, in the order of their rows, a few of them in memory
+    at a time; empty bytes where a row has none.
 
     Raises:
         InvalidData: The file cannot be read, or what is in it is larger than the limits.
@@ -51,7 +51,21 @@ def packed(file: Path, column: str) -> Iterator[Encoded]:
             raise InvalidData(
                 file, [f"its images are more than {PACKED_TIMES} times as large as it"]
             )
-        yield Encoded(f"{file.name}/{number}", data)
+        yield Encoded(f"{file}/{number}", data)
+
+
+def packed_names(file: Path) -> Iterator[str]:
+    """What the images of a column are called; nothing is read but how many rows there are.
+
+    Raises:
+        InvalidData: The file cannot be read.
+    """
+    arrow = importlib.import_module("pyarrow")
+    try:
+        rows = importlib.import_module("pyarrow.parquet").read_metadata(file).num_rows
+    except (OSError, ValueError, arrow.ArrowException) as error:
+        raise InvalidData(file, [f"its rows cannot be counted: {error}"]) from error
+    return (f"{file}/{number}" for number in range(rows))
 
 
 def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardImages:

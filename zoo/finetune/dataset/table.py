@@ -53,7 +53,7 @@ from zoo.finetune.dataset.dataset import (
     natural_sort,
 )
 from zoo.finetune.dataset.images import FileImages, Images
-from zoo.finetune.dataset.packed import packed, unpacked
+from zoo.finetune.dataset.packed import packed, packed_names, unpacked
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, tables_in
 
 __all__ = ["list_table", "listed_images"]
@@ -135,8 +135,12 @@ def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
     return inside == {True}
 
 
-def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path | Encoded]:
-    """The same, but in the place of each path of a table the images that its rows name, or hold."""
+def listed_images(
+    images: Iterable[T], opening: Opening, *, names: bool = False
+) -> Iterator[T | Path | Encoded]:
+    """The same, but in the place of each path of a table the images that its rows name, or hold;
+    of these only their ``names``, without bytes, if that is asked for.
+    """
     for each in images:
         path = Path(each) if isinstance(each, str | Path) else Path()
         files = tables_in(path) if isinstance(each, str | Path) else ()
@@ -146,7 +150,9 @@ def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path | 
         rows, root = _read(path)[1], _root(path, opening)
         column = path_column(path, list(rows[0]), opening)
         if _are_packed(files, column, opening):
-            yield from chain.from_iterable(packed(file, column) for file in files)
+            for file in files:
+                found = (Encoded(name, b"") for name in packed_names(file))
+                yield from found if names else packed(file, column)
             continue
         if empty := sum(not (cells[column] or "").strip() for cells in rows):
             raise InvalidData(path, [f"{empty} rows have no path"])
