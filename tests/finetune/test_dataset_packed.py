@@ -17,7 +17,7 @@ import pytest
 
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
@@ -201,6 +201,18 @@ def test_copies_without_a_cache_go_with_the_images(
     del dataset
     gc.collect()
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_only_a_column_groups_them(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    who = [f"p{n // 6}" for n in range(36)]
+    rows = arrow.table({"image": images, "label": label, "patient": who})
+    parquet.write_table(rows, tmp_path / "a.parquet")
+    for rule in ("folder", "([0-9]+)"):
+        with pytest.raises(InvalidOption, match=r"a column .* \(it has: image, label, patient\)"):
+            open_dataset(str(tmp_path / "a.parquet"), group_by=rule)
+    dataset = open_dataset(str(tmp_path / "a.parquet"), group_by="patient")
+    assert len({*dataset.groups.values()}) == 6
 
 
 def test_what_does_not_go_together(shapes: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from typing import TypeVar
 from zoo.backbones.image_files import SUFFIXES
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.task import Task
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.columns import (
     Cells,
     Columns,
@@ -76,11 +76,15 @@ def list_table(
 
     Raises:
         InvalidData: It is no such table, or has no such column.
+        InvalidOption: They are to be grouped by their paths, and have none.
         MissingPackage: What reads Parquet is not installed.
     """
     files, rows = _read(path)
     columns = columns_of(files[0], list(rows[0]), task, group_by, opening)
     inside = _are_packed(files, columns.path, opening)
+    if inside and group_by and not columns.group:
+        text = f"--group-by {group_by} is a rule on paths, and {path} holds the images themselves"
+        raise InvalidOption(f"{text}: a column of it groups them (it has: {', '.join(rows[0])})")
     root = _root(files[0], opening)
     seen: set[str] = set()
     listed = [
