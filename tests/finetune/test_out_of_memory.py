@@ -45,13 +45,23 @@ def test_what_helps_is_said_and_what_is_kept_goes_on(
     assert (error.device, error.batch_size) == ("cpu", 6)
     assert error.peak > 1e8
     assert "tried to allocate 1125899906842624 bytes" in error.message
-    assert "--batch-size 1 --accumulate 12 (steps of as many images)" in error.advice
+    assert "\na new run takes less with --batch-size 1 --accumulate 12 (steps" in error.advice
     go_on = f"kept up to step 2, in epoch 1 of 1; to go on: zoo finetune --resume {run.id}"
     assert (go_on in error.advice) is kept
     assert ("nothing is kept yet, begin anew" in error.advice) is not kept
     assert run.status == "failed"
     done = resume(workspace, run.id, device="cpu")
     assert workspace.names.resolve("team/a")[1] == done.manifest
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "each", "several"), [(30, 6, 10), (7, 1, 14), (64, 16, 8), (3, 1, 6)]
+)
+def test_smaller_batches_make_steps_of_as_many_images(
+    batch_size: int, each: int, several: int
+) -> None:
+    error = OutOfMemory("cuda:0", "none", 0, batch_size, 2, "")
+    assert f"--batch-size {each} --accumulate {several} (steps of as many" in error.advice
 
 
 @pytest.mark.parametrize(
