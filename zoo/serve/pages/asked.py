@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from zoo.domain.digest import Digest
@@ -55,26 +56,38 @@ class Asked:
         return str(self.ref)
 
 
-def asked_names(ask: Ask) -> tuple[str, ...]:
-    """What the query has as ``names``, each once."""
-    asked = [name.strip() for name in ask.call.query.getlist("names")]
-    return tuple(dict.fromkeys(filter(None, asked)))
+def asked_names(ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the query has as ``names``, each once; and those that it has more than once."""
+    asked = Counter(name.strip() for name in ask.call.query.getlist("names"))
+    del asked[""]
+    return tuple(asked), tuple(name for name, times in asked.items() if times > 1)
 
 
-def offered_names(ask: Ask) -> tuple[str, ...]:
-    """Some names of those that who asks may read."""
+def offered_names(ask: Ask) -> Mapping[str, Digest | None]:
+    """Some names of those that who asks may read, and what they point at."""
     query = Query.parse("pulled:yes", limit=OFFERED)
-    return tuple(each.name for each in ask.hub.workspace.registry.search(query, seen=seen_by(ask)))
+    found = ask.hub.workspace.registry.search(query, seen=seen_by(ask))
+    return {each.name: each.manifest for each in found}
 
 
-def wrong_names(ask: Ask, names: Iterable[str], offered: Sequence[str]) -> Iterator[Wrong]:
-    """Those of some names that are not to be had, and names near them."""
+def wrong_names(
+    ask: Ask, names: Iterable[str], offered: Mapping[str, Digest | None]
+) -> Iterator[Wrong]:
+    """Those of some names that are not to be had, and names near them: one of each checkpoint that
+    is not among the others.
+    """
+    taken, wrong = set[Digest | None](), dict[str, str]()
     for name in names:
         try:
-            find_asked(ask, name)
+            taken.add(find_asked(ask, name).digest)
         except Refused as refused:
-            near = difflib.get_close_matches(name[:LETTERS], offered, NEAR)
-            yield Wrong(name=name, why=refused.message, near=tuple(near))
+            wrong[name] = refused.message
+    left = [name for name, digest in offered.items() if digest not in taken]
+    for name, why in wrong.items():
+        near = dict[Digest | None, str]()
+        for each in difflib.get_close_matches(name[:LETTERS], left, OFFERED):
+            near.setdefault(offered[each], each)
+        yield Wrong(name=name, why=why, near=tuple(near.values())[:NEAR])
 
 
 def find_asked(ask: Ask, name: str) -> Asked:

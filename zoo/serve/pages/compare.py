@@ -217,12 +217,13 @@ def look_compare(ask: Ask) -> ComparePage:
     """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
     not be read.
     """
-    names = asked_names(ask)
+    names, twice = asked_names(ask)
     if len(names) > MOST:
         raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
     ones = [find_asked(ask, name) for name in names]
     if len(ones) < 2:
-        return ComparePage(names=names, offered=offered_names(ask))
+        wrong = tuple(Wrong(name=name, why="it is named twice: name another") for name in twice)
+        return ComparePage(names=names, offered=tuple(offered_names(ask)), wrong=wrong)
     try:
         named = [(one.name, one.digest) for one in ones]
         found = compare_named(ask.hub.workspace, named, fold=False)
@@ -236,7 +237,7 @@ def look_compare(ask: Ask) -> ComparePage:
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
-        offered=offered_names(ask),
+        offered=tuple(offered_names(ask)),
         sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
@@ -260,11 +261,13 @@ def compare_page(ask: Ask) -> Answer:
     try:
         return show(site, "compare.html", look_compare(ask))
     except Refused as refused:
-        told, names, offered = refused.answer(), asked_names(ask)[:TYPED], offered_names(ask)
+        told, names, offered = refused.answer(), asked_names(ask)[0][:TYPED], offered_names(ask)
         if told.status == 401:  # to sign in may help
             raise
-        wrong = tuple(wrong_names(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
-        page = ComparePage(names=names, offered=offered, wrong=wrong)
+        wrong = tuple(wrong_names(ask, names[:MOST], offered))
+        if len(names) > MOST or not wrong:
+            wrong = (*wrong, Wrong(why=refused.message))
+        page = ComparePage(names=names, offered=tuple(offered), wrong=wrong)
         made = show(site, "compare.html", page, told.status)
         return replace(made, headers={**told.headers, **made.headers}, code=told.code)
 
