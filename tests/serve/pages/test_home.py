@@ -377,6 +377,14 @@ def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
     assert link in page(served, search, token)[1].xpath("//tbody//th/a/@href")
 
 
+def test_what_is_only_listed_is_told_where_it_is_to_be_compared(served: Served, token: str) -> None:
+    path = "/compare?names=team/public&names=timm/net58.in1k"
+    got, found = page(served, path, token)
+    assert got.status == 404
+    assert "zoo pull timm/net58.in1k brings it" in text_of(found, "//*[@role='alert']")
+    assert "zoo pull" not in text_of(page(served, path)[1]), "sources are for accounts"
+
+
 def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
     _, found = page(tuned, "/?q=team/tuned", tuned.token("admin"))
     said = text_of(found, "//table[@class='models']/tbody")

@@ -20,7 +20,6 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.history import ID
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
@@ -49,9 +48,10 @@ _diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A checkpoint that is compared."""
+    """A checkpoint that is compared; ``of``: as `zoo.serve.pages.asked.Asked` has it."""
 
     name: str
+    of: str
     where: Named
     digest: str
     architecture: str
@@ -60,11 +60,6 @@ class Side:
     classes: int
     license: str
     created: str
-
-    @property
-    def typed(self) -> str:
-        """What commands call it, which know no commits."""
-        return self.digest[7:19] if ID.fullmatch(self.where.tag) else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +289,8 @@ def _side(one: Asked, column: Column) -> Side:
     manifest = one.manifest
     return Side(
         name=one.name,
-        where=Named.of(one.ref),
+        of=one.of,
+        where=one.where,
         digest=str(one.digest),
         architecture=manifest.backbone.shown,
         params=column.params,
