@@ -435,13 +435,27 @@ def test_what_a_prune_would_free(
     assert (found["files"], found["bytes"]) == (len(plan.doomed), plan.bytes)
     assert sum(row["bytes"] for row in found["doomed"]) == plan.bytes
     assert [each["names"] for each in found["checkpoints"]] == [["team/parts"]]
+    gone = plan.checkpoints[0]
     page = admin.page(path.replace(".json", ""))
+    row = text_of(page, "//table[contains(., 'Had the name')]/tbody/tr")
+    assert f"deleted {gone.at[:10]}" in row
+    assert f"by {gone.by}" in row
+    assert "team/net derives from it" in row, "and another name, to tell rows apart"
     assert "zoo prune --keep 0 --grace 0" in text_of(page)
     assert page.xpath("//main//form[@method='post']") == [], "it deletes nothing"
     assert admin.send("/-/storage/prune", do="prune").status == 405
     assert {**admin.get(path).json, "at": found["at"]} == found, "nothing was changed"
     assert found["checkpoints"][0]["bytes"] == plan.checkpoints[0].bytes > 0
-    for wrong in ("keep=-1", "grace=x", "keep=1e9", f"keep={'9' * 9}", "keep=36501", "keep=٣"):
+    for wrong in (
+        "keep=-1",
+        "grace=x",
+        "keep=1e9",
+        f"keep={'9' * 9}",
+        "keep=36501",
+        "keep=٣",
+        "caches=1.",
+        "grace=36500.5",
+    ):
         name, typed = wrong.split("=")
         got = admin.get(f"/-/storage/prune?{urlencode({name: typed, 'other': 1})}")
         assert got.status == 400
