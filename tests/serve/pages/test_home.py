@@ -259,6 +259,9 @@ def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
     asked, said = instead(served, token, "net1 dataset:imagenet1k")
     assert asked == ["net1 dataset:imagenet-1k"]
     assert "nothing has dataset:imagenet1k; there is dataset:imagenet-1k" in said
+    asked, said = instead(served, token, "dataset:imagenet1k")
+    assert asked == ["dataset:imagenet-1k"]
+    assert said.count("dataset:imagenet-1k") == 1, "and not beside itself"
     assert data(served, token, q=asked[0])["rows"]
     asked, said = instead(served, token, "timm/nett58.in1k license:mit")
     assert "timm/net58.in1k license:mit" in asked
@@ -266,6 +269,7 @@ def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
     asked, said = instead(served, token, "licence:mit net1")
     assert asked == ["license:mit net1"]
     assert "unknown field 'licence'" in said
+    assert instead(served, token, "ds:digits")[0] == ["dataset:digits"]
 
 
 def test_what_may_not_be_read_is_no_hint(served: Served, token: str) -> None:
@@ -367,6 +371,7 @@ def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
     got, found = page(served, link, token)
     assert got.status == 200
     said = text_of(found)
+    assert "/?q=dataset%3Aimagenet-1k" in found.xpath("//main//dl//a/@href")
     for each in ("net1", "58.0M", "55.80%", "mit", "imagenet-1k", "zoo pull timm/net58.in1k"):
         assert each in said
     assert page(served, link)[0].status == 404, "sources are for accounts"

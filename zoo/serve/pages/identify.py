@@ -43,6 +43,7 @@ class Likely:
     Attributes:
         name: What to call it.
         where: The name that it has, of those that who asks may read.
+        also: Others of those, not too many.
         digest: Its identity.
         missing: How many of its tensors the file lacks, and the names of ``some_missing``.
         added: How many tensors it lacks, and the names of ``some_added``.
@@ -51,6 +52,7 @@ class Likely:
 
     name: str
     where: Named
+    also: tuple[str, ...]
     digest: str
     architecture: str
     verdict: str
@@ -162,6 +164,7 @@ def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
     return Likely(
         name=str(named) if named.repo else one.digest.short,
         where=named,
+        also=_also(ask, named, one.digest),
         digest=str(one.digest),
         architecture=one.manifest.backbone.shown,
         verdict=match.verdict,
@@ -178,6 +181,11 @@ def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
         differing=len(moved),
         departs=next((unit.unit for unit in moved), "") if units.hierarchy else "",
     )
+
+
+def _also(ask: Ask, named: Named, digest: Digest) -> tuple[str, ...]:
+    refs = map(str, Seen(ask).names([digest]).get(digest, []))
+    return tuple(name for name in refs if name != str(named))[:NAMES]
 
 
 def _some(names: tuple[str, ...]) -> tuple[str, ...]:
