@@ -226,6 +226,7 @@ def test_all_names_are_told_in_ones_own_zoo_also_those_that_it_had(
 
         opened.tag("team/tuned", "exp/one")
         assert told() == "The file is exp/one also team/tuned"
+        opened.protect("team/tuned:v1", on=False)
         for row in opened.search(pulled=True):
             opened.delete(row.name)
         assert "no name has it now ; it was" in told()
