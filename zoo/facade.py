@@ -337,11 +337,12 @@ class Zoo:
             UnknownName: No such field; near ones are suggested.
             InvalidOption: A value that the field does not take.
         """
+        from zoo.lookup.measured import with_images
         from zoo.lookup.ref_status import with_remotes
         from zoo.registry import Found, Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        found = self.workspace.registry.search(query)
+        found = with_images(self.workspace, query, self.workspace.registry.search(query))
         return Table(with_remotes(self.workspace, found), Found)
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:

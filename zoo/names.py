@@ -115,8 +115,10 @@ class Names:
                 raise UnknownName("checkpoint", name, hint=hint)
             if entry and has_all_of(self._store, entry.manifest):
                 raise UnknownName("checkpoint", name, hint=back)
-            pull = self.elsewhere(ref) or None
-            raise UnknownName("checkpoint", name, self._registry().near(name), pull)
+            hint = self.elsewhere(ref)
+            if not hint and digits_of(ref.tag):  # the id of a commit, or a digest
+                hint = f"an earlier version is the digest alone: zoo log {ref.path} has it"
+            raise UnknownName("checkpoint", name, self._registry().near(name), hint or None)
         return ref, entry.manifest
 
     def elsewhere(self, ref: Reference) -> str:

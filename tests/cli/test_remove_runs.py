@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +21,8 @@ import zoo
 from zoo.errors import Conflict, InvalidOption
 from zoo.lookup.alive import LOCK, SILENT, machine
 from zoo.lookup.examples import EXAMPLES
-from zoo.lookup.runs import RUNS, STATE, Run
+from zoo.lookup.remove_runs import largest_runs
+from zoo.lookup.runs import RUN, RUNS, STATE, Run
 
 HOLD = """
 import sys, time
@@ -103,6 +106,79 @@ def test_a_run_that_trains_elsewhere_is_never_removed(toy: Any, runs: dict[int, 
         assert Run.read(live).status == "running"
     assert "removed 1 run" in toy("runs", "rm", live.name, *every).done().out
     assert not live.exists()
+
+
+def test_links_and_folders_of_others_stay(toy: Any, runs: dict[int, Path], tmp_path: Path) -> None:
+    home, mine = Path.cwd() / RUNS, tmp_path / "mine"
+    runs[FAILED].rename(mine)
+    linked = home / "20260101-000000-000000"
+    linked.symlink_to(mine)
+    shutil.copytree(runs[CUT], home / "notes")
+    for name in (linked.name, "notes"):
+        toy("runs", "rm", name, "--resumable", "--yes").refused("somebody's own")
+    toy("runs", "rm", "--older-than", 0, "--resumable", "--yes").done()
+    assert (mine / RUN).is_file()
+    assert not (mine / LOCK).exists()
+    assert (home / "notes" / STATE).is_file()
+
+
+@pytest.mark.parametrize("lock", ["link", "folder"])
+def test_a_lock_that_is_none_is_nobody_s(
+    toy: Any, runs: dict[int, Path], tmp_path: Path, lock: str
+) -> None:
+    if lock == "link":
+        (runs[FAILED] / LOCK).symlink_to(tmp_path / "made")
+    else:
+        (runs[FAILED] / LOCK).mkdir()
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"provenance": []}, {"result": "x"}, {"status": []}, {"save": 1}]
+)
+def test_a_damaged_one_keeps_no_other_from_being_removed(
+    toy: Any, runs: dict[int, Path], damage: dict[str, Any]
+) -> None:
+    file = runs[CUT] / RUN
+    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    old(runs[CUT])
+    with zoo.open() as here:
+        found = {each.id for each in largest_runs(here.workspace, 9)}
+    assert found == {each.name for each in runs.values()}
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
+    assert "1 run" in toy("runs", "rm", "--state", "damaged", "--yes").done().out
+    assert not runs[CUT].exists()
+
+
+def test_what_may_not_be_deleted_stays_whole(
+    toy: Any, runs: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a sticky folder: its owner lets others write in the run, but not take it away."""
+
+    def refuses(path: Path, _: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    before = sorted(runs[FAILED].rglob("*"))
+    monkeypatch.setattr(Path, "rename", refuses)
+    toy("runs", "rm", runs[FAILED].name, "--yes").refused("cannot be")
+    assert {*before} <= {*runs[FAILED].rglob("*")}
+
+
+def test_what_a_killed_one_has_left_goes_with_the_next(toy: Any, runs: dict[int, Path]) -> None:
+    left = Path.cwd() / RUNS / f".removed-{runs[CUT].name}"
+    runs[CUT].rename(left)
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not left.exists()
+
+
+def test_without_an_age_no_clock_counts(toy: Any, runs: dict[int, Path]) -> None:
+    old(runs[FAILED], days=-1)  # as a shared disk may have it, whose clock is ahead
+    assert "0 runs" in toy("runs", "rm", "--state", "failed", "--older-than", 0).done().out
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
 
 
 @pytest.mark.long

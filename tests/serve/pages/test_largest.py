@@ -145,6 +145,8 @@ def test_a_checkpoint_counts_by_what_it_alone_has(
         rows = admin.get("/-/storage.json").json["largest"]
         row = next(row for row in rows if row["name"].startswith("team/net"))
         net = Reference.parse("team/net")
+        links = admin.page("/-/storage").xpath("//th[starts-with(., 'checkpoint')]/a/@href")
+        assert {"/team/net", "/shown/net"} & {*links}
         workspace.protect(net, on=True)
         again = admin.get("/-/storage.json").json["largest"]
         kept = next(each for each in again if each["name"] == row["name"])
