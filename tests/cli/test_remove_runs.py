@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def test_what_a_killed_one_has_left_goes_with_the_next(toy: Any, runs: dict[int,
     assert not left.exists()
 
 
+def test_one_that_is_named_and_does_not_fit_is_told(toy: Any, runs: dict[int, Path]) -> None:
+    named = ("runs", "rm", runs[FAILED].name, runs[CUT].name, "--resumable", "--yes")
+    for fits in (("--state", "failed"), ("--older-than", 5)):
+        old(runs[FAILED])
+        toy(*named, *fits).refused(f"the run {runs[CUT].name} is interrupted, and was written in")
+    assert runs[FAILED].is_dir()
+    assert "2 runs" in toy(*named, "--state", "failed", "--state", "interrupted").done().out
+
+
+def test_what_is_lost_is_told_of_each_run(toy: Any, runs: dict[int, Path]) -> None:
+    """Also of several that are saved as one name."""
+    other = shutil.copytree(runs[DONE], Path.cwd() / RUNS / "20260102-000000-000000")
+    told = toy("runs", "rm", "--older-than", 0, "--results", "--dry-run").done().err
+    assert f"{TUNED} loses with {runs[DONE].name}: example images" in told
+    assert f"{TUNED} loses with {other.name}: example images" in told
+
+
 def test_without_an_age_no_clock_counts(toy: Any, runs: dict[int, Path]) -> None:
     old(runs[FAILED], days=-1)  # as a shared disk may have it, whose clock is ahead
     assert "0 runs" in toy("runs", "rm", "--state", "failed", "--older-than", 0).done().out
@@ -203,6 +221,16 @@ def test_a_real_fine_tune_is_never_removed(small: Any, few: Path) -> None:
     assert not folder.exists()
 
 
+def test_one_that_has_ended_in_another_way_since_the_plan_stays(
+    toy: Any, runs: dict[int, Path]
+) -> None:
+    with zoo.open() as here:
+        plan = here.plan_remove_runs(states=["failed"])
+        replace(Run.read(runs[FAILED]), status="done").write()
+        assert (len(plan.runs), here.remove_runs(plan).runs) == (1, ())
+    assert (runs[FAILED] / RUN).is_file()
+
+
 def test_one_that_is_resumed_after_the_plan_stays(toy: Any, runs: dict[int, Path]) -> None:
     with zoo.open() as here:
         plan = here.plan_remove_runs(states=["failed", "interrupted"], resumable=True)
@@ -226,15 +254,15 @@ def test_what_somebody_may_need_goes_on_a_clear_word(toy: Any, runs: dict[int, P
     cut, done = runs[CUT].name, runs[DONE].name
     toy("runs", "rm", cut, "--results", "--yes").refused("can be resumed", "--resumable")
     toy("runs", "rm", done, "--resumable", "--yes").refused(
-        f"its checkpoint {TUNED} is here, and would lose: example images", "--results"
+        f"{TUNED} would lose: example images", "needed by a checkpoint here", "--results"
     )
     toy("runs", "rm", cut, done, "--resumable", "--yes").refused("--results")
     spared = toy("runs", "rm", "--state", "done", "--yes").done()
-    assert "1 run left alone: a checkpoint here relies on them (--results" in spared.err
+    assert "1 run left alone: needed by a checkpoint here (--results" in spared.err
     assert toy("runs", "rm", "--state", "done", "--json").json["spared"][0]["id"] == done
     assert runs[CUT].is_dir() is runs[DONE].is_dir() is True
     both = toy("runs", "rm", cut, done, "--resumable", "--results", "--yes").done()
-    assert f"{TUNED} loses: example images" in both.err
+    assert f"{TUNED} loses with {runs[DONE].name}: example images" in both.err
     assert not runs[CUT].exists()
     assert not runs[DONE].exists()
     toy("show", TUNED).done()

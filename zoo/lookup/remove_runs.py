@@ -89,13 +89,15 @@ class OldRun(Result):
     kept: str = ""
     lost: tuple[str, ...] = ()
 
-    def stays(self, *, resumable: bool, results: bool) -> str:
-        """Why it is left alone; empty: it is not."""
+    def why(self, *, resumable: bool, results: bool) -> str:
+        """Why it is left alone, and what removes it all the same; empty: it is not."""
         if self.state == "running":
-            return "it is running"
+            return "running"
         if self.kept and not resumable:
-            return f"it can be resumed ({self.kept})"
-        return f"a checkpoint here relies on it ({self.save})" if self.lost and not results else ""
+            return "can be resumed (--resumable removes such, too)"
+        if self.lost and not results:
+            return "needed by a checkpoint here (--results removes such, too; the checkpoint stays)"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -122,7 +124,7 @@ class Removal(Result):
     def to_json(self) -> Json:
         """Plain data for JSON."""
         words = {"resumable": self.resumable, "results": self.results}
-        spared = [{**run.to_json(), "why": run.stays(**words)} for run in self.spared]
+        spared = [{**run.to_json(), "why": run.why(**words)} for run in self.spared]
         return {"bytes": self.bytes, "runs": [r.to_json() for r in self.runs], "spared": spared}
 
 
@@ -139,7 +141,8 @@ def plan_removal(
 
     Raises:
         UnknownName, InvalidOption: No such run, or several; or nothing says which.
-        Conflict: One that is named is running, or needed, and no word says that it goes.
+        Conflict: One that is named is running, or needed, and no word says that it goes; or it does
+            not fit.
     """
     if not names and older_days is None and not states:
         raise InvalidOption("which runs? name them, or say how old they are, or in which state")
@@ -149,12 +152,15 @@ def plan_removal(
     folders = [_folder(workspace, name) for name in names] or [*_folders(home)]
     # A shared disk has a clock of its own: without an age, what seems to be of tomorrow goes, too.
     before = math.inf if older_days is None else time.time() - older_days * DAY
-    every = (_old(workspace, folder) for folder in dict.fromkeys(folders))
-    fitting = (r for r in every if (not states or r.state in states) and _when(r) <= before)
+    every = [_old(workspace, folder) for folder in dict.fromkeys(folders)]
+    fitting = [r for r in every if (not states or r.state in states) and _when(r) <= before]
+    if names and (other := [run for run in every if run not in fitting]):
+        is_ = f"the run {other[0].id} is {other[0].state}, and was written in last on {other[0].at}"
+        raise Conflict(f"{is_}: that does not fit")
     found = sorted(fitting, key=lambda run: -run.bytes)
-    spared = tuple(run for run in found if run.stays(**words))
+    spared = tuple(run for run in found if run.why(**words))
     if names and spared:
-        raise _refused(home, spared[0])
+        raise _refused(home, spared[0], spared[0].why(**words))
     return Removal(runs=tuple(r for r in found if r not in spared), spared=spared, **words)
 
 
@@ -189,7 +195,7 @@ def _remove(workspace: Workspace, run: OldRun, shown: Removal) -> bool:
             except (Conflict, FileNotFoundError):  # it was resumed, or is gone
                 return False
         now = _old(workspace, folder, locked=True)
-        if now.state != run.state or now.stays(resumable=shown.resumable, results=shown.results):
+        if now.state != run.state or now.why(resumable=shown.resumable, results=shown.results):
             return False
         # At once, or not at all: whoever may not, or is killed, leaves no half of a run.
         gone = folder.rename(folder.with_name(f"{REMOVED}{run.id}"))
@@ -279,15 +285,12 @@ def _lost(workspace: Workspace, run: Run) -> tuple[str, ...]:
     )
 
 
-def _refused(home: Path, run: OldRun) -> Conflict:
+def _refused(home: Path, run: OldRun, why: str) -> Conflict:
     if run.state == "running":
         return taken(home / run.id)
-    if run.kept:
-        hint = f"zoo finetune --resume {run.id}; --resumable removes it all the same"
-        return Conflict(f"the run {run.id} can be resumed: {run.kept}", hint=hint)
-    lost = f"its checkpoint {run.save} is here, and would lose: {'; '.join(run.lost)}"
-    hint = "--results removes it all the same; the checkpoint stays"
-    return Conflict(f"the run {run.id} is needed: {lost}", hint=hint)
+    lost = f"{run.save} would lose: {'; '.join(run.lost)}"
+    hint = f"{run.kept}: zoo finetune --resume {run.id}" if run.kept else lost
+    return Conflict(f"the run {run.id} is left alone: {why}", hint=hint)
 
 
 def _machine(folder: Path) -> str:
