@@ -355,3 +355,12 @@ def test_a_cache_that_was_used_since_the_plan_stays(toy: Any) -> None:
         cache.touch()
         assert here.prune(plan, cache_days=30).doomed == ()
     assert cache.is_dir()
+
+
+def test_a_cache_that_was_not_shown_stays(toy: Any) -> None:
+    shown = cache_in(Path.cwd(), "a", days=40)
+    with zoo.open() as here:
+        plan = here.plan_prune(cache_days=30)
+        other = cache_in(Path.cwd(), "b", days=40)
+        assert len(here.prune(plan, cache_days=30).doomed) == 2
+    assert (shown.exists(), other.is_dir()) == (False, True)

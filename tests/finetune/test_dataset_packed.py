@@ -134,6 +134,20 @@ def test_bytes_alone_and_other_columns(shapes: Path, tmp_path: Path) -> None:
     assert len(dataset.test) == 12
 
 
+def test_two_columns_of_images_are_kept_apart(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    rows = {"image": images, "mask": [images[-1], *images[:-1]], "label": label}
+    file, cache = tmp_path / "a.parquet", tmp_path / "cache"
+    parquet.write_table(arrow.table(rows), file)
+    digests = [
+        open_dataset(str(file), opening=Opening(path_column=column), cache=cache).digests
+        for column in ("image", "mask", "image")
+    ]
+    assert digests[0] == digests[2]
+    assert digests[0]["a.parquet/0"] == digests[1]["a.parquet/1"] != digests[1]["a.parquet/0"]
+    assert len(list(cache.glob("*/*.tar"))) == 2
+
+
 def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -> None:
     images, label = drawings(shapes, range(12))
     images[3] = {"bytes": b"%!PS-Adobe", "path": "/etc/passwd"}
