@@ -125,7 +125,8 @@ def pull(
     if as_json and (several or told):
         print_json(told if several else told[0])
     for unsigned in refused[:-1]:  # the last one ends the command
-        note(str(unsigned))
+        for line in str(unsigned).splitlines():
+            note(line)
     if refused:
         raise refused[-1]
 
