@@ -111,7 +111,7 @@ class Found(Result):
         "input_size",
         "num_classes",
         "license",
-        "pulled",
+        "here",
         "metrics",
     )
 
@@ -143,6 +143,11 @@ class Found(Result):
     note: str | None
     stated: tuple[str, ...] = ()
     at_remotes: tuple[AtRemote, ...] = ()
+
+    @property
+    def here(self) -> str:
+        """``yes``, or the remotes that have it."""
+        return "yes" if self.pulled else ", ".join(self.remotes)
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
