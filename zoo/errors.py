@@ -241,7 +241,10 @@ class InvalidManifest(Invalid):
 class NoCheckpoint(Invalid):
     """What is called so holds files, and no network that is known."""
 
-    usual = "zoo serve has its files for clients of the hub: hf download"
+    usual = (
+        "zoo serve has its files for clients of the hub: hf download\n"
+        "where they came just now, a server may still be reading them: ask again in a while"
+    )
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} holds files, no checkpoint")

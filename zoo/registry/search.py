@@ -113,7 +113,7 @@ class Found(Result):
         "input_size",
         "num_classes",
         "license",
-        "pulled",
+        "here",
         "metrics",
     )
 
@@ -146,6 +146,11 @@ class Found(Result):
     stated: tuple[str, ...] = ()
     at_remotes: tuple[AtRemote, ...] = ()
     other_images: bool = False
+
+    @property
+    def here(self) -> str:
+        """``yes``, or the remotes that have it."""
+        return "yes" if self.pulled else ", ".join(self.remotes)
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)

@@ -55,6 +55,13 @@ class Position:
     epoch: int = 0  # within the phase
     batch: int = 0  # batches of that epoch that are done
     steps: int = 0  # since the training began
+    losses: float = 0.0  # sum of those of that epoch's steps
+    counted: int = 0  # steps in it; 0 in states of older versions
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss of the epoch's steps so far; None if none is counted."""
+        return self.losses / self.counted if self.counted else None
 
 
 @dataclass

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from statistics import fmean
 from typing import cast
 
 import torch
@@ -74,7 +73,8 @@ def train(
                     # Running statistics are of each rank's images; the main one's are measured.
                     ranks.sync(dict(learner.model.named_buffers()))
                     scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
-                    journal.say(pace.line(count + 1, scores, prepared.device))
+                    loss = state.position.loss
+                    journal.say(pace.line(count + 1, loss, scores, prepared.device))
                     stop = state.best.end_epoch(score, recipe.patience)
                     state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                     ended = until is not None and (stop or count + 1 == last)
@@ -108,7 +108,10 @@ def _steps(
 
     def note() -> None:
         losses = read(learner, unread)
-        pace.count(unread, losses)
+        pace.count(unread)
+        for loss in losses:  # one by one: a run that is resumed has the same sum
+            state.position.losses += loss
+        state.position.counted += len(losses)
         begun = state.position.steps - len(unread)
         for number, (step, loss) in enumerate(zip(unread, losses, strict=True), begun + 1):
             figures = {"loss": loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
@@ -267,8 +270,8 @@ def _evaluate(
     told = journal.of_images(name, state.position.steps)
     metrics = prepared.ranks.on_main(lambda: validate(prepared, parts, told))
     state.consider(name, metrics)
-    # No losses, where a run is resumed after the last step of an epoch.
-    note = {"train_loss": fmean(pace.losses)} if pace and pace.losses else {}
+    loss = state.position.loss
+    note = {"train_loss": loss} if pace and loss is not None else {}
     used = {"memory_bytes": memory(prepared.device)} if pace else {}
     journal.note("epoch", state.position.steps, name=name, **note, **metrics, **used)
     return {state.measure.replace("_", " "): metrics.get(state.measure)}
