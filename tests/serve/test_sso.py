@@ -341,6 +341,33 @@ def test_teams_by_groups(zoo: Served, provider: OidcProvider) -> None:
     assert roles(zoo) == {"hand": "reader", "vision": "reader"}
 
 
+def test_a_rule_of_groups_goes_with_its_team(zoo: Served, provider: OidcProvider) -> None:
+    """Else who had the first team of a name would own another's second."""
+    for team in ("vision", "audio"):
+        zoo.accounts.add(team, team=True)
+    rules = tuple(map(read_rule, ("all=vision:owner", "vis=vision", "all=audio")))
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    provider.user["groups"] = ["all"]
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"vision": "owner", "audio": "reader"}
+    zoo.accounts.remove("vision", team=True)
+    zoo.accounts.add("eve")
+    zoo.accounts.add("vision", team=True)
+    zoo.accounts.grant("vision", "eve", "owner")
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"audio": "reader"}
+    kept = zoo.accounts.providers.get("lab")
+    assert (kept.rules, kept.groups_claim) == (rules[2:], "groups")
+    gone = [row[1:] for row in told(zoo) if row[0] == "team rule ended"]
+    assert gone == [
+        ("lab", "all=vision:owner: the team is deleted"),
+        ("lab", "vis=vision:reader: the team is deleted"),
+    ]
+    zoo.accounts.remove("audio", team=True)
+    kept = zoo.accounts.providers.get("lab")
+    assert (kept.rules, kept.groups_claim) == ((), "")
+
+
 def test_roles_by_groups_go_with_the_login_and_the_provider(
     zoo: Served, provider: OidcProvider
 ) -> None:
