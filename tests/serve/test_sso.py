@@ -368,6 +368,29 @@ def test_a_rule_of_groups_goes_with_its_team(zoo: Served, provider: OidcProvider
     assert (kept.rules, kept.groups_claim) == ((), "")
 
 
+@pytest.mark.parametrize(
+    ("more", "status", "why"),
+    [
+        (3000, 403, "more than 65,536: fewer groups fit"),
+        (8000, 503, "it answers with more than 262,144 bytes"),
+    ],
+)
+def test_who_is_in_many_groups(
+    zoo: Served, provider: OidcProvider, more: int, status: int, why: str
+) -> None:
+    """A thousand do; of more than fit, the audit log tells why nobody is signed in."""
+    zoo.accounts.add("vision", team=True)
+    last = "0f2a7b1c-2222-4444-8888-000000000999"
+    rules = (read_rule(f"{last}=vision"),)
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    for count, expected in ((1000, 303), (more, status)):
+        groups = [f"0f2a7b1c-2222-4444-8888-{at:012}" for at in range(count)]
+        provider.user["groups"] = groups
+        assert Browser(zoo).signs_in(provider).status == expected
+        assert roles(zoo) == {"vision": "reader"}
+    assert why in zoo.accounts.audit.newest(limit=1)[0].detail
+
+
 def test_roles_by_groups_go_with_the_login_and_the_provider(
     zoo: Served, provider: OidcProvider
 ) -> None:
@@ -769,7 +792,7 @@ FORGED = {
     "two parts": lambda claims: signed(claims).rpartition(".")[0],
     "five parts": lambda claims: "a.b.c.d.e",
     "no token": lambda claims: "x",
-    "long": lambda claims: signed({**claims, "x": "x" * 20_000}),
+    "long": lambda claims: signed({**claims, "x": "x" * 60_000}),
     "nested": lambda claims: "W" * 9000 + ".a.b",
 }
 
@@ -819,7 +842,7 @@ def test_new_keys_are_asked_for_once_a_minute(
 
 
 DAMAGED: tuple[tuple[str, bytes | int], ...] = (
-    ("/keys", b'{"keys": [' + b" " * 100_000 + b"]}"),
+    ("/keys", b'{"keys": [' + b" " * 300_000 + b"]}"),
     ("/keys", b"[" * 50_000), ("/keys", b"{}"), ("/keys", 500), ("/keys", 302),
     ("/.well-known/openid-configuration", b"<html>"), ("/.well-known/openid-configuration", 404),
     ("/token", 500),

@@ -194,9 +194,9 @@ class Accounts:
             return [Account(**row._mapping) for row in connection.execute(statement)]
 
     def remove(self, name: str, *, team: bool = False, by: str = "") -> None:
-        """Delete an account with its tokens, or a team with the rules of providers that name it; its
-        roles, and what was said of its namespace, but for what is private: that stays so. Nobody
-        who is called so later has it.
+        """Delete an account with its tokens, or a team with the rules of providers that name it;
+        its roles, and what was said of its namespace, but for what is private: that stays so.
+        Nobody who is called so later has it.
 
         Raises:
             UnknownName: There is none.
