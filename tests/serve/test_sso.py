@@ -484,6 +484,27 @@ def test_a_link_is_for_the_session_that_began_it(zoo: Served, provider: OidcProv
     assert zoo.accounts.providers.identities() == []
 
 
+def test_what_a_token_has_changed_outlasts_it_and_tells_of_it(zoo: Served) -> None:
+    """As docs/serve.md says: each row has its id, so that it can be undone."""
+    token = zoo.token("admin", "write", lasts=3600.0)
+    zoo.accounts.add("eve")
+    admin = sign_in(zoo.url, token)
+    admin.did("/-/people", do="add-team", name="lab")
+    admin.did("/-/namespaces/lab", do="grant", who="eve", role="owner")
+    admin.did("/-/patterns", do="protect", pattern="l[a]b/*:v*")
+    admin.did("/-/storage", do="quota", namespace="lab", bytes="1GB")
+    admin.secret("/-/webhooks", do="add-hook", url="https://elsewhere.org/x")
+    zoo.accounts.revoke(token[4:12])
+    assert roles(zoo, "eve") == {"lab": "owner"}
+    assert zoo.accounts.patterns() == ["l[a]b/*:v*"]
+    assert zoo.accounts.quotas.get("lab") == 10**9
+    assert [hook.path for hook in zoo.accounts.webhooks.all()] == [""]
+    rows = zoo.accounts.audit.rows(limit=99)
+    assert {row.action for row in rows if row.token == token[4:12]} >= {
+        "team made", "role given", "pattern set", "quota set", "webhook added",
+    }  # fmt: skip
+
+
 def test_a_token_that_expires_makes_no_way_in_that_outlasts_it(
     zoo: Served, provider: OidcProvider
 ) -> None:
