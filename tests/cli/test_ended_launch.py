@@ -39,7 +39,7 @@ def test_what_ends_all_of_them_tells_how_to_go_on(small: Run, few: Path, launche
     command = (*TUNE, "--data", str(few), "--save", "team/new", "--save-every", "5")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if launched == "zoo":
-        line = (*COMMAND, *command, "--launch", "2")
+        line: tuple[str, ...] = (*COMMAND, *command, "--launch", "2")
         running = [Popen(line, env=environment, stderr=PIPE, text=True)]
     elif launched == "torchrun":
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
