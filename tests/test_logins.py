@@ -9,7 +9,7 @@ import pytest
 
 from zoo import config
 from zoo.errors import Forbidden, Invalid, InvalidOption, UnknownName
-from zoo.logins import ServerUrl, forget_token, job_for, keep_token, renew_token, token_for
+from zoo.logins import ServerUrl, forget_token, keep_token, login_for, renew_token, token_for
 
 HOME = ServerUrl.parse("http://127.0.0.1:8765")
 LAB = ServerUrl.parse("https://Zoo.Lab.org:443/zoo/")
@@ -38,13 +38,14 @@ def test_a_token_is_kept_for_one_server() -> None:
 def test_a_job_s_token_is_renewed_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_token(HOME, "one", job="lab/flowers")
     keep_token(LAB, "two")
-    assert (job_for(HOME), job_for(LAB), job_for(PLAIN)) == ("lab/flowers", None, None)
+    assert login_for(HOME) == ("one", "lab/flowers")
+    assert (login_for(LAB), login_for(PLAIN)) == (("two", None), (None, None))
     for url in (HOME, LAB, PLAIN):
-        renew_token(url, "three")
-    assert (token_for(HOME), job_for(HOME), token_for(PLAIN)) == ("three", "lab/flowers", None)
+        renew_token(url, "one", "three")
+    assert (token_for(HOME), token_for(LAB), token_for(PLAIN)) == ("three", "two", None)
     monkeypatch.setenv("ZOO_TOKEN", "y")
     monkeypatch.setenv("ZOO_SERVER", str(HOME))
-    assert job_for(HOME) is None, "it is another one"
+    assert login_for(HOME) == ("y", None), "it is another one"
 
 
 def test_logins_at_one_moment_are_all_kept() -> None:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from zoo import config
 from zoo.errors import Forbidden, Invalid, InvalidOption, UnknownName, disk_errors
 
-__all__ = ["ServerUrl", "forget_token", "job_for", "keep_token", "renew_token", "token_for"]
+__all__ = ["ServerUrl", "forget_token", "keep_token", "login_for", "renew_token", "token_for"]
 
 FILE = "tokens.json"
 OWN = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}):[0-9]{1,5}(/[a-z0-9/_-]*)?")
@@ -96,7 +96,14 @@ class ServerUrl:
 
 
 def token_for(url: ServerUrl) -> str | None:
-    """The token for a server, if there is one: that of the environment, else what was kept.
+    """The token for a server, if there is one. Raises as `login_for`."""
+    return login_for(url)[0]
+
+
+def login_for(url: ServerUrl) -> tuple[str | None, str | None]:
+    """The token for a server, if there is one: that of the environment, else what was kept. And
+    what it is for, if a job of CI has it, and may get another: a name, a namespace, or empty; None
+    if no job has it.
 
     Raises:
         InvalidOption: It would go over plain HTTP to another machine.
@@ -105,30 +112,20 @@ def token_for(url: ServerUrl) -> str | None:
     given = config.server_token()
     if given and ServerUrl.parse(given[0]) == url:
         url.check_private()
-        return given[1]
+        return given[1], None
     kept = _read().get(str(url))
     if kept is None:
-        return None
+        return None, None
     if not kept.get("plain_http"):
         url.check_private()
-    return str(kept.get("token"))
+    job = kept.get("job")
+    return str(kept.get("token")), job if isinstance(job, str) else None
 
 
-def job_for(url: ServerUrl) -> str | None:
-    """What the kept token for a server is for, if a job of CI has it, and may get another: a name,
-    a namespace, or empty; None if no job has it. Raises as `token_for`.
-    """
-    given = config.server_token()
-    if given and ServerUrl.parse(given[0]) == url:
-        return None
-    job = _read().get(str(url), {}).get("job")
-    return job if isinstance(job, str) else None
-
-
-def renew_token(url: ServerUrl, token: str) -> None:
-    """Keep another token in the place of the one that is kept for a server, if one is."""
+def renew_token(url: ServerUrl, old: str, token: str) -> None:
+    """Keep another token in the place of an ``old`` one, unless something else is kept by now."""
     with _changing() as kept:
-        if login := kept.get(str(url)):
+        if (login := kept.get(str(url))) and login.get("token") == old:
             login["token"] = token
 
 

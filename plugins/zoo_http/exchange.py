@@ -16,7 +16,7 @@ from zoo.errors import Forbidden, Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.errors import on_the_way
 
-__all__ = ["another", "exchange", "job_token"]
+__all__ = ["AGAIN", "OVER", "another", "exchange", "job_token"]
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 KIND = "urn:ietf:params:oauth:token-type:id_token"

@@ -12,10 +12,10 @@ import msgspec
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
 from zoo.domain.limits import ANSWER_BYTES
-from zoo.errors import Unavailable, ZooError
-from zoo.logins import ServerUrl, job_for, renew_token, token_for
+from zoo.errors import Forbidden, Unavailable, ZooError
+from zoo.logins import ServerUrl, login_for, renew_token
 from zoo_http.errors import on_the_way, refusal
-from zoo_http.exchange import another
+from zoo_http.exchange import AGAIN, OVER, another
 
 __all__ = ["AT_ONCE", "Session"]
 
@@ -57,7 +57,8 @@ class Session:
             InvalidOption: It is no URL of a server.
         """
         url = ServerUrl.parse(location)
-        return cls(url, token_for(url), keeping, job_for(url))
+        token, job = login_for(url)
+        return cls(url, token, keeping, job)
 
     def ask(
         self,
@@ -119,14 +120,21 @@ class Session:
             )
 
     def _renew(self, old: str) -> None:
-        """Have another token than an ``old`` one, unless another thread or program got one."""
+        """Have another token than an ``old`` one, unless another thread or program got one.
+
+        Raises:
+            Forbidden: There is none, or who is logged in by now is somebody else.
+        """
         with self._renewing:
             if self._token != old or self._job is None:
                 return
-            kept = token_for(self.url)
+            kept, job = login_for(self.url)
+            if kept is None or job != self._job:
+                text = f"{OVER}, and the login that is kept is no longer its own"
+                raise Forbidden(str(self.url), text, AGAIN.format(self.url))
             if kept == old:
                 kept = another(self.url, self._job)
-                renew_token(self.url, kept)
+                renew_token(self.url, old, kept)
             self._token = kept
 
     def leave(self, answer: BaseHTTPResponse) -> None:

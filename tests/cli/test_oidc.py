@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from fakes.pages import masked
 from fakes.prepared import Run
 from fakes.served import Served
 
-from zoo.errors import MissingPackage
+from zoo.errors import Forbidden, MissingPackage
+from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.serve import sso
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.audit import asked_by, asked_from
 from zoo.workspace import Workspace
 from zoo_http.backend import HttpBackend
+from zoo_http.exchange import exchange
+from zoo_http.session import Session
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sso.md").read_text()
 
@@ -130,6 +133,38 @@ def test_a_push_that_takes_longer_than_its_token(
     monkeypatch.setenv("ZOO_ID_TOKEN", job(team, issuer))
     assert toy("push", "lab/last", "--to", team.url).code != 0, "another one is for lab/next, too"
     assert {each.only for each in team.accounts.tokens("ci")} == {("lab/base",), ("lab/next",)}
+
+
+def test_a_job_goes_on_as_nobody_else(
+    team: Served, issuer: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever logs in on the same machine meanwhile is not who sends what the job does."""
+    team.accounts.publishers.add("lab", issuer.url, CLAIMS, account="ci")
+    monkeypatch.setattr("zoo.serve.hub.exchange.LASTS", 1.0)
+    url, path = ServerUrl.parse(team.url), "/list/refs/"
+    own = team.token("admin", "write")
+    changes: dict[str, Callable[[], None]] = {
+        "a login of somebody": lambda: keep_token(url, own),
+        "another job's": lambda: keep_token(url, own, job="lab/other"),
+        "none": lambda: forget_token(url),
+        "the same job, again": lambda: keep_token(url, own, job="lab/base"),
+    }
+    began = {}
+    for name in changes:
+        token = exchange(url, job(team, issuer), "lab/base")
+        keep_token(url, token, job="lab/base")
+        began[name] = Session.of(team.url)
+    assert began["none"].ask("GET", path) == 200
+    time.sleep(1.1)
+    for name, change in changes.items():
+        keep_token(url, "expired", job="lab/base")
+        change()
+        if name == "the same job, again":
+            assert began[name].ask("GET", path) == 200
+            continue
+        with pytest.raises(Forbidden, match="the token of this job has expired") as raised:
+            began[name].ask("GET", path)
+        assert "no longer its own" in raised.value.reason, name
 
 
 def shown(line: str) -> str:

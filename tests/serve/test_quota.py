@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -117,12 +120,24 @@ def test_what_is_held(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     some = [(digest, size) for digest, size in objects.items()][:1]
     assert fresh.after("team", some) == (0, held)
     assert fresh.after("nobody", some) == (some[0][1], some[0][1])
-    fresh.sent("nobody", some)
-    assert fresh.after("nobody") == (0, some[0][1])
-    assert fresh.after("nobody", anew=True) == (0, some[0][1]), "it was counted just now"
+    size, other = some[0][1], [(Digest("blake3", "0" * 64), 1)]
+    with suppress(KeyError), fresh.sending("nobody", some, size):
+        raise KeyError  # keeping it fails
+    with fresh.sending("nobody", some, size) as got:
+        assert got == (size, size)
+    with fresh.sending("nobody", some, size) as got:
+        assert got == (size, size), "the same again takes no more"
+    with suppress(KeyError), fresh.sending("nobody", some, size):
+        raise KeyError  # it was there before
+    with fresh.sending("nobody", other, size) as got:
+        assert got == (1, size + 1), "all that was sent is too much"
+    with fresh.sending("nobody", (), size) as got:
+        assert got == (0, size)
+    assert fresh.after("nobody") == (0, 0), "no name leads to it"
     monkeypatch.setattr(module, "ANEW_SECONDS", 0.0)
     monkeypatch.setattr(module, "SENT_SECONDS", -1.0)
-    assert fresh.after("nobody", anew=True) == (0, 0)
+    with fresh.sending("nobody", (), size) as got:
+        assert got == (0, 0)
     ann = Sender(served)
     assert ann.put(OTHER).status == ann.commit_file(OTHER).status == 200
     assert ann.ask("/api/repos/delete", {"name": "net"}, "DELETE").status == 200
@@ -148,3 +163,32 @@ def test_of_two_commits_at_once_one_fits(served: Served, monkeypatch: pytest.Mon
         in max(got, key=lambda each: each.status).headers["x-error-message"]
     )
     assert served.server.hub.room.after("eve").total <= 1500
+
+
+def test_what_is_sent_at_once_jams_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is taken than may wait, and what waits refuses no commit that fits."""
+    ann, quotas = Sender(served), served.accounts.quotas
+    files = [save({"body": np.full(25_000, at, np.float32)}) for at in range(6)]
+    hrefs = [ann.batch(data)["actions"]["upload"]["href"] for data in files]
+    held = served.server.hub.room.after("ann", anew=True).total
+    quotas.set("ann", held + 2 * len(files[0]) + 1000)
+    barrier, find = Barrier(len(files)), quotas.get
+
+    def get(namespace: str) -> int | None:
+        with suppress(BrokenBarrierError):
+            barrier.wait(2)  # all have come before one of them is counted
+        return find(namespace)
+
+    monkeypatch.setattr(quotas, "get", get)
+
+    def put(at: int) -> int:
+        path = hrefs[at].removeprefix(served.url)
+        return served.ask(path, "PUT", body=files[at]).status
+
+    with ThreadPoolExecutor(len(files)) as pool:
+        got = [*pool.map(put, range(len(files)))]
+    monkeypatch.undo()
+    assert sorted(got) == [200] * 2 + [403] * 4
+    assert ann.commit(("file", {"path": "README.md", "content": "hi"})).status == 200
+    assert ann.commit_file(files[got.index(200)]).status == 200
+    quotas.set("ann", None)

@@ -342,6 +342,56 @@ def test_teams_by_groups(zoo: Served, provider: OidcProvider) -> None:
     assert roles(zoo) == {"hand": "reader", "vision": "reader"}
 
 
+def test_a_rule_of_groups_goes_with_its_team(zoo: Served, provider: OidcProvider) -> None:
+    """Else who had the first team of a name would own another's second."""
+    for team in ("vision", "audio"):
+        zoo.accounts.add(team, team=True)
+    rules = tuple(map(read_rule, ("all=vision:owner", "vis=vision", "all=audio")))
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    provider.user["groups"] = ["all"]
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"vision": "owner", "audio": "reader"}
+    zoo.accounts.remove("vision", team=True)
+    zoo.accounts.add("eve")
+    zoo.accounts.add("vision", team=True)
+    zoo.accounts.grant("vision", "eve", "owner")
+    Browser(zoo).signs_in(provider)
+    assert roles(zoo) == {"audio": "reader"}
+    kept = zoo.accounts.providers.get("lab")
+    assert (kept.rules, kept.groups_claim) == (rules[2:], "groups")
+    gone = [row[1:] for row in told(zoo) if row[0] == "team rule ended"]
+    assert gone == [
+        ("lab", "all=vision:owner: the team is deleted"),
+        ("lab", "vis=vision:reader: the team is deleted"),
+    ]
+    zoo.accounts.remove("audio", team=True)
+    kept = zoo.accounts.providers.get("lab")
+    assert (kept.rules, kept.groups_claim) == ((), "")
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "why"),
+    [
+        (3000, 403, "more than 65,536: fewer groups fit"),
+        (8000, 503, "it answers with more than 262,144 bytes"),
+    ],
+)
+def test_who_is_in_many_groups(
+    zoo: Served, provider: OidcProvider, more: int, status: int, why: str
+) -> None:
+    """A thousand do; of more than fit, the audit log tells why nobody is signed in."""
+    zoo.accounts.add("vision", team=True)
+    last = "0f2a7b1c-2222-4444-8888-000000000999"
+    rules = (read_rule(f"{last}=vision"),)
+    add(zoo, provider, creates=True, groups_claim="groups", rules=rules)
+    for count, expected in ((1000, 303), (more, status)):
+        groups = [f"0f2a7b1c-2222-4444-8888-{at:012}" for at in range(count)]
+        provider.user["groups"] = groups
+        assert Browser(zoo).signs_in(provider).status == expected
+        assert roles(zoo) == {"vision": "reader"}
+    assert why in zoo.accounts.audit.newest(limit=1)[0].detail
+
+
 def test_roles_by_groups_go_with_the_login_and_the_provider(
     zoo: Served, provider: OidcProvider
 ) -> None:
@@ -480,6 +530,27 @@ def test_a_link_is_for_the_session_that_began_it(zoo: Served, provider: OidcProv
     got = browser.get("/-/sso/lab?link=1", Sec_Fetch_Site="same-origin", Accept=HTML)
     assert got.status == 403
     assert zoo.accounts.providers.identities() == []
+
+
+def test_what_a_token_has_changed_outlasts_it_and_tells_of_it(zoo: Served) -> None:
+    """As docs/serve.md says: each row has its id, so that it can be undone."""
+    token = zoo.token("admin", "write", lasts=3600.0)
+    zoo.accounts.add("eve")
+    admin = sign_in(zoo.url, token)
+    admin.did("/-/people", do="add-team", name="lab")
+    admin.did("/-/namespaces/lab", do="grant", who="eve", role="owner")
+    admin.did("/-/patterns", do="protect", pattern="l[a]b/*:v*")
+    admin.did("/-/storage", do="quota", namespace="lab", bytes="1GB")
+    admin.secret("/-/webhooks", do="add-hook", url="https://elsewhere.org/x")
+    zoo.accounts.revoke(token[4:12])
+    assert roles(zoo, "eve") == {"lab": "owner"}
+    assert zoo.accounts.patterns() == ["l[a]b/*:v*"]
+    assert zoo.accounts.quotas.get("lab") == 10**9
+    assert [hook.path for hook in zoo.accounts.webhooks.all()] == [""]
+    rows = zoo.accounts.audit.rows(limit=99)
+    assert {row.action for row in rows if row.token == token[4:12]} >= {
+        "team made", "role given", "pattern set", "quota set", "webhook added",
+    }  # fmt: skip
 
 
 def test_a_token_that_expires_makes_no_way_in_that_outlasts_it(
@@ -790,7 +861,7 @@ FORGED = {
     "two parts": lambda claims: signed(claims).rpartition(".")[0],
     "five parts": lambda claims: "a.b.c.d.e",
     "no token": lambda claims: "x",
-    "long": lambda claims: signed({**claims, "x": "x" * 20_000}),
+    "long": lambda claims: signed({**claims, "x": "x" * 60_000}),
     "nested": lambda claims: "W" * 9000 + ".a.b",
 }
 
@@ -840,7 +911,7 @@ def test_new_keys_are_asked_for_once_a_minute(
 
 
 DAMAGED: tuple[tuple[str, bytes | int], ...] = (
-    ("/keys", b'{"keys": [' + b" " * 100_000 + b"]}"),
+    ("/keys", b'{"keys": [' + b" " * 300_000 + b"]}"),
     ("/keys", b"[" * 50_000), ("/keys", b"{}"), ("/keys", 500), ("/keys", 302),
     ("/.well-known/openid-configuration", b"<html>"), ("/.well-known/openid-configuration", 404),
     ("/token", 500),

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import current_thread, main_thread
 
-from zoo import config
 from zoo.backbones.devices import out_of_memory, pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
@@ -290,17 +289,17 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterat
 
 @contextmanager
 def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send, end a run as Ctrl-C does; unless somebody handles it,
-    as whoever has launched several processes.
+    """Let SIGTERM, which batch systems send, end a run as Ctrl-C does, in each of several processes
+    that a launcher sends it on to; unless somebody handles it.
     """
     number, here = signal.SIGTERM, current_thread() is main_thread()
-    alone = here and config.processes() == 1 and signal.getsignal(number) == signal.SIG_DFL
-    if alone:
+    unhandled = here and signal.getsignal(number) == signal.SIG_DFL
+    if unhandled:
         signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        if alone:
+        if unhandled:
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from zoo.domain.limits import LEFT_BYTES
 from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
 from zoo.errors import Corrupt, DiskFull, Unavailable
-from zoo.serve.hub.quota import check_fits, check_size, note_sent
+from zoo.serve.hub.quota import check_size, sending
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
@@ -93,13 +93,11 @@ class Blobs:
                 weights=weights,
                 object=None if weights else came.object,
             )
-            if git is None:
-                check_fits(ask, objects_of([blob.stored]))
-            with patient_upload(self._store):
+            counted = nullcontext() if git else sending(ask, objects_of([blob.stored]))
+            with counted, patient_upload(self._store):
                 came.publish()
                 if git is None:
                     keep_sent(self._store, ask.actor.name, ask.repo, blob)
-                    note_sent(ask, objects_of([blob.stored]))
         return blob
 
     def find(self, sha256: str, ask: Ask) -> SnapshotFile | None:

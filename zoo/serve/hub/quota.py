@@ -2,11 +2,13 @@
 
 How much of a file is new is known once all of it is here: its tensors may be. So a file is refused
 before it is sent only where it cannot fit at all, else once it has come, and nothing of it stays.
+What was sent and not committed may be as much as the quota, apart from what names lead to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from zoo.domain.digest import Digest
@@ -15,8 +17,9 @@ from zoo.serve.http.errors import Refused
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["check_fits", "check_more", "check_size", "note_sent"]
+__all__ = ["check_fits", "check_more", "check_size", "sending"]
 
+WAITING = " that were sent and not committed, which count for a day"
 Sizes = Iterable[tuple[Digest, int]]
 
 
@@ -32,10 +35,11 @@ def check_size(ask: Ask, size: int) -> None:
         return
     if size > quota:
         raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes: {size:,} are too many")
-    if room.after(namespace).total < quota:
-        return
-    if (used := room.after(namespace, anew=True).total) >= quota:
-        raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes and holds {used:,}")
+    with room.sending(namespace, (), quota - 1) as held:
+        if held.total >= quota:
+            waits = room.after(namespace).total < quota
+            text = f"{namespace} may hold {quota:,} bytes and holds {held.total:,}"
+            raise Refused("Forbidden", f"{text}{WAITING if waits else ''}")
 
 
 def check_fits(ask: Ask, objects: Sizes, repo: str = "") -> None:
@@ -71,8 +75,21 @@ def check_more(ask: Ask, repo: str, size: int) -> None:
         raise Refused("Forbidden", f"{namespace} may hold {quota:,} bytes and holds {used:,}")
 
 
-def note_sent(ask: Ask, objects: Sizes) -> None:
-    """Count what was sent to the namespace of the repository, if somebody wants to know."""
-    namespace = ask.repo.partition("/")[0]
-    if ask.hub.accounts.quotas.get(namespace) is not None:
-        ask.hub.room.sent(namespace, objects)
+@contextmanager
+def sending(ask: Ask, objects: Sizes) -> Iterator[None]:
+    """Keep what is sent to the namespace of the repository in here, if that may hold it.
+
+    Raises:
+        Refused: It may not.
+    """
+    namespace, room = ask.repo.partition("/")[0], ask.hub.room
+    if (quota := ask.hub.accounts.quotas.get(namespace)) is None:
+        yield
+        return
+    sizes = [*objects]
+    with room.sending(namespace, sizes, quota) as (new, total):
+        if new and total > quota:
+            waits = room.after(namespace, sizes).total <= quota
+            text = f"{namespace} may hold {quota:,} bytes: {new:,} more make it {total:,}"
+            raise Refused("Forbidden", f"{text}{WAITING if waits else ''}")
+        yield

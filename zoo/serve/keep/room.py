@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
@@ -54,7 +54,8 @@ class Room:
     too: what one namespace holds does not depend on what others do.
 
     What names have led to counts until a prune has deleted it: else who moves or deletes a name
-    again and again would fill the disk. So does what was sent and not committed, in this process.
+    again and again would fill the disk. What was sent and not committed is counted apart, in this
+    process, for a day: it may be as much again, and keeps nobody from a commit that fits.
     """
 
     def __init__(self, store: Store) -> None:
@@ -67,12 +68,42 @@ class Room:
         self._signed = Counter[str]()
         self._signed_until = 0.0
 
-    def sent(self, namespace: str, objects: Iterable[tuple[Digest, int]]) -> None:
-        """Count what was sent and not committed yet, for a day."""
-        at = time.monotonic()
+    @contextmanager
+    def sending(
+        self, namespace: str, objects: Iterable[tuple[Digest, int]], most: int
+    ) -> Iterator[Held]:
+        """Count what is sent and not committed yet, for a day, unless keeping it fails. The total
+        is what names would lead to with it, or all that was sent, whichever is more; if that is
+        more than ``most`` bytes, nothing is counted.
+        """
+        sizes = dict(objects)
+        held, added = self._send(namespace, sizes, most, anew=False)
+        if held.total > most:
+            held, added = self._send(namespace, sizes, most, anew=True)
+        try:
+            yield held
+        except BaseException:
+            with self._locks[namespace]:
+                for digest in added:
+                    self._sent[namespace].pop(digest, None)
+            raise
+
+    def _send(
+        self, namespace: str, sizes: Mapping[Digest, int], most: int, *, anew: bool
+    ) -> tuple[Held, list[Digest]]:
+        """Look and count in one step: many may be sent at once. Which are counted from now on."""
         with self._locks[namespace]:
-            of = self._sent.setdefault(namespace, {})
-            of.update({digest: (size, at) for digest, size in objects})
+            held, sent = self._after(namespace, sizes, anew=anew), self._sent[namespace]
+            new = {
+                digest: sizes[digest] for digest in sizes.keys() - self._known[namespace].objects
+            }
+            waiting = {digest: size for digest, (size, _) in sent.items()} | new
+            held = held._replace(total=max(held.total, sum(waiting.values())))
+            if held.total > most:
+                return held, []
+            added, at = [*new.keys() - sent.keys()], time.monotonic()
+            sent.update({digest: (size, at) for digest, size in new.items()})
+            return held, added
 
     def after(
         self, namespace: str, objects: Iterable[tuple[Digest, int]] = (), *, anew: bool = False
@@ -81,11 +112,13 @@ class Room:
         leads to yet; ``anew``: as it is now, prunes included.
         """
         with self._locks[namespace]:
-            known, sent = self._look_at(namespace, anew=anew), self._sent[namespace]
-            held = {digest: size for digest, (size, _) in sent.items()} | known.objects
-            new = {digest: size for digest, size in objects if digest not in known.objects}
-            beside = self._reported(namespace) + self._signatures()[namespace]
-            return Held(sum(new.values()), sum((held | new).values()) + beside)
+            return self._after(namespace, dict(objects), anew=anew)
+
+    def _after(self, namespace: str, sizes: Mapping[Digest, int], *, anew: bool) -> Held:
+        known = self._look_at(namespace, anew=anew).objects
+        new = sum(size for digest, size in sizes.items() if digest not in known)
+        beside = self._reported(namespace) + self._signatures()[namespace]
+        return Held(new, sum(known.values()) + new + beside)
 
     def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""

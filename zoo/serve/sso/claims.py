@@ -25,8 +25,8 @@ KIND: Mapping[str, str] = {
 """Kinds of keys, by the signatures that they make. None is a secret that both sides have: whoever
 knows a public key could sign by it.
 """
-MOST = 16 * 1024
-"""Bytes of a token."""
+MOST = 64 * 1024
+"""Bytes of a token: of who is in 1,000 groups with long names or ids, too."""
 LEEWAY = 60
 """Seconds by which clocks may differ."""
 LONGEST = 24 * 3600
@@ -137,7 +137,9 @@ def _signs(key: Key, kind: str) -> bool:
 def _part(text: str, at: int, kind: type[T]) -> T:
     """The header or the claims, as they stand there."""
     parts = text.split(".")
-    if len(parts) != 3 or len(text) > MOST or not text.isascii():
+    if len(text) > MOST:
+        raise Untrusted(f"its token has {len(text):,} bytes, more than {MOST:,}: fewer groups fit")
+    if len(parts) != 3 or not text.isascii():
         raise Untrusted("no token of OpenID Connect")
     try:
         return msgspec.json.decode(urlsafe_b64decode(parts[at] + "==="), type=kind)

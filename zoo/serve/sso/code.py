@@ -10,15 +10,13 @@ from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
-from msgspec import Meta
 
 from zoo import config
 from zoo.errors import Forbidden, Unavailable
-from zoo.serve.sso.claims import MOST, Claims, Untrusted, verified
+from zoo.serve.sso.claims import Claims, Untrusted, verified
 from zoo.serve.sso.issuer import Issuer, Metadata
 from zoo.serve.who.providers import Provider
 from zoo.serve.who.seals import Seals
@@ -57,7 +55,7 @@ class Way:
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    id_token: Annotated[str, Meta(max_length=MOST)]
+    id_token: str
 
 
 def address(issuer: Issuer, provider: Provider, way: Way, *, again: bool) -> str:

@@ -20,8 +20,8 @@ __all__ = ["ask", "post"]
 
 SECONDS = 10.0
 """All of it takes no longer, however slowly the other side sends or takes."""
-MOST = 64 * 1024
-"""Bytes of an answer."""
+MOST = 256 * 1024
+"""Bytes of an answer: of a provider, which may have three tokens with all groups of somebody."""
 PORTS = {"http": 80, "https": 443}
 TARGET = "/%:@!$&'()*+,;=~?[]"
 """What is sent as it is, beside letters and digits."""
@@ -90,6 +90,8 @@ def _sent(
         raise Unavailable(host, "it does not answer in time", hint="") from error
     except ssl.SSLError as error:
         raise Unavailable(host, "TLS fails, or its certificate is none for it", hint="") from error
+    except _TooLong as error:
+        raise Unavailable(host, f"it answers with more than {MOST:,} bytes", hint="") from error
     except (HTTPException, OSError, ValueError) as error:
         raise Unavailable(host, "it cannot be reached, or answers no HTTP", hint="") from error
 
@@ -106,6 +108,10 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if address in LOCAL or address.is_site_local:
         return False
     return inner is None or _is_public(inner)
+
+
+class _TooLong(Exception):
+    """An answer that does not end."""
 
 
 class _Line(RawIOBase):
@@ -134,7 +140,7 @@ class _Line(RawIOBase):
         count = self._line.recv_into(into)
         self._came += count
         if self._came > MOST:
-            raise HTTPException
+            raise _TooLong
         return count
 
 

@@ -19,7 +19,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.devices import Devices
-from zoo.serve.who.groups import by_hand
+from zoo.serve.who.groups import by_hand, forget_team
 from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
 from zoo.serve.who.open import open_accounts
@@ -194,8 +194,9 @@ class Accounts:
             return [Account(**row._mapping) for row in connection.execute(statement)]
 
     def remove(self, name: str, *, team: bool = False, by: str = "") -> None:
-        """Delete an account with its tokens, or a team; its roles, and what was said of its
-        namespace, but for what is private: that stays so. Nobody who is called so later has it.
+        """Delete an account with its tokens, or a team with the rules of providers that name it;
+        its roles, and what was said of its namespace, but for what is private: that stays so.
+        Nobody who is called so later has it.
 
         Raises:
             UnknownName: There is none.
@@ -214,7 +215,7 @@ class Accounts:
                 if table is schema.level:
                     mine &= table.c.level != "private"
                 connection.execute(delete(table).where(mine))
-            connection.execute(delete(schema.grouped).where(schema.grouped.c.team == name))
+            forget_team(connection, name)
             connection.execute(delete(schema.account).where(schema.account.c.name == name))
             record(connection, f"{what} deleted", name)
 

@@ -55,6 +55,7 @@ ACTIONS: Mapping[str, str] = {
     "device refused": "they have not",
     "provider added": "people may sign in by it",
     "provider removed": "they may not any more",
+    "team rule ended": "a group of it gives no role in a team any more, as that was deleted",
     "identity linked": "who signs in there so is that account here",
     "identity unlinked": "they are not any more",
     "signed in": "somebody has signed in by a provider",

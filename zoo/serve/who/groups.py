@@ -4,10 +4,11 @@ each sign-in, by rules, and gives no more than these say. What was given by hand
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from zoo.domain.reference import check_namespace
 from zoo.errors import InvalidOption, UnknownName
@@ -16,7 +17,9 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.may import ROLES, Role
 
-__all__ = ["TeamRule", "by_hand", "check_rules", "follow", "read_rule", "wanted"]
+__all__ = [
+    "TeamRule", "by_hand", "check_rules", "follow", "forget_team", "read_rule", "wanted",
+]  # fmt: skip
 
 TABLE, ROLE = schema.grouped, schema.role
 LONGEST, MOST = 300, 100
@@ -101,6 +104,26 @@ def follow(connection: Connection, provider: str, account: str, roles: Mapping[s
         elif now and not given:
             connection.execute(delete(ROLE).where(own))
             record(connection, "role taken", team, f"{account}, as {provider} says no more")
+
+
+def forget_team(connection: Connection, team: str) -> None:
+    """Drop what providers have said of a team that is deleted, and their rules that name it, in a
+    transaction that writes: another team that is called so later is nobody's by them.
+    """
+    connection.execute(delete(TABLE).where(TABLE.c.team == team))
+    provider = schema.provider
+    columns = provider.c.name, provider.c.groups_claim, provider.c.rules
+    for name, claim, text in connection.execute(select(*columns)).all():
+        rules = [TeamRule(*rule) for rule in json.loads(text)]
+        left = [rule for rule in rules if rule.team != team]
+        if left == rules:
+            continue
+        said = {"rules": json.dumps(left), "groups_claim": claim if left else ""}
+        connection.execute(update(provider).where(provider.c.name == name).values(**said))
+        for rule in rules:
+            if rule.team == team:
+                told = f"{rule.group}={team}:{rule.role}: the team is deleted"
+                record(connection, "team rule ended", name, told)
 
 
 def by_hand(connection: Connection, path: str, who: str) -> None:
