@@ -543,14 +543,23 @@ def test_a_plan_is_worked_out_by_one_process_for_all(
     assert admin.get(path).json == found, "and what it found is known"
     assert len(begun) == 1
     file = served.root / "plans" / "prune.json"
-    for damaged in (b"{", b'{"0 0": {"plan": 7}}', b"[]"):
+    false = {"plan": {"asked": ["0", "0", ""]}, "done": 0.0, "good": time.time() + 9000}
+    planted = (
+        {"plan": {"asked": ["1", "0", ""]}},  # of other days
+        {"good": 1e308},  # which would stay as long as the file
+        {"done": 1e308},
+    )
+    for damaged in (
+        b"{", b'{"0 0 ": {"plan": 7}}', b"[]", b'{"0 0 ": {"x":' + b"[" * 200_000,
+        *(json.dumps({"0 0 ": {**false, **each}}).encode() for each in planted),
+    ):  # fmt: skip
         file.chmod(0o600)
         file.write_bytes(damaged)
         another_process()
         while (again := admin.get(path).json)["working"]:
             assert time.monotonic() < until
-        assert {**again, "at": found["at"]} == found
-    assert len(begun) == 4
+        assert {**again, "at": found["at"]} == found, damaged[:99]
+    assert len(begun) == 8
 
 
 def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ PATIENCE = 1.0
 """Seconds that a page waits for a plan."""
 SHARE = 20
 """A plan that took longer than that is good for so many times what it took."""
+LONGEST = 86400.0
+"""Seconds that a plan is good for at most."""
 FOLDER, FILE, FILE_BYTES = "plans", "plans/prune.json", 1 << 24
 MOST = 16
 """Plans that are kept."""
@@ -161,10 +163,18 @@ class _Work:
 
 
 def _read(disk: Disk) -> dict[str, _Kept]:
-    """The plans that were kept, by their days; none if they are not there, or damaged."""
-    with suppress(FileNotFoundError, NotAFile, ZooError, msgspec.MsgspecError):
-        return KEPT.decode(disk.read(FILE, FILE_BYTES))
+    """The plans that were kept, by their days; none if they are not there, or damaged. What no
+    process of this server can have kept is left out: a plan of other days, or of another time.
+    """
+    with suppress(FileNotFoundError, NotAFile, ZooError, msgspec.MsgspecError, RecursionError):
+        plans = KEPT.decode(disk.read(FILE, FILE_BYTES))
+        return {name: kept for name, kept in plans.items() if _is_fit(name, kept)}
     return {}
+
+
+def _is_fit(name: str, kept: _Kept) -> bool:
+    now_, of = time.time(), " ".join(kept.plan.asked)
+    return of == name and kept.done <= now_ and kept.good <= now_ + LONGEST
 
 
 def _keep(disk: Disk, name: str, kept: _Kept) -> None:
@@ -179,7 +189,7 @@ def _worked_out(workspace: Workspace, asked: tuple[str, str, str]) -> _Kept:
     began = time.monotonic()
     plan = _plan(workspace, asked)
     took, now_ = time.monotonic() - began, time.time()
-    return _Kept(plan, now_, now_ + (SHARE * took if took > PATIENCE else 0.0))
+    return _Kept(plan, now_, now_ + (min(SHARE * took, LONGEST) if took > PATIENCE else 0.0))
 
 
 _works: Recent[tuple[Path, str, str, str], _Work] = Recent(MOST)
