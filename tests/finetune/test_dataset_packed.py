@@ -9,17 +9,20 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
 from zoo.errors import InvalidData
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.shards import Span, samples
 from zoo.finetune.dataset.spec import Opening, tables_in
 from zoo.finetune.dataset.table import listed_images
 from zoo.lookup.caches import list_caches
@@ -69,15 +72,17 @@ def test_a_folder_of_them(shapes: Path, tmp_path: Path) -> None:
     assert at_8 == tuple(dataset.digests[f"test-00000-of-00001.parquet/{n}"] for n in (1, 4))
     assert dataset.read(dataset.test[0]).size == (32, 32)
     assert sizes(dataset.images, [dataset.test[0].key]) == [32]
-    # The next one finds the copies; of a file that is another now there is but one.
+    # The next one finds the copies; of a file that is another now there are both: a run may have
+    # the older one open.
     kept = {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")}
     assert len(kept) == 3
     assert open_dataset(str(tmp_path / "hub"), cache=cache).digest == dataset.digest
     assert {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")} == kept
     written(data / "test-00000-of-00001.parquet", *drawings(shapes, range(7, 12)))
     assert len(open_dataset(str(tmp_path / "hub"), cache=cache).test) == 15
-    assert len(set(kept) & {file.parent.name for file in cache.glob("*/*.tar")}) == 2
-    assert len(list(cache.glob("*/*.tar"))) == 3
+    assert len(set(kept) & {file.parent.name for file in cache.glob("*/*.tar")}) == 3
+    assert len(list(cache.glob("*/*.tar"))) == 4
+    assert dataset.read(dataset.test[0]).size == (32, 32)
 
 
 def test_copies_are_in_use_as_long_as_the_images(
@@ -214,3 +219,45 @@ def test_a_table_beside_images_does_not_take_their_place(shapes: Path, tmp_path:
     assert tables_in(tmp_path / "hub") == ()
     (tmp_path / "hub" / "data" / "a.PNG").rename(tmp_path / "hub" / "a.PNG")  # the page's picture
     assert tables_in(tmp_path / "hub") == (tmp_path / "hub" / "data" / "p.parquet",)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_file_that_changes_while_it_is_opened(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    """Its images and labels would be of two files, each right in itself."""
+    images, label = drawings(shapes, range(12))
+    first = written(tmp_path / "a" / "train-0.parquet", images, label)
+    second = written(tmp_path / "a" / "train-1.parquet", images, label)
+    cache = tmp_path / "cache"
+    if cached:
+        open_dataset(str(tmp_path / "a"), cache=cache)
+    before, found = len(list(cache.glob("*/*.tar"))), samples
+
+    def swapped(tar: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+        written(second, images[::-1], label[::-1])
+        return found(tar)
+
+    monkeypatch.setattr(module, "samples", swapped)  # as the copy of the first is read
+    with pytest.raises(InvalidData, match=r"train-1\.parquet: the file changed while it was read"):
+        open_dataset(str(tmp_path / "a"), cache=cache)
+    monkeypatch.undo()
+    assert len(list(cache.glob("*/*.tar"))) == max(before, 1), "a copy under a name of another"
+    assert first.exists()
+    assert len(open_dataset(str(tmp_path / "a"), split_copies=True, cache=cache).digests) == 72
+
+
+def test_a_file_that_changes_while_it_is_copied(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, label = drawings(shapes, range(12))
+    file, tar = written(tmp_path / "a.parquet", images, label), module._tar
+
+    def swapped(images: Iterable[Encoded]) -> Iterator[bytes]:
+        yield from tar(images)
+        os.utime(file)
+
+    monkeypatch.setattr(module, "_tar", swapped)
+    with pytest.raises(InvalidData, match="the file changed while it was read"):
+        open_dataset(str(file), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/*.tar"))

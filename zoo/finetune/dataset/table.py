@@ -52,7 +52,7 @@ from zoo.finetune.dataset.dataset import (
     Row,
     natural_sort,
 )
-from zoo.finetune.dataset.images import FileImages, Images
+from zoo.finetune.dataset.images import FileImages, Images, state_of
 from zoo.finetune.dataset.packed import packed, unpacked
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, tables_in
 
@@ -78,6 +78,7 @@ def list_table(
         InvalidData: It is no such table, or has no such column.
         MissingPackage: What reads Parquet is not installed.
     """
+    before = {file: state_of(file) for file in tables_in(path)}
     files, rows = _read(path)
     columns = columns_of(files[0], list(rows[0]), task, group_by, opening)
     inside = _are_packed(files, columns.path, opening)
@@ -89,7 +90,7 @@ def list_table(
     ]
     images: Images = FileImages(root)
     if inside:
-        images = unpacked(files, columns.path, cache)
+        images = unpacked(before, columns.path, cache)
         none = [not row.problem and row.key not in images.spans for row in listed]
         listed = [
             replace(row, problem="has no image") if lacks else row
