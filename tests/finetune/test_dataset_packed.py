@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fakes.bounded import bounded_python
 
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
@@ -261,3 +264,104 @@ def test_a_file_that_changes_while_it_is_copied(
     with pytest.raises(InvalidData, match="the file changed while it was read"):
         open_dataset(str(file), cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/*.tar"))
+
+
+def repeated(value: str, count: int) -> object:
+    """A column that is written as one value, and so many times its number."""
+    indices = arrow.array(np.zeros(count, np.int32))
+    return arrow.DictionaryArray.from_arrays(indices, [value])
+
+
+OPEN = """
+import sys
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.open import open_dataset
+try:
+    open_dataset(sys.argv[1])
+except InvalidData as error:
+    print(error)
+"""
+BOMBS: dict[str, Callable[[list[object]], dict[str, object]]] = {
+    "rows": lambda _: {
+        "image": arrow.nulls(2_000_000, arrow.binary()),
+        "label": repeated("a", 2_000_000),
+    },
+    "rows of other columns": lambda images: {
+        "image": [*images, *[None] * 99_964],
+        "label": repeated("a" * 5000, 100_000),
+    },
+    "a label": lambda images: {"image": images * 20, "label": repeated("x" * (3 << 20), 720)},
+    "lists of labels": lambda images: {
+        "image": images,
+        "labels": arrow.ListArray.from_arrays(
+            [n * 20 for n in range(37)], repeated("x" * (3 << 20), 720)
+        ),
+    },
+    "pages": lambda images: {
+        "image": images,
+        "label": [f"{n}" + "x" * (3 << 20) for n in range(36)],
+    },
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_in_other_columns(shapes: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.parquet"
+    table = arrow.table(BOMBS[name](drawings(shapes, range(12))[0]))
+    parquet.write_table(table, file, compression="zstd", store_schema=False)
+    assert file.stat().st_size < 100_000
+    done = bounded_python("-c", OPEN, file, megabytes=1000, seconds=20)
+    assert re.search("it has 2,000,000 rows|what is used of the table takes more than", done.out)
+
+
+def test_what_is_not_used_is_not_read(shapes: Path, tmp_path: Path) -> None:
+    """However large it is, or whatever Python makes of it."""
+    images, label = drawings(shapes, range(12))
+    large = repeated("x" * (3 << 20), 36)
+    late = arrow.array([1 << 59] * 36, arrow.timestamp("ms"))
+    odd = {"image.bytes": [b"%d" % n for n in range(36)], "note": large, "on": late}
+    table = arrow.table({**odd, "image": images, "label": [f"c{n}" for n in label]})
+    parquet.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    dataset = open_dataset(str(tmp_path / "a.parquet"), cache=tmp_path / "cache")
+    assert dataset.classes == ("c0", "c1", "c2")
+    assert dataset.read(dataset.train[0]).size == (32, 32)
+    opening = Opening(label_column="on")
+    with pytest.raises(InvalidData, match="the table cannot be read"):
+        open_dataset(str(tmp_path / "a.parquet"), opening=opening)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda data: [{"a": {"x": 1, "bytes": each}} for each in data],
+        lambda data: [[each] for each in data],
+        lambda data: arrow.array(data).dictionary_encode(),
+        lambda data: [{"bytes": None, "path": "a.png"} for _ in data],
+    ],
+)
+def test_columns_that_hold_neither_images_nor_text(
+    shapes: Path, tmp_path: Path, made: Callable[[list[bytes]], object]
+) -> None:
+    images, label = drawings(shapes, range(12))
+    column = made([dict(each)["bytes"] for each in images])  # type: ignore[call-overload]
+    parquet.write_table(arrow.table({"image": column, "label": label}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidData, match="'image' holds neither text nor images, but "):
+        open_dataset(str(tmp_path / "a.parquet"))
+
+
+def test_names_that_are_there_twice(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    file = written(tmp_path / "a.parquet", images, label, ["a", "b", "a "])
+    with pytest.raises(InvalidData, match="two classes of the column 'label' are called 'a'"):
+        open_dataset(str(file))
+    columns = [arrow.array(images), arrow.array(label), arrow.array(label)]
+    table = arrow.Table.from_arrays(columns, ["image", "label", "label"])
+    parquet.write_table(table, file)
+    with pytest.raises(InvalidData, match="two columns are called 'label'"):
+        open_dataset(str(file))
+
+
+def test_a_path_that_is_too_long_for_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label\n{'x' * 5000},a\n")
+    with pytest.raises(InvalidData, match="is not a readable image"):
+        open_dataset(str(tmp_path / "a.csv"))

@@ -132,7 +132,7 @@ def _cells(file: Path, column: str) -> Iterator[bytes]:
             struct = arrow.types.is_struct(table.schema_arrow.field(column).type)
             wanted = [f"{column}.bytes" if struct else column]
             for batch in table.iter_batches(PACKED_BATCH, columns=wanted, use_threads=False):
-                for cell in batch.column(0):
+                for cell in batch.column(column):  # a name with a dot may be there, too
                     data = cell.as_py()
                     data = (data or {}).get("bytes") if struct else data
                     if data and len(data) > PACKED_IMAGE_BYTES:
