@@ -117,6 +117,11 @@ def processes() -> int:
     return _number("WORLD_SIZE", 1)
 
 
+def processes_here() -> int:
+    """How many of them are on this machine (``LOCAL_WORLD_SIZE``); all, where nothing says it."""
+    return _number("LOCAL_WORLD_SIZE", processes())
+
+
 def mpi_processes() -> int:
     """How many processes MPI has started (``OMPI_COMM_WORLD_SIZE``, …)."""
     names = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")

@@ -241,7 +241,10 @@ class InvalidManifest(Invalid):
 class NoCheckpoint(Invalid):
     """What is called so holds files, and no network that is known."""
 
-    usual = "zoo serve has its files for clients of the hub: hf download"
+    usual = (
+        "zoo serve has its files for clients of the hub: hf download\n"
+        "where they came just now, a server may still be reading them: ask again in a while"
+    )
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} holds files, no checkpoint")
@@ -323,14 +326,15 @@ class OutOfMemory(ZooError):
         self.device, self.peak, self.batch_size = device, peak, batch_size
         smaller = ""
         if batch_size > 1:
-            each = max(batch_size // 4, 1)
+            fewer = range(max(batch_size // 4, 1), 0, -1)
+            each = next(size for size in fewer if batch_size % size == 0)
             several = accumulate * (batch_size // each)
             smaller = f"--batch-size {each} --accumulate {several} (steps of as many images), "
         super().__init__(
             f"out of memory on {device} with {batch_size} images in a batch, and "
             f"{peak / 1e9:.1f} GB in use at most: {reason}",
-            hint=f"{kept}\nit takes less with {smaller}--precision bf16, --grad-checkpointing, or "
-            "a higher boundary (--freeze)",
+            hint=f"{kept}\na new run takes less with {smaller}--precision bf16, "
+            "--grad-checkpointing, or a higher boundary (--freeze)",
         )
 
 

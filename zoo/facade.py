@@ -337,11 +337,12 @@ class Zoo:
             UnknownName: No such field; near ones are suggested.
             InvalidOption: A value that the field does not take.
         """
+        from zoo.lookup.measured import with_images
         from zoo.lookup.ref_status import with_remotes
         from zoo.registry import Found, Query
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        found = self.workspace.registry.search(query)
+        found = with_images(self.workspace, query, self.workspace.registry.search(query))
         return Table(with_remotes(self.workspace, found), Found)
 
     def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
@@ -1555,9 +1556,10 @@ class Zoo:
         _, digest = self.workspace.names.resolve(name)
         made = many.made_with(digest, top, max_pixels, calibration, abstain_at, views)
         listed = several(images)
+        called = listed_images(listed, opening, names=True)
         with caches(self.workspace) as cache:
             if out.exists() and not force:
-                return many.complete(out, listed_images(listed, opening), made, cache)
+                return many.complete(out, called, made, cache)
             devices = pick_devices(device)
             models = [self.load(name, device=each) for each in devices]
             trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
@@ -1576,7 +1578,7 @@ class Zoo:
                     workers=workers,
                     made_with=made,
                 ),
-                count=many.count_pictures(listed_images(listed, opening)) if again else None,
+                count=many.count_pictures(called) if again else None,
                 resume=resume,
                 force=force,
                 cache=cache,

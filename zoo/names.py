@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -72,10 +73,22 @@ class Names:
         try:
             return Reference.parse(name)
         except InvalidReference:
+            if pull := self._as_path(name):
+                raise UnknownName("checkpoint", name, hint=pull) from None
             near = self._registry().near(name)
             if not near:
                 raise
             raise UnknownName("checkpoint", name, near) from None
+
+    def _as_path(self, name: str) -> str:
+        """The command that brings what is written as a path, ``lab/team/flowers``, beside what is
+        called so here; empty if it is none of a remote that is known to have it.
+        """
+        remote, _, path = name.partition("/")
+        with suppress(InvalidReference):
+            if remote in self._registry().holders(ref := Reference.parse(path)):
+                return f"zoo pull {ref} --from {remote} --as {ref.path}:theirs"
+        return ""
 
     def resolve(self, name: str) -> tuple[Reference | None, Digest]:
         """The checkpoint that a reference, or a digest, names.
@@ -115,8 +128,10 @@ class Names:
                 raise UnknownName("checkpoint", name, hint=hint)
             if entry and has_all_of(self._store, entry.manifest):
                 raise UnknownName("checkpoint", name, hint=back)
-            pull = self.elsewhere(ref) or None
-            raise UnknownName("checkpoint", name, self._registry().near(name), pull)
+            hint = self.elsewhere(ref)
+            if not hint and digits_of(ref.tag):  # the id of a commit, or a digest
+                hint = f"an earlier version is the digest alone: zoo log {ref.path} has it"
+            raise UnknownName("checkpoint", name, self._registry().near(name), hint or None)
         return ref, entry.manifest
 
     def elsewhere(self, ref: Reference) -> str:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.reference import is_pattern
-from zoo.domain.task import SCORE, TASKS, Task
 from zoo.domain.words import plural, some
 from zoo.errors import UnknownName
 from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
-from zoo_cli.output import clean, note, print_json, scored, size, table
+from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -266,10 +265,8 @@ def _show(plan: Plan, keep: float, grace: float, *, every: bool) -> None:
 
 def _tell_heirs(zoo: Zoo, plan: Plan) -> None:
     """Which names derive from what goes."""
-    registry = zoo.workspace.registry
     for each in plan.checkpoints:
-        children = registry.children(each.manifest)
-        if names := sorted({str(ref) for child in children for ref in registry.refs_of(child)}):
+        if names := zoo.workspace.registry.heirs(each.manifest):
             what = each.names[0] if each.names else each.manifest.short
             derive = "derives" if len(names) == 1 else "derive"
             note(
@@ -293,6 +290,5 @@ def _called(each: Forgotten) -> str:
 
 def _as_it_was(each: Forgotten) -> str:
     """What a checkpoint is, in a few words."""
-    task: Task = next((task for task in TASKS if task == each.task), "classification")
-    figure = [scored(task, each.metrics)] if SCORE[task] in each.metrics else []
-    return ", ".join([*figure, size(each.bytes) if each.bytes else "cannot be read"])
+    taken = size(each.bytes) if each.bytes else "cannot be read"
+    return ", ".join(filter(None, (each.score, taken)))

@@ -12,7 +12,7 @@ from click.types import IntParamType
 
 from zoo.domain.options import OpeningOptions
 from zoo.domain.presets import PRESETS, purpose
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import Recipe, spelled
 from zoo_cli.command import batch_size_option, devices_option, on_option, quiet_option
 
 __all__ = ["looking_options", "opening_options", "recipe_from", "recipe_options"]
@@ -87,6 +87,13 @@ class _Side(IntParamType):
         return super().convert(value, param, ctx)
 
 
+class _OneOf(click.Choice[str]):
+    """A choice that takes ``_`` for ``-``, as Python's names have it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(spelled(value, self.choices), param, ctx)
+
+
 def _option(field: Field[object], default: object = None) -> Callable[[Command], Command]:
     name, kind = field.name.replace("_", "-"), str(field.type).removesuffix(" | None")
     text = field.metadata["help"]
@@ -101,7 +108,7 @@ def _option(field: Field[object], default: object = None) -> Callable[[Command],
         return click.option(f"--{name}", field.name, multiple=True, help=text)
     one_of = field.metadata["one_of"]
     square = _Side() if field.name == "image_size" else None
-    accepted = click.Choice(one_of) if one_of else square or TYPES[kind]
+    accepted = _OneOf(one_of) if one_of else square or TYPES[kind]
     spellings = [f"--{each}" for each in (name, field.metadata["also"]) if each]
     once = "[default: " not in text
     return click.option(

@@ -22,7 +22,7 @@ from zoo_cli.output import brief, clean, note, paragraph, print_json, size, tabl
 if TYPE_CHECKING:
     from zoo.domain.table import Table
     from zoo.lookup.history import PastTrial
-    from zoo.lookup.remove_runs import OldRun, Removal
+    from zoo.lookup.remove_runs import Removal
     from zoo.lookup.runs import Run
 
 __all__ = ["runs"]
@@ -221,19 +221,13 @@ def _removal(plan: Removal) -> None:
     header = ("SIZE", "RUN", "STATE", "SAVED AS", "BY", "WRITTEN")
     if rows:
         table(header, rows, least_first=("BY", "WRITTEN", "SAVED AS"))
-    for save, lost in {run.save: run.lost for run in plan.runs if run.lost}.items():
-        note(f"{save} loses: {'; '.join(lost)}")
+    for run in plan.runs:
+        if run.lost:
+            note(f"{run.save} loses with {run.id}: {'; '.join(run.lost)}")
     click.echo(f"{plural(len(plan.runs), 'run')}, {size(plan.bytes)} to remove")
-    for why, count in Counter(_stays(plan, run) for run in plan.spared).items():
+    whys = (run.why(resumable=plan.resumable, results=plan.results) for run in plan.spared)
+    for why, count in Counter(whys).items():
         note(f"{plural(count, 'run')} left alone: {why}")
-
-
-def _stays(plan: Removal, run: OldRun) -> str:
-    if run.state == "running":
-        return "running"
-    if run.kept and not plan.resumable:
-        return "could be resumed (--resumable removes them, too)"
-    return "a checkpoint here relies on them (--results removes them, too)"
 
 
 @command(of=runs)

@@ -237,6 +237,8 @@ def _metric(row: Found, field: str) -> str:
     # A training has a time. What has none was imported or pulled, with what its file says of it.
     elsewhere = row.kind != "catalog" and row.created is None
     own = not any(each.startswith(f"{name}@") for each in row.metrics)
+    if row.other_images and name == "accuracy":
+        return f"{value:.4f} (other images)"
     return f"{value:.4f}" + (" (not measured here)" if elsewhere and own else "")
 
 

@@ -174,6 +174,8 @@ def user_add(name: str, admin: bool, as_json: bool) -> None:
     add_account(open_zoo(quiet=True).workspace, accounts, name, admin=admin)
     token, secret = accounts.new_token(name, "first")
     _show_secret(token, str(secret), as_json=as_json)
+    if not as_json:
+        note(f"one that pushes, too: zoo serve token create {name} --for write")
 
 
 @command("rm", of=user)

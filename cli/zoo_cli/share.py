@@ -125,7 +125,8 @@ def pull(
     if as_json and (several or told):
         print_json(told if several else told[0])
     for unsigned in refused[:-1]:  # the last one ends the command
-        note(str(unsigned))
+        for line in str(unsigned).splitlines():
+            note(line)
     if refused:
         raise refused[-1]
 
@@ -285,7 +286,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
         lines = ("what was there is replaced", *change.lines) if change else ()
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
     if done.warning:
-        note(f"WARNING: {done.warning}")
+        note(f"WARNING: {name}: {done.warning}")
     if done.only_zoo:
         note(f"clients of the model hub do not load it, for {done.only_zoo}; zoo pull does")
 

@@ -515,7 +515,7 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     assert "unfit    team/x: NaN or infinite values in head.bias, head.weight\n" in done.out
     assert "all sound" in done.out
     assert typed("show", "team/x").out.count("NaN or infinite") == 1  # the manifest says it
-    said = "WARNING: NaN or infinite values in head.bias, head.weight\n"
+    said = "WARNING: team/x: NaN or infinite values in head.bias, head.weight\n"
     assert said in typed("push", "team/x", "--to", tmp_path / "far").err
 
 

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.checkpoints import PREPROCESSING, add_checkpoint
+from fakes.checkpoints import PREPROCESSING, add_checkpoint, tensors
 
 import zoo
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.manifest import Backbone
 from zoo.domain.progress import Console
+from zoo.workspace import Workspace
 from zoo_cli.output import table
 
 BASE, TUNED = "timm/tf_efficientnet_lite0.in1k", "team/digits"
@@ -313,3 +315,17 @@ def test_a_fine_tune_has_the_macs_of_its_network_at_its_size(empty: Run) -> None
     assert "2.0M" in empty("ls", "tuned").out
     published = {name: empty("show", name, "--json").json["published"] for name in found}
     assert published == found
+
+
+def test_what_was_measured_on_other_images_is_marked(empty: Run) -> None:
+    """Two folders may be called digits."""
+    with closing(Workspace(Path.cwd())) as workspace:
+        for seed, data in enumerate(("one", "one", "two")):
+            add_checkpoint(
+                workspace, f"team/n{seed}", tensors(seed), recipe={"data": "/data/digits"},
+                metrics={"accuracy": seed / 10}, provenance={"data_digest": data},
+            )  # fmt: skip
+    for command in ("search", "ls"):
+        lines = empty(command, "dataset:digits", "--sort", "-accuracy").out.splitlines()
+        marked = [line.split()[0] for line in lines if "0 (other images)" in line]
+        assert marked == ["team/n2"], command

@@ -59,6 +59,15 @@ def test_a_network_of_another_library_that_is_called_alike_is_named(empty: Run) 
     empty("import", "net.safetensors", *named, *AS[2:]).done()
 
 
+def test_who_may_have_a_network_that_timm_has_not_is_named(empty: Run) -> None:
+    save_file(dict(torchvision.models.squeezenet1_1(num_classes=2).state_dict()), "tv.safetensors")
+    refused = empty("import", "tv.safetensors", "--as", "team/tv")
+    others = "give --architecture NAME (with --backbone torch or torchvision or"
+    refused.refused("no architecture of timm", others)
+    told = ("--architecture", "squeezenet1_1", "--backbone", "torchvision")
+    empty("import", "tv.safetensors", "--as", "team/tv", *told).done()
+
+
 def test_of_several_networks_that_fit_the_nearest_checkpoint_here_tells(empty: Run) -> None:
     base = dict(timm.create_model("test_efficientnet_ln").state_dict())
     save_file(base, "net.safetensors")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ import zoo
 from zoo.errors import Conflict, InvalidOption
 from zoo.lookup.alive import LOCK, SILENT, machine
 from zoo.lookup.examples import EXAMPLES
-from zoo.lookup.runs import RUNS, STATE, Run
+from zoo.lookup.remove_runs import largest_runs
+from zoo.lookup.runs import RUN, RUNS, STATE, Run
 
 HOLD = """
 import sys, time
@@ -105,6 +109,96 @@ def test_a_run_that_trains_elsewhere_is_never_removed(toy: Any, runs: dict[int, 
     assert not live.exists()
 
 
+def test_links_and_folders_of_others_stay(toy: Any, runs: dict[int, Path], tmp_path: Path) -> None:
+    home, mine = Path.cwd() / RUNS, tmp_path / "mine"
+    runs[FAILED].rename(mine)
+    linked = home / "20260101-000000-000000"
+    linked.symlink_to(mine)
+    shutil.copytree(runs[CUT], home / "notes")
+    for name in (linked.name, "notes"):
+        toy("runs", "rm", name, "--resumable", "--yes").refused("somebody's own")
+    toy("runs", "rm", "--older-than", 0, "--resumable", "--yes").done()
+    assert (mine / RUN).is_file()
+    assert not (mine / LOCK).exists()
+    assert (home / "notes" / STATE).is_file()
+
+
+@pytest.mark.parametrize("lock", ["link", "folder"])
+def test_a_lock_that_is_none_is_nobody_s(
+    toy: Any, runs: dict[int, Path], tmp_path: Path, lock: str
+) -> None:
+    if lock == "link":
+        (runs[FAILED] / LOCK).symlink_to(tmp_path / "made")
+    else:
+        (runs[FAILED] / LOCK).mkdir()
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"provenance": []}, {"result": "x"}, {"status": []}, {"save": 1}]
+)
+def test_a_damaged_one_keeps_no_other_from_being_removed(
+    toy: Any, runs: dict[int, Path], damage: dict[str, Any]
+) -> None:
+    file = runs[CUT] / RUN
+    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    old(runs[CUT])
+    with zoo.open() as here:
+        found = {each.id for each in largest_runs(here.workspace, 9)}
+    assert found == {each.name for each in runs.values()}
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
+    assert "1 run" in toy("runs", "rm", "--state", "damaged", "--yes").done().out
+    assert not runs[CUT].exists()
+
+
+def test_what_may_not_be_deleted_stays_whole(
+    toy: Any, runs: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a sticky folder: its owner lets others write in the run, but not take it away."""
+
+    def refuses(path: Path, _: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    before = sorted(runs[FAILED].rglob("*"))
+    monkeypatch.setattr(Path, "rename", refuses)
+    toy("runs", "rm", runs[FAILED].name, "--yes").refused("cannot be")
+    assert {*before} <= {*runs[FAILED].rglob("*")}
+
+
+def test_what_a_killed_one_has_left_goes_with_the_next(toy: Any, runs: dict[int, Path]) -> None:
+    left = Path.cwd() / RUNS / f".removed-{runs[CUT].name}"
+    runs[CUT].rename(left)
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not left.exists()
+
+
+def test_one_that_is_named_and_does_not_fit_is_told(toy: Any, runs: dict[int, Path]) -> None:
+    named = ("runs", "rm", runs[FAILED].name, runs[CUT].name, "--resumable", "--yes")
+    for fits in (("--state", "failed"), ("--older-than", 5)):
+        old(runs[FAILED])
+        toy(*named, *fits).refused(f"the run {runs[CUT].name} is interrupted, and was written in")
+    assert runs[FAILED].is_dir()
+    assert "2 runs" in toy(*named, "--state", "failed", "--state", "interrupted").done().out
+
+
+def test_what_is_lost_is_told_of_each_run(toy: Any, runs: dict[int, Path]) -> None:
+    """Also of several that are saved as one name."""
+    other = shutil.copytree(runs[DONE], Path.cwd() / RUNS / "20260102-000000-000000")
+    told = toy("runs", "rm", "--older-than", 0, "--results", "--dry-run").done().err
+    assert f"{TUNED} loses with {runs[DONE].name}: example images" in told
+    assert f"{TUNED} loses with {other.name}: example images" in told
+
+
+def test_without_an_age_no_clock_counts(toy: Any, runs: dict[int, Path]) -> None:
+    old(runs[FAILED], days=-1)  # as a shared disk may have it, whose clock is ahead
+    assert "0 runs" in toy("runs", "rm", "--state", "failed", "--older-than", 0).done().out
+    toy("runs", "rm", runs[FAILED].name, "--yes").done()
+    assert not runs[FAILED].exists()
+
+
 @pytest.mark.long
 def test_a_real_fine_tune_is_never_removed(small: Any, few: Path) -> None:
     tune = ["finetune", NET, "--data", few, "--image-size", 32, "--epochs", 500, "--save", "a/b"]
@@ -125,6 +219,16 @@ def test_a_real_fine_tune_is_never_removed(small: Any, few: Path) -> None:
     small("runs", "rm", folder.name, "--yes").refused("can be resumed")
     assert "removed 1 run" in small(*line).done().out
     assert not folder.exists()
+
+
+def test_one_that_has_ended_in_another_way_since_the_plan_stays(
+    toy: Any, runs: dict[int, Path]
+) -> None:
+    with zoo.open() as here:
+        plan = here.plan_remove_runs(states=["failed"])
+        replace(Run.read(runs[FAILED]), status="done").write()
+        assert (len(plan.runs), here.remove_runs(plan).runs) == (1, ())
+    assert (runs[FAILED] / RUN).is_file()
 
 
 def test_one_that_is_resumed_after_the_plan_stays(toy: Any, runs: dict[int, Path]) -> None:
@@ -150,15 +254,15 @@ def test_what_somebody_may_need_goes_on_a_clear_word(toy: Any, runs: dict[int, P
     cut, done = runs[CUT].name, runs[DONE].name
     toy("runs", "rm", cut, "--results", "--yes").refused("can be resumed", "--resumable")
     toy("runs", "rm", done, "--resumable", "--yes").refused(
-        f"its checkpoint {TUNED} is here, and would lose: example images", "--results"
+        f"{TUNED} would lose: example images", "needed by a checkpoint here", "--results"
     )
     toy("runs", "rm", cut, done, "--resumable", "--yes").refused("--results")
     spared = toy("runs", "rm", "--state", "done", "--yes").done()
-    assert "1 run left alone: a checkpoint here relies on them (--results" in spared.err
+    assert "1 run left alone: needed by a checkpoint here (--results" in spared.err
     assert toy("runs", "rm", "--state", "done", "--json").json["spared"][0]["id"] == done
     assert runs[CUT].is_dir() is runs[DONE].is_dir() is True
     both = toy("runs", "rm", cut, done, "--resumable", "--results", "--yes").done()
-    assert f"{TUNED} loses: example images" in both.err
+    assert f"{TUNED} loses with {runs[DONE].name}: example images" in both.err
     assert not runs[CUT].exists()
     assert not runs[DONE].exists()
     toy("show", TUNED).done()
@@ -251,3 +355,12 @@ def test_a_cache_that_was_used_since_the_plan_stays(toy: Any) -> None:
         cache.touch()
         assert here.prune(plan, cache_days=30).doomed == ()
     assert cache.is_dir()
+
+
+def test_a_cache_that_was_not_shown_stays(toy: Any) -> None:
+    shown = cache_in(Path.cwd(), "a", days=40)
+    with zoo.open() as here:
+        plan = here.plan_prune(cache_days=30)
+        other = cache_in(Path.cwd(), "b", days=40)
+        assert len(here.prune(plan, cache_days=30).doomed) == 2
+    assert (shown.exists(), other.is_dir()) == (False, True)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -407,6 +408,33 @@ def test_an_epoch_is_kept_where_ctrl_c_comes_while_it_is_measured(
             done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
         assert done.code == 130
         assert f"kept up to {kept}; to go on: zoo finetune --resume" in done.err
+
+
+@pytest.mark.parametrize(
+    ("where", "at", "kept"),
+    [("loop.phases.make_loaders", 2, "epoch 2 of 3"), ("run.conclude", 1, "epoch 3 of 3")],
+)
+def test_a_phase_is_kept_where_ctrl_c_comes_after_it(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch, where: str, at: int, kept: str
+) -> None:
+    """Also as the next one begins, and as all is concluded."""
+    real, begun = resolve_name(f"zoo.finetune.{where}"), list[int]()
+
+    def interrupted(*arguments: Any) -> Any:
+        begun.append(1)
+        if len(begun) == at:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    tune = ("finetune", NET, "--data", few, "--image-size", 32, "--batch-size", 8,
+            "--strategy", "gradual", "--phases", "all:2", "--phases", "layer2:1")  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.finetune.loop.state.RARELY", 1e9)  # a save at the beginning only
+        patch.setattr(f"zoo.finetune.{where}", interrupted)
+        done = small(*tune, "--save", "team/cut")
+    assert done.code == 130
+    assert f"kept up to {kept}; to go on: zoo finetune --resume" in done.err
+    small("finetune", "--resume", "last").done()
 
 
 @pytest.mark.long

@@ -173,3 +173,8 @@ def test_a_recipe_is_read_from_toml_and_options_count_more() -> None:
 def test_a_recipe_that_cannot_be_read_says_why(text: str, reason: str) -> None:
     with pytest.raises(InvalidOption, match=reason):
         Recipe.parse(text)
+
+
+def test_an_underscore_is_taken_for_a_dash() -> None:
+    recipe = Recipe(data="flowers", strategy="lp_ft", schedule="one_cycle")
+    assert (recipe.strategy, recipe.schedule) == ("lp-ft", "one-cycle")

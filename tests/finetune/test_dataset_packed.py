@@ -21,7 +21,7 @@ from fakes.bounded import bounded_python
 
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
@@ -141,6 +141,20 @@ def test_bytes_alone_and_other_columns(shapes: Path, tmp_path: Path) -> None:
     assert len(dataset.test) == 12
 
 
+def test_two_columns_of_images_are_kept_apart(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    rows = {"image": images, "mask": [images[-1], *images[:-1]], "label": label}
+    file, cache = tmp_path / "a.parquet", tmp_path / "cache"
+    parquet.write_table(arrow.table(rows), file)
+    digests = [
+        open_dataset(str(file), opening=Opening(path_column=column), cache=cache).digests
+        for column in ("image", "mask", "image")
+    ]
+    assert digests[0] == digests[2]
+    assert digests[0]["a.parquet/0"] == digests[1]["a.parquet/1"] != digests[1]["a.parquet/0"]
+    assert len(list(cache.glob("*/*.tar"))) == 2
+
+
 def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -> None:
     images, label = drawings(shapes, range(12))
     images[3] = {"bytes": b"%!PS-Adobe", "path": "/etc/passwd"}
@@ -161,9 +175,24 @@ def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -
     images[4] = images[3] = images[0]
     listed = list(listed_images([file], Opening()))
     assert [each.name for each in listed if not isinstance(each, Path) and not each.data] == [
-        "a.parquet/4",
-        "a.parquet/5",
+        f"{file}/4",
+        f"{file}/5",
     ]
+
+
+def test_names_are_paths_as_they_were_given_and_read_no_image(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        written(Path(folder, "test-0.parquet"), *drawings(shapes, range(1)))
+    given = ["a/test-0.parquet", "b"]
+    called = [f"{folder}/test-0.parquet/{row}" for folder in "ab" for row in range(3)]
+    whole = [each for each in listed_images(given, Opening()) if isinstance(each, Encoded)]
+    assert [each.name for each in whole] == called
+    assert all(each.data for each in whole)
+    monkeypatch.setattr(module, "_cells", None)
+    assert [*listed_images(given, Opening(), names=True)] == [Encoded(n, b"") for n in called]
 
 
 def test_limits(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +222,18 @@ def test_copies_without_a_cache_go_with_the_images(
     del dataset
     gc.collect()
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_only_a_column_groups_them(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    who = [f"p{n // 6}" for n in range(36)]
+    rows = arrow.table({"image": images, "label": label, "patient": who})
+    parquet.write_table(rows, tmp_path / "a.parquet")
+    for rule in ("folder", "([0-9]+)"):
+        with pytest.raises(InvalidOption, match=r"a column .* \(it has: image, label, patient\)"):
+            open_dataset(str(tmp_path / "a.parquet"), group_by=rule)
+    dataset = open_dataset(str(tmp_path / "a.parquet"), group_by="patient")
+    assert len({*dataset.groups.values()}) == 6
 
 
 def test_what_does_not_go_together(shapes: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.backbones.devices import is_of_memory
+from zoo.backbones.devices import out_of_memory
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import OutOfMemory
@@ -45,7 +45,7 @@ def test_what_helps_is_said_and_what_is_kept_goes_on(
     assert (error.device, error.batch_size) == ("cpu", 6)
     assert error.peak > 1e8
     assert "tried to allocate 1125899906842624 bytes" in error.message
-    assert "--batch-size 1 --accumulate 12 (steps of as many images)" in error.advice
+    assert "\na new run takes less with --batch-size 1 --accumulate 12 (steps" in error.advice
     go_on = f"kept up to step 2, in epoch 1 of 1; to go on: zoo finetune --resume {run.id}"
     assert (go_on in error.advice) is kept
     assert ("nothing is kept yet, begin anew" in error.advice) is not kept
@@ -55,15 +55,49 @@ def test_what_helps_is_said_and_what_is_kept_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("error", "is_so"),
+    ("batch_size", "each", "several"), [(30, 6, 10), (7, 1, 14), (64, 16, 8), (3, 1, 6)]
+)
+def test_smaller_batches_make_steps_of_as_many_images(
+    batch_size: int, each: int, several: int
+) -> None:
+    error = OutOfMemory("cuda:0", "none", 0, batch_size, 2, "")
+    assert f"--batch-size {each} --accumulate {several} (steps of as many" in error.advice
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 8.97 GB)"), True),
-        (RuntimeError("Invalid buffer size: 128.00 GB"), True),
-        (MemoryError(), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "cuda:1"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.97 GB)"), "cuda:1"),
+        (RuntimeError("Invalid buffer size: 128.00 GB"), "cuda:1"),
+        (MemoryError(), "cpu"),
+        (None, "cpu"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (ValueError("out of memory"), None),
     ],
 )
-def test_errors_of_memory_are_told_from_others(error: Exception, is_so: bool) -> None:
-    assert is_of_memory(error) is is_so
+def test_errors_of_memory_are_told_from_others(error: Exception | None, whose: str | None) -> None:
+    if error is None:  # as torch says it of the host
+        with pytest.raises(RuntimeError) as caught:
+            torch.empty(1 << 50, dtype=torch.uint8)
+        error = caught.value
+    found = out_of_memory(error, torch.device("cuda:1"))
+    assert found == (torch.device(whose) if whose else None)
+
+
+@pytest.mark.parametrize(("error", "told"), [(MemoryError(), True), (RuntimeError("odd"), False)])
+def test_only_errors_of_memory_are_told_as_such(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch,
+    error: Exception, told: bool,
+) -> None:  # fmt: skip
+    def learn(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(training, "learn", learn)
+    recipe = Recipe(data=str(shapes), strategy="partial", freeze="layer3", image_size=32)
+    with pytest.raises((OutOfMemory, RuntimeError)) as caught:
+        finetune(workspace, base, recipe, Reference.parse("team/a"), device="cpu")
+    if told:
+        assert "out of memory on cpu" in str(caught.value)
+    else:
+        assert caught.value is error

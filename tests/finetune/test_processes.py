@@ -180,6 +180,12 @@ def test_a_run_goes_on_to_the_bit_with_the_dropout_of_each_process(
     run(tmp_path, 2, root, text=RESUME)
     whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    one, other = (
+        [line["train_loss"] for line in made.lines() if line.get("name", "").startswith("epoch")]
+        for made in list_runs(workspace)
+    )
+    assert one == other
+    assert len(one) == 2
 
 
 @pytest.mark.long

@@ -156,14 +156,26 @@ def test_resumed_anywhere_gives_the_same_bits(
         assert result.metrics == whole(plan).metrics
 
 
+def epochs(workspace: Workspace, result: Finetuned) -> list[dict[str, Any]]:
+    """What the journal has of each, but the time and the memory."""
+    lines = find_run(workspace, result.run).lines()
+    dropped = ("time", "memory_bytes")
+    return [
+        {name: value for name, value in line.items() if name not in dropped}
+        for line in lines
+        if line["kind"] == "epoch"
+    ]
+
+
 INSIDE: dict[str, dict[str, Any]] = {
+    "read ten at a time": {},
     "accumulated": {"accumulate": 2, "epochs": 1},
     "mixed": {"mixup": 0.4, "cutmix": 1.0},
     "read by workers": {"augment": "light", "head": "mlp", "epochs": 1},
 }
 
 
-@pytest.mark.parametrize("plan", sampled(INSIDE, ["accumulated"]))
+@pytest.mark.parametrize("plan", sampled(INSIDE, ["accumulated", "read ten at a time"]))
 def test_resumed_inside_an_epoch_gives_the_same_bits(
     shared: Workspace,
     fresh: Callable[..., Finetuned],
@@ -172,6 +184,8 @@ def test_resumed_inside_an_epoch_gives_the_same_bits(
 ) -> None:
     options = {"strategy": "partial", "freeze": "layer2", "batch_size": 3, **INSIDE[plan]}
     used = workers(monkeypatch) if plan == "read by workers" else []
+    if plan == "read ten at a time":
+        monkeypatch.setattr(training, "READ_EVERY", {})
     whole = fresh("team/inside-whole", **options)
     with monkeypatch.context() as patch:
         cut_at(patch, 4)
@@ -184,6 +198,7 @@ def test_resumed_inside_an_epoch_gives_the_same_bits(
     result = resume(shared, cut.id, save_every=3)
     one, other = state(shared, whole), state(shared, result)
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert epochs(shared, result) == epochs(shared, whole)
     assert used[:1] == ([2] if plan == "read by workers" else [])
 
 

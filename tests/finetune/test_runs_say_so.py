@@ -167,6 +167,17 @@ def test_both_are_measured_and_what_was_trained_is_saved(
     assert again.report.metrics["accuracy"] == accuracy
 
 
+def test_a_probe_that_is_kept_is_told_so_though_an_earlier_run_had_one(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(strategy="probe")
+    scripted(monkeypatch, (0.75, 0.6), (0.5, 0.9))  # not so: the probe is kept for that
+    gained = tune(strategy="lora", rank=2, freeze="layer3", epochs=1).gained
+    assert gained
+    assert gained.text.startswith(f"a probe alone had accuracy {gained.probe:.4f}, and is what was")
+    assert (gained.probe, gained.paired.better) == (gained.trained, 0)
+
+
 class Copies(TorchFunctionMode):
     """Counts copies between devices, and those that are not waited for."""
 

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -247,6 +250,19 @@ def test_what_describes_networks_may_fail(
             assert served.ask(pinned, token=token).status == 200
     assert "has no config.json: what describes networks has failed" in caplog.text
     assert not list((tmp_path / "zoo").glob("views/*/*"))
+
+
+def test_what_describes_networks_ends_quietly_with_the_server(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "zoo").close()
+    command = [sys.executable, "-m", "zoo.serve.keep.describe", str(tmp_path / "zoo")]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.close()
+        process.stdin.write(f"blake3:{'0' * 64}\n".encode())
+        process.stdin.flush()
+        _, said = process.communicate()
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_who_waits_too_long_asks_again_and_is_not_called_rate_limited(

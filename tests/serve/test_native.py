@@ -19,7 +19,14 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict, Forbidden, Unavailable, UnknownName, Unsupported
+from zoo.errors import (
+    Conflict,
+    Forbidden,
+    Unavailable,
+    UnknownName,
+    Unsupported,
+    WouldReplace,
+)
 from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.reflog import append_after
 from zoo.serve.hub import reach
@@ -28,7 +35,7 @@ from zoo.store.listing import name_of
 from zoo.transfer import names, sync
 from zoo.transfer.copy import Copied
 from zoo.transfer.fetch import fetch
-from zoo.transfer.sync import pull, push
+from zoo.transfer.sync import pull, push, push_all_tags
 from zoo.workspace import Workspace
 from zoo_http.backend import HttpBackend
 from zoo_http.session import Session
@@ -204,6 +211,10 @@ def test_names_move_as_roles_and_tokens_allow(
     first = add_checkpoint(mine, "lab/net", tensors(1))
     with pytest.raises(Forbidden, match="role of writer in lab/net"):
         push(mine, "lab/net", team.url)
+    login(team, "ann", "read")
+    with pytest.raises(Forbidden, match=r"role of writer .*; and this token is to read only"):
+        push(mine, "lab/net", team.url)
+    login(team, "ann", "append")
     team.accounts.grant("lab", "ann", "writer")
     push(mine, "lab/net", team.url)
     second = add_checkpoint(mine, "lab/net", tensors(2), parents=of(first, "lab/net"))
@@ -220,6 +231,25 @@ def test_names_move_as_roles_and_tokens_allow(
         push(mine, "lab/net", team.url)
     team.accounts.grant("lab", "ann", "maintainer")
     push(mine, "lab/net", team.url)
+
+
+def test_who_may_not_push_is_told_that_before_what_is_there(
+    team: Served, zoos: tuple[Workspace, Workspace]
+) -> None:
+    """To force it would not help them."""
+    mine, theirs = zoos
+    login(team, "fay")
+    add_checkpoint(mine, "fay/net", tensors(21))
+    push(mine, "fay/net", team.url)
+    add_checkpoint(theirs, "fay/net", tensors(22))
+    login(team, "ben")
+    with pytest.raises(Forbidden, match="role of writer in fay/net"):
+        push(theirs, "fay/net", team.url)
+    with pytest.raises(Forbidden, match="role of writer in fay/net"):
+        next(push_all_tags(theirs, "fay/net", team.url))
+    team.accounts.grant("fay/net", "ben", "writer")
+    with pytest.raises(WouldReplace):
+        push(theirs, "fay/net", team.url)
 
 
 def test_a_new_name_can_be_told_from_others(

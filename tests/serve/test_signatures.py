@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def pushed(served: Served, home: Path, name: str, key: Key | None, seed: int = 0
 
 
 def signatures_by(key: Key, many: int) -> list[bytes]:
-    """Different ones, of something."""
+    """Different ones of one key, of something."""
     signed = Signed(manifest=Digest("blake3", "a" * 64), files={"zoo-manifest.json": "b" * 64})
     return [sign(signed, key.private) for _ in range(many)]
 
@@ -162,7 +162,8 @@ def test_what_may_be_put_there(team: Served, tmp_path: Path, alice: Key) -> None
         assert got.status < 500
         return got.code
 
-    more = signatures_by(alice, SIGNATURES)
+    keys = [make_key(tmp_path, f"key{number}") for number in range(SIGNATURES)]
+    more = [*chain.from_iterable(signatures_by(key, 1) for key in keys)]
     assert put(ann, "ann/put", more[0]) == ""
     assert put(None, "ann/put", more[1]) == "NoToken"
     assert put(team.token("ann"), "ann/put", more[1]) == "Forbidden"  # to read
@@ -178,6 +179,48 @@ def test_what_may_be_put_there(team: Served, tmp_path: Path, alice: Key) -> None
     assert codes == [""] * (SIGNATURES - 2) + ["Conflict"]
     assert put(ann, "ann/put", more[0]) == "", "that is there"
     assert len(listed(team, digest, ann)) == SIGNATURES
+
+
+def test_one_key_does_not_take_all_places(team: Served, tmp_path: Path, alice: Key) -> None:
+    """But who says that they have it drops none that somebody else has sent."""
+    team.accounts.add("duo", team=True)
+    for who in ("ann", "mallory"):
+        team.token(who)
+        team.accounts.grant("duo", who, "writer")
+    be(team, "ann")
+    digest = pushed(team, tmp_path / "ann", "duo/places", alice, seed=14)
+    (first,) = listed(team, digest, team.token("ann"))
+
+    def put(who: str, data: bytes) -> str:
+        path = f"{folder_of(digest)}duo/places/{blake3(data).hexdigest()}.json"
+        token = team.token(who, "write")
+        return team.ask(f"/zoo/v1/store/{path}", "PUT", token=token, body=data,
+                        If_None_Match="*").code  # fmt: skip
+
+    def there() -> set[str]:
+        return {Path(key).stem for key in listed(team, digest, team.token("ann"))}
+
+    *claimed, again = signatures_by(alice, SIGNATURES)
+    assert [put("mallory", data) for data in claimed] == [""] * (SIGNATURES - 1)
+    assert len(there()) == SIGNATURES
+    (bens,) = signatures_by(make_key(tmp_path, "ben"), 1)
+    assert put("ann", bens) == ""
+    newest = blake3(claimed[-1]).hexdigest()
+    assert there() == {Path(first).stem, newest, blake3(bens).hexdigest()}
+    more = [
+        *chain.from_iterable(
+            signatures_by(make_key(tmp_path, f"more{number}"), 1) for number in range(13)
+        )
+    ]
+    assert [put("mallory", data) for data in more] == [""] * 13
+    assert put("mallory", signatures_by(make_key(tmp_path, "late"), 1)[0]) == "Conflict"
+    assert put("mallory", again) == "", "it is in the place of her own"
+    assert Path(first).stem in there()
+    assert newest not in there()
+    (hers,) = signatures_by(alice, 1)
+    assert put("ann", hers) == ""
+    assert Path(first).stem not in there(), "she has sent both"
+    assert len(there()) == SIGNATURES
 
 
 def test_a_quota_counts_them_and_a_prune_takes_those_of_names_that_were_never_made(

@@ -31,7 +31,8 @@ from zoo.serve.sso import tries as tries_module
 from zoo.serve.sso import turns as turns_module
 from zoo.serve.table import ROUTES
 from zoo.serve.who import reserved, schema
-from zoo.serve.who.groups import read_rule
+from zoo.serve.who.groups import follow, read_rule
+from zoo.serve.who.may import Role
 from zoo.serve.who.open import FILE
 from zoo.serve.who.providers import Provider
 from zoo.workspace import Workspace
@@ -360,6 +361,53 @@ def test_roles_by_groups_go_with_the_login_and_the_provider(
             assert roles(zoo, how) == {}
         zoo.accounts.providers.remove("lab")
         assert roles(zoo, how) == {}
+
+
+def test_roles_by_groups_stay_while_another_login_of_the_account_is_there(
+    zoo: Served, provider: OidcProvider
+) -> None:
+    zoo.accounts.add("vision", team=True)
+    zoo.accounts.add("ann")
+    rules = (read_rule("all=vision"),)
+    add(zoo, provider, groups_claim="groups", rules=rules)
+    for subject, groups in (("8", []), ("7", ["all"])):
+        zoo.accounts.providers.link(provider.url, subject, "ann")
+        provider.user |= {"sub": subject, "groups": groups}
+        assert Browser(zoo).signs_in(provider).status == 303
+    zoo.accounts.providers.unlink(provider.url, "8")
+    assert roles(zoo, "ann") == {"vision": "reader"}, "the groups of the other gave it"
+    zoo.accounts.providers.unlink(provider.url, "7")
+    assert roles(zoo, "ann") == {}
+
+
+def test_of_several_providers_the_one_counts_that_gives_the_most(zoo: Served) -> None:
+    def says(provider: str, role: Role | None, account: str = "ann") -> None:
+        with writing(zoo.accounts._engine) as connection:
+            follow(connection, provider, account, {"vision": role} if role else {})
+
+    for name in ("ann", "ben"):
+        zoo.accounts.add(name)
+    zoo.accounts.add("vision", team=True)
+    for name in ("lab", "hub"):
+        made = Provider(name=name, issuer=f"https://{name}.org", client_id=CLIENT)
+        zoo.accounts.providers.add(made)
+    said: tuple[tuple[str, Role | None, str | None], ...] = (
+        ("lab", "writer", "writer"), ("hub", "reader", "writer"), ("hub", "owner", "owner"),
+        ("lab", "reader", "owner"), ("hub", None, "reader"), ("hub", "owner", "owner"),
+        ("lab", None, "owner"),
+    )  # fmt: skip
+    for provider, role, found in said:
+        says(provider, role)
+        assert roles(zoo, "ann") == ({"vision": found} if found else {}), (provider, role)
+    says("hub", "writer", "ben")
+    says("hub", "reader")
+    assert (roles(zoo, "ann"), roles(zoo, "ben")) == ({"vision": "reader"}, {"vision": "writer"})
+    # What they said of a team that was deleted is not of the next one that is called so.
+    says("hub", "owner")
+    zoo.accounts.remove("vision", team=True)
+    zoo.accounts.add("vision", team=True)
+    says("lab", "reader")
+    assert roles(zoo, "ann") == {"vision": "reader"}
 
 
 @pytest.mark.parametrize(

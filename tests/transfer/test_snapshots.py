@@ -67,10 +67,11 @@ def test_a_name_with_a_checkpoint_among_its_files_is_that(zoo: Workspace) -> Non
 
 
 def test_a_name_of_files_only_is_told(zoo: Workspace) -> None:
-    with pytest.raises(NoCheckpoint, match="team/readme holds files, no checkpoint"):
+    with pytest.raises(NoCheckpoint, match="team/readme holds files, no checkpoint") as told:
         zoo.names.resolve("team/readme")
-    for told in (lineage(zoo, "team/readme"), lineage(zoo, str(target(zoo, FILES)))):
-        assert (told.manifest, told.ancestors) == (target(zoo, FILES), ())
+    assert "may still be reading them" in told.value.advice
+    for found in (lineage(zoo, "team/readme"), lineage(zoo, str(target(zoo, FILES)))):
+        assert (found.manifest, found.ancestors) == (target(zoo, FILES), ())
     delete(zoo, FILES, None)
     assert [each.entry.why for each in lineage(zoo, "team/readme").history] == ["delete", "commit"]
     restore(zoo, FILES, None)

@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.devices import is_of_memory, pick_device, wait_for
+from zoo.backbones.devices import out_of_memory, pick_device, wait_for
 from zoo.backbones.load import load
 from zoo.backbones.predict import refused
 from zoo.backbones.taps import REFUSALS
@@ -77,7 +77,7 @@ def bench(
                         _timed(module, _images(batch, size, where), precision, seconds, memory)
                     )
                 except (*REFUSALS, MemoryError) as error:
-                    if not is_of_memory(error):
+                    if not out_of_memory(error, where):
                         raise refused(size, error) from error
                     progress.say(f"{plural(batch, 'image')} at once do not fit into memory")
                     break

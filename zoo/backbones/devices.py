@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.errors import InvalidOption
 
 __all__ = [
-    "is_of_memory",
+    "out_of_memory",
     "pick_device",
     "pick_devices",
     "random_kept",
@@ -59,14 +59,16 @@ def pick_devices(devices: str) -> list[str]:
     return found
 
 
-def is_of_memory(error: BaseException) -> bool:
-    """Whether it is for want of memory: of that of the CPU, and of MPS, torch says so in words
-    only.
+def out_of_memory(error: BaseException, device: torch.device) -> torch.device | None:
+    """Whose memory is at its end: that of the ``device`` that computes, or of the host; None where
+    it is another error. Of the host's, and of MPS, torch says so in words only.
     """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return torch.device("cpu")
     said = ("out of memory", "tried to allocate", "Invalid buffer size")
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in said)
+    known = isinstance(error, torch.OutOfMemoryError) or any(each in text for each in said)
+    return device if known else None
 
 
 def random_state(device: torch.device) -> Tensor:

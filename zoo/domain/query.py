@@ -402,11 +402,18 @@ def _field(name: str) -> Field:
     if name in FIELDS:
         return FIELDS[name]
     near = difflib.get_close_matches(name.lower(), FIELDS, n=3, cutoff=NEAR)
+    near = near or [each for each in FIELDS if _shortens(name.lower(), each)]
     shown = near or list(FIELDS)
     hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(shown)}"
     example = FIELDS[shown[0]].example
     hint += f'\nfor example: {example}; to find the text itself, quote it: "{name}:…"'
     raise UnknownName("field", name, near, hint)
+
+
+def _shortens(text: str, field: str) -> bool:
+    """Whether a text is the first letter of a field and some of the others: ``ds``, ``acc``."""
+    letters = iter(field)
+    return text[:1] == field[0] and len(text) > 1 and all(each in letters for each in text)
 
 
 def _value(field: Field, text: str) -> Value:

@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from shlex import quote
@@ -34,6 +34,7 @@ __all__ = [
     "chosen",
     "data_name",
     "in_words",
+    "spelled",
     "told",
 ]
 
@@ -381,11 +382,7 @@ class Recipe:
             f"{self.data}{self.root}".encode()
         except UnicodeEncodeError:
             raise InvalidOption("the path of the data must be UTF-8: it is recorded") from None
-        for option in fields(self):
-            check = option.metadata["check"]
-            _check_type(option.name, getattr(self, option.name), str(option.type))
-            if check and not check(getattr(self, option.name)):
-                raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
+        self._check_each()
         # A list where it is read from JSON or TOML; the recipe is compared and hashed.
         object.__setattr__(self, "phases", tuple(self.phases))
         if (self.strategy == "gradual") != bool(self.phases):
@@ -401,6 +398,16 @@ class Recipe:
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         self._check_effects()
+
+    def _check_each(self) -> None:
+        """See that each option is of its kind, and what it must be."""
+        for option in fields(self):
+            check, one_of = option.metadata["check"], option.metadata["one_of"]
+            _check_type(option.name, getattr(self, option.name), str(option.type))
+            if one_of:
+                object.__setattr__(self, option.name, spelled(getattr(self, option.name), one_of))
+            if check and not check(getattr(self, option.name)):
+                raise InvalidOption(f"{spoken(option.name)} must be {option.metadata['must']}")
 
     def _check_units(self) -> None:
         """See that the strategy can be told units, and these."""
@@ -489,7 +496,7 @@ class Recipe:
             raise InvalidOption(f"{file}: {error}", hint=error.hint) from error
         if not preset:
             return cls.from_json({**table, **options})
-        idle = IDLE.get(str(options.get("strategy", "")), "").split()
+        idle = IDLE.get(str(options.get("strategy", "")).replace("_", "-"), "").split()
         if options.get("strategy", table["strategy"]) != table["strategy"]:
             idle += ["freeze", "at"]
         kept = {name: value for name, value in table.items() if name not in idle}
@@ -594,6 +601,12 @@ def in_words(options: Mapping[str, object]) -> list[str]:
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {quote(str(value))}")
         for name, value in options.items()
     ]
+
+
+def spelled(value: str, one_of: Collection[str]) -> str:
+    """A value as it is written in ``one_of``: ``lp_ft`` is taken for ``lp-ft``."""
+    other = value.replace("_", "-")
+    return other if other in one_of else value
 
 
 def data_name(spec: str) -> str:

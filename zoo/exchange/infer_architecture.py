@@ -119,7 +119,8 @@ def architecture_by_shapes(
     if plugins.known(plugin) is not None:
         what += ", and its names and shapes are those of "
         what += _listed(fits) if fits else f"no architecture of {plugin}"
-    option = "--architecture NAME" if fits else "--architecture NAME (and --backbone PLUGIN)"
+    others = " or ".join(each for each in plugins.names(GROUP) if each != plugin)
+    option = "--architecture NAME" + ("" if fits else f" (with --backbone {others})")
     raise InvalidOption(f"what network it is: {what}; give {option}")
 
 

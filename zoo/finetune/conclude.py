@@ -312,20 +312,21 @@ def _gain(
     measured: Measured,
 ) -> Gain | None:
     """What training gained over the better probe, of that which it began with and an earlier run's:
-    their batch norms have other statistics.
+    their batch norms have other statistics. Where the former is what is kept, it gained nothing.
     """
     if prepared.recipe.strategy == "probe":
         return None
-    kept, probes = state.best.name == PROBE, [earlier_probe(runs, run, measured)]
-    if prepared.recipe.fits_head:
-        probes.append(measured if kept else _first(prepared, state, loader))
+    kept = state.best.name == PROBE
+    probes: list[Measured | None] = [measured if kept else earlier_probe(runs, run, measured)]
+    if prepared.recipe.fits_head and not kept:
+        probes.append(_first(prepared, state, loader))
     measure = SCORE[prepared.task]
     scored = [(_metrics(prepared, each)[measure], each) for each in probes if each]
     if not scored:
         return None
     alone, probe = max(scored, key=itemgetter(0))
     reached = _metrics(prepared, measured)[measure]
-    return gain(probe, measured, (alone, reached), kept=probe is measured)
+    return gain(probe, measured, (alone, reached), kept=kept)
 
 
 def _first(prepared: Prepared, state: State, loader: Loader) -> Measured | None:

@@ -531,5 +531,15 @@ def _compare(model: Model, mine: Answers, other: Model, theirs: Answers) -> Comp
         metrics=theirs.report.metrics,
         seen=theirs.seen,
         paired=found,
-        verdict=found.in_words(model.name, other.name),
+        verdict=_verdict(found, model, mine, other, theirs),
     )
+
+
+def _verdict(found: Paired, model: Model, mine: Answers, other: Model, theirs: Answers) -> str:
+    """Which is better, in words; of images that one of them has seen nobody knows."""
+    told = found.in_words(model.name, other.name)
+    seen = [each.name for each, said in ((model, mine), (other, theirs)) if said.seen]
+    if not seen:
+        return told
+    apart, who = told.rpartition(": ")[0], " and ".join(seen)
+    return f"{apart}: which is better cannot be told, as these images are not new to {who}"

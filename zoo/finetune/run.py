@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 
 from zoo import config
-from zoo.backbones.devices import is_of_memory, pick_device
+from zoo.backbones.devices import out_of_memory, pick_device
 from zoo.domain.csv_text import as_csv
 from zoo.domain.progress import Progress, silent
 from zoo.domain.recipe import Recipe
@@ -121,7 +121,7 @@ def finetune(
         )
         with (
             _locked(workspace, run, ranks),
-            _in_memory(workspace, run, prepared),
+            _memory_errors(workspace, run, prepared),
             _reported(run, prepared),
         ):
             saved = None if again else _begun(workspace, prepared, run)
@@ -221,7 +221,7 @@ def resume(
             saved = saved_in(run.folder, ranks)
             run = _going_on(run, prepared, saved, log, report)
             with (
-                _in_memory(workspace, run, prepared),
+                _memory_errors(workspace, run, prepared),
                 _reported(run, prepared),
                 _noted(run, prepared, trackers, saved) as journal,
             ):
@@ -269,16 +269,19 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
-def _in_memory(workspace: Workspace, run: Run, prepared: Prepared) -> Iterator[None]:
-    """While a run is trained; says what helps where its device has too little memory."""
+def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterator[None]:
+    """While a run is trained; says what helps where its device, or the host, has too little
+    memory.
+    """
     try:
         yield
     except Exception as error:
-        if not is_of_memory(error):
+        device = out_of_memory(error, prepared.device)
+        if not device:
             raise
         # The first sentences, without torch's own advice.
         reason = ". ".join(str(error).split(". ")[:2]) or type(error).__name__
-        recipe, device = prepared.recipe, prepared.device
+        recipe = prepared.recipe
         raise OutOfMemory(
             str(device), reason, memory(device), recipe.batch_size, recipe.accumulate,
             _to_go_on(workspace, Run.read(run.folder)),

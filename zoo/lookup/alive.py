@@ -7,6 +7,7 @@ its locks; of a run on another one, the age of the last renewal decides.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -68,12 +69,13 @@ class RunLock:
 
     Raises:
         Conflict: Another process has it.
+        NotAFile: Something else lies where it should.
     """
 
     def __init__(self, folder: Path, where: str) -> None:
         if alive(folder, where):
             raise taken(folder)
-        self._file = (folder / LOCK).open("ab")
+        self._file = _opened(folder / LOCK)
         try:
             if not _locked(self._file):
                 raise taken(folder)
@@ -89,6 +91,19 @@ class RunLock:
         """Release it."""
         self._renewing.close()
         self._file.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file of a lock, made if it is not there; behind a link it would be somebody's."""
+    try:
+        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.fdopen(os.open(path, how, 0o666), "ab")
+    except IsADirectoryError as error:
+        raise NotAFile(str(path), "a file", "a folder") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotAFile(str(path), "a file", "a link") from error
 
 
 def _locked(file: BinaryIO) -> bool:

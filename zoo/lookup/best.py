@@ -7,20 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
-from zoo.domain.manifest import Manifest
 from zoo.domain.near import near_names
 from zoo.domain.plain import Json
 from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.errors import MissingObject, UnknownName
+from zoo.errors import UnknownName
+from zoo.lookup.measured import Measured, differ, manifest_of, measured
 from zoo.registry import Found
 from zoo.store.listing import read_one
-from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
 __all__ = ["Best", "best"]
@@ -75,21 +73,6 @@ class Best(Result):
         return {**data.pop("found"), **data}
 
 
-class _Figure(NamedTuple):
-    """A result, and of which images: digests of the data, its split and the images, if known;
-    ``stated`` if nobody measured it.
-    """
-
-    found: Found
-    value: float
-    evaluation: Evaluated | None = None
-    data: str | None = None
-    split: str | None = None
-    images: str | None = None
-    warning: str = ""
-    stated: bool = False
-
-
 def best(
     workspace: Workspace,
     text: str = "",
@@ -130,7 +113,7 @@ def best(
         value=first.value,
         ties=tuple(each.found.name for each in others if _ties(first, each)),
         of=_count(workspace, text, name, dataset),
-        other_data=tuple(each.found.name for each in others[: BESIDE - 1] if _differ(first, each)),
+        other_data=tuple(each.found.name for each in others[: BESIDE - 1] if differ(first, each)),
         pull=_pull(first.found),
         evaluation=first.evaluation,
         published=_published(workspace, first, name),
@@ -142,11 +125,11 @@ def best(
     )
 
 
-def _worse(one: _Figure, other: _Figure, least: bool) -> bool:
+def _worse(one: Measured, other: Measured, least: bool) -> bool:
     return one.value > other.value if least else one.value < other.value
 
 
-def _ties(first: _Figure, other: _Figure) -> bool:
+def _ties(first: Measured, other: Measured) -> bool:
     """Whether another checkpoint is as good."""
     manifest = first.found.manifest
     same = (first.value, first.stated) == (other.value, other.stated)
@@ -155,7 +138,7 @@ def _ties(first: _Figure, other: _Figure) -> bool:
 
 def _looked_at(
     workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool
-) -> tuple[list[tuple[Found, bool]], list[_Figure]]:
+) -> tuple[list[tuple[Found, bool]], list[Measured]]:
     """The candidates and their results, the best first; so many that no tie is left out."""
     limit = BESIDE
     while True:
@@ -174,16 +157,16 @@ def _ranked(
     metric: str,
     dataset: str | None,
     least: bool,
-) -> list[_Figure]:
+) -> list[Measured]:
     """The results of candidates, the best first, and what is only stated last; of equal ones what
     is here, and no tag of it, and of names of one checkpoint the oldest.
     """
-    figures: dict[tuple[str, Digest | None], _Figure] = {}
+    figures: dict[tuple[str, Digest | None], Measured] = {}
     for row, trained in rows:
-        if figure := _figure(workspace, row, metric, dataset, trained=trained):
+        if figure := measured(workspace, row, metric, dataset, trained=trained):
             figures.setdefault((row.name, row.manifest), figure)
 
-    def rank(figure: _Figure) -> tuple[bool, float, bool, bool]:
+    def rank(figure: Measured) -> tuple[bool, float, bool, bool]:
         value = figure.value if least else -figure.value
         return figure.stated, value, not figure.found.pulled, ":" in figure.found.name
 
@@ -201,11 +184,11 @@ def _given(workspace: Workspace, name: str) -> tuple[str, str]:
     return (entries[0].at if isinstance(entries, tuple) and entries else "~"), name
 
 
-def _published(workspace: Workspace, figure: _Figure, metric: str) -> str:
+def _published(workspace: Workspace, figure: Measured, metric: str) -> str:
     """Who published or stated a result, as its entry or the import of it says; empty if a zoo
     measured it.
     """
-    manifest = None if figure.evaluation else _manifest(workspace, figure.found.manifest)
+    manifest = None if figure.evaluation else manifest_of(workspace, figure.found.manifest)
     if manifest and metric in manifest.metrics and (said := manifest.provenance.get("metrics")):
         _, colon, stated = said.partition(": ")  # of what was stated later alone
         if not colon or metric in stated.split(", "):
@@ -236,46 +219,6 @@ def _candidates(
         for row in workspace.registry.search(query):
             if trained or f"{metric}@{dataset}" in row.metrics:
                 yield row, trained
-
-
-def _figure(
-    workspace: Workspace, row: Found, metric: str, dataset: str | None, *, trained: bool
-) -> _Figure | None:
-    """The result of a candidate on the data."""
-    manifest = _manifest(workspace, row.manifest)
-    found = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
-    stated = metric in (manifest.stated_metrics if manifest else row.stated)
-    measured = found and metric in found[0].metrics
-    own = trained and (manifest is None or manifest.metrics or not measured)
-    if own and not stated:
-        return _own(row, manifest, metric)
-    # A search takes the newest evaluation for the result of what has none of its own.
-    for each in found[:1] if trained and not stated else found:
-        if metric in each.metrics and dataset in (None, each.data):
-            parts = each.data_digest, each.split_digest or None
-            return _Figure(row, each.metrics[metric], each, *parts, each.images_digest)
-    return _own(row, manifest, metric) if own else None
-
-
-def _own(row: Found, manifest: Manifest | None, metric: str) -> _Figure | None:
-    """The result of a checkpoint's training, or what was stated of it."""
-    if metric not in row.metrics:
-        return None
-    if manifest is None or metric not in manifest.metrics:
-        return _Figure(row, row.metrics[metric], stated=metric in row.stated)
-    known = manifest.provenance
-    data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
-    stated, warning = metric in manifest.stated_metrics, known.get("warning", "")
-    return _Figure(row, manifest.metrics[metric], None, data, split, test, warning, stated)
-
-
-def _manifest(workspace: Workspace, digest: Digest | None) -> Manifest | None:
-    if digest is None:
-        return None
-    try:
-        return workspace.store.manifest(digest)
-    except MissingObject:
-        return None
 
 
 def _pull(found: Found) -> str | None:
@@ -329,14 +272,3 @@ def _hint(known: list[str], *, any_found: bool) -> str:
     if any_found:
         return "what matches has no results: only what was trained here, or by your team, has"
     return "nothing matches; zoo search lists what there is"
-
-
-def _differ(one: _Figure, other: _Figure) -> bool:
-    """Whether two results are known to be of other images."""
-    if one.data is None or other.data is None:
-        return False
-    if one.data != other.data:
-        return True
-    if one.images and other.images:
-        return one.images != other.images
-    return bool(one.split and other.split and one.split != other.split)

@@ -7,11 +7,12 @@ from. A checkpoint has its weights, card and figures itself; what its run alone 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from heapq import nlargest
@@ -21,7 +22,15 @@ from zoo.domain.digest import Digest
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.run_state import STATES, State
-from zoo.errors import Conflict, Invalid, InvalidOption, InvalidReference, UnknownName, ZooError
+from zoo.errors import (
+    Conflict,
+    Invalid,
+    InvalidOption,
+    InvalidReference,
+    NotAFile,
+    UnknownName,
+    ZooError,
+)
 from zoo.lookup.alive import SILENT, RunLock, taken
 from zoo.lookup.examples import EXAMPLES
 from zoo.lookup.reported import find_any
@@ -42,6 +51,8 @@ __all__ = [
 
 ID = re.compile(r"\d{8}-\d{6}-\d{6}")
 """What a run's folder is called. Whatever else lies there is somebody's, and stays."""
+REMOVED = ".removed-"
+"""What its name begins with, once it is being deleted."""
 NEEDED = {
     EXAMPLES: "example images",
     METRICS: "learning curves",
@@ -78,13 +89,15 @@ class OldRun(Result):
     kept: str = ""
     lost: tuple[str, ...] = ()
 
-    def stays(self, *, resumable: bool, results: bool) -> str:
-        """Why it is left alone; empty: it is not."""
+    def why(self, *, resumable: bool, results: bool) -> str:
+        """Why it is left alone, and what removes it all the same; empty: it is not."""
         if self.state == "running":
-            return "it is running"
+            return "running"
         if self.kept and not resumable:
-            return f"it can be resumed ({self.kept})"
-        return f"a checkpoint here relies on it ({self.save})" if self.lost and not results else ""
+            return "can be resumed (--resumable removes such, too)"
+        if self.lost and not results:
+            return "needed by a checkpoint here (--results removes such, too; the checkpoint stays)"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -111,7 +124,7 @@ class Removal(Result):
     def to_json(self) -> Json:
         """Plain data for JSON."""
         words = {"resumable": self.resumable, "results": self.results}
-        spared = [{**run.to_json(), "why": run.stays(**words)} for run in self.spared]
+        spared = [{**run.to_json(), "why": run.why(**words)} for run in self.spared]
         return {"bytes": self.bytes, "runs": [r.to_json() for r in self.runs], "spared": spared}
 
 
@@ -128,7 +141,8 @@ def plan_removal(
 
     Raises:
         UnknownName, InvalidOption: No such run, or several; or nothing says which.
-        Conflict: One that is named is running, or needed, and no word says that it goes.
+        Conflict: One that is named is running, or needed, and no word says that it goes; or it does
+            not fit.
     """
     if not names and older_days is None and not states:
         raise InvalidOption("which runs? name them, or say how old they are, or in which state")
@@ -136,13 +150,17 @@ def plan_removal(
         raise InvalidOption(f"{sorted(wrong)[0]!a} is no state: {', '.join(STATES)}")
     home, words = workspace.root / RUNS, {"resumable": resumable, "results": results}
     folders = [_folder(workspace, name) for name in names] or [*_folders(home)]
-    before = time.time() - (older_days or 0) * DAY
-    every = (_old(workspace, folder) for folder in dict.fromkeys(folders))
-    fitting = (r for r in every if (not states or r.state in states) and _when(r) <= before)
+    # A shared disk has a clock of its own: without an age, what seems to be of tomorrow goes, too.
+    before = math.inf if older_days is None else time.time() - older_days * DAY
+    every = [_old(workspace, folder) for folder in dict.fromkeys(folders)]
+    fitting = [r for r in every if (not states or r.state in states) and _when(r) <= before]
+    if names and (other := [run for run in every if run not in fitting]):
+        is_ = f"the run {other[0].id} is {other[0].state}, and was written in last on {other[0].at}"
+        raise Conflict(f"{is_}: that does not fit")
     found = sorted(fitting, key=lambda run: -run.bytes)
-    spared = tuple(run for run in found if run.stays(**words))
+    spared = tuple(run for run in found if run.why(**words))
     if names and spared:
-        raise _refused(home, spared[0])
+        raise _refused(home, spared[0], spared[0].why(**words))
     return Removal(runs=tuple(r for r in found if r not in spared), spared=spared, **words)
 
 
@@ -152,6 +170,9 @@ def remove_runs(workspace: Workspace, shown: Removal) -> Removal:
     Raises:
         Forbidden: The folder of one is another user's.
     """
+    for left in folders_in(workspace.root / RUNS):
+        if left.name.startswith(REMOVED):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
     gone = [run for run in shown.runs if _remove(workspace, run, shown)]
     return replace(shown, runs=tuple(gone))
 
@@ -165,24 +186,29 @@ def largest_runs(workspace: Workspace, most: int) -> list[OldRun]:
 
 def _remove(workspace: Workspace, run: OldRun, shown: Removal) -> bool:
     folder = workspace.root / RUNS / run.id
-    try:
-        lock = RunLock(folder, _machine(folder))
-    except (Conflict, FileNotFoundError):  # it was resumed, or is gone
+    if folder.is_symlink():
         return False
-    except PermissionError as error:
-        raise forbidden(workspace.root, f"{RUNS}/{run.id}", error) from error
-    try:
+    with _errors(workspace, run), ExitStack() as held:
+        with suppress(NotAFile):  # nobody has a lock that is none
+            try:
+                held.callback(RunLock(folder, _machine(folder)).release)
+            except (Conflict, FileNotFoundError):  # it was resumed, or is gone
+                return False
         now = _old(workspace, folder, locked=True)
-        if now.state != run.state or now.stays(resumable=shown.resumable, results=shown.results):
+        if now.state != run.state or now.why(resumable=shown.resumable, results=shown.results):
             return False
-        # First what makes it a run: if this is killed, what is left is no half of one.
-        (folder / RUN).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        # At once, or not at all: whoever may not, or is killed, leaves no half of a run.
+        gone = folder.rename(folder.with_name(f"{REMOVED}{run.id}"))
+        shutil.rmtree(gone)
+    return True
+
+
+@contextmanager
+def _errors(workspace: Workspace, run: OldRun) -> Iterator[None]:
+    try:
+        yield
     except PermissionError as error:
         raise forbidden(workspace.root, f"{RUNS}/{run.id}", error) from error
-    finally:
-        lock.release()
-    return True
 
 
 def _folders(home: Path) -> Iterator[Path]:
@@ -190,6 +216,13 @@ def _folders(home: Path) -> Iterator[Path]:
 
 
 def _folder(workspace: Workspace, name: str) -> Path:
+    folder = _found(workspace, name)
+    if folder.is_symlink() or not ID.fullmatch(folder.name):
+        raise NotAFile(str(folder), "the folder of a run", "a link, or somebody's own")
+    return folder
+
+
+def _found(workspace: Workspace, name: str) -> Path:
     try:
         run = find_any(workspace, name)
     except UnknownName:
@@ -213,20 +246,22 @@ def _old(workspace: Workspace, folder: Path, *, locked: bool = False) -> OldRun:
     known = OldRun(id=folder.name, state="damaged", save="", author="", at=at, bytes=space.bytes)
     try:
         run = Run.kept_in(folder) if locked else Run.read(folder)
+        if locked and run.status == "running":
+            run = replace(run, status="interrupted")
+        if run.status not in {*STATES, "running"} or not isinstance(run.save, str):
+            raise ValueError(run.status)
+        return replace(
+            known,
+            state=run.status,
+            save=run.save,
+            author=run.author,
+            kept=run.kept,
+            lost=_lost(workspace, run),
+        )
     except (OSError, ValueError, TypeError, RecursionError, AttributeError, ZooError):
         # It may be so new that it is not written yet.
         new = space.at > time.time() - SILENT
         return replace(known, state="running") if not locked and new else known
-    if locked and run.status == "running":
-        run = replace(run, status="interrupted")
-    return replace(
-        known,
-        state=run.status,
-        save=run.save,
-        author=run.author,
-        kept=run.kept,
-        lost=_lost(workspace, run),
-    )
 
 
 def _lost(workspace: Workspace, run: Run) -> tuple[str, ...]:
@@ -250,15 +285,12 @@ def _lost(workspace: Workspace, run: Run) -> tuple[str, ...]:
     )
 
 
-def _refused(home: Path, run: OldRun) -> Conflict:
+def _refused(home: Path, run: OldRun, why: str) -> Conflict:
     if run.state == "running":
         return taken(home / run.id)
-    if run.kept:
-        hint = f"zoo finetune --resume {run.id}; --resumable removes it all the same"
-        return Conflict(f"the run {run.id} can be resumed: {run.kept}", hint=hint)
-    lost = f"its checkpoint {run.save} is here, and would lose: {'; '.join(run.lost)}"
-    hint = "--results removes it all the same; the checkpoint stays"
-    return Conflict(f"the run {run.id} is needed: {lost}", hint=hint)
+    lost = f"{run.save} would lose: {'; '.join(run.lost)}"
+    hint = f"{run.kept}: zoo finetune --resume {run.id}" if run.kept else lost
+    return Conflict(f"the run {run.id} is left alone: {why}", hint=hint)
 
 
 def _machine(folder: Path) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "drop_note",
     "drop_unread",
     "forget",
+    "heirs",
     "notes",
     "of_architecture",
     "of_size",
@@ -285,6 +286,12 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
     return [Digest.parse(found) for found in connection.scalars(statement)]
+
+
+def heirs(connection: Connection, digest: Digest) -> tuple[str, ...]:
+    """The names of the checkpoints that derive from this one directly, sorted."""
+    named = refs_of_each(connection, children(connection, digest))
+    return tuple(sorted({str(ref) for refs in named.values() for ref in refs}))
 
 
 def derived_from(connection: Connection, digits: str) -> tuple[Digest, str, Digest] | None:

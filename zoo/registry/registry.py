@@ -245,6 +245,7 @@ class Registry:
     set_evaluations = _writes(checkpoints.set_evaluations)
     parents = _reads(checkpoints.parents)
     children = _reads(checkpoints.children)
+    heirs = _reads(checkpoints.heirs)
     derived_from = _reads(checkpoints.derived_from)
     of_architecture = _reads(checkpoints.of_architecture)
     summary = _reads(remotes.summary)

@@ -103,6 +103,8 @@ class Found(Result):
         note: What was said of the checkpoint (``--note``).
         stated: The metrics that nobody measured: people stated them.
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
+        other_images: Whether its accuracy is of other images than that of most in a list of one
+            data set (`zoo.lookup.measured`), so that the numbers do not compare.
     """
 
     _COLUMNS: ClassVar = (
@@ -111,7 +113,7 @@ class Found(Result):
         "input_size",
         "num_classes",
         "license",
-        "pulled",
+        "here",
         "metrics",
     )
 
@@ -143,6 +145,12 @@ class Found(Result):
     note: str | None
     stated: tuple[str, ...] = ()
     at_remotes: tuple[AtRemote, ...] = ()
+    other_images: bool = False
+
+    @property
+    def here(self) -> str:
+        """``yes``, or the remotes that have it."""
+        return "yes" if self.pulled else ", ".join(self.remotes)
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)

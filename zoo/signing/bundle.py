@@ -12,7 +12,10 @@ from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.progress import clean
 from zoo.errors import MALFORMED
 
-__all__ = ["SHOWN", "read_material"]
+__all__ = ["SHOWN", "Material", "read_material"]
+
+Material = str | tuple[bytes, ...]
+"""The fingerprint of a key, or certificates."""
 
 VALUES, NESTING = 64, 12
 """Of the bundle, which has some twenty values."""
@@ -22,8 +25,8 @@ SHOWN = 200
 """Letters of what strangers wrote that are shown."""
 
 
-def read_material(bundle: bytes) -> str | tuple[bytes, ...]:
-    """What a signature says it was made with: the fingerprint of a key, or certificates.
+def read_material(bundle: bytes) -> Material:
+    """What a signature says it was made with.
 
     Raises:
         ValueError: It is none, or one of another kind.
@@ -34,7 +37,7 @@ def read_material(bundle: bytes) -> str | tuple[bytes, ...]:
         raise ValueError(f"it is damaged: {clean(error)[:SHOWN]}") from error
 
 
-def _material(bundle: bytes) -> str | tuple[bytes, ...]:
+def _material(bundle: bytes) -> Material:
     if len(bundle) > SIGNATURE_BYTES:
         raise ValueError(f"it has more than {SIGNATURE_BYTES} bytes")
     raw = parse(bundle, values=VALUES, deepest=NESTING)

@@ -12,6 +12,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
+from zoo.domain.task import SCORE, TASKS, Task, with_intervals
 from zoo.store.listing import map_each, read_one
 from zoo.store.manifests import read_document
 from zoo.store.store import Store
@@ -42,6 +43,13 @@ class Forgotten(Result):
     bytes: int = 0
     task: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> str:
+        """What its results are judged by, with its interval; empty if it has none."""
+        task: Task = next((task for task in TASKS if task == self.task), "classification")
+        shown = with_intervals(self.metrics).get(SCORE[task])
+        return f"{SCORE[task].replace('_', ' ')} {shown}" if shown else ""
 
 
 def forgotten(store: Store, digests: Collection[Digest]) -> tuple[Forgotten, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.signing import check_installed
-from zoo.store.signatures import folder_of, keep_signature, kept_at, signatures_under
+from zoo.store.signatures import Kept, folder_of, keep_signature, kept_at, signatures_under
 from zoo.transfer.signed import examined, readable, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
@@ -25,8 +26,8 @@ def sign(
     chain: Sequence[Path],
     password: str,
 ) -> Signature:
-    """Sign what ``name`` points at, and keep that beside it; or what is there of the same key and
-    certificates already, which has a date.
+    """Sign what ``name`` points at, and keep that beside it, in the place of another one by the
+    same key and certificates; or what is there by them already, which has a date.
 
     Raises:
         InvalidOption: ``name`` is a digest, or the key cannot be used.
@@ -34,7 +35,7 @@ def sign(
         Conflict: There are as many signatures as are looked at.
     """
     check_installed()
-    from zoo.signing.again import repeats
+    from zoo.signing.again import is_by, says_same
     from zoo.signing.claim import claim_of
     from zoo.signing.sign import sign as signature_of
 
@@ -44,18 +45,29 @@ def sign(
     wanted = to_sign(workspace.store, manifest)
     bundle = signature_of(wanted, key, certificate, chain, password=password)
     claim = claim_of(bundle)
-    for kept, earlier in readable(workspace.store, manifest, ref.path):
-        if kept.path == ref.path and repeats(bundle, earlier, key, password):
-            at = kept.at.isoformat(timespec="seconds")
-            return Signature(
-                manifest=manifest, digest=kept.digest, kind=claim.kind, by=claim.by, at=at
-            )
-    if len(signatures_under(workspace.store, manifest, ref.path)) >= SIGNATURES:
-        raise Conflict(f"{name} has {SIGNATURES} signatures, and no more are looked at")
+    own = [
+        (kept, earlier)
+        for kept, earlier in readable(workspace.store, manifest, ref.path)
+        if kept.path == ref.path and is_by(earlier, bundle, key, password)
+    ]
+    same = next((kept for kept, earlier in own if says_same(bundle, earlier)), None)
+    replaced = [kept for kept, _ in own if kept != same]
+    digest = same.digest if same else _keep(workspace, manifest, ref.path, bundle, replaced)
+    for kept in replaced:
+        workspace.store.backend.delete(kept.key)
+    at = same.at.isoformat(timespec="seconds") if same else ""
+    return Signature(manifest=manifest, digest=digest, kind=claim.kind, by=claim.by, at=at)
+
+
+def _keep(
+    workspace: Workspace, manifest: Digest, path: str, bundle: bytes, replaced: Sequence[Kept]
+) -> Digest:
+    there = signatures_under(workspace.store, manifest, path)
+    if len(there - {kept.digest for kept in replaced}) >= SIGNATURES:
+        raise Conflict(f"{path} has {SIGNATURES} signatures, and no more are looked at")
     with workspace.store.upload():
         workspace.store.require_manifest(manifest)
-        digest = keep_signature(workspace.store, manifest, ref.path, bundle)
-    return Signature(manifest=manifest, digest=digest, kind=claim.kind, by=claim.by)
+        return keep_signature(workspace.store, manifest, path, bundle)
 
 
 def remove_signature(workspace: Workspace, name: str, beginning: str) -> Signature:

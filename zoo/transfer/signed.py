@@ -106,20 +106,20 @@ def check_signed(
     """
     if (policy := workspace.signers.policy_of(ref)) == "off":
         return "", b""
-    problems: list[str] = []
+    problems: dict[str, None] = {}  # of one key there may be several that are alike
     try:
         trusted = workspace.signers.all().signers
         for each, bundle in examined(remote, manifest, path, trusted, [workspace.store]):
             if not each.problem:
                 return each.signer, bundle
-            problems.append(f"of the signature by {each.maker}: {each.problem}")
+            problems[f"of the signature by {each.maker}: {each.problem}"] = None
     except MissingPackage as error:
         if policy != "warn":
             raise
-        problems.append(f"{error}: {error.advice}")
+        problems[f"{error}: {error.advice}"] = None
     except Unsupported as error:
-        problems.append(str(error))
-    _tell(policy, ref, "; ".join(problems) or NOBODY)
+        problems[str(error)] = None
+    _tell(policy, ref, *(problems or [NOBODY]))
     return "", b""
 
 
@@ -135,10 +135,11 @@ def check_published(workspace: Workspace, ref: Reference) -> None:
     _tell(policy, ref, f"{why}zoo signers require published '{ref.namespace}/*'")
 
 
-def _tell(policy: str, ref: Reference, why: str) -> None:
+def _tell(policy: str, ref: Reference, *why: str) -> None:
     if policy != "warn":
-        raise Unsigned(str(ref), why)
-    LOG.warning("%s: %s", ref, why)
+        raise Unsigned(str(ref), "\n  ".join(why))
+    for each in why:
+        LOG.warning("%s: %s", ref, each)
 
 
 def send(store: Store, remote: Store, path: str, manifest: Digest) -> int:

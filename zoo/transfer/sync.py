@@ -13,11 +13,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import PULLED, RefEntry, moved_from
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
-from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName
+from zoo.errors import InvalidOption, InvalidReference, OtherClasses, UnknownName, ZooError
 from zoo.reflog import append_after, check_movable
 from zoo.store import Store
-from zoo.store.capabilities import is_served
-from zoo.store.listing import read_one
+from zoo.store.capabilities import is_served, present_to
+from zoo.store.listing import name_of, read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
 from zoo.transfer import signed
 from zoo.transfer.ahead import asked_ahead
@@ -98,12 +98,19 @@ def _check_push(
     *,
     force: bool,
 ) -> None:
-    """See that ``ref``, whose newest entry at a remote is ``there``, may move on to ``digest``."""
+    """See that ``ref``, whose newest entry at a remote is ``there``, may move on to ``digest``; who
+    may not move it at all is told that first.
+    """
     versions = partial(_versions, remote, ref, store)
-    check_push(store, remote, there, ref, digest, to, versions, force=force)
-    if not force:
-        after = manifest_if_any(store, digest)
-        check_change(remote, there, ref, after, "push", other=to, near=[store])
+    try:
+        check_push(store, remote, there, ref, digest, to, versions, force=force)
+        if not force:
+            after = manifest_if_any(store, digest)
+            check_change(remote, there, ref, after, "push", other=to, near=[store])
+    except ZooError:
+        if is_served(remote.backend):
+            present_to(remote.backend, str(ref), [name_of("manifests", digest)])
+        raise
 
 
 def push_all_tags(

@@ -39,6 +39,17 @@ def test_a_name_is_deleted_at_a_remote_and_restored(bare: Run, mine: Path, lab: 
     assert bare("pull", NAME, "--from", "lab").code == 0
 
 
+def test_what_is_written_as_a_path_at_a_remote_is_pulled_under_another_name(
+    bare: Run, mine: Path, lab: Path
+) -> None:
+    bare("fetch", "lab").done()
+    pull = ("pull", NAME, "--from", "lab", "--as", f"{NAME}:theirs")
+    bare("compare", NAME, f"lab/{NAME}").refused(f"zoo {' '.join(pull)}")
+    assert "did you mean" not in bare("compare", NAME, f"lab/{NAME}").err
+    bare(*pull).done()
+    bare("compare", NAME, f"{NAME}:theirs").done()
+
+
 def test_a_name_is_deprecated_and_who_pulls_it_is_told(bare: Run, mine: Path, lab: Path) -> None:
     bare("deprecate", NAME, "wrong labels", "--at", "lab")
     told = bare("pull", NAME, "--from", "lab")
@@ -211,7 +222,10 @@ def test_all_tags_of_a_name_are_pushed_in_one_command(bare: Run, mine: Path, the
     ]  # fmt: skip
     with zoo.open(theirs) as opened:
         opened.fetch("origin")
-        assert {row.name for row in opened.search()} == {NAME, f"{NAME}:e1", f"{NAME}:e2"}
+        found = opened.search()
+        here = {NAME: "yes", f"{NAME}:e1": "origin", f"{NAME}:e2": "origin"}
+        assert {row.name: row.here for row in found} == here
+        assert "  HERE" in repr(found)
     said = bare(*line).done().out
     assert [text.split()[0] for text in said.splitlines()[::2]] == [
         f"{NAME}:e1",

@@ -26,9 +26,12 @@ from model_signing._cli import main
 import zoo
 from zoo import config
 from zoo.contracts import Backend
+from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES
 from zoo.domain.manifest import Manifest
+from zoo.domain.signature import Signed
 from zoo.errors import Forbidden, Unsigned
+from zoo.signing.sign import sign
 from zoo.store.capabilities import read_small
 from zoo.transfer.copy import Copied, receive
 from zoo.transfer.signed import check_published
@@ -595,6 +598,64 @@ def test_no_key_signs_twice(bare: Run, mine: Path, tmp_path: Path, alice: Key, l
     push = ("push", NAME, "--to", "lab")
     assert "4 signatures sent" in bare(*push).done().out
     assert "signature" not in bare(*push).done().out
+
+
+SIGN = """
+import sys, zoo
+with zoo.open(sys.argv[1]) as opened:
+    print(opened.sign(sys.argv[2], sys.argv[3]).digest)
+"""
+
+
+def test_no_key_signs_twice_in_another_process(mine: Path, alice: Key, tmp_path: Path) -> None:
+    """Where the library writes the same statement in another order."""
+    (tmp_path / "sign.py").write_text(SIGN)
+
+    def signed(seed: str) -> str:
+        line = (sys.executable, tmp_path / "sign.py", mine, NAME, alice.private)
+        settings = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run(line, env=settings, check=True, capture_output=True, text=True).stdout
+
+    assert len({signed(seed) for seed in ("1", "2", "3")}) == 1
+    assert len(signatures_in(mine)) == 1
+
+
+def test_one_of_something_else_by_the_same_key_is_replaced(
+    bare: Run, mine: Path, tmp_path: Path, alice: Key
+) -> None:
+    bare("sign", NAME, "--key", make_key(tmp_path, "ben").private).done()
+    theirs = signatures_in(mine)
+    folder = theirs[0].parent
+    for number in range(15):  # she has all the places that are left
+        other = Signed(manifest=Digest("blake3", "a" * 64), files={"x": f"{number:064x}"})
+        data = sign(other, alice.private)
+        (folder / f"{blake3(data).hexdigest()}.json").write_bytes(data)
+    assert "already" not in bare("sign", NAME, "--key", alice.private).done().out
+    assert len(signatures_in(mine)) == 2
+    assert theirs[0] in signatures_in(mine)
+    bare("signatures", NAME, "--key", alice.public).done()
+
+
+def test_a_refusal_has_a_line_for_each_key(
+    bare: Run, mine: Path, new: Path, alice: Key, mallory: Key
+) -> None:
+    for key in (alice, mallory):
+        bare("sign", NAME, "--key", key.private).done()
+    folder = signatures_in(mine)[0].parent
+    other = Signed(manifest=Digest("blake3", "a" * 64), files={"x": "b" * 64})
+    for _ in range(3):
+        data = sign(other, alice.private)
+        (folder / f"{blake3(data).hexdigest()}.json").write_bytes(data)
+    bare("push", NAME, "--to", "lab").done()
+    bare("signers", "require", "enforce").done()
+    said = bare("pull", NAME, "--from", "origin", "--home", new)
+    assert said.code != 0
+    lines = [line for line in said.err.splitlines() if "none that you trust" in line]
+    assert len(lines) == 2
+    assert all(line.count("of the signature by the key") == 1 for line in lines)
+    bare("signers", "require", "warn").done()
+    told = bare("pull", NAME, "--from", "origin", "--home", new).done().err
+    assert len([line for line in told.splitlines() if "none that you trust" in line]) == 2
 
 
 def test_one_is_taken_away_again(bare: Run, mine: Path, alice: Key, mallory: Key) -> None:

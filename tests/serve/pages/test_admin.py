@@ -435,13 +435,27 @@ def test_what_a_prune_would_free(
     assert (found["files"], found["bytes"]) == (len(plan.doomed), plan.bytes)
     assert sum(row["bytes"] for row in found["doomed"]) == plan.bytes
     assert [each["names"] for each in found["checkpoints"]] == [["team/parts"]]
+    gone = plan.checkpoints[0]
     page = admin.page(path.replace(".json", ""))
+    row = text_of(page, "//table[contains(., 'Had the name')]/tbody/tr")
+    assert f"deleted {gone.at[:10]}" in row
+    assert f"by {gone.by}" in row
+    assert "team/net derives from it" in row, "and another name, to tell rows apart"
     assert "zoo prune --keep 0 --grace 0" in text_of(page)
     assert page.xpath("//main//form[@method='post']") == [], "it deletes nothing"
     assert admin.send("/-/storage/prune", do="prune").status == 405
     assert {**admin.get(path).json, "at": found["at"]} == found, "nothing was changed"
     assert found["checkpoints"][0]["bytes"] == plan.checkpoints[0].bytes > 0
-    for wrong in ("keep=-1", "grace=x", "keep=1e9", f"keep={'9' * 9}", "keep=36501", "keep=٣"):
+    for wrong in (
+        "keep=-1",
+        "grace=x",
+        "keep=1e9",
+        f"keep={'9' * 9}",
+        "keep=36501",
+        "keep=٣",
+        "caches=1.",
+        "grace=36500.5",
+    ):
         name, typed = wrong.split("=")
         got = admin.get(f"/-/storage/prune?{urlencode({name: typed, 'other': 1})}")
         assert got.status == 400
@@ -479,9 +493,11 @@ def test_a_plan_that_takes_long_is_worked_out_beside_the_page(
         assert "Nothing would go" not in text_of(page), "that is not known yet"
         again = page.xpath("//a[text()='look again']/@href")[0]
         assert again == f"{path}?keep={query[-1:] or 90}&grace=14"
+    until = time.monotonic() + 60
+    while not begun and time.monotonic() < until:  # another thread does it
+        time.sleep(0.01)
     assert len(begun) == 1
     goes_on.set()
-    until = time.monotonic() + 60
     while admin.get(f"{path}.json").json["working"]:
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -513,10 +529,12 @@ def test_a_plan_is_worked_out_by_one_process_for_all(
     for _ in range(3):
         another_process()
         assert admin.get(path).json["working"]
+    until = time.monotonic() + 60
+    while not begun and time.monotonic() < until:
+        time.sleep(0.01)
     time.sleep(0.1)
     assert len(begun) == 1, "one at a time"
     goes_on.set()
-    until = time.monotonic() + 60
     while (found := admin.get(path).json)["working"]:
         assert time.monotonic() < until
         time.sleep(0.01)

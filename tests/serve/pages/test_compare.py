@@ -252,3 +252,33 @@ def test_what_was_edited_has_the_run_of_before_and_says_the_same(trained: Served
     assert (verdict["known"], "one network" in verdict["text"]) == (True, True)
     (verdict,) = twin(trained, "names=team/net&names=team/edited", ann)["verdicts"]
     assert "images apart, p = " in verdict["text"]
+
+
+def test_near_names_are_of_checkpoints_that_are_not_there_already(
+    trained: Served, ann: str
+) -> None:
+    """Nor are two of them names of one."""
+    with closing(Workspace(trained.root)) as workspace:
+        for name in ("net", "seed"):
+            _, digest = workspace.names.resolve(f"team/{name}")
+            workspace.move(Reference.parse(f"team/{name}:copy"), digest, "tag")
+    _, tree = page(trained, "/compare?names=team/net&names=team/nett", ann)
+    assert not {"team/net", "team/net:copy"} & {*tree.xpath("//*[@role='alert']//a/code/text()")}
+    _, tree = page(trained, "/compare?names=team/net&names=team/sedd", ann)
+    near = tree.xpath("//*[@role='alert']//a/code/text()")
+    assert near[0] == "team/seed"
+    assert "team/seed:copy" not in near
+
+
+def test_a_name_that_is_there_twice_is_told(trained: Served, ann: str) -> None:
+    got, tree = page(trained, "/compare?names=team/net&names=team/net", ann)
+    assert got.status == 200
+    assert text_of(tree, "//*[@role='alert']") == "team/net : it is named twice: name another"
+
+
+def test_what_is_too_many_is_told_beside_what_is_wrong(trained: Served, ann: str) -> None:
+    names = "&".join(f"names=team/{name}" for name in ("nett", "base", "seed", "probe", "net"))
+    _, tree = page(trained, f"/compare?{names}", ann)
+    told = [text_of(each, ".") for each in tree.xpath("//*[@role='alert']")]
+    assert "team/nett" in told[0]
+    assert told[1] == "at most 4 checkpoints are compared at a time"

@@ -8,7 +8,14 @@ import pytest
 
 from zoo.lookup.runs import Run
 from zoo.serve.pages import course
-from zoo.serve.pages.course import course_of
+from zoo.serve.pages.course import Course, Epoch, course_of
+
+
+def test_columns_are_in_one_order_whatever_a_journal_has_first() -> None:
+    names = ("loss", "f1", "accuracy", "balanced")
+    for order in (names, names[::-1]):
+        epoch = Epoch(name="epoch 1", step=1, figures=dict.fromkeys(order, 0.5))
+        assert Course(epochs=(epoch,)).names == ("accuracy", "balanced", "f1", "loss")
 
 
 def test_a_journal_that_is_too_long(tuned_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

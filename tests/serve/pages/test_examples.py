@@ -84,7 +84,8 @@ def test_a_run_shows_what_it_kept_to_who_sees_all_of_it(own: Served) -> None:
     with Image.open(BytesIO(sheet.body)) as ours, Image.open(run.folder / SHEET) as theirs:
         assert ours.tobytes() == theirs.convert("RGB").tobytes()
     _, tree = page(own, at, ben)
-    assert tree.xpath("//h1/text()") == [run.id], "ben may see the run, and none of its images"
+    shown = tree.xpath("//main/p[1]/code/text()")
+    assert shown == [run.id], "ben may see the run, and none of its images"
     assert not tree.xpath("//svg/image")
     for token in (ben, None):
         assert own.ask(f"{at}/{SHEET}", token=token).code == "NotFound"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from fakes.browser import barriers, browsing, sideways, watched
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.paged import HTML, canaries, page, text_of
 from fakes.served import Served, serving
 from lxml import html
 
+import zoo
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.query import FIELDS
+from zoo.domain.reference import Reference
 from zoo.serve.pages import home
 from zoo.workspace import Workspace
 
@@ -67,11 +71,11 @@ def test_what_is_new_is_a_link_away(served: Served, token: str) -> None:
 
 
 def test_it_lists_what_may_be_read(served: Served, token: str) -> None:
-    here = {"team/net", "team/net:v1", "team/net:dev", "shown/net", "secret/open"}
+    here = {"team/net", "team/net:dev also v1", "shown/net", "secret/open"}
     assert {*names(tree(served))} == {"shown/net", "secret/open"}
     assert {*names(tree(served, token, q="pulled:yes"))} == here
     shown = tree(served, token, q="name:team/net*")
-    assert {*shown.xpath("//main//th[@scope='row']/a/@href")} == {
+    assert {*shown.xpath("//main//th[@scope='row']//a/@href")} == {
         "/team/net", "/team/net?revision=v1", "/team/net?revision=dev",
     }  # fmt: skip
     admin = served.token("admin")
@@ -169,7 +173,7 @@ def test_the_button_to_compare_stays_in_sight(served: Served, token: str) -> Non
         )
         page = context.new_page()
         for width in (320, 1280):
-            page.set_viewport_size({"width": width, "height": 300})
+            page.set_viewport_size({"width": width, "height": 250})
             page.goto(f"{served.url}/?q=pulled:yes")
             page.get_by_role("checkbox").first.check()
             table, box = (
@@ -178,7 +182,7 @@ def test_the_button_to_compare_stays_in_sight(served: Served, token: str) -> Non
             )
             assert table
             assert box
-            assert table["y"] + table["height"] > 300 >= box["y"] + box["height"], width
+            assert table["y"] + table["height"] > 250 >= box["y"] + box["height"], width
 
 
 def test_results_are_sorted_and_turned(
@@ -255,6 +259,9 @@ def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
     asked, said = instead(served, token, "net1 dataset:imagenet1k")
     assert asked == ["net1 dataset:imagenet-1k"]
     assert "nothing has dataset:imagenet1k; there is dataset:imagenet-1k" in said
+    asked, said = instead(served, token, "dataset:imagenet1k")
+    assert asked == ["dataset:imagenet-1k"]
+    assert said.count("dataset:imagenet-1k") == 1, "and not beside itself"
     assert data(served, token, q=asked[0])["rows"]
     asked, said = instead(served, token, "timm/nett58.in1k license:mit")
     assert "timm/net58.in1k license:mit" in asked
@@ -262,6 +269,7 @@ def test_what_was_meant_is_a_link_away(served: Served, token: str) -> None:
     asked, said = instead(served, token, "licence:mit net1")
     assert asked == ["license:mit net1"]
     assert "unknown field 'licence'" in said
+    assert instead(served, token, "ds:digits")[0] == ["dataset:digits"]
 
 
 def test_what_may_not_be_read_is_no_hint(served: Served, token: str) -> None:
@@ -363,6 +371,7 @@ def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
     got, found = page(served, link, token)
     assert got.status == 200
     said = text_of(found)
+    assert "/?q=dataset%3Aimagenet-1k" in found.xpath("//main//dl//a/@href")
     for each in ("net1", "58.0M", "55.80%", "mit", "imagenet-1k", "zoo pull timm/net58.in1k"):
         assert each in said
     assert page(served, link)[0].status == 404, "sources are for accounts"
@@ -375,6 +384,14 @@ def test_what_is_listed_has_a_page(served: Served, token: str) -> None:
     (search,) = found.xpath("//a[starts-with(., 'Search for')]/@href")
     assert got.status == 404
     assert link in page(served, search, token)[1].xpath("//tbody//th/a/@href")
+
+
+def test_what_is_only_listed_is_told_where_it_is_to_be_compared(served: Served, token: str) -> None:
+    path = "/compare?names=team/public&names=timm/net58.in1k"
+    got, found = page(served, path, token)
+    assert got.status == 404
+    assert "zoo pull timm/net58.in1k brings it" in text_of(found, "//*[@role='alert']")
+    assert "zoo pull" not in text_of(page(served, path)[1]), "sources are for accounts"
 
 
 def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
@@ -390,3 +407,51 @@ def test_a_stranger_to_whom_nothing_is_shown_is_asked_to_sign_in(tmp_path: Path)
         assert found.xpath("//main//section//a/@href")[0].startswith("/sign-in")
         _, found = page(empty, "/", empty.token("ann"))
         assert found.xpath("//main//section//a[starts-with(@href, '/sign-in')]") == []
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two on the same images, of which one has two tags, and one on data of the same name."""
+    root = tmp_path_factory.mktemp("digits") / "zoo"
+    with closing(Workspace.create(root)) as workspace:
+        for seed, (name, data) in enumerate((("a", "one"), ("other", "two"), ("b", "one"))):
+            digest = add_checkpoint(
+                workspace, f"team/{name}", tensors(seed), recipe={"data": "/data/digits"},
+                metrics={"accuracy": 0.9 - seed / 10}, provenance={"data_digest": data},
+            )  # fmt: skip
+            if name == "a":
+                for tag in ("production", "v3"):
+                    workspace.move(Reference.parse(f"team/a:{tag}"), digest, "tag")
+    with serving(root) as served:
+        yield served
+
+
+def test_what_was_measured_on_other_images_is_marked_in_a_list_of_one_data_set(
+    digits: Served,
+) -> None:
+    for query in ("dataset:digits", "dataset:digits pulled:yes"):
+        found = tree(digits, digits.token("ann"), q=query, sort="-accuracy")
+        marked = found.xpath("//tbody/tr[contains(., 'other images')]/th//a/@href")
+        assert marked == ["/team/other"]
+    assert not tree(digits, digits.token("ann")).xpath("//*[contains(@class, 'warn')]")
+    with zoo.open(digits.root) as z:
+        rows = z.search("dataset:digits", sort="-accuracy")
+        assert [row.name for row in rows if row.other_images] == ["team/other"]
+        assert not any(row.other_images for row in z.search("team"))
+
+
+def test_tags_of_one_checkpoint_are_one_row(digits: Served) -> None:
+    token = digits.token("ann")
+    found = tree(digits, token, q="dataset:digits", sort="-accuracy")
+    assert names(found) == ["team/a also production, v3", "team/other", "team/b"]
+    assert {"/team/a?revision=production", "/team/a?revision=v3"} <= {*found.xpath("//th//a/@href")}
+    assert "5 names" in text_of(found, "//*[@class='heading']")
+    with zoo.open(digits.root) as z:
+        z.deprecate("team/a:v3", "use team/a")
+    try:
+        found = tree(digits, token, q="dataset:digits", sort="-accuracy")
+        assert len(names(found)) == 4
+        assert "to be used no more" in next(name for name in names(found) if "v3" in name)
+    finally:
+        with zoo.open(digits.root) as z:
+            z.deprecate("team/a:v3", "")

@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import torch
 from fakes.paged import HTML, NASTY, canaries, text_of
-from fakes.served import Got, Served
+from fakes.prepared import copy_zoo
+from fakes.served import Got, Served, serving
 from lxml import html
 from safetensors.torch import load_file, save_file
 
@@ -22,6 +23,7 @@ import zoo
 from zoo.domain.limits import KEYED_TENSORS, REQUEST_BYTES
 from zoo.exchange.identifying import file_keys
 from zoo.lookup.keys import read_keys
+from zoo.serve.who.alone import Alone
 
 PAGE, TWIN = "/-/identify", "/-/identify.json"
 
@@ -207,3 +209,25 @@ def test_what_has_a_name_now_is_before_what_had_it(tuned: Served, files: dict[st
         assert opened.edit("team/base", license="mit").changed
     found = names(asked(tuned, keys(files["base"]), tuned.token("ann")))
     assert found[:2] == ["team/base", "team/base, earlier"]
+
+
+def test_all_names_are_told_in_ones_own_zoo_also_those_that_it_had(
+    tuned_home: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, body = copy_zoo(tuned_home, tmp_path / "zoo"), keys(files["tuned"])
+    with zoo.open(root) as opened, serving(root) as served:
+        monkeypatch.setattr(served.server.hub, "alone", alone := Alone())
+        cookie = f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}"
+
+        def told() -> str:
+            form = urlencode({"keys": body.decode()}).encode()
+            got = served.ask(PAGE, "POST", body=form, Accept=HTML, Origin=served.url, Cookie=cookie)
+            return text_of(html.fromstring(got.body.decode().replace("<wbr>", "")), "//section/h2")
+
+        opened.tag("team/tuned", "exp/one")
+        assert told() == "The file is exp/one also team/tuned"
+        opened.protect("team/tuned:v1", on=False)
+        for row in opened.search(pulled=True):
+            opened.delete(row.name)
+        assert "no name has it now ; it was" in told()
+        assert "exp/one" in told()

@@ -7,17 +7,24 @@ import os
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fakes.checkpoints import add_checkpoint, objects_in
 from fakes.paged import text_of
 from fakes.program import zoo
 from fakes.reported import make_run
 from fakes.served import serving
 from fakes.signed import sign_in
 
+from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.lookup.runs import RUNS, STATE
+from zoo.store import Store
+from zoo.transfer.sync import push
+from zoo.workspace import Workspace
 
 MB = 1_000_000
 COPIES = f"cache/images/{'c' * 32}-{'d' * 16}"
@@ -40,6 +47,39 @@ def add_copies(root: Path, size: int) -> None:
     at = time.time() - 12 * 60 * 60
     for path in (root / COPIES / "images.tar", root / COPIES):
         os.utime(path, (at, at))
+
+
+def add_delta(root: Path, scratch: Path) -> None:
+    """``team/base``, and ``team/tuned`` as a difference from it."""
+    values = np.random.default_rng(0).standard_normal((100, 500)).astype(np.float32)
+    with closing(Workspace.create(scratch)) as mine:
+        base = add_checkpoint(mine, "team/base", {"blocks.0.conv.weight": values})
+        parent = Parent(manifest=base, relation="finetune", ref="team/base")
+        add_checkpoint(
+            mine, "team/tuned", {"blocks.0.conv.weight": values + np.float32(1e-5)},
+            parents=(parent,),
+        )  # fmt: skip
+        for name in ("team/base", "team/tuned"):
+            push(mine, name, str(root))
+    assert objects_in(Store.open(root), "encoded")
+
+
+def test_what_differences_are_from_is_no_checkpoints_own(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "zoo"
+    make_zoo(root)
+    add_delta(root, tmp_path / "mine")
+    monkeypatch.chdir(root)
+    with serving(root) as served:
+        admin = sign_in(served.url, served.token("admin", "write"))
+        for name, least in (("team/base", 0), ("team/tuned", 200_000)):
+            rows = admin.get("/-/storage.json").json["largest"]
+            promised = sum(row["bytes"] for row in rows if name in row["command"].split())
+            before = objects_pruned()
+            zoo("delete", name).done()
+            assert objects_pruned() - before == promised
+            assert promised >= least
 
 
 def objects_pruned() -> int:
@@ -105,6 +145,8 @@ def test_a_checkpoint_counts_by_what_it_alone_has(
         rows = admin.get("/-/storage.json").json["largest"]
         row = next(row for row in rows if row["name"].startswith("team/net"))
         net = Reference.parse("team/net")
+        links = admin.page("/-/storage").xpath("//th[starts-with(., 'checkpoint')]/a/@href")
+        assert {"/team/net", "/shown/net"} & {*links}
         workspace.protect(net, on=True)
         again = admin.get("/-/storage.json").json["largest"]
         kept = next(each for each in again if each["name"] == row["name"])

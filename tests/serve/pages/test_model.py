@@ -432,6 +432,9 @@ def test_a_library_that_cannot_build_a_network_is_not_offered(
             assert found["only_zoo"] == (name == "team/short") * (
                 "timm does not load it, for it is truncated at layer2.0"
             )
+            lines = {each["tool"]: each["text"] for each in found["snippets"]}
+            assert all(map(str.isascii, lines.values())), "a client sends them in a header"
+            assert lines["curl"].startswith("export HF_TOKEN=zoo_XXXX\n")
     assert tools["team/tuned"] == ["zoo", "timm", "transformers", "hf", "curl"]
     assert tools["team/short"] == ["zoo", "hf", "curl"]
 
@@ -451,6 +454,7 @@ def test_nor_is_it_in_ones_own_zoo_which_has_lines_for_earlier_versions(
         use = text_of(html.fromstring(got.body.decode()), "//section[@aria-labelledby='use']")
         assert "timm does not load it, for it is truncated at layer2.0; zoo does" in use
         assert "create_model" not in use
+        assert "Other programs get it from zoo serve" in use
         path = f"/team/tuned/index.json?revision={sha.json['sha']}"
         found = served.ask(path, Cookie=cookie).json["snippets"]
     assert [each["tool"] for each in found] == ["zoo", "timm"]

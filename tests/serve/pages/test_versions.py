@@ -12,7 +12,9 @@ from fakes.checkpoints import add_checkpoint, tensors
 from fakes.paged import page, text_of
 from fakes.served import CONFIG, Served, serving, with_files
 
+import zoo
 from zoo.domain.reference import Reference
+from zoo.errors import UnknownName
 from zoo.workspace import Workspace
 
 NET = Reference.parse("team/net")
@@ -60,9 +62,10 @@ def test_each_is_compared_with_the_one_before(moved: Served) -> None:
     said = text_of(tree)
     assert "accuracy 0.5000 0.6000" in said
     assert "license \N{EN DASH} mit" in said
-    one, two = (each["id"] for each in commits(moved)[:0:-1])
-    shown = [f"team/net:{id_[:10]}" for id_ in (one, two)]
-    assert tree.xpath("//table[1]/thead//a/text()")[:2] == shown
+    one, two = commits(moved)[:0:-1]
+    assert tree.xpath("//table[1]/thead//a/text()")[:2] == [one["checkpoint"], two["checkpoint"]]
+    told = tree.xpath("//table[1]/thead//*[@class='note']/text()")
+    assert told == [f"team/net, commit {each['id'][:10]}" for each in (one, two)]
     for link in tree.xpath("//table[1]/thead//a/@href")[:2]:
         assert moved.ask(link, token=ann).status == 200
 
@@ -78,6 +81,25 @@ def test_a_commit_is_named_by_the_beginning_of_its_id(moved: Served) -> None:
     refused = moved.ask(f"/compare.json?{names}", token=moved.token("ben"))
     nothing = moved.ask(f"/compare.json?{names.replace('net', 'no')}", token=moved.token("ben"))
     assert (refused.code, refused.body) == ("RepoNotFound", nothing.body)
+
+
+def test_an_earlier_version_is_called_the_same_in_commands(moved: Served) -> None:
+    """What the pages call it, commands take; and who may not read it does not learn of it."""
+    ann, first = moved.token("ann"), commits(moved)[2]
+    _, tree = page(moved, "/team/net/versions", ann)
+    assert f"checkpoint {first['checkpoint']} ·" in text_of(tree, "//ol/li[3]")
+    with zoo.open(moved.root) as z:
+        assert z.diff(first["checkpoint"], "team/net").identical_share < 1
+        with pytest.raises(UnknownName) as caught:
+            z.show(f"team/net:{first['id'][:10]}")
+    assert "an earlier version is the digest alone: zoo log team/net" in caught.value.advice
+    names = f"names=team/net&names={first['checkpoint']}"
+    _, tree = page(moved, f"/compare?{names}", ann)
+    assert tree.xpath("//table[1]/thead//a/text()") == ["team/net", first["checkpoint"]]
+    assert tree.xpath("//input[@name='names']/@value")[1] == first["checkpoint"]
+    refused = moved.ask(f"/compare.json?{names[15:]}", token=moved.token("ben"))
+    nothing = moved.ask("/compare.json?names=0123456789ab", token=moved.token("ben"))
+    assert (refused.code, refused.body) == ("EntryNotFound", nothing.body)
 
 
 def test_why_it_moved_and_what_was_noted_of_it(moved: Served) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.backbones.opening import any_crop
-from zoo.config import cores
+from zoo.config import cores, processes_here
 from zoo.domain.task import Task
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
@@ -63,11 +63,11 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
     return torch.tensor([sample.target for sample in samples], dtype=dtype)
 
 
-def most_workers(device: torch.device, processes: int = 1) -> int:
-    """How many may read for each of so many ``processes`` that train: where an accelerator
-    computes, the cores have nothing else to do.
+def most_workers(device: torch.device) -> int:
+    """How many may read for each process that trains: where an accelerator computes, the cores of a
+    machine have nothing else to do than to read for its processes.
     """
-    return WORKERS if device.type == "cpu" else max(cores() // processes, 1)
+    return WORKERS if device.type == "cpu" else max(cores() // processes_here(), 1)
 
 
 def evenly(number: int, count: int) -> list[int]:

@@ -38,8 +38,8 @@ MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
 
 
 def packed(file: Path, column: str) -> Iterator[Encoded]:
-    """The images of a column in the order of their rows, a few of them in memory at a time; empty
-    bytes where a row has none.
+    """The images of a column by ``FILE/ROW``, in the order of their rows, a few of them in memory
+    at a time; empty bytes where a row has none.
 
     Raises:
         InvalidData: The file cannot be read, or what is in it is larger than the limits.
@@ -52,7 +52,7 @@ def packed(file: Path, column: str) -> Iterator[Encoded]:
             raise InvalidData(
                 file, [f"its images are more than {PACKED_TIMES} times as large as it"]
             )
-        yield Encoded(f"{file.name}/{number}", data)
+        yield Encoded(f"{file}/{number}", data)
 
 
 def unpacked(files: Mapping[Path, int], column: str, cache: Path | None) -> ShardImages:

@@ -37,7 +37,7 @@ from typing import TypeVar
 from zoo.backbones.image_files import SUFFIXES
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.task import Task
-from zoo.errors import InvalidData
+from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.columns import Columns, Table, columns_of, open_table, path_column
 from zoo.finetune.dataset.dataset import (
     PART_NAMES,
@@ -71,14 +71,19 @@ def list_table(
 
     Raises:
         InvalidData: It is no such table, or has no such column.
+        InvalidOption: They are to be grouped by their paths, and have none.
         MissingPackage: What reads Parquet is not installed.
     """
     files = tables_in(path)
     before = [state_of(file) for file in files]
     tables = _opened(path, files)
-    columns = columns_of(files[0], tables[0].names, task, group_by, opening)
-    rows = list(chain.from_iterable(table.read(columns.used) for table in tables))
+    names = tables[0].names
+    columns = columns_of(files[0], names, task, group_by, opening)
     inside = _are_packed(files, columns.path, opening)
+    if inside and group_by and not columns.group:
+        text = f"--group-by {group_by} is a rule on paths, and {path} holds the images themselves"
+        raise InvalidOption(f"{text}: a column of it groups them (it has: {', '.join(names)})")
+    rows = chain.from_iterable(table.read(columns.used) for table in tables)
     root = _root(files[0], opening)
     seen: set[str] = set()
     listed = [
@@ -137,8 +142,12 @@ def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
     return inside == {True}
 
 
-def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path | Encoded]:
-    """The same, but in the place of each path of a table the images that its rows name, or hold."""
+def listed_images(
+    images: Iterable[T], opening: Opening, *, names: bool = False
+) -> Iterator[T | Path | Encoded]:
+    """The same, but in the place of each path of a table the images that its rows name, or hold;
+    of these only their ``names``, without bytes, if that is asked for.
+    """
     for each in images:
         path = Path(each) if isinstance(each, str | Path) else Path()
         files = tables_in(path) if isinstance(each, str | Path) else ()
@@ -148,7 +157,9 @@ def listed_images(images: Iterable[T], opening: Opening) -> Iterator[T | Path | 
         tables, root = _opened(path, files), _root(path, opening)
         column = path_column(path, tables[0].names, opening)
         if _are_packed(files, column, opening):
-            yield from chain.from_iterable(packed(file, column) for file in files)
+            for file, table in zip(files, tables, strict=True):
+                found = (Encoded(f"{file}/{number}", b"") for number in range(table.rows))
+                yield from found if names else packed(file, column)
             continue
         rows = list(chain.from_iterable(table.read([column]) for table in tables))
         if empty := sum(not (cells[column] or "").strip() for cells in rows):

@@ -406,7 +406,7 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
         recipe.batch_size,
         seed=recipe.seed,
         balanced=balanced,
-        most=most_workers(prepared.device, prepared.ranks.world_size),
+        most=most_workers(prepared.device),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from statistics import fmean
 from time import monotonic
 
 import psutil
@@ -19,7 +18,6 @@ class Pace:
     """Counts the images of a training of so many ``epochs``, each of as many ``images``.
 
     Attributes:
-        losses: Of each step of the epoch.
         lr: The head's rate in its last step.
         speed: Images per second in it, without validation.
     """
@@ -31,28 +29,34 @@ class Pace:
 
     def begin_epoch(self) -> None:
         """Begin to count another one."""
-        self.losses: list[float] = []
         self.lr = self.speed = 0.0
         self._epoch_began, self._epoch_done = monotonic(), 0
 
-    def count(self, steps: Sequence[Step], losses: Sequence[float]) -> None:
-        """Take in steps and their losses."""
+    def count(self, steps: Sequence[Step]) -> None:
+        """Take in steps that were waited for."""
         for step in steps:
             self.lr = step.lr
             self._done += step.images
             self._epoch_done += step.images
-        self.losses += losses
         self.speed = self._epoch_done / max(monotonic() - self._epoch_began, 1e-9)
 
-    def line(self, number: int, scores: Mapping[str, float | None], device: torch.device) -> str:
-        """What to say after that epoch, from 1; ``scores`` are on the validation images."""
+    def line(
+        self,
+        number: int,
+        loss: float | None,
+        scores: Mapping[str, float | None],
+        device: torch.device,
+    ) -> str:
+        """What to say after that epoch, from 1, with the mean ``loss`` of its steps; ``scores`` are
+        on the validation images.
+        """
         parts = [f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"]
-        parts += [f"loss {fmean(self.losses):#.4g}"] if self.losses else []
+        parts += [f"loss {loss:#.4g}"] if loss is not None else []
         parts += [f"{name} {score:.4f}" for name, score in scores.items() if score is not None]
         return "  ".join([*parts, *self._effort(number), f"{memory(device) / 1e9:.1f} GB memory"])
 
     def _effort(self, number: int) -> Iterator[str]:
-        if not self.losses:  # resumed after the last step of the epoch
+        if not self._epoch_done:  # resumed after the last step of the epoch
             return
         yield f"rate {self.lr:.1e}"
         yield f"{self.speed:,.0f} images/s"

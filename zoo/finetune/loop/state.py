@@ -55,6 +55,13 @@ class Position:
     epoch: int = 0  # within the phase
     batch: int = 0  # batches of that epoch that are done
     steps: int = 0  # since the training began
+    losses: float = 0.0  # sum of those of that epoch's steps
+    counted: int = 0  # steps in it; 0 in states of older versions
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss of the epoch's steps so far; None if none is counted."""
+        return self.losses / self.counted if self.counted else None
 
 
 @dataclass
@@ -130,7 +137,8 @@ class State:
     The journal notes how far what is saved is.
 
     After so many steps (``save_every``) and each epoch; 0: after an epoch, but where saving takes
-    long no more often than costs a fiftieth of the time.
+    long no more often than costs a fiftieth of the time. After the last one of a phase always: an
+    interrupt is not held while the next begins, nor while it concludes.
 
     Attributes:
         live: What training moves, by name.

@@ -11,8 +11,8 @@ given. So losses stay there, and are read of several steps at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -53,12 +53,11 @@ def train(
     ``loaders`` freezes so many units, and gives the loaders for that. With ``until``, it ends after
     so many epochs at the latest, and its state is saved there. ``profile`` watches its steps.
     """
-    ranks, recipe, images = prepared.ranks, prepared.recipe, len(prepared.dataset.train)
-    epochs = [phase.epochs for phase, _ in prepared.phases]
+    images, epochs = len(prepared.dataset.train), [phase.epochs for phase, _ in prepared.phases]
     last = sum(epochs) if until is None else min(until, sum(epochs))
-    pace = Pace(sum(epochs), images)
     with prepared.progress("training", last * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
+        told = _Told(state, journal, bar, Pace(sum(epochs), images))
         for number in range(state.position.phase, len(epochs)):
             if sum(epochs[:number]) + state.position.epoch >= last:
                 return
@@ -68,57 +67,60 @@ def train(
             state.restore(learner)
             feed = profile.watch(learner, loader) if profile else loader
             for epoch in range(state.position.epoch, phase.epochs):
-                count, score = sum(epochs[:number]) + epoch, state.best.rank[0]
+                count = sum(epochs[:number]) + epoch
                 with held() as interrupted:
-                    _steps(learner, feed, count, state, journal, bar, pace, interrupted)
-                    # Running statistics are of each rank's images; the main one's are measured.
-                    ranks.sync(dict(learner.model.named_buffers()))
-                    scores = _scores(prepared, parts, learner, state, journal, count + 1, pace)
-                    journal.say(pace.line(count + 1, scores, prepared.device))
-                    stop = state.best.end_epoch(score, recipe.patience)
+                    _steps(learner, feed, count, told, interrupted)
+                    stop = _measure(prepared, parts, learner, told, count + 1)
                     state.end_epoch(last=stop or epoch + 1 == phase.epochs)
-                    ended = until is not None and (stop or count + 1 == last)
-                    if state.due() or ended or interrupted():
-                        state.save(learner if state.position.phase == number else None)
-                if stop:
-                    journal.say(f"stopped: no better in {recipe.patience} epochs")
-                if stop or count + 1 == last:
+                    over, done = state.position.phase != number, stop or count + 1 == last
+                    if over or done or state.due() or interrupted():
+                        state.save(None if over else learner)
+                if done:
                     break
             # The memory of a device may not have room for two phases.
             del parts, learner, loader, feed
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a training is told by, and where it is."""
+
+    state: State
+    journal: Journal
+    bar: Task
+    pace: Pace
+
+    def note(self, epoch: int, steps: Sequence[Step], losses: Sequence[float]) -> None:
+        """Count steps of an epoch, from 0, that are the latest, and tell of each."""
+        state, pace = self.state, self.pace
+        pace.count(steps)
+        for loss in losses:  # one by one: a run that is resumed has the same sum
+            state.position.losses += loss
+        state.position.counted += len(losses)
+        begun = state.position.steps - len(steps)
+        for number, (step, loss) in enumerate(zip(steps, losses, strict=True), begun + 1):
+            figures = {"loss": loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
+            self.journal.note("step", number, epoch=epoch + 1, **figures)
+            shown = f"epoch {epoch + 1}, loss {loss:.3f}, rate {step.lr:.2g}, "
+            shown += f"{pace.speed:.0f} images/s"
+            if state.score is not None:
+                shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
+            self.bar.advance(step.images, shown)
 
 
 def _steps(
     learner: Learner,
     loader: Loader | Fed,
     epoch: int,
-    state: State,
-    journal: Journal,
-    bar: Task,
-    pace: Pace,
+    told: _Told,
     interrupted: Callable[[], bool],
 ) -> None:
     """The steps of an epoch that are left; each is shown and noted, and the state saved if due, or
     after the step that an interrupt comes in.
     """
-    pace.begin_epoch()
-    every = READ_EVERY.get(learner.device.type, 10)
+    told.pace.begin_epoch()
+    state, every = told.state, READ_EVERY.get(learner.device.type, 10)
     unread: list[Step] = []
-
-    def note() -> None:
-        losses = read(learner, unread)
-        pace.count(unread, losses)
-        begun = state.position.steps - len(unread)
-        for number, (step, loss) in enumerate(zip(unread, losses, strict=True), begun + 1):
-            figures = {"loss": loss, "lr": step.lr, "images_per_second": round(pace.speed, 1)}
-            journal.note("step", number, epoch=epoch + 1, **figures)
-            shown = f"epoch {epoch + 1}, loss {loss:.3f}, rate {step.lr:.2g}, "
-            shown += f"{pace.speed:.0f} images/s"
-            if state.score is not None:
-                shown += f", {state.measure.replace('_', ' ')} {state.score:.4f}"
-            bar.advance(step.images, shown)
-        unread.clear()
-
     batches = loader.epoch(epoch, skip=state.position.batch)
     for step in learn(learner, batches, loader.forward):
         state.position.batch += step.batches
@@ -127,12 +129,14 @@ def _steps(
         stops = interrupted()
         due = stops or (state.save_every and state.position.steps % state.save_every == 0)
         if due or len(unread) >= every:
-            note()  # before it is saved: what has diverged is not
+            # Before it is saved: what has diverged is not.
+            told.note(epoch, unread, read(learner, unread))
+            unread.clear()
         if due:
             state.save(learner)
         if stops:
             raise KeyboardInterrupt
-    note()
+    told.note(epoch, unread, read(learner, unread))
 
 
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
@@ -174,9 +178,9 @@ def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) ->
     if empty and not learner.ranks.sharded:
         return torch.zeros((), device=learner.device)
     targets, precision = moved(batch.targets, learner.device), learner.recipe.precision
+    with autocast(learner.model, precision):
+        logits = forward(batch.inputs)
     with multiplying(precision):
-        with autocast(learner.model, precision):
-            logits = forward(batch.inputs)
         # Shards of weights are asked of all ranks in every step, whatever images they have.
         outputs = logits.float()
         taught = batch.taught
@@ -229,45 +233,46 @@ def _mass(weights: Tensor | None, targets: Tensor) -> float:
     return float(len(targets))
 
 
-def _scores(
-    prepared: Prepared,
-    parts: Loaders,
-    learner: Learner,
-    state: State,
-    journal: Journal,
-    epoch: int,
-    pace: Pace,
-) -> dict[str, float | None]:
-    """Measure the weights after an epoch, and their average if there is one; the scores by name."""
-    name = f"epoch {epoch}"
-    scores = _evaluate(prepared, parts, learner, state, journal, name, pace)
+def _measure(prepared: Prepared, parts: Loaders, learner: Learner, told: _Told, epoch: int) -> bool:
+    """Measure the weights after an epoch, from 1, and their average if there is one, and say it;
+    whether patience is at its end.
+    """
+    state, name, before = told.state, f"epoch {epoch}", told.state.best.rank[0]
+    # Running statistics are of each rank's images; the main one's are measured.
+    prepared.ranks.sync(dict(learner.model.named_buffers()))
+    loss = state.position.loss
+    known = {} if loss is None else {"train_loss": loss}
+    scores = _evaluate(prepared, parts, learner, told, name, known)
     if prepared.recipe.blend == "soup":
         state.keep(name)
     if learner.ema:
         with learner.ema.in_place():
-            mean = _evaluate(prepared, parts, learner, state, journal, f"average of {name}")
+            mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {})
         scores |= {f"{measure} of the average": score for measure, score in mean.items()}
         # What is trained, not its average.
         prepared.ranks.collect(learner.model, state.live)
-    return scores
+    told.journal.say(told.pace.line(epoch, loss, scores, prepared.device))
+    if stop := state.best.end_epoch(before, prepared.recipe.patience):
+        told.journal.say(f"stopped: no better in {prepared.recipe.patience} epochs")
+    return stop
 
 
 def _evaluate(
     prepared: Prepared,
     parts: Loaders,
     learner: Learner,
-    state: State,
-    journal: Journal,
+    told: _Told,
     name: str,
-    pace: Pace | None = None,
+    known: Mapping[str, float],
 ) -> dict[str, float | None]:
-    """Measure the weights as they are, and keep them if they are the best; the score by name."""
+    """Measure the weights as they are, keep them if they are the best, and note it with what is
+    ``known`` of them; the score by name.
+    """
+    state, journal = told.state, told.journal
     prepared.ranks.collect(learner.model, state.live)
-    told = journal.of_images(name, state.position.steps)
-    metrics = prepared.ranks.on_main(lambda: validate(prepared, parts, told))
+    each = journal.of_images(name, state.position.steps)
+    metrics = prepared.ranks.on_main(lambda: validate(prepared, parts, each))
     state.consider(name, metrics)
-    # No losses, where a run is resumed after the last step of an epoch.
-    note = {"train_loss": fmean(pace.losses)} if pace and pace.losses else {}
-    used = {"memory_bytes": memory(prepared.device)} if pace else {}
-    journal.note("epoch", state.position.steps, name=name, **note, **metrics, **used)
+    used = memory(prepared.device)
+    journal.note("epoch", state.position.steps, name=name, **known, **metrics, memory_bytes=used)
     return {state.measure.replace("_", " "): metrics.get(state.measure)}

@@ -35,7 +35,7 @@ from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import Alone
-from zoo.serve.who.may import ACTIONS, Access, Action, Actor, as_seen, kind_of_move, may
+from zoo.serve.who.may import ACTIONS, PURPOSES, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals, seals_of
 from zoo.store.cached import CachedBackend
@@ -197,12 +197,13 @@ class Ask:
             return Refused("NoToken")
         if as_seen(actor, access) != actor:
             return Refused("Forbidden", f"this token is not for {path}")
+        less = PURPOSES.index(actor.purpose) < PURPOSES.index(needs.purpose)
+        token = f"this token is to {actor.purpose} only; that needs one to {needs.purpose}"
         if may(replace(actor, purpose="write"), action, access):
-            text = f"this token is to {actor.purpose} only; that needs one to {needs.purpose}"
-            return Refused("Forbidden", text)
+            return Refused("Forbidden", token)
         given = f"zoo serve role {path} {actor.name} {needs.role}"
         text = f"that needs the role of {needs.role} in {path}, which an admin can give: {given}"
-        return Refused("Forbidden", text)
+        return Refused("Forbidden", f"{text}; and {token}" if less else text)
 
     def check_move(self, ref: Reference, now: RefEntry | None, *, onward: bool) -> None:
         """See that who asks may move or delete a name whose newest entry is ``now``; ``onward`` if

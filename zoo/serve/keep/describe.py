@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -54,9 +55,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     workspace = Workspace(Path(sys.argv[1]))  # with it, what its user trusts
-    for line in sys.stdin:
-        answers.write(msgspec.json.encode(describe(workspace, Digest.parse(line.strip()))) + b"\n")
-        answers.flush()
+    with suppress(BrokenPipeError), answers:  # the server has ended
+        for line in sys.stdin:
+            described = describe(workspace, Digest.parse(line.strip()))
+            answers.write(msgspec.json.encode(described) + b"\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class Worker:
             [sys.executable, "-m", "zoo.serve.keep.describe", str(self._root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the server
         )
         assert process.stdin
         assert process.stdout

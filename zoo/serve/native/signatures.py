@@ -5,6 +5,7 @@ read the name that it was put under: who else has the same, and signs it, is tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from blake3 import blake3
 
@@ -19,8 +20,8 @@ from zoo.serve.hub.sealed import refusing
 from zoo.serve.keep.patient import patient_upload
 from zoo.serve.native.keys import signature_of
 from zoo.serve.native.taking import require_sending, small
-from zoo.signing.bundle import read_material
-from zoo.store.signatures import Kept, keep_signature, signatures_under
+from zoo.signing.bundle import Material, read_material
+from zoo.store.signatures import Kept, folder_of, keep_signature, kept_at, signatures_under
 
 __all__ = ["put_signature", "seen"]
 
@@ -48,7 +49,7 @@ def put_signature(ask: Ask, to: Kept, pieces: Iterable[bytes]) -> None:
         raise Refused("Lacking", f"{to.manifest} is not there for you: send it first")
     data = small(pieces, SIGNATURE_BYTES)
     try:
-        read_material(data)
+        material = read_material(data)
     except ValueError as error:
         raise Refused("BadRequest", f"this is no signature: {error}") from None
     found = Digest("blake3", blake3(data).hexdigest())
@@ -59,9 +60,39 @@ def put_signature(ask: Ask, to: Kept, pieces: Iterable[bytes]) -> None:
     with patient_upload(store):
         there = signatures_under(store, to.manifest, to.path)
         if to.digest not in there:
-            if len(there) >= SIGNATURES:
-                raise Refused("Conflict", f"{to.path} has {SIGNATURES} signatures of it already")
             check_more(ask, to.path, len(data))
+            if len(there) >= SIGNATURES and not _replace(ask, to, material):
+                raise Refused("Conflict", f"{to.path} has {SIGNATURES} signatures of it already")
             keep_signature(store, to.manifest, to.path, data)
             ask.hub.room.signed(to.path.partition("/")[0], len(data))
             ask.hub.accounts.audit.note("signature added", to.path, f"{to.manifest}: {found}")
+
+
+def _replace(ask: Ask, to: Kept, material: Material) -> int:
+    """Drop those that who sent them has replaced by later ones of the same key, now with one of
+    ``material``; how many. What one says of its key is not proven, and so nobody drops another's.
+    """
+    store, newest = ask.hub.workspace.store, {(ask.actor.name, material)}
+    files = store.backend.list(f"{folder_of(to.manifest)}{to.path}/")
+    there = {kept.digest: kept for file in files if (kept := kept_at(file))}
+    dropped = 0
+    for who, digest in _sent(ask, to):
+        if kept := there.pop(digest, None):
+            with suppress(Corrupt, FileNotFoundError):
+                data = kept.read(store)
+                if (one := (who, read_material(data))) in newest:
+                    store.backend.delete(kept.key)
+                    ask.hub.room.signed(to.path.partition("/")[0], -len(data))
+                    dropped += 1
+                newest.add(one)
+    return dropped
+
+
+def _sent(ask: Ask, to: Kept) -> Iterator[tuple[str, Digest]]:
+    """Who has sent which signatures of a manifest to a name, the newest first."""
+    actions, most = ("signature added",), SIGNATURES * SIGNATURES
+    rows = ask.hub.accounts.audit.newest(name=to.path, actions=actions, limit=most)
+    for row in reversed(rows):
+        manifest, _, digest = row.detail.partition(": ")
+        if (row.name, manifest) == (to.path, str(to.manifest)):
+            yield row.who, Digest.parse(digest)

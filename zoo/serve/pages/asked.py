@@ -1,13 +1,14 @@
-"""Asked: the checkpoints that a comparison names, each a name, or a name at a commit."""
+"""Asked: the checkpoints that a comparison names: each a name, a name at a commit, or a digest."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from zoo.domain.digest import Digest
+from zoo.domain.digest import Digest, digits_of
 from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
@@ -15,6 +16,8 @@ from zoo.errors import InvalidReference
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
+from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.listed import listed_entry
 from zoo.serve.pages.seen import seen_by
 from zoo.store.manifests import checkpoint_of
 
@@ -41,59 +44,106 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A checkpoint that is named."""
+    """A checkpoint that is named.
 
-    ref: Reference
+    Attributes:
+        name: What commands call it, too: its name, or of an earlier version the digest.
+        of: Which name that digest belongs to, in words; empty of what has a name.
+        where: The version of a repository that it is.
+        digest: Its identity.
+        manifest: What it says of itself.
+    """
+
+    name: str
+    of: str = ""
+    where: Named
     digest: Digest
     manifest: Manifest
 
-    @property
-    def name(self) -> str:
-        """What it is called here: a commit by the beginning of its id."""
-        if ID.fullmatch(self.ref.tag):
-            return f"{self.ref.path}:{self.ref.tag[:SHOWN]}"
-        return str(self.ref)
+
+def asked_names(ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the query has as ``names``, each once; and those that it has more than once."""
+    asked = Counter(name.strip() for name in ask.call.query.getlist("names"))
+    del asked[""]
+    return tuple(asked), tuple(name for name, times in asked.items() if times > 1)
 
 
-def asked_names(ask: Ask) -> tuple[str, ...]:
-    """What the query has as ``names``, each once."""
-    asked = [name.strip() for name in ask.call.query.getlist("names")]
-    return tuple(dict.fromkeys(filter(None, asked)))
-
-
-def offered_names(ask: Ask) -> tuple[str, ...]:
-    """Some names of those that who asks may read."""
+def offered_names(ask: Ask) -> Mapping[str, Digest | None]:
+    """Some names of those that who asks may read, and what they point at."""
     query = Query.parse("pulled:yes", limit=OFFERED)
-    return tuple(each.name for each in ask.hub.workspace.registry.search(query, seen=seen_by(ask)))
+    found = ask.hub.workspace.registry.search(query, seen=seen_by(ask))
+    return {each.name: each.manifest for each in found}
 
 
-def wrong_names(ask: Ask, names: Iterable[str], offered: Sequence[str]) -> Iterator[Wrong]:
-    """Those of some names that are not to be had, and names near them."""
+def wrong_names(
+    ask: Ask, names: Iterable[str], offered: Mapping[str, Digest | None]
+) -> Iterator[Wrong]:
+    """Those of some names that are not to be had, and names near them: one of each checkpoint that
+    is not among the others.
+    """
+    taken, wrong = set[Digest | None](), dict[str, str]()
     for name in names:
         try:
-            find_asked(ask, name)
+            taken.add(find_asked(ask, name).digest)
         except Refused as refused:
-            near = difflib.get_close_matches(name[:LETTERS], offered, NEAR)
-            yield Wrong(name=name, why=refused.message, near=tuple(near))
+            wrong[name] = refused.message
+    left = [name for name, digest in offered.items() if digest not in taken]
+    for name, why in wrong.items():
+        near = dict[Digest | None, str]()
+        for each in difflib.get_close_matches(name[:LETTERS], left, OFFERED):
+            near.setdefault(offered[each], each)
+        yield Wrong(name=name, why=why, near=tuple(near.values())[:NEAR])
 
 
 def find_asked(ask: Ask, name: str) -> Asked:
-    """The checkpoint of a name.
+    """The checkpoint of a name, of a name at a commit, or of a digest or its first digits.
 
     Raises:
         Refused: It is not there, or may not be read: nobody learns which.
     """
+    if digits := digits_of(name):
+        return _by_digest(ask, digits)
     try:
         ref = Reference.parse(name)
     except InvalidReference:
-        raise Refused("BadRequest", f"'{name}' is no name: write team/flowers:v2") from None
+        text = f"'{name}' is no name: write team/flowers:v2, or the digest of a checkpoint"
+        raise Refused("BadRequest", text) from None
+    try:
+        return _by_name(ask, ref)
+    except Refused as refused:
+        if refused.code == "RepoNotFound" and listed_entry(ask, ref.path):
+            text = f"it is listed, and not here: zoo pull {ref.path} brings it"
+            raise Refused("RepoNotFound", text) from None
+        raise
+
+
+def _by_digest(ask: Ask, digits: str) -> Asked:
+    """What begins with some digits among all that who asks may know of."""
+    store = ask.hub.workspace.store
+    there = known(ask, store.starting_with(digits))
+    if len(there) > 1:
+        raise Refused("EntryNotFound", f"{len(there)} checkpoints begin so: {digits}")
+    for digest, named in there.items():
+        if found := checkpoint_of(store, digest):
+            return _asked(ask, found, found.short, str(named), named)
+    raise Refused("EntryNotFound", "there is no such checkpoint, or you may not read it")
+
+
+def _by_name(ask: Ask, ref: Reference) -> Asked:
     ask.require("read", ref.path)
     ref = _whole(ask, ref)
     pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
     digest = checkpoint_of(ask.hub.workspace.store, pointed)
     if digest is None:
         raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
-    return Asked(ref=ref, digest=digest, manifest=ask.manifest(digest))
+    if ID.fullmatch(ref.tag):
+        of = f"{ref.path}, commit {ref.tag[:SHOWN]}"
+        return _asked(ask, digest, digest.short, of, Named.of(ref))
+    return _asked(ask, digest, str(ref), "", Named.of(ref))
+
+
+def _asked(ask: Ask, digest: Digest, name: str, of: str, where: Named) -> Asked:
+    return Asked(name=name, of=of, where=where, digest=digest, manifest=ask.manifest(digest))
 
 
 def _whole(ask: Ask, ref: Reference) -> Reference:

@@ -20,7 +20,6 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.history import ID
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
@@ -49,9 +48,10 @@ _diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A checkpoint that is compared."""
+    """A checkpoint that is compared; ``of``: as `zoo.serve.pages.asked.Asked` has it."""
 
     name: str
+    of: str
     where: Named
     digest: str
     architecture: str
@@ -60,11 +60,6 @@ class Side:
     classes: int
     license: str
     created: str
-
-    @property
-    def typed(self) -> str:
-        """What commands call it, which know no commits."""
-        return self.digest[7:19] if ID.fullmatch(self.where.tag) else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +212,13 @@ def look_compare(ask: Ask) -> ComparePage:
     """The checkpoints that the query has as ``names``. Raises `Refused` if one is not there, or may
     not be read.
     """
-    names = asked_names(ask)
+    names, twice = asked_names(ask)
     if len(names) > MOST:
         raise Refused("BadRequest", f"at most {MOST} checkpoints are compared at a time")
     ones = [find_asked(ask, name) for name in names]
     if len(ones) < 2:
-        return ComparePage(names=names, offered=offered_names(ask))
+        wrong = tuple(Wrong(name=name, why="it is named twice: name another") for name in twice)
+        return ComparePage(names=names, offered=tuple(offered_names(ask)), wrong=wrong)
     try:
         named = [(one.name, one.digest) for one in ones]
         found = compare_named(ask.hub.workspace, named, fold=False)
@@ -236,7 +232,7 @@ def look_compare(ask: Ask) -> ComparePage:
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,
-        offered=offered_names(ask),
+        offered=tuple(offered_names(ask)),
         sides=tuple(map(_side, ones, found.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
@@ -260,11 +256,13 @@ def compare_page(ask: Ask) -> Answer:
     try:
         return show(site, "compare.html", look_compare(ask))
     except Refused as refused:
-        told, names, offered = refused.answer(), asked_names(ask)[:TYPED], offered_names(ask)
+        told, names, offered = refused.answer(), asked_names(ask)[0][:TYPED], offered_names(ask)
         if told.status == 401:  # to sign in may help
             raise
-        wrong = tuple(wrong_names(ask, names[:MOST], offered)) or (Wrong(why=refused.message),)
-        page = ComparePage(names=names, offered=offered, wrong=wrong)
+        wrong = tuple(wrong_names(ask, names[:MOST], offered))
+        if len(names) > MOST or not wrong:
+            wrong = (*wrong, Wrong(why=refused.message))
+        page = ComparePage(names=names, offered=tuple(offered), wrong=wrong)
         made = show(site, "compare.html", page, told.status)
         return replace(made, headers={**told.headers, **made.headers}, code=told.code)
 
@@ -291,7 +289,8 @@ def _side(one: Asked, column: Column) -> Side:
     manifest = one.manifest
     return Side(
         name=one.name,
-        where=Named.of(one.ref),
+        of=one.of,
+        where=one.where,
         digest=str(one.digest),
         architecture=manifest.backbone.shown,
         params=column.params,

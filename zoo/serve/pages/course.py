@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from zoo.domain.limits import MIB
 from zoo.domain.plain import Json
+from zoo.domain.task import SCORE
 from zoo.errors import NotAFile
 from zoo.lookup.runs import CANDIDATES, METRICS, Run
 from zoo.serve.keep.recent import Recent
@@ -99,8 +100,14 @@ class Course:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What was measured on the validation images, the first of it, the losses last."""
-        return tuple(sorted(self._names[:NAMES], key=lambda name: name.endswith("loss")))
+        """What was measured on the validation images, the first of it: the scores, then the others
+        by name, the losses last. Lines of a journal have them in any order.
+        """
+
+        def order(name: str) -> tuple[bool, bool, str]:
+            return name.endswith("loss"), name not in SCORE.values(), name
+
+        return tuple(sorted(self._names[:NAMES], key=order))
 
     @property
     def more_names(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.query import FIELDS, Field, Query
 from zoo.domain.reference import Reference
 from zoo.errors import Invalid, UnknownName, ZooError
 from zoo.lookup.hints import Hint, hints
+from zoo.lookup.measured import with_images
 from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
@@ -46,6 +48,8 @@ class Row:
 
     Attributes:
         name: A name with its tag, or what a source calls it.
+        manifest: The checkpoint's identity; empty if it is not here.
+        also: Further tags of the repository that have it.
         repo: The repository whose page tells more; empty if it is not here.
         tag: The tag there.
         listed: Whether it is not here, and a source lists it.
@@ -62,11 +66,13 @@ class Row:
         updated: When the name moved last, or when it changed last at its source.
         note: What was said of it.
         deprecated: Why it is to be used no more, and what instead; empty if it may be.
+        other_images: Whether its accuracy is of other images than that of most of the list.
     """
 
     name: str
     repo: str
     tag: str
+    manifest: str
     listed: bool
     architecture: str
     backbone: str
@@ -82,6 +88,8 @@ class Row:
     updated: str | None
     note: str | None
     deprecated: str
+    other_images: bool
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
     number = min(asked, PAGES)
     skip = (number - 1) * ROWS
     found = registry.search(query, skip=skip, seen=seen) if asked == number else []
+    found = with_images(ask.hub.workspace, query, found)
     facets = registry.facets(query, at_most=COUNTED, seen=seen)
     metric = query.sort.metric if query.sort else None
     metric = "" if metric in (None, "accuracy", "top1") else str(metric)
@@ -171,7 +180,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
         beyond=0 if found or asked == 1 else asked,
         last=number == PAGES or _ends(facets, skip + len(found)),
         metric=metric,
-        rows=tuple(_row(ask, each, metric) for each in found),
+        rows=tuple(_folded(_row(ask, each, metric) for each in found)),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
         hints=() if found or skip else tuple(hints(registry, query, seen)),
@@ -188,6 +197,7 @@ def _row(ask: Ask, found: Found, metric: str) -> Row:
         name=found.name,
         repo=path if found.pulled else "",
         tag=tag,
+        manifest=str(found.manifest or "") if found.pulled else "",
         listed=found.kind == "catalog",
         architecture=found.architecture,
         backbone=found.backbone,
@@ -203,7 +213,22 @@ def _row(ask: Ask, found: Found, metric: str) -> Row:
         updated=found.updated,
         note=found.note,
         deprecated=_deprecated(ask, found.name) if found.pulled else "",
+        other_images=found.other_images,
     )
+
+
+def _folded(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows with the tags of one checkpoint together, where the first of them is; one that is to be
+    used no more is a row of its own.
+    """
+    together: dict[object, list[Row]] = {}
+    for number, row in enumerate(rows):
+        key = (row.repo, row.manifest, row.deprecated) if row.repo else number
+        together.setdefault(key, []).append(row)
+    for first, *others in together.values():
+        named = next((row for row in (first, *others) if not row.tag), first)
+        tags = tuple(sorted({row.tag for row in (first, *others)} - {named.tag}))
+        yield replace(first, name=named.name, tag=named.tag, also=tags)
 
 
 def _deprecated(ask: Ask, name: str) -> str:

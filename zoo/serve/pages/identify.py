@@ -27,6 +27,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.known import Named, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.seen import Seen
+from zoo.store.forgotten import forgotten
 from zoo.store.header import BITS
 
 __all__ = ["IdentifyPage", "Likely", "identify_form", "identify_keys", "look_identify"]
@@ -43,6 +44,7 @@ class Likely:
     Attributes:
         name: What to call it.
         where: The name that it has, of those that who asks may read.
+        also: Others of those, not too many; in one's own zoo those that it had, if it has none.
         digest: Its identity.
         missing: How many of its tensors the file lacks, and the names of ``some_missing``.
         added: How many tensors it lacks, and the names of ``some_added``.
@@ -51,6 +53,7 @@ class Likely:
 
     name: str
     where: Named
+    also: tuple[str, ...]
     digest: str
     architecture: str
     verdict: str
@@ -162,6 +165,7 @@ def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
     return Likely(
         name=str(named) if named.repo else one.digest.short,
         where=named,
+        also=_also(ask, named, one.digest)[:NAMES],
         digest=str(one.digest),
         architecture=one.manifest.backbone.shown,
         verdict=match.verdict,
@@ -177,6 +181,17 @@ def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
         units=moved[:UNITS],
         differing=len(moved),
         departs=next((unit.unit for unit in moved), "") if units.hierarchy else "",
+    )
+
+
+def _also(ask: Ask, named: Named, digest: Digest) -> tuple[str, ...]:
+    if named.repo:
+        refs = Seen(ask).names([digest]).get(digest, [])
+        return tuple(str(ref) for ref in refs if str(ref) != str(named))
+    if not ask.hub.alone:  # of a server that is large it takes long
+        return ()
+    return tuple(
+        str(ref) for one in forgotten(ask.hub.workspace.store, [digest]) for ref in one.names
     )
 
 

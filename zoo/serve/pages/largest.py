@@ -23,6 +23,8 @@ __all__ = ["LARGEST", "Large", "largest"]
 
 LARGEST = 20
 """So many are named."""
+NAMES = 4
+"""So many names of a checkpoint are links."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Large:
         kind: What it is.
         name: The id of a run; what a cache is of; the names of a checkpoint.
         of: The name that a run is saved as.
+        names: Those of a checkpoint, some of them, and how many ``more`` there are.
         bytes: What it takes; of a checkpoint, what no other one has.
         at: When it was written last, used last, or got its name; UTC, ISO 8601.
         state: Of a run.
@@ -43,6 +46,8 @@ class Large:
     kind: Literal["run", "cache", "checkpoint"]
     name: str
     of: str = ""
+    names: tuple[str, ...] = ()
+    more: int = 0
     bytes: int
     at: str
     state: str = ""
@@ -107,6 +112,8 @@ def _checkpoints(
         yield Large(
             kind="checkpoint",
             name=some([*led]),
+            names=tuple(led)[:NAMES],
+            more=max(0, len(led) - NAMES),
             bytes=size,
             at=max(entry.at for entry in led.values()),
             note=f"protected: first {join(['zoo', 'protect', '--off', kept[0]])}" if kept else "",

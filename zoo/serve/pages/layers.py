@@ -27,8 +27,8 @@ UNITS, TENSORS, OF_UNIT, LETTERS = 300, 400, 2000, 120
 """So many units are listed; the tensors of all of them, if they are not more, else those of one
 that is asked for; names have so many letters.
 """
-PATIENCE = 0.05
-"""Seconds that the page waits until distances are worked out."""
+PATIENCE = 0.1
+"""Seconds that the page waits until distances are worked out, as those of small networks are."""
 WORDS = {"identical": "same", "changed": "changed", "added": "new", "removed": "gone", "": ""}
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
+from zoo.registry import KnownEntry
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.seen import seen_by
 
-__all__ = ["ListedPage", "look_listed"]
+__all__ = ["ListedPage", "listed_entry", "look_listed"]
 
 SIZE, MACS, TOP1 = "top1_size", "macs", "top1"
 
@@ -61,8 +62,7 @@ def look_listed(ask: Ask) -> ListedPage:
     Raises:
         Refused: No source lists it, or they may not.
     """
-    name, seen = ask.call.query.get("name", ""), seen_by(ask)
-    known = ask.hub.workspace.registry.entry(name) if seen is None or seen.catalog else None
+    known = listed_entry(ask, ask.call.query.get("name", ""))
     if known is None:
         raise Refused("NotFound", "no source lists that, or you may not see what they list")
     entry, metrics = known.entry, known.entry.metrics or {}
@@ -83,6 +83,12 @@ def look_listed(ask: Ask) -> ListedPage:
         updated=entry.updated,
         pull=_pull(entry.name),
     )
+
+
+def listed_entry(ask: Ask, name: str) -> KnownEntry | None:
+    """What sources list under a name, for who may be told; None: nothing."""
+    seen = seen_by(ask)
+    return ask.hub.workspace.registry.entry(name) if seen is None or seen.catalog else None
 
 
 def _pull(name: str) -> str:

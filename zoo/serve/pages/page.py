@@ -20,6 +20,7 @@ from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
+from zoo.serve.pages.search import of_data
 from zoo.serve.who.alone import Alone
 from zoo.serve.who.may import governs
 
@@ -195,5 +196,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {name: getattr(shown, name) for name in shown.__all__}
+    made.filters |= {name: getattr(shown, name) for name in shown.__all__} | {"of_data": of_data}
     return made

@@ -24,14 +24,15 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.alone import alone_in
 from zoo.serve.keep.recent import Recent
 from zoo.serve.pages.later import Later
+from zoo.store import forgotten
 from zoo.store.disk import Disk
 from zoo.workspace import Workspace
 
 __all__ = ["Doomed", "Forgotten", "Pruning", "look_pruning"]
 
-KEEP_DAYS, GRACE_DAYS = 90, 14
-"""As `zoo prune` has them."""
-USUAL = {"keep": KEEP_DAYS, "grace": GRACE_DAYS}
+USUAL = {"keep": "90", "grace": "14", "caches": ""}
+"""Days, as `zoo prune` has them; without those of caches, these are left alone."""
+DAYS = re.compile(r"[0-9]{1,5}(\.[0-9]{1,6})?")
 MOST_DAYS = 36_500
 SHOWN = 100
 """Checkpoints that are named."""
@@ -56,12 +57,24 @@ class Doomed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """A checkpoint that would go, by its digest and the names that it had; bytes of its files, of
-    which others may need a part.
+    """A checkpoint that would go.
+
+    Attributes:
+        manifest: Its digest.
+        names: The names that it had, the last one first.
+        at: When it lost that, UTC, and ``by`` whom; whether it was ``deleted``, or moved on.
+        score: What its results are judged by; empty if it has none.
+        heirs: Names of what derives from it and stays.
+        bytes: Of its files, of which others may need a part.
     """
 
     manifest: str
     names: tuple[str, ...]
+    at: str
+    by: str
+    deleted: bool
+    score: str
+    heirs: tuple[str, ...]
     bytes: int
 
 
@@ -70,8 +83,8 @@ class Pruning:
     """The plan.
 
     Attributes:
-        keep_days: What a name pointed at so lately is kept.
-        grace_days: Files that are so young are spared.
+        asked: Days, as they were asked for: what a name pointed at so lately is kept, files that
+            are so young are spared, and caches that were used so lately, or all if it is empty.
         bytes: Bytes that would be free.
         files: Files that would go.
         doomed: They, by kind.
@@ -83,12 +96,10 @@ class Pruning:
         problem: Why there is no plan; empty if there is one.
         at: When it was worked out, UTC; empty of none.
         working: Whether one is being worked out now.
-        wrong: What is wrong with the days that were asked for; empty: nothing.
-        typed: They, as they were typed, if anything is.
+        wrong: What is wrong with the days; empty: nothing.
     """
 
-    keep_days: int
-    grace_days: int
+    asked: tuple[str, str, str]
     bytes: int = 0
     files: int = 0
     doomed: tuple[Doomed, ...] = ()
@@ -101,7 +112,6 @@ class Pruning:
     at: str = ""
     working: bool = False
     wrong: str = ""
-    typed: tuple[str, ...] = ()
 
     @property
     def http_status(self) -> int:
@@ -137,10 +147,10 @@ class _Work:
             disk.make_folder(FOLDER)  # of which the lock is
         try:
             with alone_in(disk, FOLDER):
-                name = _name(self.plan)
+                name = " ".join(self.plan.asked)
                 kept = _read(disk).get(name)
                 if kept is None or max(kept.done, kept.good) < asked:
-                    kept = _worked_out(workspace, self.plan)
+                    kept = _worked_out(workspace, self.plan.asked)
                     _keep(disk, name, kept)
             self.plan, self.good = kept.plan, kept.good
         except Exception:
@@ -148,10 +158,6 @@ class _Work:
             raise
         finally:
             self.done.set()
-
-
-def _name(plan: Pruning) -> str:
-    return f"{plan.keep_days} {plan.grace_days}"
 
 
 def _read(disk: Disk) -> dict[str, _Kept]:
@@ -169,26 +175,34 @@ def _keep(disk: Disk, name: str, kept: _Kept) -> None:
         disk.put(FILE, msgspec.json.encode({each: plans[each] for each in newest}))
 
 
-def _worked_out(workspace: Workspace, wanted: Pruning) -> _Kept:
+def _worked_out(workspace: Workspace, asked: tuple[str, str, str]) -> _Kept:
     began = time.monotonic()
-    plan = _plan(workspace, wanted.keep_days, wanted.grace_days)
+    plan = _plan(workspace, asked)
     took, now_ = time.monotonic() - began, time.time()
     return _Kept(plan, now_, now_ + (SHARE * took if took > PATIENCE else 0.0))
 
 
-_works: Recent[tuple[Path, int, int], _Work] = Recent(MOST)
+_works: Recent[tuple[Path, str, str, str], _Work] = Recent(MOST)
 _later = Later()
 
 
 def look_pruning(ask: Ask) -> Pruning:
     """What a prune would delete, as it was worked out last; nothing is changed."""
-    asked = {name: ask.call.query.get(name, "") or str(days) for name, days in USUAL.items()}
-    if wrong := [f"{name} is {text[:20]!a}" for name, text in asked.items() if not _is_days(text)]:
-        said = f"{' and '.join(wrong)}: write a whole number of days, 0 to {MOST_DAYS:,}"
-        typed = tuple(text[:20] for text in asked.values())
-        return Pruning(keep_days=KEEP_DAYS, grace_days=GRACE_DAYS, wrong=said, typed=typed)
-    keep, grace = map(int, asked.values())
-    key, until = (ask.hub.workspace.root, keep, grace), time.monotonic() + PATIENCE
+    query = ask.call.query
+    keep, grace, caches = typed = (
+        query.get("keep") or USUAL["keep"],
+        query.get("grace") or USUAL["grace"],
+        query.get("caches", USUAL["caches"]),
+    )
+    wrong = [
+        f"{name} is {text[:20]!a}"
+        for name, text in zip(USUAL, typed, strict=True)
+        if text and not _is_days(text)
+    ]
+    if wrong:
+        said = f"{' and '.join(wrong)}: write a number of days, 0 to {MOST_DAYS:,}"
+        return Pruning(asked=(keep[:20], grace[:20], caches[:20]), wrong=said)
+    key, until = (ask.hub.workspace.root, *typed), time.monotonic() + PATIENCE
     work = _works.get(key)
     if work is None or (work.done.is_set() and time.time() >= work.good):
         work = _begun(ask.hub.workspace, key, work.plan if work else None)
@@ -196,13 +210,12 @@ def look_pruning(ask: Ask) -> Pruning:
     return replace(work.plan, working=not waited)
 
 
-def _begun(workspace: Workspace, key: tuple[Path, int, int], known: Pruning | None) -> _Work:
+def _begun(workspace: Workspace, key: tuple[Path, str, str, str], known: Pruning | None) -> _Work:
     """The work on a plan, in the place of one that is ``known`` and good no more; what another
     process has worked out is done already.
     """
-    _, keep, grace = key
-    plan, disk = known or Pruning(keep_days=keep, grace_days=grace), workspace.store.disk
-    kept = _read(disk).get(_name(plan))
+    plan, disk = known or Pruning(asked=key[1:]), workspace.store.disk
+    kept = _read(disk).get(" ".join(plan.asked))
     work = _Work(kept.plan if kept else plan)
     if kept and kept.good > time.time():
         work.good = kept.good
@@ -213,33 +226,30 @@ def _begun(workspace: Workspace, key: tuple[Path, int, int], known: Pruning | No
     return work
 
 
-def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:
+def _plan(workspace: Workspace, asked: tuple[str, str, str]) -> Pruning:
     from zoo.facade import Zoo  # it knows all of zoo, which other pages do without
 
+    keep, grace, caches = (float(days) if days else None for days in asked)
+    assert keep is not None
+    assert grace is not None
     try:
         zoo = Zoo(workspace, progress=False)
-        plan = zoo.plan_prune(keep_days=keep, grace_days=grace)
+        plan = zoo.plan_prune(keep_days=keep, grace_days=grace, cache_days=caches)
     except ZooError as error:
-        return Pruning(keep_days=keep, grace_days=grace, problem=error.message, at=now())
+        return Pruning(asked=asked, problem=error.message, at=now())
     count, size = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for each in plan.doomed:
         count[each.kind, each.why] += 1
         size[each.kind, each.why] += each.bytes
     return Pruning(
-        keep_days=keep,
-        grace_days=grace,
+        asked=asked,
         bytes=plan.bytes,
         files=len(plan.doomed),
         doomed=tuple(
             Doomed(kind=kind, why=why, files=files, bytes=size[kind, why])
             for (kind, why), files in count.most_common()
         ),
-        checkpoints=tuple(
-            Forgotten(
-                manifest=str(each.manifest), names=tuple(map(str, each.names)), bytes=each.bytes
-            )
-            for each in plan.checkpoints[:SHOWN]
-        ),
+        checkpoints=tuple(_forgotten(workspace, each) for each in plan.checkpoints[:SHOWN]),
         gone=len(plan.checkpoints),
         young=plan.young,
         recent=plan.recent,
@@ -248,5 +258,18 @@ def _plan(workspace: Workspace, keep: int, grace: int) -> Pruning:
     )
 
 
+def _forgotten(workspace: Workspace, one: forgotten.Forgotten) -> Forgotten:
+    return Forgotten(
+        manifest=str(one.manifest),
+        names=tuple(map(str, one.names)),
+        at=one.at,
+        by=one.by,
+        deleted=one.deleted,
+        score=one.score,
+        heirs=workspace.registry.heirs(one.manifest),
+        bytes=one.bytes,
+    )
+
+
 def _is_days(text: str) -> bool:
-    return re.fullmatch("[0-9]{1,5}", text) is not None and int(text) <= MOST_DAYS
+    return DAYS.fullmatch(text) is not None and float(text) <= MOST_DAYS

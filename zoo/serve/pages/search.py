@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from zoo.domain.query import Filter, Query
+from zoo.domain.recipe import data_name
 from zoo.errors import InvalidOption
 from zoo.registry import Facets
 
-__all__ = ["Choice", "Facet", "Part", "facets_of", "parts_of"]
+__all__ = ["Choice", "Facet", "Part", "facets_of", "of_data", "parts_of"]
 
 SHOWN = 8
 """Values of a facet that are offered, those that most have."""
@@ -113,6 +114,11 @@ def _choices(query: Query, field: str, counts: Mapping[str, int]) -> Iterator[Ch
     offered = ((label, text, count) for label, text, count in found if text and count)
     for label, text, count in islice(offered, SHOWN):
         yield Choice(label, count, " ".join([*before, text]))
+
+
+def of_data(name: str) -> str:
+    """The query for what was trained on data of that name; empty if none can ask for it."""
+    return _filter("dataset", data_name(name))
 
 
 def _filter(field: str, value: str) -> str:

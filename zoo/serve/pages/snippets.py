@@ -22,6 +22,8 @@ __all__ = ["Snippet", "only_zoo", "snippets"]
 
 LIBRARIES = "timm", "transformers"
 """Those that load what zoo has exported."""
+TOKEN = "HF_TOKEN=zoo_XXXX"  # noqa: S105 - none
+"""In the place of a token: a header takes ASCII alone, also from who pastes this as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def _revision(picked: Picked) -> str:
 
 
 def _exports(ask: Ask) -> str:
-    token = "" if ask.access.level == "public" else " HF_TOKEN=zoo_…"
+    token = "" if ask.access.level == "public" else f" {TOKEN}"
     return f"export HF_ENDPOINT={shell(ask.call.base)}{token}"
 
 
@@ -169,5 +171,8 @@ def _file(picked: Picked) -> str:
 def _curl(ask: Ask, picked: Picked, file: str) -> Snippet:
     revision = quote(picked.chosen.revision, safe="")
     url = f"{ask.call.base}/{ask.repo}/resolve/{revision}/{quote(file)}"
-    header = "" if ask.access.level == "public" else '-H "Authorization: Bearer $HF_TOKEN" '
-    return Snippet(tool="curl", language="shell", text=f"curl -fLO {header}{shell(url)}")
+    text = f"curl -fLO {shell(url)}"
+    if ask.access.level != "public":
+        header = '-H "Authorization: Bearer $HF_TOKEN"'
+        text = f"export {TOKEN}\ncurl -fLO {header} {shell(url)}"
+    return Snippet(tool="curl", language="shell", text=text)

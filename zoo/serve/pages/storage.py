@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zoo.codec.header import Header
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
@@ -30,6 +31,7 @@ from zoo.serve.pages.form import Form
 from zoo.serve.pages.largest import LARGEST, Large, largest
 from zoo.serve.watch.scrub import Pass, read_scrubbed
 from zoo.store.disk import STAGING
+from zoo.store.encoded import Headers, read_headers
 from zoo.store.listing import KIND_NAMES, list_folder
 from zoo.store.sent import FOLDER as SENT
 
@@ -285,17 +287,25 @@ def _taken(
         for space, each in read.items()
     }
     taken[""] = _Taken(0, sum(each.alone for each in read.values()), sum(every.values()))
-    totals = _Totals(taken, _own(read.values(), files))
+    totals = _Totals(
+        taken, _own(read.values(), files, read_headers(store, "encoded", files["encoded"]))
+    )
     whole = all(each.whole for each in read.values())
     return _totals.put(key, totals) if whole else totals  # what is damaged may be mended
 
 
-def _own(read: Iterable[_Read], files: Mapping[Kind, Files]) -> Sequence[tuple[Digest, int]]:
-    """The checkpoints that have the most bytes on the disk that no other one has."""
+def _own(
+    read: Iterable[_Read], files: Mapping[Kind, Files], headers: Headers
+) -> Sequence[tuple[Digest, int]]:
+    """The checkpoints that have the most bytes on the disk that no other one has. Whoever has what
+    is encoded has the base of it, too.
+    """
     only, own = dict[Digest, Digest | None](), Counter[Digest]()
     for each in read:
         for digest, manifest in each.only.items():
-            only[digest] = manifest if only.get(digest, manifest) == manifest else None
+            base = header.base if isinstance(header := headers.get(digest), Header) else None
+            for needed in (digest, base) if base else (digest,):
+                only[needed] = manifest if only.get(needed, manifest) == manifest else None
     for digest, manifest in only.items():
         if manifest:
             own[manifest] += sum(

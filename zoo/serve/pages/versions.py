@@ -57,6 +57,7 @@ class Version:
 
     Attributes:
         id: Its id.
+        checkpoint: The first digits by which commands name it; empty of what has files only.
         at: When.
         by: By whom.
         title: What moved the name there.
@@ -70,6 +71,7 @@ class Version:
     """
 
     id: str
+    checkpoint: str
     at: str
     by: str
     title: str
@@ -172,6 +174,7 @@ class _Told:
         note = manifest.provenance.get("note", "") if manifest else ""
         return Version(
             id=commit.id,
+            checkpoint=commit.manifest.short if manifest else "",
             at=iso_time(commit.at),
             by=commit.author,
             title=commit.title,

@@ -277,15 +277,17 @@ def note_entry(
 
 def _forget(connection: Connection, issuer: str, subject: str) -> None:
     """Forget whose account somebody is, and end that account's sessions by that issuer, and the
-    roles that it has for its groups there.
+    roles that it has for its groups there, if nobody else signs in there as it.
     """
     which, token = _which(issuer, subject), schema.token.c
     whose = connection.scalar(select(IDENTITY.c.account).where(*which))
     connection.execute(delete(IDENTITY).where(*which))
     if whose is None:
         return
-    for name in [*connection.scalars(select(TABLE.c.name).where(TABLE.c.issuer == issuer))]:
-        follow(connection, name, whose, {})
+    signed_in = (IDENTITY.c.issuer == issuer) & (IDENTITY.c.account == whose)
+    if connection.scalar(select(IDENTITY.c.subject).where(signed_in).limit(1)) is None:
+        for name in [*connection.scalars(select(TABLE.c.name).where(TABLE.c.issuer == issuer))]:
+            follow(connection, name, whose, {})
     ends = "provider-" + TABLE.c.name
     of_issuer = select(ends).where(TABLE.c.issuer == issuer)
     made = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
