@@ -10,8 +10,8 @@ if __name__ == "__main__":
     if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
         del sys.path[0]
     try:
-        from zoo_cli.main import main
+        from zoo_cli.main import program
     except KeyboardInterrupt:  # as `zoo.finetune` starts it, whoever did says so
         sys.exit(130)
 
-    main()
+    program()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from zoo_cli.errors import STATUS, failure
 from zoo_cli.launch import in_turn
 from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "program"]
 
 
 SECTIONS = {
@@ -184,6 +185,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(status if isinstance(status, int) else 0)
         except (click.ClickException, ZooError, KeyboardInterrupt, click.Abort, OSError) as error:
             sys.exit(_tell(error, as_json="--json" in _options(arguments)))
+
+
+def program() -> None:
+    """The program ``zoo``: `main`; a second Ctrl-C ends what still waits as it exits."""
+    try:
+        main()
+    except SystemExit as left:
+        if left.code == STATUS["interrupted"]:
+            # Else Python would print where its threads and finalizers were, each time.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise
 
 
 def _tell(error: BaseException, *, as_json: bool) -> int:

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -352,6 +354,20 @@ def test_a_failure_stays_one_though_nobody_reads_of_it(
         main(["show", "team/none"])
     assert left.value.code == 1
     pipe.close()
+
+
+def test_ctrl_c_as_it_ends_is_told_nothing() -> None:
+    code = """
+import os, signal, sys, threading, time
+import zoo_cli.main as module
+def main():
+    threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))).start()
+    sys.exit(130)
+module.main = main
+module.program()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 # In Python

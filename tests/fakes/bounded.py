@@ -1,4 +1,4 @@
-"""Run the program in a process that may take so much memory and time, and no more."""
+"""Run the program, or Python, in a process that may take so much memory and time, and no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from subprocess import TimeoutExpired
 from fakes import warm
 from fakes.program import Said
 
-__all__ = ["KILLED", "bounded"]
+__all__ = ["KILLED", "bounded", "bounded_python"]
 
 KILLED = -1
 
@@ -22,10 +22,15 @@ def bounded(*arguments: object, megabytes: int, seconds: int) -> Said:
 
     The code is `KILLED` where it had to be ended.
     """
+    return bounded_python("-m", "zoo_cli", *arguments, megabytes=megabytes, seconds=seconds)
+
+
+def bounded_python(*arguments: object, megabytes: int, seconds: int) -> Said:
+    """The same for a command line of Python's."""
     most = _bytes_of(warm.server().pid) + megabytes * 1_000_000
     limits = {resource.RLIMIT_AS: most, resource.RLIMIT_CPU: seconds}
     try:
-        done = warm.run("-m", "zoo_cli", *arguments, preexec_fn=partial(_limit, limits))
+        done = warm.run(*arguments, preexec_fn=partial(_limit, limits))
     except TimeoutExpired:
         return Said(KILLED, "", "it waits")
     if done.returncode < 0:

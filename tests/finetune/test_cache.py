@@ -112,6 +112,27 @@ def test_a_second_run_computes_nothing(work: Work) -> None:
 
 
 @of_one
+def test_what_is_interrupted_leaves_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> Iterator[Tensor]:
+        yield work.images[:3]
+        assert list(work.folder.glob(".filling-*/0.bin"))
+        raise KeyboardInterrupt
+
+    def at_once(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "batches", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work.activations()
+    assert not list(work.folder.iterdir())
+    monkeypatch.setattr(os, "posix_fallocate", at_once)
+    with pytest.raises(KeyboardInterrupt):
+        work.activations()
+    assert not list(work.folder.iterdir())
+
+
+@of_one
 def test_whatever_shapes_it_names_it(work: Work) -> None:
     work.activations(data="one")
     work.activations(data="another")

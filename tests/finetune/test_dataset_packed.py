@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fakes.bounded import bounded_python
 
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.owner import renewing
@@ -21,6 +25,7 @@ from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.shards import Span, samples
 from zoo.finetune.dataset.spec import Opening, tables_in
 from zoo.finetune.dataset.table import listed_images
 from zoo.lookup.caches import list_caches
@@ -70,15 +75,17 @@ def test_a_folder_of_them(shapes: Path, tmp_path: Path) -> None:
     assert at_8 == tuple(dataset.digests[f"test-00000-of-00001.parquet/{n}"] for n in (1, 4))
     assert dataset.read(dataset.test[0]).size == (32, 32)
     assert sizes(dataset.images, [dataset.test[0].key]) == [32]
-    # The next one finds the copies; of a file that is another now there is but one.
+    # The next one finds the copies; of a file that is another now there are both: a run may have
+    # the older one open.
     kept = {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")}
     assert len(kept) == 3
     assert open_dataset(str(tmp_path / "hub"), cache=cache).digest == dataset.digest
     assert {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("*/*.tar")} == kept
     written(data / "test-00000-of-00001.parquet", *drawings(shapes, range(7, 12)))
     assert len(open_dataset(str(tmp_path / "hub"), cache=cache).test) == 15
-    assert len(set(kept) & {file.parent.name for file in cache.glob("*/*.tar")}) == 2
-    assert len(list(cache.glob("*/*.tar"))) == 3
+    assert len(set(kept) & {file.parent.name for file in cache.glob("*/*.tar")}) == 3
+    assert len(list(cache.glob("*/*.tar"))) == 4
+    assert dataset.read(dataset.test[0]).size == (32, 32)
 
 
 def test_copies_are_in_use_as_long_as_the_images(
@@ -256,3 +263,146 @@ def test_a_table_beside_images_does_not_take_their_place(shapes: Path, tmp_path:
     assert tables_in(tmp_path / "hub") == ()
     (tmp_path / "hub" / "data" / "a.PNG").rename(tmp_path / "hub" / "a.PNG")  # the page's picture
     assert tables_in(tmp_path / "hub") == (tmp_path / "hub" / "data" / "p.parquet",)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_file_that_changes_while_it_is_opened(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    """Its images and labels would be of two files, each right in itself."""
+    images, label = drawings(shapes, range(12))
+    first = written(tmp_path / "a" / "train-0.parquet", images, label)
+    second = written(tmp_path / "a" / "train-1.parquet", images, label)
+    cache = tmp_path / "cache"
+    if cached:
+        open_dataset(str(tmp_path / "a"), cache=cache)
+    before, found = len(list(cache.glob("*/*.tar"))), samples
+
+    def swapped(tar: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+        written(second, images[::-1], label[::-1])
+        return found(tar)
+
+    monkeypatch.setattr(module, "samples", swapped)  # as the copy of the first is read
+    with pytest.raises(InvalidData, match=r"train-1\.parquet: the file changed while it was read"):
+        open_dataset(str(tmp_path / "a"), cache=cache)
+    monkeypatch.undo()
+    assert len(list(cache.glob("*/*.tar"))) == max(before, 1), "a copy under a name of another"
+    assert first.exists()
+    assert len(open_dataset(str(tmp_path / "a"), split_copies=True, cache=cache).digests) == 72
+
+
+def test_a_file_that_changes_while_it_is_copied(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, label = drawings(shapes, range(12))
+    file, tar = written(tmp_path / "a.parquet", images, label), module._tar
+
+    def swapped(images: Iterable[Encoded]) -> Iterator[bytes]:
+        yield from tar(images)
+        os.utime(file)
+
+    monkeypatch.setattr(module, "_tar", swapped)
+    with pytest.raises(InvalidData, match="the file changed while it was read"):
+        open_dataset(str(file), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/*.tar"))
+
+
+def repeated(value: str, count: int) -> object:
+    """A column that is written as one value, and so many times its number."""
+    indices = arrow.array(np.zeros(count, np.int32))
+    return arrow.DictionaryArray.from_arrays(indices, [value])
+
+
+OPEN = """
+import sys
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.open import open_dataset
+try:
+    open_dataset(sys.argv[1])
+except InvalidData as error:
+    print(error)
+"""
+BOMBS: dict[str, Callable[[list[object]], dict[str, object]]] = {
+    "rows": lambda _: {
+        "image": arrow.nulls(2_000_000, arrow.binary()),
+        "label": repeated("a", 2_000_000),
+    },
+    "rows of other columns": lambda images: {
+        "image": [*images, *[None] * 99_964],
+        "label": repeated("a" * 5000, 100_000),
+    },
+    "a label": lambda images: {"image": images * 20, "label": repeated("x" * (3 << 20), 720)},
+    "lists of labels": lambda images: {
+        "image": images,
+        "labels": arrow.ListArray.from_arrays(
+            [n * 20 for n in range(37)], repeated("x" * (3 << 20), 720)
+        ),
+    },
+    "pages": lambda images: {
+        "image": images,
+        "label": [f"{n}" + "x" * (3 << 20) for n in range(36)],
+    },
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_in_other_columns(shapes: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.parquet"
+    table = arrow.table(BOMBS[name](drawings(shapes, range(12))[0]))
+    parquet.write_table(table, file, compression="zstd", store_schema=False)
+    assert file.stat().st_size < 100_000
+    done = bounded_python("-c", OPEN, file, megabytes=1000, seconds=20)
+    assert re.search("it has 2,000,000 rows|what is used of the table takes more than", done.out)
+
+
+def test_what_is_not_used_is_not_read(shapes: Path, tmp_path: Path) -> None:
+    """However large it is, or whatever Python makes of it."""
+    images, label = drawings(shapes, range(12))
+    large = repeated("x" * (3 << 20), 36)
+    late = arrow.array([1 << 59] * 36, arrow.timestamp("ms"))
+    odd = {"image.bytes": [b"%d" % n for n in range(36)], "note": large, "on": late}
+    table = arrow.table({**odd, "image": images, "label": [f"c{n}" for n in label]})
+    parquet.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    dataset = open_dataset(str(tmp_path / "a.parquet"), cache=tmp_path / "cache")
+    assert dataset.classes == ("c0", "c1", "c2")
+    assert dataset.read(dataset.train[0]).size == (32, 32)
+    opening = Opening(label_column="on")
+    with pytest.raises(InvalidData, match="the table cannot be read"):
+        open_dataset(str(tmp_path / "a.parquet"), opening=opening)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda data: [{"a": {"x": 1, "bytes": each}} for each in data],
+        lambda data: [[each] for each in data],
+        lambda data: arrow.array(data).dictionary_encode(),
+        lambda data: [{"bytes": None, "path": "a.png"} for _ in data],
+    ],
+)
+def test_columns_that_hold_neither_images_nor_text(
+    shapes: Path, tmp_path: Path, made: Callable[[list[bytes]], object]
+) -> None:
+    images, label = drawings(shapes, range(12))
+    column = made([dict(each)["bytes"] for each in images])  # type: ignore[call-overload]
+    parquet.write_table(arrow.table({"image": column, "label": label}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidData, match="'image' holds neither text nor images, but "):
+        open_dataset(str(tmp_path / "a.parquet"))
+
+
+def test_names_that_are_there_twice(shapes: Path, tmp_path: Path) -> None:
+    images, label = drawings(shapes, range(12))
+    file = written(tmp_path / "a.parquet", images, label, ["a", "b", "a "])
+    with pytest.raises(InvalidData, match="two classes of the column 'label' are called 'a'"):
+        open_dataset(str(file))
+    columns = [arrow.array(images), arrow.array(label), arrow.array(label)]
+    table = arrow.Table.from_arrays(columns, ["image", "label", "label"])
+    parquet.write_table(table, file)
+    with pytest.raises(InvalidData, match="two columns are called 'label'"):
+        open_dataset(str(file))
+
+
+def test_a_path_that_is_too_long_for_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label\n{'x' * 5000},a\n")
+    with pytest.raises(InvalidData, match="is not a readable image"):
+        open_dataset(str(tmp_path / "a.csv"))

@@ -64,7 +64,20 @@ PACKED_BATCH = 4
 on that is 2 GiB."""
 
 PACKED_TIMES = 100
-"""Times the size of a Parquet file that the images in it take together."""
+"""Times the size of a Parquet file that the images in it take together, or the cells that are read
+where that is more than `TABLE_BYTES`."""
+
+TABLE_ROWS = 100_000
+"""Of a table in a Parquet file, or `TABLE_TIMES` its bytes where that is more."""
+
+TABLE_TIMES = 4
+"""Rows that a byte of such a file may stand for: numbered names take 0.7 bytes once compressed."""
+
+TABLE_BYTES = 64 * MIB
+"""Of the cells of a Parquet file in the columns that are read, images aside."""
+
+TABLE_BATCH = 1024
+"""Rows of these that are in memory at a time as Parquet has them."""
 
 PIXEL_BYTES = 16
 """Of memory that decoding takes at most for a pixel. So much must be free for an image above that

@@ -31,7 +31,7 @@ from zoo.errors import (
     Unsupported,
 )
 from zoo.exchange.architecture import is_traced
-from zoo.finetune.dataset.columns import check_columns, path_column, read_rows
+from zoo.finetune.dataset.columns import check_columns, open_table, path_column
 from zoo.finetune.dataset.spec import (
     TABLES,
     Opening,
@@ -221,7 +221,7 @@ def check_predicted(
     paths = [Path(each) for each in given if isinstance(each, str | Path)]
     for path in paths:
         if path.suffix.lower() in TABLES - {".parquet"} and path.is_file():
-            path_column(path, list(read_rows(path)[0]), opening)
+            path_column(path, open_table(path).names, opening)
     problems = [problem for each in paths if not tables_in(each) and (problem := unusable(each))]
     return problems if len(problems) == len(given) else []
 

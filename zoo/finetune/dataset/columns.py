@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import csv
 import difflib
-import importlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.domain.bounded import parse
-from zoo.domain.limits import CLASSES as MOST_CLASSES
 from zoo.domain.task import TASKS, Task
-from zoo.errors import InvalidData, MissingPackage
+from zoo.errors import InvalidData
+from zoo.finetune.dataset.parquet import Cells, open_parquet
 from zoo.finetune.dataset.spec import Opening
 
 __all__ = [
-    "Cells",
     "Columns",
+    "Table",
     "check_columns",
     "columns_of",
-    "is_packed",
     "is_rule",
+    "open_table",
     "path_column",
-    "read_rows",
 ]
 
 FOLDER = "folder"
@@ -33,11 +30,6 @@ FOLDER = "folder"
 PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "image_path", "image_id")
 CLASSES = ("label", "class", "class_name", "category")
 """What else a column of classes is called. The names here and in `PATHS` are so in any case."""
-
-BYTES = re.compile(r"(large_|fixed_size_)?binary|struct<(.*, )?bytes: (large_)?binary")
-"""Types of columns in Parquet that hold files, or other bytes."""
-
-Cells = dict[str, str | None]
 
 
 class Columns(NamedTuple):
@@ -50,19 +42,34 @@ class Columns(NamedTuple):
     labels: tuple[str, ...]
     joined: bool = False  # one column holds all labels
 
+    @property
+    def used(self) -> list[str]:
+        """All of them, each once."""
+        return list(dict.fromkeys(filter(None, (self.path, self.split, self.group, *self.labels))))
 
-def read_rows(path: Path) -> list[Cells]:
-    """The rows of a table, by the names of its columns. A cell of image bytes is ``FILE/ROW``, rows
-    being counted from 0; a class that is a number is as the file's own features name it.
+
+class Table(NamedTuple):
+    """A table of which nothing is known but its head, and how large it is."""
+
+    names: list[str]  # of its columns
+    rows: int
+    read: Callable[[Collection[str]], list[Cells]]
+    """The rows, with at least the cells of some columns; `InvalidData` where that fails."""
+
+
+def open_table(path: Path) -> Table:
+    """Open a table.
 
     Raises:
-        InvalidData: It is no table, or has no rows.
+        InvalidData: It is no table, has no rows, or two columns are called the same.
         MissingPackage: What reads Parquet is not installed.
     """
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _delimited(path)
-    if not rows:
+    table = Table(*(open_parquet if path.suffix.lower() == ".parquet" else _delimited)(path))
+    if twice := sorted({name for name in table.names if table.names.count(name) > 1}):
+        raise InvalidData(path, [f"two columns are called '{name}'" for name in twice])
+    if table.rows < 1:
         raise InvalidData(path, ["the table has no rows"])
-    return rows
+    return table
 
 
 def columns_of(
@@ -83,7 +90,7 @@ def check_columns(path: Path, task: Task | None, group_by: str, opening: Opening
         InvalidData: They cannot.
     """
     if path.is_file() and path.suffix.lower() != ".parquet":
-        columns_of(path, list(read_rows(path)[0]), task, group_by, opening)
+        columns_of(path, open_table(path).names, task, group_by, opening)
 
 
 def is_rule(group_by: str) -> bool:
@@ -91,7 +98,7 @@ def is_rule(group_by: str) -> bool:
     return group_by == FOLDER or "(" in group_by
 
 
-def _delimited(path: Path) -> list[Cells]:
+def _delimited(path: Path) -> tuple[list[str], int, Callable[[Collection[str]], list[Cells]]]:
     try:
         # Spreadsheets begin a file with a byte order mark.
         text = path.read_text("utf-8-sig")
@@ -104,13 +111,12 @@ def _delimited(path: Path) -> list[Cells]:
         raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
     lines = [line for line in lines if line]
     head = [name.strip() for name in lines[0]] if lines else []
-    if twice := sorted({name for name in head if head.count(name) > 1}):
-        raise InvalidData(path, [f"two columns are called '{name}'" for name in twice])
     uneven = [number for number, line in enumerate(lines[1:], 1) if len(line) != len(head)]
     if uneven:
         numbers = ", ".join(map(str, uneven[:10])) + (", …" if len(uneven) > 10 else "")
         raise InvalidData(path, [f"rows with more or fewer cells than the head: {numbers}"])
-    return [dict(zip(head, line, strict=True)) for line in lines[1:]]
+    rows: list[Cells] = [dict(zip(head, line, strict=True)) for line in lines[1:]]
+    return head, len(rows), lambda _: rows
 
 
 def _between(text: str) -> str:
@@ -119,68 +125,6 @@ def _between(text: str) -> str:
     """
     head = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     return max(",;\t", key=head.count)
-
-
-def _parquet(path: Path) -> list[Cells]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingPackage(
-            "pyarrow, which reads Parquet,", "pip install 'zoo-registry[parquet]'"
-        ) from error
-    try:
-        schema = parquet.read_schema(path)
-        names: list[str] = schema.names
-        packed = [name for name in names if BYTES.match(str(schema.field(name).type))]
-        # Bytes may be larger than the memory.
-        wanted = [name for name in names if name not in packed]
-        rows: list[dict[str, object]] = parquet.read_table(path, columns=wanted).to_pylist()
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise InvalidData(path, [f"the table cannot be read: {error}"]) from error
-    classes = _classes((schema.metadata or {}).get(b"huggingface", b""))
-    return [
-        {name: _text(row.get(name), classes.get(name, ())) for name in names}
-        | dict.fromkeys(packed, f"{path.name}/{number}")
-        for number, row in enumerate(rows)
-    ]
-
-
-def is_packed(path: Path, column: str) -> bool:
-    """Whether the column of a table that was read holds images, not paths."""
-    if path.suffix.lower() != ".parquet":
-        return False
-    schema = importlib.import_module("pyarrow.parquet").read_schema(path)
-    return bool(BYTES.match(str(schema.field(column).type)))
-
-
-def _classes(features: bytes) -> dict[str, tuple[str, ...]]:
-    """The names of classes by column, of what the ``datasets`` package writes into a file."""
-    found = {}
-    try:
-        read = parse(features, values=2 * MOST_CLASSES, deepest=64) if features else {}
-        for name, feature in read["info"]["features"].items() if features else ():
-            while "feature" in feature:  # lists of them
-                feature = feature["feature"]
-            names = feature.get("names")
-            if isinstance(names, list) and all(
-                isinstance(each, str) and each.strip() for each in names
-            ):
-                found[name] = tuple(names)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # whatever another program calls so
-    return found
-
-
-def _text(value: object, classes: Sequence[str]) -> str | None:
-    if isinstance(value, list):
-        return "|".join(_text(each, classes) or "" for each in value)
-    if classes and isinstance(value, int):
-        # Hidden labels are published as -1.
-        return classes[value] if 0 <= value < len(classes) else None
-    # A column of whole numbers with a gap in it is one of floats to many programs.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return None if value is None else str(value)
 
 
 def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:

@@ -13,9 +13,10 @@ import importlib
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from weakref import finalize
@@ -30,7 +31,7 @@ from zoo.finetune.dataset.images import state_of
 from zoo.finetune.dataset.shards import ShardImages, Span, samples
 from zoo.store.atomic import write_whole
 
-__all__ = ["packed", "packed_names", "unpacked"]
+__all__ = ["packed", "unpacked"]
 
 TAR = "images.tar"
 MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
@@ -54,31 +55,18 @@ def packed(file: Path, column: str) -> Iterator[Encoded]:
         yield Encoded(f"{file}/{number}", data)
 
 
-def packed_names(file: Path) -> Iterator[str]:
-    """What the images of a column are called; nothing is read but how many rows there are.
-
-    Raises:
-        InvalidData: The file cannot be read.
-    """
-    arrow = importlib.import_module("pyarrow")
-    try:
-        rows = importlib.import_module("pyarrow.parquet").read_metadata(file).num_rows
-    except (OSError, ValueError, arrow.ArrowException) as error:
-        raise InvalidData(file, [f"its rows cannot be counted: {error}"]) from error
-    return (f"{file}/{number}" for number in range(rows))
-
-
-def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardImages:
+def unpacked(files: Mapping[Path, int], column: str, cache: Path | None) -> ShardImages:
     """The images of a column by ``FILE/ROW``; those that are not there have no span.
 
     Args:
-        files: Parquet files of different names.
+        files: Parquet files of different names, and the states (`state_of`) that they were in
+            before anything else of them was read.
         column: The column that holds them.
         cache: Where the copies are kept for the next time, in use as long as these images; None:
             kept for as long as them.
 
     Raises:
-        InvalidData: As `packed`.
+        InvalidData: As `packed`; or a file is in another state now.
         DiskFull: There is no space for the copies.
     """
     folder = cache or Path(tempfile.mkdtemp(prefix="zoo-images-"))
@@ -90,20 +78,27 @@ def unpacked(files: Iterable[Path], column: str, cache: Path | None) -> ShardIma
             using.enter_context(renewing(partial(_use, homes)))
         else:
             using.callback(rmtree, folder, ignore_errors=True)
-        for file in files:
+        for file, state in files.items():
             of = blake3(f"{file.resolve()}\n{column}".encode()).hexdigest()[:32]
-            home = folder / f"{of}-{state_of(file) & (1 << 64) - 1:016x}"
+            home = folder / f"{of}-{state & (1 << 64) - 1:016x}"
             tar = home / TAR
             _use([home])  # before it is looked for: from here on no prune takes it
             if not tar.exists():
-                write_whole(tar, _tar(packed(file, column)))
-                for stale in set(folder.glob(f"{of}-*")) - {home}:
-                    rmtree(stale, ignore_errors=True)
+                write_whole(tar, chain(_tar(packed(file, column)), _unchanged(file, state)))
+            # Others may be of an older state: whoever has them open needs them, a prune knows.
+            list(_unchanged(file, state))
             homes.append(home)
             for name, members in samples(tar):
                 spans[f"{file.name}/{name}"] = members["image"]
         finalize(images, _end, using.pop_all().close, os.getpid())
     return images
+
+
+def _unchanged(file: Path, state: int) -> Iterator[bytes]:
+    """Nothing; raises `InvalidData` where labels would be of another file than images."""
+    if state_of(file) != state:
+        raise InvalidData(file, ["the file changed while it was read"])
+    yield from ()
 
 
 def _use(homes: Sequence[Path]) -> None:
@@ -137,7 +132,7 @@ def _cells(file: Path, column: str) -> Iterator[bytes]:
             struct = arrow.types.is_struct(table.schema_arrow.field(column).type)
             wanted = [f"{column}.bytes" if struct else column]
             for batch in table.iter_batches(PACKED_BATCH, columns=wanted, use_threads=False):
-                for cell in batch.column(0):
+                for cell in batch.column(column):  # a name with a dot may be there, too
                     data = cell.as_py()
                     data = (data or {}).get("bytes") if struct else data
                     if data and len(data) > PACKED_IMAGE_BYTES:

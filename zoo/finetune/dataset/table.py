@@ -27,7 +27,8 @@ import math
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -37,14 +38,7 @@ from zoo.backbones.image_files import SUFFIXES
 from zoo.backbones.preprocess import Encoded
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
-from zoo.finetune.dataset.columns import (
-    Cells,
-    Columns,
-    columns_of,
-    is_packed,
-    path_column,
-    read_rows,
-)
+from zoo.finetune.dataset.columns import Columns, Table, columns_of, open_table, path_column
 from zoo.finetune.dataset.dataset import (
     PART_NAMES,
     Label,
@@ -52,8 +46,9 @@ from zoo.finetune.dataset.dataset import (
     Row,
     natural_sort,
 )
-from zoo.finetune.dataset.images import FileImages, Images
-from zoo.finetune.dataset.packed import packed, packed_names, unpacked
+from zoo.finetune.dataset.images import FileImages, Images, state_of
+from zoo.finetune.dataset.packed import packed, unpacked
+from zoo.finetune.dataset.parquet import Cells, is_packed
 from zoo.finetune.dataset.spec import AS_IT_IS, Opening, tables_in
 
 __all__ = ["list_table", "listed_images"]
@@ -79,12 +74,16 @@ def list_table(
         InvalidOption: They are to be grouped by their paths, and have none.
         MissingPackage: What reads Parquet is not installed.
     """
-    files, rows = _read(path)
-    columns = columns_of(files[0], list(rows[0]), task, group_by, opening)
+    files = tables_in(path)
+    before = [state_of(file) for file in files]
+    tables = _opened(path, files)
+    names = tables[0].names
+    columns = columns_of(files[0], names, task, group_by, opening)
     inside = _are_packed(files, columns.path, opening)
     if inside and group_by and not columns.group:
         text = f"--group-by {group_by} is a rule on paths, and {path} holds the images themselves"
-        raise InvalidOption(f"{text}: a column of it groups them (it has: {', '.join(rows[0])})")
+        raise InvalidOption(f"{text}: a column of it groups them (it has: {', '.join(names)})")
+    rows = chain.from_iterable(table.read(columns.used) for table in tables)
     root = _root(files[0], opening)
     seen: set[str] = set()
     listed = [
@@ -93,7 +92,7 @@ def list_table(
     ]
     images: Images = FileImages(root)
     if inside:
-        images = unpacked(files, columns.path, cache)
+        images = unpacked(dict(zip(files, before, strict=True)), columns.path, cache)
         none = [not row.problem and row.key not in images.spans for row in listed]
         listed = [
             replace(row, problem="has no image") if lacks else row
@@ -109,23 +108,27 @@ def list_table(
     )
 
 
-def _read(path: Path) -> tuple[Sequence[Path], list[Cells]]:
-    """The rows of all tables that ``path`` is; each of several is of the split that its name begins
-    with (``train-00000-of-00002.parquet``), if all are.
+def _opened(path: Path, files: Sequence[Path]) -> list[Table]:
+    """All tables that ``path`` is; each of several is of the split that its name begins with
+    (``train-00000-of-00002.parquet``), if all are.
     """
-    files = tables_in(path)
     parts = [re.split(r"[-_.\d]", file.name)[0].lower() for file in files]
-    tables = [read_rows(file) for file in files]
-    head = list(tables[0][0])
-    for file, rows in zip(files, tables, strict=True):
-        if list(rows[0]) != head:
+    tables = [open_table(file) for file in files]
+    names = tables[0].names
+    for file, table in zip(files, tables, strict=True):
+        if table.names != names:
             raise InvalidData(file, [f"has other columns than {files[0].name}"])
-    if path.is_dir() and "split" not in head and all(part in PART_NAMES for part in parts):
-        tables = [
-            [{**cells, "split": part} for cells in rows]
-            for part, rows in zip(parts, tables, strict=True)
-        ]
-    return files, list(chain.from_iterable(tables))
+    if path.is_dir() and "split" not in names and all(part in PART_NAMES for part in parts):
+        return [_of_split(part, table) for part, table in zip(parts, tables, strict=True)]
+    return tables
+
+
+def _of_split(part: str, table: Table) -> Table:
+    def read(columns: Collection[str]) -> list[Cells]:
+        inside = [name for name in columns if name != "split"]
+        return [{**cells, "split": part} for cells in table.read(inside)]
+
+    return Table([*table.names, "split"], table.rows, read)
 
 
 def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
@@ -151,13 +154,14 @@ def listed_images(
         if not files:
             yield each
             continue
-        rows, root = _read(path)[1], _root(path, opening)
-        column = path_column(path, list(rows[0]), opening)
+        tables, root = _opened(path, files), _root(path, opening)
+        column = path_column(path, tables[0].names, opening)
         if _are_packed(files, column, opening):
-            for file in files:
-                found = (Encoded(name, b"") for name in packed_names(file))
+            for file, table in zip(files, tables, strict=True):
+                found = (Encoded(f"{file}/{number}", b"") for number in range(table.rows))
                 yield from found if names else packed(file, column)
             continue
+        rows = list(chain.from_iterable(table.read([column]) for table in tables))
         if empty := sum(not (cells[column] or "").strip() for cells in rows):
             raise InvalidData(path, [f"{empty} rows have no path"])
         yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
@@ -203,10 +207,11 @@ def _with_suffix(key: str, root: Path) -> str:
     """A path, of which tables may leave the suffix out: that of the image file that is there."""
     if PurePosixPath(key).suffix.lower() in SUFFIXES:
         return key
-    there = (
-        key + suffix for suffix in ("", *sorted(SUFFIXES)) if (root / (key + suffix)).is_file()
-    )
-    return next(there, key)
+    with suppress(OSError):  # too long for a name
+        for suffix in ("", *sorted(SUFFIXES)):
+            if (root / (key + suffix)).is_file():
+                return key + suffix
+    return key
 
 
 def _class(cells: Cells, columns: Sequence[str]) -> Label:

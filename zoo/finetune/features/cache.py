@@ -231,22 +231,37 @@ def open_or_fill(
         return Activations(shape, cached)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
     filling, rows = _room(folder, shape, count)
+    try:
+        _fill(rows, shape, count, batches(), entry, progress)
+        if filling:
+            with suppress(OSError):  # full disk, or another process was faster: the maps hold on
+                digests = [_digest(_path(filling, number)) for number in range(len(rows))]
+                # Digests before the name: what is under its name is whole.
+                about = json.dumps({**full, "digests": digests}).encode()
+                write_whole(filling / DESCRIPTION, [about])
+                filling.rename(home)
+    finally:
+        if filling:
+            shutil.rmtree(filling, ignore_errors=True)
+    return Activations(shape, rows)
+
+
+def _fill(
+    rows: Sequence[Tensor],
+    shape: Shape,
+    count: int,
+    batches: Iterable[Tensor],
+    entry: FromCut,
+    progress: Progress,
+) -> None:
     at = 0
     with progress("running the frozen part", count) as task:
-        for images in batches():
+        for images in batches:
             leaves, _ = tree_flatten(entry.record(images))
             for (leaf, _, _), into in zip(shape.rows, rows, strict=True):
                 into[at : at + len(images)] = leaves[leaf]
             at += len(images)
             task.advance(len(images))
-    if filling:
-        with suppress(OSError):  # full disk, or another process was faster: the maps hold on
-            digests = [_digest(_path(filling, number)) for number in range(len(rows))]
-            # Digests before the name: what is under its name is whole.
-            write_whole(filling / DESCRIPTION, [json.dumps({**full, "digests": digests}).encode()])
-            filling.rename(home)
-        shutil.rmtree(filling, ignore_errors=True)
-    return Activations(shape, rows)
 
 
 def home_of(
@@ -306,8 +321,10 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
                 with _path(filling, number).open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
             return filling, _mapped(filling, shape, count)
-        except OSError:
+        except BaseException as error:
             shutil.rmtree(filling, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
         _check_memory(needed, limit)
     return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
 
