@@ -382,7 +382,7 @@ def test_only_a_server_works_in_the_folder_of_a_machine(fleet: Fleet) -> None:
     root = fleet.one.root
     program("--home", root, "ls").refused("zoo serve alone works here", fleet.store)
     names = program("--home", root, "serve", "user", "--json").done().json
-    assert [each["name"] for each in names] == ["ann"]
+    assert "ann" in [each["name"] for each in names]
     with pytest.raises(Unsupported, match="format 3"):
         connect(str(root))
 
