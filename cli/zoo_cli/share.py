@@ -286,7 +286,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
         lines = ("what was there is replaced", *change.lines) if change else ()
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
     if done.warning:
-        note(f"WARNING: {name}: {done.warning}")
+        note(f"WARNING: {done.ref or name}: {done.warning}")
     if done.only_zoo:
         note(f"clients of the model hub do not load it, for {done.only_zoo}; zoo pull does")
 

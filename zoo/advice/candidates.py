@@ -202,7 +202,8 @@ class Contest:
         what is trained has no more than these.
         """
         recipe = recipe_of(self.recipe, candidate, fold)
-        asked = replace(recipe, task=self.prepared.task).to_json()
+        decided = self.prepared.recipe
+        asked = replace(recipe, task=self.prepared.task, precision=decided.precision).to_json()
         done = [each for each in kept if _alike(each.recipe, asked)]
         enough = any(each.epochs >= epochs for each in done)
         further = (each.epochs for each in done if each.goes_on)
