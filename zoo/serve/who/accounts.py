@@ -392,7 +392,8 @@ class Accounts:
         with writing(self._engine) as connection:
             by_hand(connection, path, who)
             if role:
-                self._require(connection, who)
+                swapped = f"zoo serve role {who} {path} {role}"
+                self._require(connection, who, path, f"the name comes first: {swapped}")
                 put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("role", f"{who} in {path}", hint="zoo serve role lists them")
@@ -446,10 +447,16 @@ class Accounts:
         row = connection.execute(statement).one_or_none()
         return Account(**row._mapping) if row else None
 
-    def _require(self, connection: Connection, name: str) -> Account:
-        if not (there := self._account(connection, name)):
-            raise UnknownName("account", name, hint=f"make it first: zoo serve user add {name}")
-        return there
+    def _require(
+        self, connection: Connection, name: str, other: str = "", swapped: str = ""
+    ) -> Account:
+        """The account ``name``; where there is none, and ``other`` is one, ``swapped`` is told."""
+        if there := self._account(connection, name):
+            return there
+        hint = f"make it first: zoo serve user add {name}"
+        if other and (account := self._account(connection, other)):
+            hint = f"{other} is {'a team' if account.team else 'an account'}: {swapped}\n{hint}"
+        raise UnknownName("account", name, hint=hint)
 
 
 def _check_path(path: str) -> None:
