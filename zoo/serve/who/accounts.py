@@ -392,8 +392,13 @@ class Accounts:
         with writing(self._engine) as connection:
             by_hand(connection, path, who)
             if role:
-                swapped = f"zoo serve role {who} {path} {role}"
-                self._require(connection, who, path, f"the name comes first: {swapped}")
+                other, hint = self._account(connection, path), ""
+                if other and not other.team:  # in the namespace of a team, more roles are usual
+                    swapped = f"zoo serve role {who} {path} {role}"
+                    hint = (
+                        f"\nif the role is for the account {path}, the name comes first: {swapped}"
+                    )
+                self._require(connection, who, hint)
                 put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("role", f"{who} in {path}", hint="zoo serve role lists them")
@@ -447,16 +452,11 @@ class Accounts:
         row = connection.execute(statement).one_or_none()
         return Account(**row._mapping) if row else None
 
-    def _require(
-        self, connection: Connection, name: str, other: str = "", swapped: str = ""
-    ) -> Account:
-        """The account ``name``; where there is none, and ``other`` is one, ``swapped`` is told."""
-        if there := self._account(connection, name):
-            return there
-        hint = f"make it first: zoo serve user add {name}"
-        if other and (account := self._account(connection, other)):
-            hint = f"{other} is {'a team' if account.team else 'an account'}: {swapped}\n{hint}"
-        raise UnknownName("account", name, hint=hint)
+    def _require(self, connection: Connection, name: str, more: str = "") -> Account:
+        if not (there := self._account(connection, name)):
+            hint = f"make it first: zoo serve user add {name}{more}"
+            raise UnknownName("account", name, hint=hint)
+        return there
 
 
 def _check_path(path: str) -> None:
