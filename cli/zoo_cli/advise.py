@@ -85,7 +85,9 @@ def advise(
     first = options["device"].partition(",")[0]
     device = "auto" if first == "all" else first  # a fine-tune has one
     if run != bool(save):
-        raise click.UsageError("--run and --save need each other.")
+        raise click.UsageError(
+            "--run and --save need each other, for example: --run --save team/flowers"
+        )
     if save:
         zoo.check_finetune(Recipe(data=data), base, save, device=device)
     # What is to be carried out is refused now, and not after all the rest.

@@ -28,6 +28,7 @@ def test_clone_search_and_pull(run: Any, team: Path, tmp_path: Path) -> None:
     assert (row["kind"], row["remotes"], row["pulled"]) == ("remote", ["origin"], False)
     shown = run("show", TUNED, "--json", "--home", theirs).json
     assert (shown["kind"], shown["num_classes"]) == ("remote", 10)
+    assert "classes" not in shown, "the index has their names in lower case only"
     got = run("pull", TUNED, "--json", "--home", theirs).json
     assert got["manifest"] == row["manifest"]
     (row,) = run("search", "digits", "--json", "--home", theirs).json

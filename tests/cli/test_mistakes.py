@@ -123,6 +123,7 @@ def test_an_empty_zoo_says_which_remote_to_fetch(run: Run, tmp_path: Path) -> No
         (("pull", TUNED, "--from", "x", "--source", "hub"), ("--from", "--source")),
         (("remote", "nosuch"), ("No such command 'nosuch'",)),
         (("finetune", "a/b", "--save", "a/c"), ("Missing option '--data'", "finetune --help")),
+        (("advise", "x", "--base", BASE, "--run"), ("for example: --run --save team/flowers",)),
         (("train", "x", "--recipe", "long"), ("Missing option '--data'", "Usage: ")),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else None,
@@ -261,6 +262,11 @@ def test_options_of_a_fine_tune(fails: Run, digits: Path) -> None:
     fails(*tune, "--head", "linaer", says=("unknown head 'linaer'", "did you mean linear or"))
     fails(*tune, "--head", "zzz", says=("unknown head 'zzz'", "known here: cosine, linear, mlp"))
     fails(*tune, "--device", "nosuch", says=("device 'nosuch'",))
+    phased = ("--strategy", "gradual", "--phases", "all:1", "--freeze", "blocks.4")
+    example = "--phases all:2 --phases blocks.4:3"
+    fails(*tune, "--strategy", "gradual", says=("need each other", f"gradual {example}"))
+    fails(*tune, *phased, says=("takes no freeze", f"each phase has its own: {example}"))
+    fails(*tune, "--strategy", "full", "--freeze", "1", says=("--strategy partial or lp-ft takes",))
     fails(*tune, "--epochs", "0", says=("epochs must be at least 1",))
     fails(*tune, "--batch-size", "1", says=("batch size",))
     fails(*tune, "--lr", "nan", says=("learning rate",))

@@ -395,6 +395,7 @@ def test_what_cannot_be_ranked_is_refused_at_once(
 ) -> None:
     monkeypatch.setattr(work, "prepare", None)
     three("rank", data, "--among", "resnet999").refused("unknown network that fits 'resnet999'")
+    three("rank", data, "--among", "team/net OR team/blind").refused("there is no OR: ask for each")
     three("rank", data, "--among", "paramz<3").refused("did you mean params?")
     three("rank", data, "--among", 'name:"').refused("a quote is not closed")
     three("rank", data, "--budget", "soon").refused("'soon' is no duration: write 90s, 10m")

@@ -36,7 +36,12 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
         ("augment", "some", "augment must be one of none, light, medium, heavy"),
         ("at", "blocks.3", "units are named for the strategies probe, lora, bitfit, norms"),
         ("views", 4, "views need a level of augmentation"),
-        ("phases", ("all:1",), "the strategy gradual and phases need each other"),
+        (
+            "phases",
+            ("all:1",),
+            "the strategy gradual and phases need each other\n"
+            "for example: --strategy gradual --phases all:2 --phases blocks.4:3",
+        ),
         ("epochs", "2", "epochs cannot be '2'"),
         ("lr", "0.1", "learning rate cannot be '0.1'"),
         ("skip_bad", 1, "skip bad cannot be 1"),

@@ -101,6 +101,27 @@ def test_a_fine_tune_is_found_with_its_parent(
     assert len(api.list_repo_commits("ann/mine")) == 2
 
 
+@pytest.mark.parametrize("based", [True, False])
+def test_the_same_weights_have_the_same_parent(served: Served, at_once: None, based: bool) -> None:
+    """Never a sibling, which shares more with them than their parent does."""
+    workspace = Workspace(served.root)
+    net = workspace.names.resolve("team/net")[1]
+    fold, state = workspace.store.manifest(net), load(fine_tune()["model.safetensors"])
+    for name in ("team/fold", "team/sibling"):
+        with new_checkpoint(workspace, Reference.parse(name), "test") as new:
+            save_file(state, path := Path(new.scratch) / "model.safetensors")
+            weights = add_weights(workspace.store, path, name="model.safetensors")
+            whole = replace(fold, weights=(weights,))
+            if based:
+                parent = Parent(manifest=net, relation="finetune", ref="team/net")
+                whole = whole.descending(fold, parent)
+            new.commit(whole)
+        state["bn1.bias"] = state["bn1.bias"] + 1
+    send(served, "ann/mine", fine_tune())
+    parents = [each.ref for each in waited(served, "ann/mine").parents]
+    assert parents == (["team/net"] if based else [])
+
+
 @pytest.mark.long
 def test_a_merged_adapter_is_no_child_of_its_child(
     served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -299,6 +299,11 @@ def test_roles_of_teams(served: Served) -> None:
     accounts.add("lab", team=True)
     with pytest.raises(InvalidOption, match="lab is a team"):
         accounts.new_token("lab", "x")
+    for path, is_told in (("ann", True), ("lab", False)):
+        with pytest.raises(UnknownName) as swapped:
+            accounts.grant(path, "secret", "writer")
+        told = f"the name comes first: zoo serve role secret {path} writer"
+        assert (told in str(swapped.value.hint)) is is_told
     accounts.grant("secret", "lab", "maintainer")
     assert served.ask("/api/models/secret/net", token=ann).code == "RepoNotFound"
     accounts.grant("lab", "ann", "reader")

@@ -92,6 +92,9 @@ FOLD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
 MOST_FOLDS = 100
 """Into more nobody divides images: each fold is a run."""
 
+PHASES = "--phases all:2 --phases blocks.4:3"
+"""How phases are given, for those who left them out."""
+
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
 
@@ -386,9 +389,16 @@ class Recipe:
         # A list where it is read from JSON or TOML; the recipe is compared and hashed.
         object.__setattr__(self, "phases", tuple(self.phases))
         if (self.strategy == "gradual") != bool(self.phases):
-            raise InvalidOption("the strategy gradual and phases need each other")
+            raise InvalidOption(
+                "the strategy gradual and phases need each other",
+                hint=f"for example: --strategy gradual {PHASES}",
+            )
         if self.strategy in ("full", "gradual") and self.freeze != "none":
-            raise InvalidOption(f"the strategy {self.strategy} takes no freeze depth")
+            has = f"each phase has its own: {PHASES}"
+            raise InvalidOption(
+                f"the strategy {self.strategy} takes no freeze depth",
+                hint=has if self.phases else "--strategy partial or lp-ft takes one",
+            )
         if self.at != "head":
             self._check_units()
         if len(self.units) > 1 and {"all", "auto"} & set(self.units):

@@ -1,7 +1,8 @@
 """Adopt a folder that somebody has sent: a checkpoint is made of it, and no name is moved.
 
 Who sent it may not see all that is here. So nothing here tells of it but its parent, which is
-looked for among what they may see.
+looked for among what they may see. Weights that are among that already have the parent that these
+have there, or none.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def adopt(workspace: Workspace, folder: Path, ref: Reference, seen: Mapping[Dige
     finder = ParentFinder(workspace)
 
     def find(manifest: Manifest, alike: Sequence[Candidate]) -> FoundParent | None:
-        found = finder.find(manifest, alike, can_be=seen.__contains__)
+        same = [one.manifest for one in alike if one.is_same]
+        bases = {parent.manifest for each in same for parent in each.parents}
+        # Without its parent here, what shares most with known weights is a sibling.
+        can_be = seen.keys() & bases if same else seen.keys()
+        found = finder.find(manifest, alike, can_be=can_be.__contains__)
         return replace(found, ref=seen[found.digest]) if found else None
 
     plan = FromPlan(find=find, seen=frozenset(seen))

@@ -130,7 +130,7 @@ class RemoteDetails(Result):
         name: The name that was asked for.
         remotes: The remotes that have it under that name.
         at_remotes: What each has there.
-        indexed: What the index keeps of it: architecture, params, license, metrics, classes, …
+        indexed: What the index keeps of it: architecture, params, license, metrics, …
         pull: The command that brings it here.
     """
 

@@ -16,6 +16,8 @@ PART = 3
 """Characters of the shortest part of a word that the index finds (docs/search.md)."""
 LOOKED_AT = 20_000
 """So many results are looked at for what values a field has."""
+ALTERNATIVES = ("OR", "|", "||")
+"""Words that stand between alternatives elsewhere."""
 NEAR = 4
 """So many near values and names are told."""
 CANDIDATES = 20
@@ -36,6 +38,11 @@ def hints(registry: Registry, query: Query, seen: Seen | None = None) -> Iterato
     Names and values of what they may not be told of are left out.
     """
     for word in query.words:
+        if word in ALTERNATIVES:
+            yield Hint(
+                f"all words and filters must hold, there is no {word}: ask for each by itself"
+            )
+            continue
         if is_pattern(word):
             meant = Filter("arch", ":", word)
             text = f"in a word * stands for nothing else: try {meant}, or zoo ls '{word}'"

@@ -14,6 +14,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName, ZooError
+from zoo.lookup.hints import hints
 from zoo.lookup.units import HEAD, units_of
 from zoo.ranking.prior import Known
 from zoo.registry import Found
@@ -40,10 +41,11 @@ def candidates(workspace: Workspace, among: str) -> list[Found]:
             hint="add filters: --among 'params<30M license:apache-2.0 pulled:yes'",
         )
     if not found:
-        hint = "zoo search finds names" if workspace.registry.count(Query(), at_most=1) else None
-        raise UnknownName(
-            "network that fits", among, hint=hint or "nothing is here yet: zoo pull NAME brings one"
-        )
+        hint = "nothing is here yet: zoo pull NAME brings one"
+        if workspace.registry.count(Query(), at_most=1):
+            told = [each.text for each in hints(workspace.registry, query)]
+            hint = "\n".join([*told, "zoo search finds names"])
+        raise UnknownName("network that fits", among, hint=hint)
     once = {str(each.manifest or each.name): each for each in reversed(found)}
     return [each for each in found if once[str(each.manifest or each.name)] is each]
 

@@ -157,17 +157,17 @@ def remote_names(connection: Connection, digest: Digest) -> list[Reference]:
 
 
 def summary(connection: Connection, digest: Digest) -> Columns | None:
-    """What is indexed of a checkpoint, as plain data; None if it is not indexed."""
+    """What is indexed of a checkpoint, as plain data; None if it is not indexed.
+
+    The names of its classes are not told: they are indexed in lower case, to be searched.
+    """
     table = schema.checkpoint
     row = connection.execute(select(table).where(table.c.manifest == str(digest))).one_or_none()
     if row is None:
         return None
-    metric, parent, name = schema.metric, schema.parent, schema.class_name
+    metric, parent = schema.metric, schema.parent
     metrics = connection.execute(select(metric).where(metric.c.manifest == str(digest)))
     parents = connection.execute(select(parent).where(parent.c.manifest == str(digest)))
-    classes = connection.scalars(
-        select(name.c.name).where(name.c.manifest == str(digest)).order_by(name.c.position)
-    )
     return {
         **{key: value for key, value in row._mapping.items() if key not in HIDDEN},
         "metrics": {each.name: each.value for each in metrics},
@@ -175,5 +175,4 @@ def summary(connection: Connection, digest: Digest) -> Columns | None:
             {"ref": each.ref, "manifest": each.parent, "relation": each.relation}
             for each in parents
         ],
-        "classes": list(classes),
     }

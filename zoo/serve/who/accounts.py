@@ -392,7 +392,13 @@ class Accounts:
         with writing(self._engine) as connection:
             by_hand(connection, path, who)
             if role:
-                self._require(connection, who)
+                other, hint = self._account(connection, path), ""
+                if other and not other.team:  # in the namespace of a team, more roles are usual
+                    swapped = f"zoo serve role {who} {path} {role}"
+                    hint = (
+                        f"\nif the role is for the account {path}, the name comes first: {swapped}"
+                    )
+                self._require(connection, who, hint)
                 put(connection, table, [{"path": path, "who": who, "role": role}], ["role"])
             elif not connection.execute(which).rowcount:
                 raise UnknownName("role", f"{who} in {path}", hint="zoo serve role lists them")
@@ -446,9 +452,10 @@ class Accounts:
         row = connection.execute(statement).one_or_none()
         return Account(**row._mapping) if row else None
 
-    def _require(self, connection: Connection, name: str) -> Account:
+    def _require(self, connection: Connection, name: str, more: str = "") -> Account:
         if not (there := self._account(connection, name)):
-            raise UnknownName("account", name, hint=f"make it first: zoo serve user add {name}")
+            hint = f"make it first: zoo serve user add {name}{more}"
+            raise UnknownName("account", name, hint=hint)
         return there
 
 
