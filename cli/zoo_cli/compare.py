@@ -266,14 +266,24 @@ def identify(file: Path, keys: bool, as_json: bool) -> None:
         print_json(identified.to_json())
         return
     if not identified.matches:
-        click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
-        note("keep it: zoo import FILE --architecture ARCH --as TEAM/NAME")
+        _print_unknown(str(file), identified.fits)
         return
     _print_best(str(file), identified.matches[0])
     if others := identified.matches[1:]:
         click.echo("also similar to")
         rows = [(f"  {shortened(one.name)}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)
+
+
+def _print_unknown(file: str, fits: Sequence[str]) -> None:
+    click.echo(clean(f"{file}: unknown; it shares no weights with a checkpoint here"))
+    if fits:
+        more = f" and {len(fits) - SHOWN} more" if len(fits) > SHOWN else ""
+        names = " or ".join(fits[:SHOWN])
+        click.echo(clean(f"  its names and shapes are those of {names}{more}"))
+    # An import finds the only one by itself.
+    option = "" if len(fits) == 1 else " --architecture ARCH"
+    note(f"keep it: zoo import FILE{option} --as TEAM/NAME")
 
 
 def _print_best(file: str, best: FileMatch) -> None:

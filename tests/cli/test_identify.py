@@ -88,6 +88,27 @@ def test_the_file_of_the_package(run: Run) -> None:
         assert word not in said
 
 
+def test_of_what_is_unknown_the_network_that_an_import_finds_is_said(
+    empty: Run, state: State
+) -> None:
+    torch.save({"model": {f"net.{name}": tensor for name, tensor in state.items()}}, "net.pth")
+    save_file(state, "net.safetensors")
+    for file in ("net.pth", "net.safetensors"):
+        said = empty("identify", file).done()
+        assert said.out.splitlines()[1:] == [f"  its names and shapes are those of {NET}"]
+        assert "keep it: zoo import FILE --as TEAM/NAME" in said.err
+        assert empty("identify", file, "--json").json["fits"] == [NET]
+    assert f"{NET} found by names and shapes" in empty("import", "net.pth", "--as", "a/b").out
+    assert empty("identify", "net.pth", "--json").json["fits"] == []  # it is a/b
+
+    torch.save(timm.create_model("vit_tiny_patch16_224", num_classes=3).state_dict(), "two.pth")
+    torch.save({"weight": torch.ones(4, 4)}, "none.pth")
+    for file in ("two.pth", "none.pth"):
+        said = empty("identify", file).done()
+        assert "keep it: zoo import FILE --architecture ARCH --as TEAM/NAME" in said.err
+        assert (" or " in said.out) == (file == "two.pth")
+
+
 def test_its_keys_need_no_zoo_and_no_names(bare: Run, state: State, tmp_path: Path) -> None:
     """What a server is asked by: of a pickle as of the same weights in another file."""
     torch.save({"state_dict": state}, "best.pth")

@@ -84,6 +84,19 @@ def test_an_ema_is_weights_and_the_model_beside_it_counts_first(empty: Run, stat
     assert "took ema; " in empty("import", "both.pth", *AS, "--key", "ema").done().out
 
 
+def test_an_ema_under_a_prefix_is_named_as_one_under_a_key_is(empty: Run, state: State) -> None:
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    both = prefixed("model.", state) | prefixed("ema.", other) | {"steps": torch.ones(1)}
+    torch.save(both, "both.pth")
+    save_file(both, "both.safetensors")
+    said = "--key ema takes the other; stripped model.; left out steps"
+    for file in ("both.pth", "both.safetensors"):
+        assert said in empty("import", file, *AS, "--force").done().out
+        assert_is(state)
+        assert "stripped ema.\n" in empty("import", file, *AS, "--key", "ema", "--force").done().out
+        assert_is(other)
+
+
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
     loss = {"center": torch.zeros(1, 8), "bias": torch.zeros(8)}
     torch.save({"epoch": 3, "student": state, "teacher": state, "dino_loss": loss}, "dino.pth")

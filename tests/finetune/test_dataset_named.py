@@ -211,6 +211,63 @@ def test_shards_of_splits(shapes: Path, tmp_path: Path) -> None:
     assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [18, 9, 9]
 
 
+@pytest.mark.parametrize("name", ["let-{}-{:04}.tar", "{1:02}_My-Let_{0}.tar", "{}{:03}.tar"])
+def test_splits_in_the_names_of_shards(shapes: Path, tmp_path: Path, name: str) -> None:
+    """Wherever they are in them: drawn anew, images of the validation would be trained on."""
+    for number in range(12):
+        part = "train" if number < 6 else "validation" if number < 9 else "TEST"
+        shard(tmp_path / name.format(part, number), members(shapes, number, classes))
+    dataset = open_dataset(f"wds/{tmp_path}")
+    parts = (dataset.train, dataset.validation, dataset.test)
+    numbers = [{int(sample.key.rpartition("-")[2]) for sample in part} for part in parts]
+    assert numbers == [{*range(6)}, {6, 7, 8}, {9, 10, 11}]
+    assert not dataset.remarks
+
+
+@pytest.mark.parametrize(
+    ("name", "odd", "says"),
+    [
+        (
+            "let-train-{}",
+            "more-0",
+            "11 of 12 tar files have a split's name in theirs, '{}' has none",
+        ),
+        ("train-{}", "retrain", "11 of 12 tar files have a split's name in theirs, '{}' has none"),
+        (
+            "train-{}",
+            "val-test",
+            "12 of 12 tar files have a split's name in theirs, '{}' has several",
+        ),
+    ],
+)
+def test_a_shard_of_no_split(shapes: Path, tmp_path: Path, name: str, odd: str, says: str) -> None:
+    for number in range(12):
+        file = f"{odd if number == 11 else name.format(number)}.tar"
+        shard(tmp_path / file, members(shapes, number, classes))
+    dataset = open_dataset(f"wds/{tmp_path}")
+    assert all((dataset.train, dataset.validation, dataset.test))
+    (remark,) = dataset.remarks
+    assert remark.startswith(f"{says.format(f'{odd}.tar')}: these splits are not taken (train=")
+
+
+def test_shards_by_the_name_of_the_dataset(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        shard(tmp_path / f"let-{number}.tar", members(shapes, number, classes))
+    shard(tmp_path / "letters-0.tar", members(shapes, 0, classes))
+    assert len(targets(open_dataset(f"wds/let?root={tmp_path}"))) == 36
+    assert len(targets(open_dataset(f"wds/{tmp_path}"))) == 39
+    (problem,) = problems(f"wds/lett?root={tmp_path}")
+    assert problem == (
+        f"no tar file in {tmp_path} has a name that begins with 'lett': let-0.tar, let-1.tar, "
+        "let-10.tar and 10 more"
+    )
+    monkeypatch.chdir(tmp_path)
+    for whole in (f"wds/{tmp_path}", "wds/.", "wds/../" + tmp_path.name):
+        assert len(targets(open_dataset(absolute(whole)))) == 39
+
+
 def test_shards_with_a_list_of_what_is_where(shapes: Path, tmp_path: Path) -> None:
     def label(kind: int) -> list[Member]:
         return [

@@ -122,8 +122,8 @@ def built(
         state = _vision_tower(state)
     backbone = _backbone(origin)
     module = native = _module(backbone, origin)
-    prefix = _prefix(backbone, module, state, path)
-    left = [name for name in state if not name.startswith(prefix)]
+    prefix, *others = _prefixed(backbone, module, state, path)
+    left = [name for name in state if not name.startswith((prefix, *others))]
     state = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     if not (origin.layout and origin.layout.whole):
         module, more = _with_outputs(backbone, origin, module, state)
@@ -141,7 +141,7 @@ def built(
         raise InvalidWeights(path, reason + advice) from None
     taken = ImportReport(
         key=read.key,
-        other_keys=read.others,
+        other_keys=(*read.others, *(each.removesuffix(".") for each in others)),
         stripped=prefix,
         left_out=read.left_out,
         tensors_left_out=tuple(left),
@@ -175,11 +175,11 @@ def _module(backbone: Backbone, origin: Origin) -> nn.Module:
         return _built(backbone, origin, origin.surgery.to_build(origin.tag))
 
 
-def _prefix(
+def _prefixed(
     backbone: Backbone, module: nn.Module, state: Mapping[str, torch.Tensor], path: Path
-) -> str:
+) -> list[str]:
     """What is before the network's names in ``state``; nothing if they are its own as they are, or
-    if that is no help.
+    if that is no help. Then what is before them where the same network is in it once more.
 
     Raises:
         InvalidWeights: The network is in it several times, and which one is meant is a guess.
@@ -191,13 +191,13 @@ def _prefix(
     if len(several) > 1 and "" not in several:
         if (best := best_prefix(several)) is None:
             raise InvalidWeights(path, told_apart(several))
-        return best
+        return [best, *(each for each in several if each != best)]
     likely = ("", *several, prefix_of(state, own), wrapped_in(state))
     for prefix in dict.fromkeys(likely):
         rest = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
         if body.keys() <= converted_state(backbone, module, rest).keys():
-            return prefix
-    return likely[-1]
+            return [prefix]
+    return [likely[-1]]
 
 
 def _prefixes(body: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor]) -> list[str]:

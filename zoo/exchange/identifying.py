@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
+from zoo.exchange.infer_architecture import DEFAULT, fitting
 from zoo.exchange.run_names import SUFFIXES
 from zoo.lookup.identify import Identified, identify
 from zoo.lookup.keys import FileKeys, keys_of
@@ -26,13 +28,19 @@ __all__ = ["file_keys", "identify_file", "read_tensors"]
 
 
 def identify_file(workspace: Workspace, path: Path) -> Identified:
-    """Say which checkpoint a ``.safetensors`` or ``.pth`` file is (`zoo.lookup.identify.identify`).
+    """Say which checkpoint a ``.safetensors`` or ``.pth`` file is (`zoo.lookup.identify.identify`);
+    or if it shares weights with none, which architectures it fits, as an import looks for them.
 
     Raises:
         InvalidWeights: The file is missing, unreadable, or holds more than weights.
         Corrupt: Bytes of a checkpoint are damaged.
     """
-    return identify(workspace, path, *_read(path))
+    sha256, tensors = _read(path)
+    identified = identify(workspace, path, sha256, tensors)
+    if identified.matches:
+        return identified
+    fits = fitting(DEFAULT, {name: tensor.shape for name, tensor in tensors.items()})
+    return replace(identified, fits=tuple(fits))
 
 
 def file_keys(path: Path) -> FileKeys:

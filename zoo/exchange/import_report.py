@@ -19,7 +19,8 @@ class ImportReport(Result):
 
     Attributes:
         key: The key that they were under; empty where the file is nothing but weights.
-        other_keys: Other keys that hold weights; ``--key`` takes one of them.
+        other_keys: Other keys, or beginnings of names, that hold weights; ``--key`` takes one of
+            them.
         stripped: What all names began with.
         left_out: Keys of what else is in the file.
         tensors_left_out: Names of tensors that are not of the network.

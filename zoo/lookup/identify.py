@@ -142,6 +142,8 @@ class Identified(Result):
         tensors: How many it has.
         verdict: That on the best match; ``unknown`` if there is none.
         matches: The checkpoints that share tensors with it, the best first.
+        fits: Where there are none, the architectures of timm that its names and shapes are those
+            of, as far as they are known without building any.
     """
 
     file: Path
@@ -149,6 +151,7 @@ class Identified(Result):
     tensors: int
     verdict: str
     matches: tuple[FileMatch, ...]
+    fits: tuple[str, ...] = ()
 
 
 def identify(

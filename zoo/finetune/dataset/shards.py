@@ -3,7 +3,7 @@
 Files of one sample lie beside one another and share their name up to the first dot: ``0001.jpg``
 with ``0001.cls``, a class index or name, or ``0001.json``, in which ``label`` names a field. The
 shards of a split are those that ``_info.json`` lists (as timm reads it), or that a pattern names
-(``flowers-train-{0000..0009}.tar``), or whose names begin with the split's.
+(``flowers-train-{0000..0009}.tar``), or in whose names the split's is a word, if all have one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,10 @@ from zoo.finetune.dataset.spec import Named
 __all__ = ["ShardImages", "Span", "list_shards", "samples"]
 
 INFO = ("_info.json", "info.json")
+WORDS = re.compile(r"[-_.\d]+")
+"""What is between the words of a name."""
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+LISTED = 3
 MEMBER = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)")
 
 
@@ -82,7 +86,8 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     suffixes = named.options.get(
         "image", ";".join(suffix[1:] for suffix in sorted(SUFFIXES))
     ).split(";")
-    for part, shards in _parts(named, root).items():
+    parts = _parts(named, root)
+    for part, shards in parts.items():
         for file in shards.files:
             for name, members in samples(file):
                 key = f"{file.name}/{name}"
@@ -93,7 +98,9 @@ def list_shards(named: Named, task: Task | None) -> Listing:
                     continue
                 spans[key] = image
                 entries.append(Entry(key, part, _target(members, shards.label)))
-    return list_entries(named.spec, entries, (), ShardImages(spans), task)
+    listing = list_entries(named.spec, entries, (), ShardImages(spans), task)
+    drawn = parts[""].files if "" in parts and root.is_dir() else []
+    return replace(listing, remarks=tuple(_not_taken(drawn)))
 
 
 def _parts(named: Named, root: Path) -> dict[str, Shards]:
@@ -110,12 +117,50 @@ def _parts(named: Named, root: Path) -> dict[str, Shards]:
             files = [root / file for file in split["filenames"]]
             parts[part] = Shards(files, label or split.get("alt_label", ""))
         return parts
-    files = sorted(root.glob("*.tar"))
+    files = _called(named, root)
     for file in files:
-        part = PART_NAMES.get(re.split(r"[-_.\d]", file.name)[0], "")
-        parts.setdefault(part, Shards([], label)).files.append(file)
+        parts.setdefault(_part(file), Shards([], label)).files.append(file)
     # With a shard that is in no split there are no splits.
     return {"": Shards(files, label)} if "" in parts else parts
+
+
+def _called(named: Named, root: Path) -> list[Path]:
+    """The shards in a folder: all if the data set is called as that is, else those whose names
+    begin with its name. timm looks at no name, and has no shards that nobody lists.
+    """
+    files, name = sorted(root.glob("*.tar")), Path(named.name).name
+    if not files or name in ("", root.absolute().name):  # it has no name in wds/. alone
+        return files
+    own = re.compile(rf"{re.escape(name)}(?=[-_.\d])")
+    if found := [file for file in files if own.match(file.name)]:
+        return found
+    has = ", ".join(file.name for file in files[:LISTED])
+    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    raise InvalidData(
+        named.spec, [f"no tar file in {root} has a name that begins with '{name}': {has}{more}"]
+    )
+
+
+def _part(file: Path) -> str:
+    """The split that a shard's name has in it as a word; empty if it has none, or several."""
+    found = _splits(file)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _splits(file: Path) -> set[str]:
+    words = WORDS.split(file.name.lower())
+    return {PART_NAMES[word] for word in words if word in PART_NAMES}
+
+
+def _not_taken(files: Sequence[Path]) -> Iterator[str]:
+    """That names of splits are not taken, where some of the shards have one."""
+    if count := sum(bool(_splits(file)) for file in files):
+        odd = next(file for file in files if not _part(file))
+        yield (
+            f"{count} of {len(files)} tar files have a split's name in theirs, '{odd.name}' has "
+            f"{'several' if _splits(odd) else 'none'}: these splits are not taken (train=…, "
+            "validation=… and test=… after the name of the dataset say which is which)"
+        )
 
 
 def _expand(pattern: str) -> Iterator[str]:
