@@ -158,7 +158,7 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     "docs/completion.md": (1, "a Tab is no command"),
     "docs/finetune.md": (
         11,
-        "a minute of training twice; six runs of folds; tables of others; images of others, thrice; "
+        "a minute of training twice; six runs of folds; tables of others; images of others, often; "
         "several processes; a server of others, twice; runs that were cut off",
     ),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),

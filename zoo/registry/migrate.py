@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "check_known", "is_newer", "migrate", "revision"]
 
-HEAD = "0017"
+HEAD = "0018"
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 CREATE_VERSION = f"""CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL,

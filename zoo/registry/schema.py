@@ -33,7 +33,7 @@ __all__ = [
     "unread",
 ]
 
-REVISION = "0017"
+REVISION = "0018"
 """The newest migration, after which the tables are as here."""
 metadata = sa.MetaData(
     naming_convention={
@@ -278,6 +278,7 @@ ref = sa.Table(
     sa.Column("number", Whole, nullable=False),
     sa.Column("manifest", Text, nullable=False),
     sa.Column("at", Text, nullable=False),
+    sa.Index(None, "name"),
     sa.Index(None, "manifest"),
 )
 
@@ -309,6 +310,7 @@ remote_ref = sa.Table(
     # Who moved it there, and what for; of what an earlier version has fetched, NULL.
     sa.Column("author", Text),
     sa.Column("note", Text),
+    sa.Index(None, "name"),
     sa.Index(None, "manifest"),
 )
 
