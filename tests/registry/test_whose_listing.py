@@ -38,6 +38,8 @@ ALTER TABLE remote_ref DROP COLUMN note;
 ALTER TABLE remote_ref DROP COLUMN author;
 DROP TABLE evaluation;
 DROP TABLE bench;
+DROP INDEX ix_ref_name;
+DROP INDEX ix_remote_ref_name;
 UPDATE alembic_version SET version_num = '0012';
 DROP TABLE unread;
 """

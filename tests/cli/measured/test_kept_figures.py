@@ -154,6 +154,7 @@ def test_an_older_index_is_opened(run: Run, home: Path, garden: Path) -> None:
         "ALTER TABLE checkpoint DROP COLUMN stated; ALTER TABLE item DROP COLUMN stated;"
         "ALTER TABLE checkpoint DROP COLUMN note; ALTER TABLE item DROP COLUMN note;"
         "ALTER TABLE remote_ref DROP COLUMN note; ALTER TABLE remote_ref DROP COLUMN author;"
+        "DROP INDEX ix_ref_name; DROP INDEX ix_remote_ref_name;"
         "DROP TABLE bench; DROP TABLE evaluation; UPDATE alembic_version SET version_num = '0013';",
     )
     run("evaluate", A, garden).done()

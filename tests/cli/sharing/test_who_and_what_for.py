@@ -23,6 +23,8 @@ ALTER TABLE remote_ref DROP COLUMN author;
 ALTER TABLE checkpoint DROP COLUMN stated;
 ALTER TABLE item DROP COLUMN stated;
 DROP TABLE bench;
+DROP INDEX ix_ref_name;
+DROP INDEX ix_remote_ref_name;
 UPDATE alembic_version SET version_num = '0014';
 """
 
