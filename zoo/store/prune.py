@@ -195,11 +195,13 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
     doomed, spared = [], 0
     for kind, held in files.items():
         needed, spare = (reached, young_manifests) if kind in FORMS else (needs, relied)
-        for digest in held.keys() - needed:
+        for digest, file in held.items():
+            if digest in needed:
+                continue
             if digest in young[kind] or digest in spare:
                 spared += 1
             else:
-                doomed.append(_doom(kind, digest, held[digest], headers.get(kind, {})))
+                doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
     doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
     return Plan(
