@@ -539,7 +539,7 @@ def test_two_who_report_at_once_do_not_interleave(team: Served, ann: str, run: R
         assert other.url != team.url
         patch.setattr("zoo.lookup.reporting.BATCH_BYTES", 2000)
         patch.setattr("zoo.lookup.reporting.token_for", lambda _: ann)
-        patch.setattr("zoo_http.session.token_for", lambda _: ann)
+        patch.setattr("zoo_http.session.login_for", lambda _: (ann, None))
 
         def report(url: str) -> None:
             with closing(Sender(run.folder, url)) as sender:
