@@ -150,9 +150,11 @@ def small(
 def probed(tmp_path_factory: pytest.TempPathFactory, small_zoo: Path, few: Path) -> Path:
     """A zoo with two probes of three kinds of digits, tested on other images each."""
     root = Path(shutil.copytree(small_zoo, tmp_path_factory.mktemp("probed") / "zoo"))
-    for seed, name in enumerate(PROBES):
-        tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
-        zoo("--home", root, *tune, "--seed", seed, "--save", name).done()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_AUTHOR", "tester")  # as in tests: their ``last`` is a run of their own
+        for seed, name in enumerate(PROBES):
+            tune = ("finetune", NET, "--data", few, "--strategy", "probe", "--image-size", 32)
+            zoo("--home", root, *tune, "--seed", seed, "--save", name).done()
     return root
 
 
