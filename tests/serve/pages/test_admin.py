@@ -582,6 +582,8 @@ def test_the_audit_log_is_paged_and_filtered(
     monkeypatch.setattr(audit_page, "PAGE", 7)
     for number in range(20):
         served.accounts.audit.note("pruned", "", f"<b>{number}</b>")
+    served.accounts.audit.note("pattern set", "team/*", "")
+    admin.did("/-/storage", do="quota", namespace="team", bytes="2.5 MB")
     numbers: list[int] = []
     path = "/-/audit"
     while path:
