@@ -333,8 +333,8 @@ class OutOfMemory(ZooError):
         super().__init__(
             f"out of memory on {device} with {batch_size} images in a batch, and "
             f"{peak / 1e9:.1f} GB in use at most: {reason}",
-            hint=f"{kept}\na new run takes less with {smaller}--precision bf16, "
-            "--grad-checkpointing, or a higher boundary (--freeze)",
+            hint=f"{kept}\na new run takes less with {smaller}--grad-checkpointing, or a higher "
+            "boundary (--freeze)",
         )
 
 
