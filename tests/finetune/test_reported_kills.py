@@ -94,6 +94,10 @@ class Machines:
             for path in (self.served / "reported").glob(f"*/*/{METRICS}")
         }
 
+    def done(self) -> bool:
+        with closing(Workspace(self.mine)) as workspace:
+            return all(run.status == "done" for run in list_runs(workspace))
+
     def here(self) -> dict[str, list[object]]:
         with closing(Workspace(self.mine)) as workspace:
             return {run.id: told_here(run.folder) for run in list_runs(workspace)}
@@ -130,9 +134,11 @@ def test_each_event_is_there_once(tmp_path: Path) -> None:
                 server = machines.serve()
             elif trainer.poll() is None:
                 kill(trainer)
+                if machines.done():  # it was about to send the end
+                    break
                 trainer = machines.start("finetune", "--resume", "last")
                 resumes += 1
-        if "reported to" not in ended(trainer):  # it ended while no server was there
+        if trainer.returncode == -signal.SIGKILL or "reported to" not in ended(trainer):
             ended(machines.start("runs", "report", "last"))
         assert resumes > 1
         here = machines.here()

@@ -514,7 +514,7 @@ def test_forms_are_not_printed(tuned: Served, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.long
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
-def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts: bool) -> None:
+def test_in_a_browser(tuned: Served, hostile: Served, *, scripts: bool) -> None:
     with browsing() as browser:
         for theme, width in (("light", 320), ("dark", 768), ("light", 1920), ("dark", 1280)):
             context = browser.new_context(
@@ -531,8 +531,6 @@ def test_in_a_browser(tuned: Served, hostile: Served, tmp_path: Path, *, scripts
                     if scripts:
                         wide = shown.evaluate("document.documentElement.scrollWidth")
                         assert wide <= width, (name, place, width)
-                    file = tmp_path / f"{name[5:]}{place.replace('/', '-')}-{theme}-{width}.png"
-                    shown.screenshot(path=str(file), full_page=True)
             shown.goto(f"{tuned.url}/team/tuned/layers")
             first = shown.locator("details").first
             first.locator("summary").press("Enter")
