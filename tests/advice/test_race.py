@@ -128,6 +128,25 @@ def test_what_is_worse_than_a_probe_is_dropped_after_one_fold() -> None:
     assert late.winner() is late.entries[0]
 
 
+@pytest.mark.parametrize(
+    ("best", "networks", "folds"), [(0.8, (), 1), (0.81, (), 3), (0.8, ("a", "b"), 3)]
+)
+def test_what_is_no_better_than_a_probe_goes_no_further(
+    best: float, networks: Sequence[str], folds: int
+) -> None:
+    """It would have to be better by far on the other folds. What is a little better goes on. Of
+    several networks, each is compared with the others.
+    """
+    script = Scripted(one=[0.6, best], two=[0.6, best])
+    race = script.race({"all": 0.8}, networks=networks)
+    race.run()
+    assert len({fold for _, fold, _ in script.done}) == folds
+    dropped = "no better than the best probe" if folds == 1 else ""
+    assert [entry.dropped for entry in race.entries] == [dropped] * 2
+    assert (race.winner() is None) == (best == 0.8)  # a point on 300 images is seen
+    assert race.stopped == ""
+
+
 def test_a_network_that_begins_worse_may_overtake_another_until_both_are_done() -> None:
     """Recipes of one network begin with one probe, those of two do not."""
     curves = {"quick": [0.8], "late": [0.4, 0.4, 0.4, 0.4, 0.9], "never": [0.4]}

@@ -293,12 +293,20 @@ class Race:
                 self._out(entry, f"after {after_so_many} {BEHIND} {best}")
 
     def _against_probes(self) -> None:
-        """Those that are behind the best probe when they have done all of their epochs."""
+        """Those that are behind the best probe when they have done all of their epochs; of one
+        network, those that are no better.
+
+        Of a fold the luckiest epoch counts: what is no better even so would have to be better by
+        much more than a standard error on the others. Several networks are compared by what they
+        come to, probes or not.
+        """
         for entry in self.racing:
             scores = entry.so_far()
             _, probe = self.best_probe(scores)
             if self.ahead(probe, scores):
                 self._out(entry, f"{BEHIND} the best probe")
+            elif not entry.candidate.network and fmean(scores.values()) <= fmean(probe.values()):
+                self._out(entry, "no better than the best probe")
 
     def best_probe(self, images: Scores) -> tuple[str, Scores]:
         """The probe that is best on these images, and its scores."""
