@@ -1,14 +1,15 @@
 """Whether `zoo advise` is right: what its plan reaches, beside every strategy and simple rules.
 
     python benchmarks/strategies.py SETS --images 400,2000 --out strategies.jsonl
-    python benchmarks/advice.py SETS --truth strategies.jsonl [--images 400,2000]
+    python benchmarks/advice.py SETS --truth strategies.jsonl peers.jsonl [--images 400,2000]
         [--seeds 0,1,2,3,4] [--size 48] [--only SET] [--out advice.jsonl]
 
-The first command measures the truth: how every strategy does on the test images. The second asks
-`zoo advise` about the same images, carries its plan out, and compares. Regret: points of accuracy
-below the strategy that has the best mean over the seeds. Cost: seconds of the processor, in
-fine-tunes of everything that train until they gain nothing more (``full, long``). The budget is so
-large that the load of the machine does not decide.
+The first command measures the truth: how every strategy does on the test images; what others do
+there, `advice_peers.py` does. The second asks `zoo advise` about the same images, carries its plan
+out, and compares. Regret: points of accuracy below the strategy of zoo that has the best mean over
+the seeds. Cost: seconds of the processor, and in fine-tunes of everything that train until they
+gain nothing more (``full, long``). The budget is so large that the load of the machine does not
+decide.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ RULES: dict[str, Callable[[Row], str]] = {
 
 
 class Truth:
-    """What every strategy reaches.
+    """What every strategy reaches, and every peer.
 
     Args:
-        rows: Lines of `strategies.py`.
+        rows: Lines of `strategies.py` and `advice_peers.py`.
         advised: Lines of this benchmark; only what both have counts.
     """
 
@@ -160,8 +161,8 @@ def table(truth: Truth) -> None:
         mine = 100 * statistics.mean(truth.advised[key]["accuracy"] for key in cells)
         names = ", ".join(sorted({truth.advised[key]["advised"] for key in cells}))
         print(f"{' '.join(group)} ({len(cells)} seeds): {best}; advised {mine:.1f}: {names}")
-    print("\n| | regret | upper bound | worst | within 1 | cost |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("\n| | regret | upper bound | worst | within 1 | seconds | cost |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     chance = random.Random(0)
     for name, reached in truth.choices().items():
         if set(reached) != set(truth.advised):
@@ -170,19 +171,20 @@ def table(truth: Truth) -> None:
         means = sorted(
             statistics.mean(regrets(truth, reached, chance).values()) for _ in range(RESAMPLED)
         )
+        seconds = statistics.median(spent for _, spent in reached.values())
         cost = statistics.median(
             reached[key][1] / truth.of[key][UNIT]["seconds"] for key in reached
         )
         print(f"| {name} | {statistics.mean(each):.1f} | {means[int(0.95 * RESAMPLED)]:.1f} "
-              f"| {max(each):.1f} | {sum(x <= 1 for x in each)} of {len(each)} | {cost:.2f} |"
-              )  # fmt: skip
+              f"| {max(each):.1f} | {sum(x <= 1 for x in each)} of {len(each)} "
+              f"| {seconds:.0f} | {cost:.2f} |")  # fmt: skip
 
 
 def main() -> None:
     """Ask and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sets", type=Path)
-    parser.add_argument("--truth", type=Path, default=Path("strategies.jsonl"))
+    parser.add_argument("--truth", type=Path, nargs="+", default=[Path("strategies.jsonl")])
     parser.add_argument("--images", default="400,2000")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--size", type=int, default=48)
@@ -200,7 +202,8 @@ def main() -> None:
             data = root / "-".join(each.values())
             draw(asked.sets / each["set"], data, each["images"], int(each["seed"]))
             results.add(ask(root / "zoo", data, asked.size, each, asked.budget))
-    table(Truth(Results(asked.truth, PARTS).rows, results.rows))
+    truth = [row for path in asked.truth for row in Results(path, PARTS).rows]
+    table(Truth(truth, results.rows))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
     zoo export timm/tf_efficientnet_lite0.in1k BASE
     python -m venv peers && peers/bin/pip install fastai      # or: autogluon.multimodal
-    peers/bin/python benchmarks/advice_peers.py fastai SETS BASE [--images 400,2000]
-        [--seeds 0,1,2,3,4] [--size 48] [--only SET] [--out strategies.jsonl]
+    OMP_NUM_THREADS=1 peers/bin/python benchmarks/advice_peers.py fastai SETS BASE
+        [--images 400,2000] [--seeds 0,1,2,3,4] [--size 48] [--only SET] [--out peers.jsonl]
 
 Each in an environment of its own: this needs nothing of zoo. The same images, the same ImageNet
 weights of tf_efficientnet_lite0, the same image size, one process; else what each does unasked: of
-fastai `fine_tune` with the epochs of its tutorials, and more; of AutoGluon `MultiModalPredictor`
-with its own recipe (20 epochs, augmentation, rates that decay by layer, a soup of the best three).
-Seconds are those of the processor.
+fastai `fine_tune` with the epochs of its tutorials, and more, also with its augmentation but for
+flips, as a mirrored letter is another one; of AutoGluon `MultiModalPredictor` with its own recipe
+(20 epochs, augmentation, rates that decay by layer, a soup of the best three). Seconds are those of
+the processor.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--out", type=Path, default=Path("strategies.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("peers.jsonl"))
     asked = parser.parse_args()
     results = Results(asked.out, PARTS)
     names = asked.only or names_of(asked.sets)
