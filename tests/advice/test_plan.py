@@ -32,6 +32,7 @@ LAYERS = Layers(
         depths=(depth("one", 0.8), depth("head", 0.6), depth("all", 0.7)),
         best="one",
         best_single="one",
+        preferred="one",
         cheapest="one",
         gain=Gain(score=0.2, low=0.1, high=0.3),
     ),
@@ -113,6 +114,8 @@ def test_between_probes_a_fold_alone_does_not_choose(
     assert {each.images for each in probes} == {images}
     assert ("0.800 out of fold on 60 images" in plan.why) is not whole
     assert plan.why.endswith("zoo loads that, timm does not; --at head keeps the whole network")
+    smaller = [each for each in plan.changes if each.startswith("a need for a smaller network")]
+    assert [each.partition(": ")[2][:12] for each in smaller] == ["probe at one"] * whole
 
 
 @pytest.mark.parametrize(("right", "said"), [(54, True), (30, False)])

@@ -28,6 +28,7 @@ __all__ = [
     "ahead",
     "cheapest",
     "error_of_mean",
+    "preferred",
     "probe_depths",
     "span",
     "usable",
@@ -36,6 +37,8 @@ __all__ = [
 TOGETHER = "all"
 """What features of all depths beside each other are called."""
 LEVEL = 0.95
+SURE = 2.0
+"""Standard errors by which one probe must be ahead of all depths together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,14 +84,16 @@ class Depths(Result):
         depths: Each probe.
         best: The ``at`` of the one with the best score.
         best_single: The same without ``all``.
-        cheapest: Of the best single one, the last features and all together the one that costs
-            least to use, among those within one standard error of the best.
+        preferred: Of the best single one, the last features and all together the one to use.
+        cheapest: Of these the one that costs least to use, among those within one standard error
+            of the best.
         gain: That of the best single one over the last features.
     """
 
     depths: tuple[Depth, ...]
     best: str
     best_single: str
+    preferred: str
     cheapest: str
     gain: Gain
 
@@ -119,11 +124,13 @@ def probe_depths(
             bar.advance(note=f"{at} {found[at].scores.mean().item():.3f}")
     depths = tuple(_depth(at, features, found[at].scores) for at, features in inputs.items())
     best_single = max(depths[:-1], key=lambda depth: depth.score).at
+    scores = {at: found[at].scores for at in usable(best_single)}
     result = Depths(
         depths=depths,
         best=max(depths, key=lambda depth: depth.score).at,
         best_single=best_single,
-        cheapest=cheapest({at: found[at].scores for at in usable(best_single)}, together.groups),
+        preferred=preferred(scores, together.groups),
+        cheapest=cheapest(scores, together.groups),
         gain=_gain(
             found[best_single].scores - found[HEAD].scores, together.groups, len(by_depth) - 1
         ),
@@ -160,13 +167,23 @@ def cheapest(scores: Mapping[str, Tensor], groups: Sequence[str]) -> str:
     return next(at for at in scores if at == best or not ahead(scores[best], scores[at], groups))
 
 
-def ahead(one: Tensor, other: Tensor, groups: Sequence[str]) -> bool:
-    """Whether the ``one`` scores (N,) are better than the ``other`` by more than one standard error
-    of their difference, image by image.
+def preferred(scores: Mapping[str, Tensor], groups: Sequence[str]) -> str:
+    """All depths together, unless the best is ahead by more than `SURE` standard errors.
+
+    A few hundred images cannot tell probes apart that differ by less, and on new images all depths
+    together were never behind the best single one (ADR 67).
+    """
+    best = max(scores, key=lambda at: scores[at].double().mean().item())
+    return best if ahead(scores[best], scores[TOGETHER], groups, SURE) else TOGETHER
+
+
+def ahead(one: Tensor, other: Tensor, groups: Sequence[str], errors: float = 1) -> bool:
+    """Whether the ``one`` scores (N,) are better than the ``other`` by more than so many standard
+    errors of their difference, image by image.
     """
     differences = (one - other).double()
     error = error_of_mean(differences, independent(differences, groups))
-    return differences.mean().item() > error
+    return differences.mean().item() > errors * error
 
 
 def _gain(differences: Tensor, groups: Sequence[str], others: int) -> Gain:

@@ -13,7 +13,7 @@ import torch
 
 from zoo.advice.as_is import AS_IT_IS, AsItIs
 from zoo.advice.cost import Speed
-from zoo.advice.depths import span, usable
+from zoo.advice.depths import TOGETHER, span, usable
 from zoo.advice.layers import Layers
 from zoo.advice.race import Entry, Race
 from zoo.backbones.taps import HEAD
@@ -154,7 +154,7 @@ def plan_of(
     # Of one fold of three a race that ended early says less of probes than the depths do.
     judges = race if race and (winner or race.whole) else None
     tried = _tried(prepared, layers, speed, race, judges)
-    probe = (judges.probe() if judges else "") or layers.depths.cheapest
+    probe = (judges.probe() if judges else "") or layers.depths.preferred
     name = winner.candidate.name if winner else f"probe at {probe}"
     one = next(each for each in tried if each.name == name)
     base = _untrained(prepared, speed, untrained, race) if untrained else None
@@ -178,7 +178,7 @@ def plan_of(
         command="" if refused else command_of(prepared.base, asked, save),
         refused=refused,
         seconds=round(_seconds(prepared, speed, winner), 1),
-        changes=tuple(_changes(layers, one, race, refused)),
+        changes=(*_changes(layers, one, race, refused), *_smaller(layers, one, tried)),
         left_out=_left_out(race),
         budget=budget,
         stopped=race.stopped if race else "",
@@ -357,10 +357,16 @@ def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race 
     if trained:
         where = "" if judges else f" out of fold on {plural(one.images, 'image')}"
         return (
-            f"no training was better than the best probe by more than one standard error; of "
-            f"probes it is the cheapest that is as good as the best ({one.score:.3f}{where})"
+            "no training was better than the best probe by more than one standard error; "
+            f"{_of_probes(one)} ({one.score:.3f}{where})"
         )
-    return "of the probes it is the cheapest that is as good as the best; no training was tried"
+    return f"{_of_probes(one)}; no training was tried"
+
+
+def _of_probes(one: Tried) -> str:
+    if one.options.get("at") == TOGETHER:
+        return "no single depth is better than all together by more than two standard errors"
+    return "it is better than all depths together by more than two standard errors"
 
 
 def _only_zoo(prepared: Prepared, one: Tried) -> str:
@@ -418,6 +424,17 @@ def _changes(layers: Layers, one: Tried, race: Race | None, refused: str) -> Ite
         yield (
             f"more images to judge by: between {one.name} and {close.candidate.name} no difference "
             f"can be seen on {images}"
+        )
+
+
+def _smaller(layers: Layers, one: Tried, tried: Sequence[Tried]) -> Iterator[str]:
+    """The cheapest probe that is as good as the advised one, as far as can be seen."""
+    cheap = next(each for each in tried if each.name == f"probe at {layers.depths.cheapest}")
+    if one.options.get("at") == TOGETHER and cheap is not one:
+        yield (
+            f"a need for a smaller network: {cheap.name} ({cheap.score:.3f}, "
+            f"{cheap.megabytes} MB in place of {one.megabytes}) is no more than one standard "
+            f"error behind on {plural(layers.images, 'image')}"
         )
 
 

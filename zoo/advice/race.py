@@ -18,7 +18,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from zoo.advice.depths import ahead, cheapest
+from zoo.advice.depths import ahead, preferred
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.progress import Progress, silent
 from zoo.domain.words import plural
@@ -340,13 +340,13 @@ class Race:
         return self.racing[best] if self.ahead(scores[best], probe) else None
 
     def probe(self) -> str:
-        """The cheapest probe within one standard error of the best; empty: none was fitted."""
+        """The probe to use, as far as these images tell; empty: none was fitted."""
         if not self.probed:
             return ""
         keys = list(next(iter(self.probed.values())))
         groups = [self.groups.get(key, "") for key in keys]
         scores = {at: _tensor(each, keys) for at, each in self.probed.items()}
-        return cheapest(scores, groups)
+        return preferred(scores, groups)
 
     def _out(self, entry: Entry, why: str) -> None:
         entry.dropped = why
