@@ -74,9 +74,9 @@ class Row:
 
 ROWS = (
     Row("above {}", PEAK, "frozen"),
-    Row("upper half", "50%", "frozen"),
-    Row("everything", "none", "frozen"),
+    Row("upper half, three times the rate", "50%", "frozen", rate=3),
     Row("everything, three times the rate", "none", "frozen", rate=3),
+    Row("everything", "none", "frozen", least=500),
     Row("everything, batch norm live", "none", "live", least=500),
 )
 """What is tried. What a network cannot do, or is the same as a row above, is left out."""

@@ -38,7 +38,9 @@ from zoo.ranking.work import Work
 
 __all__ = ["finals", "outcomes"]
 
-TRIED = tuple(row for row in ROWS if row.freeze == "none" and row.batch_norm == "frozen")
+TRIED = tuple(
+    replace(row, least=0) for row in ROWS if row.freeze == "none" and row.batch_norm == "frozen"
+)
 """Training of everything, at two rates: which one is right depends on the network."""
 
 
