@@ -22,9 +22,17 @@ __all__ = ["Route", "Router", "Scope"]
 
 S = TypeVar("S")
 Scope = Literal[
-    "open", "listed", "account", "admin",
-    "read", "write", "force", "protect", "delete", "share",
-]  # fmt: skip
+    "open",
+    "listed",
+    "account",
+    "admin",
+    "read",
+    "write",
+    "force",
+    "protect",
+    "delete",
+    "share",
+]
 """Who may ask: anybody, and no token is looked at; anybody, and what is answered depends on what
 they may read; who has an account; who is an admin; who may do that with the repository in the
 path.
