@@ -514,6 +514,8 @@ def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     told = "note: 9 training images of a class are few: --recipe small-data, which may"
     assert told in small(*tune).done().err
     assert told in small("runs", "show", "last").out
+    small(*tune, "--seed", 1).done()
+    assert told not in small("runs", "show", "last").out  # as it was told of these images
     dry = small(*tune, "--dry-run", "--seeds", 3).done()
     assert told.removeprefix("note: ") in dry.out
     assert "with --seeds 3 it is done 3 times\n" in dry.err
