@@ -220,7 +220,10 @@ def test_top1_is_in_percent_if_a_number_of_top1_or_top5_is_above_1(empty: Run) -
 
 def test_the_metric_of_timm_is_percents_above_1_and_else_nobody_knows(empty: Run) -> None:
     saved = {"arch": "test_resnet", "state_dict": weights(0, "test_resnet")}
-    told = {72.5: "accuracy 0.725 from the file (in percent there)", 0.8: "metric 0.8 from the file"}
+    told = {
+        72.5: "accuracy 0.725 from the file (in percent there)",
+        0.8: "metric 0.8 from the file",
+    }
     for number, (metric, said) in enumerate(told.items()):
         torch.save(saved | {"metric": metric}, f"{number}.pth.tar")
         line = ("import", f"{number}.pth.tar", "--as", f"team/{number}")
