@@ -30,8 +30,8 @@ from zoo_cli.output import (
 )
 
 if TYPE_CHECKING:
-    from zoo.lookup.diff import Changes, Diff
     from zoo.errors import InvalidWeights
+    from zoo.lookup.diff import Changes, Diff
     from zoo.lookup.identify import FileMatch, Identified, UnitMatch
     from zoo.lookup.side_by_side import Column, Compared, Figure
 

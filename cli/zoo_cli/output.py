@@ -128,8 +128,8 @@ class _Notes(logging.Handler):
 
 
 def scored(task: Task, metrics: Mapping[str, float]) -> str:
-    """What results of a task are judged by, with its interval: ``accuracy 0.8123 (0.790 to 0.830)``;
-    of numbers their errors, too.
+    """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``; of
+    numbers their errors, too.
     """
     name = SCORE[task]
     if name not in metrics:
