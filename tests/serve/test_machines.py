@@ -424,6 +424,7 @@ def test_a_folder_that_has_something_else_is_left_alone(
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["file"]
 
 
+@pytest.mark.long
 def test_a_backup_is_restored_into_an_empty_bucket_and_database(
     fleet: Fleet, postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +460,7 @@ def test_a_backup_is_restored_into_an_empty_bucket_and_database(
     with serving(root) as restored:
         api = HfApi(endpoint=restored.url, token=fleet.token)
         assert api.model_info(repo).sha == made
+        assert api.file_exists(busy, "README.md"), "it was made after the dump"
         got = Path(api.snapshot_download(repo, cache_dir=tmp_path / "cache"))
         assert {path.name: path.read_bytes() for path in got.iterdir()} == files
         assert restored.commit(repo, "after", fleet.token).status == 200
