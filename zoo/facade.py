@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from zoo.domain.run_state import State
     from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
-    from zoo.errors import InvalidImage
+    from zoo.errors import InvalidImage, InvalidWeights
     from zoo.exchange.adapt import Adapted
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.edit import Edited
@@ -456,6 +456,16 @@ class Zoo:
         from zoo.exchange.identifying import identify_file
 
         return identify_file(self.workspace, Path(path))
+
+    def identify_folder(
+        self, folder: Path | str, *, bad: list[InvalidWeights] | None = None
+    ) -> Iterator[Identified]:
+        """Which checkpoint each weights file below a folder is, or derives from, as it is looked
+        up; what cannot be read is put in ``bad``, if there is such a list.
+        """
+        from zoo.exchange.identify_folder import identify_folder
+
+        return identify_folder(self.workspace, Path(folder), [] if bad is None else bad)
 
     @staticmethod
     def file_keys(path: Path | str) -> FileKeys:

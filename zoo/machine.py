@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo import config, plugins
+from zoo.contracts import Backend
 from zoo.domain.limits import LEFT_BYTES, MARKER_BYTES
 from zoo.domain.location import scheme_of
 from zoo.errors import InvalidOption, Unavailable, Unsupported
@@ -24,10 +25,12 @@ from zoo.store.disk import STAGING, Disk
 from zoo.store.refs import MARKER
 from zoo.store.rights import make_root
 
-__all__ = ["Shared", "check_own", "join", "shared_by", "shared_store"]
+__all__ = ["KEY", "Shared", "bucket", "check_own", "is_bucket", "join", "shared_by", "shared_store"]
 
 FORMAT = 3
 BUCKETS = ("s3", "gs", "az")
+KEY = "seals.key"
+"""What is copied from another machine's folder, or from a backup, before this one is made."""
 LEAST_ROOM = 1 << 20
 
 
@@ -48,8 +51,8 @@ def shared_by(root: Path) -> Shared | None:
 
 
 def join(root: Path, location: str, room: int) -> None:
-    """Make a folder that of a machine which shares the store at ``location``, or see that it is.
-    There the store is made where nothing is.
+    """Make a folder, in which nothing but the machines' key is, that of a machine which shares the
+    store at ``location``, or see that it is. There the store is made where nothing is.
 
     Raises:
         InvalidOption: That is no bucket, or the index would be on this machine alone.
@@ -57,7 +60,7 @@ def join(root: Path, location: str, room: int) -> None:
         Unsupported: The service cannot write on condition.
     """
     check_secrets(location)
-    if scheme_of(location) not in BUCKETS:
+    if not is_bucket(location):
         raise InvalidOption(f"'{location:.200}' is no bucket: write {BUCKETS[0]}://bucket/prefix")
     if not config.database():
         raise InvalidOption(
@@ -71,7 +74,7 @@ def join(root: Path, location: str, room: int) -> None:
     there = shared_by(root)
     if there and there.location != location:
         raise Unavailable(str(root), f"is the folder of a machine that shares {there.location}")
-    if not there and root.exists() and any(root.iterdir()):
+    if not there and root.exists() and {path.name for path in root.iterdir()} - {KEY}:
         raise Unavailable(str(root), "has something else: name a folder that is empty", hint="")
     _connected(location, create=True)
     make_root(root)
@@ -106,8 +109,24 @@ def shared_store(root: Path) -> Store | None:
     return Store(backend)
 
 
-def _connected(location: str, *, create: bool = False) -> Store:
+def is_bucket(location: str) -> bool:
+    """Whether a location is that of a bucket."""
+    return scheme_of(location) in BUCKETS
+
+
+def bucket(location: str, *, create: bool = False) -> Backend:
+    """The bucket at a location, whatever is in it.
+
+    Raises:
+        Unavailable: It does not answer.
+    """
+    check_secrets(location)
     kind = scheme_of(location) or ""
     plugin = plugins.remote(kind)
     with plugins.blaming("zoo.remotes", kind, but=OSError):
-        return Store.connect(plugin.connect(location, create=create), create=create)
+        return plugin.connect(location, create=create)
+
+
+def _connected(location: str, *, create: bool = False) -> Store:
+    with plugins.blaming("zoo.remotes", scheme_of(location) or "", but=OSError):
+        return Store.connect(bucket(location, create=create), create=create)

@@ -47,7 +47,7 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["Check", "Workspace", "trust_in"]
+__all__ = ["ID", "Check", "Workspace", "trust_in"]
 
 LOG = logging.getLogger("zoo")
 REGISTRY = "registry.db"

@@ -25,6 +25,7 @@ __all__ = [
     "batch_size_option",
     "HOME",
     "PATH",
+    "PLACE",
     "POSITIVE",
     "WHOLE",
     "Command",
@@ -58,6 +59,8 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path)
+PLACE = _Path()
+"""A path, or a URL."""
 POSITIVE = click.IntRange(min=1)
 flag = partial(click.option, is_flag=True)
 

@@ -22,6 +22,7 @@ from zoo_cli.output import (
     note,
     percent,
     print_json,
+    print_json_list,
     shortened,
     side_by_side,
     size,
@@ -29,8 +30,9 @@ from zoo_cli.output import (
 )
 
 if TYPE_CHECKING:
+    from zoo.errors import InvalidWeights
     from zoo.lookup.diff import Changes, Diff
-    from zoo.lookup.identify import FileMatch, UnitMatch
+    from zoo.lookup.identify import FileMatch, Identified, UnitMatch
     from zoo.lookup.side_by_side import Column, Compared, Figure
 
 __all__ = ["compare", "diff", "identify"]
@@ -244,7 +246,8 @@ def _listed(names: Sequence[str]) -> str:
 def identify(file: Path, keys: bool, as_json: bool) -> None:
     """Say which checkpoint a weights FILE is, or derives from.
 
-    FILE is a .pth or .safetensors. Tensors are looked up by their bytes, so names do not matter:
+    FILE is a .pth or .safetensors, or a folder: each file of weights in it and below is a line.
+    Tensors are looked up by their bytes, so names do not matter:
     neither of the file nor of its tensors, with prefixes such as "module." before them. Casts to
     half precision are found, too. Nothing in the file is run.
 
@@ -254,12 +257,16 @@ def identify(file: Path, keys: bool, as_json: bool) -> None:
     Examples:
       zoo identify best.pth
       zoo identify model.safetensors --json
+      zoo identify runs/
       zoo identify best.pth --keys > keys.json
     """
     if keys:
         from zoo.facade import Zoo
 
         click.echo(json.dumps(Zoo.file_keys(file).to_json()))  # not indented: it is sent as it is
+        return
+    if file.is_dir():
+        _identify_folder(file, as_json=as_json)
         return
     identified = open_zoo().identify(file)
     if as_json:
@@ -273,6 +280,28 @@ def identify(file: Path, keys: bool, as_json: bool) -> None:
         click.echo("also similar to")
         rows = [(f"  {shortened(one.name)}", _percent(one.share), one.verdict) for one in others]
         table(("  NAME", "SHARE", ""), rows)
+
+
+def _identify_folder(folder: Path, *, as_json: bool) -> None:
+    bad: list[InvalidWeights] = []
+    found = open_zoo().identify_folder(folder, bad=bad)
+    if as_json:
+        print_json_list(one.to_json() for one in found)
+    else:
+        rows = [(one.file.relative_to(folder), _in_a_line(one)) for one in found]
+        table(("FILE", "WHAT"), rows)
+    for error in bad[:-1]:  # the last one ends the command
+        note(clean(str(error)))
+    if bad:
+        raise bad[-1]
+
+
+def _in_a_line(found: Identified) -> str:
+    if not found.matches:
+        return "unknown" + (f"; fits {_listed(found.fits)}" if found.fits else "")
+    best = found.matches[0]
+    share = f" ({_percent(best.share)})" if best.verdict == "derived" else ""
+    return f"{VERDICTS[best.verdict]} {shortened(best.name)}{share}"
 
 
 def _print_unknown(file: str, fits: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import click
 
 from zoo.domain.progress import clean
 from zoo.domain.reading import READING
-from zoo.domain.task import SCORE, Task
+from zoo.domain.task import ERRORS, SCORE, Task
 from zoo.errors import InvalidReference
 
 if TYPE_CHECKING:
@@ -128,14 +128,17 @@ class _Notes(logging.Handler):
 
 
 def scored(task: Task, metrics: Mapping[str, float]) -> str:
-    """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``."""
+    """What results of a task are judged by, with its interval: ``r2 0.8123 (0.790 to 0.830)``; of
+    numbers their errors, too.
+    """
     name = SCORE[task]
     if name not in metrics:
         return f"no {name.replace('_', ' ')}"
+    errors = "".join(f", {x} {metrics[x]:.4f}" for x in ERRORS.get(task, ()) if x in metrics)
     text = f"{name.replace('_', ' ')} {metrics[name]:.4f}"
     if f"{name}_low" not in metrics:  # runs of earlier versions have none
-        return text
-    return f"{text} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
+        return text + errors
+    return f"{text} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}){errors}"
 
 
 def brief(value: float, low: float | None, high: float | None, digits: int = 3) -> str:

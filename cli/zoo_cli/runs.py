@@ -249,7 +249,7 @@ def compare(ids: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
 
 def _recipe(run: Run) -> str:
     """What was chosen; defaults are in the JSON."""
-    options = chosen(run.recipe).items()
+    options = chosen(run.recipe, run.device).items()
     shown = (f"{name}={','.join(v) if isinstance(v, list) else v}" for name, v in options)
     return " ".join(shown)
 

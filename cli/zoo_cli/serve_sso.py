@@ -120,10 +120,17 @@ def sso_add(
     if secret_file:
         read_secret_file(secret_file)
     made = Provider(
-        name=name, issuer=issuer, client_id=client_id, secret_file=file, hosts=hosts,
-        domains=tuple(domain.lower() for domain in domains), creates=create, claims=_claims(claims),
-        groups_claim=groups_claim, rules=tuple(map(read_rule, rules)),
-    )  # fmt: skip
+        name=name,
+        issuer=issuer,
+        client_id=client_id,
+        secret_file=file,
+        hosts=hosts,
+        domains=tuple(domain.lower() for domain in domains),
+        creates=create,
+        claims=_claims(claims),
+        groups_claim=groups_claim,
+        rules=tuple(map(read_rule, rules)),
+    )
     open_accounts().providers.add(made)
     if as_json:
         print_json(made.to_json())

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from zoo.domain.quantity import read_bytes
 from zoo.domain.words import plural
-from zoo_cli.command import PATH, POSITIVE, command, flag, open_accounts, open_zoo
+from zoo_cli.command import PLACE, POSITIVE, command, flag, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, size, table
 
 if TYPE_CHECKING:
@@ -157,22 +157,31 @@ def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
 
 
 @command()
-@click.argument("folder", type=PATH)
-def backup(folder: Path, as_json: bool) -> None:
+@click.argument("to", type=PLACE, metavar="FOLDER|BUCKET")
+def backup(to: str, as_json: bool) -> None:
     """Copy the zoo with its accounts into FOLDER, while it is served.
 
     The copy is a zoo: zoo verify checks it, and copied to where it is to be it is served as the
     other one was. What is there from an earlier time is not copied again, and nothing is deleted.
-    With ZOO_DB, back that database up first.
+    With ZOO_DB, back that database up first: pg_dump does.
+
+    From the folder of a machine that serves a bucket, all of the bucket is copied. With --home, a
+    backup of one is copied into an empty BUCKET, which machines serve then.
 
     \b
     Examples:
       zoo serve backup /mnt/backup/zoo
+      zoo --home /mnt/backup/zoo serve backup s3://lab/restored
     """
-    from zoo.serve.watch.backup import back_up
+    from zoo.machine import is_bucket
+    from zoo.serve.watch.backup import back_up, copy_to_bucket
 
-    files, bytes_ = back_up(open_zoo().workspace, folder)
+    workspace = open_zoo().workspace
+    if is_bucket(to):
+        files, bytes_ = copy_to_bucket(workspace, to)
+    else:
+        files, bytes_ = back_up(workspace, Path(to).expanduser())
     if as_json:
         print_json({"files": files, "bytes": bytes_})
     else:
-        click.echo(f"copied {plural(files, 'file')}, {size(bytes_)} to {folder}")
+        click.echo(f"copied {plural(files, 'file')}, {size(bytes_)} to {to}")

@@ -101,6 +101,7 @@ def predict(
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
     lies beside the table in OUT.partial until all of it is: the same command with --resume goes on.
+    Of a table that is complete, --resume does nothing, and the exit status is 0.
 
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
@@ -184,9 +185,10 @@ def _tell_written(written: Written, *, as_json: bool) -> None:
     else:
         images = f"{plural(written.images, 'image')} by {written.manifest.short}"
         if written.already:
-            images = f"already complete, {plural(written.images, 'row')}"
+            problems = f", {written.unreadable:,} of them with a problem" * bool(written.unreadable)
+            images = f"already complete, {plural(written.images, 'row')}{problems}"
         click.echo(f"{clean(written.path)}  {images}")
-    if written.unreadable:
+    if written.unreadable and not written.already:  # whoever wrote it was told
         raise InvalidImage(
             written.path,
             f"{written.unreadable:,} of {plural(written.images, 'image')} cannot be read; the "

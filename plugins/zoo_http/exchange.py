@@ -80,9 +80,13 @@ def exchange(url: ServerUrl, proof: str, name: str) -> str:
     for pause in (*PAUSES, 0.0):
         with on_the_way(url), PoolManager(retries=False, timeout=Timeout(SECONDS)) as pool:
             answer = pool.request(
-                "POST", f"{url}/oauth/token", body=body, headers=headers, redirect=False,
+                "POST",
+                f"{url}/oauth/token",
+                body=body,
+                headers=headers,
+                redirect=False,
                 preload_content=False,
-            )  # fmt: skip
+            )
             data = answer.read(MOST)
             answer.close()
         if answer.status != 503:

@@ -48,6 +48,27 @@ def test_the_same_comes_before_a_cast(empty: Run, state: State) -> None:
         assert first(empty, f"{kind}.pth") == (f"{kind}.pth is a/{kind}", said)
 
 
+def test_each_file_of_a_folder_is_a_line(empty: Run, state: State) -> None:
+    Path("runs/old").mkdir(parents=True)
+    torch.save(state, "runs/old/net.pth")
+    keep(empty, "runs/old/net.pth", "a/net")
+    other = {name: torch.rand_like(tensor.float()) for name, tensor in state.items()}
+    save_file(state | {"fc.bias": torch.ones(3)}, "runs/part.safetensors")
+    save_file(other, "runs/other.safetensors")
+    Path("runs/bad.pth").touch()
+    done = empty("identify", "runs").refused("runs/bad.pth: the file is empty")
+    assert [line.split(maxsplit=1) for line in done.out.splitlines()] == [
+        ["FILE", "WHAT"],
+        ["other.safetensors", f"unknown; fits {NET}"],
+        ["part.safetensors", "shares weights with a/net (>99.9%)"],
+        ["old/net.pth", "is a/net"],
+    ]
+    found = empty("identify", "runs", "--json")
+    assert [each["verdict"] for each in found.json] == ["unknown", "derived", "same"]
+    Path("none").mkdir()
+    empty("identify", "none").refused("none has no files of weights")
+
+
 def test_the_original_comes_first(empty: Run, state: State) -> None:
     """Whatever the others are called, and however their digests sort."""
     torch.save(state, "net.pth")

@@ -97,6 +97,17 @@ def test_an_ema_under_a_prefix_is_named_as_one_under_a_key_is(empty: Run, state:
         assert_is(other)
 
 
+@pytest.mark.parametrize("before", ["ema.", "model_ema.", "state_dict_ema.module."])
+def test_an_ema_beside_plain_names_is_named(empty: Run, state: State, before: str) -> None:
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save(state | prefixed(before, other), "both.pth")
+    key = before.removesuffix(".")
+    assert f"--key {key} takes the other\n" in empty("import", "both.pth", *AS).done().out
+    assert_is(state)
+    empty("import", "both.pth", *AS, "--key", key, "--force").done()
+    assert_is(other)
+
+
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(empty: Run, state: State) -> None:
     loss = {"center": torch.zeros(1, 8), "bias": torch.zeros(8)}
     torch.save({"epoch": 3, "student": state, "teacher": state, "dino_loss": loss}, "dino.pth")

@@ -218,6 +218,18 @@ def test_top1_is_in_percent_if_a_number_of_top1_or_top5_is_above_1(empty: Run) -
     assert "accuracy 0.2083, top5_accuracy 1 from summary.csv" in empty(*one).done().out
 
 
+def test_the_metric_of_timm_is_percents_above_1_and_else_nobody_knows(empty: Run) -> None:
+    saved = {"arch": "test_resnet", "state_dict": weights(0, "test_resnet")}
+    told = {
+        72.5: "accuracy 0.725 from the file (in percent there)",
+        0.8: "metric 0.8 from the file",
+    }
+    for number, (metric, said) in enumerate(told.items()):
+        torch.save(saved | {"metric": metric}, f"{number}.pth.tar")
+        line = ("import", f"{number}.pth.tar", "--as", f"team/{number}")
+        assert f"; {said}; unknown" in empty(*line).done().out
+
+
 @pytest.mark.long
 def test_accuracies_in_percent_become_shares(empty: Run) -> None:
     """The column tells, not the row: 0.5 is half a percent beside 72.5, and half beside 0.725."""

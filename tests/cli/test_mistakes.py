@@ -193,7 +193,7 @@ def imported_by(*arguments: object, says: str) -> set[str]:
 
 
 def test_identify_of_a_folder(fails: Run, files: Path) -> None:
-    fails("identify", files, says=("is a folder", "name a file in it: zoo identify"))
+    fails("identify", files, "--keys", says=("is a folder", "name a file in it: zoo identify"))
 
 
 def test_import_of_folders(fails: Run, files: Path) -> None:

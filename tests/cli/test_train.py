@@ -508,12 +508,27 @@ def test_a_name_among_published_ones_is_told_of(small: Run, few: Path) -> None:
     assert "published names" not in small(*tune, "--save", "team/mine").done().err
 
 
+def test_errors_of_numbers_are_told_in_their_unit(small: Run, few: Path) -> None:
+    rows = [f"{path.relative_to(few)},{40 * int(path.parent.name)}" for path in few.rglob("*.png")]
+    (few / "ages.csv").write_text("\n".join(["path,target", *sorted(rows)]))
+    tune = ("--strategy", "lp-ft", "--epochs", 1, "--save", "team/age")
+    done = small("finetune", NET, "--data", few / "ages.csv", "--image-size", 32, *tune).done()
+    errors = r"r2 -?[\d.]+  mae [\d.]+  rmse [\d.]+"
+    assert re.search(rf"^probe  {errors}$", done.err, re.M)
+    assert re.search(rf"^epoch 1/1  loss [\d.]+  {errors}  rate", done.err, re.M)
+    figures = small("show", "team/age", "--json").json["metrics"]
+    told = f"), mae {figures['mae']:.4f}, rmse {figures['rmse']:.4f} on "
+    assert told in done.out
+
+
 @pytest.mark.long
 def test_few_images_are_told_of(small: Run, few: Path, tmp_path: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--epochs", 1, "--save", "team/x")
     told = "note: 9 training images of a class are few: --recipe small-data, which may"
     assert told in small(*tune).done().err
     assert told in small("runs", "show", "last").out
+    small(*tune, "--seed", 1).done()
+    assert told not in small("runs", "show", "last").out  # as it was told of these images
     dry = small(*tune, "--dry-run", "--seeds", 3).done()
     assert told.removeprefix("note: ") in dry.out
     assert "with --seeds 3 it is done 3 times\n" in dry.err

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from zoo.domain.phase import Phase
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import Recipe, chosen
 from zoo.errors import InvalidOption
 
 NAN = float("nan")
@@ -183,3 +183,11 @@ def test_a_recipe_that_cannot_be_read_says_why(text: str, reason: str) -> None:
 def test_an_underscore_is_taken_for_a_dash() -> None:
     recipe = Recipe(data="flowers", strategy="lp_ft", schedule="one_cycle")
     assert (recipe.strategy, recipe.schedule) == ("lp-ft", "one-cycle")
+
+
+def test_a_precision_that_the_device_decides_was_not_chosen() -> None:
+    recorded = {"data": "flowers", "precision": "fp32", "epochs": 5}
+    assert chosen(recorded, "cpu") == {"data": "flowers"}
+    assert chosen(recorded, "cuda:1") == {"data": "flowers", "precision": "fp32"}
+    assert chosen({"precision": "bf16"}, "cuda") == {}
+    assert chosen({"precision": "auto"}) == {}

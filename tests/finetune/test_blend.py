@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.backbones.load import load
+from zoo.domain.progress import Task, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.loop.state import Snapshots
@@ -64,3 +67,39 @@ def test_the_blend_that_does_best_is_saved(
         found[best] = load(workspace.store, result.manifest).get_parameter("fc.weight").detach()
     assert not torch.allclose(found[1], found[10], atol=1e-4)
     assert torch.allclose((found[3] - found[10]) / 7, (found[1] - found[10]) / 9, atol=1e-5)
+
+
+@dataclass
+class Told:
+    """What a run says."""
+
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        with silent(label, total, unit) as task:
+            yield task
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "why"), [(1, "there is no other"), (2, "no mean with another epoch is as good")]
+)
+def test_a_soup_of_one_epoch_is_called_no_mean(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch,
+    epochs: int, why: str,
+) -> None:  # fmt: skip
+    scores = iter([*(0.5,) * (1 + 2 * epochs), 0.1])  # probe, epochs, the same for the soup, a mean
+    monkeypatch.setattr(
+        "zoo.finetune.loop.evaluate.evaluate", lambda *_: {"accuracy": next(scores)}
+    )
+    recipe = Recipe(
+        data=str(shapes), strategy="lp-ft", freeze="all", epochs=epochs, image_size=32, blend="soup"
+    )
+    told = Told()
+    save = Reference.parse("team/soup")
+    finetune(workspace, base, recipe, save, device="cpu", progress=told)
+    assert f"soup: epoch 1 alone, as {why}" in told.lines
+    assert not any("mean of" in line for line in told.lines)

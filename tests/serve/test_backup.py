@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -15,6 +16,8 @@ from fakes.served import Served, serving
 from zoo.errors import InvalidOption
 from zoo.serve.watch import backup as module
 from zoo.serve.watch.backup import FILE, back_up
+from zoo.serve.watch.copying import check_place, copy_store
+from zoo.store.folder import FolderBackend
 from zoo.store.verify import verify
 
 
@@ -104,3 +107,25 @@ def test_a_file_that_is_gone_and_links_are_left_out(tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists()
     (tmp_path / "empty").touch()
     assert module._copied(tmp_path / "empty", tmp_path / "to") == 0
+
+
+def test_of_a_copy_what_is_there_stays_and_what_changed_is_copied(tmp_path: Path) -> None:
+    source, to = (FolderBackend(tmp_path / name) for name in ("one", "two"))
+    for backend in (source, to):
+        backend.disk.root.mkdir()
+    files = {"zoo.json": b"{}", "refs/a/b/c/00000001.json": b"entry", "objects/00/x": b"object"}
+    for key, data in {**files, "tmp/x": b"", "sent/ann/y": b"", "seals.key": b"secret"}.items():
+        source.put(key, [data])
+    check_place(source, to)
+    assert sum(copy_store(source, to)) == sum(map(len, files.values()))
+    assert {file.name: b"".join(to.open(file.name)) for file in to.list("")} == files
+    with pytest.raises(InvalidOption, match="something else"):
+        check_place(source, to)  # nothing says which zoo these are of
+    for backend in (source, to):
+        backend.put("registry.id", [b"1\n"])
+    check_place(source, to)
+    source.put("objects/00/y", [b"more"])
+    source.put("refs/a/b/c/00000001.json", [b"other"])
+    os.utime(to.disk.root / "refs/a/b/c/00000001.json", (0, 0))
+    assert sorted(copy_store(source, to)) == [2, 2, 4, 5], "which zoo, its format, more, other"
+    assert b"".join(to.open("refs/a/b/c/00000001.json")) == b"other"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,21 +29,25 @@ from fakes.checkpoints import add_checkpoint, assert_sound, tensors
 from fakes.hub_zoo import repository
 from fakes.machines import Away, Balancer, Machine, account, machine, pair
 from fakes.postgres import Server as Postgres
+from fakes.postgres import programs
 from fakes.program import zoo as program
 from fakes.s3_front import KEY_ID, SECRET
-from fakes.served import Got, Served, ask, commit
+from fakes.served import Got, Served, ask, commit, serving
 from fakes.signing_keys import make_key
 from huggingface_hub import CommitOperationAdd, HfApi
 
 import zoo
+from zoo.contracts import Backend
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
+from zoo.domain.stored import Stored
 from zoo.errors import Conflict, InvalidOption, NoCheckpoint, Unavailable, Unsupported
 from zoo.logins import ServerUrl, keep_token
 from zoo.machine import join
 from zoo.registry.engine import open_engine
 from zoo.registry.engines import read_url
 from zoo.remotes import connect
+from zoo.serve.watch import copying
 from zoo.serve.who.locks import Locks
 from zoo.store.listing import name_of
 from zoo.store.prune import execute, plan
@@ -419,10 +424,78 @@ def test_a_folder_that_has_something_else_is_left_alone(
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["file"]
 
 
-def test_who_asks_for_a_backup_is_told_what_does_it(fleet: Fleet, tmp_path: Path) -> None:
-    said = program("--home", fleet.one.root, "serve", "backup", tmp_path / "copy")
-    said.refused(fleet.store, "pg_dump", "seals.key")
-    assert not (tmp_path / "copy").exists()
+@pytest.mark.long
+def test_a_backup_is_restored_into_an_empty_bucket_and_database(
+    fleet: Fleet, postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/operate.md says: two commands each. What is committed after it is not in it."""
+    files, repo, copy = repository(7), "ann/saved", tmp_path / "copy"
+    here = HfApi(endpoint=fleet.one.url, token=fleet.token)
+    here.create_repo(repo)
+    adds = [CommitOperationAdd(path, data) for path, data in files.items()]
+    made = here.create_commit(repo, adds, commit_message="add").oid
+    dump, busy, new = dumped(postgres_server, "fleet", tmp_path), fleet.make("busy"), copying._new
+
+    def between(source: Backend, to: Backend, folder: str) -> Iterator[Stored]:
+        assert fleet.one.commit(busy, f"before {folder}", fleet.token).status == 200
+        return new(source, to, folder)
+
+    monkeypatch.setattr(copying, "_new", between)
+    done = program("--home", fleet.two.root, "serve", "backup", copy, "--json").done().json
+    monkeypatch.setattr(copying, "_new", new)
+    assert done["files"] > 20
+    assert copy.stat().st_mode & 0o077 == 0
+    assert verify(connect(str(copy))).damages == ()
+    assert fleet.one.commit(repo, "later", fleet.token).status == 200
+
+    monkeypatch.setenv("ZOO_DB", postgres_server.database("restored"))
+    called(postgres_server, "pg_restore", "--no-owner", "--dbname", "restored", dump)
+    store = f"s3://models/{uuid.uuid4().hex}/zoo"
+    program("--home", copy, "serve", "backup", store).done()
+    assert connect(store).backend.stat("seals.key") is None
+    assert program("--home", copy, "serve", "backup", store, "--json").done().json["files"] < 5
+    (root := tmp_path / "restored").mkdir()
+    shutil.copy2(copy / "seals.key", root)
+    join(root, store, ROOM)
+    with serving(root) as restored:
+        api = HfApi(endpoint=restored.url, token=fleet.token)
+        assert api.model_info(repo).sha == made
+        assert api.file_exists(busy, "README.md"), "it was made after the dump"
+        got = Path(api.snapshot_download(repo, cache_dir=tmp_path / "cache"))
+        assert {path.name: path.read_bytes() for path in got.iterdir()} == files
+        assert restored.commit(repo, "after", fleet.token).status == 200
+        assert restored.accounts.audit.check()[1] == []
+        known = {ref: number for ref, _, number in restored.server.hub.workspace.registry.refs()}
+    assert verify(connect(store), known=known).damages == ()
+
+
+def dumped(server: Postgres, database: str, folder: Path) -> Path:
+    """A dump of a database, by the program that comes with it."""
+    called(server, "pg_dump", "--format=custom", "--file", folder / "zoo.dump", database)
+    return folder / "zoo.dump"
+
+
+def called(server: Postgres, name: str, *arguments: object) -> None:
+    """Run a program of PostgreSQL."""
+    where = ("--host", server.folder, "--username", "zoo")
+    folder = programs()
+    assert folder
+    subprocess.run([folder / name, *where, *map(str, arguments)], check=True)
+
+
+def test_a_backup_goes_where_nothing_else_is(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("x")
+    home = ("--home", fleet.one.root, "serve", "backup")
+    program(*home, tmp_path / "mine").refused("has something else")
+    other = connect(f"s3://models/{uuid.uuid4().hex}", create=True)
+    program(*home, str(other)).refused(f"{other} has something else")
+    monkeypatch.delenv("ZOO_DB")
+    Workspace.create(tmp_path / "alone").close()
+    home = ("--home", tmp_path / "alone", "serve", "backup")
+    program(*home, "s3://models/new").refused("set ZOO_DB")
 
 
 @pytest.mark.long

@@ -7,17 +7,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner
+from fakes.sending import sha256
 from fakes.served import Served, serving
 
-from zoo.errors import Conflict
+from zoo.errors import Conflict, MissingObject
+from zoo.serve.hub import blobs, commit
+from zoo.serve.hub.commit_tree import tree_of
 from zoo.serve.keep import patient
 from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store, turn
+from zoo.store.prune import Doomed, execute, plan
+from zoo.store.sent import clear_sent
 from zoo.store.turn import asking_for_turn, is_turn_asked_for
 from zoo.store.verify import verify
 from zoo_cli.main import cli
@@ -72,6 +79,89 @@ def test_writers_and_prunes_beside_each_other(served: Served) -> None:
     assert report.damages == ()
     told = [row.action for row in served.accounts.audit.newest(limit=10_000)]
     assert told.count("pruned") == PRUNES
+
+
+def test_what_is_here_is_taken_by_a_prune_before_a_commit_has_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen to be here and is kept under one sign, so that no prune comes in between."""
+    token, store = served.token("ann", "write"), served.server.hub.workspace.store
+    old = leave(store, "# Here already")
+    made_repo(served, token)
+    doomed = list[Doomed]()
+
+    @contextmanager
+    def pruned_first(store: Store) -> Iterator[None]:
+        with suppress(Conflict):
+            shown = plan(store, keep=timedelta(), grace=timedelta())
+            doomed.extend(execute(store, shown, keep=timedelta(), grace=timedelta()).doomed)
+        with patient_upload(store):
+            yield
+
+    monkeypatch.setattr(blobs, "patient_upload", pruned_first)
+    made = served.commit("ann/net", "# Here already", token)
+    assert made.status == 200
+    assert old.name in [item.file.rpartition("/")[2] for item in doomed]
+    got = served.ask(f"/ann/net/resolve/{made.json['commitOid']}/README.md", token=token)
+    assert (got.status, got.body) == (200, b"# Here already")
+    assert verify(store).damages == ()
+
+
+def test_what_was_cleared_while_it_came_is_sent_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if an hour had gone between its arrival and its name."""
+    token = served.token("ann", "write")
+    made_repo(served, token)
+
+    @contextmanager
+    def cleared_first(store: Store) -> Iterator[None]:
+        for path in (store.root / "sent").rglob("*"):
+            os.utime(path, (0, 0))
+        clear_sent(store)
+        with patient_upload(store):
+            yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "patient_upload", cleared_first)
+        got = served.commit("ann/net", "# New", token)
+        assert (got.status, got.code) == (503, "Busy")
+    assert served.commit("ann/net", "# New", token).status == 200
+
+
+def test_a_commit_that_a_prune_meets_is_no_damage(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a version that goes as it is looked for; and the parent of the last commit, as it
+    is looked at whether that was sent before.
+    """
+    token, hub = served.token("ann", "write"), served.server.hub
+    made_repo(served, token)
+    assert served.commit("ann/net", "# One", token).status == 200
+    data = b"x" * 5000
+    large = {"path": "large.bin", "algo": "sha256", "oid": sha256(data), "size": len(data)}
+    lines = [{"key": "header", "value": {"summary": "# One"}}, {"key": "lfsFile", "value": large}]
+    body = "\n".join(map(json.dumps, lines)).encode()
+
+    def gone(*_: object) -> NoReturn:
+        raise MissingObject("manifest", "blake3:00", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub.blobs.holders, "repos", lambda _: {"ann/net"})
+        patch.setattr(hub.blobs.holders, "places", gone)
+        got = served.ask("/api/models/ann/net/commit/main", "POST", token=token, body=body)
+    assert (got.status, got.code) == (400, "BadRequest"), "it was not sent"
+    with monkeypatch.context() as patch:
+        heads = iter([gone])
+        patch.setattr(commit, "tree_of", lambda *args: next(heads, tree_of)(*args))
+        assert served.commit("ann/net", "# One", token).status == 200
+
+
+def made_repo(served: Served, token: str) -> None:
+    """Make ``ann/net``."""
+    assert (
+        served.ask("/api/repos/create", "POST", token=token, body=b'{"name": "net"}').status == 200
+    )
 
 
 def test_who_waits_for_long_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fakes.checkpoints import add_checkpoint, flip_byte, objects_in, tensors
+from fakes.checkpoints import add_checkpoint, flip_byte, objects_in, stored_snapshot, tensors
 
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.domain.manifest import Parent
@@ -147,6 +147,18 @@ def test_a_fetch_follows_moves_and_deletions(
     assert fetched.new == {mine.names.resolve(BASE)[1]}
     assert found(theirs) == {BASE: "remote"}
     assert details(theirs, BASE).to_json()["manifest"] == str(mine.names.resolve(BASE)[1])
+
+
+def test_another_file_beside_a_checkpoint_is_no_new_checkpoint(
+    theirs: Workspace, mine: Workspace, place: Path
+) -> None:
+    assert len(fetch(theirs, "lab").new) == 2
+    ref, base = mine.names.resolve(BASE)
+    assert ref
+    mine.move(ref, stored_snapshot(mine.store, {"README.md": b"hello"}, base), "commit")
+    push(mine, BASE, str(place))
+    found = fetch(theirs, "lab")
+    assert (found.refs[ref], found.new) == (base, frozenset())
 
 
 def test_a_second_fetch_reads_no_manifest(

@@ -20,8 +20,9 @@ COVER = 0.7
 
 def seen_by(tensor: Tensor, preprocessing: Preprocessing) -> Image.Image:
     """The image that the input (C, H, W) of a network is, after it was resized and cropped."""
-    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in
-                 (preprocessing.mean, preprocessing.std))  # fmt: skip
+    mean, std = (
+        torch.tensor(each).view(-1, 1, 1) for each in (preprocessing.mean, preprocessing.std)
+    )
     levels = ((tensor.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.expand(3, -1, -1).permute(1, 2, 0).numpy().copy())
 

@@ -583,12 +583,17 @@ def _read_table(text: str) -> Json:
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 
-def chosen(recorded: Mapping[str, object]) -> Json:
-    """The options of a recipe that are not what they are by themselves."""
+def chosen(recorded: Mapping[str, object], device: str = "") -> Json:
+    """The options of a recipe that are not what they are by themselves; on a ``device``, where it
+    was carried out there and its precision was decided.
+    """
+    usual = dict(DEFAULTS)
+    if device:
+        usual["precision"] = "bf16" if device.startswith("cuda") else "fp32"
     return {
         name: value
         for name, value in recorded.items()
-        if value not in (None, []) and value != DEFAULTS.get(name)
+        if value not in (None, []) and value != usual.get(name)
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 __all__ = [
+    "ERRORS",
     "PIPELINES",
     "SCORE",
     "TASKS",
@@ -28,6 +29,9 @@ SCORE: dict[Task, str] = {
     "regression": "r2",
 }
 """The figure by which the better of two results is told; more is better."""
+
+ERRORS: dict[Task, tuple[str, ...]] = {"regression": ("mae", "rmse")}
+"""Figures in the unit of the targets, which are told beside the `SCORE`."""
 
 PIPELINES: dict[Task, tuple[str, str]] = {
     "classification": ("image-classification", "image-classification"),

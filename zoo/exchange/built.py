@@ -123,7 +123,8 @@ def built(
     backbone = _backbone(origin)
     module = native = _module(backbone, origin)
     prefix, *others = _prefixed(backbone, module, state, path)
-    left = [name for name in state if not name.startswith((prefix, *others))]
+    state = {name: state[name] for name in state if not name.startswith(tuple(others))}
+    left = [name for name in state if not name.startswith(prefix)]
     state = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     if not (origin.layout and origin.layout.whole):
         module, more = _with_outputs(backbone, origin, module, state)
@@ -188,7 +189,7 @@ def _prefixed(
     own = module.state_dict()
     body = {name: own[name].shape for name in own if not under(name, head)}
     several = _prefixes(body, state)
-    if len(several) > 1 and "" not in several:
+    if len(several) > 1:
         if (best := best_prefix(several)) is None:
             raise InvalidWeights(path, told_apart(several))
         return [best, *(each for each in several if each != best)]

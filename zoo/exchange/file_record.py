@@ -16,6 +16,7 @@ from zoo.domain.plain import finite
 from zoo.exchange.metadata import RECORDS
 from zoo.exchange.run_names import Moment, is_named_by_script, moment_of, run_path, stem_of
 from zoo.exchange.run_records import (
+    ABOVE_ONE,
     ARCHITECTURE,
     RunRecord,
     is_possible,
@@ -80,7 +81,10 @@ def file_record(saved: Mapping[str, object]) -> FileRecord:
     metric = saved.get("metric")
     top1 = script == "timm" and getattr(saved.get("args"), "eval_metric", "top1") == "top1"
     if top1 and isinstance(metric, float) and 0 <= metric <= 100:
-        metrics, keys = {"accuracy": metric / 100}, ("metric",)
+        # timm writes percents; up to 1 it may be a share, of a script that was made of its.
+        percent = metric > ABOVE_ONE
+        metrics = {"accuracy": metric / 100} if percent else {"metric": metric}
+        keys = ("metric",)
     if not metrics and (monitored := _monitored(saved)):
         metrics, keys = monitored, ()
     return FileRecord(
@@ -119,7 +123,8 @@ def measured(
     if written and same and is_named_by_script(path, record.metrics_file):
         return written, record.metrics_by(written)
     if inside.metrics:
-        return inside.metrics, "the file"
+        percent = inside.metric_keys == ("metric",) and "accuracy" in inside.metrics
+        return inside.metrics, "the file (in percent there)" if percent else "the file"
     named = named_metrics(dict(moment.figures)) if moment else {}
     return named, "the file's name" if named else ""
 

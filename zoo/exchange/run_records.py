@@ -22,6 +22,7 @@ from zoo.exchange.run_names import TRAINER
 from zoo.store.regular import open_regular
 
 __all__ = [
+    "ABOVE_ONE",
     "ARCHITECTURE",
     "RunRecord",
     "is_possible",

@@ -29,9 +29,11 @@ RANKED = (*WRAPPERS, "_orig_mod", "backbone", "encoder_q", "base_encoder")
 
 
 def best_prefix(prefixes: Sequence[str]) -> str | None:
-    """The prefix of the likeliest of several networks in one file; None if that is a guess."""
-    if len(prefixes) == 1:
-        return prefixes[0]
+    """The prefix of the likeliest of several networks in one file, which is none if one has its own
+    names; None if that is a guess.
+    """
+    if len(prefixes) == 1 or "" in prefixes:
+        return min(prefixes, key=len)
     split = [prefix.split(".") for prefix in prefixes]
     apart = next(n for n, parts in enumerate(zip(*split, strict=False)) if len({*parts}) > 1)
     first = {parts[apart]: prefix for parts, prefix in zip(split, prefixes, strict=True)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -233,7 +233,9 @@ def evaluate(
     dataset = labeled_images(workspace, data, model.task, skip_bad, opening, progress, group_by)
     known = known_of(workspace, dataset, opening, filter(None, (model, other)))
     own = known[model.digest].split
-    split, samples = choose(dataset, own, split)
+    asked_for, (split, samples) = split, choose(dataset, own, split)
+    if split not in (ALL, asked_for):
+        progress.say(_which(model, dataset, own, split, samples))
     # The figures of several views are none of what `load` gives.
     save = save and views == 1
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
@@ -414,6 +416,19 @@ def choose(
         there = ", ".join(name for name in PARTS if given and getattr(parts, name)) or "none"
         raise InvalidData(dataset.spec, [f"it has no {split} split; splits that it has: {there}"])
     return split, samples
+
+
+def _which(
+    model: Model, dataset: Dataset, own: Dataset | None, split: str, samples: Sequence[Sample]
+) -> str:
+    """Which images are measured on where nobody said so, and what takes the others, too."""
+    whole = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    which = f"its {split} split"
+    if own:
+        tested = "tested on" if split == "test" else "chosen by"
+        which = f"those that {model.name} was {tested}"
+    some = f"{len(samples):,} of the {whole:,} images of {dataset.spec}"
+    return f"{some} are used, {which}; --split all takes all"
 
 
 def matched_of(model: Model, dataset: Dataset) -> Matched:

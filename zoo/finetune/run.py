@@ -50,7 +50,7 @@ from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import only_zoo_loads, with_units
 from zoo.finetune.strategies.probe import begin, probe_heads, settle
 from zoo.finetune.trial import drop, locked, patience, take_over, try_out
-from zoo.lookup.runs import CACHE, RUNS, Run, find_run
+from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.store.rights import for_all_of
 from zoo.workspace import Workspace
 
@@ -282,9 +282,13 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterat
         reason = ". ".join(str(error).split(". ")[:2]) or type(error).__name__
         recipe = prepared.recipe
         raise OutOfMemory(
-            str(device), reason, memory(device), recipe.batch_size, recipe.accumulate,
+            str(device),
+            reason,
+            memory(device),
+            recipe.batch_size,
+            recipe.accumulate,
             _to_go_on(workspace, Run.read(run.folder)),
-        ) from error  # fmt: skip
+        ) from error
 
 
 @contextmanager
@@ -314,6 +318,15 @@ def _to_go_on(workspace: Workspace, run: Run) -> str:
     )
 
 
+def _were_trained_on(workspace: Workspace, prepared: Prepared, journal: Journal) -> bool:
+    """Whether another run here is of the same images: it told what there was to tell of them."""
+    return any(
+        run.provenance.get("data_digest") == prepared.dataset.digest
+        for run in list_runs(workspace)
+        if run.id != journal.run.id
+    )
+
+
 def _run(
     workspace: Workspace,
     prepared: Prepared,
@@ -329,8 +342,10 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    if not prepared.ranks.on_main(lambda: were_tried(workspace, prepared)):
-        journal.advise(too_few(prepared))
+    known = prepared.ranks.on_main(
+        lambda: were_tried(workspace, prepared) or _were_trained_on(workspace, prepared, journal)
+    )
+    journal.advise("" if known else too_few(prepared))
     journal.advise(only_zoo_loads(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)

@@ -21,8 +21,15 @@ __all__ = ["openapi"]
 
 Json = dict[str, object]
 ALWAYS = (
-    "BadRequest", "InvalidToken", "NotFound", "TooLarge", "TooSlow", "WrongHost", "Failed", "Busy",
-)  # fmt: skip
+    "BadRequest",
+    "InvalidToken",
+    "NotFound",
+    "TooLarge",
+    "TooSlow",
+    "WrongHost",
+    "Failed",
+    "Busy",
+)
 """What any request may be refused with."""
 REFUSAL: Json = {"type": "object", "properties": {"error": {"type": "string"}}}
 TOKEN: Json = {"type": "http", "scheme": "bearer"}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 
 from zoo.contracts import Backend, Guarded
 from zoo.domain.history import RefEntry
@@ -31,8 +32,13 @@ ROOT = "refs/"
 MARKER = "zoo.json"
 """What says that a place is a store."""
 NUMBERED = re.compile(r"(\d{8})\.json")
+KEPT = 256
+"""Entries that were read last stay in memory: who serves names reads the same ones each time."""
 LAST = 10**8 - 1
 """The largest number that fits."""
+
+
+_entry = lru_cache(maxsize=KEPT)(RefEntry.from_bytes)
 
 
 class Refs:
@@ -214,7 +220,7 @@ class Refs:
     def _read(self, ref: Reference, number: int) -> RefEntry:
         path = entry_name(ref, number)
         with self._explained(path):
-            return RefEntry.from_bytes(read_small(self.backend, path, ENTRY_BYTES), number)
+            return _entry(read_small(self.backend, path, ENTRY_BYTES), number)
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:

@@ -88,7 +88,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
     new = registry.unknown({entry.manifest for entry in entries.values()})
-    there, problems = _index_all(workspace, remote, sorted(new), progress)
+    there, fresh, problems = _index_all(workspace, remote, sorted(new), progress)
     sound, damaged = _sound(entries, there, problems)
     damaged |= {ref: str(error) for ref, error in newest.items() if ref not in entries}
     before = registry.remote_refs(name)
@@ -99,7 +99,7 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
     return Fetched(
         remote=name,
         refs={ref: entry.manifest for ref, entry in sound.items()},
-        new=frozenset(digest for digest in there.values() if digest),
+        new=frozenset(fresh),
         added=tuple(
             ref for ref in sound if ref not in before and here.get(ref) != sound[ref].manifest
         ),
@@ -135,14 +135,15 @@ def _sound(
 
 def _index_all(
     workspace: Workspace, remote: Store, digests: Sequence[Digest], progress: Progress
-) -> tuple[dict[Digest, Digest | None], dict[Digest, str]]:
+) -> tuple[dict[Digest, Digest | None], set[Digest], dict[Digest, str]]:
     """Index these checkpoints of a remote, and those of these snapshots.
 
     Returns:
-        The checkpoint of each, None of a snapshot that has none; and what is wrong with those that
-        cannot be indexed.
+        The checkpoint of each, None of a snapshot that has none; those that were not indexed yet:
+        a snapshot may be of a known one; and what is wrong with those that cannot be.
     """
     there: dict[Digest, Digest | None] = {}
+    fresh: set[Digest] = set()
     problems: dict[Digest, str] = {}
     read = partial(read_one, partial(_read, remote, workspace.store))
     with (
@@ -150,12 +151,15 @@ def _index_all(
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         for digest, found in zip(digests, pool.map(read, digests), strict=True):
+            inner = found[0] if isinstance(found, tuple) else digest
+            known = inner != digest and not workspace.registry.unknown([inner])
             if problem := read_one(_index, found, workspace.registry):
                 problems[digest] = str(problem)
             elif not isinstance(found, Exception):
                 there[digest] = found[0] if found else None
+                fresh |= {found[0]} if found and not known else set()
             task.advance()
-    return there, problems
+    return there, fresh, problems
 
 
 def _read(remote: Store, near: Store, digest: Digest) -> tuple[Digest, Manifest] | None:

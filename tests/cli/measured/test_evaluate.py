@@ -80,7 +80,10 @@ def test_figures_are_scikit_learns(run: Run, home: Path, other: Path) -> None:
 
 def test_of_what_it_was_trained_on_its_own_test_images_count(run: Run, few: Path) -> None:
     recorded = run("show", A, "--json").json["metrics"]
-    said = run("evaluate", A, few, "--json").done().json
+    done = run("evaluate", A, few, "--json").done()
+    which = f"6 of the 36 images of {few} are used, those that {A} was tested on; --split all takes"
+    assert done.err.startswith(which)
+    said = done.json
     assert (said["split"], said["images"]) == ("test", recorded.pop("test_images"))
     assert said["metrics"] == pytest.approx(recorded, abs=1e-6)
     assert said["remarks"] == []
@@ -173,8 +176,11 @@ def test_a_split_of_the_data(run: Run, tmp_path: Path, few: Path) -> None:
             for path in sorted((few / kind).iterdir())[:count]:
                 shutil.copy(path, tmp_path / "parts" / part / kind)
     for option, images in ((), 6), (("--split", "validation"), 2), (("--split", "all"), 12):
-        said = run("evaluate", A, tmp_path / "parts", *option, "--json").done().json
-        assert said["images"] == images
+        done = run("evaluate", A, tmp_path / "parts", *option, "--json").done()
+        assert done.json["images"] == images
+        assert ("6 of the 12 images" in done.err, "its test split; --split" in done.err) == (
+            (not option,) * 2
+        )
     shutil.rmtree(tmp_path / "parts/test")
     assert run("evaluate", A, tmp_path / "parts", "--json").done().json["split"] == "validation"
 

@@ -159,7 +159,7 @@ def test_runs_show_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     long = [line for line in text.splitlines() if len(line) > 80]
     assert not [line for line in long if not any(path in line for path in paths)]
     assert "…" not in text
-    assert "image_size=32 strategy=probe precision=fp32 seed=1\n" in text.replace("\n    ", " ")
+    assert "image_size=32 strategy=probe seed=1\n" in text.replace("\n    ", " ")
     assert "batch_size" not in text  # a default
     figures = shown["result"]["metrics"]
     images = f"test on {figures['test_images']:.0f} images"

@@ -137,7 +137,9 @@ def test_texts_do_nothing_and_pages_turn(own: Served, monkeypatch: pytest.Monkey
     assert all(" ".join(text.split()) in shown for text in said[:9])
     assert "There is no page 4: this is the last" in text_of(page(own, f"{PATH}?page=4")[1])
     for odd in ("0", "-1", "99999999", "x"):
-        assert own.ask(f"{PATH}?page={odd}").status == 200
+        got, tree = page(own, f"{PATH}?page={odd}")
+        assert got.status == 200
+        assert f"There is no page “{odd}”: this is the first" in text_of(tree)
 
 
 @pytest.mark.long

@@ -203,6 +203,8 @@ def test_results_are_sorted_and_turned(
     assert data(served, token, sort="metric.top1", q="arch:net*")["metric"] == ""
     for wrong in ("0", "-1", "x", "9" * 30, "٣", ""):
         assert data(served, token, page=wrong)["number"] in (1, home.PAGES)
+        text = tree(served, token, page=wrong).text_content()
+        assert (f"There is no page “{wrong[:20]}”: this is the first" in text) == bool(wrong)
     monkeypatch.setattr(home, "PAGES", 1)
     assert tree(served, token).xpath("//a[@rel='next']") == [], "no further than so many"
 

@@ -96,6 +96,18 @@ def test_the_page_shows_it(tuned: Served) -> None:
     assert {*tree.xpath("//svg//a/@href")} == {f"#{each}" for each in tree.xpath("//details/@id")}
 
 
+def test_what_is_being_measured_says_so(tuned: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Apart, "of", lambda *_: apart.Distances())
+    _, tree = page(tuned, "/team/tuned/layers", tuned.token("ann"))
+    titles = tree.xpath("//svg[@class='strip']//a/rect[1]/title/text()")
+    assert [titles[0], titles[6]] == [
+        "conv1.0: same, byte for byte, frozen", "layer4.0: being measured"
+    ]  # fmt: skip
+    cells = tree.xpath("//summary[contains(@class, 'unit')]/span[last()]")
+    column = [cell.text_content().strip() for cell in cells]
+    assert column[5:] == ["being measured"] * 3
+
+
 def test_who_may_not_read_the_parent_learns_nothing_of_it(tuned: Served) -> None:
     found = layers(tuned, "team/tuned", tuned.token("ben"))
     assert "team/base" not in json.dumps(found)

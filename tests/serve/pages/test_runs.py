@@ -392,6 +392,8 @@ def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None
     assert own.ask("/runs.json?page=99", token=ann).json["number"] == 2
     assert own.ask("/runs.json?page=x", token=ann).json["number"] == 1
     assert (first["beyond"], own.ask("/runs.json?page=99", token=ann).json["beyond"]) == (0, 99)
+    _, tree = page(own, "/runs?page=x", ann)
+    assert "There is no page “x”: this is the first" in tree.text_content()
     _, tree = page(own, "/runs?page=99", ann)
     assert "There is no page 99: this is the last" in text_of(tree)
     assert tree.xpath("//p[@role='status']/a/@href") == ["/runs"]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo.backbones.devices import random_state, set_random_state
 from zoo.backbones.save import save_state
-from zoo.domain.task import SCORE
+from zoo.domain.task import ERRORS, SCORE
 from zoo.errors import Invalid
 from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
 from zoo.finetune.ranks.ranks import Ranks
@@ -153,6 +153,7 @@ class State:
             prepared.model, prepared.hierarchy, prepared.lowest, prepared.tuned
         )
         self.ranks, self.measure = prepared.ranks, SCORE[prepared.task]
+        self.errors = ERRORS.get(prepared.task, ())
         self.device = prepared.device
         self.path, self.save_every = journal.run.folder / STATE, save_every
         self.epochs = [phase.epochs for phase in prepared.recipe.plan()]
@@ -225,7 +226,8 @@ class State:
         """What is said of weights that are no epoch's."""
         if (score := metrics.get(self.measure)) is None:
             return f"{name} done"
-        return f"{name}  {self.measure.replace('_', ' ')} {score:.4f}"
+        errors = "".join(f"  {each} {metrics[each]:.4f}" for each in self.errors)
+        return f"{name}  {self.measure.replace('_', ' ')} {score:.4f}{errors}"
 
     def keep(self, name: str) -> None:
         """Keep the live weights on disk, for blends."""

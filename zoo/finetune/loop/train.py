@@ -248,7 +248,8 @@ def _measure(prepared: Prepared, parts: Loaders, learner: Learner, told: _Told, 
     if learner.ema:
         with learner.ema.in_place():
             mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {})
-        scores |= {f"{measure} of the average": score for measure, score in mean.items()}
+        measure, score = next(iter(mean.items()))
+        scores |= {f"{measure} of the average": score}
         # What is trained, not its average.
         prepared.ranks.collect(learner.model, state.live)
     told.journal.say(told.pace.line(epoch, loss, scores, prepared.device))
@@ -266,7 +267,7 @@ def _evaluate(
     known: Mapping[str, float],
 ) -> dict[str, float | None]:
     """Measure the weights as they are, keep them if they are the best, and note it with what is
-    ``known`` of them; the score by name.
+    ``known`` of them; what is told of them by name, the score first.
     """
     state, journal = told.state, told.journal
     prepared.ranks.collect(learner.model, state.live)
@@ -275,4 +276,5 @@ def _evaluate(
     state.consider(name, metrics)
     used = memory(prepared.device)
     journal.note("epoch", state.position.steps, name=name, **known, **metrics, memory_bytes=used)
-    return {state.measure.replace("_", " "): metrics.get(state.measure)}
+    named = (state.measure, *state.errors)
+    return {name.replace("_", " "): metrics.get(name) for name in named}

@@ -24,9 +24,16 @@ from zoo.errors import BrokenPlugin, InvalidOption, Unsupported
 from zoo.store import Store
 
 __all__ = [
-    "DTYPES", "Network", "altered", "autocast", "give_head", "make_network", "multiplying",
-    "usual_precision", "with_drops",
-]  # fmt: skip
+    "DTYPES",
+    "Network",
+    "altered",
+    "autocast",
+    "give_head",
+    "make_network",
+    "multiplying",
+    "usual_precision",
+    "with_drops",
+]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -70,7 +70,12 @@ def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -
             consider(f"{tenths}/10 of the way", interpolated(first, last, tenths / 10), 2)
     else:
         mean, names = soup(state.snapshots, score)
-        consider(f"mean of {', '.join(names)}", mean, len(names))
+        if len(names) > 1:
+            consider(f"mean of {', '.join(names)}", mean, len(names))
+        else:
+            alone = [name for name in state.snapshots.names() if name != FIRST] == [*names]
+            why = "there is no other" if alone else "no mean with another epoch is as good"
+            journal.say(f"soup: {names[0]} alone, as {why}")
 
 
 def interpolated(

@@ -9,6 +9,7 @@ from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import parse_qs
@@ -98,8 +99,13 @@ def client_of(scope: Scope) -> str:
     pass on what clients write.
     """
     client: tuple[str, int] | None = scope.get("client")
+    return _address(client[0]) if client else ""
+
+
+@lru_cache
+def _address(text: str) -> str:
     try:
-        return str(ip_address(client[0])) if client else ""
+        return str(ip_address(text))
     except ValueError:
         return ""
 

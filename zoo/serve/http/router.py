@@ -22,9 +22,17 @@ __all__ = ["Route", "Router", "Scope"]
 
 S = TypeVar("S")
 Scope = Literal[
-    "open", "listed", "account", "admin",
-    "read", "write", "force", "protect", "delete", "share",
-]  # fmt: skip
+    "open",
+    "listed",
+    "account",
+    "admin",
+    "read",
+    "write",
+    "force",
+    "protect",
+    "delete",
+    "share",
+]
 """Who may ask: anybody, and no token is looked at; anybody, and what is answered depends on what
 they may read; who has an account; who is an admin; who may do that with the repository in the
 path.
@@ -85,6 +93,12 @@ class Router(Generic[S]):
 
     def __init__(self, routes: Sequence[Route[S]]) -> None:
         self.routes = routes
+        # What a path may be for: those that begin as it does, and those that begin with a field.
+        self._others = [each for each in routes if FIELD.match(each.path, 1)]
+        self._beginning = {
+            first: [each for each in routes if each in self._others or _first(each.path) == first]
+            for first in {_first(each.path) for each in routes}
+        }
 
     def find(self, call: Call) -> tuple[Route[S], Mapping[str, str]]:
         """The route, and the fields of its path, decoded.
@@ -94,7 +108,7 @@ class Router(Generic[S]):
         """
         method = "GET" if call.method == "HEAD" else call.method
         others = []
-        for route in self.routes:
+        for route in self._beginning.get(_first(call.path), self._others):
             match = route.pattern.fullmatch(call.path)
             if match and method == route.method:
                 return route, {name: _decoded(text) for name, text in match.groupdict().items()}
@@ -104,6 +118,11 @@ class Router(Generic[S]):
             allowed = {"Allow": ", ".join(sorted({*others}))}
             raise Refused("MethodNotAllowed", headers=allowed)
         raise Refused("NotFound")
+
+
+def _first(path: str) -> str:
+    """The first part of a path."""
+    return path.split("/", 2)[1] if "/" in path else ""
 
 
 def _decoded(text: str) -> str:

@@ -17,7 +17,8 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import LEFT_BYTES
 from zoo.domain.manifest import objects_of
 from zoo.domain.snapshot import SnapshotFile, Weights
-from zoo.errors import Corrupt, DiskFull, Unavailable
+from zoo.errors import Corrupt, DiskFull, MissingObject, Unavailable
+from zoo.serve.http.errors import Refused
 from zoo.serve.hub.quota import check_size, sending
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
@@ -31,8 +32,9 @@ from zoo.store.sent import FOLDER, keep_sent, sent
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask
 
-__all__ = ["Blobs"]
+__all__ = ["TIDIED", "Blobs"]
 
+TIDIED = "the zoo was tidied up meanwhile: send the files again"
 PATH = "file"
 """What was sent needs a path to be written down, and gets its own when it is committed."""
 
@@ -69,8 +71,17 @@ class Blobs:
         return self._take_in(ask, pieces, size, sha256, None)
 
     def add(self, data: bytes, ask: Ask) -> SnapshotFile:
-        """Keep the bytes of a small file. Until a commit has it, a prune spares it for its age."""
-        return self._take_in(ask, [data], len(data), None, blob_id(data))
+        """Keep the bytes of a small file. Until a commit has it, a prune spares it for its age.
+
+        Raises:
+            Conflict: A prune is under way.
+            Refused: What had arrived was cleared away before it was kept.
+        """
+        with patient_upload(self._store):  # else a prune takes what was seen to be here already
+            try:
+                return self._take_in(ask, [data], len(data), None, blob_id(data))
+            except MissingObject as error:
+                raise Refused("Busy", TIDIED) from error
 
     def _take_in(
         self,
@@ -121,7 +132,7 @@ class Blobs:
                 yield from self._in(repo, digest, ask)
 
     def _in(self, repo: str, digest: Digest, ask: Ask) -> Iterator[SnapshotFile]:
-        with suppress(Unavailable):  # it is being described
+        with suppress(Unavailable, MissingObject):  # it is being described, or was pruned just now
             for manifest, path in self.holders.places(repo, digest.hex, ask.patience):
                 if self._store.has_manifest(manifest):
                     yield SnapshotFile.of(ask.hub.files.file(manifest, path))

@@ -13,11 +13,19 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.domain.snapshot import Snapshot
-from zoo.errors import Conflict, InvalidManifest, InvalidReference, Protected, ZooError
+from zoo.errors import (
+    Conflict,
+    InvalidManifest,
+    InvalidReference,
+    MissingObject,
+    Protected,
+    ZooError,
+)
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.blobs import TIDIED
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.hints import Planned, keep_plan
@@ -187,7 +195,7 @@ def _is_again(ask: Ask, sent: Operations, line: tuple[Commit, ...]) -> bool:
         return False
     try:
         return applied(sent.each, tree_of(ask, parent)) == tree_of(ask, head)
-    except Refused:
+    except (Refused, MissingObject):  # a prune may take what the parent was
         return False
 
 
@@ -203,7 +211,7 @@ def _check_here(ask: Ask, files: Tree) -> None:
     """See that no prune has taken what was here when it was looked for."""
     needed = [item for item, _ in Snapshot.of(files.values()).objects()]
     if absent(ask.hub.workspace.store, needed):
-        raise Refused("Busy", "the zoo was tidied up meanwhile: send the files again")
+        raise Refused("Busy", TIDIED)
 
 
 def _put_snapshot(ask: Ask, snapshot: Snapshot) -> Digest:

@@ -79,9 +79,14 @@ def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
     purpose = min(entry.purpose, actor.purpose, key=_rank)
     try:
         made, secret = accounts.new_token(
-            entry.account, entry.name, purpose, only=by.only, lasts=LONGEST, by=by.id,
+            entry.account,
+            entry.name,
+            purpose,
+            only=by.only,
+            lasts=LONGEST,
+            by=by.id,
             also=partial(spend, secret=device),
-        )  # fmt: skip
+        )
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
     told = {"access_token": str(secret), "token_type": "bearer", "scope": made.purpose}

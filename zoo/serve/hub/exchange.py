@@ -95,9 +95,14 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
     name = f"{publisher.id} {clean(str(claims['sub']))}"[:LETTERS]
     try:
         _, secret = ask.hub.accounts.new_token(
-            publisher.account, name, "append", only=(path,), lasts=LASTS, ends_with=publisher.id,
+            publisher.account,
+            name,
+            "append",
+            only=(path,),
+            lasts=LASTS,
+            ends_with=publisher.id,
             also=spend,
-        )  # fmt: skip
+        )
     except (Conflict, UnknownName) as error:
         raise _Not("invalid_grant", NONE_FITS, error.message) from error
     told = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}

@@ -18,13 +18,15 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
+from zoo.domain.stored import Stored
 from zoo.errors import InvalidReference, ZooError
 from zoo.serve.keep.git import commit_id, tree_ids
 from zoo.serve.keep.recent import Recent
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.store import Store
-from zoo.store.capabilities import folders
+from zoo.store.capabilities import folders, present
+from zoo.store.refs import entry_name
 
 __all__ = ["ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
@@ -112,6 +114,7 @@ class History:
         )
         self._folders: Recent[str, Mapping[str, str]] = Recent(ROOM_COMMITS, len)
         self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
+        self._entries: Recent[Reference, tuple[Stored, RefEntry]] = Recent(ROOM)
 
     def repos(self) -> list[str]:
         """The names that are there, or were, without their tags. Those in folders that cannot be
@@ -168,8 +171,25 @@ class History:
 
     def version_of(self, ref: Reference) -> Version | None:
         """The version that a name is; None if it is not there."""
-        entry = self._store.read_ref(ref)
+        entry = self._newest(ref)
         return None if entry is None or entry.deleted else Version(ref=ref, entry=entry)
+
+    def _newest(self, ref: Reference) -> RefEntry | None:
+        """The newest entry of a name; None if there is none. One that is known is not read again
+        while its file is the same, and no other one follows.
+        """
+        store = self._store
+        if known := self._entries.get(ref):
+            file, entry = known
+            there = present(store.backend, [file.name, after := entry_name(ref, entry.number + 1)])
+            if there.get(file.name) == file and after not in there:
+                return entry
+        found = store.read_ref(ref)
+        stored = store.backend.stat(entry_name(ref, found.number)) if found else None
+        # Read once more: in between another one may have taken its place.
+        if found and stored and store.read_ref(ref) == found:
+            self._entries.put(ref, (stored, found))
+        return found
 
     def commits(self, version: Version, patience: float) -> tuple[Commit, ...]:
         """The commits of a version, newest first.

@@ -76,9 +76,10 @@ class Tryouts:
             if who in self._under_way:
                 raise TooOften
             self._times = {
-                each: times for each, times in self._times.items()
+                each: times
+                for each, times in self._times.items()
                 if times and now - times[-1] < RATE_SECONDS
-            }  # fmt: skip
+            }
             times = self._times.setdefault(who, deque(maxlen=RATE))
             if len(times) == RATE and now - times[0] < RATE_SECONDS:
                 raise TooOften

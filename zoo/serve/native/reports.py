@@ -292,6 +292,9 @@ def _are_neighbors(value: object) -> bool:
 
 
 OTHER: dict[str, Callable[[object], bool]] = {
-    "kind": _is_name, "name": _is_name, "c": _are_numbers, "knn": _are_neighbors,
-}  # fmt: skip
+    "kind": _is_name,
+    "name": _is_name,
+    "c": _are_numbers,
+    "knn": _are_neighbors,
+}
 """What of a line is no number."""

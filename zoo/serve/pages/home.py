@@ -17,6 +17,7 @@ from zoo.registry import Facets, Found
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
+from zoo.serve.pages.number import number_in
 from zoo.serve.pages.page import show, site_of, wants_page
 from zoo.serve.pages.search import Facet, Part, facets_of, parts_of
 from zoo.serve.pages.seen import seen_by
@@ -141,8 +142,8 @@ class Home:
 
 def look_home(ask: Ask) -> Home:
     """What was looked for, among what may be read and, for who has an account, what is listed."""
-    text, sort, number = (ask.call.query.get(name, "") for name in ("q", "sort", "page"))
-    page = int(number) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
+    text, sort = (ask.call.query.get(name, "") for name in ("q", "sort"))
+    page = number_in(ask.call, "page", least=1)
     if len(text + sort) > LETTERS:  # each link of the page repeats it
         return Home(text[:LETTERS], "", error=f"a query has at most {LETTERS:,} letters here")
     try:

@@ -132,12 +132,17 @@ class LayersPage:
     folded: bool = False
     shares: tuple[Share, ...] = ()
 
+    def far(self, unit: UnitRow) -> str:
+        """How far a unit is from the parent, in words; that it is measured while it is."""
+        unmeasured = unit.change == "changed" and unit.distance is None
+        return "being measured" if self.measuring and unmeasured else unit.far
+
     @property
     def drawn(self) -> Markup:
         """How far each unit is from the parent, in a row."""
         cells = [
             Cell(
-                title=f"{unit.name}: {unit.far or plural(unit.params, 'parameter')}"
+                title=f"{unit.name}: {self.far(unit) or plural(unit.params, 'parameter')}"
                 + (", frozen" if unit.trained is False else ""),
                 kind=unit.kind,
                 mark=unit.trained is False,

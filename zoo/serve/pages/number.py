@@ -10,4 +10,4 @@ __all__ = ["number_in"]
 def number_in(call: Call, name: str, *, least: int) -> int:
     """The number that the query has as ``name``; ``least`` if it has none, or a smaller one."""
     text = call.query.get(name, "")
-    return max(least, int(text)) if text.isdecimal() and len(text) < 7 else least
+    return max(least, int(text)) if text.isascii() and text.isdecimal() and len(text) < 7 else least

@@ -20,6 +20,7 @@ from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
+from zoo.serve.pages.number import number_in
 from zoo.serve.pages.search import of_data
 from zoo.serve.who.alone import Alone
 from zoo.serve.who.may import governs
@@ -53,6 +54,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+ODD = 20
+"""Letters of a page that there is none of."""
 Look = Callable[..., object]
 """From a request and the fields of its path, what a page tells: a frozen dataclass. One that has a
 ``http_status`` is answered with it.
@@ -75,6 +78,7 @@ class Site:
         done: What of its forms was done just now.
         error: Why what was sent with a form was not done.
         secret: What came of it, and is shown this once.
+        odd_page: Which page of a list was asked for, where that is no number; the first is shown.
     """
 
     base: str
@@ -88,11 +92,14 @@ class Site:
     done: str = ""
     error: str = ""
     secret: str = ""
+    odd_page: str = ""
 
     @classmethod
     def of(cls, call: Call, who: str, alone: Alone | None) -> Self:
         """The site as a request of somebody sees it."""
-        return cls(call.base, call.path, str(call.query), who, alone is not None)
+        page = call.query.get("page", "")
+        odd = "" if number_in(call, "page", least=0) else page[:ODD]
+        return cls(call.base, call.path, str(call.query), who, alone is not None, odd_page=odd)
 
     @property
     def root(self) -> str:

@@ -295,7 +295,7 @@ def _options(run: Run) -> dict[str, str]:
     options = {**run.recipe, "data": "", "root": Path(str(run.recipe.get("root") or "")).name}
     return {
         spoken(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in chosen(options).items()
+        for name, value in chosen(options, run.device).items()
         if value != ""
     }
 

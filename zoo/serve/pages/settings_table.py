@@ -17,8 +17,10 @@ from zoo.serve.pages.pruning import look_pruning
 __all__ = ["SETTINGS"]
 
 REPO, NAMESPACE, PERSON = (
-    "/-/access/{namespace}/{name}", "/-/namespaces/{owner}", "/-/people/{user}",
-)  # fmt: skip
+    "/-/access/{namespace}/{name}",
+    "/-/namespaces/{owner}",
+    "/-/people/{user}",
+)
 OWN, ADMIN = ("NoToken", "NotFound", "Forbidden"), ("NoToken", "Forbidden")
 own = partial(page_routes, scope="account", errors=OWN)
 own_form = partial(form_route, scope="account", errors=OWN)

@@ -274,9 +274,10 @@ def _names(ask: Ask, claims: Claims) -> list[str]:
     taken |= {given.path.partition("/")[0] for given in accounts.rules().given()}
     lower = {each.lower() for each in taken} | NOT_CHOSEN
     unused = (
-        name for name in numbered
+        name
+        for name in numbered
         if name not in lower and not accounts.audit.newest(name=name, limit=1)
-    )  # fmt: skip
+    )
     return [*islice(unused, 3)]
 
 

@@ -1,7 +1,8 @@
 """Backup: a copy of a zoo that is served meanwhile, which is a zoo, too.
 
 What is copied first must not need what is copied before it was made: databases come before the
-names that they know, names before what they lead to. Whoever writes goes the other way.
+names that they know, names before what they lead to. Whoever writes goes the other way. A zoo in a
+bucket, or one that becomes that, has its databases on a server: they are copied before, by others.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from zoo.errors import InvalidOption, Unsupported, disk_errors
+from zoo import config
+from zoo.errors import InvalidOption, disk_errors
+from zoo.machine import bucket
+from zoo.serve.watch.copying import FIRST, check_place, copy_store
 from zoo.serve.who.seals import FILE as KEY
+from zoo.store.cached import CachedBackend
 from zoo.store.disk import STAGING
 from zoo.store.folder import FolderBackend
 from zoo.store.sent import FOLDER as SENT
 from zoo.workspace import Workspace
 
-__all__ = ["FILE", "back_up"]
+__all__ = ["FILE", "back_up", "copy_to_bucket"]
 
 FILE = "backup.txt"
 """What tells a backup, and of which zoo it is."""
-FIRST = ("refs", "manifests", "encoded-manifests", "encoded", "objects")
 LEFT_OUT = {STAGING, SENT, "cache", FILE}
 """What is not whole yet, or can be made again."""
 DATABASE = ".db"
@@ -34,31 +38,55 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     """Copy a zoo into a folder, of which files that are there already are left as they are; how
     many files were copied, and their bytes. Nothing in the folder is deleted.
 
+    Of a zoo in a bucket, which is asked past what is kept of it here, the key goes along.
+
     Raises:
-        Unsupported: The zoo is in no folder.
         InvalidOption: The folder has something else.
         Conflict: A prune is under way.
         DiskFull: No space left; what was copied stays.
     """
-    if not isinstance(workspace.store.backend, FolderBackend):
-        raise Unsupported(
-            f"{workspace.store} is copied by what its service has for that, the database by "
-            f"pg_dump, in this order: the database first; and {KEY} by hand"
-        )
     root, to = workspace.root.resolve(), to.resolve()
     if to.is_relative_to(root) or root.is_relative_to(to):
         raise InvalidOption(f"{to} and the zoo in {root} are within each other")
+    shared = workspace.store.backend
+    of = str(shared) if isinstance(shared, CachedBackend) else str(root)
     mark, sizes = to / FILE, list[int]()
     there = mark.read_text() if mark.exists() else ""
-    if there != f"{root}\n" and to.exists() and any(to.iterdir()):
+    if there != f"{of}\n" and to.exists() and any(to.iterdir()):
         raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
     with disk_errors(to), workspace.store.upload():  # no prune deletes what is to be copied
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mark.write_text(f"{root}\n")
+        mark.write_text(f"{of}\n")
+        if isinstance(shared, CachedBackend):
+            sizes += copy_store(shared.shared, FolderBackend(to))
+            shutil.copy2(root / KEY, to / KEY)
+            return len(sizes), sum(sizes)
         for path in _in_order(root):
             if (count := _copied(path, to / path.relative_to(root))) is not None:
                 sizes.append(count)
         os.sync()
+    return len(sizes), sum(sizes)
+
+
+def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
+    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where an
+    earlier copy is; otherwise as `back_up`. The key does not go there.
+
+    Raises:
+        InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
+        Conflict: A prune is under way.
+        Unavailable: The bucket does not answer.
+    """
+    if not config.database():
+        raise InvalidOption(
+            f"the accounts of {workspace.store} would not go to {to}, which has them in PostgreSQL",
+            hint="set ZOO_DB to where they are: export ZOO_DB=postgresql+psycopg://user@host/zoo",
+        )
+    backend, target = workspace.store.backend, bucket(to, create=True)
+    source = backend.shared if isinstance(backend, CachedBackend) else backend
+    check_place(source, target)
+    with workspace.store.upload():
+        sizes = copy_store(source, target)
     return len(sizes), sum(sizes)
 
 

@@ -2,11 +2,13 @@
 
 Who asks is looked up on each request, and hardly ever changes. SQLite tells a connection whether
 another one has committed anything since, in a hundredth of the time of a look-up. PostgreSQL tells
-which transactions are seen now: while these are the same ones, so is all that is read.
+which transactions are seen now: while these are the same ones, so is all that is read. That takes
+a round trip, so of requests that come at once one asks for those that wait for it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
@@ -37,12 +39,18 @@ class ReadCache(Generic[T]):
         self._lock = Lock()
         self._watching: PoolProxiedConnection | None = None
         self._changes: Hashable = None
+        self._counted = -1
         self._values: dict[Hashable, T] = {}
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
         """What ``read`` returned for a key, or returns now if anything was written since."""
+        asked = time.monotonic_ns()
         with self._lock:
-            changes = self._count()
+            # What was counted while this waited tells of all that was written before it was asked.
+            if self._counted < asked or self._changes is None:
+                self._counted, changes = time.monotonic_ns(), self._count()
+            else:
+                changes = self._changes
             if changes != self._changes:
                 self._changes, self._values = changes, {}
                 self.changed()

@@ -108,11 +108,20 @@ class Devices:
         """
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         row = {
-            "digest": _digest(secret), "code": code, "client": clean(client)[:LONGEST],
-            "address": address, "wants": wants, "expires": _text(now + LASTS), "next": 0,
-            "pause": PAUSE * 1000, "state": WAITS, "account": None, "token": None, "purpose": "",
+            "digest": _digest(secret),
+            "code": code,
+            "client": clean(client)[:LONGEST],
+            "address": address,
+            "wants": wants,
+            "expires": _text(now + LASTS),
+            "next": 0,
+            "pause": PAUSE * 1000,
+            "state": WAITS,
+            "account": None,
+            "token": None,
+            "purpose": "",
             "name": "",
-        }  # fmt: skip
+        }
         with reading(self._engine) as connection:  # who is told no keeps nobody waiting
             waiting = _networks(connection, now)
         if len(waiting.get(network_of(address), ())) >= MOST_OF_ADDRESS:
@@ -153,9 +162,12 @@ class Devices:
     def let_in(self, code: str, entry: Entry) -> bool:
         """Let a program in; whether it waits still."""
         row = {
-            "state": LET_IN, "account": entry.account, "token": entry.token,
-            "purpose": entry.purpose, "name": entry.name,
-        }  # fmt: skip
+            "state": LET_IN,
+            "account": entry.account,
+            "token": entry.token,
+            "purpose": entry.purpose,
+            "name": entry.name,
+        }
         return self._settle(code, row, "device let in", entry.account, f"to {entry.purpose}")
 
     def refuse(self, code: str, account: str) -> bool:

@@ -18,8 +18,14 @@ from zoo.serve.who.audit import record
 from zoo.serve.who.may import ROLES, Role
 
 __all__ = [
-    "TeamRule", "by_hand", "check_rules", "follow", "forget_team", "read_rule", "wanted",
-]  # fmt: skip
+    "TeamRule",
+    "by_hand",
+    "check_rules",
+    "follow",
+    "forget_team",
+    "read_rule",
+    "wanted",
+]
 
 TABLE, ROLE = schema.grouped, schema.role
 LONGEST, MOST = 300, 100

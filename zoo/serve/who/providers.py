@@ -178,9 +178,10 @@ class Providers:
         with reading(self._engine) as connection:
             details = {*connection.scalars(told)}
         return [
-            each for each in self.identities()
+            each
+            for each in self.identities()
             if each.account and as_kept(f"{each.issuer} {each.subject}") in details
-        ]  # fmt: skip
+        ]
 
     def identity(self, issuer: str, subject: str) -> Identity | None:
         """Whose account somebody is; None if nobody knows yet."""
@@ -253,9 +254,14 @@ def link_new(connection: Connection, issuer: str, subject: str, account: str) ->
 
 
 def note_entry(
-    connection: Connection, *, by: tuple[Provider, str], account: str, told: str, entry: str,
+    connection: Connection,
+    *,
+    by: tuple[Provider, str],
+    account: str,
+    told: str,
+    entry: str,
     seconds: float,
-) -> None:  # fmt: skip
+) -> None:
     """Note that an account is signed in ``by`` a provider, as whom that calls so, by an ``entry``
     that is good once, for so many seconds at most, in the transaction that makes its token; those
     that have expired are forgotten.

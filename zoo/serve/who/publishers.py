@@ -36,7 +36,7 @@ WHOSE: Mapping[str, tuple[str, ...]] = {
     # Not a workflow alone: jobs of all repositories may call one that is public.
     "token.actions.githubusercontent.com": ("repository", "repository_id"),
     "gitlab.com": ("sub", "project_path", "project_id", "ci_config_ref_uri"),
-}  # fmt: skip
+}
 """Claims of which one says whose job it is, where anybody can have jobs."""
 
 

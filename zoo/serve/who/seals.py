@@ -15,14 +15,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import msgspec
 
 from zoo.errors import Conflict, Corrupt
+from zoo.machine import KEY
 from zoo.store import Store
 from zoo.store.cached import CachedBackend
 from zoo.store.capabilities import read_small
 from zoo.store.disk import Disk
 
-__all__ = ["FILE", "Seal", "Seals", "seals_of"]
+__all__ = ["FILE", "MARK", "Seal", "Seals", "seals_of"]
 
-FILE = "seals.key"
+FILE = KEY
 """The key, beside the accounts; who deletes it ends what is being sent."""
 BYTES = 32
 MARK, MARK_BYTES = "seals.id", 65

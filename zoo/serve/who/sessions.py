@@ -56,8 +56,11 @@ class Sessions:
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         ends = now + timedelta(days=LASTS_DAYS)
         row = {
-            "digest": _digest(secret), "token": token_id, "expires": _text(ends), "own": own,
-        }  # fmt: skip
+            "digest": _digest(secret),
+            "token": token_id,
+            "expires": _text(ends),
+            "own": own,
+        }
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now)))
             connection.execute(insert(TABLE), row)

@@ -1,0 +1,38 @@
+"""Each weights file below a folder, identified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.errors import InvalidOption, InvalidWeights
+from zoo.exchange.identifying import identify_file
+from zoo.exchange.import_walk import weights_below
+from zoo.exchange.run_names import SUFFIXES
+from zoo.lookup.identify import Identified
+from zoo.workspace import Workspace
+
+__all__ = ["identify_folder"]
+
+
+def identify_folder(
+    workspace: Workspace, folder: Path, bad: list[InvalidWeights]
+) -> Iterator[Identified]:
+    """Say of each file of weights below a folder what it is, as it is looked up; what cannot be
+    read, or is passed over, is put in ``bad``.
+
+    Raises:
+        InvalidOption: There is none, or there are too many.
+        Corrupt: Bytes of a checkpoint are damaged.
+    """
+    left_out: dict[str, str] = {}
+    none = True
+    for walked in weights_below(folder, left_out):
+        none = False
+        try:
+            yield identify_file(workspace, walked.weights)
+        except InvalidWeights as error:
+            bad.append(error)
+    bad += [InvalidWeights(folder / name, reason) for name, reason in left_out.items()]
+    if none and not left_out:
+        raise InvalidOption(f"{folder} has no files of weights ({', '.join(SUFFIXES)})")
