@@ -96,9 +96,11 @@ def test_what_each_depth_knows(small: Run, data: Path) -> None:
     )
     assert layers["growth"]["low"] <= layers["growth"]["brings"] <= layers["growth"]["high"]
     assert "PROBE AT" in said.out
-    best = layers["depths"]["best"]
-    told = f"zoo finetune {NET} --data {data} --image-size 32 --strategy probe --at {best}"
-    assert told in " ".join(said.out.split())
+    told = f"zoo finetune {NET} --data {data} --image-size 32 --strategy probe --at all"
+    plain = " ".join(said.out.split())
+    assert told in plain
+    smaller = f"a need for a smaller network: probe at {layers['depths']['best']} ("
+    assert smaller in plain
     small(*told.split()[1:], "--save", "team/probe", "--json").done()
 
 

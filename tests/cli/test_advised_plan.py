@@ -160,8 +160,8 @@ def test_the_plan(asked: Asked) -> None:
     assert 2 * trained["images"] == tried["probe at all"]["images"]
     assert trained["low"] <= trained["score"] <= trained["high"]
     assert trained["seconds"] > 0
-    assert trained["megabytes"] > tried[plan["advised"]]["megabytes"] > 0
-    assert plan["advised"].startswith("probe at ")
+    assert plan["advised"] == "probe at all"
+    assert tried["probe at all"]["megabytes"] >= trained["megabytes"] > 0
     assert plan["scenario"]["few"] in (True, False)
     assert "trying 1 recipe on 2 folds of " in asked.err
     assert "trying fold 1 of 2, 1 epoch: upper half" in asked.err
