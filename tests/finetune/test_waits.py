@@ -24,7 +24,7 @@ from zoo.finetune.dataset.augment import Transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.features import cache
-from zoo.finetune.features.cache import Activations, Shape, resident
+from zoo.finetune.features.cache import Activations, Row, Shape, resident
 from zoo.finetune.features.loaders import Batch
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.learner import Learner
@@ -114,7 +114,9 @@ def test_a_step_needs_no_number_of_the_device(hierarchy: Hierarchy) -> None:
 
 def test_all_views_share_the_room_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of what is free: two of these three fit, though each would by itself."""
-    shape = Shape(torch.utils._pytree.tree_structure(0), ((0, (10,), torch.float32),), {})
+    shape = Shape(
+        torch.utils._pytree.tree_structure(0), (Row(0, (10,), torch.float32, torch.float32),), {}
+    )
     views = [Activations(shape, [torch.zeros(100, 10)]) for _ in range(3)]
     monkeypatch.setattr(cache, "free_on", lambda _: 2 * 8000 + 1)
     placed = resident(views, torch.device("meta"))
