@@ -23,6 +23,7 @@ from zoo.finetune.features import cache
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader
 from zoo.finetune.run import Finetuned, finetune, rerun, resume
+from zoo.finetune.strategies import linear
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -141,8 +142,13 @@ def test_what_a_run_says_its_checkpoint_does(
     assert report.report.metrics["loss"] == pytest.approx(done.metrics["loss"], rel=0.05)
 
 
-def test_a_probe_scores_as_on_the_cpu(transformer: str, tune: Tune) -> None:
-    how: dict[str, Any] = {"bare": True, "strategy": "probe"}
+@pytest.mark.parametrize("more", [{}, {"probe": "svm"}, {"at": "auto"}], ids=str)
+def test_a_probe_scores_as_on_the_cpu(
+    transformer: str, tune: Tune, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fitted there, though it is too small to be worth that."""
+    monkeypatch.setattr(linear, "LARGE", 0)
+    how: dict[str, Any] = {"bare": True, "strategy": "probe", **more}
     here, there = tune(transformer, "team/a", **how), tune(transformer, "team/b", on="cpu", **how)
     assert here.metrics["loss"] == pytest.approx(there.metrics["loss"], rel=0.05)
     assert here.metrics["accuracy"] == pytest.approx(there.metrics["accuracy"], abs=0.21)
