@@ -218,7 +218,7 @@ def _phase(prepared: Prepared, at: int, kept: Cached | None, why: str) -> Planne
     phase, boundary = plan[at] if plan else (None, prepared.units)
     live = live_tensors(prepared.model, hierarchy, boundary, prepared.tuned).values()
     trained = (tensor for tensor in live if isinstance(tensor, nn.Parameter))
-    full, rest = divmod(len(prepared.dataset.train), prepared.recipe.batch_size)
+    full, rest = divmod(len(prepared.dataset.train), prepared.recipe.images)
     return PlannedPhase(
         freeze=phase.freeze if phase else "all",
         frozen_units=boundary,
@@ -244,7 +244,7 @@ class _DryRun:
     def __init__(self, prepared: Prepared, folder: Path, seconds: dict[str, float]) -> None:
         self.whole, self.folder = prepared, folder
         self.seconds, self.unknown = seconds, list[str]()
-        data, few = prepared.dataset, TRIED * prepared.recipe.batch_size
+        data, few = prepared.dataset, TRIED * prepared.recipe.images
         small = replace(
             data,
             train=tuple(sorted(_in_turn(data.train)[:few])),

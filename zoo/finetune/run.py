@@ -282,7 +282,7 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterat
         reason = ". ".join(str(error).split(". ")[:2]) or type(error).__name__
         recipe = prepared.recipe
         raise OutOfMemory(
-            str(device), reason, memory(device), recipe.batch_size, recipe.accumulate,
+            str(device), reason, memory(device), recipe.images, recipe.accumulate,
             _to_go_on(workspace, Run.read(run.folder)),
         ) from error  # fmt: skip
 

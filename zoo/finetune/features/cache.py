@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
-from zoo.backbones.devices import random_kept
+from zoo.backbones.devices import free_on, random_kept
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
@@ -133,14 +133,6 @@ def resident(several: Sequence[Activations], device: torch.device) -> list[Activ
             each = Activations(each.shape, [rows.to(device) for rows in each.rows])
         placed.append(each)
     return placed
-
-
-def free_on(device: torch.device) -> int:
-    """Bytes that are free on a CUDA device, those included that torch keeps for itself; else 0."""
-    if device.type != "cuda":
-        return 0
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def _picked(rows: Tensor, chosen: Tensor, device: torch.device) -> Tensor:

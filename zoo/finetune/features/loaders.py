@@ -408,7 +408,7 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
         prepared.dataset,
         samples,
         transform,
-        recipe.batch_size,
+        recipe.images,
         seed=recipe.seed,
         balanced=balanced,
         most=most_workers(prepared.device),
@@ -445,7 +445,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "channels_last": recipe.channels_last,
         "versions": {name: version(name) for name in (*COMPUTING, "pillow")},
         "reading": READING,
-        "batch": recipe.batch_size,  # kernels for another size give other last bits
+        "batch": recipe.images,  # kernels for another size give other last bits
     }
 
 

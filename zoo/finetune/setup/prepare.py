@@ -33,6 +33,7 @@ from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base, teacher_of
+from zoo.finetune.setup.batch_size import found_batch
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import (
     Network,
@@ -197,6 +198,9 @@ def prepare(
     _check_effects(prepared)
     prepared = _with_remark(prepared, _small_images(prepared))
     prepared.model.to(device)
+    if recipe.batch_size == "auto":
+        recipe, said = found_batch(prepared)
+        prepared = _with_remark(prepared, said)
     return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
 
 
