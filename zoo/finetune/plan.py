@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from zoo.backbones.devices import pick_device
-from zoo.config import cores
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
@@ -334,7 +333,7 @@ class _DryRun:
             kept = MEMORY / (4 * images * transform.size[0] * transform.size[1] * transform.size[2])
             read += (passes - 1) * (1.0 if transform.random else 1 - min(kept, 1.0))
         reading = self.reading * images * read
-        workers = min(most_workers(self.whole.device), cores()) if reading > PAYS else 1
+        workers = max(most_workers(self.whole.device), 1) if reading > PAYS else 1
         taken = max(each, 0.0) * images * passes + reading / workers
         self.seconds[part] = self.seconds.get(part, 0.0) + taken
 

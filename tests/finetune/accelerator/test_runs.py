@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.facade import Zoo
+from zoo.finetune.dataset import batches
+from zoo.finetune.dataset.workers import Workers
 from zoo.finetune.features import cache
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader
@@ -90,6 +93,29 @@ def test_where_the_cache_lies_changes_nothing(
         assert torch.allclose(
             value, other[name], rtol=near, atol=1e-6 + near * float(value.abs().max())
         )
+
+
+def test_worker_processes_read_the_same(
+    transformer: str, tune: Tune, tensors: Tensors, same: Same, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through pinned memory, where that is of use."""
+    how: dict[str, Any] = {"augment": "light", "epochs": 3}
+    tune(transformer, "team/alone", **how)
+    monkeypatch.setattr(batches, "PAYS", -1.0)
+    monkeypatch.setattr(batches, "cores", lambda: 2)
+    seen = set[tuple[int | None, ...]]()
+    real = Workers.read
+
+    def read(workers: Workers, *args: Any) -> Any:
+        for images in real(workers, *args):
+            seen.add(tuple(child.pid for child in multiprocessing.active_children()))
+            yield images
+
+    monkeypatch.setattr(Workers, "read", read)
+    tune(transformer, "team/read", **how)
+    assert seen
+    assert not multiprocessing.active_children()
+    same(tensors("team/alone"), tensors("team/read"))
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same(

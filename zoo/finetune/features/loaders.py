@@ -25,7 +25,7 @@ from zoo.domain.preprocessing import ROUNDING_DOWN
 from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
-from zoo.finetune.dataset.batches import Batches, evenly, most_workers
+from zoo.finetune.dataset.batches import Batches, evenly
 from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.features.ahead import ahead
 from zoo.finetune.features.cache import (
@@ -411,7 +411,7 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
         recipe.images,
         seed=recipe.seed,
         balanced=balanced,
-        most=most_workers(prepared.device),
+        device=prepared.device,
     )
 
 
