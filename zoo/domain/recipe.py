@@ -360,7 +360,7 @@ class Recipe:
     )
     channels_last: bool = _option(False, "Use the channels-last memory format.")
     compile: bool = _option(
-        False, "Compile the network (torch.compile), where it runs whole in each step."
+        False, "Compile the network (torch.compile); behind the cut of a cache, unit by unit."
     )
     grad_checkpointing: bool = _option(
         False,

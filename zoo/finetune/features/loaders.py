@@ -57,12 +57,6 @@ __all__ = [
     "make_loaders",
 ]
 
-UNCOMPILED = (
-    "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
-    "runs it whole"
-)
-
-
 Inputs = Any
 """Images (N, C, H, W), or what enters at a cut."""
 Forward = Callable[[Inputs], Tensor]
@@ -383,6 +377,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
         for number in range(recipe.views)
     ]
     plain, *views = resident(kept, prepared.device)
+    entry = entry.compiled() if recipe.compile else entry
     row = {sample.key: at for at, sample in enumerate(whole.samples)}
     make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
@@ -396,8 +391,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     if views:
         train = make(changing, entry=entry, views=views, rows=range(len(dataset.train)))
     validation = feed(dataset.validation) if dataset.validation else None
-    remark = UNCOMPILED if recipe.compile else ""
-    return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
+    return Loaders(train, validation, feed(dataset.test), known, entry.boundary)
 
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
