@@ -133,6 +133,24 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same(
     same(tensors("team/whole"), tensors("team/cut"))
 
 
+def test_weights_lie_as_images_do(
+    workspace: Workspace, base: str, tune: Tune, tensors: Tensors, same: Same, device: str
+) -> None:
+    """Also where a run goes on: a fused step wants momentum and weights to lie alike."""
+    how: dict[str, Any] = {"freeze": "layer3", "channels_last": True, "optimizer": "adamw"}
+    tune(base, "team/whole", **how)
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at(patch, 5)
+        with pytest.raises(Cut):
+            tune(base, "team/cut", save_every=2, **how)
+    resume(workspace, "last", device=device)
+    before, one, other = (tensors(name) for name in (base, "team/whole", "team/cut"))
+    name = "layer4.0.conv2.weight"
+    assert not torch.equal(before[name], one[name])
+    largest = float((one[name] - before[name]).abs().max())
+    assert float((one[name] - other[name]).abs().max()) <= 0.1 * largest
+
+
 def test_run_again_it_is_the_same(
     workspace: Workspace, transformer: str, tune: Tune, tensors: Tensors, same: Same, device: str
 ) -> None:
