@@ -15,9 +15,10 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
+from zoo.facade import Zoo
 from zoo.finetune.folds import finetune_folds
 from zoo.finetune.plan import plan_finetune
-from zoo.finetune.run import finetune, rerun
+from zoo.finetune.run import find_lr, finetune, rerun
 from zoo.finetune.seeds import finetune_seeds
 from zoo.finetune.setup import batch_size
 from zoo.finetune.setup.batch_size import _Step
@@ -151,6 +152,20 @@ def test_phases_keep_rates_of_their_own(workspace: Workspace, shapes: Path) -> N
     recipe = Recipe(data=str(shapes), **how)
     prepared = prepare(workspace, "team/base", recipe, "cpu", silent)
     assert (prepared.recipe.batch_size, prepared.recipe.lr) == (16, recipe.lr)
+
+
+@pytest.mark.usefixtures("base")
+def test_it_is_an_option_of_python(workspace: Workspace, shapes: Path) -> None:
+    how: Any = HOW
+    done = Zoo(workspace).finetune("team/base", shapes, "team/a", device="cpu", **how)
+    assert find_run(workspace, done.run).recipe["batch_size"] == 16
+
+
+@pytest.mark.usefixtures("base")
+def test_a_rate_is_found_for_a_number(workspace: Workspace, shapes: Path, tmp_path: Path) -> None:
+    recipe = Recipe(data=str(shapes), **HOW)
+    with pytest.raises(InvalidOption, match="for one batch size"):
+        find_lr(workspace, "team/base", recipe, tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("value", [1, "many", "32", None, True])

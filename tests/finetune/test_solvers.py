@@ -72,10 +72,14 @@ def test_neighbors_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(probe._nearest_on_gpu(known, asked, 5), probe._nearest(known, asked, 5))
 
 
-def test_a_gpu_fits_what_is_worth_it() -> None:
-    """Meta stands for one. The CPU fits what lies there, and what is done sooner there."""
+def test_a_gpu_fits_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta stands for one. The CPU fits what lies there, what is done sooner there, and what a GPU
+    has no room for.
+    """
     there = torch.device("meta")
+    monkeypatch.setattr(linear, "free_on", lambda _: 4 * 8 * 10**7 + 1)
     assert gpu_for(torch.empty(10_000, 1000, device=there), 10) == there
+    assert gpu_for(torch.empty(10_001, 1000, device=there), 10) is None
     assert gpu_for(torch.empty(1000, 1000, device=there), 10) is None
     assert gpu_for(torch.empty(10_000, 1000), 10) is None
     assert fitting(torch.device("cuda:1")) == torch.device("cuda:1")

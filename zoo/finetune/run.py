@@ -432,8 +432,11 @@ def find_lr(
     """Try learning rates for the first phase of ``recipe``; nothing is kept but caches in
     ``folder``, and a table and a picture beside the zoo's runs.
 
-    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
+    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing, or leaves the batch
+    size open.
     """
+    if recipe.batch_size == "auto":
+        raise InvalidOption("a learning rate is found for one batch size: give it as a number")
     ranks, device = join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, ranks, folder=folder)
     warn_of_guess(prepared)

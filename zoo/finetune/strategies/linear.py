@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from zoo.backbones.devices import free_on
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.allot import allot
@@ -67,6 +68,9 @@ in training, a unit that fired once, say, would otherwise drown all others as so
 LARGE = 10**8
 """Products in each step of a solver from which a GPU is worth it: below, a CPU has done them before
 the GPU has begun, and a search takes hundreds of steps."""
+
+COPIES = 4
+"""Of the features that a fit has at most: those of three folds, and one with a column more."""
 
 MOST_TURNED = 1000
 """Images up to which their axes are found in less time than they save."""
@@ -250,10 +254,12 @@ def fitting(device: torch.device) -> torch.device:
 
 def gpu_for(features: Tensor, outputs: int) -> torch.device | None:
     """The GPU that a probe with so many outputs is fitted on: the one where its features lie, if it
-    is worth that; None: the CPU does it.
+    is worth that and has room; None: the CPU does it.
     """
-    large = features.device.type != "cpu" and features.numel() * outputs >= LARGE
-    return features.device if large else None
+    device = features.device
+    if device.type == "cpu" or features.numel() * outputs < LARGE:
+        return None
+    return device if features.numel() * COPIES * torch.float64.itemsize < free_on(device) else None
 
 
 @contextmanager
