@@ -101,7 +101,7 @@ def scores(
     single = [accuracy(*pair) for pair in zip(train, test, strict=True)]
     curve = depth_curve(
         list(zip(taps, train, strict=True)), labels, validation=None, task="classification",
-        kind="softmax", seed=seed, progress=silent,
+        kind="softmax", seed=seed, device=torch.device("cpu"), progress=silent,
     )  # fmt: skip
     parts = [tap.features for tap in taps]
     together = [accuracy(torch.cat(train, 1), torch.cat(test, 1), each) for each in ((), parts)]

@@ -336,6 +336,7 @@ def cells(scale: Scale) -> Iterator[dict[str, str]]:
     if version("transformers"):
         yield from (row(network, "HF Trainer", "full") for network in scale.networks)
     for network in scale.networks if scale.compiled else ():
+        yield row(network, "zoo compiled", "cached")
         yield from (row(network, f"{by} compiled", "full") for by in ("zoo", "timm"))
 
 

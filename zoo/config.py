@@ -23,6 +23,7 @@ __all__ = [
     "id_token_request",
     "keep_profiler_quiet",
     "keep_ray_quiet",
+    "most_readers",
     "mpi_processes",
     "processes",
     "rank",
@@ -110,6 +111,11 @@ def cache_bytes() -> int:
         return int(float(os.environ.get("ZOO_CACHE_GB", "20")) * 1e9)
     except (ValueError, OverflowError):
         return 20 * 10**9
+
+
+def most_readers(usual: int) -> int:
+    """Processes that read images for one that trains, at most: ``ZOO_WORKERS``, else ``usual``."""
+    return max(_number("ZOO_WORKERS", usual), 0)
 
 
 def processes() -> int:

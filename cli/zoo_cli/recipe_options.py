@@ -17,7 +17,6 @@ from zoo_cli.command import batch_size_option, devices_option, on_option, quiet_
 
 __all__ = ["looking_options", "opening_options", "recipe_from", "recipe_options"]
 
-TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float}
 Command = TypeVar("Command", bound=Callable[..., object])
 OPTIONS = tuple(field for field in fields(Recipe) if field.name != "preset")
 
@@ -92,6 +91,19 @@ class _OneOf(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return super().convert(spelled(value, self.choices), param, ctx)
+
+
+class _OrAuto(IntParamType):
+    """A number, or ``auto``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As an int does."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
+TYPES: Mapping[str, type | IntParamType] = {
+    "str": str, "int": int, "int | str": _OrAuto(), "float": float,
+}  # fmt: skip
 
 
 def _option(field: Field[object], default: object = None) -> Callable[[Command], Command]:

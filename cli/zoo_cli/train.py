@@ -147,6 +147,7 @@ def finetune(
       zoo finetune team/base --data flowers/ --folds 5 --save team/flowers
       zoo finetune team/base --data flowers/ --save team/flowers --report https://zoo.lab.org
       zoo finetune team/base --data flowers/ --save team/flowers --profile
+      zoo finetune team/base --data flowers/ --save team/flowers --batch-size auto
       zoo finetune --resume last
     """
     zoo, how = open_zoo(quiet=quiet), {name: options.pop(name) for name in HOW}

@@ -309,3 +309,47 @@ def test_the_network_is_left_as_it_was() -> None:
     entry.forward(entry.record(images), images)
     assert {child: set(child.__dict__) for child in module.modules()} == before
     assert not any(child._forward_pre_hooks or child._forward_hooks for child in module.modules())
+
+
+@pytest.mark.parametrize(
+    "architecture", sampled(["test_resnet", "test_convnext", "test_vit"], ["test_vit"])
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, where it may
+def test_units_above_may_be_compiled(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself, whatever the number of images; only where it runs from the cut."""
+    graphs: list[int] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(1)
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f: real(f, backend=backend))
+    monkeypatch.setattr("torch._dynamo.config.fail_on_recompile_limit_hit", True)
+    torch.compiler.reset()
+    module, hierarchy = plain(architecture)
+    plainly = FromCut(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) - 2))
+    compiled = plainly.compiled()
+    images = torch.randn(6, *plugins.backbone("timm").preprocessing(module).input_size)
+    seen = []
+    for count in (6, 4, 6, 5):
+        inputs = plainly.record(images[:count])
+        one, other = (each.forward(inputs, images[:count]) for each in (plainly, compiled))
+        assert torch.allclose(one, other, atol=1e-5)
+        seen.append(len(graphs))
+        hooked: list[Any] = []
+        with module.get_submodule(hierarchy.units[-1].modules[0]).register_forward_hook(
+            lambda _, __, output: hooked.append(output)  # noqa: B023
+        ):
+            compiled.forward(inputs, images[:count])
+        assert len(hooked) == 1
+    assert 0 < seen[0] < seen[1] == seen[3]  # the number of images is one case, or any
+    module(images)
+    assert len(graphs) == seen[3]
+    assert not any("forward" in vars(child) for child in module.modules())
+
+
+def plain(architecture: str) -> tuple[nn.Module, Hierarchy]:
+    """In eval mode."""
+    module, hierarchy = built(architecture)
+    return module.eval(), hierarchy

@@ -168,6 +168,16 @@ def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_batch_size_is_a_number_or_found(small: Run, few: Path) -> None:
+    line = ("finetune", NET, "--data", few, "--image-size", 32, "--dry-run", "--json")
+    plan = small(*line, "--batch-size", "auto").done().json
+    assert [text for text in plan["remarks"] if text.startswith("batch size 2, ")]
+    plan = small(*line, "--batch-size", 2).done().json
+    assert not [text for text in plan["remarks"] if "batch size" in text]
+    small(*line, "--batch-size", "many").refused("'many' is not a valid integer")
+    small(*line, "--batch-size", 1).refused("at least 2, or auto")
+
+
 def test_a_dry_run_says_what_would_be_done(small: Run, few: Path, tmp_path: Path) -> None:
     data = shutil.copytree(few, tmp_path / "few")
     (data / "1" / "broken.png").write_bytes(b"no image")

@@ -17,7 +17,7 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
     ("option", "value", "reason"),
     [
         ("epochs", 0, "epochs must be at least 1"),
-        ("batch_size", 1, "batch size must be at least 2"),
+        ("batch_size", 1, "batch size must be at least 2, or auto"),
         ("lr", 0.0, "learning rate must be above 0, and finite"),
         ("lr", float("inf"), "learning rate must be above 0, and finite"),
         ("backbone_lr_ratio", 0.0, "backbone rate must be above 0, and finite"),

@@ -9,8 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from zoo.finetune.strategies.linear import SquaredHinge, limit_blas_threads
+from zoo.finetune.strategies.linear import limit_blas_threads
 from zoo.finetune.strategies.probe import fit_probe
+from zoo.finetune.strategies.solvers import SquaredHinge
 
 
 def threads() -> dict[str, int]:

@@ -57,9 +57,9 @@ class Work:
         self.asked += 1
         yield from torch.split(self.images, 3)
 
-    def activations(self, **more: Any) -> Activations:
+    def activations(self, kept: torch.dtype = torch.float32, **more: Any) -> Activations:
         description = {"below": below_digest(self.module, self.hierarchy, self.boundary), **more}
-        shape = shape_of(self.entry, self.images[0])
+        shape = shape_of(self.entry, self.images[0], kept=kept)
         return open_or_fill(
             self.folder, description, shape, COUNT, self.batches, self.entry, silent
         )
@@ -88,6 +88,22 @@ def test_a_row_is_what_enters_for_its_image(work: Work) -> None:
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(args, expected, strict=True))
     late = work.entry.forward((args, kwargs), work.images[[4, 0]])
     assert torch.allclose(late, work.module(work.images[[4, 0]]), atol=1e-4)
+
+
+def test_half_precision_takes_half_the_bytes_and_is_no_other(work: Work) -> None:
+    """It is found under a name of its own; what enters has the dtype that the network expects."""
+    whole, half = work.activations(), work.activations(torch.bfloat16)
+    assert work.asked == 2
+    assert half.nbytes == half.shape.nbytes * COUNT == whole.nbytes / 2
+    for one, other in zip(whole.rows, half.rows, strict=True):
+        assert torch.equal(one.to(torch.bfloat16), other)
+    picked = half.picked([4, 0], torch.device("cpu"))
+    entering = half.entering(picked, torch.device("cpu"))[0]
+    assert {rows.dtype for rows in picked} == {torch.bfloat16}
+    assert [rows.dtype for rows in entering] == [rows.dtype for rows in whole.rows]
+    assert rows_equal(work.activations(torch.bfloat16), half)
+    assert rows_equal(work.activations(), whole)
+    assert work.asked == 2
 
 
 def test_a_process_may_have_no_image_of_a_batch(work: Work) -> None:

@@ -54,7 +54,14 @@ def curve(
         [(tap, code[:images]) for tap, code in zip(taps, features, strict=True)],
         targets[:images],
         validation=([code[held] for code in features], targets[held]) if validation else None,
-        **{"task": "classification", "kind": "softmax", "seed": 0, "progress": silent, **options},
+        **{
+            "task": "classification",
+            "kind": "softmax",
+            "seed": 0,
+            "device": torch.device("cpu"),
+            "progress": silent,
+            **options,
+        },
     )
 
 
@@ -186,7 +193,8 @@ def test_digits_are_told_best_at_an_inner_stage(workspace: Workspace) -> None:
         train, test = order[:300], order[300:]
         found = depth_curve(
             [(tap, code[train]) for tap, code in zip(taps, features, strict=True)], DIGITS[train],
-            validation=None, task="classification", kind="softmax", seed=seed, progress=silent,
+            validation=None, task="classification", kind="softmax", seed=seed,
+            device=torch.device("cpu"), progress=silent,
         )  # fmt: skip
         chosen = found.points[found.chosen].unit
         assert chosen.startswith(("blocks.4.", "blocks.5.")), chosen

@@ -22,12 +22,12 @@ from zoo.finetune.strategies.linear import (
     Kind,
     Scaling,
     Split,
-    SquaredHinge,
     best_c,
     folds,
     goodness,
     kind_for,
 )
+from zoo.finetune.strategies.solvers import SquaredHinge
 
 
 @pytest.fixture(autouse=True)

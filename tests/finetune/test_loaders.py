@@ -240,7 +240,7 @@ def test_a_view_has_the_inputs_at_the_cut_for_images_of_its_epoch(
     prepared = ready(augment="light", views=2)
     made = fed(prepared, tmp_path)
     train, plain = cached(made.train), cached(made.plain)
-    size, dataset = prepared.recipe.batch_size, prepared.dataset
+    size, dataset = prepared.recipe.images_per_batch, prepared.dataset
     entry = FromCut(prepared.model, prepared.hierarchy, made.cut)
     everything = list(range(len(dataset.train)))
     seen = [rows(view, list(train.rows)) for view in train.views]

@@ -299,17 +299,12 @@ def test_what_the_data_or_the_network_leave_without_effect_is_refused(
 
 
 @pytest.mark.long
-def test_that_a_cache_leaves_nothing_to_compile_is_told(workspace: Workspace, run: Run) -> None:
-    cached = run("team/cached", freeze="all", epochs=1, compile=True)
-    (remark,) = lines(workspace, cached, "remark")
-    assert "--compile has no effect" in remark["text"]
-    assert lines(workspace, run("team/plain", freeze="all", epochs=1), "remark") == []
-
-
-@pytest.mark.long
+@pytest.mark.parametrize("freeze", ["none", "layer3"])
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, where it may
 def test_compiled_the_result_is_the_same(
-    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, freeze: str
 ) -> None:
+    """The network as a whole, and behind the cut of a cache what is above it."""
     compiled = []
     real = torch.compile
 
@@ -318,11 +313,14 @@ def test_compiled_the_result_is_the_same(
         return real(module, backend="eager")
 
     monkeypatch.setattr(torch, "compile", compile_)
-    how: dict[str, Any] = {"strategy": "partial", "epochs": 1, "batch_size": 13}
+    how: dict[str, Any] = {
+        "strategy": "partial", "freeze": freeze, "epochs": 1, "batch_size": 13,
+    }  # fmt: skip
     plain = run("team/plain", **how)
     assert not compiled
     other = run("team/other", **how, compile=True)
     assert compiled
+    assert not any("compile" in line["text"] for line in lines(workspace, other, "remark"))
     one, two = (load(workspace.store, r.manifest).state_dict() for r in (plain, other))
     assert all(torch.allclose(one[n].float(), two[n].float(), atol=1e-3) for n in one)
 

@@ -24,7 +24,7 @@ from zoo.finetune.dataset.augment import Transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset, Sample
 from zoo.finetune.features import cache
-from zoo.finetune.features.cache import Activations, Shape, resident
+from zoo.finetune.features.cache import Activations, Row, Shape, resident
 from zoo.finetune.features.loaders import Batch
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.learner import Learner
@@ -114,7 +114,9 @@ def test_a_step_needs_no_number_of_the_device(hierarchy: Hierarchy) -> None:
 
 def test_all_views_share_the_room_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of what is free: two of these three fit, though each would by itself."""
-    shape = Shape(torch.utils._pytree.tree_structure(0), ((0, (10,), torch.float32),), {})
+    shape = Shape(
+        torch.utils._pytree.tree_structure(0), (Row(0, (10,), torch.float32, torch.float32),), {}
+    )
     views = [Activations(shape, [torch.zeros(100, 10)]) for _ in range(3)]
     monkeypatch.setattr(cache, "free_on", lambda _: 2 * 8000 + 1)
     placed = resident(views, torch.device("meta"))
@@ -124,23 +126,24 @@ def test_all_views_share_the_room_on_a_device(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("device", "launched", "size", "expected"),
     [("cpu", {}, 32, 4), ("cuda", {}, 32, 16), ("cuda", {"": 2}, 32, 8), ("cuda", {}, 1024, 6),
-     ("cuda", {"": 8, "LOCAL_": 2}, 32, 8)],
+     ("cuda", {"": 8, "LOCAL_": 2}, 32, 8), ("cuda", {"ZOO": 3}, 32, 3), ("cpu", {"ZOO": 0}, 32, 0),
+     ("cuda", {"ZOO": -1}, 32, 0)],
 )  # fmt: skip
 def test_all_cores_read_for_an_accelerator(
     monkeypatch: pytest.MonkeyPatch, device: str, launched: dict[str, int], size: int, expected: int
 ) -> None:  # fmt: skip
-    """Those of a machine for the processes on it. Of batches of 1024 images at 224 pixels fewer,
-    which are gigabytes.
+    """Those of a machine for the processes on it, or as many as it is told. Of batches of 1024
+    images at 224 pixels fewer, which are gigabytes.
     """
     for which, count in launched.items():
-        monkeypatch.setenv(f"{which}WORLD_SIZE", str(count))
+        name = "ZOO_WORKERS" if which == "ZOO" else f"{which}WORLD_SIZE"
+        monkeypatch.setenv(name, str(count))
     for name, value in (("cores", lambda: 16), ("PAYS", -1.0)):
         monkeypatch.setattr(batches, name, value)
     monkeypatch.setattr(Batches, "image", lambda *_: None)
     dataset = cast(Dataset, SimpleNamespace(task="classification"))
     transform = Transform(lambda _: torch.zeros(1), (3, 224, 224), random=True)
-    most = batches.most_workers(torch.device(device))
-    read = Batches(dataset, [Sample("a", 0)] * 40, transform, size, most=most)
+    read = Batches(dataset, [Sample("a", 0)] * 40, transform, size, device=torch.device(device))
     assert read._workers([[0]] * 40, 0) == expected
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo.errors import InvalidOption
 
 __all__ = [
+    "free_on",
     "out_of_memory",
     "pick_device",
     "pick_devices",
@@ -69,6 +70,14 @@ def out_of_memory(error: BaseException, device: torch.device) -> torch.device | 
     said = ("out of memory", "tried to allocate", "Invalid buffer size")
     known = isinstance(error, torch.OutOfMemoryError) or any(each in text for each in said)
     return device if known else None
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on a CUDA device, those included that torch keeps for itself; else 0."""
+    if device.type != "cuda":
+        return 0
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def random_state(device: torch.device) -> Tensor:

@@ -10,8 +10,8 @@ cut (`zoo.backbones.liveness`), and is proven network by network with stubs that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar, cast
 
 import torch
@@ -51,6 +51,7 @@ class FromCut:
             for unit in hierarchy.units[:boundary]
             for path in unit.modules
         ]
+        self._above: dict[nn.Module, Callable[..., object]] = {}  # what runs compiled, and as what
         self._outputs: dict[Hashable, CallOutputs] = {}
         self._few: dict[Hashable, tuple[CallOutputs, CallOutputs]] = {}
         self._learns: Callable[[CutInputs, Tensor], CallOutputs] = self._learn
@@ -59,6 +60,20 @@ class FromCut:
         """The same for a copy of the network, which will never be run below the cut."""
         other = FromCut(copy, self.hierarchy, self.boundary)
         other._outputs, other._learns = self._outputs, self._learns
+        return other
+
+    def compiled(self) -> FromCut:
+        """The same with each unit above compiled by itself; the network runs as it is elsewhere.
+
+        Units that are alike share what is compiled. The head, which those look into who want
+        features, is not.
+        """
+        other = self.into(self.module)
+        paths = (path for unit in self.hierarchy.units[self.boundary :] for path in unit.modules)
+        for child in map(self.module.get_submodule, paths):
+            # Containers are never called, and hooks, the feed among them, are none of `forward`.
+            if type(child).forward is not nn.Module.forward and child not in self._below:
+                other._above[child] = torch.compile(child.forward)
         return other
 
     @torch.no_grad()
@@ -81,7 +96,8 @@ class FromCut:
         key = (images.shape, images.dtype, images.device)
         if key not in self._outputs:
             self._outputs[key] = self._learns(inputs, images)
-        with self._stubbed(self._outputs[key]), self._before_entry(_feed(inputs)):
+        outputs = self._outputs[key]
+        with _compiling(self._above), self._stubbed(outputs), self._before_entry(_feed(inputs)):
             return cast(Tensor, self.module(images))
 
     def _learn(self, inputs: CutInputs, images: Tensor) -> CallOutputs:
@@ -153,13 +169,16 @@ class FromCut:
 
     @contextmanager
     def _stubbed(self, outputs: CallOutputs) -> Iterator[None]:
-        own = [child.__dict__.get("forward") for child in self._below]
+        instead: dict[nn.Module, Callable[..., object]] = dict(self._above)
         for child, calls in zip(self._below, outputs, strict=True):
-            child.__dict__["forward"] = _Stub(calls, child.forward)
+            instead[child] = _Stub(calls, child.forward)
+        own = {child: child.__dict__.get("forward") for child in instead}
+        for child, other in instead.items():
+            child.__dict__["forward"] = other
         try:
             yield
         finally:
-            for child, forward in zip(self._below, own, strict=True):
+            for child, forward in own.items():
                 del child.__dict__["forward"]
                 if forward is not None:
                     child.__dict__["forward"] = forward
@@ -167,6 +186,22 @@ class FromCut:
     def _before_entry(self, hook: PreHook) -> RemovableHandle:
         # First of all hooks: those of others run again on what is fed in, as on what was recorded.
         return self._entry.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+
+
+def _compiling(modules: Collection[nn.Module]) -> AbstractContextManager[object]:
+    """While so many modules run compiled, and may be of one class. Torch counts what it compiles of
+    a function, in all modules that have it, and gives up beyond a limit.
+    """
+    if not modules:
+        return nullcontext()
+    from torch._dynamo import config  # loads the compiler
+
+    most = len(modules) * config.recompile_limit
+    together = max(config.accumulated_recompile_limit, most)
+    patch: AbstractContextManager[object] = config.patch(
+        recompile_limit=most, accumulated_recompile_limit=together
+    )
+    return patch
 
 
 class _Stub:

@@ -48,7 +48,7 @@ class RecipeOptions(TypedDict, total=False):
     probe: Literal["softmax", "svm"]
     at: str
     epochs: int
-    batch_size: int
+    batch_size: int | str
     accumulate: int
     optimizer: str
     lr: float

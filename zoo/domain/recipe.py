@@ -273,7 +273,13 @@ class Recipe:
 
     # how long and how fast
     epochs: int = _natural(5, "Passes over the training images.", 1)
-    batch_size: int = _natural(32, "Images per batch.", 2)
+    batch_size: int | str = _option(
+        32,
+        "Images per batch; auto: as many as fit on the device, a power of two, and a learning rate "
+        "for these.",
+        must="at least 2, or auto",
+        check=lambda x: x == "auto" or (isinstance(x, int) and x >= 2),
+    )
     accumulate: int = _natural(1, "Batches per optimizer step.", 1)
     optimizer: str = _option("adamw", "adamw, sgd, or any name that timm's optimizers have.")
     lr: float = _positive(3e-3, "Learning rate of a new head.")
@@ -354,7 +360,7 @@ class Recipe:
     )
     channels_last: bool = _option(False, "Use the channels-last memory format.")
     compile: bool = _option(
-        False, "Compile the network (torch.compile), where it runs whole in each step."
+        False, "Compile the network (torch.compile); behind the cut of a cache, unit by unit."
     )
     grad_checkpointing: bool = _option(
         False,
@@ -471,6 +477,13 @@ class Recipe:
         """Whether a probe is fitted first, and gives the head its weights."""
         strategy = self.resolved_strategy
         return strategy in ("probe", "lp-ft") or (strategy in ADAPTERS and self.head == "linear")
+
+    @property
+    def images_per_batch(self) -> int:
+        """``batch_size``, once it is decided."""
+        if isinstance(self.batch_size, str):
+            raise ValueError("the batch size is not decided yet")
+        return self.batch_size
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -651,6 +664,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "int | None": (int, type(None)),
+    "int | str": (int, str),
     "float | None": (int, float, type(None)),
     "tuple[str, ...]": (list, tuple),
 }

@@ -93,10 +93,12 @@ def finetune_folds(
     several = Several(workspace, base, save, "fold", numbers, progress)
     several.check_saved(save, recipe, force=force)
     with several.interruptible():
-        done = tuple(
-            several.run(number, replace(recipe, fold=f"{number}/{folds}"), run)
-            for number in numbers
-        )
+        done: list[Finetuned] = []
+        for number in numbers:
+            done.append(several.run(number, replace(recipe, fold=f"{number}/{folds}"), run))
+            if recipe.batch_size == "auto":  # found once: it hangs on what memory is free
+                first = Recipe.from_json(find_run(workspace, done[0].run).recipe)
+                recipe = replace(recipe, batch_size=first.images_per_batch, lr=first.lr)
         kept = [find_run(workspace, each.run) for each in done]
         measure = SCORE[done[0].task]
         tables = [scores_of(each.lines(), measure) for each in kept]
@@ -106,7 +108,7 @@ def finetune_folds(
         final = with_epochs(replace(recipe, fold="all", **decided), epochs)
         result = run(final, several.base, str(save))
     images = [int(each.result["validation_images"]) for each in kept]
-    return _told(measure, tables, epochs, images, done, result)
+    return _told(measure, tables, epochs, images, tuple(done), result)
 
 
 def _told(

@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from zoo.backbones.devices import pick_device
-from zoo.config import cores
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress, silent
@@ -218,7 +217,7 @@ def _phase(prepared: Prepared, at: int, kept: Cached | None, why: str) -> Planne
     phase, boundary = plan[at] if plan else (None, prepared.units)
     live = live_tensors(prepared.model, hierarchy, boundary, prepared.tuned).values()
     trained = (tensor for tensor in live if isinstance(tensor, nn.Parameter))
-    full, rest = divmod(len(prepared.dataset.train), prepared.recipe.batch_size)
+    full, rest = divmod(len(prepared.dataset.train), prepared.recipe.images_per_batch)
     return PlannedPhase(
         freeze=phase.freeze if phase else "all",
         frozen_units=boundary,
@@ -244,7 +243,7 @@ class _DryRun:
     def __init__(self, prepared: Prepared, folder: Path, seconds: dict[str, float]) -> None:
         self.whole, self.folder = prepared, folder
         self.seconds, self.unknown = seconds, list[str]()
-        data, few = prepared.dataset, TRIED * prepared.recipe.batch_size
+        data, few = prepared.dataset, TRIED * prepared.recipe.images_per_batch
         small = replace(
             data,
             train=tuple(sorted(_in_turn(data.train)[:few])),
@@ -334,7 +333,7 @@ class _DryRun:
             kept = MEMORY / (4 * images * transform.size[0] * transform.size[1] * transform.size[2])
             read += (passes - 1) * (1.0 if transform.random else 1 - min(kept, 1.0))
         reading = self.reading * images * read
-        workers = min(most_workers(self.whole.device), cores()) if reading > PAYS else 1
+        workers = max(most_workers(self.whole.device), 1) if reading > PAYS else 1
         taken = max(each, 0.0) * images * passes + reading / workers
         self.seconds[part] = self.seconds.get(part, 0.0) + taken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -285,7 +285,7 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterat
             str(device),
             reason,
             memory(device),
-            recipe.batch_size,
+            recipe.images_per_batch,
             recipe.accumulate,
             _to_go_on(workspace, Run.read(run.folder)),
         ) from error
@@ -353,8 +353,7 @@ def _run(
     loaders = phase_loaders(workspace.root / CACHE, prepared, journal.remark)
     begin(prepared, loaders, journal, state, saved)
     if ranks.on_main(lambda: not (journal.run.folder / SAMPLES).exists()):
-        begun = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
-        ranks.on_main(lambda: _show_samples(prepared, begun, journal))
+        _show_samples(prepared, loaders, journal)
     with Profile(journal) if profile else nullcontext() as watching:
         train(prepared, loaders, journal, state, profile=watching)
     blend(prepared, loaders, journal, state)
@@ -383,13 +382,18 @@ def _outline(prepared: Prepared) -> str:
     )
 
 
-def _show_samples(prepared: Prepared, parts: Loaders, journal: Journal) -> None:
-    """Some images as the first phase trains on them."""
+def _show_samples(prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal) -> None:
+    """Some images as the first phase trains on them. All ranks call this: they make its loaders."""
     from zoo.finetune.results.pictures import draw_samples  # loads matplotlib
 
-    preprocessing = prepared.network.planned.preprocessing
-    draw_samples(parts.train.batches, preprocessing).save(journal.run.folder / SAMPLES)
-    journal.picture("samples")
+    parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
+
+    def show() -> None:
+        preprocessing = prepared.network.planned.preprocessing
+        draw_samples(parts.train.batches, preprocessing).save(journal.run.folder / SAMPLES)
+        journal.picture("samples")
+
+    prepared.ranks.on_main(show)
 
 
 def rerun(
@@ -443,8 +447,11 @@ def find_lr(
     """Try learning rates for the first phase of ``recipe``; nothing is kept but caches in
     ``folder``, and a table and a picture beside the zoo's runs.
 
-    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing.
+    Raises as `finetune`, and `InvalidOption` where the recipe trains nothing, or leaves the batch
+    size open.
     """
+    if recipe.batch_size == "auto":
+        raise InvalidOption("a learning rate is found for one batch size: give it as a number")
     ranks, device = join(pick_device(device))
     prepared = prepare(workspace, base, recipe, device, progress, ranks, folder=folder)
     warn_of_guess(prepared)

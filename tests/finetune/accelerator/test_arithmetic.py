@@ -99,10 +99,12 @@ def test_predictions_are_those_of_the_cpu(
 
 
 @pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler here")
+@pytest.mark.parametrize("cache", [True, False], ids=["from the cut", "whole"])
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, where it may
 def test_compiled_it_trains_the_same(
-    transformer: str, tune: Tune, tensors: Callable[[str], dict[str, Tensor]]
+    transformer: str, tune: Tune, tensors: Callable[[str], dict[str, Tensor]], cache: bool
 ) -> None:
-    how: dict[str, Any] = {"cache": False, "epochs": 1, "batch_size": 13}
+    how: dict[str, Any] = {"cache": cache, "epochs": 1, "batch_size": 13}
     tune(transformer, "team/plain", **how)
     tune(transformer, "team/compiled", compile=True, **how)
     one, other = tensors("team/plain"), tensors("team/compiled")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
 from zoo.errors import OutOfMemory
 from zoo.finetune.loop import train as training
 from zoo.finetune.run import Finetuned, resume
-from zoo.lookup.runs import list_runs
+from zoo.finetune.setup import batch_size
+from zoo.finetune.setup.prepare import prepare
+from zoo.lookup.runs import find_run, list_runs
 from zoo.workspace import Workspace
 
 pytestmark = pytest.mark.gpu
@@ -86,3 +91,21 @@ def test_a_training_that_runs_out_of_memory_can_be_resumed(
     brim.free()
     resume(workspace, run.id, device=device)
     same(tensors("team/whole"), tensors("team/cut"))
+
+
+def test_a_batch_size_is_found_that_fits(
+    workspace: Workspace, transformer: str, tune: Callable[..., Finetuned], device: str,
+    shapes: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Not the largest one that there is, and its run has room."""
+    recipe = Recipe(data=str(shapes), strategy="full", image_size=32, batch_size=4)
+    prepared = prepare(workspace, transformer, recipe, device, silent)
+    before = {name: value.clone() for name, value in prepared.model.state_dict().items()}
+    found = batch_size.largest(prepared, 1 << 26)  # hundreds of GB of images
+    assert 16 <= found < 1 << 26
+    assert found & (found - 1) == 0
+    for name, value in prepared.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    monkeypatch.setattr(batch_size, "STEPS", 1)
+    done = tune(transformer, "team/a", batch_size="auto")
+    assert find_run(workspace, done.run).recipe["batch_size"] == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from zoo.backbones.load import load
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.facade import Zoo
+from zoo.finetune.dataset import batches
+from zoo.finetune.dataset.workers import Workers
 from zoo.finetune.features import cache
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader
 from zoo.finetune.run import Finetuned, finetune, rerun, resume
+from zoo.finetune.strategies import linear
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
 
@@ -56,12 +60,17 @@ def test_what_is_frozen_keeps_its_bits_and_all_else_moves(
         assert not torch.equal(before[name], after[name]), name
 
 
-@pytest.mark.parametrize("place", ["device", "host", "mapped"])
+@pytest.mark.parametrize(
+    ("place", "precision", "kept"),
+    [("device", "fp32", torch.float32), ("host", "fp32", torch.float32),
+     ("mapped", "fp32", torch.float32), ("mapped", "bf16", torch.bfloat16)],
+)  # fmt: skip
 def test_where_the_cache_lies_changes_nothing(
-    transformer: str, tune: Tune, tensors: Tensors, same: Same, device: str,
-    monkeypatch: pytest.MonkeyPatch, place: str,
+    transformer: str, tune: Tune, tensors: Tensors, device: str,
+    monkeypatch: pytest.MonkeyPatch, place: str, precision: str, kept: torch.dtype,
 ) -> None:  # fmt: skip
-    tune(transformer, "team/uncached", cache=False)
+    """In bf16 nothing that its own rounding would not change."""
+    tune(transformer, "team/uncached", cache=False, precision=precision)
     found: list[Activations] = []
     real = CachedLoader.epoch
 
@@ -74,15 +83,39 @@ def test_where_the_cache_lies_changes_nothing(
         monkeypatch.setattr(cache, "free_on", lambda _: 0)
     if place == "host":
         monkeypatch.setattr(cache, "room", lambda *_: 0)
-    tune(transformer, "team/cached")
-    assert found
+    tune(transformer, "team/cached", precision=precision)
+    assert {rows.dtype for each in found for rows in each.rows} == {kept}
     on = device if place == "device" and device == "cuda" else "cpu"
     assert {rows.device.type for each in found for rows in each.rows} == {on}
     one, other = tensors("team/uncached"), tensors("team/cached")
+    near = 1e-3 if precision == "fp32" else 5e-2
     for name, value in one.items():  # here it is two ways to compute, on a CPU, too
         assert torch.allclose(
-            value, other[name], rtol=1e-3, atol=1e-6 + 1e-3 * float(value.abs().max())
+            value, other[name], rtol=near, atol=1e-6 + near * float(value.abs().max())
         )
+
+
+def test_worker_processes_read_the_same(
+    transformer: str, tune: Tune, tensors: Tensors, same: Same, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through pinned memory, where that is of use."""
+    how: dict[str, Any] = {"augment": "light", "epochs": 3}
+    tune(transformer, "team/alone", **how)
+    monkeypatch.setattr(batches, "PAYS", -1.0)
+    monkeypatch.setattr(batches, "cores", lambda: 2)
+    seen = set[tuple[int | None, ...]]()
+    real = Workers.read
+
+    def read(workers: Workers, *args: Any) -> Any:
+        for images in real(workers, *args):
+            seen.add(tuple(child.pid for child in multiprocessing.active_children()))
+            yield images
+
+    monkeypatch.setattr(Workers, "read", read)
+    tune(transformer, "team/read", **how)
+    assert seen
+    assert not multiprocessing.active_children()
+    same(tensors("team/alone"), tensors("team/read"))
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same(
@@ -98,6 +131,24 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same(
     torch.manual_seed(99)  # of all devices: whatever this process did before
     resume(workspace, "last", device=device)
     same(tensors("team/whole"), tensors("team/cut"))
+
+
+def test_weights_lie_as_images_do(
+    workspace: Workspace, base: str, tune: Tune, tensors: Tensors, same: Same, device: str
+) -> None:
+    """Also where a run goes on: a fused step wants momentum and weights to lie alike."""
+    how: dict[str, Any] = {"freeze": "layer3", "channels_last": True, "optimizer": "adamw"}
+    tune(base, "team/whole", **how)
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at(patch, 5)
+        with pytest.raises(Cut):
+            tune(base, "team/cut", save_every=2, **how)
+    resume(workspace, "last", device=device)
+    before, one, other = (tensors(name) for name in (base, "team/whole", "team/cut"))
+    name = "layer4.0.conv2.weight"
+    assert not torch.equal(before[name], one[name])
+    largest = float((one[name] - before[name]).abs().max())
+    assert float((one[name] - other[name]).abs().max()) <= 0.1 * largest
 
 
 def test_run_again_it_is_the_same(
@@ -135,8 +186,13 @@ def test_what_a_run_says_its_checkpoint_does(
     assert report.report.metrics["loss"] == pytest.approx(done.metrics["loss"], rel=0.05)
 
 
-def test_a_probe_scores_as_on_the_cpu(transformer: str, tune: Tune) -> None:
-    how: dict[str, Any] = {"bare": True, "strategy": "probe"}
+@pytest.mark.parametrize("more", [{}, {"probe": "svm"}, {"at": "auto"}], ids=str)
+def test_a_probe_scores_as_on_the_cpu(
+    transformer: str, tune: Tune, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fitted there, though it is too small to be worth that."""
+    monkeypatch.setattr(linear, "LARGE", 0)
+    how: dict[str, Any] = {"bare": True, "strategy": "probe", **more}
     here, there = tune(transformer, "team/a", **how), tune(transformer, "team/b", on="cpu", **how)
     assert here.metrics["loss"] == pytest.approx(there.metrics["loss"], rel=0.05)
     assert here.metrics["accuracy"] == pytest.approx(there.metrics["accuracy"], abs=0.21)

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import math
 import random
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from zoo.backbones.opening import any_crop
-from zoo.config import cores, processes_here
+from zoo.config import cores, most_readers, processes_here
 from zoo.domain.task import Task
-from zoo.errors import InvalidImage
-from zoo.finetune.dataset.augment import Transform, seeded
+from zoo.finetune.dataset.augment import Transform
 from zoo.finetune.dataset.dataset import Dataset, Sample
+from zoo.finetune.dataset.workers import PREFETCHED, Reader, Workers
 
 __all__ = ["Batches", "ImageBatch", "evenly", "most_workers", "targets_of"]
 
@@ -35,11 +30,9 @@ WORKERS = 4
 """Processes that read beside a CPU that computes, at most."""
 AHEAD = 8 << 30
 """Bytes of batches that more of them than that may have ready; each has `PREFETCHED`."""
-PREFETCHED = 2
 PAYS = 3.0
 """Seconds of reading and transforming from which starting worker processes pays."""
-STREAM = 0
-"""Keeps draws of transforms apart from those of `zoo.finetune.dataset.augment`."""
+CPU = torch.device("cpu")
 
 
 class ImageBatch(NamedTuple):
@@ -50,13 +43,6 @@ class ImageBatch(NamedTuple):
     indices: list[int]
 
 
-class Unreadable(NamedTuple):
-    """Instead of an image: the arguments of `InvalidImage`."""
-
-    path: str
-    reason: str
-
-
 def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
     """Targets (N,) int64 of classes; else (N, K) float32."""
     dtype = torch.int64 if task == "classification" else torch.float32
@@ -64,10 +50,11 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
 
 
 def most_workers(device: torch.device) -> int:
-    """How many may read for each process that trains: where an accelerator computes, the cores of a
-    machine have nothing else to do than to read for its processes.
+    """How many may read for each process that trains, if nobody says it: where an accelerator
+    computes, the cores of a machine have nothing else to do than to read for its processes.
     """
-    return WORKERS if device.type == "cpu" else max(cores() // processes_here(), 1)
+    usual = min(WORKERS, cores()) if device.type == "cpu" else max(cores() // processes_here(), 1)
+    return most_readers(usual)
 
 
 def evenly(number: int, count: int) -> list[int]:
@@ -80,8 +67,9 @@ class Batches:
 
     ``size`` is that of a batch of all processes together. Results of a transform that is not
     random are kept, as far as `MEMORY` goes, unless all samples are read ``once``. ``workers``
-    processes read, or at most so many (``most``) where that pays. In epochs of
-    training that are ``balanced``, samples are drawn, those of each class as often as of another.
+    processes read, or where that pays as many as suits the ``device`` that they read for
+    (`most_workers`). Those of epochs go on from one to the next. In epochs of training that are
+    ``balanced``, samples are drawn, those of each class as often as of another.
     """
 
     def __init__(
@@ -93,14 +81,16 @@ class Batches:
         *,
         seed: int = 0,
         workers: int | None = None,
-        most: int = WORKERS,
+        device: torch.device = CPU,
         once: bool = False,
         balanced: bool = False,
     ) -> None:
         self.dataset, self.samples, self.transform = dataset, samples, transform
-        self.size, self.seed, self.workers, self.most = size, seed, workers, most
+        self.size, self.seed, self.workers, self.device = size, seed, workers, device
         self.targets = targets_of(samples, dataset.task)
         self.balanced = balanced
+        self._reader = Reader(dataset, samples, transform, seed)
+        self._epochs: Workers | None = None
         self._cached: dict[int, Tensor] = {}
         self._room = 0 if once else MEMORY
 
@@ -120,7 +110,7 @@ class Batches:
             self.size,
             seed=self.seed,
             workers=self.workers,
-            most=self.most,
+            device=self.device,
         )
         if not self.transform.random:
             known = ((new, old) for new, old in enumerate(chosen) if old in self._cached)
@@ -157,7 +147,8 @@ class Batches:
         Raises:
             InvalidImage: An image became unreadable since it was checked, or cannot be transformed.
         """
-        return self._batches(self.plan(number, rank=rank, world=world)[skip:], number)
+        plan = self.plan(number, rank=rank, world=world)[skip:]
+        return self._batches(plan, number, again=True)
 
     def view(self, number: int) -> Iterator[ImageBatch]:
         """All samples in order, each image as in the epoch of that number; raises as `epoch`."""
@@ -169,47 +160,42 @@ class Batches:
         """One transformed image (C, H, W); raises as `epoch`."""
         if index in self._cached:
             return self._cached[index]
-        image = self.dataset.read(self.samples[index])
-        chance = seeded(self.seed, STREAM, epoch, index) if self.transform.random else nullcontext()
-        try:
-            with chance, any_crop(image):
-                return self.transform.apply(image)
-        except InvalidImage as error:
-            raise InvalidImage(self.samples[index].key, error.reason) from error
-        except Exception as error:  # transforms are others' code, and raise whatever they like
-            reason = f"cannot be transformed: {error} ({type(error).__name__})"
-            raise InvalidImage(self.samples[index].key, reason) from error
+        return self._reader.image(index, epoch)
 
-    def __getstate__(self) -> dict[str, object]:
-        # Where worker processes are sent this rather than forked, they do without.
-        return {**self.__dict__, "_cached": {}}
+    def _batches(
+        self, plan: list[list[int]], epoch: int, *, again: bool = False
+    ) -> Iterator[ImageBatch]:
+        # Workers have not what was kept meanwhile, and are asked for the rest.
+        asked = [[index for index in batch if index not in self._cached] for batch in plan]
+        for indices, new, read in zip(plan, asked, self._read(asked, epoch, again), strict=True):
+            images = read
+            if len(new) < len(indices):
+                fresh = dict(zip(new, read, strict=True))
+                kept = [fresh[at] if at in fresh else self._cached[at] for at in indices]
+                images = torch.stack(kept)
+            if not indices:
+                images = torch.empty(0, *self.transform.size)
+            for index, image in zip(new, read, strict=True):
+                if self.transform.random or index in self._cached or self._room < image.nbytes:
+                    continue
+                self._room -= image.nbytes
+                self._cached[index] = image.clone()  # the batch is its receiver's to change
+            yield ImageBatch(images, self.targets[indices], indices)
 
-    def _batches(self, plan: list[list[int]], epoch: int) -> Iterator[ImageBatch]:
-        loader: DataLoader[Tensor | Unreadable] = DataLoader(
-            _Transformed(self, epoch),
-            batch_sampler=plan,
-            num_workers=(count := self._workers(plan, epoch)),
-            prefetch_factor=PREFETCHED if count else None,
-            collate_fn=_stack,
-            worker_init_fn=_begin,
-            # Not the default one: reading must not move what dropout draws.
-            generator=torch.Generator(),
-        )
-        iterator = iter(loader)
-        try:
-            for indices, images in zip(plan, iterator, strict=True):
-                if isinstance(images, Unreadable):
-                    raise InvalidImage(*images)
-                if not indices:
-                    images = torch.empty(0, *self.transform.size)
-                for index, image in zip(indices, images, strict=True):
-                    if self.transform.random or index in self._cached or self._room < image.nbytes:
-                        continue
-                    self._room -= image.nbytes
-                    self._cached[index] = image.clone()  # the batch is its receiver's to change
-                yield ImageBatch(images, self.targets[indices], indices)
-        finally:
-            del iterator  # its worker processes end with it, also where a pass was broken off
+    def _read(self, plan: list[list[int]], epoch: int, again: bool) -> Iterator[Tensor]:
+        """The images of each batch; by workers that are kept for another pass, if there is one."""
+        before, self._epochs = self._epochs, None
+        count = self._workers(plan, epoch)
+        if not count:
+            for batch in plan:
+                images = [self.image(index, epoch) for index in batch]
+                yield torch.stack(images) if images else torch.empty(0)
+            return
+        pinned = self.device.type == "cuda"
+        workers = before if again and before else Workers(self._reader, count, pinned=pinned)
+        yield from workers.read(plan, epoch)
+        if again:  # not where a pass was broken off: they end, and what they have read is lost
+            self._epochs = workers
 
     def _workers(self, plan: list[list[int]], epoch: int) -> int:
         """The worker processes that were asked for, or that pay by the time one image takes."""
@@ -222,14 +208,8 @@ class Batches:
         self.image(uncached[0], epoch)
         seconds = (time.perf_counter() - began) * len(uncached)
         held = PREFETCHED * self.size * math.prod(self.transform.size) * torch.float32.itemsize
-        most = min(self.most, max(WORKERS, AHEAD // held))
-        return min(most, cores(), len(plan)) if seconds > PAYS else 0
-
-
-def _begin(_: int) -> None:
-    """Let the process that reads images end with whoever started it, which an interrupt is for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        most = min(most_workers(self.device), max(WORKERS, AHEAD // held))
+        return min(most, len(plan)) if seconds > PAYS else 0
 
 
 def _share(batch: list[int], rank: int, world: int) -> list[int]:
@@ -238,24 +218,3 @@ def _share(batch: list[int], rank: int, world: int) -> list[int]:
     first = list(range(rank, half, world))
     middle = [half] if len(batch) % 2 and half % world == rank else []
     return [batch[at] for at in (*first, *middle, *(len(batch) - 1 - at for at in reversed(first)))]
-
-
-@dataclass(frozen=True)
-class _Transformed(torch.utils.data.Dataset[Tensor | Unreadable]):
-    batches: Batches
-    epoch: int
-
-    def __getitem__(self, index: int) -> Tensor | Unreadable:
-        try:
-            return self.batches.image(index, self.epoch)
-        except InvalidImage as error:
-            # A worker's error would come out as another, with the trace as its text.
-            return Unreadable(error.path, error.reason)
-
-
-def _stack(images: list[Tensor | Unreadable]) -> Tensor | Unreadable:
-    for image in images:
-        if isinstance(image, Unreadable):
-            return image
-    tensors = [image for image in images if isinstance(image, Tensor)]
-    return torch.stack(tensors) if tensors else torch.empty(0)

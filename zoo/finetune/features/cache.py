@@ -1,8 +1,8 @@
 """The cache: the inputs at a cut for every image, computed once and memory-mapped.
 
 A file is named after everything that shapes it: the tensors below the cut, the images and their
-order, the transform, dtype, device and versions. The description lies beside it and is compared, so
-a stale one is never taken; its bytes are hashed before use. Losing the folder costs time only.
+order, the transform, dtypes, device and versions. The description lies beside it and is compared,
+so a stale one is never taken; its bytes are hashed before use. Losing the folder costs time only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
-from zoo.backbones.devices import random_kept
+from zoo.backbones.devices import free_on, random_kept
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
@@ -34,6 +35,7 @@ from zoo.store.atomic import write_whole
 __all__ = [
     "Below",
     "Activations",
+    "Row",
     "Shape",
     "below_digest",
     "home_of",
@@ -53,19 +55,33 @@ SHARE_OF_DEVICE = 0.5
 """Of what is free on a CUDA device, for all views of a phase together; training needs the rest."""
 
 
+class Row(NamedTuple):
+    """One of the tensors that enter at a cut, for one image."""
+
+    leaf: int  # its place among the leaves
+    size: tuple[int, ...]
+    dtype: torch.dtype  # as it enters
+    kept: torch.dtype  # as it is kept
+
+    @property
+    def numel(self) -> int:
+        """Numbers for one image."""
+        return torch.Size(self.size).numel()
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The inputs at a cut, for one image."""
 
     spec: TreeSpec  # how the leaves make up the arguments
-    rows: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]  # index, shape, dtype of the others
+    rows: tuple[Row, ...]  # of the leaves that each image has its own of
     constants: Mapping[int, object]  # leaves that are the same for all images
     last: frozenset[int] = frozenset()  # those of the leaves whose channels lie last in memory
 
     @property
     def nbytes(self) -> int:
         """Bytes for one image."""
-        return sum(torch.Size(shape).numel() * dtype.itemsize for _, shape, dtype in self.rows)
+        return sum(row.numel * row.kept.itemsize for row in self.rows)
 
 
 class Activations:
@@ -77,15 +93,30 @@ class Activations:
 
     def batch(self, indices: Sequence[int], device: torch.device) -> CutInputs:
         """What enters for the images at ``indices``, in memory of its own on ``device``."""
+        return self.entering(self.picked(indices, device), device)
+
+    def picked(self, indices: Sequence[int], device: torch.device) -> list[Tensor]:
+        """The rows of the images at ``indices`` as they are kept, where they are; pinned, if they
+        are to go to a CUDA device from here.
+        """
         chosen = torch.tensor(indices, dtype=torch.int64)  # of none, it would be of float32
+        return [_picked(rows, moved(chosen, rows.device), device) for rows in self.rows]
+
+    def entering(self, picked: Sequence[Tensor], device: torch.device) -> CutInputs:
+        """What enters for rows that are `picked`, on ``device``."""
         leaves = dict(self.shape.constants)
-        for (leaf, _, _), rows in zip(self.shape.rows, self.rows, strict=True):
-            batch = moved(_picked(rows, moved(chosen, rows.device), device), device)
-            if leaf in self.shape.last:
+        for row, rows in zip(self.shape.rows, picked, strict=True):
+            batch = moved(rows, device).to(row.dtype)  # there: fewer bytes are moved
+            if row.leaf in self.shape.last:
                 batch = batch.contiguous(memory_format=torch.channels_last)
-            leaves[leaf] = batch
+            leaves[row.leaf] = batch
         args, kwargs = tree_unflatten([leaves[at] for at in sorted(leaves)], self.shape.spec)
         return args, kwargs
+
+    @property
+    def resident(self) -> bool:
+        """Whether all of it is on an accelerator."""
+        return all(rows.device.type != "cpu" for rows in self.rows)
 
     @property
     def nbytes(self) -> int:
@@ -104,16 +135,8 @@ def resident(several: Sequence[Activations], device: torch.device) -> list[Activ
     return placed
 
 
-def free_on(device: torch.device) -> int:
-    """Bytes that are free on a CUDA device, those included that torch keeps for itself; else 0."""
-    if device.type != "cuda":
-        return 0
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + kept
-
-
 def _picked(rows: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
-    """Some of ``rows``, where they are; pinned, if they are to go to a CUDA device from here."""
+    """See `Activations.picked`."""
     if device.type != "cuda" or rows.device.type != "cpu":
         return rows.index_select(0, chosen)
     into = torch.empty(len(chosen), *rows.shape[1:], dtype=rows.dtype, pin_memory=True)
@@ -121,9 +144,13 @@ def _picked(rows: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
 
 
 def shape_of(
-    entry: FromCut, image: Tensor, layout: torch.memory_format = torch.contiguous_format
+    entry: FromCut,
+    image: Tensor,
+    layout: torch.memory_format = torch.contiguous_format,
+    kept: torch.dtype = torch.float32,
 ) -> Shape:
     """The inputs at the cut for one image (C, H, W), by recording two and three copies at once.
+    What enters in fp32 is to be ``kept`` in that dtype.
 
     Raises:
         Unsupported: It cannot be kept image by image, or something random is below the cut.
@@ -143,7 +170,8 @@ def shape_of(
         elif not torch.equal(pair, same):
             raise Unsupported("something random is below the cut")
         elif pair.shape[:1] == (2,) and triple.shape == (3, *pair.shape[1:]):
-            rows.append((at, tuple(pair.shape[1:]), pair.dtype))
+            lower = kept if pair.dtype == torch.float32 else pair.dtype
+            rows.append(Row(at, tuple(pair.shape[1:]), pair.dtype, lower))
             channels_last = pair.dim() == 4 and pair.is_contiguous(
                 memory_format=torch.channels_last
             )
@@ -258,8 +286,8 @@ def _fill(
     with progress("running the frozen part", count) as task:
         for images in batches:
             leaves, _ = tree_flatten(entry.record(images))
-            for (leaf, _, _), into in zip(shape.rows, rows, strict=True):
-                into[at : at + len(images)] = leaves[leaf]
+            for row, into in zip(shape.rows, rows, strict=True):
+                into[at : at + len(images)] = leaves[row.leaf]
             at += len(images)
             task.advance(len(images))
 
@@ -268,8 +296,11 @@ def home_of(
     folder: Path, description: Mapping[str, object], shape: Shape, count: int
 ) -> tuple[dict[str, object], Path]:
     """What such activations are described by when they are kept, and where that is."""
-    row = [[at, list(size), str(dtype)] for at, size, dtype in shape.rows]
-    full = {**description, "format": FORMAT, "count": count, "rows": row}
+    rows = [
+        [row.leaf, list(row.size), *map(str, dict.fromkeys((row.dtype, row.kept)))]
+        for row in shape.rows
+    ]
+    full = {**description, "format": FORMAT, "count": count, "rows": rows}
     return full, folder / blake3(json.dumps(full, sort_keys=True).encode()).hexdigest()
 
 
@@ -299,10 +330,10 @@ def _opened(
 
 def _mapped(home: Path, shape: Shape, count: int) -> list[Tensor]:
     rows = []
-    for number, (_, size, dtype) in enumerate(shape.rows):
-        path, numel = str(_path(home, number)), count * torch.Size(size).numel()
-        mapped = torch.from_file(path, shared=True, size=numel, dtype=dtype)
-        rows.append(mapped.reshape(count, *size))
+    for number, row in enumerate(shape.rows):
+        path, numel = str(_path(home, number)), count * row.numel
+        mapped = torch.from_file(path, shared=True, size=numel, dtype=row.kept)
+        rows.append(mapped.reshape(count, *row.size))
     return rows
 
 
@@ -315,8 +346,8 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
         filling = folder / f".filling-{secrets.token_hex(4)}"
         filling.mkdir()  # not as a temporary one, which would be for this user alone
         try:
-            for number, (_, size, dtype) in enumerate(shape.rows):
-                nbytes = count * torch.Size(size).numel() * dtype.itemsize
+            for number, row in enumerate(shape.rows):
+                nbytes = count * row.numel * row.kept.itemsize
                 # Writing to the map of a sparse file on a full disk would end the process.
                 with _path(filling, number).open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, max(nbytes, 1))
@@ -326,7 +357,7 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
             if not isinstance(error, OSError):
                 raise
         _check_memory(needed, limit)
-    return None, [torch.empty(count, *size, dtype=dtype) for _, size, dtype in shape.rows]
+    return None, [torch.empty(count, *row.size, dtype=row.kept) for row in shape.rows]
 
 
 def room(folder: Path, needed: int) -> int:

@@ -22,10 +22,12 @@ from zoo import plugins
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.backbones.rgb import READING
 from zoo.domain.preprocessing import ROUNDING_DOWN
+from zoo.domain.recipe import Recipe
 from zoo.errors import Unsupported
 from zoo.finetune.dataset.augment import Mix, training_transform
-from zoo.finetune.dataset.batches import Batches, evenly, most_workers
+from zoo.finetune.dataset.batches import Batches, evenly
 from zoo.finetune.dataset.dataset import Sample
+from zoo.finetune.features.ahead import ahead
 from zoo.finetune.features.cache import (
     Activations,
     Below,
@@ -54,12 +56,6 @@ __all__ = [
     "image_loaders",
     "make_loaders",
 ]
-
-UNCOMPILED = (
-    "--compile has no effect where the network runs from a cut, on cached activations: --no-cache "
-    "runs it whole"
-)
-
 
 Inputs = Any
 """Images (N, C, H, W), or what enters at a cut."""
@@ -179,11 +175,9 @@ class CachedLoader(Loader):
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
         """See `Loader.epoch`."""
-        self._check()
-        view = self.views[self.view_of(number)]
         rank, size = self.ranks.rank, self.ranks.world_size
-        for indices in self.batches.plan(number, rank=rank, world=size)[skip:]:
-            yield self._batch(view, indices)
+        plan = self.batches.plan(number, rank=rank, world=size)[skip:]
+        return self._of(self.views[self.view_of(number)], plan)
 
     def view_of(self, number: int) -> int:
         """See `Loader.view_of`."""
@@ -191,10 +185,9 @@ class CachedLoader(Loader):
 
     def whole(self) -> Iterator[Batch]:
         """See `Loader.whole`."""
-        self._check()
-        size = self.batches.size
-        for at in range(0, len(self.rows), size):
-            yield self._batch(self.views[0], range(at, min(at + size, len(self.rows))))
+        count, size = len(self.rows), self.batches.size
+        plan = [range(at, min(at + size, count)) for at in range(0, count, size)]
+        return self._of(self.views[0], plan)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """See `Loader.forward`."""
@@ -225,10 +218,16 @@ class CachedLoader(Loader):
                 "the network now has below its cut"
             )
 
-    def _batch(self, view: Activations, indices: Sequence[int]) -> Batch:
-        chosen = indices or [0] * (STAND_IN if self.ranks.sharded else 0)
-        inputs = view.batch([self.rows[index] for index in chosen], self.device)
-        return Batch(_AtCut(inputs, len(chosen)), self.batches.targets[indices], len(indices))
+    def _of(self, view: Activations, plan: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        self._check()
+        chosen = [indices or [0] * (STAND_IN if self.ranks.sharded else 0) for indices in plan]
+        picked = (view.picked([self.rows[at] for at in each], self.device) for each in chosen)
+        # Only what lies on the host takes long to pick, and only beside a CPU that has time.
+        waits = self.device.type == "cuda" and not view.resident
+        found = ahead(picked) if waits else picked
+        for indices, each, rows in zip(plan, chosen, found, strict=True):
+            inputs = _AtCut(view.entering(rows, self.device), len(each))
+            yield Batch(inputs, self.batches.targets[indices], len(indices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +313,7 @@ def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCu
     while cut:
         entry = FromCut(prepared.model, prepared.hierarchy, cut)
         try:
-            return entry, shape_of(entry, image, _layout(prepared))
+            return entry, shape_of(entry, image, _layout(prepared), _kept_in(prepared.recipe))
         except Unsupported as error:
             reason = reason or error
         cut = prepared.hierarchy.cut_below(cut - 1)
@@ -378,6 +377,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
         for number in range(recipe.views)
     ]
     plain, *views = resident(kept, prepared.device)
+    entry = entry.compiled() if recipe.compile else entry
     row = {sample.key: at for at, sample in enumerate(whole.samples)}
     make = partial(CachedLoader, device=prepared.device, ranks=prepared.ranks, below=below)
 
@@ -391,8 +391,7 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     if views:
         train = make(changing, entry=entry, views=views, rows=range(len(dataset.train)))
     validation = feed(dataset.validation) if dataset.validation else None
-    remark = UNCOMPILED if recipe.compile else ""
-    return Loaders(train, validation, feed(dataset.test), known, entry.boundary, remark)
+    return Loaders(train, validation, feed(dataset.test), known, entry.boundary)
 
 
 def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
@@ -403,15 +402,22 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
         prepared.dataset,
         samples,
         transform,
-        recipe.batch_size,
+        recipe.images_per_batch,
         seed=recipe.seed,
         balanced=balanced,
-        most=most_workers(prepared.device),
+        device=prepared.device,
     )
 
 
 def _layout(prepared: Prepared) -> torch.memory_format:
     return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
+
+
+def _kept_in(recipe: Recipe) -> torch.dtype:
+    """What is kept of fp32: half of it where training is in bf16, which has the same range. That of
+    fp16 is less, and what enters at a cut may be larger.
+    """
+    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
 def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
@@ -433,7 +439,7 @@ def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, 
         "channels_last": recipe.channels_last,
         "versions": {name: version(name) for name in (*COMPUTING, "pillow")},
         "reading": READING,
-        "batch": recipe.batch_size,  # kernels for another size give other last bits
+        "batch": recipe.images_per_batch,  # kernels for another size give other last bits
     }
 
 

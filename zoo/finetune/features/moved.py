@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -11,10 +13,22 @@ __all__ = ["moved"]
 def moved(
     tensor: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format
 ) -> Tensor:
-    """``tensor`` on ``device``. To a CUDA device it is copied while Python goes on."""
-    # Only from pinned memory, which torch keeps until it is read. From other memory, a copy that is
-    # not waited for may come too late: what it reads may be freed and written to before
-    # (pytorch/pytorch#139550, for MPS).
-    ahead = device.type == "cuda" and tensor.device.type == "cpu"
-    source = tensor.pin_memory() if ahead else tensor
-    return source.to(device, memory_format=layout, non_blocking=ahead)
+    """``tensor`` on ``device``. To a CUDA device it is copied while Python goes on, and beside what
+    the device computes.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        # From other memory than pinned, which torch keeps until it is read, a copy that is not
+        # waited for may come too late: what it reads may be freed and written to before
+        # (pytorch/pytorch#139550, for MPS).
+        return tensor.to(device, memory_format=layout)
+    beside, here = _beside(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(beside):
+        copy = tensor.pin_memory().to(device, memory_format=layout, non_blocking=True)
+    here.wait_stream(beside)  # the device does, when it comes to what needs the copy
+    copy.record_stream(here)  # else its memory might be given away while it is used
+    return copy
+
+
+@cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

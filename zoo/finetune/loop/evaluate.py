@@ -73,7 +73,7 @@ def not_synced(prepared: Prepared) -> str:
     count = prepared.ranks.world_size
     if count == 1 or not live_norms(prepared.model):
         return ""
-    share = prepared.recipe.batch_size // count
+    share = prepared.recipe.images_per_batch // count
     return (
         f"batch norm is trained: each of {count} processes takes its statistics from its own "
         f"{share} images of a batch, so that the result is not that of one process (there is no "

@@ -95,7 +95,7 @@ class Learner:
             old["fused"] = group.get("fused")  # how a step is done is no part of where it is
         for at, state in optimizer["state"].items():
             for name, value in state.items():
-                state[name] = self.ranks.like(value, parameters[at])
+                state[name] = _lying_as(self.ranks.like(value, parameters[at]), parameters[at])
         self.optimizer.load_state_dict(optimizer)
         # Not its `load_state_dict`: only these two move, and states on disk have no more.
         self.scheduler.last_epoch = saved["rates"]["last_epoch"]
@@ -121,6 +121,17 @@ def make_learner(
     live = live_tensors(model, hierarchy, boundary, prepared.tuned)
     ema = EMA(live, recipe.ema) if recipe.ema else None
     return Learner(model, optimizer, scheduler, prepared.loss, recipe, phase, ema, ranks), loader
+
+
+def _lying_as(value: Any, parameter: nn.Parameter) -> Any:
+    """A tensor of an optimizer's state, in the memory format that a fused step wants: that of its
+    parameter. Where it was saved, that may have been another one.
+    """
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_strided(value.shape, parameter.stride(), dtype=value.dtype).copy_(value)
 
 
 def live_tensors(

@@ -30,7 +30,7 @@ from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.network import autocast, multiplying
+from zoo.finetune.setup.network import autocast, fastest_convolutions, multiplying
 from zoo.finetune.setup.prepare import Prepared
 from zoo.finetune.setup.teacher import distillation_loss
 
@@ -108,6 +108,7 @@ class _Told:
             self.bar.advance(step.images, shown)
 
 
+@fastest_convolutions()
 def _steps(
     learner: Learner,
     loader: Loader | Fed,

@@ -28,6 +28,7 @@ __all__ = [
     "Network",
     "altered",
     "autocast",
+    "fastest_convolutions",
     "give_head",
     "make_network",
     "multiplying",
@@ -118,6 +119,19 @@ def _tf32() -> tuple[str, tuple[object, object], tuple[object, object]]:
     if hasattr(cuda, "fp32_precision"):  # since torch 2.9, which refuses to mix in the older names
         return "fp32_precision", ("ieee", "tf32"), (cuda, cudnn.conv)
     return "allow_tf32", (False, True), (cuda, cudnn)
+
+
+@contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """While it is open, an NVIDIA GPU tries its ways to convolve on each shape that is new, and
+    takes the fastest one from then on: for training, where shapes stand still.
+    """
+    cudnn = cast(Any, torch.backends.cudnn)
+    before, cudnn.benchmark = cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def usual_precision(device: torch.device) -> str:

@@ -33,6 +33,7 @@ from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base, teacher_of
+from zoo.finetune.setup.batch_size import found_batch
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import (
     Network,
@@ -70,6 +71,8 @@ LOOKED_AT = 16
 """Images whose size tells that of most."""
 STEP, SMALLEST = 32, 64
 """What sizes that are proposed are a multiple of, as strides of networks are; and the least."""
+TURNED = ("cuda",)
+"""Kinds of devices on which channels last is for weights, too."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
 
@@ -196,8 +199,21 @@ def prepare(
     )
     _check_effects(prepared)
     prepared = _with_remark(prepared, _small_images(prepared))
-    prepared.model.to(device)
+    prepared.model.to(device).to(memory_format=weights_layout(prepared))
+    if recipe.batch_size == "auto":
+        recipe, said = found_batch(prepared)
+        prepared = _with_remark(prepared, said)
     return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
+
+
+def weights_layout(prepared: Prepared) -> torch.memory_format:
+    """How weights of convolutions lie in memory: as images do, where that saves a GPU from turning
+    them in each step. Not where processes share them (FSDP takes no others).
+    """
+    turned = prepared.recipe.channels_last and prepared.device.type in TURNED
+    if turned and not prepared.ranks.sharded:
+        return torch.channels_last
+    return torch.preserve_format
 
 
 def _decided(

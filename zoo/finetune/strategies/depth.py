@@ -30,6 +30,7 @@ from zoo.finetune.strategies.linear import (
     Kind,
     Split,
     best_c,
+    fitting,
     folds,
     goodness,
     kind_for,
@@ -82,9 +83,10 @@ def depth_curve(
     kind: Literal["softmax", "svm"],
     seed: int,
     groups: Sequence[str] = (),
+    device: torch.device,
     progress: Progress,
 ) -> Curve:
-    """Score a probe at each tap, in order of depth, and choose one of them.
+    """Score a probe at each tap, fitted on ``device``, in order of depth, and choose one of them.
 
     Scores are on the validation split, and where it is small or missing, on training images, a
     third held out at a time. Features and the rest are as `fit_probe` has them.
@@ -103,9 +105,10 @@ def depth_curve(
                 points.append(replace(points[-1], unit=tap.unit))
                 scores.append(scores[-1])
             else:
-                parts = splits(features, targets, held_out)
+                there = features.to(device)  # of one unit at a time
+                parts = splits(there, targets, held_out)
                 if validation:
-                    parts.append(((features, targets), (validation[0][at], validation[1])))
+                    parts.append(((there, targets), (validation[0][at].to(device), validation[1])))
                 score = _scored(parts, grouped, outputs, solver, task, seed)
                 scores.append(score)
                 mean, error = score.double().mean().item(), _standard_error(score)
@@ -129,7 +132,7 @@ def _scored(
         inner = splits(features, targets, folds(targets, FOLDS, seed, grouped))
         c, _ = best_c(kind, task, inner, outputs)
         weight, bias = Fitter(kind, features, targets, outputs).fit(c)
-        scores.append(goodness(nn.functional.linear(val_features, weight, bias), truth, task))
+        scores.append(goodness(nn.functional.linear(val_features.cpu(), weight, bias), truth, task))
     return torch.cat(scores)
 
 
@@ -200,6 +203,7 @@ def _best_depth(prepared: Prepared, journal: Journal) -> str:
         kind="svm" if prepared.recipe.probe == "svm" else "softmax",
         seed=prepared.recipe.seed,
         groups=prepared.dataset.train_groups,
+        device=fitting(prepared.device),
         progress=prepared.progress,
     )
     folder = journal.run.folder

@@ -1,8 +1,8 @@
 """Linear classifiers and regressions on features: scaling, solvers, scores.
 
-The solvers are scikit-learn's, and `SquaredHinge`. They want features of one scale; a network's
-head gets them as they are. So features are standardized, and the scaling is folded into weight and
-bias afterwards.
+The solvers are scikit-learn's, and those of `zoo.finetune.strategies.solvers`. They want features
+of one scale; a network's head gets them as they are. So features are standardized, and the scaling
+is folded into weight and bias afterwards.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be found
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from zoo.backbones.devices import free_on
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.allot import allot
 from zoo.finetune.results.goodness import goodness
+from zoo.finetune.strategies.solvers import Array, LeastSquares, Logistic, SquaredHinge
 
 __all__ = [
     "Fitter",
@@ -37,6 +37,7 @@ __all__ = [
     "Split",
     "along_c",
     "best_c",
+    "fitting",
     "folds",
     "goodness",
     "kind_for",
@@ -64,6 +65,13 @@ in training, a unit that fired once, say, would otherwise drown all others as so
 1e-4, 300 images of digits, fashion and letters at 48 pixels gave logits of hundreds to new images
 (EfficientNet-Lite0): a mean loss of 3.6 on letters, 0.96 with 0.1, and no better accuracy."""
 
+LARGE = 10**8
+"""Products in each step of a solver from which a GPU is worth it: below, a CPU has done them before
+the GPU has begun, and a search takes hundreds of steps."""
+
+COPIES = 4
+"""Of the features that a fit has at most: those of three folds, and one with a column more."""
+
 MOST_TURNED = 1000
 """Images up to which their axes are found in less time than they save."""
 SPANNED = 1e-12
@@ -72,7 +80,6 @@ SPANNED = 1e-12
 LEAST = -1e4
 """In the place of an infinite logit, whose loss would hide all others."""
 
-Array = NDArray[np.float64]
 Estimator: TypeAlias = Any  # scikit-learn has no types
 Split = tuple[Tensor, Tensor]
 """Features (N, F) and targets."""
@@ -113,7 +120,7 @@ class Scaling:
     @classmethod
     def of(cls, features: Tensor, parts: Sequence[int] = ()) -> Self:
         """The scaling of features (N, F)."""
-        values = features.numpy()
+        values = features.cpu().numpy()
         mean = values.mean(axis=0, dtype=np.float64)
         deviation = values.std(axis=0, dtype=np.float64)
         still = deviation <= STILL * np.abs(mean)
@@ -126,7 +133,7 @@ class Scaling:
 
     def apply(self, features: Tensor) -> Array:
         """Features (N, F), scaled, in float64."""
-        scaled: Array = (features.numpy() - self.mean) / self.scale
+        scaled: Array = (features.cpu().numpy() - self.mean) / self.scale
         return scaled
 
     def fold(self, weight: Array, bias: Array) -> tuple[Tensor, Tensor]:
@@ -141,7 +148,8 @@ class Fitter:
 
     Features (N, F) get a scaling of their own; targets are class indices (N,), labels in 0..1
     (N, K), or numbers (N, K). ``exact`` converges to the optimum (`CONVERGED`), else far enough to
-    tell one C from another. ``parts`` are those of `Scaling`.
+    tell one C from another. ``parts`` are those of `Scaling`. Features on a GPU are fitted there
+    (`gpu_for`).
     """
 
     def __init__(
@@ -159,14 +167,16 @@ class Fitter:
         # L-BFGS takes half the time in float32; the closed form of ridge would lose its digits.
         single = not exact and kind != "ridge"
         scaled, self.axes = _turned(self.scaling.apply(features))
-        self.features = scaled.astype(np.float32 if single else np.float64)
+        scaled = scaled.astype(np.float32 if single else np.float64)
+        device = gpu_for(features, outputs)
+        self.features = torch.from_numpy(scaled).to(device) if device else scaled
         values = targets.numpy()
         self.by_class = targets.dim() == 1
         self.columns = [values] if self.by_class or kind == "ridge" else list((values > 0.5).T)
-        self.estimators = [_solver(kind, exact) for _ in self.columns]
+        self.estimators = [_solver(kind, exact, device) for _ in self.columns]
 
     def fit(self, c: float) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for features as they are, float32.
+        """Weight (K, F) and bias (K,) for features as they are, float32, on the CPU.
 
         The difference of the outputs of two classes is the logit between them, so that a softmax
         gives the solver's own probabilities. A class that is not in the training set has the
@@ -189,7 +199,7 @@ class Fitter:
             odds = np.log(2 * len(column) + 1) * (1 if present[0] else -1)
             return np.zeros((1, self.features.shape[1])), np.array([odds])
         options = {"alpha": 1 / c} if self.kind == "ridge" else {"C": c}
-        if self.exact and isinstance(estimator, LogisticRegression):
+        if self.exact and isinstance(estimator, LogisticRegression | Logistic):
             options["tol"] = CONVERGED / max(c, CONVERGED)
         estimator.set_params(**options)
         with warnings.catch_warnings(), limit_blas_threads():
@@ -225,59 +235,31 @@ def _turned(scaled: Array) -> tuple[Array, Array | None]:
     return turned, scaled.T @ (axes[:, spanned] / np.sqrt(strength[spanned]))
 
 
-class SquaredHinge:
-    """Linear support vectors for all classes at once, with the attributes of scikit-learn's.
-
-    The problem of LinearSVC: one class against the rest, squared hinge, the bias regularized like a
-    weight. Its solver, liblinear, goes class by class and begins anew for each C; the squared hinge
-    is smooth (Chang, Hsieh and Lin, JMLR 9, 2008), so that L-BFGS will do on products of whole
-    matrices, which torch spreads over the cores, and the next C begins where the one before ended.
-
-    Args:
-        tol: Share of the objective (or of 1, if it is less) below which a step's gain ends the
-            search; also the largest part of a gradient that counts as none.
-        max_iter: Most steps.
-    """
-
-    def __init__(self, tol: float, max_iter: int) -> None:
-        self.tol, self.max_iter = tol, max_iter
-        self.C = 1.0
-        self._solution: Array | None = None
-
-    def set_params(self, C: float) -> None:  # noqa: N803 - scikit-learn's name
-        """The weight of the data against that of small coefficients."""
-        self.C = C
-
-    def fit(self, features: Array, classes: Array) -> None:
-        """Fit scaled features (N, F), in their precision, beginning at the solution before."""
-        values = np.unique(classes)
-        positive = values[1:] if len(values) == 2 else values
-        inputs = nn.functional.pad(torch.from_numpy(features), (0, 1), value=1.0)
-        signs = torch.from_numpy(np.where(classes[:, None] == positive, 1, -1)).to(inputs.dtype)
-        shape = (len(positive), inputs.shape[1])
-
-        def objective(flat: Array) -> tuple[float, Array]:
-            weight = torch.from_numpy(flat).reshape(shape).to(inputs.dtype)
-            slack = (1 - signs * (inputs @ weight.T)).clamp(min=0)
-            gradient = weight - 2 * self.C * ((signs * slack).T @ inputs)
-            value = 0.5 * weight.square().sum() + self.C * slack.square().sum()
-            return float(value), gradient.flatten().double().numpy()
-
-        start = np.zeros(shape).ravel() if self._solution is None else self._solution
-        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol}
-        self._solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
-        weight = self._solution.reshape(shape)
-        self.coef_, self.intercept_ = weight[:, :-1], weight[:, -1]
-
-
-def _solver(kind: Kind, exact: bool) -> Estimator:
-    if kind == "ridge":
-        return Ridge()
+def _solver(kind: Kind, exact: bool, device: torch.device | None) -> Estimator:
+    tol, most = (1e-13, 10_000) if exact else (1e-4, 200)
     if kind == "svm":
-        return SquaredHinge(1e-13, 10_000) if exact else SquaredHinge(1e-4, 200)
-    if exact:
-        return LogisticRegression(max_iter=10_000)
-    return LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
+        return SquaredHinge(tol, most)
+    if kind == "ridge":
+        return LeastSquares() if device else Ridge()
+    how = {"max_iter": most} if exact else {"max_iter": most, "tol": 1e-3}
+    return Logistic(**how) if device else LogisticRegression(**how, warm_start=not exact)
+
+
+def fitting(device: torch.device) -> torch.device:
+    """Where features are to lie, of a network on ``device``: there if it is a CUDA device, else on
+    the CPU. MPS knows no float64.
+    """
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
+def gpu_for(features: Tensor, outputs: int) -> torch.device | None:
+    """The GPU that a probe with so many outputs is fitted on: the one where its features lie, if it
+    is worth that and has room; None: the CPU does it.
+    """
+    device = features.device
+    if device.type == "cpu" or features.numel() * outputs < LARGE:
+        return None
+    return device if features.numel() * COPIES * torch.float64.itemsize < free_on(device) else None
 
 
 @contextmanager
@@ -336,12 +318,13 @@ def along_c(
     """
     # Each fit starts from the solution before.
     paths = [Fitter(kind, *fitted, outputs, parts=parts) for fitted, _ in held_out]
+    asked = [features.cpu() for _, (features, _) in held_out]
     found: dict[float, tuple[list[Tensor], Rank]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
         said = [
             nn.functional.linear(features, *path.fit(c))
-            for path, (_, (features, _)) in zip(paths, held_out, strict=True)
+            for path, features in zip(paths, asked, strict=True)
         ]
         truths = [targets for _, (_, targets) in held_out]
         found[c] = said, rank_of(zip(said, truths, strict=True), kind, task)

@@ -23,7 +23,16 @@ from zoo.finetune.loop.state import Saved, State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import LEAST, Prepared
 from zoo.finetune.strategies.blend import FIRST
-from zoo.finetune.strategies.linear import Fitter, Kind, Split, best_c, folds, kind_for, splits
+from zoo.finetune.strategies.linear import (
+    Fitter,
+    Kind,
+    Split,
+    best_c,
+    fitting,
+    folds,
+    kind_for,
+    splits,
+)
 
 __all__ = [
     "PROBE",
@@ -40,6 +49,8 @@ __all__ = [
 
 PROBE = "probe"
 """What the weights are called that training begins with, where a probe was fitted."""
+AT_ONCE = 1 << 27
+"""Distances that a GPU computes at once, half a GB."""
 FOLDS = 3
 NEIGHBORS = (1, 3, 5, 10, 20)
 
@@ -73,7 +84,7 @@ def fit_probe(
     ``features`` alone, so that the score on the validation split stays an honest one of that C.
 
     Args:
-        features: What the head will get, float32 (N, F) on the CPU.
+        features: What the head will get, float32 (N, F), where the probe is to be fitted.
         targets: Class indices (N,) from 0 with none left out, labels in 0..1 (N, K), or numbers
             (N, K).
         task: What the targets are.
@@ -137,13 +148,28 @@ def neighbors(
     A hint only: it costs next to nothing, and follows what training would reach. A k larger than
     the number of images is left out.
     """
-    val_features, truth = validation[0].numpy(), validation[1].numpy()
     asked = [k for k in ks if k <= len(features)]
     if not asked:
         return {}
-    model = NearestNeighbors(n_neighbors=max(asked), metric="cosine").fit(features.numpy())
-    votes = labels.numpy()[model.kneighbors(val_features, return_distance=False)]  # nearest first
+    nearest = _nearest_on_gpu if features.device.type == "cuda" else _nearest
+    votes, truth = (
+        labels[nearest(features, validation[0], max(asked))].numpy(),
+        validation[1].numpy(),
+    )
     return {k: float((mode(votes[:, :k], axis=1).mode == truth).mean()) for k in asked}
+
+
+def _nearest(known: Tensor, asked: Tensor, count: int) -> Tensor:
+    """Indices (N, count) of the vectors that are known nearest to each that is asked, by angle."""
+    model = NearestNeighbors(n_neighbors=count, metric="cosine").fit(known.numpy())
+    return torch.from_numpy(model.kneighbors(asked.numpy(), return_distance=False))
+
+
+def _nearest_on_gpu(known: Tensor, asked: Tensor, count: int) -> Tensor:
+    """`_nearest`, on a device that does large products."""
+    units, at_once = nn.functional.normalize(known), max(AT_ONCE // len(known), 1)
+    some = (nn.functional.normalize(part) @ units.T for part in torch.split(asked, at_once))
+    return torch.cat([each.topk(count).indices.cpu() for each in some])
 
 
 def begin(
@@ -240,14 +266,14 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
 def _head_inputs(
     prepared: Prepared, loader: Loader, advance: Callable[[int], None]
 ) -> tuple[list[Tensor], Tensor]:
-    """What each head gets of all images (N, F), and their targets."""
-    heads = prepared.network.heads
+    """What each head gets of all images (N, F), where it is fitted, and their targets."""
+    heads, where = prepared.network.heads, fitting(prepared.device)
     inputs: list[list[Tensor]] = [[] for _ in heads]
     with ExitStack() as hooks:
         for head, into in zip(heads, inputs, strict=True):
 
             def keep(_: nn.Module, args: tuple[Tensor, ...], into: list[Tensor] = into) -> None:
-                into.append(args[0].float().cpu())
+                into.append(args[0].float().to(where))
 
             hooks.enter_context(head.register_forward_pre_hook(keep))
         precision = prepared.recipe.precision

@@ -1,0 +1,176 @@
+"""Batch size: as many images as the memory of a device takes, and a learning rate for these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from zoo.backbones.devices import free_on, out_of_memory, random_kept
+from zoo.domain.recipe import DEFAULTS, Recipe
+from zoo.errors import InvalidOption
+from zoo.finetune.dataset.batches import targets_of
+from zoo.finetune.setup.network import autocast, multiplying
+from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups
+
+if TYPE_CHECKING:
+    from zoo.finetune.setup.prepare import Prepared
+
+__all__ = ["found_batch", "largest"]
+
+LEAST = 2
+"""Images of a batch of each process; batch norm takes no fewer."""
+MOST = 1024
+"""Images of a batch: with more a GPU is hardly faster, and rules for rates hold less and less."""
+STEPS = 16
+"""Of an epoch, at least."""
+SHARE, BESIDE = 0.8, 0.4
+"""What a step may take of the memory that is free: by itself, and beside a cache, which takes half
+(`zoo.finetune.features.cache.SHARE_OF_DEVICE`)."""
+OF_HOST = 0.25
+"""The same of the host's memory, where it is only reckoned what a step takes."""
+BY_TRYING = ("cuda",)
+"""Kinds of devices that tell how much of their memory was in use at most."""
+LAYERS = 3
+"""Of the largest output of a layer, how many there are at once, beside what is kept for gradients:
+what goes in, what comes out, and what is between."""
+
+
+def found_batch(prepared: Prepared) -> tuple[Recipe, str]:
+    """The recipe with the largest batch that fits, a power of two for each process, and its
+    learning rate scaled to that; and that in words.
+
+    Raises:
+        InvalidOption: Nobody knows how much memory the device has.
+    """
+    recipe, world = prepared.recipe, prepared.ranks.world_size
+    most = min(MOST, len(prepared.dataset.train) // STEPS)
+    images = min(prepared.ranks.gather(largest(prepared, most // world))) * world
+    found = replace(recipe, batch_size=images)
+    why = f"what fits on {prepared.device}" if 2 * images <= most else "the largest that is tried"
+    said = f"batch size {images}, {why}"
+    if all(phase.own_rate for phase in recipe.plan()):
+        return found, said
+    factor, rule = _scale(recipe.optimizer, images / DEFAULTS["batch_size"])
+    rate = float(f"{recipe.lr * factor:.3g}")
+    return replace(found, lr=rate), f"{said}; learning rate {rate:g}, {rule} {recipe.lr:g}"
+
+
+def _scale(optimizer: str, larger: float) -> tuple[float, str]:
+    """How many times the rate of 32 images a batch that is so many times as large has: as timm's
+    ``train.py``, its square root for optimizers that divide by the size of gradients.
+    """
+    if any(name in optimizer.lower() for name in ("ada", "lamb")):
+        return math.sqrt(larger), f"the square root of {larger:g} times"
+    return larger, f"{larger:g} times"
+
+
+def largest(prepared: Prepared, most: int) -> int:
+    """The largest power of two of images up to ``most`` whose step fits on the device; at least
+    `LEAST`. Weights and random numbers are afterwards as they were.
+    """
+    size = LEAST
+    with random_kept(prepared.device):
+        step = _Step(prepared)
+        while 2 * size <= most and step.fits(2 * size):
+            size *= 2
+    return size
+
+
+class _Step:
+    """A step of the phase that trains the most, of a copy of the network, on images without
+    anything in them. It runs whole, as it does where a cache is filled.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        copy = deepcopy(prepared.model)
+        self.prepared = replace(prepared, network=replace(prepared.network, model=copy))
+        self.device, self.recipe = prepared.device, prepared.recipe
+        self.prepared.freeze(prepared.lowest)
+        self.model = copy.train()
+        phase = next((x for x, at in prepared.phases if at == prepared.lowest), None)
+        self.optimizer: Optimizer | None = None
+        if phase:
+            groups = parameter_groups(copy, prepared.hierarchy, phase, self.recipe)
+            self.optimizer = make_optimizer(groups, self.recipe)
+        self.budget, self.each = self._budget(), 0.0
+        if self.device.type not in BY_TRYING:
+            self.each = self._measured()
+
+    def fits(self, images: int) -> bool:
+        """Whether a step of so many does."""
+        if self.each:
+            return images * self.each <= self.budget
+        try:
+            return peak(self.device, lambda: self.run(images)) <= self.budget
+        except Exception as error:
+            if not out_of_memory(error, self.device):
+                raise
+            return False
+        finally:
+            self.model.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+
+    def _budget(self) -> float:
+        if self.device.type in BY_TRYING:
+            cached = self.recipe.cache and any(self.prepared.boundaries)
+            return free_on(self.device) * (BESIDE if cached else SHARE)
+        if self.device.type in ("cpu", "mps"):
+            return float(psutil.virtual_memory().available * OF_HOST)
+        raise InvalidOption(f"nobody knows what memory {self.device} has: give a batch size")
+
+    def _measured(self) -> float:
+        """Bytes for each image: what is kept for gradients, and the largest outputs of layers."""
+        few, more = (self._kept(images) for images in (2, 4))
+        return (more - few) / 2
+
+    def _kept(self, images: int) -> int:
+        kept: dict[int, int] = {}
+        outputs = [0]
+
+        def keep(value: Tensor) -> Tensor:
+            kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        def note(_: nn.Module, __: object, output: object) -> None:
+            outputs.append(output.nbytes if isinstance(output, Tensor) else 0)
+
+        hooks = [child.register_forward_hook(note) for child in self.model.modules()]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            self.run(images)
+        for hook in hooks:
+            hook.remove()
+        return sum(kept.values()) + LAYERS * max(outputs)
+
+    def run(self, images: int) -> None:
+        """One step."""
+        prepared, dataset = self.prepared, self.prepared.dataset
+        size = prepared.network.planned.preprocessing.input_size
+        lies = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+        empty = torch.zeros(images, *size, device=self.device).contiguous(memory_format=lies)
+        samples = [dataset.train[at % len(dataset.train)] for at in range(images)]
+        targets = targets_of(samples, dataset.task).to(self.device)
+        with torch.set_grad_enabled(self.optimizer is not None):
+            with autocast(self.model, self.recipe.precision):
+                outputs = self.model(empty)
+            with multiplying(self.recipe.precision):
+                loss = prepared.loss(outputs.float(), targets)
+                if self.optimizer:
+                    loss.backward()
+                    self.optimizer.step()
+                    self.optimizer.zero_grad(set_to_none=True)
+
+
+def peak(device: torch.device, work: Callable[[], None]) -> int:
+    """Bytes of a CUDA device that ``work`` takes at most."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) - before
