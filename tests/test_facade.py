@@ -14,7 +14,7 @@ import zoo.facade
 from zoo import Recipe, Zoo
 from zoo.domain.digest import Digest
 from zoo.domain.options import RecipeOptions
-from zoo.domain.query import FIELDS, KEYWORDS, Asked
+from zoo.domain.query import FIELDS, KEYWORDS, FieldFilters
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.table import Table
@@ -84,7 +84,7 @@ def test_options_are_those_of_a_recipe() -> None:
 
 
 def test_fields_of_a_search_are_those_of_a_query() -> None:
-    assert set(Asked.__annotations__) == {*FIELDS, *KEYWORDS}
+    assert set(FieldFilters.__annotations__) == {*FIELDS, *KEYWORDS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -25,7 +25,7 @@ from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
 from zoo.domain.plain import Json
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.domain.task import Task
 from zoo.errors import ZooError
@@ -38,23 +38,23 @@ __all__ = [
     "Backbone",
     "Backend",
     "Catalog",
-    "Configured",
-    "Entered",
+    "SupportsConfigFiles",
+    "SupportsLogin",
     "Folder",
-    "Guarded",
+    "SupportsPermissions",
     "Head",
     "Installable",
     "Kind",
     "Known",
-    "Listening",
+    "SupportsReports",
     "Local",
-    "Many",
-    "Mapped",
-    "Queried",
+    "SupportsBatches",
+    "LocalDisk",
+    "PagedCatalog",
     "Reports",
-    "Served",
+    "ServerBackend",
     "Source",
-    "Syncing",
+    "SupportsSync",
     "Target",
 ]
 
@@ -136,7 +136,7 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
-class Configured(Protocol):
+class SupportsConfigFiles(Protocol):
     """A backbone plugin whose library keeps configuration files beside weights.
 
     What they hold comes from anybody: nothing in it is imported, called or opened by its name.
@@ -219,7 +219,7 @@ class Catalog(Protocol):
 
 
 @runtime_checkable
-class Queried(Catalog, Protocol):
+class PagedCatalog(Catalog, Protocol):
     """A catalog that is too large to be listed again each time: it is read newest first."""
 
     def pages(
@@ -371,7 +371,7 @@ class Backend(Protocol):
             InvalidOption: The location is malformed.
         """
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """Size and date of what is under a key; None if nothing is."""
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -385,7 +385,7 @@ class Backend(Protocol):
         """Keep the pieces under a key, in the place of what is there.
 
         Nobody ever sees a part of them. If taking the next piece raises, or anything else does,
-        what was there before stays. It is durable when this returns (but see `Syncing`).
+        what was there before stays. It is durable when this returns (but see `SupportsSync`).
 
         Raises:
             DiskFull: There is no space, here or there.
@@ -402,7 +402,7 @@ class Backend(Protocol):
             Unsupported: This place cannot do so.
         """
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """All that is in a folder and in those below, in any order, with what was put just now."""
 
     def delete(self, key: str) -> None:
@@ -413,13 +413,13 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Many(Protocol):
+class SupportsBatches(Protocol):
     """A backend that can be asked about many keys in one go, or by many at once."""
 
     at_once: int
     """How many requests it serves well at a time."""
 
-    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
+    def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """What is under those keys under which something is."""
 
     def folders(self, folder: str) -> Collection[str]:
@@ -427,7 +427,7 @@ class Many(Protocol):
 
 
 @runtime_checkable
-class Served(Protocol):
+class ServerBackend(Protocol):
     """A backend behind a server that looks after the store itself: a prune there spares what an
     upload relies on, objects and manifests are kept as they are, however they are sent, and a name
     is looked at by the server before it moves. So nothing of that is asked or announced from here.
@@ -439,9 +439,9 @@ class Served(Protocol):
     def newest(self) -> Mapping[str, bytes]:
         """The newest entry of each name, by its key, in one go."""
 
-    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
-        """As `Many.present`, before an upload to a name, ``namespace/name:tag``: what may not move
-        is not sent for nothing.
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, StoredFile]:
+        """As `SupportsBatches.present`, before an upload to a name, ``namespace/name:tag``: what
+        may not move is not sent for nothing.
 
         Raises:
             Forbidden: The user may not move it.
@@ -449,7 +449,7 @@ class Served(Protocol):
 
 
 @runtime_checkable
-class Entered(Protocol):
+class SupportsLogin(Protocol):
     """A kind of backend that a user has accounts at: `zoo login` keeps a token for each place."""
 
     def account(self, location: str, token: str) -> str:
@@ -508,7 +508,7 @@ class Reports(Protocol):
 
 
 @runtime_checkable
-class Listening(Protocol):
+class SupportsReports(Protocol):
     """A kind of backend that runs are reported to: ``zoo finetune --report``."""
 
     def reports(self, location: str) -> Reports:
@@ -520,7 +520,7 @@ class Listening(Protocol):
 
 
 @runtime_checkable
-class Mapped(Protocol):
+class LocalDisk(Protocol):
     """A backend on this machine, read at the speed of a disk: what it holds is read and hashed
     where elsewhere sizes are compared, and is asked once only.
     """
@@ -534,7 +534,7 @@ class Mapped(Protocol):
 
 
 @runtime_checkable
-class Syncing(Protocol):
+class SupportsSync(Protocol):
     """A backend that makes what was put durable in batches, which is faster."""
 
     def sync(self) -> None:
@@ -545,10 +545,10 @@ class Syncing(Protocol):
 
 
 @runtime_checkable
-class Guarded(Protocol):
+class SupportsPermissions(Protocol):
     """A backend with folders that may be closed to some, or be something else."""
 
-    def readable(self, folder: str) -> tuple[Collection[Stored], dict[str, ZooError]]:
+    def readable(self, folder: str) -> tuple[Collection[StoredFile], dict[str, ZooError]]:
         """What `Backend.list` lists and can be listed, and the folders that cannot be, such as
         ``objects/ab``, with the reason.
         """

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.backbones.explained import Explanation
     from zoo.backbones.predict import Picture, Prediction
-    from zoo.backbones.predicted import Written
+    from zoo.backbones.predicted import PredictionsFile
     from zoo.domain.benched import Benched
     from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
-    from zoo.domain.query import Asked
+    from zoo.domain.query import FieldFilters
     from zoo.domain.run_state import State
     from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
@@ -85,9 +85,9 @@ if TYPE_CHECKING:
     from zoo.lookup.side_by_side import Compared
     from zoo.plugins import Plugin
     from zoo.ranking.ranked import Ranking
-    from zoo.registry import Found
-    from zoo.store.prune import Plan
-    from zoo.store.verify import Report
+    from zoo.registry import SearchResult
+    from zoo.store.prune import PrunePlan
+    from zoo.store.verify import VerifyReport
     from zoo.transfer.fetch import Fetched
     from zoo.transfer.repack import Repacked, RepackPlan
 
@@ -321,8 +321,13 @@ class Zoo:
         return trace_all(self.workspace, source, progress=self.progress)
 
     def search(
-        self, text: str = "", *, sort: str | None = None, limit: int = 50, **asked: Unpack[Asked]
-    ) -> Table[Found]:
+        self,
+        text: str = "",
+        *,
+        sort: str | None = None,
+        limit: int = 50,
+        **asked: Unpack[FieldFilters],
+    ) -> Table[SearchResult]:
         """Checkpoints here and at remotes, newest first, then catalog entries by name; if nothing
         is asked, those with the highest published accuracy first.
 
@@ -339,13 +344,15 @@ class Zoo:
         """
         from zoo.lookup.measured import with_images
         from zoo.lookup.ref_status import with_remotes
-        from zoo.registry import Found, Query
+        from zoo.registry import Query, SearchResult
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
         found = with_images(self.workspace, query, self.workspace.registry.search(query))
-        return Table(with_remotes(self.workspace, found), Found)
+        return Table(with_remotes(self.workspace, found), SearchResult)
 
-    def count(self, text: str = "", *, at_most: int | None = None, **asked: Unpack[Asked]) -> int:
+    def count(
+        self, text: str = "", *, at_most: int | None = None, **asked: Unpack[FieldFilters]
+    ) -> int:
         """How many `search` finds, whatever the limit; no more than ``at_most`` are counted."""
         from zoo.registry import Query
 
@@ -773,13 +780,13 @@ class Zoo:
         entry = self.workspace.store.read_ref(self.workspace.names.reference(name))
         return entry.deprecated if entry else ""
 
-    def verify(self, remote: str | None = None) -> Report:
+    def verify(self, remote: str | None = None) -> VerifyReport:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""
         from zoo.transfer.maintenance import verify
 
         return verify(self.workspace, remote, progress=self.progress)
 
-    def repair(self, source: str | None = None, *, remote: str | None = None) -> Report:
+    def repair(self, source: str | None = None, *, remote: str | None = None) -> VerifyReport:
         """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself."""
         from zoo.transfer.maintenance import repair
 
@@ -792,7 +799,7 @@ class Zoo:
         keep_days: float = 90,
         grace_days: float = 14,
         cache_days: float | None = None,
-    ) -> Plan:
+    ) -> PrunePlan:
         """What a prune of the zoo, or of a remote, would delete. Nothing is changed.
 
         Args:
@@ -812,13 +819,13 @@ class Zoo:
 
     def prune(
         self,
-        plan: Plan,
+        plan: PrunePlan,
         remote: str | None = None,
         *,
         keep_days: float = 90,
         grace_days: float = 14,
         cache_days: float | None = None,
-    ) -> Plan:
+    ) -> PrunePlan:
         """Delete what ``plan`` lists and nothing needs by now; what was deleted.
 
         Raises:
@@ -1264,11 +1271,11 @@ class Zoo:
         """
         check_folder(Path(folder))
         from zoo.backbones.predict import several
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import DatasetOptions
         from zoo.finetune.preflight import check_measured
         from zoo.finetune.quantize import quantize
 
-        check_measured(self.workspace, [name], str(data), Opening())
+        check_measured(self.workspace, [name], str(data), DatasetOptions())
         chosen = [*several(images)]
         return quantize(
             self.workspace, name, Path(folder), str(data), images=chosen, progress=self.progress
@@ -1418,10 +1425,10 @@ class Zoo:
         bad: list[InvalidImage] | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, one after the other; what cannot be read is put into ``bad``."""
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import DatasetOptions
         from zoo.finetune.preflight import check_predicted
 
-        opening = Opening(path_column=path_column, root=str(root))
+        opening = DatasetOptions(path_column=path_column, root=str(root))
         problems = check_predicted(self.workspace, name, images, opening, top)
         views = count_views(tta)
         answers = self._sure(name, abstain_at, views, calibration=calibration)
@@ -1513,7 +1520,7 @@ class Zoo:
         device: str = "auto",
         resume: bool = False,
         force: bool = False,
-    ) -> Written:
+    ) -> PredictionsFile:
         """Write the likeliest classes of any number of images into a table, ``.csv`` or
         ``.parquet``; an image that cannot be read is a row with the reason.
 
@@ -1546,10 +1553,10 @@ class Zoo:
             DiskFull: There is no space; what was predicted stays.
         """
         from zoo.backbones.predicted import check_out
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import DatasetOptions
         from zoo.finetune.preflight import check_batches, check_predicted, check_where
 
-        out, opening = Path(out), Opening(path_column=path_column, root=str(root))
+        out, opening = Path(out), DatasetOptions(path_column=path_column, root=str(root))
         check_out(out, force=force or resume)
         check_where(device, "")
         check_batches(batch_size, workers)
@@ -1579,7 +1586,7 @@ class Zoo:
                 models,
                 listed_images(listed, opening),
                 out,
-                many.Asked(
+                many.PredictOptions(
                     top=top,
                     max_pixels=max_pixels,
                     trust=trust,
@@ -1638,11 +1645,15 @@ class Zoo:
             Unsupported: The checkpoint has no head, or does not take such images.
             Conflict: The folder ``out`` has a report.
         """
-        from zoo.finetune.dataset.spec import Opening
+        from zoo.finetune.dataset.spec import DatasetOptions
         from zoo.finetune.preflight import check_device, check_measured, check_report
 
         check_device(device)
-        asked, folder, views = Opening(**opening), Path(out) if out else None, count_views(tta)
+        asked, folder, views = (
+            DatasetOptions(**opening),
+            Path(out) if out else None,
+            count_views(tta),
+        )
         check_report(folder, force=force)
         check_measured(self.workspace, [name, *filter(None, [against])], str(data), asked)
         from zoo.finetune.evaluation import evaluate

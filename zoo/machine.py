@@ -25,7 +25,16 @@ from zoo.store.disk import STAGING, Disk
 from zoo.store.refs import MARKER
 from zoo.store.rights import make_root
 
-__all__ = ["KEY", "Shared", "bucket", "check_own", "is_bucket", "join", "shared_by", "shared_store"]
+__all__ = [
+    "KEY",
+    "SharedStore",
+    "bucket",
+    "check_own",
+    "is_bucket",
+    "join",
+    "shared_by",
+    "shared_store",
+]
 
 FORMAT = 3
 BUCKETS = ("s3", "gs", "az")
@@ -34,19 +43,19 @@ KEY = "seals.key"
 LEAST_ROOM = 1 << 20
 
 
-class Shared(NamedTuple):
+class SharedStore(NamedTuple):
     """Where the shared store is, and how many bytes of it are kept here at most."""
 
     location: str
     room: int
 
 
-def shared_by(root: Path) -> Shared | None:
+def shared_by(root: Path) -> SharedStore | None:
     """What a folder shares; None if it is a zoo of its own, or none."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         said = json.loads(Disk(root).read(MARKER, MARKER_BYTES))
         if said["format"] == FORMAT:
-            return Shared(str(said["store"]), int(said["room"]))
+            return SharedStore(str(said["store"]), int(said["room"]))
     return None
 
 

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo import plugins
-from zoo.contracts import Entered
+from zoo.contracts import SupportsLogin
 from zoo.domain.history import RefEntry
 from zoo.domain.location import hub_address, is_word, scheme_of
 from zoo.domain.reference import Reference
@@ -102,7 +102,7 @@ def login_by_page(
 def login_by_job(
     location: str, proof: str = "", *, name: str = "", plain_http: bool = False
 ) -> str:
-    """Keep a token for what a service says of this job; whose it is. See `Entered.enter_job`.
+    """Keep a token for what a service says of this job; whose it is. See `SupportsLogin.enter_job`.
 
     Raises:
         InvalidOption, Unavailable, Forbidden: As `login`; or the job gets none.
@@ -112,14 +112,14 @@ def login_by_job(
     return login(location, token, plain_http=plain_http, job=name)
 
 
-def _entered(location: str, *, plain_http: bool) -> tuple[ServerUrl, Entered]:
+def _entered(location: str, *, plain_http: bool) -> tuple[ServerUrl, SupportsLogin]:
     """A server, and the plugin by which a user has an account there."""
     check_secrets(location)
     url = ServerUrl.parse(location)
     if not plain_http:
         url.check_private()
     plugin: object = plugins.remote(url.scheme)
-    assert isinstance(plugin, Entered), plugin
+    assert isinstance(plugin, SupportsLogin), plugin
     return url, plugin
 
 

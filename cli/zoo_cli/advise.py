@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.advice.advise import Advice
     from zoo.advice.facts import Duplicate, Facts, Leak
     from zoo.advice.layers import Layers
-    from zoo.advice.plan import Plan
+    from zoo.advice.plan import AdvicePlan
     from zoo.finetune.run import Finetuned
 
 __all__ = ["advise"]
@@ -251,7 +251,7 @@ def _print_layers(layers: Layers) -> None:
         )
 
 
-def _print_plan(plan: Plan, *, leaks: Sequence[Leak]) -> None:
+def _print_plan(plan: AdvicePlan, *, leaks: Sequence[Leak]) -> None:
     """What was tried, what is advised, and the command."""
     _print_tried(plan)
     click.echo()
@@ -279,7 +279,7 @@ def _print_plan(plan: Plan, *, leaks: Sequence[Leak]) -> None:
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied
 
 
-def _left_behind(plan: Plan) -> Iterator[str]:
+def _left_behind(plan: AdvicePlan) -> Iterator[str]:
     """What was tried no further, or not at all."""
     for each in plan.tried:
         if each.dropped:
@@ -292,7 +292,7 @@ def _left_behind(plan: Plan) -> Iterator[str]:
         yield f"No training was tried: --budget {enough} is enough for the quickest"
 
 
-def _print_tried(plan: Plan) -> None:
+def _print_tried(plan: AdvicePlan) -> None:
     click.echo()
     rows = [
         (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.domain.history import RefEntry
     from zoo.store.forgotten import Forgotten
-    from zoo.store.prune import Doomed, Plan
+    from zoo.store.prune import FileToDelete, PrunePlan
 
 __all__ = ["delete", "deprecate", "protect", "prune"]
 
@@ -242,7 +242,7 @@ def prune(
         note("nothing was deleted; --yes deletes")
 
 
-def _show(plan: Plan, keep: float, grace: float, *, every: bool) -> None:
+def _show(plan: PrunePlan, keep: float, grace: float, *, every: bool) -> None:
     if plan.doomed and every:
         rows = [(item.kind, item.name, size(item.bytes), item.why) for item in plan.doomed]
         table(("WHAT", "NAME", "SIZE", "WHY"), rows, least_first=("WHAT",))
@@ -263,7 +263,7 @@ def _show(plan: Plan, keep: float, grace: float, *, every: bool) -> None:
         note(f"{kept} kept: a name pointed there in the last {keep:g} days (--keep 0 keeps none)")
 
 
-def _tell_heirs(zoo: Zoo, plan: Plan) -> None:
+def _tell_heirs(zoo: Zoo, plan: PrunePlan) -> None:
     """Which names derive from what goes."""
     for each in plan.checkpoints:
         if names := zoo.workspace.registry.heirs(each.manifest):
@@ -274,7 +274,7 @@ def _tell_heirs(zoo: Zoo, plan: Plan) -> None:
             )
 
 
-def _why(item: Doomed) -> str:
+def _why(item: FileToDelete) -> str:
     return item.why
 
 

@@ -13,7 +13,7 @@ from zoo_cli.command import agreed, command, dry_run, flag, open_zoo
 from zoo_cli.output import clean, note, print_json, size, table
 
 if TYPE_CHECKING:
-    from zoo.store.verify import Report
+    from zoo.store.verify import VerifyReport
     from zoo.transfer.repack import Pair
 
 __all__ = ["reindex", "repack", "trust", "verify"]
@@ -59,7 +59,7 @@ def verify(
     context.exit(1 if left else 0)
 
 
-def _tell(report: Report) -> None:
+def _tell(report: VerifyReport) -> None:
     for damage in report.healed:
         click.echo(clean(f"repaired {damage.kind} {damage.name}"))
     for damage in (*report.damages, *report.newer):
@@ -83,7 +83,7 @@ def _advice(remote: str | None, source: str | None, *, repaired: bool) -> str:
     )
 
 
-def _tell_of_the_rest(report: Report) -> None:
+def _tell_of_the_rest(report: VerifyReport) -> None:
     """What a repair leaves alone."""
     if any(not damage.mendable for damage in report.damages):
         note(
@@ -95,7 +95,7 @@ def _tell_of_the_rest(report: Report) -> None:
         note(f"upgrade zoo to check what has a newer format: {how_to_update()}")
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: VerifyReport) -> str:
     unchecked = f"; {len(report.newer)} of a newer format, not checked" if report.newer else ""
     sound = "the rest sound" if report.newer else "all sound"
     return (f"{len(report.damages)} damaged" if report.damages else sound) + unchecked

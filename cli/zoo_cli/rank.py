@@ -19,7 +19,7 @@ from zoo_cli.output import brief, count, note, paragraph, print_json, table
 from zoo_cli.recipe_options import looking_options
 
 if TYPE_CHECKING:
-    from zoo.ranking.measured import Measured
+    from zoo.ranking.measured import FeatureScores
     from zoo.ranking.ranked import Ranked, Ranking
 
 __all__ = ["rank"]
@@ -131,7 +131,7 @@ def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
         note(f"written to {out}")
 
 
-def _row(each: Ranked, found: Measured, *, alike: bool) -> tuple[object, ...]:
+def _row(each: Ranked, found: FeatureScores, *, alike: bool) -> tuple[object, ...]:
     signs = ("*" if each.finalist else "") + ("=" if alike else "")
     size = NONE if each.bytes is None else f"{each.bytes / 1e6:.1f}"
     macs = NONE if found.gmacs is None else f"{found.gmacs:.3g}"

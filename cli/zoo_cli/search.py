@@ -18,8 +18,8 @@ from zoo_cli.output import clean, count, note, print_json, table
 
 if TYPE_CHECKING:
     from zoo import Zoo
-    from zoo.domain.query import Asked
-    from zoo.registry import Found
+    from zoo.domain.query import FieldFilters
+    from zoo.registry import SearchResult
 
 __all__ = ["best", "list_arch", "ls", "search"]
 
@@ -72,7 +72,7 @@ def search(
     limit: int,
     as_json: bool,
     sort: str | None,
-    **asked: Unpack[Asked],
+    **asked: Unpack[FieldFilters],
 ) -> None:
     """Search all checkpoints: here, at remotes, and published.
 
@@ -135,7 +135,9 @@ def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: boo
     patterns = names if len(names) > 1 or any(map(is_pattern, names)) else []
     zoo, text = open_zoo(), " ".join(word for word in query if word not in patterns)
     asked = ALL if patterns else limit or ALL
-    found: Sequence[Found] = zoo.search(text, pulled=True, sort=sort or "-updated", limit=asked)
+    found: Sequence[SearchResult] = zoo.search(
+        text, pulled=True, sort=sort or "-updated", limit=asked
+    )
     if patterns:
         found = [row for row in found if any(_is_like(row.name, each) for each in patterns)]
         found = found[: limit or ALL]
@@ -179,7 +181,7 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         note("checkpoints with an unknown number of parameters match no filter on params")
 
 
-def _print_found(found: Sequence[Found], asked: str, without: Sequence[str] = ()) -> None:
+def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[str] = ()) -> None:
     """Print what was found, if anything, with a column for each field that ``asked`` names."""
     if not found:
         return
@@ -210,7 +212,7 @@ def _note_empty(zoo: Zoo) -> None:
         note(f"what {clean(name)} has is not known here yet: zoo fetch {clean(name)}")
 
 
-def _here(row: Found) -> str:
+def _here(row: SearchResult) -> str:
     """Where it is; and its status against what remotes have under the same name."""
     if not row.pulled:
         statuses = {
@@ -225,7 +227,7 @@ def _here(row: Found) -> str:
     return ", ".join(["yes", *same, *others])
 
 
-def _metric(row: Found, field: str) -> str:
+def _metric(row: SearchResult, field: str) -> str:
     name = field.removeprefix("metric.")
     if name not in row.metrics:
         return NONE
@@ -242,7 +244,7 @@ def _metric(row: Found, field: str) -> str:
     return f"{value:.4f}" + (" (not measured here)" if elsewhere and own else "")
 
 
-def _score(row: Found) -> str:
+def _score(row: SearchResult) -> str:
     """Its accuracy; of a network that finds several labels, or numbers, what that is judged by."""
     for score, short in ((SCORE["multi-label"], "mAP"), (SCORE["regression"], "r2")):
         if score in row.metrics:
@@ -251,7 +253,7 @@ def _score(row: Found) -> str:
     return _metric(row, "accuracy")
 
 
-def _top1(row: Found) -> str:
+def _top1(row: SearchResult) -> str:
     """Published accuracy; with ``@`` the image size, where that is not the input's."""
     if "top1" not in row.metrics:
         return NONE
@@ -260,7 +262,7 @@ def _top1(row: Found) -> str:
     return f"{row.metrics['top1']:.2f}" + (f"@{size:.0f}" if elsewhere else "")
 
 
-USUAL: dict[str, Callable[[Found], str]] = {
+USUAL: dict[str, Callable[[SearchResult], str]] = {
     "name": lambda row: row.name,
     "params": lambda row: count(row.params),
     "macs": lambda row: count(int(row.metrics["macs"])) if "macs" in row.metrics else NONE,
@@ -271,7 +273,7 @@ USUAL: dict[str, Callable[[Found], str]] = {
     "here": _here,
     "accuracy": _score,
 }
-EXTRA: dict[str, Callable[[Found], str]] = {
+EXTRA: dict[str, Callable[[SearchResult], str]] = {
     "arch": lambda row: row.architecture,
     "loss": lambda row: _metric(row, "loss"),
     "head": lambda row: row.head or NONE,
@@ -280,7 +282,7 @@ EXTRA: dict[str, Callable[[Found], str]] = {
     "source": lambda row: ", ".join(row.sources) or NONE,
     "updated": lambda row: (row.updated or NONE)[:10],
 }
-COMPARED: dict[str, Callable[[Found], str]] = {
+COMPARED: dict[str, Callable[[SearchResult], str]] = {
     "checkpoint": lambda row: row.manifest.short if row.manifest else NONE,
     "moved": lambda row: row.updated or NONE,
 }

@@ -136,12 +136,12 @@ def quota(namespace: str | None, most: str | None, as_json: bool) -> None:
       zoo serve quota lab none
       zoo serve quota
     """
-    from zoo.serve.keep.room import Room
+    from zoo.serve.keep.room import UsageCounter
 
     quotas = open_accounts().quotas
     if namespace and most:
         quotas.set(namespace, None if most == "none" else read_bytes(most))
-    room = Room(open_zoo().workspace.store)
+    room = UsageCounter(open_zoo().workspace.store)
     rows = [
         (each, bytes_, room.after(each).total)
         for each, bytes_ in quotas.all().items()

@@ -32,7 +32,7 @@ from zoo_cli.recipe_options import opening_options
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.backbones.predict import Prediction
-    from zoo.backbones.predicted import Written
+    from zoo.backbones.predicted import PredictionsFile
 
 __all__ = ["adapt", "features", "predict"]
 
@@ -179,7 +179,7 @@ def _check_asked(
         raise click.UsageError("--explain goes with one image, and without --out.")
 
 
-def _tell_written(written: Written, *, as_json: bool) -> None:
+def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
     if as_json:
         print_json(written.to_json())
     else:

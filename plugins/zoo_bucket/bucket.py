@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import obstore
 from obstore.exceptions import AlreadyExistsError
 
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Unavailable, Unsupported, disk_errors
 from zoo_bucket.errors import NO_BUCKET, NoSuchRange, translated
 from zoo_bucket.location import Location
@@ -39,7 +39,8 @@ WRITER = "zoowriter"  # a name that all three services allow for metadata
 
 
 class BucketBackend:
-    """The keys below one prefix of a bucket. Implements `zoo.contracts.Backend` and `Many`.
+    """The keys below one prefix of a bucket. Implements `zoo.contracts.Backend` and
+    `SupportsBatches`.
 
     Attributes:
         location: Where it is.
@@ -67,21 +68,21 @@ class BucketBackend:
     def __str__(self) -> str:
         return str(self.location)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """Size and date of an object; None if there is none."""
         try:
             with translated(self.location):
                 head = obstore.head(self._store, self._path(key))
         except FileNotFoundError:
             return None
-        return Stored(key, head["size"], head["last_modified"])
+        return StoredFile(key, head["size"], head["last_modified"])
 
-    def present(self, keys: Collection[str]) -> dict[str, Stored]:
+    def present(self, keys: Collection[str]) -> dict[str, StoredFile]:
         """What is under those of ``keys`` under which something is."""
         folders: dict[str, list[str]] = defaultdict(list)
         for key in keys:
             folders[f"{key.rpartition('/')[0]}/"].append(key)
-        jobs: list[Callable[[], Iterable[Stored]]] = []
+        jobs: list[Callable[[], Iterable[StoredFile]]] = []
         for folder, below in folders.items():
             if len(below) >= LIST_FROM:
                 jobs.append(partial(self._listed, folder, set(below)))
@@ -91,10 +92,10 @@ class BucketBackend:
             found = [file for files in pool.map(lambda job: job(), jobs) for file in files]
         return {file.name: file for file in found}
 
-    def _listed(self, folder: str, keys: set[str]) -> list[Stored]:
+    def _listed(self, folder: str, keys: set[str]) -> list[StoredFile]:
         return [file for file in self.list(folder) if file.name in keys]
 
-    def _asked(self, key: str) -> list[Stored]:
+    def _asked(self, key: str) -> list[StoredFile]:
         stored = self.stat(key)
         return [stored] if stored else []
 
@@ -213,7 +214,7 @@ class BucketBackend:
             )
         self._is_exclusive = True
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """All objects below ``folder``, dated by the clock of the service."""
         prefix = self._path(folder)
         with translated(self.location):
@@ -228,7 +229,7 @@ class BucketBackend:
                 return
             for meta in batch:
                 name = meta["path"][len(self.location.prefix) :]
-                yield Stored(name, meta["size"], meta["last_modified"])
+                yield StoredFile(name, meta["size"], meta["last_modified"])
 
     def folders(self, folder: str) -> Collection[str]:
         """The names of what looks like a folder directly below ``folder``."""

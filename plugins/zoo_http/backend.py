@@ -14,7 +14,7 @@ from urllib3 import BaseHTTPResponse
 
 from zoo import config
 from zoo.domain.limits import LARGEST, LISTING_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidOption, Unavailable
 from zoo.logins import ServerUrl
 from zoo_http.device import enter
@@ -59,8 +59,8 @@ class _Newest(msgspec.Struct):
 
 
 class HttpBackend:
-    """The store behind a server. Implements `zoo.contracts.Backend`, `Many`, `Served`,
-    `Entered` and `Listening`.
+    """The store behind a server. Implements `zoo.contracts.Backend`, `SupportsBatches`,
+    `ServerBackend`, `SupportsLogin` and `SupportsReports`.
 
     Attributes:
         at_once: Requests that it serves well at a time.
@@ -118,20 +118,20 @@ class HttpBackend:
     def __str__(self) -> str:
         return str(self._session.url)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """Size and date of what is under a key; None if nothing is, or it is not for this user."""
         return self.present([key]).get(key)
 
-    def present(self, keys: Collection[str]) -> dict[str, Stored]:
+    def present(self, keys: Collection[str]) -> dict[str, StoredFile]:
         """What is under those of ``keys`` under which something is."""
         return self._present(keys, {})
 
-    def present_to(self, name: str, keys: Collection[str]) -> dict[str, Stored]:
+    def present_to(self, name: str, keys: Collection[str]) -> dict[str, StoredFile]:
         """See `zoo.contracts.Served.present_to`."""
         return self._present(keys, {"to": name})
 
-    def _present(self, keys: Collection[str], more: Mapping[str, str]) -> dict[str, Stored]:
-        found, left = dict[str, Stored](), iter(keys)
+    def _present(self, keys: Collection[str], more: Mapping[str, str]) -> dict[str, StoredFile]:
+        found, left = dict[str, StoredFile](), iter(keys)
         while batch := list(islice(left, STAT_KEYS)):
             answer = self._session.read("/stat", _Stored, {"keys": batch, **more})
             found |= {each.name: each for each in _read(answer)}
@@ -217,7 +217,7 @@ class HttpBackend:
         except Unavailable:  # it may be kept, and the answer lost: else all is sent again
             self._session.tell(f"/parts/{key}", {"parts": digests})
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """All that is in a folder of names, and in those below; for admins, in any folder."""
         path = f"/list/{folder.rstrip('/') or '*'}"
         yield from _read(self._session.read(path, _Stored, most=LISTING_BYTES))
@@ -236,8 +236,8 @@ class HttpBackend:
         return self._session.read("", _About).now
 
 
-def _read(answer: _Stored) -> Iterator[Stored]:
-    return (Stored(*row) for row in answer.stored)
+def _read(answer: _Stored) -> Iterator[StoredFile]:
+    return (StoredFile(*row) for row in answer.stored)
 
 
 def _in_parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.finetune.dataset.dataset import Sample
-from zoo.finetune.trial import Kept, Trial
+from zoo.finetune.trial import StoredTrial, Trial
 
 SPEED = Speed(0.01, (0.0, 0.25, 0.5, 0.75))
 NAMES = ("one", "two", "three", "four")
@@ -153,7 +153,7 @@ def test_what_is_kept_is_not_trained_again(tmp_path: Path) -> None:
     race = contest(tmp_path)
 
     def missing(candidate: Candidate, fold: str, epochs: int, *, goes_on: bool = True) -> int:
-        return race.missing([Kept(recipe, 3, goes_on)], candidate, fold, epochs)
+        return race.missing([StoredTrial(recipe, 3, goes_on)], candidate, fold, epochs)
 
     assert [missing(one, "1/3", epochs) for epochs in (1, 3, 9)] == [0, 0, 6]
     assert missing(one, "1/3", 9, goes_on=False) == 9

@@ -14,7 +14,7 @@ from zoo.advice.depths import Depth, Depths, Gain
 from zoo.advice.growth import Growth, Size
 from zoo.advice.layers import Layers
 from zoo.advice.pictures import draw_advice
-from zoo.advice.plan import Plan, plan_of
+from zoo.advice.plan import AdvicePlan, plan_of
 from zoo.domain.recipe import Recipe
 
 SPEED = Speed(0.01, (0.0, 0.5))
@@ -40,7 +40,7 @@ LAYERS = Layers(
 )
 
 
-def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> Plan:
+def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> AdvicePlan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
     images = [sample(at) for at in range(60)]
     dataset = SimpleNamespace(

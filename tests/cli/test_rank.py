@@ -33,7 +33,7 @@ from zoo.finetune.strategies import linear
 from zoo.ranking import cost, measured, past, prior, work
 from zoo.ranking import rank as module
 from zoo.ranking.measure import Judges, judges_of
-from zoo.ranking.measured import Measured, keep, kept, path_of
+from zoo.ranking.measured import FeatureScores, keep, kept, path_of
 from zoo.workspace import Workspace
 
 LEAST_SETS = prior.LEAST_SETS
@@ -109,7 +109,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, **right: Set[object]) -> list[str]:
     def prepare(*_: Any, known_as: str, **__: Any) -> str:
         return known_as
 
-    def measure(name: str, judges: Judges, batch_size: int) -> Measured:
+    def measure(name: str, judges: Judges, batch_size: int) -> FeatureScores:
         who.append(name)
         chosen = right.get(name.partition("/")[2], set())
         names = [Path(sample.key).stem for sample in judges.dataset.train]
@@ -565,10 +565,10 @@ def test_a_measurement_that_is_damaged_is_made_again(three: Run, data: Path) -> 
     first = three(*asked).done().json["networks"][0]["measured"]["score"]
     (path,) = Path("cache", "ranking").glob("*.json")
     whole = path.read_bytes()
-    assert kept(path, Measured)
+    assert kept(path, FeatureScores)
     for damage in (b"", b"[]", b'{"score": 1}', whole.replace(b'"score":', b'"score":"x",')):
         path.write_bytes(damage)
-        assert kept(path, Measured) is None
+        assert kept(path, FeatureScores) is None
     path.write_bytes(whole.replace(b'"scores":[', b'"scores":[1.0,'))  # of other images
     assert three(*asked).done().json["networks"][0]["measured"]["score"] == first
     assert path.stat().st_size == pytest.approx(len(whole), abs=40)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zoo.codec.frame import decode, encode
 from zoo.codec.header import FIXED, Codec, read_header
-from zoo.codec.layouts import LAYOUTS, Layout
+from zoo.codec.layouts import LAYOUTS, WordLayout
 from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, Unsupported
 
@@ -31,7 +31,7 @@ def digest_of(data: bytes) -> Digest:
     return Digest("blake3", blake3(data).hexdigest())
 
 
-def encoded(codec: Codec, layout: Layout, data: bytes, base: bytes) -> bytes:
+def encoded(codec: Codec, layout: WordLayout, data: bytes, base: bytes) -> bytes:
     if codec == Codec.FULL:
         return encode(codec, data, layout)
     return encode(codec, data, layout, base, digest_of(base))

@@ -17,7 +17,7 @@ from zoo.backbones import devices
 from zoo.backbones.devices import pick_devices
 from zoo.domain.progress import silent
 from zoo.errors import InvalidOption, MissingPackage, Unavailable, ZooError
-from zoo.executors.executor import Alone, carried_out, ended, open_executor
+from zoo.executors.executor import SerialExecutor, carried_out, ended, open_executor
 from zoo.finetune import preflight
 from zoo.finetune.preflight import check_where
 from zoo.workspace import Workspace
@@ -33,7 +33,7 @@ def test_alone_a_trial_begins_when_its_result_is_asked_for() -> None:
             yield number, partial(seen.append, f"begun {number}")
 
     with open_executor("cpu", "", [], silent) as executor:
-        assert executor == Alone("cpu", silent)
+        assert executor == SerialExecutor("cpu", silent)
         assert (executor.own, executor.device) == ("cpu", "cpu")
         for _, result in executor.run(trials()):
             result()

@@ -10,7 +10,7 @@ from random import Random
 from typing import Self, TypeVar
 
 from zoo.contracts import Backend
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Corrupt, Unavailable
 
 __all__ = ["FAULTS", "SILENT_FAULTS", "FaultyBackend"]
@@ -48,7 +48,7 @@ class FaultyBackend:
     def __str__(self) -> str:
         return str(self.backend)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         return self._do(key, lambda: self.backend.stat(key))
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ class FaultyBackend:
     def create(self, key: str, data: bytes | memoryview) -> bool:
         return self._do(key, lambda: self.backend.create(key, data))
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         return iter(self._do(folder, lambda: [*self.backend.list(folder)]))
 
     def delete(self, key: str) -> None:

@@ -13,7 +13,7 @@ from zoo import plugins
 from zoo.contracts import Backend
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Conflict, Corrupt, DiskFull, Forbidden, Unavailable, ZooError
 from zoo.store import Store
 from zoo.store.retry import FIRST_PAUSE, LONGEST_PAUSE, TRIES, Retrying
@@ -52,11 +52,11 @@ class Scripted(MemoryBackend):
         if error:
             raise error
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         self.next()
         return super().stat(key)
 
-    def present(self, keys: Collection[str]) -> dict[str, Stored]:
+    def present(self, keys: Collection[str]) -> dict[str, StoredFile]:
         self.next()
         found = (super(Scripted, self).stat(key) for key in keys)
         return {file.name: file for file in found if file}
@@ -85,7 +85,7 @@ class Scripted(MemoryBackend):
             raise DOWN
         return created
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         found = [*super().list(folder)]
         yield from found[:1]
         self.next()

@@ -21,7 +21,7 @@ from torch import nn
 import zoo
 from zoo.backbones.load import Card
 from zoo.backbones.predict import likely
-from zoo.backbones.tried import Tried
+from zoo.backbones.tried import TryoutRunner
 from zoo.backbones.trust import Trust
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
 from zoo.domain.manifest import Manifest
@@ -210,7 +210,9 @@ def test_an_image_that_is_tried_on_a_page_is_told_of_as_predict_does(made: Made)
     path = min((made.data / "val").glob("*/*.png"))
     (told,) = made.zoo.predict("team/net", path, top=5)
     workspace = made.zoo.workspace
-    trial = Tried(workspace.store).answer(workspace.names.resolve("team/net")[1], path.read_bytes())
+    trial = TryoutRunner(workspace.store).answer(
+        workspace.names.resolve("team/net")[1], path.read_bytes()
+    )
     assert told.distance is not None
     assert trial.prediction.distance == pytest.approx(told.distance)
     assert trial.prediction.probabilities == pytest.approx(told.probabilities)

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from fakes.bounded import bounded_python
 
-from zoo.backbones.preprocess import Encoded
+from zoo.backbones.preprocess import EncodedImage
 from zoo.domain.owner import renewing
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset import packed as module
 from zoo.finetune.dataset.images import sizes, state_of
 from zoo.finetune.dataset.open import open_dataset
-from zoo.finetune.dataset.shards import Span, samples
-from zoo.finetune.dataset.spec import Opening, tables_in
+from zoo.finetune.dataset.shards import ByteRange, samples
+from zoo.finetune.dataset.spec import DatasetOptions, tables_in
 from zoo.finetune.dataset.table import listed_images
 from zoo.lookup.caches import list_caches
 from zoo.lookup.runs import CACHE, CHECKED
@@ -135,7 +135,7 @@ def test_bytes_alone_and_other_columns(shapes: Path, tmp_path: Path) -> None:
         "size": [n / 2 for n in range(36)],
     }
     parquet.write_table(arrow.table(rows), tmp_path / "a.parquet")
-    opening = Opening(path_column="scan", label_column="size")
+    opening = DatasetOptions(path_column="scan", label_column="size")
     dataset = open_dataset(str(tmp_path / "a.parquet"), task="regression", opening=opening)
     assert dict(dataset.test)["a.parquet/35"] == (17.5,)
     assert len(dataset.test) == 12
@@ -147,7 +147,7 @@ def test_two_columns_of_images_are_kept_apart(shapes: Path, tmp_path: Path) -> N
     file, cache = tmp_path / "a.parquet", tmp_path / "cache"
     parquet.write_table(arrow.table(rows), file)
     digests = [
-        open_dataset(str(file), opening=Opening(path_column=column), cache=cache).digests
+        open_dataset(str(file), opening=DatasetOptions(path_column=column), cache=cache).digests
         for column in ("image", "mask", "image")
     ]
     assert digests[0] == digests[2]
@@ -173,7 +173,7 @@ def test_hostile_bytes_are_images_like_any_other(shapes: Path, tmp_path: Path) -
     ]
     assert len(open_dataset(str(file), skip_bad=True).skipped) == 4
     images[4] = images[3] = images[0]
-    listed = list(listed_images([file], Opening()))
+    listed = list(listed_images([file], DatasetOptions()))
     assert [each.name for each in listed if not isinstance(each, Path) and not each.data] == [
         f"{file}/4",
         f"{file}/5",
@@ -188,11 +188,15 @@ def test_names_are_paths_as_they_were_given_and_read_no_image(
         written(Path(folder, "test-0.parquet"), *drawings(shapes, range(1)))
     given = ["a/test-0.parquet", "b"]
     called = [f"{folder}/test-0.parquet/{row}" for folder in "ab" for row in range(3)]
-    whole = [each for each in listed_images(given, Opening()) if isinstance(each, Encoded)]
+    whole = [
+        each for each in listed_images(given, DatasetOptions()) if isinstance(each, EncodedImage)
+    ]
     assert [each.name for each in whole] == called
     assert all(each.data for each in whole)
     monkeypatch.setattr(module, "_cells", None)
-    assert [*listed_images(given, Opening(), names=True)] == [Encoded(n, b"") for n in called]
+    assert [*listed_images(given, DatasetOptions(), names=True)] == [
+        EncodedImage(n, b"") for n in called
+    ]
 
 
 def test_limits(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +250,7 @@ def test_what_does_not_go_together(shapes: Path, tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"image": images}), tmp_path / "both" / "b.parquet")
     with pytest.raises(InvalidData, match=r"has other columns than a\.parquet"):
         open_dataset(str(tmp_path / "both"))
-    opening = Opening(root=str(tmp_path))
+    opening = DatasetOptions(root=str(tmp_path))
     with pytest.raises(InvalidData, match="'image' holds images: --root is for paths"):
         open_dataset(str(tmp_path / "both" / "a.parquet"), opening=opening)
 
@@ -259,7 +263,7 @@ def test_a_table_beside_images_does_not_take_their_place(shapes: Path, tmp_path:
         assert tables_in(data) == (file,)
         shutil.copy(shapes / "2" / "00.png", data / "a.PNG")
         assert tables_in(data) == ()
-        assert list(listed_images([data], Opening())) == [data]
+        assert list(listed_images([data], DatasetOptions())) == [data]
     assert tables_in(tmp_path / "hub") == ()
     (tmp_path / "hub" / "data" / "a.PNG").rename(tmp_path / "hub" / "a.PNG")  # the page's picture
     assert tables_in(tmp_path / "hub") == (tmp_path / "hub" / "data" / "p.parquet",)
@@ -278,7 +282,7 @@ def test_a_file_that_changes_while_it_is_opened(
         open_dataset(str(tmp_path / "a"), cache=cache)
     before, found = len(list(cache.glob("*/*.tar"))), samples
 
-    def swapped(tar: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+    def swapped(tar: Path) -> Iterator[tuple[str, dict[str, ByteRange]]]:
         written(second, images[::-1], label[::-1])
         return found(tar)
 
@@ -297,7 +301,7 @@ def test_a_file_that_changes_while_it_is_copied(
     images, label = drawings(shapes, range(12))
     file, tar = written(tmp_path / "a.parquet", images, label), module._tar
 
-    def swapped(images: Iterable[Encoded]) -> Iterator[bytes]:
+    def swapped(images: Iterable[EncodedImage]) -> Iterator[bytes]:
         yield from tar(images)
         os.utime(file)
 
@@ -366,7 +370,7 @@ def test_what_is_not_used_is_not_read(shapes: Path, tmp_path: Path) -> None:
     dataset = open_dataset(str(tmp_path / "a.parquet"), cache=tmp_path / "cache")
     assert dataset.classes == ("c0", "c1", "c2")
     assert dataset.read(dataset.train[0]).size == (32, 32)
-    opening = Opening(label_column="on")
+    opening = DatasetOptions(label_column="on")
     with pytest.raises(InvalidData, match="the table cannot be read"):
         open_dataset(str(tmp_path / "a.parquet"), opening=opening)
 

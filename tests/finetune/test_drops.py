@@ -18,11 +18,11 @@ from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
 from zoo.exchange.importing import Origin, import_file
 from zoo.finetune.run import finetune
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.workspace import Workspace
 
 
-def prepared(workspace: Workspace, base: str, shapes: Path, **options: Any) -> Prepared:
+def prepared(workspace: Workspace, base: str, shapes: Path, **options: Any) -> PreparedRun:
     recipe = Recipe(data=str(shapes), strategy="full", epochs=1, batch_size=8, **options)
     return prepare(workspace, base, recipe, "cpu", silent)
 

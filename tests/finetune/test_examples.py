@@ -16,17 +16,21 @@ from zoo.errors import InvalidImage, InvalidOption
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.results.examples import write_examples
-from zoo.finetune.results.report import Measured
+from zoo.finetune.results.report import LabeledOutputs
 from zoo.lookup.examples import EXAMPLES, MOST, SHEET, Example, Examples
 
 NAMES = ("bar", "disc", "square")
 
 
-def measured(outputs: Sequence[Sequence[float]], targets: list[int], images: list[str]) -> Measured:
-    return Measured("classification", torch.tensor(outputs), torch.tensor(targets), NAMES, images)
+def measured(
+    outputs: Sequence[Sequence[float]], targets: list[int], images: list[str]
+) -> LabeledOutputs:
+    return LabeledOutputs(
+        "classification", torch.tensor(outputs), torch.tensor(targets), NAMES, images
+    )
 
 
-def written(folder: Path, of: Measured, count: int) -> tuple[Examples, Image.Image]:
+def written(folder: Path, of: LabeledOutputs, count: int) -> tuple[Examples, Image.Image]:
     write_examples(folder, of, of.report({}), count, FileImages(folder).read)
     examples = json.decode((folder / EXAMPLES).read_bytes(), type=Examples)
     with Image.open(folder / SHEET) as sheet:

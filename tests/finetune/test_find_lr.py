@@ -19,15 +19,15 @@ from zoo.finetune.features.loaders import Batch, Loader, image_loaders
 from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.run import find_lr
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.workspace import Workspace
 
-Make = Callable[..., tuple[Prepared, Loader, Learner]]
+Make = Callable[..., tuple[PreparedRun, Loader, Learner]]
 
 
 @pytest.fixture
 def make(workspace: Workspace, base: str, shapes: Path) -> Make:
-    def make(**options: Any) -> tuple[Prepared, Loader, Learner]:
+    def make(**options: Any) -> tuple[PreparedRun, Loader, Learner]:
         quick = {"strategy": "partial", "batch_size": 8, "image_size": 32, "lr": 0.01}
         recipe = Recipe(data=str(shapes), **{**quick, **options})
         prepared = prepare(workspace, base, recipe, "cpu", silent)

@@ -13,7 +13,7 @@ import pytest
 
 from zoo.finetune.loop import phases
 from zoo.finetune.loop.interrupts import held
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_loaders_go_before_the_next_are_made(
 
     monkeypatch.setattr(phases, "make_loaders", make)
     monkeypatch.setattr(phases, "not_synced", lambda _: "")
-    prepared = cast(Prepared, SimpleNamespace(freeze=lambda _: None, teacher=None))
+    prepared = cast(PreparedRun, SimpleNamespace(freeze=lambda _: None, teacher=None))
     loaders = phases.phase_loaders(tmp_path, prepared, lambda _: None)
     for boundary in (3, 3, 1, 0, 0):
         loaders(boundary)

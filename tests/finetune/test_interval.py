@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, r2_score
 from zoo.backbones.heads.tasks import metrics
 from zoo.domain.task import SCORE, Task
 from zoo.finetune.results.interval import Array, average_precisions, mean_of_known, r2s
-from zoo.finetune.results.report import Measured
+from zoo.finetune.results.report import LabeledOutputs
 
 
 def interval(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
@@ -19,7 +19,7 @@ def interval(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[
     names = [str(number) for number in range(outputs.shape[1])]
     images = [str(number) for number in range(len(outputs))]
     score = SCORE[task]
-    found = Measured(task, outputs, targets, names, images).report({}).metrics
+    found = LabeledOutputs(task, outputs, targets, names, images).report({}).metrics
     return found[f"{score}_low"], found[f"{score}_high"]
 
 

@@ -23,11 +23,11 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.features import loaders as feeds
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader, Loaders, make_loaders
-from zoo.finetune.setup.prepare import Prepared, prepare, truncated
+from zoo.finetune.setup.prepare import PreparedRun, prepare, truncated
 from zoo.workspace import Workspace
 
-Ready = Callable[..., Prepared]
-Homes = Callable[[Prepared], set[str]]
+Ready = Callable[..., PreparedRun]
+Homes = Callable[[PreparedRun], set[str]]
 VIEWS: dict[str, Any] = {"augment": "light", "views": 1}
 
 
@@ -48,7 +48,7 @@ def table(shapes: Path) -> Path:
 def ready(workspace: Workspace, base: str, table: Path) -> Ready:
     """The base prepared for the table's images; options are the recipe's."""
 
-    def ready(base: str = base, **options: Any) -> Prepared:
+    def ready(base: str = base, **options: Any) -> PreparedRun:
         quick = {"strategy": "partial", "freeze": "layer2", "batch_size": 8, "image_size": 32}
         recipe = Recipe(data=str(table), **{**quick, **options})
         return prepare(workspace, base, recipe, "cpu", silent)
@@ -56,7 +56,7 @@ def ready(workspace: Workspace, base: str, table: Path) -> Ready:
     return ready
 
 
-def fed(prepared: Prepared, folder: Path) -> Loaders:
+def fed(prepared: PreparedRun, folder: Path) -> Loaders:
     freeze(prepared.model, prepared.hierarchy, prepared.boundaries[0])
     made = make_loaders(prepared, prepared.boundaries[0], folder)
     assert made.cut
@@ -67,7 +67,7 @@ def fed(prepared: Prepared, folder: Path) -> Loaders:
 def homes(tmp_path: Path) -> Homes:
     """The names of the folders that hold cached activations, new each time."""
 
-    def homes(prepared: Prepared) -> set[str]:
+    def homes(prepared: PreparedRun) -> set[str]:
         folder = tmp_path / f"activations{len(list(tmp_path.iterdir()))}"
         fed(prepared, folder)
         return {path.name for path in folder.iterdir()}
@@ -75,15 +75,15 @@ def homes(tmp_path: Path) -> Homes:
     return homes
 
 
-def shifted(prepared: Prepared) -> Prepared:
+def shifted(prepared: PreparedRun) -> PreparedRun:
     name = prepared.hierarchy.units[0].parameters[-1]
     with torch.no_grad():
         prepared.model.get_parameter(name).add_(1e-6)
     return prepared
 
 
-def preprocessed(**options: Any) -> Callable[[Prepared], Prepared]:
-    def change(prepared: Prepared) -> Prepared:
+def preprocessed(**options: Any) -> Callable[[PreparedRun], PreparedRun]:
+    def change(prepared: PreparedRun) -> PreparedRun:
         planned = prepared.network.planned
         other = replace(planned, preprocessing=replace(planned.preprocessing, **options))
         return replace(prepared, network=replace(prepared.network, planned=other))
@@ -91,7 +91,7 @@ def preprocessed(**options: Any) -> Callable[[Prepared], Prepared]:
     return change
 
 
-def renamed(prepared: Prepared) -> Prepared:
+def renamed(prepared: PreparedRun) -> PreparedRun:
     planned = prepared.network.planned
     backbone = replace(planned.backbone, architecture="another")
     network = replace(prepared.network, planned=replace(planned, backbone=backbone))
@@ -99,7 +99,7 @@ def renamed(prepared: Prepared) -> Prepared:
 
 
 def test_another_network_or_transform_is_kept_elsewhere(ready: Ready, homes: Homes) -> None:
-    changes: dict[str, Callable[[Prepared], Prepared]] = {
+    changes: dict[str, Callable[[PreparedRun], PreparedRun]] = {
         "mean": preprocessed(mean=(0.1, 0.2, 0.3)),
         "std": preprocessed(std=(0.5, 0.6, 0.7)),
         "crop_pct": preprocessed(crop_pct=0.5),

@@ -24,7 +24,7 @@ from zoo.finetune.dataset.match import match
 from zoo.finetune.results.interval import blocks, wilson
 from zoo.finetune.results.paired import paired
 from zoo.finetune.results.pictures import Tile, draw_confusion, draw_sheet, drawable, save
-from zoo.finetune.results.report import Measured, predicted, write_report
+from zoo.finetune.results.report import LabeledOutputs, predicted, write_report
 from zoo_timm import known
 
 KINDS = [*"abcdefgh"]
@@ -35,14 +35,14 @@ def blank(_: str) -> Image.Image:
     return Image.new("RGB", (8, 8))
 
 
-def said(right: float) -> Measured:
+def said(right: float) -> LabeledOutputs:
     """Sixty images of seven of eight classes, of which about that share is right."""
     torch.manual_seed(2)
     targets = torch.arange(60) % 7
     outputs = torch.randn(60, 8) + torch.where(
         torch.rand(60, 1) < right, 9.0 * torch.nn.functional.one_hot(targets, 8), 0.0
     )
-    return Measured("classification", outputs, targets, KINDS, IMAGES)
+    return LabeledOutputs("classification", outputs, targets, KINDS, IMAGES)
 
 
 def test_top_five_is_scikit_learns() -> None:
@@ -68,7 +68,9 @@ def test_where_all_is_right_intervals_tell_how_few_images_there_are() -> None:
 
 
 def test_a_class_that_is_never_predicted_has_no_precision() -> None:
-    measured = Measured("classification", torch.eye(3)[[0, 0]], torch.tensor([0, 1]), "abc", "xy")
+    measured = LabeledOutputs(
+        "classification", torch.eye(3)[[0, 0]], torch.tensor([0, 1]), "abc", "xy"
+    )
     _, other = measured.report({}).classes
     assert (other.name, other.figures["precision"], other.figures["recall"]) == ("b", None, 0.0)
 
@@ -85,7 +87,7 @@ def test_intervals_hold_as_often_as_they_say() -> None:
     for _ in range(200):
         drawn = draw.choice(9, size=60, p=cells.ravel())
         outputs, targets = torch.eye(3)[drawn % 3], torch.tensor(drawn // 3)
-        report = Measured("classification", outputs, targets, "abc", IMAGES).report({})
+        report = LabeledOutputs("classification", outputs, targets, "abc", IMAGES).report({})
         figures = report.classes[0].figures
         low, high = report.metrics["macro_f1_low"], report.metrics["macro_f1_high"]
         inside += low <= f1.mean() <= high, figures["f1_low"] <= f1[0] <= figures["f1_high"]
@@ -96,7 +98,7 @@ def test_labels_and_numbers_are_scikit_learns() -> None:
     torch.manual_seed(3)
     targets = torch.randint(2, (60, 3)).float()
     outputs = targets + torch.randn(60, 3)
-    report = Measured("multi-label", outputs, targets, "abc", IMAGES).report({})
+    report = LabeledOutputs("multi-label", outputs, targets, "abc", IMAGES).report({})
     for at, one in enumerate(report.classes):
         true, guess = targets[:, at].numpy(), outputs[:, at].numpy()
         assert one.figures["f1"] == pytest.approx(f1_score(true, guess > 0))
@@ -104,7 +106,7 @@ def test_labels_and_numbers_are_scikit_learns() -> None:
         assert one.figures["average_precision"] == pytest.approx(expected)
     expected = f1_score(targets.numpy(), outputs.numpy() > 0, average="macro")
     assert report.metrics["macro_f1"] == pytest.approx(expected)
-    report = Measured("regression", outputs, targets, "abc", IMAGES).report({})
+    report = LabeledOutputs("regression", outputs, targets, "abc", IMAGES).report({})
     for at, one in enumerate(report.classes):
         true, guess = targets[:, at].numpy(), outputs[:, at].numpy()
         assert one.figures["r2"] == pytest.approx(r2_score(true, guess))
@@ -114,7 +116,9 @@ def test_labels_and_numbers_are_scikit_learns() -> None:
 def test_labels_that_are_decided_have_a_column() -> None:
     outputs = torch.tensor([[2.0, -1.0, 0.1], [-1.0, -2.0, -0.1]])
     for classes, column in (("abc", "labels"), (("labels", "b", "c"), "labels_")):
-        measured = Measured("multi-label", outputs, outputs.round(), classes, ["1.png", "2.png"])
+        measured = LabeledOutputs(
+            "multi-label", outputs, outputs.round(), classes, ["1.png", "2.png"]
+        )
         head, *rows = predicted(measured)
         assert head[-1] == column
         assert [row[-1] for row in rows] == [f"{classes[0]}|c", ""]
@@ -125,7 +129,7 @@ def test_numbers_are_compared_by_ranks() -> None:
     torch.manual_seed(0)
     targets = torch.randn(60, 2)
     one, two = (
-        Measured("regression", targets + noise * torch.randn(60, 2), targets, "ab", IMAGES)
+        LabeledOutputs("regression", targets + noise * torch.randn(60, 2), targets, "ab", IMAGES)
         for noise in (0.1, 1.0)
     )
     found = paired(one, two)
@@ -210,11 +214,11 @@ def test_the_most_wrong_and_the_most_unsure() -> None:
     assert first.probability == pytest.approx(shares[at].max())
     assert first.error == pytest.approx(-np.log(shares[at, true[at]]), rel=1e-4)
     outputs, targets = torch.tensor([[9.0, -9], [-4, 4], [0.1, 9]]), torch.tensor([[1.0, 0]] * 3)
-    report = Measured("multi-label", outputs, targets, "ab", "xyz").report({})
+    report = LabeledOutputs("multi-label", outputs, targets, "ab", "xyz").report({})
     assert [one.image for one in report.wrong] == ["z", "y"]
     assert [one.image for one in report.unsure] == ["z", "y", "x"]
     assert (report.wrong[0].label, report.wrong[0].predicted) == ("a", "a|b")
-    report = Measured("regression", outputs, targets, "ab", "xyz").report({})
+    report = LabeledOutputs("regression", outputs, targets, "ab", "xyz").report({})
     assert [(one.image, one.error) for one in report.wrong] == [
         ("x", 8.5), ("z", pytest.approx(4.95)), ("y", 4.5),
     ]  # fmt: skip
@@ -243,12 +247,12 @@ def test_a_contact_sheet_shows_them(tmp_path: Path) -> None:
     draw_sheet({"most wrong": [], "most unsure": []}, read)  # of a network that is right and sure
 
 
-def _counts(measured: Measured) -> np.ndarray:
+def _counts(measured: LabeledOutputs) -> np.ndarray:
     pairs = measured.targets * 8 + measured.outputs.argmax(dim=1)
     return np.bincount(pairs.numpy())
 
 
-def crops(photos: int, each: int, *, alike: bool) -> Measured:
+def crops(photos: int, each: int, *, alike: bool) -> LabeledOutputs:
     """So many crops ``each`` of ``photos``, two classes: those of one photo are all right or all
     wrong, or each as it comes.
     """
@@ -259,7 +263,9 @@ def crops(photos: int, each: int, *, alike: bool) -> Measured:
     outputs = torch.eye(2)[torch.from_numpy(np.where(right, targets, 1 - targets))]
     images = [f"{number}.png" for number in range(photos * each)]
     groups = [f"photo {number // each}" for number in range(photos * each)]
-    return Measured("classification", outputs, torch.from_numpy(targets), "ab", images, groups)
+    return LabeledOutputs(
+        "classification", outputs, torch.from_numpy(targets), "ab", images, groups
+    )
 
 
 def test_crops_of_a_photo_that_are_alike_count_as_one_image() -> None:
@@ -298,8 +304,8 @@ def test_labels_and_numbers_of_crops() -> None:
     tenfold = outputs.repeat_interleave(10, dim=0), targets.repeat_interleave(10, dim=0)
     figure: dict[Task, str] = {"multi-label": "mean_average_precision", "regression": "mae"}
     for task, name in figure.items():
-        photos = Measured(task, outputs, targets, "ab", names[:40]).report({}).metrics
-        grouped = Measured(task, *tenfold, "ab", names, groups).report({}).metrics
+        photos = LabeledOutputs(task, outputs, targets, "ab", names[:40]).report({}).metrics
+        grouped = LabeledOutputs(task, *tenfold, "ab", names, groups).report({}).metrics
         for end in ("", "_low", "_high"):
             assert grouped[name + end] == pytest.approx(photos[name + end], abs=0.03)
 

@@ -26,7 +26,7 @@ from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.loop import state as state_file
 from zoo.finetune.loop import train as training
-from zoo.finetune.loop.state import Saved, read_state, write_state
+from zoo.finetune.loop.state import SavedState, read_state, write_state
 from zoo.finetune.run import Finetuned, finetune, resume
 from zoo.lookup.alive import LOCK
 from zoo.lookup.runs import STATE, find_run, list_runs
@@ -292,7 +292,7 @@ def test_saving_that_takes_long_is_seldom(
             clock += 1.0
             yield step
 
-    def timed_write(kept: Saved, path: Path) -> None:
+    def timed_write(kept: SavedState, path: Path) -> None:
         nonlocal clock
         clock += seconds
         saved.append(kept.position.steps)

@@ -21,7 +21,7 @@ from zoo.facade import Zoo
 from zoo.finetune.ranks.ranks import join
 from zoo.finetune.ranks.sharded import Sharded, settings
 from zoo.finetune.setup.network import Network, make_network
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_shared_is_refused_before_it_is_trained(
         def main_first(self) -> AbstractContextManager[None]:  # type: ignore[override]
             return nullcontext()
 
-    def prepared(**options: Any) -> Prepared:
+    def prepared(**options: Any) -> PreparedRun:
         recipe = Recipe(data=str(shapes), image_size=32, **options)
         return prepare(workspace, base, recipe, "cpu", silent, Unmet())
 

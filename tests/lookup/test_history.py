@@ -12,11 +12,11 @@ import pytest
 
 from zoo.errors import Invalid
 from zoo.lookup import history as module
-from zoo.lookup.history import Advised, Row, history, known_advice, remember
+from zoo.lookup.history import Row, StoredAdvice, history, known_advice, remember
 from zoo.workspace import Workspace
 
 ROW = Row(name="probe at head", kind="probe", score=0.5, low=0.4, high=0.6, images=9, seconds=1)
-PROBES = Advised(
+PROBES = StoredAdvice(
     base="team/net", manifest="m", data="flow\udcffers", data_digest="d", image_size=(32, 32),
     measure="accuracy", at="2026-01-01T00:00:00Z", name=ROW.name, options={"strategy": "probe"},
     trained=False, tried=(ROW,),
@@ -30,12 +30,14 @@ WHOLE = replace(PROBES, trained=True)
     [(PROBES, PROBES, True), (PROBES, CUT, True), (CUT, WHOLE, True), (CUT, CUT, True),
      (CUT, PROBES, False), (WHOLE, PROBES, False), (WHOLE, CUT, False), (WHOLE, WHOLE, True)],
 )  # fmt: skip
-def test_what_knows_more_stays(tmp_path: Path, before: Advised, after: Advised, kept: bool) -> None:
+def test_what_knows_more_stays(
+    tmp_path: Path, before: StoredAdvice, after: StoredAdvice, kept: bool
+) -> None:
     after = replace(after, at="2026-02-02T00:00:00Z")
     assert remember(tmp_path, before)
     assert remember(tmp_path, after) is kept
     (path,) = (tmp_path / "trials" / "advice").iterdir()
-    assert Advised.read(path) == (after if kept else before)
+    assert StoredAdvice.read(path) == (after if kept else before)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_scores_are_finite_numbers(tmp_path: Path, number: str) -> None:
     (path,) = (tmp_path / "trials" / "advice").iterdir()
     path.write_text(path.read_text().replace('"score": 0.5', f'"score": {number}'))
     with pytest.raises(Invalid):
-        Advised.read(path)
+        StoredAdvice.read(path)
 
 
 def test_the_newest_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +82,7 @@ def test_the_newest_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for digest in "abc":
             remember(workspace.root, replace(WHOLE, data_digest=digest))
         for path in (workspace.root / "trials" / "advice").iterdir():
-            known = Advised.read(path)
+            known = StoredAdvice.read(path)
             if known.data_digest != "b":
                 os.utime(path, (1, 1))
         assert [past.data_digest for past in history(workspace)] == ["b"]

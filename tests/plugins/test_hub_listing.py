@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes.hub_server import Cut, HubServer, Raw, Status
 
-from zoo.contracts import Queried
+from zoo.contracts import PagedCatalog
 from zoo.domain.catalog import CatalogEntry, Location
 from zoo.errors import Unavailable
 from zoo_hub.source import HubSource
@@ -49,7 +49,7 @@ def names(source: HubSource, **asked: str) -> list[str]:
 
 
 def test_what_an_entry_tells(hub_server: HubServer, source: HubSource) -> None:
-    assert isinstance(source, Queried)
+    assert isinstance(source, PagedCatalog)
     commit = hub_server.commit("team/flowers", {}, card=CARD, info=INFO)
     assert list(source.entries()) == [
         CatalogEntry(

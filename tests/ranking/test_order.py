@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.ranking.combine import combined, finalists, in_order, standardized
 from zoo.ranking.differences import paired_error, significant_pairs
-from zoo.ranking.prior import Figure, Known, effects, priors, read_figures
+from zoo.ranking.prior import Figure, NetworkFacts, effects, priors, read_figures
 
 SETS = ("a", "b", "c", "d")
 TRUE = {"x": 3.0, "y": 0.0, "z": -3.0}
@@ -23,9 +23,9 @@ def of(network: str, data: str, easy: float = 0.0, what: str = "") -> Figure:
     return Figure(network, data, what, 70 + TRUE[network] + easy)
 
 
-def known(name: str, top1: float | None = None, params: int | None = None) -> Known:
+def known(name: str, top1: float | None = None, params: int | None = None) -> NetworkFacts:
     line = (name, "base")
-    return Known(name, line, name.rpartition("/")[2].partition(".")[0], top1, params)
+    return NetworkFacts(name, line, name.rpartition("/")[2].partition(".")[0], top1, params)
 
 
 def test_an_effect_is_the_mean_difference_to_the_means_of_data_sets() -> None:

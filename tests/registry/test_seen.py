@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from zoo.registry import Query, Registry, Seen
+from zoo.registry import Query, Registry, VisibilityFilter
 
 LITE, RESNET, VIT = "timm/lite0.in1k", "timm/resnet50.a1_in1k", "timm/vit_base.augreg"
-ALL = Seen(names=True, remotes=True)
+ALL = VisibilityFilter(names=True, remotes=True)
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def filled(standing: Registry, fill: Callable[[Registry], Registry]) -> Registry
     return fill(standing)
 
 
-def told(registry: Registry, seen: Seen | None, text: str = "") -> dict[str, bool]:
+def told(registry: Registry, seen: VisibilityFilter | None, text: str = "") -> dict[str, bool]:
     found = registry.search(Query.parse(text), seen=seen)
     assert registry.count(Query.parse(text), seen=seen) == len(found)
     facets = registry.facets(Query.parse(text), at_most=99, seen=seen)
@@ -32,22 +32,28 @@ def told(registry: Registry, seen: Seen | None, text: str = "") -> dict[str, boo
         (None, {LITE: True, "team/old": True, "team/new:v2": True, RESNET: False, VIT: False}),
         (ALL, {LITE: True, "team/old": True, "team/new:v2": True, RESNET: False, VIT: False}),
         (
-            Seen(names=True, hidden=frozenset({"team"}), catalog=False),
+            VisibilityFilter(names=True, hidden=frozenset({"team"}), catalog=False),
             {LITE: True},
         ),
         (
-            Seen(names=False, shown=frozenset({"team"}), hidden=frozenset({"team/old"})),
+            VisibilityFilter(
+                names=False, shown=frozenset({"team"}), hidden=frozenset({"team/old"})
+            ),
             {"team/new:v2": True, LITE: False, RESNET: False, VIT: False},
         ),
         (
-            Seen(names=True, shown=frozenset({"team/old"}), hidden=frozenset({"team", "timm"})),
+            VisibilityFilter(
+                names=True, shown=frozenset({"team/old"}), hidden=frozenset({"team", "timm"})
+            ),
             # What is listed under the name of something that may not be told of is listed still.
             {"team/old": True, LITE: False, RESNET: False, VIT: False},
         ),
-        (Seen(names=False, catalog=False), {}),
+        (VisibilityFilter(names=False, catalog=False), {}),
     ],
 )
-def test_only_what_may_be_told(filled: Registry, seen: Seen | None, names: dict[str, bool]) -> None:
+def test_only_what_may_be_told(
+    filled: Registry, seen: VisibilityFilter | None, names: dict[str, bool]
+) -> None:
     assert told(filled, seen) == names
     assert told(filled, seen, '"cat\'s ear"') == {
         k: v for k, v in names.items() if k == "team/new:v2"

@@ -28,7 +28,7 @@ from zoo.errors import NoCheckpoint, Unsupported
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.identifying import file_keys
 from zoo.serve.hub.adoption import adopt_what_is_left
-from zoo.serve.keep.adopt import Adopted, Wanted, adopted
+from zoo.serve.keep.adopt import AdoptRequest, AdoptResult, adopted
 from zoo.serve.keep.adopter import Adopter
 from zoo.store.files import add_weights
 from zoo.transfer.sync import pull
@@ -46,7 +46,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a process of its own is done here, where torch is."""
 
-    def here(_: Adopter, wanted: Wanted) -> Adopted:
+    def here(_: Adopter, wanted: AdoptRequest) -> AdoptResult:
         return adopted(Workspace(served.root), wanted)
 
     monkeypatch.setattr(Adopter, "_adopted", here)
@@ -259,7 +259,7 @@ def test_parents_are_found_among_what_all_readers_may_read(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name and those who sent to it, by another token perhaps, learn of no others."""
-    wanted: list[Wanted] = []
+    wanted: list[AdoptRequest] = []
     monkeypatch.setattr(Adopter, "ask", lambda _, each, author: wanted.append(each))
     files = {"config.json": b"{}", "model.safetensors": repository(100)["model.safetensors"]}
 
@@ -328,7 +328,7 @@ def test_what_is_said_of_a_name_meanwhile_stays(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
     """Protected, deprecated and tagged, it gets its checkpoint all the same."""
-    wanted: list[tuple[Wanted, str]] = []
+    wanted: list[tuple[AdoptRequest, str]] = []
     with monkeypatch.context() as patch:
         patch.setattr(Adopter, "ask", lambda _, *asked: wanted.append(asked))
         send(served, "ann/mine", fine_tune())

@@ -31,7 +31,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.hints import open_virtual
 from zoo.serve.keep.chunk_list import Chunk, keep_chunks, read_chunks
 from zoo.serve.keep.cut import cut
-from zoo.serve.keep.files import Files, Layout
+from zoo.serve.keep.files import FileLayout, Files
 from zoo.serve.keep.hint import VirtualXorb
 from zoo.serve.keep.xorb import CHUNK_BYTES, chunk_hash
 from zoo.serve.keep.xorbs import VirtualReader
@@ -114,7 +114,7 @@ def content(served: Served, name: str) -> bytes:
     with closing(Workspace(served.root)) as workspace:
         store = workspace.store
         (file,) = store.document(workspace.names.resolve(name)[1]).weights
-        parts = Layout(store, file).parts(0, file.size)
+        parts = FileLayout(store, file).parts(0, file.size)
         return b"".join(bytes(piece) for part in parts for piece in part.pieces())
 
 

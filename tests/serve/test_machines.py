@@ -40,7 +40,7 @@ import zoo
 from zoo.contracts import Backend
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Conflict, InvalidOption, NoCheckpoint, Unavailable, Unsupported
 from zoo.logins import ServerUrl, keep_token
 from zoo.machine import join
@@ -436,7 +436,7 @@ def test_a_backup_is_restored_into_an_empty_bucket_and_database(
     made = here.create_commit(repo, adds, commit_message="add").oid
     dump, busy, new = dumped(postgres_server, "fleet", tmp_path), fleet.make("busy"), copying._new
 
-    def between(source: Backend, to: Backend, folder: str) -> Iterator[Stored]:
+    def between(source: Backend, to: Backend, folder: str) -> Iterator[StoredFile]:
         assert fleet.one.commit(busy, f"before {folder}", fleet.token).status == 200
         return new(source, to, folder)
 

@@ -25,8 +25,8 @@ from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
 from zoo.codec.text import encode_text
-from zoo.contracts import Backend, Guarded, Kind, Many, Mapped
-from zoo.contracts import Served as ServedBackend
+from zoo.contracts import Backend, Kind, LocalDisk, SupportsBatches, SupportsPermissions
+from zoo.contracts import ServerBackend as ServedBackend
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.domain.reference import Reference
@@ -246,9 +246,9 @@ class TestOverBucket(TestStore):
 
 
 def test_what_it_does_better_it_does_right(backend: Backend, served: Served) -> None:
-    assert isinstance(backend, Many)
+    assert isinstance(backend, SupportsBatches)
     assert isinstance(backend, ServedBackend)
-    assert not isinstance(backend, Mapped | Guarded)
+    assert not isinstance(backend, LocalDisk | SupportsPermissions)
     bodies = [bytes([at]) * at for at in range(4)]
     keys = {name_of("objects", digest_of(body)): body for body in bodies}
     for key, body in keys.items():

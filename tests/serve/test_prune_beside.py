@@ -23,7 +23,7 @@ from zoo.serve.hub.commit_tree import tree_of
 from zoo.serve.keep import patient
 from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store, turn
-from zoo.store.prune import Doomed, execute, plan
+from zoo.store.prune import FileToDelete, execute, plan
 from zoo.store.sent import clear_sent
 from zoo.store.turn import asking_for_turn, is_turn_asked_for
 from zoo.store.verify import verify
@@ -88,7 +88,7 @@ def test_what_is_here_is_taken_by_a_prune_before_a_commit_has_it(
     token, store = served.token("ann", "write"), served.server.hub.workspace.store
     old = leave(store, "# Here already")
     made_repo(served, token)
-    doomed = list[Doomed]()
+    doomed = list[FileToDelete]()
 
     @contextmanager
     def pruned_first(store: Store) -> Iterator[None]:

@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from zoo.domain.digest import Digest
 from zoo.errors import InvalidOption
 from zoo.serve.keep import room as module
-from zoo.serve.keep.room import Room
+from zoo.serve.keep.room import UsageCounter
 from zoo.store.prune import execute, plan
 
 BODY = np.arange(50_000, dtype=np.float32)
@@ -111,7 +111,7 @@ def test_what_is_more_is_refused(served: Served) -> None:
 def test_what_is_held(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a prune has deleted counts no more, nor what was sent and not committed in a day."""
     store = served.server.hub.workspace.store
-    room, fresh = served.server.hub.room, Room(store)
+    room, fresh = served.server.hub.room, UsageCounter(store)
     _, held = fresh.after("team")
     objects: dict[Digest, int] = {}
     for name in ("team/net", "team/parts"):

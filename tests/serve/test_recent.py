@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 
 
 def test_values_that_grow_are_counted_as_they_are_put() -> None:
-    recent: Recent[int, list[int]] = Recent(100, len)
+    recent: LruCache[int, list[int]] = LruCache(100, len)
     for key in range(50):
         value = recent.put(key, [0])
         value += [0] * 9

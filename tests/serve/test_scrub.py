@@ -17,7 +17,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import SCRUB_BYTES
 from zoo.serve.watch import check
 from zoo.serve.watch import scrub as module
-from zoo.serve.watch.scrub import FILE, Scrub, Scrubbed, read_scrubbed
+from zoo.serve.watch.scrub import FILE, Scrub, ScrubState, read_scrubbed
 from zoo.serve.who.accounts import Accounts
 from zoo.workspace import Workspace
 
@@ -123,7 +123,7 @@ def test_it_is_slow_and_waits_for_requests(
 def test_a_damaged_note_and_an_end_are_no_failure(workspace: Workspace) -> None:
     for text in (b"{", b'{"last": {"began": "yesterday"}}', b'{"written": "2026-01-01T00:00:00"}'):
         workspace.store.disk.put(FILE, text)
-        assert read_scrubbed(workspace.store) == Scrubbed()
+        assert read_scrubbed(workspace.store) == ScrubState()
     made = scrub(workspace, [])
     made._ended.set()
     made.work()
@@ -153,7 +153,7 @@ def test_what_is_wrong_with_the_setup(
         accounts.add("ann")
 
         def found() -> str:
-            return "\n".join(check.problems(workspace, accounts, Scrubbed()))
+            return "\n".join(check.problems(workspace, accounts, ScrubState()))
 
         assert found() == ""
         (workspace.root / "accounts.db").chmod(0o644)
@@ -168,12 +168,12 @@ def test_what_is_wrong_with_the_setup(
             began=datetime(2020, 1, 1, tzinfo=UTC), ended=datetime(2020, 1, 2, tzinfo=UTC)
         )
         assert "no scrub has ended since 2020" in str(
-            check.problems(workspace, accounts, Scrubbed(last=old))
+            check.problems(workspace, accounts, ScrubState(last=old))
         )
 
 
 def test_a_clock_that_went_back_shows(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.accounts.audit.note("pruned", "")
     monkeypatch.setattr(check, "SKEW_SECONDS", -1e6)
-    wrong = check.problems(served.server.hub.workspace, served.accounts, Scrubbed())
+    wrong = check.problems(served.server.hub.workspace, served.accounts, ScrubState())
     assert any("the clock went back" in each for each in wrong)

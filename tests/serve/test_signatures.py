@@ -22,7 +22,7 @@ from zoo.domain.signature import Signed
 from zoo.errors import Unsigned
 from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.serve.hub import reach
-from zoo.serve.keep.room import Room
+from zoo.serve.keep.room import UsageCounter
 from zoo.signing.sign import sign
 from zoo.store import signatures
 from zoo.store.signatures import folder_of
@@ -236,7 +236,7 @@ def test_a_quota_counts_them_and_a_prune_takes_those_of_names_that_were_never_ma
         return team.ask(path, "PUT", token=token, body=more, If_None_Match="*")
 
     assert put("eve/unmade").status == 201
-    held = Room(team.server.hub.workspace.store).after("eve").total
+    held = UsageCounter(team.server.hub.workspace.store).after("eve").total
     team.accounts.quotas.set("eve", held + len(more))
     assert put("eve/unmade-2").status == 201
     got = put("eve/unmade-3")

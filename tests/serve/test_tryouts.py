@@ -25,8 +25,8 @@ from PIL import Image
 import zoo
 from zoo.domain.limits import TRIED_IMAGE_PIXELS
 from zoo.serve.keep import tryouts as module
-from zoo.serve.keep.tryout import Answered, Asked
-from zoo.serve.keep.tryouts import Crowded, TooOften, Tryouts
+from zoo.serve.keep.tryout import TryoutAnswer, TryoutRequest
+from zoo.serve.keep.tryouts import QueueFull, TooOften, Tryouts
 
 
 def encoded(image: Image.Image, form: str = "PNG") -> bytes:
@@ -62,14 +62,16 @@ def tryouts(home: Path, tmp_path: Path) -> Iterator[Tryouts]:
     made.close()
 
 
-def ask(tryouts: Tryouts, who: str, digest: str, data: bytes) -> Answered:
+def ask(tryouts: Tryouts, who: str, digest: str, data: bytes) -> TryoutAnswer:
     with tryouts.admitted(who):
         return tryouts.ask(digest, data)
 
 
 def stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, questions promise one byte more than they have: the process waits for it."""
-    monkeypatch.setattr(module, "Asked", lambda size, **more: Asked(size=size + 1, **more))
+    monkeypatch.setattr(
+        module, "TryoutRequest", lambda size, **more: TryoutRequest(size=size + 1, **more)
+    )
 
 
 def test_it_answers_as_predict_does_and_again_when_it_was_killed(
@@ -191,7 +193,7 @@ def test_who_waits_is_bounded(
         stuck(patch)
         asking = Asking(tryouts, "ann", digest)
         asking.wait_until_under_way()
-        with pytest.raises(Crowded):
+        with pytest.raises(QueueFull):
             ask(tryouts, "ben", digest, IMAGE)
         monkeypatch.setattr(module, "WAITING", 4)
         with pytest.raises(TooOften):
@@ -238,7 +240,7 @@ def test_it_ends_when_nobody_asks_and_when_the_server_has_gone(
         assert not (folder / "tryout").exists()
         assert ask(tryouts, "ann", digest, IMAGE).outputs, "another one is started"
         tryouts.close()
-        with pytest.raises(Crowded):
+        with pytest.raises(QueueFull):
             ask(tryouts, "ann", digest, IMAGE)
 
 

@@ -32,7 +32,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
 from zoo.logins import ServerUrl, keep_token
 from zoo.serve.keep.alone import alone_in
-from zoo.serve.keep.room import Room
+from zoo.serve.keep.room import UsageCounter
 from zoo.serve.who.accounts import Accounts
 from zoo.store.disk import Disk
 from zoo.store.listing import name_of
@@ -234,7 +234,7 @@ def test_commits_at_once_never_go_over_a_quota(
             with ThreadPoolExecutor(12) as pool:
                 got = [*pool.map(send, names)]
             assert sorted(got) == [200] * 3 + [403] * 9, "four would be 36,000 bytes"
-            assert Room(there.store).after(team).total <= 30_000
+            assert UsageCounter(there.store).after(team).total <= 30_000
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import Corrupt
-from zoo.serve.keep.shard import Span, shard_files
+from zoo.serve.keep.shard import ChunkRange, shard_files
 from zoo.serve.keep.xorb import chunk_hash, chunks_of, xorb_hash
 
 
@@ -81,7 +81,7 @@ def test_a_shard_tells_of_files() -> None:
     spans = [(name, 0, 3, 30), (name, 5, 6, 7)]
     (one, two) = shard_files(memoryview(shard([(sha256(b"x"), spans), (sha256(b""), [])])))
     assert (one.sha256, one.size, [*one.spans]) == (
-        sha256(b"x"), 37, [Span(name, 0, 3, 30), Span(name, 5, 6, 7)],
+        sha256(b"x"), 37, [ChunkRange(name, 0, 3, 30), ChunkRange(name, 5, 6, 7)],
     )  # fmt: skip
     assert (two.size, [*two.spans]) == (0, [])
 

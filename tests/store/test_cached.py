@@ -18,7 +18,7 @@ from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Conflict, Corrupt
 from zoo.store import Store
 from zoo.store.cached import CachedBackend
@@ -44,7 +44,7 @@ class Counted(MemoryBackend):
         time.sleep(0.01)
         yield from super().open(key, offset, length)
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         self.asked.append(f"list {folder}")
         yield from super().list(folder)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.contracts import Backend, Guarded, Many, Mapped, Syncing
+from zoo.contracts import Backend, LocalDisk, SupportsBatches, SupportsPermissions, SupportsSync
 from zoo.store.folder import FolderBackend
 from zoo.testing.remotes import BackendSuite, StoreSuite
 
@@ -17,7 +17,7 @@ class OfFolder:
 
 class TestFolder(OfFolder, BackendSuite):
     def test_it_does_all_that_a_disk_can(self, backend: Backend) -> None:
-        for capability in (Many, Mapped, Syncing, Guarded):
+        for capability in (SupportsBatches, LocalDisk, SupportsSync, SupportsPermissions):
             assert isinstance(backend, capability)
 
 

@@ -20,7 +20,7 @@ from zoo.reflog import append_deletion
 from zoo.store import Store
 from zoo.store.disk import Disk
 from zoo.store.listing import name_of
-from zoo.store.prune import Plan, execute, plan
+from zoo.store.prune import PrunePlan, execute, plan
 from zoo.store.verify import verify
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
@@ -36,7 +36,7 @@ def zoo(tmp_path: Path) -> Workspace:
     return Workspace.create(tmp_path / "zoo")
 
 
-def prune(store: Store, *, keep: timedelta = NOW, grace: timedelta = NOW) -> Plan:
+def prune(store: Store, *, keep: timedelta = NOW, grace: timedelta = NOW) -> PrunePlan:
     shown = plan(store, keep=keep, grace=grace)
     return execute(store, shown, keep=keep, grace=grace)
 

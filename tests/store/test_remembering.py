@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoo.contracts import Backend
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.store.remembering import Remembering
 from zoo.testing.memory import MemoryBackend
 from zoo.testing.remotes import BackendSuite, StoreSuite
@@ -28,7 +28,7 @@ class TestStoreConformance(OfRemembering, StoreSuite):
 class Counted(MemoryBackend):
     asked = 0
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         self.asked += 1
         return super().stat(key)
 

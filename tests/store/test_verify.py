@@ -23,7 +23,7 @@ from zoo.store import Store
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.store.retry import Retrying
-from zoo.store.verify import Report, verify
+from zoo.store.verify import VerifyReport, verify
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
@@ -92,7 +92,7 @@ def digest_in(name: str) -> str:
     return f"blake3:{Path(name).stem}"
 
 
-def only(report: Report) -> tuple[str, str, tuple[str, ...]]:
+def only(report: VerifyReport) -> tuple[str, str, tuple[str, ...]]:
     (damage,) = report.damages
     return damage.kind, damage.name, damage.needed_by
 

@@ -11,7 +11,7 @@ from fakes.checkpoints import add_checkpoint
 
 from zoo.contracts import Kind
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Conflict
 from zoo.remotes import Remotes
 from zoo.store import Store
@@ -32,7 +32,7 @@ FORMS: tuple[tuple[Kind, Kind], ...] = (
 class Counted(MemoryBackend):
     asked = 0
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         self.asked += 1
         return super().stat(key)
 
@@ -60,7 +60,7 @@ class Pruned(MemoryBackend):
     armed = False
     refused = 0
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         found = super().stat(key)
         if self.armed and key.startswith("objects/"):
             self.armed = False

@@ -29,7 +29,7 @@ from zoo.store.encoded import encoded_header
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes, manifest_header
-from zoo.store.prune import Plan, execute, plan
+from zoo.store.prune import PrunePlan, execute, plan
 from zoo.store.retry import Retrying
 from zoo.store.verify import verify
 from zoo.transfer.fetch import fetch
@@ -88,15 +88,15 @@ def of(mine: Workspace, name: str) -> Digest:
     return mine.names.resolve(name)[1]
 
 
-def planned(store: Store, grace: timedelta = NOW) -> Plan:
+def planned(store: Store, grace: timedelta = NOW) -> PrunePlan:
     return plan(store, keep=NOW, grace=grace)
 
 
-def carry(store: Store, shown: Plan, grace: timedelta = NOW) -> Plan:
+def carry(store: Store, shown: PrunePlan, grace: timedelta = NOW) -> PrunePlan:
     return execute(store, shown, keep=NOW, grace=grace)
 
 
-def prune(store: Store, grace: timedelta = NOW) -> Plan:
+def prune(store: Store, grace: timedelta = NOW) -> PrunePlan:
     return carry(store, planned(store, grace), grace)
 
 

@@ -13,7 +13,7 @@ from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
-from zoo.advice.plan import Plan, default_name, plan_of, probe_row
+from zoo.advice.plan import AdvicePlan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.domain.csv_text import as_csv
@@ -29,7 +29,7 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import FileImages
 from zoo.finetune.preflight import ADVICE
 from zoo.finetune.setup.prepare import (
-    Prepared,
+    PreparedRun,
     paths_of,
     prepare,
     warn_of_guess,
@@ -37,7 +37,7 @@ from zoo.finetune.setup.prepare import (
 )
 from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.finetune.strategies.advised import groups_digest, test_digest
-from zoo.lookup.history import Advised, Row, remember
+from zoo.lookup.history import Row, StoredAdvice, remember
 from zoo.lookup.runs import CACHE, TRIALS, writable
 from zoo.reflog import now
 from zoo.workspace import Workspace
@@ -83,7 +83,7 @@ class Advice(Result):
     image_size: tuple[int, int]
     facts: Facts
     layers: Layers | None
-    plan: Plan | None
+    plan: AdvicePlan | None
     remarks: tuple[str, ...]
     groups: Path | None
     root: Path | None
@@ -143,7 +143,7 @@ def advise(
     return advice
 
 
-def _announce(prepared: Prepared) -> None:
+def _announce(prepared: PreparedRun) -> None:
     warn_of_guess(prepared)
     dataset = prepared.dataset
     number = len(dataset.train) + len(dataset.validation) + len(dataset.test)
@@ -152,14 +152,14 @@ def _announce(prepared: Prepared) -> None:
     )
 
 
-def _size(prepared: Prepared) -> tuple[int, int]:
+def _size(prepared: PreparedRun) -> tuple[int, int]:
     """Height and width that the network gets."""
     _, height, width = prepared.network.planned.preprocessing.input_size
     return height, width
 
 
 def _layers(
-    prepared: Prepared, reading: Reading, facts: Facts, groups: Sequence[str]
+    prepared: PreparedRun, reading: Reading, facts: Facts, groups: Sequence[str]
 ) -> Layers | None:
     """What the layers know; None where nothing can be learned, or there are too few images."""
     if facts.learnable and not facts.learnable.learnable:
@@ -169,11 +169,11 @@ def _layers(
 
 
 def _advice(
-    prepared: Prepared,
+    prepared: PreparedRun,
     data: str,
     facts: Facts,
     layers: Layers | None,
-    plan: Plan | None,
+    plan: AdvicePlan | None,
     groups: Path | None,
     remarks: tuple[str, ...],
 ) -> Advice:
@@ -201,7 +201,7 @@ def _plan(
     budget: float,
     untrained: AsItIs | None,
     executor: Executor,
-) -> Plan:
+) -> AdvicePlan:
     """Try recipes, if there is a budget, and plan; what was tried is kept."""
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
@@ -228,7 +228,7 @@ def _free_name(workspace: Workspace, name: str) -> str:
     return next((x for x in names if workspace.store.read_ref(Reference.parse(x)) is None), name)
 
 
-def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Advised:
+def _advised(prepared: PreparedRun, layers: Layers, speed: Speed, plan: AdvicePlan) -> StoredAdvice:
     """What is kept of a plan: the probes at all depths are among what was tried."""
     names = {each.name for each in plan.tried}
     probes = [probe_row(prepared, layers, speed, each.at, None) for each in layers.depths.depths]
@@ -238,7 +238,7 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
         for row in tried
         if row.kind != AS_IT_IS
     ]
-    return Advised(
+    return StoredAdvice(
         base=prepared.base,
         manifest=str(prepared.parent),
         data=data_name(prepared.recipe.data),
@@ -256,7 +256,7 @@ def _advised(prepared: Prepared, layers: Layers, speed: Speed, plan: Plan) -> Ad
     )
 
 
-def _of_base(prepared: Prepared, known: int) -> Iterator[str]:
+def _of_base(prepared: PreparedRun, known: int) -> Iterator[str]:
     if known:
         images = len(prepared.dataset.train) + len(prepared.dataset.validation)
         yield (

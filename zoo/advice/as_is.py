@@ -18,7 +18,7 @@ from zoo.finetune.dataset.match import match
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.goodness import goodness
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.workspace import Workspace
 
 __all__ = ["AS_IT_IS", "AsItIs", "as_it_is"]
@@ -40,7 +40,7 @@ class AsItIs:
     megabytes: float
 
 
-def as_it_is(workspace: Workspace, prepared: Prepared, batch_size: int) -> AsItIs | None:
+def as_it_is(workspace: Workspace, prepared: PreparedRun, batch_size: int) -> AsItIs | None:
     """What the base, unchanged, says of the images that probes are fitted on; None where its
     classes are others, or it cannot be asked.
     """
@@ -66,7 +66,7 @@ def as_it_is(workspace: Workspace, prepared: Prepared, batch_size: int) -> AsItI
     return AsItIs(dict(zip(keys, scores, strict=True)), round(size / 1e6, 1))
 
 
-def _classes_of(prepared: Prepared) -> list[int] | None:
+def _classes_of(prepared: PreparedRun) -> list[int] | None:
     """Which output each class is, if the base has just these."""
     dataset, known = prepared.dataset, prepared.known
     if dataset.task != "classification" or len(known.classes) != len(dataset.classes):
@@ -77,7 +77,7 @@ def _classes_of(prepared: Prepared) -> list[int] | None:
     return [index[name] for name in dataset.classes]
 
 
-def _judges(prepared: Prepared, index: Sequence[int]) -> list[Sample]:
+def _judges(prepared: PreparedRun, index: Sequence[int]) -> list[Sample]:
     """The images that choose, as many as probes are fitted on, with the outputs of the base."""
     dataset = prepared.dataset
     pool = [*dataset.train, *dataset.validation]

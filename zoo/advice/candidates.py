@@ -26,9 +26,9 @@ from zoo.domain.words import plural
 from zoo.executors.executor import Executor
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.goodness import goodness
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.probe import fit_probe
-from zoo.finetune.trial import Kept, Trial, drop, kept_trials, patience, try_out
+from zoo.finetune.trial import StoredTrial, Trial, drop, kept_trials, patience, try_out
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -83,7 +83,7 @@ ROWS = (
 
 
 def candidates_of(
-    prepared: Prepared,
+    prepared: PreparedRun,
     best_single: str,
     speed: Speed,
     held_out: int,
@@ -177,7 +177,7 @@ class Contest:
     """
 
     workspace: Workspace
-    prepared: Prepared
+    prepared: PreparedRun
     reading: Reading
     best_single: str
     groups: Sequence[str]
@@ -197,7 +197,9 @@ class Contest:
             executor.progress,
         )
 
-    def missing(self, kept: Sequence[Kept], candidate: Candidate, fold: str, epochs: int) -> int:
+    def missing(
+        self, kept: Sequence[StoredTrial], candidate: Candidate, fold: str, epochs: int
+    ) -> int:
         """How many of so many epochs are still to be trained, as far as the ``kept`` trials show:
         what is trained has no more than these.
         """

@@ -13,7 +13,7 @@ import torch
 
 from zoo.backbones.devices import wait_for
 from zoo.finetune.features.loaders import image_loaders
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["Speed", "speed_of"]
 
@@ -52,7 +52,7 @@ class Speed:
         return OVERHEAD + self.image * images
 
 
-def speed_of(prepared: Prepared) -> Speed:
+def speed_of(prepared: PreparedRun) -> Speed:
     """Measure it: run a few images through the network, as a probe does."""
     model, units = prepared.model.eval(), prepared.hierarchy.units
     loader = image_loaders(prepared).plain

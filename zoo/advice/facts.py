@@ -21,12 +21,12 @@ from zoo.advice.nearest import Near, components, nearest
 from zoo.advice.reading import Reading
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Skipped, Target
+from zoo.finetune.dataset.dataset import PARTS, Dataset, SkippedImage, Target
 from zoo.finetune.dataset.split import labels_of
 from zoo.finetune.results.interval import wilson
 
 __all__ = [
-    "Doubted",
+    "DoubtedLabel",
     "Duplicate",
     "Facts",
     "Leak",
@@ -135,7 +135,7 @@ class Learnable(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Doubted(Result):
+class DoubtedLabel(Result):
     """An image whose label may be wrong.
 
     Attributes:
@@ -195,11 +195,11 @@ class Facts(Result):
     classes: Mapping[str, int]
     balance: float | None
     sizes: Sizes
-    skipped: tuple[Skipped, ...] = field(metadata={"json": "skipped_images"})
+    skipped: tuple[SkippedImage, ...] = field(metadata={"json": "skipped_images"})
     leaks: tuple[Leak, ...]
     duplicates: tuple[Duplicate, ...]
     learnable: Learnable | None
-    doubted: tuple[Doubted, ...]
+    doubted: tuple[DoubtedLabel, ...]
     odd: tuple[Odd, ...]
 
     @property
@@ -238,7 +238,7 @@ def facts_of(
         near = nearest(main, max(CANDIDATES, NEIGHBORS), task)
         pairs = alike(reading.pictures, near, task)
     duplicates = _duplicates(seen, pairs)
-    learnable, doubted = None, tuple[Doubted, ...]()
+    learnable, doubted = None, tuple[DoubtedLabel, ...]()
     if dataset.task == "classification":
         groups = groups_of(reading, duplicates)
         shares = out_of_fold(vectors, reading.targets, groups, seed)
@@ -359,12 +359,12 @@ def _learnable(shares: Tensor, targets: Tensor) -> Learnable:
     )
 
 
-def _doubted(seen: _Seen, shares: Tensor) -> Iterator[Doubted]:
+def _doubted(seen: _Seen, shares: Tensor) -> Iterator[DoubtedLabel]:
     targets = seen.reading.targets
     for at in doubts(shares, targets):
         image, part, label = seen.about(at)
         said = int(shares[at].argmax())
-        yield Doubted(
+        yield DoubtedLabel(
             image=image,
             part=part,
             label=label,

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from zoo.advice.depths import Depth
 from zoo.advice.growth import Growth
 from zoo.advice.layers import Layers
-from zoo.advice.plan import Plan
+from zoo.advice.plan import AdvicePlan
 from zoo.domain.words import shortened
 from zoo.finetune.results.pictures import drawable
 
@@ -25,7 +25,7 @@ LEGEND, LETTERS = 3.0, 40
 """Inches for the names of what was tried, and the most letters of one."""
 
 
-def draw_advice(layers: Layers, plan: Plan) -> Figure:
+def draw_advice(layers: Layers, plan: AdvicePlan) -> Figure:
     """Depths, growth and trials beside each other, with their 95 % intervals."""
     names = [each.at for each in layers.depths.depths] + [each.name for each in plan.tried]
     shown, fonts = drawable([shortened(name, LETTERS) for name in names])
@@ -66,7 +66,7 @@ def _growth(axes: Axes, growth: Growth) -> None:
     axes.set_title(f"what more images bring (gray: {growth.more} more)")
 
 
-def _trials(axes: Axes, plan: Plan, names: Sequence[str]) -> None:
+def _trials(axes: Axes, plan: AdvicePlan, names: Sequence[str]) -> None:
     for at, (each, name) in enumerate(zip(plan.tried, names, strict=True)):
         seconds, color = max(each.seconds, 0.1), f"C{at}"  # the axis is logarithmic
         axes.plot([seconds] * 2, [each.low, each.high], color=color, alpha=0.5)

@@ -21,9 +21,17 @@ from zoo.domain.recipe import Recipe, chosen, data_name, in_words
 from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.domain.words import plural
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
-__all__ = ["NAMESPACE", "Plan", "Scenario", "Tried", "command_of", "plan_of", "probe_row"]
+__all__ = [
+    "NAMESPACE",
+    "AdvicePlan",
+    "Scenario",
+    "TriedRecipe",
+    "command_of",
+    "plan_of",
+    "probe_row",
+]
 
 MUCH = 0.01
 """What a hundred more images bring at least where there are few."""
@@ -57,7 +65,7 @@ class Scenario(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Tried(Result):
+class TriedRecipe(Result):
     """A recipe that was tried, and what it came to on images that were held out.
 
     Attributes:
@@ -95,7 +103,7 @@ class Tried(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Plan(Result):
+class AdvicePlan(Result):
     """What to do.
 
     Attributes:
@@ -119,7 +127,7 @@ class Plan(Result):
 
     scenario: Scenario
     measure: str
-    tried: tuple[Tried, ...]
+    tried: tuple[TriedRecipe, ...]
     advised: str
     why: str
     as_it_is: str
@@ -135,7 +143,7 @@ class Plan(Result):
 
 
 def plan_of(
-    prepared: Prepared,
+    prepared: PreparedRun,
     layers: Layers,
     speed: Speed,
     recipe: Recipe,
@@ -144,7 +152,7 @@ def plan_of(
     untrained: AsItIs | None = None,
     *,
     save: str,
-) -> Plan:
+) -> AdvicePlan:
     """The plan that the depths, and the ``race`` if there was one, ask for.
 
     ``recipe`` is what all trials had in common, ``untrained`` the base where it has the classes;
@@ -166,7 +174,7 @@ def plan_of(
     if not prepared.dataset.skipped:
         asked.pop("skip_bad", None)
     refused = _refused(prepared.dataset.alone)
-    return Plan(
+    return AdvicePlan(
         scenario=_scenario(layers),
         measure=layers.score,
         tried=_ordered([*tried, base]) if base else tried,
@@ -236,8 +244,8 @@ def _scenario(layers: Layers) -> Scenario:
 
 
 def _tried(
-    prepared: Prepared, layers: Layers, speed: Speed, race: Race | None, judges: Race | None
-) -> tuple[Tried, ...]:
+    prepared: PreparedRun, layers: Layers, speed: Speed, race: Race | None, judges: Race | None
+) -> tuple[TriedRecipe, ...]:
     rows = [
         probe_row(prepared, layers, speed, at, judges) for at in usable(layers.depths.best_single)
     ]
@@ -246,16 +254,18 @@ def _tried(
     return _ordered(rows)
 
 
-def _ordered(rows: Sequence[Tried]) -> tuple[Tried, ...]:
+def _ordered(rows: Sequence[TriedRecipe]) -> tuple[TriedRecipe, ...]:
     return tuple(sorted(rows, key=lambda row: -row.score))
 
 
-def _untrained(prepared: Prepared, speed: Speed, known: AsItIs, race: Race | None) -> Tried:
+def _untrained(
+    prepared: PreparedRun, speed: Speed, known: AsItIs, race: Race | None
+) -> TriedRecipe:
     """The base without training, on the images that probes at each depth were judged by."""
     groups = race.groups if race else {}
     values = torch.tensor(list(known.scores.values()))
     score, low, high = span(values, [groups.get(key, "") for key in known.scores], prepared.task)
-    return Tried(
+    return TriedRecipe(
         name=AS_IT_IS,
         kind=AS_IT_IS,
         options={},
@@ -272,7 +282,7 @@ def _untrained(prepared: Prepared, speed: Speed, known: AsItIs, race: Race | Non
     )
 
 
-def _enough(prepared: Prepared, base: Tried, advised: Tried) -> str:
+def _enough(prepared: PreparedRun, base: TriedRecipe, advised: TriedRecipe) -> str:
     """What to know of a base that does the job without any training."""
     if base.score < advised.score:
         return ""
@@ -284,8 +294,8 @@ def _enough(prepared: Prepared, base: Tried, advised: Tried) -> str:
 
 
 def probe_row(
-    prepared: Prepared, layers: Layers, speed: Speed, at: str, race: Race | None
-) -> Tried:
+    prepared: PreparedRun, layers: Layers, speed: Speed, at: str, race: Race | None
+) -> TriedRecipe:
     """A probe at one depth, or on all: on the images of the ``race``, if it was in it."""
     depth, units = layers.depths[at], prepared.hierarchy.units
     score, low, high, images = depth.score, depth.low, depth.high, layers.images
@@ -296,7 +306,7 @@ def probe_row(
     kept = sum(unit.params for unit in units[:boundary])
     outputs = len(prepared.dataset.classes)
     whole = sum(map(len, (getattr(prepared.dataset, part) for part in ("train", "validation"))))
-    return Tried(
+    return TriedRecipe(
         name=f"probe at {at}",
         kind="probe",
         options={"strategy": "probe"} | ({} if at == HEAD else {"at": at}),
@@ -315,10 +325,10 @@ def probe_row(
     )
 
 
-def _training(prepared: Prepared, entry: Entry, race: Race) -> Tried:
+def _training(prepared: PreparedRun, entry: Entry, race: Race) -> TriedRecipe:
     scores = entry.held_out()
     score, low, high = _span(scores, race, prepared.task)
-    return Tried(
+    return TriedRecipe(
         name=entry.candidate.name,
         kind="training",
         options=entry.candidate.options,
@@ -344,7 +354,9 @@ def _span(scores: Mapping[str, float], race: Race, task: Task) -> tuple[float, f
     return span(torch.tensor(list(scores.values())), groups, task)
 
 
-def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race | None) -> str:
+def _why(
+    one: TriedRecipe, tried: Sequence[TriedRecipe], winner: Entry | None, judges: Race | None
+) -> str:
     trained = [each for each in tried if each.kind == "training"]
     if winner and judges:
         scores = winner.held_out()
@@ -363,13 +375,13 @@ def _why(one: Tried, tried: Sequence[Tried], winner: Entry | None, judges: Race 
     return f"{_of_probes(one)}; no training was tried"
 
 
-def _of_probes(one: Tried) -> str:
+def _of_probes(one: TriedRecipe) -> str:
     if one.options.get("at") == TOGETHER:
         return "no single depth is better than all together by more than two standard errors"
     return "it is better than all depths together by more than two standard errors"
 
 
-def _only_zoo(prepared: Prepared, one: Tried) -> str:
+def _only_zoo(prepared: PreparedRun, one: TriedRecipe) -> str:
     if "at" not in one.options:
         return ""
     library = prepared.known.backbone.plugin
@@ -379,7 +391,7 @@ def _only_zoo(prepared: Prepared, one: Tried) -> str:
     )
 
 
-def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
+def _seconds(prepared: PreparedRun, speed: Speed, winner: Entry | None) -> float:
     """Of the advised command: what is measured of trials, on all of its images."""
     data = prepared.dataset
     images = len(data.train) + len(data.validation) + len(data.test)
@@ -391,7 +403,7 @@ def _seconds(prepared: Prepared, speed: Speed, winner: Entry | None) -> float:
     return winner.candidate.begin + epochs * each * len(data.train) / trial.trained
 
 
-def _changes(layers: Layers, one: Tried, race: Race | None, refused: str) -> Iterator[str]:
+def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) -> Iterator[str]:
     growth = layers.growth
     if growth and growth.high >= MUCH:
         yield (
@@ -427,7 +439,7 @@ def _changes(layers: Layers, one: Tried, race: Race | None, refused: str) -> Ite
         )
 
 
-def _smaller(layers: Layers, one: Tried, tried: Sequence[Tried]) -> Iterator[str]:
+def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> Iterator[str]:
     """The cheapest probe that is as good as the advised one, as far as can be seen."""
     cheap = next(each for each in tried if each.name == f"probe at {layers.depths.cheapest}")
     if one.options.get("at") == TOGETHER and cheap is not one:

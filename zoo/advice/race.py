@@ -23,7 +23,7 @@ from zoo.backbones.taps import REFUSALS
 from zoo.domain.progress import Progress, silent
 from zoo.domain.words import plural
 from zoo.errors import Conflict, ZooError
-from zoo.executors.executor import Alone, Executor
+from zoo.executors.executor import Executor, SerialExecutor
 from zoo.finetune.strategies.choose import best_epochs
 from zoo.finetune.trial import Trial
 
@@ -32,7 +32,7 @@ __all__ = ["HERE", "Candidate", "Entry", "Race", "RUNGS"]
 RUNGS = (1, 3)
 """Epochs after which recipes are compared, before all of them are done."""
 BEHIND = "more than one standard error behind"
-HERE = Alone("cpu", silent)
+HERE = SerialExecutor("cpu", silent)
 """Where trials run that are scripted."""
 
 Scores = Mapping[str, float]

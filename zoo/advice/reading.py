@@ -24,7 +24,7 @@ from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import PARTS, Sample
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.depths import distinct, stage_taps
 
 __all__ = ["SIDE", "Reading", "read"]
@@ -55,7 +55,7 @@ class Reading:
         return torch.tensor([at for at, part in enumerate(self.part) if part in parts])
 
 
-def read(prepared: Prepared, batch_size: int) -> Reading:
+def read(prepared: PreparedRun, batch_size: int) -> Reading:
     """Read all images of a dataset with the network of the base.
 
     Raises:
@@ -122,7 +122,7 @@ def _joined(transform: Transform, image: Image.Image) -> Tensor:
     return torch.cat(parts)[None, None]
 
 
-def _apart(joined: Tensor, prepared: Prepared) -> Sequence[Tensor]:
+def _apart(joined: Tensor, prepared: PreparedRun) -> Sequence[Tensor]:
     """Inverse of `_joined`, for a batch."""
     shape = prepared.network.planned.preprocessing.input_size
     pixels = int(np.prod(shape))

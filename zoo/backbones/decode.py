@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.backbones.image_files import unusable
 from zoo.backbones.opening import alone_by
-from zoo.backbones.preprocess import Encoded, Picture, read_encoded, read_image
+from zoo.backbones.preprocess import EncodedImage, Picture, read_encoded, read_image
 from zoo.errors import InvalidImage, Unavailable
 
 __all__ = ["Batch", "batches", "decoded"]
@@ -58,7 +58,7 @@ def decoded(
         if Path(picture).is_dir() and (problem := unusable(picture)):
             raise problem
         picture = read_image(picture, max_pixels)
-    elif isinstance(picture, Encoded):
+    elif isinstance(picture, EncodedImage):
         picture = read_encoded(picture, max_pixels)
     try:
         return preprocess(picture)

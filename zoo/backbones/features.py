@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.pooling import pool
 from zoo.backbones.record import eval_mode
-from zoo.backbones.taps import Reached, Tap, hook
+from zoo.backbones.taps import StopForward, Tap, hook
 from zoo.domain.progress import Task
 
 __all__ = ["extract", "features_at", "tapped"]
@@ -36,12 +36,12 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
         features = tap.activation(tensor) if tap.activation else tensor
         vectors[tap.unit] = pool(features, tap.dimension)
         if len(vectors) == len(taps):
-            raise Reached
+            raise StopForward
 
     with ExitStack() as hooks, eval_mode(module):
         for tap in taps:
             hooks.enter_context(hook(module, tap.path, tap.at_input, partial(keep, tap)))
-        with suppress(Reached):
+        with suppress(StopForward):
             module(images)
     return [vectors[tap.unit].cpu() for tap in taps]
 

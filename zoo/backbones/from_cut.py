@@ -85,7 +85,7 @@ class FromCut:
         with self._before_entry(_stop):
             try:
                 self.module(images)
-            except _Reached as reached:
+            except _StopForward as reached:
                 return reached.inputs
         raise RuntimeError(f"{type(self.module).__name__} did not reach its cut")
 
@@ -220,7 +220,7 @@ class _Stub:
         return self.forward(*args, **kwargs)
 
 
-class _Reached(Exception):
+class _StopForward(Exception):
     """No error: it ends a run early."""
 
     def __init__(self, inputs: CutInputs) -> None:
@@ -229,7 +229,7 @@ class _Reached(Exception):
 
 
 def _stop(_: nn.Module, *inputs: Any) -> None:
-    raise _Reached(inputs)
+    raise _StopForward(inputs)
 
 
 def _feed(inputs: CutInputs) -> PreHook:

@@ -32,8 +32,8 @@ from zoo.backbones.predict import (
     task_of,
     told,
 )
-from zoo.backbones.predicted import Columns, Written, check_out, write_table
-from zoo.backbones.preprocess import Encoded
+from zoo.backbones.predicted import Columns, PredictionsFile, check_out, write_table
+from zoo.backbones.preprocess import EncodedImage
 from zoo.backbones.table_record import Names, TableRecord
 from zoo.backbones.trust import Trust
 from zoo.domain.digest import Digest
@@ -42,7 +42,14 @@ from zoo.domain.task import decided
 from zoo.errors import Conflict, Unsupported
 from zoo.store.rows import Row, Rows, open_rows
 
-__all__ = ["Asked", "complete", "count_pictures", "made_with", "predict_many", "usual_batch"]
+__all__ = [
+    "PredictOptions",
+    "complete",
+    "count_pictures",
+    "made_with",
+    "predict_many",
+    "usual_batch",
+]
 
 AHEAD = 2
 """Batches that are handed to each device before their rows are asked for."""
@@ -58,7 +65,7 @@ def usual_batch(device: str) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PredictOptions:
     """How images are predicted.
 
     Attributes:
@@ -101,7 +108,7 @@ def made_with(
 
 def complete(
     out: Path, images: Iterable[Picture], made_with: Mapping[str, object], cache: Path
-) -> Written:
+) -> PredictionsFile:
     """See that the table ``out`` is complete, and of these images; none of them is read.
 
     Raises:
@@ -110,13 +117,13 @@ def complete(
     """
     record, names = TableRecord.of(cache, out), Names()
     for name, picture in each_image(images):
-        if not isinstance(picture, str | Path | Encoded):
+        if not isinstance(picture, str | Path | EncodedImage):
             raise Conflict(f"{out} exists: images in memory may be others than it is of")
         names.add(name)
     record.check(out, made_with, names)
     with open_rows(out, made_with, resume=True, force=False) as kept:
         kept.delete()  # of whoever was killed as soon as the table was there
-    return Written(
+    return PredictionsFile(
         path=out,
         manifest=Digest.parse(str(made_with["checkpoint"])),
         images=record.images,
@@ -135,14 +142,14 @@ def predict_many(
     models: Sequence[nn.Module],
     images: Iterable[Picture],
     out: Path,
-    asked: Asked,
+    asked: PredictOptions,
     *,
     count: int | None,
     resume: bool,
     force: bool,
     cache: Path,
     progress: Progress,
-) -> Written:
+) -> PredictionsFile:
     """Write a row for each image into the table ``out``.
 
     Columns are ``path``; ``class_1``, ``probability_1``, …, the likeliest first, or of numbers that
@@ -203,7 +210,7 @@ def _predict(
     models: Sequence[nn.Module],
     named: Iterator[Named],
     kept: Rows,
-    asked: Asked,
+    asked: PredictOptions,
     count: int | None,
     progress: Progress,
 ) -> None:
@@ -240,7 +247,7 @@ def _shared_cores(count: int) -> Iterator[None]:
 
 
 def _spread(
-    models: Sequence[nn.Module], decoded: Iterable[Batch], asked: Asked
+    models: Sequence[nn.Module], decoded: Iterable[Batch], asked: PredictOptions
 ) -> Iterator[list[Row]]:
     """The rows of each batch, in their order; devices take turns, each in a thread of its own."""
     waiting = deque[Future[list[Row]]]()
@@ -255,7 +262,7 @@ def _spread(
             yield waiting.popleft().result()
 
 
-def _rows(model: nn.Module, batch: Batch, asked: Asked) -> list[Row]:
+def _rows(model: nn.Module, batch: Batch, asked: PredictOptions) -> list[Row]:
     """The rows of a batch: those of its images, and between them those that have a problem."""
     card = cast(Card, model.zoo)
     width = len(_columns(card, asked)) - 2
@@ -268,7 +275,7 @@ def _rows(model: nn.Module, batch: Batch, asked: Asked) -> list[Row]:
 
 
 def _answers(
-    model: nn.Module, card: Card, batch: Batch, names: Sequence[str], asked: Asked
+    model: nn.Module, card: Card, batch: Batch, names: Sequence[str], asked: PredictOptions
 ) -> Iterator[list[str | float]]:
     """What there is to say of each image that was read; see `_columns`."""
     images = batch.images.to(next(model.parameters()).device, non_blocking=True)
@@ -298,7 +305,7 @@ def _answers(
         yield cells
 
 
-def _columns(card: Card, asked: Asked) -> Columns:
+def _columns(card: Card, asked: PredictOptions) -> Columns:
     """The columns of the table. Numbers that were learned keep their names: what would be called
     as one of them gets a `_`.
     """
@@ -325,7 +332,9 @@ def _free(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _write(kept: Rows, out: Path, card: Card, asked: Asked, cache: Path) -> Written:
+def _write(
+    kept: Rows, out: Path, card: Card, asked: PredictOptions, cache: Path
+) -> PredictionsFile:
     images, unreadable, names = 0, 0, Names()
     calibrated = asked.trust.temperature is not None and task_of(card.manifest) != "regression"
 
@@ -348,7 +357,7 @@ def _write(kept: Rows, out: Path, card: Card, asked: Asked, cache: Path) -> Writ
         record.keep(cache, table)
 
     write_table(out, _columns(card, asked), counted(), remember)
-    return Written(
+    return PredictionsFile(
         path=out,
         manifest=card.digest,
         images=images,

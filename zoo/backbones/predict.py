@@ -17,7 +17,7 @@ from zoo.backbones.decode import decoded
 from zoo.backbones.features import tapped
 from zoo.backbones.image_files import named_images
 from zoo.backbones.load import Card
-from zoo.backbones.preprocess import Encoded, Picture
+from zoo.backbones.preprocess import EncodedImage, Picture
 from zoo.backbones.taps import REFUSALS
 from zoo.backbones.trust import UNTOLD, Trust
 from zoo.backbones.views import averaged
@@ -29,7 +29,7 @@ from zoo.errors import InvalidImage, InvalidOption, Unsupported
 __all__ = [
     "Picture",
     "Prediction",
-    "Told",
+    "BatchPredictions",
     "card_of",
     "each_image",
     "guessed_preprocessing",
@@ -172,7 +172,7 @@ def each_image(images: Iterable[Picture] | Picture) -> Iterator[tuple[str, Pictu
         if isinstance(image, str | Path):
             yield from ((str(path), path) for path in named_images([image]))
         else:
-            yield image.name if isinstance(image, Encoded) else f"image {number}", image
+            yield image.name if isinstance(image, EncodedImage) else f"image {number}", image
 
 
 def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
@@ -188,7 +188,7 @@ def several(images: Iterable[Picture] | Picture) -> Iterable[Picture]:
     return images
 
 
-class Told(NamedTuple):
+class BatchPredictions(NamedTuple):
     """What a network says of a batch of images.
 
     Attributes:
@@ -201,7 +201,9 @@ class Told(NamedTuple):
 
 
 @torch.no_grad()
-def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust, views: int) -> Told:
+def told(
+    model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust, views: int
+) -> BatchPredictions:
     """What a network says of images (N, C, H, W), which are on its device; raises as `predict`."""
     if trust.tap is None or trust.nearness is None:
         logits, distances = _logits(model, images, trust, views), None
@@ -219,7 +221,7 @@ def told(model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust, v
             f"the network gives NaN or infinite outputs for {name}",
             hint="its weights, or its preprocessing, are damaged: zoo show tells what is known",
         )
-    return Told(logits, distances)
+    return BatchPredictions(logits, distances)
 
 
 def _logits(model: nn.Module, images: Tensor, trust: Trust, views: int) -> Tensor:
@@ -286,7 +288,7 @@ def output_names(card: Card, count: int) -> tuple[str, ...]:
     return card.classes or tuple(map(str, range(count)))
 
 
-def _read(path: str, said: Told, card: Card, top: int, trust: Trust) -> Prediction:
+def _read(path: str, said: BatchPredictions, card: Card, top: int, trust: Trust) -> Prediction:
     logits = said.logits[0].tolist()
     names, found = output_names(card, len(logits)), likely(said.logits, card, top, trust)
     order = found.indices[0].tolist() if found else range(len(logits))

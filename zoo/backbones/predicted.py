@@ -20,7 +20,7 @@ from zoo.errors import Conflict, InvalidOption, MissingPackage
 from zoo.store.atomic import write_whole
 from zoo.store.rows import Row
 
-__all__ = ["Columns", "Written", "check_out", "write_table"]
+__all__ = ["Columns", "PredictionsFile", "check_out", "write_table"]
 
 SUFFIXES = (".csv", ".parquet")
 Columns: TypeAlias = Sequence[tuple[str, type[str] | type[float]]]
@@ -30,7 +30,7 @@ ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Written(Result):
+class PredictionsFile(Result):
     """A file of predictions.
 
     Attributes:

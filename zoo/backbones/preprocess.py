@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "Encoded",
+    "EncodedImage",
     "Picture",
     "Preprocess",
     "decode_image",
@@ -42,7 +42,7 @@ Pixels: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedImage:
     """An image as a file has it, in memory.
 
     Attributes:
@@ -54,7 +54,7 @@ class Encoded:
     data: bytes = field(repr=False)
 
 
-Picture: TypeAlias = Path | str | Image.Image | Pixels | Encoded
+Picture: TypeAlias = Path | str | Image.Image | Pixels | EncodedImage
 """An image: a file, or one in memory."""
 
 
@@ -167,7 +167,7 @@ class Preprocess:
         """
         if isinstance(image, str | Path):
             return self.transform(read_image(image))
-        if isinstance(image, Encoded):
+        if isinstance(image, EncodedImage):
             return self.transform(read_encoded(image))
         return self.transform(to_rgb(_in_memory(image), "the image", keep=True))
 
@@ -203,7 +203,7 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> Image.Image:
         raise InvalidImage(path, f"cannot be read: {error}") from error
 
 
-def read_encoded(image: Encoded, max_pixels: int | None = None) -> Image.Image:
+def read_encoded(image: EncodedImage, max_pixels: int | None = None) -> Image.Image:
     """As `read_image`, of an image in memory."""
     if not image.data:
         raise InvalidImage(image.name, "has no image")

@@ -17,7 +17,7 @@ from zoo.backbones.taps import HEAD
 from zoo.backbones.truncate import End, find_end, truncate, truncated_hierarchy
 from zoo.backbones.untrained import on_meta
 from zoo.backbones.without import check_removable, exact_unit, take_out
-from zoo.contracts import Backbone, Configured
+from zoo.contracts import Backbone, SupportsConfigFiles
 from zoo.domain.hierarchy import Hierarchy, InputSize, Unit
 from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.plain import Json
@@ -53,7 +53,7 @@ def configured(backbone: Backbone, surgery: Surgery) -> Backbone:
     """
     if not surgery.arguments:
         return backbone
-    if not isinstance(backbone, Configured):
+    if not isinstance(backbone, SupportsConfigFiles):
         raise Unsupported(
             f"the network was built with '{surgery.arguments[0][0]}', and "
             f"{type(backbone).__name__} takes no such arguments"

@@ -32,7 +32,7 @@ __all__ = [
     "HEAD",
     "HookPoint",
     "REFUSALS",
-    "Reached",
+    "StopForward",
     "Tap",
     "find_tap",
     "find_taps",
@@ -62,7 +62,7 @@ ACTIVATIONS = {getattr(functional, name) for name in NAMES.split()} | {
 """What is looked for behind a unit; modules such as `nn.ReLU` call them, too."""
 
 
-class Reached(Exception):
+class StopForward(Exception):
     """No error: it ends a run early."""
 
 

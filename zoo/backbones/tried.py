@@ -29,7 +29,7 @@ from zoo.lookup.calibrated import calibration_of
 from zoo.store import Store
 from zoo.trust import check_trusted, import_path
 
-__all__ = ["Trial", "Tried"]
+__all__ = ["Trial", "TryoutRunner"]
 
 NETWORKS = 2
 """So many stay in memory: those that were asked for last."""
@@ -71,7 +71,7 @@ class _Network:
         return cast(Card, self.module.zoo)
 
 
-class Tried:
+class TryoutRunner:
     """Tries images with the checkpoints in a store, on half of the cores: what runs beside it would
     hold up threads that wait for each other.
     """

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from zoo.backbones.freeze import parametric
 from zoo.backbones.pooling import Shape, add_pooled_head, averaged, the_tensor
 from zoo.backbones.record import record
-from zoo.backbones.taps import HEAD, HookPoint, Reached, Tap, hook, taps_at
+from zoo.backbones.taps import HEAD, HookPoint, StopForward, Tap, hook, taps_at
 from zoo.domain.hierarchy import HeadPart, Hierarchy, InputSize, Unit, under
 from zoo.errors import Unsupported
 
@@ -32,7 +32,7 @@ __all__ = ["End", "find_end", "truncate", "truncated_hierarchy"]
 Hook = Callable[..., object]
 
 
-class _AllReached(Reached):
+class _StopAtLastTap(StopForward):
     """Ends a run at the last of a network's own taps, and at none that others look at."""
 
 
@@ -149,10 +149,10 @@ def _run_to(
     def keep(tap: Tap, tensor: Tensor | None) -> None:
         parts[tap.unit] = _given(tap, tensor, pooled=len(taps) > 1)
         if len(parts) == len(taps):
-            raise _AllReached
+            raise _StopAtLastTap
 
     # The hooks are set for each run, so that they come after all others.
-    with ExitStack() as hooks, suppress(_AllReached):
+    with ExitStack() as hooks, suppress(_StopAtLastTap):
         for tap in taps:
             if tap.path:
                 see = partial(keep, tap)
@@ -233,10 +233,10 @@ def _check_last(
 
     def reach(name: str, _: Tensor | None) -> None:
         if left == [name]:
-            raise Reached
+            raise StopForward
         left[:] = [other for other in left if other != name]
 
-    with ExitStack() as hooks, suppress(Reached):
+    with ExitStack() as hooks, suppress(StopForward):
         for name, point in points.items():
             see = partial(reach, name)
             hooks.enter_context(hook(module, point.path, point.at_input, see))

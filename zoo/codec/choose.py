@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from zoo.codec.frame import encode
 from zoo.codec.header import Buffer, Codec
-from zoo.codec.layouts import LAYOUTS, Layout
+from zoo.codec.layouts import LAYOUTS, WordLayout
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Tensor
 
@@ -32,7 +32,7 @@ NAMES = {
 }
 
 
-def layout_of(tensors: Iterable[Tensor], size: int) -> Layout:
+def layout_of(tensors: Iterable[Tensor], size: int) -> WordLayout:
     """Layout of the words of an object of ``size`` bytes: that of most of its tensors' bytes."""
     weight: dict[str, int] = {}
     for tensor in tensors:
@@ -44,7 +44,7 @@ def layout_of(tensors: Iterable[Tensor], size: int) -> Layout:
 
 def encode_best(
     data: Buffer,
-    layout: Layout,
+    layout: WordLayout,
     base: Buffer | None,
     base_digest: Digest | None,
     *,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.codec.grouped import pack_grouped, unpack_grouped
 from zoo.codec.header import FIXED, Buffer, Codec, Header, check, sealed, start_of_chunks
-from zoo.codec.layouts import Layout
+from zoo.codec.layouts import WordLayout
 from zoo.codec.planes import pack_planes, unpack_planes
 from zoo.codec.text import decode_text
 from zoo.codec.words import Words, from_delta, from_planes, rotate, to_delta, to_planes, unrotate
@@ -33,7 +33,7 @@ T = TypeVar("T")
 def encode(
     codec: Codec,
     data: Buffer,
-    layout: Layout,
+    layout: WordLayout,
     base: Buffer | None = None,
     base_digest: Digest | None = None,
 ) -> bytes:
@@ -135,12 +135,12 @@ def _table(data: Buffer, header: Header) -> tuple[NDArray[np.uint64], memoryview
     return ends, view[start:]
 
 
-def _words(data: Buffer, layout: Layout) -> Words:
+def _words(data: Buffer, layout: WordLayout) -> Words:
     words: Words = np.frombuffer(data, layout.unsigned)
     return words
 
 
-def _pack(codec: Codec, words: Words, base: Words | None, layout: Layout) -> bytes:
+def _pack(codec: Codec, words: Words, base: Words | None, layout: WordLayout) -> bytes:
     if base is None:
         return pack_planes(to_planes(rotate(words) if layout.exponent else words))
     delta = to_delta(words, base)

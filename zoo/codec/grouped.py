@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
-from zoo.codec.layouts import Layout
+from zoo.codec.layouts import WordLayout
 from zoo.codec.words import Words
 from zoo.errors import Corrupt
 
@@ -26,7 +26,7 @@ CONFIG = ChunkConfig(
 )
 
 
-def pack_grouped(delta: Words, base: Words, layout: Layout) -> bytes:
+def pack_grouped(delta: Words, base: Words, layout: WordLayout) -> bytes:
     """Each group as its packed length in four bytes, and its bytes."""
     order, bounds = _groups(base, layout)
     sorted_delta = delta[order]
@@ -37,7 +37,7 @@ def pack_grouped(delta: Words, base: Words, layout: Layout) -> bytes:
     return b"".join(parts)
 
 
-def unpack_grouped(data: memoryview, base: Words, layout: Layout) -> Words:
+def unpack_grouped(data: memoryview, base: Words, layout: WordLayout) -> Words:
     """Inverse of `pack_grouped`.
 
     Raises:
@@ -64,7 +64,7 @@ def unpack_grouped(data: memoryview, base: Words, layout: Layout) -> Words:
     return delta
 
 
-def _groups(base: Words, layout: Layout) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
+def _groups(base: Words, layout: WordLayout) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
     """The stable order by the parent's exponent, and the groups' bounds in it. Part of the format.
 
     Groups end where the exponent changes, as soon as they hold ``max(n // 100, 2048)`` elements;

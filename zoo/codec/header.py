@@ -26,7 +26,7 @@ from itertools import accumulate
 
 from blake3 import blake3
 
-from zoo.codec.layouts import LAYOUTS, Layout
+from zoo.codec.layouts import LAYOUTS, WordLayout
 from zoo.domain.digest import Digest
 from zoo.domain.limits import CHUNK_LEAST, CHUNK_WORDS, TEXT_BYTES
 from zoo.errors import Corrupt, Unsupported
@@ -78,7 +78,7 @@ class Header:
     """
 
     codec: Codec
-    layout: Layout
+    layout: WordLayout
     size: int
     base: Digest | None
     checksum: bytes
@@ -115,7 +115,7 @@ def read_header(data: Buffer) -> Header:
     )
 
 
-def _check_chunks(codec: Codec, layout: Layout, chunk: int, count: int) -> None:
+def _check_chunks(codec: Codec, layout: WordLayout, chunk: int, count: int) -> None:
     if codec == Codec.ZSTD:
         if chunk > TEXT_BYTES or count != 1 or layout.width != 1:
             expected = f"one chunk of at most {TEXT_BYTES} bytes"
@@ -132,7 +132,7 @@ def start_of_chunks(header: Header) -> int:
 
 def sealed(
     codec: Codec,
-    layout: Layout,
+    layout: WordLayout,
     size: int,
     base: Digest | None,
     chunk: int,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["LAYOUTS", "WordLayout"]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class WordLayout:
     """How a word's bits are laid out.
 
     Attributes:
@@ -30,12 +30,12 @@ class Layout:
 
 
 LAYOUTS = {
-    "BYTES": Layout(0, 1),
-    "F16": Layout(1, 2, mantissa=10, exponent=5),
-    "BF16": Layout(2, 2, mantissa=7, exponent=8),
-    "F32": Layout(3, 4, mantissa=23, exponent=8),
-    "F64": Layout(4, 8, mantissa=52, exponent=11),
-    "I16": Layout(5, 2),
-    "I32": Layout(6, 4),
-    "I64": Layout(7, 8),
+    "BYTES": WordLayout(0, 1),
+    "F16": WordLayout(1, 2, mantissa=10, exponent=5),
+    "BF16": WordLayout(2, 2, mantissa=7, exponent=8),
+    "F32": WordLayout(3, 4, mantissa=23, exponent=8),
+    "F64": WordLayout(4, 8, mantissa=52, exponent=11),
+    "I16": WordLayout(5, 2),
+    "I32": WordLayout(6, 4),
+    "I64": WordLayout(7, 8),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.codec.layouts import Layout
+from zoo.codec.layouts import WordLayout
 
 __all__ = ["Words", "from_delta", "from_planes", "rotate", "to_delta", "to_planes", "unrotate"]
 
@@ -50,7 +50,7 @@ def to_planes(words: Words) -> NDArray[np.uint8]:
     return np.ascontiguousarray(octets.T[::-1])
 
 
-def from_planes(planes: NDArray[np.uint8], layout: Layout) -> Words:
+def from_planes(planes: NDArray[np.uint8], layout: WordLayout) -> Words:
     """Inverse of `to_planes`."""
     octets = np.ascontiguousarray(planes[::-1].T)
     words: Words = octets.reshape(-1).view(layout.unsigned)

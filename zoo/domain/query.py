@@ -26,7 +26,7 @@ __all__ = [
     "OF_DEVICE",
     "SORTS",
     "SUFFIXES",
-    "Asked",
+    "FieldFilters",
     "Field",
     "Filter",
     "Kind",
@@ -116,7 +116,7 @@ FIELDS: Mapping[str, Field] = {
 """All fields by name, beside ``metric.NAME``."""
 
 
-class Asked(TypedDict, total=False):
+class FieldFilters(TypedDict, total=False):
     """`FIELDS` as keywords, each with what it must equal; None asks nothing.
 
     ``architecture`` is a name for ``arch``; ``max_params`` is ``params<=``.

@@ -29,7 +29,7 @@ from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
-from zoo.exchange.commit import New, new_checkpoint
+from zoo.exchange.commit import NewCheckpoint, new_checkpoint
 from zoo.store.files import add_weights
 from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
@@ -95,7 +95,7 @@ def adapt(
 
 
 def _adapted(
-    new: New, name: str, surgery: Surgery, head: m.Head | None, progress: Progress
+    new: NewCheckpoint, name: str, surgery: Surgery, head: m.Head | None, progress: Progress
 ) -> Adapted:
     workspace = new.workspace
     ref, parent = workspace.names.resolve(name)

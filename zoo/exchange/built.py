@@ -25,11 +25,11 @@ from zoo.exchange.fits_elsewhere import fits_elsewhere
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
-from zoo.exchange.weights import Read, read_state
+from zoo.exchange.weights import ReadWeights, read_state
 from zoo.exchange.wrappers import best_prefix, told_apart, wrapped_in
 from zoo.lookup.match import prefix_of
 
-__all__ = ["Built", "built"]
+__all__ = ["BuiltNetwork", "built"]
 
 HEADLESS = (
     ". It has no head, and this network cannot be built without one: of timm's networks most can "
@@ -61,7 +61,7 @@ OWN_NAMES = tuple(
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltNetwork:
     """A network on the meta device, who builds it, and weights that fit it.
 
     Attributes:
@@ -104,8 +104,8 @@ def built(
     origin: Origin,
     path: Path,
     key: str | None = None,
-    read: Read | None = None,
-) -> Built:
+    read: ReadWeights | None = None,
+) -> BuiltNetwork:
     """The network of the weights in ``sources``, which fit it; ``path`` is what they are called,
     and ``read`` what is in them, if they were read already.
 
@@ -148,10 +148,10 @@ def built(
         tensors_left_out=tuple(left),
         headless=module is not native and not _num_outputs(backbone, module),
     )
-    return Built(backbone, module, state, taken, read.saved)
+    return BuiltNetwork(backbone, module, state, taken, read.saved)
 
 
-def _read(sources: Sequence[Path], key: str | None) -> Read:
+def _read(sources: Sequence[Path], key: str | None) -> ReadWeights:
     """All that is in several files together, or what is in one."""
     first, *others = (read_state(source, key) for source in sources)
     for source, read in zip(sources[1:], others, strict=True):

@@ -22,7 +22,7 @@ from zoo.exchange.origin import outlined
 from zoo.exchange.resolve_metadata import resolve_metadata
 
 if TYPE_CHECKING:
-    from zoo.exchange.built import Built
+    from zoo.exchange.built import BuiltNetwork
 
 __all__ = ["CheckedWeights", "check_weights"]
 
@@ -43,7 +43,7 @@ class CheckedWeights:
     candidate: ImportCandidate
     sources: tuple[Path, ...]
     manifest: Manifest
-    network: Built | None
+    network: BuiltNetwork | None
     taken: ImportReport
     used: tuple[str, ...] = ()
 

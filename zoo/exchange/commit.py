@@ -17,11 +17,11 @@ from zoo.exchange.architecture import of_checkpoint
 from zoo.lookup.units import PLAIN
 from zoo.workspace import Check, Workspace
 
-__all__ = ["New", "keep_hierarchy", "keep_network", "new_checkpoint"]
+__all__ = ["NewCheckpoint", "keep_hierarchy", "keep_network", "new_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class NewCheckpoint:
     """A checkpoint that is being made.
 
     Attributes:
@@ -51,7 +51,7 @@ class New:
 @contextmanager
 def new_checkpoint(
     workspace: Workspace, ref: Reference, why: str, *, check: Check | None = None
-) -> Iterator[New]:
+) -> Iterator[NewCheckpoint]:
     """Make a checkpoint: while it is open, no prune takes what is stored for it.
 
     The name is checked before anything is done, and again when it moves.
@@ -77,7 +77,7 @@ def new_checkpoint(
     before = workspace.store.read_ref(ref)
     check(before)
     with workspace.store.upload(), workspace.scratch() as scratch:
-        yield New(
+        yield NewCheckpoint(
             workspace=workspace, ref=ref, why=why, check=check, before=before, scratch=scratch
         )
 

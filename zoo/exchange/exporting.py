@@ -15,7 +15,7 @@ from zoo.backbones.load import build, converted_state, state_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
-from zoo.contracts import Backbone, Configured
+from zoo.contracts import Backbone, SupportsConfigFiles
 from zoo.domain.adapter import adapter_of, without_adapter
 from zoo.domain.description import KEY, description, only_zoo_builds
 from zoo.domain.digest import Digest
@@ -230,7 +230,9 @@ def _configuration(
     # Other libraries would read the weights without the adapter.
     own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
     config = {**own, KEY: _part(manifest, record)}
-    beside = backbone.companions(module, manifest) if isinstance(backbone, Configured) else {}
+    beside = (
+        backbone.companions(module, manifest) if isinstance(backbone, SupportsConfigFiles) else {}
+    )
     return {
         name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         for name, content in {**beside, CONFIG: config}.items()

@@ -22,7 +22,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.exchange.weights import Read
+    from zoo.exchange.weights import ReadWeights
 
 __all__ = ["file_keys", "identify_file", "read_tensors"]
 
@@ -66,7 +66,9 @@ def _read(path: Path) -> tuple[str, dict[str, FileTensor]]:
     return sha256, read_tensors(path)[0]
 
 
-def read_tensors(path: Path, key: str | None = None) -> tuple[dict[str, FileTensor], Read | None]:
+def read_tensors(
+    path: Path, key: str | None = None
+) -> tuple[dict[str, FileTensor], ReadWeights | None]:
     """The tensors of a file of weights, mapped; and of a pickle, what else is in it.
 
     Of several sets of weights in a pickle, they are that under ``key``, else the likeliest.

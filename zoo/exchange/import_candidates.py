@@ -26,7 +26,7 @@ from zoo.exchange.infer_architecture import (
     stated_elsewhere,
     with_backbone,
 )
-from zoo.exchange.layouts import CONFIG, INDEX, Layout, explains, parts, read_layouts
+from zoo.exchange.layouts import CONFIG, INDEX, PublishedLayout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.origin import FromPlan, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
@@ -39,7 +39,7 @@ from zoo.store.header import is_safetensors
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
-    from zoo.exchange.weights import Read
+    from zoo.exchange.weights import ReadWeights
 
 __all__ = [
     "MAIN",
@@ -74,7 +74,7 @@ class ImportCandidate:
     key: str | None = None
     parts: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
-    read: Read | None = None
+    read: ReadWeights | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -112,7 +112,9 @@ def candidates_of_folder(
     return candidates
 
 
-def _recorded(layout: Layout, weights: Sequence[Path], options: ImportOptions) -> Layout:
+def _recorded(
+    layout: PublishedLayout, weights: Sequence[Path], options: ImportOptions
+) -> PublishedLayout:
     """With what the folder says of just these weights; the user's word for the parent counts."""
     if layout.whole is None or layout.record is None or not layout.record.is_of(weights):
         return layout
@@ -212,7 +214,7 @@ def built_as_here(
 def _network_of(
     workspace: Workspace,
     sources: Sequence[Path],
-    first: tuple[Mapping[str, FileTensor], Read | None],
+    first: tuple[Mapping[str, FileTensor], ReadWeights | None],
     stated: str | None,
     key: str | None,
 ) -> tuple[str, str, str]:
@@ -292,7 +294,7 @@ def _tagged(plugin: str, name: str) -> tuple[str, str | None]:
     return (architecture, tag) if architecture in listed and name not in listed else (name, None)
 
 
-def _beside(path: Path, origin: Origin) -> Layout | None:
+def _beside(path: Path, origin: Origin) -> PublishedLayout | None:
     """What files beside ``path`` say of the network that ``origin`` names."""
     network = (origin.plugin, origin.architecture)
     layouts = _layouts(path, [origin.architecture])
@@ -300,7 +302,7 @@ def _beside(path: Path, origin: Origin) -> Layout | None:
     return next(fits, None)
 
 
-def _layouts(path: Path, names: Sequence[str]) -> list[Layout]:
+def _layouts(path: Path, names: Sequence[str]) -> list[PublishedLayout]:
     """What files beside ``path`` describe; they may lie there by chance."""
     try:
         return read_layouts(path.parent, names, ())
@@ -308,7 +310,7 @@ def _layouts(path: Path, names: Sequence[str]) -> list[Layout]:
         return []
 
 
-def _belongs(file: Path, layout: Layout) -> bool:
+def _belongs(file: Path, layout: PublishedLayout) -> bool:
     """Whether a file beside the weights is kept with them."""
     if layout.whole:
         hidden = file.name.startswith(".") or not fits_everywhere(file.name)
@@ -316,7 +318,7 @@ def _belongs(file: Path, layout: Layout) -> bool:
     return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
 
 
-def weights_in(folder: Path, there: Sequence[str], layout: Layout) -> list[Path]:
+def weights_in(folder: Path, there: Sequence[str], layout: PublishedLayout) -> list[Path]:
     """The file of weights; or the index of several, and these in order."""
     if layout.weights:
         return [folder / layout.weights[0]]

@@ -47,7 +47,7 @@ def carry_out(
     if (options.get("parent") or plan.parent) != plan.parent:
         raise InvalidOption("a plan has the parents of its files: give `parent` when it is made")
     options["parent"] = plan.parent or None  # also where it is not said again
-    made = _Made({file.path: file.sha256 for file in plan.files})
+    made = _ImportedSoFar({file.path: file.sha256 for file in plan.files})
     done = []
     size = float(sum(file.size for file in plan.having("new")))
     with progress("importing", size, "B") as task:
@@ -60,7 +60,7 @@ def carry_out(
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _ImportedSoFar:
     """What came of the files so far: checkpoints by the hash of their file, and of those that were
     completed the new ones by the old.
     """
@@ -79,7 +79,7 @@ class _Made:
 
 
 def _imported(
-    workspace: Workspace, file: PlannedFile, made: _Made, options: ImportOptions
+    workspace: Workspace, file: PlannedFile, made: _ImportedSoFar, options: ImportOptions
 ) -> PlannedFile:
     notes = list[str]()
     try:

@@ -40,7 +40,7 @@ from zoo.exchange.infer_architecture import (
     stated_elsewhere,
     with_backbone,
 )
-from zoo.exchange.layouts import Layout, read_layouts
+from zoo.exchange.layouts import PublishedLayout, read_layouts
 from zoo.exchange.origin import stamp
 from zoo.exchange.planned import Draft, ImportPlan, PlannedFile, PlannedParent, Status, WalkedFile
 from zoo.exchange.run_records import RunRecord, read_record
@@ -334,7 +334,7 @@ def _resembling(
     return replace(planned, architecture=backbone.architecture, architecture_by=by), alike
 
 
-def _of_folder(planned: PlannedFile, layout: Layout) -> PlannedFile:
+def _of_folder(planned: PlannedFile, layout: PublishedLayout) -> PlannedFile:
     """With the network that the files of a folder say that it is."""
     network, options = layout.network, layout.network.surgery.to_options()
     plain = Backbone(plugin=layout.plugin, architecture=network.architecture, options=options)

@@ -11,7 +11,7 @@ from zoo.domain.limits import IMPORT_FILES
 from zoo.errors import InvalidOption, ZooError
 from zoo.exchange import run_names as names
 from zoo.exchange.import_candidates import weights_in
-from zoo.exchange.layouts import CONFIG, INDEX, Layout, read_layouts
+from zoo.exchange.layouts import CONFIG, INDEX, PublishedLayout, read_layouts
 from zoo.exchange.planned import WalkedFile
 from zoo.store.refs import MARKER
 
@@ -95,7 +95,7 @@ def _leads_out(root: Path, path: Path) -> bool:
 
 def _own_weights(
     here: Path, files: Sequence[str], left_out: dict[str, str], below: str
-) -> tuple[list[str], Layout | None]:
+) -> tuple[list[str], PublishedLayout | None]:
     """Names of the weights in a folder whose files say what network they are, the one first that is
     hashed; and what they say.
     """

@@ -54,7 +54,7 @@ from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 
 if TYPE_CHECKING:
-    from zoo.exchange.weights import Read
+    from zoo.exchange.weights import ReadWeights
 
 __all__ = [
     "MAIN",
@@ -338,7 +338,7 @@ def import_file(
     key: str | None = None,
     parts: Sequence[Path] = (),
     files: Sequence[Path] = (),
-    read: Read | None = None,
+    read: ReadWeights | None = None,
     why: str = IMPORT,
     check: Check | None = None,
     suits: Callable[[Manifest], None] | None = None,

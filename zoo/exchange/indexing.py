@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from zoo import plugins
-from zoo.contracts import Catalog, Queried, Source
+from zoo.contracts import Catalog, PagedCatalog, Source
 from zoo.domain.catalog import CatalogEntry, Page
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, Task, silent
@@ -117,7 +117,7 @@ def index(
     """
     catalog = plugins.catalog(source)
     query = query or ListingQuery()
-    if isinstance(catalog, Queried):
+    if isinstance(catalog, PagedCatalog):
         if query.results:
             raise InvalidOption(f"'{source}' has results of its own: tables are for timm's")
         return _index_newest(workspace.registry, source, catalog, query, progress)
@@ -193,7 +193,7 @@ def reindex(workspace: Workspace, *, progress: Progress = silent) -> Reindexed:
 
 
 def _index_newest(
-    registry: Registry, source: str, catalog: Queried, query: ListingQuery, progress: Progress
+    registry: Registry, source: str, catalog: PagedCatalog, query: ListingQuery, progress: Progress
 ) -> Indexed:
     key = json.dumps(asdict(query), sort_keys=True)
     marks = _marks(registry.indexed_version(source))
@@ -217,7 +217,7 @@ def _index_newest(
 
 
 def _pages(
-    source: str, catalog: Queried, query: ListingQuery, cursor: str | None
+    source: str, catalog: PagedCatalog, query: ListingQuery, cursor: str | None
 ) -> Iterator[Page]:
     with plugins.blaming("zoo.sources", source):
         yield from catalog.pages(library=query.library, author=query.author, cursor=cursor)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.contracts import Configured
+from zoo.contracts import SupportsConfigFiles
 from zoo.domain.description import KEY, described
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import CONFIG_BYTES, HEADER_BYTES
@@ -27,7 +27,7 @@ from zoo.exchange import clip
 from zoo.exchange.folder_record import RECORD, FolderRecord, read_record
 from zoo.exchange.origins import base_models_in
 
-__all__ = ["CONFIG", "INDEX", "Layout", "explains", "parts", "read_layouts"]
+__all__ = ["CONFIG", "INDEX", "PublishedLayout", "explains", "parts", "read_layouts"]
 
 INDEX = ".index.json"
 """How the file ends that says which tensors are in which of several files."""
@@ -40,7 +40,7 @@ EXPLAINS = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class PublishedLayout:
     """A network as its publisher describes it.
 
     Attributes:
@@ -73,7 +73,9 @@ def explains(name: str, size: int) -> bool:
     return bool(EXPLAINS.fullmatch(name)) and size <= CONFIG_BYTES and not why_unsafe(name)
 
 
-def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> list[Layout]:
+def read_layouts(
+    folder: Path, names: Sequence[str], there: Collection[str]
+) -> list[PublishedLayout]:
     """The networks that the files in ``folder`` describe, likeliest first; empty if none does.
 
     Several libraries may have their files in one place, each with weights of its own: whose weights
@@ -94,7 +96,7 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
     repositories = [*names, *base_models_in(_text(folder / CARD))]
     # Likeliest first: what zoo wrote knows most; open_clip's repositories often have a config.json
     # of transformers beside, whose weights are other files.
-    readers: list[tuple[str, Callable[[], Layout]]] = []
+    readers: list[tuple[str, Callable[[], PublishedLayout]]] = []
     if KEY in config:
         readers.append((CONFIG, lambda: _zoo(config)))
     elif "architecture" in config:
@@ -106,7 +108,7 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
             (CONFIG, lambda: _configured("transformers", config, processor, repositories))
         )
     outcomes = list(_all_read(readers))
-    layouts = [each for each in outcomes if isinstance(each, Layout)]
+    layouts = [each for each in outcomes if isinstance(each, PublishedLayout)]
     refusals = [each for each in outcomes if isinstance(each, ZooError)]
     if refusals and not layouts:
         raise refusals[0]
@@ -114,8 +116,8 @@ def read_layouts(folder: Path, names: Sequence[str], there: Collection[str]) -> 
 
 
 def _all_read(
-    readers: Sequence[tuple[str, Callable[[], Layout]]],
-) -> Iterator[Layout | ZooError]:
+    readers: Sequence[tuple[str, Callable[[], PublishedLayout]]],
+) -> Iterator[PublishedLayout | ZooError]:
     """What each of the readers finds in its file, or why it cannot."""
     for file, read in readers:
         try:
@@ -165,7 +167,7 @@ def _read(path: Path) -> Json:
     return config if isinstance(config, dict) else {}
 
 
-def _zoo(config: Mapping[str, Any]) -> Layout:
+def _zoo(config: Mapping[str, Any]) -> PublishedLayout:
     whole = described(config[KEY])
     if labels := config.get("id2label"):  # transformers hands our part on with other classes
         named = {int(key): str(name) for key, name in labels.items()}
@@ -178,30 +180,32 @@ def _zoo(config: Mapping[str, Any]) -> Layout:
         classes=whole.classes,
     )
     record = read_record(config[KEY].get(RECORD))
-    return Layout(plugin=whole.backbone.plugin, network=network, record=record, whole=whole)
+    return PublishedLayout(
+        plugin=whole.backbone.plugin, network=network, record=record, whole=whole
+    )
 
 
 def _configured(
     plugin: str, config: Mapping[str, object], processor: Mapping[str, object], names: Sequence[str]
-) -> Layout:
+) -> PublishedLayout:
     known = plugins.known(plugin)
     with plugins.blaming("zoo.backbones", plugin):
         plain = known.read_config(config) if known else None
     if plain:
-        return Layout(plugin=plugin, network=plain, as_outlined=True)
+        return PublishedLayout(plugin=plugin, network=plain, as_outlined=True)
     backbone = plugins.backbone(plugin)
-    if not isinstance(backbone, Configured):
+    if not isinstance(backbone, SupportsConfigFiles):
         raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")
     network = backbone.read_config(config, processor, names)
     if network.architecture not in backbone.architectures():
         raise UnknownName(f"{plugin} architecture", f"{network.architecture:.100}")
-    return Layout(plugin=plugin, network=network)
+    return PublishedLayout(plugin=plugin, network=network)
 
 
-def _open_clip(config: Mapping[str, object], there: Collection[str]) -> Layout:
+def _open_clip(config: Mapping[str, object], there: Collection[str]) -> PublishedLayout:
     own = tuple(name for name in CLIP_WEIGHTS if name in there)
     network = clip.read(config, OPEN_CLIP)
-    return Layout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)
+    return PublishedLayout(plugin="timm", network=network, file=OPEN_CLIP, weights=own, tower=True)
 
 
 def parts(index: Path, origin: str, there: Collection[str]) -> list[str]:

@@ -16,7 +16,7 @@ from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidWeights
-from zoo.exchange.layouts import Layout
+from zoo.exchange.layouts import PublishedLayout
 from zoo.exchange.metadata import Metadata, metadata_of_options
 from zoo.lookup.identify import Candidate
 from zoo.lookup.parent import FoundParent, ParentFinder
@@ -112,7 +112,7 @@ class Origin:
     tag: str | None = None
     license: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
-    layout: Layout | None = None
+    layout: PublishedLayout | None = None
     published: bool = False
     metadata: tuple[Metadata, ...] = ()
     built_with: Surgery = field(default_factory=Surgery)

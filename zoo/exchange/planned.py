@@ -11,7 +11,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.plain import Json
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.exchange.layouts import Layout
+from zoo.exchange.layouts import PublishedLayout
 from zoo.exchange.run_names import Moment
 
 __all__ = ["Draft", "ImportPlan", "WalkedFile", "PlannedFile", "PlannedParent", "Status"]
@@ -169,7 +169,7 @@ class WalkedFile:
     below: Path
     moment: Moment | None
     run: tuple[PurePath, str]
-    layout: Layout | None = None
+    layout: PublishedLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)

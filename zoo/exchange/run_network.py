@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.contracts import Configured
+from zoo.contracts import SupportsConfigFiles
 from zoo.domain.network import in_bounds
 from zoo.domain.surgery import Surgery
 from zoo.errors import MALFORMED, Unsupported
@@ -74,7 +74,7 @@ def _beside(path: Path, architecture: str) -> Iterator[Saved]:
 
 def _surgery(architecture: str, given: Saved) -> Surgery:
     backbone = plugins.backbone(TIMM)
-    if not isinstance(backbone, Configured):
+    if not isinstance(backbone, SupportsConfigFiles):
         raise Unsupported(f"the plugin {TIMM} here does not read arguments of networks")
     try:
         arguments = {str(name): value for name, value in given.items()}

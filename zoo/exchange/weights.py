@@ -22,7 +22,7 @@ from zoo.exchange.pickles import CUT_OFF, ODD, check_pickled, ended, why_code
 from zoo.exchange.wrappers import WRAPPERS
 from zoo.store.header import is_safetensors, read_header
 
-__all__ = ["Read", "read_state"]
+__all__ = ["ReadWeights", "read_state"]
 
 NESTED = 3
 """So often one of these is within another."""
@@ -38,7 +38,7 @@ UNPICKLING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class ReadWeights:
     """What a file of weights holds.
 
     Attributes:
@@ -56,7 +56,7 @@ class Read:
     saved: Mapping[str, object] = field(default_factory=dict)
 
 
-def read_state(path: Path, key: str | None = None) -> Read:
+def read_state(path: Path, key: str | None = None) -> ReadWeights:
     """The tensors of a safetensors file or of a pickle, which is loaded weights-only.
 
     Of several sets of weights in a pickle, that under ``key`` is taken, else the likeliest. Where
@@ -75,7 +75,9 @@ def read_state(path: Path, key: str | None = None) -> Read:
             loaded: dict[str, torch.Tensor] = load_file(path)
         except (SafetensorError, OSError) as error:
             raise InvalidWeights(path, f"damaged: {error}") from error
-        return Read(tensors={n: tensor for n, tensor in loaded.items() if n.startswith(begins)})
+        return ReadWeights(
+            tensors={n: tensor for n, tensor in loaded.items() if n.startswith(begins)}
+        )
     check_pickled(path)
     read = _read(path, _unpickle(path), key)
     for name, tensor in read.tensors.items():
@@ -109,7 +111,7 @@ def _unpickle(path: Path) -> object:
         raise InvalidWeights(path, CUT_OFF if ended(path, error) else ODD) from error
 
 
-def _read(path: Path, saved: object, key: str | None) -> Read:
+def _read(path: Path, saved: object, key: str | None) -> ReadWeights:
     """The set of weights among all that is ``saved``."""
     if not isinstance(saved, Mapping):
         raise InvalidWeights(path, f"holds a {type(saved).__name__}, not a set of named tensors")
@@ -127,7 +129,7 @@ def _read(path: Path, saved: object, key: str | None) -> Read:
         raise InvalidWeights(path, _why_no_weights(saved, taken, found, others))
     beside = [str(name) for name in saved if name != taken[0]] if taken else []
     sets = tuple(name for name in beside if _holds_weights(saved.get(name)))
-    return Read(
+    return ReadWeights(
         tensors={str(name): tensor for name, tensor in found.items()},
         key=".".join(taken),
         others=sets,
@@ -136,7 +138,7 @@ def _read(path: Path, saved: object, key: str | None) -> Read:
     )
 
 
-def _under(path: Path, saved: Mapping[object, object], prefix: str) -> Read | None:
+def _under(path: Path, saved: Mapping[object, object], prefix: str) -> ReadWeights | None:
     """Of the likeliest set of weights those whose names begin with ``prefix``, if there are any."""
     with suppress(InvalidWeights):
         read = _read(path, saved, None)

@@ -1,8 +1,8 @@
 """Executor: where trials run, such as the measuring of a network or some epochs of a recipe.
 
 Whoever has trials says them one by one, each when there is room for it, so that a budget is looked
-at just before a trial begins. Results come as trials end, in any order. `Alone` runs one after the
-other in this process; others are `zoo.executors.processes` and `zoo.executors.cluster`.
+at just before a trial begins. Results come as trials end, in any order. `SerialExecutor` runs one
+after the other in this process; others are `zoo.executors.processes` and `zoo.executors.cluster`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from zoo.domain.progress import Progress
 from zoo.errors import Unavailable, ZooError
 
-__all__ = ["TIMES", "Alone", "Executor", "carried_out", "ended", "killed", "open_executor"]
+__all__ = ["TIMES", "SerialExecutor", "Executor", "carried_out", "ended", "killed", "open_executor"]
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class SerialExecutor:
     """This process, one trial after the other."""
 
     own: str
@@ -99,7 +99,7 @@ def open_executor(
 
 @contextmanager
 def _alone(device: str, progress: Progress) -> Iterator[Executor]:
-    yield Alone(device, progress)
+    yield SerialExecutor(device, progress)
 
 
 def carried_out(trial: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -21,7 +21,7 @@ from zoo.errors import Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.calibrate import fitted_temperature, risk_coverage
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["calibrated"]
 
@@ -40,7 +40,7 @@ class _Told(NamedTuple):
     features: Tensor  # (N, F); none (N, 0) where there is no tap
 
 
-def calibrated(prepared: Prepared, parts: Loaders) -> Calibration:
+def calibrated(prepared: PreparedRun, parts: Loaders) -> Calibration:
     """What the network as it is comes to on the validation images of ``parts``."""
     if parts.validation is None:
         return Calibration(of="", images=0, why="no images were held out to choose on")
@@ -69,7 +69,7 @@ def calibrated(prepared: Prepared, parts: Loaders) -> Calibration:
     )
 
 
-def _tap(prepared: Prepared, loader: Loader) -> Tap | str:
+def _tap(prepared: PreparedRun, loader: Loader) -> Tap | str:
     """Where the features are that the head gets, or why there are none."""
     image = loader.batches.image(0, 0).unsqueeze(0).to(prepared.device)
     try:
@@ -78,7 +78,7 @@ def _tap(prepared: Prepared, loader: Loader) -> Tap | str:
         return str(error)
 
 
-def _told(prepared: Prepared, loader: Loader, tap: Tap | str) -> _Told:
+def _told(prepared: PreparedRun, loader: Loader, tap: Tap | str) -> _Told:
     """What the network says of all images of ``loader``, with the features that its head gets."""
     if prepared.recipe.compile:  # what was compiled before does not see who looks into it
         loader = loader.into(prepared.model)
@@ -91,7 +91,9 @@ def _told(prepared: Prepared, loader: Loader, tap: Tap | str) -> _Told:
     return _Told(*said, torch.cat(features) if features else torch.empty(images, 0))
 
 
-def _typical(prepared: Prepared, loader: Loader, tap: Tap | str, held_out: _Told) -> Typical | str:
+def _typical(
+    prepared: PreparedRun, loader: Loader, tap: Tap | str, held_out: _Told
+) -> Typical | str:
     if isinstance(tap, str):
         return tap
     known = _told(prepared, loader.some(DESCRIBED), tap)

@@ -35,9 +35,9 @@ from zoo.finetune.results.examples import write_examples
 from zoo.finetune.results.interval import warning
 from zoo.finetune.results.journal import Journal, latest
 from zoo.finetune.results.paired import Gain, earlier_probe, gain
-from zoo.finetune.results.report import Measured, Report, write_report
+from zoo.finetune.results.report import LabeledOutputs, Report, write_report
 from zoo.finetune.setup.network import DTYPES
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.probe import PROBE
 from zoo.lookup.examples import EXAMPLES, SHEET
@@ -124,7 +124,7 @@ class Finetuned(Result):
 
 def conclude(
     workspace: Workspace,
-    prepared: Prepared,
+    prepared: PreparedRun,
     state: State,
     parts: Loaders,
     journal: Journal,
@@ -178,7 +178,7 @@ def conclude(
 
 
 def _manifest(
-    prepared: Prepared,
+    prepared: PreparedRun,
     weights_name: str,
     metrics: dict[str, float],
     provenance: Mapping[str, str],
@@ -207,7 +207,7 @@ def _manifest(
 
 def publish(
     workspace: Workspace,
-    prepared: Prepared,
+    prepared: PreparedRun,
     manifest: Manifest,
     save: str,
     report: Report,
@@ -233,7 +233,7 @@ def publish(
     return digest, moved_from(new.before, digest)
 
 
-def _stored(store: Store, prepared: Prepared, scratch: Path) -> Iterator[WeightsFile]:
+def _stored(store: Store, prepared: PreparedRun, scratch: Path) -> Iterator[WeightsFile]:
     """The network's weights; an adapter in a file of its own, so that all else is the parent's."""
     own, factors = split(prepared.model.state_dict())
     files = {BASE_FILE: own, ADAPTER_FILE: factors} if factors else {MERGED_FILE: own}
@@ -242,7 +242,7 @@ def _stored(store: Store, prepared: Prepared, scratch: Path) -> Iterator[Weights
         yield add_weights(store, scratch / name, name=name, progress=prepared.progress)
 
 
-def _measured(prepared: Prepared, loader: Loader) -> Measured:
+def _measured(prepared: PreparedRun, loader: Loader) -> LabeledOutputs:
     """What the network as it is says of the test images."""
     dataset = prepared.dataset
     with prepared.progress("testing", len(dataset.test)) as task:
@@ -251,12 +251,12 @@ def _measured(prepared: Prepared, loader: Loader) -> Measured:
         )
     images = [sample.key for sample in dataset.test]
     groups = [dataset.groups.get(image, "") for image in images]
-    return Measured(prepared.task, outputs, targets, dataset.classes, images, groups)
+    return LabeledOutputs(prepared.task, outputs, targets, dataset.classes, images, groups)
 
 
 def _tested(
-    prepared: Prepared, parts: Loaders, journal: Journal
-) -> tuple[Measured, Report, Calibration]:
+    prepared: PreparedRun, parts: Loaders, journal: Journal
+) -> tuple[LabeledOutputs, Report, Calibration]:
     """What the network answers on the test images, what that shows, and how its answers are
     calibrated on the validation images.
     """
@@ -272,7 +272,7 @@ def _tested(
     return measured, report, calibration
 
 
-def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
+def _test(prepared: PreparedRun, measured: LabeledOutputs, journal: Journal) -> Report:
     """Write down what the test images show."""
     from zoo.finetune.results.pictures import draw_curves
 
@@ -299,17 +299,17 @@ def _test(prepared: Prepared, measured: Measured, journal: Journal) -> Report:
     return report
 
 
-def _metrics(prepared: Prepared, measured: Measured) -> dict[str, float]:
+def _metrics(prepared: PreparedRun, measured: LabeledOutputs) -> dict[str, float]:
     return prepared.head.metrics(measured.outputs, measured.targets, measured.task)
 
 
 def _gain(
     runs: Sequence[Run],
     run: Run,
-    prepared: Prepared,
+    prepared: PreparedRun,
     state: State,
     loader: Loader,
-    measured: Measured,
+    measured: LabeledOutputs,
 ) -> Gain | None:
     """What training gained over the better probe, of that which it began with and an earlier run's:
     their batch norms have other statistics. Where the former is what is kept, it gained nothing.
@@ -317,7 +317,7 @@ def _gain(
     if prepared.recipe.strategy == "probe":
         return None
     kept = state.best.name == PROBE
-    probes: list[Measured | None] = [measured if kept else earlier_probe(runs, run, measured)]
+    probes: list[LabeledOutputs | None] = [measured if kept else earlier_probe(runs, run, measured)]
     if prepared.recipe.fits_head and not kept:
         probes.append(_first(prepared, state, loader))
     measure = SCORE[prepared.task]
@@ -329,7 +329,7 @@ def _gain(
     return gain(probe, measured, (alone, reached), kept=kept)
 
 
-def _first(prepared: Prepared, state: State, loader: Loader) -> Measured | None:
+def _first(prepared: PreparedRun, state: State, loader: Loader) -> LabeledOutputs | None:
     """What the network said of the test images before training."""
     if FIRST not in state.snapshots.names():  # an older version began the run
         return None

@@ -45,12 +45,12 @@ from zoo.finetune.dataset.batches import Batches, targets_of
 from zoo.finetune.dataset.dataset import PART_NAMES, PARTS, Dataset, Sample, parts_digest
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
-from zoo.finetune.dataset.spec import Opening, is_named
+from zoo.finetune.dataset.spec import DatasetOptions, is_named
 from zoo.finetune.features.loaders import ImageLoader
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.results.paired import paired
-from zoo.finetune.results.report import Measured, Report, write_report
+from zoo.finetune.results.report import LabeledOutputs, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.runs import caches
@@ -61,7 +61,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Model",
-    "Setting",
+    "EvaluationSetting",
     "choose",
     "evaluate",
     "known_of",
@@ -174,14 +174,14 @@ class Model(NamedTuple):
         return TaskHead() if kind == "native" else plugins.head(kind)
 
 
-class Known(NamedTuple):
+class CheckpointClasses(NamedTuple):
     """What a checkpoint knows of the images."""
 
     split: Dataset | None  # its own parts of them, if it was trained on these very images
     images: frozenset[str]  # those that it has seen (`SeenBy.images`)
 
 
-class Matched(NamedTuple):
+class MatchedImages(NamedTuple):
     """Labeled images of which a checkpoint knows the classes."""
 
     samples: tuple[Sample, ...]  # with targets that are its own
@@ -193,8 +193,8 @@ class Matched(NamedTuple):
 class Answers(NamedTuple):
     """What a checkpoint says of the images."""
 
-    matched: Matched
-    measured: Measured
+    matched: MatchedImages
+    measured: LabeledOutputs
     report: Report
     seen: int  # on how many of them it was trained, or by how many chosen
     kept: bool
@@ -219,7 +219,7 @@ def evaluate(
     split: str | None,
     group_by: str,
     skip_bad: bool,
-    opening: Opening,
+    opening: DatasetOptions,
     out: Path | None,
     batch_size: int,
     device: str,
@@ -242,7 +242,7 @@ def evaluate(
     asked = replace(
         dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
     )
-    setting = Setting(workspace, asked, split, batch_size, device, save, views, progress)
+    setting = EvaluationSetting(workspace, asked, split, batch_size, device, save, views, progress)
     for each in filter(None, (model, other)):
         matched_of(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
@@ -265,7 +265,7 @@ def evaluate(
     return done
 
 
-class Setting(NamedTuple):
+class EvaluationSetting(NamedTuple):
     """The images, and how they are measured on."""
 
     workspace: Workspace
@@ -277,7 +277,7 @@ class Setting(NamedTuple):
     views: int
     progress: Progress
 
-    def answers(self, model: Model, known: Known) -> Answers:
+    def answers(self, model: Model, known: CheckpointClasses) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""
         matched = matched_of(model, self.dataset)
         images, part = len(matched.samples), "" if self.split == ALL else f", {self.split} split"
@@ -296,7 +296,9 @@ class Setting(NamedTuple):
         )
         return Answers(matched, measured, report, seen, kept)
 
-    def outputs(self, model: Model, matched: Matched, module: torch.nn.Module) -> Measured:
+    def outputs(
+        self, model: Model, matched: MatchedImages, module: torch.nn.Module
+    ) -> LabeledOutputs:
         """What the checkpoint says of the images.
 
         Raises:
@@ -331,7 +333,7 @@ class Setting(NamedTuple):
         names = [*matched.outputs.values()]
         groups = [dataset.groups.get(image, "") for image in images]
         said = outputs[:, [*matched.outputs]]
-        return Measured(model.task, said, targets, names, images, groups, model.temperature)
+        return LabeledOutputs(model.task, said, targets, names, images, groups, model.temperature)
 
     def evaluation(
         self, model: Model, mine: Answers, remarks: list[str], against: Comparison | None
@@ -391,13 +393,13 @@ def _ungrouped(model: Model, dataset: Dataset) -> list[str]:
 
 
 def known_of(
-    workspace: Workspace, dataset: Dataset, opening: Opening, models: Iterable[Model]
-) -> dict[Digest, Known]:
+    workspace: Workspace, dataset: Dataset, opening: DatasetOptions, models: Iterable[Model]
+) -> dict[Digest, CheckpointClasses]:
     """What each checkpoint knows of the images."""
     with caches(workspace) as folder:
         seen = SeenBy(workspace, dataset, opening, folder)
         digests = [model.digest for model in models]
-        return {each: Known(seen.split(each), seen.images(each)) for each in digests}
+        return {each: CheckpointClasses(seen.split(each), seen.images(each)) for each in digests}
 
 
 def choose(
@@ -431,7 +433,7 @@ def _which(
     return f"{some} are used, {which}; --split all takes all"
 
 
-def matched_of(model: Model, dataset: Dataset) -> Matched:
+def matched_of(model: Model, dataset: Dataset) -> MatchedImages:
     """The test images of ``dataset``, with targets of the checkpoint's, matched by name.
 
     Raises:
@@ -457,12 +459,12 @@ def matched_of(model: Model, dataset: Dataset) -> Matched:
     return matched
 
 
-def _match_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Matched:
+def _match_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> MatchedImages:
     """Images of all classes that the checkpoint has; any of its classes may be its answer."""
     named = [(sample.key, dataset.classes[cast(int, sample.target)]) for sample in dataset.test]
     samples = tuple(Sample(key, index[name]) for key, name in named if name in index)
     shown = {sample.target for sample in samples}
-    return Matched(
+    return MatchedImages(
         samples,
         dict(enumerate(model.classes)),
         dict(Counter(name for _, name in named if name not in index)),
@@ -470,11 +472,11 @@ def _match_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
     )
 
 
-def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> Matched:
+def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> MatchedImages:
     """All images, for the labels or columns that both have."""
     columns = [at for at, name in enumerate(dataset.classes) if name in index]
     given = [(sample.key, cast(tuple[float, ...], sample.target)) for sample in dataset.test]
-    return Matched(
+    return MatchedImages(
         tuple(Sample(key, tuple(target[at] for at in columns)) for key, target in given),
         {index[dataset.classes[at]]: dataset.classes[at] for at in columns},
         {
@@ -486,7 +488,7 @@ def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
     )
 
 
-def report_of(model: Model, measured: Measured) -> Report:
+def report_of(model: Model, measured: LabeledOutputs) -> Report:
     """The figures of what a checkpoint said."""
     metrics = model.head.metrics(measured.outputs, measured.targets, model.task)
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
@@ -507,8 +509,8 @@ def _evaluated(
     own: Dataset | None,
     dataset: Dataset,
     split: str,
-    matched: Matched,
-    measured: Measured,
+    matched: MatchedImages,
+    measured: LabeledOutputs,
     report: Report,
 ) -> Evaluated:
     return Evaluated(
@@ -526,7 +528,7 @@ def _evaluated(
     )
 
 
-def _matrix(measured: Measured) -> Matrix | None:
+def _matrix(measured: LabeledOutputs) -> Matrix | None:
     """What images of each class were taken for; None of more classes than are drawn on a page."""
     number = len(measured.classes)
     if measured.task != "classification" or number > MATRIX:

@@ -28,9 +28,9 @@ from zoo.domain.result import Result
 from zoo.domain.task import Task
 from zoo.errors import Diverged, InvalidOption, Unsupported
 from zoo.finetune.dataset.batches import MEMORY, PAYS, most_workers
-from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, Skipped
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample, SkippedImage
 from zoo.finetune.features.loaders import (
-    Cached,
+    CachedActivations,
     CachedLoader,
     Loader,
     Loaders,
@@ -43,7 +43,7 @@ from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn, read
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess
+from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
@@ -114,7 +114,7 @@ class FinetunePlan(Result):
     task: Task
     classes: Mapping[str, int | None]
     split: Mapping[str, int]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedImage, ...]
     remarks: tuple[str, ...]
     strategy: str
     batch_norm: str
@@ -198,13 +198,15 @@ def _counted(data: Dataset) -> dict[str, int | None]:
     return dict(zip(data.classes, counts.values(), strict=True))
 
 
-def _phases(prepared: Prepared, folder: Path) -> list[PlannedPhase]:
+def _phases(prepared: PreparedRun, folder: Path) -> list[PlannedPhase]:
     boundaries = prepared.boundaries or (prepared.units,)
     kept = [_kept(prepared, boundary, folder) for boundary in boundaries]
     return [_phase(prepared, at, *each) for at, each in enumerate(kept)]
 
 
-def _kept(prepared: Prepared, boundary: int, folder: Path) -> tuple[Cached | None, str]:
+def _kept(
+    prepared: PreparedRun, boundary: int, folder: Path
+) -> tuple[CachedActivations | None, str]:
     prepared.freeze(boundary)
     try:
         return cached(prepared, boundary, folder), ""
@@ -212,7 +214,9 @@ def _kept(prepared: Prepared, boundary: int, folder: Path) -> tuple[Cached | Non
         return None, str(error)
 
 
-def _phase(prepared: Prepared, at: int, kept: Cached | None, why: str) -> PlannedPhase:
+def _phase(
+    prepared: PreparedRun, at: int, kept: CachedActivations | None, why: str
+) -> PlannedPhase:
     plan, hierarchy = prepared.phases, prepared.hierarchy
     phase, boundary = plan[at] if plan else (None, prepared.units)
     live = live_tensors(prepared.model, hierarchy, boundary, prepared.tuned).values()
@@ -240,7 +244,7 @@ class _DryRun:
         unknown: Parts that were not tried.
     """
 
-    def __init__(self, prepared: Prepared, folder: Path, seconds: dict[str, float]) -> None:
+    def __init__(self, prepared: PreparedRun, folder: Path, seconds: dict[str, float]) -> None:
         self.whole, self.folder = prepared, folder
         self.seconds, self.unknown = seconds, list[str]()
         data, few = prepared.dataset, TRIED * prepared.recipe.images_per_batch
@@ -284,7 +288,7 @@ class _DryRun:
         if at + 1 == max(len(self.whole.phases), 1):
             self._took("testing", parts[0].test, len(data.test), self.each, 1)
 
-    def _probe(self, small: Prepared, parts: Loaders) -> None:
+    def _probe(self, small: PreparedRun, parts: Loaders) -> None:
         count, images = len(small.dataset.train), len(self.whole.dataset.train)
         evaluate(small, parts.plain)  # as the run has them then: read
         try:
@@ -294,7 +298,7 @@ class _DryRun:
             return
         self._took("fitting the probe", parts.plain, images, each, 1)
 
-    def _train(self, at: int, small: Prepared, parts: Loaders, epochs: int) -> None:
+    def _train(self, at: int, small: PreparedRun, parts: Loaders, epochs: int) -> None:
         phase, boundary = small.phases[at]
         learner, loader = make_learner(small, phase, boundary, parts)
 
@@ -314,7 +318,7 @@ class _DryRun:
         self._took("validation", parts.validation, len(data.validation), self.each, passes + blends)
         self._took("blending", parts.plain, len(data.train), self.each, blends)
 
-    def _passing(self, prepared: Prepared) -> int:
+    def _passing(self, prepared: PreparedRun) -> int:
         """Images that are run to fill the caches."""
         data = prepared.dataset
         return sum(map(len, _parts(data))) + len(data.train) * prepared.recipe.views
@@ -338,7 +342,7 @@ class _DryRun:
         self.seconds[part] = self.seconds.get(part, 0.0) + taken
 
 
-def _fit(prepared: Prepared, parts: Loaders) -> None:
+def _fit(prepared: PreparedRun, parts: Loaders) -> None:
     settle(prepared, lambda _: parts)
     probe_heads(prepared, parts)
 

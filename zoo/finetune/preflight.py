@@ -34,7 +34,7 @@ from zoo.exchange.architecture import is_traced
 from zoo.finetune.dataset.columns import check_columns, open_table, path_column
 from zoo.finetune.dataset.spec import (
     TABLES,
-    Opening,
+    DatasetOptions,
     check_spec,
     is_unlabeled,
     opening_of,
@@ -52,7 +52,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "ADVICE",
     "RANKING",
-    "Recorded",
+    "RecordedTraining",
     "check_batches",
     "check_device",
     "check_file",
@@ -174,7 +174,7 @@ def check_recipe(
 
 
 def check_pictured(
-    workspace: Workspace, name: str, data: str, opening: Opening, task: Task | None
+    workspace: Workspace, name: str, data: str, opening: DatasetOptions, task: Task | None
 ) -> None:
     """Before a checkpoint's features of images are taken: both are there, with labels or without.
 
@@ -191,7 +191,9 @@ def check_pictured(
         raise InvalidOption(f"{options}: that is for labeled images; {data} has no labels")
 
 
-def check_measured(workspace: Workspace, names: Iterable[str], data: str, opening: Opening) -> None:
+def check_measured(
+    workspace: Workspace, names: Iterable[str], data: str, opening: DatasetOptions
+) -> None:
     """Before checkpoints run on images: both are there."""
     for name in names:
         workspace.names.resolve(name)
@@ -199,7 +201,7 @@ def check_measured(workspace: Workspace, names: Iterable[str], data: str, openin
 
 
 def check_predicted(
-    workspace: Workspace, name: str, images: object, opening: Opening, top: int
+    workspace: Workspace, name: str, images: object, opening: DatasetOptions, top: int
 ) -> list[InvalidImage]:
     """Before a checkpoint predicts its ``top`` classes: it is here, and so is an image; why each
     path gives none, if all are such.
@@ -304,7 +306,7 @@ def unfinished(run: Run) -> Run:
     return run
 
 
-class Recorded(NamedTuple):
+class RecordedTraining(NamedTuple):
     """How a checkpoint was trained: what it is, what it began with, and the recipe, with the images
     where they are now.
     """
@@ -314,7 +316,7 @@ class Recorded(NamedTuple):
     recipe: Recipe
 
 
-def recorded(workspace: Workspace, name: str, data: str | None, root: str) -> Recorded:
+def recorded(workspace: Workspace, name: str, data: str | None, root: str) -> RecordedTraining:
     """How ``name`` was trained; on ``data``, if that is not where it was.
 
     Raises:
@@ -328,7 +330,7 @@ def recorded(workspace: Workspace, name: str, data: str | None, root: str) -> Re
     if known.recipe is None or not tuned:
         raise Unsupported(f"{name} is not the result of a fine-tune: it has no recipe")
     moved = {"data": data, "root": root} if data else _data_of(workspace, name, digest)
-    return Recorded(known, tuned[0], Recipe.recorded({**known.recipe, **moved}))
+    return RecordedTraining(known, tuned[0], Recipe.recorded({**known.recipe, **moved}))
 
 
 def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:

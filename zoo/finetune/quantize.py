@@ -32,10 +32,10 @@ from zoo.exchange.exporting import check_free, new_folder
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, evenly
 from zoo.finetune.dataset.dataset import Dataset, Sample
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import DatasetOptions
 from zoo.finetune.evaluation import (
+    EvaluationSetting,
     Model,
-    Setting,
     choose,
     known_of,
     matched_of,
@@ -44,7 +44,7 @@ from zoo.finetune.evaluation import (
 )
 from zoo.finetune.features.write import labeled_images
 from zoo.finetune.results.paired import paired
-from zoo.finetune.results.report import Measured
+from zoo.finetune.results.report import LabeledOutputs
 from zoo.workspace import Workspace
 
 __all__ = ["Quantized", "Side", "quantize"]
@@ -119,13 +119,13 @@ def quantize(
 ) -> Quantized:
     """Write ``model.onnx`` and ``model-int8.onnx`` into ``folder``; see `Zoo.quantize`."""
     check_free(folder)
-    model, opening = model_of(workspace, name), Opening()
+    model, opening = model_of(workspace, name), DatasetOptions()
     dataset = labeled_images(workspace, data, model.task, False, opening, progress)
     own = known_of(workspace, dataset, opening, [model])[model.digest].split
     split, samples = choose(dataset, own, None)
     known = _known(own or dataset, split, samples)
     asked = replace(dataset, test=samples, groups=(own or dataset).groups)
-    setting = Setting(workspace, asked, split, BATCH, "cpu", False, 1, progress)
+    setting = EvaluationSetting(workspace, asked, split, BATCH, "cpu", False, 1, progress)
     matched_of(model, asked)  # before anything is exported
     with new_folder(folder) as whole:
         given = images or [asked.read(known[at]) for at in evenly(len(known), COMPARED)]
@@ -251,7 +251,9 @@ def _count(path: Path) -> tuple[int, int]:
     return inside, len(heavy)
 
 
-def _side(setting: Setting, model: Model, kind: str, path: Path) -> tuple[Measured, Side]:
+def _side(
+    setting: EvaluationSetting, model: Model, kind: str, path: Path
+) -> tuple[LabeledOutputs, Side]:
     """What a file says of the images, and its figures."""
     matched = matched_of(model, setting.dataset)
     images = f"{len(matched.samples):,} images of {setting.dataset.spec}, {setting.split} split"

@@ -25,7 +25,7 @@ from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.pace import memory
 from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.profile import Profile
-from zoo.finetune.loop.state import Saved, State, saved_in
+from zoo.finetune.loop.state import SavedState, State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
 from zoo.finetune.ranks.ranks import Ranks, join
@@ -42,7 +42,7 @@ from zoo.finetune.results.paired import too_few
 from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import Prepared, prepare, warn_of_guess, with_absolute_paths
+from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with_absolute_paths
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
@@ -132,7 +132,7 @@ def finetune(
                 return _run(workspace, prepared, journal, saved, save_every, began, profile)
 
 
-def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prepared, str]:
+def _decided(workspace: Workspace, like: PreparedRun, recipe: Recipe) -> tuple[PreparedRun, str]:
     """With what the strategy ``auto`` stands for: what was advised, what folds choose, or just what
     it is by itself; and that in words. Empty: something else was asked for.
     """
@@ -150,7 +150,7 @@ def _decided(workspace: Workspace, like: Prepared, recipe: Recipe) -> tuple[Prep
     return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), said
 
 
-def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
+def _begun(workspace: Workspace, prepared: PreparedRun, run: Run) -> SavedState | None:
     """What a trial of the same recipe has done of the ``run``, which takes it over."""
     # At first: whoever is interrupted while it is taken over then resumes the run.
     prepared.ranks.on_main(run.write)
@@ -161,7 +161,7 @@ def _begun(workspace: Workspace, prepared: Prepared, run: Run) -> Saved | None:
     return saved_in(run.folder, prepared.ranks)
 
 
-def _trial(workspace: Workspace, like: Prepared, recipe: Recipe) -> Scores:
+def _trial(workspace: Workspace, like: PreparedRun, recipe: Recipe) -> Scores:
     """What the ``recipe`` comes to out of fold; only its figures are kept."""
     trial = try_out(
         workspace,
@@ -228,7 +228,9 @@ def resume(
                 return _run(workspace, prepared, journal, saved, save_every, began, profile)
 
 
-def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log, report: str) -> Run:
+def _going_on(
+    run: Run, prepared: PreparedRun, saved: SavedState | None, log: Log, report: str
+) -> Run:
     """The run as it is resumed; without a state it begins anew."""
     known = run.provenance if saved else {k: v for k, v in run.provenance.items() if k in SAID}
     provenance = continued(known, prepared)
@@ -237,12 +239,14 @@ def _going_on(run: Run, prepared: Prepared, saved: Saved | None, log: Log, repor
     return replace(run, device=device, provenance=provenance, log=log, told_to=report)
 
 
-def _reported(run: Run, prepared: Prepared) -> AbstractContextManager[None]:
+def _reported(run: Run, prepared: PreparedRun) -> AbstractContextManager[None]:
     """While a run is told to the server that it is reported to, by one of its processes."""
     return reported(run.folder, run.told_to if prepared.ranks.is_main else "", prepared.progress)
 
 
-def _noted(run: Run, prepared: Prepared, trackers: Trackers, saved: Saved | None = None) -> Journal:
+def _noted(
+    run: Run, prepared: PreparedRun, trackers: Trackers, saved: SavedState | None = None
+) -> Journal:
     """The journal of a run, from what was ``saved`` on."""
     return Journal(
         run,
@@ -268,7 +272,7 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_errors(workspace: Workspace, run: Run, prepared: Prepared) -> Iterator[None]:
+def _memory_errors(workspace: Workspace, run: Run, prepared: PreparedRun) -> Iterator[None]:
     """While a run is trained; says what helps where its device, or the host, has too little
     memory.
     """
@@ -318,7 +322,7 @@ def _to_go_on(workspace: Workspace, run: Run) -> str:
     )
 
 
-def _were_trained_on(workspace: Workspace, prepared: Prepared, journal: Journal) -> bool:
+def _were_trained_on(workspace: Workspace, prepared: PreparedRun, journal: Journal) -> bool:
     """Whether another run here is of the same images: it told what there was to tell of them."""
     return any(
         run.provenance.get("data_digest") == prepared.dataset.digest
@@ -329,9 +333,9 @@ def _were_trained_on(workspace: Workspace, prepared: Prepared, journal: Journal)
 
 def _run(
     workspace: Workspace,
-    prepared: Prepared,
+    prepared: PreparedRun,
     journal: Journal,
-    saved: Saved | None,
+    saved: SavedState | None,
     save_every: int,
     began: float,
     profile: bool,
@@ -369,7 +373,7 @@ def _run(
     return result
 
 
-def _outline(prepared: Prepared) -> str:
+def _outline(prepared: PreparedRun) -> str:
     """What is about to be trained, in a line."""
     data = prepared.dataset
     counts = [f"{len(part):,}" for part in (data.train, data.validation, data.test)]
@@ -382,7 +386,9 @@ def _outline(prepared: Prepared) -> str:
     )
 
 
-def _show_samples(prepared: Prepared, loaders: Callable[[int], Loaders], journal: Journal) -> None:
+def _show_samples(
+    prepared: PreparedRun, loaders: Callable[[int], Loaders], journal: Journal
+) -> None:
     """Some images as the first phase trains on them. All ranks call this: they make its loaders."""
     from zoo.finetune.results.pictures import draw_samples  # loads matplotlib
 

@@ -13,11 +13,11 @@ from zoo.finetune.dataset.dataset import Dataset
 from zoo.transfer.changes import change_from, check_change
 from zoo.workspace import Workspace
 
-__all__ = ["Moving", "check_saved"]
+__all__ = ["NameMove", "check_saved"]
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class NameMove:
     """That a name will move from a checkpoint: from which, and what differs."""
 
     ref: Reference
@@ -37,7 +37,7 @@ def check_saved(
     dataset: Dataset,
     *,
     force: bool,
-) -> Moving | None:
+) -> NameMove | None:
     """See that the name ``save`` may become that of what is trained on ``dataset``, by ``force`` of
     anything; what it moves from, if it is here.
 
@@ -55,4 +55,4 @@ def check_saved(
         return None
     if not force:
         check_change(workspace.store, newest, save, after, "finetune")
-    return Moving(save, newest.manifest, change_from(workspace.store, newest.manifest, after))
+    return NameMove(save, newest.manifest, change_from(workspace.store, newest.manifest, after))

@@ -31,7 +31,7 @@ from zoo.finetune.loop.train import train
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.results.journal import LIBRARIES, NOTHING, Journal, continued, provenance
 from zoo.finetune.results.trackers import Trackers
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.finetune.strategies.choose import EPOCH, Scores, scores_of
 from zoo.finetune.strategies.probe import PROBE, begin
 from zoo.lookup.alive import LOCK, RunLock, machine
@@ -41,7 +41,7 @@ from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = [
-    "Kept",
+    "StoredTrial",
     "Trial",
     "drop",
     "kept_trials",
@@ -93,7 +93,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredTrial:
     """A trial as it is kept.
 
     Attributes:
@@ -192,7 +192,7 @@ def patience(progress: Progress, until: float = inf) -> Callable[[], bool]:
     return waits
 
 
-def _answer(folder: Path, prepared: Prepared, until: int) -> Trial | None:
+def _answer(folder: Path, prepared: PreparedRun, until: int) -> Trial | None:
     """What is kept, if that is enough."""
     with suppress(Invalid):
         run = Run.read(folder)
@@ -202,7 +202,7 @@ def _answer(folder: Path, prepared: Prepared, until: int) -> Trial | None:
     return None
 
 
-def _new(folder: Path, prepared: Prepared) -> Run:
+def _new(folder: Path, prepared: PreparedRun) -> Run:
     """The trial as it begins, in its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return Run(
@@ -218,7 +218,7 @@ def _new(folder: Path, prepared: Prepared) -> Run:
     )
 
 
-def _going_on(new: Run, prepared: Prepared) -> Run:
+def _going_on(new: Run, prepared: PreparedRun) -> Run:
     """The trial as it is kept; else ``new``, in a folder that has nothing but the lock, which is
     held: what was cut off while it was made, or is damaged, is deleted.
     """
@@ -237,7 +237,7 @@ def _going_on(new: Run, prepared: Prepared) -> Run:
     return run
 
 
-def _train(prepared: Prepared, run: Run, root: Path, until: int) -> None:
+def _train(prepared: PreparedRun, run: Run, root: Path, until: int) -> None:
     """Go on from what is kept, if there is something, to so many epochs."""
     saved = saved_in(run.folder, prepared.ranks)
     steps = saved.position.steps if saved else 0
@@ -258,7 +258,7 @@ def _train(prepared: Prepared, run: Run, root: Path, until: int) -> None:
             journal.done({"trained_images": len(prepared.dataset.train)}, keep=True)
 
 
-def key_of(prepared: Prepared) -> str:
+def key_of(prepared: PreparedRun) -> str:
     """What a trial is kept under: a digest of all that decides its figures."""
     kept = {k: v for k, v in prepared.recipe.to_json().items() if k not in OPENING}
     known = provenance(prepared)
@@ -272,7 +272,7 @@ def key_of(prepared: Prepared) -> str:
     return blake3(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(run: Run, prepared: Prepared, until: int) -> Trial:
+def _read(run: Run, prepared: PreparedRun, until: int) -> Trial:
     """What its journal says of so many epochs; raises `Invalid` where it is damaged."""
     dataset, measure = prepared.dataset, SCORE[prepared.task]
     noted = _noted(run)
@@ -316,9 +316,9 @@ def _seconds(lines: Sequence[_Line]) -> dict[int, float]:
     return found
 
 
-def kept_trials(prepared: Prepared, root: Path) -> list[Kept]:
+def kept_trials(prepared: PreparedRun, root: Path) -> list[StoredTrial]:
     """The trials that are kept in ``root`` of this network on these images, computed as here."""
-    here, found = provenance(prepared), list[Kept]()
+    here, found = provenance(prepared), list[StoredTrial]()
     for path in islice((root / TRIALS).glob(f"*/{RUN}"), KEPT_ADVICE):
         with suppress(Invalid):
             run = Run.read(path.parent)
@@ -328,7 +328,7 @@ def kept_trials(prepared: Prepared, root: Path) -> list[Kept]:
             if same and run.parent == str(prepared.parent):
                 done = [line.epochs for line in _noted(run) if line.epochs is not None]
                 goes_on = (run.folder / STATE).is_file()
-                found.append(Kept(run.recipe, max(done, default=0), goes_on))
+                found.append(StoredTrial(run.recipe, max(done, default=0), goes_on))
     return found
 
 
@@ -347,14 +347,14 @@ def drop(trial: Trial) -> None:
         lock.release()
 
 
-def take_over(prepared: Prepared, root: Path, run: Run) -> str:
+def take_over(prepared: PreparedRun, root: Path, run: Run) -> str:
     """Give a ``run`` the weights of the trial of just its recipe, and what that noted, if it is
     kept and the run would have the same bits. The id of that trial; empty: there is none.
     """
     return prepared.ranks.on_main(lambda: _taken_over(prepared, root, run))
 
 
-def _taken_over(prepared: Prepared, root: Path, run: Run) -> str:
+def _taken_over(prepared: PreparedRun, root: Path, run: Run) -> str:
     folder = root / TRIALS / key_of(prepared)
     if not (folder / STATE).is_file():
         return ""

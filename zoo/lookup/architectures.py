@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.query import Query
 from zoo.domain.result import Result
 from zoo.errors import UnknownName
-from zoo.registry import Found
+from zoo.registry import SearchResult
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Architectures(Result):
     """
 
     architectures: tuple[KnownArchitecture, ...]
-    weights: tuple[Found, ...]
+    weights: tuple[SearchResult, ...]
 
 
 def architectures(workspace: Workspace, pattern: str = "*") -> Architectures:

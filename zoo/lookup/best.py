@@ -16,8 +16,8 @@ from zoo.domain.query import Filter, Query, Sort
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import UnknownName
-from zoo.lookup.measured import Measured, differ, manifest_of, measured
-from zoo.registry import Found
+from zoo.lookup.measured import MeasuredResult, differ, manifest_of, measured
+from zoo.registry import SearchResult
 from zoo.store.listing import read_one
 from zoo.workspace import Workspace
 
@@ -54,7 +54,7 @@ class Best(Result):
         also: Its other names here.
     """
 
-    found: Found
+    found: SearchResult
     metric: str
     value: float
     ties: tuple[str, ...]
@@ -125,11 +125,11 @@ def best(
     )
 
 
-def _worse(one: Measured, other: Measured, least: bool) -> bool:
+def _worse(one: MeasuredResult, other: MeasuredResult, least: bool) -> bool:
     return one.value > other.value if least else one.value < other.value
 
 
-def _ties(first: Measured, other: Measured) -> bool:
+def _ties(first: MeasuredResult, other: MeasuredResult) -> bool:
     """Whether another checkpoint is as good."""
     manifest = first.found.manifest
     same = (first.value, first.stated) == (other.value, other.stated)
@@ -138,7 +138,7 @@ def _ties(first: Measured, other: Measured) -> bool:
 
 def _looked_at(
     workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool
-) -> tuple[list[tuple[Found, bool]], list[Measured]]:
+) -> tuple[list[tuple[SearchResult, bool]], list[MeasuredResult]]:
     """The candidates and their results, the best first; so many that no tie is left out."""
     limit = BESIDE
     while True:
@@ -153,20 +153,20 @@ def _looked_at(
 
 def _ranked(
     workspace: Workspace,
-    rows: list[tuple[Found, bool]],
+    rows: list[tuple[SearchResult, bool]],
     metric: str,
     dataset: str | None,
     least: bool,
-) -> list[Measured]:
+) -> list[MeasuredResult]:
     """The results of candidates, the best first, and what is only stated last; of equal ones what
     is here, and no tag of it, and of names of one checkpoint the oldest.
     """
-    figures: dict[tuple[str, Digest | None], Measured] = {}
+    figures: dict[tuple[str, Digest | None], MeasuredResult] = {}
     for row, trained in rows:
         if figure := measured(workspace, row, metric, dataset, trained=trained):
             figures.setdefault((row.name, row.manifest), figure)
 
-    def rank(figure: Measured) -> tuple[bool, float, bool, bool]:
+    def rank(figure: MeasuredResult) -> tuple[bool, float, bool, bool]:
         value = figure.value if least else -figure.value
         return figure.stated, value, not figure.found.pulled, ":" in figure.found.name
 
@@ -184,7 +184,7 @@ def _given(workspace: Workspace, name: str) -> tuple[str, str]:
     return (entries[0].at if isinstance(entries, tuple) and entries else "~"), name
 
 
-def _published(workspace: Workspace, figure: Measured, metric: str) -> str:
+def _published(workspace: Workspace, figure: MeasuredResult, metric: str) -> str:
     """Who published or stated a result, as its entry or the import of it says; empty if a zoo
     measured it.
     """
@@ -206,7 +206,7 @@ def _published(workspace: Workspace, figure: Measured, metric: str) -> str:
 
 def _candidates(
     workspace: Workspace, text: str, metric: str, dataset: str | None, least: bool, limit: int
-) -> Iterator[tuple[Found, bool]]:
+) -> Iterator[tuple[SearchResult, bool]]:
     """The first of those that were trained on the data, and of those that were evaluated on it;
     with each, whether it is one of the former.
     """
@@ -221,7 +221,7 @@ def _candidates(
                 yield row, trained
 
 
-def _pull(found: Found) -> str | None:
+def _pull(found: SearchResult) -> str | None:
     """The command that brings it here, if it is not here."""
     if found.pulled:
         return None

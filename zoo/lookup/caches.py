@@ -23,7 +23,7 @@ from zoo.errors import ZooError
 from zoo.lookup.alive import SILENT
 from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS
 from zoo.lookup.space import DAY, Space, folders_in, space_of
-from zoo.store.prune import Doomed, Plan
+from zoo.store.prune import FileToDelete, PrunePlan
 from zoo.store.regular import read_regular
 
 __all__ = ["Cache", "delete_caches", "list_caches", "what_of", "with_caches"]
@@ -80,13 +80,13 @@ def what_of(root: Path, cache: Cache) -> str:
     return f"{made.architecture} up to {made.cut}, {plural(made.count, 'image')}"
 
 
-def with_caches(root: Path, plan: Plan, unused_days: float) -> Plan:
+def with_caches(root: Path, plan: PrunePlan, unused_days: float) -> PrunePlan:
     """The ``plan`` of a prune of the zoo, and the caches that nothing has used for so many days."""
     doomed, spared = _old(root, unused_days)
     return replace(plan, doomed=(*plan.doomed, *doomed), young=plan.young + spared)
 
 
-def delete_caches(root: Path, shown: Plan, done: Plan, unused_days: float) -> Plan:
+def delete_caches(root: Path, shown: PrunePlan, done: PrunePlan, unused_days: float) -> PrunePlan:
     """Delete the caches that were ``shown`` and that nothing has used since: what is ``done``, and
     these. A run that has activations open goes on: the system keeps their bytes until then.
     """
@@ -98,9 +98,9 @@ def delete_caches(root: Path, shown: Plan, done: Plan, unused_days: float) -> Pl
     return replace(done, doomed=(*done.doomed, *gone))
 
 
-def _old(root: Path, unused_days: float) -> tuple[list[Doomed], int]:
+def _old(root: Path, unused_days: float) -> tuple[list[FileToDelete], int]:
     """The files that are to be deleted, and how many are spared."""
-    doomed, spared, before = list[Doomed](), 0, time.time() - unused_days * DAY
+    doomed, spared, before = list[FileToDelete](), 0, time.time() - unused_days * DAY
     for each in list_caches(root):
         if each.taken or each.space.at > before:
             spared += each.space.files
@@ -108,5 +108,5 @@ def _old(root: Path, unused_days: float) -> tuple[list[Doomed], int]:
         with suppress(OSError):  # another process makes way
             for path in sorted((root / each.file).iterdir()):
                 name = f"{each.file}/{path.name}"
-                doomed.append(Doomed(KIND, name, name, path.lstat().st_size, WHY, 0))
+                doomed.append(FileToDelete(KIND, name, name, path.lstat().st_size, WHY, 0))
     return doomed, spared

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zoo.domain.query import OF_DEVICE, Filter, Query
 from zoo.domain.reference import is_pattern
-from zoo.registry import Registry, Seen
+from zoo.registry import Registry, VisibilityFilter
 
 __all__ = ["Hint", "hints"]
 
@@ -32,7 +32,7 @@ class Hint:
     queries: tuple[str, ...] = ()
 
 
-def hints(registry: Registry, query: Query, seen: Seen | None = None) -> Iterator[Hint]:
+def hints(registry: Registry, query: Query, seen: VisibilityFilter | None = None) -> Iterator[Hint]:
     """What to tell of a query that nothing matches, to who may be told of ``seen``; None: of all.
 
     Names and values of what they may not be told of are left out.
@@ -57,7 +57,7 @@ def hints(registry: Registry, query: Query, seen: Seen | None = None) -> Iterato
         yield from _of_filter(registry, query, each, seen)
 
 
-def _near_names(registry: Registry, word: str, seen: Seen | None) -> list[str]:
+def _near_names(registry: Registry, word: str, seen: VisibilityFilter | None) -> list[str]:
     """Names like a word that is in nothing."""
     if registry.count(Query((word,)), at_most=1, seen=seen):
         return []
@@ -72,7 +72,7 @@ def _named(name: str) -> Query:
 
 
 def _of_filter(
-    registry: Registry, query: Query, asked: Filter, seen: Seen | None
+    registry: Registry, query: Query, asked: Filter, seen: VisibilityFilter | None
 ) -> Iterator[Hint]:
     field, value = asked.field, asked.value
     if field == "classes" and str(value).isdigit():
@@ -88,7 +88,7 @@ def _of_filter(
         yield Hint(f"nothing has {asked}; there is {meant}", (_with_filter(query, asked, meant),))
 
 
-def _near_values(registry: Registry, asked: Filter, seen: Seen | None) -> Sequence[str]:
+def _near_values(registry: Registry, asked: Filter, seen: VisibilityFilter | None) -> Sequence[str]:
     """What a field of texts has that is like what was asked, where nothing has that."""
     known = registry.facets(Query(), at_most=LOOKED_AT, seen=seen).counts
     values, text = sorted(known.get(asked.field, ())), str(asked.value).lower()

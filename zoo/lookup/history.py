@@ -25,7 +25,7 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 from zoo.workspace import Workspace
 
-__all__ = ["Advised", "PastTrial", "all_advice", "history", "known_advice", "remember"]
+__all__ = ["StoredAdvice", "PastTrial", "all_advice", "history", "known_advice", "remember"]
 
 LOG = logging.getLogger("zoo")
 FOLDER = f"{TRIALS}/advice"
@@ -74,7 +74,7 @@ class PastTrial(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One thing that was tried, as it is kept; the fields are those of `zoo.advice.plan.Tried`."""
+    """One thing that was tried, as it is kept: the fields of `zoo.advice.plan.TriedRecipe`."""
 
     name: str
     kind: str
@@ -89,7 +89,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advised:
+class StoredAdvice:
     """What was advised for a network, some images and a size, and all that was tried for it.
 
     Attributes:
@@ -158,7 +158,7 @@ class Advised:
             )
 
 
-def remember(root: Path, advised: Advised) -> bool:
+def remember(root: Path, advised: StoredAdvice) -> bool:
     """Keep it in the place of an earlier one; whether it was kept. It is not where that one knows
     more: it has tried to train, or has done so to the end, and this one has not.
     """
@@ -179,7 +179,7 @@ def known_advice(
     data_digest: str,
     image_size: Sequence[int],
     groups_digest: str = "",
-) -> Advised | None:
+) -> StoredAdvice | None:
     """What was advised for this network, these images, grouped so, and this size; None: nothing."""
     path = workspace.root / _file(manifest, data_digest, image_size, groups_digest)
     return _read(path) if path.is_file() else None
@@ -194,7 +194,7 @@ def history(workspace: Workspace) -> list[PastTrial]:
     return sorted(found, key=lambda past: past.at, reverse=True)
 
 
-def all_advice(workspace: Workspace) -> Iterator[Advised]:
+def all_advice(workspace: Workspace) -> Iterator[StoredAdvice]:
     """What was advised here, newest first."""
     return filter(None, map(_read, _newest(workspace.root / FOLDER)))
 
@@ -210,9 +210,9 @@ def _newest(folder: Path) -> list[Path]:
     return [path for _, path in sorted(dated, reverse=True)[:KEPT_ADVICE]]
 
 
-def _read(path: Path) -> Advised | None:
+def _read(path: Path) -> StoredAdvice | None:
     try:
-        return Advised.read(path)
+        return StoredAdvice.read(path)
     except Invalid as error:
         LOG.warning("%s", error)
         return None

@@ -16,7 +16,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MissingObject, ZooError
-from zoo.lookup.match import Match, Matched, Verdict, match
+from zoo.lookup.match import Match, MatchedTensor, Verdict, match
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.registry.tensors import Holder
 from zoo.store.tensor_keys import checkpoint_keys, object_key
@@ -155,7 +155,7 @@ class Identified(Result):
 
 
 def identify(
-    workspace: Workspace, file: Path, sha256: str, tensors: Mapping[str, Matched]
+    workspace: Workspace, file: Path, sha256: str, tensors: Mapping[str, MatchedTensor]
 ) -> Identified:
     """Which checkpoints share tensors with a file.
 
@@ -205,7 +205,7 @@ def named_at(workspace: Workspace, digest: Digest, refs: Iterable[Reference]) ->
 def candidates(
     workspace: Workspace,
     keys: set[int],
-    tensors: Mapping[str, Matched],
+    tensors: Mapping[str, MatchedTensor],
     there: There | None = None,
 ) -> tuple[list[Candidate], list[Holder]]:
     """Checkpoints here that share tensors with ``tensors``, the best first, found by ``keys``; and
@@ -234,7 +234,7 @@ def candidates(
 
 
 def _compared(
-    workspace: Workspace, digest: Digest, tensors: Mapping[str, Matched]
+    workspace: Workspace, digest: Digest, tensors: Mapping[str, MatchedTensor]
 ) -> Iterator[Candidate]:
     """The checkpoint beside ``tensors``, if they share any."""
     manifest = workspace.store.manifest(digest)
@@ -257,7 +257,7 @@ def hashes_of(manifest: Manifest) -> set[str]:
     return stored | {manifest.provenance.get("sha256", "")} - {""}
 
 
-def keys_in(tensors: Iterable[Matched]) -> set[int]:
+def keys_in(tensors: Iterable[MatchedTensor]) -> set[int]:
     """The keys by which a file's tensors are found."""
     keys: set[int] = set()
     for tensor in tensors:

@@ -17,7 +17,7 @@ from zoo.store import Store
 from zoo.store.tensor_keys import beginning, sample_keys
 from zoo.tensor_names import names_among
 
-__all__ = ["FileTensor", "Match", "Matched", "hash_of", "match", "prefix_of"]
+__all__ = ["FileTensor", "Match", "MatchedTensor", "hash_of", "match", "prefix_of"]
 
 Verdict = Literal["same", "cast", "part", "derived", "unknown"]
 """What a file can be to a checkpoint, the closest first."""
@@ -26,7 +26,7 @@ PREFIXES = 8
 """Parts of a name that may be a prefix: a stranger's name can have any number."""
 
 
-class Matched(Protocol):
+class MatchedTensor(Protocol):
     """What is asked of a file's tensor."""
 
     @property
@@ -140,7 +140,7 @@ class Match:
         return "cast" if self.casts else "same"
 
 
-def match(store: Store, manifest: Manifest, tensors: Mapping[str, Matched]) -> Match:
+def match(store: Store, manifest: Manifest, tensors: Mapping[str, MatchedTensor]) -> Match:
     """Pair the tensors of a file with a checkpoint's, and compare their values.
 
     Raises:
@@ -192,7 +192,7 @@ def prefix_of(names: Iterable[str], stored: Container[str]) -> str:
 
 def _alike(
     store: Store,
-    tensors: Mapping[str, Matched],
+    tensors: Mapping[str, MatchedTensor],
     stored: Mapping[str, Tensor],
     paired: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
@@ -214,7 +214,7 @@ def _alike(
 
 def _interchangeable(
     store: Store,
-    tensors: Mapping[str, Matched],
+    tensors: Mapping[str, MatchedTensor],
     stored: Mapping[str, Tensor],
     paired: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:

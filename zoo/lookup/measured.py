@@ -13,22 +13,22 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import is_pattern
 from zoo.errors import MissingObject, ZooError
-from zoo.registry import Found
+from zoo.registry import SearchResult
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
-__all__ = ["Measured", "differ", "manifest_of", "measured", "with_images"]
+__all__ = ["MeasuredResult", "differ", "manifest_of", "measured", "with_images"]
 
 LOOKED_AT = 200
 """So many of a list are looked at: each is read."""
 
 
-class Measured(NamedTuple):
+class MeasuredResult(NamedTuple):
     """A result, and of which images: digests of the data, its split and the images, if known;
     ``stated`` if nobody measured it.
     """
 
-    found: Found
+    found: SearchResult
     value: float
     evaluation: Evaluated | None = None
     data: str | None = None
@@ -39,8 +39,8 @@ class Measured(NamedTuple):
 
 
 def measured(
-    workspace: Workspace, row: Found, metric: str, dataset: str | None, *, trained: bool
-) -> Measured | None:
+    workspace: Workspace, row: SearchResult, metric: str, dataset: str | None, *, trained: bool
+) -> MeasuredResult | None:
     """The result of a candidate on the data."""
     manifest = manifest_of(workspace, row.manifest)
     found = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
@@ -53,20 +53,20 @@ def measured(
     for each in found[:1] if trained and not stated else found:
         if metric in each.metrics and dataset in (None, each.data):
             parts = each.data_digest, each.split_digest or None
-            return Measured(row, each.metrics[metric], each, *parts, each.images_digest)
+            return MeasuredResult(row, each.metrics[metric], each, *parts, each.images_digest)
     return _own(row, manifest, metric) if own else None
 
 
-def _own(row: Found, manifest: Manifest | None, metric: str) -> Measured | None:
+def _own(row: SearchResult, manifest: Manifest | None, metric: str) -> MeasuredResult | None:
     """The result of a checkpoint's training, or what was stated of it."""
     if metric not in row.metrics:
         return None
     if manifest is None or metric not in manifest.metrics:
-        return Measured(row, row.metrics[metric], stated=metric in row.stated)
+        return MeasuredResult(row, row.metrics[metric], stated=metric in row.stated)
     known = manifest.provenance
     data, split, test = (known.get(f"{part}_digest") for part in ("data", "split", "test"))
     stated, warning = metric in manifest.stated_metrics, known.get("warning", "")
-    return Measured(row, manifest.metrics[metric], None, data, split, test, warning, stated)
+    return MeasuredResult(row, manifest.metrics[metric], None, data, split, test, warning, stated)
 
 
 def manifest_of(workspace: Workspace, digest: Digest | None) -> Manifest | None:
@@ -79,7 +79,7 @@ def manifest_of(workspace: Workspace, digest: Digest | None) -> Manifest | None:
         return None
 
 
-def differ(one: Measured, other: Measured) -> bool:
+def differ(one: MeasuredResult, other: MeasuredResult) -> bool:
     """Whether two results are known to be of other images."""
     if one.data is None or other.data is None:
         return False
@@ -90,7 +90,9 @@ def differ(one: Measured, other: Measured) -> bool:
     return bool(one.split and other.split and one.split != other.split)
 
 
-def with_images(workspace: Workspace, query: Query, found: Sequence[Found]) -> list[Found]:
+def with_images(
+    workspace: Workspace, query: Query, found: Sequence[SearchResult]
+) -> list[SearchResult]:
     """A list, with those told that have their accuracy on other images than most have, as far as
     that is known of the first `LOOKED_AT`: where it is of one name of data, which several data may
     have.
@@ -98,7 +100,7 @@ def with_images(workspace: Workspace, query: Query, found: Sequence[Found]) -> l
     asked = [str(each.value) for each in query.filters if each.field == "dataset"]
     if len(asked) != 1 or is_pattern(asked[0]):
         return [*found]
-    known: list[Measured] = []
+    known: list[MeasuredResult] = []
     for row in found[:LOOKED_AT]:
         with suppress(ZooError):  # it is damaged, which `zoo verify` tells
             one = measured(workspace, row, "accuracy", None, trained=True) if row.pulled else None

@@ -21,7 +21,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.result import AtRemote
-from zoo.registry import Found, RemoteRef
+from zoo.registry import RemoteRef, SearchResult
 from zoo.store.listing import read_one
 from zoo.store.manifests import checkpoint_of
 from zoo.workspace import Workspace
@@ -60,7 +60,7 @@ def at_remotes(workspace: Workspace, ref: Reference | None) -> tuple[AtRemote, .
     return tuple(_at(workspace, there) for there in workspace.registry.at_remotes([ref]))
 
 
-def with_remotes(workspace: Workspace, found: Iterable[Found]) -> list[Found]:
+def with_remotes(workspace: Workspace, found: Iterable[SearchResult]) -> list[SearchResult]:
     """The same results, each with what remotes have under its name."""
     rows = list(found)
     names = {row.name: Reference.parse(row.name) for row in rows if row.manifest}

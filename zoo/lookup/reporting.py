@@ -22,7 +22,7 @@ import msgspec
 from blake3 import blake3
 
 from zoo import plugins
-from zoo.contracts import Listening
+from zoo.contracts import SupportsReports
 from zoo.domain.heard import Heard
 from zoo.domain.limits import LARGEST, METRICS_BYTES, REPORTED_LINE_BYTES
 from zoo.domain.plain import Json
@@ -83,9 +83,9 @@ def check_place(location: str, save: str = "") -> str:
     return str(url)
 
 
-def _listening(url: ServerUrl) -> Listening:
+def _listening(url: ServerUrl) -> SupportsReports:
     plugin: object = plugins.remote(url.scheme)
-    assert isinstance(plugin, Listening), plugin
+    assert isinstance(plugin, SupportsReports), plugin
     return plugin
 
 

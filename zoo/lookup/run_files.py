@@ -23,7 +23,7 @@ __all__ = [
     "Confusion",
     "Depth",
     "Depths",
-    "Report",
+    "RunReport",
 ]
 
 Bins = Annotated[tuple[Bin, ...], Meta(max_length=BINS)]
@@ -52,7 +52,7 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class RunReport:
     """What the test images show."""
 
     images: int = 0
@@ -83,7 +83,7 @@ class Depths:
     points: tuple[Depth, ...]
 
 
-PLAIN: Mapping[str, type] = {REPORT: Report, MATRIX: Matrix, DEPTH: Depths, EXAMPLES: Examples}
+PLAIN: Mapping[str, type] = {REPORT: RunReport, MATRIX: Matrix, DEPTH: Depths, EXAMPLES: Examples}
 """What each file of JSON holds."""
 SIZES: Mapping[str, int] = {
     REPORT: 16 * MIB,

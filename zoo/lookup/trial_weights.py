@@ -15,7 +15,7 @@ from zoo.errors import Conflict, Invalid
 from zoo.lookup.alive import RunLock, alive
 from zoo.lookup.runs import STATE, TRIALS, WEIGHTS, Run
 from zoo.lookup.space import DAY
-from zoo.store.prune import Doomed, Plan
+from zoo.store.prune import FileToDelete, PrunePlan
 
 __all__ = ["delete_weights", "with_weights"]
 
@@ -23,17 +23,17 @@ KIND = "weights of a trial"
 WHY = "no run went on from it"
 
 
-def with_weights(root: Path, plan: Plan, grace_days: float) -> Plan:
+def with_weights(root: Path, plan: PrunePlan, grace_days: float) -> PrunePlan:
     """The ``plan`` of a prune of the zoo, and the weights of its trials."""
     doomed, spared = _old(root, grace_days)
     return replace(plan, doomed=(*plan.doomed, *doomed), young=plan.young + spared)
 
 
-def delete_weights(root: Path, shown: Plan, done: Plan, grace_days: float) -> Plan:
+def delete_weights(root: Path, shown: PrunePlan, done: PrunePlan, grace_days: float) -> PrunePlan:
     """Delete the weights that were ``shown`` and are still to be deleted: what is ``done``, and
     these.
     """
-    listed, gone = {item.file for item in shown.doomed}, list[Doomed]()
+    listed, gone = {item.file for item in shown.doomed}, list[FileToDelete]()
     doomed = [item for item in _old(root, grace_days)[0] if item.file in listed]
     for trial, items in groupby(doomed, lambda item: item.file.split("/")[1]):
         folder = root / TRIALS / trial
@@ -48,11 +48,11 @@ def delete_weights(root: Path, shown: Plan, done: Plan, grace_days: float) -> Pl
     return replace(done, doomed=(*done.doomed, *gone))
 
 
-def _old(root: Path, grace_days: float) -> tuple[list[Doomed], int]:
+def _old(root: Path, grace_days: float) -> tuple[list[FileToDelete], int]:
     """What is to be deleted below ``trials``; and how many files are spared, as the trial is
     running, or younger than so many days.
     """
-    doomed, spared, before = list[Doomed](), 0, time.time() - grace_days * DAY
+    doomed, spared, before = list[FileToDelete](), 0, time.time() - grace_days * DAY
     for folder in _folders(root / TRIALS):
         files = list(_files(folder))
         if not files:
@@ -62,7 +62,7 @@ def _old(root: Path, grace_days: float) -> tuple[list[Doomed], int]:
             continue
         for path, size, _ in files:
             name = path.relative_to(root).as_posix()
-            doomed.append(Doomed(KIND, name, name, size, WHY, 0))
+            doomed.append(FileToDelete(KIND, name, name, size, WHY, 0))
     return doomed, spared
 
 

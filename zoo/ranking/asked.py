@@ -12,14 +12,14 @@ from zoo.finetune.dataset.spec import check_spec, opening_of
 from zoo.finetune.preflight import RANKING, check_report, check_where
 from zoo.ranking.candidates import candidates, of_one_run, of_same_backbone
 from zoo.ranking.prior import Figure, read_figures
-from zoo.registry import Found
+from zoo.registry import SearchResult
 from zoo.workspace import Workspace
 
-__all__ = ["Asked", "ask"]
+__all__ = ["RankOptions", "ask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RankOptions:
     """How to rank.
 
     Attributes:
@@ -37,7 +37,7 @@ class Asked:
         on: The Ray cluster that runs them; empty: this machine.
     """
 
-    networks: Sequence[Found]
+    networks: Sequence[SearchResult]
     same_run: Mapping[str, str]
     same_backbone: Mapping[str, tuple[str, ...]]
     results: Sequence[Figure] | None
@@ -64,7 +64,7 @@ def ask(
     batch_size: int,
     device: str,
     on: str,
-) -> Asked:
+) -> RankOptions:
     """Check what `zoo.Zoo.rank` is asked."""
     folder, allowed = Path(out) if out else None, seconds_of(budget)
     check_where(device, on)
@@ -72,7 +72,7 @@ def ask(
     check_spec(recipe.data, opening_of(recipe), None)
     networks = candidates(workspace, among)
     same_run = of_one_run(networks)
-    return Asked(
+    return RankOptions(
         networks=networks,
         same_run=same_run,
         same_backbone=of_same_backbone(workspace, networks, same_run, recipe.image_size),

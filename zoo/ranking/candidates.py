@@ -16,8 +16,8 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidOption, UnknownName, ZooError
 from zoo.lookup.hints import hints
 from zoo.lookup.units import HEAD, units_of
-from zoo.ranking.prior import Known
-from zoo.registry import Found
+from zoo.ranking.prior import NetworkFacts
+from zoo.registry import SearchResult
 from zoo.workspace import Workspace
 
 __all__ = ["candidates", "known_of", "of_one_run", "of_same_backbone"]
@@ -26,7 +26,7 @@ MOMENT = re.compile(r"(epoch|step)-\d{1,9}|last|final|best")
 """Tags that an import gives to the other checkpoints of a run, whose best has the name itself."""
 
 
-def candidates(workspace: Workspace, among: str) -> list[Found]:
+def candidates(workspace: Workspace, among: str) -> list[SearchResult]:
     """What fits the words and filters ``among``, each network once.
 
     Raises:
@@ -50,11 +50,11 @@ def candidates(workspace: Workspace, among: str) -> list[Found]:
     return [each for each in found if once[str(each.manifest or each.name)] is each]
 
 
-def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
+def of_one_run(networks: Sequence[SearchResult]) -> dict[str, str]:
     """The networks that are another moment of a run, each with the one that stands for that run:
     the one that has its name, or else the newest.
     """
-    runs: dict[str, list[tuple[Reference, Found]]] = defaultdict(list)
+    runs: dict[str, list[tuple[Reference, SearchResult]]] = defaultdict(list)
     for found in networks:
         ref = Reference.parse(found.name) if found.kind == "checkpoint" else None
         if ref and (ref.tag == DEFAULT_TAG or MOMENT.fullmatch(ref.tag)):
@@ -70,7 +70,7 @@ def of_one_run(networks: Sequence[Found]) -> dict[str, str]:
 
 def of_same_backbone(
     workspace: Workspace,
-    networks: Sequence[Found],
+    networks: Sequence[SearchResult],
     left_out: Collection[str],
     image_size: int | None,
 ) -> dict[str, tuple[str, ...]]:
@@ -116,7 +116,7 @@ def _computes(
     return backbone.plugin, backbone.architecture, options, preprocessing, tensors
 
 
-def known_of(workspace: Workspace, found: Found) -> Known:
+def known_of(workspace: Workspace, found: SearchResult) -> NetworkFacts:
     """What is known of a network without looking at images; of a fine-tune without a history of its
     own, that of its base.
     """
@@ -125,7 +125,7 @@ def known_of(workspace: Workspace, found: Found) -> Known:
         with suppress(ZooError):  # what cannot be read fails when it is its turn
             lineage = workspace.store.manifest(found.manifest).lineage()
             networks = [str(found.manifest), *(str(parent.manifest) for _, parent in lineage)]
-    return Known(
+    return NetworkFacts(
         name=found.name,
         networks=tuple(networks),
         architecture=found.architecture,

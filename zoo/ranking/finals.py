@@ -29,8 +29,8 @@ from zoo.advice.race import Candidate, Entry, Race, Scores
 from zoo.advice.reading import read
 from zoo.backbones.taps import HEAD
 from zoo.domain.task import Task
-from zoo.finetune.setup.prepare import Prepared
-from zoo.finetune.trial import Kept, Trial, drop, kept_trials
+from zoo.finetune.setup.prepare import PreparedRun
+from zoo.finetune.trial import StoredTrial, Trial, drop, kept_trials
 from zoo.ranking.measured import keep, kept
 from zoo.ranking.outcome import Finals, Outcome
 from zoo.ranking.ranked import Ranked
@@ -49,7 +49,7 @@ class _Finalist:
     """A network that takes part, and what is tried of it."""
 
     name: str
-    prepared: Prepared
+    prepared: PreparedRun
     best_single: str
     candidates: Sequence[Candidate]
 
@@ -148,7 +148,7 @@ def _contest(work: Work, one: _Finalist) -> Contest:
 def _race(
     work: Work,
     contests: Mapping[str, Contest],
-    past: Mapping[str, Sequence[Kept]],
+    past: Mapping[str, Sequence[StoredTrial]],
     candidates: Sequence[Candidate],
 ) -> Race:
     attempts = {

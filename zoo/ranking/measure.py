@@ -19,12 +19,12 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.interval import independent
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.ranking.cost import cost_of
 from zoo.ranking.h_score import h_score
 from zoo.ranking.knn import neighbors_know
 from zoo.ranking.logme import logme
-from zoo.ranking.measured import Measured
+from zoo.ranking.measured import FeatureScores
 
 __all__ = ["Judges", "judges_of", "measure"]
 
@@ -91,7 +91,7 @@ def _check_number(dataset: Dataset, images: int, groups: int) -> None:
         )
 
 
-def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
+def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureScores:
     """Measure the network of ``prepared`` on the images.
 
     Raises:
@@ -108,7 +108,7 @@ def measure(prepared: Prepared, judges: Judges, batch_size: int) -> Measured:
     depths, said = probe_depths(by_depth, together, recipe.seed, prepared.progress)
     all_of_them, targets = depths[TOGETHER], judges.targets
     last = by_depth[HEAD].double().numpy()
-    return Measured(
+    return FeatureScores(
         manifest=str(prepared.parent),
         data_digest=judges.dataset.digest,
         image_size=size[1],

@@ -19,7 +19,7 @@ from zoo.errors import ZooError
 from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
 
-__all__ = ["Measured", "keep", "kept", "kept_in", "path_of"]
+__all__ = ["FeatureScores", "keep", "kept", "kept_in", "path_of"]
 
 Kind = TypeVar("Kind", bound=Result)
 
@@ -29,7 +29,7 @@ SCHEME = "3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Measured(Result):
+class FeatureScores(Result):
     """What a network's features know of the images, and what the network costs.
 
     Attributes:
@@ -102,11 +102,11 @@ def keep(path: Path, found: Result) -> None:
         write_whole(path, [msgspec.json.encode(found)])
 
 
-def kept_in(folder: Path) -> Iterator[Measured]:
+def kept_in(folder: Path) -> Iterator[FeatureScores]:
     """The measurements that were kept, newest first; of very many the newest."""
     files = (folder / FOLDER).glob("*.json")
     for path in nlargest(KEPT_RANKINGS, files, key=_changed):
-        if found := kept(path, Measured):
+        if found := kept(path, FeatureScores):
             yield found
 
 

@@ -21,7 +21,7 @@ from zoo.domain.result import Result
 from zoo.errors import InvalidOption, NotAFile
 from zoo.store.regular import open_regular
 
-__all__ = ["Figure", "Known", "Prior", "effects", "priors", "read_figures"]
+__all__ = ["Figure", "NetworkFacts", "Prior", "effects", "priors", "read_figures"]
 
 Kind = Literal["results", "history", "published", "size"]
 
@@ -45,7 +45,7 @@ class Figure(NamedTuple):
     score: float
 
 
-class Known(NamedTuple):
+class NetworkFacts(NamedTuple):
     """What is known of a network without looking at the images."""
 
     name: str
@@ -80,7 +80,7 @@ class Prior(Result):
 
 
 def priors(
-    networks: Sequence[Known], history: Sequence[Figure], results: Sequence[Figure] | None
+    networks: Sequence[NetworkFacts], history: Sequence[Figure], results: Sequence[Figure] | None
 ) -> list[Prior]:
     """What is known of each network, of one kind for all: the first of results that were given,
     the zoo's history on four data sets or more, published results and size that at least half of
@@ -105,7 +105,7 @@ def _enough(values: Sequence[object | None]) -> bool:
     return known >= 2 and known >= LEAST_SHARE * len(values)
 
 
-def _of_results(networks: Sequence[Known], figures: Sequence[Figure]) -> list[Prior]:
+def _of_results(networks: Sequence[NetworkFacts], figures: Sequence[Figure]) -> list[Prior]:
     of = effects(figures)
     found = [_first(of, _names(each)) for each in networks]
     if not any(found):
@@ -119,7 +119,7 @@ def _of_results(networks: Sequence[Known], figures: Sequence[Figure]) -> list[Pr
     return [_effect("results", each) for each in found]
 
 
-def _names(known: Known) -> tuple[str, str, str]:
+def _names(known: NetworkFacts) -> tuple[str, str, str]:
     return known.name, known.name.partition("/")[2], known.architecture
 
 

@@ -26,17 +26,17 @@ from zoo.finetune.setup.data import dataset_of
 from zoo.finetune.setup.prepare import paths_of, warn_of_guess, with_absolute_paths
 from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.lookup.runs import CACHE, TRIALS, writable
-from zoo.ranking.asked import Asked
+from zoo.ranking.asked import RankOptions
 from zoo.ranking.candidates import known_of
 from zoo.ranking.finals import finals
 from zoo.ranking.measure import Judges, judges_of, measure
-from zoo.ranking.measured import Measured, keep, kept
+from zoo.ranking.measured import FeatureScores, keep, kept
 from zoo.ranking.order import by_finals, by_probes, ordered_by
 from zoo.ranking.past import past_figures
 from zoo.ranking.prior import Prior, priors
 from zoo.ranking.ranked import Ranked, Ranking, State
 from zoo.ranking.work import Bench, Work
-from zoo.registry import Found
+from zoo.registry import SearchResult
 from zoo.workspace import Workspace
 
 __all__ = ["rank"]
@@ -46,7 +46,7 @@ MOST_PULLED = 10
 """Networks that are pulled for one ranking."""
 
 
-def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress) -> Ranking:
+def rank(workspace: Workspace, recipe: Recipe, asked: RankOptions, progress: Progress) -> Ranking:
     """Rank networks on the data of ``recipe``."""
     begun = time.monotonic()
     if asked.on:
@@ -90,7 +90,7 @@ def rank(workspace: Workspace, recipe: Recipe, asked: Asked, progress: Progress)
     return ranking
 
 
-def _of_priors(workspace: Workspace, recipe: Recipe, asked: Asked, seconds: float) -> Ranking:
+def _of_priors(workspace: Workspace, recipe: Recipe, asked: RankOptions, seconds: float) -> Ranking:
     """The ranking of a Ctrl-C that came before anything was measured: without the zoo's history,
     of which nobody knows yet what is of these images.
     """
@@ -119,7 +119,7 @@ def _of_priors(workspace: Workspace, recipe: Recipe, asked: Asked, seconds: floa
     return ranking
 
 
-def _unmeasured(found: Found, prior: Prior, state: State) -> Ranked:
+def _unmeasured(found: SearchResult, prior: Prior, state: State) -> Ranked:
     manifest = found.manifest if found.pulled else None
     return Ranked(name=found.name, manifest=manifest, state=state, prior=prior, params=found.params)
 
@@ -132,10 +132,12 @@ def _before(work: Work) -> list[Prior]:
     return priors(known, figures, work.asked.results)
 
 
-def _by_prior(networks: Sequence[Found], before: Sequence[Prior]) -> list[tuple[Found, Prior]]:
+def _by_prior(
+    networks: Sequence[SearchResult], before: Sequence[Prior]
+) -> list[tuple[SearchResult, Prior]]:
     """The most promising first; those of which nothing is known last."""
 
-    def promise(pair: tuple[Found, Prior]) -> float:
+    def promise(pair: tuple[SearchResult, Prior]) -> float:
         strength = pair[1].strength
         return float("-inf") if strength is None else strength
 
@@ -162,8 +164,8 @@ def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
 
 
 def _to_measure(
-    work: Work, rows: list[Ranked], waiting: Iterator[tuple[int, Found]]
-) -> Iterator[tuple[tuple[int, Ranked, Path], Callable[[], Measured]]]:
+    work: Work, rows: list[Ranked], waiting: Iterator[tuple[int, SearchResult]]
+) -> Iterator[tuple[tuple[int, Ranked, Path], Callable[[], FeatureScores]]]:
     """The networks that are to be measured, each when there is room for it, with where that is
     kept; the others are put into ``rows`` as they are.
     """
@@ -190,7 +192,7 @@ def _failing(work: Work, rows: list[Ranked], at: int) -> Iterator[None]:
         work.progress.say(f"{rows[at].name}: {error}")
 
 
-def _one(work: Work, found: Found, row: Ranked) -> Ranked:
+def _one(work: Work, found: SearchResult, row: Ranked) -> Ranked:
     """One network, pulled if need be, and what is known of it: it is ``not reached`` if that is not
     enough.
     """
@@ -210,7 +212,7 @@ def _one(work: Work, found: Found, row: Ranked) -> Ranked:
     if first := work.asked.same_run.get(found.name):
         why = f"{first} stands for it; by itself: --among {quote(found.name)}"
         return replace(row, state="same run", why=why)
-    known = (kept(path, Measured) for path in work.paths(digest))
+    known = (kept(path, FeatureScores) for path in work.paths(digest))
     measured = next((each for each in known if each and len(each.scores) == images), None)
     return replace(row, state="measured", measured=measured) if measured else row
 
@@ -237,7 +239,7 @@ def _with_twins(rows: Sequence[Ranked]) -> list[Ranked]:
     ]
 
 
-def _brought(work: Work, found: Found) -> Digest | None:
+def _brought(work: Work, found: SearchResult) -> Digest | None:
     """What is not here, pulled if that was asked for and there is time."""
     if not work.asked.pulls or work.pulled >= MOST_PULLED:
         return None
@@ -248,7 +250,9 @@ def _brought(work: Work, found: Found) -> Digest | None:
     return pull(work.workspace, found.name, remote=remote, progress=work.progress).manifest
 
 
-def _measure(bench: Bench, name: str, digest: Digest, judges: Judges, batch_size: int) -> Measured:
+def _measure(
+    bench: Bench, name: str, digest: Digest, judges: Judges, batch_size: int
+) -> FeatureScores:
     try:
         prepared = bench.prepare(digest, name, "probe")
         warn_of_guess(prepared)
@@ -260,14 +264,14 @@ def _measure(bench: Bench, name: str, digest: Digest, judges: Judges, batch_size
         raise Unsupported(f"it cannot be measured: {reason}") from error
 
 
-def _tell(work: Work, row: Ranked, measured: Measured) -> None:
+def _tell(work: Work, row: Ranked, measured: FeatureScores) -> None:
     work.progress.say(
         f"{row.name}: {measured.score:.3f} ({measured.low:.3f} to {measured.high:.3f}) in "
         f"{measured.seconds:.0f} s; {time_of(max(work.left, 0))} of the budget left"
     )
 
 
-def _write(asked: Asked, ranking: Ranking) -> None:
+def _write(asked: RankOptions, ranking: Ranking) -> None:
     """Write the ranking, and the picture of it if there is anything to see."""
     from zoo.finetune.results.pictures import save  # loads matplotlib
     from zoo.ranking.plot import draw

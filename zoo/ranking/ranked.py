@@ -9,7 +9,7 @@ from typing import Literal
 from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.domain.task import Task
-from zoo.ranking.measured import Measured
+from zoo.ranking.measured import FeatureScores
 from zoo.ranking.outcome import Ended, Outcome
 from zoo.ranking.prior import Prior
 
@@ -62,7 +62,7 @@ class Ranked(Result):
     prior: Prior
     bytes: int | None = None
     params: int | None
-    measured: Measured | None = None
+    measured: FeatureScores | None = None
     combined: float | None = None
     behind: bool = False
     finalist: bool = False

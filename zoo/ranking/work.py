@@ -14,10 +14,10 @@ from zoo.domain.recipe import Recipe
 from zoo.executors.executor import Executor
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.results.journal import LIBRARIES, TRAINING
-from zoo.finetune.setup.prepare import Prepared, prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.lookup.runs import CACHE, Run
 from zoo.packages import version
-from zoo.ranking.asked import Asked
+from zoo.ranking.asked import RankOptions
 from zoo.ranking.measure import Judges
 from zoo.ranking.measured import path_of
 from zoo.ranking.outcome import Ended
@@ -44,7 +44,7 @@ class Bench:
     device: str
     progress: Progress
 
-    def prepare(self, manifest: Digest, name: str, strategy: str) -> Prepared:
+    def prepare(self, manifest: Digest, name: str, strategy: str) -> PreparedRun:
         """A network met with the images."""
         return prepare(
             self.workspace,
@@ -75,7 +75,7 @@ class Work:
 
     bench: Bench
     executor: Executor
-    asked: Asked
+    asked: RankOptions
     dataset: Dataset
     judges: Judges
     runs: Mapping[str, Sequence[Run]]

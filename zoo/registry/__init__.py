@@ -6,17 +6,17 @@ from zoo.registry.facets import Facets
 from zoo.registry.recovery import open_kept, set_newer_aside
 from zoo.registry.registry import Registry
 from zoo.registry.remotes import RemoteRef
-from zoo.registry.search import Found
-from zoo.registry.seen import Seen
+from zoo.registry.search import SearchResult
+from zoo.registry.seen import VisibilityFilter
 
 __all__ = [
     "Facets",
-    "Found",
+    "SearchResult",
     "KnownEntry",
     "Query",
     "Registry",
     "RemoteRef",
-    "Seen",
+    "VisibilityFilter",
     "open_kept",
     "set_newer_aside",
 ]

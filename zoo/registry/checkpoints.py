@@ -25,7 +25,7 @@ from zoo.registry.sql import Columns, among, insert, put
 from zoo.registry.terms import fold, join
 
 __all__ = [
-    "Described",
+    "IndexedCheckpoint",
     "Note",
     "add_checkpoint",
     "announce",
@@ -58,7 +58,7 @@ BETTER = ("params", "dataset", "frozen", "text", "source", "locator", "note", "s
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class IndexedCheckpoint:
     """What the index keeps of a checkpoint.
 
     Attributes:
@@ -70,15 +70,17 @@ class Described:
     facts: list[tuple[Table, list[Columns]]]
 
 
-def described(connection: Connection, digest: Digest, manifest: Manifest) -> Described:
+def described(connection: Connection, digest: Digest, manifest: Manifest) -> IndexedCheckpoint:
     """Read off a manifest what `add_checkpoint` puts in."""
     known = any_hierarchy(connection, manifest.backbone.plugin, manifest.backbone.architecture)
     row = _to_row(digest, manifest, _count_params(manifest, known))
     macs = published_macs(connection, manifest)
-    return Described(row, _facts(str(digest), manifest, {} if macs is None else {MACS: macs}))
+    return IndexedCheckpoint(
+        row, _facts(str(digest), manifest, {} if macs is None else {MACS: macs})
+    )
 
 
-def add_checkpoint(connection: Connection, known: Described) -> None:
+def add_checkpoint(connection: Connection, known: IndexedCheckpoint) -> None:
     """Index a checkpoint; once more changes nothing but what is known better, as parameters are."""
     put(connection, schema.checkpoint, [known.row], BETTER)
     for table, rows in known.facts:

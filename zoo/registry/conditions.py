@@ -20,7 +20,7 @@ from zoo.domain.query import Filter, Query
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
-from zoo.registry.seen import Seen, is_seen
+from zoo.registry.seen import VisibilityFilter, is_seen
 from zoo.registry.sql import Expression, Whole, each_of, like, lower, position, size
 from zoo.registry.terms import Wanted
 
@@ -90,7 +90,7 @@ def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
 
 
 @lru_cache(maxsize=256)
-def visible(seen: Seen | None = None) -> Condition:
+def visible(seen: VisibilityFilter | None = None) -> Condition:
     """Whether an item is shown: it may be told of, a name that is here stands for the same name
     elsewhere, and what a source publishes for the same at a remote.
     """

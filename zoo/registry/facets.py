@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from zoo.domain.query import Query
 from zoo.registry.items import CHECKPOINT, ITEM
 from zoo.registry.page import matching
-from zoo.registry.seen import Seen
+from zoo.registry.seen import VisibilityFilter
 
 __all__ = ["BOUNDS", "Facets", "facets"]
 
@@ -38,7 +38,7 @@ class Facets:
 
 
 def facets(
-    connection: Connection, query: Query, *, at_most: int, seen: Seen | None = None
+    connection: Connection, query: Query, *, at_most: int, seen: VisibilityFilter | None = None
 ) -> Facets:
     """Count the results of a query, whatever its limit; ``at_most`` so many are looked at."""
     size = sum(sa.case((ITEM.c.params >= bound, 1), else_=0) for bound in BOUNDS)

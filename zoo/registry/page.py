@@ -21,7 +21,7 @@ from zoo.domain.query import Query
 from zoo.registry import index, schema
 from zoo.registry.conditions import conditions, drivers, visible, wanted
 from zoo.registry.items import ITEM
-from zoo.registry.seen import Seen
+from zoo.registry.seen import VisibilityFilter
 from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
@@ -63,7 +63,7 @@ class Page:
     condition: ColumnElement[bool]
     wanted: Wanted = ()
     walk: Walk | None = None
-    seen: Seen | None = None
+    seen: VisibilityFilter | None = None
 
     def only(self, condition: ColumnElement[bool]) -> Page:
         """Those of its items that fulfil a condition, too."""
@@ -72,7 +72,10 @@ class Page:
 
 
 def count(
-    connection: Connection, query: Query, at_most: int | None = None, seen: Seen | None = None
+    connection: Connection,
+    query: Query,
+    at_most: int | None = None,
+    seen: VisibilityFilter | None = None,
 ) -> int:
     """How many match, whatever the limit of the query; no more than ``at_most`` are counted."""
     return _count(connection, matching(connection, query, [ITEM.c.id], at_most, seen))
@@ -89,7 +92,7 @@ def matching(
     query: Query,
     columns: Sequence[ColumnElement[Any]],
     at_most: int | None,
-    seen: Seen | None,
+    seen: VisibilityFilter | None,
 ) -> Select[object]:
     """Some columns of ``at_most`` so many that match, in any order."""
     rows: FromClause = ITEM
@@ -126,7 +129,9 @@ def read(connection: Connection, query: Query, page: Page, limit: int) -> list[i
         most *= FURTHER
 
 
-def _fits(query: Query, having: Wanted | None, seen: Seen | None) -> ColumnElement[bool]:
+def _fits(
+    query: Query, having: Wanted | None, seen: VisibilityFilter | None
+) -> ColumnElement[bool]:
     return and_(*conditions(query, having), visible(seen))
 
 

@@ -29,11 +29,11 @@ from zoo.registry.items import (
     shown_name,
 )
 from zoo.registry.page import Page, Walk, count, count_checkpoints, read
-from zoo.registry.seen import Seen
+from zoo.registry.seen import VisibilityFilter
 from zoo.registry.sql import Expression, among, each_of, like
 
 __all__ = [
-    "Found",
+    "SearchResult",
     "KnownArchitecture",
     "count",
     "count_checkpoints",
@@ -71,7 +71,7 @@ MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Found(Result):
+class SearchResult(Result):
     """One result. What is unknown, or does not apply to its kind, is None.
 
     Attributes:
@@ -160,8 +160,8 @@ PUBLISHED = Sort.parse("-top1")
 
 
 def search(
-    connection: Connection, query: Query, *, skip: int = 0, seen: Seen | None = None
-) -> list[Found]:
+    connection: Connection, query: Query, *, skip: int = 0, seen: VisibilityFilter | None = None
+) -> list[SearchResult]:
     """What matches, sorted as asked; else checkpoints by name, newest first, be they here or at a
     remote, then entries that are not here, by name. Before all others comes what is a word of the
     query: a name, or the last part of it, then the architecture. Where nothing at all is asked,
@@ -240,7 +240,7 @@ def _sorted(sort: Sort) -> list[Page]:
     return [first, *(page.only(value.is_(None)) for page in (NAMED, LISTED))]
 
 
-def _found(connection: Connection, ids: list[int]) -> list[Found]:
+def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
     rows = {row.id: row for row in connection.execute(SHOWN.where(among(ITEM.c.id, ids)))}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
@@ -314,9 +314,9 @@ def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str
 
 def _to_found(
     row: Row[object], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
-) -> Found:
+) -> SearchResult:
     columns = dict(row._mapping)
-    return Found(
+    return SearchResult(
         **{key: columns[key] for key in SAME},
         name=shown_name(row.name, row.ref_tag),
         input_size=input_size(columns),

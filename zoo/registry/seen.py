@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from zoo.registry.items import CATALOG, CHECKPOINT, REMOTE
 from zoo.registry.sql import among, position
 
-__all__ = ["Seen", "is_seen"]
+__all__ = ["VisibilityFilter", "is_seen"]
 
 Condition = sa.ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class VisibilityFilter:
     """What may be told to somebody.
 
     Attributes:
@@ -33,7 +33,7 @@ class Seen:
     remotes: bool = False
 
 
-def is_seen(table: sa.FromClause, seen: Seen | None) -> Condition:
+def is_seen(table: sa.FromClause, seen: VisibilityFilter | None) -> Condition:
     """Whether an item may be told of; all may where ``seen`` is None."""
     if seen is None:
         return sa.true()
@@ -45,7 +45,7 @@ def is_seen(table: sa.FromClause, seen: Seen | None) -> Condition:
     )
 
 
-def _is_named(name: sa.ColumnElement[object], seen: Seen) -> Condition:
+def _is_named(name: sa.ColumnElement[object], seen: VisibilityFilter) -> Condition:
     namespace = sa.func.substr(name, 1, position(name, "/") - 1)
     told = [
         (among(column, paths), sa.literal(shown))

@@ -34,7 +34,7 @@ from zoo.serve.watch.logs import Format, logging_as
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 from zoo.serve.who.open import FILE, open_file
 from zoo.store.cached import CachedBackend
 from zoo.store.folder import FolderBackend
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
         address: Address,
         told: Callable[[str], None] = lambda _: None,
         worker: tuple[int, socket.socket] | None = None,
-        own: tuple[Alone, Accounts] | None = None,
+        own: tuple[LinkHolder, Accounts] | None = None,
         tries: Path | None = None,
     ) -> None:
         number, self.listening = worker or (0, listen(address))
@@ -308,7 +308,7 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
     Raises:
         Unavailable: It cannot listen at that port.
     """
-    alone = Alone()
+    alone = LinkHolder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would stay
     with (
         logging_as("text", logging.WARNING),

@@ -15,7 +15,7 @@ from zoo.domain.progress import clean
 from zoo.domain.signature import Signature, Signed, Signer
 from zoo.errors import MALFORMED
 from zoo.signing.claim import Claim, claim_of, why_not_now
-from zoo.signing.library import Known, verifying
+from zoo.signing.library import KnownDigests, verifying
 
 __all__ = ["examine"]
 
@@ -87,7 +87,7 @@ def _by_certificate(
 
 
 def _problem(config: verifying.Config, signed: Signed, folder: Path) -> str:
-    known = Known(signed)
+    known = KnownDigests(signed)
     try:
         config.set_hashing_config(known).verify(folder, folder / "model.sig")
     except crypto.X509StoreContextError:

@@ -13,10 +13,10 @@ from model_signing._hashing.hashing import Digest  # what its public classes are
 
 from zoo.domain.signature import SIGNATURES, Signed
 
-__all__ = ["Known", "signing", "verifying"]
+__all__ = ["KnownDigests", "signing", "verifying"]
 
 
-class Known(hashing.Config):
+class KnownDigests(hashing.Config):
     """The digests of what is signed, in the place of what hashes files.
 
     Attributes:

@@ -19,7 +19,7 @@ from zoo.domain.limits import SIGNATURE_BYTES, SIGNER_BYTES
 from zoo.domain.signature import Signed, Signer
 from zoo.errors import MALFORMED, Forbidden, Invalid, InvalidOption, Unsupported, disk_errors
 from zoo.signing.claim import claim_of, fingerprint, subject
-from zoo.signing.library import Known, signing
+from zoo.signing.library import KnownDigests, signing
 
 __all__ = ["read_signer", "sign"]
 
@@ -45,7 +45,7 @@ def sign(
         Unsupported: There are too many files.
     """
     _check_files(*filter(None, (key, certificate)), *chain)
-    config = signing.Config().set_hashing_config(Known(signed))
+    config = signing.Config().set_hashing_config(KnownDigests(signed))
     with TemporaryDirectory() as scratch:
         to = Path(scratch, "model.sig")
         try:

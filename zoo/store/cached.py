@@ -21,11 +21,11 @@ from blake3 import blake3
 
 from zoo.contracts import Backend
 from zoo.domain.limits import OBJECT_BYTES, UPLOADED_FILE_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Corrupt
 from zoo.store.capabilities import at_once, folders, present
 from zoo.store.disk import STAGING, Disk
-from zoo.store.kept import Kept, digest_in
+from zoo.store.kept import DiskCache, digest_in
 from zoo.store.names_seen import ALL, NamesSeen, OneAtATime
 
 __all__ = ["CachedBackend"]
@@ -41,7 +41,7 @@ ROOM = 50_000
 
 
 class CachedBackend:
-    """Implements `zoo.contracts.Backend`, `Many` and `Mapped`.
+    """Implements `zoo.contracts.Backend`, `SupportsBatches` and `LocalDisk`.
 
     Attributes:
         disk: This machine's files.
@@ -52,8 +52,8 @@ class CachedBackend:
     def __init__(self, root: Path, shared: Backend, room: int) -> None:
         self.disk, self.shared = Disk(root), shared
         self.at_once = at_once(shared)
-        self._kept, self._names = Kept(self.disk, room), NamesSeen(shared)
-        self._there: dict[str, tuple[float, Stored]] = {}
+        self._kept, self._names = DiskCache(self.disk, room), NamesSeen(shared)
+        self._there: dict[str, tuple[float, StoredFile]] = {}
         self._one, self._asking = OneAtATime(), Lock()
         self._clock: tuple[float, datetime] | None = None
 
@@ -77,7 +77,7 @@ class CachedBackend:
         """Those of some keys that can be read without the shared store."""
         return self._kept.holds(keys)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """See `Backend.stat`."""
         if key.startswith(ALL):
             return self._names.stat(key)
@@ -88,7 +88,7 @@ class CachedBackend:
             self._see(began, [stored])
         return stored
 
-    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
+    def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `Many.present`."""
         found = {key: stored for key in keys if (stored := self._seen(key))}
         names = [key for key in keys if key.startswith(ALL)]
@@ -100,11 +100,11 @@ class CachedBackend:
             found |= there
         return found
 
-    def _seen(self, key: str) -> Stored | None:
+    def _seen(self, key: str) -> StoredFile | None:
         asked, stored = self._there.get(key, (-1.0, None))
         return stored if asked >= self._names.since() else None
 
-    def _see(self, began: float, found: Iterable[Stored]) -> None:
+    def _see(self, began: float, found: Iterable[StoredFile]) -> None:
         """Note what is there: what has a digest as its name stays until a prune."""
         if len(self._there) >= ROOM:
             self._there.clear()
@@ -173,7 +173,7 @@ class CachedBackend:
             self._kept.forget(key)
             self._kept.take(name, key, file)
             size = fstat(file.fileno()).st_size
-        self._see(time.monotonic(), [Stored(key, size, self.now())])
+        self._see(time.monotonic(), [StoredFile(key, size, self.now())])
         return True
 
     def put(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
@@ -189,7 +189,7 @@ class CachedBackend:
         finally:
             self._changed(key)
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """See `Backend.list`."""
         return (self._names if folder.startswith(ALL) else self.shared).list(folder)
 

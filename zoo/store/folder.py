@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from zoo.config import cores
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Forbidden, Unavailable, ZooError
 from zoo.store.disk import DEEPEST, STAGING, Disk
 from zoo.store.rights import forbidden, make_root
@@ -74,12 +74,12 @@ class FolderBackend:
         """How many files can be hashed at a time: one on each core."""
         return cores()
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """Size and date of a file; None if there is none, or something else in its place."""
         status = self.disk.stat(key)
         return _stored(key, status) if status else None
 
-    def present(self, keys: Collection[str]) -> dict[str, Stored]:
+    def present(self, keys: Collection[str]) -> dict[str, StoredFile]:
         """Those that are files; each folder is opened once."""
         folders: dict[str, list[str]] = defaultdict(list)
         for key in keys:
@@ -169,7 +169,7 @@ class FolderBackend:
             while self._unsynced:
                 self.disk.fsync_folder(self._unsynced.pop())
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """All below a folder that is no folder itself; links are listed, and not followed."""
         for name, status in self.disk.walk(folder.removesuffix("/")):
             yield _stored(name, status)
@@ -178,7 +178,7 @@ class FolderBackend:
         """The folders directly in a folder; links are none."""
         return self.disk.folders(folder.removesuffix("/"))
 
-    def readable(self, folder: str) -> tuple[Collection[Stored], dict[str, ZooError]]:
+    def readable(self, folder: str) -> tuple[Collection[StoredFile], dict[str, ZooError]]:
         """As `list`, and the folders that cannot be listed, with the reason."""
         unlisted: dict[str, ZooError] = {}
         files = self.disk.walk(folder.removesuffix("/"), unlisted)
@@ -236,8 +236,8 @@ class FolderBackend:
             os.close(file)
 
 
-def _stored(key: str, status: os.stat_result) -> Stored:
-    return Stored(key, status.st_size, _at(status.st_mtime))
+def _stored(key: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(key, status.st_size, _at(status.st_mtime))
 
 
 def _at(mtime: float) -> datetime:

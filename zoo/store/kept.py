@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from zoo.store.disk import STAGING, Disk
 
-__all__ = ["Kept", "digest_in"]
+__all__ = ["DiskCache", "digest_in"]
 
 LOG = logging.getLogger("zoo")
 FILE = "kept"
@@ -46,7 +46,7 @@ def digest_in(key: str) -> str | None:
     return match[1] if match else None
 
 
-class Kept:
+class DiskCache:
     """Files on a disk, at most ``room`` bytes of them, by their keys."""
 
     def __init__(self, disk: Disk, room: int) -> None:

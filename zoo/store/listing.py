@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from zoo.contracts import Folder, Kind
 from zoo.domain.digest import Digest
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import (
     Corrupt,
     Forbidden,
@@ -63,8 +63,8 @@ class Listing:
         unlisted: Folders, such as ``objects/ab``, that cannot be listed, with the reason.
     """
 
-    files: dict[Digest, Stored] = field(default_factory=dict)
-    misplaced: list[tuple[Stored, str]] = field(default_factory=list)
+    files: dict[Digest, StoredFile] = field(default_factory=dict)
+    misplaced: list[tuple[StoredFile, str]] = field(default_factory=list)
     unlisted: dict[str, ZooError] = field(default_factory=dict)
 
 

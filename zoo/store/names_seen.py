@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from zoo.contracts import Backend
 from zoo.domain.limits import ENTRY_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.store.capabilities import folders, read_small
 
 __all__ = ["ALL", "SEEN_SECONDS", "NamesSeen", "OneAtATime"]
@@ -50,10 +50,10 @@ class OneAtATime:
 class _Tree:
     """All entries: the files of each folder that has some, and the folders in each."""
 
-    files: dict[str, list[Stored]] = field(default_factory=lambda: defaultdict(list))
+    files: dict[str, list[StoredFile]] = field(default_factory=lambda: defaultdict(list))
     inner: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def add(self, file: Stored) -> None:
+    def add(self, file: StoredFile) -> None:
         """Add an entry."""
         folder = f"{file.name.rpartition('/')[0]}/"
         self.files[folder].append(file)
@@ -96,7 +96,7 @@ class NamesSeen:
         self._shared = shared
         self._since = 0.0
         self._trees: _Seen[_Tree] = _Seen()
-        self._lists: _Seen[list[Stored]] = _Seen()
+        self._lists: _Seen[list[StoredFile]] = _Seen()
         self._folders: _Seen[Collection[str]] = _Seen()
         self._entry = lru_cache(ROOM)(self._read)
 
@@ -108,7 +108,7 @@ class NamesSeen:
         """Tell nothing more that was seen before."""
         self._since = time.monotonic()
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """The entries below a folder."""
         if folder == ALL:
             tree = self._trees.get(ALL, self.since, self._tree)
@@ -130,7 +130,7 @@ class NamesSeen:
             tree.add(file)
         return tree
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """An entry; None if there is none."""
         folder = f"{key.rpartition('/')[0]}/"
         return next((file for file in self.list(folder) if file.name == key), None)

@@ -19,7 +19,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import (
     DiskFull,
     Forbidden,
@@ -36,7 +36,7 @@ from zoo.store.sent import sent_objects
 from zoo.store.signatures import kept_at
 from zoo.store.store import Store
 
-__all__ = ["Doomed", "Plan", "execute", "plan"]
+__all__ = ["FileToDelete", "PrunePlan", "execute", "plan"]
 
 KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 ENCODED: tuple[Kind, ...] = ("encoded-manifests", "encoded")
@@ -70,7 +70,7 @@ ALL_KEPT = "no checkpoint is deleted while that is so"
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class FileToDelete:
     """One file that is to be deleted.
 
     Attributes:
@@ -92,7 +92,7 @@ class Doomed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Plan(Result):
+class PrunePlan(Result):
     """What a prune deletes, in order.
 
     Attributes:
@@ -104,7 +104,7 @@ class Plan(Result):
         checkpoints: Those that go, by the names that they had, where somebody asked for them.
     """
 
-    doomed: tuple[Doomed, ...]
+    doomed: tuple[FileToDelete, ...]
     young: int
     recent: int = 0
     rebased: tuple[Digest, ...] = ()
@@ -142,7 +142,7 @@ class Plan(Result):
         }
 
 
-def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> Plan:
+def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTHING) -> PrunePlan:
     """What a prune would delete. Nothing is changed.
 
     ``known`` are the newest entries that an index knows, by number: a name that lacks one counts
@@ -167,7 +167,7 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
         return _plan(store, keep, grace, known)
 
 
-def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan:
+def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> PrunePlan:
     # First the time, then files, then names. What is written meanwhile counts as young, and what a
     # name comes to point at meanwhile is kept by it.
     now = store.now()
@@ -204,7 +204,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Plan
                 doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
     doomed += _leftovers(store, before)
     doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
-    return Plan(
+    return PrunePlan(
         doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
         recent=len((past - current) & _either(files)),
@@ -223,7 +223,7 @@ def _rebased(headers: Headers, kept: Set[Digest]) -> tuple[Digest, ...]:
     return tuple(sorted(d for d in headers.keys() & kept if _bases(headers, [d]) - kept))
 
 
-def _listed(store: Store, kind: Kind) -> dict[Digest, Stored]:
+def _listed(store: Store, kind: Kind) -> dict[Digest, StoredFile]:
     """All files of a kind.
 
     Raises:
@@ -237,13 +237,13 @@ def _listed(store: Store, kind: Kind) -> dict[Digest, Stored]:
 
 def execute(
     store: Store,
-    shown: Plan,
+    shown: PrunePlan,
     *,
     keep: timedelta,
     grace: timedelta,
     known: Known = NOTHING,
     progress: Progress = silent,
-) -> Plan:
+) -> PrunePlan:
     """Delete what ``shown`` lists and is still to be deleted; what was deleted.
 
     Raises:
@@ -255,7 +255,7 @@ def execute(
         # Planned again: a name may have moved, or come back, since the plan was shown.
         again = plan(store, keep=keep, grace=grace, known=known)
         doomed = tuple(item for item in again.doomed if item.file in listed)
-        gone: list[Doomed] = []
+        gone: list[FileToDelete] = []
         unmarked: list[Digest] = []
         try:
             with progress("deleting", len(doomed)) as task:
@@ -270,8 +270,8 @@ def execute(
 
 
 def _in_turn(
-    store: Store, doomed: Sequence[Doomed], rebased: Iterable[Digest]
-) -> Iterator[Iterable[Doomed]]:
+    store: Store, doomed: Sequence[FileToDelete], rebased: Iterable[Digest]
+) -> Iterator[Iterable[FileToDelete]]:
     """What may be deleted at once, one after the other. Before a manifest, those that are encoded
     against it are encoded anew: at first, or at last if the disk is full.
     """
@@ -294,7 +294,7 @@ def _encoded_alone(store: Store, digest: Digest) -> bool:
     return True
 
 
-def _delete(store: Store, unmarked: list[Digest], item: Doomed) -> Doomed | None:
+def _delete(store: Store, unmarked: list[Digest], item: FileToDelete) -> FileToDelete | None:
     """Delete one; None if it is a leftover of somebody who alone may delete it. A manifest for
     whose mark there is no room is added to ``unmarked``.
     """
@@ -403,26 +403,26 @@ def _bases(headers: Headers, objects: Iterable[Digest]) -> set[Digest]:
     return bases
 
 
-def _doom(kind: Kind, digest: Digest, file: Stored, headers: Headers) -> Doomed:
+def _doom(kind: Kind, digest: Digest, file: StoredFile, headers: Headers) -> FileToDelete:
     why = "no name leads to it" if kind in FORMS else "no checkpoint needs it"
     header = headers.get(digest)
     # Against one that cannot be read, nothing can be decoded.
     is_delta = kind in ENCODED and not (isinstance(header, Header) and header.base is None)
     delta = "manifest deltas" if kind in FORMS else "deltas"
     turn = TURNS[delta if is_delta else kind]
-    return Doomed(KIND_NAMES[kind], str(digest), file.name, file.bytes, why, turn)
+    return FileToDelete(KIND_NAMES[kind], str(digest), file.name, file.bytes, why, turn)
 
 
-def _leftovers(store: Store, before: datetime) -> Iterator[Doomed]:
+def _leftovers(store: Store, before: datetime) -> Iterator[FileToDelete]:
     for file in sorted(store.files("tmp"), key=lambda file: file.name):
         if file.at < before and MADE.fullmatch(file.name):
             why = "left by an unfinished write"
-            yield Doomed(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])
+            yield FileToDelete(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])
 
 
 def _signatures(
     store: Store, before: datetime, kept: Set[Digest], led: Led | None
-) -> Iterator[Doomed]:
+) -> Iterator[FileToDelete]:
     """Those of manifests that are not ``kept``, or under a name that never ``led`` there, if it is
     known which did; what is none stays, as somebody else's.
     """
@@ -437,4 +437,4 @@ def _signatures(
                 why = f"{signature.path} was never that checkpoint"
             if why:
                 turn = TURNS["signatures"]
-                yield Doomed("signature", file.name, file.name, file.bytes, why, turn)
+                yield FileToDelete("signature", file.name, file.name, file.bytes, why, turn)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 
-from zoo.contracts import Backend, Guarded
+from zoo.contracts import Backend, SupportsPermissions
 from zoo.domain.history import RefEntry
 from zoo.domain.limits import ENTRY_BYTES
 from zoo.domain.reference import Reference, check_case
@@ -67,7 +67,7 @@ class Refs:
         """All names that can be listed, sorted, and the folders, such as ``team`` or
         ``team/flowers``, whose names cannot be: no rights, or something else in their place.
         """
-        if isinstance(self.backend, Guarded):
+        if isinstance(self.backend, SupportsPermissions):
             return self._walked(self.backend)
         return sorted(self.newest_numbers()), {}
 
@@ -81,7 +81,7 @@ class Refs:
                 found[ref] = max(int(match[1]), found.get(ref, 0))
         return found
 
-    def _walked(self, backend: Guarded) -> tuple[list[Reference], dict[str, ZooError]]:
+    def _walked(self, backend: SupportsPermissions) -> tuple[list[Reference], dict[str, ZooError]]:
         refs: list[Reference] = []
         unlisted: dict[str, ZooError] = {}
 
@@ -145,7 +145,9 @@ class Refs:
         none.
         """
         numbers = [number for number in self._numbers(ref) if number > after]
-        if len(numbers) < 2 or isinstance(self.backend, Guarded):  # a disk is faster than threads
+        if len(numbers) < 2 or isinstance(
+            self.backend, SupportsPermissions
+        ):  # a disk is faster than threads
             return tuple(self._read(ref, number) for number in numbers)
         with ThreadPoolExecutor(min(len(numbers), at_once(self.backend))) as pool:
             return tuple(pool.map(lambda number: self._read(ref, number), numbers))
@@ -209,7 +211,7 @@ class Refs:
     def _numbers(self, ref: Reference) -> list[int]:
         folder, backend = _folder(ref), self.backend
         try:
-            if isinstance(backend, Guarded):
+            if isinstance(backend, SupportsPermissions):
                 names = [*backend.kinds(folder)]  # what is no file has a number, too
             else:
                 names = [file.name.removeprefix(folder) for file in backend.list(folder)]

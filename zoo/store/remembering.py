@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Self
 
 from zoo.contracts import Backend
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.store.capabilities import at_once, folders, is_served, newest, present, present_to
 
 __all__ = ["Remembering"]
@@ -22,7 +22,7 @@ class Remembering:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.at_once, self.served = at_once(backend), is_served(backend)
-        self._known: dict[str, Stored | None] = {}
+        self._known: dict[str, StoredFile | None] = {}
 
     @classmethod
     def connect(cls, location: str, *, create: bool) -> Self:
@@ -42,11 +42,11 @@ class Remembering:
         """Take it that nothing is under these keys."""
         self._known |= dict.fromkeys(keys)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """See `Backend.stat`."""
         return self._known[key] if key in self._known else self.backend.stat(key)
 
-    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
+    def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `Many.present`."""
         known = {key: self._known[key] for key in keys if key in self._known}
         found = {key: stored for key, stored in known.items() if stored}
@@ -57,7 +57,7 @@ class Remembering:
         """See `Many.folders`."""
         return folders(self.backend, folder)
 
-    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `Served.present_to`."""
         return present_to(self.backend, name, keys)
 
@@ -79,7 +79,7 @@ class Remembering:
         self._known.pop(key, None)
         return self.backend.create(key, data)
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """See `Backend.list`."""
         return self.backend.list(folder)
 

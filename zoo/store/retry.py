@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Self, TypeVar
 
-from zoo.contracts import Backend, Many
-from zoo.domain.stored import Stored
+from zoo.contracts import Backend, SupportsBatches
+from zoo.domain.stored import StoredFile
 from zoo.errors import BrokenPlugin, Corrupt, Unavailable
 from zoo.store.capabilities import at_once, folders, is_served, newest, present_to, stat_each
 
@@ -58,7 +58,7 @@ class Retrying:
     def __str__(self) -> str:
         return str(self.backend)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """See `Backend.stat`."""
         return self._again(lambda: self.backend.stat(key))
 
@@ -66,19 +66,19 @@ class Retrying:
         """See `Served.newest`."""
         return self._again(lambda: newest(self.backend) or {})
 
-    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, Stored]:
+    def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `Served.present_to`."""
         return self._again(lambda: present_to(self.backend, name, keys))
 
-    def present(self, keys: Collection[str]) -> Mapping[str, Stored]:
-        """See `Many.present`."""
+    def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
+        """See `SupportsBatches.present`."""
         backend = self.backend
-        if isinstance(backend, Many):
+        if isinstance(backend, SupportsBatches):
             return self._again(lambda: backend.present(keys))
         return stat_each(self, keys)  # each is a question of its own
 
     def folders(self, folder: str) -> Collection[str]:
-        """See `Many.folders`."""
+        """See `SupportsBatches.folders`."""
         return self._again(lambda: folders(self.backend, folder))
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ class Retrying:
 
         return self._again(create)
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """See `Backend.list`."""
         return iter(self._again(lambda: [*self.backend.list(folder)]))
 

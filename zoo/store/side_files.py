@@ -31,7 +31,7 @@ LOG = logging.getLogger("zoo")
 HEX = re.compile("[0-9a-f]{64}")
 
 
-class Measured(Protocol):
+class MeasuredFigures(Protocol):
     """What such a file has."""
 
     @property
@@ -41,7 +41,7 @@ class Measured(Protocol):
     def at(self) -> str: ...
 
 
-Figures = TypeVar("Figures", bound=Measured)
+Figures = TypeVar("Figures", bound=MeasuredFigures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from blake3 import blake3
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
 from zoo.domain.reference import PART
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Corrupt, Forbidden, Unsupported
 from zoo.store.capabilities import read_small, sync
 from zoo.store.store import Store
@@ -25,7 +25,7 @@ from zoo.store.store import Store
 __all__ = [
     "FOLDER",
     "KEY",
-    "Kept",
+    "StoredSignature",
     "copy_signatures",
     "folder_of",
     "keep_signature",
@@ -42,7 +42,7 @@ KEY = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({NAME})/([0-9a-
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSignature:
     """A signature in a store.
 
     Attributes:
@@ -77,16 +77,16 @@ def folder_of(manifest: Digest) -> str:
     return f"{FOLDER}/{manifest.hex[:2]}/{manifest.hex}/"
 
 
-def kept_at(file: Stored) -> Kept | None:
+def kept_at(file: StoredFile) -> StoredSignature | None:
     """The signature that a file is; None if it is none."""
     match = KEY.fullmatch(file.name)
     if match is None:
         return None
     manifest, digest = Digest("blake3", match[2]), Digest("blake3", match[4])
-    return Kept(manifest, match[3], digest, file.name, file.at)
+    return StoredSignature(manifest, match[3], digest, file.name, file.at)
 
 
-def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[Kept]:
+def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[StoredSignature]:
     """The signatures of a manifest, each once, by digest, but those first that were put under the
     name ``path``; not more than `SIGNATURES` of them.
     """
@@ -95,7 +95,7 @@ def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[Kept]:
         with suppress(Unsupported):  # a server of before it listed them
             files += islice(store.backend.list(f"{folder_of(manifest)}{path}/"), LISTED)
     each = (kept for file in files if (kept := kept_at(file)) and kept.manifest == manifest)
-    found: dict[Digest, Kept] = {}
+    found: dict[Digest, StoredSignature] = {}
     for kept in sorted(each, key=lambda kept: (kept.path != path, kept.digest, kept.path)):
         found.setdefault(kept.digest, kept)
     return [*found.values()][:SIGNATURES]

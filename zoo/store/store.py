@@ -18,11 +18,11 @@ from typing import Self
 from blake3 import blake3
 
 from zoo.codec.header import check
-from zoo.contracts import Backend, Folder, Guarded, Kind, Mapped
+from zoo.contracts import Backend, Folder, Kind, LocalDisk, SupportsPermissions
 from zoo.domain.digest import Digest
 from zoo.domain.limits import MARKER_BYTES, OBJECT_BYTES
 from zoo.domain.manifest import Manifest
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import (
     INDEXES,
     Corrupt,
@@ -97,7 +97,7 @@ class Store(Refs):
         store = cls(backend)
         # The marker alone says that this is a store: an empty folder may be an unmounted disk.
         if store._format() is None:
-            if isinstance(backend, Guarded) and not create:
+            if isinstance(backend, SupportsPermissions) and not create:
                 raise _no_store(str(backend), empty=not backend.kinds(""))
             # Listing also tells a bucket that does not exist from one without a store.
             others = (file for file in backend.list("") if not file.name.startswith(f"{STAGING}/"))
@@ -110,7 +110,7 @@ class Store(Refs):
                 raise Unavailable(str(backend), f"is not a zoo store and not {what}")
             store._make()
             store._format()  # somebody else's marker, of another format, may have been faster
-        if isinstance(backend, Guarded):
+        if isinstance(backend, SupportsPermissions):
             _refuse_links(backend)
         return store
 
@@ -161,7 +161,7 @@ class Store(Refs):
     @property
     def is_near(self) -> bool:
         """Whether reading all of it costs no more than reading a disk."""
-        return isinstance(self.backend, Mapped)
+        return isinstance(self.backend, LocalDisk)
 
     @property
     def is_zoo(self) -> bool:
@@ -238,7 +238,7 @@ class Store(Refs):
             MissingObject: Not here.
             Corrupt: There are more than an object may have.
         """
-        if isinstance(self.backend, Mapped):
+        if isinstance(self.backend, LocalDisk):
             try:
                 return self.backend.view(name_of(kind, digest))
             except FileNotFoundError as error:
@@ -374,13 +374,13 @@ class Store(Refs):
         """The time, by the clock that dates the files; has a time zone."""
         return self.backend.now()
 
-    def files(self, folder: Folder) -> Iterator[Stored]:
+    def files(self, folder: Folder) -> Iterator[StoredFile]:
         """All files below ``folder``, also those that are no part of a store, in any order."""
         return self.backend.list(f"{folder}/")
 
-    def readable_files(self, folder: Folder) -> tuple[Collection[Stored], dict[str, ZooError]]:
+    def readable_files(self, folder: Folder) -> tuple[Collection[StoredFile], dict[str, ZooError]]:
         """All files below ``folder`` that can be listed, and what cannot be, with the reason."""
-        if isinstance(self.backend, Guarded):
+        if isinstance(self.backend, SupportsPermissions):
             return self.backend.readable(f"{folder}/")
         return list(self.files(folder)), {}
 
@@ -502,7 +502,7 @@ def _no_store(where: str, *, empty: bool) -> Unavailable:
     return Unavailable(where, "is not a zoo store: it is empty", hint=hint)
 
 
-def _refuse_links(backend: Guarded) -> None:
+def _refuse_links(backend: SupportsPermissions) -> None:
     """Refuse a store whose own folders lie elsewhere: another store's, or what is not a store's."""
     for name, kind in backend.kinds("").items():
         if name in OWN and kind != FOLDER_KIND:

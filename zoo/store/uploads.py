@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from zoo import config
-from zoo.contracts import Backend, Guarded
+from zoo.contracts import Backend, SupportsPermissions
 from zoo.domain.limits import SIGN_BYTES
 from zoo.domain.owner import Owner, is_stale, renewing, under_way
 from zoo.errors import Conflict, Unavailable, Unsupported, ZooError
@@ -56,11 +56,11 @@ def pruning(backend: Backend) -> Iterator[None]:
     # A sign that two prunes shared would be gone when the first of them is done.
     with _sign(backend, f"{PRUNES}-") as sign:
         others = {PRUNES: "another prune of this store is", UPLOADS: "an upload to this store is"}
-        if isinstance(backend, Guarded):
+        if isinstance(backend, SupportsPermissions):
             backend.kinds(UPLOADS)  # scratch that cannot be listed is left out of what is listed
         _give_way(backend, sign, others)
         yield
-        if isinstance(backend, Guarded):
+        if isinstance(backend, SupportsPermissions):
             backend.tidy()
 
 

@@ -17,7 +17,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import (
     Corrupt,
     DiskFull,
@@ -43,7 +43,7 @@ from zoo.store.proof import Objects, check_file, files_of, key_of
 from zoo.store.signatures import kept_at
 from zoo.store.store import Store
 
-__all__ = ["Damage", "NotFinite", "Report", "verify"]
+__all__ = ["Damage", "NotFinite", "VerifyReport", "verify"]
 
 KINDS: tuple[Kind, ...] = (*FORMS, "encoded", "objects")
 """In the order of listing: what needs others, before them."""
@@ -92,7 +92,7 @@ class NotFinite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Report(Result):
+class VerifyReport(Result):
     """What was checked, and what was found.
 
     Attributes:
@@ -237,7 +237,7 @@ def verify(
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
-) -> Report:
+) -> VerifyReport:
     """Hash every object and manifest, decode what is encoded, put every file of a checkpoint
     together and compare its SHA-256, look for NaN and infinite values, and follow every ref; each
     object is read once.
@@ -275,7 +275,7 @@ def verify(
         *(each for each in problems if not each.newer),
     ]
     order = attrgetter("kind", "name")
-    return Report(
+    return VerifyReport(
         files=len(sizes),
         bytes=sum(sizes.values()),
         damages=tuple(sorted(damages, key=order)),
@@ -338,7 +338,7 @@ def _signatures(store: Store) -> Iterator[Damage]:
         yield Damage(kind="signature", name=name, problem=f"{problem}; delete it, and sign again")
 
 
-def _unread(store: Store, file: Stored) -> str:
+def _unread(store: Store, file: StoredFile) -> str:
     """What is wrong with a signature, if anything."""
     if (kept := kept_at(file)) is None:
         return "does not belong in a store"

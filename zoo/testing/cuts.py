@@ -115,14 +115,14 @@ def _poisoned_run(
     """What each call of the ``earlier`` ones gives for images of NaN, up to ``entry``."""
 
     def stop(*_: object) -> None:
-        raise _Entered
+        raise _StopForward
 
-    with _before(entry, stop), _watched(earlier) as observed, suppress(_Entered):
+    with _before(entry, stop), _watched(earlier) as observed, suppress(_StopForward):
         module(_poisoned(images))
     return observed
 
 
-class _Entered(Exception):
+class _StopForward(Exception):
     """No error: it ends a run early."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Self
 
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 
 __all__ = ["MemoryBackend"]
 
@@ -30,12 +30,12 @@ class MemoryBackend:
     def __str__(self) -> str:
         return self.location
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredFile | None:
         """Size and date of what is under a key; None if nothing is."""
         if key not in self._kept:
             return None
         data, at = self._kept[key]
-        return Stored(key, len(data), at)
+        return StoredFile(key, len(data), at)
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from ``offset`` on, at most ``length`` of them."""
@@ -55,11 +55,11 @@ class MemoryBackend:
             self.put(key, [data])
             return True
 
-    def list(self, folder: str) -> Iterator[Stored]:
+    def list(self, folder: str) -> Iterator[StoredFile]:
         """All that is in a folder and in those below."""
         for key, (data, at) in self._kept.copy().items():
             if key.startswith(folder):
-                yield Stored(key, len(data), at)
+                yield StoredFile(key, len(data), at)
 
     def delete(self, key: str) -> None:
         """Delete what is under a key, if anything is."""

@@ -15,7 +15,15 @@ from zoo.codec.frame import encode
 from zoo.codec.header import Codec
 from zoo.codec.layouts import LAYOUTS
 from zoo.codec.text import encode_text
-from zoo.contracts import Backend, Folder, Guarded, Kind, Many, Mapped, Syncing
+from zoo.contracts import (
+    Backend,
+    Folder,
+    Kind,
+    LocalDisk,
+    SupportsBatches,
+    SupportsPermissions,
+    SupportsSync,
+)
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
@@ -187,7 +195,7 @@ class BackendSuite:
         for name in names:
             backend.put(name, [BODY])
         absent = ["objects/ab/x", *(f"objects/ef/{number}" for number in range(20))]
-        if isinstance(backend, Many):
+        if isinstance(backend, SupportsBatches):
             assert backend.at_once >= 1
             found = backend.present([*names, *absent])
             assert {name: file.bytes for name, file in found.items()} == dict.fromkeys(
@@ -196,15 +204,15 @@ class BackendSuite:
             assert not backend.present([])
             assert sorted(backend.folders("objects/")) == ["ab", "cd"]
             assert list(backend.folders("refs/")) == []
-        if isinstance(backend, Mapped):
+        if isinstance(backend, LocalDisk):
             assert backend.view(KEY) == BODY
             with pytest.raises(FileNotFoundError):
                 backend.view(absent[0])
-        if isinstance(backend, Syncing):
+        if isinstance(backend, SupportsSync):
             backend.touch("tmp/sign", b"mine")
             backend.sync()
             assert get(backend, "tmp/sign") == b"mine"
-        if isinstance(backend, Guarded):
+        if isinstance(backend, SupportsPermissions):
             assert backend.kinds("objects/") == {"ab": "a folder", "cd": "a folder"}
             assert backend.kinds("objects/cd/") == {"1": "a file"}
             assert backend.kinds("objects/ef/") == {}

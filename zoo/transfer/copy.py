@@ -32,7 +32,7 @@ __all__ = ["Copied", "receive", "send"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class CopyPlan:
     """What is to be moved.
 
     Attributes:
@@ -222,7 +222,7 @@ def _without(remote: Store, digests: Collection[Digest]) -> set[Digest]:
 
 
 def _move(
-    plan: Plan,
+    plan: CopyPlan,
     mover: Callable[[Advance, Event], Move],
     progress: Callable[[float, str], AbstractContextManager[Task]],
 ) -> int:
@@ -234,7 +234,7 @@ def _move(
         return sum(at_once(mover(task.advance, stop), plan.sizes, stop))
 
 
-def _copied(digest: Digest, manifest: Document, plan: Plan, sent: int) -> Copied:
+def _copied(digest: Digest, manifest: Document, plan: CopyPlan, sent: int) -> Copied:
     return Copied(
         manifest=digest,
         logical_bytes=manifest.logical_bytes,
@@ -246,13 +246,13 @@ def _copied(digest: Digest, manifest: Document, plan: Plan, sent: int) -> Copied
 
 def _plan(
     source: Store, manifest: Document, missing_of: Callable[[Iterable[Digest]], set[Digest]]
-) -> Plan:
+) -> CopyPlan:
     sizes = dict(manifest.objects())
     missing = missing_of(sizes)
     encoded = source.missing("objects", missing)
     for lost in sorted(source.missing("encoded", encoded)):
         raise MissingObject("object", str(lost), "the source")
-    return Plan(
+    return CopyPlan(
         sizes={item: size for item, size in sizes.items() if item in missing},
         encoded=frozenset(encoded),
         shared=frozenset(sizes.keys() - missing),

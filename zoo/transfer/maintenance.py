@@ -13,7 +13,7 @@ from zoo.store import prune as pruning
 from zoo.store.forgotten import forgotten
 from zoo.store.not_finite import NOT_FINITE, keep_not_finite
 from zoo.store.side_files import KINDS
-from zoo.store.verify import Damage, Report
+from zoo.store.verify import Damage, VerifyReport
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
 from zoo.workspace import Workspace
@@ -23,7 +23,7 @@ __all__ = ["plan_prune", "prune", "repair", "verify"]
 
 def plan_prune(
     workspace: Workspace, remote: str | None, *, keep_days: float, grace_days: float
-) -> pruning.Plan:
+) -> pruning.PrunePlan:
     """What a prune would delete (`zoo.store.prune.plan`), checkpoints by the names that they had.
     Nothing is changed.
     """
@@ -36,13 +36,13 @@ def plan_prune(
 
 def prune(
     workspace: Workspace,
-    plan: pruning.Plan,
+    plan: pruning.PrunePlan,
     remote: str | None,
     *,
     keep_days: float,
     grace_days: float,
     progress: Progress = silent,
-) -> pruning.Plan:
+) -> pruning.PrunePlan:
     """Delete what ``plan`` lists and nothing needs; what was deleted.
 
     Raises:
@@ -71,7 +71,9 @@ def prune(
     return replace(done, checkpoints=gone)
 
 
-def verify(workspace: Workspace, remote: str | None, *, progress: Progress = silent) -> Report:
+def verify(
+    workspace: Workspace, remote: str | None, *, progress: Progress = silent
+) -> VerifyReport:
     """Hash everything in the zoo, or in a remote, again (`zoo.store.verify.verify`).
 
     What the zoo's index lacks of it, it has afterwards; and `zoo show` knows which checkpoints have
@@ -94,7 +96,7 @@ def verify(workspace: Workspace, remote: str | None, *, progress: Progress = sil
 
 def repair(
     workspace: Workspace, source: str | None, remote: str | None, *, progress: Progress = silent
-) -> Report:
+) -> VerifyReport:
     """Mend the zoo, or ``remote``, from the remote ``source``; None: from the zoo itself.
 
     What the zoo's index lacks of what is whole again, it has afterwards.

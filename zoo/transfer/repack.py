@@ -31,7 +31,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.progress import Progress, silent
 from zoo.domain.result import Result
 from zoo.domain.snapshot import Snapshot
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Conflict, Corrupt, DiskFull, InvalidOption, MissingObject, ZooError
 from zoo.store import Store
 from zoo.store.encoded import decode_object, read_headers, read_object
@@ -136,8 +136,8 @@ class Repacked(Result):
 class _Held:
     """What a remote holds."""
 
-    objects: Mapping[Digest, Stored]
-    encoded: Mapping[Digest, Stored]
+    objects: Mapping[Digest, StoredFile]
+    encoded: Mapping[Digest, StoredFile]
     headers: Mapping[Digest, Header]
 
     @property
@@ -285,7 +285,7 @@ def _held(store: Store, unread: list[str]) -> _Held:
 
 def _manifests(store: Store, unread: list[str]) -> dict[Digest, Manifest]:
     """What can be read, ancestors first, then by age."""
-    files: dict[Digest, Stored] = {}
+    files: dict[Digest, StoredFile] = {}
     for form in FORMS:
         files |= list_folder(store, form).files
     manifests: dict[Digest, Manifest] = {}

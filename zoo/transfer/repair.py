@@ -14,7 +14,7 @@ from zoo.store import Store
 from zoo.store.encoded import object_size, read_object
 from zoo.store.listing import KIND_NAMES, name_of
 from zoo.store.manifests import FORMS, manifest_bytes
-from zoo.store.verify import Damage, Report, verify
+from zoo.store.verify import Damage, VerifyReport, verify
 
 __all__ = ["repair"]
 
@@ -27,7 +27,7 @@ def repair(
     *,
     known: Mapping[Reference, int] | None = None,
     progress: Progress = silent,
-) -> Report:
+) -> VerifyReport:
     """Replace each damaged or missing object and manifest by the one that ``source`` holds; what
     verifying found afterwards, and what was ``healed``.
 

@@ -10,7 +10,13 @@ from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.signing import check_installed
-from zoo.store.signatures import Kept, folder_of, keep_signature, kept_at, signatures_under
+from zoo.store.signatures import (
+    StoredSignature,
+    folder_of,
+    keep_signature,
+    kept_at,
+    signatures_under,
+)
 from zoo.transfer.signed import examined, readable, to_sign
 from zoo.transfer.sync import present
 from zoo.workspace import Workspace
@@ -60,7 +66,11 @@ def sign(
 
 
 def _keep(
-    workspace: Workspace, manifest: Digest, path: str, bundle: bytes, replaced: Sequence[Kept]
+    workspace: Workspace,
+    manifest: Digest,
+    path: str,
+    bundle: bytes,
+    replaced: Sequence[StoredSignature],
 ) -> Digest:
     there = signatures_under(workspace.store, manifest, path)
     if len(there - {kept.digest for kept in replaced}) >= SIGNATURES:

@@ -17,7 +17,7 @@ from zoo.signing import check_installed
 from zoo.signing.bundle import read_material
 from zoo.store import Store
 from zoo.store.manifests import read_document
-from zoo.store.signatures import Kept, keep_signature, signatures_of
+from zoo.store.signatures import StoredSignature, keep_signature, signatures_of
 
 if TYPE_CHECKING:
     from zoo.workspace import Workspace
@@ -67,7 +67,7 @@ def examined(
             yield replace(examine(bundle, kept.digest, signed, signers), at=at), bundle
 
 
-def _listed(store: Store, manifest: Digest, path: str) -> list[Kept]:
+def _listed(store: Store, manifest: Digest, path: str) -> list[StoredSignature]:
     """The signatures that are in a store; none in a server of before there were any, and none of
     those that nobody may look at: whoever asks for one does without.
     """
@@ -80,7 +80,9 @@ def _listed(store: Store, manifest: Digest, path: str) -> list[Kept]:
         return []
 
 
-def readable(store: Store, manifest: Digest, path: str = "") -> Iterator[tuple[Kept, bytes]]:
+def readable(
+    store: Store, manifest: Digest, path: str = ""
+) -> Iterator[tuple[StoredSignature, bytes]]:
     """The signatures of a manifest in a store, with their bytes. What is damaged, not for who asks,
     gone by now, or no signature at all is left out, and told of.
     """

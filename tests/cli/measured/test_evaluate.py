@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 from zoo import open as open_zoo
 from zoo.domain.words import plural
 from zoo.finetune import conclude, evaluation
-from zoo.finetune.results.report import Measured
+from zoo.finetune.results.report import LabeledOutputs
 
 A, B = PROBES
 
@@ -404,7 +404,7 @@ def test_the_better_probe_counts(run: Run, few: Path, monkeypatch: pytest.Monkey
     """Of that which training began with, here all wrong, and ``team/a``, one of the same images."""
     first = conclude._first
 
-    def wrong(*of: Any) -> Measured:
+    def wrong(*of: Any) -> LabeledOutputs:
         measured = first(*of)
         assert measured
         return measured._replace(outputs=-measured.outputs)

@@ -23,7 +23,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Corrupt
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages import audit as audit_page
 from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
@@ -31,7 +31,7 @@ from zoo.serve.pages import pruning, storage
 from zoo.serve.pages.later import Later
 from zoo.serve.watch.scrub import FILE as SCRUB
 from zoo.serve.who import webhooks as who_hooks
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 from zoo.transfer import maintenance
 
 ADMIN = ("/-/people", "/-/people/ann", "/-/patterns", "/-/webhooks", "/-/storage",
@@ -335,7 +335,7 @@ def test_webhooks_and_their_tries(
 def test_what_is_stored_and_shared(
     served: Served, admin: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_sums", Recent(4))
+    monkeypatch.setattr(storage, "_sums", LruCache(4))
     for path, size in (("runs/x/state.pt", 5_000), ("cache/deep/x", 7)):
         (served.root / path).parent.mkdir(parents=True)
         (served.root / path).write_bytes(b"x" * size)
@@ -486,7 +486,7 @@ def test_a_plan_that_takes_long_is_worked_out_beside_the_page(
     monkeypatch.setattr(maintenance, "plan_prune", slow)
     monkeypatch.setattr(pruning, "PATIENCE", 0.0)
     monkeypatch.setattr(pruning, "SHARE", 1e9)
-    monkeypatch.setattr(pruning, "_works", Recent(16))
+    monkeypatch.setattr(pruning, "_works", LruCache(16))
     for query in ("", "", "?keep=3"):
         page = admin.page(f"{path}{query}")
         assert "being worked out" in text_of(page)
@@ -519,7 +519,7 @@ def test_a_plan_is_worked_out_by_one_process_for_all(
         return plan(*given, **days)
 
     def another_process() -> None:
-        monkeypatch.setattr(pruning, "_works", Recent(16))
+        monkeypatch.setattr(pruning, "_works", LruCache(16))
         monkeypatch.setattr(pruning, "_later", Later())
 
     monkeypatch.setattr(maintenance, "plan_prune", slow)
@@ -563,7 +563,7 @@ def test_a_plan_is_worked_out_by_one_process_for_all(
 
 
 def test_ones_own_zoo_has_no_accounts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = Alone()
+    alone = LinkHolder()
     monkeypatch.setattr(served.server.hub, "alone", alone)
     who = Signed(served.url, f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}")
     for path in (*ADMIN, "/-/settings", "/-/device", f"/-/namespaces/{alone.actor.name}",

@@ -23,7 +23,7 @@ import zoo
 from zoo.domain.limits import KEYED_TENSORS, REQUEST_BYTES
 from zoo.exchange.identifying import file_keys
 from zoo.lookup.keys import read_keys
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 
 PAGE, TWIN = "/-/identify", "/-/identify.json"
 
@@ -216,7 +216,7 @@ def test_all_names_are_told_in_ones_own_zoo_also_those_that_it_had(
 ) -> None:
     root, body = copy_zoo(tuned_home, tmp_path / "zoo"), keys(files["tuned"])
     with zoo.open(root) as opened, serving(root) as served:
-        monkeypatch.setattr(served.server.hub, "alone", alone := Alone())
+        monkeypatch.setattr(served.server.hub, "alone", alone := LinkHolder())
         cookie = f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}"
 
         def told() -> str:

@@ -17,7 +17,7 @@ from fakes.served import Served, serving
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages import lineage
 from zoo.serve.pages.later import Later
 from zoo.workspace import Workspace
@@ -188,7 +188,7 @@ def test_what_takes_long_is_told_the_next_time(
     trained: Served, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lineage, "SMALL", 0)
-    monkeypatch.setattr(lineage, "_checks", Recent(9))
+    monkeypatch.setattr(lineage, "_checks", LruCache(9))
     path, pair = "/team/strange/lineage", ("team/base", "team/strange")
     assert lineage.LATER in page(trained, path, ann)[0].body.decode()
     for _ in range(400):
@@ -209,9 +209,9 @@ def test_what_is_damaged_proves_nothing(trained: Served, tmp_path: Path) -> None
         path.unlink()
         path.write_bytes(content)
     with serving(tmp_path / "zoo") as served, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lineage, "_checks", Recent(9))
+        patch.setattr(lineage, "_checks", LruCache(9))
         got, _ = page(served, "/team/strange/lineage", served.token("ann"))
-        patch.setattr(lineage, "_failed", Recent(9))
+        patch.setattr(lineage, "_failed", LruCache(9))
         patch.setattr(lineage, "SMALL", 0)
         later, _ = page(served, "/team/strange/lineage", served.token("ann"))
         for _ in range(400):

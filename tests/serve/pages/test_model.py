@@ -33,7 +33,7 @@ from zoo.domain.reference import Reference
 from zoo.lookup.calibrated import calibration_of
 from zoo.serve.pages import model
 from zoo.serve.pages.markdown import markdown
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 from zoo.workspace import Workspace
 
 CARD = "\n\n".join(f"# {text}\n\n* {text}\n\n`{text}`\n\n[{text}]({text})" for text in NASTY)
@@ -448,7 +448,7 @@ def test_nor_is_it_in_ones_own_zoo_which_has_lines_for_earlier_versions(
         first = opened.show("team/tuned:v1").to_json()["manifest"].partition(":")[2][:12]
     with serving(root) as served:
         sha = served.ask("/api/models/team/tuned/revision/v1", token=served.token("ann"))
-        monkeypatch.setattr(served.server.hub, "alone", alone := Alone())
+        monkeypatch.setattr(served.server.hub, "alone", alone := LinkHolder())
         cookie = f"zoo-{urlsplit(served.url).port}={alone.open(alone.key)}"
         got = served.ask("/team/short", Cookie=cookie, Accept=HTML)  # nothing was made for others
         use = text_of(html.fromstring(got.body.decode()), "//section[@aria-labelledby='use']")
@@ -482,7 +482,7 @@ def test_so_do_those_of_ones_own_zoo(
     tuned: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers one browser, and no client."""
-    alone = Alone()
+    alone = LinkHolder()
     monkeypatch.setattr(tuned.server.hub, "alone", alone)
     cookie = f"zoo-{urlsplit(tuned.url).port}={alone.open(alone.key)}"
     found = tuned.ask("/team/tuned/index.json?revision=v1", Cookie=cookie).json["snippets"]
@@ -500,7 +500,7 @@ def _told(wrong: list[str], dialog: Dialog) -> None:
 
 @pytest.mark.long
 def test_forms_are_not_printed(tuned: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = Alone()
+    alone = LinkHolder()
     monkeypatch.setattr(tuned.server.hub, "alone", alone)
     with browsing() as browser:
         tab = browser.new_page()

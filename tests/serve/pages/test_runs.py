@@ -20,7 +20,7 @@ from lxml import html
 
 import zoo
 from zoo.lookup.alive import RunLock, machine
-from zoo.lookup.history import Advised, Row, remember
+from zoo.lookup.history import Row, StoredAdvice, remember
 from zoo.lookup.runs import METRICS, REPORT, RUN, Run
 
 NAMES = ("team/net", "team/seed", "secret/child", "team/grand", "team/probe")
@@ -368,7 +368,7 @@ def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run
     tried = [Row(name=name, kind="probe", score=score, low=0.1, high=0.9, images=12, seconds=1.0)
              for name, score in (("probe at head", 0.5), ("probe <i>layer1", 0.7))]  # fmt: skip
     for data, rows_ in ((run.provenance["data_digest"], tried), ("blake3:" + "0" * 64, tried[:1])):
-        advised = Advised(
+        advised = StoredAdvice(
             base="team/base", manifest=run.parent, data="x", data_digest=data, image_size=(32, 32),
             measure="accuracy", at="2026-01-01T00:00:00Z", name=tried[1].name, options={},
             trained=False, tried=tuple(rows_),

@@ -11,7 +11,7 @@ from fakes.prepared import copy_zoo
 from fakes.served import Served, serving
 
 import zoo
-from zoo.lookup.history import Advised, Row, remember
+from zoo.lookup.history import Row, StoredAdvice, remember
 from zoo.lookup.runs import RUN, STATE, Run
 
 
@@ -35,7 +35,7 @@ def test_advice_is_for_who_may_read_the_network_that_it_is_about(own: Served) ->
     run = newest(own)
     tried = Row(name="probe at head", kind="probe", score=0.5, low=0.1, high=0.9, images=12,
                 seconds=1.0)  # fmt: skip
-    advised = Advised(
+    advised = StoredAdvice(
         base="team/base", manifest=run.parent, data="x", image_size=(32, 32), options={},
         data_digest=run.provenance["data_digest"], measure="accuracy", at="2026-01-01T00:00:00Z",
         name=tried.name, trained=False, tried=(tried,),

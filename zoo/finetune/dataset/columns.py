@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zoo.domain.task import TASKS, Task
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.parquet import Cells, open_parquet
-from zoo.finetune.dataset.spec import Opening
+from zoo.finetune.dataset.spec import DatasetOptions
 
 __all__ = [
     "Columns",
@@ -73,7 +73,7 @@ def open_table(path: Path) -> Table:
 
 
 def columns_of(
-    path: Path, names: Sequence[str], task: Task | None, group_by: str, opening: Opening
+    path: Path, names: Sequence[str], task: Task | None, group_by: str, opening: DatasetOptions
 ) -> Columns:
     """What the columns of these ``names`` are; ``task`` decides where they allow several.
 
@@ -83,7 +83,7 @@ def columns_of(
     return _columns(path, names, task, _group(path, names, group_by), opening)
 
 
-def check_columns(path: Path, task: Task | None, group_by: str, opening: Opening) -> None:
+def check_columns(path: Path, task: Task | None, group_by: str, opening: DatasetOptions) -> None:
     """See that the columns of a table can be used, where no package is needed to read it.
 
     Raises:
@@ -139,7 +139,7 @@ def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
 
 
 def _columns(
-    path: Path, names: Sequence[str], task: Task | None, group: str | None, opening: Opening
+    path: Path, names: Sequence[str], task: Task | None, group: str | None, opening: DatasetOptions
 ) -> Columns:
     where = path_column(path, names, opening)
     split = "split" if "split" in names else None
@@ -174,7 +174,7 @@ def _columns(
     raise InvalidData(path, [problem], hint="--label-column NAME says which it is")
 
 
-def path_column(path: Path, names: Sequence[str], opening: Opening) -> str:
+def path_column(path: Path, names: Sequence[str], opening: DatasetOptions) -> str:
     """The column that says where an image is, or holds it; `InvalidData` if none does."""
     found = _called(PATHS, names)
     if opening.path_column:

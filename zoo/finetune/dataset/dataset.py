@@ -23,7 +23,7 @@ __all__ = [
     "Listing",
     "Row",
     "Sample",
-    "Skipped",
+    "SkippedImage",
     "Target",
     "content_digest",
     "natural_sort",
@@ -55,7 +55,7 @@ class Sample(NamedTuple):
     target: Target
 
 
-class Skipped(NamedTuple):
+class SkippedImage(NamedTuple):
     """An image that was left out, and why."""
 
     key: str
@@ -120,7 +120,7 @@ class Dataset:
     # By key, the digests of images; and of those alone that are there several times.
     digests: Mapping[str, str] = field(default_factory=dict, repr=False)
     copies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
     images: Images = field(repr=False)
     # Of files when they were checked (`state_of`).
     states: Mapping[str, int] = field(default_factory=dict, repr=False)

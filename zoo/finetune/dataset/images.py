@@ -29,7 +29,15 @@ from zoo.domain.progress import Progress
 from zoo.errors import InvalidImage
 from zoo.store.atomic import write_whole
 
-__all__ = ["Checked", "EncodedImages", "FileImages", "Images", "check_images", "sizes", "state_of"]
+__all__ = [
+    "CheckedImages",
+    "EncodedImages",
+    "FileImages",
+    "Images",
+    "check_images",
+    "sizes",
+    "state_of",
+]
 
 THREADS = 8
 VERSIONS = {"pillow": PIL.__version__, "reading": READING}
@@ -120,7 +128,7 @@ def decode(key: str, data: bytes, max_pixels: int | None = None) -> Image.Image:
         raise InvalidImage(key, f"is not a readable image ({type(error).__name__})") from error
 
 
-class Checked(NamedTuple):
+class CheckedImages(NamedTuple):
     """By key: digests of readable images, the states of their files (see `state_of`), and what is
     wrong with the others, as text that follows the key.
     """
@@ -130,7 +138,7 @@ class Checked(NamedTuple):
     problems: dict[str, str]
 
 
-class Seen(NamedTuple):
+class DecodedImage(NamedTuple):
     """An image that was decoded before, and the state that its file was in."""
 
     stamp: list[int]
@@ -139,13 +147,13 @@ class Seen(NamedTuple):
 
 def check_images(
     images: Images, keys: Sequence[str], progress: Progress, cache: Path | None
-) -> Checked:
+) -> CheckedImages:
     """Decode each image whole, and hash it, on several threads.
 
     The file ``cache`` remembers which images were in order. An image is decoded again when its
     file's size, times or inode are others, or one of `VERSIONS` is.
     """
-    checked = Checked({}, {}, {})
+    checked = CheckedImages({}, {}, {})
     with (
         _remembered(cache) as seen,
         ThreadPoolExecutor(min(THREADS, cores())) as pool,
@@ -179,7 +187,7 @@ def state_of(file: Path) -> int:
         return 0
 
 
-def _check(images: Images, seen: dict[str, Seen], key: str) -> tuple[list[int], str, str]:
+def _check(images: Images, seen: dict[str, DecodedImage], key: str) -> tuple[list[int], str, str]:
     """The stamp of its file, if it has one, its digest, and what is wrong with it, if anything."""
     try:
         file = images.file(key)
@@ -191,7 +199,7 @@ def _check(images: Images, seen: dict[str, Seen], key: str) -> tuple[list[int], 
         digest = images.check(key)
         # Twice, before and after: a file that was written meanwhile has not the digest's bytes.
         if file and stamp == _stamp(file) and time.time_ns() - max(stamp[1:3]) > RACY_NS:
-            seen[key] = Seen(stamp, digest)
+            seen[key] = DecodedImage(stamp, digest)
     except InvalidImage as error:
         return [], "", error.reason
     except FileNotFoundError:
@@ -208,7 +216,7 @@ def _stamp(file: Path) -> list[int]:
 
 
 @contextmanager
-def _remembered(cache: Path | None) -> Iterator[dict[str, Seen]]:
+def _remembered(cache: Path | None) -> Iterator[dict[str, DecodedImage]]:
     """What the file remembers; what the body makes of that is written back, errors or not."""
     if cache is None:
         yield {}
@@ -224,7 +232,7 @@ def _remembered(cache: Path | None) -> Iterator[dict[str, Seen]]:
             write_whole(cache, [blake3(entries).hexdigest().encode(), b"\n", entries])
 
 
-def _load(cache: Path) -> dict[str, Seen]:
+def _load(cache: Path) -> dict[str, DecodedImage]:
     try:
         digest, _, entries = cache.read_bytes().partition(b"\n")
     except OSError:
@@ -234,4 +242,4 @@ def _load(cache: Path) -> dict[str, Seen]:
     content = json.loads(entries) if sound else {}
     if any(content.get(name) != value for name, value in VERSIONS.items()):
         return {}
-    return {key: Seen(*value) for key, value in content["seen"].items()}
+    return {key: DecodedImage(*value) for key, value in content["seen"].items()}

@@ -29,14 +29,14 @@ from zoo.finetune.dataset.dataset import (
     Listing,
     Row,
     Sample,
-    Skipped,
+    SkippedImage,
     content_digest,
     parts_digest,
 )
 from zoo.finetune.dataset.folders import list_folders, one_below, split_beside
-from zoo.finetune.dataset.images import Checked, check_images
+from zoo.finetune.dataset.images import CheckedImages, check_images
 from zoo.finetune.dataset.named import list_named, located, without_folders
-from zoo.finetune.dataset.spec import AS_IT_IS, Opening, check_spec, is_named
+from zoo.finetune.dataset.spec import AS_IT_IS, DatasetOptions, check_spec, is_named
 from zoo.finetune.dataset.split import Parts, Shares, by_rule, fold_of, joined, split
 from zoo.finetune.dataset.table import list_table
 from zoo.lookup.runs import DIGITS
@@ -59,7 +59,7 @@ def open_dataset(
     test_share: float = 0.2,
     seed: int = 0,
     group_by: str = "",
-    opening: Opening = AS_IT_IS,
+    opening: DatasetOptions = AS_IT_IS,
     split_copies: bool = False,
     fold: str = "",
     seen: Set[str] = frozenset(),
@@ -110,7 +110,7 @@ def open_labeled(
     *,
     task: Task | None = None,
     group_by: str = "",
-    opening: Opening = AS_IT_IS,
+    opening: DatasetOptions = AS_IT_IS,
     skip_bad: bool = False,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -137,7 +137,7 @@ def open_labeled(
         test=tuple(parts.test),
         digest=content_digest(listing.classes, chain.from_iterable(parts), checked.digests),
         split_digest=parts_digest(parts),
-        skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
+        skipped=tuple(SkippedImage(key, reason) for key, reason in bad.items()),
         images=listing.images,
         states=checked.states,
         groups={row.key: row.group for row in rows if row.group},
@@ -150,10 +150,10 @@ def _checked(
     spec: str,
     task: Task | None,
     group_by: str,
-    opening: Opening,
+    opening: DatasetOptions,
     cache: Path | None,
     progress: Progress,
-) -> tuple[Listing, Checked, dict[str, str]]:
+) -> tuple[Listing, CheckedImages, dict[str, str]]:
     """What is listed, every image of it decoded, and what is wrong with those that are bad."""
     listing = _list(spec, task, group_by, opening, cache)
     listing.images.max_pixels = opening.max_pixels
@@ -209,7 +209,7 @@ def _none_labeled(_: Listing, rows: Sequence[Row]) -> list[str]:
 def _dataset(
     spec: str,
     listing: Listing,
-    checked: Checked,
+    checked: CheckedImages,
     bad: Mapping[str, str],
     rows: Sequence[Row],
     shares: Shares,
@@ -234,7 +234,7 @@ def _dataset(
         test=tuple(parts.test),
         digest=content_digest(listing.classes, chain.from_iterable(parts), checked.digests),
         split_digest=parts_digest(parts),
-        skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
+        skipped=tuple(SkippedImage(key, reason) for key, reason in bad.items()),
         images=listing.images,
         states=checked.states,
         groups=groups,
@@ -299,7 +299,7 @@ def without_folders_above(spec: str) -> str:
 
 
 def _list(
-    spec: str, task: Task | None, group_by: str, opening: Opening, cache: Path | None
+    spec: str, task: Task | None, group_by: str, opening: DatasetOptions, cache: Path | None
 ) -> Listing:
     path = Path(spec).expanduser()
     if check_spec(spec, opening, task):

@@ -23,12 +23,12 @@ from weakref import finalize
 
 from blake3 import blake3
 
-from zoo.backbones.preprocess import Encoded
+from zoo.backbones.preprocess import EncodedImage
 from zoo.domain.limits import PACKED_BATCH, PACKED_IMAGE_BYTES, PACKED_TIMES
 from zoo.domain.owner import renewing
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.images import state_of
-from zoo.finetune.dataset.shards import ShardImages, Span, samples
+from zoo.finetune.dataset.shards import ByteRange, ShardImages, samples
 from zoo.store.atomic import write_whole
 
 __all__ = ["packed", "unpacked"]
@@ -37,7 +37,7 @@ TAR = "images.tar"
 MOST = f"; the limit is {PACKED_IMAGE_BYTES:,}"
 
 
-def packed(file: Path, column: str) -> Iterator[Encoded]:
+def packed(file: Path, column: str) -> Iterator[EncodedImage]:
     """The images of a column by ``FILE/ROW``, in the order of their rows, a few of them in memory
     at a time; empty bytes where a row has none.
 
@@ -52,7 +52,7 @@ def packed(file: Path, column: str) -> Iterator[Encoded]:
             raise InvalidData(
                 file, [f"its images are more than {PACKED_TIMES} times as large as it"]
             )
-        yield Encoded(f"{file}/{number}", data)
+        yield EncodedImage(f"{file}/{number}", data)
 
 
 def unpacked(files: Mapping[Path, int], column: str, cache: Path | None) -> ShardImages:
@@ -70,7 +70,7 @@ def unpacked(files: Mapping[Path, int], column: str, cache: Path | None) -> Shar
         DiskFull: There is no space for the copies.
     """
     folder = cache or Path(tempfile.mkdtemp(prefix="zoo-images-"))
-    spans: dict[str, Span] = {}
+    spans: dict[str, ByteRange] = {}
     images = ShardImages(spans)
     homes: list[Path] = []
     with ExitStack() as using:
@@ -112,7 +112,7 @@ def _end(end: Callable[[], None], owner: int) -> None:
         end()
 
 
-def _tar(images: Iterable[Encoded]) -> Iterator[bytes]:
+def _tar(images: Iterable[EncodedImage]) -> Iterator[bytes]:
     for image in images:
         if image.data:
             info = tarfile.TarInfo(f"{image.name.rpartition('/')[2]}.image")

@@ -23,9 +23,9 @@ from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import EncodedImages
 from zoo.finetune.dataset.named import ELSEWHERE, Entry, list_entries
-from zoo.finetune.dataset.spec import Named
+from zoo.finetune.dataset.spec import DatasetSpec
 
-__all__ = ["ShardImages", "Span", "list_shards", "samples"]
+__all__ = ["ShardImages", "ByteRange", "list_shards", "samples"]
 
 INFO = ("_info.json", "info.json")
 WORDS = re.compile(r"[-_.\d]+")
@@ -35,7 +35,7 @@ LISTED = 3
 MEMBER = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)")
 
 
-class Span(NamedTuple):
+class ByteRange(NamedTuple):
     """Bytes of a file."""
 
     file: Path
@@ -59,7 +59,7 @@ class Shards(NamedTuple):
 class ShardImages(EncodedImages):
     """Implements `Images`: keys are the shard's file name and the sample's name in it."""
 
-    def __init__(self, spans: Mapping[str, Span]) -> None:
+    def __init__(self, spans: Mapping[str, ByteRange]) -> None:
         self.spans = spans
 
     def encoded(self, key: str) -> bytes:
@@ -71,7 +71,7 @@ class ShardImages(EncodedImages):
         return self.spans[key].file
 
 
-def list_shards(named: Named, task: Task | None) -> Listing:
+def list_shards(named: DatasetSpec, task: Task | None) -> Listing:
     """Read through the shards of all splits once, for what is where.
 
     Raises:
@@ -81,7 +81,7 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     if ELSEWHERE.match(location):
         raise InvalidData(named.spec, ["shards that are not here can only be read in sequence"])
     root = Path(location).expanduser()
-    spans: dict[str, Span] = {}
+    spans: dict[str, ByteRange] = {}
     entries: list[Entry] = []
     suffixes = named.options.get(
         "image", ";".join(suffix[1:] for suffix in sorted(SUFFIXES))
@@ -103,7 +103,7 @@ def list_shards(named: Named, task: Task | None) -> Listing:
     return replace(listing, remarks=tuple(_not_taken(drawn)))
 
 
-def _parts(named: Named, root: Path) -> dict[str, Shards]:
+def _parts(named: DatasetSpec, root: Path) -> dict[str, Shards]:
     parts: dict[str, Shards] = {}
     label = named.options.get("label", "")
     if root.is_file():
@@ -124,7 +124,7 @@ def _parts(named: Named, root: Path) -> dict[str, Shards]:
     return {"": Shards(files, label)} if "" in parts else parts
 
 
-def _called(named: Named, root: Path) -> list[Path]:
+def _called(named: DatasetSpec, root: Path) -> list[Path]:
     """The shards in a folder: all if the data set is called as that is, else those whose names
     begin with its name. timm looks at no name, and has no shards that nobody lists.
     """
@@ -175,13 +175,13 @@ def _expand(pattern: str) -> Iterator[str]:
             yield from _expand(piece.replace(match[0], f"{number:0{len(first)}}", 1))
 
 
-def samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
+def samples(file: Path) -> Iterator[tuple[str, dict[str, ByteRange]]]:
     """The samples of a tar file: a name, and by suffix where its files lie.
 
     Raises:
         InvalidData: It is no plain tar file.
     """
-    name, members = "", dict[str, Span]()
+    name, members = "", dict[str, ByteRange]()
     try:
         with tarfile.open(file, "r:") as tar:  # a compressed one has no places to go to
             for member in tar:
@@ -192,7 +192,7 @@ def samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
                     yield name, members
                     members = {}
                 name = match[1]
-                span = Span(file, member.offset_data, member.size)
+                span = ByteRange(file, member.offset_data, member.size)
                 members[match[2].lower()] = span
     except (tarfile.TarError, OSError) as error:
         raise InvalidData(file, [f"is not a readable, uncompressed tar file: {error}"]) from error
@@ -200,7 +200,7 @@ def samples(file: Path) -> Iterator[tuple[str, dict[str, Span]]]:
         yield name, members
 
 
-def _target(members: Mapping[str, Span], label: str) -> object:
+def _target(members: Mapping[str, ByteRange], label: str) -> object:
     with suppress(KeyError, ValueError):
         if label:
             return json.loads(members["json"].read())[label]

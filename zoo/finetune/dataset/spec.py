@@ -17,8 +17,8 @@ __all__ = [
     "AS_IT_IS",
     "LAYOUT",
     "TABLES",
-    "Named",
-    "Opening",
+    "DatasetSpec",
+    "DatasetOptions",
     "check_spec",
     "is_named",
     "is_unlabeled",
@@ -46,7 +46,7 @@ STREAMS = {
 }
 
 
-class Named(NamedTuple):
+class DatasetSpec(NamedTuple):
     """A spec in its parts."""
 
     spec: str
@@ -66,7 +66,7 @@ def is_named(spec: str) -> bool:
     return bool(slash) and prefix.lower() in {*OPTIONS, *STREAMS}
 
 
-def parse_named(spec: str) -> Named:
+def parse_named(spec: str) -> DatasetSpec:
     """The parts of a named dataset.
 
     Raises:
@@ -83,11 +83,11 @@ def parse_named(spec: str) -> Named:
         known = ", ".join(OPTIONS[kind])
         problems = [f"{kind} has no option '{option}'; it has: {known}" for option in unknown]
         raise InvalidData(spec, problems or [f"which dataset? {kind}/NAME"])
-    return Named(spec, kind, name, options)
+    return DatasetSpec(spec, kind, name, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class DatasetOptions:
     """What a user says of the data beside where it is; see `zoo.domain.recipe.Recipe`."""
 
     path_column: str = ""
@@ -101,12 +101,14 @@ class Opening:
         return [name for name in ("path_column", "label_column", "root") if getattr(self, name)]
 
 
-AS_IT_IS = Opening()
+AS_IT_IS = DatasetOptions()
 
 
-def opening_of(recipe: Recipe) -> Opening:
+def opening_of(recipe: Recipe) -> DatasetOptions:
     """How the data of ``recipe`` is opened."""
-    return Opening(**{field.name: getattr(recipe, field.name) for field in fields(Opening)})
+    return DatasetOptions(
+        **{field.name: getattr(recipe, field.name) for field in fields(DatasetOptions)}
+    )
 
 
 def is_unlabeled(spec: str) -> bool:
@@ -142,7 +144,7 @@ def tables_in(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(each for each in files if each.suffix == ".parquet"))
 
 
-def check_spec(spec: str, opening: Opening, task: Task | None) -> bool:
+def check_spec(spec: str, opening: DatasetOptions, task: Task | None) -> bool:
     """See that there is what ``spec`` names, and that the options fit; whether it is a table.
 
     Raises:

@@ -35,7 +35,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from zoo.backbones.image_files import SUFFIXES
-from zoo.backbones.preprocess import Encoded
+from zoo.backbones.preprocess import EncodedImage
 from zoo.domain.task import Task
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.columns import Columns, Table, columns_of, open_table, path_column
@@ -49,7 +49,7 @@ from zoo.finetune.dataset.dataset import (
 from zoo.finetune.dataset.images import FileImages, Images, state_of
 from zoo.finetune.dataset.packed import packed, unpacked
 from zoo.finetune.dataset.parquet import Cells, is_packed
-from zoo.finetune.dataset.spec import AS_IT_IS, Opening, tables_in
+from zoo.finetune.dataset.spec import AS_IT_IS, DatasetOptions, tables_in
 
 __all__ = ["list_table", "listed_images"]
 
@@ -63,7 +63,7 @@ def list_table(
     path: Path,
     task: Task | None,
     group_by: str = "",
-    opening: Opening = AS_IT_IS,
+    opening: DatasetOptions = AS_IT_IS,
     cache: Path | None = None,
 ) -> Listing:
     """List the rows of a table, or of a folder of Parquet files; ``task`` decides where its columns
@@ -131,7 +131,7 @@ def _of_split(part: str, table: Table) -> Table:
     return Table([*table.names, "split"], table.rows, read)
 
 
-def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
+def _are_packed(files: Sequence[Path], column: str, opening: DatasetOptions) -> bool:
     inside = {is_packed(file, column) for file in files}
     if len(inside) > 1:
         raise InvalidData(
@@ -143,8 +143,8 @@ def _are_packed(files: Sequence[Path], column: str, opening: Opening) -> bool:
 
 
 def listed_images(
-    images: Iterable[T], opening: Opening, *, names: bool = False
-) -> Iterator[T | Path | Encoded]:
+    images: Iterable[T], opening: DatasetOptions, *, names: bool = False
+) -> Iterator[T | Path | EncodedImage]:
     """The same, but in the place of each path of a table the images that its rows name, or hold;
     of these only their ``names``, without bytes, if that is asked for.
     """
@@ -158,7 +158,7 @@ def listed_images(
         column = path_column(path, tables[0].names, opening)
         if _are_packed(files, column, opening):
             for file, table in zip(files, tables, strict=True):
-                found = (Encoded(f"{file}/{number}", b"") for number in range(table.rows))
+                found = (EncodedImage(f"{file}/{number}", b"") for number in range(table.rows))
                 yield from found if names else packed(file, column)
             continue
         rows = list(chain.from_iterable(table.read([column]) for table in tables))
@@ -167,7 +167,7 @@ def listed_images(
         yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
 
 
-def _root(path: Path, opening: Opening) -> Path:
+def _root(path: Path, opening: DatasetOptions) -> Path:
     above = path if path.is_dir() else path.parent
     root = Path(opening.root).expanduser() if opening.root else above
     if not root.is_dir():

@@ -20,7 +20,7 @@ from zoo.errors import InvalidData, InvalidImage, MissingPackage
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import EncodedImages
 from zoo.finetune.dataset.named import Entry, list_entries
-from zoo.finetune.dataset.spec import Named
+from zoo.finetune.dataset.spec import DatasetSpec
 
 __all__ = ["list_hfds", "list_torch"]
 
@@ -66,7 +66,7 @@ class TorchImages:
         """See `Images.file`: many images share a file, or it is not known."""
 
 
-def list_torch(named: Named, task: Task | None) -> Listing:
+def list_torch(named: DatasetSpec, task: Task | None) -> Listing:
     """List the images of the dataset's splits."""
     # Some datasets of torchvision open files by themselves; none of these starts Ghostscript.
     EpsImagePlugin.gs_binary = False
@@ -90,7 +90,7 @@ def list_torch(named: Named, task: Task | None) -> Listing:
     return list_entries(named.spec, entries, names, images, task)
 
 
-def _splits(named: Named) -> dict[str, str]:
+def _splits(named: DatasetSpec) -> dict[str, str]:
     name = named.name.split("/")[-1].lower()
     if name in FOLDERS:
         root = Path(named.options.get("root", "."))
@@ -144,7 +144,7 @@ class HubImages(EncodedImages):
         """See `Images.file`: images lie inside tables."""
 
 
-def list_hfds(named: Named, task: Task | None) -> Listing:
+def list_hfds(named: DatasetSpec, task: Task | None) -> Listing:
     """List the images of the dataset's splits.
 
     Raises:

@@ -11,7 +11,7 @@ from zoo.backbones.image_files import named_images
 from zoo.domain.progress import Progress
 from zoo.domain.words import plural
 from zoo.errors import InvalidData
-from zoo.finetune.dataset.dataset import Dataset, Sample, Skipped, content_digest, parts_digest
+from zoo.finetune.dataset.dataset import Dataset, Sample, SkippedImage, content_digest, parts_digest
 from zoo.finetune.dataset.images import FileImages, check_images
 
 __all__ = ["open_unlabeled"]
@@ -50,7 +50,7 @@ def open_unlabeled(
         test=samples,
         digest=content_digest((), samples, checked.digests),
         split_digest=parts_digest(((), (), samples)),
-        skipped=tuple(Skipped(key, reason) for key, reason in bad.items()),
+        skipped=tuple(SkippedImage(key, reason) for key, reason in bad.items()),
         images=images,
         states=checked.states,
     )

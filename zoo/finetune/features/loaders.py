@@ -41,12 +41,12 @@ from zoo.finetune.features.cache import (
 from zoo.finetune.features.moved import moved
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
-from zoo.finetune.setup.prepare import COMPUTING, Prepared
+from zoo.finetune.setup.prepare import COMPUTING, PreparedRun
 from zoo.packages import version
 
 __all__ = [
     "Batch",
-    "Cached",
+    "CachedActivations",
     "CachedLoader",
     "Forward",
     "ImageLoader",
@@ -246,7 +246,7 @@ class Loaders:
         return self.test.fits()
 
 
-def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+def make_loaders(prepared: PreparedRun, boundary: int, folder: Path) -> Loaders:
     """The loaders of a phase that has frozen ``boundary`` units; caches lie in ``folder``."""
     if not boundary or not prepared.recipe.cache:
         return image_loaders(prepared)
@@ -260,7 +260,7 @@ def make_loaders(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     return replace(image_loaders(prepared), remark=f"what is frozen runs in each epoch: {why}")
 
 
-def _obstacle(prepared: Prepared, cut: int) -> str:
+def _obstacle(prepared: PreparedRun, cut: int) -> str:
     recipe = prepared.recipe
     if not cut:
         return "no cut lies below the boundary (zoo tree shows them)"
@@ -273,7 +273,7 @@ def _obstacle(prepared: Prepared, cut: int) -> str:
     return ""
 
 
-def image_loaders(prepared: Prepared) -> Loaders:
+def image_loaders(prepared: PreparedRun) -> Loaders:
     """Loaders of images, through the whole network."""
     recipe, dataset = prepared.recipe, prepared.dataset
     mix = None
@@ -302,7 +302,7 @@ def image_loaders(prepared: Prepared) -> Loaders:
     return Loaders(train, validation, feed(dataset.test, "none"), plain)
 
 
-def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
+def _cut_entry(prepared: PreparedRun, boundary: int, image: Tensor) -> tuple[FromCut, Shape]:
     """The highest cut below ``boundary`` whose inputs can be cached, and their shape.
 
     Where dropout lies right before the head, that is one below the last unit, so that training
@@ -322,7 +322,7 @@ def _cut_entry(prepared: Prepared, boundary: int, image: Tensor) -> tuple[FromCu
 
 
 @dataclass(frozen=True, slots=True)
-class Cached:
+class CachedActivations:
     """What is kept of all images of a run.
 
     Attributes:
@@ -336,7 +336,7 @@ class Cached:
     there: bool
 
 
-def cached(prepared: Prepared, boundary: int, folder: Path) -> Cached:
+def cached(prepared: PreparedRun, boundary: int, folder: Path) -> CachedActivations:
     """What `make_loaders` would keep; nothing is written.
 
     Raises:
@@ -353,10 +353,12 @@ def cached(prepared: Prepared, boundary: int, folder: Path) -> Cached:
     what = _kept_as(prepared, _description(prepared, entry, below), whole, 0)
     _, home = home_of(folder, what, shape, len(whole.samples))
     unit = prepared.hierarchy.boundary_name(entry.boundary)
-    return Cached(unit, shape.nbytes * images, home.is_dir() and not prepared.recipe.views)
+    return CachedActivations(
+        unit, shape.nbytes * images, home.is_dir() and not prepared.recipe.views
+    )
 
 
-def _at_cut(prepared: Prepared, boundary: int) -> tuple[Batches, FromCut, Shape, Below]:
+def _at_cut(prepared: PreparedRun, boundary: int) -> tuple[Batches, FromCut, Shape, Below]:
     dataset = prepared.dataset
     # One cache for all parts, by key: another split of the same images finds it, too.
     everything = sorted((*dataset.train, *dataset.validation, *dataset.test))
@@ -365,7 +367,7 @@ def _at_cut(prepared: Prepared, boundary: int) -> tuple[Batches, FromCut, Shape,
     return whole, entry, shape, Below(prepared.model, prepared.hierarchy, entry.boundary)
 
 
-def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
+def _cached(prepared: PreparedRun, boundary: int, folder: Path) -> Loaders:
     recipe, dataset = prepared.recipe, prepared.dataset
     whole, entry, shape, below = _at_cut(prepared, boundary)
     what = _description(prepared, entry, below)
@@ -394,7 +396,9 @@ def _cached(prepared: Prepared, boundary: int, folder: Path) -> Loaders:
     return Loaders(train, validation, feed(dataset.test), known, entry.boundary)
 
 
-def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], level: str) -> Batches:
+def _batches(
+    prepared: PreparedRun, samples: tuple[Sample, ...] | list[Sample], level: str
+) -> Batches:
     recipe, planned = prepared.recipe, prepared.network.planned
     transform = training_transform(planned.preprocessing, planned.backbone.plugin, level)
     balanced = recipe.sampler == "balanced" and samples is prepared.dataset.train
@@ -409,7 +413,7 @@ def _batches(prepared: Prepared, samples: tuple[Sample, ...] | list[Sample], lev
     )
 
 
-def _layout(prepared: Prepared) -> torch.memory_format:
+def _layout(prepared: PreparedRun) -> torch.memory_format:
     return torch.channels_last if prepared.recipe.channels_last else torch.contiguous_format
 
 
@@ -420,7 +424,7 @@ def _kept_in(recipe: Recipe) -> torch.dtype:
     return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
-def _description(prepared: Prepared, entry: FromCut, below: Below) -> dict[str, object]:
+def _description(prepared: PreparedRun, entry: FromCut, below: Below) -> dict[str, object]:
     """All that determines the inputs at the cut, except the images."""
     backbone, recipe = prepared.network.planned.backbone, prepared.recipe
     return {
@@ -457,7 +461,7 @@ def _arithmetic(device: torch.device) -> list[str]:
 
 
 def _activations(
-    prepared: Prepared,
+    prepared: PreparedRun,
     entry: FromCut,
     batches: Batches,
     shape: Shape,
@@ -486,7 +490,7 @@ def _activations(
 
 
 def _kept_as(
-    prepared: Prepared, what: dict[str, object], batches: Batches, view: int
+    prepared: PreparedRun, what: dict[str, object], batches: Batches, view: int
 ) -> dict[str, object]:
     keys = "\n".join(sample.key for sample in batches.samples)
     images = {"data": prepared.dataset.digest, "keys": blake3(keys.encode()).hexdigest()}

@@ -28,7 +28,7 @@ from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_labeled
-from zoo.finetune.dataset.spec import Opening, is_unlabeled
+from zoo.finetune.dataset.spec import DatasetOptions, is_unlabeled
 from zoo.finetune.dataset.unlabeled import open_unlabeled
 from zoo.finetune.setup.network import make_network
 from zoo.lookup.runs import CHECKED, caches
@@ -79,7 +79,7 @@ def write_features(
     task: Task | None,
     image_size: int | None,
     skip_bad: bool,
-    opening: Opening,
+    opening: DatasetOptions,
     batch_size: int,
     device: str,
     progress: Progress,
@@ -166,7 +166,7 @@ def labeled_images(
     data: str,
     task: Task | None,
     skip_bad: bool,
-    opening: Opening,
+    opening: DatasetOptions,
     progress: Progress,
     group_by: str = "",
 ) -> Dataset:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
 from zoo.finetune.setup.network import autocast
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["Told", "evaluate", "live_norms", "not_synced", "predict", "recalibrate", "validate"]
 
@@ -48,7 +48,9 @@ def predict(
     return torch.cat(logits), torch.cat(targets)
 
 
-def evaluate(prepared: Prepared, loader: Loader, told: Told = lambda *_: None) -> dict[str, float]:
+def evaluate(
+    prepared: PreparedRun, loader: Loader, told: Told = lambda *_: None
+) -> dict[str, float]:
     """The head's metrics of the network as it is, over all images of ``loader``; ``told`` gets what
     it said of each, and the targets.
     """
@@ -59,13 +61,13 @@ def evaluate(prepared: Prepared, loader: Loader, told: Told = lambda *_: None) -
 
 
 def validate(
-    prepared: Prepared, loaders: Loaders, told: Told = lambda *_: None
+    prepared: PreparedRun, loaders: Loaders, told: Told = lambda *_: None
 ) -> dict[str, float]:
     """`evaluate` on the validation split; nothing where there is none."""
     return evaluate(prepared, loaders.validation, told) if loaders.validation else {}
 
 
-def not_synced(prepared: Prepared) -> str:
+def not_synced(prepared: PreparedRun) -> str:
     """What to know where several ranks train batch norms, as the network is frozen; else empty.
 
     None of them sees the whole batch, and the main rank's running statistics are kept.
@@ -92,7 +94,7 @@ def live_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def recalibrate(prepared: Prepared, loader: Loader, trained: Sequence[_BatchNorm]) -> None:
+def recalibrate(prepared: PreparedRun, loader: Loader, trained: Sequence[_BatchNorm]) -> None:
     """Give these batch norms of the network the mean statistics of all batches of ``loader``, each
     counted by its images.
     """

@@ -22,7 +22,7 @@ from zoo.domain.recipe import Recipe
 from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["EMA", "Learner", "Step", "between", "live_tensors", "make_learner"]
 
@@ -109,7 +109,7 @@ class Learner:
 
 
 def make_learner(
-    prepared: Prepared, phase: Phase, boundary: int, loaders: Loaders
+    prepared: PreparedRun, phase: Phase, boundary: int, loaders: Loaders
 ) -> tuple[Learner, Loader]:
     """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
     hierarchy, recipe, ranks = prepared.hierarchy, prepared.recipe, prepared.ranks

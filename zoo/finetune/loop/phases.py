@@ -9,14 +9,14 @@ from pathlib import Path
 from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.features.taught import TaughtLoader
 from zoo.finetune.loop.evaluate import not_synced
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.lookup.runs import CROSSINGS
 
 __all__ = ["phase_loaders"]
 
 
 def phase_loaders(
-    folder: Path, prepared: Prepared, remark: Callable[[str], None]
+    folder: Path, prepared: PreparedRun, remark: Callable[[str], None]
 ) -> Callable[[int], Loaders]:
     """What freezes so many units, and gives the loaders for that: kept until others are made."""
     kept: dict[int, Loaders] = {}

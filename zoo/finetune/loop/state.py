@@ -25,14 +25,14 @@ from zoo.errors import Invalid
 from zoo.finetune.loop.learner import Learner, StateDict, live_tensors
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.lookup.runs import STATE, WEIGHTS
 from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
 __all__ = [
     "Best",
-    "Saved",
+    "SavedState",
     "Snapshots",
     "State",
     "put",
@@ -89,7 +89,7 @@ class Best:
 
 
 @dataclass
-class Saved:
+class SavedState:
     """A training between two steps, as it lies on disk."""
 
     position: Position
@@ -148,7 +148,7 @@ class State:
         snapshots: Weights that blends are made of.
     """
 
-    def __init__(self, prepared: Prepared, journal: Journal, save_every: int = 0) -> None:
+    def __init__(self, prepared: PreparedRun, journal: Journal, save_every: int = 0) -> None:
         self.live = live_tensors(
             prepared.model, prepared.hierarchy, prepared.lowest, prepared.tuned
         )
@@ -161,7 +161,7 @@ class State:
         self.position, self.best = Position(), Best()
         self.score: float | None = None
         self.snapshots = Snapshots(self.path.parent / WEIGHTS)
-        self._saved: Saved | None = None
+        self._saved: SavedState | None = None
         self._next_save = 0.0
 
     def save(self, learner: Learner | None) -> None:
@@ -174,7 +174,7 @@ class State:
             self.ranks.collect(learner.model, self.live)
             moving = self.ranks.full(learner.state_dict())
         if self.ranks.is_main:
-            saved = Saved(self.position, self.best, snapshot(self.live), moving, random)
+            saved = SavedState(self.position, self.best, snapshot(self.live), moving, random)
             write_state(saved, self.path)
             self._journal.note("saved", self.position.steps, up_to=self._up_to())
             self._next_save = monotonic() + RARELY * (monotonic() - began)
@@ -187,7 +187,7 @@ class State:
             return f"step {at.steps}, in epoch {done + 1} of {whole}"
         return f"epoch {done} of {whole}" if done else "the probe"
 
-    def load(self, saved: Saved) -> None:
+    def load(self, saved: SavedState) -> None:
         """Go to where ``saved`` was taken; `restore` does the rest, when there is a learner."""
         self.position, self.best, self._saved = saved.position, saved.best, saved
         put(saved.tensors, self.live)
@@ -259,7 +259,7 @@ def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
         into[name].copy_(value)
 
 
-def write_state(saved: Saved, path: Path) -> None:
+def write_state(saved: SavedState, path: Path) -> None:
     """Write ``saved`` whole; where there is no space (`DiskFull`), an earlier one stays."""
     buffer = io.BytesIO()
     # Plain dicts: what is loaded without unpickling classes must have none.
@@ -267,18 +267,18 @@ def write_state(saved: Saved, path: Path) -> None:
     write_whole(path, [buffer.getbuffer()])
 
 
-def read_state(path: Path) -> Saved:
+def read_state(path: Path) -> SavedState:
     """Inverse of `write_state`; runs nothing that the file has; `Invalid` if damaged."""
     try:
         with open_regular(path, path) as file:
             raw = torch.load(file, map_location="cpu", weights_only=True)
         position, best = Position(**raw.pop("position")), Best(**raw.pop("best"))
-        return Saved(position=position, best=best, **raw)
+        return SavedState(position=position, best=best, **raw)
     except Exception as error:  # the unpickler raises whatever it likes on damaged bytes
         raise Invalid(f"{path} cannot be read: {error}") from error
 
 
-def saved_in(folder: Path, ranks: Ranks) -> Saved | None:
+def saved_in(folder: Path, ranks: Ranks) -> SavedState | None:
     """What is saved in the folder of a run; None where there is nothing."""
     path = folder / STATE
     # The main rank may write one before another has looked.

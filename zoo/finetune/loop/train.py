@@ -31,7 +31,7 @@ from zoo.finetune.loop.profile import Fed, Profile
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast, fastest_convolutions, multiplying
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.setup.teacher import distillation_loss
 
 __all__ = ["learn", "read", "train"]
@@ -41,7 +41,7 @@ READ_EVERY = {"cpu": 1}
 
 
 def train(
-    prepared: Prepared,
+    prepared: PreparedRun,
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
@@ -234,7 +234,9 @@ def _mass(weights: Tensor | None, targets: Tensor) -> float:
     return float(len(targets))
 
 
-def _measure(prepared: Prepared, parts: Loaders, learner: Learner, told: _Told, epoch: int) -> bool:
+def _measure(
+    prepared: PreparedRun, parts: Loaders, learner: Learner, told: _Told, epoch: int
+) -> bool:
     """Measure the weights after an epoch, from 1, and their average if there is one, and say it;
     whether patience is at its end.
     """
@@ -260,7 +262,7 @@ def _measure(prepared: Prepared, parts: Loaders, learner: Learner, told: _Told, 
 
 
 def _evaluate(
-    prepared: Prepared,
+    prepared: PreparedRun,
     parts: Loaders,
     learner: Learner,
     told: _Told,

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from zoo.errors import InvalidImage
-from zoo.finetune.results.report import Measured, Report
+from zoo.finetune.results.report import LabeledOutputs, Report
 from zoo.lookup.examples import COLUMNS, EXAMPLES, MOST, SHEET, SIDE, Example, Examples
 from zoo.store.atomic import write_whole
 
@@ -27,7 +27,7 @@ PAIRS = 12
 
 def write_examples(
     folder: Path,
-    measured: Measured,
+    measured: LabeledOutputs,
     report: Report,
     count: int,
     read: Callable[[str], Image.Image],
@@ -55,7 +55,7 @@ def _opened(
             yield example, ImageOps.fit(read(key).convert("RGB"), (SIDE, SIDE))
 
 
-def _chosen(measured: Measured, report: Report, count: int) -> Iterator[tuple[Example, str]]:
+def _chosen(measured: LabeledOutputs, report: Report, count: int) -> Iterator[tuple[Example, str]]:
     """Images by what they are called: of the confusions, those that are most surely another class;
     of classes, those that are most surely theirs.
     """

@@ -30,7 +30,7 @@ from zoo.domain.task import SCORE
 from zoo.domain.words import too_good
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.results.journal import Line
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = [
     "Array",
@@ -208,7 +208,7 @@ def r2s(outputs: Array, targets: Array, times: Array) -> Array:
 
 
 def warning(
-    prepared: Prepared, lines: Sequence[Line], metrics: Mapping[str, float], *, gained: bool
+    prepared: PreparedRun, lines: Sequence[Line], metrics: Mapping[str, float], *, gained: bool
 ) -> str:
     """Why the figures are too good, and why the result is no better than no training; empty if
     neither is so.
@@ -231,7 +231,7 @@ def warning(
     return "; ".join(reasons)
 
 
-def _diverged(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
+def _diverged(prepared: PreparedRun, lines: Sequence[Line]) -> Iterator[str]:
     steps = [line["loss"] for line in lines if line["kind"] == "step"]
     epochs = [line["train_loss"] for line in lines if "train_loss" in line]
     if not steps or not epochs:
@@ -246,7 +246,7 @@ def _diverged(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
         )
 
 
-def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
+def _chance(prepared: PreparedRun, metrics: Mapping[str, float]) -> Iterator[str]:
     name = SCORE[prepared.task]
     targets = targets_of(prepared.dataset.test, prepared.task)
     answers = _constant(prepared).expand(len(targets), -1)
@@ -258,7 +258,7 @@ def _chance(prepared: Prepared, metrics: Mapping[str, float]) -> Iterator[str]:
         )
 
 
-def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
+def _start(prepared: PreparedRun, lines: Sequence[Line]) -> Iterator[str]:
     """Where training began with a probe, and no epoch or blend has a better score than that, though
     there is one.
     """
@@ -272,7 +272,7 @@ def _start(prepared: Prepared, lines: Sequence[Line]) -> Iterator[str]:
         )
 
 
-def _constant(prepared: Prepared) -> Tensor:
+def _constant(prepared: PreparedRun) -> Tensor:
     """The answer (1, K) that fits all training images best: shares as logits, or means."""
     targets = targets_of(prepared.dataset.train, prepared.task)
     if prepared.task == "regression":

@@ -32,7 +32,7 @@ from zoo.finetune.dataset.dataset import Dataset, parts_digest
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.results.trackers import Log, Trackers, named
-from zoo.finetune.setup.prepare import COMPUTING, Prepared
+from zoo.finetune.setup.prepare import COMPUTING, PreparedRun
 from zoo.lookup.alive import machine
 from zoo.lookup.runs import DIGITS, IMAGES, METRICS, RUNS, STATE, Run
 from zoo.packages import version
@@ -80,7 +80,7 @@ THEN = ", then "
 
 def new_run(
     workspace: Workspace,
-    prepared: Prepared,
+    prepared: PreparedRun,
     save: str,
     log: Log = (),
     asked: Mapping[str, object] | None = None,
@@ -236,7 +236,7 @@ class Journal:
         self._file.close()
 
 
-def provenance(prepared: Prepared) -> dict[str, str]:
+def provenance(prepared: PreparedRun) -> dict[str, str]:
     """Data, split, device, processes, threads (sums are taken in their order), how images are read
     (`zoo.backbones.rgb`), how training goes, versions, and what of the base's preprocessing was a
     guess.
@@ -270,7 +270,7 @@ def is_as_today(recorded: Mapping[str, str], dataset: Dataset) -> bool:
     return here.items() <= recorded.items()
 
 
-def continued(before: Mapping[str, str], prepared: Prepared) -> dict[str, str]:
+def continued(before: Mapping[str, str], prepared: PreparedRun) -> dict[str, str]:
     """The provenance of a resumed run: ``1, then 2`` of what differs from ``before``."""
     both = {name: before[name] for name in SAID if name in before}
     for name, value in provenance(prepared).items():
@@ -296,7 +296,7 @@ class Earlier:
     when: str
     base: str = ""  # what its lineage calls the base
 
-    def check_data(self, prepared: Prepared) -> None:
+    def check_data(self, prepared: PreparedRun) -> None:
         """Make sure that images and split are the same: else `InvalidData` is raised, as an image
         that was trained on could be tested on.
         """
@@ -309,7 +309,7 @@ class Earlier:
             hint = UNKNOWN if prepared.recipe.held_out == "unseen" else None
             raise InvalidData(data, [f"{text} {self.when}"], hint=hint)
 
-    def remark(self, prepared: Prepared) -> str:
+    def remark(self, prepared: PreparedRun) -> str:
         """What differs from then, and gives other bits; empty if nothing does."""
         if not self.provenance:
             return ""

@@ -23,8 +23,8 @@ from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
 from zoo.finetune.results.interval import MOST, Array, blocks
-from zoo.finetune.results.report import Measured
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.results.report import LabeledOutputs
+from zoo.finetune.setup.prepare import PreparedRun
 from zoo.lookup.predictions import predictions
 from zoo.lookup.runs import Run
 
@@ -68,7 +68,9 @@ class Gain(Result):
         return cls(**{k: v for k, v in data.items() if k not in apart}, paired=Paired(**apart))
 
 
-def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kept: bool) -> Gain:
+def gain(
+    probe: LabeledOutputs, trained: LabeledOutputs, scores: tuple[float, float], *, kept: bool
+) -> Gain:
     """What training gained; ``scores`` are those of the two, ``kept``: the probe is what is saved,
     as no epoch was better on the validation images.
     """
@@ -82,7 +84,7 @@ def gain(probe: Measured, trained: Measured, scores: tuple[float, float], *, kep
     return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
 
 
-def too_few(prepared: Prepared) -> str:
+def too_few(prepared: PreparedRun) -> str:
     """Advice where so few images are trained on that a probe usually gives more; else empty."""
     recipe, data = prepared.recipe, prepared.dataset
     each = len(data.train) / len(data.classes)
@@ -97,7 +99,7 @@ def too_few(prepared: Prepared) -> str:
     )
 
 
-def earlier_probe(runs: Iterable[Run], run: Run, measured: Measured) -> Measured | None:
+def earlier_probe(runs: Iterable[Run], run: Run, measured: LabeledOutputs) -> LabeledOutputs | None:
     """What a probe of the same base, images and split said of the test images of ``run``, if one
     was fitted here; of classes only, which is what is kept of each image.
     """
@@ -127,7 +129,7 @@ def _same_but_for_training(run: Run, other: Run) -> bool:
     return alone and run.parent == other.parent and how[0] == how[1] and data[0] == data[1]
 
 
-def paired(first: Measured, other: Measured) -> Paired:
+def paired(first: LabeledOutputs, other: LabeledOutputs) -> Paired:
     """Compare two networks of one task; without an image in common, none are apart."""
     names = {*first.classes} & {*other.classes}
     one, two = _errors(first, names), _errors(other, names)
@@ -151,7 +153,7 @@ def paired(first: Measured, other: Measured) -> Paired:
     )
 
 
-def _errors(measured: Measured, names: set[str]) -> Mapping[str, float]:
+def _errors(measured: LabeledOutputs, names: set[str]) -> Mapping[str, float]:
     """By image: 1 if its class is wrong; the share of wrong labels; the mean error of numbers."""
     outputs, targets = measured.outputs, measured.targets
     if measured.task == "classification":

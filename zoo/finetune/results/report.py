@@ -35,7 +35,7 @@ __all__ = [
     "ByClass",
     "Confusion",
     "Doubtful",
-    "Measured",
+    "LabeledOutputs",
     "Report",
     "predicted",
     "write_report",
@@ -136,7 +136,7 @@ class Report(Result):
     raw_bins: tuple[Bin, ...] = ()
 
 
-class Measured(NamedTuple):
+class LabeledOutputs(NamedTuple):
     """Outputs (N, K) of a network, float32, for images with targets (see `zoo.contracts.Head`)."""
 
     task: Task
@@ -195,7 +195,7 @@ class Measured(NamedTuple):
 Made = tuple[dict[str, float], tuple[ByClass, ...]]
 
 
-def _classes(measured: Measured) -> Made:
+def _classes(measured: LabeledOutputs) -> Made:
     outputs, targets = measured.outputs, measured.targets
     said, true = outputs.argmax(dim=1).numpy(), targets.numpy()
     count, number = len(true), len(measured.classes)
@@ -224,7 +224,7 @@ def _classes(measured: Measured) -> Made:
     return metrics, classes
 
 
-def _labels(measured: Measured) -> Made:
+def _labels(measured: LabeledOutputs) -> Made:
     outputs, targets = measured.outputs.double().numpy(), measured.targets.double().numpy()
     says, is_so = outputs > 0, targets > 0.5
     count, present = len(outputs), np.flatnonzero(is_so.any(axis=0)).tolist()
@@ -252,7 +252,7 @@ def _labels(measured: Measured) -> Made:
     return metrics, classes
 
 
-def _numbers(measured: Measured) -> Made:
+def _numbers(measured: LabeledOutputs) -> Made:
     outputs, targets = measured.outputs.double().numpy(), measured.targets.double().numpy()
     error, count = outputs - targets, len(outputs)
     columns = [slice(None), *(slice(k, k + 1) for k in range(outputs.shape[1]))]
@@ -291,7 +291,7 @@ def _one_hot(indices: NDArray[np.int64], number: int) -> Matrix:
     return csr_array(ones, shape=(count, number))
 
 
-def _drawn(figures: i.Figures, measured: Measured) -> Array:
+def _drawn(figures: i.Figures, measured: LabeledOutputs) -> Array:
     """Each figure (F, 3) of all images, and its interval."""
     middle = figures(np.ones((1, len(measured.images))))[:, 0]
     return np.stack([middle, *i.bootstrapped(figures, measured.blocks)], axis=1)
@@ -363,7 +363,7 @@ def _wider(mean: Array, drawn: Array) -> Array:
     return np.array([middle, min(low, drawn[1]), max(high, drawn[2])])
 
 
-def _confusions(measured: Measured) -> Iterator[Confusion]:
+def _confusions(measured: LabeledOutputs) -> Iterator[Confusion]:
     said, true = measured.outputs.argmax(dim=1).numpy(), measured.targets.numpy()
     totals, answers = np.bincount(true), torch.from_numpy(said)
     wrong = np.stack([true, said])[:, said != true]
@@ -387,7 +387,7 @@ def _confusions(measured: Measured) -> Iterator[Confusion]:
         )
 
 
-def _doubtful(measured: Measured) -> tuple[tuple[Doubtful, ...], tuple[Doubtful, ...]]:
+def _doubtful(measured: LabeledOutputs) -> tuple[tuple[Doubtful, ...], tuple[Doubtful, ...]]:
     """The most wrong images, and the most unsure ones, `DOUBTFUL` of each at most."""
     outputs, targets = measured.outputs, measured.targets
     shares = None
@@ -422,7 +422,7 @@ def _doubtful(measured: Measured) -> tuple[tuple[Doubtful, ...], tuple[Doubtful,
     return listed(order[wrong[order]]), unsure
 
 
-def _in_words(measured: Measured, values: Tensor, *, said: bool = False) -> str:
+def _in_words(measured: LabeledOutputs, values: Tensor, *, said: bool = False) -> str:
     """A target, or the outputs of an image if that is ``said``."""
     if measured.task == "classification":
         return measured.classes[int(values.argmax() if said else values)]
@@ -435,7 +435,7 @@ def _in_words(measured: Measured, values: Tensor, *, said: bool = False) -> str:
 def write_report(
     folder: Path,
     report: Mapping[str, Any],
-    measured: Measured,
+    measured: LabeledOutputs,
     read: Callable[[str], Image.Image],
 ) -> None:
     """Write ``report`` and all predictions into a folder; of classes, their matrix, too; and those
@@ -485,7 +485,7 @@ def _doubtful_rows(report: Mapping[str, Any]) -> Iterator[Sequence[object]]:
             yield kind, *(one[name] for name in names)
 
 
-def predicted(measured: Measured) -> Iterator[Sequence[object]]:
+def predicted(measured: LabeledOutputs) -> Iterator[Sequence[object]]:
     """A table of predictions, its head first: a row for each image."""
     classes, outputs = measured.classes, measured.outputs.double()
     if measured.task != "regression":

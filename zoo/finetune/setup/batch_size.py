@@ -21,7 +21,7 @@ from zoo.finetune.setup.network import autocast, multiplying
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups
 
 if TYPE_CHECKING:
-    from zoo.finetune.setup.prepare import Prepared
+    from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["found_batch", "largest"]
 
@@ -43,7 +43,7 @@ LAYERS = 3
 what goes in, what comes out, and what is between."""
 
 
-def found_batch(prepared: Prepared) -> tuple[Recipe, str]:
+def found_batch(prepared: PreparedRun) -> tuple[Recipe, str]:
     """The recipe with the largest batch that fits, a power of two for each process, and its
     learning rate scaled to that; and that in words.
 
@@ -72,7 +72,7 @@ def _scale(optimizer: str, larger: float) -> tuple[float, str]:
     return larger, f"{larger:g} times"
 
 
-def largest(prepared: Prepared, most: int) -> int:
+def largest(prepared: PreparedRun, most: int) -> int:
     """The largest power of two of images up to ``most`` whose step fits on the device; at least
     `LEAST`. Weights and random numbers are afterwards as they were.
     """
@@ -89,7 +89,7 @@ class _Step:
     anything in them. It runs whole, as it does where a cache is filled.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: PreparedRun) -> None:
         copy = deepcopy(prepared.model)
         self.prepared = replace(prepared, network=replace(prepared.network, model=copy))
         self.device, self.recipe = prepared.device, prepared.recipe

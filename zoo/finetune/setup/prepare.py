@@ -53,7 +53,7 @@ from zoo.workspace import Workspace
 __all__ = [
     "COMPUTING",
     "LEAST",
-    "Prepared",
+    "PreparedRun",
     "paths_of",
     "prepare",
     "truncated",
@@ -78,7 +78,7 @@ LEAST = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedRun:
     """A recipe met with its base and its data."""
 
     base: str  # the name, or digest, that the base was given by
@@ -156,7 +156,7 @@ def prepare(
     folder: Path | None = None,
     again: bool = False,
     skip_alone: bool = False,
-) -> Prepared:
+) -> PreparedRun:
     """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo.
 
     Done ``again``, it may say what has no effect: older recipes do not know all options. With
@@ -181,7 +181,7 @@ def prepare(
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     network = with_drops(network, head, recipe)
     recipe, hierarchy, tuned = _decided(recipe, network, dataset, device, again=again)
-    prepared = Prepared(
+    prepared = PreparedRun(
         base=name,
         parent=parent,
         known=known,
@@ -206,7 +206,7 @@ def prepare(
     return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
 
 
-def weights_layout(prepared: Prepared) -> torch.memory_format:
+def weights_layout(prepared: PreparedRun) -> torch.memory_format:
     """How weights of convolutions lie in memory: as images do, where that saves a GPU from turning
     them in each step. Not where processes share them (FSDP takes no others).
     """
@@ -235,7 +235,7 @@ def _decided(
     return replace(recipe, batch_norm=norms), hierarchy, tuned
 
 
-def _teacher(store: Store, prepared: Prepared) -> Teacher | None:
+def _teacher(store: Store, prepared: PreparedRun) -> Teacher | None:
     recipe, dataset = prepared.recipe, prepared.dataset
     if not recipe.teacher:
         return None
@@ -253,12 +253,12 @@ def boundaries(
     return tuple(max(hierarchy.boundary(phase.freeze), lowest) for phase in recipe.plan())
 
 
-def _with_remark(prepared: Prepared, text: str) -> Prepared:
+def _with_remark(prepared: PreparedRun, text: str) -> PreparedRun:
     remarks = (*prepared.dataset.remarks, *filter(None, [text]))
     return replace(prepared, dataset=replace(prepared.dataset, remarks=remarks))
 
 
-def _small_images(prepared: Prepared) -> str:
+def _small_images(prepared: PreparedRun) -> str:
     """What to say where most images are less than half as large as what the network gets; empty
     where they are not, or the recipe says how large.
     """
@@ -276,7 +276,7 @@ def _small_images(prepared: Prepared) -> str:
     )
 
 
-def with_recipe(prepared: Prepared, recipe: Recipe) -> Prepared:
+def with_recipe(prepared: PreparedRun, recipe: Recipe) -> PreparedRun:
     """The same with a ``recipe`` that decides more, which the result records without the folders of
     this machine.
     """
@@ -285,7 +285,7 @@ def with_recipe(prepared: Prepared, recipe: Recipe) -> Prepared:
     return replace(prepared, recipe=recipe, network=replace(prepared.network, planned=planned))
 
 
-def warn_of_guess(prepared: Prepared) -> None:
+def warn_of_guess(prepared: PreparedRun) -> None:
     """Say that the base's preprocessing is a guess, but for what the recipe says itself."""
     stated = ("image_size",) if prepared.recipe.image_size else ()
     guess = guessed_preprocessing(prepared.known, *stated)
@@ -308,7 +308,7 @@ def paths_of(root: Path, recipe: Recipe) -> list[Path]:
     ]
 
 
-def truncated(prepared: Prepared, units: Sequence[str]) -> Prepared:
+def truncated(prepared: PreparedRun, units: Sequence[str]) -> PreparedRun:
     """The same with a network that ends after the last of ``units``, and a new head that gets the
     features of all of them; ``head`` is where the old one is.
 
@@ -377,7 +377,7 @@ def _batch_norm(
     return "auto"
 
 
-def _check_effects(prepared: Prepared) -> None:
+def _check_effects(prepared: PreparedRun) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)

@@ -20,13 +20,21 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural, too_good
 from zoo.errors import ZooError
 from zoo.finetune.dataset.dataset import Dataset, Sample
-from zoo.finetune.dataset.spec import Opening, opening_of
+from zoo.finetune.dataset.spec import DatasetOptions, opening_of
 from zoo.finetune.setup.data import dataset_of
 from zoo.lookup.edited import before_edits
 from zoo.lookup.runs import DIGITS, Run, list_runs
 from zoo.workspace import Workspace
 
-__all__ = ["Opened", "SeenBy", "among", "manifest_if_here", "open_for", "runs_by_result", "seen"]
+__all__ = [
+    "OpenedDataset",
+    "SeenBy",
+    "among",
+    "manifest_if_here",
+    "open_for",
+    "runs_by_result",
+    "seen",
+]
 
 
 def runs_by_result(workspace: Workspace) -> Mapping[str, Sequence[Run]]:
@@ -68,7 +76,7 @@ class SeenBy:
     """
 
     def __init__(
-        self, workspace: Workspace, dataset: Dataset, opening: Opening, folder: Path
+        self, workspace: Workspace, dataset: Dataset, opening: DatasetOptions, folder: Path
     ) -> None:
         self._workspace, self._dataset = workspace, dataset
         self._opening, self._folder = opening, folder
@@ -117,7 +125,7 @@ class SeenBy:
         return frozenset(self._dataset.digests[sample.key][:DIGITS] for sample in samples)
 
 
-class Opened(NamedTuple):
+class OpenedDataset(NamedTuple):
     """The images of a recipe, split for its base; and the recipe, which says by what rule."""
 
     dataset: Dataset
@@ -134,7 +142,7 @@ def open_for(
     progress: Progress,
     *,
     skip_alone: bool = False,
-) -> Opened:
+) -> OpenedDataset:
     """The images that ``recipe`` names, split as it says for the base ``parent``, which the remarks
     call ``name``; ``folder`` is for caches.
     """
@@ -155,7 +163,7 @@ def open_for(
     tested = among(images, dataset, dataset.test)
     if tested:
         said.append(too_good(tested, len(dataset.test), name))
-    return Opened(replace(dataset, remarks=(*dataset.remarks, *said)), recipe, tested)
+    return OpenedDataset(replace(dataset, remarks=(*dataset.remarks, *said)), recipe, tested)
 
 
 def _line(workspace: Workspace, digest: Digest) -> list[Digest]:

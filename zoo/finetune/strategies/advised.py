@@ -9,8 +9,8 @@ from blake3 import blake3
 from zoo.domain.recipe import DEFAULTS, Recipe, data_name
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.dataset import Dataset, parts_digest
-from zoo.finetune.setup.prepare import Prepared
-from zoo.lookup.history import Advised, all_advice, known_advice
+from zoo.finetune.setup.prepare import PreparedRun
+from zoo.lookup.history import StoredAdvice, all_advice, known_advice
 from zoo.workspace import Workspace
 
 __all__ = ["FOLLOWED", "as_advised", "groups_digest", "test_digest", "were_tried"]
@@ -19,7 +19,7 @@ FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
 """Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
 
 
-def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple[Recipe, str]:
+def as_advised(workspace: Workspace, prepared: PreparedRun, asked: Recipe) -> tuple[Recipe, str]:
     """The recipe that `zoo.Zoo.advise` chose, and that in words; or the one that was ``asked`` for,
     where it leaves nothing open, nothing was advised, or only probes were compared. Advice that was
     chosen by images to test on now is not followed.
@@ -55,7 +55,7 @@ def as_advised(workspace: Workspace, prepared: Prepared, asked: Recipe) -> tuple
     return recipe, f"{said} is followed"
 
 
-def were_tried(workspace: Workspace, prepared: Prepared) -> bool:
+def were_tried(workspace: Workspace, prepared: PreparedRun) -> bool:
     """Whether recipes were tried on these images: what a rule of thumb says is no news then."""
     known = _known(workspace, prepared)
     return known is not None and known.complete
@@ -78,14 +78,16 @@ def groups_digest(dataset: Dataset) -> str:
     return f"blake3:{blake3(text.encode('utf-8', 'surrogateescape')).hexdigest()}" if text else ""
 
 
-def _of_that_name(workspace: Workspace, prepared: Prepared) -> Advised | None:
+def _of_that_name(workspace: Workspace, prepared: PreparedRun) -> StoredAdvice | None:
     """The newest advice for this network and data of that name, in which recipes were tried."""
     name, parent = data_name(prepared.recipe.data), str(prepared.parent)
     every = (each for each in all_advice(workspace) if each.trained)
     return next((each for each in every if (each.manifest, each.data) == (parent, name)), None)
 
 
-def _known(workspace: Workspace, prepared: Prepared, *, grouped: bool = True) -> Advised | None:
+def _known(
+    workspace: Workspace, prepared: PreparedRun, *, grouped: bool = True
+) -> StoredAdvice | None:
     size = prepared.network.planned.preprocessing.input_size[1:]
     dataset = prepared.dataset
     groups = groups_digest(dataset) if grouped else ""

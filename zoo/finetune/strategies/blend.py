@@ -19,7 +19,7 @@ from zoo.finetune.loop.evaluate import live_norms, recalibrate, validate
 from zoo.finetune.loop.learner import between
 from zoo.finetune.loop.state import Snapshots, State, put, rank, snapshot
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.prepare import Prepared
+from zoo.finetune.setup.prepare import PreparedRun
 
 __all__ = ["FIRST", "blend", "interpolated", "soup"]
 
@@ -29,7 +29,7 @@ TENTHS = range(1, 10)
 
 
 def blend(
-    prepared: Prepared,
+    prepared: PreparedRun,
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
@@ -42,7 +42,7 @@ def blend(
     prepared.ranks.sync(state.live)  # only the main rank has the best
 
 
-def _blend(prepared: Prepared, parts: Loaders, journal: Journal, state: State) -> None:
+def _blend(prepared: PreparedRun, parts: Loaders, journal: Journal, state: State) -> None:
     """The mean of running statistics is not what the mean of weights gives: batch norms that are
     live take theirs anew (as `torch.optim.swa_utils.update_bn`).
     """

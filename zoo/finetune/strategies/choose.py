@@ -16,7 +16,7 @@ from zoo.domain.task import SCORE
 from zoo.domain.words import plural
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.split import Parts, fold_of
-from zoo.finetune.setup.prepare import LEAST, Prepared
+from zoo.finetune.setup.prepare import LEAST, PreparedRun
 
 __all__ = [
     "EPOCH",
@@ -81,12 +81,12 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     return replace(recipe, phases=tuple(phases))
 
 
-def undecided(prepared: Prepared) -> bool:
+def undecided(prepared: PreparedRun) -> bool:
     """Whether nothing could tell the probe that training begins with from what comes of it."""
     return prepared.recipe.strategy == "lp-ft" and not prepared.dataset.validation
 
 
-def choose(prepared: Prepared, trial: Callable[[Recipe], Scores]) -> tuple[Recipe, str]:
+def choose(prepared: PreparedRun, trial: Callable[[Recipe], Scores]) -> tuple[Recipe, str]:
     """The recipe with a probe alone, or with training for as long as was best on the images that
     three folds hold out in turn; and that in words. ``trial`` does one of them.
     """
@@ -109,7 +109,7 @@ def choose(prepared: Prepared, trial: Callable[[Recipe], Scores]) -> tuple[Recip
     return with_epochs(recipe, epochs), f"{told}, training {trained:.4f} after {after_so_many}"
 
 
-def _no_folds(prepared: Prepared) -> str:
+def _no_folds(prepared: PreparedRun) -> str:
     """Why the images cannot be divided into folds; empty where they can. All ranks find the same,
     before one of them trains.
     """

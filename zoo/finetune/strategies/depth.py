@@ -23,7 +23,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption
 from zoo.finetune.features.loaders import Loader, image_loaders
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.prepare import Prepared, truncated
+from zoo.finetune.setup.prepare import PreparedRun, truncated
 from zoo.finetune.strategies.depths import alike, at_units
 from zoo.finetune.strategies.linear import (
     Fitter,
@@ -167,7 +167,7 @@ def _standard_error(values: Tensor) -> float:
     return deviation / math.sqrt(len(values))
 
 
-def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
+def at_depth(prepared: PreparedRun, journal: Journal) -> PreparedRun:
     """The network ended at the units that the recipe names, or at the one that does best.
 
     That one is found on training and validation images; the curve over all depths is written to
@@ -178,7 +178,7 @@ def at_depth(prepared: Prepared, journal: Journal) -> Prepared:
     return truncated(prepared, [prepared.ranks.on_main(lambda: _best_depth(prepared, journal))])
 
 
-def _best_depth(prepared: Prepared, journal: Journal) -> str:
+def _best_depth(prepared: PreparedRun, journal: Journal) -> str:
     from zoo.finetune.results.pictures import draw_depth  # loads matplotlib
 
     loaders = image_loaders(prepared)

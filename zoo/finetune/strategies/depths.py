@@ -17,20 +17,20 @@ from zoo.backbones.features import features_at
 from zoo.backbones.taps import HEAD, Tap, find_taps
 from zoo.domain.hierarchy import Hierarchy
 from zoo.finetune.features.loaders import image_loaders
-from zoo.finetune.setup.prepare import Prepared, truncated, with_recipe
+from zoo.finetune.setup.prepare import PreparedRun, truncated, with_recipe
 
 __all__ = ["alike", "at_units", "depths", "distinct", "only_zoo_loads", "stage_taps", "with_units"]
 
 QUARTERS = 4
 
 
-def at_units(prepared: Prepared) -> Prepared:
+def at_units(prepared: PreparedRun) -> PreparedRun:
     """The network ended at the units that the recipe names; raises as `truncated`."""
     prepared = with_units(prepared)  # an earlier version recorded ``all``
     return truncated(prepared, prepared.recipe.units)
 
 
-def only_zoo_loads(prepared: Prepared) -> str:
+def only_zoo_loads(prepared: PreparedRun) -> str:
     """What to know before a network is made that its own library does not load; else empty."""
     recipe, library = prepared.recipe, prepared.known.backbone.plugin
     if recipe.strategy != "probe" or recipe.units == (HEAD,):
@@ -43,7 +43,7 @@ def only_zoo_loads(prepared: Prepared) -> str:
     )
 
 
-def with_units(prepared: Prepared) -> Prepared:
+def with_units(prepared: PreparedRun) -> PreparedRun:
     """With the units that ``at`` stands for, if it is ``all``: features are found alike to within
     rounding, which hangs on the device and the batch, and a rerun must take the same.
     """
@@ -90,7 +90,7 @@ def distinct(features: Sequence[Tensor]) -> list[int]:
     ]
 
 
-def _all(prepared: Prepared) -> tuple[str, ...]:
+def _all(prepared: PreparedRun) -> tuple[str, ...]:
     images = next(image_loaders(prepared).plain.whole()).inputs
     taps = stage_taps(prepared.model, prepared.hierarchy, images)
     return tuple(taps[at].unit for at in distinct(features_at(prepared.model, taps, images)))

@@ -19,9 +19,9 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.loop.evaluate import live_norms, predict, recalibrate, validate
-from zoo.finetune.loop.state import Saved, State
+from zoo.finetune.loop.state import SavedState, State
 from zoo.finetune.results.journal import Journal
-from zoo.finetune.setup.prepare import LEAST, Prepared
+from zoo.finetune.setup.prepare import LEAST, PreparedRun
 from zoo.finetune.strategies.blend import FIRST
 from zoo.finetune.strategies.linear import (
     Fitter,
@@ -173,11 +173,11 @@ def _nearest_on_gpu(known: Tensor, asked: Tensor, count: int) -> Tensor:
 
 
 def begin(
-    prepared: Prepared,
+    prepared: PreparedRun,
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
-    saved: Saved | None,
+    saved: SavedState | None,
 ) -> None:
     """Bring a training to where it was ``saved``; if it was not, do what comes before training."""
     # After the network was made: its head is the same in all ranks, its dropout is not.
@@ -189,7 +189,7 @@ def begin(
 
 
 def probe(
-    prepared: Prepared,
+    prepared: PreparedRun,
     loaders: Callable[[int], Loaders],
     journal: Journal,
     state: State,
@@ -214,7 +214,7 @@ def probe(
         state.save(None)
 
 
-def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
+def settle(prepared: PreparedRun, loaders: Callable[[int], Loaders]) -> None:
     """Give batch norms the statistics of the training images, where the recipe says so, or where
     they are live and a probe comes first: it is to see what training will.
     """
@@ -228,7 +228,7 @@ def settle(prepared: Prepared, loaders: Callable[[int], Loaders]) -> None:
     prepared.ranks.on_main(lambda: recalibrate(prepared, parts.plain, norms))
 
 
-def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
+def probe_heads(prepared: PreparedRun, loaders: Loaders) -> dict[str, object]:
     """Fit a probe on what each head gets, and give it to the head.
 
     Where a fold is held out, it does not choose C: what is said of it is out of fold, and its
@@ -264,7 +264,7 @@ def probe_heads(prepared: Prepared, loaders: Loaders) -> dict[str, object]:
 
 
 def _head_inputs(
-    prepared: Prepared, loader: Loader, advance: Callable[[int], None]
+    prepared: PreparedRun, loader: Loader, advance: Callable[[int], None]
 ) -> tuple[list[Tensor], Tensor]:
     """What each head gets of all images (N, F), where it is fitted, and their targets."""
     heads, where = prepared.network.heads, fitting(prepared.device)

@@ -17,7 +17,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Hub
-from zoo.serve.keep.adopt import Wanted
+from zoo.serve.keep.adopt import AdoptRequest
 from zoo.serve.who.may import Actor, all_may_read, may
 
 __all__ = ["adopt_later", "adopt_what_is_left"]
@@ -41,7 +41,7 @@ def adopt_later(hub: Hub, actor: Actor, ref: Reference, digest: Digest, snapshot
         other = rules.access(each.path)
         if may(actor, "read", other) and all_may_read(other, readers):
             seen[str(there)] = str(each)
-    wanted = Wanted(name=str(ref), snapshot=str(digest), seen=seen)
+    wanted = AdoptRequest(name=str(ref), snapshot=str(digest), seen=seen)
     hub.adopter.ask(wanted, actor.name)
 
 

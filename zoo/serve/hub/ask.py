@@ -25,7 +25,7 @@ from zoo.serve.keep.deprecations import Deprecations
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import ID, MAIN, Commit, History
 from zoo.serve.keep.reported import ReportedRuns
-from zoo.serve.keep.room import Room
+from zoo.serve.keep.room import UsageCounter
 from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.tryouts import Tryouts
 from zoo.serve.keep.view import View
@@ -34,7 +34,7 @@ from zoo.serve.sso.issuer import Issuers
 from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
 from zoo.serve.who.accounts import Accounts
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 from zoo.serve.who.may import ACTIONS, PURPOSES, Access, Action, Actor, as_seen, kind_of_move, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.seals import Seals, seals_of
@@ -62,7 +62,7 @@ class Hub:
     workspace: Workspace
     accounts: Accounts
     public_url: str = ""
-    alone: Alone | None = None
+    alone: LinkHolder | None = None
     under_way: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     tryouts: Tryouts | None = None
@@ -73,7 +73,7 @@ class Hub:
     history: History = field(init=False)
     files: Files = field(init=False)
     blobs: Blobs = field(init=False)
-    room: Room = field(init=False)
+    room: UsageCounter = field(init=False)
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
     apart: Apart = field(init=False)
@@ -91,7 +91,7 @@ class Hub:
         self.reach = Reach(store, self.accounts.reach_table)
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.deprecations = Deprecations(store)
-        self.room, self.reported = Room(store), ReportedRuns(store.disk)
+        self.room, self.reported = UsageCounter(store), ReportedRuns(store.disk)
         self.health = Health(store, self.accounts.audit.head)
         self.accounts.watch(self.look_again)
 

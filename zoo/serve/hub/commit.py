@@ -28,7 +28,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.blobs import TIDIED
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
-from zoo.serve.hub.hints import Planned, keep_plan
+from zoo.serve.hub.hints import FileToSend, keep_plan
 from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
@@ -37,7 +37,7 @@ from zoo.serve.keep.patient import patient_upload
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
 
-__all__ = ["Card", "Plan", "commit", "preupload", "validate_yaml"]
+__all__ = ["Card", "CommitPlan", "commit", "preupload", "validate_yaml"]
 
 LOG = logging.getLogger("zoo.serve")
 TRIES = 30
@@ -56,10 +56,10 @@ class Card(msgspec.Struct):
     content: str
 
 
-class Plan(msgspec.Struct):
+class CommitPlan(msgspec.Struct):
     """What a client is about to commit."""
 
-    files: list[Planned]
+    files: list[FileToSend]
 
 
 class _Moved(Exception):
@@ -84,7 +84,7 @@ def preupload(ask: Ask, revision: str) -> Answer:
     _, version = _branch(ask, revision)
     line = ask.hub.history.commits(version, ask.patience) if version else ()
     known = {file.path: file.etag for file in ask.view(line[0]).files} if line else {}
-    planned = ask.call.read(Plan).files
+    planned = ask.call.read(CommitPlan).files
     keep_plan(ask, planned)
     return json_answer(
         {

@@ -20,7 +20,7 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub import device
 from zoo.serve.hub.ask import Ask
-from zoo.serve.sso.claims import LEEWAY, MOST, Claims, Untrusted, issuer_of, verified
+from zoo.serve.sso.claims import LEEWAY, MOST, Claims, InvalidToken, issuer_of, verified
 from zoo.serve.who.audit import asked_by, record
 from zoo.serve.who.publishers import LASTS, Publisher, check_there, text_of
 from zoo.serve.who.spent import spend_once
@@ -116,11 +116,11 @@ def _fitting(ask: Ask, token: str) -> tuple[list[Publisher], Claims]:
         said = issuer_of(token)
         of_issuer = [each for each in ask.hub.accounts.publishers.all() if each.issuer == said]
         if not of_issuer:
-            raise Untrusted("no publisher has its issuer")
+            raise InvalidToken("no publisher has its issuer")
         hosts = tuple(sorted({host for each in of_issuer for host in each.hosts}))
         audience = ask.hub.public_url or ask.call.base
         claims = verified(token, ask.hub.issuers.at(said, hosts), audience)
-    except Untrusted as error:
+    except InvalidToken as error:
         raise _Not("invalid_grant", NONE_FITS, f"a job's token: {error}") from error
     fitting = [each for each in of_issuer if each.fits(claims)]
     if not fitting:

@@ -29,12 +29,12 @@ from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Corrupt, ZooError
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.chunk_list import Chunk, read_chunks
-from zoo.serve.keep.files import Layout
+from zoo.serve.keep.files import FileLayout
 from zoo.serve.keep.hint import VirtualXorb, hint, virtual_xorbs
 from zoo.serve.keep.xorbs import VirtualReader, Xorbs
 from zoo.store.capabilities import read_small
 
-__all__ = ["Planned", "open_virtual", "hinted", "keep_plan"]
+__all__ = ["FileToSend", "open_virtual", "hinted", "keep_plan"]
 
 LOG = logging.getLogger("zoo.serve")
 WEIGHTS = ".safetensors"
@@ -60,7 +60,7 @@ Tensors = frozenset[tuple[str, str, str]]
 """Names, dtypes and shapes."""
 
 
-class Planned(msgspec.Struct):
+class FileToSend(msgspec.Struct):
     """A file that a client is about to send; ``sample`` is how it begins, in base 64."""
 
     path: str
@@ -68,15 +68,15 @@ class Planned(msgspec.Struct):
     sample: str = ""
 
 
-PLAN = msgspec.json.Decoder(list[Planned])
+PLAN = msgspec.json.Decoder(list[FileToSend])
 
 
-def keep_plan(ask: Ask, files: Iterable[Planned]) -> None:
+def keep_plan(ask: Ask, files: Iterable[FileToSend]) -> None:
     """Keep what a client is about to send to the repository: how the weights begin says which
     network they are of.
     """
     weights = [
-        Planned(path=file.path, size=file.size, sample=file.sample[:SAMPLE])
+        FileToSend(path=file.path, size=file.size, sample=file.sample[:SAMPLE])
         for file in files
         if file.path.endswith(WEIGHTS)
     ]
@@ -117,7 +117,7 @@ def open_virtual(ask: Ask, xorb: VirtualXorb) -> VirtualReader:
         if file.sha256.hex == xorb.sha256 and chunks:
             offset = sum(chunk.size for chunk in chunks[: xorb.first])
             own = chunks[xorb.first : xorb.first + xorb.count]
-            return VirtualReader(Layout(store, file), offset, own)
+            return VirtualReader(FileLayout(store, file), offset, own)
     raise Corrupt("the shard", f"the file that xorb {xorb.name} is of", "it is gone: send it again")
 
 
@@ -196,7 +196,7 @@ def _weights(ask: Ask, digests: Sequence[Digest]) -> Mapping[Digest, Sequence[We
     return found
 
 
-def _planned(ask: Ask) -> list[Planned]:
+def _planned(ask: Ask) -> list[FileToSend]:
     with suppress(FileNotFoundError, msgspec.MsgspecError):
         data = read_small(ask.hub.workspace.store.backend, _plan(ask), REQUEST_BYTES)
         return PLAN.decode(data)

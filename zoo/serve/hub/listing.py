@@ -16,7 +16,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.query import Query
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import Unavailable, ZooError
-from zoo.registry import Found, Registry
+from zoo.registry import Registry, SearchResult
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -146,15 +146,15 @@ def _sent(ask: Ask, digest: Digest) -> View | None:
     return view if view.sent else None
 
 
-def readable(ask: Ask, author: str | None) -> dict[str, Found]:
+def readable(ask: Ask, author: str | None) -> dict[str, SearchResult]:
     """What each repository has that may be read, of all or of one namespace, last changed first."""
     found = _newest(ask.hub.workspace.registry, author)
     return {path: each for path, each in found.items() if ask.may("read", path)}
 
 
-def _newest(registry: Registry, author: str | None) -> dict[str, Found]:
+def _newest(registry: Registry, author: str | None) -> dict[str, SearchResult]:
     """What each name has, last changed first: its default tag, or the newest of the others."""
-    newest: dict[str, Found] = {}
+    newest: dict[str, SearchResult] = {}
     asked = Query(sort="-updated", limit=MOST, pulled=True, owner=author)
     for found in registry.search(asked):
         if found.kind == "checkpoint":
@@ -166,7 +166,7 @@ def _newest(registry: Registry, author: str | None) -> dict[str, Found]:
     return newest
 
 
-def _of_checkpoint(ask: Ask, path: str, found: Found) -> ModelInfo | None:
+def _of_checkpoint(ask: Ask, path: str, found: SearchResult) -> ModelInfo | None:
     modified = RefEntry.parse_time(found.updated or "")
     if found.manifest is None or modified is None:
         return None

@@ -17,7 +17,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.who.may import Actor
 from zoo.serve.who.reach_table import ReachTable, Witness
 from zoo.store import Store
@@ -47,7 +47,7 @@ class Reach:
     def __init__(self, store: Store, table: ReachTable) -> None:
         self._store, self._table = store, table
         self._looking, self._rested = Lock(), 0.0
-        self._recent: Recent[Digest, Witness] = Recent(ROOM)
+        self._recent: LruCache[Digest, Witness] = LruCache(ROOM)
 
     def there(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
         """Those of some objects and manifests that are there for who asks. Whether they are in the

@@ -17,9 +17,9 @@ from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
 
 __all__ = [
-    "Created",
+    "NewRepo",
     "Move",
-    "Named",
+    "RepoName",
     "Settings",
     "change_settings",
     "check_made",
@@ -31,7 +31,7 @@ __all__ = [
 Kind = Literal["model", "dataset", "space", "kernel"]
 
 
-class Named(msgspec.Struct):
+class RepoName(msgspec.Struct):
     """A repository as clients name it; without an ``organization`` it is the account's own."""
 
     name: str
@@ -47,7 +47,7 @@ class Named(msgspec.Struct):
         return _path(f"{self.organization or ask.actor.name}/{self.name}", self.type)
 
 
-class Created(Named):
+class NewRepo(RepoName):
     """What is asked for of a new one. That it be public is nothing: clients say so unasked."""
 
     visibility: Level | None = None
@@ -72,7 +72,7 @@ class Settings(msgspec.Struct):
 
 def create(ask: Ask) -> Answer:
     """Make an empty repository."""
-    wanted = ask.call.read(Created)
+    wanted = ask.call.read(NewRepo)
     path = wanted.path(ask)
     said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
     if not ask.may("write", path):
@@ -89,7 +89,7 @@ def create(ask: Ask) -> Answer:
 
 def delete(ask: Ask) -> Answer:
     """Delete a repository with all its versions, of which none is protected."""
-    path = ask.call.read(Named).path(ask)
+    path = ask.call.read(RepoName).path(ask)
     with ask.hub.changing():
         ask.require("delete", path)
         versions = ask.hub.history.all_versions(path)

@@ -101,12 +101,12 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="POST", path="/api/repos/create", scope="account", handler=repos.create,
-        body=repos.Created,
+        body=repos.NewRepo,
         errors=(*BODY, "Forbidden", "Conflict"), summary="make an empty repository",
     ),
     Route(
         method="DELETE", path="/api/repos/delete", scope="account", handler=repos.delete,
-        body=repos.Named,
+        body=repos.RepoName,
         errors=(*BODY, *WRITE), summary="delete a repository",
     ),
     Route(
@@ -126,7 +126,7 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="POST", path=f"{MODEL}/preupload/{{revision}}", scope="write",
         handler=commit.preupload,
-        body=commit.Plan, query=("create_pr",), errors=(*SEND, "NotImplemented"),
+        body=commit.CommitPlan, query=("create_pr",), errors=(*SEND, "NotImplemented"),
         summary="how files are to be sent",
     ),
     Route(

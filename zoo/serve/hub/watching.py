@@ -12,7 +12,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.watch.metrics import TYPE
-from zoo.serve.watch.scrub import Scrubbed, read_scrubbed
+from zoo.serve.watch.scrub import ScrubState, read_scrubbed
 
 __all__ = ["audit", "metrics", "ready"]
 
@@ -46,7 +46,7 @@ def metrics(ask: Ask) -> Answer:
     return Answer(headers=TYPE, body=hub.metrics.text(now))
 
 
-def _scrubbed(known: Scrubbed) -> dict[str, float]:
+def _scrubbed(known: ScrubState) -> dict[str, float]:
     damaged = {name for each in (known.last, known.now) if each for name in each.damaged}
     figures: dict[str, float] = {"zoo_scrub_damaged": len(damaged)}
     if last := known.last:

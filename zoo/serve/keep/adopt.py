@@ -22,13 +22,13 @@ from zoo.errors import ZooError
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
-__all__ = ["Adopted", "Wanted"]
+__all__ = ["AdoptResult", "AdoptRequest"]
 
 TOLD = (".json", ".md", ".txt", "LICENSE", "NOTICE")
 """How files begin or end that may tell more of it."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class AdoptRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be adopted.
 
     Attributes:
@@ -42,14 +42,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     seen: dict[str, str]
 
 
-class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+class AdoptResult(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint that was made; or why none was."""
 
     checkpoint: str = ""
     problem: str = ""
 
 
-def adopted(workspace: Workspace, wanted: Wanted) -> Adopted:
+def adopted(workspace: Workspace, wanted: AdoptRequest) -> AdoptResult:
     """Make the checkpoint. Pickles are not looked at."""
     from zoo.exchange.adopting import adopt  # torch
 
@@ -63,11 +63,11 @@ def adopted(workspace: Workspace, wanted: Wanted) -> Adopted:
             folder.mkdir()
             for file in filter(_belongs, snapshot.files):
                 restore_file(workspace.store, file.stored, folder / file.path)
-            return Adopted(checkpoint=str(adopt(workspace, folder, ref, seen)))
+            return AdoptResult(checkpoint=str(adopt(workspace, folder, ref, seen)))
     except ZooError as error:
-        return Adopted(problem=str(error))
+        return AdoptResult(problem=str(error))
     except Exception as error:  # noqa: BLE001 - a library's, of these files
-        return Adopted(problem=f"{type(error).__name__}: {error}")
+        return AdoptResult(problem=f"{type(error).__name__}: {error}")
 
 
 def _belongs(file: SnapshotFile) -> bool:
@@ -82,7 +82,7 @@ def main() -> None:
     # What libraries print must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    wanted = msgspec.json.decode(sys.stdin.buffer.readline(), type=Wanted)
+    wanted = msgspec.json.decode(sys.stdin.buffer.readline(), type=AdoptRequest)
     workspace = Workspace(Path(sys.argv[1]))  # with it, what its user trusts
     with suppress(BrokenPipeError), answers:  # the server has ended
         answers.write(msgspec.json.encode(adopted(workspace, wanted)) + b"\n")

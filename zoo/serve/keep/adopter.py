@@ -18,7 +18,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import Conflict, InvalidReference, ZooError
-from zoo.serve.keep.adopt import Adopted, Wanted
+from zoo.serve.keep.adopt import AdoptRequest, AdoptResult
 from zoo.store.capabilities import folders
 from zoo.workspace import Workspace
 
@@ -29,7 +29,7 @@ ADOPTED = "adopt"
 """Why a name moves from a snapshot to the same files with their checkpoint."""
 SECONDS = 1800
 """A checkpoint is made in so long, or not at all."""
-ANSWER = msgspec.json.Decoder(Adopted)
+ANSWER = msgspec.json.Decoder(AdoptResult)
 
 
 class Adopter:
@@ -40,13 +40,13 @@ class Adopter:
     def __init__(self, workspace: Workspace, moved: Callable[[Reference, RefEntry], None]) -> None:
         self._workspace, self._moved = workspace, moved
         self._names: SimpleQueue[str] = SimpleQueue()
-        self._wanted: dict[str, tuple[Wanted, str]] = {}
+        self._wanted: dict[str, tuple[AdoptRequest, str]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def ask(self, wanted: Wanted, author: str) -> None:
+    def ask(self, wanted: AdoptRequest, author: str) -> None:
         """Have a snapshot adopted; the name that has it moves for ``author``, and so do its tags.
         Of several that a name has had meanwhile, the last one is.
         """
@@ -83,7 +83,7 @@ class Adopter:
             except Exception:
                 LOG.exception("%s holds files only for now", wanted.name)
 
-    def _adopted(self, wanted: Wanted) -> Adopted:
+    def _adopted(self, wanted: AdoptRequest) -> AdoptResult:
         command = [sys.executable, "-m", "zoo.serve.keep.adopt", str(self._workspace.root)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -95,15 +95,15 @@ class Adopter:
                 said, _ = self._process.communicate(line, timeout=SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                return Adopted(problem=f"it took more than {SECONDS} seconds")
+                return AdoptResult(problem=f"it took more than {SECONDS} seconds")
             except BrokenPipeError:  # it has died
                 said = b""
         try:
             return ANSWER.decode(said)
         except msgspec.DecodeError:
-            return Adopted(problem="what makes checkpoints has failed; the log tells of what")
+            return AdoptResult(problem="what makes checkpoints has failed; the log tells of what")
 
-    def _move(self, wanted: Wanted, checkpoint: Digest) -> None:
+    def _move(self, wanted: AdoptRequest, checkpoint: Digest) -> None:
         """Point the name, and tags of it, at the same files with their checkpoint, where they are
         still at them. Who may read one may read all.
         """

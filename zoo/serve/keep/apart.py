@@ -17,7 +17,7 @@ from zoo.domain.manifest import Manifest
 from zoo.errors import ZooError
 from zoo.lookup.compare import compare
 from zoo.lookup.diff import UnitDiff, measured, unit_diff
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.store.encoded import object_size
 from zoo.workspace import Workspace
 
@@ -64,7 +64,7 @@ class Apart:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._recent: Recent[tuple[Digest, Digest], Distances] = Recent(
+        self._recent: LruCache[tuple[Digest, Digest], Distances] = LruCache(
             ROOM, lambda found: 100 + len(found.units)
         )
         self._starting, self._waiting, self._closed = Lock(), 0, False

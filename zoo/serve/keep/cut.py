@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from zoo.domain.limits import MANIFEST_BYTES
 from zoo.domain.snapshot import Snapshot
 from zoo.serve.keep.chunk_list import Chunk, keep_chunks
-from zoo.serve.keep.files import Layout
+from zoo.serve.keep.files import FileLayout
 from zoo.serve.keep.xorb import CHUNK_BYTES, chunk_hash
 from zoo.workspace import Workspace
 
@@ -127,7 +127,7 @@ def main() -> None:
     """Keep the list of the chunks of a file."""
     (file,) = Snapshot.from_bytes(sys.stdin.buffer.read(MANIFEST_BYTES)).files
     with closing(Workspace(Path(sys.argv[1]))) as workspace:
-        parts = Layout(workspace.store, file.stored).parts(0, file.size)
+        parts = FileLayout(workspace.store, file.stored).parts(0, file.size)
         pieces = chain.from_iterable(part.pieces() for part in parts)
         chunks = [Chunk(chunk_hash(chunk), len(chunk)) for chunk in cut(pieces)]
         keep_chunks(workspace.store, file.sha256.hex, chunks)

@@ -17,13 +17,13 @@ from zoo.domain.digest import Digest
 from zoo.errors import BrokenPlugin, MissingPackage, NotFound, Untrusted, ZooError
 from zoo.workspace import Workspace
 
-__all__ = ["Described", "describe"]
+__all__ = ["ConfigTexts", "describe"]
 
 MENDED = (BrokenPlugin, MissingPackage, NotFound, Untrusted)
 """What the operator can do something about: it may be another time next time."""
 
 
-class Described(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigTexts(msgspec.Struct, frozen=True, kw_only=True):
     """The texts of a configuration, by name.
 
     Attributes:
@@ -37,16 +37,16 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     passing: bool = False
 
 
-def describe(workspace: Workspace, digest: Digest) -> Described:
+def describe(workspace: Workspace, digest: Digest) -> ConfigTexts:
     """The configuration of a checkpoint, or why there is none."""
     from zoo.exchange.exporting import configuration  # torch
 
     try:
-        return Described(texts=configuration(workspace.store.manifest(digest)))
+        return ConfigTexts(texts=configuration(workspace.store.manifest(digest)))
     except ZooError as error:
-        return Described(problem=str(error), passing=isinstance(error, MENDED))
+        return ConfigTexts(problem=str(error), passing=isinstance(error, MENDED))
     except Exception as error:  # noqa: BLE001 - a library's, of one checkpoint
-        return Described(problem=f"{type(error).__name__}: {error}", passing=True)
+        return ConfigTexts(problem=f"{type(error).__name__}: {error}", passing=True)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import Corrupt, MissingObject, NoCheckpoint
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.store import Store
 from zoo.store.cached import CachedBackend
 from zoo.store.encoded import absent, read_object
@@ -22,7 +22,7 @@ from zoo.store.listing import name_of
 from zoo.store.manifests import Document
 from zoo.store.proof import files_of
 
-__all__ = ["Files", "Layout", "Part"]
+__all__ = ["Files", "FileLayout", "Part"]
 
 ROOM = 50_000
 """Files and tensors of documents that are kept in memory, and as many ranges of objects."""
@@ -85,7 +85,7 @@ class Part:
         raise Corrupt(f"object {self.object}", f"{left} bytes more", "its end")
 
 
-class Layout:
+class FileLayout:
     """The ranges of objects that make up a file, and where each ends in it.
 
     Attributes:
@@ -119,8 +119,8 @@ class Files:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._documents: Recent[Digest, Document] = Recent(ROOM, _entries)
-        self._layouts: Recent[tuple[Digest, str], Layout] = Recent(
+        self._documents: LruCache[Digest, Document] = LruCache(ROOM, _entries)
+        self._layouts: LruCache[tuple[Digest, str], FileLayout] = LruCache(
             ROOM, lambda layout: len(layout.ends)
         )
 
@@ -162,7 +162,7 @@ class Files:
         """
         layout = self._layouts.get((digest, path))
         if layout is None:
-            layout = Layout(self._store, self.file(digest, path))
+            layout = FileLayout(self._store, self.file(digest, path))
             self._layouts.put((digest, path), layout)
         return layout.parts(begin, end)
 

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.reference import DEFAULT_TAG, Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidReference, ZooError
 from zoo.serve.keep.git import commit_id, tree_ids
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.store import Store
@@ -106,15 +106,15 @@ class History:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._recent: Recent[Reference, _Line] = Recent(
+        self._recent: LruCache[Reference, _Line] = LruCache(
             ROOM_COMMITS,
             lambda line: (
                 1 + sum(1 + len(each.message + each.note) // LETTERS for each in line.commits)
             ),
         )
-        self._folders: Recent[str, Mapping[str, str]] = Recent(ROOM_COMMITS, len)
-        self._found: Recent[tuple[str, str], Reference] = Recent(ROOM)
-        self._entries: Recent[Reference, tuple[Stored, RefEntry]] = Recent(ROOM)
+        self._folders: LruCache[str, Mapping[str, str]] = LruCache(ROOM_COMMITS, len)
+        self._found: LruCache[tuple[str, str], Reference] = LruCache(ROOM)
+        self._entries: LruCache[Reference, tuple[StoredFile, RefEntry]] = LruCache(ROOM)
 
     def repos(self) -> list[str]:
         """The names that are there, or were, without their tags. Those in folders that cannot be

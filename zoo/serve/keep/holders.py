@@ -10,7 +10,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import ZooError
 from zoo.serve.keep.history import Commit, History, Version
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.store import Store
 
 __all__ = ["Holders"]
@@ -20,7 +20,7 @@ ROOM = 200_000
 """Large files that are kept in memory, by the names that have them."""
 
 
-class _Held(NamedTuple):
+class _FileHolders(NamedTuple):
     """Where the large files are that a name has had up to a commit."""
 
     commit: Commit
@@ -34,7 +34,9 @@ class Holders:
 
     def __init__(self, store: Store, history: History) -> None:
         self._store, self._history = store, history
-        self._recent: Recent[Reference, _Held] = Recent(ROOM, lambda held: 1 + len(held.files))
+        self._recent: LruCache[Reference, _FileHolders] = LruCache(
+            ROOM, lambda held: 1 + len(held.files)
+        )
         self._repos: dict[str, set[str]] = {}
 
     def look_at_all(self) -> None:
@@ -80,5 +82,5 @@ class Holders:
                 if file.sha256:
                     files[file.sha256] = commit.manifest, file.path
                     self._repos.setdefault(file.sha256, set()).add(version.ref.path)
-        self._recent.put(version.ref, _Held(commits[0], files))
+        self._recent.put(version.ref, _FileHolders(commits[0], files))
         return files

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
-__all__ = ["Recent"]
+__all__ = ["LruCache"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -18,7 +18,7 @@ def one(_: object) -> int:
     return 1
 
 
-class Recent(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """The values that were used last, as many as are in ``room`` by what each counts; the last one
     in any case.
     """

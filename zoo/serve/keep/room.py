@@ -18,7 +18,7 @@ from zoo.store import Store
 from zoo.store.capabilities import folders
 from zoo.store.signatures import kept_at
 
-__all__ = ["Held", "Room"]
+__all__ = ["NamespaceUsage", "UsageCounter"]
 
 SENT_SECONDS = 86400.0
 ANEW_SECONDS = 10.0
@@ -27,7 +27,7 @@ SIGNED = ""
 """Whose lock that of the signatures is: no namespace is called so."""
 
 
-class Held(NamedTuple):
+class NamespaceUsage(NamedTuple):
     """Bytes of some objects that are ``new`` to a namespace, and its ``total`` with them."""
 
     new: int
@@ -49,7 +49,7 @@ class _Known:
     counted: float = field(default_factory=time.monotonic)
 
 
-class Room:
+class UsageCounter:
     """Counts each object that a namespace needs once, by its size as it is, whoever else needs it,
     too: what one namespace holds does not depend on what others do.
 
@@ -71,7 +71,7 @@ class Room:
     @contextmanager
     def sending(
         self, namespace: str, objects: Iterable[tuple[Digest, int]], most: int
-    ) -> Iterator[Held]:
+    ) -> Iterator[NamespaceUsage]:
         """Count what is sent and not committed yet, for a day, unless keeping it fails. The total
         is what names would lead to with it, or all that was sent, whichever is more; if that is
         more than ``most`` bytes, nothing is counted.
@@ -90,7 +90,7 @@ class Room:
 
     def _send(
         self, namespace: str, sizes: Mapping[Digest, int], most: int, *, anew: bool
-    ) -> tuple[Held, list[Digest]]:
+    ) -> tuple[NamespaceUsage, list[Digest]]:
         """Look and count in one step: many may be sent at once. Which are counted from now on."""
         with self._locks[namespace]:
             held, sent = self._after(namespace, sizes, anew=anew), self._sent[namespace]
@@ -107,18 +107,18 @@ class Room:
 
     def after(
         self, namespace: str, objects: Iterable[tuple[Digest, int]] = (), *, anew: bool = False
-    ) -> Held:
+    ) -> NamespaceUsage:
         """What a namespace would hold with these objects, of which those are new that no name of it
         leads to yet; ``anew``: as it is now, prunes included.
         """
         with self._locks[namespace]:
             return self._after(namespace, dict(objects), anew=anew)
 
-    def _after(self, namespace: str, sizes: Mapping[Digest, int], *, anew: bool) -> Held:
+    def _after(self, namespace: str, sizes: Mapping[Digest, int], *, anew: bool) -> NamespaceUsage:
         known = self._look_at(namespace, anew=anew).objects
         new = sum(size for digest, size in sizes.items() if digest not in known)
         beside = self._reported(namespace) + self._signatures()[namespace]
-        return Held(new, sum(known.values()) + new + beside)
+        return NamespaceUsage(new, sum(known.values()) + new + beside)
 
     def of_repo(self, repo: str) -> Iterator[tuple[Digest, int]]:
         """The objects that the versions of a name need, and needed."""

@@ -15,7 +15,7 @@ from zoo.domain.limits import SNAPSHOT_FILES
 from zoo.errors import Corrupt
 from zoo.serve.keep.xorb import hash_text
 
-__all__ = ["SHARD_BYTES", "ShardFile", "Span", "shard_files"]
+__all__ = ["SHARD_BYTES", "ShardFile", "ChunkRange", "shard_files"]
 
 SHARD_BYTES = 64 << 20
 TAG = b"HFRepoMetaData"
@@ -26,7 +26,7 @@ END = b"\xff" * 32
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ChunkRange:
     """Chunks of a xorb that follow each other: ``begin`` to ``end``, of ``size`` bytes."""
 
     xorb: str
@@ -44,7 +44,7 @@ class ShardFile:
     _records: memoryview
 
     @property
-    def spans(self) -> Iterator[Span]:
+    def spans(self) -> Iterator[ChunkRange]:
         """The spans, in order."""
         return _spans(self._records)
 
@@ -82,13 +82,13 @@ def _taken(data: memoryview, at: int, count: int) -> tuple[memoryview, int]:
     return data[at:end], end
 
 
-def _spans(records: memoryview) -> Iterator[Span]:
+def _spans(records: memoryview) -> Iterator[ChunkRange]:
     for at in range(0, len(records), RECORD):
         record = records[at : at + RECORD]
         _, size, begin, end = NUMBERS.unpack(record[32:])
         if begin >= end:
             raise _bad("a span without chunks")
-        yield Span(hash_text(bytes(record[:32])), begin, end, size)
+        yield ChunkRange(hash_text(bytes(record[:32])), begin, end, size)
 
 
 def _bad(why: str) -> Corrupt:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.errors import ZooError
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.store.tensor_keys import checkpoint_keys
 from zoo.workspace import Workspace
 
@@ -25,7 +25,7 @@ class Sharers:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._recent: Recent[Digest, tuple[float, tuple[Digest, ...]]] = Recent(
+        self._recent: LruCache[Digest, tuple[float, tuple[Digest, ...]]] = LruCache(
             ROOM, lambda found: 1 + len(found[1])
         )
 

@@ -33,9 +33,9 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from PIL import Image
 
-    from zoo.backbones.tried import Trial, Tried
+    from zoo.backbones.tried import Trial, TryoutRunner
 
-__all__ = ["TURN", "Answered", "Asked", "Output", "Picture"]
+__all__ = ["TURN", "TryoutAnswer", "TryoutRequest", "Output", "Picture"]
 
 LOG = logging.getLogger("zoo.serve")
 LOOK_SECONDS = 5.0
@@ -45,7 +45,7 @@ NICE, KILLED_FIRST = 5, "500"
 """The server goes first; where memory is short, this process does."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class TryoutRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A question: which checkpoint, how many bytes of image follow, and which output is to be
     explained; empty: the likeliest.
     """
@@ -74,7 +74,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     speaks: bool = True
 
 
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
+class TryoutAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer.
 
     Attributes:
@@ -98,7 +98,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     fault: bool = False
 
 
-def answered(tried: Tried, asked: Asked, data: bytes) -> Answered:
+def answered(tried: TryoutRunner, asked: TryoutRequest, data: bytes) -> TryoutAnswer:
     """The answer to a question about the image that is ``data``."""
     try:
         trial = tried.answer(Digest.parse(asked.checkpoint), data, asked.output)
@@ -106,26 +106,28 @@ def answered(tried: Tried, asked: Asked, data: bytes) -> Answered:
     except Untrusted as error:
         LOG.warning("an image was not tried: %s", error)
         text = f"its network is made by {error.name}, which is not trusted on this server"
-        return Answered(problem=f"{text}; who runs it may: zoo trust {error.name}")
+        return TryoutAnswer(problem=f"{text}; who runs it may: zoo trust {error.name}")
     except (Invalid, NotFound, Unsupported) as error:
-        return Answered(problem=str(error))
+        return TryoutAnswer(problem=str(error))
     except MemoryError:
-        return Answered(problem="it takes more memory than this server gives for that")
+        return TryoutAnswer(problem="it takes more memory than this server gives for that")
     except ZooError as error:
         LOG.warning("an image was not tried: %s", error)
     except Exception:
         LOG.exception("an image was not tried")
-    return Answered(problem="the network could not be run; the server's log tells why", fault=True)
+    return TryoutAnswer(
+        problem="the network could not be run; the server's log tells why", fault=True
+    )
 
 
-def _told(trial: Trial) -> Answered:
+def _told(trial: Trial) -> TryoutAnswer:
     said = trial.prediction
     values = said.probabilities or said.logits
     seen = [_picture(trial.seen)]
     heats = [
         _picture(each.draw(), output=each.output, speaks=each.speaks) for each in trial.explained
     ]
-    return Answered(
+    return TryoutAnswer(
         outputs=tuple(
             Output(name=name, value=value) for name, value in zip(said.classes, values, strict=True)
         ),
@@ -144,7 +146,9 @@ def _picture(image: Image.Image, *, output: str = "", speaks: bool = True) -> Pi
     return Picture(png=file.getvalue(), width=width, height=height, output=output, speaks=speaks)
 
 
-def serve(tried: Tried, listening: socket.socket, path: Path, *, most: int, idle: float) -> None:
+def serve(
+    tried: TryoutRunner, listening: socket.socket, path: Path, *, most: int, idle: float
+) -> None:
     """Answer, one at a time, until nobody asks any more."""
     listening.settimeout(min(LOOK_SECONDS, idle))
     last = time.monotonic()
@@ -163,8 +167,8 @@ def serve(tried: Tried, listening: socket.socket, path: Path, *, most: int, idle
         last = time.monotonic()
 
 
-def _answer_one(tried: Tried, connection: socket.socket, file: BinaryIO) -> None:
-    asked = msgspec.json.decode(file.readline(LINE_BYTES), type=Asked)
+def _answer_one(tried: TryoutRunner, connection: socket.socket, file: BinaryIO) -> None:
+    asked = msgspec.json.decode(file.readline(LINE_BYTES), type=TryoutRequest)
     data = file.read(min(asked.size, TRIED_IMAGE_BYTES))
     if len(data) == asked.size:
         connection.sendall(msgspec.json.encode(answered(tried, asked, data)) + b"\n")
@@ -187,11 +191,11 @@ def main() -> None:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
     root, path, number, most, idle = sys.argv[1:]
-    from zoo.backbones.tried import Tried  # torch
+    from zoo.backbones.tried import TryoutRunner  # torch
 
     with socket.socket(fileno=int(number)) as listening:
         store = Workspace(Path(root)).store  # with it, what its user trusts
-        serve(Tried(store), listening, Path(path), most=int(most), idle=float(idle))
+        serve(TryoutRunner(store), listening, Path(path), most=int(most), idle=float(idle))
         # Whoever connects from now on starts another one.
         Path(path).unlink(missing_ok=True)
 

@@ -19,9 +19,9 @@ from threading import Lock
 
 import msgspec
 
-from zoo.serve.keep.tryout import TURN, Answered, Asked
+from zoo.serve.keep.tryout import TURN, TryoutAnswer, TryoutRequest
 
-__all__ = ["RATE", "RATE_SECONDS", "Crowded", "TooOften", "Tryouts"]
+__all__ = ["RATE", "RATE_SECONDS", "QueueFull", "TooOften", "Tryouts"]
 
 SECONDS = 60
 """A question is answered in so long, or not at all."""
@@ -36,12 +36,12 @@ RATE, RATE_SECONDS = 20, 60.0
 STARTS = 2
 """A process may end just when somebody asks: then another one is started."""
 BACKLOG = 256
-ANSWER = msgspec.json.Decoder(Answered)
+ANSWER = msgspec.json.Decoder(TryoutAnswer)
 LATE = "it took more than {} seconds, and was stopped"
 DEAD = "what tries images has died, perhaps for want of memory; the server's log may tell why"
 
 
-class Crowded(Exception):
+class QueueFull(Exception):
     """Too many wait already."""
 
 
@@ -72,7 +72,7 @@ class Tryouts:
         now = time.monotonic()
         with self._lock:
             if self._closed or len(self._under_way) > WAITING:
-                raise Crowded
+                raise QueueFull
             if who in self._under_way:
                 raise TooOften
             self._times = {
@@ -91,18 +91,18 @@ class Tryouts:
             with self._lock:
                 self._under_way.discard(who)
 
-    def ask(self, checkpoint: str, image: bytes, output: str = "") -> Answered:
+    def ask(self, checkpoint: str, image: bytes, output: str = "") -> TryoutAnswer:
         """What a checkpoint says of an image; for who was `admitted`.
 
         Raises:
             Crowded: Too many ask.
         """
-        asked = Asked(checkpoint=checkpoint, size=len(image), output=output)
+        asked = TryoutRequest(checkpoint=checkpoint, size=len(image), output=output)
         for _ in range(STARTS):
             with self._connected() as connection:
                 if self._is_its_turn(connection):
                     return _answer(connection, msgspec.json.encode(asked) + b"\n" + image)
-        return Answered(problem=DEAD, fault=True)
+        return TryoutAnswer(problem=DEAD, fault=True)
 
     def close(self) -> None:
         """End the process, if it was started here."""
@@ -128,7 +128,7 @@ class Tryouts:
                             self._start()
                             connection.connect(str(self._path))
             except BlockingIOError:
-                raise Crowded from None
+                raise QueueFull from None
             yield connection
 
     def _reaches(self, connection: socket.socket) -> bool:
@@ -142,7 +142,7 @@ class Tryouts:
         """Start the process; who connects meanwhile waits."""
         with self._lock, socket.socket(socket.AF_UNIX) as listening:
             if self._closed:
-                raise Crowded
+                raise QueueFull
             if self._process:
                 with self._process:  # it has ended, or does now
                     pass
@@ -167,12 +167,12 @@ class Tryouts:
         try:
             return connection.recv(1) == TURN
         except TimeoutError:
-            raise Crowded from None
+            raise QueueFull from None
         except OSError:
             return False
 
 
-def _answer(connection: socket.socket, question: bytes) -> Answered:
+def _answer(connection: socket.socket, question: bytes) -> TryoutAnswer:
     began = time.monotonic()
     connection.settimeout(SECONDS + 5)
     with suppress(OSError, msgspec.DecodeError):  # it has ended
@@ -180,4 +180,4 @@ def _answer(connection: socket.socket, question: bytes) -> Answered:
         with connection.makefile("rb") as file:
             return ANSWER.decode(file.readline())
     late = time.monotonic() - began > SECONDS - 0.5
-    return Answered(problem=LATE.format(SECONDS) if late else DEAD, fault=True)
+    return TryoutAnswer(problem=LATE.format(SECONDS) if late else DEAD, fault=True)

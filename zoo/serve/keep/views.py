@@ -11,8 +11,8 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import MissingObject, Unavailable, ZooError
-from zoo.serve.keep.describe import Described
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.describe import ConfigTexts
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.keep.view import View, checkpoint_view, keep_view, read_view, snapshot_view
 from zoo.serve.keep.worker import Worker
 from zoo.store import Store
@@ -35,7 +35,7 @@ class Views:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._recent: Recent[Digest, View] = Recent(ROOM, lambda view: 1 + len(view.files))
+        self._recent: LruCache[Digest, View] = LruCache(ROOM, lambda view: 1 + len(view.files))
         self._worker = Worker(store.root)
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Views:
         if isinstance(document, Snapshot):
             view = self._kept(digest, snapshot_view(self._store, document))
             return self._recent.put(digest, view)
-        described = Described()
+        described = ConfigTexts()
         if not _explained(document):
             try:
                 described = self._worker.ask(digest).result(patience)
@@ -72,7 +72,7 @@ class Views:
         document = self._store.document(digest)
         return isinstance(document, Snapshot) or _explained(document)
 
-    def _made(self, digest: Digest, manifest: Manifest, described: Described) -> View:
+    def _made(self, digest: Digest, manifest: Manifest, described: ConfigTexts) -> View:
         view = checkpoint_view(self._store, digest, manifest, described.texts, described.problem)
         if described.problem:
             LOG.warning("%s has no config.json: %s", digest.short, described.problem)

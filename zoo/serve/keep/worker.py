@@ -14,15 +14,17 @@ from queue import Empty, PriorityQueue
 import msgspec
 
 from zoo.domain.digest import Digest
-from zoo.serve.keep.describe import Described
+from zoo.serve.keep.describe import ConfigTexts
 
 __all__ = ["Worker"]
 
 IDLE_SECONDS = 60.0
-Asked = tuple[int, int, str, Future[Described]]
+Asked = tuple[int, int, str, Future[ConfigTexts]]
 """Later ones go first where the first number is lower; an empty digest ends the thread."""
-DECODER = msgspec.json.Decoder(Described)
-NONE = Described(problem="what describes networks has failed; the log tells of what", passing=True)
+DECODER = msgspec.json.Decoder(ConfigTexts)
+NONE = ConfigTexts(
+    problem="what describes networks has failed; the log tells of what", passing=True
+)
 
 
 class Worker:
@@ -41,9 +43,9 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="describe", daemon=True)
         self._thread.start()
 
-    def ask(self, digest: Digest, *, waits: bool = True) -> Future[Described]:
+    def ask(self, digest: Digest, *, waits: bool = True) -> Future[ConfigTexts]:
         """Have a checkpoint described; before others, if somebody ``waits`` for it."""
-        future: Future[Described] = Future()
+        future: Future[ConfigTexts] = Future()
         self._asked.put((0 if waits else 1, next(self._numbers), digest, future))
         return future
 
@@ -69,7 +71,7 @@ class Worker:
                 self._end()
                 return
 
-    def _described(self, digest: str) -> Described:
+    def _described(self, digest: str) -> ConfigTexts:
         self._process = process = self._process or subprocess.Popen(
             [sys.executable, "-m", "zoo.serve.keep.describe", str(self._root)],
             stdin=subprocess.PIPE,

@@ -18,9 +18,9 @@ import msgspec
 
 from zoo.errors import Corrupt, disk_errors
 from zoo.serve.keep.chunk_list import Chunk
-from zoo.serve.keep.files import Layout
+from zoo.serve.keep.files import FileLayout
 from zoo.serve.keep.hint import VirtualXorb
-from zoo.serve.keep.shard import ShardFile, Span
+from zoo.serve.keep.shard import ChunkRange, ShardFile
 from zoo.serve.keep.xorb import HASH_BYTES, chunk_hash, chunks_of, xorb_hash
 from zoo.store import Store
 from zoo.store.capabilities import read_small
@@ -98,7 +98,7 @@ class Xorbs:
         """The chunks of a file. Raises as `read`."""
         return [*chain.from_iterable(xorb.chunks(span) for xorb, span in self._spans(file))]
 
-    def _spans(self, file: ShardFile) -> Iterator[tuple[_Xorb, Span]]:
+    def _spans(self, file: ShardFile) -> Iterator[tuple[_Xorb, ChunkRange]]:
         """The spans of a file, each with its xorb; one is open at a time."""
         name, opened = "", None
         try:
@@ -133,10 +133,10 @@ class Xorbs:
 class _Xorb(Protocol):
     """A xorb that is read."""
 
-    def read(self, span: Span) -> Iterator[bytes | memoryview]:
+    def read(self, span: ChunkRange) -> Iterator[bytes | memoryview]:
         """The bytes of some of its chunks."""
 
-    def chunks(self, span: Span) -> Sequence[Chunk]:
+    def chunks(self, span: ChunkRange) -> Sequence[Chunk]:
         """These chunks."""
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class _Sent:
         """Close the file."""
         self._file.close()
 
-    def read(self, span: Span) -> Iterator[bytes]:
+    def read(self, span: ChunkRange) -> Iterator[bytes]:
         """The bytes of some of its chunks."""
         at, end = _range(self._ends, span)
         while at < end:
@@ -166,7 +166,7 @@ class _Sent:
             at += len(piece)
             yield piece
 
-    def chunks(self, span: Span) -> list[Chunk]:
+    def chunks(self, span: ChunkRange) -> list[Chunk]:
         """These chunks."""
         at, _ = _range(self._ends, span)
         count, where = span.end - span.begin, self._hashes_at + HASH_BYTES * span.begin
@@ -181,26 +181,26 @@ class _Sent:
 class VirtualReader:
     """One that stands for ``chunks`` of a file that is here, which begin at ``offset``."""
 
-    def __init__(self, file: Layout, offset: int, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, file: FileLayout, offset: int, chunks: Sequence[Chunk]) -> None:
         self._file, self._offset, self._chunks = file, offset, chunks
         self._ends = array("I", accumulate(chunk.size for chunk in chunks))
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def read(self, span: Span) -> Iterator[bytes | memoryview]:
+    def read(self, span: ChunkRange) -> Iterator[bytes | memoryview]:
         """The bytes of some of its chunks."""
         begin, end = _range(self._ends, span)
         for part in self._file.parts(self._offset + begin, self._offset + end):
             yield from part.pieces()
 
-    def chunks(self, span: Span) -> Sequence[Chunk]:
+    def chunks(self, span: ChunkRange) -> Sequence[Chunk]:
         """These chunks."""
         _range(self._ends, span)
         return self._chunks[span.begin : span.end]
 
 
-def _range(ends: Sequence[int], span: Span) -> tuple[int, int]:
+def _range(ends: Sequence[int], span: ChunkRange) -> tuple[int, int]:
     """The bytes of a xorb that a span has.
 
     Raises:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidReference
 from zoo.store.listing import KIND_NAMES, name_of
-from zoo.store.signatures import FOLDER, Kept, folder_of, kept_at
+from zoo.store.signatures import FOLDER, StoredSignature, folder_of, kept_at
 
 __all__ = [
     "Content",
@@ -70,7 +70,7 @@ def entry_of(key: str) -> Entry | None:
         return None
 
 
-def signature_of(file: Stored) -> Kept | None:
+def signature_of(file: StoredFile) -> StoredSignature | None:
     """The signature that a file is, as a client names it; None if it is none."""
     kept = kept_at(file)
     try:

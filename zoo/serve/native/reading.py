@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidReference, ZooError
 from zoo.serve.http.answer import JSON, Answer, Body, json_answer
 from zoo.serve.http.errors import Refused
@@ -141,7 +141,7 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
         return b""
     if content and content.kind == "objects":
         return [Part(store, content.digest, begin, end - begin)]
-    if signature := signature_of(Stored(key, end, SOMETIME)):
+    if signature := signature_of(StoredFile(key, end, SOMETIME)):
         return signature.read(store)[begin:end]  # that hashes it
     if content and content.kind == "manifests" and not store.backend.stat(key):
         return manifest_bytes(store, content.digest)[begin:end]
@@ -152,7 +152,7 @@ def list_folder(ask: Ask, folder: str) -> Answer:
     """All that is in a folder and in those below."""
     store, repo = ask.hub.workspace.store, repo_of_folder(folder)
     signed, folder = signed_in(folder), f"{folder.strip('/')}/"
-    files: Iterable[Stored] = ()
+    files: Iterable[StoredFile] = ()
     if signed:
         files = seen(ask, store.backend.list(folder))
     elif repo is None:
@@ -165,7 +165,7 @@ def list_folder(ask: Ask, folder: str) -> Answer:
     return json_answer({"stored": [_told(each) for each in files]})
 
 
-def _readable(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
+def _readable(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
     """The entries among files that are of names that may be read."""
     may_read = cache(partial(ask.may, "read"))
     for file in files:
@@ -191,7 +191,7 @@ def newest(ask: Ask) -> Answer:
     return json_answer({"newest": told})
 
 
-def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
+def _found(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
     """What is there for who asks of some keys."""
     store, raw, signatures = ask.hub.workspace.store, list[str](), list[str]()
     contents: list[Content] = []
@@ -214,7 +214,7 @@ def _found(ask: Ask, keys: Iterable[str]) -> Iterator[Stored]:
         yield from seen(ask, present(store.backend, signatures).values())
 
 
-def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
+def _sizes(store: Store, contents: list[Content]) -> Iterator[StoredFile]:
     """Those that are here, as they are or encoded, with the sizes that they have decoded."""
     keys = {name_of(*each): each for each in contents}
     plain = present(store.backend, keys.keys())
@@ -228,7 +228,7 @@ def _sizes(store: Store, contents: list[Content]) -> Iterator[Stored]:
         kind, digest = keys[left[name]]
         with suppress(ZooError):  # what cannot be decoded is to be sent again
             header = (encoded_header if kind == "objects" else manifest_header)(store, digest)
-            yield Stored(left[name], header.size, file.at)
+            yield StoredFile(left[name], header.size, file.at)
 
 
 def _nothing(ask: Ask) -> Refused:
@@ -236,5 +236,5 @@ def _nothing(ask: Ask) -> Refused:
     return Refused("NotFound", text if ask.actor.name else f"{text}: a token may help")
 
 
-def _told(file: Stored) -> tuple[str, int, str]:
+def _told(file: StoredFile) -> tuple[str, int, str]:
     return file.name, file.bytes, file.at.isoformat()

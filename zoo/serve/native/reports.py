@@ -40,7 +40,7 @@ from zoo.lookup.reporting import (
     TEXT,
     is_number,
 )
-from zoo.lookup.run_files import PLAIN, SIZES, Report
+from zoo.lookup.run_files import PLAIN, SIZES, RunReport
 from zoo.machine import shared_by
 from zoo.reflog import now
 from zoo.serve.http.answer import Answer, json_answer
@@ -242,12 +242,12 @@ def _checked(data: bytes, kind: type[Any]) -> bytes:
         value: object = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Refused("BadRequest", f"this is no such result: {error}") from None
-    if isinstance(value, Report) and not _is_table(value):
+    if isinstance(value, RunReport) and not _is_table(value):
         raise Refused("BadRequest", f"its classes have not the same figures, or over {ITEMS}")
     return msgspec.json.encode(value)
 
 
-def _is_table(report: Report) -> bool:
+def _is_table(report: RunReport) -> bool:
     names = {tuple(each.figures) for each in report.classes}
     return len(names) <= 1 and all(0 < len(each) <= ITEMS for each in names)
 

@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import SIGNATURE_BYTES, SIGNATURES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import Corrupt
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -21,12 +21,18 @@ from zoo.serve.keep.patient import patient_upload
 from zoo.serve.native.keys import signature_of
 from zoo.serve.native.taking import require_sending, small
 from zoo.signing.bundle import Material, read_material
-from zoo.store.signatures import Kept, folder_of, keep_signature, kept_at, signatures_under
+from zoo.store.signatures import (
+    StoredSignature,
+    folder_of,
+    keep_signature,
+    kept_at,
+    signatures_under,
+)
 
 __all__ = ["put_signature", "seen"]
 
 
-def seen(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
+def seen(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
     """Those of some signatures that are there for who asks."""
     kept = {file: found for file in files if (found := signature_of(file))}
     there = ask.hub.reach.there(ask, {each.manifest for each in kept.values()})
@@ -35,7 +41,7 @@ def seen(ask: Ask, files: Iterable[Stored]) -> Iterator[Stored]:
             yield file
 
 
-def put_signature(ask: Ask, to: Kept, pieces: Iterable[bytes]) -> None:
+def put_signature(ask: Ask, to: StoredSignature, pieces: Iterable[bytes]) -> None:
     """Keep a signature of a manifest that is there for who sends it.
 
     Raises:
@@ -68,7 +74,7 @@ def put_signature(ask: Ask, to: Kept, pieces: Iterable[bytes]) -> None:
             ask.hub.accounts.audit.note("signature added", to.path, f"{to.manifest}: {found}")
 
 
-def _replace(ask: Ask, to: Kept, material: Material) -> int:
+def _replace(ask: Ask, to: StoredSignature, material: Material) -> int:
     """Drop those that who sent them has replaced by later ones of the same key, now with one of
     ``material``; how many. What one says of its key is not proven, and so nobody drops another's.
     """
@@ -88,7 +94,7 @@ def _replace(ask: Ask, to: Kept, material: Material) -> int:
     return dropped
 
 
-def _sent(ask: Ask, to: Kept) -> Iterator[tuple[str, Digest]]:
+def _sent(ask: Ask, to: StoredSignature) -> Iterator[tuple[str, Digest]]:
     """Who has sent which signatures of a manifest to a name, the newest first."""
     actions, most = ("signature added",), SIGNATURES * SIGNATURES
     rows = ask.hub.accounts.audit.newest(name=to.path, actions=actions, limit=most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.domain.limits import ENTRY_BYTES, SIGN_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -28,7 +28,7 @@ def put(ask: Ask, key: str) -> Answer:
         if not first:
             raise Refused("BadRequest", "an entry of a name is made once: If-None-Match: *")
         return move(ask, entry, small(ask.call.pieces, ENTRY_BYTES))
-    elif signature := signature_of(Stored(key, 0, SOMETIME)):
+    elif signature := signature_of(StoredFile(key, 0, SOMETIME)):
         put_signature(ask, signature, ask.call.pieces)
     else:
         _put_raw(ask, key, first=first)

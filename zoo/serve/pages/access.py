@@ -19,7 +19,7 @@ __all__ = [
     "NAMESPACE_FORMS",
     "REPO_FORMS",
     "AccessPage",
-    "Given",
+    "GrantRow",
     "Pattern",
     "look_namespace",
     "look_repo",
@@ -30,7 +30,7 @@ CHANGES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class GrantRow:
     """A role: who has it, whether that is a team, and what it was given for: the repository, or
     its namespace.
     """
@@ -80,7 +80,7 @@ class AccessPage:
     level: str
     said: str
     levels: tuple[str, ...]
-    roles: tuple[Given, ...]
+    roles: tuple[GrantRow, ...]
     kinds: tuple[str, ...]
     patterns: tuple[Pattern, ...]
     hooks: tuple[Hook, ...]
@@ -129,7 +129,7 @@ def _page(ask: Ask, path: str) -> AccessPage:
         said=(own.level if own else None) or "",
         levels=LEVELS,
         roles=tuple(
-            Given(who=who, role=role, team=who in teams, path=each.path)
+            GrantRow(who=who, role=role, team=who in teams, path=each.path)
             for each in given
             for who, role in sorted(each.roles.items())
         ),

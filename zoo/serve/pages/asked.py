@@ -16,12 +16,19 @@ from zoo.errors import InvalidReference
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
-from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.listed import listed_entry
 from zoo.serve.pages.seen import seen_by
 from zoo.store.manifests import checkpoint_of
 
-__all__ = ["Asked", "Wrong", "asked_names", "find_asked", "offered_names", "wrong_names"]
+__all__ = [
+    "RequestedCheckpoint",
+    "Wrong",
+    "asked_names",
+    "find_asked",
+    "offered_names",
+    "wrong_names",
+]
 
 OFFERED, NEAR = 200, 3
 """Names that a form offers, and that are offered in the place of a wrong one."""
@@ -43,7 +50,7 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RequestedCheckpoint:
     """A checkpoint that is named.
 
     Attributes:
@@ -56,7 +63,7 @@ class Asked:
 
     name: str
     of: str = ""
-    where: Named
+    where: KnownCheckpoint
     digest: Digest
     manifest: Manifest
 
@@ -95,7 +102,7 @@ def wrong_names(
         yield Wrong(name=name, why=why, near=tuple(near.values())[:NEAR])
 
 
-def find_asked(ask: Ask, name: str) -> Asked:
+def find_asked(ask: Ask, name: str) -> RequestedCheckpoint:
     """The checkpoint of a name, of a name at a commit, or of a digest or its first digits.
 
     Raises:
@@ -117,7 +124,7 @@ def find_asked(ask: Ask, name: str) -> Asked:
         raise
 
 
-def _by_digest(ask: Ask, digits: str) -> Asked:
+def _by_digest(ask: Ask, digits: str) -> RequestedCheckpoint:
     """What begins with some digits among all that who asks may know of."""
     store = ask.hub.workspace.store
     there = known(ask, store.starting_with(digits))
@@ -129,7 +136,7 @@ def _by_digest(ask: Ask, digits: str) -> Asked:
     raise Refused("EntryNotFound", "there is no such checkpoint, or you may not read it")
 
 
-def _by_name(ask: Ask, ref: Reference) -> Asked:
+def _by_name(ask: Ask, ref: Reference) -> RequestedCheckpoint:
     ask.require("read", ref.path)
     ref = _whole(ask, ref)
     pointed = ask.pointed(MAIN if ref.tag == DEFAULT_TAG else ref.tag, ref.path)
@@ -138,12 +145,16 @@ def _by_name(ask: Ask, ref: Reference) -> Asked:
         raise Refused("EntryNotFound", f"{ref} holds files, and no checkpoint")
     if ID.fullmatch(ref.tag):
         of = f"{ref.path}, commit {ref.tag[:SHOWN]}"
-        return _asked(ask, digest, digest.short, of, Named.of(ref))
-    return _asked(ask, digest, str(ref), "", Named.of(ref))
+        return _asked(ask, digest, digest.short, of, KnownCheckpoint.of(ref))
+    return _asked(ask, digest, str(ref), "", KnownCheckpoint.of(ref))
 
 
-def _asked(ask: Ask, digest: Digest, name: str, of: str, where: Named) -> Asked:
-    return Asked(name=name, of=of, where=where, digest=digest, manifest=ask.manifest(digest))
+def _asked(
+    ask: Ask, digest: Digest, name: str, of: str, where: KnownCheckpoint
+) -> RequestedCheckpoint:
+    return RequestedCheckpoint(
+        name=name, of=of, where=where, digest=digest, manifest=ask.manifest(digest)
+    )
 
 
 def _whole(ask: Ask, ref: Reference) -> Reference:

@@ -12,11 +12,11 @@ from zoo.errors import NoCheckpoint
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import MAIN
 
-__all__ = ["Chosen", "Picked", "pick"]
+__all__ = ["ShownVersion", "PickedVersion", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ShownVersion:
     """The version that is shown.
 
     Attributes:
@@ -41,12 +41,12 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picked:
+class PickedVersion:
     """A version with what it is: its ``digest``, and the ``manifest`` and the ``snapshot``, as far
     as it has them.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     digest: Digest | None = None
     manifest: Manifest | None = None
     snapshot: Snapshot | None = None
@@ -59,7 +59,7 @@ class Picked:
         return self.snapshot.checkpoint if self.snapshot else self.digest
 
 
-def pick(ask: Ask) -> Picked:
+def pick(ask: Ask) -> PickedVersion:
     """The version that ``?revision=`` names, else the main one, or the first where there is none.
 
     Raises:
@@ -71,20 +71,20 @@ def pick(ask: Ask) -> Picked:
     if not names and not asked:
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
-        return Picked(chosen=Chosen(repo=ask.repo, revision="", versions=()))
+        return PickedVersion(chosen=ShownVersion(repo=ask.repo, revision="", versions=()))
     revision = asked or (MAIN if MAIN in there else names[0])
-    chosen = Chosen(repo=ask.repo, revision=revision, versions=names)
+    chosen = ShownVersion(repo=ask.repo, revision=revision, versions=names)
     return _picked(ask, chosen, ask.pointed(revision))
 
 
-def _picked(ask: Ask, chosen: Chosen, digest: Digest) -> Picked:
+def _picked(ask: Ask, chosen: ShownVersion, digest: Digest) -> PickedVersion:
     ask.check_here(digest)
     document, manifest = ask.hub.files.document(digest), None
     with suppress(NoCheckpoint):
         manifest = ask.hub.files.manifest(digest)
     snapshot = document if isinstance(document, Snapshot) else None
     checkpoint = (snapshot.checkpoint if snapshot else digest) if manifest else None
-    return Picked(
+    return PickedVersion(
         chosen=replace(chosen, manifest=str(digest), checkpoint=str(checkpoint or "")),
         digest=digest,
         manifest=manifest,

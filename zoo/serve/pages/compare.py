@@ -20,11 +20,18 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.apart import Distances
-from zoo.serve.keep.recent import Recent
-from zoo.serve.pages.asked import Asked, Wrong, asked_names, find_asked, offered_names, wrong_names
+from zoo.serve.keep.recent import LruCache
+from zoo.serve.pages.asked import (
+    RequestedCheckpoint,
+    Wrong,
+    asked_names,
+    find_asked,
+    offered_names,
+    wrong_names,
+)
 from zoo.serve.pages.chart import Point, draw_intervals, draw_matrix
 from zoo.serve.pages.kept_runs import drawable, matrix_of, runs_that_made
-from zoo.serve.pages.known import Named
+from zoo.serve.pages.known import KnownCheckpoint
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.verdict import Verdict, verdicts_of
 from zoo.store.side_files import EVALUATIONS
@@ -43,16 +50,16 @@ UNITS = 400
 TYPED = 12
 """So many names the form keeps."""
 
-_diffs: Recent[tuple[Digest, Digest], Diff] = Recent(64)
+_diffs: LruCache[tuple[Digest, Digest], Diff] = LruCache(64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A checkpoint that is compared; ``of``: as `zoo.serve.pages.asked.Asked` has it."""
+    """A checkpoint that is compared; ``of``: as in `zoo.serve.pages.asked.RequestedCheckpoint`."""
 
     name: str
     of: str
-    where: Named
+    where: KnownCheckpoint
     digest: str
     architecture: str
     params: int | None
@@ -89,7 +96,7 @@ class UnitRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedRow:
     """Something that is recorded of each and differs: what of, its name, and the values."""
 
     part: str
@@ -122,7 +129,7 @@ class ClassNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confused:
+class ConfusedRow:
     """What the test images of one were taken for."""
 
     name: str
@@ -136,7 +143,7 @@ class OnData:
     data: str
     split: str
     images: int
-    matrices: tuple[Confused, ...]
+    matrices: tuple[ConfusedRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +180,12 @@ class ComparePage:
     problem: str = ""
     units: tuple[UnitRow, ...] = ()
     more_units: int = 0
-    recorded: tuple[Recorded, ...] = ()
+    recorded: tuple[RecordedRow, ...] = ()
     classes: tuple[ClassNames, ...] = ()
     figures: tuple[Figures, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     remarks: tuple[str, ...] = ()
-    matrices: tuple[Confused, ...] = ()
+    matrices: tuple[ConfusedRow, ...] = ()
     evaluated: tuple[OnData, ...] = ()
 
     def instead(self, name: str, near: str) -> list[str]:
@@ -202,7 +209,7 @@ class ComparePage:
                 return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
         return Markup()
 
-    def matrix(self, one: Confused) -> Markup:
+    def matrix(self, one: ConfusedRow) -> Markup:
         """A matrix, drawn."""
         title = f"What {one.name} has taken images for"
         return draw_matrix(one.matrix.classes, one.matrix.counts, title)
@@ -245,7 +252,7 @@ def look_compare(ask: Ask) -> ComparePage:
         figures=tuple(_figures(found)),
         verdicts=tuple(verdicts_of(ones, runs)),
         remarks=found.remarks,
-        matrices=tuple(Confused(name=one.name, matrix=each) for one, each in matrices if each),
+        matrices=tuple(ConfusedRow(name=one.name, matrix=each) for one, each in matrices if each),
         evaluated=tuple(_evaluated(ask, ones)),
     )
 
@@ -267,16 +274,16 @@ def compare_page(ask: Ask) -> Answer:
         return replace(made, headers={**told.headers, **made.headers}, code=told.code)
 
 
-def _evaluated(ask: Ask, ones: Sequence[Asked]) -> Iterator[OnData]:
+def _evaluated(ask: Ask, ones: Sequence[RequestedCheckpoint]) -> Iterator[OnData]:
     """What was evaluated here, by the images; those first on which most were."""
-    by_images: dict[tuple[str, str], list[tuple[Asked, Evaluated]]] = {}
+    by_images: dict[tuple[str, str], list[tuple[RequestedCheckpoint, Evaluated]]] = {}
     for one in ones:
         for each in EVALUATIONS.of(ask.hub.workspace.store.disk, one.digest):
             by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
     most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
     for found in most[:DATA]:
         matrices = tuple(
-            Confused(name=one.name, matrix=matrix)
+            ConfusedRow(name=one.name, matrix=matrix)
             for one, each in found
             if (matrix := drawable(each.matrix))
         )
@@ -285,7 +292,7 @@ def _evaluated(ask: Ask, ones: Sequence[Asked]) -> Iterator[OnData]:
             yield OnData(data=first.data, split=first.split, images=first.images, matrices=matrices)
 
 
-def _side(one: Asked, column: Column) -> Side:
+def _side(one: RequestedCheckpoint, column: Column) -> Side:
     manifest = one.manifest
     return Side(
         name=one.name,
@@ -301,7 +308,7 @@ def _side(one: Asked, column: Column) -> Side:
     )
 
 
-def _diff(ask: Ask, one: Asked, other: Asked) -> Diff:
+def _diff(ask: Ask, one: RequestedCheckpoint, other: RequestedCheckpoint) -> Diff:
     """What changes, but for how far."""
     pair = one.digest, other.digest
     return _diffs.get(pair) or _diffs.put(
@@ -327,18 +334,18 @@ def _cell(unit: UnitDiff | None) -> Cell:
     return Cell(status=unit.status, distance=unit.distance, cosine=unit.cosine, note=unit.note)
 
 
-def _recorded(ones: Sequence[Asked], found: Compared) -> Iterator[Recorded]:
+def _recorded(ones: Sequence[RequestedCheckpoint], found: Compared) -> Iterator[RecordedRow]:
     """What is recorded and differs: options of recipes as `zoo compare` chooses them."""
     parts = [_parts(one.manifest) for one in ones]
     for part in parts[0]:
         for name in dict.fromkeys(name for each in parts for name in each[part]):
             values = tuple(_shown(each[part].get(name)) for each in parts)
             if len(set(values)) > 1:
-                yield Recorded(part=part, name=name.replace("_", " "), values=values)
+                yield RecordedRow(part=part, name=name.replace("_", " "), values=values)
     for name in found.differs:
         recipes = [column.recipe or {} for column in found.columns]
         values = tuple(_shown(recipe.get(name)) for recipe in recipes)
-        yield Recorded(part="recipe", name=name.replace("_", " "), values=values)
+        yield RecordedRow(part="recipe", name=name.replace("_", " "), values=values)
 
 
 def _parts(manifest: Manifest) -> Mapping[str, Mapping[str, object]]:
@@ -358,7 +365,7 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _classes(others: Iterable[Asked], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
+def _classes(others: Iterable[RequestedCheckpoint], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
     for one, found in zip(others, diffs, strict=True):
         if changes := found.classes:
             yield ClassNames(

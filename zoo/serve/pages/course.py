@@ -18,7 +18,7 @@ from zoo.domain.plain import Json
 from zoo.domain.task import SCORE
 from zoo.errors import NotAFile
 from zoo.lookup.runs import CANDIDATES, METRICS, Run
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.chart import POINTS, Curve, Point, thinned
 from zoo.serve.pages.kept_runs import measure_of
 from zoo.store.regular import open_regular
@@ -246,7 +246,7 @@ class _Journal:
         )
 
 
-_read: Recent[tuple[Path, int], _Journal] = Recent(64)
+_read: LruCache[tuple[Path, int], _Journal] = LruCache(64)
 
 
 def _number(line: Json, name: str) -> float | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.known import Named
+from zoo.serve.pages.known import KnownCheckpoint
 from zoo.serve.pages.number import number_in
 
-__all__ = ["Deprecated", "DeprecatedPage", "look_deprecated"]
+__all__ = ["Deprecation", "DeprecatedPage", "look_deprecated"]
 
 ROWS = 100
 DEPRECATE = "deprecate"
@@ -16,13 +16,13 @@ DEPRECATE = "deprecate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deprecated:
+class Deprecation:
     """A name, why it is to be used no more, and when and by whom that was said; empty where it
     moved since, and what was said stayed.
     """
 
     name: str
-    where: Named
+    where: KnownCheckpoint
     why: str
     at: str
     by: str
@@ -41,7 +41,7 @@ class DeprecatedPage:
         complete: Whether all names were looked at yet.
     """
 
-    rows: tuple[Deprecated, ...]
+    rows: tuple[Deprecation, ...]
     total: int
     number: int
     beyond: int
@@ -53,9 +53,9 @@ def look_deprecated(ask: Ask) -> DeprecatedPage:
     """Those that who asks may read."""
     asks, (known, complete) = ask.knowing_all(), ask.hub.deprecations.all()
     found = [
-        Deprecated(
+        Deprecation(
             name=str(ref),
-            where=Named.of(ref),
+            where=KnownCheckpoint.of(ref),
             why=entry.deprecated,
             at=entry.at if entry.why == DEPRECATE else "",
             by=entry.by if entry.why == DEPRECATE else "",

@@ -25,8 +25,8 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.keep.recent import Recent
-from zoo.serve.pages.chosen import Picked, pick
+from zoo.serve.keep.recent import LruCache
+from zoo.serve.pages.chosen import PickedVersion, pick
 from zoo.serve.pages.kept_runs import run_of, runs_that_made
 from zoo.serve.pages.page import BOTH
 from zoo.store.encoded import read_object
@@ -47,7 +47,7 @@ COLUMNS, LETTERS = 64, 80
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD = struct.Struct(">II5B")
 
-_drawn: Recent[str, bytes] = Recent(16 * MIB, len)
+_drawn: LruCache[str, bytes] = LruCache(16 * MIB, len)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Pictures:
         return tuple(each for each in self.shown if (each.true, each.predicted) == wanted)
 
 
-def pictures_of(ask: Ask, picked: Picked) -> Pictures | None:
+def pictures_of(ask: Ask, picked: PickedVersion) -> Pictures | None:
     """The images that were published with a checkpoint, else those that the run has kept which
     made it, for who sees all; None where there are none.
     """
@@ -101,7 +101,7 @@ def pictures_of(ask: Ask, picked: Picked) -> Pictures | None:
     return _pictures(examples, f"/{picked.chosen.repo}/{SHEET}", picked.chosen.asked)
 
 
-def _kept(ask: Ask, picked: Picked) -> Pictures | None:
+def _kept(ask: Ask, picked: PickedVersion) -> Pictures | None:
     recipe = (picked.manifest.recipe if picked.manifest else None) or {}
     if not (sees_all(ask.actor) and picked.checkpoint and recipe.get("keep_examples")):
         return None
@@ -140,7 +140,7 @@ def run_sheet(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pat
         raise Refused("NotFound") from None
 
 
-def _in_checkpoint(ask: Ask, picked: Picked, name: str, most: int) -> bytes:
+def _in_checkpoint(ask: Ask, picked: PickedVersion, name: str, most: int) -> bytes:
     """A file of a checkpoint, or of a snapshot.
 
     Raises:
@@ -153,7 +153,7 @@ def _in_checkpoint(ask: Ask, picked: Picked, name: str, most: int) -> bytes:
     return b"".join(read_object(ask.hub.workspace.store, holder, least=size))[:size]
 
 
-def _holder(picked: Picked, name: str) -> tuple[Digest, int]:
+def _holder(picked: PickedVersion, name: str) -> tuple[Digest, int]:
     if picked.snapshot:
         found = picked.snapshot.by_path.get(name)
         holder, size = (found.object, found.size) if found else (None, 0)

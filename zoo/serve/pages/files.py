@@ -10,7 +10,7 @@ from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.view import View, ViewedFile
-from zoo.serve.pages.chosen import Chosen, pick
+from zoo.serve.pages.chosen import ShownVersion, pick
 from zoo.serve.pages.page import site_of
 
 __all__ = [
@@ -79,7 +79,7 @@ class FilesPage:
         server: The URL that this server is asked by.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     commit: Commit | None
     path: str
     above: tuple[tuple[str, str], ...]

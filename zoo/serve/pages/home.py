@@ -13,7 +13,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Invalid, UnknownName, ZooError
 from zoo.lookup.hints import Hint, hints
 from zoo.lookup.measured import with_images
-from zoo.registry import Facets, Found
+from zoo.registry import Facets, SearchResult
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
@@ -192,7 +192,7 @@ def _ends(facets: Facets, shown: int) -> bool:
     return facets.complete and shown >= facets.total
 
 
-def _row(ask: Ask, found: Found, metric: str) -> Row:
+def _row(ask: Ask, found: SearchResult, metric: str) -> Row:
     path, _, tag = found.name.partition(":")
     return Row(
         name=found.name,

@@ -24,9 +24,9 @@ from zoo.lookup.units import units_of
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
-from zoo.serve.pages.seen import Seen
+from zoo.serve.pages.seen import VisibleNames
 from zoo.store.forgotten import forgotten
 from zoo.store.header import BITS
 
@@ -52,7 +52,7 @@ class Likely:
     """
 
     name: str
-    where: Named
+    where: KnownCheckpoint
     also: tuple[str, ...]
     digest: str
     architecture: str
@@ -131,7 +131,7 @@ def identify_keys(ask: Ask) -> Answer:
 
 
 def _identified(ask: Ask, file: str, keys: FileKeys) -> IdentifyPage:
-    named: dict[Digest, Named] = {}
+    named: dict[Digest, KnownCheckpoint] = {}
 
     def there(digests: Collection[Digest]) -> Collection[Digest]:
         """Nobody learns by a hash what they may not read: it is as if it were not here."""
@@ -146,12 +146,14 @@ def _identified(ask: Ask, file: str, keys: FileKeys) -> IdentifyPage:
     return IdentifyPage(file=file, tensors=len(tensors), verdict=verdict, matches=matches)
 
 
-def _original_first(ask: Ask, named: Named, one: Candidate, sha256: str) -> tuple[object, ...]:
+def _original_first(
+    ask: Ask, named: KnownCheckpoint, one: Candidate, sha256: str
+) -> tuple[object, ...]:
     """To sort by, as `zoo identify` does; of names, by those that who asks may read, or the one
     that they are told. What has a name now is before what had one.
     """
     *closeness, ancestors, digest = one.rank
-    refs = Seen(ask).names([one.digest]).get(one.digest, [])
+    refs = VisibleNames(ask).names([one.digest]).get(one.digest, [])
     if named.past:
         refs = [Reference.parse(f"{named.repo}:{named.tag or DEFAULT_TAG}")]
     since = named_at(ask.hub.workspace, one.digest, refs)
@@ -159,7 +161,7 @@ def _original_first(ask: Ask, named: Named, one: Candidate, sha256: str) -> tupl
     return (*closeness, original, not named.current, ancestors, since, digest)
 
 
-def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
+def _likely(ask: Ask, named: KnownCheckpoint, one: Candidate, sha256: str) -> Likely:
     units = units_of(ask.hub.workspace, one.manifest)
     moved, match = differing(units, one.match), one.match
     return Likely(
@@ -184,9 +186,9 @@ def _likely(ask: Ask, named: Named, one: Candidate, sha256: str) -> Likely:
     )
 
 
-def _also(ask: Ask, named: Named, digest: Digest) -> tuple[str, ...]:
+def _also(ask: Ask, named: KnownCheckpoint, digest: Digest) -> tuple[str, ...]:
     if named.repo:
-        refs = Seen(ask).names([digest]).get(digest, [])
+        refs = VisibleNames(ask).names([digest]).get(digest, [])
         return tuple(str(ref) for ref in refs if str(ref) != str(named))
     if not ask.hub.alone:  # of a server that is large it takes long
         return ()

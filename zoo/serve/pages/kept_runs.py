@@ -26,7 +26,7 @@ from zoo.lookup.run_files import MATRIX, SIZES
 from zoo.lookup.runs import NO_DATA, RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.chart import DRAWN
 from zoo.serve.pages.seen import readable_name
 from zoo.store.regular import read_regular
@@ -45,7 +45,7 @@ __all__ = [
 
 KEPT = 10_000
 
-_known: Recent[tuple[Path, int, int], Run] = Recent(KEPT)
+_known: LruCache[tuple[Path, int, int], Run] = LruCache(KEPT)
 
 
 def seen_runs(ask: Ask) -> list[Run]:

@@ -10,16 +10,16 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import Seen
+from zoo.serve.pages.seen import VisibleNames
 
-__all__ = ["Named", "Url", "known", "manifest_here"]
+__all__ = ["KnownCheckpoint", "Url", "known", "manifest_here"]
 
 Url = Callable[..., str]
 """Makes the address of a page: `zoo.serve.pages.page.Site.url`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class KnownCheckpoint:
     """A checkpoint that somebody may know of.
 
     Attributes:
@@ -33,7 +33,7 @@ class Named:
     past: bool = False
 
     @classmethod
-    def of(cls, ref: Reference, *, past: bool = False) -> Named:
+    def of(cls, ref: Reference, *, past: bool = False) -> KnownCheckpoint:
         """What a name has, or had."""
         return cls(repo=ref.path, tag="" if ref.tag == DEFAULT_TAG else ref.tag, past=past)
 
@@ -53,18 +53,18 @@ class Named:
         return f"{name}, earlier" if self.past else name
 
 
-def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, Named]:
+def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, KnownCheckpoint]:
     """Those of some checkpoints that are there for who asks."""
-    found: dict[Digest, Named] = {}
-    for digest, refs in Seen(ask).names(digests).items():
+    found: dict[Digest, KnownCheckpoint] = {}
+    for digest, refs in VisibleNames(ask).names(digests).items():
         best = min(refs, key=lambda ref: (ref.path != ask.repo, ref.tag != DEFAULT_TAG, str(ref)))
-        found[digest] = Named.of(best)
+        found[digest] = KnownCheckpoint.of(best)
     if left := {*digests} - found.keys():
         ask = ask.knowing_all()
         left = ask.hub.reach.there(ask, left)
         named = ask.hub.reach.names(ask, left)
-        found |= dict.fromkeys(left, Named())
-        found |= {digest: Named.of(ref, past=True) for digest, ref in named.items()}
+        found |= dict.fromkeys(left, KnownCheckpoint())
+        found |= {digest: KnownCheckpoint.of(ref, past=True) for digest, ref in named.items()}
     return found
 
 

@@ -16,8 +16,8 @@ from zoo.lookup.compare import STATISTICS
 from zoo.lookup.diff import UnitDiff
 from zoo.lookup.units import HEAD, Units, in_order, traced_network, units_of
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.chosen import Chosen, pick
-from zoo.serve.pages.seen import Other, Seen
+from zoo.serve.pages.chosen import ShownVersion, pick
+from zoo.serve.pages.seen import Other, VisibleNames
 from zoo.serve.pages.sharing import Share, place, shares, tensors_by_unit
 from zoo.serve.pages.svg import Cell, level_of, strip
 
@@ -116,7 +116,7 @@ class LayersPage:
         shares: Who else has what.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     architecture: str = ""
     known: bool = False
     params: int = 0
@@ -161,7 +161,7 @@ def look_layers(ask: Ask) -> LayersPage:
     manifest, digest = picked.manifest, picked.checkpoint
     if manifest is None or digest is None:
         return LayersPage(chosen=picked.chosen)
-    workspace, seen = ask.hub.workspace, Seen(ask)
+    workspace, seen = ask.hub.workspace, VisibleNames(ask)
     units = units_of(workspace, manifest)
     found = tensors_by_unit(manifest, units)
     names = in_order({*found}, units)
@@ -204,7 +204,7 @@ class _Change:
 
 def _changes(
     ask: Ask,
-    seen: Seen,
+    seen: VisibleNames,
     digest: Digest,
     manifest: Manifest,
     tensors: Mapping[str, Sequence[Tensor]],

@@ -8,9 +8,9 @@ from itertools import islice
 from zoo.domain.manifest import Manifest
 from zoo.lookup.license import Limit, come_to, is_open, licenses
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import Other, Seen
+from zoo.serve.pages.seen import Other, VisibleNames
 
-__all__ = ["Above", "Licensed", "licensed"]
+__all__ = ["Above", "LicenseFacts", "licensed"]
 
 ANCESTORS = 20
 
@@ -25,7 +25,7 @@ class Above:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Licensed:
+class LicenseFacts:
     """What licenses say, of those that whoever asks may see.
 
     Attributes:
@@ -50,7 +50,7 @@ class Licensed:
         return not self.more and all(map(is_open, (self.license, *(a.license for a in self.above))))
 
 
-def licensed(ask: Ask, seen: Seen, manifest: Manifest) -> Licensed:
+def licensed(ask: Ask, seen: VisibleNames, manifest: Manifest) -> LicenseFacts:
     """What the licenses of a checkpoint and of its ancestors come to."""
     relations = {parent.manifest: parent.relation for _, parent in manifest.lineage()}
     above = []
@@ -61,7 +61,7 @@ def licensed(ask: Ask, seen: Seen, manifest: Manifest) -> Licensed:
     known = [each for each in above if not each.other.hidden]
     named = [(each.other.name or each.other.digest, each.license) for each in known]
     terms = come_to(ask.repo, manifest, named)
-    return Licensed(
+    return LicenseFacts(
         license=manifest.license,
         above=tuple(above),
         more=len(relations) - len(above),

@@ -22,9 +22,9 @@ from zoo.lookup.license import is_open, limits_of
 from zoo.lookup.parent import LEAST
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import MAIN
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.graph import Box, Line, Proof, draw_graph
-from zoo.serve.pages.known import Named, Url, known, manifest_here
+from zoo.serve.pages.known import KnownCheckpoint, Url, known, manifest_here
 from zoo.serve.pages.later import Later
 from zoo.store.manifests import checkpoint_of
 from zoo.workspace import Workspace
@@ -46,14 +46,14 @@ LATER = "being checked: load this page again in a while"
 UNREADABLE = "not checked: files of one of them cannot be read here"
 TOO_LARGE = "too large to be checked here: zoo log does"
 DECLARED_ONLY: Proof = "declared"
-NOWHERE = Named()
+NOWHERE = KnownCheckpoint()
 Pair = tuple[Digest, Digest]
 
 AGAIN = 300.0
 """Seconds until what could not be read is looked at again: it may be mended."""
 
-_checks: Recent[Pair, Check] = Recent(10_000)
-_failed: Recent[Pair, float] = Recent(10_000)
+_checks: LruCache[Pair, Check] = LruCache(10_000)
+_failed: LruCache[Pair, float] = LruCache(10_000)
 """When those could not be read."""
 _later = Later()
 
@@ -77,7 +77,7 @@ class Node:
 
     digest: str
     name: str = ""
-    where: Named = NOWHERE
+    where: KnownCheckpoint = NOWHERE
     side: str
     architecture: str = ""
     created: str = ""
@@ -161,7 +161,7 @@ def look_lineage(ask: Ask) -> LineagePage:
     above = [(child, one.manifest, one.relation) for child, one in line[:ABOVE]]
     below, names, whole = _descendants(ask, digest)
     # It may have been pushed just now.
-    own = Named(repo=ask.repo)
+    own = KnownCheckpoint(repo=ask.repo)
     names = {digest: own, **names, **known(ask, {digest, *(parent for _, parent, _ in above)})}
     shown, further = below[:BELOW], len([pair for pair in below[BELOW:] if pair[1] in names])
     pairs = [*above, *((child, parent, "") for parent, child in shown)]
@@ -184,11 +184,11 @@ def look_lineage(ask: Ask) -> LineagePage:
 
 def _descendants(
     ask: Ask, digest: Digest
-) -> tuple[list[tuple[Digest, Digest]], dict[Digest, Named], bool]:
+) -> tuple[list[tuple[Digest, Digest]], dict[Digest, KnownCheckpoint], bool]:
     """Each parent with what derives from it, the nearest first, without what only leads to what who
     asks may not know of; the names of those that they may; and whether these are all.
     """
-    registry, names, whole = ask.hub.workspace.registry, dict[Digest, Named](), True
+    registry, names, whole = ask.hub.workspace.registry, dict[Digest, KnownCheckpoint](), True
     found: dict[Digest, Digest] = {}  # each with its parent
     level = [(digest, child) for child in children(ask.hub.workspace, digest)]
     while level:
@@ -210,7 +210,7 @@ def _descendants(
 def _node(
     digest: Digest,
     side: str,
-    names: Mapping[Digest, Named],
+    names: Mapping[Digest, KnownCheckpoint],
     manifests: Mapping[Digest, Manifest | None],
 ) -> Node:
     node, manifest = Node(digest=str(digest), side=side), manifests.get(digest)
@@ -228,7 +228,7 @@ def _node(
     )
 
 
-def _called(named: Named, manifest: Manifest) -> str:
+def _called(named: KnownCheckpoint, manifest: Manifest) -> str:
     """A name; of what had it once when that was made, as several may have had it."""
     made = (manifest.created or "").replace("T", " ")[:MINUTES]
     return f"{named} ({made})" if named.past and made else str(named)

@@ -24,14 +24,14 @@ from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chart import draw_matrix
-from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.pages.chosen import PickedVersion, ShownVersion, pick
 from zoo.serve.pages.examples import Pictures, pictures_of, pictures_of_run
 from zoo.serve.pages.figures import Figure, figures, task_of
 from zoo.serve.pages.kept_runs import drawable, runs_that_made
-from zoo.serve.pages.licensed import Licensed, licensed
+from zoo.serve.pages.licensed import LicenseFacts, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
-from zoo.serve.pages.seen import Seen
+from zoo.serve.pages.seen import VisibleNames
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, only_zoo, snippets
 from zoo.serve.pages.svg import crop
@@ -39,7 +39,7 @@ from zoo.serve.pages.try_it import TryPage, why_not
 from zoo.store.encoded import read_object
 from zoo.store.side_files import EVALUATIONS
 
-__all__ = ["Checkpoint", "Measured", "ModelPage", "look_model"]
+__all__ = ["Checkpoint", "EvaluationRow", "ModelPage", "look_model"]
 
 TRUST = re.compile(rf"^{CARD_SECTION}\n.*?(?=\n## |\Z)", re.DOTALL | re.MULTILINE)
 CLASSES, LETTERS = 1000, 80
@@ -48,7 +48,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class EvaluationRow:
     """An evaluation: on which of which images, the figures, and what was taken for what."""
 
     data: str
@@ -118,9 +118,9 @@ class Checkpoint:
     score: str
     figures: tuple[Figure, ...]
     stated: str
-    evaluations: tuple[Measured, ...]
+    evaluations: tuple[EvaluationRow, ...]
     calibration: Calibration | None
-    licensed: Licensed
+    licensed: LicenseFacts
     warnings: tuple[str, ...]
     author: str
     note: str
@@ -191,7 +191,7 @@ class ModelPage:
         trying: What is told where an image is tried; None where none can be.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     moved: str
     by: str
     deprecated: str
@@ -245,7 +245,7 @@ def _each_once(section: re.Match[str]) -> str:
     return "\n".join(line for line, before in pairs if line != before or line[:1] != "|")
 
 
-def _card(ask: Ask, picked: Picked) -> tuple[str, bool]:
+def _card(ask: Ask, picked: PickedVersion) -> tuple[str, bool]:
     """The README, and whether it is too long. One that was made here says what the page does."""
     document = picked.snapshot or picked.manifest
     if picked.digest is None or document is None:
@@ -266,11 +266,11 @@ def _card(ask: Ask, picked: Picked) -> tuple[str, bool]:
     return data.decode(errors="replace"), False
 
 
-def _checkpoint(ask: Ask, picked: Picked) -> Checkpoint | None:
+def _checkpoint(ask: Ask, picked: PickedVersion) -> Checkpoint | None:
     manifest, digest = picked.manifest, picked.checkpoint
     if manifest is None or digest is None:
         return None
-    workspace, seen = ask.hub.workspace, Seen(ask)
+    workspace, seen = ask.hub.workspace, VisibleNames(ask)
     task, known = task_of(manifest), workspace.registry.summary(digest) or {}
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
     said, freeze = manifest.provenance, manifest.freeze or {}
@@ -313,9 +313,9 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[Measured]:
+def _evaluations(ask: Ask, digest: Digest, first: str) -> Iterator[EvaluationRow]:
     for each in EVALUATIONS.of(ask.hub.workspace.store.disk, digest)[:SHOWN]:
-        yield Measured(
+        yield EvaluationRow(
             data=each.data,
             split=each.split,
             images=each.images,

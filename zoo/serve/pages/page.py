@@ -22,7 +22,7 @@ from zoo.serve.pages import shown
 from zoo.serve.pages.assets import asset_path
 from zoo.serve.pages.number import number_in
 from zoo.serve.pages.search import of_data
-from zoo.serve.who.alone import Alone
+from zoo.serve.who.alone import LinkHolder
 from zoo.serve.who.may import governs
 
 __all__ = [
@@ -95,7 +95,7 @@ class Site:
     odd_page: str = ""
 
     @classmethod
-    def of(cls, call: Call, who: str, alone: Alone | None) -> Self:
+    def of(cls, call: Call, who: str, alone: LinkHolder | None) -> Self:
         """The site as a request of somebody sees it."""
         page = call.query.get("page", "")
         odd = "" if number_in(call, "page", least=0) else page[:ODD]

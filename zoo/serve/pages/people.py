@@ -11,7 +11,7 @@ from zoo.errors import InvalidOption
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.form import Form
-from zoo.serve.pages.settings import Held, held_by
+from zoo.serve.pages.settings import RoleRow, held_by
 from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
 from zoo.serve.who.accounts import Account, Token
 from zoo.serve.who.may import PURPOSES
@@ -91,7 +91,7 @@ class Person:
     admin: bool
     made: str
     tokens: tuple[TokenRow, ...]
-    roles: tuple[Held, ...]
+    roles: tuple[RoleRow, ...]
 
 
 def look_people(ask: Ask) -> People:

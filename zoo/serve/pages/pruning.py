@@ -22,13 +22,13 @@ from zoo.errors import NotAFile, ZooError
 from zoo.reflog import now
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.alone import alone_in
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.later import Later
 from zoo.store import forgotten
 from zoo.store.disk import Disk
 from zoo.workspace import Workspace
 
-__all__ = ["Doomed", "Forgotten", "Pruning", "look_pruning"]
+__all__ = ["FileGroup", "CheckpointRow", "Pruning", "look_pruning"]
 
 USUAL = {"keep": "90", "grace": "14", "caches": ""}
 """Days, as `zoo prune` has them; without those of caches, these are left alone."""
@@ -48,7 +48,7 @@ MOST = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doomed:
+class FileGroup:
     """Files that would go: of which kind, why, how many, and their bytes."""
 
     kind: str
@@ -58,7 +58,7 @@ class Doomed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forgotten:
+class CheckpointRow:
     """A checkpoint that would go.
 
     Attributes:
@@ -104,8 +104,8 @@ class Pruning:
     asked: tuple[str, str, str]
     bytes: int = 0
     files: int = 0
-    doomed: tuple[Doomed, ...] = ()
-    checkpoints: tuple[Forgotten, ...] = ()
+    doomed: tuple[FileGroup, ...] = ()
+    checkpoints: tuple[CheckpointRow, ...] = ()
     gone: int = 0
     young: int = 0
     recent: int = 0
@@ -121,7 +121,7 @@ class Pruning:
         return 400 if self.wrong else 200
 
 
-class _Kept(msgspec.Struct):
+class _CachedPlan(msgspec.Struct):
     """A plan that one of the processes has worked out, when, and until when it is good: seconds
     since 1970.
     """
@@ -131,7 +131,7 @@ class _Kept(msgspec.Struct):
     good: float
 
 
-KEPT = msgspec.json.Decoder(dict[str, _Kept])
+KEPT = msgspec.json.Decoder(dict[str, _CachedPlan])
 
 
 @dataclass(slots=True)
@@ -162,7 +162,7 @@ class _Work:
             self.done.set()
 
 
-def _read(disk: Disk) -> dict[str, _Kept]:
+def _read(disk: Disk) -> dict[str, _CachedPlan]:
     """The plans that were kept, by their days; none if they are not there, or damaged. What no
     process of this server can have kept is left out: a plan of other days, or of another time.
     """
@@ -172,12 +172,12 @@ def _read(disk: Disk) -> dict[str, _Kept]:
     return {}
 
 
-def _is_fit(name: str, kept: _Kept) -> bool:
+def _is_fit(name: str, kept: _CachedPlan) -> bool:
     now_, of = time.time(), " ".join(kept.plan.asked)
     return of == name and kept.done <= now_ and kept.good <= now_ + LONGEST
 
 
-def _keep(disk: Disk, name: str, kept: _Kept) -> None:
+def _keep(disk: Disk, name: str, kept: _CachedPlan) -> None:
     """Have the other processes know of a plan, if there is room for it: a page shows it anyway."""
     plans = {**_read(disk), name: kept}
     newest = sorted(plans, key=lambda each: plans[each].done)[-MOST:]
@@ -185,14 +185,14 @@ def _keep(disk: Disk, name: str, kept: _Kept) -> None:
         disk.put(FILE, msgspec.json.encode({each: plans[each] for each in newest}))
 
 
-def _worked_out(workspace: Workspace, asked: tuple[str, str, str]) -> _Kept:
+def _worked_out(workspace: Workspace, asked: tuple[str, str, str]) -> _CachedPlan:
     began = time.monotonic()
     plan = _plan(workspace, asked)
     took, now_ = time.monotonic() - began, time.time()
-    return _Kept(plan, now_, now_ + (min(SHARE * took, LONGEST) if took > PATIENCE else 0.0))
+    return _CachedPlan(plan, now_, now_ + (min(SHARE * took, LONGEST) if took > PATIENCE else 0.0))
 
 
-_works: Recent[tuple[Path, str, str, str], _Work] = Recent(MOST)
+_works: LruCache[tuple[Path, str, str, str], _Work] = LruCache(MOST)
 _later = Later()
 
 
@@ -256,7 +256,7 @@ def _plan(workspace: Workspace, asked: tuple[str, str, str]) -> Pruning:
         bytes=plan.bytes,
         files=len(plan.doomed),
         doomed=tuple(
-            Doomed(kind=kind, why=why, files=files, bytes=size[kind, why])
+            FileGroup(kind=kind, why=why, files=files, bytes=size[kind, why])
             for (kind, why), files in count.most_common()
         ),
         checkpoints=tuple(_forgotten(workspace, each) for each in plan.checkpoints[:SHOWN]),
@@ -268,8 +268,8 @@ def _plan(workspace: Workspace, asked: tuple[str, str, str]) -> Pruning:
     )
 
 
-def _forgotten(workspace: Workspace, one: forgotten.Forgotten) -> Forgotten:
-    return Forgotten(
+def _forgotten(workspace: Workspace, one: forgotten.Forgotten) -> CheckpointRow:
+    return CheckpointRow(
         manifest=str(one.manifest),
         names=tuple(map(str, one.names)),
         at=one.at,

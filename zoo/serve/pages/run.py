@@ -14,7 +14,7 @@ from zoo.domain.matrix import Matrix
 from zoo.domain.recipe import chosen, data_name
 from zoo.domain.reference import Reference
 from zoo.lookup.history import all_advice
-from zoo.lookup.run_files import DEPTH, SIZES, ByClass, Confusion, Depths, Report
+from zoo.lookup.run_files import DEPTH, SIZES, ByClass, Confusion, Depths, RunReport
 from zoo.lookup.runs import METRICS, REPORT, RUN, Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.http.answer import Answer
@@ -26,7 +26,7 @@ from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinne
 from zoo.serve.pages.course import NAMES, Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
 from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
-from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.runs import NOWHERE, score_of, where_of
@@ -46,7 +46,7 @@ EVENTS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class TrialRow:
     """What `zoo advise` has tried of the same network on the same images."""
 
     name: str
@@ -96,9 +96,9 @@ class RunPage:
     error: str
     kept: str
     name: str
-    where: Named
+    where: KnownCheckpoint
     base: str
-    based_on: Named
+    based_on: KnownCheckpoint
     device: str
     started: str
     data: str
@@ -108,11 +108,11 @@ class RunPage:
     gained: str
     warning: str
     course: Course
-    report: Report | None
+    report: RunReport | None
     matrix: Matrix | None
     pictures: Pictures | None
     depths: Depths | None
-    tried: tuple[Tried, ...]
+    tried: tuple[TrialRow, ...]
     all_seen: bool
     reporter: str
     reported: str
@@ -240,7 +240,7 @@ def _page(ask: Ask, run: Run) -> RunPage:
         gained=str(gained.get("text", "")) if isinstance(gained, dict) else "",
         warning=str(run.result.get("warning", "")),
         course=course_of(run, remarks=everything),
-        report=read_json(run.folder / REPORT, SIZES[REPORT], Report),
+        report=read_json(run.folder / REPORT, SIZES[REPORT], RunReport),
         matrix=matrix_of(run),
         pictures=pictures_of_run(ask, run),
         depths=read_json(run.folder / DEPTH, SIZES[DEPTH], Depths),
@@ -300,14 +300,14 @@ def _options(run: Run) -> dict[str, str]:
     }
 
 
-def _tried(ask: Ask, run: Run) -> Iterator[Tried]:
+def _tried(ask: Ask, run: Run) -> Iterator[TrialRow]:
     """What was tried of the network that a run began with, on its images."""
     data = run.provenance.get("data_digest")
     for advice in all_advice(ask.hub.workspace):
         if advice.manifest != run.parent or advice.data_digest != data:
             continue
         for one in sorted(advice.past(), key=lambda one: -one.score)[:TRIED]:
-            yield Tried(
+            yield TrialRow(
                 name=one.name,
                 kind=one.kind,
                 measure=one.measure,

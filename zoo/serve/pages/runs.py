@@ -15,7 +15,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.course import Progress, course_of
 from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
-from zoo.serve.pages.known import Named, known
+from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.number import number_in
 from zoo.serve.pages.seen import readable_name, repo_in
 from zoo.store.manifests import checkpoint_of
@@ -26,7 +26,7 @@ PAGE = 100
 STATES = ("running", "done", "interrupted", "failed", "silent")
 LETTERS = 200
 """Of the reason why a run failed."""
-NOWHERE = Named()
+NOWHERE = KnownCheckpoint()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RunRow:
     kept: str
     progress: Progress | None
     name: str
-    where: Named
+    where: KnownCheckpoint
     data: str
     strategy: str
     measure: str
@@ -142,7 +142,7 @@ def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
     )
 
 
-def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
+def _row(ask: Ask, run: Run, names: Mapping[Digest, KnownCheckpoint]) -> RunRow:
     measure, score = score_of(run)
     return RunRow(
         id=run.id,
@@ -163,7 +163,7 @@ def _row(ask: Ask, run: Run, names: Mapping[Digest, Named]) -> RunRow:
     )
 
 
-def where_of(run: Run, names: Mapping[Digest, Named]) -> Named:
+def where_of(run: Run, names: Mapping[Digest, KnownCheckpoint]) -> KnownCheckpoint:
     """The name that has what a run made. One that was reported may say so of its own name alone."""
     digest = made(run)
     named = names.get(digest, NOWHERE) if digest else NOWHERE

@@ -11,11 +11,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidReference
-from zoo.registry import Seen as SeenNames
+from zoo.registry import VisibilityFilter
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 
-__all__ = ["HIDDEN", "Other", "Seen", "readable_name", "repo_in", "seen_by"]
+__all__ = ["HIDDEN", "Other", "VisibleNames", "readable_name", "repo_in", "seen_by"]
 
 HIDDEN = "a checkpoint that you may not see"
 
@@ -40,7 +40,7 @@ class Other:
         return self.name == HIDDEN
 
 
-class Seen:
+class VisibleNames:
     """What whoever asks may see of others: what was said of all names is read once, and so are the
     names of each checkpoint.
     """
@@ -78,7 +78,7 @@ class Seen:
         return self.other(parent.manifest, parent.ref)
 
 
-def seen_by(ask: Ask) -> SeenNames | None:
+def seen_by(ask: Ask) -> VisibilityFilter | None:
     """What who asks may be told of in a search; None: of all. What sources list is for who has an
     account: the sources may be a team's own. What only remotes have is for who may see everything:
     their own servers decide who may read it.
@@ -87,7 +87,7 @@ def seen_by(ask: Ask) -> SeenNames | None:
         return None
     said = {given.path for given in ask.rules.given()} | {ask.actor.name} | ask.actor.only
     told = {path: ask.may("read", path if "/" in path else f"{path}/") for path in said if path}
-    return SeenNames(
+    return VisibilityFilter(
         names=ask.may("read", "/"),  # a name of which nothing was said
         shown=frozenset(path for path, shown in told.items() if shown),
         hidden=frozenset(path for path, shown in told.items() if not shown),

@@ -11,11 +11,11 @@ from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
 from zoo.serve.who.may import as_seen
 from zoo.serve.who.providers import Identity
 
-__all__ = ["FORMS", "Held", "Settings", "held_by", "look_settings"]
+__all__ = ["FORMS", "RoleRow", "Settings", "held_by", "look_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class RoleRow:
     """A role.
 
     Attributes:
@@ -57,7 +57,7 @@ class Settings:
     unlimited: bool
     may_link: bool
     tokens: tuple[TokenRow, ...]
-    roles: tuple[Held, ...]
+    roles: tuple[RoleRow, ...]
     providers: tuple[str, ...]
     identities: tuple[Identity, ...]
 
@@ -90,11 +90,11 @@ def _identities(ask: Ask) -> tuple[Identity, ...]:
     return tuple(each for each in found if each.account == ask.actor.name)
 
 
-def held_by(ask: Ask, account: str, teams: frozenset[str]) -> tuple[Held, ...]:
+def held_by(ask: Ask, account: str, teams: frozenset[str]) -> tuple[RoleRow, ...]:
     """The roles of an account and its teams, as far as the token of who asks is for these names."""
     named = {each.name for each in ask.hub.accounts.all() if each.team}
     return tuple(
-        Held(
+        RoleRow(
             path=given.path,
             role=given.roles[who],
             by="" if who == account else who,

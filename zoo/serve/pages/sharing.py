@@ -12,7 +12,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import ZooError
 from zoo.lookup.units import Units
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import Other, Seen
+from zoo.serve.pages.seen import Other, VisibleNames
 
 __all__ = ["Share", "place", "shares", "tensors_by_unit"]
 
@@ -54,7 +54,11 @@ def tensors_by_unit(manifest: Manifest, units: Units) -> Mapping[str, list[Tenso
 
 
 def shares(
-    ask: Ask, seen: Seen, digest: Digest, manifest: Manifest, tensors: Mapping[str, list[Tensor]]
+    ask: Ask,
+    seen: VisibleNames,
+    digest: Digest,
+    manifest: Manifest,
+    tensors: Mapping[str, list[Tensor]],
 ) -> tuple[Share, ...]:
     """With whom a checkpoint shares bytes, of those that whoever asks may read: first what it
     derives from, the earliest first, then others, by how much it is.
@@ -76,7 +80,7 @@ def shares(
     return tuple(found[:SHOWN])
 
 
-def _readable(seen: Seen, digests: Sequence[Digest], own: Digest) -> Iterator[Digest]:
+def _readable(seen: VisibleNames, digests: Sequence[Digest], own: Digest) -> Iterator[Digest]:
     """Those that have a name which whoever asks may read."""
     listed = [each for each in dict.fromkeys(digests) if each != own]
     for begin in range(0, len(listed), BATCH):

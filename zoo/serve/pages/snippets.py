@@ -16,7 +16,7 @@ from zoo.domain.reference import DEFAULT_TAG
 from zoo.errors import Unavailable
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.history import ID, MAIN
-from zoo.serve.pages.chosen import Picked
+from zoo.serve.pages.chosen import PickedVersion
 
 __all__ = ["Snippet", "only_zoo", "snippets"]
 
@@ -36,7 +36,7 @@ class Snippet:
     note: str = ""
 
 
-def snippets(ask: Ask, picked: Picked) -> tuple[Snippet, ...]:
+def snippets(ask: Ask, picked: PickedVersion) -> tuple[Snippet, ...]:
     """How to use what a page is about; nothing if there is nothing yet."""
     if picked.digest is None:
         return ()
@@ -51,7 +51,7 @@ def snippets(ask: Ask, picked: Picked) -> tuple[Snippet, ...]:
     return tuple(found)
 
 
-def only_zoo(picked: Picked) -> str:
+def only_zoo(picked: PickedVersion) -> str:
     """Why its own library does not load it; empty where it does, or is none of `LIBRARIES`."""
     manifest = picked.manifest
     if manifest is None or manifest.backbone.plugin not in LIBRARIES:
@@ -60,11 +60,11 @@ def only_zoo(picked: Picked) -> str:
     return f"{manifest.backbone.plugin} does not load it, for {why}" if why else ""
 
 
-def _is_commit(picked: Picked) -> bool:
+def _is_commit(picked: PickedVersion) -> bool:
     return ID.fullmatch(picked.chosen.revision) is not None
 
 
-def _revision(picked: Picked) -> str:
+def _revision(picked: PickedVersion) -> str:
     """The revision, unless it is the one that clients take where none is said."""
     return "" if picked.chosen.revision == MAIN else picked.chosen.revision
 
@@ -74,13 +74,13 @@ def _exports(ask: Ask) -> str:
     return f"export HF_ENDPOINT={shell(ask.call.base)}{token}"
 
 
-def _name(picked: Picked) -> str:
+def _name(picked: PickedVersion) -> str:
     """What commands call it."""
     tag = _revision(picked)
     return f"{picked.chosen.repo}:{tag}" if tag and tag != DEFAULT_TAG else picked.chosen.repo
 
 
-def _own(ask: Ask, picked: Picked) -> Iterator[Snippet]:
+def _own(ask: Ask, picked: PickedVersion) -> Iterator[Snippet]:
     """In one's own zoo, which answers no other program."""
     if picked.manifest is None or picked.checkpoint is None:
         return
@@ -101,7 +101,7 @@ def _own(ask: Ask, picked: Picked) -> Iterator[Snippet]:
         yield Snippet(tool=library, language="shell", text=text)
 
 
-def _zoo(ask: Ask, picked: Picked) -> Snippet:
+def _zoo(ask: Ask, picked: PickedVersion) -> Snippet:
     name, public = _name(picked), ask.access.level == "public"
     return Snippet(
         tool="zoo",
@@ -114,7 +114,7 @@ def _zoo(ask: Ask, picked: Picked) -> Snippet:
     )
 
 
-def _libraries(ask: Ask, picked: Picked, manifest: Manifest) -> list[Snippet]:
+def _libraries(ask: Ask, picked: PickedVersion, manifest: Manifest) -> list[Snippet]:
     """By the libraries that build the network."""
     revision, library = _revision(picked), manifest.backbone.plugin
     at = f"@{revision}" if revision else ""
@@ -138,7 +138,7 @@ def _libraries(ask: Ask, picked: Picked, manifest: Manifest) -> list[Snippet]:
     return found
 
 
-def _has_config(ask: Ask, picked: Picked) -> bool:
+def _has_config(ask: Ask, picked: PickedVersion) -> bool:
     """Whether clients find a ``config.json`` that their library builds a network by, as far as that
     is known without waiting. Of a network that only zoo builds, what was made is for zoo alone.
     """
@@ -151,14 +151,14 @@ def _has_config(ask: Ask, picked: Picked) -> bool:
     return picked.snapshot is None
 
 
-def _hub(ask: Ask, picked: Picked) -> Snippet:
+def _hub(ask: Ask, picked: PickedVersion) -> Snippet:
     revision = _revision(picked)
     rest = f" --revision {shell(revision)}" if revision else ""
     text = f"{_exports(ask)}\nhf download {ask.repo}{rest}"
     return Snippet(tool="hf", language="shell", text=text)
 
 
-def _file(picked: Picked) -> str:
+def _file(picked: PickedVersion) -> str:
     """The file that most people want: the weights, else the first one."""
     if picked.snapshot:
         names = [file.path for file in picked.snapshot.files]
@@ -168,7 +168,7 @@ def _file(picked: Picked) -> str:
     return weights[0].name if len(weights) == 1 else ""
 
 
-def _curl(ask: Ask, picked: Picked, file: str) -> Snippet:
+def _curl(ask: Ask, picked: PickedVersion, file: str) -> Snippet:
     revision = quote(picked.chosen.revision, safe="")
     url = f"{ask.call.base}/{ask.repo}/resolve/{revision}/{quote(file)}"
     text = f"curl -fLO {shell(url)}"

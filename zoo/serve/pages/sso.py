@@ -36,8 +36,8 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.sign_in import DAY, away, form_of, local_path
 from zoo.serve.sso import check_sso
-from zoo.serve.sso.claims import Claims, Untrusted
-from zoo.serve.sso.code import Way, address, claims_of
+from zoo.serve.sso.claims import Claims, InvalidToken
+from zoo.serve.sso.code import AuthorizationRequest, address, claims_of
 from zoo.serve.sso.issuer import Issuer
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.devices import network_of
@@ -138,8 +138,10 @@ def _provider(ask: Ask, name: str) -> tuple[Provider, Issuer]:
     return found, ask.hub.issuers.at(found.issuer, found.hosts)
 
 
-def _way(ask: Ask, provider: Provider, cookie: str) -> Way:
-    return Way.of(ask.hub.seals, cookie, f"{ask.call.base}/-/sso/{provider.name}/back")
+def _way(ask: Ask, provider: Provider, cookie: str) -> AuthorizationRequest:
+    return AuthorizationRequest.of(
+        ask.hub.seals, cookie, f"{ask.call.base}/-/sso/{provider.name}/back"
+    )
 
 
 def _begun(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Seal:
@@ -165,7 +167,7 @@ def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims
     try:
         way, who = _way(ask, provider, cookie), network_of(ask.call.address)
         return claims_of(issuer, provider, way, code, who)
-    except Untrusted as error:
+    except InvalidToken as error:
         raise _Not(distrusted, str(error)) from error
 
 

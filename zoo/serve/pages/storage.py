@@ -20,13 +20,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.quantity import read_bytes
 from zoo.domain.reference import Reference
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import ZooError
 from zoo.lookup.caches import list_caches
 from zoo.lookup.reported import REPORTED
 from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS, RUNS, TRIALS
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.recent import Recent
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.form import Form
 from zoo.serve.pages.largest import LARGEST, Large, largest
 from zoo.serve.watch.scrub import Pass, read_scrubbed
@@ -35,7 +35,7 @@ from zoo.store.encoded import Headers, read_headers
 from zoo.store.listing import KIND_NAMES, list_folder
 from zoo.store.sent import FOLDER as SENT
 
-__all__ = ["FORMS", "Kept", "Namespace", "Scrubbed", "Storage", "look_storage"]
+__all__ = ["FORMS", "FileUsage", "Namespace", "ScrubPass", "Storage", "look_storage"]
 
 DAMAGED = 50
 """So many damaged files are named."""
@@ -48,7 +48,7 @@ BESIDE = {
     STAGING: "temporary",
 }
 """What else is in a zoo's folder, by the folders of it."""
-Files = Mapping[Digest, Stored]
+Files = Mapping[Digest, StoredFile]
 OBJECTS: tuple[Kind, ...] = ("objects", "encoded")
 REST = "names, index, accounts and the rest"
 ANEW_SECONDS = 60
@@ -58,7 +58,7 @@ many files.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class FileUsage:
     """Files of a kind: how many, and their bytes on the disk."""
 
     kind: str
@@ -88,7 +88,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scrubbed:
+class ScrubPass:
     """A time through the store: when it began and ended, how much it read of what there is, and the
     files that it found damaged, of which some are named.
     """
@@ -121,10 +121,10 @@ class Storage:
         now: The one that goes on.
     """
 
-    kept: tuple[Kept, ...]
-    beside: tuple[Kept, ...]
+    kept: tuple[FileUsage, ...]
+    beside: tuple[FileUsage, ...]
     largest: tuple[Large, ...]
-    caches: Kept
+    caches: FileUsage
     whole: int
     files: int
     bytes: int
@@ -132,12 +132,12 @@ class Storage:
     namespaces: tuple[Namespace, ...]
     alone: int
     once: int
-    last: Scrubbed | None
-    now: Scrubbed | None
+    last: ScrubPass | None
+    now: ScrubPass | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _NameUsage:
     """What some names lead to: how many they are, bytes of all copies, and of each object once."""
 
     names: int = 0
@@ -151,7 +151,7 @@ class _Totals:
     have the most bytes on the disk that no other one has.
     """
 
-    taken: Mapping[str, _Taken]
+    taken: Mapping[str, _NameUsage]
     own: Sequence[tuple[Digest, int]]
 
 
@@ -172,8 +172,8 @@ class _Read:
     whole: bool = True
 
 
-_sums: Recent[tuple[object, ...], tuple[Kept, ...]] = Recent(4)
-_totals: Recent[str, _Totals] = Recent(4, lambda _: 1)
+_sums: LruCache[tuple[object, ...], tuple[FileUsage, ...]] = LruCache(4)
+_totals: LruCache[str, _Totals] = LruCache(4, lambda _: 1)
 """What names that are where they were lead to: to read all manifests takes seconds."""
 
 
@@ -186,7 +186,7 @@ def look_storage(ask: Ask) -> Storage:
     names = _names(ask)
     totals = _taken(ask, names, files)
     taken = totals.taken
-    every, nothing = taken[""], _Taken()
+    every, nothing = taken[""], _NameUsage()
     scrubbed = read_scrubbed(store)
     return Storage(
         kept=kept,
@@ -217,11 +217,13 @@ def look_storage(ask: Ask) -> Storage:
     )
 
 
-def _kept(kind: Kind, files: Collection[Stored]) -> Kept:
-    return Kept(kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files))
+def _kept(kind: Kind, files: Collection[StoredFile]) -> FileUsage:
+    return FileUsage(
+        kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files)
+    )
 
 
-def _beside(root: Path) -> tuple[Kept, ...]:
+def _beside(root: Path) -> tuple[FileUsage, ...]:
     """What is in a zoo's folder beside its store, as it was within the last minute."""
     changed = [
         _changed(root / name) for name in (RUNS, f"{CACHE}/{CROSSINGS}", f"{CACHE}/{CHECKED}")
@@ -235,7 +237,7 @@ def _beside(root: Path) -> tuple[Kept, ...]:
         files[kind] += 1
         sizes[kind] += size
     kinds = [kind for kind in (*BESIDE.values(), REST) if files[kind]]
-    rows = tuple(Kept(kind=kind, files=files[kind], bytes=sizes[kind]) for kind in kinds)
+    rows = tuple(FileUsage(kind=kind, files=files[kind], bytes=sizes[kind]) for kind in kinds)
     return _sums.put(key, rows)
 
 
@@ -257,9 +259,11 @@ def _changed(folder: Path) -> int:
         return 0
 
 
-def _caches(root: Path) -> Kept:
+def _caches(root: Path) -> FileUsage:
     spaces = [each.space for each in list_caches(root)]
-    return Kept(kind=BESIDE[CACHE], files=len(spaces), bytes=sum(each.bytes for each in spaces))
+    return FileUsage(
+        kind=BESIDE[CACHE], files=len(spaces), bytes=sum(each.bytes for each in spaces)
+    )
 
 
 def _names(ask: Ask) -> Mapping[Reference, RefEntry | None]:
@@ -283,10 +287,10 @@ def _taken(
     read = {space: _read(ask, manifests) for space, manifests in now.items()}
     every = {digest: size for each in read.values() for digest, size in each.objects.items()}
     taken = {
-        space: _Taken(len(now[space]), each.alone, sum(each.objects.values()))
+        space: _NameUsage(len(now[space]), each.alone, sum(each.objects.values()))
         for space, each in read.items()
     }
-    taken[""] = _Taken(0, sum(each.alone for each in read.values()), sum(every.values()))
+    taken[""] = _NameUsage(0, sum(each.alone for each in read.values()), sum(every.values()))
     totals = _Totals(
         taken, _own(read.values(), files, read_headers(store, "encoded", files["encoded"]))
     )
@@ -329,10 +333,10 @@ def _read(ask: Ask, manifests: Sequence[Digest]) -> _Read:
     return read
 
 
-def _scrub(scrub: Pass | None) -> Scrubbed | None:
+def _scrub(scrub: Pass | None) -> ScrubPass | None:
     if scrub is None:
         return None
-    return Scrubbed(
+    return ScrubPass(
         began=scrub.began.isoformat(),
         ended=scrub.ended.isoformat() if scrub.ended else "",
         files=scrub.files,

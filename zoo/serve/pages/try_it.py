@@ -18,16 +18,16 @@ from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.multipart import read_multipart
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.tryout import Answered, Picture
-from zoo.serve.keep.tryouts import RATE, Crowded, TooOften, Tryouts
-from zoo.serve.pages.chosen import Chosen, Picked, pick
+from zoo.serve.keep.tryout import Picture, TryoutAnswer
+from zoo.serve.keep.tryouts import RATE, QueueFull, TooOften, Tryouts
+from zoo.serve.pages.chosen import PickedVersion, ShownVersion, pick
 from zoo.serve.pages.examples import pixels_of, png
 from zoo.serve.pages.page import show, site_of
 
 __all__ = [
     "SENT_SECONDS",
     "Drawn",
-    "Tried",
+    "TryoutResult",
     "TryPage",
     "look_try",
     "try_form",
@@ -68,7 +68,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class TryoutResult:
     """What a checkpoint says of an image.
 
     Attributes:
@@ -105,11 +105,11 @@ class TryPage:
         most: Bytes that an image may have.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     problem: str
     output: str = ""
     error: str = ""
-    answer: Tried | None = None
+    answer: TryoutResult | None = None
     most: int = field(default=TRIED_IMAGE_BYTES)
 
 
@@ -119,7 +119,7 @@ def look_try(ask: Ask) -> TryPage:
     return TryPage(chosen=picked.chosen, problem=why_not(ask, picked))
 
 
-def why_not(ask: Ask, picked: Picked) -> str:
+def why_not(ask: Ask, picked: PickedVersion) -> str:
     """Why who asks can try no image with a checkpoint; empty if they can."""
     if ask.hub.tryouts is None:
         return OFF
@@ -169,7 +169,7 @@ def try_image(ask: Ask) -> Answer:
 
 
 @contextmanager
-def _admitted(ask: Ask, picked: Picked) -> Iterator[Tryouts]:
+def _admitted(ask: Ask, picked: PickedVersion) -> Iterator[Tryouts]:
     """What tries images, for who may ask it now.
 
     Raises:
@@ -185,7 +185,7 @@ def _admitted(ask: Ask, picked: Picked) -> Iterator[Tryouts]:
     try:
         with ask.hub.tryouts.admitted(ask.actor.name):
             yield ask.hub.tryouts
-    except Crowded:
+    except QueueFull:
         raise Refused("Busy", "others try images: ask again soon", headers=again) from None
     except TooOften:
         text = f"one at a time, and {RATE} in a minute: wait a little"
@@ -206,7 +206,7 @@ def _sent(ask: Ask, more: int) -> bytes:
     return bytes(body)
 
 
-def _answer(tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Tried:
+def _answer(tryouts: Tryouts, picked: PickedVersion, image: bytes, output: str) -> TryoutResult:
     if not image:
         raise Refused("BadRequest", "no image was chosen")
     if len(image) > TRIED_IMAGE_BYTES:
@@ -220,9 +220,9 @@ def _answer(tryouts: Tryouts, picked: Picked, image: bytes, output: str) -> Trie
     return _tried(said, str(picked.checkpoint))
 
 
-def _tried(said: Answered, checkpoint: str) -> Tried:
+def _tried(said: TryoutAnswer, checkpoint: str) -> TryoutResult:
     seen, *explained = _drawn(said) or (None,)
-    return Tried(
+    return TryoutResult(
         checkpoint=checkpoint,
         outputs=tuple(
             Value(name=shortened(each.name, LETTERS), value=each.value) for each in said.outputs
@@ -236,7 +236,7 @@ def _tried(said: Answered, checkpoint: str) -> Tried:
     )
 
 
-def _drawn(said: Answered) -> tuple[Drawn, ...]:
+def _drawn(said: TryoutAnswer) -> tuple[Drawn, ...]:
     return tuple(
         Drawn(
             url=_url(each),

@@ -9,7 +9,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.lookup.predictions import paired_test
 from zoo.lookup.runs import Run
-from zoo.serve.pages.asked import Asked
+from zoo.serve.pages.asked import RequestedCheckpoint
 
 __all__ = ["Verdict", "verdicts_of"]
 
@@ -26,7 +26,9 @@ class Verdict:
     text: str
 
 
-def verdicts_of(ones: Sequence[Asked], runs: Mapping[Digest, Run]) -> Iterator[Verdict]:
+def verdicts_of(
+    ones: Sequence[RequestedCheckpoint], runs: Mapping[Digest, Run]
+) -> Iterator[Verdict]:
     """Of each other one, what `zoo.lookup.predictions.paired_test` says of its run and the first
     one's.
     """

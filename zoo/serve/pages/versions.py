@@ -14,13 +14,13 @@ from zoo.errors import MissingObject, ZooError
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.history import Commit
-from zoo.serve.pages.chosen import Chosen, pick
+from zoo.serve.pages.chosen import ShownVersion, pick
 from zoo.serve.pages.figures import Figure, score
 from zoo.serve.pages.number import number_in
 from zoo.serve.pages.sharing import place
 from zoo.store.files import group_of
 
-__all__ = ["Moved", "Version", "VersionsPage", "VersionRow", "look_versions"]
+__all__ = ["CommitChanges", "Version", "VersionsPage", "VersionRow", "look_versions"]
 
 PAGE, NAMED, LETTERS = 30, 6, 2000
 """Commits on a page; units and files that are named of what moved; letters of a message."""
@@ -28,7 +28,7 @@ Place = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class CommitChanges:
     """What a commit moved against the one before.
 
     Attributes:
@@ -79,7 +79,7 @@ class Version:
     why: str
     note: str
     score: Figure | None
-    moved: Moved
+    moved: CommitChanges
     names: tuple[str, ...]
     before: str
 
@@ -111,7 +111,7 @@ class VersionsPage:
         page: Which page, from 0; ``more`` if there is another one.
     """
 
-    chosen: Chosen
+    chosen: ShownVersion
     names: tuple[VersionRow, ...]
     commits: tuple[Version, ...]
     total: int
@@ -192,18 +192,18 @@ class _Told:
             return self._manifest(self._document(commit.manifest))
         return None
 
-    def _moved(self, commit: Commit, before: Commit | None) -> Moved:
+    def _moved(self, commit: Commit, before: Commit | None) -> CommitChanges:
         try:
             new = self._document(commit.manifest)
             old = self._document(before.manifest) if before else None
         except ZooError:
-            return Moved(gone=True)
+            return CommitChanges(gone=True)
         own, theirs = self._tensors(new), self._tensors(old)
         units = self._of(new)
         here = {name: units.unit_of(name) if units else _unit(name) for name in own}
         changed = {here[name] for name, at in own.items() if theirs.get(name) != at}
         files = _changed(_files(new), _files(old))
-        return Moved(
+        return CommitChanges(
             first=before is None,
             units=tuple(in_order(changed, units or Units())[:NAMED]),
             changed=len(changed),

@@ -14,7 +14,7 @@ from msgspec import Meta
 from zoo.serve.sso import check_sso
 from zoo.serve.sso.issuer import Issuer, Key
 
-__all__ = ["LEEWAY", "Claims", "Untrusted", "issuer_of", "verified"]
+__all__ = ["LEEWAY", "Claims", "InvalidToken", "issuer_of", "verified"]
 
 Claims = Mapping[str, object]
 KIND: Mapping[str, str] = {
@@ -38,7 +38,7 @@ MODULUS = range(340, 1370)
 T = TypeVar("T")
 
 
-class Untrusted(Exception):
+class InvalidToken(Exception):
     """A token that proves nothing. It says why, for who runs the server."""
 
 
@@ -75,10 +75,10 @@ def verified(text: str, issuer: Issuer, audience: str) -> Claims:
 
     header = _part(text, 0, _Header)
     if header.alg not in KIND:
-        raise Untrusted(f"signed by {header.alg[:20]!a}, which is not taken")
+        raise InvalidToken(f"signed by {header.alg[:20]!a}, which is not taken")
     keys = [key for key in issuer.keys(header.kid) if _signs(key, KIND[header.alg])]
     if len(keys) != 1:
-        raise Untrusted("signed by a key that its issuer does not have")
+        raise InvalidToken("signed by a key that its issuer does not have")
     # It is what providers still call Ed25519, of whose curve alone keys are taken.
     warnings.filterwarnings("ignore", "EdDSA is deprecated")
     try:
@@ -88,7 +88,7 @@ def verified(text: str, issuer: Issuer, audience: str) -> Claims:
         key = JWKRegistry.import_key(plain)
         claims: Claims = jwt.decode(text, key, algorithms=[header.alg]).claims
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Untrusted("its signature is wrong, or its key") from error
+        raise InvalidToken("its signature is wrong, or its key") from error
     _check(claims, issuer.url, audience)
     return claims
 
@@ -97,29 +97,29 @@ def _check(claims: Claims, issuer: str, audience: str) -> None:
     """See that claims are of an issuer, for somebody, and good now."""
     now = time.time()
     if claims.get("iss") != issuer:
-        raise Untrusted("of another issuer")
+        raise InvalidToken("of another issuer")
     said = claims.get("aud")
     audiences = said if isinstance(said, list) else [said]
     # What is for several, one of them could show to the others.
     alone = len(audiences) == 1 or claims.get("azp") == audience
     if audience not in audiences or not alone:
-        raise Untrusted("for somebody else")
+        raise InvalidToken("for somebody else")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
-        raise Untrusted("of nobody")
+        raise InvalidToken("of nobody")
     ends, begins = _time(claims, "exp"), _time(claims, "nbf", 0)
     if ends + LEEWAY <= now:
-        raise Untrusted("it has expired")
+        raise InvalidToken("it has expired")
     if max(begins, _time(claims, "iat", 0)) - LEEWAY > now:
-        raise Untrusted("it is not good yet")
+        raise InvalidToken("it is not good yet")
     if ends - now > LONGEST:
-        raise Untrusted("it lasts for more than a day")
+        raise InvalidToken("it lasts for more than a day")
 
 
 def _time(claims: Claims, name: str, default: int | None = None) -> float:
     found = claims.get(name, default)
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < LATEST:
-        raise Untrusted(f"it does not say when ({name})")  # as what is no number
+        raise InvalidToken(f"it does not say when ({name})")  # as what is no number
     return found
 
 
@@ -138,10 +138,12 @@ def _part(text: str, at: int, kind: type[T]) -> T:
     """The header or the claims, as they stand there."""
     parts = text.split(".")
     if len(text) > MOST:
-        raise Untrusted(f"its token has {len(text):,} bytes, more than {MOST:,}: fewer groups fit")
+        raise InvalidToken(
+            f"its token has {len(text):,} bytes, more than {MOST:,}: fewer groups fit"
+        )
     if len(parts) != 3 or not text.isascii():
-        raise Untrusted("no token of OpenID Connect")
+        raise InvalidToken("no token of OpenID Connect")
     try:
         return msgspec.json.decode(urlsafe_b64decode(parts[at] + "==="), type=kind)
     except (ValueError, RecursionError):
-        raise Untrusted("no token of OpenID Connect") from None
+        raise InvalidToken("no token of OpenID Connect") from None

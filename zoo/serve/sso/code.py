@@ -16,19 +16,19 @@ import msgspec
 
 from zoo import config
 from zoo.errors import Forbidden, Unavailable
-from zoo.serve.sso.claims import Claims, Untrusted, verified
+from zoo.serve.sso.claims import Claims, InvalidToken, verified
 from zoo.serve.sso.issuer import Issuer, Metadata
 from zoo.serve.who.providers import Provider
 from zoo.serve.who.seals import Seals
 
-__all__ = ["Way", "address", "claims_of", "read_secret_file"]
+__all__ = ["AuthorizationRequest", "address", "claims_of", "read_secret_file"]
 
 SCOPES = "openid email profile"
 SECRET_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Way:
+class AuthorizationRequest:
     """What tells one try to sign in from others. All of it is made of what the browser that began
     it has, with this server's key, so that nothing is kept of a try that comes to nothing.
 
@@ -45,7 +45,7 @@ class Way:
     back: str
 
     @classmethod
-    def of(cls, seals: Seals, cookie: str, back: str) -> Way:
+    def of(cls, seals: Seals, cookie: str, back: str) -> AuthorizationRequest:
         """That of a browser with a cookie."""
         state, nonce, verifier = (
             seals.secret(f"{what} of signing in {cookie}")
@@ -58,7 +58,7 @@ class _Answer(msgspec.Struct, frozen=True):
     id_token: str
 
 
-def address(issuer: Issuer, provider: Provider, way: Way, *, again: bool) -> str:
+def address(issuer: Issuer, provider: Provider, way: AuthorizationRequest, *, again: bool) -> str:
     """Where somebody signs in; ``again``, if they have to though they have already.
 
     Raises:
@@ -80,7 +80,9 @@ def address(issuer: Issuer, provider: Provider, way: Way, *, again: bool) -> str
     return f"{at}{'&' if '?' in at else '?'}{urlencode(asked)}"
 
 
-def claims_of(issuer: Issuer, provider: Provider, way: Way, code: str, who: str) -> Claims:
+def claims_of(
+    issuer: Issuer, provider: Provider, way: AuthorizationRequest, code: str, who: str
+) -> Claims:
     """Who has come back with a code, from the network ``who``.
 
     Raises:
@@ -101,17 +103,17 @@ def claims_of(issuer: Issuer, provider: Provider, way: Way, code: str, who: str)
     if status >= 500:
         raise Unavailable(issuer.url, f"it answers {status}", hint="")
     if status != 200:
-        raise Untrusted(f"the provider takes no such code, or not from this server ({status})")
+        raise InvalidToken(f"the provider takes no such code, or not from this server ({status})")
     try:
         text = msgspec.json.decode(data, type=_Answer).id_token
     except (msgspec.MsgspecError, RecursionError):
-        raise Untrusted("the provider gives no token for the code") from None
+        raise InvalidToken("the provider gives no token for the code") from None
     claims = verified(text, issuer, provider.client_id)
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not compare_digest(nonce.encode(), way.nonce.encode()):
-        raise Untrusted("the provider's token is of another try")
+        raise InvalidToken("the provider's token is of another try")
     if claims.get("azp", provider.client_id) != provider.client_id:
-        raise Untrusted("the provider's token is for another client")
+        raise InvalidToken("the provider's token is for another client")
     return claims
 
 

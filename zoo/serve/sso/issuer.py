@@ -48,7 +48,7 @@ class _Keys(msgspec.Struct, frozen=True):
     keys: Annotated[list[dict[str, object]], Meta(max_length=100)]
 
 
-class _Kept(NamedTuple):
+class _CachedDocument(NamedTuple):
     """A document, when it was had, and when and why it could not be had since."""
 
     at: float = -inf
@@ -68,7 +68,7 @@ class Issuer:
     def __init__(self, url: str, hosts: tuple[str, ...]) -> None:
         self.url, self._hosts = url, hosts
         self.tries = Tries()
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _CachedDocument] = {}
         # Apart: who shows codes keeps nobody from its keys.
         self._reading, self._posting = Turns(url, 1), Turns(url, TURNS)
 
@@ -135,7 +135,7 @@ class Issuer:
         return read(data)
 
     def _fresh(self, url: str, oldest: float) -> bytes | None:
-        kept, now = self._kept.get(url, _Kept()), monotonic()
+        kept, now = self._kept.get(url, _CachedDocument()), monotonic()
         if now - kept.at < oldest:
             return kept.data
         if now - kept.failed < FAILED:
@@ -149,10 +149,10 @@ class Issuer:
                 raise self._fails(f"it answers {status}")
             read(data)
         except Unavailable as error:
-            kept = self._kept.get(url, _Kept())
+            kept = self._kept.get(url, _CachedDocument())
             self._kept[url] = kept._replace(failed=monotonic(), why=error.reason)
             raise
-        self._kept[url] = _Kept(monotonic(), data)
+        self._kept[url] = _CachedDocument(monotonic(), data)
         return data
 
     def _read(self, data: bytes, kind: type[T]) -> T:

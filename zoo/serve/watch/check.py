@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.limits import SPARE_BYTES
-from zoo.serve.watch.scrub import Scrubbed
+from zoo.serve.watch.scrub import ScrubState
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.open import FILE as ACCOUNTS
 from zoo.serve.who.seals import FILE as KEY
@@ -22,7 +22,7 @@ LATE = timedelta(days=30)
 """A store that was scrubbed so long ago is looked after by nobody."""
 
 
-def problems(workspace: Workspace, accounts: Accounts, scrubbed: Scrubbed) -> list[str]:
+def problems(workspace: Workspace, accounts: Accounts, scrubbed: ScrubState) -> list[str]:
     """What is wrong, in words, with what mends it."""
     found = [*_rights(workspace), *_clocks(workspace, accounts), *_scrub(scrubbed)]
     free = shutil.disk_usage(workspace.root).free
@@ -52,7 +52,7 @@ def _clocks(workspace: Workspace, accounts: Accounts) -> Iterator[str]:
         yield f"the clock went back: the audit log is at {newest.at} already"
 
 
-def _scrub(scrubbed: Scrubbed) -> Iterator[str]:
+def _scrub(scrubbed: ScrubState) -> Iterator[str]:
     for each in (scrubbed.last, scrubbed.now):
         for name in each.damaged if each else ():
             yield f"{name} is damaged, as found by a scrub: zoo verify says who needs it"

@@ -13,7 +13,7 @@ from functools import partial
 
 from zoo.contracts import Backend
 from zoo.domain.limits import JSON_FILE_BYTES
-from zoo.domain.stored import Stored
+from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidOption
 from zoo.serve.who.seals import MARK
 from zoo.store.capabilities import at_once, read_small, sync
@@ -55,7 +55,7 @@ def copy_store(source: Backend, to: Backend) -> list[int]:
     return sizes
 
 
-def _new(source: Backend, to: Backend, folder: str) -> Iterator[Stored]:
+def _new(source: Backend, to: Backend, folder: str) -> Iterator[StoredFile]:
     if not folder:  # the first: it tells whose copy it is, if this one does not get further
         yield from filter(None, map(source.stat, FILES))
         return
@@ -66,7 +66,7 @@ def _new(source: Backend, to: Backend, folder: str) -> Iterator[Stored]:
             yield file
 
 
-def _copied(source: Backend, to: Backend, file: Stored) -> int:
+def _copied(source: Backend, to: Backend, file: StoredFile) -> int:
     """Copy a file; its bytes, -1 if it is gone by now."""
     with suppress(FileNotFoundError):
         to.put(file.name, source.open(file.name))

@@ -24,7 +24,7 @@ from zoo.store import Store
 from zoo.store.encoded import read_encoded
 from zoo.store.listing import KIND_NAMES, list_folder
 
-__all__ = ["FILE", "Pass", "Scrub", "Scrubbed", "read_scrubbed"]
+__all__ = ["FILE", "Pass", "Scrub", "ScrubState", "read_scrubbed"]
 
 LOG = logging.getLogger("zoo.serve")
 FILE = "scrub.json"
@@ -66,7 +66,7 @@ class Pass(msgspec.Struct, kw_only=True):
     damaged: list[str] = msgspec.field(default_factory=list)
 
 
-class Scrubbed(msgspec.Struct, kw_only=True):
+class ScrubState(msgspec.Struct, kw_only=True):
     """What is known of a store: the pass that goes on, the last one that has ended, and which
     process has written that, and when.
     """
@@ -77,18 +77,18 @@ class Scrubbed(msgspec.Struct, kw_only=True):
     last: Pass | None = None
 
 
-DECODER = msgspec.json.Decoder(Scrubbed)
+DECODER = msgspec.json.Decoder(ScrubState)
 
 
 class _Ended(Exception):
     """The server ends."""
 
 
-def read_scrubbed(store: Store) -> Scrubbed:
+def read_scrubbed(store: Store) -> ScrubState:
     """What is known of a store; nothing if the file that says it is not there, or damaged."""
     with suppress(FileNotFoundError, NotAFile, msgspec.MsgspecError):
         return DECODER.decode(store.disk.read(FILE, JSON_FILE_BYTES))
-    return Scrubbed()
+    return ScrubState()
 
 
 class Scrub:
@@ -101,7 +101,7 @@ class Scrub:
     ) -> None:
         self._store, self._is_busy, self._told, self._ended = store, is_busy, told, ended
         self._id = token_hex(8)
-        self._state = Scrubbed()
+        self._state = ScrubState()
 
     def work(self) -> None:
         """Read it again and again, with pauses."""

@@ -108,7 +108,7 @@ class Token(Result):
     ends_with: str | None = None
 
 
-class _Said(NamedTuple):
+class _TokenRow(NamedTuple):
     """A token as it is kept, the teams of its account, and what was said of a repository."""
 
     row: Row[object] | None
@@ -134,7 +134,7 @@ class Accounts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._cache: ReadCache[_Said] = ReadCache(engine)
+        self._cache: ReadCache[_TokenRow] = ReadCache(engine)
         self.repos, self.reach_table = Repos(engine), ReachTable(engine)
         self.audit, self.quotas = Audit(engine), Quotas(engine)
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
@@ -339,11 +339,11 @@ class Accounts:
         )
         return row, actor, rules
 
-    def _read_holder(self, token_id: str, repo: str) -> _Said:
+    def _read_holder(self, token_id: str, repo: str) -> _TokenRow:
         with reading(self._engine) as connection:
             row = connection.execute(WHOSE, {"id": token_id}).one_or_none() if token_id else None
             teams = connection.scalars(TEAMS, {"who": row.account}).all() if row else ()
-            return _Said(row, frozenset(teams), read_rules(connection, repo))
+            return _TokenRow(row, frozenset(teams), read_rules(connection, repo))
 
     def _note_use(self, token_id: str, now: datetime) -> None:
         table = schema.token

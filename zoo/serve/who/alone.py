@@ -13,10 +13,10 @@ from threading import Lock
 from zoo import config
 from zoo.serve.who.may import Actor
 
-__all__ = ["Alone"]
+__all__ = ["LinkHolder"]
 
 
-class Alone:
+class LinkHolder:
     """The one who has the link.
 
     Attributes:

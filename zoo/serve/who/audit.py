@@ -31,7 +31,7 @@ from zoo.serve.who.tokens import without_tokens
 __all__ = [
     "ACTIONS",
     "Audit",
-    "Head",
+    "AuditHead",
     "Origin",
     "Row",
     "as_kept",
@@ -154,7 +154,7 @@ class Row(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class AuditHead:
     """The newest row's number and hash."""
 
     number: int = 0
@@ -206,11 +206,11 @@ def record(
     connection.execute(insert(TABLE), {**row, "hash": _hash([*row.values()])})
 
 
-def head(connection: Connection) -> Head:
+def head(connection: Connection) -> AuditHead:
     """The newest row's number and hash."""
     statement = select(TABLE.c.number, TABLE.c.hash).order_by(TABLE.c.number.desc()).limit(1)
     row = connection.execute(statement).one_or_none()
-    return Head(*row) if row else Head()
+    return AuditHead(*row) if row else AuditHead()
 
 
 @dataclass
@@ -260,7 +260,7 @@ class Audit:
         more = f"; {left_out} more refused tries before it have no row" if left_out else ""
         self.note("refused", name, f"{asked}{more}", result=code)
 
-    def head(self) -> Head:
+    def head(self) -> AuditHead:
         """The newest row's number and hash."""
         with reading(self._engine) as connection:
             return head(connection)
@@ -294,9 +294,9 @@ class Audit:
             found = connection.execute(statement.limit(limit))
             return [Row(**row._mapping) for row in found][::-1]
 
-    def check(self) -> tuple[Head, list[str]]:
+    def check(self) -> tuple[AuditHead, list[str]]:
         """The head, and what is wrong with the rows before it, in words."""
-        before, wrong = Head(), []
+        before, wrong = AuditHead(), []
         with reading(self._engine) as connection:
             rows = connection.execution_options(yield_per=1000).execute(
                 select(TABLE).order_by(TABLE.c.number)
@@ -309,7 +309,7 @@ class Audit:
                     wrong.append(f"row {row.number} does not follow the one before it")
                 if _hash(values) != told:
                     wrong.append(f"row {row.number} was changed")
-                before = Head(row.number, told)
+                before = AuditHead(row.number, told)
         return before, wrong
 
 

@@ -13,7 +13,7 @@ from zoo.domain.result import Result
 from zoo.serve.who import schema
 from zoo.serve.who.may import LEVELS, ROLES, Access, Level, Role
 
-__all__ = ["Given", "Rules", "fits", "is_wider", "read_rules"]
+__all__ = ["Grant", "Rules", "fits", "is_wider", "read_rules"]
 
 EVERYTHING: Level = "internal"
 """Who may read what nobody has said anything of."""
@@ -27,7 +27,7 @@ Roles = Iterable[tuple[str, str, Role]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Given(Result):
+class Grant(Result):
     """What was said of a namespace or a repository, ``path``: its ``level``, None if that is what
     its namespace or everything has, and the ``roles`` of accounts and teams.
     """
@@ -57,10 +57,10 @@ class Rules:
             roles[who] = max(role, roles.get(who, role), key=ROLES.index)
         return Access(path=path, level=level, roles=roles)
 
-    def given(self) -> list[Given]:
+    def given(self) -> list[Grant]:
         """What was said, by path."""
         return [
-            Given(path=path, level=self._levels.get(path), roles=self._roles.get(path, {}))
+            Grant(path=path, level=self._levels.get(path), roles=self._roles.get(path, {}))
             for path in sorted({*self._levels, *self._roles})
         ]
 
