@@ -18,7 +18,6 @@ from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import torch
 from blake3 import blake3
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
 from zoo.backbones.devices import free_on, random_kept
+from zoo.backbones.free_memory import free_memory
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
@@ -391,7 +391,7 @@ def room(folder: Path, needed: int) -> int:
 
 
 def _check_memory(needed: int, limit: int) -> None:
-    memory = psutil.virtual_memory().available
+    memory = free_memory()
     if needed > memory * SHARE_OF_MEMORY:
         raise Unsupported(
             f"a cache would take {needed / 1e9:.1f} GB: caches may take {limit / 1e9:.1f} GB "
