@@ -323,4 +323,6 @@ def _result(run: Run) -> str:
     if score not in metrics:
         return run.status
     low, high = (metrics.get(f"{score}{end}") for end in ("_low", "_high"))
-    return f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"
+    text = f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"
+    gained = (run.result.get("gained") or {}).get("text", "")
+    return f"{text}, by a probe: {NOTHING_GAINED}" if gained.endswith(NOTHING_GAINED) else text
