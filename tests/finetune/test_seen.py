@@ -271,7 +271,7 @@ def test_what_was_seen_can_be_left_out(small: zoo.Zoo, data: Path, root: Path) -
     assert (again.left_out, again.report.images) == (0, whole.report.images)
     rest = small.evaluate("team/flat", data, split="all", unseen=True)
     assert (rest.left_out, rest.report.images) == (36, 9)
-    with pytest.raises(InvalidData, match="each of the images"):
+    with pytest.raises(InvalidData, match="none of these images is new"):
         small.evaluate("team/flat", data, split="train", unseen=True)
 
 

@@ -485,7 +485,10 @@ def without_seen(dataset: Dataset, known: Iterable[CheckpointClasses]) -> tuple[
         if sample.key not in seen and dataset.groups.get(sample.key, "") not in groups
     )
     if not new:
-        raise InvalidData(dataset.spec, ["each of the images was trained on, or chosen by"])
+        reason = (
+            "none of these images is new: each, or one of its group, was trained on or chosen by"
+        )
+        raise InvalidData(dataset.spec, [reason])
     left_out = len(dataset.test) - len(new)
     if left_out:  # these are other data, whose figures do not take the place of those of the whole
         digest = content_digest(dataset.classes, new, dataset.digests)
