@@ -110,8 +110,8 @@ def _print(done: Evaluation) -> None:
     if done.left_out:
         others = " or ".join([done.name, *([done.against.name] if done.against else [])])
         lines.append(
-            f"{plural(done.left_out, 'image')} left out: {others} was trained on them, or chosen by "
-            "them, or has seen others of their groups"
+            f"{plural(done.left_out, 'image')} left out: {others} was trained on them, or chosen "
+            "by them, or has seen others of their groups"
         )
     if done.report.groups is not None:
         lines.append(of_groups(done.report.groups))

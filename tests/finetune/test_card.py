@@ -134,6 +134,10 @@ def test_counts_are_whole_and_in_plain_words(workspace: Workspace, base: str, sh
         "test images seen in training | 3",
     ):
         assert f"\n| {row} |\n" in card
-    results: Any = ModelCard(card).data.eval_results
-    assert {r.metric_type: r.metric_value for r in results} == {"accuracy": 0.5, "test_seen": 3}
-    assert {r.metric_name for r in results} == {"accuracy", "test images seen in training"}
+    data: Any = ModelCard(card).data
+    told = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert told == {"accuracy": 0.5, "test_seen": 3}
+    assert {result.metric_name for result in data.eval_results} == {
+        "accuracy",
+        "test images seen in training",
+    }

@@ -22,7 +22,9 @@ from zoo.finetune.dataset.dataset import Sample
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.split import Parts, Shares, split
 from zoo.finetune.evaluation import CheckpointClasses, without_seen
+from zoo.lookup.details import CheckpointDetails
 from zoo.lookup.runs import DIGITS, RUNS, find_run
+from zoo_cli.main import main
 
 SHARES = Shares(0.1, 0.2)
 TOLD = "7 of the 9 test images are among those that team/flat was trained on or chosen by"
@@ -229,8 +231,11 @@ def test_what_the_run_itself_has_seen_is_said_alike(
     assert (shown["metrics"]["test_seen"], shown["provenance"]["warning"]) == (3, done.warning)
     assert small.best("name:team/leaky").warning == done.warning
     assert any(told in text for text in small.compare("team/leaky", "team/flat").remarks)
-    card = small.workspace.store.manifest(done.manifest).files
-    assert "README.md" in [file.name for file in card]
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(small.root), "compare", "team/leaky", "team/flat"])
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert {"test images 14 9", "test images seen in training 3 -"} <= {*rows}
+    assert any(row.startswith("groups of test images 14 ") for row in rows)
     small.export("team/leaky", root / "leaked")
     readme = (root / "leaked" / "README.md").read_text()
     assert f"**Warning:** {told}" in readme
@@ -263,7 +268,9 @@ def test_what_was_seen_can_be_left_out(small: zoo.Zoo, data: Path, root: Path) -
     assert "cannot be told, as" not in found.against.verdict
     assert found.kept
     # The figures of the whole split are other ones, and stay.
-    of = [each for each in small.show("team/flat").evaluations if each.data == "flat"]
+    shown = small.show("team/flat")
+    assert isinstance(shown, CheckpointDetails)
+    of = [each for each in shown.evaluations if each.data == "flat"]
     assert {each.images for each in of} == {whole.report.images, found.report.images}
     assert len({each.data_digest for each in of}) == 2
     assert [each.split_digest != "" for each in of if each.images == found.report.images] == [False]
