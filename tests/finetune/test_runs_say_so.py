@@ -168,14 +168,19 @@ def test_both_are_measured_and_what_was_trained_is_saved(
 
 
 def test_a_probe_that_is_kept_is_told_so_though_an_earlier_run_had_one(
-    tune: Tune, monkeypatch: pytest.MonkeyPatch
+    small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune(strategy="probe")
     scripted(monkeypatch, (0.75, 0.6), (0.5, 0.9))  # not so: the probe is kept for that
+    monkeypatch.setattr("zoo.finetune.results.paired.MOST", 2.0)  # so that 1 is not all there is
     gained = tune(strategy="lora", rank=2, freeze="layer3", epochs=1).gained
     assert gained
     assert gained.text.startswith(f"a probe alone had accuracy {gained.probe:.4f}, and is what was")
     assert (gained.probe, gained.paired.better) == (gained.trained, 0)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(small.root), "runs"])
+    _, newest, probe, *_ = capsys.readouterr().out.splitlines()
+    assert ["by a probe: nothing gained" in line for line in (newest, probe)] == [True, False]
 
 
 class Copies(TorchFunctionMode):

@@ -162,7 +162,8 @@ class Recipe:
     test_share: float = _option(
         0.2,
         "Share of each class that only measures the result, where the data has no such split.",
-        must="between 0 and 1",
+        must="above 0 and below 1: each result is measured on images that had no part in it, "
+        "with --folds, too; 0.05 is a small share",
         check=lambda x: 0 < x < 1,
     )
     fold: str = _option(

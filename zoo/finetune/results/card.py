@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from zoo.domain.calibration import CARD_SECTION, Calibration
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import PIPELINES, is_figure, with_intervals
+from zoo.domain.task import COUNTS, PIPELINES, is_count, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
@@ -49,11 +49,11 @@ def model_card(
             dataset_type=data,
             dataset_name=data,
             metric_type=kind,
-            metric_name=kind,
-            metric_value=round(value, 6),
+            metric_name=COUNTS.get(kind, kind),
+            metric_value=int(value) if is_count(kind) else round(value, 6),
         )
         for kind, value in manifest.metrics.items()
-        if is_figure(kind, manifest.metrics)
+        if is_figure(kind, manifest.metrics) or kind == "test_seen"
     ]
     front = ModelCardData(
         library_name=manifest.backbone.plugin,
@@ -113,7 +113,10 @@ def _body(
         *([f"{of_groups(groups).capitalize()}.\n"] if groups else []),
         "| figure | value |",
         "| --- | --- |",
-        *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
+        *(
+            f"| {COUNTS.get(name, name)} | {shown} |"
+            for name, shown in with_intervals(manifest.metrics).items()
+        ),
         *(_table(report.classes) if report else ()),
         *(_confused(report.confusions) if report else ()),
         *(_trust(calibration) if calibration and str(calibration) else ()),

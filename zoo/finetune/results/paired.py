@@ -22,6 +22,7 @@ from zoo.domain.paired import Paired, mcnemar
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
+from zoo.domain.words import NOTHING_GAINED
 from zoo.finetune.results.interval import MOST, Array, blocks
 from zoo.finetune.results.report import LabeledOutputs
 from zoo.finetune.setup.prepare import PreparedRun
@@ -77,7 +78,7 @@ def gain(
     found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
     text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
     if kept:
-        gained = "nothing gained" if alone < MOST else "nothing was left to gain"
+        gained = NOTHING_GAINED if alone < MOST else "nothing was left to gain"
         text += f", and is what was kept: {gained}"
     else:
         text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"

@@ -86,7 +86,8 @@ class PreparedRun:
     known: m.Manifest  # the base's manifest
     recipe: Recipe  # with nothing left to decide
     dataset: Dataset
-    seen: int  # how many of the test images the base was trained on or chosen by
+    seen: int  # how many of the test images the base, or this run, is trained on or chosen by
+    seen_by: str  # which of the two
     head: Head
     network: Network  # with the new head, on the device to train on
     hierarchy: Hierarchy
@@ -171,7 +172,7 @@ def prepare(
     name = known_as or str(ref or base)
     with ranks.main_first():  # one may have to download
         cache = folder or workspace.root / CACHE
-        dataset, recipe, seen = open_for(
+        dataset, recipe, seen, seen_by = open_for(
             workspace, parent, name, recipe, cache, progress, skip_alone=skip_alone
         )
     recipe = with_absolute_paths(replace(recipe, task=dataset.task))
@@ -188,6 +189,7 @@ def prepare(
         recipe=recipe,
         dataset=dataset,
         seen=seen,
+        seen_by=seen_by,
         head=head,
         network=network,
         hierarchy=hierarchy,

@@ -10,7 +10,7 @@ from zoo.domain.card import ancestors, card_data
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.domain.task import with_intervals
+from zoo.domain.task import COUNTS, with_intervals
 from zoo.errors import InvalidReference
 
 __all__ = ["card_metadata", "card_text"]
@@ -41,7 +41,8 @@ def card_text(digest: Digest, manifest: Manifest, problem: str) -> str:
     if manifest.classes:
         lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
     if manifest.metrics:
-        rows = (f"| {name} | {value} |" for name, value in with_intervals(manifest.metrics).items())
+        figures = with_intervals(manifest.metrics).items()
+        rows = (f"| {COUNTS.get(name, name)} | {value} |" for name, value in figures)
         lines += ["", "## Results", "", "| metric | value |", "| --- | --- |", *rows]
     if manifest.parents:
         lines += ["", "## Lineage", "", *ancestors(manifest)]
