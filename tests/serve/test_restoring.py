@@ -58,7 +58,7 @@ def test_files_that_a_client_of_the_hub_has_sent_are_restored(
     with pytest.raises(UnknownName) as told:
         names.entry(mine, REF, team.url)
     assert f"restore it: zoo delete --restore {REF} --from {team.url}" in told.value.advice
-    # Who has deleted it sees no more of it than others do, and that it can be restored all the same.
+    # Who has deleted it sees no more of it than others do, and can restore it all the same.
     key = name_of("manifests", gone.manifest)
     assert HttpBackend.connect(team.url, create=True).stat(key) is None
     assert names.restore(mine, REF, team.url).manifest == gone.manifest
