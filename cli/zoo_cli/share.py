@@ -437,11 +437,11 @@ def export(
 ) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 
-    That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
-    kept with the checkpoint, as far as that is text or data by its name: it says what it leaves
-    out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
-    convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
-    into the weights.
+    That is timm, torchvision, … The folder gets model.safetensors, config.json, a README.md, and
+    what else was kept with the checkpoint, as far as that is text or data by its name: it says what
+    it leaves out. No library but zoo builds heads of the kinds mlp and cosine, or truncated,
+    shortened and convolutional networks: it says so, and zoo import brings them back. A LoRA
+    adapter is merged into the weights.
 
     With --format onnx, openvino or pt2 it needs none of these libraries, and takes batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and
