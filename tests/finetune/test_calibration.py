@@ -23,7 +23,12 @@ from zoo.backbones.load import Card
 from zoo.backbones.predict import likely
 from zoo.backbones.tried import TryoutRunner
 from zoo.backbones.trust import Trust
-from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
+from zoo.domain.calibration import (
+    CALIBRATION_FILE,
+    CALIBRATION_TOLD,
+    Calibration,
+    calibration_error,
+)
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune import calibration
@@ -337,6 +342,7 @@ def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     before, after = (card_of(made, name) for name in ("team/net", "team/edited"))
     told = before[before.index("\n## Trust\n") : before.index("\n## Outputs\n")]
     assert str(made.kept("team/net"))[1:] in told
+    assert CALIBRATION_TOLD in told
     assert after == before.replace(told, "")
 
 

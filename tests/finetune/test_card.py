@@ -99,6 +99,21 @@ def test_any_name_and_figure_is_read_back_as_it_is(
     assert "base_model" not in data.to_dict()
 
 
+def test_it_says_first_where_only_zoo_loads_it(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    manifest = workspace.store.manifest(workspace.names.resolve(base)[1])
+    line = "**Only zoo loads this checkpoint**, by `zoo pull` or `zoo import`: timm does not, for "
+    data = open_dataset(str(shapes))
+    assert line not in model_card("team/net", manifest, data, [])
+    options = {**manifest.backbone.options, "taps": ["layer1", "layer2"]}
+    whole = replace(manifest, backbone=replace(manifest.backbone, options=options))
+    text = ModelCard(model_card("team/net", whole, data, [])).text
+    assert text.strip().split("\n\n")[:2] == [
+        "# team/net", f"{line}its head gets features of layer1, layer2.",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("spec", "name", "linked"),
     [
