@@ -39,6 +39,8 @@ __all__ = ["compare", "diff", "identify"]
 
 SHOWN = 8
 """So many class names, or units, are listed; the JSON has all."""
+FILE_WIDTH = 24
+"""Of a list of files, at least: how long their names are shows as they come."""
 RECORDED = ("backbone", "preprocessing", "recipe", "freeze", "metrics", "license")
 VERDICTS = {
     "same": "is",
@@ -288,8 +290,14 @@ def _identify_folder(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json_list(one.to_json() for one in found)
     else:
-        rows = [(one.file.relative_to(folder), _in_a_line(one)) for one in found]
-        table(("FILE", "WHAT"), rows)
+        wide = 0
+        for one in found:  # a large file takes its time: no line waits for the next one
+            if not wide:
+                wide = FILE_WIDTH
+                click.echo(f"{'FILE':{wide}}  WHAT")
+            name = clean(one.file.relative_to(folder))
+            wide = max(wide, len(name))
+            click.echo(f"{name:{wide}}  {clean(_in_a_line(one))}")
     for error in bad[:-1]:  # the last one ends the command
         note(clean(str(error)))
     if bad:

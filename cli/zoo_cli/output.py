@@ -79,9 +79,9 @@ def print_error(error: dict[str, object]) -> None:
 def _json(data: object, indent: int | None = None) -> str:
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     # JSON escapes the ASCII control characters only; terminals obey those of Latin-1, too, and what
-    # turns the direction of a line.
+    # turns the direction of a line. Of names of files, some bytes are no UTF-8.
     return re.sub(
-        r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]",
+        r"[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]",
         lambda char: f"\\u{ord(char[0]):04x}",
         text,
     )

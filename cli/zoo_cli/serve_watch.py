@@ -163,6 +163,7 @@ def backup(to: str, as_json: bool) -> None:
 
     The copy is a zoo: zoo verify checks it, and copied to where it is to be it is served as the
     other one was. What is there from an earlier time is not copied again, and nothing is deleted.
+    Damaged objects and manifests are not copied, but named at the end, which is an error.
     With ZOO_DB, back that database up first: pg_dump does.
 
     From the folder of a machine that serves a bucket, all of the bucket is copied. With --home, a

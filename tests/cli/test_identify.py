@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
@@ -14,7 +15,11 @@ from fakes.clock import earlier
 from fakes.prepared import BASE, Run
 from safetensors.torch import save_file
 
+from zoo.errors import InvalidOption
+from zoo.exchange.identifying import identify_file
+from zoo.lookup.identify import Identified
 from zoo.lookup.keys import read_keys
+from zoo.workspace import Workspace
 
 NET = "test_resnet"
 State = dict[str, torch.Tensor]
@@ -67,6 +72,51 @@ def test_each_file_of_a_folder_is_a_line(empty: Run, state: State) -> None:
     assert [each["verdict"] for each in found.json] == ["unknown", "derived", "same"]
     Path("none").mkdir()
     empty("identify", "none").refused("none has no files of weights")
+
+
+def test_a_damaged_checkpoint_ends_no_list(empty: Run, state: State) -> None:
+    """What follows is told, and JSON stays whole, also of names that are no UTF-8."""
+    save_file(state, "net.safetensors")
+    keep(empty, "net.safetensors", "a/net")
+    Path("runs").mkdir()
+    torch.save(state, "runs/a.pth")
+    other = {name: torch.rand_like(tensor.float()) for name, tensor in state.items()}
+    save_file(other, "other")
+    Path("other").rename(os.fsdecode(b"runs/b\xff.safetensors"))
+    largest = max(Path("objects").rglob("?" * 64), key=lambda path: path.stat().st_size)
+    largest.chmod(0o600)
+    os.truncate(largest, 10)
+    said = empty("identify", "runs", "--json")
+    assert [each["file"] for each in said.json] == ["runs/b\udcff.safetensors"]
+    assert "b\\udcff.safetensors" in said.out
+    empty("identify", "runs").refused("runs/a.pth: cannot be compared: object", "zoo verify")
+
+
+def test_too_many_files_are_told_before_one_is_read(
+    empty: Run, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("runs").mkdir()
+    for number in range(3):
+        save_file(state, f"runs/{number}.safetensors")
+    monkeypatch.setattr("zoo.exchange.import_walk.IMPORT_FILES", 2)
+    done = empty("identify", "runs").refused("more than 2 files of weights")
+    assert done.out == ""
+
+
+def test_a_line_is_printed_before_the_next_file_is_read(
+    empty: Run, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("runs").mkdir()
+    for number in range(2):
+        save_file(state, f"runs/{number}.safetensors")
+
+    def once(workspace: Workspace, path: Path) -> Identified:
+        if path.name.startswith("1"):
+            raise InvalidOption("the second")
+        return identify_file(workspace, path)
+
+    monkeypatch.setattr("zoo.exchange.identify_folder.identify_file", once)
+    assert "0.safetensors" in empty("identify", "runs").refused("the second").out
 
 
 def test_the_original_comes_first(empty: Run, state: State) -> None:

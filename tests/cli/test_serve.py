@@ -179,6 +179,13 @@ def test_a_backup_is_a_zoo(toy: Run, tmp_path: Path) -> None:
     assert toy("serve", "backup", to, "--json").json["files"] < 9
     assert toy("serve", "user", "--home", to, "--json").json[0]["name"] == "ann"
     toy("verify", "--home", to).done()
+    largest = max(Path("objects").rglob("?" * 64), key=lambda path: path.stat().st_size)
+    largest.chmod(0o600)
+    os.truncate(largest, 10)
+    damaged = toy("serve", "backup", to)
+    damaged.refused(f"{largest.name} is damaged", f"zoo verify --repair --from {to}")
+    toy("verify", "--repair", "--from", to).done()
+    toy("serve", "backup", to).done()
     said = toy("serve", "--cache", "3GB")
     assert (said.code, "goes with --store" in said.err) == (2, True)
     toy("serve", "backup", ".").refused("are within each other")

@@ -206,6 +206,57 @@ def test_a_damaged_or_stale_one_is_computed_again(work: Work, damage: str) -> No
 
 
 @of_one
+def test_one_that_goes_while_it_is_opened_is_what_it_was(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run makes way meanwhile: nobody trains on zeros, and no file takes its place."""
+    kept = [rows.clone() for rows in work.activations().rows]
+    (home,) = work.folder.iterdir()
+    digest = cache._digest
+
+    def then_gone(what: Any) -> str:
+        found = digest(what)
+        for path in home.glob("*.bin"):
+            path.unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_digest", then_gone)
+        assert all(map(torch.equal, work.activations().rows, kept))
+    opened = cache._opened
+
+    def then_all_gone(*given: Any) -> list[Tensor] | None:
+        found = opened(*given)
+        shutil.rmtree(home)
+        return found
+
+    assert rows_equal(work.activations(), work.activations())
+    monkeypatch.setattr(cache, "_opened", then_all_gone)
+    assert all(map(torch.equal, work.activations().rows, kept))
+    assert not home.exists()
+
+
+def test_what_others_rename_while_room_is_made_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work("test_resnet", 3, tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "0.bin").write_bytes(b"x")
+    listed = Path.iterdir
+
+    def then_renamed(path: Path) -> Iterator[Path]:
+        for each in [*listed(path)]:
+            if each.name.startswith(("other", "0")) and each.exists() and path != tmp_path:
+                shutil.rmtree(path)
+            yield each
+
+    monkeypatch.setattr(Path, "iterdir", then_renamed)
+    assert cache.room(tmp_path, 1)
+    work.activations()
+    assert work.asked == 1
+
+
+@of_one
 def test_without_room_on_disk_it_stays_in_memory(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

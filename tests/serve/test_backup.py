@@ -11,14 +11,24 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from fakes.served import Served, serving
 
-from zoo.errors import InvalidOption
+from zoo.codec.frame import encode
+from zoo.codec.header import Codec
+from zoo.codec.layouts import LAYOUTS
+from zoo.contracts import Backend, Kind
+from zoo.domain.digest import Digest
+from zoo.domain.stored import StoredFile
+from zoo.errors import Conflict, Corrupt, InvalidOption, NotAFile
 from zoo.serve.watch import backup as module
+from zoo.serve.watch import copying
 from zoo.serve.watch.backup import FILE, back_up
-from zoo.serve.watch.copying import check_place, copy_store
+from zoo.serve.watch.copying import check_names, check_place, copy_store
 from zoo.store.folder import FolderBackend
+from zoo.store.listing import name_of
 from zoo.store.verify import verify
+from zoo.workspace import Workspace
 
 
 @pytest.fixture
@@ -40,17 +50,20 @@ def test_it_is_copied_while_it_serves_and_served_elsewhere(
         while not ended.is_set():
             sent.append(served.commit("ann/net", f"text {len(sent)}", token).status)
 
-    writer, copied = threading.Thread(target=send), module._copied
+    writer, copied = threading.Thread(target=send), copying._copied
 
-    def copied_slowly(path: Path, to: Path) -> int | None:
-        if path.parent.name == "objects" or "refs" in path.parts:
+    def copied_slowly(
+        source: Backend, to: Backend, folder: str, damaged: list[str], new: tuple[StoredFile, bool]
+    ) -> int:
+        if folder == "refs":
             commits = len(sent)
             while len(sent) == commits:  # between any two files of a name there is a commit
                 ended.wait(0.005)
-        return copied(path, to)
+        return copied(source, to, folder, damaged, new)
 
     writer.start()
-    monkeypatch.setattr(module, "_copied", copied_slowly)
+    monkeypatch.setattr(copying, "_copied", copied_slowly)
+    monkeypatch.setattr(FolderBackend, "at_once", 1)
     files, bytes_ = back_up(workspace, to)
     monkeypatch.undo()
     ended.set()
@@ -109,23 +122,137 @@ def test_a_file_that_is_gone_and_links_are_left_out(tmp_path: Path) -> None:
     assert module._copied(tmp_path / "empty", tmp_path / "to") == 0
 
 
-def test_of_a_copy_what_is_there_stays_and_what_changed_is_copied(tmp_path: Path) -> None:
-    source, to = (FolderBackend(tmp_path / name) for name in ("one", "two"))
+def stores(folder: Path) -> tuple[FolderBackend, FolderBackend]:
+    """Two empty ones."""
+    source, to = (FolderBackend(folder / name) for name in ("one", "two"))
     for backend in (source, to):
         backend.disk.root.mkdir()
-    files = {"zoo.json": b"{}", "refs/a/b/c/00000001.json": b"entry", "objects/00/x": b"object"}
+    return source, to
+
+
+def named(data: bytes, kind: Kind = "objects") -> str:
+    """The key of some bytes."""
+    return name_of(kind, Digest("blake3", blake3(data).hexdigest()))
+
+
+def held(backend: Backend, key: str) -> bytes:
+    """What is under a key."""
+    return b"".join(backend.open(key))
+
+
+def test_of_a_copy_what_is_there_stays(tmp_path: Path) -> None:
+    """An entry that is there was acknowledged there: nothing ever replaces it."""
+    source, to = stores(tmp_path)
+    entry, view = "refs/a/b/c/00000001.json", "views/x"
+    files = {"zoo.json": b"{}", entry: b"entry", view: b"old", named(b"object"): b"object"}
     for key, data in {**files, "tmp/x": b"", "sent/ann/y": b"", "seals.key": b"secret"}.items():
         source.put(key, [data])
     check_place(source, to)
-    assert sum(copy_store(source, to)) == sum(map(len, files.values()))
-    assert {file.name: b"".join(to.open(file.name)) for file in to.list("")} == files
+    assert sum(copy_store(source, to, [])) == sum(map(len, files.values()))
+    assert {file.name: held(to, file.name) for file in to.list("")} == files
     with pytest.raises(InvalidOption, match="something else"):
         check_place(source, to)  # nothing says which zoo these are of
     for backend in (source, to):
         backend.put("registry.id", [b"1\n"])
     check_place(source, to)
-    source.put("objects/00/y", [b"more"])
-    source.put("refs/a/b/c/00000001.json", [b"other"])
-    os.utime(to.disk.root / "refs/a/b/c/00000001.json", (0, 0))
-    assert sorted(copy_store(source, to)) == [2, 2, 4, 5], "which zoo, its format, more, other"
-    assert b"".join(to.open("refs/a/b/c/00000001.json")) == b"other"
+    source.put(named(b"more"), [b"more"])
+    source.put(view, [b"new"])
+    os.utime(to.disk.root / view, (0, 0))
+    assert sorted(copy_store(source, to, [])) == [2, 2, 3, 4], "which zoo, its format, view, more"
+    assert held(to, view) == b"new"
+
+
+def test_a_name_that_went_on_in_the_copy_is_left_alone(tmp_path: Path) -> None:
+    source, to = stores(tmp_path)
+    first, second, third = (f"refs/a/b/c/{number:08}.json" for number in (1, 2, 3))
+    for key, mine, theirs in ((first, b"1", b"1"), (second, b"mine", b"them")):
+        source.put(key, [mine])
+        to.put(key, [theirs])
+    source.put(third, [b"3"])
+    with pytest.raises(Conflict, match=f"another {second}"):
+        check_names(source, to)
+    copy_store(source, to, [])
+    assert held(to, second) == b"them"
+
+
+def test_an_entry_that_is_made_in_the_copy_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, to = stores(tmp_path)
+    key = "refs/a/b/c/00000001.json"
+    source.put(key, [b"mine"])
+    monkeypatch.setattr(to, "list", lambda _: iter(()))  # as it was a moment ago
+    to.put(key, [b"them"])
+    with pytest.raises(Conflict, match="another refs/a/b/c/00000001"):
+        copy_store(source, to, [])
+    assert held(to, key) == b"them"
+    source.put(key, [b"them"])
+    copy_store(source, to, [])
+
+
+@pytest.mark.parametrize("kind", ["objects", "manifests"])
+@pytest.mark.parametrize("bad", [b"te", b"else"])
+def test_no_damaged_file_replaces_a_sound_one_or_is_copied(
+    tmp_path: Path, kind: Kind, bad: bytes
+) -> None:
+    source, to = stores(tmp_path)
+    sound, never, key = named(b"first", kind), named(b"never", kind), named(b"text", kind)
+    source.put(key, [b"text"])
+    copy_store(source, to, [])
+    source.put(key, [bad])
+    source.put(never, [b"other"])
+    source.put(sound, [b"first"])
+    damaged: list[str] = []
+    assert copy_store(source, to, damaged) == [5], "the others go on"
+    assert damaged == sorted({never, *([key] if len(bad) < 4 else [])})
+    assert (held(to, key), to.stat(never)) == (b"text", None)
+    source.put(key, [b"text"])
+    to.put(key, [b"te"])  # a sound one mends the copy
+    damaged.clear()
+    assert copy_store(source, to, damaged) == [4]
+    assert (held(to, key), damaged) == (b"text", [never])
+
+
+def test_what_is_encoded_is_decoded_where_sizes_differ(tmp_path: Path) -> None:
+    source, to = stores(tmp_path)
+    data = bytes(4096)
+    key, sound = named(data, "encoded"), bytes(encode(Codec.FULL, data, LAYOUTS["F32"]))
+    source.put(key, [sound])
+    copy_store(source, to, [])
+    source.put(key, [sound[:-9]])
+    damaged: list[str] = []
+    assert copy_store(source, to, damaged) == []
+    assert (held(to, key), damaged) == (sound, [key])
+    source.put(key, [sound])
+    to.put(key, [sound[:-9]])
+    damaged.clear()
+    assert copy_store(source, to, damaged) == [len(sound)]
+    assert (held(to, key), damaged) == (sound, [])
+
+
+def test_a_damaged_zoo_is_told_and_all_else_is_copied(
+    tmp_path: Path, make_zoo: Callable[[Path], None]
+) -> None:
+    make_zoo(tmp_path / "zoo")
+    with closing(Workspace(tmp_path / "zoo")) as workspace:
+        back_up(workspace, to := tmp_path / "to")
+        objects = (workspace.root / "objects").rglob("*")
+        one, two, *_ = (each for each in objects if each.is_file() and each.stat().st_size > 10)
+        key, text = one.relative_to(workspace.root), one.read_bytes()
+        one.chmod(0o600)
+        os.truncate(one, 10)
+        (to / two.relative_to(workspace.root)).unlink()
+        (workspace.root / "notes.txt").write_text("mine")
+        with pytest.raises(Corrupt, match=f"{key} is damaged in {workspace.root}"):
+            back_up(workspace, to)
+    assert (to / key).read_bytes() == text
+    assert (to / two.relative_to(workspace.root)).read_bytes() == two.read_bytes()
+    assert (to / "notes.txt").read_text() == "mine"
+
+
+def test_a_pipe_tells_no_backup(tmp_path: Path, make_zoo: Callable[[Path], None]) -> None:
+    make_zoo(tmp_path / "zoo")
+    (tmp_path / "to").mkdir()
+    os.mkfifo(tmp_path / "to" / FILE)
+    with closing(Workspace(tmp_path / "zoo")) as workspace, pytest.raises(NotAFile):
+        back_up(workspace, tmp_path / "to")

@@ -436,7 +436,7 @@ def test_a_backup_is_restored_into_an_empty_bucket_and_database(
     made = here.create_commit(repo, adds, commit_message="add").oid
     dump, busy, new = dumped(postgres_server, "fleet", tmp_path), fleet.make("busy"), copying._new
 
-    def between(source: Backend, to: Backend, folder: str) -> Iterator[StoredFile]:
+    def between(source: Backend, to: Backend, folder: str) -> Iterator[tuple[StoredFile, bool]]:
         assert fleet.one.commit(busy, f"before {folder}", fleet.token).status == 200
         return new(source, to, folder)
 

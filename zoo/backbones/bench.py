@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.devices import out_of_memory, pick_device, wait_for
+from zoo.backbones.free_memory import free_memory
 from zoo.backbones.load import load
 from zoo.backbones.predict import refused
 from zoo.backbones.taps import REFUSALS
@@ -126,7 +127,7 @@ def _images(batch: int, size: Sequence[int], device: torch.device) -> Tensor:
     Raises:
         MemoryError: They alone take more than is free.
     """
-    if batch * math.prod(size) * FLOAT_BYTES > psutil.virtual_memory().available:
+    if batch * math.prod(size) * FLOAT_BYTES > free_memory():
         raise MemoryError  # a system that promises more than it has would end this process
     return torch.randn(batch, *size, generator=torch.Generator().manual_seed(0)).to(device)
 

@@ -75,9 +75,9 @@ def _opened(file: IO[bytes], name: str, limit: int) -> Iterator[Image.Image]:
 
 def _lacking(pixels: int) -> str:
     """Why there is too little memory for so many pixels; empty if it is enough."""
-    from psutil import virtual_memory
+    from zoo.backbones.free_memory import free_memory
 
-    needed, free = pixels * PIXEL_BYTES, virtual_memory().available
+    needed, free = pixels * PIXEL_BYTES, free_memory()
     if needed <= free:
         return ""
     return f"to decode it takes up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.errors import InvalidOption, InvalidWeights
+from zoo.errors import Corrupt, InvalidOption, InvalidWeights
 from zoo.exchange.identifying import identify_file
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.run_names import SUFFIXES
@@ -23,16 +23,18 @@ def identify_folder(
 
     Raises:
         InvalidOption: There is none, or there are too many.
-        Corrupt: Bytes of a checkpoint are damaged.
     """
     left_out: dict[str, str] = {}
     none = True
-    for walked in weights_below(folder, left_out):
+    for walked in [*weights_below(folder, left_out)]:  # too many are told before one is read
         none = False
         try:
             yield identify_file(workspace, walked.weights)
         except InvalidWeights as error:
             bad.append(error)
+        except Corrupt as error:  # a checkpoint here that shares weights with it
+            bad.append(InvalidWeights(walked.weights, f"cannot be compared: {error}"))
+            bad[-1].hint = error.advice
     bad += [InvalidWeights(folder / name, reason) for name, reason in left_out.items()]
     if none and not left_out:
         raise InvalidOption(f"{folder} has no files of weights ({', '.join(SUFFIXES)})")

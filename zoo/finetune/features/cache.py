@@ -14,10 +14,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import torch
 from blake3 import blake3
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from zoo import config
 from zoo.backbones.devices import free_on, random_kept
+from zoo.backbones.free_memory import free_memory
 from zoo.backbones.from_cut import CutInputs, FromCut
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
@@ -255,7 +256,8 @@ def open_or_fill(
     """
     full, home = home_of(folder, description, shape, count)
     if cached := _opened(home, full, shape, count):
-        home.touch()  # the least recently used goes first
+        with suppress(OSError):  # it goes meanwhile
+            os.utime(home)  # the least recently used goes first
         return Activations(shape, cached)
     shutil.rmtree(home, ignore_errors=True)  # damaged, or not there
     filling, rows = _room(folder, shape, count)
@@ -263,7 +265,7 @@ def open_or_fill(
         _fill(rows, shape, count, batches(), entry, progress)
         if filling:
             with suppress(OSError):  # full disk, or another process was faster: the maps hold on
-                digests = [_digest(_path(filling, number)) for number in range(len(rows))]
+                digests = [_digest(each) for each in rows]
                 # Digests before the name: what is under its name is whole.
                 about = json.dumps({**full, "digests": digests}).encode()
                 write_whole(filling / DESCRIPTION, [about])
@@ -308,8 +310,9 @@ def _path(home: Path, number: int) -> Path:
     return home / f"{number}.bin"
 
 
-def _digest(path: Path) -> str:
-    return f"blake3:{blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()}"
+def _digest(rows: Tensor) -> str:
+    data = rows.reshape(-1).view(torch.uint8).numpy().data
+    return f"blake3:{blake3(max_threads=blake3.AUTO).update(data).hexdigest()}"
 
 
 def _opened(
@@ -319,21 +322,30 @@ def _opened(
     try:
         known = json.loads((home / DESCRIPTION).read_bytes())
         digests = known.pop("digests")
-        # Hashed each time: a run would train on what a crash or a disk made of the bytes.
-        sound = known == full and all(
-            _digest(_path(home, number)) == digest for number, digest in enumerate(digests)
-        )
+        if known != full or len(digests) != len(shape.rows):
+            return None
+        rows = _mapped(home, shape, count)
+        # Hashed each time: a run would train on what a crash or a disk made of the bytes. As they
+        # are mapped: by its name, a file may be another one, or none, a moment later.
+        return rows if [*map(_digest, rows)] == digests else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
-    return _mapped(home, shape, count) if sound and len(digests) == len(shape.rows) else None
 
 
 def _mapped(home: Path, shape: Shape, count: int) -> list[Tensor]:
+    """The files in ``home``, which are there, as rows.
+
+    Raises:
+        OSError: One cannot be opened.
+        ValueError: One is too short.
+    """
     rows = []
     for number, row in enumerate(shape.rows):
-        path, numel = str(_path(home, number)), count * row.numel
-        mapped = torch.from_file(path, shared=True, size=numel, dtype=row.kept)
-        rows.append(mapped.reshape(count, *row.size))
+        nbytes = count * row.numel * row.kept.itemsize
+        with _path(home, number).open("r+b") as file:
+            data = mmap(file.fileno(), max(nbytes, 1))
+        flat = torch.frombuffer(data, dtype=torch.uint8)[:nbytes].view(row.kept)
+        rows.append(flat.reshape(count, *row.size))
     return rows
 
 
@@ -369,7 +381,7 @@ def room(folder: Path, needed: int) -> int:
     """
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     # What caches take counts as free: they make way.
-    taken = sum(map(_size, _homes(folder))) if there == folder else 0
+    taken = sum(size for _, size, _ in _homes(folder)) if there == folder else 0
     free = shutil.disk_usage(there).free + taken
     limit = min(config.cache_bytes(), int(free * SHARE_OF_DISK))
     if needed <= limit:
@@ -379,7 +391,7 @@ def room(folder: Path, needed: int) -> int:
 
 
 def _check_memory(needed: int, limit: int) -> None:
-    memory = psutil.virtual_memory().available
+    memory = free_memory()
     if needed > memory * SHARE_OF_MEMORY:
         raise Unsupported(
             f"a cache would take {needed / 1e9:.1f} GB: caches may take {limit / 1e9:.1f} GB "
@@ -390,15 +402,15 @@ def _check_memory(needed: int, limit: int) -> None:
 def _make_way(folder: Path, budget: int) -> None:
     """Delete the least recently used caches until the rest fit ``budget`` bytes."""
     total = 0
-    for home in sorted(_homes(folder), key=lambda home: home.stat().st_mtime, reverse=True):
-        total += _size(home)
+    for _, size, home in sorted(_homes(folder), reverse=True):
+        total += size
         if total > budget:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def _homes(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()]
-
-
-def _size(home: Path) -> int:
-    return sum(file.stat().st_size for file in home.iterdir())
+def _homes(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each cache was used last, and its bytes."""
+    for home in folder.iterdir():
+        with suppress(FileNotFoundError, NotADirectoryError):  # another run names or deletes it
+            size = sum(file.stat().st_size for file in home.iterdir())
+            yield home.stat().st_mtime, size, home

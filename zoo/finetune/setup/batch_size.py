@@ -8,12 +8,12 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.backbones.devices import free_on, out_of_memory, random_kept
+from zoo.backbones.free_memory import free_memory
 from zoo.domain.recipe import DEFAULTS, Recipe
 from zoo.errors import InvalidOption
 from zoo.finetune.dataset.batches import targets_of
@@ -123,7 +123,7 @@ class _Step:
             cached = self.recipe.cache and any(self.prepared.boundaries)
             return free_on(self.device) * (BESIDE if cached else SHARE)
         if self.device.type in ("cpu", "mps"):
-            return float(psutil.virtual_memory().available * OF_HOST)
+            return free_memory() * OF_HOST
         raise InvalidOption(f"nobody knows what memory {self.device} has: give a batch size")
 
     def _measured(self) -> float:

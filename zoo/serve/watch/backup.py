@@ -10,18 +10,27 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 from zoo import config
+from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.errors import InvalidOption, disk_errors
 from zoo.machine import bucket
-from zoo.serve.watch.copying import FIRST, check_place, copy_store
+from zoo.serve.watch.copying import (
+    FILES,
+    FOLDERS,
+    check_names,
+    check_place,
+    copy_store,
+    tell_damaged,
+)
 from zoo.serve.who.seals import FILE as KEY
 from zoo.store.cached import CachedBackend
 from zoo.store.disk import STAGING
 from zoo.store.folder import FolderBackend
+from zoo.store.regular import read_regular
 from zoo.store.sent import FOLDER as SENT
 from zoo.workspace import Workspace
 
@@ -42,29 +51,29 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
 
     Raises:
         InvalidOption: The folder has something else.
-        Conflict: A prune is under way.
+        Conflict: A prune is under way, or a name of the copy went on by itself.
+        Corrupt: Files of the zoo are damaged, and were not copied; all else was.
         DiskFull: No space left; what was copied stays.
     """
     root, to = workspace.root.resolve(), to.resolve()
     if to.is_relative_to(root) or root.is_relative_to(to):
         raise InvalidOption(f"{to} and the zoo in {root} are within each other")
-    shared = workspace.store.backend
-    of = str(shared) if isinstance(shared, CachedBackend) else str(root)
-    mark, sizes = to / FILE, list[int]()
-    there = mark.read_text() if mark.exists() else ""
+    backend, target, damaged = workspace.store.backend, FolderBackend(to), list[str]()
+    shared = isinstance(backend, CachedBackend)
+    source = backend.shared if isinstance(backend, CachedBackend) else backend
+    mark, of = to / FILE, str(source if shared else root)
+    there = read_regular(mark, JSON_FILE_BYTES).decode(errors="replace") if mark.exists() else ""
     if there != f"{of}\n" and to.exists() and any(to.iterdir()):
         raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
     with disk_errors(to), workspace.store.upload():  # no prune deletes what is to be copied
+        check_names(source, target)
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.write_text(f"{of}\n")
-        if isinstance(shared, CachedBackend):
-            sizes += copy_store(shared.shared, FolderBackend(to))
-            shutil.copy2(root / KEY, to / KEY)
-            return len(sizes), sum(sizes)
-        for path in _in_order(root):
-            if (count := _copied(path, to / path.relative_to(root))) is not None:
-                sizes.append(count)
+        sizes = [] if shared else _copied_all(root, to, _databases(root))
+        sizes += copy_store(source, target, damaged)
+        sizes += _copied_all(root, to, [root / KEY] if shared else _rest(root))
         os.sync()
+    tell_damaged(source, target, damaged)
     return len(sizes), sum(sizes)
 
 
@@ -74,7 +83,8 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
 
     Raises:
         InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
-        Conflict: A prune is under way.
+        Conflict: A prune is under way, or a name went on in the bucket.
+        Corrupt: Files of the zoo are damaged, and were not copied; all else was.
         Unavailable: The bucket does not answer.
     """
     if not config.database():
@@ -86,20 +96,30 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
     source = backend.shared if isinstance(backend, CachedBackend) else backend
     check_place(source, target)
     with workspace.store.upload():
-        sizes = copy_store(source, target)
+        check_names(source, target)
+        sizes = copy_store(source, target, damaged := list[str]())
+    tell_damaged(source, target, damaged)
     return len(sizes), sum(sizes)
 
 
-def _in_order(root: Path) -> Iterator[Path]:
-    names = {path.name for path in root.iterdir()} - LEFT_OUT
-    yield from sorted(root / name for name in names if name.endswith(DATABASE))
-    for name in (*FIRST, *sorted(names - {*FIRST})):
-        path = root / name
+def _databases(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.name.endswith(DATABASE))
+
+
+def _rest(root: Path) -> Iterator[Path]:
+    """What is neither the store's nor a database."""
+    names = {path.name for path in root.iterdir()} - {*LEFT_OUT, *FOLDERS, *FILES}
+    for path in sorted(root / name for name in names):
         for folder, folders, files in os.walk(path):
             folders.sort()
             yield from (Path(folder, each) for each in sorted(files))
-        if path.is_file() and DATABASE not in name:  # nor its log, which the copy has
+        if path.is_file() and DATABASE not in path.name:  # nor its log, which the copy has
             yield path
+
+
+def _copied_all(root: Path, to: Path, paths: Iterable[Path]) -> list[int]:
+    sizes = (_copied(path, to / path.relative_to(root)) for path in paths)
+    return [size for size in sizes if size is not None]
 
 
 def _copied(path: Path, to: Path) -> int | None:
