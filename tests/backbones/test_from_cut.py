@@ -315,6 +315,7 @@ def test_the_network_is_left_as_it_was() -> None:
     "architecture", sampled(["test_resnet", "test_convnext", "test_vit"], ["test_vit"])
 )
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, where it may
+@torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)
 def test_units_above_may_be_compiled(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by itself, whatever the number of images; only where it runs from the cut."""
     graphs: list[int] = []
@@ -325,7 +326,6 @@ def test_units_above_may_be_compiled(architecture: str, monkeypatch: pytest.Monk
 
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f: real(f, backend=backend))
-    monkeypatch.setattr("torch._dynamo.config.fail_on_recompile_limit_hit", True)
     torch.compiler.reset()
     module, hierarchy = plain(architecture)
     plainly = FromCut(module, hierarchy, hierarchy.cut_below(len(hierarchy.units) - 2))
