@@ -17,7 +17,7 @@ from pathlib import Path
 from zoo import config
 from zoo.errors import InvalidOption, disk_errors
 from zoo.machine import bucket
-from zoo.serve.watch.copying import FIRST, check_place, copy_store
+from zoo.serve.watch.copying import FIRST, UNFINISHED, check_place, copy_store, named
 from zoo.serve.who.seals import FILE as KEY
 from zoo.store.cached import CachedBackend
 from zoo.store.disk import STAGING
@@ -41,7 +41,7 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     Of a zoo in a bucket, which is asked past what is kept of it here, the key goes along.
 
     Raises:
-        InvalidOption: The folder has something else.
+        InvalidOption: The folder has something else, or there is no key here.
         Conflict: A prune is under way.
         DiskFull: No space left; what was copied stays.
     """
@@ -54,14 +54,17 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     there = mark.read_text() if mark.exists() else ""
     if there != f"{of}\n" and to.exists() and any(to.iterdir()):
         raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
+    if isinstance(shared, CachedBackend) and not (root / KEY).exists():
+        raise InvalidOption(
+            f"{root} has no {KEY}, which belongs to a backup of {of}: it has served nothing yet",
+            hint=f"back up from the folder of a machine that serves {of}, or copy its {KEY} here",
+        )
     with disk_errors(to), workspace.store.upload():  # no prune deletes what is to be copied
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.write_text(f"{of}\n")
         if isinstance(shared, CachedBackend):
             sizes += copy_store(shared.shared, FolderBackend(to))
-            shutil.copy2(root / KEY, to / KEY)
-            return len(sizes), sum(sizes)
-        for path in _in_order(root):
+        for path in [root / KEY] if isinstance(shared, CachedBackend) else _in_order(root):
             if (count := _copied(path, to / path.relative_to(root))) is not None:
                 sizes.append(count)
         os.sync()
@@ -69,8 +72,8 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
 
 
 def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
-    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where an
-    earlier copy is; otherwise as `back_up`. The key does not go there.
+    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where a copy
+    of it was cut off. The key does not go there. How many files were copied, and their bytes.
 
     Raises:
         InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
@@ -86,7 +89,9 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
     source = backend.shared if isinstance(backend, CachedBackend) else backend
     check_place(source, target)
     with workspace.store.upload():
+        target.put(UNFINISHED, [named(source)])
         sizes = copy_store(source, target)
+        target.delete(UNFINISHED)
     return len(sizes), sum(sizes)
 
 

@@ -20,24 +20,32 @@ from zoo.store.capabilities import at_once, read_small, sync
 from zoo.store.refs import MARKER
 from zoo.workspace import ID
 
-__all__ = ["FIRST", "check_place", "copy_store"]
+__all__ = ["FIRST", "UNFINISHED", "check_place", "copy_store", "named"]
 
 FIRST = ("refs", "manifests", "encoded-manifests", "encoded", "objects")
 FOLDERS = (*FIRST, "pruned", "signatures", "views")
 FILES = (ID, MARKER, MARK)
 """Which zoo it is, which format it has, and whose seals are good."""
+UNFINISHED = "unfinished.txt"
+"""What tells, in a place that is copied to, of what it is a copy, until it is whole."""
+
+
+def named(source: Backend) -> bytes:
+    """Which zoo a source is, and where."""
+    zoo = read_small(source, ID, JSON_FILE_BYTES) if source.stat(ID) else b""
+    return f"{source}\n".encode() + zoo
 
 
 def check_place(source: Backend, to: Backend) -> None:
-    """See that a place is empty, or has a copy of the same zoo.
+    """See that a place is empty, or has what a copy of the same source left that was cut off. One
+    that is whole may be served by now: what was deleted there must not come back.
 
     Raises:
         InvalidOption: It has something else.
     """
     if next(iter(to.list("")), None) is None:
         return
-    there = read_small(to, ID, JSON_FILE_BYTES) if to.stat(ID) else b""
-    if not there or there != read_small(source, ID, JSON_FILE_BYTES):
+    if not to.stat(UNFINISHED) or read_small(to, UNFINISHED, JSON_FILE_BYTES) != named(source):
         raise InvalidOption(f"{to} has something else: name a place where nothing is yet")
 
 
