@@ -38,7 +38,7 @@ from zoo.finetune.results.journal import (
     latest,
     new_run,
 )
-from zoo.finetune.results.paired import too_few
+from zoo.finetune.results.paired import FEW_IMAGES, too_few
 from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
@@ -322,12 +322,13 @@ def _to_go_on(workspace: Workspace, run: Run) -> str:
     )
 
 
-def _were_trained_on(workspace: Workspace, prepared: PreparedRun, journal: Journal) -> bool:
-    """Whether another run here is of the same images: it told what there was to tell of them."""
+def _was_told(workspace: Workspace, prepared: PreparedRun, journal: Journal) -> bool:
+    """Whether another run here has told that these images are few."""
     return any(
-        run.provenance.get("data_digest") == prepared.dataset.digest
+        FEW_IMAGES in str(line.get("text"))
         for run in list_runs(workspace)
-        if run.id != journal.run.id
+        if run.id != journal.run.id and run.provenance.get("data_digest") == prepared.dataset.digest
+        for line in run.lines()
     )
 
 
@@ -346,10 +347,11 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    known = prepared.ranks.on_main(
-        lambda: were_tried(workspace, prepared) or _were_trained_on(workspace, prepared, journal)
-    )
-    journal.advise("" if known else too_few(prepared))
+    few = too_few(prepared)
+    if few and not prepared.ranks.on_main(
+        lambda: were_tried(workspace, prepared) or _was_told(workspace, prepared, journal)
+    ):
+        journal.advise(few)
     journal.advise(only_zoo_loads(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)

@@ -72,8 +72,8 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
 
 
 def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
-    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where a copy
-    of it was cut off. The key does not go there. How many files were copied, and their bytes.
+    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where a
+    copy of it was cut off; otherwise as `back_up`. The key does not go there.
 
     Raises:
         InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
