@@ -18,8 +18,8 @@ from zoo.contracts import Backend
 from zoo.domain.stored import StoredFile
 from zoo.errors import InvalidOption, Unavailable
 from zoo.serve.watch import backup as module
-from zoo.serve.watch.backup import FILE, back_up, copy_to_bucket
 from zoo.serve.watch import copying
+from zoo.serve.watch.backup import FILE, back_up, copy_to_bucket
 from zoo.serve.watch.copying import UNFINISHED, check_place, copy_store, named
 from zoo.store import Store
 from zoo.store.cached import CachedBackend

@@ -43,7 +43,7 @@ from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn, read
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess
+from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with_batch
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
@@ -144,16 +144,20 @@ def plan_finetune(
     began = time.monotonic()
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
-        prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
-        data, moving = prepared.dataset, None
+        where, moving = pick_device(device), None
+        prepared = prepare(
+            workspace, base, recipe, where, progress, folder=folder, finds_batch=False
+        )
         if save:
-            moving = check_saved(workspace, save, prepared.known, recipe, data, force=force)
+            moving = check_saved(
+                workspace, save, prepared.known, recipe, prepared.dataset, force=force
+            )
         warn_of_guess(prepared)
         chosen, told = as_advised(workspace, prepared, recipe)
         if chosen != recipe:
-            prepared = prepare(
-                workspace, base, chosen, pick_device(device), progress, folder=folder
-            )
+            prepared = prepare(workspace, base, chosen, where, progress, folder=folder)
+        prepared = with_batch(prepared)
+        data = prepared.dataset
         seconds = {"checking the images": time.monotonic() - began}
         only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":

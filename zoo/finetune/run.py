@@ -42,7 +42,13 @@ from zoo.finetune.results.paired import FEW_IMAGES, too_few
 from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with_absolute_paths
+from zoo.finetune.setup.prepare import (
+    PreparedRun,
+    prepare,
+    warn_of_guess,
+    with_absolute_paths,
+    with_batch,
+)
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
@@ -105,7 +111,15 @@ def finetune(
     with earlier.threads(device, ranks):
         again = earlier is not NOTHING
         prepared = prepare(
-            workspace, base, recipe, device, progress, ranks, earlier.base, again=again
+            workspace,
+            base,
+            recipe,
+            device,
+            progress,
+            ranks,
+            earlier.base,
+            again=again,
+            finds_batch=again,
         )
         moving = check_saved(
             workspace, save, prepared.known, prepared.recipe, prepared.dataset, force=force
@@ -137,9 +151,11 @@ def _decided(workspace: Workspace, like: PreparedRun, recipe: Recipe) -> tuple[P
     it is by itself; and that in words. Empty: something else was asked for.
     """
     if recipe.strategy != "auto":
-        return like, ""
+        return with_batch(like), ""
     # Once: other ranks may find other advice, as somebody may be writing it.
     chosen, said = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
+    if chosen == recipe:
+        like = with_batch(like)  # not before: what is advised trains other layers
     if chosen == recipe and undecided(like):
         chosen, why = choose(like, lambda each: _trial(workspace, like, each))
         said = f"{said}; {why}" if said else why
