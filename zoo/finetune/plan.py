@@ -144,19 +144,16 @@ def plan_finetune(
     began = time.monotonic()
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
-        where, moving = pick_device(device), None
+        device, moving = pick_device(device), None
         prepared = prepare(
-            workspace, base, recipe, where, progress, folder=folder, finds_batch=False
+            workspace, base, recipe, device, progress, folder=folder, finds_batch=False
         )
         if save:
             moving = check_saved(
                 workspace, save, prepared.known, recipe, prepared.dataset, force=force
             )
         warn_of_guess(prepared)
-        chosen, told = as_advised(workspace, prepared, recipe)
-        if chosen != recipe:
-            prepared = prepare(workspace, base, chosen, where, progress, folder=folder)
-        prepared = with_batch(prepared)
+        prepared, chosen, told = _as_advised(workspace, prepared, recipe, folder)
         data = prepared.dataset
         seconds = {"checking the images": time.monotonic() - began}
         only_zoo = only_zoo_loads(prepared)
@@ -185,6 +182,25 @@ def plan_finetune(
         moves_from=moving.before if moving else None,
         change=moving.change if moving else None,
     )
+
+
+def _as_advised(
+    workspace: Workspace, prepared: PreparedRun, recipe: Recipe, folder: Path
+) -> tuple[PreparedRun, Recipe, str]:
+    """With what was advised, and a batch size for that; the recipe that is followed, and why."""
+    chosen, told = as_advised(workspace, prepared, recipe)
+    if chosen != recipe:
+        parent, device = str(prepared.parent), str(prepared.device)
+        prepared = prepare(
+            workspace,
+            parent,
+            chosen,
+            device,
+            prepared.progress,
+            known_as=prepared.base,
+            folder=folder,
+        )
+    return with_batch(prepared), chosen, told
 
 
 def _parts(data: Dataset) -> tuple[tuple[Sample, ...], ...]:
