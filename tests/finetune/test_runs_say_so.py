@@ -44,6 +44,18 @@ def tune(small: zoo.Zoo) -> Tune:
     return tune
 
 
+def test_that_images_are_few_is_told_by_the_first_run_for_which_it_matters(
+    tune: Tune, small: zoo.Zoo
+) -> None:
+    """A probe is what is advised then: it tells nothing, and the next run does."""
+    told = []
+    for seed, strategy in enumerate(("probe", "partial", "partial")):
+        how: dict[str, Any] = {} if strategy == "probe" else {"epochs": 1, "freeze": "layer3"}
+        run = find_run(small.workspace, tune(strategy=strategy, seed=seed + 70, **how).run)
+        told.append([line for line in run.lines() if "are few" in str(line.get("text"))])
+    assert [len(each) for each in told] == [0, 1, 0]
+
+
 def epochs(small: zoo.Zoo, result: Finetuned) -> list[dict[str, Any]]:
     return [x for x in find_run(small.workspace, result.run).lines() if x["kind"] == "epoch"]
 

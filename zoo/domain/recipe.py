@@ -276,8 +276,8 @@ class Recipe:
     epochs: int = _natural(5, "Passes over the training images.", 1)
     batch_size: int | str = _option(
         32,
-        "Images per batch; auto: as many as fit on the device, a power of two, and a learning rate "
-        "for these.",
+        "Images per batch; auto: as many as fit on the device, a power of two that leaves an epoch "
+        "16 steps or is up to 32, and a learning rate for these.",
         must="at least 2, or auto",
         check=lambda x: x == "auto" or (isinstance(x, int) and x >= 2),
     )

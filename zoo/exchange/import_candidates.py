@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAIN",
+    "PICKLE",
     "ImportCandidate",
     "built_as_here",
     "candidates_of_file",
