@@ -23,7 +23,7 @@ __all__ = [
     "id_token_request",
     "keep_profiler_quiet",
     "keep_ray_quiet",
-    "most_readers",
+    "most_workers",
     "mpi_processes",
     "processes",
     "rank",
@@ -113,7 +113,7 @@ def cache_bytes() -> int:
         return 20 * 10**9
 
 
-def most_readers(usual: int) -> int:
+def most_workers(usual: int) -> int:
     """Processes that read images for one that trains, at most: ``ZOO_WORKERS``, else ``usual``."""
     return max(_number("ZOO_WORKERS", usual), 0)
 

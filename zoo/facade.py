@@ -1609,6 +1609,7 @@ class Zoo:
         *,
         against: str | None = None,
         split: Literal["all", "train", "validation", "test"] | None = None,
+        unseen: bool = False,
         group_by: str = "",
         skip_bad: bool = False,
         out: Path | str | None = None,
@@ -1627,6 +1628,8 @@ class Zoo:
             against: Another checkpoint to measure on the same images, with a paired test.
             split: Which of the images. None: the test split that the data has, or that the
                 checkpoint was tested on if it was trained on these very images; else all.
+            unseen: Leave out of these what the checkpoint, or that of ``against``, was trained on
+                or chosen by, as far as this zoo knows, and what is in one group with such an image.
             group_by: What belongs together, as in `zoo.Recipe`: intervals are of groups then. Of
                 the very images that the checkpoint was trained on, its recipe says it.
             skip_bad: Skip and count images that cannot be read.
@@ -1664,6 +1667,7 @@ class Zoo:
             str(data),
             against=against,
             split=split,
+            unseen=unseen,
             group_by=group_by,
             skip_bad=skip_bad,
             opening=asked,

@@ -10,6 +10,7 @@ from zoo.domain.history import RENAMED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
+from zoo.store.capabilities import is_served
 from zoo.store.manifests import told
 
 __all__ = [
@@ -104,7 +105,7 @@ def append_restoration(store: Store, ref: Reference) -> RefEntry:
     Raises:
         UnknownName: There was never such a name.
         MissingObject: A prune has taken what it pointed at.
-        Conflict: Someone else moved the ref meanwhile.
+        Conflict: Someone else moved the ref meanwhile, or a prune at a server has taken that.
     """
     current = store.read_ref(ref)
     if current is None:
@@ -112,7 +113,10 @@ def append_restoration(store: Store, ref: Reference) -> RefEntry:
     if not current.deleted:
         return current
     with store.upload():  # else a prune could take it before the name protects it
-        store.require_manifest(current.manifest)
+        if not is_served(
+            store.backend
+        ):  # a server looks itself: it shows nothing of what is deleted
+            store.require_manifest(current.manifest)
         return _append(store, ref, current, current.manifest, "restore")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.domain.recipe import chosen
-from zoo.domain.task import SCORE
+from zoo.domain.task import COUNTS, SCORE, is_count
 from zoo_cli.command import PATH, command, flag, open_zoo
 from zoo_cli.output import (
     FOUND,
@@ -134,14 +134,14 @@ def _option(column: Column, name: str) -> str:
 
 
 def _called(name: str) -> str:
-    return name.replace("_", " ").replace("@", " on ")
+    return COUNTS.get(name, name.replace("_", " ").replace("@", " on "))
 
 
 def _figure(name: str, figure: Figure | None) -> str:
     """A figure with its interval, or its spread: ``0.978 (0.96-0.99)``, ``0.97 ± 0.01``."""
     if figure is None:
         return "-"
-    if name.endswith("images") and not figure.std:
+    if is_count(name) and not figure.std:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"

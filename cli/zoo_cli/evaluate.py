@@ -50,6 +50,11 @@ INTERVALS = ("_low", "_high")
     help="Which of the images; default: the test split that DATA has, or that NAME was tested on "
     "if it was trained on these very images, else all.",
 )
+@flag(
+    "--unseen",
+    help="Leave out the images that NAME or OTHER was trained on or chosen by, as far as this zoo "
+    "knows, and what is in one group with them.",
+)
 @click.option("--out", type=PATH, help="A folder for the report, all predictions and the matrix.")
 @flag("--force", help="Replace the report in that folder.")
 @click.option(
@@ -78,6 +83,7 @@ def evaluate(
     Examples:
       zoo evaluate team/flowers garden/
       zoo evaluate team/flowers garden.csv --against team/flowers:v1 --out report
+      zoo evaluate team/flowers garden/ --against team/roses --unseen
       zoo evaluate team/flowers garden/ --tta flip
     """
     zoo = open_zoo(quiet=quiet)
@@ -101,6 +107,12 @@ def _print(done: Evaluation) -> None:
     seen, rest = done.remarks[: bool(done.seen)], done.remarks[bool(done.seen) :]
     lines = [f"NOTE: {remark}" for remark in seen]
     lines += [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
+    if done.left_out:
+        others = " or ".join([done.name, *([done.against.name] if done.against else [])])
+        lines.append(
+            f"{plural(done.left_out, 'image')} left out: {others} was trained on them, or chosen "
+            "by them, or has seen others of their groups"
+        )
     if done.report.groups is not None:
         lines.append(of_groups(done.report.groups))
     if done.unknown:

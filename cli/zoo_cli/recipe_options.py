@@ -96,9 +96,18 @@ class _OneOf(click.Choice[str]):
 class _OrAuto(IntParamType):
     """A number, or ``auto``."""
 
+    name = "integer|auto"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """What help shows."""
+        return "INTEGER|auto"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As an int does."""
-        return value if value == "auto" else super().convert(value, param, ctx)
+        """As an int does; ``auto`` stays."""
+        try:
+            return value if value == "auto" else int(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither a whole number nor auto.", param, ctx)
 
 
 TYPES: Mapping[str, type | IntParamType] = {

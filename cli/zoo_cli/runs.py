@@ -12,7 +12,7 @@ from zoo.domain.plain import Json
 from zoo.domain.recipe import chosen
 from zoo.domain.run_state import STATES, State
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import ago, of_groups, plural
+from zoo.domain.words import NOTHING_GAINED, ago, of_groups, plural
 from zoo_cli.command import agreed, command, dry_run, flag, group, open_zoo
 from zoo_cli.compare import each_seed as each_seed_option
 from zoo_cli.compare import print_compared
@@ -323,4 +323,6 @@ def _result(run: Run) -> str:
     if score not in metrics:
         return run.status
     low, high = (metrics.get(f"{score}{end}") for end in ("_low", "_high"))
-    return f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"
+    text = f"{score.replace('_', ' ')} {brief(metrics[score], low, high, digits=4)}"
+    gained = (run.result.get("gained") or {}).get("text", "")
+    return f"{text}, by a probe: {NOTHING_GAINED}" if gained.endswith(NOTHING_GAINED) else text

@@ -11,7 +11,7 @@ import click
 
 from zoo.domain.query import OF_DEVICE
 from zoo.domain.reference import is_pattern
-from zoo.domain.task import SCORE
+from zoo.domain.task import SCORE, is_count, is_raw_loss
 from zoo.domain.words import some
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
@@ -232,6 +232,8 @@ def _metric(row: SearchResult, field: str) -> str:
     if name not in row.metrics:
         return NONE
     value = row.metrics[name]
+    if is_count(name):
+        return f"{value:.0f}"
     if OF_DEVICE.fullmatch(name):
         return f"{value:.4g}"
     if name in row.stated:
@@ -239,6 +241,8 @@ def _metric(row: SearchResult, field: str) -> str:
     # A training has a time. What has none was imported or pulled, with what its file says of it.
     elsewhere = row.kind != "catalog" and row.created is None
     own = not any(each.startswith(f"{name}@") for each in row.metrics)
+    if is_raw_loss(name, row.metrics):
+        return f"{value:.4f} (without temperature)"
     if row.other_images and name == "accuracy":
         return f"{value:.4f} (other images)"
     return f"{value:.4f}" + (" (not measured here)" if elsewhere and own else "")
@@ -361,6 +365,9 @@ def best(
     note(f"the best of {winner.of}{anything}{bring}")
     if winner.warning:
         note(f"WARNING: {winner.warning}")
+    if winner.raw_losses:
+        others = _first_of(winner.raw_losses)
+        note(f"{others}: the loss without temperature, by an earlier version; zoo evaluate again")
     if winner.only_stated:
         others = _first_of(winner.only_stated)
         note(f"better, but only stated: {others}; zoo evaluate measures it")

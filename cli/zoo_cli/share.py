@@ -146,7 +146,8 @@ def _show_pulled(done: Pulled) -> None:
     lines = moved(done.ref, done.moved_from, done.change)
     result(done.ref, done.manifest, f"from {_whence(done)}", *lines)
     if filled := done.hub_cache:
-        note(f"{filled.here} of {plural(filled.files, 'file')} not fetched again")
+        files = f"{plural(filled.files, 'file')}, {filled.here} of them from this zoo"
+        note(f"in the cache of huggingface_hub, too: {files}")
         note(f"in {filled.folder}")
 
 
@@ -243,6 +244,7 @@ def push(
             _tell_if_a_folder(zoo, to)
         if not as_json:
             _show_pushed(done, names[0])
+            _tell_if_unread(zoo, done, to)
         if done.published:
             _tell_of_export(done.published.exported, f"zoo pull NAME --from {quote(done.to)}")
         if done.copied:
@@ -271,13 +273,12 @@ def _tell_if_a_folder(zoo: Zoo, to: str) -> None:
 
 def _show_pushed(done: Pushed, name: str) -> None:
     if copied := done.copied:
-        unread = "" if copied.read else "; what was already present was compared by size only"
         result(
             done.ref,
             copied.manifest,
             f"to {done.to}: {size(copied.logical_bytes)}; "
             f"{plural(copied.shared_objects, 'object')} already present, {copied.sent_objects} "
-            f"sent in {size(copied.sent_bytes)}{unread}",
+            f"sent in {size(copied.sent_bytes)}",
             *_moved_there(copied),
             *([f"{plural(copied.signatures, 'signature')} sent"] if copied.signatures else []),
         )
@@ -296,6 +297,13 @@ def _moved_there(copied: Copied) -> list[str]:
     if copied.moved_from is None or copied.change is None:
         return []
     return [f"moved there; was {copied.moved_from.short}", *copied.change.lines]
+
+
+def _tell_if_unread(zoo: Zoo, done: Pushed, to: str) -> None:
+    """A server reads what it keeps by itself; in a bucket nobody does, unless they are asked to."""
+    where = zoo.remotes().get(to, to)
+    if done.copied and not done.copied.read and not where.startswith(("http://", "https://")):
+        note(f"what was there already was not read again; zoo verify {quote(to)} reads it")
 
 
 def _tell_if_deprecated_here_only(zoo: Zoo, done: Pushed, to: str) -> None:
@@ -429,11 +437,11 @@ def export(
 ) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 
-    That is timm, torchvision, … The folder gets model.safetensors, config.json, and what else was
-    kept with the checkpoint, as far as that is text or data by its name: it says what it leaves
-    out. No library but zoo builds heads of the kinds mlp and cosine, or truncated, shortened and
-    convolutional networks: it says so, and zoo import brings them back. A LoRA adapter is merged
-    into the weights.
+    That is timm, torchvision, … The folder gets model.safetensors, config.json, a README.md, and
+    what else was kept with the checkpoint, as far as that is text or data by its name: it says what
+    it leaves out. No library but zoo builds heads of the kinds mlp and cosine, or truncated,
+    shortened and convolutional networks: it says so, and zoo import brings them back. A LoRA
+    adapter is merged into the weights.
 
     With --format onnx, openvino or pt2 it needs none of these libraries, and takes batches of any
     size; it is run and compared with the checkpoint before it has its name. Preprocessing and

@@ -185,7 +185,7 @@ def _architecture(name: str, config: Mapping[str, object]) -> str:
     """What the configuration says; else the name, without what stands behind its first dot."""
     many = config.get("architectures")
     first = many[0] if isinstance(many, list) and many else None
-    stated = _stated(config.get("architecture")) or _stated(first)
+    stated = _named(config.get("architecture")) or _stated(first)
     return stated or name.partition("/")[2].partition(".")[0]
 
 
@@ -257,6 +257,12 @@ def _texts(value: object) -> list[str]:
 def _stated(value: object) -> str | None:
     """A text that says something."""
     return _text(value) or None if isinstance(value, str) else None
+
+
+def _named(value: object) -> str | None:
+    """A name; zoo says in its place why only zoo loads it."""
+    text = _stated(value)
+    return None if text and " " in text else text
 
 
 def _natural(value: object) -> int | None:

@@ -110,6 +110,16 @@ def test_words_that_nothing_has_get_near_names(run: Run) -> None:
     assert "nothing has in1k" not in said.err
 
 
+def test_near_names_have_the_other_words_too(run: Run) -> None:
+    said = run("search", "efficentnet", "lite")
+    near = said.err.partition("nothing has efficentnet; did you mean ")[2].partition("?")[0]
+    names = near.split(" or ")
+    assert len(names) > 1
+    assert all("lite" in name for name in names)
+    alone = run("search", "efficentnet", "lyte").err  # which nothing has either
+    assert "nothing has efficentnet; did you mean timm/" in alone
+
+
 def test_a_number_of_classes_has_a_field_of_its_own(toy: Run) -> None:
     said = toy("search", "classes:3").done()
     assert said.out.splitlines()[1:] == []
@@ -162,7 +172,7 @@ def test_a_column_for_what_is_asked(run: Run) -> None:
     asked = run("search", "dataset:digits metric.test_images>1", "--sort", "-updated")
     head, row = (line.split() for line in asked.out.splitlines())
     assert head == [*plain, "DATASET", "UPDATED", "metric.test_images"]
-    assert (row[-3], row[-1]) == ("digits", "40.0000")
+    assert (row[-3], row[-1]) == ("digits", "40")
 
 
 def test_the_list_that_everybody_wants_first(run: Run) -> None:

@@ -66,9 +66,12 @@ def test_weights_are_linked_and_not_fetched(
 ) -> None:
     log_in(toy, team, monkeypatch)
     toy("push", "team/base", "--to", team.url).done()
+    again = toy("push", "team/base", "--to", team.url).done()
+    assert "not read" not in again.err, "the server reads it by itself"
+    assert "by size" not in again.out
     options = ("pull", "team/base", "--from", team.url, "--into-hf-cache")
     done = toy(*options).done()
-    assert "1 of " in done.err
+    assert "in the cache of huggingface_hub, too: 2 files, 1 of them from this zoo\n" in done.err
     assert fetched
     assert not [name for name in fetched if name.endswith(".safetensors")]
     (repo,) = scan_cache_dir(cache).repos

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from hashlib import sha256
 from importlib.metadata import distribution
@@ -60,16 +61,30 @@ def test_each_file_of_a_folder_is_a_line(empty: Run, state: State) -> None:
     other = {name: torch.rand_like(tensor.float()) for name, tensor in state.items()}
     save_file(state | {"fc.bias": torch.ones(3)}, "runs/part.safetensors")
     save_file(other, "runs/other.safetensors")
+    Path("runs/hf").mkdir()
+    save_file(state, "runs/hf/model.safetensors")
+    torch.save(other, "runs/hf/pytorch_model.bin")
+    Path("runs/hf/config.json").write_text(json.dumps({"architecture": NET, "num_classes": 3}))
     Path("runs/bad.pth").touch()
+    Path("runs/optimizer.pt").touch()
     done = empty("identify", "runs").refused("runs/bad.pth: the file is empty")
+    assert "runs/optimizer.pt: is what training resumes from" in done.err
     assert [line.split(maxsplit=1) for line in done.out.splitlines()] == [
         ["FILE", "WHAT"],
         ["other.safetensors", f"unknown; fits {NET}"],
         ["part.safetensors", "shares weights with a/net (>99.9%)"],
+        ["hf/model.safetensors", "is a/net"],
+        ["hf/pytorch_model.bin", f"unknown; fits {NET}"],
         ["old/net.pth", "is a/net"],
     ]
     found = empty("identify", "runs", "--json")
-    assert [each["verdict"] for each in found.json] == ["unknown", "derived", "same"]
+    assert [each["verdict"] for each in found.json] == [
+        "unknown",
+        "derived",
+        "same",
+        "unknown",
+        "same",
+    ]
     Path("none").mkdir()
     empty("identify", "none").refused("none has no files of weights")
 

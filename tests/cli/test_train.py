@@ -174,7 +174,7 @@ def test_a_batch_size_is_a_number_or_found(small: Run, few: Path) -> None:
     assert [text for text in plan["remarks"] if text.startswith("batch size 2, ")]
     plan = small(*line, "--batch-size", 2).done().json
     assert not [text for text in plan["remarks"] if "batch size" in text]
-    small(*line, "--batch-size", "many").refused("'many' is not a valid integer")
+    small(*line, "--batch-size", "many").refused("'many' is neither a whole number nor auto")
     small(*line, "--batch-size", 1).refused("at least 2, or auto")
 
 

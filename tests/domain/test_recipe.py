@@ -13,6 +13,12 @@ NAN = float("nan")
 VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
 
 
+TEST = (
+    "above 0 and below 1: each result is measured on images that had no part in it, with --folds, "
+    "too; 0.05 is a small share"
+)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
@@ -23,8 +29,8 @@ VIEWS: dict[str, Any] = {"augment": "light", "views": 2}
         ("backbone_lr_ratio", 0.0, "backbone rate must be above 0, and finite"),
         ("weight_decay", -0.1, "weight decay must be 0 or more"),
         ("weight_decay", NAN, "weight decay must be 0 or more"),
-        ("test_share", 0.0, "test share must be between 0 and 1"),
-        ("test_share", 1.0, "test share must be between 0 and 1"),
+        ("test_share", 0.0, f"test share must be {TEST}"),
+        ("test_share", 1.0, f"test share must be {TEST}"),
         ("image_size", 7, "image size must be at least 8"),
         ("layer_decay", 0.0, "layer decay must be above 0 and at most 1"),
         (

@@ -53,7 +53,9 @@ def test_weights_are_byte_identical(
 ) -> None:
     digest = kept_file(workspace, resnet_file, "test_resnet")
     written = export(workspace, digest, tmp_path / "out").files
-    assert sorted(path.name for path in written) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in written) == [
+        "README.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
     assert all(path.is_file() for path in written)
     assert (tmp_path / "out/model.safetensors").read_bytes() == resnet_file.read_bytes()
 

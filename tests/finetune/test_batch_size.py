@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,19 +23,14 @@ from zoo.finetune.run import find_lr, finetune, rerun
 from zoo.finetune.seeds import finetune_seeds
 from zoo.finetune.setup import batch_size
 from zoo.finetune.setup.batch_size import _Step
-from zoo.finetune.setup.prepare import prepare
+from zoo.finetune.setup.prepare import PreparedRun, prepare
+from zoo.finetune.setup.teacher import Teacher
 from zoo.lookup.runs import Run, find_run
 from zoo.workspace import Workspace
 
 HOW: dict[str, Any] = {
     "strategy": "partial", "freeze": "layer3", "epochs": 1, "image_size": 32, "batch_size": "auto",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one step: here are 26 images to train on."""
-    monkeypatch.setattr(batch_size, "STEPS", 1)
 
 
 @pytest.fixture
@@ -88,6 +84,76 @@ def test_it_doubles_until_nothing_is_left_and_says_so(
     steps = [line for line in run.lines() if line["kind"] == "step"]
     assert len(steps) == 4
     assert max(line["lr"] for line in steps) == pytest.approx(rate, rel=0.01)
+
+
+@pytest.mark.usefixtures("base")
+def test_what_the_optimizer_keeps_counts_in_each_trial(
+    workspace: Workspace, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 of what is free may be taken; from the first step on an optimizer has 5 of that."""
+    how = {**HOW, "batch_size": 4}
+    prepared = prepare(workspace, "team/base", Recipe(data=str(shapes), **how), "cpu", silent)
+    used, most = [100], [0]
+
+    def run(_: _Step, images: int) -> None:
+        used[0] = 105
+        most[0] = used[0] + images
+
+    monkeypatch.setattr(_Step, "run", run)
+    monkeypatch.setattr(batch_size, "BY_TRYING", ("cpu",))
+    monkeypatch.setattr(batch_size, "free_on", lambda _: 10 / batch_size.BESIDE)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: used[0])
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda _: most[0])
+    assert batch_size.largest(prepared, 64) == 4
+
+
+@pytest.mark.usefixtures("base")
+def test_a_teacher_takes_its_share(
+    workspace: Workspace, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned(workspace, shapes, batch_size=8, image_size=96)
+    asked: list[int] = []
+    real = Teacher.of_images
+
+    def of_images(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return real(teacher, images)
+
+    monkeypatch.setattr(Teacher, "of_images", of_images)
+    each = {}
+    for teacher in ("", "team/a"):
+        recipe = Recipe(data=str(shapes), **{**HOW, "batch_size": 4, "teacher": teacher})
+        each[teacher] = _Step(prepare(workspace, "team/base", recipe, "cpu", silent)).each
+    assert asked[-2:] == [2, 4]
+    assert each["team/a"] > 2 * each[""], "it sees nine times the pixels"
+
+
+@pytest.mark.usefixtures("base")
+def test_an_epoch_of_many_images_keeps_its_steps(workspace: Workspace, shapes: Path) -> None:
+    recipe = Recipe(data=str(shapes), **{**HOW, "batch_size": 4})
+    prepared = prepare(workspace, "team/base", recipe, "cpu", silent)
+    many = replace(prepared.dataset, train=prepared.dataset.train * 64)
+    found, _ = batch_size.found_batch(replace(prepared, dataset=many))
+    assert (found.batch_size, len(many.train) // 16) == (64, 108)
+
+
+@pytest.mark.usefixtures("base")
+def test_it_is_found_once_for_what_was_advised(
+    workspace: Workspace, shapes: Path, room: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advised(_: Workspace, __: PreparedRun, asked: Recipe) -> tuple[Recipe, str]:
+        return replace(asked, strategy="partial", freeze="layer3"), "advised"
+
+    for module in ("run", "plan"):
+        monkeypatch.setattr(f"zoo.finetune.{module}.as_advised", advised)
+    how = {**HOW, "strategy": "auto", "freeze": "none"}
+    run = tuned(workspace, shapes, **how)
+    assert room == [4, 8, 16]
+    assert run.recipe["batch_size"] == 8
+    room.clear()
+    plan_finetune(workspace, "team/base", Recipe(data=str(shapes), **how), device="cpu")
+    assert room == [4, 8, 16]
 
 
 @pytest.mark.usefixtures("base")

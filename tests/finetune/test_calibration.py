@@ -23,7 +23,12 @@ from zoo.backbones.load import Card
 from zoo.backbones.predict import likely
 from zoo.backbones.tried import TryoutRunner
 from zoo.backbones.trust import Trust
-from zoo.domain.calibration import CALIBRATION_FILE, Calibration, calibration_error
+from zoo.domain.calibration import (
+    CALIBRATION_FILE,
+    CALIBRATION_TOLD,
+    Calibration,
+    calibration_error,
+)
 from zoo.domain.manifest import Manifest
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune import calibration
@@ -99,20 +104,30 @@ def test_its_bins_are_of_the_test_images(made: Made) -> None:
     assert right == pytest.approx(int((outputs.argmax(dim=1) == targets).sum()))
     error = made.run.metrics["calibration_error"]
     assert error == pytest.approx(calibration_error(kept.bins))
-    assert ("raw_calibration_error" in made.run.metrics) == (kept.temperature is not None)
+    for figure in ("raw_calibration_error", "raw_loss"):
+        assert (figure in made.run.metrics) == (kept.temperature is not None)
 
 
 def test_a_temperature_is_told_by_the_loss_of_the_test_images(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "fitted_temperature", lambda *_: 3.0)
-    made.tune("team/cooled")
+    run = made.tune("team/cooled")
     effect = made.kept("team/cooled").effect
     assert effect
     outputs, targets = said(made, "team/cooled", "test")
     loss = torch.nn.CrossEntropyLoss()
     wanted = [float(loss(outputs, targets)), float(loss(outputs / 3, targets)), 24]
     assert [effect.raw_loss, effect.loss, effect.images] == pytest.approx(wanted, rel=1e-3)
+    # So are the figures of the run and of an evaluation: all that is measured is by it.
+    again = made.zoo.evaluate("team/cooled", made.data).report
+    for metrics in (run.metrics, made.manifest("team/cooled").metrics, again.metrics):
+        found = [metrics["raw_loss"], metrics["loss"]]
+        assert found == pytest.approx(wanted[:2], rel=1e-3)
+    each = torch.nn.functional.cross_entropy(outputs / 3, targets, reduction="none")
+    if again.wrong:
+        wrong = each[outputs.argmax(dim=1) != targets]
+        assert again.wrong[0].error == pytest.approx(float(wrong.max()), rel=1e-3)
 
 
 def test_predictions_are_calibrated_and_abstain(made: Made) -> None:
@@ -327,6 +342,7 @@ def test_settings_that_are_stated_otherwise_end_it(made: Made) -> None:
     before, after = (card_of(made, name) for name in ("team/net", "team/edited"))
     told = before[before.index("\n## Trust\n") : before.index("\n## Outputs\n")]
     assert str(made.kept("team/net"))[1:] in told
+    assert CALIBRATION_TOLD in told
     assert after == before.replace(told, "")
 
 

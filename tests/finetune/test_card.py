@@ -78,7 +78,7 @@ def test_the_front_matter(
     assert found == {name: round(metrics[name], 6) for name in told}
     assert {(r.task_type, r.dataset_name) for r in data.eval_results} == {(kind, "table.csv")}
     tested = metrics["test_images"]
-    assert f"| test_images | {tested:.0f} |" in str(card), "a count is no share"
+    assert f"| test images | {tested:.0f} |" in str(card), "a count is no share"
     if task == "classification":
         assert "\n\n### Class by class\n\n| class |" in str(card)
     # Written once more by the client, it says the same: nothing was dropped as malformed.
@@ -97,6 +97,21 @@ def test_any_name_and_figure_is_read_back_as_it_is(
     assert data.model_name == odd
     assert {r.metric_type: r.metric_value for r in data.eval_results} == metrics
     assert "base_model" not in data.to_dict()
+
+
+def test_it_says_first_where_only_zoo_loads_it(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    manifest = workspace.store.manifest(workspace.names.resolve(base)[1])
+    line = "**Only zoo loads this checkpoint**, by `zoo pull` or `zoo import`: timm does not, for "
+    data = open_dataset(str(shapes))
+    assert line not in model_card("team/net", manifest, data, [])
+    options = {**manifest.backbone.options, "taps": ["layer1", "layer2"]}
+    whole = replace(manifest, backbone=replace(manifest.backbone, options=options))
+    text = ModelCard(model_card("team/net", whole, data, [])).text
+    assert text.strip().split("\n\n")[:2] == [
+        "# team/net", f"{line}its head gets features of layer1, layer2.",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -122,3 +137,22 @@ def test_data_on_the_hub_is_linked_and_no_folder_told(
     assert (data.base_model, data.to_dict()["base_model_relation"]) == (
         ["timm/x", "org/y"], "finetune",
     )  # fmt: skip
+
+
+def test_counts_are_whole_and_in_plain_words(workspace: Workspace, base: str, shapes: Path) -> None:
+    metrics = {"accuracy": 0.5, "test_images": 165.0, "test_groups": 163.0, "test_seen": 3.0}
+    manifest = replace(workspace.store.manifest(workspace.names.resolve(base)[1]), metrics=metrics)
+    card = model_card("team/a", manifest, open_dataset(str(shapes)), [])
+    for row in (
+        "test images | 165",
+        "groups of test images | 163",
+        "test images seen in training | 3",
+    ):
+        assert f"\n| {row} |\n" in card
+    data: Any = ModelCard(card).data
+    told = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert told == {"accuracy": 0.5, "test_seen": 3}
+    assert {result.metric_name for result in data.eval_results} == {
+        "accuracy",
+        "test images seen in training",
+    }

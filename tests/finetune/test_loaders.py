@@ -23,6 +23,7 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.features import loaders as feeds
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader, Loaders, make_loaders
+from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import PreparedRun, prepare, truncated
 from zoo.workspace import Workspace
 
@@ -144,6 +145,20 @@ def test_another_precision_is_kept_elsewhere_where_rows_are_alike(
         for precision in ("fp32", "bf16")
     )
     assert not precise & coarse
+
+
+def test_only_what_bf16_computes_with_is_kept_in_it(ready: Ready, transformer: str) -> None:
+    """What enters at a cut may be larger than the largest number of fp16."""
+    kept = {}
+    for precision in ("fp32", "fp16", "bf16"):
+        how = {"freeze": "blocks.1", "image_size": None, "precision": precision}
+        prepared = ready(transformer, **how)
+        with autocast(prepared.model, precision):
+            image = torch.rand(prepared.network.planned.preprocessing.input_size)
+            _, shape = feeds._cut_entry(prepared, prepared.lowest, image)
+        kept[precision] = [row.kept for row in shape.rows if row.dtype == torch.float32]
+    assert kept["fp32"] == kept["fp16"] == [torch.float32]
+    assert kept["bf16"] == [torch.bfloat16]
 
 
 def test_the_model_of_a_gpu_and_how_exactly_it_multiplies_count(

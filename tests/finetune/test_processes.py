@@ -70,6 +70,23 @@ RESUME = """
 import sys, zoo
 zoo.open(sys.argv[1]).resume("last")
 """
+FIND = """
+import sys, zoo
+from zoo.domain.progress import silent
+from zoo.domain.recipe import Recipe
+from zoo.finetune.ranks.ranks import join
+from zoo.finetune.setup.batch_size import _Step
+from zoo.finetune.setup.prepare import prepare
+ranks, device = join("cpu")
+recipe = Recipe(data=sys.argv[2], strategy="full", image_size=32, batch_size="auto")
+_Step._measured = lambda _: 1.0
+for rooms in ((99, 99), (99, 5), (5, 99)):
+    _Step._budget = lambda _: rooms[ranks.rank]
+    with zoo.open(sys.argv[1]) as z:
+        found = prepare(z.workspace, "team/vit", recipe, device, silent, ranks).recipe
+    sys.stdout.write(f"{found.batch_size},{found.lr}\\n")
+ranks.wait()
+"""
 OPTIONS: dict[str, Any] = {
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 7, "lr": 0.003,
     "class_weights": "balanced", "clip_norm": 5.0, "ema": 0.5, "image_size": 64,
@@ -258,3 +275,13 @@ def test_who_fails_first_lets_the_others_fail(rank: int, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="no images"), Distributed(rank, 2).main_first():
         raise ValueError("no images")
     assert met == [rank]
+
+
+@pytest.mark.long
+def test_a_batch_is_as_large_as_fits_where_the_least_does(
+    workspace: Workspace, vit: str, shapes: Path, tmp_path: Path
+) -> None:
+    """Each has half of it: of 27 images, 8 or 4."""
+    assert vit == "team/vit"
+    said = run(tmp_path, 2, str(workspace.root), str(shapes), text=FIND)
+    assert said == ["16,0.00212", "8,0.0015", "8,0.0015"] * 2

@@ -44,6 +44,18 @@ def tune(small: zoo.Zoo) -> Tune:
     return tune
 
 
+def test_that_images_are_few_is_told_by_the_first_run_for_which_it_matters(
+    tune: Tune, small: zoo.Zoo
+) -> None:
+    """A probe is what is advised then: it tells nothing, and the next run does."""
+    told = []
+    for seed, strategy in enumerate(("probe", "partial", "partial")):
+        how: dict[str, Any] = {} if strategy == "probe" else {"epochs": 1, "freeze": "layer3"}
+        run = find_run(small.workspace, tune(strategy=strategy, seed=seed + 70, **how).run)
+        told.append([line for line in run.lines() if "are few" in str(line.get("text"))])
+    assert [len(each) for each in told] == [0, 1, 0]
+
+
 def epochs(small: zoo.Zoo, result: Finetuned) -> list[dict[str, Any]]:
     return [x for x in find_run(small.workspace, result.run).lines() if x["kind"] == "epoch"]
 
@@ -168,14 +180,19 @@ def test_both_are_measured_and_what_was_trained_is_saved(
 
 
 def test_a_probe_that_is_kept_is_told_so_though_an_earlier_run_had_one(
-    tune: Tune, monkeypatch: pytest.MonkeyPatch
+    small: zoo.Zoo, tune: Tune, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune(strategy="probe")
     scripted(monkeypatch, (0.75, 0.6), (0.5, 0.9))  # not so: the probe is kept for that
+    monkeypatch.setattr("zoo.finetune.results.paired.MOST", 2.0)  # so that 1 is not all there is
     gained = tune(strategy="lora", rank=2, freeze="layer3", epochs=1).gained
     assert gained
     assert gained.text.startswith(f"a probe alone had accuracy {gained.probe:.4f}, and is what was")
     assert (gained.probe, gained.paired.better) == (gained.trained, 0)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(small.root), "runs"])
+    _, newest, probe, *_ = capsys.readouterr().out.splitlines()
+    assert ["by a probe: nothing gained" in line for line in (newest, probe)] == [True, False]
 
 
 class Copies(TorchFunctionMode):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidData
 from zoo.finetune.conclude import Finetuned
 from zoo.finetune.dataset.dataset import Sample
+from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.split import Parts, Shares, split
-from zoo.lookup.runs import RUNS, find_run
+from zoo.finetune.evaluation import CheckpointClasses, without_seen
+from zoo.lookup.details import CheckpointDetails
+from zoo.lookup.runs import DIGITS, RUNS, find_run
+from zoo_cli.main import main
 
 SHARES = Shares(0.1, 0.2)
 TOLD = "7 of the 9 test images are among those that team/flat was trained on or chosen by"
@@ -203,6 +208,88 @@ def test_of_other_data_what_is_among_it_is_known(small: zoo.Zoo, data: Path, roo
     assert told.startswith(f"{known.seen} of the 15 test images are among those")
     assert 0 < known.seen < 15
     assert known.to_json()["seen"] == known.seen
+
+
+def test_what_the_run_itself_has_seen_is_said_alike(
+    small: zoo.Zoo, data: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test folder with copies of images that are trained on, and of one that is chosen by."""
+    leaky = root / "leaky"
+    for at, path in enumerate(sorted(data.glob("*/*.png"))):
+        part = ("train", "train", "val", "test")[at % 4]
+        (leaky / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, leaky / part / path.parent.name)
+    for part, count in (("train", 2), ("val", 1)):
+        for path in sorted(leaky.glob(f"{part}/bar/*"))[:count]:
+            shutil.copy(path, leaky / "test" / "bar" / f"copy{path.name}")
+    done = tune(small, "team/base", leaky, "leaky")
+    told = "3 of the 14 test images are among those that this run was trained on or chosen by"
+    assert (done.metrics["test_seen"], done.warning.partition(":")[0]) == (3, told)
+    (said,) = [text for text in remarks(small, done.run) if "say nothing about new" in text]
+    assert said.startswith("3 of 14 test images are trained on or chosen by, too, such as")
+    shown = small.show("team/leaky").to_json()
+    assert (shown["metrics"]["test_seen"], shown["provenance"]["warning"]) == (3, done.warning)
+    assert small.best("name:team/leaky").warning == done.warning
+    assert any(told in text for text in small.compare("team/leaky", "team/flat").remarks)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--home", str(small.root), "compare", "team/leaky", "team/flat"])
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert {"test images 14 9", "test images seen in training 3 -"} <= {*rows}
+    assert any(row.startswith("groups of test images 14 ") for row in rows)
+    small.export("team/leaky", root / "leaked")
+    readme = (root / "leaked" / "README.md").read_text()
+    assert f"**Warning:** {told}" in readme
+    assert "| test images seen in training | 3 |" in readme
+    found = small.evaluate("team/leaky", leaky)
+    assert (found.seen, found.report.images) == (3, 14)
+    # Of both, each image counts once.
+    both = tune(small, "team/flat", leaky, "both")
+    seen = small.evaluate("team/both", leaky).seen
+    assert both.metrics["test_seen"] == seen > 3
+    assert both.warning.startswith(
+        f"{seen} of the 14 test images are among those that team/flat or this run was trained on"
+    )
+
+
+def test_what_was_seen_can_be_left_out(small: zoo.Zoo, data: Path, root: Path) -> None:
+    """Also what only the other checkpoint has seen."""
+    tune(small, "team/base", data, "rival", seed=5)
+    whole = small.evaluate("team/flat", data, against="team/rival")
+    assert whole.against
+    assert whole.against.seen > 0
+    assert whole.against.verdict.endswith("; --unseen measures on the others alone")
+    noted = " ".join(whole.remarks)
+    assert "and are not kept; --unseen measures on the others alone" in noted
+    found = small.evaluate("team/flat", data, against="team/rival", unseen=True)
+    assert found.against
+    assert (found.seen, found.against.seen) == (0, 0)
+    assert found.left_out == whole.against.seen == found.to_json()["left_out"]
+    assert found.report.images == whole.report.images - found.left_out
+    assert "cannot be told, as" not in found.against.verdict
+    assert found.kept
+    # The figures of the whole split are other ones, and stay.
+    shown = small.show("team/flat")
+    assert isinstance(shown, CheckpointDetails)
+    of = [each for each in shown.evaluations if each.data == "flat"]
+    assert {each.images for each in of} == {whole.report.images, found.report.images}
+    assert len({each.data_digest for each in of}) == 2
+    assert [each.split_digest != "" for each in of if each.images == found.report.images] == [False]
+    again = small.evaluate("team/flat", data, unseen=True)
+    assert (again.left_out, again.report.images) == (0, whole.report.images)
+    rest = small.evaluate("team/flat", data, split="all", unseen=True)
+    assert (rest.left_out, rest.report.images) == (36, 9)
+    with pytest.raises(InvalidData, match="none of these images is new"):
+        small.evaluate("team/flat", data, split="train", unseen=True)
+
+
+def test_what_is_of_one_group_with_a_seen_image_is_left_out(data: Path) -> None:
+    dataset = open_dataset(str(data))
+    (one, other, *_), trained = dataset.test, dataset.train[0]
+    dataset = replace(dataset, groups={one.key: "g", trained.key: "g", other.key: "h"})
+    known = CheckpointClasses(None, frozenset({dataset.digests[trained.key][:DIGITS]}))
+    rest, left_out = without_seen(dataset, [known])
+    assert (rest.test, left_out) == (tuple(each for each in dataset.test if each != one), 1)
+    assert rest.digest != dataset.digest
 
 
 @pytest.mark.long

@@ -83,7 +83,10 @@ def test_what_is_missing_or_odd_is_no_obstacle(hub_server: HubServer, source: Hu
     hub_server.commit("team/vit.x", {}, card={"model-index": "none"}, info={"tags": tags})
     hub_server.commit("no-owner", {})
     hub_server.commit("team/auto", {}, info={"config": {"architectures": ["ViTModel"]}})
-    auto, vit = source.entries()
+    told = "only zoo loads this, for it is truncated at layer2"
+    hub_server.commit("team/short", {}, info={"config": {"architecture": told}})
+    short, auto, vit = source.entries()
+    assert short.architecture == "short", "a reason is no name"
     assert (auto.backbone, auto.architecture, auto.license) == ("unknown", "ViTModel", None)
     assert (vit.architecture, vit.license, vit.datasets) == ("vit", "mit", ("digits",))
     assert vit.facts is not None

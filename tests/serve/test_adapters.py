@@ -13,6 +13,7 @@ from fakes.tuned import small_zoo
 import zoo
 from zoo.domain.reference import Reference
 from zoo.logins import ServerUrl, keep_token
+from zoo.serve.keep.view import checkpoint_view
 from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
@@ -27,6 +28,9 @@ def test_an_adapter_is_sent_as_what_it_is(tmp_path: Path) -> None:
         assert mine.push("ann/base", served.url).only_zoo == ""
         _, sent = push(mine.workspace, "ann/lora", served.url)
         manifest = mine.workspace.store.manifest(sent.manifest)
+        shown = checkpoint_view(mine.workspace.store, sent.manifest, manifest, {}).file("README.md")
+        assert shown
+        assert "**Only zoo loads this checkpoint**" in str(shown.text).split("\n\n")[2]
         own = manifest.weights[1].size + 4 * 65 * 1000  # and a head of its own
         assert sent.sent_bytes < own + 20_000
         assert "an adapter beside its base" in mine.push("ann/lora", served.url).only_zoo

@@ -6,9 +6,10 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
@@ -20,11 +21,13 @@ from zoo.codec.layouts import LAYOUTS
 from zoo.contracts import Backend, Kind
 from zoo.domain.digest import Digest
 from zoo.domain.stored import StoredFile
-from zoo.errors import Conflict, Corrupt, InvalidOption, NotAFile
+from zoo.errors import Conflict, Corrupt, InvalidOption, NotAFile, Unavailable
 from zoo.serve.watch import backup as module
 from zoo.serve.watch import copying
-from zoo.serve.watch.backup import FILE, back_up
-from zoo.serve.watch.copying import check_names, check_place, copy_store
+from zoo.serve.watch.backup import FILE, back_up, copy_to_bucket
+from zoo.serve.watch.copying import UNFINISHED, check_names, check_place, copy_store
+from zoo.store import Store
+from zoo.store.cached import CachedBackend
 from zoo.store.folder import FolderBackend
 from zoo.store.listing import name_of
 from zoo.store.verify import verify
@@ -150,10 +153,15 @@ def test_of_a_copy_what_is_there_stays(tmp_path: Path) -> None:
     check_place(source, to)
     assert sum(copy_store(source, to, [])) == sum(map(len, files.values()))
     assert {file.name: held(to, file.name) for file in to.list("")} == files
-    with pytest.raises(InvalidOption, match="something else"):
-        check_place(source, to)  # nothing says which zoo these are of
     for backend in (source, to):
         backend.put("registry.id", [b"1\n"])
+    for said in ("", "elsewhere\n1\n", f"{source}\n2\n"):  # it may be served by now
+        to.put(UNFINISHED, [said.encode()]) if said else None
+        with pytest.raises(InvalidOption, match="something else"):
+            check_place(source, to)
+    with pytest.raises(InvalidOption, match="something else"):
+        check_place(source, source)
+    to.put(UNFINISHED, [copying.named(source)])
     check_place(source, to)
     source.put(named(b"more"), [b"more"])
     source.put(view, [b"new"])
@@ -257,3 +265,79 @@ def test_a_pipe_tells_no_backup(tmp_path: Path, make_zoo: Callable[[Path], None]
     os.mkfifo(tmp_path / "to" / FILE)
     with closing(Workspace(tmp_path / "zoo")) as workspace, pytest.raises(NotAFile):
         back_up(workspace, tmp_path / "to")
+
+
+def test_what_is_written_meanwhile_is_copied_with_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, to = (FolderBackend(tmp_path / name) for name in ("one", "two"))
+    for backend in (source, to):
+        backend.disk.root.mkdir()
+    new, numbers = copying._new, iter(range(100))
+
+    def between(source: Backend, to: Backend, folder: str) -> Iterator[tuple[StoredFile, bool]]:
+        number = next(numbers)
+        for kind in ("objects", "encoded", "encoded-manifests", "manifests", "refs"):
+            source.put(f"{kind}/{number}", [b"x"])
+        return new(source, to, folder)
+
+    monkeypatch.setattr(copying, "_new", between)
+    copy_store(source, to, [])
+    refs, *manifests, encoded, objects = (
+        {file.name.partition("/")[2] for file in to.list(f"{kind}/")}
+        for kind in ("refs", "manifests", "encoded-manifests", "encoded", "objects")
+    )
+    assert refs
+    for each in manifests:
+        assert refs <= each <= encoded & objects
+
+
+def test_a_bucket_is_copied_with_the_key_or_not_at_all(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has served nothing has no key."""
+    make_zoo(tmp_path / "shared")
+    (root := tmp_path / "machine").mkdir()
+    shared = Store(CachedBackend(root, FolderBackend(tmp_path / "shared"), 1 << 20))
+    workspace, to = SimpleNamespace(root=root, store=shared), tmp_path / "backup"
+    with pytest.raises(InvalidOption, match=r"has no seals\.key") as caught:
+        back_up(workspace, to)  # type: ignore[arg-type]
+    assert "copy its seals.key here" in str(caught.value.advice)
+    assert not to.exists()
+    (root / "seals.key").write_bytes(b"k" * 32)
+    (root / "seals.key").chmod(0o400)
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append((to / "seals.key").exists()))
+    for _ in range(2):  # again, over a key that nobody may write to
+        files, _ = back_up(workspace, to)  # type: ignore[arg-type]
+        assert files
+    assert (to / "seals.key").read_bytes() == b"k" * 32
+    assert synced == [True, True]
+
+
+def test_a_copy_into_a_bucket_goes_on_where_it_was_cut_off(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_zoo(tmp_path / "zoo")
+    (tmp_path / "bucket").mkdir()
+    bucket = FolderBackend(tmp_path / "bucket")
+    monkeypatch.setenv("ZOO_DB", "postgresql+psycopg://unused")
+    monkeypatch.setattr(module, "bucket", lambda *_, **__: bucket)
+    workspace = SimpleNamespace(store=Store(FolderBackend(tmp_path / "zoo")))
+    put, left = FolderBackend.put, iter(range(9))
+
+    def cut(self: FolderBackend, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        if self is bucket and next(left, None) is None:
+            raise Unavailable("the bucket", "away")
+        put(self, key, pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBackend, "put", cut)
+        with pytest.raises(Unavailable):
+            copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
+    files, _ = copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
+    assert files
+    assert bucket.stat(UNFINISHED) is None
+    assert verify(Store(bucket)).damages == ()
+    with pytest.raises(InvalidOption, match="something else"):
+        copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]

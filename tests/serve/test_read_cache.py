@@ -44,6 +44,30 @@ def test_of_requests_that_come_at_once_one_asks_for_those_that_wait(
         assert len(counted) == 3, "who comes later asks again"
 
 
+def test_what_changes_are_unknown_of_is_read_anew_by_whoever_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database did not answer: nobody takes that for a database that has not changed."""
+    cache: ReadCache[str] = ReadCache(open_file(tmp_path / FILE))
+    counted, asking, answered = list[int](), threading.Event(), threading.Event()
+
+    def unknown(_: ReadCache[str]) -> Hashable:
+        counted.append(1)
+        asking.set()
+        answered.wait()
+        return None
+
+    monkeypatch.setattr(ReadCache, "_count", unknown)
+    with closing(cache), ThreadPoolExecutor(8) as pool:
+        every = [pool.submit(cache.get, "a", lambda: "1")]
+        asking.wait()
+        every += [pool.submit(cache.get, "a", lambda: "2") for _ in range(3)]
+        time.sleep(0.1)  # until they wait, too
+        answered.set()
+        assert [each.result() for each in every] == ["1", "2", "2", "2"]
+        assert len(counted) == 4
+
+
 def test_what_another_one_has_written_is_read_by_the_next_request(tmp_path: Path) -> None:
     engine, other = open_file(tmp_path / FILE), open_file(tmp_path / FILE)
     cache: ReadCache[str] = ReadCache(engine)

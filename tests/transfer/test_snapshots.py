@@ -151,6 +151,8 @@ def test_it_goes_to_a_remote_and_comes_from_one(
     assert sent.sent == dict(snapshot.objects()).keys()
     assert push(zoo, str(ref), shared)[1].sent_bytes == 0
     assert verify(zoo.remotes.connect(shared)).damages == ()
+    delete(zoo, ref, shared)
+    assert not restore(zoo, ref, shared).deleted
     theirs.remotes.add("lab", shared)
     fetched = fetch(theirs, "lab")
     assert fetched.damaged == {}
@@ -165,6 +167,13 @@ def test_it_goes_to_a_remote_and_comes_from_one(
     assert not protect(theirs, ref, None, on=False).protected
     assert rename(theirs, ref, Reference("team", "new")).manifest == got.manifest
     assert target(theirs, Reference("team", "new")) == target(zoo, ref)
+
+
+@pytest.mark.long
+def test_files_are_restored_in_a_bucket(zoo: Workspace, s3: str) -> None:
+    push(zoo, "team/readme", s3)
+    delete(zoo, FILES, s3)
+    assert restore(zoo, FILES, s3).manifest == target(zoo, FILES)
 
 
 def test_a_push_hides_nobodys_files(zoo: Workspace, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def usable(best_single: str) -> tuple[str, ...]:
 
 def cheapest(scores: Mapping[str, Tensor], groups: Sequence[str]) -> str:
     """The first that is no more than one standard error behind the best, image by image."""
-    best = max(scores, key=lambda at: scores[at].double().mean().item())
+    best = _best(scores)
     return next(at for at in scores if at == best or not ahead(scores[best], scores[at], groups))
 
 
@@ -173,8 +173,12 @@ def preferred(scores: Mapping[str, Tensor], groups: Sequence[str]) -> str:
     A few hundred images cannot tell probes apart that differ by less, and on new images all depths
     together were never behind the best single one (ADR 67).
     """
-    best = max(scores, key=lambda at: scores[at].double().mean().item())
+    best = _best(scores)
     return best if ahead(scores[best], scores[TOGETHER], groups, SURE) else TOGETHER
+
+
+def _best(scores: Mapping[str, Tensor]) -> str:
+    return max(scores, key=lambda at: scores[at].double().mean().item())
 
 
 def ahead(one: Tensor, other: Tensor, groups: Sequence[str], errors: float = 1) -> bool:

@@ -445,8 +445,8 @@ def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> 
     if one.options.get("at") == TOGETHER and cheap is not one:
         yield (
             f"a need for a smaller network: {cheap.name} ({cheap.score:.3f}, "
-            f"{cheap.megabytes} MB in place of {one.megabytes}) is no more than one standard "
-            f"error behind on {plural(layers.images, 'image')}"
+            f"{cheap.megabytes} MB in place of {one.megabytes}) is as good, as far as "
+            f"{plural(layers.images, 'image')} tell"
         )
 
 

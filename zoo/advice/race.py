@@ -296,9 +296,9 @@ class Race:
         """Those that are behind the best probe when they have done all of their epochs; of one
         network, those that are no better.
 
-        Of a fold the luckiest epoch counts: what is no better even so would have to be better by
-        much more than a standard error on the others. Several networks are compared by what they
-        come to, probes or not.
+        A training is taken at its best epoch of each fold, which flatters it: one that is no better
+        even so will not win on all folds. Several networks are compared by what they come to, with
+        a probe or without.
         """
         for entry in self.racing:
             scores = entry.so_far()

@@ -26,6 +26,7 @@ from zoo.errors import MALFORMED, InvalidManifest
 __all__ = [
     "BINS",
     "CALIBRATION_FILE",
+    "CALIBRATION_TOLD",
     "CARD_SECTION",
     "WORTH",
     "Bin",
@@ -39,6 +40,11 @@ __all__ = [
 
 CALIBRATION_FILE = "calibration.json"
 """What the file is called."""
+CALIBRATION_TOLD = (
+    f"`{CALIBRATION_FILE}` is for `zoo predict` and `zoo evaluate`, which calibrate and judge "
+    "answers by it. Other programs do not read it, and it may be deleted."
+)
+"""What a card says of that file."""
 CARD_SECTION = "## Trust"
 """Where a model card tells of it."""
 BINS = 15

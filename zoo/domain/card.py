@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import islice
 
+from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import DECLARED, FOUND, Manifest
-from zoo.domain.task import PIPELINES, TASKS
+from zoo.domain.task import COUNTS, PIPELINES, TASKS, with_intervals
+from zoo.domain.words import plural
 
-__all__ = ["ancestors", "card_data", "pipeline"]
+__all__ = [
+    "ancestors",
+    "card_data",
+    "card_text",
+    "is_made",
+    "only_zoo_line",
+    "pipeline",
+    "plain_text",
+]
 
-SHOWN = 50
-"""Ancestors that a card lists."""
+SHOWN, CLASSES = 50, 20
+"""Ancestors and classes that a card lists."""
+MADE = "---\n# zoo:made {}\n"
+"""How a card that was made of a manifest begins, in YAML, with the SHA-256 of all that follows."""
 HOW = {FOUND: "found to derive from", DECLARED: "said to derive from"}
 """Relations that are not what a training did."""
 
@@ -49,3 +63,72 @@ def ancestors(manifest: Manifest) -> Iterator[str]:
         yield f"{'  ' * depth}- {how} `{parent.ref}`, {parent.manifest}"
     if (more := sum(1 for _ in manifest.lineage()) - SHOWN) > 0:
         yield f"- and {more} more"
+
+
+def only_zoo_line(manifest: Manifest, why: str) -> str:
+    """What a card says first of a checkpoint that no other library loads, and ``why``."""
+    return (
+        f"**Only zoo loads this checkpoint**, by `zoo pull` or `zoo import`: "
+        f"{manifest.backbone.plugin} does not, for {plain_text(why)}."
+    )
+
+
+def card_text(
+    digest: Digest, manifest: Manifest, front: Mapping[str, object], remarks: Sequence[str]
+) -> str:
+    """The README of a checkpoint that brings none, with the ``front`` matter of `card_data`; the
+    ``remarks`` are what is to be read first. The same checkpoint may have several names, and who
+    reads this may not know of them all: it has none.
+    """
+    how, data = manifest.preprocessing, plain_text(trained_on(manifest))
+    size = "x".join(map(str, how.input_size))
+    # JSON is YAML, whatever is in the texts.
+    lines = [*(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
+    lines += [f"# {_title(manifest, data)}"]
+    for remark in remarks:
+        lines += ["", remark]
+    lines += ["", f"Checkpoint {digest} of a zoo."]
+    lines += ["", f"Images: {size}, {how.interpolation}, mean {how.mean}, std {how.std}."]
+    if manifest.classes:
+        lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
+    if manifest.metrics:
+        figures = with_intervals(manifest.metrics).items()
+        rows = (f"| {COUNTS.get(name, name)} | {value} |" for name, value in figures)
+        lines += ["", "## Results", "", *_whence(manifest, data)]
+        lines += ["| metric | value |", "| --- | --- |", *rows]
+    if manifest.parents:
+        lines += ["", "## Lineage", "", *ancestors(manifest)]
+    text = "\n".join(lines) + "\n"
+    return MADE.format(sha256(text.encode()).hexdigest()) + text
+
+
+def is_made(data: bytes) -> bool:
+    """Whether a README is as `card_text` made it: nobody has written anything in it."""
+    begin = len(MADE.format("0" * 64))
+    return data[:begin] == MADE.format(sha256(data[begin:]).hexdigest()).encode()
+
+
+def _title(manifest: Manifest, data: str) -> str:
+    outputs = manifest.head.num_classes
+    title = plain_text(manifest.backbone.shown)
+    title += f", {plural(outputs, 'output')}" if outputs else ", without a head"
+    return f"{title}, trained on {data}" if data else title
+
+
+def _whence(manifest: Manifest, data: str) -> Iterator[str]:
+    """Where its figures are from, if they were not measured here, and of which data they are."""
+    said = plain_text(manifest.provenance.get("metrics", ""))
+    of = f"The data set is said to be {data}." if data else "Of which data they are is not known."
+    if said:
+        yield f"The figures are {said}. {of}"
+        yield ""
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
+    return ", ".join(f"`{plain_text(name)}`" for name in names[:CLASSES]) + more
+
+
+def plain_text(text: str) -> str:
+    """Text that is no markup, whatever it holds."""
+    return "".join(char if char.isprintable() and char not in "`<>|" else "?" for char in text)

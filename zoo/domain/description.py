@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from zoo.domain.adapter import adapter_of
 from zoo.domain.manifest import FORMAT, UNKNOWN, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
 
-__all__ = ["KEY", "described", "description", "only_zoo_builds"]
+__all__ = ["KEY", "described", "description", "only_zoo_builds", "only_zoo_loads"]
 
 KEY = "zoo"
 """Where it is in ``config.json``; other libraries read past it."""
@@ -59,3 +60,12 @@ def only_zoo_builds(manifest: Manifest) -> str | None:
     if surgery.without:
         return f"it is without {', '.join(surgery.without)}"
     return "its fully connected layers are convolutions" if surgery.convolutional else None
+
+
+def only_zoo_loads(manifest: Manifest) -> str | None:
+    """Why no other library loads the files that a checkpoint has in a store, where an export may
+    write others (`only_zoo_builds`); None if its own does.
+    """
+    if adapter_of(manifest):
+        return "its weights are an adapter beside its base: zoo export merges them"
+    return only_zoo_builds(manifest)

@@ -162,7 +162,8 @@ class Recipe:
     test_share: float = _option(
         0.2,
         "Share of each class that only measures the result, where the data has no such split.",
-        must="between 0 and 1",
+        must="above 0 and below 1: each result is measured on images that had no part in it, "
+        "with --folds, too; 0.05 is a small share",
         check=lambda x: 0 < x < 1,
     )
     fold: str = _option(
@@ -275,8 +276,8 @@ class Recipe:
     epochs: int = _natural(5, "Passes over the training images.", 1)
     batch_size: int | str = _option(
         32,
-        "Images per batch; auto: as many as fit on the device, a power of two, and a learning rate "
-        "for these.",
+        "Images per batch; auto: as many as fit on the device, a power of two that leaves an epoch "
+        "16 steps or is up to 32, and a learning rate for these.",
         must="at least 2, or auto",
         check=lambda x: x == "auto" or (isinstance(x, int) and x >= 2),
     )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 __all__ = [
+    "COUNTS",
     "ERRORS",
     "PIPELINES",
     "SCORE",
@@ -14,6 +15,7 @@ __all__ = [
     "decided",
     "is_count",
     "is_figure",
+    "is_raw_loss",
     "with_intervals",
 ]
 
@@ -43,9 +45,26 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 for a classifier."""
 
 
+COUNTS = {
+    "test_images": "test images",
+    "test_groups": "groups of test images",
+    "test_seen": "test images seen in training",
+}
+"""Figures that are numbers of images, or of groups of them, and no measures; for people."""
+
+
 def is_count(name: str) -> bool:
-    """Whether a figure is a number of images, or of groups of them, and no measure."""
-    return name in ("test_images", "test_groups")
+    """Whether a figure is one of `COUNTS`, a whole number."""
+    return name in COUNTS
+
+
+def is_raw_loss(name: str, figures: Collection[str]) -> bool:
+    """Whether a figure is the ``loss`` that an earlier version measured without the temperature
+    that the other ``figures`` are by.
+    """
+    kind, at, data = name.partition("@")
+    tempered, both = f"raw_calibration_error{at}{data}", f"raw_loss{at}{data}"
+    return kind == "loss" and tempered in figures and both not in figures
 
 
 def is_figure(name: str, figures: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ from zoo.domain.limits import NOTE_LETTERS
 from zoo.errors import InvalidOption
 
 __all__ = [
+    "NOTHING_GAINED",
     "ago",
     "checked_note",
     "not_finite",
@@ -19,6 +20,8 @@ __all__ = [
     "too_good",
 ]
 
+NOTHING_GAINED = "nothing gained"
+"""What a text of what training gained over a probe ends with where that is what was kept."""
 HOUR, DAY = 60, 24 * 60
 NAMED = 4
 """Names that a sentence lists of many."""
@@ -81,7 +84,7 @@ def of_groups(groups: float) -> str:
 
 
 def too_good(seen: int, images: int, name: str) -> str:
-    """What to say of figures on images of which the checkpoint ``name`` has seen so many."""
+    """What to say of figures on images of which ``name``, a checkpoint or run, has seen so many."""
     return (
         f"{seen:,} of the {plural(images, 'test image')} {'is' if seen == 1 else 'are'} among "
         f"those that {name} was trained on or chosen by: figures on these are too good"

@@ -17,7 +17,9 @@ from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone, SupportsConfigFiles
 from zoo.domain.adapter import adapter_of, without_adapter
-from zoo.domain.description import KEY, description, only_zoo_builds
+from zoo.domain.calibration import CALIBRATION_FILE, CALIBRATION_TOLD
+from zoo.domain.card import card_data, card_text, only_zoo_line
+from zoo.domain.description import KEY, description, only_zoo_builds, only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.hashes import sha256
@@ -28,12 +30,17 @@ from zoo.domain.result import Result
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
+from zoo.exchange.layouts import CARD
+from zoo.exchange.origins import base_models
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
 from zoo.workspace import Workspace
 
 __all__ = ["Exported", "check_free", "configuration", "described", "export", "new_folder"]
+
+NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
+"""By which field of ``config.json`` a library knows the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -64,14 +71,16 @@ def export(
     *,
     all_files: bool = False,
     adapter: bool = False,
+    card: bool = True,
 ) -> Exported:
     """Write ``model.safetensors``, ``config.json`` and any other files of a checkpoint.
 
     ``config.json`` (and transformers' ``preprocessor_config.json``) is what the network's own
     library reads, with a part for `zoo.exchange.importing.import_folder`. Weights are
     byte-identical to what was imported; only foreign names without a ``config.json`` that explains
-    them are replaced, and an adapter is merged. Files whose names are not harmless are written with
-    ``all_files`` only. With ``adapter``, nothing is written but that, as `write_adapter` does.
+    them are replaced, and an adapter is merged. With ``card``, a ``README.md`` is made where the
+    checkpoint has none. Files whose names are not harmless are written with ``all_files`` only.
+    With ``adapter``, nothing is written but that, as `write_adapter` does.
 
     Raises:
         Conflict: ``folder`` holds files already; nothing was written.
@@ -91,7 +100,10 @@ def export(
         if adapter:
             names = write_adapter(workspace, digest, whole)
         else:
-            names = _write(store, manifest, backbone, module, whole)
+            _write(store, manifest, backbone, module, whole)
+            if card and not (whole / CARD).exists():
+                write_whole(whole / CARD, [_card(workspace, digest, manifest).encode()])
+            names = sorted(path.name for path in whole.iterdir())
     return Exported(
         files=tuple(folder / name for name in names),
         left_out=skipped,
@@ -155,8 +167,8 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
 
 def _write(
     store: Store, manifest: Manifest, backbone: Backbone, module: nn.Module, folder: Path
-) -> list[str]:
-    """Write into an empty ``folder``; the names of its files."""
+) -> None:
+    """Write into an empty ``folder``."""
     whole, merges = manifest, adapter_of(manifest) is not None
     if merges:
         manifest = without_adapter(whole)
@@ -178,11 +190,20 @@ def _write(
     if explained:
         if record:
             described(folder / CONFIG, manifest, record)
-        return sorted(path.name for path in folder.iterdir())
+        return
     for name, text in _configuration(manifest, backbone, module, record).items():
         if not (folder / name).exists():
             write_whole(folder / name, [text.encode()])
-    return sorted(path.name for path in folder.iterdir())
+
+
+def _card(workspace: Workspace, digest: Digest, manifest: Manifest) -> str:
+    """The README of a checkpoint that brings none."""
+    why = only_zoo_builds(manifest)
+    remarks = [only_zoo_line(manifest, why)] if why else []
+    if any(file.name == CALIBRATION_FILE for file in manifest.files):
+        remarks.append(CALIBRATION_TOLD)
+    front = card_data(manifest, base_models(workspace, manifest))
+    return card_text(digest, manifest, front, remarks)
 
 
 def _hash(path: Path, weights: WeightsFile, verbatim: bool) -> str:
@@ -229,7 +250,7 @@ def _configuration(
 ) -> dict[str, str]:
     # Other libraries would read the weights without the adapter.
     own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
-    config = {**own, KEY: _part(manifest, record)}
+    config = {**(own or _told_why(manifest)), KEY: _part(manifest, record)}
     beside = (
         backbone.companions(module, manifest) if isinstance(backbone, SupportsConfigFiles) else {}
     )
@@ -237,3 +258,13 @@ def _configuration(
         name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         for name, content in {**beside, CONFIG: config}.items()
     }
+
+
+def _told_why(manifest: Manifest) -> Json:
+    """What a library that cannot build a network says by itself: it calls by name what it does not
+    know, and a ``config.json`` without that name is an error that tells nothing.
+    """
+    name, why = NAMED_BY.get(manifest.backbone.plugin), only_zoo_loads(manifest)
+    if name is None or why is None:
+        return {}
+    return {name: f"only zoo loads this, for {why}: zoo pull NAME --from its URL"}

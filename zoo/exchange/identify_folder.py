@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoo.errors import Corrupt, InvalidOption, InvalidWeights
 from zoo.exchange.identifying import identify_file
+from zoo.exchange.import_candidates import PICKLE
 from zoo.exchange.import_walk import weights_below
 from zoo.exchange.run_names import SUFFIXES
 from zoo.lookup.identify import Identified
@@ -26,7 +27,8 @@ def identify_folder(
     """
     left_out: dict[str, str] = {}
     none = True
-    for walked in [*weights_below(folder, left_out)]:  # too many are told before one is read
+    suffixes = (*SUFFIXES, PICKLE)
+    for walked in [*weights_below(folder, left_out, suffixes)]:  # too many are told at once
         none = False
         try:
             yield identify_file(workspace, walked.weights)
@@ -37,4 +39,4 @@ def identify_folder(
             bad[-1].hint = error.advice
     bad += [InvalidWeights(folder / name, reason) for name, reason in left_out.items()]
     if none and not left_out:
-        raise InvalidOption(f"{folder} has no files of weights ({', '.join(SUFFIXES)})")
+        raise InvalidOption(f"{folder} has no files of weights ({', '.join((*SUFFIXES, PICKLE))})")

@@ -9,8 +9,10 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.domain.card import is_made
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.import_options import ImportOptions
+from zoo.domain.limits import CONFIG_BYTES
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption, InvalidWeights, ZooError
 from zoo.exchange.file_kind import check_kind
@@ -26,7 +28,7 @@ from zoo.exchange.infer_architecture import (
     stated_elsewhere,
     with_backbone,
 )
-from zoo.exchange.layouts import CONFIG, INDEX, PublishedLayout, explains, parts, read_layouts
+from zoo.exchange.layouts import CARD, CONFIG, INDEX, PublishedLayout, explains, parts, read_layouts
 from zoo.exchange.metadata import metadata_of_args
 from zoo.exchange.origin import FromPlan, Origin, origin_of
 from zoo.exchange.run_names import SUFFIXES
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAIN",
+    "PICKLE",
     "ImportCandidate",
     "built_as_here",
     "candidates_of_file",
@@ -314,8 +317,12 @@ def _belongs(file: Path, layout: PublishedLayout) -> bool:
     """Whether a file beside the weights is kept with them."""
     if layout.whole:
         hidden = file.name.startswith(".") or not fits_everywhere(file.name)
-        return file.name != CONFIG and not hidden  # export writes it anew
+        return not hidden and file.name != CONFIG and not _is_made(file)  # export writes them anew
     return explains(file.name, file.stat().st_size) or file.name.endswith(INDEX)
+
+
+def _is_made(file: Path) -> bool:
+    return file.name == CARD and file.stat().st_size <= CONFIG_BYTES and is_made(file.read_bytes())
 
 
 def weights_in(folder: Path, there: Sequence[str], layout: PublishedLayout) -> list[Path]:

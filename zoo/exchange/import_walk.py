@@ -18,8 +18,11 @@ from zoo.store.refs import MARKER
 __all__ = ["weights_below"]
 
 
-def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[WalkedFile]:
-    """All weights below a folder. No link is followed out of it, and no zoo is data.
+def weights_below(
+    root: Path, left_out: dict[str, str], suffixes: tuple[str, ...] = names.SUFFIXES
+) -> Iterator[WalkedFile]:
+    """All weights below a folder: what has one of ``suffixes``, and what a ``config.json`` beside
+    it describes. No link is followed out of it, and no zoo is data.
 
     What is passed over is put in ``left_out``, by its path and with the reason.
 
@@ -42,7 +45,7 @@ def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[WalkedFile]:
         left_out |= {str(below / name): "is a link to a folder" for name in linked}
         hidden = [name for name in folders if name.startswith(".")]
         folders[:] = sorted(set(folders) - {*linked, *hidden})
-        for each in _in_folder(root, here, sorted(files), left_out):
+        for each in _in_folder(root, here, sorted(files), left_out, suffixes):
             number += 1
             if number > IMPORT_FILES:
                 raise InvalidOption(f"{root} has more than {IMPORT_FILES:,} files of weights")
@@ -50,7 +53,11 @@ def weights_below(root: Path, left_out: dict[str, str]) -> Iterator[WalkedFile]:
 
 
 def _in_folder(
-    root: Path, here: Path, files: Sequence[str], left_out: dict[str, str]
+    root: Path,
+    here: Path,
+    files: Sequence[str],
+    left_out: dict[str, str],
+    suffixes: tuple[str, ...],
 ) -> Iterator[WalkedFile]:
     below, taken = here.relative_to(root), set[str]()
     out = {name for name in files if _leads_out(root, here / name)}
@@ -69,7 +76,7 @@ def _in_folder(
         )
     for name in files:
         path = below / name
-        if name in taken or not name.lower().endswith(names.SUFFIXES):
+        if name in taken or not name.lower().endswith(suffixes):
             continue
         if names.STATE.fullmatch(name):
             left_out[str(path)] = "is what training resumes from"

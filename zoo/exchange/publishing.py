@@ -101,7 +101,9 @@ def publish(
         folder = scratch / "published"
         (there := scratch / "there").mkdir()
         where = (source, locator)
-        exported = export(workspace, digest, folder)  # first: code that nobody trusts asks nobody
+        exported = export(
+            workspace, digest, folder, card=False
+        )  # first: untrusted code asks nobody
         change = check_there(workspace, str(ref or digest), where, manifest, there, force=force)
         described(folder / CONFIG, manifest, {})
         revision = target.publish(

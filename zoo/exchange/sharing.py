@@ -7,9 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from zoo.domain.adapter import adapter_of
 from zoo.domain.change import Change
-from zoo.domain.description import only_zoo_builds
+from zoo.domain.description import only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.location import hub_address
 from zoo.domain.plain import Json
@@ -265,8 +264,7 @@ def _pushed(workspace: Workspace, to: str, ref: Reference, copied: Copied) -> Pu
     told, why = warning_of(workspace, copied.manifest), ""
     if workspace.remotes.all().get(to, to).startswith(("http://", "https://")):
         manifest = workspace.store.manifest(copied.manifest)
-        merged = "its weights are an adapter beside its base: zoo export merges them"
-        why = merged if adapter_of(manifest) else only_zoo_builds(manifest) or ""
+        why = only_zoo_loads(manifest) or ""
     return Pushed(
         manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told, only_zoo=why
     )

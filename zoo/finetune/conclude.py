@@ -276,7 +276,7 @@ def _test(prepared: PreparedRun, measured: LabeledOutputs, journal: Journal) -> 
     """Write down what the test images show."""
     from zoo.finetune.results.pictures import draw_curves
 
-    metrics = {**_metrics(prepared, measured)}
+    metrics = measured.measured(prepared.head)
     if not all(map(math.isfinite, metrics.values())):
         raise Diverged(max(line["steps"] for line in journal.run.lines()), prepared.recipe.lr)
     metrics["test_images"] = float(len(measured.images))

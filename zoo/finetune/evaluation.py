@@ -42,7 +42,14 @@ from zoo.domain.words import plural
 from zoo.errors import InvalidData, Unsupported
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
-from zoo.finetune.dataset.dataset import PART_NAMES, PARTS, Dataset, Sample, parts_digest
+from zoo.finetune.dataset.dataset import (
+    PART_NAMES,
+    PARTS,
+    Dataset,
+    Sample,
+    content_digest,
+    parts_digest,
+)
 from zoo.finetune.dataset.match import match
 from zoo.finetune.dataset.open import absolute
 from zoo.finetune.dataset.spec import DatasetOptions, is_named
@@ -53,7 +60,7 @@ from zoo.finetune.results.paired import paired
 from zoo.finetune.results.report import LabeledOutputs, Report, write_report
 from zoo.finetune.setup.seen import SeenBy, among
 from zoo.lookup.calibrated import calibration_of
-from zoo.lookup.runs import caches
+from zoo.lookup.runs import DIGITS, caches
 from zoo.store.side_files import EVALUATIONS
 from zoo.workspace import Workspace
 
@@ -68,6 +75,7 @@ __all__ = [
     "matched_of",
     "model_of",
     "report_of",
+    "without_seen",
 ]
 
 ALL = "all"
@@ -122,6 +130,8 @@ class Evaluation(Result):
         kept: Whether the zoo keeps the figures, so that searches find them.
         seen: On how many of the images the checkpoint, or one that it derives from, was trained, or
             by how many it was chosen.
+        left_out: How many images were left out, as one of the checkpoints has seen them, or one of
+            their group.
     """
 
     name: str
@@ -137,6 +147,7 @@ class Evaluation(Result):
     against: Comparison | None
     kept: bool
     seen: int
+    left_out: int = 0
 
     def to_json(self) -> Json:
         """Plain data for JSON: the report, and the rest beside it."""
@@ -199,6 +210,12 @@ class Answers(NamedTuple):
     seen: int  # on how many of them it was trained, or by how many chosen
     kept: bool
 
+    @property
+    def way_out(self) -> str:
+        """What to do where it has seen some of them, but not all."""
+        some = 0 < self.seen < len(self.matched.samples)
+        return "; --unseen measures on the others alone" if some else ""
+
     def remarks(self, model: Model) -> list[str]:
         """What to say where it has seen some."""
         if not self.seen:
@@ -206,7 +223,7 @@ class Answers(NamedTuple):
         images = plural(len(self.matched.samples), "image")
         return [
             f"{model.name} was trained on {self.seen} of the {images}, or chosen by them: figures "
-            "on these say nothing about new images, and are not kept"
+            f"on these say nothing about new images, and are not kept{self.way_out}"
         ]
 
 
@@ -217,6 +234,7 @@ def evaluate(
     *,
     against: str | None,
     split: str | None,
+    unseen: bool,
     group_by: str,
     skip_bad: bool,
     opening: DatasetOptions,
@@ -242,7 +260,12 @@ def evaluate(
     asked = replace(
         dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
     )
-    setting = EvaluationSetting(workspace, asked, split, batch_size, device, save, views, progress)
+    left_out = 0
+    if unseen:
+        asked, left_out = without_seen(asked, known.values())
+    setting = EvaluationSetting(
+        workspace, asked, split, left_out, batch_size, device, save, views, progress
+    )
     for each in filter(None, (model, other)):
         matched_of(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
@@ -271,6 +294,7 @@ class EvaluationSetting(NamedTuple):
     workspace: Workspace
     dataset: Dataset
     split: str
+    left_out: int  # how many images of that split are not among those of the dataset
     batch_size: int
     device: str
     save: bool
@@ -292,7 +316,7 @@ class EvaluationSetting(NamedTuple):
         kept = self.save and not seen
         kept = kept and self.workspace.keep_figures(
             EVALUATIONS,
-            _evaluated(model, known.split, self.dataset, self.split, matched, measured, report),
+            self.evaluated(model, known.split, matched, measured, report),
         )
         return Answers(matched, measured, report, seen, kept)
 
@@ -353,6 +377,31 @@ class EvaluationSetting(NamedTuple):
             against=against,
             kept=mine.kept,
             seen=mine.seen,
+            left_out=self.left_out,
+        )
+
+    def evaluated(
+        self,
+        model: Model,
+        own: Dataset | None,
+        matched: MatchedImages,
+        measured: LabeledOutputs,
+        report: Report,
+    ) -> Evaluated:
+        """The figures as they are kept; ``own`` are the checkpoint's parts of these images."""
+        whole = own and self.split == "test" and not self.left_out
+        return Evaluated(
+            manifest=model.digest,
+            data=_data_called(self.dataset.spec),
+            data_digest=self.dataset.digest,
+            split=self.split,
+            split_digest=own.split_digest if own and whole else "",
+            images_digest=parts_digest(((), (), matched.samples)),
+            images=report.images,
+            task=report.task,
+            metrics=report.metrics,
+            at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # several may be made within a second
+            matrix=_matrix(measured),
         )
 
 
@@ -418,6 +467,33 @@ def choose(
         there = ", ".join(name for name in PARTS if given and getattr(parts, name)) or "none"
         raise InvalidData(dataset.spec, [f"it has no {split} split; splits that it has: {there}"])
     return split, samples
+
+
+def without_seen(dataset: Dataset, known: Iterable[CheckpointClasses]) -> tuple[Dataset, int]:
+    """The dataset with those of its test images alone that no checkpoint has seen, nor another one
+    of their group, and the digest of these; and how many are left out.
+
+    Raises:
+        InvalidData: None is left.
+    """
+    images = frozenset[str]().union(*(each.images for each in known))
+    seen = {key for key, digest in dataset.digests.items() if digest[:DIGITS] in images}
+    groups = {dataset.groups.get(key, "") for key in seen} - {""}
+    new = tuple(
+        sample
+        for sample in dataset.test
+        if sample.key not in seen and dataset.groups.get(sample.key, "") not in groups
+    )
+    if not new:
+        reason = (
+            "none of these images is new: each, or one of its group, was trained on or chosen by"
+        )
+        raise InvalidData(dataset.spec, [reason])
+    left_out = len(dataset.test) - len(new)
+    if left_out:  # these are other data, whose figures do not take the place of those of the whole
+        digest = content_digest(dataset.classes, new, dataset.digests)
+        dataset = replace(dataset, test=new, digest=digest)
+    return dataset, left_out
 
 
 def _which(
@@ -490,7 +566,7 @@ def _match_columns(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
 
 def report_of(model: Model, measured: LabeledOutputs) -> Report:
     """The figures of what a checkpoint said."""
-    metrics = model.head.metrics(measured.outputs, measured.targets, model.task)
+    metrics = measured.measured(model.head)
     return measured.report({k: v for k, v in metrics.items() if math.isfinite(v)})
 
 
@@ -502,30 +578,6 @@ def _data_called(spec: str) -> str:
     name = data_name(whole)
     above = "" if is_named(spec) else Path(whole).parent.name
     return f"{above}-{name}" if above and Path(name).stem.lower() in PART_NAMES else name
-
-
-def _evaluated(
-    model: Model,
-    own: Dataset | None,
-    dataset: Dataset,
-    split: str,
-    matched: MatchedImages,
-    measured: LabeledOutputs,
-    report: Report,
-) -> Evaluated:
-    return Evaluated(
-        manifest=model.digest,
-        data=_data_called(dataset.spec),
-        data_digest=dataset.digest,
-        split=split,
-        split_digest=own.split_digest if own and split == "test" else "",
-        images_digest=parts_digest(((), (), matched.samples)),
-        images=report.images,
-        task=report.task,
-        metrics=report.metrics,
-        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",  # several may be made within a second
-        matrix=_matrix(measured),
-    )
 
 
 def _matrix(measured: LabeledOutputs) -> Matrix | None:
@@ -559,4 +611,5 @@ def _verdict(found: Paired, model: Model, mine: Answers, other: Model, theirs: A
     if not seen:
         return told
     apart, who = told.rpartition(": ")[0], " and ".join(seen)
-    return f"{apart}: which is better cannot be told, as these images are not new to {who}"
+    way_out = mine.way_out or theirs.way_out
+    return f"{apart}: which is better cannot be told, as these images are not new to {who}{way_out}"

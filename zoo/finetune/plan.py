@@ -43,7 +43,7 @@ from zoo.finetune.loop.phases import phase_loaders
 from zoo.finetune.loop.train import learn, read
 from zoo.finetune.results.paired import too_few
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess
+from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with_batch
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
@@ -144,16 +144,17 @@ def plan_finetune(
     began = time.monotonic()
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
-        prepared = prepare(workspace, base, recipe, pick_device(device), progress, folder=folder)
-        data, moving = prepared.dataset, None
+        device, moving = pick_device(device), None
+        prepared = prepare(
+            workspace, base, recipe, device, progress, folder=folder, finds_batch=False
+        )
         if save:
-            moving = check_saved(workspace, save, prepared.known, recipe, data, force=force)
-        warn_of_guess(prepared)
-        chosen, told = as_advised(workspace, prepared, recipe)
-        if chosen != recipe:
-            prepared = prepare(
-                workspace, base, chosen, pick_device(device), progress, folder=folder
+            moving = check_saved(
+                workspace, save, prepared.known, recipe, prepared.dataset, force=force
             )
+        warn_of_guess(prepared)
+        prepared, chosen, told = _as_advised(workspace, prepared, recipe, folder)
+        data = prepared.dataset
         seconds = {"checking the images": time.monotonic() - began}
         only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":
@@ -181,6 +182,25 @@ def plan_finetune(
         moves_from=moving.before if moving else None,
         change=moving.change if moving else None,
     )
+
+
+def _as_advised(
+    workspace: Workspace, prepared: PreparedRun, recipe: Recipe, folder: Path
+) -> tuple[PreparedRun, Recipe, str]:
+    """With what was advised, and a batch size for that; the recipe that is followed, and why."""
+    chosen, told = as_advised(workspace, prepared, recipe)
+    if chosen != recipe:
+        parent, device = str(prepared.parent), str(prepared.device)
+        prepared = prepare(
+            workspace,
+            parent,
+            chosen,
+            device,
+            prepared.progress,
+            known_as=prepared.base,
+            folder=folder,
+        )
+    return with_batch(prepared), chosen, told
 
 
 def _parts(data: Dataset) -> tuple[tuple[Sample, ...], ...]:

@@ -125,7 +125,7 @@ def quantize(
     split, samples = choose(dataset, own, None)
     known = _known(own or dataset, split, samples)
     asked = replace(dataset, test=samples, groups=(own or dataset).groups)
-    setting = EvaluationSetting(workspace, asked, split, BATCH, "cpu", False, 1, progress)
+    setting = EvaluationSetting(workspace, asked, split, 0, BATCH, "cpu", False, 1, progress)
     matched_of(model, asked)  # before anything is exported
     with new_folder(folder) as whole:
         given = images or [asked.read(known[at]) for at in evenly(len(known), COMPARED)]

@@ -38,11 +38,17 @@ from zoo.finetune.results.journal import (
     latest,
     new_run,
 )
-from zoo.finetune.results.paired import too_few
+from zoo.finetune.results.paired import FEW_IMAGES, too_few
 from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
-from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with_absolute_paths
+from zoo.finetune.setup.prepare import (
+    PreparedRun,
+    prepare,
+    warn_of_guess,
+    with_absolute_paths,
+    with_batch,
+)
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
@@ -105,7 +111,15 @@ def finetune(
     with earlier.threads(device, ranks):
         again = earlier is not NOTHING
         prepared = prepare(
-            workspace, base, recipe, device, progress, ranks, earlier.base, again=again
+            workspace,
+            base,
+            recipe,
+            device,
+            progress,
+            ranks,
+            earlier.base,
+            again=again,
+            finds_batch=again,
         )
         moving = check_saved(
             workspace, save, prepared.known, prepared.recipe, prepared.dataset, force=force
@@ -137,9 +151,11 @@ def _decided(workspace: Workspace, like: PreparedRun, recipe: Recipe) -> tuple[P
     it is by itself; and that in words. Empty: something else was asked for.
     """
     if recipe.strategy != "auto":
-        return like, ""
+        return with_batch(like), ""
     # Once: other ranks may find other advice, as somebody may be writing it.
     chosen, said = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
+    if chosen == recipe:
+        like = with_batch(like)  # not before: what is advised trains other layers
     if chosen == recipe and undecided(like):
         chosen, why = choose(like, lambda each: _trial(workspace, like, each))
         said = f"{said}; {why}" if said else why
@@ -322,12 +338,13 @@ def _to_go_on(workspace: Workspace, run: Run) -> str:
     )
 
 
-def _were_trained_on(workspace: Workspace, prepared: PreparedRun, journal: Journal) -> bool:
-    """Whether another run here is of the same images: it told what there was to tell of them."""
+def _was_told(workspace: Workspace, prepared: PreparedRun, journal: Journal) -> bool:
+    """Whether another run here has told that these images are few."""
     return any(
-        run.provenance.get("data_digest") == prepared.dataset.digest
+        FEW_IMAGES in str(line.get("text"))
         for run in list_runs(workspace)
-        if run.id != journal.run.id
+        if run.id != journal.run.id and run.provenance.get("data_digest") == prepared.dataset.digest
+        for line in run.lines()
     )
 
 
@@ -346,10 +363,11 @@ def _run(
     journal.say(_outline(prepared))
     for text in prepared.dataset.remarks:
         journal.remark(text)
-    known = prepared.ranks.on_main(
-        lambda: were_tried(workspace, prepared) or _were_trained_on(workspace, prepared, journal)
-    )
-    journal.advise("" if known else too_few(prepared))
+    few = too_few(prepared)
+    if few and not prepared.ranks.on_main(
+        lambda: were_tried(workspace, prepared) or _was_told(workspace, prepared, journal)
+    ):
+        journal.advise(few)
     journal.advise(only_zoo_loads(prepared))
     if prepared.recipe.strategy == "probe":
         prepared = at_depth(prepared, journal)

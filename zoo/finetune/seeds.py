@@ -93,10 +93,8 @@ def finetune_seeds(
         done: list[Finetuned] = []
         for number in numbers:
             done.append(several.run(number, replace(recipe, seed=number), run))
-            if "auto" in (
-                recipe.strategy,
-                recipe.batch_size,
-            ):  # decided once, or seeds would be of several recipes
+            # Decided once, or seeds would be of several recipes.
+            if "auto" in (recipe.strategy, recipe.batch_size):
                 # Not `Recipe.recorded`: what this version leaves out is not what old ones did.
                 recipe = Recipe.from_json(find_run(workspace, done[0].run).recipe)
         return _best(workspace, save, numbers, done)

@@ -52,6 +52,8 @@ class Best(Result):
         only_stated: Names of those of the next best whose figure is better, and only stated: what
             was measured comes first.
         also: Its other names here.
+        raw_losses: Names of those, it and the next best, whose loss an earlier version measured
+            without their temperature (`zoo.domain.task.is_raw_loss`).
     """
 
     found: SearchResult
@@ -66,6 +68,7 @@ class Best(Result):
     warning: str
     only_stated: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    raw_losses: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """Plain data for JSON: that of the checkpoint, and the rest beside it."""
@@ -122,6 +125,7 @@ def best(
             each.found.name for each in others if each.stated and _worse(first, each, least)
         ),
         also=tuple(str(ref) for ref in refs if str(ref) != first.found.name),
+        raw_losses=tuple(each.found.name for each in ranked[:BESIDE] if each.is_raw_loss(name)),
     )
 
 

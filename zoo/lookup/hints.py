@@ -50,25 +50,34 @@ def hints(registry: Registry, query: Query, seen: VisibilityFilter | None = None
             yield Hint(text, (str(Query(others, (*query.filters, meant))),))
         if len(word) < PART:
             yield Hint(f"'{word}' is found as a whole word only: a part takes {PART} characters")
-        if near := _near_names(registry, word, seen):
+        if near := _near_names(registry, word, query.words, seen):
             text = f"nothing has {word}; did you mean {' or '.join(near)}?"
             yield Hint(text, tuple(_with_word(query, word, name) for name in near))
     for each in query.filters:
         yield from _of_filter(registry, query, each, seen)
 
 
-def _near_names(registry: Registry, word: str, seen: VisibilityFilter | None) -> list[str]:
-    """Names like a word that is in nothing."""
+def _near_names(
+    registry: Registry, word: str, words: Sequence[str], seen: VisibilityFilter | None
+) -> list[str]:
+    """Names like a word that is in nothing; of those the ones alone that have the others of the
+    ``words``, too, if any has.
+    """
+
+    def known(name: str, *beside: str) -> int:
+        named = Query(beside, (Filter("name", ":", name),))
+        return registry.count(named, at_most=1, seen=seen)
+
     if registry.count(Query((word,)), at_most=1, seen=seen):
         return []
+    others = [each for each in words if each not in (word, *ALTERNATIVES) and not is_pattern(each)]
+    if others:
+        near = [*registry.near("_".join(words), CANDIDATES), *registry.near(word, CANDIDATES)]
+        if fitting := [name for name in dict.fromkeys(near) if known(name, *others)]:
+            return fitting[:NEAR]
     if seen is None:
         return registry.near(word, NEAR)
-    near = registry.near(word, CANDIDATES)
-    return [name for name in near if registry.count(_named(name), at_most=1, seen=seen)][:NEAR]
-
-
-def _named(name: str) -> Query:
-    return Query(filters=(Filter("name", ":", name),))
+    return [name for name in registry.near(word, CANDIDATES) if known(name)][:NEAR]
 
 
 def _of_filter(

@@ -12,6 +12,7 @@ from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.query import Query
 from zoo.domain.reference import is_pattern
+from zoo.domain.task import is_raw_loss
 from zoo.errors import MissingObject, ZooError
 from zoo.registry import SearchResult
 from zoo.store.side_files import EVALUATIONS
@@ -36,6 +37,12 @@ class MeasuredResult(NamedTuple):
     images: str | None = None
     warning: str = ""
     stated: bool = False
+
+    def is_raw_loss(self, metric: str) -> bool:
+        """See `zoo.domain.task.is_raw_loss`."""
+        return is_raw_loss(
+            metric, self.evaluation.metrics if self.evaluation else self.found.metrics
+        )
 
 
 def measured(

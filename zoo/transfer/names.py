@@ -100,7 +100,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
     Raises:
         UnknownName: There was never such a name.
         MissingObject: A prune has taken what it pointed at.
-        Conflict: Someone else moved it meanwhile.
+        Conflict: Someone else moved it meanwhile, or a prune at a server has taken that.
     """
     if not remote:
         return workspace.told_entry(workspace.restore(ref))

@@ -108,7 +108,10 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert said["metrics"]["accuracy"] == sum(right[1]) / 16
     # Its test images are partly those that the other one was trained on.
     told = run("evaluate", A, few, "--against", B).done().out
-    assert f"which is better cannot be told, as these images are not new to {B}\n" in told
+    assert f"which is better cannot be told, as these images are not new to {B}; --unseen" in told
+    left = run("evaluate", A, few, "--against", B, "--unseen").done().out
+    assert f"left out: {A} or {B} was trained on them" in left
+    assert "cannot be told" not in left
     assert "is better\n" not in told
     assert f"NOTE: {B} was trained on" in told
     same = run("evaluate", A, other, "--against", A, "--json").done().json["against"]

@@ -79,6 +79,30 @@ def test_once_more_takes_its_place(run: Run, home: Path, garden: Path) -> None:
     assert row["metrics"]["accuracy@garden"] == more["metrics"]["accuracy"]  # the newest
 
 
+def test_a_loss_without_temperature_is_not_mixed_silently(
+    run: Run, home: Path, garden: Path
+) -> None:
+    """Of an earlier version, which measured all but the loss by the temperature."""
+    run("evaluate", A, garden, "--against", B).done()
+    (path,) = (each for each in home.glob("evaluations/*/*.json")
+               if json.loads(each.read_text())["manifest"]
+               == run("show", A, "--json").json["manifest"])  # fmt: skip
+    one = json.loads(path.read_text())
+    one["metrics"].pop("raw_loss", None)
+    path.chmod(0o644)
+    path.write_text(
+        json.dumps({**one, "metrics": {**one["metrics"], "raw_calibration_error": 0.1}})
+    )
+    run("reindex").done()
+    said = run("best", "--dataset", "garden", "--metric", "loss").done().err
+    assert f"{A}: the loss without temperature, by an earlier version; zoo evaluate again\n" in said
+    listed = run("search", "metric.loss@garden>0").done().out.splitlines()
+    marked = [line.split()[0] for line in listed if "(without temperature)" in line]
+    assert marked == [A]
+    run("evaluate", A, garden).done()
+    assert "without temperature" not in run("best", "--dataset", "garden", "--metric", "loss").err
+
+
 def test_what_is_not_kept(
     run: Run, home: Path, garden: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,20 @@ def test_what_nobody_has_measured_or_trained_is_shown(tmp_path: Path) -> None:
     assert got.status == 200
 
 
+def test_numbers_of_images_are_whole_and_in_plain_words(tmp_path: Path) -> None:
+    """On the page of a model, too."""
+    with closing(Workspace.create(tmp_path / "zoo")) as workspace:
+        for at, name in enumerate(("team/one", "team/two")):
+            metrics = {"accuracy": 0.5, "test_groups": 163.0, "test_seen": 3.0}
+            add_checkpoint(workspace, name, tensors(at), metrics=metrics)
+    with serving(tmp_path / "zoo") as served:
+        served.accounts.set_level("team", level="public")
+        for place in ("/compare?names=team/one&names=team/two", "/team/one"):
+            text = text_of(page(served, place)[1])
+            assert "groups of test images 163 " in text
+            assert "test images seen in training 3 " in text
+
+
 def test_the_same_checkpoint_under_two_names(trained: Served, ann: str) -> None:
     with closing(Workspace(trained.root)) as workspace:
         _, digest = workspace.names.resolve("team/net")

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.config import cores, most_readers, processes_here
+from zoo import config
+from zoo.config import cores, processes_here
 from zoo.domain.task import Task
 from zoo.finetune.dataset.augment import Transform
 from zoo.finetune.dataset.dataset import Dataset, Sample
@@ -50,11 +51,12 @@ def targets_of(samples: Sequence[Sample], task: Task) -> Tensor:
 
 
 def most_workers(device: torch.device) -> int:
-    """How many may read for each process that trains, if nobody says it: where an accelerator
-    computes, the cores of a machine have nothing else to do than to read for its processes.
+    """How many may read for each process that trains: what ``ZOO_WORKERS`` says, else four at most
+    beside a CPU that computes; beside an accelerator, the cores of a machine have nothing else to
+    do than to read for its processes.
     """
     usual = min(WORKERS, cores()) if device.type == "cpu" else max(cores() // processes_here(), 1)
-    return most_readers(usual)
+    return config.most_workers(usual)
 
 
 def evenly(number: int, count: int) -> list[int]:

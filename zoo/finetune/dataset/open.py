@@ -426,22 +426,25 @@ def _find_leaks(
 def _across(
     parts: Parts, several: list[list[tuple[str, Sample]]], groups: Mapping[str, str]
 ) -> Iterator[str]:
-    for part, samples in zip(PARTS[1:], parts[1:], strict=True):
+    for at, part in enumerate(PARTS[1:], 1):
         pairs = [
-            [trained[0], *seen]
+            [before[0], *seen]
             for each in several
             if (seen := [one for one in each if one[0] == part])
-            and (trained := [one for one in each if one[0] == "train"])
+            and (before := [one for one in each if one[0] in PARTS[:at]])
         ]
         if pairs:
-            number = sum(len(pair) - 1 for pair in pairs)
+            number, of = (
+                sum(len(pair) - 1 for pair in pairs),
+                plural(len(parts[at]), f"{part} image"),
+            )
+            chosen = " or chosen by" if any(pair[0][0] != "train" for pair in pairs) else ""
             yield (
-                f"{number} of {plural(len(samples), f'{part} image')} "
-                f"{'is' if number == 1 else 'are'} trained on, too, such as {_pair(pairs[0])}: "
-                "figures on these say nothing about new images"
+                f"{number} of {of} {'is' if number == 1 else 'are'} trained on{chosen}, too, such "
+                f"as {_pair(pairs[0])}: figures on these say nothing about new images"
             )
         own_groups, train_groups = (
-            {groups.get(x.key, "") for x in each} for each in (samples, parts.train)
+            {groups.get(x.key, "") for x in each} for each in (parts[at], parts.train)
         )
         shared = (own_groups & train_groups) - {""}
         if shared and not pairs:

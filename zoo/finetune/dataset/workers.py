@@ -17,7 +17,7 @@ from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.dataset import Dataset, Sample
 
-__all__ = ["PREFETCHED", "Reader", "Workers", "stacked"]
+__all__ = ["PREFETCHED", "Reader", "Workers"]
 
 PREFETCHED = 2
 """Batches that each worker has ready, at most."""
@@ -80,7 +80,7 @@ class Workers:
             prefetch_factor=PREFETCHED,
             persistent_workers=True,
             pin_memory=pinned,
-            collate_fn=stacked,
+            collate_fn=_stacked,
             worker_init_fn=_begin,
             # Not the default one: reading must not move what dropout draws.
             generator=torch.Generator(),
@@ -103,7 +103,7 @@ def _begin(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def stacked(images: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
+def _stacked(images: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
     """A batch of images; or the first that is none."""
     for image in images:
         if isinstance(image, Unreadable):

@@ -251,8 +251,8 @@ def _measure(
     if learner.ema:
         with learner.ema.in_place():
             mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {})
-        measure, score = next(iter(mean.items()))
-        scores |= {f"{measure} of the average": score}
+        measure = state.measure.replace("_", " ")
+        scores |= {f"{measure} of the average": mean[measure]}
         # What is trained, not its average.
         prepared.ranks.collect(learner.model, state.live)
     told.journal.say(told.pace.line(epoch, loss, scores, prepared.device))

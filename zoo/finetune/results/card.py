@@ -12,9 +12,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from zoo.domain.calibration import CARD_SECTION, Calibration
+from zoo.domain.calibration import CALIBRATION_TOLD, CARD_SECTION, Calibration
+from zoo.domain.card import only_zoo_line, plain_text
+from zoo.domain.description import only_zoo_builds
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import PIPELINES, is_figure, with_intervals
+from zoo.domain.task import COUNTS, PIPELINES, is_count, is_figure, with_intervals
 from zoo.domain.words import of_groups, plural
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
@@ -49,11 +51,11 @@ def model_card(
             dataset_type=data,
             dataset_name=data,
             metric_type=kind,
-            metric_name=kind,
-            metric_value=round(value, 6),
+            metric_name=COUNTS.get(kind, kind),
+            metric_value=int(value) if is_count(kind) else round(value, 6),
         )
         for kind, value in manifest.metrics.items()
-        if is_figure(kind, manifest.metrics)
+        if is_figure(kind, manifest.metrics) or kind == "test_seen"
     ]
     front = ModelCardData(
         library_name=manifest.backbone.plugin,
@@ -93,12 +95,14 @@ def _body(
     parent = manifest.parents[0] if manifest.parents else None
     warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
     groups = manifest.metrics.get("test_groups")
-    by, note = (_plain(manifest.provenance.get(key, "")) for key in ("author", "note"))
+    by, note = (plain_text(manifest.provenance.get(key, "")) for key in ("author", "note"))
+    only_zoo = only_zoo_builds(manifest)
     lines = [
-        f"# {_plain(name)}\n",
+        f"# {plain_text(name)}\n",
+        *([f"{only_zoo_line(manifest, only_zoo)}\n"] if only_zoo else []),
         *([f"{note}\n"] if note else []),
         f"`{manifest.backbone.architecture}`, fine-tuned from "
-        f"`{_plain(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
+        f"`{plain_text(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
         f"({dataset.task}, {len(dataset.classes)} outputs){f', by {by}' if by else ''}.\n",
         f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
         f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
@@ -108,12 +112,15 @@ def _body(
         f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
         f"{len(dataset.test)} to test\n",
         "## Result on the test images\n",
-        *([f"**Warning:** {_plain(warned)}.\n"] if warned else []),
-        *([f"{_plain(gained[0].upper() + gained[1:])}.\n"] if gained else []),
+        *([f"**Warning:** {plain_text(warned)}.\n"] if warned else []),
+        *([f"{plain_text(gained[0].upper() + gained[1:])}.\n"] if gained else []),
         *([f"{of_groups(groups).capitalize()}.\n"] if groups else []),
         "| figure | value |",
         "| --- | --- |",
-        *(f"| {name} | {shown} |" for name, shown in with_intervals(manifest.metrics).items()),
+        *(
+            f"| {COUNTS.get(name, name)} | {shown} |"
+            for name, shown in with_intervals(manifest.metrics).items()
+        ),
         *(_table(report.classes) if report else ()),
         *(_confused(report.confusions) if report else ()),
         *(_trust(calibration) if calibration and str(calibration) else ()),
@@ -131,7 +138,7 @@ def _body(
 
 
 def _outputs(classes: Sequence[str]) -> str:
-    shown = ", ".join(f"`{_plain(label)}`" for label in classes[:SHOWN_CLASSES])
+    shown = ", ".join(f"`{plain_text(label)}`" for label in classes[:SHOWN_CLASSES])
     more = len(classes) - SHOWN_CLASSES
     return shown + (f" and {more} more" if more > 0 else "")
 
@@ -144,7 +151,7 @@ def _table(classes: Sequence[ByClass]) -> Iterator[str]:
             yield "\n### Class by class\n"
             yield f"| class | images | {' | '.join(figures)} |"
             yield f"| --- | --- |{' --- |' * len(figures)}"
-        yield f"| {_plain(one.name)} | {one.images} | {' | '.join(figures.values())} |"
+        yield f"| {plain_text(one.name)} | {one.images} | {' | '.join(figures.values())} |"
     if len(classes) > SHOWN_CLASSES:
         yield f"\nand {len(classes) - SHOWN_CLASSES} more"
 
@@ -157,7 +164,7 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
             yield "| true | predicted | images | share of the class |"
             yield "| --- | --- | --- | --- |"
         share = f"{one.share:.4f} ({one.low:.3f} to {one.high:.3f})"
-        yield f"| {_plain(one.true)} | {_plain(one.predicted)} | {one.images} | {share} |"
+        yield f"| {plain_text(one.true)} | {plain_text(one.predicted)} | {one.images} | {share} |"
     if len(confusions) > SHOWN_CONFUSIONS:
         yield f"\nand {plural(len(confusions) - SHOWN_CONFUSIONS, 'more pair')} of classes"
 
@@ -165,7 +172,7 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
 def _trust(calibration: Calibration) -> Iterator[str]:
     """What answers are worth by how sure the network is."""
     yield f"\n{CARD_SECTION}\n"
-    said = _plain(str(calibration))
+    said = plain_text(str(calibration))
     yield f"{said[:1].upper()}{said[1:]}.\n"
     for at, step in enumerate(calibration.worth):
         if not at:
@@ -175,8 +182,4 @@ def _trust(calibration: Calibration) -> Iterator[str]:
         yield (
             f"| {step.confidence:.3f} | {part:.3f} | {step.accuracy:.4f}, at least {step.low:.3f} |"
         )
-
-
-def _plain(text: str) -> str:
-    """Text that is no markup, whatever it holds."""
-    return "".join(char if char.isprintable() and char not in "`<>|" else "?" for char in text)
+    yield f"\n{CALIBRATION_TOLD}"

@@ -221,7 +221,7 @@ def warning(
             then it does not matter that the validation images do not.
     """
     start = () if gained else _start(prepared, lines)
-    seen = [too_good(prepared.seen, len(prepared.dataset.test), prepared.base)]
+    seen = [too_good(prepared.seen, len(prepared.dataset.test), prepared.seen_by)]
     reasons = (
         *(seen if prepared.seen else ()),
         *_diverged(prepared, lines),

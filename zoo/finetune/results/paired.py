@@ -22,19 +22,22 @@ from zoo.domain.paired import Paired, mcnemar
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import SCORE
+from zoo.domain.words import NOTHING_GAINED
 from zoo.finetune.results.interval import MOST, Array, blocks
 from zoo.finetune.results.report import LabeledOutputs
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.lookup.predictions import predictions
 from zoo.lookup.runs import Run
 
-__all__ = ["Gain", "earlier_probe", "gain", "paired", "too_few"]
+__all__ = ["FEW_IMAGES", "Gain", "earlier_probe", "gain", "paired", "too_few"]
 
 FEW = 50
 """Training images of a class, on average, below which training loses to a probe: with 16 the
 default recipe had 0.62 and 0.60 on two sets, the preset small-data 0.91 and 0.80
 (docs/benchmarks.md). That is made for up to some fifty; where training begins to win was not
 measured."""
+FEW_IMAGES = "training images of a class are few"
+"""What a run notes that was told so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -77,7 +80,7 @@ def gain(
     found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
     text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
     if kept:
-        gained = "nothing gained" if alone < MOST else "nothing was left to gain"
+        gained = NOTHING_GAINED if alone < MOST else "nothing was left to gain"
         text += f", and is what was kept: {gained}"
     else:
         text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
@@ -93,9 +96,9 @@ def too_few(prepared: PreparedRun) -> str:
     if prepared.lowest == prepared.units or recipe.preset:
         return ""  # the head alone is trained, as a probe's is; or another one was chosen by name
     return (
-        f"{each:.0f} training images of a class are few: --recipe small-data, which may end the "
-        "network early, so that zoo alone loads it, or a probe on the whole network (--strategy "
-        "probe) usually gives more than training does"
+        f"{each:.0f} {FEW_IMAGES}: --recipe small-data, which may end the network early, so that "
+        "zoo alone loads it, or a probe on the whole network (--strategy probe) usually gives more "
+        "than training does"
     )
 
 

@@ -21,6 +21,8 @@ from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from zoo.backbones.heads.tasks import TaskHead
+from zoo.contracts import Head
 from zoo.domain.calibration import Bin, Effect, calibration_error
 from zoo.domain.csv_text import as_csv
 from zoo.domain.result import Result
@@ -97,7 +99,7 @@ class Doubtful(Result):
         label: Its class, its labels with ``|`` between them, or its numbers.
         predicted: What the network says.
         probability: Of the class that it says; None for labels and numbers.
-        error: The loss of the image, of numbers the mean absolute error.
+        error: The loss of the image, by the temperature; of numbers the mean absolute error.
     """
 
     image: str
@@ -169,8 +171,18 @@ class LabeledOutputs(NamedTuple):
         outputs, targets = self.outputs.numpy(), self.targets.numpy()
         return effect_of(self.task, outputs, targets, self.temperature, self.groups)
 
+    def measured(self, head: Head | TaskHead) -> dict[str, float]:
+        """What ``head`` measures. The ``loss`` is by the temperature, as all probabilities are;
+        ``raw_loss`` is without, where there is one.
+        """
+        found = dict(head.metrics(self.outputs, self.targets, self.task))
+        if self.temperature == 1 or self.task == "regression" or "loss" not in found:
+            return found
+        scaled = head.metrics(self.outputs / self.temperature, self.targets, self.task)
+        return {**found, "loss": scaled["loss"], "raw_loss": found["loss"]}
+
     def report(self, metrics: Mapping[str, float]) -> Report:
-        """The report; ``metrics`` are those of the head, all of them finite."""
+        """The report; ``metrics`` are those of `measured`, all of them finite."""
         make = {"classification": _classes, "multi-label": _labels, "regression": _numbers}
         more, classes = make[self.task](self)
         wrong, unsure = _doubtful(self)
@@ -390,15 +402,14 @@ def _confusions(measured: LabeledOutputs) -> Iterator[Confusion]:
 def _doubtful(measured: LabeledOutputs) -> tuple[tuple[Doubtful, ...], tuple[Doubtful, ...]]:
     """The most wrong images, and the most unsure ones, `DOUBTFUL` of each at most."""
     outputs, targets = measured.outputs, measured.targets
-    shares = None
+    scaled, shares = outputs / measured.temperature, None
     if measured.task == "classification":
-        said = outputs.argmax(dim=1)
-        shares = (outputs / measured.temperature).softmax(dim=1)
-        errors, wrong = cross_entropy(outputs, targets, reduction="none"), said != targets
+        said, shares = outputs.argmax(dim=1), scaled.softmax(dim=1)
+        errors, wrong = cross_entropy(scaled, targets, reduction="none"), said != targets
         best = shares.topk(min(2, shares.shape[1]), dim=1).values
         margins: Tensor | None = best[:, 0] - best[:, -1]
     elif measured.task == "multi-label":
-        errors = binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(dim=1)
+        errors = binary_cross_entropy_with_logits(scaled, targets, reduction="none").mean(dim=1)
         wrong = ((outputs > 0) != (targets > 0.5)).any(dim=1)
         margins = outputs.abs().amin(dim=1)
     else:

@@ -29,8 +29,8 @@ LEAST = 2
 """Images of a batch of each process; batch norm takes no fewer."""
 MOST = 1024
 """Images of a batch: with more a GPU is hardly faster, and rules for rates hold less and less."""
-STEPS = 16
-"""Of an epoch, at least."""
+STEPS, USUAL = 16, DEFAULTS["batch_size"]
+"""Steps of an epoch, at least; but for so many images a batch, which is usual of few."""
 SHARE, BESIDE = 0.8, 0.4
 """What a step may take of the memory that is free: by itself, and beside a cache, which takes half
 (`zoo.finetune.features.cache.SHARE_OF_DEVICE`)."""
@@ -51,14 +51,15 @@ def found_batch(prepared: PreparedRun) -> tuple[Recipe, str]:
         InvalidOption: Nobody knows how much memory the device has.
     """
     recipe, world = prepared.recipe, prepared.ranks.world_size
-    most = min(MOST, len(prepared.dataset.train) // STEPS)
+    count = len(prepared.dataset.train)
+    most = min(MOST, max(count // STEPS, min(USUAL, count)))
     images = min(prepared.ranks.gather(largest(prepared, most // world))) * world
     found = replace(recipe, batch_size=images)
     why = f"what fits on {prepared.device}" if 2 * images <= most else "the largest that is tried"
     said = f"batch size {images}, {why}"
     if all(phase.own_rate for phase in recipe.plan()):
         return found, said
-    factor, rule = _scale(recipe.optimizer, images / DEFAULTS["batch_size"])
+    factor, rule = _scale(recipe.optimizer, images / USUAL)
     rate = float(f"{recipe.lr * factor:.3g}")
     return replace(found, lr=rate), f"{said}; learning rate {rate:g}, {rule} {recipe.lr:g}"
 
@@ -100,6 +101,7 @@ class _Step:
         if phase:
             groups = parameter_groups(copy, prepared.hierarchy, phase, self.recipe)
             self.optimizer = make_optimizer(groups, self.recipe)
+        # Before the first step: from that on there is what the optimizer keeps, which counts, too.
         self.budget, self.each = self._budget(), 0.0
         if self.device.type not in BY_TRYING:
             self.each = self._measured()
@@ -121,7 +123,8 @@ class _Step:
     def _budget(self) -> float:
         if self.device.type in BY_TRYING:
             cached = self.recipe.cache and any(self.prepared.boundaries)
-            return free_on(self.device) * (BESIDE if cached else SHARE)
+            used = torch.cuda.memory_allocated(self.device)
+            return used + free_on(self.device) * (BESIDE if cached else SHARE)
         if self.device.type in ("cpu", "mps"):
             return free_memory() * OF_HOST
         raise InvalidOption(f"nobody knows what memory {self.device} has: give a batch size")
@@ -142,7 +145,9 @@ class _Step:
         def note(_: nn.Module, __: object, output: object) -> None:
             outputs.append(output.nbytes if isinstance(output, Tensor) else 0)
 
-        hooks = [child.register_forward_hook(note) for child in self.model.modules()]
+        teacher = self.prepared.teacher
+        networks = [self.model, *([teacher.model] if teacher else [])]
+        hooks = [child.register_forward_hook(note) for each in networks for child in each.modules()]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
             self.run(images)
         for hook in hooks:
@@ -150,11 +155,13 @@ class _Step:
         return sum(kept.values()) + LAYERS * max(outputs)
 
     def run(self, images: int) -> None:
-        """One step."""
+        """One step; a teacher is asked before, of batches of all processes where images stay as
+        they are.
+        """
         prepared, dataset = self.prepared, self.prepared.dataset
-        size = prepared.network.planned.preprocessing.input_size
-        lies = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
-        empty = torch.zeros(images, *size, device=self.device).contiguous(memory_format=lies)
+        if prepared.teacher:
+            prepared.teacher.of_images(self._empty(images * prepared.ranks.world_size))
+        empty = self._empty(images)
         samples = [dataset.train[at % len(dataset.train)] for at in range(images)]
         targets = targets_of(samples, dataset.task).to(self.device)
         with torch.set_grad_enabled(self.optimizer is not None):
@@ -167,10 +174,14 @@ class _Step:
                     self.optimizer.step()
                     self.optimizer.zero_grad(set_to_none=True)
 
+    def _empty(self, images: int) -> Tensor:
+        size = self.prepared.network.planned.preprocessing.input_size
+        lies = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+        return torch.zeros(images, *size, device=self.device).contiguous(memory_format=lies)
+
 
 def peak(device: torch.device, work: Callable[[], None]) -> int:
-    """Bytes of a CUDA device that ``work`` takes at most."""
+    """Bytes of a CUDA device that are in use at most while ``work`` is done."""
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
     work()
-    return torch.cuda.max_memory_allocated(device) - before
+    return torch.cuda.max_memory_allocated(device)

@@ -58,6 +58,7 @@ __all__ = [
     "prepare",
     "truncated",
     "warn_of_guess",
+    "with_batch",
     "with_absolute_paths",
     "with_recipe",
 ]
@@ -86,7 +87,8 @@ class PreparedRun:
     known: m.Manifest  # the base's manifest
     recipe: Recipe  # with nothing left to decide
     dataset: Dataset
-    seen: int  # how many of the test images the base was trained on or chosen by
+    seen: int  # how many of the test images the base, or this run, is trained on or chosen by
+    seen_by: str  # which of the two
     head: Head
     network: Network  # with the new head, on the device to train on
     hierarchy: Hierarchy
@@ -156,27 +158,24 @@ def prepare(
     folder: Path | None = None,
     again: bool = False,
     skip_alone: bool = False,
+    finds_batch: bool = True,
 ) -> PreparedRun:
     """Load, read and check all that ``recipe`` needs; caches lie in ``folder``, or in the zoo.
 
     Done ``again``, it may say what has no effect: older recipes do not know all options. With
-    ``skip_alone`` classes are left out that cannot be trained on (`open_dataset`).
+    ``skip_alone`` classes are left out that cannot be trained on (`open_dataset`). Unless it
+    ``finds_batch``, a batch size that is open stays so until `with_batch`.
     """
     ref, parent = workspace.names.resolve(base)
     known, head = workspace.store.manifest(parent), plugins.head(recipe.head)
-    if recipe.teacher:  # by its digest: its name may move
-        recipe = replace(recipe, teacher=str(teacher_of(workspace, recipe.teacher)))
-    check_optimizer(recipe, device, sharded=ranks.sharded)
-    check_base(workspace, known, recipe)
+    recipe = _checked(workspace, known, recipe, device, sharded=ranks.sharded)
     name = known_as or str(ref or base)
     with ranks.main_first():  # one may have to download
         cache = folder or workspace.root / CACHE
-        dataset, recipe, seen = open_for(
+        dataset, recipe, seen, seen_by = open_for(
             workspace, parent, name, recipe, cache, progress, skip_alone=skip_alone
         )
     recipe = with_absolute_paths(replace(recipe, task=dataset.task))
-    if recipe.keep_examples and dataset.task != "classification":
-        raise InvalidOption(f"examples are kept of classes, and not of {dataset.task}")
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
     network = with_drops(network, head, recipe)
@@ -188,6 +187,7 @@ def prepare(
         recipe=recipe,
         dataset=dataset,
         seen=seen,
+        seen_by=seen_by,
         head=head,
         network=network,
         hierarchy=hierarchy,
@@ -200,10 +200,32 @@ def prepare(
     _check_effects(prepared)
     prepared = _with_remark(prepared, _small_images(prepared))
     prepared.model.to(device).to(memory_format=weights_layout(prepared))
-    if recipe.batch_size == "auto":
-        recipe, said = found_batch(prepared)
-        prepared = _with_remark(prepared, said)
-    return with_recipe(replace(prepared, teacher=_teacher(workspace.store, prepared)), recipe)
+    prepared = replace(prepared, teacher=_teacher(workspace.store, prepared))
+    prepared = with_recipe(prepared, recipe)
+    return with_batch(prepared) if finds_batch else prepared
+
+
+def with_batch(prepared: PreparedRun) -> PreparedRun:
+    """The same with a batch size, and a rate for it, where the recipe leaves that open; with the
+    teacher in memory, which takes its share of that.
+    """
+    if prepared.recipe.batch_size != "auto":
+        return prepared
+    recipe, said = found_batch(prepared)
+    return with_recipe(_with_remark(prepared, said), recipe)
+
+
+def _checked(
+    workspace: Workspace, known: m.Manifest, recipe: Recipe, device: str, *, sharded: bool
+) -> Recipe:
+    """The recipe, its teacher by its digest, as its name may move; refused where the base, the
+    device or the processes cannot do what it says.
+    """
+    if recipe.teacher:
+        recipe = replace(recipe, teacher=str(teacher_of(workspace, recipe.teacher)))
+    check_optimizer(recipe, device, sharded=sharded)
+    check_base(workspace, known, recipe)
+    return recipe
 
 
 def weights_layout(prepared: PreparedRun) -> torch.memory_format:
@@ -381,6 +403,8 @@ def _check_effects(prepared: PreparedRun) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)
+    if recipe.keep_examples and prepared.task != "classification":
+        raise InvalidOption(f"examples are kept of classes, and not of {prepared.task}")
     if recipe.sampler == "balanced" and prepared.task != "classification":
         raise InvalidOption(f"the sampler balanced is for classes, and not for {prepared.task}")
     if recipe.views and not any(prepared.boundaries):

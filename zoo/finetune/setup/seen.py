@@ -130,7 +130,8 @@ class OpenedDataset(NamedTuple):
 
     dataset: Dataset
     recipe: Recipe
-    seen: int  # how many of the test images the base has seen all the same
+    seen: int  # how many of the test images the base, or the run itself, sees all the same
+    seen_by: str  # which of them
 
 
 def open_for(
@@ -160,10 +161,17 @@ def open_for(
                 f"what is to test on is drawn from the {len(samples) - known:,} of these "
                 f"{plural(len(samples), 'image')} that {name} was neither trained on nor chosen by"
             )
-    tested = among(images, dataset, dataset.test)
-    if tested:
+    if tested := among(images, dataset, dataset.test):
         said.append(too_good(tested, len(dataset.test), name))
-    return OpenedDataset(replace(dataset, remarks=(*dataset.remarks, *said)), recipe, tested)
+    # Of copies in its own parts the dataset has a remark that names some.
+    own = frozenset(
+        dataset.digests[sample.key][:DIGITS] for sample in (*dataset.train, *dataset.validation)
+    )
+    by = {name: tested, "this run": among(own, dataset, dataset.test)}
+    seen_by = " or ".join(one for one, number in by.items() if number)
+    number = among(images | own, dataset, dataset.test)
+    remarks = (*dataset.remarks, *said)
+    return OpenedDataset(replace(dataset, remarks=remarks), recipe, number, seen_by)
 
 
 def _line(workspace: Workspace, digest: Digest) -> list[Digest]:

@@ -17,6 +17,8 @@ from shlex import quote
 
 import msgspec
 
+from zoo.domain.card import card_text, only_zoo_line
+from zoo.domain.description import only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
@@ -25,7 +27,7 @@ from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import Corrupt, Invalid
-from zoo.serve.keep.card import card_text
+from zoo.serve.keep.card import card_metadata
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.git import blob_id, pointer
 from zoo.store import Store
@@ -152,7 +154,11 @@ def checkpoint_view(
         MissingObject: One of its files is not here.
     """
     files = {file.path: file for file in _own(store, manifest)}
-    made = {**configuration, CARD: card_text(digest, manifest, problem)}
+    why = only_zoo_loads(manifest)
+    remarks = [only_zoo_line(manifest, why)] if why else []
+    remarks += [f"It has no config.json: {' '.join(problem.split())}"] if problem else []
+    card = card_text(digest, manifest, card_metadata(manifest), remarks)
+    made = {**configuration, CARD: card}
     for name, text in made.items():
         data = text.encode()
         file = ViewedFile(path=name, size=len(data), git=blob_id(data), text=text)

@@ -106,7 +106,7 @@ def _restore(ask: Ask, ref: Reference) -> None:
     try:
         ask.hub.tell("name restored", ref, ask.hub.workspace.restore(ref))
     except MissingObject:
-        raise Refused("NotFound", f"a prune has taken what {ref} pointed at") from None
+        raise Refused("Lacking", f"a prune has taken what {ref} pointed at") from None
 
 
 def _move(ask: Ask, ref: Reference, wanted: RefEntry, there: RefEntry | None) -> None:

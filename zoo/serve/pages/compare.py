@@ -12,7 +12,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.evaluated import Evaluated
 from zoo.domain.manifest import Manifest
 from zoo.domain.matrix import Matrix
-from zoo.domain.task import SCORE
+from zoo.domain.task import SCORE, is_count
 from zoo.errors import UnknownName
 from zoo.lookup.diff import Diff, UnitDiff, diff, flat
 from zoo.lookup.side_by_side import Column, Compared, Figure, compare_named
@@ -110,6 +110,11 @@ class Figures:
 
     name: str
     values: tuple[Figure | None, ...]
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a whole number of each."""
+        return is_count(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

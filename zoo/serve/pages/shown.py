@@ -7,9 +7,21 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
+from zoo.domain.task import COUNTS
 from zoo.domain.words import ago
 
-__all__ = ["ago", "amount", "breaks", "day", "lasting", "moment", "percent", "size", "whole"]
+__all__ = [
+    "ago",
+    "amount",
+    "breaks",
+    "called",
+    "day",
+    "lasting",
+    "moment",
+    "percent",
+    "size",
+    "whole",
+]
 
 NONE = "\N{EN DASH}"
 SIGNS = re.compile(r"(?<=[/_.:-])")
@@ -45,6 +57,11 @@ def size(number: float | None) -> str:
 def breaks(text: str) -> Markup:
     """A long name that may go on in the next line after one of its signs."""
     return Markup("<wbr>").join(escape(part) for part in SIGNS.split(text))
+
+
+def called(figure: str) -> str:
+    """A figure's name in plain words."""
+    return COUNTS.get(figure, figure.replace("_", " "))
 
 
 def percent(share: float | None) -> str:

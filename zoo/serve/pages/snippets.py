@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shlex import quote as shell
 from urllib.parse import quote
 
-from zoo.domain.description import KEY, only_zoo_builds
+from zoo.domain.description import KEY, only_zoo_loads
 from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.reference import DEFAULT_TAG
@@ -56,7 +56,7 @@ def only_zoo(picked: PickedVersion) -> str:
     manifest = picked.manifest
     if manifest is None or manifest.backbone.plugin not in LIBRARIES:
         return ""
-    why = only_zoo_builds(manifest)
+    why = only_zoo_loads(manifest)
     return f"{manifest.backbone.plugin} does not load it, for {why}" if why else ""
 
 

@@ -21,9 +21,11 @@ from zoo.machine import bucket
 from zoo.serve.watch.copying import (
     FILES,
     FOLDERS,
+    UNFINISHED,
     check_names,
     check_place,
     copy_store,
+    named,
     tell_damaged,
 )
 from zoo.serve.who.seals import FILE as KEY
@@ -50,7 +52,7 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     Of a zoo in a bucket, which is asked past what is kept of it here, the key goes along.
 
     Raises:
-        InvalidOption: The folder has something else.
+        InvalidOption: The folder has something else, or there is no key here.
         Conflict: A prune is under way, or a name of the copy went on by itself.
         Corrupt: Files of the zoo are damaged, and were not copied; all else was.
         DiskFull: No space left; what was copied stays.
@@ -65,6 +67,11 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
     there = read_regular(mark, JSON_FILE_BYTES).decode(errors="replace") if mark.exists() else ""
     if there != f"{of}\n" and to.exists() and any(to.iterdir()):
         raise InvalidOption(f"{to} has something else: name a folder that is empty or not there")
+    if shared and not (root / KEY).exists():
+        raise InvalidOption(
+            f"{root} has no {KEY}, which belongs to a backup of {of}: it has served nothing yet",
+            hint=f"back up from the folder of a machine that serves {of}, or copy its {KEY} here",
+        )
     with disk_errors(to), workspace.store.upload():  # no prune deletes what is to be copied
         check_names(source, target)
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,12 +85,12 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
 
 
 def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
-    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where an
-    earlier copy is; otherwise as `back_up`. The key does not go there.
+    """Copy a zoo whose databases are on a server into a bucket where nothing is yet, or where a
+    copy of it was cut off; otherwise as `back_up`. The key does not go there.
 
     Raises:
         InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
-        Conflict: A prune is under way, or a name went on in the bucket.
+        Conflict: A prune is under way.
         Corrupt: Files of the zoo are damaged, and were not copied; all else was.
         Unavailable: The bucket does not answer.
     """
@@ -96,8 +103,9 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
     source = backend.shared if isinstance(backend, CachedBackend) else backend
     check_place(source, target)
     with workspace.store.upload():
-        check_names(source, target)
+        target.put(UNFINISHED, [named(source)])
         sizes = copy_store(source, target, damaged := list[str]())
+        target.delete(UNFINISHED)
     tell_damaged(source, target, damaged)
     return len(sizes), sum(sizes)
 

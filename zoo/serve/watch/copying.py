@@ -30,7 +30,16 @@ from zoo.store.manifests import decode_manifest
 from zoo.store.refs import MARKER
 from zoo.workspace import ID
 
-__all__ = ["FILES", "FOLDERS", "check_names", "check_place", "copy_store", "tell_damaged"]
+__all__ = [
+    "FILES",
+    "FOLDERS",
+    "UNFINISHED",
+    "check_names",
+    "check_place",
+    "copy_store",
+    "named",
+    "tell_damaged",
+]
 
 REFS = "refs"
 ENCODED = ("encoded", "encoded-manifests")
@@ -41,18 +50,26 @@ FILES = (ID, MARKER, MARK)
 """Which zoo it is, which format it has, and whose seals are good."""
 TOLD = 10
 """Damaged files that are told by name."""
+UNFINISHED = "unfinished.txt"
+"""What tells, in a place that is copied to, of what it is a copy, until it is whole."""
+
+
+def named(source: Backend) -> bytes:
+    """Which zoo a source is, and where."""
+    zoo = read_small(source, ID, JSON_FILE_BYTES) if source.stat(ID) else b""
+    return f"{source}\n".encode() + zoo
 
 
 def check_place(source: Backend, to: Backend) -> None:
-    """See that a place is empty, or has a copy of the same zoo.
+    """See that a place is empty, or has what a copy of the same source left that was cut off. One
+    that is whole may be served by now: what was deleted there must not come back.
 
     Raises:
         InvalidOption: It has something else.
     """
     if next(iter(to.list("")), None) is None:
         return
-    there = read_small(to, ID, JSON_FILE_BYTES) if to.stat(ID) else b""
-    if not there or there != read_small(source, ID, JSON_FILE_BYTES):
+    if not to.stat(UNFINISHED) or read_small(to, UNFINISHED, JSON_FILE_BYTES) != named(source):
         raise InvalidOption(f"{to} has something else: name a place where nothing is yet")
 
 
