@@ -335,6 +335,21 @@ def test_a_copy_into_a_bucket_goes_on_where_it_was_cut_off(
         patch.setattr(FolderBackend, "put", cut)
         with pytest.raises(Unavailable):
             copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
+    largest = max(workspace.store.backend.list("objects/"), key=lambda file: file.bytes).name
+    sound = held(workspace.store.backend, largest)
+    workspace.store.backend.put(largest, [b"damaged"])
+    with pytest.raises(Corrupt, match=largest):
+        copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
+    assert bucket.stat(UNFINISHED), "it goes on once that is mended"
+    workspace.store.backend.put(largest, [sound])
+    entry = min(file.name for file in bucket.list("refs/"))
+    mine = held(bucket, entry)
+    bucket.put(entry, [b"another"])
+    bucket.delete(largest)
+    with pytest.raises(Conflict, match=entry):
+        copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
+    assert bucket.stat(largest) is None
+    bucket.put(entry, [mine])
     files, _ = copy_to_bucket(workspace, "s3://lab/new")  # type: ignore[arg-type]
     assert files
     assert bucket.stat(UNFINISHED) is None

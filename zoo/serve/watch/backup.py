@@ -90,7 +90,7 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
 
     Raises:
         InvalidOption: The bucket has something else, or the zoo has its accounts in its folder.
-        Conflict: A prune is under way.
+        Conflict: A prune is under way, or a name went on in the bucket.
         Corrupt: Files of the zoo are damaged, and were not copied; all else was.
         Unavailable: The bucket does not answer.
     """
@@ -103,10 +103,11 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
     source = backend.shared if isinstance(backend, CachedBackend) else backend
     check_place(source, target)
     with workspace.store.upload():
+        check_names(source, target)
         target.put(UNFINISHED, [named(source)])
         sizes = copy_store(source, target, damaged := list[str]())
+        tell_damaged(source, target, damaged)  # once that is mended, the same copy goes on
         target.delete(UNFINISHED)
-    tell_damaged(source, target, damaged)
     return len(sizes), sum(sizes)
 
 
