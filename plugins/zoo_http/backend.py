@@ -98,12 +98,12 @@ class HttpBackend:
 
     @classmethod
     def enter(cls, location: str, wants: str, told: Callable[[str, str], None]) -> str:
-        """See `zoo.contracts.Entered.enter`."""
+        """See `zoo.contracts.SupportsLogin.enter`."""
         return enter(ServerUrl.parse(location), wants, told)
 
     @classmethod
     def enter_job(cls, location: str, proof: str, name: str) -> str:
-        """See `zoo.contracts.Entered.enter_job`."""
+        """See `zoo.contracts.SupportsLogin.enter_job`."""
         url = ServerUrl.parse(location)
         shown = proof or config.id_token() or job_token(url)
         if not shown:
@@ -112,7 +112,7 @@ class HttpBackend:
 
     @classmethod
     def reports(cls, location: str) -> HttpReports:
-        """See `zoo.contracts.Listening.reports`."""
+        """See `zoo.contracts.SupportsReports.reports`."""
         return HttpReports.of(location)
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ class HttpBackend:
         return self._present(keys, {})
 
     def present_to(self, name: str, keys: Collection[str]) -> dict[str, StoredFile]:
-        """See `zoo.contracts.Served.present_to`."""
+        """See `zoo.contracts.ServerBackend.present_to`."""
         return self._present(keys, {"to": name})
 
     def _present(self, keys: Collection[str], more: Mapping[str, str]) -> dict[str, StoredFile]:

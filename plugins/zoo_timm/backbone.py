@@ -29,7 +29,7 @@ __all__ = ["TimmBackbone", "resolved"]
 
 
 class TimmBackbone:
-    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.Configured`.
+    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.SupportsConfigFiles`.
 
     Args:
         arguments: Keyword arguments for each network that it builds (`zoo_timm.config`).

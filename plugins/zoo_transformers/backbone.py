@@ -26,7 +26,7 @@ __all__ = ["TransformersBackbone"]
 
 
 class TransformersBackbone:
-    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.Configured`.
+    """Implements `zoo.contracts.Backbone`, and `zoo.contracts.SupportsConfigFiles`.
 
     Architectures have the names of published repositories, without their owners'. They are listed
     without transformers too, which is asked for when one is built.

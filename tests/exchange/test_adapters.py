@@ -45,7 +45,8 @@ def test_merged_or_beside_it_gives_the_same_bits(vit: zoo.Zoo) -> None:
 @torch.no_grad()
 def test_exported_merged_timm_loads_it(vit: zoo.Zoo, tmp_path: Path) -> None:
     done = vit.export("team/lora", tmp_path / "whole")
-    assert sorted(path.name for path in done.files) == ["config.json", "model.safetensors"]
+    names = sorted(path.name for path in done.files)
+    assert names == ["README.md", "config.json", "model.safetensors"]
     model = timm.create_model(f"local-dir:{tmp_path / 'whole'}", pretrained=True).eval()
     assert torch.equal(model(IMAGES), vit.load("team/lora")(IMAGES))
     vit.import_folder(tmp_path / "whole", "team/back")

@@ -92,7 +92,9 @@ def test_timm_sharded_and_back(
     assert (how.input_size, how.mean, how.crop_mode) == ((3, 96, 96), (0.1, 0.2, 0.3), "squash")
     assert card(ours).classes == ("rose", "n2", "n3")
     export(workspace, digest, tmp_path / "out")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert written.pop("README.md").startswith(b"---\n")
+    assert written == files
 
 
 @pytest.mark.long

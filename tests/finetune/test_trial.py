@@ -335,7 +335,7 @@ def test_what_is_not_followed_is_said_beside_what_folds_choose(
     workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(data="x")
-    like: Any = SimpleNamespace(ranks=Ranks())
+    like: Any = SimpleNamespace(ranks=Ranks(), recipe=recipe)
     monkeypatch.setattr(runs, "as_advised", lambda *_: (recipe, "the advice is not followed"))
     monkeypatch.setattr(runs, "undecided", lambda _: True)
     monkeypatch.setattr(runs, "choose", lambda *_: (recipe, "on 3 folds a probe"))

@@ -172,7 +172,7 @@ def test_what_came_with_its_configuration_comes_back_byte_for_byte(tmp_path: Pat
             architecture="vit-base-patch16-224", files=[tmp_path / "saved/config.json"],
         )  # fmt: skip
         z.export("team/base", tmp_path / "out")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == saved
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in names} == saved
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_its_paths_name_their_fields(served: Served) -> None:
 def test_bodies_are_described(served: Served) -> None:
     found = served.ask(SPEC).json
     created = found["paths"]["/api/repos/create"]["post"]["requestBody"]["content"]
-    assert created == {"application/json": {"schema": {"$ref": "#/components/schemas/Created"}}}
-    schema = found["components"]["schemas"]["Created"]
+    assert created == {"application/json": {"schema": {"$ref": "#/components/schemas/NewRepo"}}}
+    schema = found["components"]["schemas"]["NewRepo"]
     assert schema["required"] == ["name"]
     assert {"visibility", "private", "organization"} <= set(schema["properties"])
 

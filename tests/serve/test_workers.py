@@ -43,7 +43,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from zoo.serve.keep.alone import alone_in
-from zoo.serve.keep.room import Room
+from zoo.serve.keep.room import UsageCounter
 from zoo.store.disk import Disk
 with alone_in(Disk(Path(sys.argv[1])), "refs"):
     print("in", flush=True)

@@ -49,7 +49,7 @@ class TableRecord:
         names: Of its images; see `Names`.
         images: How many rows it has.
         unreadable: How many of these have a problem in place of a prediction.
-        calibrated: As in `zoo.backbones.predicted.Written`.
+        calibrated: As in `zoo.backbones.predicted.PredictionsFile`.
     """
 
     made_with: Mapping[str, object]

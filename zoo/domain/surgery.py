@@ -114,7 +114,7 @@ class Surgery:
 
     def to_build(self, tag: str | None = None) -> BuildOptions:
         """What a plugin's ``build`` is given. Whom the arguments are for,
-        `zoo.contracts.Configured.configured` says.
+        `zoo.contracts.SupportsConfigFiles.configured` says.
         """
         return BuildOptions(
             tag=tag,
