@@ -259,11 +259,15 @@ class Remotes:
         except Unavailable as error:
             if known := known or (self._known(name) if name else 0):
                 names = plural(known, "name was", "names were")
-                error.hint = (
-                    f"{names} there when it was last seen: is its disk mounted?\n"
-                    f"to begin anew there: zoo remote remove {name} && "
-                    f"zoo remote add {name} {quote(location)}"
-                )
+                error.hint = f"{names} there when it was last seen: "
+                if location.startswith(("http://", "https://")):
+                    error.hint += "try again when the server runs; nothing was changed"
+                else:
+                    error.hint += (
+                        "is its disk mounted?\n"
+                        f"to begin anew there: zoo remote remove {name} && "
+                        f"zoo remote add {name} {quote(location)}"
+                    )
             raise
 
     def name_of(self, where: str, named: Mapping[str, str]) -> str | None:

@@ -6,12 +6,14 @@ import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fakes.prepared import Run
 from fakes.served import Served, serving
 
-from zoo import config
+from zoo import config, remotes
+from zoo.errors import Unavailable
 from zoo.workspace import Workspace
 
 
@@ -47,6 +49,10 @@ def test_a_team_works_over_a_server(
     assert "sent in" in said[-1].out
     said.append(toy("fetch", "lab").done())
     assert "lab: 1 name" in said[-1].out
+    with monkeypatch.context() as patch:
+        patch.setattr(remotes, "connect", Mock(side_effect=Unavailable(url, "it does not answer")))
+        down = toy("fetch", "lab").refused("1 name was there when it was last seen: try again")
+        assert "remote remove" not in down.err
     said.append(toy("clone", url, str(tmp_path / "clone")).done())
     said.append(toy("--home", str(tmp_path / "clone"), "pull", "team/base").done())
     said.append(toy("--home", str(tmp_path / "clone"), "verify").done())
