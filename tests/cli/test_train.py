@@ -171,11 +171,15 @@ def test_a_run_speaks(small: Run, recipe: Path, few: Path) -> None:
 def test_a_batch_size_is_a_number_or_found(small: Run, few: Path) -> None:
     line = ("finetune", NET, "--data", few, "--image-size", 32, "--dry-run", "--json")
     plan = small(*line, "--batch-size", "auto").done().json
-    assert [text for text in plan["remarks"] if text.startswith("batch size 2, ")]
+    assert [text for text in plan["remarks"] if text.startswith("batch size 16, ")]
     plan = small(*line, "--batch-size", 2).done().json
     assert not [text for text in plan["remarks"] if "batch size" in text]
-    small(*line, "--batch-size", "many").refused("'many' is neither a whole number nor auto")
-    small(*line, "--batch-size", 1).refused("at least 2, or auto")
+    said = small(*line, "--batch-size", "many")
+    assert said.code == 2
+    assert "'many' is neither a whole number nor auto" in said.err
+    said = small(*line, "--batch-size", 1)
+    assert said.code == 1
+    assert "at least 2, or auto" in said.err
 
 
 def test_a_dry_run_says_what_would_be_done(small: Run, few: Path, tmp_path: Path) -> None:
