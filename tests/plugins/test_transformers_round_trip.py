@@ -212,7 +212,7 @@ def test_what_is_published_is_pulled_and_fits(hub_server: HubServer, tmp_path: P
         assert torch.equal(ours(loaded, images), logits(theirs, images, name))
         assert card(loaded).classes[0].startswith("tench")
         z.export(name, tmp_path / "out")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
 
 
 def test_names_of_a_lone_encoder_are_converted(tmp_path: Path) -> None:
