@@ -113,9 +113,8 @@ def append_restoration(store: Store, ref: Reference) -> RefEntry:
     if not current.deleted:
         return current
     with store.upload():  # else a prune could take it before the name protects it
-        if not is_served(
-            store.backend
-        ):  # a server looks itself: it shows nothing of what is deleted
+        # A server looks itself: it shows nothing of what is deleted.
+        if not is_served(store.backend):
             store.require_manifest(current.manifest)
         return _append(store, ref, current, current.manifest, "restore")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.contracts import SupportsLogin
 from zoo.domain.history import RefEntry
-from zoo.domain.location import hub_address, is_word, scheme_of
+from zoo.domain.location import hub_address, is_http, is_word, scheme_of
 from zoo.domain.reference import Reference
 from zoo.domain.words import plural
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
@@ -260,7 +260,7 @@ class Remotes:
             if known := known or (self._known(name) if name else 0):
                 names = plural(known, "name was", "names were")
                 error.hint = f"{names} there when it was last seen: "
-                if location.startswith(("http://", "https://")):
+                if is_http(location):
                     error.hint += "try again when the server runs; nothing was changed"
                 else:
                     error.hint += (

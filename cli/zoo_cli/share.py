@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from zoo.domain.location import is_word
+from zoo.domain.location import is_http, is_word
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
@@ -302,7 +302,7 @@ def _moved_there(copied: Copied) -> list[str]:
 def _tell_if_unread(zoo: Zoo, done: Pushed, to: str) -> None:
     """A server reads what it keeps by itself; in a bucket nobody does, unless they are asked to."""
     where = zoo.remotes().get(to, to)
-    if done.copied and not done.copied.read and not where.startswith(("http://", "https://")):
+    if done.copied and not done.copied.read and not is_http(where):
         note(f"what was there already was not read again; zoo verify {quote(to)} reads it")
 
 

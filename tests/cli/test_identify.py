@@ -107,12 +107,17 @@ def test_a_damaged_checkpoint_ends_no_list(empty: Run, state: State) -> None:
     empty("identify", "runs").refused("runs/a.pth: cannot be compared: object", "zoo verify")
 
 
+def keep_files(state: State, count: int) -> None:
+    """So many files of weights in a new folder ``runs``."""
+    Path("runs").mkdir()
+    for number in range(count):
+        save_file(state, f"runs/{number}.safetensors")
+
+
 def test_too_many_files_are_told_before_one_is_read(
     empty: Run, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("runs").mkdir()
-    for number in range(3):
-        save_file(state, f"runs/{number}.safetensors")
+    keep_files(state, 3)
     monkeypatch.setattr("zoo.exchange.import_walk.IMPORT_FILES", 2)
     done = empty("identify", "runs").refused("more than 2 files of weights")
     assert done.out == ""
@@ -121,9 +126,7 @@ def test_too_many_files_are_told_before_one_is_read(
 def test_a_line_is_printed_before_the_next_file_is_read(
     empty: Run, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("runs").mkdir()
-    for number in range(2):
-        save_file(state, f"runs/{number}.safetensors")
+    keep_files(state, 2)
 
     def once(workspace: Workspace, path: Path) -> Identified:
         if path.name.startswith("1"):

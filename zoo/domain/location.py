@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["hub_address", "is_word", "scheme_of"]
+__all__ = ["hub_address", "is_http", "is_word", "scheme_of"]
 
 HUB = "hf"
 SITES = frozenset({"hf.co", "huggingface.co", "www.huggingface.co"})
@@ -17,14 +17,19 @@ def scheme_of(location: str) -> str:
     return scheme.lower() if separator else ""
 
 
+def is_http(location: str) -> bool:
+    """Whether it is the URL of a web server."""
+    return scheme_of(location) in ("http", "https")
+
+
 def hub_address(location: str) -> str | None:
     """A repository of the model hub as ``hf://org/name`` or ``hf://org/name@revision``, also where
     the address of its page is given; None for what is not at the hub.
     """
-    scheme, _, rest = location.partition("://")
+    rest = location.partition("://")[2]
     if scheme_of(location) == HUB:
         return f"{HUB}://{rest}"
-    if scheme.lower() not in ("http", "https"):
+    if not is_http(location):
         return None
     site, _, path = rest.partition("/")
     if site.lower() not in SITES:

@@ -31,7 +31,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.file_names import fits_everywhere
 from zoo.domain.hashes import git_hasher
 from zoo.domain.limits import LARGEST, PATH_FOLDERS
-from zoo.domain.location import hub_address
+from zoo.domain.location import hub_address, is_http
 from zoo.domain.manifest import Manifest, PlainFile, WeightsFile
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
@@ -104,7 +104,7 @@ def repository_at(workspace: Workspace, name: str, remote: str) -> Repository:
     if address := hub_address(location):
         repo, _, at = address.partition("://")[2].partition("@")
         return Repository(hub_endpoint(), None, repo, at or None)
-    if not location.startswith(("http://", "https://")):
+    if not is_http(location):
         raise InvalidOption(
             f"{remote} has no commits, which the hub's cache is ordered by",
             hint="a folder that other libraries load: zoo export",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from zoo.domain.catalog import CatalogEntry
+from zoo.domain.location import is_http
 from zoo.errors import InvalidOption, Unavailable, UnknownName
 
 __all__ = ["joined", "read_results"]
@@ -92,7 +93,7 @@ def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
 
 def _text(table: str) -> str:
     try:
-        if not table.startswith(("http://", "https://")):
+        if not is_http(table):
             return Path(table).read_text(encoding="utf-8")
         with urlopen(table, timeout=TIMEOUT) as answer:  # noqa: S310 - no other scheme gets here
             body: bytes = answer.read(LIMIT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.change import Change
 from zoo.domain.description import only_zoo_loads
 from zoo.domain.digest import Digest
-from zoo.domain.location import hub_address
+from zoo.domain.location import hub_address, is_http
 from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
@@ -262,7 +262,7 @@ def push(
 
 def _pushed(workspace: Workspace, to: str, ref: Reference, copied: Copied) -> Pushed:
     told, why = warning_of(workspace, copied.manifest), ""
-    if workspace.remotes.all().get(to, to).startswith(("http://", "https://")):
+    if is_http(workspace.remotes.all().get(to, to)):
         manifest = workspace.store.manifest(copied.manifest)
         why = only_zoo_loads(manifest) or ""
     return Pushed(
