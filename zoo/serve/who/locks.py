@@ -24,6 +24,7 @@ LOG = logging.getLogger("zoo.serve")
 ONE = text("SELECT pg_advisory_xact_lock(hashtext('zoo serve'), hashtext(:what))")
 LEAD = text("SELECT pg_try_advisory_lock(hashtext('zoo serve'), hashtext('lead'))")
 ALIVE = text("SELECT 1")
+FREE = text("SELECT pg_advisory_unlock_all()")
 SHORT = (
     "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
@@ -124,6 +125,9 @@ class Locks:
         """Let go of all."""
         with self._leading:
             self._closed = True
+            if self._leader:
+                with suppress(DBAPIError):  # a server frees what a closed connection held, but later
+                    self._leader.execute(FREE)
             for connection in [*self._spare, *([self._leader] if self._leader else [])]:
                 _close(connection)
             self._spare.clear()
