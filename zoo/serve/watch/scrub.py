@@ -19,6 +19,7 @@ from typing import Annotated
 import msgspec
 from blake3 import blake3
 
+from zoo.codec.header import FIXED
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import JSON_FILE_BYTES, SCRUB_BYTES
@@ -227,15 +228,17 @@ class Scrub:
             self._note()
 
     def _base_bytes(self, kind: Kind, digest: Digest) -> int:
-        """What has to be read beside something encoded to decode it."""
+        """What has to be read beside something to decode it: its header first, and that of its base,
+        which may be encoded, too.
+        """
         if kind not in BASES:
             return 0
         with suppress(Corrupt, MissingObject, Unsupported):  # which is told once it is read
             read = encoded_header if kind == "encoded" else manifest_header
             if base := read(self._store, digest).base:
                 found = (self._store.backend.stat(name_of(each, base)) for each in BASES[kind])
-                return next((each.bytes for each in found if each), 0)
-        return 0
+                return 2 * FIXED.size + next((each.bytes for each in found if each), 0)
+        return FIXED.size
 
     def _is_sound(self, kind: Kind, digest: Digest, now: Pass) -> bool:
         """Whether a file is what was stored; one that is gone by now was pruned."""
