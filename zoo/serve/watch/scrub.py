@@ -228,8 +228,8 @@ class Scrub:
             self._note()
 
     def _base_bytes(self, kind: Kind, digest: Digest) -> int:
-        """What has to be read beside something to decode it: its header first, and that of its base,
-        which may be encoded, too.
+        """What has to be read beside something to decode it: its header first, and that of its
+        base, which may be encoded, too.
         """
         if kind not in BASES:
             return 0
