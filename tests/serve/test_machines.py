@@ -526,6 +526,39 @@ def test_a_prune_of_the_bucket_is_seen_and_spares_what_was_sent(fleet: Fleet) ->
     assert fleet.one.ask(f"/zoo/v1/store/{kept}", token=fleet.token).body == sent
 
 
+@pytest.mark.long
+def test_a_prune_of_the_bucket_gets_its_turn_beside_steady_writers(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who write through both machines all the time; none of them is sent away."""
+    store, ended, sent = connect(fleet.store), threading.Event(), list[int]()
+    repos = [fleet.make(f"steady{number}") for number in range(4)]
+    monkeypatch.delenv("ZOO_DB")
+    Workspace.create(tmp_path / "mine").close()
+
+    def write(number: int) -> None:
+        while not ended.is_set():
+            at = (fleet.one, fleet.two)[number % 2]
+            sent.append(at.commit(repos[number], os.urandom(8).hex(), fleet.token).status)
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = pool.map(write, range(4))
+        try:
+            for number in range(2):
+                name = store.put("objects", f"nobody needs {number}".encode())
+                home = ("--home", tmp_path / "mine")
+                program(*home, "prune", fleet.store, "--keep", 0, "--grace", 0, "--yes").done()
+                assert store.missing("objects", [name])
+                before = len(sent)
+                while len(sent) == before:  # and writers go on
+                    time.sleep(0.01)
+        finally:
+            ended.set()
+        assert [*writers] == [None] * 4
+    assert {*sent} == {200}
+    assert verify(store).damages == ()
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a machine: what looks after its workers, and these, at once."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
