@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -47,6 +48,8 @@ from zoo.machine import join
 from zoo.registry.engine import open_engine
 from zoo.registry.engines import read_url
 from zoo.remotes import connect
+from zoo.serve.keep.recent import LruCache
+from zoo.serve.pages import pruning
 from zoo.serve.watch import copying
 from zoo.serve.who.locks import Locks
 from zoo.store.listing import name_of
@@ -497,6 +500,31 @@ def test_a_backup_goes_where_nothing_else_is(
     Workspace.create(tmp_path / "alone").close()
     home = ("--home", tmp_path / "alone", "serve", "backup")
     program(*home, "s3://models/new").refused("set ZOO_DB")
+
+
+def test_a_plan_that_one_has_worked_out_is_known_to_the_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "PATIENCE", 0.0)
+    monkeypatch.setattr(pruning, "SHARE", 1e9)
+    admin, path = fleet.one.token("admin", "write"), "/-/storage/prune.json?keep=0&grace=0"
+
+    def plan_of(served: Served) -> Any:
+        until = time.monotonic() + 60
+        while (found := served.ask(path, token=admin).json)["working"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return found
+
+    found = plan_of(fleet.one)
+    assert found["at"]
+    monkeypatch.setattr(pruning, "_worked_out", None)
+    assert plan_of(fleet.two) == found
+    backend = fleet.two.server.hub.workspace.store.backend
+    backend.put(pruning.FILE, [b"{"])
+    monkeypatch.undo()
+    monkeypatch.setattr(pruning, "_works", LruCache(16))
+    assert plan_of(fleet.two)["at"], "a damaged one is worked out anew"
 
 
 @pytest.mark.long
