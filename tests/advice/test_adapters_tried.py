@@ -21,7 +21,7 @@ from zoo.finetune.strategies import linear
 from zoo_timm.backbone import TimmBackbone
 
 ROW = ROWS[-1]
-SIZE = {"image_size": 32}
+SIZE: dict[str, Any] = {"image_size": 32, "device": "cpu"}
 
 
 @pytest.fixture
@@ -65,13 +65,14 @@ def test_it_is_tried_advised_and_followed(
     for name, value in (("ROWS", (ROW,)), ("FOLDS", 2), ("EPOCHS", 2)):
         monkeypatch.setattr(candidates, name, value)
     data = save_scenes(tmp_path / "scenes", 10)
-    plan = vit.advise("team/base", data, budget=120, device="cpu", **SIZE).plan
+    plan = vit.advise("team/base", data, budget=120, **SIZE).plan
+    assert plan
     assert plan.advised == ROW.name
     assert "--strategy lora --freeze none" in plan.command
     assert "--backbone-lr-ratio 0.5" in plan.command
     (one,) = (each for each in plan.tried if each.kind == "training")
     assert one.done == one.of == 2
-    vit.finetune("team/base", data, save="team/auto", device="cpu", **SIZE)
+    vit.finetune("team/base", data, save="team/auto", **SIZE)
     shown: Any = vit.show("team/auto")
     assert shown.checkpoint.recipe["strategy"] == "lora"
     assert shown.checkpoint.recipe["backbone_lr_ratio"] == 0.5

@@ -23,7 +23,7 @@ from zoo.backbones.load import Card
 from zoo.errors import Unsupported
 from zoo.exchange import convert
 
-SAMPLE = ("ByobNet", "DLA", "EfficientVitMsra", "MobileNetV3", "StarNet", "Xcit")
+SAMPLE = ("Beit", "ByobNet", "DLA", "EfficientVitMsra", "MobileNetV3", "Xcit")
 REFUSED: dict[tuple[str, convert.Format], str] = {}
 """What of a reason must be said; ``docs/surgery.md`` has them, too."""
 APART = 1e-3
