@@ -25,7 +25,7 @@ from zoo.exchange import convert
 
 SAMPLE = ("Beit", "ByobNet", "DLA", "EfficientVitMsra", "MobileNetV3", "Xcit")
 REFUSED: dict[tuple[str, convert.Format], str] = {}
-"""What of a reason must be said; ``docs/surgery.md`` has them, too."""
+"""What cannot be written, and a pattern of the reason; ``docs/surgery.md`` has them, too."""
 APART = 1e-3
 """How far outputs may be from the network's own, as a share of what tells two images apart."""
 

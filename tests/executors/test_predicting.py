@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -36,9 +38,13 @@ def nodes() -> Iterator[None]:
     import ray
 
     path = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # of fakes
-    ray.init("local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # of a client, which else has no token
+        ray.init(
+            "local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +99,26 @@ def test_a_cluster_goes_on_with_what_one_machine_began(
         with pytest.raises(KeyboardInterrupt):
             z.write_predictions(NET, photos, "many.csv", batch_size=4, workers=0)
     z.write_predictions(NET, photos, "many.csv", batch_size=4, on="ray", resume=True)
+    assert Path("many.csv").read_bytes() == Path("alone.csv").read_bytes()
+
+
+def test_a_client_of_the_cluster_gets_the_same(z: zoo.Zoo, photos: str) -> None:
+    """`ray://`, behind which Ray Data itself does not run."""
+    from ray.util.client.server.server import serve
+
+    z.write_predictions(NET, photos, "alone.csv", batch_size=4)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = serve("127.0.0.1", port)
+    try:
+        line = ["--home", z.workspace.root, "predict", NET, photos, "--out", "many.csv"]
+        more = ["--batch-size", "4", "--on", f"ray://127.0.0.1:{port}"]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        program = [sys.executable, "-m", "zoo_cli", *line, *more]
+        said = subprocess.run(program, env=env, capture_output=True, text=True, check=False)
+    finally:
+        server.stop(0)
+    assert "2 of 47 images cannot be read" in said.stderr, said
     assert Path("many.csv").read_bytes() == Path("alone.csv").read_bytes()
 
 
