@@ -111,7 +111,7 @@ def test_a_client_of_the_cluster_gets_the_same(z: zoo.Zoo, photos: str) -> None:
         port = free.getsockname()[1]
     server = serve("127.0.0.1", port)
     try:
-        line = ["--home", z.workspace.root, "predict", NET, photos, "--out", "many.csv"]
+        line = ["--home", str(z.workspace.root), "predict", NET, photos, "--out", "many.csv"]
         more = ["--batch-size", "4", "--on", f"ray://127.0.0.1:{port}"]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         program = [sys.executable, "-m", "zoo_cli", *line, *more]
