@@ -1519,6 +1519,7 @@ class Zoo:
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
+        on: str = "",
         resume: bool = False,
         force: bool = False,
     ) -> PredictionsFile:
@@ -1541,7 +1542,8 @@ class Zoo:
             batch_size: Images that run at once; 1: as `predict` runs them. None: 32, on the CPU 4.
             workers: Processes that decode images; None: as many as there are cores.
             device: ``auto``, ``cpu``, ``cuda:1``, …; several that share the images: ``all``, or
-                ``cuda:0,cuda:1``.
+                ``cuda:0,cuda:1``. On a cluster ``auto``, ``cpu`` or ``cuda``.
+            on: A Ray cluster whose nodes share the images, as for `rank`; empty: this machine.
             resume: Go on with what a call has left that was cut off, if there is any; do nothing if
                 the file is complete, and of the same.
             force: Replace the file if it exists, or begin anew what was cut off.
@@ -1550,6 +1552,8 @@ class Zoo:
             InvalidOption: The file has another suffix, or its folder is not there.
             Conflict: It exists, another process writes it, or what is left of a call is of other
                 images, another checkpoint or other options.
+            MissingPackage: Ray is not installed.
+            Unavailable: There is no such cluster, or a node of it does not reach the images.
             InvalidImage: None of the paths has an image.
             DiskFull: There is no space; what was predicted stays.
         """
@@ -1559,8 +1563,8 @@ class Zoo:
 
         out, opening = Path(out), DatasetOptions(path_column=path_column, root=str(root))
         check_out(out, force=force or resume)
-        check_where(device, "")
-        check_batches(batch_size, workers)
+        check_where(device, on)
+        check_batches(batch_size, workers, on)
         if problems := check_predicted(self.workspace, name, images, opening, top):
             raise problems[0]
         views = count_views(tta)
@@ -1569,6 +1573,7 @@ class Zoo:
         from zoo.backbones.devices import pick_devices
         from zoo.backbones.predict import several
         from zoo.backbones.trust import trust_of
+        from zoo.executors.predicting import open_elsewhere
         from zoo.finetune.dataset.table import listed_images
 
         _, digest = self.workspace.names.resolve(name)
@@ -1578,30 +1583,34 @@ class Zoo:
         with caches(self.workspace) as cache:
             if out.exists() and not force:
                 return many.complete(out, called, made, cache)
-            devices = pick_devices(device)
+            devices = ["cpu"] if on else pick_devices(device)
             models = [self.load(name, device=each) for each in devices]
             trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
             # Anything else can be gone through once.
-            again = isinstance(listed, list | tuple)
-            return many.predict_many(
-                models,
-                listed_images(listed, opening),
-                out,
-                many.PredictOptions(
-                    top=top,
-                    max_pixels=max_pixels,
-                    trust=trust,
-                    views=views,
-                    batch_size=batch_size or many.usual_batch(devices[0]),
-                    workers=workers,
-                    made_with=made,
-                ),
-                count=many.count_pictures(called) if again else None,
-                resume=resume,
-                force=force,
-                cache=cache,
-                progress=self.progress,
-            )
+            known = listed if isinstance(listed, list | tuple) else None
+            where = on, device, self.workspace, digest, known or (), cache
+            with open_elsewhere(*where, self.progress) as elsewhere:
+                size = batch_size or many.usual_batch(elsewhere.device if elsewhere else devices[0])
+                return many.predict_many(
+                    models,
+                    listed_images(listed, opening),
+                    out,
+                    many.PredictOptions(
+                        top=top,
+                        max_pixels=max_pixels,
+                        trust=trust,
+                        views=views,
+                        batch_size=size,
+                        workers=workers,
+                        made_with=made,
+                    ),
+                    count=None if known is None else many.count_pictures(called),
+                    resume=resume,
+                    force=force,
+                    cache=cache,
+                    progress=self.progress,
+                    elsewhere=elsewhere,
+                )
 
     def evaluate(
         self,

@@ -109,7 +109,7 @@ on_option = click.option(
     default="",
     show_default=False,
     metavar="CLUSTER",
-    help="Run trials on a Ray cluster: ray://HOST:10001, or ray  [default: this machine]",
+    help="Run on a Ray cluster: ray://HOST:10001, or ray  [default: this machine]",
 )
 batch_size_option = click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."

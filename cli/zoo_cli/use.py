@@ -20,6 +20,7 @@ from zoo_cli.command import (
     command,
     device_option,
     flag,
+    on_option,
     open_zoo,
     quiet_option,
     shared_device_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt", "features", "predict"]
 
-OF_TABLES = ("resume", "batch_size", "workers", "device", "force")
+OF_TABLES = ("resume", "batch_size", "workers", "device", "on", "force")
 """Options of predict that go with --out."""
 NO_HEAD = (
     "it has no head: it gives pooled features, no classes",
@@ -78,6 +79,7 @@ NO_HEAD = (
     help="Processes that decode images  [default: as many as there are cores]",
 )
 @shared_device_option
+@on_option
 @flag("--force", help="Replace the file if it exists, or begin anew what was cut off.")
 @quiet_option
 def predict(
@@ -101,7 +103,8 @@ def predict(
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
     lies beside the table in OUT.partial until all of it is: the same command with --resume goes on.
-    Of a table that is complete, --resume does nothing, and the exit status is 0.
+    Of a table that is complete, --resume does nothing, and the exit status is 0. --on has all nodes
+    of a Ray cluster share the images, which lie where each of them reaches them.
 
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
@@ -121,6 +124,7 @@ def predict(
       zoo predict team/flowers photos/ --out predictions.csv
       zoo predict team/flowers photos/ --out predictions.csv --resume
       zoo predict team/flowers photos/ --out predictions.parquet --device all --batch-size 256
+      zoo predict team/flowers /mnt/photos --out predictions.csv --on ray://head:10001
       zoo predict team/flowers photo.jpg --explain why.png --class rose
       zoo predict team/flowers photos/ --abstain-at 0.99
       zoo predict team/flowers photos/ --tta flip

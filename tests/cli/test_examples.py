@@ -162,7 +162,7 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
         "several processes; a server of others, twice; runs that were cut off",
     ),
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
-    "docs/predict.md": (1, "it is interrupted"),
+    "docs/predict.md": (2, "it is interrupted; a cluster"),
     "docs/operate.md": (
         10,
         "a server that people use, its scrubs, an address to tell, where a backup goes, a bucket, "

@@ -183,7 +183,10 @@ def test_what_ends_at_a_unit_is_refused(small: Run) -> None:
 
 def test_what_cannot_be_exported_says_so(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("aten::strange is not known\nand much more")
+        try:
+            raise ValueError("aten::strange is not known\nand much more")
+        except ValueError as error:
+            raise RuntimeError("how to report it") from error
 
     monkeypatch.setattr(torch.export, "export", fail)
     with pytest.raises(Unsupported, match="cannot be written as pt2: aten::strange is not known"):

@@ -209,7 +209,7 @@ def test_what_is_of_tables_needs_one(small: Run, photos: Path) -> None:
         "--force replaces a file: it goes with --out or"
         in small("predict", NET, photos, "--force").err
     )
-    for option in ("--resume", ("--workers", 1), ("--batch-size", 32), "--quiet"):
+    for option in ("--resume", ("--workers", 1), ("--batch-size", 32), ("--on", "ray"), "--quiet"):
         words = option if isinstance(option, tuple) else (option,)
         said = small("predict", NET, photos, *words)
         assert said.code == 2

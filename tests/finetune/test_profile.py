@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.domain.progress import Progress, Task, silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.finetune.features.loaders import Batch, Loader
@@ -171,3 +173,31 @@ def test_a_run_that_is_profiled_gives_the_same_bits(
     assert not (find_run(workspace, plain.run).folder / "profile.json").exists()
     folder = find_run(workspace, profiled.run).folder
     assert json.loads((folder / "profile.json").read_text())["images"]
+
+
+def test_each_phase_has_a_profile(
+    workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lines(Progress):
+        def __call__(self, *asked: Any) -> AbstractContextManager[Task]:
+            return silent(*asked)
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    said = list[str]()
+    for name in ("WARM", "TRACED"):
+        monkeypatch.setattr(profiles, name, 1)
+    phases = ("100%:2", "layer4:1", "layer2:2")
+    recipe = Recipe(
+        data=str(shapes), image_size=32, batch_size=4, strategy="gradual", phases=phases
+    )
+    how: dict[str, Any] = {"device": "cpu", "profile": True, "progress": Lines()}
+    done = finetune(workspace, base, recipe, Reference.parse("team/a"), **how)
+    folder = find_run(workspace, done.run).folder
+    traced = {path.name for path in folder.iterdir() if "trace" in path.name}
+    assert traced == {f"trace-{number}.json.gz" for number in (1, 2, 3)}
+    steps = [json.loads((folder / f"profile-{n}.json").read_text())["steps"] for n in (1, 2, 3)]
+    assert steps[0] == steps[2] > steps[1] > 0
+    timed = [line.split(":")[0] for line in said if "timed" in line]
+    assert timed == ["phase 1", "phase 2", "phase 3"]

@@ -63,6 +63,8 @@ class Row:
         batch_norm: As in `zoo.Recipe`, where the network has any.
         rate: Times the default rate.
         least: Training images from which on it is tried.
+        adapters: Adapters are trained in place of the weights themselves, in networks whose units
+            are linear layers: on convolutions they were never ahead, and would cost a trial.
     """
 
     name: str
@@ -70,14 +72,19 @@ class Row:
     batch_norm: str
     rate: float = 1.0
     least: int = 0
+    adapters: bool = False
 
 
+LORA: Mapping[str, object] = {"strategy": "lora", "backbone_lr_ratio": 0.5}
+"""Of the adapters, and of their rates, what was best where they were measured; biases and norms
+alone came to what a probe has."""
 ROWS = (
     Row("above {}", PEAK, "frozen"),
     Row("upper half, three times the rate", "50%", "frozen", rate=3),
     Row("everything, three times the rate", "none", "frozen", rate=3),
     Row("everything", "none", "frozen", least=500),
     Row("everything, batch norm live", "none", "live", least=500),
+    Row("adapters in everything", "none", "", adapters=True),
 )
 """What is tried. What a network cannot do, or is the same as a row above, is left out."""
 
@@ -93,21 +100,23 @@ def candidates_of(
     dataset, hierarchy = prepared.dataset, prepared.hierarchy
     whole = len(dataset.train) + len(dataset.validation)
     train = whole - held_out
-    found = dict[object, Candidate]()
+    found, linear = dict[object, Candidate](), _is_linear(prepared)
     for row in ROWS if rows is None else rows:
         at_peak = row.freeze == PEAK
-        if train < row.least or (at_peak and best_single == HEAD):
+        if train < row.least or (at_peak and best_single == HEAD) or (row.adapters and not linear):
             continue
         freeze = best_single if at_peak else row.freeze
         boundary = hierarchy.boundary(freeze)
         if boundary == len(hierarchy.units):
             continue  # that is a probe
         options: dict[str, object] = {"strategy": "lp-ft", "freeze": freeze, "epochs": EPOCHS}
-        if trained_norms(prepared.model, hierarchy, boundary):
+        if row.adapters:
+            options |= LORA
+        elif trained_norms(prepared.model, hierarchy, boundary):
             options["batch_norm"] = row.batch_norm
         if row.rate != 1:
             options["lr"] = round(prepared.recipe.lr * row.rate, 6)
-        same = boundary, options.get("batch_norm"), options.get("lr")
+        same = boundary, *map(options.get, ("strategy", "batch_norm", "lr"))
         candidate = Candidate(
             name=row.name.format(best_single),
             options=options,
@@ -116,6 +125,21 @@ def candidates_of(
         )
         found.setdefault(same, candidate)
     return list(found.values())
+
+
+def _is_linear(prepared: PreparedRun) -> bool:
+    """Whether linear layers do the work, as in a transformer: no unit but the first, which makes
+    patches of an image, has a convolution.
+    """
+    layers = [
+        layer
+        for unit in prepared.hierarchy.units[1:]
+        for path in unit.modules
+        for layer in prepared.model.get_submodule(path).modules()
+    ]
+    return any(isinstance(layer, nn.Linear) for layer in layers) and not any(
+        isinstance(layer, nn.Conv2d) for layer in layers
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from zoo.store.refs import MARKER
 __all__ = [
     "SUFFIXES",
     "count_images",
+    "first_of",
     "image_files",
     "named_images",
     "not_own",
@@ -102,9 +103,14 @@ def count_images(path: Path | str) -> int:
     return sum(1 for each in _fitting(path) for _ in _of(each))
 
 
+def first_of(path: Path | str) -> Path:
+    """The path, or the first that it is a pattern of."""
+    return _fitting(path)[0]
+
+
 def unusable(path: Path | str) -> InvalidImage | None:
     """Why a path gives no image, as far as names tell it: it, or what it is, is not there."""
-    (first, *_) = _fitting(path)
+    first = first_of(path)
     if not first.exists():
         return InvalidImage(first, "no such file")
     if first.is_dir() and next(image_files(first), None) is None:

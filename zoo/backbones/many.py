@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo import config
 from zoo.backbones.decode import Batch, Named, batches
@@ -43,11 +43,13 @@ from zoo.errors import Conflict, Unsupported
 from zoo.store.rows import Row, Rows, open_rows
 
 __all__ = [
+    "Elsewhere",
     "PredictOptions",
     "complete",
     "count_pictures",
     "made_with",
     "predict_many",
+    "rows_of",
     "usual_batch",
 ]
 
@@ -62,6 +64,25 @@ def usual_batch(device: str) -> int:
     keeps for the next one (32 MB), and the system then clears that memory each time.
     """
     return 4 if device == "cpu" else 32
+
+
+class Elsewhere(Protocol):
+    """Other machines, where networks like the one here run.
+
+    Attributes:
+        device: What they run on, as `usual_batch` wants it.
+    """
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    def __call__(
+        self,
+        named: Iterator[Named],
+        asked: PredictOptions,
+        preprocess: Callable[[Picture], Tensor],
+    ) -> Generator[list[Row]]:
+        """The rows of batches of these images, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +170,7 @@ def predict_many(
     force: bool,
     cache: Path,
     progress: Progress,
+    elsewhere: Elsewhere | None = None,
 ) -> PredictionsFile:
     """Write a row for each image into the table ``out``.
 
@@ -167,6 +189,7 @@ def predict_many(
         force: Replace the table, or begin anew.
         cache: Where the zoo remembers the table (`complete`).
         progress: Learns how far it is.
+        elsewhere: Where batches are run in place of here.
 
     Raises:
         Conflict: The table exists, another process writes it, something is left of another call, or
@@ -181,7 +204,11 @@ def predict_many(
         done, named = _gone_on(kept, named, asked.batch_size) if resume else (0, named)
         left = None if count is None else max(count - done, 0)
         try:
-            _predict(models, named, kept, asked, left, progress)
+            if elsewhere:
+                rows = elsewhere(named, asked, card.preprocess)
+            else:
+                rows = _predict(models, named, asked, left)
+            _keep(rows, kept, left, progress)
             written = _write(kept, out, card, asked, cache)
         except KeyboardInterrupt as error:
             error.add_note(f"{kept.path} has what was predicted; --resume goes on with it")
@@ -207,13 +234,9 @@ def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterat
 
 
 def _predict(
-    models: Sequence[nn.Module],
-    named: Iterator[Named],
-    kept: Rows,
-    asked: PredictOptions,
-    count: int | None,
-    progress: Progress,
-) -> None:
+    models: Sequence[nn.Module], named: Iterator[Named], asked: PredictOptions, count: int | None
+) -> Generator[list[Row]]:
+    """The rows of each batch, in their order."""
     device = next(models[0].parameters()).device.type
     # This process decodes one batch of them itself: a single one is worth no other process.
     most = config.cores() if asked.workers is None else asked.workers
@@ -226,9 +249,14 @@ def _predict(
         max_pixels=asked.max_pixels,
         pinned=device == "cuda",
     )
+    with _shared_cores(len(models) if device == "cpu" else 1):
+        yield from _spread(models, decoded, asked)
+
+
+def _keep(batches: Generator[list[Row]], kept: Rows, count: int | None, progress: Progress) -> None:
     began, images = time.monotonic(), 0
-    with _shared_cores(len(models) if device == "cpu" else 1), progress("predict", count) as task:
-        for rows in _spread(models, decoded, asked):
+    with closing(batches), progress("predict", count) as task:
+        for rows in batches:
             kept.add(rows)
             images += len(rows)
             rate = images / max(time.monotonic() - began, 1e-3)
@@ -255,14 +283,14 @@ def _spread(
         pools = [threads.enter_context(ThreadPoolExecutor(1)) for _ in models]
         for number, batch in enumerate(decoded):
             at = number % len(models)
-            waiting.append(pools[at].submit(_rows, models[at], batch, asked))
+            waiting.append(pools[at].submit(rows_of, models[at], batch, asked))
             if len(waiting) > AHEAD * len(models):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _rows(model: nn.Module, batch: Batch, asked: PredictOptions) -> list[Row]:
+def rows_of(model: nn.Module, batch: Batch, asked: PredictOptions) -> list[Row]:
     """The rows of a batch: those of its images, and between them those that have a problem."""
     card = cast(Card, model.zoo)
     width = len(_columns(card, asked)) - 2

@@ -140,7 +140,8 @@ def convert(
     tried = list(_inputs(card, images))
     with new_folder(folder) as whole:
         path = whole / FILE[format]
-        with refusing(manifest, format):
+        # Nothing is trained: with gradients, other kernels of attention are traced than exported.
+        with refusing(manifest, format), torch.no_grad():
             WRITE[format](module, tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
@@ -302,7 +303,10 @@ def refusing(manifest: Manifest, format: str) -> Iterator[None]:  # noqa: A002
     except OSError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        first: BaseException = error
+        while first.__cause__:  # an exporter's own tells how to report it, and no reason
+            first = first.__cause__
+        reason = str(first).strip().partition("\n")[0] or type(first).__name__
         raise Unsupported(
             f"{manifest.backbone.architecture} cannot be written as {format}: {reason:.300}"
         ) from error

@@ -24,10 +24,10 @@ from zoo import config
 from zoo.backbones.devices import pick_device
 from zoo.domain.progress import Progress, silent
 from zoo.errors import Unavailable
-from zoo.executors.executor import TIMES, Executor, carried_out, ended, killed
+from zoo.executors.executor import TIMES, carried_out, ended, killed
 from zoo.packages import version
 
-__all__ = ["open_cluster"]
+__all__ = ["Cluster", "open_cluster"]
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ ANSWERS = 120.0
 @contextmanager
 def open_cluster(
     on: str, device: str, reached: Sequence[Path], progress: Progress
-) -> Iterator[Executor]:
+) -> Iterator[Cluster]:
     """The cluster ``on`` which trials run: ``ray://HOST:10001``; ``ray``: that of ``RAY_ADDRESS``,
     else the one of this machine, which is started if there is none.
 
@@ -60,7 +60,7 @@ def open_cluster(
             hint = "the address is that of a client; a cluster may want RAY_AUTH_MODE=token"
             raise Unavailable(on, f"no Ray cluster answers: {reason}", hint=hint) from error
     try:
-        cluster = _Cluster(ray, on, device, progress)
+        cluster = Cluster(ray, on, device, progress)
         cluster.check(reached)
         yield cluster
     finally:
@@ -68,13 +68,19 @@ def open_cluster(
             ray.shutdown()
 
 
-class _Cluster:
-    """See `Executor`."""
+class Cluster:
+    """See `Executor`.
+
+    Attributes:
+        ray: The package.
+        on: What it is called.
+        threads: How many a trial has.
+    """
 
     progress = silent  # workers have no terminal
 
     def __init__(self, ray: Any, on: str, device: str, progress: Progress) -> None:
-        self._ray, self._on, self._say = ray, on, progress.say
+        self.ray, self.on, self._say = ray, on, progress.say
         # A cluster is a machine: what was measured on some of its nodes is not measured on others.
         self.host = on if "://" in on else f"{on} {platform.node()}"
         has_gpus = any(node.get("GPU") for node in self._nodes())
@@ -82,16 +88,16 @@ class _Cluster:
         self.own = pick_device("auto" if self.device == "cuda" else "cpu")
         most = int(max((node.get("CPU", 0) for node in self._nodes()), default=0))
         # As many as here: sums are taken in their order.
-        self._threads = max(min(torch.get_num_threads(), most), 1)
-        self._asked = {"num_cpus": self._threads, "num_gpus": int(self.device == "cuda")}
-        if not self._places():
+        self.threads = max(min(torch.get_num_threads(), most), 1)
+        self._asked = {"num_cpus": self.threads, "num_gpus": int(self.device == "cuda")}
+        if not self.places():
             raise Unavailable(on, f"no node of the cluster has a {self.device} device")
 
     def _nodes(self) -> list[dict[str, float]]:
         """What those have that are there now."""
-        return [each["Resources"] for each in self._ray.nodes() if each["Alive"]]
+        return [each["Resources"] for each in self.ray.nodes() if each["Alive"]]
 
-    def _places(self) -> int:
+    def places(self) -> int:
         """How many trials run at once: a cluster grows and shrinks."""
         asked = {"CPU": self._asked["num_cpus"], "GPU": self._asked["num_gpus"]}
         return sum(
@@ -108,19 +114,19 @@ class _Cluster:
         from ray.exceptions import RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        look = self._ray.remote(num_cpus=0, max_retries=0)(_look)
+        look = self.ray.remote(num_cpus=0, max_retries=0)(_look)
         with NamedTemporaryFile(dir=reached[0], prefix=".ray-") as here:  # of no other zoo
             asked = {
                 node["NodeManagerHostname"]: look.options(
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 ).remote(reached, Path(here.name))
-                for node in self._ray.nodes()
+                for node in self.ray.nodes()
                 if node["Alive"] and node["Resources"].get("CPU")
             }
             for name, reference in asked.items():
                 what = f"node {name} of the cluster"
                 try:
-                    there, lacking = self._ray.get(reference, timeout=ANSWERS)
+                    there, lacking = self.ray.get(reference, timeout=ANSWERS)
                 except RayError as error:
                     reason = str(error).strip().splitlines() or [type(error).__name__]
                     hint = f"on it: pip install '{PROJECT}=={version(PROJECT)}'"
@@ -139,35 +145,35 @@ class _Cluster:
     ) -> Iterator[tuple[K, Callable[[], T]]]:
         """See `Executor.run`."""
         waiting = iter(trials)
-        task = self._ray.remote(**self._asked, max_retries=0)(_task)
+        task = self.ray.remote(**self._asked, max_retries=0)(_task)
         os.umask(mask := os.umask(0o077))
-        begin = partial(task.remote, self._threads, mask)
+        begin = partial(task.remote, self.threads, mask)
         busy = dict[object, tuple[K, Callable[[], T], int]]()
         try:
             while True:
-                while len(busy) < self._places() and (trial := next(waiting, None)):
+                while len(busy) < self.places() and (trial := next(waiting, None)):
                     busy[begin(trial[1])] = (*trial, 1)
                 if not busy:
                     return
-                for reference in self._ray.wait(list(busy))[0]:
+                for reference in self.ray.wait(list(busy))[0]:
                     key, trial_of_it, times = busy.pop(reference)
                     if found := self._result(reference):
                         yield key, partial(ended, *found)
                     elif times == TIMES:
-                        yield key, partial(ended, None, killed(self._on))
+                        yield key, partial(ended, None, killed(self.on))
                     else:
-                        self._say(f"{self._on}: a worker was killed, and its trial begins again")
+                        self._say(f"{self.on}: a worker was killed, and its trial begins again")
                         busy[begin(trial_of_it)] = (key, trial_of_it, times + 1)
         finally:
             for reference in busy:
-                self._ray.cancel(reference, force=True)
+                self.ray.cancel(reference, force=True)
 
     def _result(self, reference: object) -> tuple[Any, Exception | None] | None:
         """What a task gave; None where its worker, or its node, was killed."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            found: tuple[object, Exception | None] = self._ray.get(reference)
+            found: tuple[object, Exception | None] = self.ray.get(reference)
         except RayTaskError as error:  # not of the trial, which answers what it raises
             return None, RuntimeError(str(error))
         except RayError:

@@ -228,12 +228,15 @@ def check_predicted(
     return problems if len(problems) == len(given) else []
 
 
-def check_batches(size: int | None, workers: int | None) -> None:
+def check_batches(size: int | None, workers: int | None, on: str = "") -> None:
     """Before images are decoded.
 
     Raises:
-        InvalidOption: There are to be less than one in a batch, or fewer processes than none.
+        InvalidOption: There are to be less than one in a batch, or fewer processes than none; or so
+            many are asked for ``on`` a cluster.
     """
+    if on and workers is not None:
+        raise InvalidOption("workers are of this machine: on a cluster Ray decides where to decode")
     if size is not None and size < 1:
         raise InvalidOption(f"batch_size must be at least 1, not {size}")
     if workers is not None and workers < 0:

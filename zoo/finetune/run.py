@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,6 @@ from zoo.finetune.loop.find_lr import LRCurve, search
 from zoo.finetune.loop.learner import live_tensors, make_learner
 from zoo.finetune.loop.pace import memory
 from zoo.finetune.loop.phases import phase_loaders
-from zoo.finetune.loop.profile import Profile
 from zoo.finetune.loop.state import SavedState, State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.preflight import recorded, unfinished
@@ -376,8 +375,7 @@ def _run(
     begin(prepared, loaders, journal, state, saved)
     if ranks.on_main(lambda: not (journal.run.folder / SAMPLES).exists()):
         _show_samples(prepared, loaders, journal)
-    with Profile(journal) if profile else nullcontext() as watching:
-        train(prepared, loaders, journal, state, profile=watching)
+    train(prepared, loaders, journal, state, profile=profile)
     blend(prepared, loaders, journal, state)
     parts = loaders(prepared.lowest if prepared.recipe.blend != "none" else prepared.last)
     # Those of the last phase may be activations of units that an earlier phase trained, and the

@@ -54,16 +54,21 @@ class Fed(NamedTuple):
 
 
 class Profile:
-    """Watches the steps of the first phase that it is given. A context manager: leaving it writes
-    ``trace.json.gz`` and ``profile.json`` into the run's folder and tells the ``journal``.
+    """Watches the steps of a phase. A context manager: leaving it writes ``trace.json.gz`` and
+    ``profile.json`` into the run's folder and tells the ``journal``; of several phases
+    ``trace-1.json.gz`` and so on, from 1.
 
     Parts of a step: ``data`` is until a batch is there; ``forward`` gives the outputs; ``backward``
     is the loss, its gradients and their clipping; ``optimizer`` moves the weights; ``rest`` is what
     comes after that, as an average of the weights, the journal, and saving the state.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal, self._folder = journal, journal.run.folder
+    def __init__(self, journal: Journal, phase: int = 1, phases: int = 1) -> None:
+        self._journal, folder = journal, journal.run.folder
+        self._of, number = (f"phase {phase}: ", f"-{phase}") if phases > 1 else ("", "")
+        self._trace_file, self._figures_file = (
+            folder / name.replace(".", f"{number}.", 1) for name in (TRACE, FIGURES)
+        )
         self._steps = self._batches = self._images = 0
         self._seconds: dict[str, float] = defaultdict(float)
         self._part, self._began = "", 0.0
@@ -75,7 +80,7 @@ class Profile:
 
     def watch(self, learner: Learner, loader: Loader) -> Loader | Fed:
         """What to train on instead of ``loader``, for its steps to be watched."""
-        if self._hooks or not self._journal.writes:
+        if not self._journal.writes:
             return loader
         self._device, optimizer = learner.device, learner.optimizer
         self._hooks = [
@@ -166,8 +171,8 @@ class Profile:
         if not trace:
             return
         trace.stop()
-        with disk_errors(self._folder):
-            trace.export_chrome_trace(str(self._folder / TRACE))
+        with disk_errors(self._trace_file.parent):
+            trace.export_chrome_trace(str(self._trace_file))
         kind = "cpu" if self._device.type == "cpu" else "device"
         own = attrgetter(f"self_{kind}_time_total")  # microseconds
         found = [each for each in trace.key_averages() if each.key not in PARTS]
@@ -184,7 +189,7 @@ class Profile:
         if timed <= 0:
             more = WARM + TRACED + 1
             text = f"no step is timed: that takes {more} steps, and these were {self._steps}"
-            self._journal.remark(text)
+            self._journal.remark(self._of + text)
             return
         whole = sum(self._seconds.values())
         figures = {
@@ -196,16 +201,16 @@ class Profile:
             "traced_steps": TRACED,
             "operators": self._operators,
         }
-        write_whole(self._folder / FIGURES, [(json.dumps(figures, indent=2) + "\n").encode()])
+        write_whole(self._figures_file, [(json.dumps(figures, indent=2) + "\n").encode()])
         for line in self._lines(timed, whole):
             self._journal.say(line)
 
     def _lines(self, timed: int, whole: float) -> Sequence[str]:
         speed = self._images / whole
         each = f"{self._images / timed:.0f} images and {1000 * whole / timed:.1f} ms each"
-        rows = [f"{plural(timed, 'step')} timed, {each}: {speed:,.0f} images/s"]
+        rows = [f"{self._of}{plural(timed, 'step')} timed, {each}: {speed:,.0f} images/s"]
         for part, took in self._seconds.items():
             rows.append(f"  {part:9} {1000 * took / timed:9.2f} ms {took / whole:5.0%}")
         longest = ", ".join(f"{each['name']} {each['share']:.0%}" for each in self._operators[:3])
         rows.append(f"of the operators, those that take longest: {longest}")
-        return [*rows, f"trace of {TRACED} steps, for ui.perfetto.dev: {self._folder / TRACE}"]
+        return [*rows, f"trace of {TRACED} steps, for ui.perfetto.dev: {self._trace_file}"]

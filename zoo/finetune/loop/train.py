@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -46,12 +47,14 @@ def train(
     journal: Journal,
     state: State,
     until: int | None = None,
-    profile: Profile | None = None,
+    *,
+    profile: bool = False,
 ) -> None:
     """Train what is left of the plan after ``state``, which has the best weights then.
 
     ``loaders`` freezes so many units, and gives the loaders for that. With ``until``, it ends after
-    so many epochs at the latest, and its state is saved there. ``profile`` watches its steps.
+    so many epochs at the latest, and its state is saved there. With ``profile``, the steps of each
+    phase are watched (`Profile`).
     """
     images, epochs = len(prepared.dataset.train), [phase.epochs for phase, _ in prepared.phases]
     last = sum(epochs) if until is None else min(until, sum(epochs))
@@ -65,18 +68,21 @@ def train(
             parts = loaders(boundary)
             learner, loader = make_learner(prepared, phase, boundary, parts)
             state.restore(learner)
-            feed = profile.watch(learner, loader) if profile else loader
-            for epoch in range(state.position.epoch, phase.epochs):
-                count = sum(epochs[:number]) + epoch
-                with held() as interrupted:
-                    _steps(learner, feed, count, told, interrupted)
-                    stop = _measure(prepared, parts, learner, told, count + 1)
-                    state.end_epoch(last=stop or epoch + 1 == phase.epochs)
-                    over, done = state.position.phase != number, stop or count + 1 == last
-                    if over or done or state.due() or interrupted():
-                        state.save(None if over else learner)
-                if done:
-                    break
+            with (
+                Profile(journal, number + 1, len(epochs)) if profile else nullcontext()
+            ) as watching:
+                feed = watching.watch(learner, loader) if watching else loader
+                for epoch in range(state.position.epoch, phase.epochs):
+                    count = sum(epochs[:number]) + epoch
+                    with held() as interrupted:
+                        _steps(learner, feed, count, told, interrupted)
+                        stop = _measure(prepared, parts, learner, told, count + 1)
+                        state.end_epoch(last=stop or epoch + 1 == phase.epochs)
+                        over, done = state.position.phase != number, stop or count + 1 == last
+                        if over or done or state.due() or interrupted():
+                            state.save(None if over else learner)
+                    if done:
+                        break
             # The memory of a device may not have room for two phases.
             del parts, learner, loader, feed
 

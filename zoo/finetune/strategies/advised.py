@@ -15,7 +15,9 @@ from zoo.workspace import Workspace
 
 __all__ = ["FOLLOWED", "as_advised", "groups_digest", "test_digest", "were_tried"]
 
-FOLLOWED = frozenset({"strategy", "freeze", "batch_norm", "epochs", "lr", "at"})
+FOLLOWED = frozenset(
+    {"strategy", "freeze", "batch_norm", "epochs", "lr", "backbone_lr_ratio", "at"}
+)
 """Options that advice decides: those of a run that followed it say what is meant by ``auto``."""
 
 
