@@ -34,6 +34,7 @@ class RecipeOptions(TypedDict, total=False):
     skip_bad: bool
     image_size: int | None
     augment: Literal["none", "light", "medium", "heavy"]
+    augment_on: Literal["host", "device"]
     views: int
     mixup: float
     cutmix: float

@@ -50,10 +50,10 @@ ADAPTERS: Mapping[str, str] = {
 """Strategies that train the head and a small part of each unit, and what that is."""
 
 IDLE: Mapping[str, str] = {
-    "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
-    "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "drop_path drop loss sampler teacher distill_weight distill_temperature ema blend patience "
-    "grad_checkpointing",
+    "probe": "rank augment augment_on views mixup cutmix freeze batch_norm epochs accumulate "
+    "optimizer lr backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing "
+    "class_weights drop_path drop loss sampler teacher distill_weight distill_temperature ema "
+    "blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -75,6 +75,7 @@ UNSAID = (
     "keep_examples",
     "publish_examples",
     "preset",
+    "augment_on",
     "rank",
     "drop_path",
     "drop",
@@ -219,6 +220,12 @@ class Recipe:
         "none",
         "Random changes of training images. Without any, what is frozen runs only once.",
         one_of=("none", "light", "medium", "heavy"),
+    )
+    augment_on: str = _option(
+        "host",
+        "Where that is done: on the host, or on the device that trains, to whole batches and with "
+        "the same draws; the host then decodes and crops.",
+        one_of=("host", "device"),
     )
     views: int = _natural(
         0,
@@ -414,6 +421,8 @@ class Recipe:
             raise InvalidOption("to publish examples needs a number of examples to keep")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
+        if self.augment_on == "device" and self.augment == "none":
+            raise InvalidOption("a device augments by a level: --augment light, medium or heavy")
         self._check_effects()
 
     def _check_each(self) -> None:

@@ -35,8 +35,9 @@ WARM = 3
         {"ema": 0.9, "class_weights": "balanced"},
         {"cache": False, "precision": "bf16", "optimizer": "adamw"},
         {"cache": False, "augment": "light", "accumulate": 1, "clip_norm": 1.0},
+        {"augment": "heavy", "augment_on": "device", "mixup": 0.4},
     ],
-    ids=["cached", "bf16", "augmented"],
+    ids=["cached", "bf16", "augmented", "augmented there"],
 )
 def test_ten_steps_wait_for_the_device_once(
     transformer: str, tune: Callable[..., Finetuned], device: str,

@@ -18,11 +18,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.moved import moved
 from zoo.domain import task as kinds
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
-from zoo.finetune.features.moved import moved
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.interrupts import held
 from zoo.finetune.loop.learner import Learner, Step, make_learner

@@ -28,6 +28,7 @@ from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
@@ -403,6 +404,10 @@ def _check_effects(prepared: PreparedRun) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)
+    planned = prepared.network.planned
+    training_transform(
+        planned.preprocessing, planned.backbone.plugin, recipe.augment, on=recipe.augment_on
+    )
     if recipe.keep_examples and prepared.task != "classification":
         raise InvalidOption(f"examples are kept of classes, and not of {prepared.task}")
     if recipe.sampler == "balanced" and prepared.task != "classification":
