@@ -68,6 +68,7 @@ class RecipeOptions(TypedDict, total=False):
     teacher: str
     distill_weight: float
     distill_temperature: float
+    sam: float
     ema: float
     blend: Literal["none", "wise-ft", "soup"]
     patience: int

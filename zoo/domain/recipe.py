@@ -52,8 +52,8 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment augment_on views mixup cutmix freeze batch_norm epochs accumulate "
     "optimizer lr backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing "
-    "class_weights drop_path drop loss sampler teacher distill_weight distill_temperature ema "
-    "blend patience grad_checkpointing",
+    "class_weights drop_path drop loss sampler teacher distill_weight distill_temperature sam "
+    "ema blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -76,6 +76,7 @@ UNSAID = (
     "publish_examples",
     "preset",
     "augment_on",
+    "sam",
     "rank",
     "drop_path",
     "drop",
@@ -347,6 +348,11 @@ class Recipe:
         2.0,
         "With a teacher: outputs of both networks are divided by this before they are compared; "
         "the larger, the more the less likely classes count.",
+    )
+    sam: float = _amount(
+        0.0,
+        "Sharpness-aware minimization: gradients are taken so far from the weights, where the loss "
+        "rises fastest (0.05); a step takes twice the time; 0: none.",
     )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."

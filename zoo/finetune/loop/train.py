@@ -28,6 +28,7 @@ from zoo.finetune.loop.interrupts import held
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
+from zoo.finetune.loop.sharpness import uphill
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast, fastest_convolutions, multiplying
@@ -151,10 +152,11 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
         # Each batch counts by its images, over all ranks and batches of the step: the gradients of
         # one batch in one process, however it is shared out.
         whole, images = ranks.totals([sum(masses), sum(batch.images for batch in group)])
-        losses = [
-            ranks.summed(_backward(learner, batch, forward, mass / whole))
-            for batch, mass in zip(group, masses, strict=True)
-        ]
+        shares = [mass / whole for mass in masses]
+        losses = _gradients(learner, group, forward, shares)
+        if learner.recipe.sam:
+            with uphill(learner.model, learner.parameters, learner.recipe.sam):
+                _gradients(learner, group, forward, shares)
         lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
@@ -170,6 +172,19 @@ def read(learner: Learner, steps: Sequence[Step]) -> list[float]:
             if phase.own_rate:
                 raise Diverged(step.number, phase.lr, str(phase))
             raise Diverged(step.number, learner.recipe.lr)
+    return losses
+
+
+def _gradients(
+    learner: Learner, group: Sequence[Batch], forward: Forward, shares: Sequence[float]
+) -> list[Tensor]:
+    """Those of a step, summed over its batches and all ranks; the loss of each batch, likewise."""
+    ranks = learner.ranks
+    losses = [
+        ranks.summed(_backward(learner, batch, forward, share))
+        for batch, share in zip(group, shares, strict=True)
+    ]
+    ranks.sum_gradients(learner.parameters)
     return losses
 
 
@@ -202,12 +217,10 @@ def _loss(learner: Learner, outputs: Tensor, targets: Tensor, taught: Tensor | N
 
 
 def _optimizer_step(learner: Learner) -> None:
-    parameters = learner.parameters
-    learner.ranks.sum_gradients(parameters)
     # Clipping is of true gradients: scaled ones would be clipped by the scale, too.
     learner.scaler.unscale_(learner.optimizer)
     if learner.recipe.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
+        nn.utils.clip_grad_norm_(learner.parameters, learner.recipe.clip_norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.optimizer.zero_grad(set_to_none=True)
