@@ -44,7 +44,7 @@ class RecipeOptions(TypedDict, total=False):
     freeze: str | int
     phases: Sequence[str]
     rank: int
-    batch_norm: Literal["auto", "frozen", "live", "recalibrated"]
+    batch_norm: Literal["auto", "frozen", "live", "synced", "recalibrated"]
     head: str
     probe: Literal["softmax", "svm"]
     at: str

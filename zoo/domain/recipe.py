@@ -26,6 +26,7 @@ __all__ = [
     "ADAPTERS",
     "BEFORE",
     "DEFAULTS",
+    "FOLLOWING",
     "IDLE",
     "MOST_FOLDS",
     "OPTIONS",
@@ -96,6 +97,9 @@ MOST_FOLDS = 100
 
 PHASES = "--phases all:2 --phases blocks.4:3"
 """How phases are given, for those who left them out."""
+
+FOLLOWING = ("live", "synced")
+"""Whose statistics of batch norm follow the batches, by ``batch_norm``."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
@@ -261,9 +265,10 @@ class Recipe:
     batch_norm: str = _option(
         "auto",
         "Statistics of batch norms that are trained: frozen, those of the base; recalibrated, "
-        "taken from the training images before training, and kept; live, they follow the batches; "
+        "taken from the training images before training, and kept; live, they follow the batches, "
+        "of several processes each its share; synced, the whole batches; "
         "auto: frozen with up to 2000 training images, else live.",
-        one_of=("auto", "frozen", "live", "recalibrated"),
+        one_of=("auto", "frozen", "live", "synced", "recalibrated"),
     )
     head: str = _option("linear", "Kind of the new head.")
     probe: str = _option(

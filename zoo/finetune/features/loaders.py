@@ -50,6 +50,7 @@ __all__ = [
     "CachedLoader",
     "Forward",
     "ImageLoader",
+    "Inputs",
     "Loader",
     "Loaders",
     "cached",

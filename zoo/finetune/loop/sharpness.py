@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["uphill"]
@@ -26,7 +26,7 @@ def uphill(model: nn.Module, parameters: Sequence[nn.Parameter], radius: float) 
     How long gradients are does not matter: they may be scaled, as for fp16. An accelerator is not
     waited for.
     """
-    moving = [parameter for parameter in parameters if parameter.grad is not None]
+    moving: list[Tensor] = [each for each in parameters if each.grad is not None]
     before = [parameter.detach().clone() for parameter in moving]
     norms = [child for child in model.modules() if isinstance(child, _BatchNorm)]
     momenta = [child.momentum for child in norms]
@@ -43,13 +43,13 @@ def uphill(model: nn.Module, parameters: Sequence[nn.Parameter], radius: float) 
 
 
 @torch.no_grad()
-def _climb(parameters: Sequence[nn.Parameter], radius: float) -> None:
-    gradients = [p.grad for p in parameters if p.grad is not None]
+def _climb(parameters: list[Tensor], radius: float) -> None:
+    gradients = [each.grad for each in parameters if each.grad is not None]
     if not gradients:
         return
     length = torch.stack(torch._foreach_norm(gradients)).norm()
     # Gradients that are all 0 have no direction.
     steps = torch._foreach_mul(gradients, radius / length.clamp(min=1e-12))
-    torch._foreach_add_(list(parameters), steps)
+    torch._foreach_add_(parameters, steps)
     for parameter in parameters:
         parameter.grad = None
