@@ -357,7 +357,7 @@ class Recipe:
     sam: float = _amount(
         0.0,
         "Sharpness-aware minimization: gradients are taken so far from the weights, where the loss "
-        "rises fastest (0.05); a step takes twice the time; 0: none.",
+        "rises fastest (0.005); a step takes twice the time; 0: none.",
     )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
