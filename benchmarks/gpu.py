@@ -5,11 +5,12 @@
 
 ViT-B/16, ConvNeXt-T and EfficientNet-Lite0 with random weights at 224 pixels, on JPEGs of 500 x 375
 that are made here: nothing is downloaded. Rows are zoo with 80 % frozen from the cache, the same
-without it, and all trained; with augmentation (``medium``; cached: two views) and without. Beside
-them timm's pieces put together as its ``train.py`` does (loader, prefetcher, autocast, channels
-last, fused AdamW), for what is frozen with ``requires_grad`` off; the Trainer of transformers; and
-the bound: multiplications that an image takes, forward and backward, by the rate of a large matrix
-product as it is measured here. All multiply in bf16, on a CPU in fp32.
+without it, and all trained; without augmentation and with it (``medium``; cached: two views; else
+on the host, and on the device). Beside them timm's pieces put together as its ``train.py`` does
+(loader, prefetcher, autocast, channels last, fused AdamW), for what is frozen with
+``requires_grad`` off; the Trainer of transformers; and the bound: multiplications that an image
+takes, forward and backward, by the rate of a large matrix product as it is measured here. All
+multiply in bf16, on a CPU in fp32.
 
 A step's time is that of passes over the training images, from the first batch that is asked for:
 the start of workers is in it, validation is not. ``busy`` is the share of time in which kernels
@@ -67,6 +68,7 @@ from zoo_timm.backbone import TimmBackbone
 NETWORKS = ("vit_base_patch16_224", "convnext_tiny", "tf_efficientnet_lite0")
 TINY = ("test_vit", "test_convnext", "test_efficientnet")
 CLASSES, DEPTH, LEVEL, VIEWS = 8, "80%", "medium", 2
+THERE = f"{LEVEL}, on the device"
 MEAN = STD = (0.5, 0.5, 0.5)
 PARTS = ("network", "by", "mode", "augment")
 LEAST, TRACED = 4, 10
@@ -223,6 +225,8 @@ def zoos(bench: Bench, cell: Mapping[str, str], meter: Meter) -> None:
         how |= {"freeze": DEPTH, "cache": mode == "cached"}
     if cell["augment"] != "none":
         how |= {"augment": LEVEL, **({"views": VIEWS} if mode == "cached" else {})}
+    if cell["augment"] == THERE:
+        how |= {"augment_on": "device"}
 
     def learn(*args: Any) -> Iterator[Any]:
         return meter.watch(real(*args), lambda step: int(step.images))
@@ -332,6 +336,7 @@ def cells(scale: Scale) -> Iterator[dict[str, str]]:
         yield from (row(network, "timm", mode) for mode in ("frozen", "full"))
     for network in scale.networks:
         yield from (row(network, "zoo", mode, LEVEL) for mode in ("cached", "frozen", "full"))
+        yield from (row(network, "zoo", mode, THERE) for mode in ("frozen", "full"))
         yield from (row(network, "timm", mode, LEVEL) for mode in ("frozen", "full"))
     if version("transformers"):
         yield from (row(network, "HF Trainer", "full") for network in scale.networks)

@@ -102,6 +102,7 @@ def test_what_has_no_effect_is_refused(options: dict[str, Any], reason: str) -> 
         {"strategy": "gradual", "phases": ("all:1@1e-3", "6:1"), "lr": 0.1, "patience": 2},
         {"strategy": "gradual", "phases": ("none:1", "6:1"), **VIEWS},
         {"freeze": "6", **VIEWS},
+        {"augment": "heavy", "augment_on": "device"},
         {"strategy": "probe", "freeze": "all"},
     ],
 )

@@ -109,13 +109,17 @@ def vit(workspace: Workspace, tmp_path: Path) -> str:
 
 
 FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
+SYNCED: dict[str, Any] = {
+    "freeze": "layer2", "image_size": 32, "batch_norm": "synced", "batch_size": 5,
+    "optimizer": "sgd", "lr": 0.05, "cache": False,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("network", "moved", "more"),
     [
         # The last batch has one image: one of the two processes has none.
-        ("vit", "blocks.3.mlp.fc1.weight", {"cache": True, "batch_size": 13}),
+        ("vit", "blocks.3.mlp.fc1.weight", {"cache": True, "batch_size": 13, "sam": 0.1}),
         # AdamW divides by how large gradients are: where they are almost 0, rounding shows.
         pytest.param(
             "vit",
@@ -135,6 +139,8 @@ FROZEN: dict[str, Any] = {"freeze": "all", "image_size": 32}
             {"strategy": "lora", "lr": 0.03},
             marks=pytest.mark.long,
         ),
+        # Batch norm that is trained; of the last batch, two of 27 images, one process has none.
+        ("base", "layer4.0.bn1.running_mean", SYNCED),
         pytest.param(  # batch norm that is frozen
             "base", "fc.weight", {**FROZEN, "cache": False}, marks=pytest.mark.long
         ),
@@ -172,6 +178,8 @@ def test_batch_norm_that_each_process_trains_is_remarked_on(
     prepared = replace(alone, ranks=Ranks(0, 2))
     assert "its own 4 images" in not_synced(prepared)
     assert not_synced(alone) == ""
+    synced = replace(prepared, recipe=replace(prepared.recipe, batch_norm="synced"))
+    assert not_synced(synced) == ""
     prepared = replace(prepared, recipe=replace(prepared.recipe, batch_norm="frozen"))
     prepared.freeze(0)
     assert not_synced(prepared) == ""

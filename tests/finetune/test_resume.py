@@ -169,8 +169,8 @@ def epochs(workspace: Workspace, result: Finetuned) -> list[dict[str, Any]]:
 
 INSIDE: dict[str, dict[str, Any]] = {
     "read ten at a time": {},
-    "accumulated": {"accumulate": 2, "epochs": 1},
-    "mixed": {"mixup": 0.4, "cutmix": 1.0},
+    "accumulated": {"accumulate": 2, "epochs": 1, "sam": 0.05},
+    "mixed": {"mixup": 0.4, "cutmix": 1.0, "augment": "heavy", "augment_on": "device"},
     "read by workers": {"augment": "light", "head": "mlp", "epochs": 1},
 }
 

@@ -222,6 +222,10 @@ def test_what_cannot_be_shared_is_refused_before_it_is_trained(
     assert prepared().ranks.sharded
     with pytest.raises(InvalidOption, match="nothing is compiled"):
         prepared(compile=True)
+    with pytest.raises(InvalidOption, match="no SAM where processes share the weights"):
+        prepared(sam=0.05)
+    with pytest.raises(InvalidOption, match="no synced batch norm where processes share"):
+        prepared(batch_norm="synced")
     with pytest.raises(InvalidOption, match="lora trains next to nothing"):
         prepared(strategy="lora")
     with pytest.raises(InvalidOption, match="take adamw, adam or sgd"):

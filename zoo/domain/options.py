@@ -34,6 +34,7 @@ class RecipeOptions(TypedDict, total=False):
     skip_bad: bool
     image_size: int | None
     augment: Literal["none", "light", "medium", "heavy"]
+    augment_on: Literal["host", "device"]
     views: int
     mixup: float
     cutmix: float
@@ -43,7 +44,7 @@ class RecipeOptions(TypedDict, total=False):
     freeze: str | int
     phases: Sequence[str]
     rank: int
-    batch_norm: Literal["auto", "frozen", "live", "recalibrated"]
+    batch_norm: Literal["auto", "frozen", "live", "synced", "recalibrated"]
     head: str
     probe: Literal["softmax", "svm"]
     at: str
@@ -67,6 +68,7 @@ class RecipeOptions(TypedDict, total=False):
     teacher: str
     distill_weight: float
     distill_temperature: float
+    sam: float
     ema: float
     blend: Literal["none", "wise-ft", "soup"]
     patience: int

@@ -26,6 +26,7 @@ __all__ = [
     "ADAPTERS",
     "BEFORE",
     "DEFAULTS",
+    "FOLLOWING",
     "IDLE",
     "MOST_FOLDS",
     "OPTIONS",
@@ -50,10 +51,10 @@ ADAPTERS: Mapping[str, str] = {
 """Strategies that train the head and a small part of each unit, and what that is."""
 
 IDLE: Mapping[str, str] = {
-    "probe": "rank augment views mixup cutmix freeze batch_norm epochs accumulate optimizer lr "
-    "backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing class_weights "
-    "drop_path drop loss sampler teacher distill_weight distill_temperature ema blend patience "
-    "grad_checkpointing",
+    "probe": "rank augment augment_on views mixup cutmix freeze batch_norm epochs accumulate "
+    "optimizer lr backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing "
+    "class_weights drop_path drop loss sampler teacher distill_weight distill_temperature sam "
+    "ema blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -75,6 +76,8 @@ UNSAID = (
     "keep_examples",
     "publish_examples",
     "preset",
+    "augment_on",
+    "sam",
     "rank",
     "drop_path",
     "drop",
@@ -94,6 +97,9 @@ MOST_FOLDS = 100
 
 PHASES = "--phases all:2 --phases blocks.4:3"
 """How phases are given, for those who left them out."""
+
+FOLLOWING = ("live", "synced")
+"""Whose statistics of batch norm follow the batches, by ``batch_norm``."""
 
 VIEWS_OF_NOTHING = "views are kept of what a frozen part gives, and nothing is frozen"
 """Why ``views`` are refused with a strategy or freeze spec that freezes nothing."""
@@ -220,6 +226,12 @@ class Recipe:
         "Random changes of training images. Without any, what is frozen runs only once.",
         one_of=("none", "light", "medium", "heavy"),
     )
+    augment_on: str = _option(
+        "host",
+        "Where that is done: on the host, or on the device that trains, to whole batches and with "
+        "the same draws; the host then decodes and crops.",
+        one_of=("host", "device"),
+    )
     views: int = _natural(
         0,
         "Augmented views cached of each image, so that what is frozen runs once on each; 0: none.",
@@ -253,9 +265,10 @@ class Recipe:
     batch_norm: str = _option(
         "auto",
         "Statistics of batch norms that are trained: frozen, those of the base; recalibrated, "
-        "taken from the training images before training, and kept; live, they follow the batches; "
+        "taken from the training images before training, and kept; live, they follow the batches, "
+        "of several processes each its share; synced, the whole batches; "
         "auto: frozen with up to 2000 training images, else live.",
-        one_of=("auto", "frozen", "live", "recalibrated"),
+        one_of=("auto", "frozen", "live", "synced", "recalibrated"),
     )
     head: str = _option("linear", "Kind of the new head.")
     probe: str = _option(
@@ -341,6 +354,11 @@ class Recipe:
         "With a teacher: outputs of both networks are divided by this before they are compared; "
         "the larger, the more the less likely classes count.",
     )
+    sam: float = _amount(
+        0.0,
+        "Sharpness-aware minimization: gradients are taken so far from the weights, where the loss "
+        "rises fastest (0.005); a step takes twice the time; 0: none.",
+    )
     ema: float = _share(
         0.0, "Decay of an average of the weights, which is saved where it is better; 0: none."
     )
@@ -414,6 +432,8 @@ class Recipe:
             raise InvalidOption("to publish examples needs a number of examples to keep")
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
+        if self.augment_on == "device" and self.augment == "none":
+            raise InvalidOption("a device augments by a level: --augment light, medium or heavy")
         self._check_effects()
 
     def _check_each(self) -> None:

@@ -12,12 +12,16 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zoo import plugins
 from zoo.backbones.from_cut import FromCut
 from zoo.backbones.load import Card, load, load_many
+from zoo.domain.manifest import Preprocessing
 from zoo.facade import Zoo
+from zoo.finetune.dataset.augment import seeded, training_transform
+from zoo.finetune.dataset.drawn import unpacked
 from zoo.finetune.run import Finetuned
 from zoo.finetune.setup.network import autocast
 from zoo.workspace import Workspace
@@ -58,6 +62,30 @@ def test_from_the_cut_the_network_says_the_same(
     assert apart(from_cut, whole) <= FROM_CUT[precision]
     assert apart(other, whole) > 4 * apart(from_cut, whole)  # what is compared tells images apart
     assert apart(other, whole) > 0.004
+
+
+def test_images_are_augmented_as_on_the_cpu(device: str) -> None:
+    """But for what is erased, where each has its own noise."""
+    how = Preprocessing(
+        input_size=(3, 40, 48), interpolation="bicubic", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3),
+        crop_pct=1.0, crop_mode="center",
+    )  # fmt: skip
+    transform = training_transform(how, "timm", "heavy", on="device")
+    assert transform.finish
+    noise = torch.randint(256, (60, 80, 3), generator=torch.Generator().manual_seed(0))
+    picture, packed = Image.fromarray(noise.to(torch.uint8).numpy()), []
+    for number in range(200):
+        with seeded(0, number):
+            packed.append(transform.apply(picture))
+    here, there = (
+        transform.finish(torch.stack(packed), torch.device(each)) for each in ("cpu", device)
+    )
+    assert there.device.type == device
+    whole = [at for at, box in enumerate(unpacked(torch.stack(packed), 5760).boxes) if not box[2]]
+    levels = (here[whole] - there[whole].cpu()).abs() * 255 * 0.3
+    assert 100 < len(whole) < 200
+    # A pixel may be rounded otherwise, and be on the other side of a threshold then.
+    assert float((levels > 1.5).float().mean()) < 0.001
 
 
 def test_a_checkpoint_loads_straight_onto_it(

@@ -29,23 +29,38 @@ def few_cs() -> None:
     """Here a probe tries as many as in the other processes."""
 
 
-@pytest.mark.parametrize("settings", [{}, FSDP], ids=["whole", "sharded"])
-@pytest.mark.usefixtures("transformer")
+SYNCED: dict[str, Any] = {
+    "base": "team/base", "freeze": "layer2", "batch_norm": "synced", "batch_size": 9, "lr": 0.01,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "moved"),
+    [
+        ({}, {}, "blocks.1.mlp.fc1.weight"),
+        (FSDP, {}, "blocks.1.mlp.fc1.weight"),
+        ({}, SYNCED, "layer4.0.conv1.weight"),
+    ],
+    ids=["whole", "sharded", "batch norm"],
+)
+@pytest.mark.usefixtures("transformer", "base")
 def test_two_train_what_one_does(
-    workspace: Workspace, shapes: Path, tmp_path: Path, device: str, settings: Mapping[str, str]
-) -> None:
+    workspace: Workspace, shapes: Path, tmp_path: Path, device: str, settings: Mapping[str, str],
+    more: Mapping[str, Any], moved: str,
+) -> None:  # fmt: skip
     if device == "mps" or (device == "cuda" and torch.cuda.device_count() < 2):
         pytest.skip("there are no two of them here")
     if settings and not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         pytest.skip(f"torch {torch.__version__} is too old for FSDP here")
-    Zoo(workspace).finetune(data=shapes, save="team/one", device=device, **HOW)
+    how = {**HOW, **more}
+    Zoo(workspace).finetune(data=shapes, save="team/one", device=device, **how)
     text = PROGRAM.replace('device="cpu"', f"device={device!r}")
-    arguments = (str(workspace.root), str(shapes), "team/two", json.dumps(HOW))
+    arguments = (str(workspace.root), str(shapes), "team/two", json.dumps(how))
     run(tmp_path, 2, *arguments, text=text, settings=settings)
     one, two = (weights(workspace, name) for name in ("team/one", "team/two"))
     for name, value in one.items():
         assert torch.allclose(
             value, two[name], rtol=1e-3, atol=1e-6 + 1e-3 * float(value.abs().max())
         )
-    start = weights(workspace, "team/transformer")["blocks.1.mlp.fc1.weight"]
-    assert not torch.equal(start, two["blocks.1.mlp.fc1.weight"])
+    start = weights(workspace, how["base"])[moved]
+    assert not torch.equal(start, two[moved])

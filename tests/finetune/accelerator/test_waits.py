@@ -32,11 +32,12 @@ WARM = 3
 @pytest.mark.parametrize(
     "how",
     [
-        {"ema": 0.9, "class_weights": "balanced"},
+        {"ema": 0.9, "class_weights": "balanced", "sam": 0.05},
         {"cache": False, "precision": "bf16", "optimizer": "adamw"},
         {"cache": False, "augment": "light", "accumulate": 1, "clip_norm": 1.0},
+        {"augment": "heavy", "augment_on": "device", "mixup": 0.4},
     ],
-    ids=["cached", "bf16", "augmented"],
+    ids=["cached", "bf16", "augmented", "augmented there"],
 )
 def test_ten_steps_wait_for_the_device_once(
     transformer: str, tune: Callable[..., Finetuned], device: str,

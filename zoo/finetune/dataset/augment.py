@@ -12,6 +12,9 @@ Colors: brightness, contrast and saturation. These are options of `timm.data.cre
 deviation and interpolation are the checkpoint's at every level. Every level above ``none`` mirrors:
 it is not for images whose left and right mean something, such as writing.
 
+All but cropping can be done on the device that trains (`zoo.finetune.dataset.on_device`), to whole
+batches, with the same draws.
+
 Mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019) go through timm, too. What is
 drawn depends on what it decides alone, not on what was drawn before, or in which process.
 """
@@ -40,6 +43,7 @@ from zoo.domain.manifest import Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption
+from zoo.finetune.dataset.on_device import Finish, split
 
 __all__ = ["LEVELS", "Mix", "Transform", "seeded", "training_transform"]
 
@@ -68,14 +72,18 @@ class Transform:
     apply: Callable[[Image.Image], Tensor]  # draws from the generators of `random`, numpy and torch
     size: tuple[int, int, int]  # channels, height and width of the tensor
     random: bool  # an image can come out differently each time
+    finish: Finish | None = None  # from what ``apply`` gives then, of a batch, to such tensors
 
 
-def training_transform(preprocessing: Preprocessing, plugin: str, level: str = "none") -> Transform:
+def training_transform(
+    preprocessing: Preprocessing, plugin: str, level: str = "none", *, on: str = "host"
+) -> Transform:
     """The transform of a level for a checkpoint of a backbone plugin; ``none`` is also that for
-    evaluation.
+    evaluation. ``on`` the device: but for the crop of an image.
 
     Raises:
-        InvalidOption, Unsupported: There is no such level; the preprocessing is beyond the limits.
+        InvalidOption, Unsupported: There is no such level, or a device cannot do it; the
+            preprocessing is beyond the limits.
     """
     check_preprocessing(preprocessing)
     if level not in LEVELS:
@@ -96,6 +104,9 @@ def training_transform(preprocessing: Preprocessing, plugin: str, level: str = "
             if operation.name == POSTERIZE:
                 operation.magnitude_max = POSTERIZE_HIGHEST
     channels = partial(in_channels, channels=size[0])
+    if on == "device":
+        drawing, finish = split(apply.transforms, preprocessing, level)
+        return Transform(Compose([channels, drawing]), size, random=True, finish=finish)
     return Transform(Compose([channels, apply]), size, random=True)
 
 

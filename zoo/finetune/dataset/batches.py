@@ -37,7 +37,9 @@ CPU = torch.device("cpu")
 
 
 class ImageBatch(NamedTuple):
-    """Images (N, C, H, W) float32, their targets (see `targets_of`), and which samples they are."""
+    """Images (N, C, H, W) float32, on the device if that augments them; their targets, on the host
+    (see `targets_of`); and which samples they are.
+    """
 
     images: Tensor
     targets: Tensor
@@ -159,7 +161,12 @@ class Batches:
         return self._batches(plan, number)
 
     def image(self, index: int, epoch: int) -> Tensor:
-        """One transformed image (C, H, W); raises as `epoch`."""
+        """One transformed image (C, H, W), on the host; raises as `epoch`."""
+        image, finish = self._image(index, epoch), self.transform.finish
+        return finish(image.unsqueeze(0), self.device)[0].cpu() if finish else image
+
+    def _image(self, index: int, epoch: int) -> Tensor:
+        """As a worker has it: what is left to a device is not done."""
         if index in self._cached:
             return self._cached[index]
         return self._reader.image(index, epoch)
@@ -177,6 +184,8 @@ class Batches:
                 images = torch.stack(kept)
             if not indices:
                 images = torch.empty(0, *self.transform.size)
+            elif self.transform.finish:
+                images = self.transform.finish(read, self.device)
             for index, image in zip(new, read, strict=True):
                 if self.transform.random or index in self._cached or self._room < image.nbytes:
                     continue
@@ -190,7 +199,7 @@ class Batches:
         count = self._workers(plan, epoch)
         if not count:
             for batch in plan:
-                images = [self.image(index, epoch) for index in batch]
+                images = [self._image(index, epoch) for index in batch]
                 yield torch.stack(images) if images else torch.empty(0)
             return
         pinned = self.device.type == "cuda"
@@ -207,7 +216,7 @@ class Batches:
         if not uncached or cores() == 1:
             return 0
         began = time.perf_counter()
-        self.image(uncached[0], epoch)
+        self._image(uncached[0], epoch)
         seconds = (time.perf_counter() - began) * len(uncached)
         held = PREFETCHED * self.size * math.prod(self.transform.size) * torch.float32.itemsize
         most = min(most_workers(self.device), max(WORKERS, AHEAD // held))

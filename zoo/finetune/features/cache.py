@@ -27,10 +27,10 @@ from zoo import config
 from zoo.backbones.devices import free_on, random_kept
 from zoo.backbones.free_memory import free_memory
 from zoo.backbones.from_cut import CutInputs, FromCut
+from zoo.backbones.moved import moved
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
-from zoo.finetune.features.moved import moved
 from zoo.store.atomic import write_whole
 
 __all__ = [

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo import plugins
 from zoo.backbones.from_cut import CutInputs, FromCut
+from zoo.backbones.moved import moved
 from zoo.backbones.rgb import READING
 from zoo.domain.preprocessing import ROUNDING_DOWN
 from zoo.domain.recipe import Recipe
@@ -38,7 +39,6 @@ from zoo.finetune.features.cache import (
     room,
     shape_of,
 )
-from zoo.finetune.features.moved import moved
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import COMPUTING, PreparedRun
@@ -50,6 +50,7 @@ __all__ = [
     "CachedLoader",
     "Forward",
     "ImageLoader",
+    "Inputs",
     "Loader",
     "Loaders",
     "cached",
@@ -374,6 +375,7 @@ def _cached(prepared: PreparedRun, boundary: int, folder: Path) -> Loaders:
     kept = [_activations(prepared, entry, whole, shape, what, 0, folder)]
     changing = _batches(prepared, dataset.train, recipe.augment)
     what = {**what, "augment": recipe.augment, "seed": recipe.seed}
+    what |= {} if recipe.augment_on == "host" else {"augment_on": recipe.augment_on}
     kept += [
         _activations(prepared, entry, changing, shape, what, number, folder)
         for number in range(recipe.views)
@@ -400,7 +402,9 @@ def _batches(
     prepared: PreparedRun, samples: tuple[Sample, ...] | list[Sample], level: str
 ) -> Batches:
     recipe, planned = prepared.recipe, prepared.network.planned
-    transform = training_transform(planned.preprocessing, planned.backbone.plugin, level)
+    transform = training_transform(
+        planned.preprocessing, planned.backbone.plugin, level, on=recipe.augment_on
+    )
     balanced = recipe.sampler == "balanced" and samples is prepared.dataset.train
     return Batches(
         prepared.dataset,

@@ -73,14 +73,13 @@ def not_synced(prepared: PreparedRun) -> str:
     None of them sees the whole batch, and the main rank's running statistics are kept.
     """
     count = prepared.ranks.world_size
-    if count == 1 or not live_norms(prepared.model):
+    if count == 1 or prepared.recipe.batch_norm == "synced" or not live_norms(prepared.model):
         return ""
     share = prepared.recipe.images_per_batch // count
     return (
         f"batch norm is trained: each of {count} processes takes its statistics from its own "
-        f"{share} images of a batch, so that the result is not that of one process (there is no "
-        "SyncBN here); a larger --batch-size makes that matter less, and --batch-norm frozen "
-        "avoids it"
+        f"{share} images of a batch, so that the result is not that of one process; a larger "
+        "--batch-size makes that matter less, and --batch-norm synced or frozen avoids it"
     )
 
 

@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.moved import moved
 from zoo.domain import task as kinds
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
-from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
-from zoo.finetune.features.moved import moved
+from zoo.finetune.features.loaders import Batch, Forward, Inputs, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
 from zoo.finetune.loop.interrupts import held
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
+from zoo.finetune.loop.sharpness import uphill
 from zoo.finetune.loop.state import State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.network import autocast, fastest_convolutions, multiplying
@@ -156,11 +157,16 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
         masses = [_mass(learner.class_weights, batch.targets) for batch in group]
         # Each batch counts by its images, over all ranks and batches of the step: the gradients of
         # one batch in one process, however it is shared out.
-        whole, images = ranks.totals([sum(masses), sum(batch.images for batch in group)])
-        losses = [
-            ranks.summed(_backward(learner, batch, forward, mass / whole))
-            for batch, mass in zip(group, masses, strict=True)
-        ]
+        counts = [batch.images for batch in group]
+        whole, images, lacking = ranks.totals([sum(masses), sum(counts), counts.count(0)])
+        shares = [mass / whole for mass in masses]
+        # Of a small last batch, of which a rank has nothing, none can wait for its batch norms.
+        synced = learner.recipe.batch_norm == "synced" and not lacking
+        norms = ranks.synced_norms if synced else nullcontext
+        losses = _gradients(learner, group, forward, shares, norms)
+        if learner.recipe.sam:
+            with uphill(learner.model, learner.parameters, learner.recipe.sam):
+                _gradients(learner, group, forward, shares, norms)
         lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
@@ -176,6 +182,29 @@ def read(learner: Learner, steps: Sequence[Step]) -> list[float]:
             if phase.own_rate:
                 raise Diverged(step.number, phase.lr, str(phase))
             raise Diverged(step.number, learner.recipe.lr)
+    return losses
+
+
+def _gradients(
+    learner: Learner,
+    group: Sequence[Batch],
+    forward: Forward,
+    shares: Sequence[float],
+    norms: Callable[[], AbstractContextManager[object]],
+) -> list[Tensor]:
+    """Those of a step, summed over its batches and all ranks; the loss of each batch, likewise.
+    Batches go forward in the context of ``norms``.
+    """
+
+    def through(inputs: Inputs) -> Tensor:
+        with norms():
+            return forward(inputs)
+
+    losses = [
+        learner.ranks.summed(_backward(learner, batch, through, share))
+        for batch, share in zip(group, shares, strict=True)
+    ]
+    learner.ranks.sum_gradients(learner.parameters)
     return losses
 
 
@@ -208,12 +237,10 @@ def _loss(learner: Learner, outputs: Tensor, targets: Tensor, taught: Tensor | N
 
 
 def _optimizer_step(learner: Learner) -> None:
-    parameters = learner.parameters
-    learner.ranks.sum_gradients(parameters)
     # Clipping is of true gradients: scaled ones would be clipped by the scale, too.
     learner.scaler.unscale_(learner.optimizer)
     if learner.recipe.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, learner.recipe.clip_norm)
+        nn.utils.clip_grad_norm_(learner.parameters, learner.recipe.clip_norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.optimizer.zero_grad(set_to_none=True)

@@ -4,7 +4,8 @@ One alone is a rank that does nothing, so whoever trains need not ask how many t
 are started by ``torchrun`` or ``accelerate launch``, and each has its share of every batch.
 Gradients are added up, weighted by what each rank saw, so that a step is that of one process with
 the whole batch, to float tolerance. (Batch norm that is trained takes its statistics from a rank's
-share.) Only the main rank writes. In `zoo.finetune.ranks.sharded` each has a shard of the weights.
+share, unless it is synced.) Only the main rank writes. In `zoo.finetune.ranks.sharded` each has a
+shard of the weights.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import MissingPackage, Unsupported
+from zoo.finetune.ranks.synced import SyncedBatchNorm
 
 __all__ = ["ALONE", "Distributed", "Ranks", "join"]
 
@@ -75,6 +77,10 @@ class Ranks:
     def summed(self, value: Tensor) -> Tensor:
         """The sum over all ranks of a tensor, which stays on its device."""
         return value
+
+    def synced_norms(self) -> AbstractContextManager[object]:
+        """While it is open, batch norms in training take their statistics from all ranks."""
+        return nullcontext()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Put the sum over all ranks into each gradient; one that none has stays none."""
@@ -173,6 +179,10 @@ class Distributed(Ranks):
         box = value.to(exact, copy=True)
         dist.all_reduce(box)
         return box
+
+    def synced_norms(self) -> AbstractContextManager[object]:
+        """See `Ranks.synced_norms`."""
+        return SyncedBatchNorm()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """See `Ranks.sum_gradients`."""

@@ -72,8 +72,8 @@ class Sharded(Distributed):
         """Nothing: those of shards are added up in the backward pass."""
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
-        """Refuse what cannot be sharded: a compiled network, units of which a part is trained, or a
-        weight that is one number.
+        """Refuse what cannot be sharded: a compiled network, units of which a part is trained,
+        gradients elsewhere (SAM), synced batch norms, or a weight that is one number.
         """
         if recipe.strategy in ADAPTERS:
             raise InvalidOption(
@@ -82,6 +82,12 @@ class Sharded(Distributed):
             )
         if recipe.compile:
             raise InvalidOption("nothing is compiled where processes share the weights (FSDP)")
+        if recipe.sam:
+            raise InvalidOption("no SAM where processes share the weights (FSDP): use MULTI_GPU")
+        if recipe.batch_norm == "synced":
+            raise InvalidOption(
+                "no synced batch norm where processes share the weights (FSDP): use MULTI_GPU"
+            )
         if single := [name for name, parameter in model.named_parameters() if not parameter.dim()]:
             raise Unsupported(
                 f"FSDP cannot shard scalars, and this network has {single[0]}: use MULTI_GPU"

@@ -25,10 +25,11 @@ from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.phase import Phase
 from zoo.domain.progress import Progress, silent
-from zoo.domain.recipe import VIEWS_OF_NOTHING, Recipe
+from zoo.domain.recipe import FOLLOWING, VIEWS_OF_NOTHING, Recipe
 from zoo.domain.surgery import Surgery, adapted_preprocessing
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
+from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
@@ -420,6 +421,12 @@ def _check_effects(prepared: PreparedRun) -> None:
     """Refuse what this network and these images leave without effect."""
     recipe = prepared.recipe
     prepared.ranks.check(recipe, prepared.model)
+    if recipe.compile and recipe.batch_norm == "synced":
+        raise InvalidOption("synced batch norm is not compiled: leave one of the two out")
+    planned = prepared.network.planned
+    training_transform(
+        planned.preprocessing, planned.backbone.plugin, recipe.augment, on=recipe.augment_on
+    )
     if recipe.keep_examples and prepared.task != "classification":
         raise InvalidOption(f"examples are kept of classes, and not of {prepared.task}")
     if recipe.sampler == "balanced" and prepared.task != "classification":
@@ -442,7 +449,7 @@ def _checkpoint(recipe: Recipe, network: Network, hierarchy: Hierarchy, boundary
     counting = trained_norms(model, hierarchy, boundary)
     units = hierarchy.units[boundary:]
     above = [unit.name for unit in units if any(under(path, unit.modules) for path in counting)]
-    if above and recipe.batch_norm == "live":
+    if above and recipe.batch_norm in FOLLOWING:
         # Their running statistics would move twice in each step.
         raise InvalidOption(
             f"no gradient checkpointing for {name} while its batch norm follows the batches: keep "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.freeze import trained_norms
 from zoo.backbones.surgery import SurgeryBackbone
+from zoo.domain.recipe import FOLLOWING
 from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
@@ -220,7 +221,7 @@ def settle(prepared: PreparedRun, loaders: Callable[[int], Loaders]) -> None:
     """
     recipe, model = prepared.recipe, prepared.model
     kept = recipe.batch_norm == "recalibrated"
-    if not kept and not (recipe.fits_head and recipe.batch_norm == "live"):
+    if not kept and not (recipe.fits_head and recipe.batch_norm in FOLLOWING):
         return
     parts = loaders(prepared.lowest)
     trained = list(trained_norms(model, prepared.hierarchy, prepared.lowest).values())
