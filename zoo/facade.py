@@ -343,12 +343,13 @@ class Zoo:
             InvalidOption: A value that the field does not take.
         """
         from zoo.lookup.measured import with_images
-        from zoo.lookup.ref_status import with_remotes
+        from zoo.lookup.ref_status import with_deprecations, with_remotes
         from zoo.registry import Query, SearchResult
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
         found = with_images(self.workspace, query, self.workspace.registry.search(query))
-        return Table(with_remotes(self.workspace, found), SearchResult)
+        found = with_deprecations(self.workspace, with_remotes(self.workspace, found))
+        return Table(found, SearchResult)
 
     def count(
         self, text: str = "", *, at_most: int | None = None, **asked: Unpack[FieldFilters]
@@ -775,10 +776,11 @@ class Zoo:
 
     def why_deprecated(self, name: str) -> str:
         """Why a name is to be used no more; empty if it may be, or nothing here is called that."""
+        from zoo.lookup.ref_status import why_deprecated
+
         if digits_of(name):
             return ""
-        entry = self.workspace.store.read_ref(self.workspace.names.reference(name))
-        return entry.deprecated if entry else ""
+        return why_deprecated(self.workspace, self.workspace.names.reference(name))
 
     def verify(self, remote: str | None = None) -> VerifyReport:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""

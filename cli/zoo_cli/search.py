@@ -190,13 +190,13 @@ def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[st
         field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)
     }
     if re.search(r"\baccuracy\b", asked):
-        shown["accuracy"] = lambda row: _metric(row, "accuracy")
+        shown["accuracy"] = _accuracy
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
     asked_for = dict.fromkeys(MEASURE.findall(asked))
     metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
     table(
-        [*map(str.upper, shown), *metrics],
+        [*(TITLES.get(field, field.upper()) for field in shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
@@ -257,6 +257,12 @@ def _score(row: SearchResult) -> str:
     return _metric(row, "accuracy")
 
 
+def _accuracy(row: SearchResult) -> str:
+    """Its accuracy; where each label is right or not by itself, that is said."""
+    labels = SCORE["multi-label"] in row.metrics
+    return _metric(row, "accuracy") + " of labels" * labels
+
+
 def _top1(row: SearchResult) -> str:
     """Published accuracy; with ``@`` the image size, where that is not the input's."""
     if "top1" not in row.metrics:
@@ -267,7 +273,7 @@ def _top1(row: SearchResult) -> str:
 
 
 USUAL: dict[str, Callable[[SearchResult], str]] = {
-    "name": lambda row: row.name,
+    "name": lambda row: row.name + " (deprecated)" * bool(row.deprecated),
     "params": lambda row: count(row.params),
     "macs": lambda row: count(int(row.metrics["macs"])) if "macs" in row.metrics else NONE,
     "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
@@ -286,6 +292,8 @@ EXTRA: dict[str, Callable[[SearchResult], str]] = {
     "source": lambda row: ", ".join(row.sources) or NONE,
     "updated": lambda row: (row.updated or NONE)[:10],
 }
+TITLES = {"top1": "TOP1%"}
+"""The only figure that is in per cent, as it is published; those of zoo are shares."""
 COMPARED: dict[str, Callable[[SearchResult], str]] = {
     "checkpoint": lambda row: row.manifest.short if row.manifest else NONE,
     "moved": lambda row: row.updated or NONE,
@@ -306,7 +314,7 @@ LEAST_FIRST = (
     "UPDATED",
     "FROZEN",
     "LOSS",
-    "TOP1",
+    "TOP1%",
     "ACCURACY",
 )
 """Columns that make room on a narrow terminal, and are left out where they tell nothing."""
