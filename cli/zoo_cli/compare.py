@@ -14,6 +14,7 @@ import click
 from zoo.domain.recipe import chosen
 from zoo.domain.task import COUNTS, SCORE, is_count
 from zoo_cli.command import PATH, command, flag, open_zoo
+from zoo_cli.errors import raise_last
 from zoo_cli.output import (
     FOUND,
     brief,
@@ -298,10 +299,7 @@ def _identify_folder(folder: Path, *, as_json: bool) -> None:
             name = clean(one.file.relative_to(folder))
             wide = max(wide, len(name))
             click.echo(f"{name:{wide}}  {clean(_in_a_line(one))}")
-    for error in bad[:-1]:  # the last one ends the command
-        note(clean(str(error)))
-    if bad:
-        raise bad[-1]
+    raise_last(bad)
 
 
 def _in_a_line(found: Identified) -> str:

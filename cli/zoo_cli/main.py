@@ -38,9 +38,9 @@ from zoo_cli import (
     use,
 )
 from zoo_cli.command import HOME
-from zoo_cli.errors import STATUS, failure
+from zoo_cli.errors import STATUS, failure, tell
 from zoo_cli.launch import in_turn
-from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
+from zoo_cli.output import print_error, readers_may_leave, warnings_noted
 
 __all__ = ["cli", "main", "program"]
 
@@ -208,8 +208,7 @@ def _tell(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        for line in str(failed).splitlines():
-            note(line)
+        tell(failed)
     return STATUS.get(failed.code, 1)
 
 

@@ -26,6 +26,7 @@ from zoo_cli.command import (
     tell_if_deprecated,
     tta_option,
 )
+from zoo_cli.errors import raise_last
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
 
@@ -78,6 +79,7 @@ NO_HEAD = (
     help="Processes that decode images  [default: as many as there are cores]",
 )
 @shared_device_option
+@flag("--skip-bad", help="Skip and count images that cannot be read.")
 @flag("--force", help="Replace the file if it exists, or begin anew what was cut off.")
 @quiet_option
 def predict(
@@ -87,6 +89,7 @@ def predict(
     explain: Path | None,
     output: str | None,
     no_calibration: bool,
+    skip_bad: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -96,7 +99,7 @@ def predict(
     Of a folder, all images in it and below are taken; what is hidden is left out. Of a table
     (.csv, .tsv, .parquet), those that its rows name. Each line is
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
-    exit status is 1.
+    exit status is 1; with --skip-bad, such images are counted, and it is 0 if any could be read.
 
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
@@ -124,6 +127,7 @@ def predict(
       zoo predict team/flowers photo.jpg --explain why.png --class rose
       zoo predict team/flowers photos/ --abstain-at 0.99
       zoo predict team/flowers photos/ --tta flip
+      zoo predict team/flowers photos/ --skip-bad
     """
     _check_asked(images, out, explain, output)
     of_tables = {each: options.pop(each) for each in OF_TABLES}
@@ -134,18 +138,18 @@ def predict(
         written = zoo.write_predictions(name, images, out, **of_tables, **options)
         if written.images > written.unreadable:
             _tell_trust(zoo, name, options["abstain_at"], calibrated=written.calibrated)
-        _tell_written(written, as_json=as_json)
+        _tell_written(written, skip_bad=skip_bad, as_json=as_json)
         return
     if explain:  # first: a class that it has not, or a picture that is there, ends it
         _draw(zoo, name, images[0], output, explain, options["max_pixels"], of_tables["force"])
     predictions = zoo.predictions(name, images, bad=bad, **options)
-    predictions = _told(zoo, name, predictions, options["abstain_at"])
+    predictions = _told(zoo, name, predictions, options["abstain_at"], bad if skip_bad else [])
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
         for prediction in predictions:
             click.echo(_likely(prediction))
-    _tell_bad(bad)
+    raise_last(bad)
 
 
 def _draw(
@@ -179,7 +183,7 @@ def _check_asked(
         raise click.UsageError("--explain goes with one image, and without --out.")
 
 
-def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
+def _tell_written(written: PredictionsFile, *, skip_bad: bool, as_json: bool) -> None:
     if as_json:
         print_json(written.to_json())
     else:
@@ -188,7 +192,9 @@ def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
             problems = f", {written.unreadable:,} of them with a problem" * bool(written.unreadable)
             images = f"already complete, {plural(written.images, 'row')}{problems}"
         click.echo(f"{clean(written.path)}  {images}")
-    if written.unreadable and not written.already:  # whoever wrote it was told
+    if skip_bad and written.images > written.unreadable:
+        _note_skipped(written.unreadable)
+    elif written.unreadable and not written.already:  # whoever wrote it was told
         raise InvalidImage(
             written.path,
             f"{written.unreadable:,} of {plural(written.images, 'image')} cannot be read; the "
@@ -197,14 +203,27 @@ def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
 
 
 def _told(
-    zoo: Zoo, name: str, predictions: Iterable[Prediction], abstain_at: float | None
+    zoo: Zoo,
+    name: str,
+    predictions: Iterable[Prediction],
+    abstain_at: float | None,
+    skipped: list[InvalidImage],
 ) -> Iterator[Prediction]:
-    """The predictions; when they are through, if there were any, what they are worth."""
+    """The predictions; when they are through, if there were any, what they are worth, and how many
+    images were ``skipped``, which is no error then.
+    """
     one = None
     for one in predictions:
         yield one
     if one is not None:
         _tell_trust(zoo, name, abstain_at, calibrated=one.calibrated)
+        _note_skipped(len(skipped))
+        skipped.clear()
+
+
+def _note_skipped(bad: int) -> None:
+    if bad:
+        note(f"{plural(bad, 'bad image')} left out")
 
 
 def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bool) -> None:
@@ -229,13 +248,6 @@ def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bo
                 f"WARNING: so few images cannot show {abstain_at:g}, and images of another source "
                 "are answered worse; leave out what is unlike the training images, too"
             )
-
-
-def _tell_bad(bad: Sequence[InvalidImage]) -> None:
-    for error in bad[:-1]:  # the last one ends the command
-        note(str(error))
-    if bad:
-        raise bad[-1]
 
 
 def _likely(prediction: Prediction) -> str:
