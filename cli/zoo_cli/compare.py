@@ -99,6 +99,8 @@ def print_compared(found: Compared) -> None:
         note(f"no recipe is known of {', '.join(missing)}")
     elif not recipes:
         note("recipes do not differ")
+    if any("-" in values for _, values in figures):
+        note("a figure that is -: not measured here (zoo evaluate NAME DATA)")
     if any(len(column.names) > 1 for column in found.columns):
         note("mean ± standard deviation over the seeds; (…): 95% interval of one")
     for remark in found.remarks:
@@ -146,9 +148,7 @@ def _figure(name: str, figure: Figure | None) -> str:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"
-    if figure.stated:
-        return f"{figure.value:.3f} (stated)"
-    return brief(figure.value, figure.low, figure.high)
+    return brief(figure.value, figure.low, figure.high) + figure.remark
 
 
 @command()
