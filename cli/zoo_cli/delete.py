@@ -239,7 +239,7 @@ def prune(
     elif done:
         click.echo(f"deleted {plural(len(plan.doomed), 'file')}, {size(plan.bytes)}")
     elif plan.doomed:
-        note("nothing was deleted; --yes deletes")
+        note("nothing was deleted" + "; --yes deletes" * (not dry_run))
 
 
 def _show(plan: PrunePlan, keep: float, grace: float, *, every: bool) -> None:

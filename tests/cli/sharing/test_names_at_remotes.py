@@ -138,6 +138,7 @@ def test_a_protected_name_at_a_remote_stays(bare: Run, mine: Path, theirs: Path)
         grow(mine, NAME, NAME, bias=2)
         done = bare(*line)
         assert (done.code, off + where in done.err) == (1, True)
+        assert ("under a name that you may move: push --as NAME" in done.err) == ("push" in line)
         assert "push --force" not in done.err
     assert bare("push", NAME, "--to", "lab", "--force").code == 1
     assert bare("protect", "--off", NAME, "--at", "lab").code == 0
