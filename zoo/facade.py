@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
     from zoo.finetune.conclude import Finetuned
+    from zoo.finetune.average import Averaged
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.folds import Folds
@@ -1326,6 +1327,47 @@ class Zoo:
         new = Head(kind=head, num_classes=classes) if classes is not None else None
         return adapt(
             self.workspace, name, Reference.parse(save), surgery, head=new, progress=self.progress
+        )
+
+    def average(
+        self,
+        names: Iterable[str],
+        save: str,
+        *,
+        data: Path | str = "",
+        batch_size: int = 32,
+        device: str = "auto",
+    ) -> Averaged:
+        """The mean of the weights of several fine-tunes of one checkpoint (a uniform "model soup"),
+        kept as the checkpoint ``save``. Its figures are not known: `evaluate` measures it.
+
+        Args:
+            names: The checkpoints: of one network, with the same classes and preprocessing.
+            save: Name of the result.
+            data: Images that they were trained on, with labels or without: where their batch norms
+                have statistics of their own, these are taken anew.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+
+        Raises:
+            InvalidOption: They are not alike, do not derive from one checkpoint, or ``data`` is
+                needed or has no effect.
+            InvalidData: An image cannot be read.
+        """
+        from zoo.finetune.preflight import check_batches, check_device
+
+        check_device(device)
+        check_batches(batch_size, None)
+        from zoo.finetune.average import average
+
+        return average(
+            self.workspace,
+            list(names),
+            Reference.parse(save),
+            data=str(data),
+            batch_size=batch_size,
+            device=device,
+            progress=self.progress,
         )
 
     def load(self, name: str, *, device: str = "cpu", merged: bool = True) -> nn.Module:

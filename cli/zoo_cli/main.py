@@ -49,13 +49,16 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify ui",
     "Share": "pull push fetch remote login logout tag mv sign signatures import edit export serve",
-    "Fine-tune and use": "rank advise finetune rerun runs evaluate bench predict features adapt",
+    "Fine-tune and use": (
+        "rank advise finetune rerun runs evaluate bench predict features adapt average"
+    ),
     "Maintain": "verify prune repack reindex delete protect deprecate trust signers plugins",
 }
 """All commands, as they are listed."""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
 """Other names of commands, which people try."""
 WORDS = {
+    "average": "soup merge",
     "bench": "benchmark latency speed",
     "delete": "remove",
     "delete --restore": "restore undelete",

@@ -1,4 +1,4 @@
-"""zoo predict, features, adapt: use a checkpoint on images, or in another form."""
+"""zoo predict, features, adapt, average: use a checkpoint on images, or in another form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.backbones.predict import Prediction
     from zoo.backbones.predicted import PredictionsFile
 
-__all__ = ["adapt", "features", "predict"]
+__all__ = ["adapt", "average", "features", "predict"]
 
 OF_TABLES = ("resume", "batch_size", "workers", "device", "force")
 """Options of predict that go with --out."""
@@ -349,3 +349,44 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
             f"from {name}: {size(adapted.nbytes)}, {present}",
             *(line.format(adapted.ref) for line in NO_HEAD if adapted.headless),
         )
+
+
+@command(extra="--as")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--as", "save", required=True, metavar="NEW", help="Keep the mean under this name.")
+@click.option(
+    "--data",
+    default="",
+    metavar="DATA",
+    help="Images that they were trained on, with labels or without. Where their batch norms have "
+    "statistics of their own, these are taken anew.",
+)
+@batch_size_option
+@device_option
+@quiet_option
+def average(names: tuple[str, ...], save: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Keep the mean of the weights of several fine-tunes as NEW.
+
+    That is a uniform "model soup" (Wortsman et al., 2022): of fine-tunes of one checkpoint, with
+    other seeds or recipes, the mean is often better than each, and costs no more to run. They are
+    of one network, and have the same classes and preprocessing. What the mean is worth, zoo
+    evaluate tells.
+
+    \b
+    Examples:
+      zoo average team/flowers:seed-0 team/flowers:seed-1 --as team/soup
+      zoo average team/a team/b team/c --as team/soup --data flowers/train
+    """
+    done = open_zoo(quiet=quiet).average(names, save, **options)
+    if as_json:
+        print_json(done.to_json())
+        return
+    norms = f"statistics of {plural(done.batch_norms, 'batch norm')} taken anew"
+    result(
+        done.ref,
+        done.manifest,
+        *moved(done.ref, done.moved_from, done.change),
+        f"mean of {plural(len(done.parents), 'checkpoint')}",
+        *([f"{norms} from {plural(done.images, 'image')}"] if done.images else []),
+        f"not measured yet: zoo evaluate {done.ref} DATA",
+    )
