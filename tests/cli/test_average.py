@@ -59,6 +59,12 @@ def test_the_mean_derives_from_all(small: Run, workspace: Workspace) -> None:
     assert all(f"{name}  " in log for name in (*names, NET))
     assert "DISAGREES" not in log
     small("verify").done()
+    small("push", "team/soup", "--to", "./far").done()
+    small("verify", "./far").done()
+    small("init", "other").done()
+    small("pull", "team/soup", "--from", "./far", "--home", "other").done()
+    with zoo.open("other") as opened:
+        assert opened.load("team/soup")(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
 def test_batch_norms_take_their_statistics_anew(
@@ -69,6 +75,7 @@ def test_batch_norms_take_their_statistics_anew(
         tuned(workspace, name, by=0.01 * number, norms=1 + number)
     line = ("average", *names, "--as", "team/soup")
     small(*line).refused("the statistics of their batch norms differ", "--data FOLDER")
+    small(*line, "--data", few, "--batch-size", 1).refused("one alone has no variance")
     flat = Path("flat")
     flat.mkdir()
     for path in sorted(few.rglob("*.png")):

@@ -181,11 +181,16 @@ def _retake(
     """Take the statistics of these batch norms anew in ``mean``; of how many images."""
     dataset = any_images(workspace, data, None, False, DatasetOptions(), progress)
     samples = dataset.train or (*dataset.validation, *dataset.test)
+    if min(len(samples), batch_size) < 2:
+        raise InvalidOption(
+            "statistics are of batches of several images: one alone has no variance"
+        )
     module = load(workspace.store, first.digest, device=device)
     own = backbone_of(first.manifest).convert(module, mean)
     module.load_state_dict({own[name]: mean[name] for name in mean if name in own}, strict=False)
     places = dict(module.named_modules())
-    chosen = {places[own[f"{name}{MEAN}"].removesuffix(MEAN)] for name in moved}
+    found = (own.get(f"{name}{MEAN}") for name in moved)  # the network may not have all
+    chosen = {places[each.removesuffix(MEAN)] for each in found if each}
     transform = training_transform(first.manifest.preprocessing, first.manifest.backbone.plugin)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
     with progress("statistics of batch norm", len(samples)) as task:
