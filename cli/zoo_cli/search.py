@@ -196,7 +196,7 @@ def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[st
     asked_for = dict.fromkeys(MEASURE.findall(asked))
     metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
     table(
-        [*(TITLES.get(field, field.upper()) for field in shown), *metrics],
+        [*map(_title, shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
@@ -257,6 +257,11 @@ def _score(row: SearchResult) -> str:
     return _metric(row, "accuracy")
 
 
+def _title(field: str) -> str:
+    """What is above a column. Only top1 is in per cent, as published; figures of zoo are shares."""
+    return "TOP1%" if field == "top1" else field.upper()
+
+
 def _accuracy(row: SearchResult) -> str:
     """Its accuracy; where each label is right or not by itself, that is said."""
     labels = SCORE["multi-label"] in row.metrics
@@ -292,8 +297,6 @@ EXTRA: dict[str, Callable[[SearchResult], str]] = {
     "source": lambda row: ", ".join(row.sources) or NONE,
     "updated": lambda row: (row.updated or NONE)[:10],
 }
-TITLES = {"top1": "TOP1%"}
-"""The only figure that is in per cent, as it is published; those of zoo are shares."""
 COMPARED: dict[str, Callable[[SearchResult], str]] = {
     "checkpoint": lambda row: row.manifest.short if row.manifest else NONE,
     "moved": lambda row: row.updated or NONE,
@@ -420,7 +423,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
             | {"here": lambda row: "yes" if row.pulled else ", ".join(row.remotes) or NONE}
         )
         table(
-            [*map(str.upper, shown)],
+            [*map(_title, shown)],
             [[tell[field](row) for field in shown] for row in found.weights],
             LEAST_FIRST,
         )
