@@ -832,16 +832,17 @@ class Zoo:
         """Delete what ``plan`` lists and nothing needs by now; what was deleted.
 
         Raises:
-            Conflict: Somebody is writing, in a zoo for long; nothing was deleted.
+            Conflict: Somebody is writing for long; nothing was deleted.
         """
         from zoo.store.turn import in_turn
         from zoo.transfer.maintenance import prune
 
         days = {"keep_days": keep_days, "grace_days": grace_days}
         pruned = partial(prune, self.workspace, plan, remote, **days, progress=self.progress)
+        store = self.workspace.remotes.connect(remote) if remote else self.workspace.store
+        done = in_turn(store, pruned)
         if remote:
-            return pruned()
-        done = in_turn(self.workspace.store, pruned)
+            return done
         done = delete_weights(self.root, plan, done, grace_days)
         return done if cache_days is None else delete_caches(self.root, plan, done, cache_days)
 

@@ -54,6 +54,11 @@ HOST, PORT, CACHE = "127.0.0.1", 8765, "20GB"
     help="With --store: so much of the bucket is kept in this machine's folder.  "
     f"[default: {CACHE}]",
 )
+@click.option(
+    "--scrub",
+    metavar="SIZE",
+    help="With --store: read so much of the bucket a day again, to see that it is what was stored.",
+)
 @flag("--try", "tries", help="Who has an account tries images on the pages of models.")
 @flag("--quiet", help="Print no line for each request.")
 @click.option(
@@ -71,6 +76,7 @@ def serve(
     workers: int,
     store: str | None,
     cache: str | None,
+    scrub: str | None,
     tries: bool,
     quiet: bool,
     log_format: Format,
@@ -88,6 +94,7 @@ def serve(
       zoo serve access team/secret private
       zoo serve --public-url https://zoo.lab.org --workers 4
       zoo serve --store s3://lab/zoo --cache 200GB --workers 8
+      zoo serve --store s3://lab/zoo --scrub 50GB
       zoo serve --try
     """
     if context.invoked_subcommand:
@@ -99,8 +106,12 @@ def serve(
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
-    if cache and not store:
-        raise click.UsageError("--cache is of a bucket: it goes with --store.")
+    for option, said in (("--cache", cache), ("--scrub", scrub)):
+        if said and not store:
+            raise click.UsageError(f"{option} is of a bucket: it goes with --store.")
+    daily = read_bytes(scrub) if scrub else None
+    if daily == 0:
+        raise click.UsageError("--scrub is the bytes that may be read a day; without it, none are.")
     if store:
         home = context.meta.get("home") or config.home() or "."
         join(Path(home).resolve(), store, read_bytes(cache or CACHE))
@@ -122,11 +133,11 @@ def serve(
 
     address = Address.checked(host, port, public_url)
     if workers == 1:
-        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries)
+        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
     else:
         workspace.close()
         where = workspace.root, address, workers, told
-        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries)
+        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
 
 
 def _names(workspace: Workspace) -> str:

@@ -86,8 +86,8 @@ def check(as_json: bool) -> None:
     """Show what is wrong with the set-up, and what a scrub found.
 
     A server reads its store again and again, slowly, to see that it is what was stored; zoo verify
-    does all of it at once. Beside that: who may read accounts.db, free space, clocks, the audit
-    log. The address is looked at when a server starts.
+    does all of it at once. Beside that: what was sent and has no name yet, who may read
+    accounts.db, free space, clocks, the audit log. The address is looked at when a server starts.
 
     \b
     Examples:
@@ -96,17 +96,23 @@ def check(as_json: bool) -> None:
     """
     from zoo.serve.watch.check import problems
     from zoo.serve.watch.scrub import read_scrubbed
+    from zoo.serve.watch.waiting import waiting
 
     workspace, accounts = open_zoo().workspace, open_accounts()
-    scrubbed = read_scrubbed(workspace.store)
+    scrubbed, sent = read_scrubbed(workspace.store), waiting(workspace.store)
     wrong = problems(workspace, accounts, scrubbed)
     if as_json:
         passes = {"last": to_builtins(scrubbed.last), "now": to_builtins(scrubbed.now)}
-        print_json({"problems": wrong, "scrub": passes})
+        usage = {kind: each._asdict() for kind, each in sent.items()}
+        print_json({"problems": wrong, "scrub": passes, "waiting": usage})
     else:
         click.echo(_said("the last scrub", scrubbed.last))
         if scrubbed.now:
             click.echo(_said("the one that goes on", scrubbed.now))
+        for kind, each in sent.items():
+            if each.files:
+                what = "else" if kind == "rest" else kind
+                click.echo(f"sent and not committed, {what}: {_counted(*each)}")
         for problem in wrong or ["nothing is wrong"]:
             note(problem)
     click.get_current_context().exit(1 if wrong else 0)
@@ -115,9 +121,13 @@ def check(as_json: bool) -> None:
 def _said(which: str, scrub: Pass | None) -> str:
     if scrub is None:
         return "no scrub has ended yet"
-    read = f"{plural(scrub.files, 'file')}, {size(scrub.bytes)}, {len(scrub.damaged)} damaged"
+    read = f"{_counted(scrub.files, scrub.bytes)}, {len(scrub.damaged)} damaged"
     ended = scrub.ended.isoformat() if scrub.ended else "now"
     return f"{which} ({scrub.began.isoformat()} to {ended}): {read}"
+
+
+def _counted(files: int, bytes_: int) -> str:
+    return f"{plural(files, 'file')}, {size(bytes_)}"
 
 
 @command()

@@ -13,6 +13,7 @@ from fakes.sampled import sampled
 
 from zoo.domain.reference import Reference
 from zoo.reflog import append_deletion
+from zoo.store import turn
 
 BASE, TUNED = "team/base", "team/digits"
 AT_ONCE = ("--keep", "0", "--grace", "0")
@@ -109,7 +110,11 @@ def test_a_prune_shows_first_and_deletes_when_told(run: Any, team: BucketPlace) 
 
 
 @pytest.mark.long
-def test_whoever_writes_and_whoever_prunes_give_way(run: Any, team: BucketPlace) -> None:
+def test_whoever_writes_and_whoever_prunes_give_way(
+    run: Any, team: BucketPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "PATIENCE", 0.1)
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.1)
     delete(team)
     names = team.names("objects", "encoded", "manifests")
     with team.remote.upload():

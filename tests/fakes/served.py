@@ -131,9 +131,14 @@ class Served:
 
 
 @contextmanager
-def serving(root: Path, public_url: str = "", *, tries: Path | None = None) -> Iterator[Served]:
-    """Serve the zoo in ``root`` at a free port; with ``tries``, a folder, it tries images."""
-    server = Server(Workspace(root), Address.checked("127.0.0.1", 0, public_url), tries=tries)
+def serving(
+    root: Path, public_url: str = "", *, tries: Path | None = None, scrub: int | None = None
+) -> Iterator[Served]:
+    """Serve the zoo in ``root`` at a free port; with ``tries``, a folder, it tries images; of a
+    bucket it reads ``scrub`` bytes a day again.
+    """
+    address = Address.checked("127.0.0.1", 0, public_url)
+    server = Server(Workspace(root), address, tries=tries, scrub=scrub)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():

@@ -27,11 +27,13 @@ from zoo.finetune.loop.state import read_state
 from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import provenance
 from zoo.finetune.run import finetune, resume
+from zoo.finetune.setup import prepare as preparing
 from zoo.finetune.strategies import probe as probes
 from zoo.finetune.trial import Trial, drop, patience, take_over, try_out
 from zoo.lookup.alive import LOCK, RunLock, machine
 from zoo.lookup.runs import METRICS, STATE, Run, find_run, list_runs
 from zoo.workspace import Workspace
+from zoo_timm.backbone import TimmBackbone
 
 OPTIONS: dict[str, Any] = {
     "strategy": "lp-ft", "freeze": "layer2", "epochs": 3, "batch_size": 8, "image_size": 32,
@@ -91,6 +93,24 @@ def test_it_goes_on_to_the_bits_of_one_that_did_not_stop(attempt: Try) -> None:
     assert kept.position == whole.position
     assert kept.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(kept.tensors[name], whole.tensors[name]) for name in kept.tensors)
+
+
+def test_a_network_is_traced_once(attempt: Try, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in each trial; another network, or the same for other images, is another one."""
+    sizes: list[Any] = []
+    real = TimmBackbone.hierarchy
+
+    def hierarchy(self: TimmBackbone, *given: Any, input_size: Any = None) -> Any:
+        sizes.append(input_size)
+        return real(self, *given, input_size=input_size)
+
+    monkeypatch.setattr(TimmBackbone, "hierarchy", hierarchy)
+    monkeypatch.setattr(preparing, "_traced", {})
+    first = attempt(0)
+    assert attempt(0, lr=0.02).folder != first.folder
+    assert sizes.count((3, 32, 32)) == 1
+    attempt(0, image_size=64)
+    assert sizes.count((3, 64, 64)) == 1
 
 
 @pytest.mark.long

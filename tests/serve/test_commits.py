@@ -26,11 +26,10 @@ from zoo.domain.snapshot import Snapshot, SnapshotFile
 from zoo.errors import DiskFull
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.operations import applied, read_operations
-from zoo.serve.keep import patient
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import History
 from zoo.serve.keep.views import Views
-from zoo.store import Store
+from zoo.store import Store, turn
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 
@@ -550,7 +549,7 @@ def test_who_may_only_read_or_append_is_refused(served: Served, plain: Plain) ->
 def test_while_a_prune_is_under_way_a_commit_waits(
     plain: Plain, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient, "SECONDS", 0.0)
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.0)
     with served.server.hub.workspace.store.pruning():
         got = plain.send(header(), small("a"))
         assert (got.status, got.code, got.headers["retry-after"]) == (503, "Busy", "2")

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -47,6 +48,8 @@ from zoo.machine import join
 from zoo.registry.engine import open_engine
 from zoo.registry.engines import read_url
 from zoo.remotes import connect
+from zoo.serve.keep.recent import LruCache
+from zoo.serve.pages import pruning
 from zoo.serve.watch import copying
 from zoo.serve.who.locks import Locks
 from zoo.store.listing import name_of
@@ -499,6 +502,31 @@ def test_a_backup_goes_where_nothing_else_is(
     program(*home, "s3://models/new").refused("set ZOO_DB")
 
 
+def test_a_plan_that_one_has_worked_out_is_known_to_the_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "PATIENCE", 0.0)
+    monkeypatch.setattr(pruning, "SHARE", 1e9)
+    admin, path = fleet.one.token("admin", "write"), "/-/storage/prune.json?keep=0&grace=0"
+
+    def plan_of(served: Served) -> Any:
+        until = time.monotonic() + 60
+        while (found := served.ask(path, token=admin).json)["working"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return found
+
+    found = plan_of(fleet.one)
+    assert found["at"]
+    monkeypatch.setattr(pruning, "_worked_out", None)
+    assert plan_of(fleet.two) == found
+    backend = fleet.two.server.hub.workspace.store.backend
+    backend.put(pruning.FILE, [b"{"])
+    monkeypatch.undo()
+    monkeypatch.setattr(pruning, "_works", LruCache(16))
+    assert plan_of(fleet.two)["at"], "a damaged one is worked out anew"
+
+
 @pytest.mark.long
 def test_a_prune_of_the_bucket_is_seen_and_spares_what_was_sent(fleet: Fleet) -> None:
     """It may run anywhere: machines and prunes see each other's signs in the bucket."""
@@ -524,6 +552,39 @@ def test_a_prune_of_the_bucket_is_seen_and_spares_what_was_sent(fleet: Fleet) ->
     assert kept not in names
     assert fleet.two.ask(path, token=fleet.token).status == 404
     assert fleet.one.ask(f"/zoo/v1/store/{kept}", token=fleet.token).body == sent
+
+
+@pytest.mark.long
+def test_a_prune_of_the_bucket_gets_its_turn_beside_steady_writers(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who write through both machines all the time; none of them is sent away."""
+    store, ended, sent = connect(fleet.store), threading.Event(), list[int]()
+    repos = [fleet.make(f"steady{number}") for number in range(4)]
+    monkeypatch.delenv("ZOO_DB")
+    Workspace.create(tmp_path / "mine").close()
+
+    def write(number: int) -> None:
+        while not ended.is_set():
+            at = (fleet.one, fleet.two)[number % 2]
+            sent.append(at.commit(repos[number], os.urandom(8).hex(), fleet.token).status)
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = pool.map(write, range(4))
+        try:
+            for number in range(2):
+                name = store.put("objects", f"nobody needs {number}".encode())
+                home = ("--home", tmp_path / "mine")
+                program(*home, "prune", fleet.store, "--keep", 0, "--grace", 0, "--yes").done()
+                assert store.missing("objects", [name])
+                before = len(sent)
+                while len(sent) == before:  # and writers go on
+                    time.sleep(0.01)
+        finally:
+            ended.set()
+        assert [*writers] == [None] * 4
+    assert {*sent} == {200}
+    assert verify(store).damages == ()
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -41,8 +41,7 @@ from zoo.errors import (
 )
 from zoo.logins import ServerUrl, keep_token
 from zoo.machine import join
-from zoo.serve.keep import patient
-from zoo.store import Store
+from zoo.store import Store, turn
 from zoo.store.listing import name_of
 from zoo.store.manifests import manifest_bytes
 from zoo.store.prune import execute, plan
@@ -112,7 +111,7 @@ class TestStore(StoreSuite):
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who prunes over HTTP is seen by the server's own requests, and the other way round."""
-        monkeypatch.setattr(patient, "SECONDS", 0.0)
+        monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.0)
         with store.pruning(), pytest.raises(Unavailable, match="tidied up"):
             store.put("objects", BODY)
         store.backend.put("tmp/uploads/0123", [b""])
@@ -303,7 +302,7 @@ def test_parts_are_put_together_once(backend: Backend, served: Served) -> None:
 def test_parts_outlast_a_prune(
     backend: Backend, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.serve.keep.patient.SECONDS", 0.0)
+    monkeypatch.setattr("zoo.store.turn.UPLOAD_PATIENCE", 0.0)
     del backend
     body, ann = b"one part", served.token("ann", "append")
     _, path = ask_parts(served, ann, body)

@@ -20,12 +20,10 @@ from fakes.served import Served, serving
 from zoo.errors import Conflict, MissingObject
 from zoo.serve.hub import blobs, commit
 from zoo.serve.hub.commit_tree import tree_of
-from zoo.serve.keep import patient
-from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store, turn
 from zoo.store.prune import FileToDelete, execute, plan
 from zoo.store.sent import clear_sent
-from zoo.store.turn import asking_for_turn, is_turn_asked_for
+from zoo.store.turn import asking_for_turn, is_turn_asked_for, patient_upload
 from zoo.store.verify import verify
 from zoo_cli.main import cli
 
@@ -166,7 +164,7 @@ def made_repo(served: Served, token: str) -> None:
 
 def test_who_waits_for_long_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     store = served.server.hub.workspace.store
-    monkeypatch.setattr(patient, "SECONDS", 0.05)
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.05)
     with store.pruning(), pytest.raises(Conflict), patient_upload(store):
         raise AssertionError("unreachable")
     monkeypatch.setattr(turn, "PATIENCE", 0.05)
@@ -183,7 +181,7 @@ def test_who_is_within_an_upload_does_not_wait_for_whom_it_keeps_waiting(served:
         began = time.monotonic()
         assert not is_turn_asked_for(store)
         with patient_upload(store):
-            assert time.monotonic() - began < patient.SECONDS / 2
+            assert time.monotonic() - began < turn.UPLOAD_PATIENCE / 2
     with asking_for_turn(store):
         assert is_turn_asked_for(store)
         old = time.time() - turn.SECONDS - 1

@@ -38,10 +38,9 @@ from zoo.serve import run
 from zoo.serve.app import SHARE
 from zoo.serve.http import call, cycle, slots
 from zoo.serve.hub import lfs
-from zoo.serve.keep import patient
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
-from zoo.store import Store
+from zoo.store import Store, turn
 from zoo.store.files import add_weights, object_ranges
 from zoo.store.prune import execute, plan
 from zoo.store.sent import clear_sent, sent
@@ -563,7 +562,7 @@ def test_a_prune_leaves_what_was_sent_for_a_day(ann: Sender) -> None:
 def test_while_a_prune_is_under_way_for_long_a_client_asks_again(
     ann: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient, "SECONDS", 0.0)
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.0)
     data = os.urandom(1000)
     path = ann.upload(data)
     with ann.store.pruning():
@@ -674,8 +673,8 @@ SENDS = 8
 
 def send_some(sender: Sender, number: int, done: list[tuple[str, bytes]]) -> None:
     """Send and commit files that share a tensor, each again until it is taken."""
-    for turn in range(SENDS):
-        own = np.full((200, 100), number * SENDS + turn // 2, np.float32)
+    for at in range(SENDS):
+        own = np.full((200, 100), number * SENDS + at // 2, np.float32)
         data = save({"base": np.ones((200, 100), np.float32), "own": own})
         head = {"key": "header", "value": {"summary": "more"}}
         file = {"path": f"{number}.safetensors", "algo": "sha256", "oid": sha256(data)}

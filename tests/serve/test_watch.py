@@ -8,14 +8,19 @@ import re
 import time
 
 import pytest
+from blake3 import blake3
+from fakes.program import zoo as program
+from fakes.sending import xorb
 from fakes.served import Served, serving
 
+from zoo.domain.digest import Digest
 from zoo.errors import Corrupt, Unavailable
 from zoo.serve.hub.ask import Hub
-from zoo.serve.watch import health
+from zoo.serve.watch import health, waiting
 from zoo.serve.watch.logs import logging_as, without_secrets
 from zoo.serve.who.tokens import new_secret
 from zoo.store import Store
+from zoo.store.listing import name_of
 
 
 def test_ready_or_what_is_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +78,37 @@ def test_figures(served: Served, token: str) -> None:
     assert now["zoo_free_bytes"] > 0
     assert now["zoo_uploads"] == 0
     assert not re.search(r"team|net/|ann|admin", text.replace("{namespace}/{name}", ""))
+
+
+def test_what_was_sent_and_has_no_name_is_counted(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xorbs and parts apart, in the figures, on the page and in what is checked."""
+    monkeypatch.setattr(waiting, "SECONDS", 0.0)
+    token, data = served.token("ann", "write"), bytes(70_000)
+    key = name_of("objects", Digest("blake3", "0" * 64))
+    part = f"/zoo/v1/parts/0-{blake3(data).hexdigest()}/{key}"
+    assert served.ask(part, "PUT", token=token, body=data).status == 201
+    assert served.ask("/api/repos/create", "POST", token=token, body=b'{"name": "x"}').status == 200
+    told = served.ask("/api/models/ann/x/xet-write-token/main", token=token).json
+    name, sent, _ = xorb(data)
+    to = f"{told['casUrl'].removeprefix(served.url)}/v1/xorbs/default/{name}"
+    assert served.ask(to, "POST", token=told["accessToken"], body=sent).status == 200
+    now = figures(served.ask("/metrics").body.decode())
+    assert (now["zoo_part_files"], now["zoo_part_bytes"]) == (1, len(data))
+    assert now["zoo_xorb_files"] == 1
+    assert len(data) < now["zoo_xorb_bytes"] < len(data) + 200, "with the hashes of its chunks"
+    admin = served.token("admin", "write")
+    rows = served.ask("/-/storage.json", token=admin).json["beside"]
+    beside = {row["kind"]: (row["files"], row["bytes"]) for row in rows}
+    assert beside["parts of files that are being sent"] == (1, len(data))
+    assert beside["xorbs of files that are being sent"] == (1, now["zoo_xorb_bytes"])
+    said = program("--home", served.root, "serve", "check").done().out
+    assert "sent and not committed, parts: 1 file, 70.0 kB" in said
+    for path in (served.root / "sent").glob("*/*/*"):
+        path.unlink()
+    now = figures(served.ask("/metrics").body.decode())
+    assert [now[f"zoo_{kind}_files"] for kind in ("part", "xorb")] == [0, 0]
 
 
 def test_who_reads_figures(served: Served, token: str, monkeypatch: pytest.MonkeyPatch) -> None:

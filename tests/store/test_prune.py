@@ -17,7 +17,7 @@ from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Corrupt, DiskFull, UnknownName
 from zoo.reflog import append_deletion
-from zoo.store import Store
+from zoo.store import Store, turn
 from zoo.store.disk import Disk
 from zoo.store.listing import name_of
 from zoo.store.prune import PrunePlan, execute, plan
@@ -274,7 +274,10 @@ def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:
     assert place.names("objects", "manifests") == []
 
 
-def test_an_upload_waits_for_a_prune(place: Place, tmp_path: Path) -> None:
+def test_a_push_gives_way_to_a_prune(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.1)
     mine = Workspace.create(tmp_path / "mine")
     add_checkpoint(mine, NAME)
     place.plant("tmp/prune", b"")

@@ -144,14 +144,11 @@ def plan_finetune(
     began = time.monotonic()
     with TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
-        device, moving = pick_device(device), None
         prepared = prepare(
-            workspace, base, recipe, device, progress, folder=folder, finds_batch=False
+            workspace, base, recipe, pick_device(device), progress, folder=folder, finds_batch=False
         )
-        if save:
-            moving = check_saved(
-                workspace, save, prepared.known, recipe, prepared.dataset, force=force
-            )
+        known, data = prepared.known, prepared.dataset
+        moving = check_saved(workspace, save, known, recipe, data, force=force) if save else None
         warn_of_guess(prepared)
         prepared, chosen, told = _as_advised(workspace, prepared, recipe, folder)
         data = prepared.dataset

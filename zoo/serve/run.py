@@ -77,6 +77,8 @@ class Server(uvicorn.Server):
             those the first one does what is to be done beside answering.
         own: If it is for one person alone, how that one comes in, and accounts for the while.
         tries: An empty folder of the server's own, if images may be tried by its checkpoints.
+        scrub: Bytes a day that may be read of a bucket to see that they are what was stored; None:
+            none. A folder is read as a whole.
 
     Attributes:
         url: Where it answers.
@@ -90,6 +92,7 @@ class Server(uvicorn.Server):
         worker: tuple[int, socket.socket] | None = None,
         own: tuple[LinkHolder, Accounts] | None = None,
         tries: Path | None = None,
+        scrub: int | None = None,
     ) -> None:
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
@@ -97,7 +100,8 @@ class Server(uvicorn.Server):
         self.told = told
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
-        if isinstance(workspace.store.backend, FolderBackend):  # a bucket looks after its bytes
+        self._scrubbed = scrub
+        if scrub or isinstance(workspace.store.backend, FolderBackend):
             beside["scrub"] = self._scrub
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -192,7 +196,9 @@ class Server(uvicorn.Server):
     def _scrub(self) -> None:
         """Read the store again and again, to see that it is what was stored."""
         hub, found = self.hub, partial(self.hub.accounts.audit.note, "damage found")
-        Scrub(hub.workspace.store, lambda: hub.under_way > 0, found, self._ended).work()
+        is_busy, leads = lambda: hub.under_way > 0, hub.accounts.locks.leads
+        told = hub.workspace.store, is_busy, found, self._ended
+        Scrub(*told, daily=self._scrubbed, leads=leads).work()
 
     def _tell(self) -> None:
         """Tell webhooks of what changes."""
@@ -272,9 +278,10 @@ def run(
     quiet: bool,
     log_format: Format = "text",
     tries: bool = False,
+    scrub: int | None = None,
 ) -> None:
     """Serve a zoo until somebody presses Ctrl-C; unless ``quiet``, with a line for each request;
-    with ``tries``, its pages try images.
+    with ``tries``, its pages try images; of a bucket, ``scrub`` bytes a day are read again.
 
     Raises:
         Unavailable: It cannot listen there.
@@ -288,7 +295,8 @@ def run(
         suppress(KeyboardInterrupt),
         TemporaryDirectory(prefix="zoo-try-") as folder,
     ):
-        serve(Server(workspace, address, told, tries=Path(folder) if tries else None))
+        trying = Path(folder) if tries else None
+        serve(Server(workspace, address, told, tries=trying, scrub=scrub))
 
 
 def serve(server: Server) -> None:

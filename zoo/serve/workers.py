@@ -40,7 +40,7 @@ MOST_PAUSE = 30.0
 class _Setup(msgspec.Struct, kw_only=True):
     """What a worker is told: descriptors of where it listens, of a pipe that it writes to once it
     answers, and of one that ends when whoever started it does; ``tries`` is the folder in which the
-    workers find what tries images; empty: nothing does.
+    workers find what tries images; empty: nothing does; ``scrub`` as of `zoo.serve.run.Server`.
     """
 
     root: str
@@ -52,6 +52,7 @@ class _Setup(msgspec.Struct, kw_only=True):
     ready: int
     alive: int
     tries: str = ""
+    scrub: int | None = None
 
 
 class _Worker:
@@ -114,6 +115,7 @@ def run_workers(
     quiet: bool,
     log_format: Format = "text",
     tries: bool = False,
+    scrub: int | None = None,
 ) -> None:
     """Serve the zoo in ``root`` by ``count`` processes until told to end, as `zoo.serve.run` does.
 
@@ -136,6 +138,7 @@ def run_workers(
             ready=-1,
             alive=alive,
             tries=str(trying) if tries else "",
+            scrub=scrub,
         )
         setups = (msgspec.structs.replace(setup, number=number) for number in range(count))
         workers = [_Worker(each, figures) for each in setups]
@@ -209,7 +212,9 @@ def _answer(setup: _Setup) -> None:
     with socket.socket(fileno=setup.listening) as listening:
         workspace = Workspace(Path(setup.root))
         worker, tries = (setup.number, listening), Path(setup.tries) if setup.tries else None
-        server = Server(workspace, setup.address, told, worker=worker, tries=tries)
+        server = Server(
+            workspace, setup.address, told, worker=worker, tries=tries, scrub=setup.scrub
+        )
         threading.Thread(target=follow, daemon=True).start()
         with logging_as(setup.log_format, logging.WARNING if setup.quiet else logging.INFO):
             serve(server)

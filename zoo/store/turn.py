@@ -9,20 +9,26 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
-from zoo.errors import Conflict
+from zoo.errors import Conflict, Unavailable, Unsupported
+from zoo.store.capabilities import is_served, touch
 from zoo.store.disk import STAGING
+from zoo.store.folder import FolderBackend
 from zoo.store.store import Store
 
-__all__ = ["asking_for_turn", "in_turn", "is_turn_asked_for", "once_free", "pause"]
+__all__ = ["asking_for_turn", "in_turn", "is_turn_asked_for", "patient_upload"]
 
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds that a prune waits for a moment in which nobody writes."""
-LONGEST = 0.2
-"""Seconds until it is looked again."""
+UPLOAD_PATIENCE = 20.0
+"""Seconds that a writer waits for a prune to end: clients of a server wait longer for the answer to
+a commit.
+"""
+LONGEST, AFAR = 0.2, 1.0
+"""Seconds until it is looked again, in a folder and elsewhere, where looking costs a request."""
 FILE = f"{STAGING}/turn"
 SECONDS = 60.0
 """So long it counts, whatever became of who asked."""
@@ -30,12 +36,13 @@ SECONDS = 60.0
 
 @contextmanager
 def asking_for_turn(store: Store) -> Iterator[None]:
-    """Have writers that can wait begin nothing."""
-    store.disk.touch(FILE)
+    """Have writers that can wait begin nothing, also those on other machines."""
+    touch(store.backend, FILE)
     try:
         yield
     finally:
-        store.disk.remove(FILE)
+        with suppress(Unavailable, Unsupported):  # it stays, and counts for a minute
+            store.backend.delete(FILE)
 
 
 def in_turn(store: Store, prune: Callable[[], T]) -> T:
@@ -45,10 +52,25 @@ def in_turn(store: Store, prune: Callable[[], T]) -> T:
         Conflict: Somebody does for long.
     """
     with asking_for_turn(store):
-        return once_free(prune, time.monotonic() + PATIENCE)
+        return _once_free(store, prune, time.monotonic() + PATIENCE)
 
 
-def once_free(work: Callable[[], T], until: float) -> T:
+@contextmanager
+def patient_upload(store: Store) -> Iterator[None]:
+    """Announce an upload, once no prune is under way, and none asks for its turn.
+
+    Raises:
+        Conflict: One is for long.
+    """
+    until = time.monotonic() + UPLOAD_PATIENCE
+    while is_turn_asked_for(store) and time.monotonic() < until:
+        _pause(store)
+    with ExitStack() as stack:
+        _once_free(store, lambda: stack.enter_context(store.upload()), until)
+        yield
+
+
+def _once_free(store: Store, work: Callable[[], T], until: float) -> T:
     """What some work gives, once nobody is in its way.
 
     Raises:
@@ -60,17 +82,20 @@ def once_free(work: Callable[[], T], until: float) -> T:
         except Conflict:
             if time.monotonic() >= until:
                 raise
-        pause()
+        _pause(store)
 
 
-def pause() -> None:
+def _pause(store: Store) -> None:
     """Wait a little, not as long as others do: else all would come back at once."""
-    time.sleep(random.uniform(0, LONGEST))  # noqa: S311
+    longest = LONGEST if isinstance(store.backend, FolderBackend) else AFAR
+    time.sleep(random.uniform(0, longest))  # noqa: S311
 
 
 def is_turn_asked_for(store: Store) -> bool:
-    """Whether a writer should wait: it is not within an upload that a prune waits for."""
-    if store.is_uploading:
+    """Whether a writer should wait: it is not within an upload that a prune waits for, and no
+    server does that for it.
+    """
+    if store.is_uploading or is_served(store.backend):
         return False
-    status = store.disk.stat(FILE)
-    return status is not None and time.time() - status.st_mtime < SECONDS
+    file = store.backend.stat(FILE)
+    return file is not None and (store.now() - file.at).total_seconds() < SECONDS

@@ -90,37 +90,13 @@ def _body(
     report: Report | None,
     calibration: Calibration | None,
 ) -> str:
-    plan, recipe = manifest.freeze or {}, manifest.recipe or {}
-    size = " x ".join(map(str, manifest.preprocessing.input_size))
-    parent = manifest.parents[0] if manifest.parents else None
-    warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
-    groups = manifest.metrics.get("test_groups")
-    by, note = (plain_text(manifest.provenance.get(key, "")) for key in ("author", "note"))
-    only_zoo = only_zoo_builds(manifest)
+    recipe, provenance = manifest.recipe or {}, manifest.provenance
+    parent = manifest.parents[0].manifest if manifest.parents else ""
     lines = [
         f"# {plain_text(name)}\n",
-        *([f"{only_zoo_line(manifest, only_zoo)}\n"] if only_zoo else []),
-        *([f"{note}\n"] if note else []),
-        f"`{manifest.backbone.architecture}`, fine-tuned from "
-        f"`{plain_text(parent.ref) if parent else 'nothing'}` on {len(dataset.train)} images "
-        f"({dataset.task}, {len(dataset.classes)} outputs){f', by {by}' if by else ''}.\n",
-        f"- strategy: {recipe.get('strategy')}, {plan.get('frozen_units')} of "
-        f"{plan.get('frozen_units', 0) + plan.get('trainable_units', 0)} units frozen",
-        f"- kept: {plan.get('kept', 'the last epoch')}",
-        f"- input: {size}, mean {list(manifest.preprocessing.mean)}, "
-        f"std {list(manifest.preprocessing.std)}",
-        f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
-        f"{len(dataset.test)} to test\n",
+        *_made(manifest, dataset),
         "## Result on the test images\n",
-        *([f"**Warning:** {plain_text(warned)}.\n"] if warned else []),
-        *([f"{plain_text(gained[0].upper() + gained[1:])}.\n"] if gained else []),
-        *([f"{of_groups(groups).capitalize()}.\n"] if groups else []),
-        "| figure | value |",
-        "| --- | --- |",
-        *(
-            f"| {COUNTS.get(name, name)} | {shown} |"
-            for name, shown in with_intervals(manifest.metrics).items()
-        ),
+        *_result(manifest),
         *(_table(report.classes) if report else ()),
         *(_confused(report.confusions) if report else ()),
         *(_trust(calibration) if calibration and str(calibration) else ()),
@@ -130,11 +106,49 @@ def _body(
         "```json",
         json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
         "```\n",
-        f"Parent: `{parent.manifest if parent else ''}`, data: "
-        f"`{manifest.provenance.get('data_digest')}`, split: "
-        f"`{manifest.provenance.get('split_digest')}`.",
+        f"Parent: `{parent}`, data: `{provenance.get('data_digest')}`, split: "
+        f"`{provenance.get('split_digest')}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _made(manifest: Manifest, dataset: Dataset) -> Iterator[str]:
+    """What it is, and what it was made of."""
+    plan, recipe, images = manifest.freeze or {}, manifest.recipe or {}, manifest.preprocessing
+    by, note = (plain_text(manifest.provenance.get(key, "")) for key in ("author", "note"))
+    parent = plain_text(manifest.parents[0].ref) if manifest.parents else "nothing"
+    frozen, trained = (plan.get(f"{key}_units", 0) for key in ("frozen", "trainable"))
+    if only_zoo := only_zoo_builds(manifest):
+        yield f"{only_zoo_line(manifest, only_zoo)}\n"
+    if note:
+        yield f"{note}\n"
+    yield (
+        f"`{manifest.backbone.architecture}`, fine-tuned from `{parent}` on {len(dataset.train)} "
+        f"images ({dataset.task}, {len(dataset.classes)} outputs){f', by {by}' if by else ''}.\n"
+    )
+    yield f"- strategy: {recipe.get('strategy')}, {frozen} of {frozen + trained} units frozen"
+    yield f"- kept: {plan.get('kept', 'the last epoch')}"
+    size = " x ".join(map(str, images.input_size))
+    yield f"- input: {size}, mean {list(images.mean)}, std {list(images.std)}"
+    yield (
+        f"- images: {len(dataset.train)} to train on, {len(dataset.validation)} to choose on, "
+        f"{len(dataset.test)} to test\n"
+    )
+
+
+def _result(manifest: Manifest) -> Iterator[str]:
+    """The figures, after what is to be known of them."""
+    warned, gained = (manifest.provenance.get(key, "") for key in ("warning", "gained"))
+    groups = manifest.metrics.get("test_groups")
+    if warned:
+        yield f"**Warning:** {plain_text(warned)}.\n"
+    if gained:
+        yield f"{plain_text(gained[0].upper() + gained[1:])}.\n"
+    if groups:
+        yield f"{of_groups(groups).capitalize()}.\n"
+    yield from ("| figure | value |", "| --- | --- |")
+    for name, shown in with_intervals(manifest.metrics).items():
+        yield f"| {COUNTS.get(name, name)} | {shown} |"
 
 
 def _outputs(classes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,9 @@ TURNED = ("cuda",)
 """Kinds of devices on which channels last is for weights, too."""
 LEAST = 6
 """Fewest images that a probe is fitted on: two for each of its folds."""
+TRACED = 8
+"""Hierarchies that are kept."""
+_traced: dict[tuple[object, ...], Hierarchy] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,9 +356,22 @@ def truncated(prepared: PreparedRun, units: Sequence[str]) -> PreparedRun:
 
 
 def _hierarchy(network: Network) -> Hierarchy:
-    planned = network.planned
-    architecture, size = planned.backbone.architecture, planned.preprocessing.input_size
-    return network.backbone.hierarchy(architecture, network.model, input_size=size)
+    """Its hierarchy, traced once in a process: trials, folds and phases ask again for the same."""
+    planned, model = network.planned, network.model
+    built, size = planned.backbone, planned.preprocessing.input_size
+    shapes = tuple((name, weight.shape) for name, weight in model.named_parameters())
+    key = (
+        built.plugin,
+        built.architecture,
+        json.dumps(built.options, sort_keys=True),
+        size,
+        shapes,
+    )
+    if key not in _traced:
+        while len(_traced) >= TRACED:
+            _traced.pop(next(iter(_traced)))
+        _traced[key] = network.backbone.hierarchy(built.architecture, model, input_size=size)
+    return _traced[key]
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:

@@ -33,6 +33,7 @@ from zoo.serve.keep.views import Views
 from zoo.serve.sso.issuer import Issuers
 from zoo.serve.watch.health import Health
 from zoo.serve.watch.metrics import Metrics
+from zoo.serve.watch.waiting import Waiting
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import LinkHolder
 from zoo.serve.who.may import ACTIONS, PURPOSES, Access, Action, Actor, as_seen, kind_of_move, may
@@ -80,6 +81,7 @@ class Hub:
     sharers: Sharers = field(init=False)
     deprecations: Deprecations = field(init=False)
     reported: ReportedRuns = field(init=False)
+    waiting: Waiting = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -92,7 +94,7 @@ class Hub:
         self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
         self.deprecations = Deprecations(store)
         self.room, self.reported = UsageCounter(store), ReportedRuns(store.disk)
-        self.health = Health(store, self.accounts.audit.head)
+        self.waiting, self.health = Waiting(store), Health(store, self.accounts.audit.head)
         self.accounts.watch(self.look_again)
 
     def changing(self) -> AbstractContextManager[None]:

@@ -23,11 +23,11 @@ from zoo.serve.hub.quota import check_size, sending
 from zoo.serve.keep.git import blob_id
 from zoo.serve.keep.history import History
 from zoo.serve.keep.holders import Holders
-from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import absent
 from zoo.store.incoming import incoming
 from zoo.store.sent import FOLDER, keep_sent, sent
+from zoo.store.turn import patient_upload
 
 if TYPE_CHECKING:
     from zoo.serve.hub.ask import Ask

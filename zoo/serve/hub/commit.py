@@ -33,9 +33,9 @@ from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
-from zoo.serve.keep.patient import patient_upload
 from zoo.serve.keep.view import is_large
 from zoo.store.encoded import absent
+from zoo.store.turn import patient_upload
 
 __all__ = ["Card", "CommitPlan", "commit", "preupload", "validate_yaml"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 
 from msgspec.json import encode
 
 from zoo.domain.progress import clean
+from zoo.errors import ZooError
 from zoo.serve.http.answer import JSON, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -37,12 +39,16 @@ def metrics(ask: Ask) -> Answer:
     if not is_here and not sees_all(actor):
         raise Refused("Forbidden" if actor.name else "NoToken", "figures are for admins")
     head = hub.accounts.audit.head()
-    now = {
+    now: dict[str, float] = {
         "zoo_free_bytes": shutil.disk_usage(hub.workspace.root).free,
         "zoo_audit_rows": head.number,
         "zoo_audit_hash": int(head.hash[:DIGITS], 16),
-        **_scrubbed(read_scrubbed(hub.workspace.store)),
     }
+    with suppress(ZooError):  # a bucket that is away hides no other figure
+        now |= _scrubbed(read_scrubbed(hub.workspace.store))
+        xorbs, parts, _ = hub.waiting.look().values()
+        now |= {"zoo_xorb_files": xorbs.files, "zoo_xorb_bytes": xorbs.bytes}
+        now |= {"zoo_part_files": parts.files, "zoo_part_bytes": parts.bytes}
     return Answer(headers=TYPE, body=hub.metrics.text(now))
 
 

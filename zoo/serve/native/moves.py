@@ -18,10 +18,10 @@ from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.hub.repos import check_made
-from zoo.serve.keep.patient import patient_upload
 from zoo.serve.native.keys import Entry
 from zoo.store.encoded import absent
 from zoo.store.manifests import Document, ancestry_of
+from zoo.store.turn import patient_upload
 
 __all__ = ["move"]
 

@@ -17,7 +17,6 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.quota import check_more
 from zoo.serve.hub.sealed import refusing
-from zoo.serve.keep.patient import patient_upload
 from zoo.serve.native.keys import signature_of
 from zoo.serve.native.taking import require_sending, small
 from zoo.signing.bundle import Material, read_material
@@ -28,6 +27,7 @@ from zoo.store.signatures import (
     kept_at,
     signatures_under,
 )
+from zoo.store.turn import patient_upload
 
 __all__ = ["put_signature", "seen"]
 

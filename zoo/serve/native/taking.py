@@ -28,12 +28,12 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.sealed import refusing
-from zoo.serve.keep.patient import patient_upload
 from zoo.store import Store
 from zoo.store.encoded import decode_object, header_of, read_encoded
 from zoo.store.listing import name_of
 from zoo.store.manifests import decoded_manifest, document_of
 from zoo.store.sent import FOLDER
+from zoo.store.turn import patient_upload
 
 __all__ = ["require_sending", "small", "staged", "take", "written"]
 

@@ -1,8 +1,8 @@
 """Pruning: what a prune would delete, before it does. It is done on the command line alone.
 
 A plan reads all that names lead to, which takes seconds where they are many. So it is worked out
-beside the page, which shows what is known by then; and by one process of those that serve the zoo
-on this machine, for all of them.
+beside the page, which shows what is known by then; and by one process of all that serve the zoo,
+for all of them: it lies in the store that they share.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from threading import Event
 
 import msgspec
 
+from zoo.contracts import Backend
 from zoo.errors import NotAFile, ZooError
 from zoo.reflog import now
-from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.alone import alone_in
+from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.later import Later
 from zoo.store import forgotten
-from zoo.store.disk import Disk
+from zoo.store.capabilities import read_small
 from zoo.workspace import Workspace
 
 __all__ = ["FileGroup", "CheckpointRow", "Pruning", "look_pruning"]
@@ -142,18 +142,18 @@ class _Work:
     done: Event = field(default_factory=Event)
     good: float = 0.0  # until when, by the clock of `time.time`
 
-    def do(self, disk: Disk, workspace: Workspace) -> None:
+    def do(self, hub: Hub) -> None:
         """Work it out, or take what another process was working out meanwhile."""
-        asked = time.time()
+        asked, store = time.time(), hub.workspace.store
         with suppress(ZooError, OSError):
-            disk.make_folder(FOLDER)  # of which the lock is
+            store.disk.make_folder(FOLDER)  # of which the lock is
         try:
-            with alone_in(disk, FOLDER):
+            with hub.taking_turns(FOLDER):
                 name = " ".join(self.plan.asked)
-                kept = _read(disk).get(name)
+                kept = _read(store.backend).get(name)
                 if kept is None or max(kept.done, kept.good) < asked:
-                    kept = _worked_out(workspace, self.plan.asked)
-                    _keep(disk, name, kept)
+                    kept = _worked_out(hub.workspace, self.plan.asked)
+                    _keep(store.backend, name, kept)
             self.plan, self.good = kept.plan, kept.good
         except Exception:
             self.plan = replace(self.plan, problem="it has failed; the server's log tells why")
@@ -162,12 +162,12 @@ class _Work:
             self.done.set()
 
 
-def _read(disk: Disk) -> dict[str, _CachedPlan]:
+def _read(backend: Backend) -> dict[str, _CachedPlan]:
     """The plans that were kept, by their days; none if they are not there, or damaged. What no
     process of this server can have kept is left out: a plan of other days, or of another time.
     """
     with suppress(FileNotFoundError, NotAFile, ZooError, msgspec.MsgspecError, RecursionError):
-        plans = KEPT.decode(disk.read(FILE, FILE_BYTES))
+        plans = KEPT.decode(read_small(backend, FILE, FILE_BYTES))
         return {name: kept for name, kept in plans.items() if _is_fit(name, kept)}
     return {}
 
@@ -177,12 +177,12 @@ def _is_fit(name: str, kept: _CachedPlan) -> bool:
     return of == name and kept.done <= now_ and kept.good <= now_ + LONGEST
 
 
-def _keep(disk: Disk, name: str, kept: _CachedPlan) -> None:
+def _keep(backend: Backend, name: str, kept: _CachedPlan) -> None:
     """Have the other processes know of a plan, if there is room for it: a page shows it anyway."""
-    plans = {**_read(disk), name: kept}
+    plans = {**_read(backend), name: kept}
     newest = sorted(plans, key=lambda each: plans[each].done)[-MOST:]
     with suppress(ZooError, OSError):
-        disk.put(FILE, msgspec.json.encode({each: plans[each] for each in newest}))
+        backend.put(FILE, [msgspec.json.encode({each: plans[each] for each in newest})])
 
 
 def _worked_out(workspace: Workspace, asked: tuple[str, str, str]) -> _CachedPlan:
@@ -215,23 +215,23 @@ def look_pruning(ask: Ask) -> Pruning:
     key, until = (ask.hub.workspace.root, *typed), time.monotonic() + PATIENCE
     work = _works.get(key)
     if work is None or (work.done.is_set() and time.time() >= work.good):
-        work = _begun(ask.hub.workspace, key, work.plan if work else None)
+        work = _begun(ask.hub, key, work.plan if work else None)
     waited = work.done.wait(max(0.0, until - time.monotonic()))
     return replace(work.plan, working=not waited)
 
 
-def _begun(workspace: Workspace, key: tuple[Path, str, str, str], known: Pruning | None) -> _Work:
+def _begun(hub: Hub, key: tuple[Path, str, str, str], known: Pruning | None) -> _Work:
     """The work on a plan, in the place of one that is ``known`` and good no more; what another
     process has worked out is done already.
     """
-    plan, disk = known or Pruning(asked=key[1:]), workspace.store.disk
-    kept = _read(disk).get(" ".join(plan.asked))
+    plan = known or Pruning(asked=key[1:])
+    kept = _read(hub.workspace.store.backend).get(" ".join(plan.asked))
     work = _Work(kept.plan if kept else plan)
     if kept and kept.good > time.time():
         work.good = kept.good
         work.done.set()
         return _works.put(key, work)
-    if _later.begin([partial(work.do, disk, workspace)], PATIENCE):
+    if _later.begin([partial(work.do, hub)], PATIENCE):
         _works.put(key, work)
     return work
 

@@ -30,6 +30,7 @@ from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.form import Form
 from zoo.serve.pages.largest import LARGEST, Large, largest
 from zoo.serve.watch.scrub import Pass, read_scrubbed
+from zoo.store.cached import CachedBackend
 from zoo.store.disk import STAGING
 from zoo.store.encoded import Headers, read_headers
 from zoo.store.listing import KIND_NAMES, list_folder
@@ -44,10 +45,14 @@ BESIDE = {
     TRIALS: "recipes that were tried",
     CACHE: "caches of training",
     REPORTED: "reported runs",
-    SENT: "sent, and not committed yet",
     STAGING: "temporary",
 }
 """What else is in a zoo's folder, by the folders of it."""
+WAITING = {
+    "xorbs": "xorbs of files that are being sent",
+    "parts": "parts of files that are being sent",
+    "rest": "else sent, and not committed yet",
+}
 Files = Mapping[Digest, StoredFile]
 OBJECTS: tuple[Kind, ...] = ("objects", "encoded")
 REST = "names, index, accounts and the rest"
@@ -119,6 +124,7 @@ class Storage:
         once: Bytes of that, each tensor and file counted once.
         last: The last scrub that has ended.
         now: The one that goes on.
+        shared: Whether it is a bucket, which is scrubbed only if somebody wants that.
     """
 
     kept: tuple[FileUsage, ...]
@@ -134,6 +140,7 @@ class Storage:
     once: int
     last: ScrubPass | None
     now: ScrubPass | None
+    shared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ def look_storage(ask: Ask) -> Storage:
     store, room, quotas = ask.hub.workspace.store, ask.hub.room, ask.hub.accounts.quotas.all()
     files = {kind: list_folder(store, kind).files for kind in KIND_NAMES}
     kept = tuple(_kept(kind, found.values()) for kind, found in files.items())
-    beside = _beside(ask.hub.workspace.root)
+    beside = (*_waiting(ask), *_beside(ask.hub.workspace.root))
     names = _names(ask)
     totals = _taken(ask, names, files)
     taken = totals.taken
@@ -214,6 +221,7 @@ def look_storage(ask: Ask) -> Storage:
         once=every.once,
         last=_scrub(scrubbed.last),
         now=_scrub(scrubbed.now),
+        shared=isinstance(store.backend, CachedBackend),
     )
 
 
@@ -221,6 +229,13 @@ def _kept(kind: Kind, files: Collection[StoredFile]) -> FileUsage:
     return FileUsage(
         kind=KIND_NAMES[kind], files=len(files), bytes=sum(each.bytes for each in files)
     )
+
+
+def _waiting(ask: Ask) -> Iterator[FileUsage]:
+    """What was sent and has no name yet, as it was within the last minute."""
+    for kind, usage in ask.hub.waiting.look().items():
+        if usage.files:
+            yield FileUsage(kind=WAITING[kind], files=usage.files, bytes=usage.bytes)
 
 
 def _beside(root: Path) -> tuple[FileUsage, ...]:
@@ -245,7 +260,8 @@ def _sizes(root: Path) -> Iterator[tuple[str, int]]:
     """The files that are not of the store, each with the first part of its path, and its bytes."""
     for folder, below, names in os.walk(root):
         if folder == str(root):
-            below[:] = [name for name in below if name not in KIND_NAMES]
+            # What was sent is counted apart; on one of several machines it is a part of the cache.
+            below[:] = [name for name in below if name not in (*KIND_NAMES, SENT)]
         parts = Path(folder).relative_to(root).parts
         for name in names:
             with suppress(OSError):  # it is gone since

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.limits import SPARE_BYTES
-from zoo.serve.watch.scrub import ScrubState
+from zoo.serve.watch.scrub import ScrubState, verify_command
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.open import FILE as ACCOUNTS
 from zoo.serve.who.seals import FILE as KEY
+from zoo.store.cached import CachedBackend
 from zoo.workspace import Workspace
 
 __all__ = ["problems"]
@@ -24,7 +25,8 @@ LATE = timedelta(days=30)
 
 def problems(workspace: Workspace, accounts: Accounts, scrubbed: ScrubState) -> list[str]:
     """What is wrong, in words, with what mends it."""
-    found = [*_rights(workspace), *_clocks(workspace, accounts), *_scrub(scrubbed)]
+    found = [*_rights(workspace), *_clocks(workspace, accounts)]
+    found += _scrub(workspace, scrubbed)
     free = shutil.disk_usage(workspace.root).free
     if free < SPARE_BYTES:
         found.append(f"{free:,} bytes are free, fewer than {SPARE_BYTES:,}: zoo prune frees some")
@@ -52,9 +54,14 @@ def _clocks(workspace: Workspace, accounts: Accounts) -> Iterator[str]:
         yield f"the clock went back: the audit log is at {newest.at} already"
 
 
-def _scrub(scrubbed: ScrubState) -> Iterator[str]:
+def _scrub(workspace: Workspace, scrubbed: ScrubState) -> Iterator[str]:
+    command = verify_command(workspace.store)
     for each in (scrubbed.last, scrubbed.now):
         for name in each.damaged if each else ():
-            yield f"{name} is damaged, as found by a scrub: zoo verify says who needs it"
-    if (last := scrubbed.last) and last.ended and datetime.now(UTC) - last.ended > LATE:
-        yield f"no scrub has ended since {last.ended.isoformat()}: zoo serve does it as it runs"
+            yield f"{name} is damaged, as found by a scrub: {command} says who needs it"
+    since = datetime.now(UTC) - LATE
+    goes_on = scrubbed.written and scrubbed.written > since  # of a bucket it may take months
+    if (last := scrubbed.last) and last.ended and last.ended < since and not goes_on:
+        shared = isinstance(workspace.store.backend, CachedBackend)
+        does = "zoo serve --scrub" if shared else "zoo serve"
+        yield f"no scrub has ended since {last.ended.isoformat()}: {does} does it as it runs"

@@ -23,6 +23,10 @@ GAUGES: Mapping[str, str] = {
     "zoo_scrub_damaged": "Files that it found damaged, and the one that goes on.",
     "zoo_store_files": "Objects and manifests that it has read.",
     "zoo_store_bytes": "Their size.",
+    "zoo_xorb_files": "Xorbs of files that are being sent.",
+    "zoo_xorb_bytes": "Their size.",
+    "zoo_part_files": "Parts of files and objects that are being sent.",
+    "zoo_part_bytes": "Their size.",
 }
 """What is looked at when somebody asks, and what it is."""
 

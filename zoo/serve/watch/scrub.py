@@ -1,14 +1,17 @@
 """Scrub: what the store holds is read again, slowly, beside all else, to see that it is what was
 stored. Nothing is mended: `zoo.store.verify` and a sound copy do that.
+
+Of a bucket, which bills what is read of it, as many bytes are read a day as somebody has said. How
+far it is, and how many bytes that were, lies in the store: whoever goes on with it knows both.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from secrets import token_hex
 from threading import Event
 from typing import Annotated
@@ -16,19 +19,30 @@ from typing import Annotated
 import msgspec
 from blake3 import blake3
 
+from zoo.codec.header import FIXED
 from zoo.contracts import Kind
 from zoo.domain.digest import Digest
 from zoo.domain.limits import JSON_FILE_BYTES, SCRUB_BYTES
-from zoo.errors import MissingObject, NotAFile, Unavailable, ZooError
+from zoo.domain.stored import StoredFile
+from zoo.errors import Corrupt, MissingObject, NotAFile, Unavailable, Unsupported, ZooError
 from zoo.store import Store
-from zoo.store.encoded import read_encoded
-from zoo.store.listing import KIND_NAMES, list_folder
+from zoo.store.cached import CachedBackend
+from zoo.store.capabilities import read_small
+from zoo.store.encoded import encoded_header, read_encoded
+from zoo.store.listing import KIND_NAMES, list_folder, name_of
+from zoo.store.manifests import decode_manifest, manifest_header
+from zoo.store.refs import MARKER
 
-__all__ = ["FILE", "Pass", "Scrub", "ScrubState", "read_scrubbed"]
+__all__ = ["FILE", "Pass", "Scrub", "ScrubState", "read_scrubbed", "verify_command"]
 
 LOG = logging.getLogger("zoo.serve")
 FILE = "scrub.json"
-KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects")
+BASES: Mapping[Kind, tuple[Kind, ...]] = {
+    "encoded": ("objects", "encoded"),
+    "encoded-manifests": ("manifests", "encoded-manifests"),
+}
+"""Where the base of something encoded is."""
+KINDS: tuple[Kind, ...] = ("manifests", "encoded", "objects", "encoded-manifests")
 START_SECONDS = 60.0
 EVERY = timedelta(days=7)
 """So long after one pass has begun the next one does, or once it has ended."""
@@ -39,6 +53,10 @@ OTHERS = timedelta(minutes=5)
 BUSY_SECONDS = 10.0
 """So long a piece waits while requests are answered: where that never ends, scrubs end, too."""
 LOOK_SECONDS = 0.05
+NOTED = 100
+"""A hundredth of what may be read a day is noted before it is read: who is killed again and again
+reads no more than that unnoted.
+"""
 MOST = 1000
 """Damaged files that are told by name."""
 
@@ -68,55 +86,88 @@ class Pass(msgspec.Struct, kw_only=True):
 
 class ScrubState(msgspec.Struct, kw_only=True):
     """What is known of a store: the pass that goes on, the last one that has ended, and which
-    process has written that, and when.
+    process has written that, and when; of a bucket also how many bytes were ``spent`` up to a
+    ``day``, beyond what may be read in the days before it.
     """
 
     by: str = ""
     written: Time | None = None
     now: Pass | None = None
     last: Pass | None = None
+    day: date | None = None
+    spent: int = 0
 
 
 DECODER = msgspec.json.Decoder(ScrubState)
 
 
 class _Ended(Exception):
-    """The server ends."""
+    """The server ends, or another machine does this from now on."""
 
 
 def read_scrubbed(store: Store) -> ScrubState:
-    """What is known of a store; nothing if the file that says it is not there, or damaged."""
-    with suppress(FileNotFoundError, NotAFile, msgspec.MsgspecError):
-        return DECODER.decode(store.disk.read(FILE, JSON_FILE_BYTES))
+    """What is known of a store; nothing if the file that says it is not there, or damaged.
+
+    Raises:
+        Unavailable: The bucket does not answer.
+    """
+    with suppress(FileNotFoundError, NotAFile, Corrupt, msgspec.MsgspecError):
+        return DECODER.decode(read_small(store.backend, FILE, JSON_FILE_BYTES))
     return ScrubState()
+
+
+def verify_command(store: Store) -> str:
+    """What tells who needs something damaged."""
+    return f"zoo verify {store}" if isinstance(store.backend, CachedBackend) else "zoo verify"
 
 
 class Scrub:
     """Reads a store, until ``ended``: at most `SCRUB_BYTES` a second, and while ``is_busy`` hardly
     any; ``told`` learns of each file that is damaged.
+
+    Args:
+        store: The store; of one that machines share, what they share is read.
+        is_busy: Whether requests are answered.
+        told: Learns of each file that is damaged.
+        ended: Set once the server ends.
+        daily: Bytes that may be read a day, by UTC: one day with another, as a file that has more
+            is read in one go, and the days after it pay for that. None: as many as there are.
+        leads: Whether this machine is the one that does so.
     """
 
     def __init__(
-        self, store: Store, is_busy: Callable[[], bool], told: Callable[[str], None], ended: Event
+        self,
+        store: Store,
+        is_busy: Callable[[], bool],
+        told: Callable[[str], None],
+        ended: Event,
+        *,
+        daily: int | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._store, self._is_busy, self._told, self._ended = store, is_busy, told, ended
+        backend = store.backend
+        self._command = verify_command(store)
+        self._store = Store(backend.shared) if isinstance(backend, CachedBackend) else store
+        self._is_busy, self._told, self._ended = is_busy, told, ended
+        self._daily, self._leads = daily, leads
         self._id = token_hex(8)
-        self._state = ScrubState()
+        self._state, self._unnoted = ScrubState(), 0
 
     def work(self) -> None:
         """Read it again and again, with pauses."""
         pause = START_SECONDS
         while not self._ended.wait(pause):
-            try:
-                self.look()
-            except _Ended:
-                return
-            except (ZooError, OSError) as error:
-                LOG.warning("the store is not scrubbed: %s", error)
+            with suppress(_Ended):
+                try:
+                    self.look()
+                except (ZooError, OSError) as error:
+                    LOG.warning("the store is not scrubbed: %s", error)
             pause = NOTE_SECONDS
 
     def look(self) -> None:
         """Begin a pass if it is time, or go on with one, to its end."""
+        if not self._leads():
+            return
         self._state = state = read_scrubbed(self._store)
         now = _now()
         if state.by != self._id and state.written and now - state.written < OTHERS:
@@ -131,7 +182,8 @@ class Scrub:
 
     def _go_on(self, now: Pass) -> None:
         noted = time.monotonic()
-        for place, kind, digest in self._files(now.at):
+        for place, kind, digest, file in self._files(now.at):
+            self._afford(kind, digest, file)
             if not self._is_sound(kind, digest, now):
                 self._tell(now, f"{KIND_NAMES[kind]} {digest}")
             now.at, now.files = place, now.files + 1
@@ -143,28 +195,76 @@ class Scrub:
         done = now.files, now.bytes, len(now.damaged)
         LOG.info("scrubbed: %s files, %s bytes, of which %s files are damaged", *done)
 
-    def _files(self, after: tuple[int, str]) -> Iterator[tuple[tuple[int, str], Kind, Digest]]:
+    def _files(
+        self, after: tuple[int, str]
+    ) -> Iterator[tuple[tuple[int, str], Kind, Digest, StoredFile]]:
         for turn, kind in enumerate(KINDS):
-            for digest in list_folder(self._store, kind).files:
+            for digest, file in list_folder(self._store, kind).files.items():
                 if (turn, digest.hex) > after:
-                    yield (turn, digest.hex), kind, digest
+                    yield (turn, digest.hex), kind, digest, file
+
+    def _afford(self, kind: Kind, digest: Digest, file: StoredFile) -> None:
+        """Wait until a file may be read, and count it.
+
+        Raises:
+            _Ended: The server ends, or another machine does this now.
+        """
+        if self._daily is None:
+            return
+        cost, state = file.bytes + self._base_bytes(kind, digest), self._state
+        while True:
+            if not self._leads():
+                raise _Ended
+            today = _now().date()
+            days = max(0, (today - state.day).days) if state.day else 0
+            state.day, state.spent = today, max(0, state.spent - days * self._daily)
+            if state.spent == 0 or state.spent + cost <= self._daily:
+                break
+            self._note()
+            self._wait(NOTE_SECONDS)
+        state.spent += cost
+        self._unnoted += cost
+        if self._unnoted * NOTED >= self._daily:
+            self._note()
+
+    def _base_bytes(self, kind: Kind, digest: Digest) -> int:
+        """What has to be read beside something to decode it: its header first, and that of its
+        base, which may be encoded, too.
+        """
+        if kind not in BASES:
+            return 0
+        with suppress(Corrupt, MissingObject, Unsupported):  # which is told once it is read
+            read = encoded_header if kind == "encoded" else manifest_header
+            if base := read(self._store, digest).base:
+                found = (self._store.backend.stat(name_of(each, base)) for each in BASES[kind])
+                return 2 * FIXED.size + next((each.bytes for each in found if each), 0)
+        return FIXED.size
 
     def _is_sound(self, kind: Kind, digest: Digest, now: Pass) -> bool:
         """Whether a file is what was stored; one that is gone by now was pruned."""
         hasher = blake3()
-        encoded = kind == "encoded"
-        pieces = read_encoded(self._store, digest) if encoded else self._store.read(kind, digest)
         try:
-            for piece in pieces:
+            for piece in self._pieces(kind, digest):
                 hasher.update(piece)
                 now.bytes += len(piece)
                 self._pace(len(piece))
-        except (MissingObject, Unavailable):
+        except MissingObject:
+            return True
+        except Unavailable as error:
+            self._store.backend.stat(MARKER)  # fails, too, where all of the store is away
+            LOG.warning("%s %s is not scrubbed: %s", KIND_NAMES[kind], digest, error)
             return True
         except (ZooError, OSError) as error:
             LOG.error("%s %s cannot be read: %s", KIND_NAMES[kind], digest, error)
             return False
         return hasher.hexdigest() == digest.hex
+
+    def _pieces(self, kind: Kind, digest: Digest) -> Iterable[bytes | memoryview]:
+        if kind == "encoded":
+            return read_encoded(self._store, digest)
+        if kind == "encoded-manifests":
+            return [decode_manifest(self._store, digest)]
+        return self._store.read(kind, digest)
 
     def _pace(self, count: int) -> None:
         until = time.monotonic() + BUSY_SECONDS
@@ -177,15 +277,18 @@ class Scrub:
             raise _Ended
 
     def _tell(self, now: Pass, name: str) -> None:
-        LOG.error("DAMAGED: %s is not what was stored: zoo verify says who needs it", name)
+        LOG.error("DAMAGED: %s is not what was stored: %s says who needs it", name, self._command)
         self._told(name)
         if len(now.damaged) < MOST:
             now.damaged.append(name)
         self._note()
 
     def _note(self) -> None:
+        if not self._leads():  # whoever does has read what was noted before
+            raise _Ended
         self._state.by, self._state.written = self._id, _now()
-        self._store.disk.put(FILE, msgspec.json.encode(self._state))
+        self._store.backend.put(FILE, [msgspec.json.encode(self._state)])
+        self._unnoted = 0
 
 
 def _now() -> datetime:

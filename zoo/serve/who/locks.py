@@ -126,7 +126,9 @@ class Locks:
         with self._leading:
             self._closed = True
             if self._leader:
-                with suppress(DBAPIError):  # a server frees what a closed connection held, but later
+                with suppress(
+                    DBAPIError
+                ):  # a server frees what a closed connection held, but later
                     self._leader.execute(FREE)
             for connection in [*self._spare, *([self._leader] if self._leader else [])]:
                 _close(connection)

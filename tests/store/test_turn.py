@@ -1,0 +1,113 @@
+"""A prune of a store that some write to all the time gets its turn, wherever these are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from zoo.errors import Conflict
+from zoo.store import Store, turn
+from zoo.store.cached import CachedBackend
+from zoo.store.prune import PrunePlan, execute, plan
+from zoo.store.turn import in_turn, patient_upload
+from zoo.testing.memory import MemoryBackend
+
+NOW = timedelta(seconds=-2)
+MACHINES = 3
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> list[Store]:
+    """Several that share a store."""
+    shared = MemoryBackend("shared")
+    Store.connect(shared, create=True)
+    names = [tmp_path / str(number) for number in range(MACHINES)]
+    for name in names:
+        name.mkdir()
+    return [Store(CachedBackend(name, shared, 1 << 20)) for name in names]
+
+
+class Relay:
+    """Writers of which each goes on until the next one has begun, if that does within a while: so
+    there is never a moment without one, unless they wait.
+    """
+
+    def __init__(self, stores: list[Store]) -> None:
+        self.stores, self.entered = stores, [threading.Event() for _ in range(1000)]
+        self.ended, self.waits = threading.Event(), 0.5
+        self._turns = iter(range(len(self.entered) - 1))
+
+    def write(self, _: object) -> int:
+        """Write until the end; how often."""
+        count = 0
+        while not self.ended.is_set():
+            at = next(self._turns)
+            with patient_upload(self.stores[at % MACHINES]):
+                self.entered[at].set()
+                self.entered[at + 1].wait(self.waits)
+                count += 1
+        return count
+
+
+@pytest.fixture
+def relay(machines: list[Store]) -> Iterator[Relay]:
+    relay = Relay(machines)
+    with ThreadPoolExecutor(MACHINES) as pool:
+        writers = pool.map(relay.write, range(MACHINES))
+        relay.entered[4].wait(30)
+        yield relay
+        relay.ended.set()
+        assert min(writers) > 0
+
+
+def prune(store: Store) -> PrunePlan:
+    return execute(store, plan(store, keep=NOW, grace=NOW), keep=NOW, grace=NOW)
+
+
+def test_steady_writers_leave_a_prune_its_turn(
+    relay: Relay, machines: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who prunes is at none of the machines."""
+    monkeypatch.setattr(turn, "AFAR", 0.05)
+    store = Store(machines[0].local.shared)  # type: ignore[union-attr]
+    name = store.put("objects", b"nobody needs it")
+    with pytest.raises(Conflict):
+        prune(store)
+    (gone,) = in_turn(store, lambda: prune(store)).doomed
+    assert gone.name == str(name)
+    began = next(number for number, each in enumerate(relay.entered) if not each.is_set())
+    assert relay.entered[began + 4].wait(30), "and they go on"
+    assert not store.backend.stat(turn.FILE)
+
+
+def test_a_prune_gives_up_in_time_and_keeps_nobody_waiting(
+    machines: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "AFAR", 0.05)
+    monkeypatch.setattr(turn, "PATIENCE", 0.3)
+    one, two, _ = machines
+    with one.upload():  # of somebody who is long at it
+        began = time.monotonic()
+        with pytest.raises(Conflict):
+            in_turn(two, lambda: prune(two))
+        assert time.monotonic() - began < 5
+    began = time.monotonic()
+    with patient_upload(two):
+        pass
+    assert time.monotonic() - began < turn.UPLOAD_PATIENCE / 2
+
+
+def test_who_asked_for_a_turn_and_has_died_is_forgotten(
+    machines: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, _ = machines
+    one.backend.put(turn.FILE, [])
+    assert turn.is_turn_asked_for(two)
+    monkeypatch.setattr(turn, "SECONDS", -1.0)
+    assert not turn.is_turn_asked_for(two)
