@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from zoo.exchange.planned import ImportPlan
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
-    from zoo.finetune.conclude import Finetuned
     from zoo.finetune.average import Averaged
+    from zoo.finetune.conclude import Finetuned
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
     from zoo.finetune.folds import Folds
